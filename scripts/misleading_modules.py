@@ -174,7 +174,7 @@ def _inputs() -> Iterator[Misleading]:
 
 def _outputs() -> Iterator[Misleading]:
     import answer_modules as zoo
-    from test_which_output import COMPUTED, DEEPER, FOLLOWING, LEFT_OUT, NOTHING_LEFT_OUT, OTHER
+    from test_output_ambiguity import COMPUTED, DEEPER, FOLLOWING, LEFT_OUT, NOTHING_LEFT_OUT, OTHER
 
     for name, (made, classes, widths, _) in FOLLOWING.items():
         options = {"rules": replace(_RULES, min_width=widths.least, max_width=widths.most, pad_side="right")}
@@ -285,7 +285,7 @@ def _encoders() -> Iterator[Misleading]:
 
 def _beside_others() -> Iterator[Misleading]:
     import row_modules as rows
-    import test_across_rows as zoo
+    import test_batch_reductions as zoo
 
     mixed = (
         zoo.LoudestOfAll,

@@ -32,7 +32,7 @@ _WHOLE: Final = {
     "proof.trace_checks": {"SECONDS": 5.0},
     "proof.operator_comparison": {"_SECONDS": 4.0},
     "proof.row_owners": {"_ROWS": (16, 32)},
-    "proof.mixed_rows": {"_STEPS": (6, 3)},
+    "proof.row_perturbation": {"_STEPS": (6, 3)},
     "proof.hidden_differences": {"_DRAWS": 12},
     "proof.padding_invariance": {"_LENGTHS": (3, 40)},
     "proof.tied_values": {"_STEPS": (2, 9, 40)},
@@ -63,7 +63,7 @@ _SCANT: Final = {
     "proof.trace_checks": {"SECONDS": 0.0},
     "proof.operator_comparison": {"_SECONDS": 0.0},
     "proof.row_owners": {"_ROWS": ()},
-    "proof.mixed_rows": {"_STEPS": ()},
+    "proof.row_perturbation": {"_STEPS": ()},
     "proof.padding_invariance": {"_LENGTHS": ()},
     "proof.tied_values": {"_STEPS": ()},
 }
@@ -148,11 +148,11 @@ def _sizes(sizes: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
 def _proofs(of: Callable[[_Cases], _Cases], draws: int) -> Iterator[None]:
     # Not above: conftest.py imports this file, also where there is no PyTorch.
     from pocketrnn_export.comparing import cases, rounding_spread
-    from pocketrnn_export.proof import chosen_cases
+    from pocketrnn_export.proof import case_selection
 
     with pytest.MonkeyPatch.context() as patch:
         for name in _CHOSEN:
-            patch.setattr(chosen_cases, name, of(getattr(cases, name)))
+            patch.setattr(case_selection, name, of(getattr(cases, name)))
         for moved in (rounding_spread.make_perturbed_module_runs, rounding_spread.make_perturbed_graph_runs):
             patch.setitem(moved.__kwdefaults__, "draws", draws)
         yield

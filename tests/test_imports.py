@@ -30,11 +30,20 @@ PACKAGES = {"pocketrnn": "runtime", "pocketrnn_training": "trained", "pocketrnn_
 # a bundle, `integer_accuracy` measures what integers change, and `c_array` makes a file of C of a packed one.
 WINGS = (
     *("torch_internals", "progress", "module_runs", "comparing", "json_file", "inert_pickle", "vocabularies"),
-    *("source_code", "description", "intake", "tracing", "proof", "crf_decoding", "forms", "bundle_proof"),
-    *("bundle_writer", "diagnose", "export_run", "label_comparison", "integer_accuracy", "integer_packing"),
+    *("source_code", "description", "intake", "tracing", "proof", "crf_export", "forms", "bundle_proof"),
+    *("bundle_writer", "diagnose", "export_guards", "label_comparison", "integer_accuracy", "integer_packing"),
     *("numbers", "export_arguments", "head_arguments", "pair_arguments", "feature_arguments", "character_arguments"),
     *("bundle", "trained"),
-    *("compression", "c_array", "board_memory", "packing", "text_rules_file", "mobile", "checking", "pytest_fixture"),
+    *(
+        "compression",
+        "c_array",
+        "board_memory",
+        "packing",
+        "packed_text_rules",
+        "mobile_profile",
+        "checking",
+        "pytest_fixture",
+    ),
     "commands",
 )
 # And within the runtime: its folders, below the files that join them; `commands` is above these.
@@ -42,7 +51,7 @@ RUNTIME_WINGS = ("text", "numbers", "bundle", "graph_check", "tables", "engines"
 # And within training, where `commands` is above these, too.
 TRAINING_WINGS = (
     *(
-        "progress",
+        "training_events",
         "settings",
         "rows",
         "texts",
@@ -469,8 +478,8 @@ def test_a_checkpoint_is_exported_without_what_only_training_needs() -> None:
         "for name in ('pyarrow', 'lightning_fabric', 'sklearn', 'rich', 'matplotlib', 'scipy'):\n"
         "    sys.modules[name] = None\n"
         "import pathlib\n"
-        "from pocketrnn_export.commands.from_checkpoint import read_checkpoint_arguments\n"
-        "from pocketrnn_export import bundle, compression, mobile, packing\n"
+        "from pocketrnn_export.commands.checkpoint_arguments import read_checkpoint_arguments\n"
+        "from pocketrnn_export import bundle, compression, mobile_profile, packing\n"
         "read_checkpoint_arguments(pathlib.Path(sys.argv[1]))\n"
     )
     checkpoint = ROOT / "trained" / "pocketrnn_zoo" / "ag_news" / "checkpoint"

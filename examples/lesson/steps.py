@@ -14,14 +14,14 @@ import torch
 from chapter import CHAPTER, Curve, Row, train_like_the_chapter
 
 from pocketrnn import Classifier
-from pocketrnn.benchmark import measure_interleaved, one_by_one_run
+from pocketrnn.benchmark import make_one_by_one_run, measure_interleaved
 from pocketrnn.errors import MissingExtraError, PocketRNNError, first_line
 from pocketrnn.text import TextEncoder
 from pocketrnn_export import export
-from pocketrnn_export.commands.from_checkpoint import read_checkpoint_arguments
+from pocketrnn_export.commands.checkpoint_arguments import read_checkpoint_arguments
 from pocketrnn_export.packing import pack
 from pocketrnn_training import Checkpoint, LabelledTexts, evaluate, train, write_checkpoint
-from pocketrnn_training.progress import Epoch, Notice, Progress
+from pocketrnn_training.training_events import Epoch, Notice, Progress
 
 __all__ = ["Result", "headlines", "result_of", "saved_result"]
 
@@ -211,11 +211,11 @@ def _times(checkpoint: Checkpoint, bundle: Path, packed: Path | None, texts: Seq
             return checkpoint.labels[int(module(tokens, lengths).argmax())]
 
     runs = {
-        "PyTorch": one_by_one_run(in_pytorch, texts),
-        "bundle": one_by_one_run(Classifier.load(bundle).classify, texts),
+        "PyTorch": make_one_by_one_run(in_pytorch, texts),
+        "bundle": make_one_by_one_run(Classifier.load(bundle).classify, texts),
     }
     if packed is not None:
-        runs["packed"] = one_by_one_run(Classifier.load(packed).classify, texts)
+        runs["packed"] = make_one_by_one_run(Classifier.load(packed).classify, texts)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,4 +1,4 @@
-"""The memory that a program without files needs for a packed file of numbers: to open it, for a window, a stream."""
+"""Compute the memory that a microcontroller needs to open a packed file of numbers and to run it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["EngineMemory", "compute_required_memory"]
 
 @dataclass(frozen=True)
 class EngineMemory:
-    """The most bytes that the engine asks for; pointers have the size of this machine's.
+    """The most memory that the engine uses, in bytes, computed with this machine's pointer size.
 
     Attributes:
         window: the number of steps of a window; 0 where the file does not say.

@@ -44,7 +44,7 @@ from pocketrnn_export.comparing.cases import (
     encode_text_cases,
     make_unrelated_texts,
 )
-from pocketrnn_export.crf_decoding import add_crf
+from pocketrnn_export.crf_export import add_crf
 from pocketrnn_export.description import Description, LabelsOf, make_text_output, validate_labels, validate_name
 from pocketrnn_export.diagnose.faulty_rules import export_without_faulty_rules
 from pocketrnn_export.export_arguments import (
@@ -54,7 +54,7 @@ from pocketrnn_export.export_arguments import (
     NumberArguments,
     OwnersPair,
 )
-from pocketrnn_export.export_run import (
+from pocketrnn_export.export_guards import (
     ExportOptions,
     check_export_options,
     convert_exceptions,
@@ -67,26 +67,26 @@ from pocketrnn_export.feature_arguments import (
     choose_texts_with_features,
     freeze_texts_with_features,
 )
-from pocketrnn_export.forms.edge import EDGE
+from pocketrnn_export.forms.edge_profile import EDGE
 from pocketrnn_export.forms.form import Form, FormKind, log_uncompared_parts
-from pocketrnn_export.forms.onnx.characters_graph import take_characters
-from pocketrnn_export.forms.onnx.onnx_graph import ONNX, find_small_integers
-from pocketrnn_export.forms.step_graph import STEP
+from pocketrnn_export.forms.onnx.characters_graph import replace_ids_by_characters
+from pocketrnn_export.forms.onnx.onnx_form import ONNX, find_small_integers
+from pocketrnn_export.forms.step_form import STEP
 from pocketrnn_export.forms.torchscript import TORCHSCRIPT
 from pocketrnn_export.head_arguments import make_heads_output, refuse_arguments_with_heads
 from pocketrnn_export.intake.calling_convention import Call
-from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module, try_ids
+from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module, update_ids_run_alone
 from pocketrnn_export.intake.padding_effect import find_candidate_ids, keep_answered_ids, measure_padding_effect
 from pocketrnn_export.module_runs.state_restoration import restore_random_state
 from pocketrnn_export.numbers.number_arguments import (
-    describe_numbers,
+    collect_number_arguments,
     refuse_short_form,
     refuse_text_arguments,
 )
 from pocketrnn_export.numbers.number_export import export_number_module
 from pocketrnn_export.pair_arguments import check_pair_arguments, flatten_pairs
 from pocketrnn_export.progress import show_progress
-from pocketrnn_export.proof.chosen_cases import find_text_widths, make_compared_ids_entry, make_condition_sizes_entry
+from pocketrnn_export.proof.case_selection import find_text_widths, make_compared_ids_entry, make_condition_sizes_entry
 from pocketrnn_export.proof.constant_values import describe_constant_values
 from pocketrnn_export.proof.id_comparison_cases import find_compared_ids
 from pocketrnn_export.proof.largest_embeddings import find_ids_of_extreme_vectors
@@ -101,11 +101,11 @@ from pocketrnn_export.vocabularies.owners_texts import (
     name_answers,
     name_head_answers,
 )
-from pocketrnn_export.vocabularies.spellings import make_spellings
+from pocketrnn_export.vocabularies.proof_spellings import make_spellings
 from pocketrnn_export.vocabularies.text_arguments import TextArguments, read_text_arguments
 from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords
-from pocketrnn_export.vocabularies.tokenizer_library import compare_with_library
+from pocketrnn_export.vocabularies.tokenizer_library_comparison import compare_with_library
 from pocketrnn_export.vocabularies.vocabulary import VocabularySource
 
 __all__ = ["export"]
@@ -212,8 +212,8 @@ def export(
     Long because every argument is described here; the work is in `prepare_module`, the forms and `write_bundle`.
 
     The module is not changed: a copy of it in float32, in eval mode, on the CPU is exported. `export` calls the module
-    on small batches to find out how `forward` is called and read (docs/modules.md), logs that at the level INFO, and
-    keeps it in the bundle's provenance; `call` states it where that does not work.
+    on small batches to find out how to call `forward` and how to read its output (docs/modules.md). It logs the result
+    at the level INFO and keeps it in the bundle's provenance. If it cannot find out, give `call`.
 
     Args:
         module: the classifier; nn.RNN, nn.LSTM and nn.GRU in it are exported with dynamic batch and sequence length,
@@ -225,9 +225,9 @@ def export(
             by `labels`, `heads`, `labels_of`, `multi_label` and `thresholds`, or by `values` and `value_units`.
         labels: the classes, in the order of the logits. Always needed, but for `heads`, and for a module of numbers
             that gives values.
-        heads: in place of `labels`, for a module of one text that gives several outputs: the labels of each by its
-            name, such as {"topic": ["oil", "cup"], "mood": ["bad", "good"]}, or its `LabelOutput`, with an activation
-            and thresholds of its own (docs/heads.md).
+        heads: in place of `labels`, for a module with several outputs for one text: a map from each output's name to
+            its labels, such as {"topic": ["oil", "cup"], "mood": ["bad", "good"]}, or to a `LabelOutput` with its own
+            activation and thresholds (docs/heads.md).
         labels_of: `texts`, or `tokens` for a module that gives logits for each token, as a tagger does:
             [batch, sequence, labels], also with the sequence first or flattened (docs/tags.md).
         two_texts: whether forward takes two texts, such as a premise and a hypothesis, with or without the lengths of
@@ -240,21 +240,21 @@ def export(
         crf: whether the CRF of a tagger decodes its labels. With False each token has its likeliest label.
         vocabulary: the tokens in the order of their ids, or whatever else `read_vocabulary` takes: a token -> id map, a
             torchtext Vocab, or the path of a file that holds one of these. None where the tokenizer contains it.
-        tokenizer: `basic_english` (the default, which is logged), `whitespace`, `characters` or `external`, where
-            `rules` is None. Or your own function, text -> tokens: the rules, or the first of these three that agrees,
-            must give the same ids on all example texts. Where the rules' tokenizer is `external`, the bundle takes
-            tokens or ids, and the function, text -> tokens or ids, splits the texts of the proof. Or a tokenizer of
-            subwords, as `read_tokenizer` takes it: the path of a tokenizer.json, say.
+        tokenizer: if `rules` is None: `basic_english` (the default, which is logged), `whitespace`, `characters` or
+            `external`. Or your own function, text -> tokens: `rules`, or the first of the three built-in tokenizers
+            that agrees with the function, must give the same ids on all example texts. Where the rules' tokenizer is
+            `external`, the bundle takes tokens or ids, and the function, text -> tokens or ids, splits the texts of the
+            proof. Or a tokenizer of subwords, as `read_tokenizer` takes it: the path of a tokenizer.json, say.
         rules: all text rules, where the owner's pipeline does more: cleans texts, drops stop words, sets "<sos>" and
             "<eos>" around them, pads them to one width (docs/text-rules.md). By default the vocabulary decides: its
-            default index, else its "<unk>", stands for unknown words, and its "<pad>" is the padding. With neither of
-            the first two, unknown words are dropped. Or the result of `read_tokenizer`, which is compared with the
-            library that wrote the file, where that is installed and there are no pairs.
+            default index, else its "<unk>", stands for unknown words, and its "<pad>" is the padding. Without a default
+            index and an "<unk>", unknown words are dropped. Or the result of `read_tokenizer`, which is compared with
+            the library that wrote the file, where that is installed and there are no pairs.
         example_ids: pairs (text, ids) of your own pipeline, unpadded, or (text, ids, answer) with what your classifier
             answers: a label, a list of labels, the probabilities of all labels, or a map label -> probability. The
-            rules must give these ids, and the bundle these answers, probabilities within 0.001. In place of ids stand
-            tokens, where the tokenizer is `external`; or None, where there is an answer. With `characters`, (text, ids,
-            the ids of the characters of each token).
+            rules must give these ids, and the bundle these answers, probabilities within 0.001. Give tokens in place of
+            ids if the tokenizer is `external`; the ids may be None if there is an answer. With `characters`, (text,
+            ids, the ids of the characters of each token).
         lengths: whether forward takes lengths; by default `export` finds out.
         call: how the module is called, where `export` cannot find out: a line of Python, such as
             `"module(tokens.t(), lengths)[0]"`, or a function of (module, tokens int64 [batch, sequence], lengths int64
@@ -264,8 +264,8 @@ def export(
             int64 [batch, sequence, width], which is then the function's fourth argument.
         gives: whether the module gives `logits` or `probabilities`; by default its numbers decide (docs/modules.md).
             The conclusion is logged, and kept in the bundle's provenance.
-        one_text: run the module on one text at a time, though it takes a batch: for one that mixes the texts of a
-            batch. Its bundle answers text by text, which is slower for many.
+        one_text: run the module on one text at a time, even if it takes a batch: for a module that mixes the texts of a
+            batch. The bundle answers text by text, which is slower for many.
         multi_label: whether a text can have any number of the labels. Probabilities are then a sigmoid of each logit,
             not a softmax of all.
         thresholds: for each label the lowest probability with which it is predicted, such as validation chose it; the
@@ -274,8 +274,8 @@ def export(
         example_texts: real texts for the proof; lists of tokens, where the tokenizer is `external` and not a function;
             tuples of two, with `two_texts`; tuples of a text and a dict, with `features`. The first of them become
             golden examples. Without any, `export` makes texts of the vocabulary's words.
-        examples: whether given texts become golden examples, which everybody who has the bundle can read. With False
-            they serve the proof only, and the golden examples are made of the vocabulary's words.
+        examples: whether your texts become golden examples, which everybody who has the bundle can read. With False
+            only the proof uses your texts, and the golden examples are made of the vocabulary's words.
         name: what the classifier is called; by default the folder's name, without an end such as `.bundle`.
         torchscript: whether to write a TorchScript copy; by default one is written if it can be proven, since tracing
             freezes each condition on a size in forward.
@@ -342,7 +342,7 @@ def export(
         if isinstance(output, ValueOutput):
             numbers |= {"values": output.names, "value_units": output.units}
         check_folder_free(path, force=force, made_by=CLASSIFIER_JSON)
-        known = describe_numbers(
+        known = collect_number_arguments(
             name, wanted, provenance, given=stated, channels=channels, labels=labels, multi_label=multi_label,
             thresholds=thresholds, priors=priors, **numbers,
         )  # fmt: skip
@@ -406,7 +406,7 @@ def export(
             )
     check_export_options(wanted)
     if description.output.of_tokens:
-        _check_token_labels(chosen, pairs, streaming=streaming, edge=edge)
+        _check_tagger_arguments(chosen, pairs, streaming=streaming, edge=edge)
     if two_texts or beside:
         (check_pair_arguments if two_texts else check_feature_arguments)(
             description, pairs, torchscript=torchscript is True, streaming=streaming, edge=edge, one_text=one_text
@@ -467,7 +467,7 @@ def _export_text_module(
 
     Args:
         module, path, description, wanted, kinds, force: as `export` has them.
-        given, texts: the texts that were given, and all texts of the proof.
+        given, texts: the user's texts, and all texts of the proof.
         answers: the answers of the owner's classifier to some of them.
         compared: whether the owner gave texts with their ids or answers.
     """
@@ -476,8 +476,8 @@ def _export_text_module(
     )
     inputs = _find_graph_entry(forms)[0].inputs
     if description.spellings is not None:
-        words = replace(description, spellings=None).ids
-        forms = take_characters(forms, description.spellings, words)
+        words = replace(description, spellings=None).token_id_count
+        forms = replace_ids_by_characters(forms, description.spellings, words)
     description, labels_of_owner = add_crf(prepared, description, wanted=wanted.crf)
     shown = "given texts" if given and wanted.examples else "made of words of the vocabulary"
     description = description.add_provenance({**prepared.convention.provenance, "golden_examples": shown})
@@ -490,7 +490,10 @@ def _export_text_module(
     texts = _select_usable_texts(graph.limits, texts, description, private)
     description = _measure_padding(prepared, graph, description, texts)
     refuse_mixed_texts(prepared, graph.limits, bounds, _find_small_constants(forms))
-    loud, tried = find_ids_of_extreme_vectors(prepared.module, description.ids), _find_possible_padding_ids(prepared)
+    loud, tried = (
+        find_ids_of_extreme_vectors(prepared.module, description.token_id_count),
+        _find_possible_padding_ids(prepared),
+    )
     cases = make_module_proof_cases(
         prepared, description.text.rules, graph, bounds, loud=loud, tried=tried, phrase=phrase
     )
@@ -526,7 +529,7 @@ def _choose_proof_texts(
         return description, texts, choose_texts_for_proof(texts, vocabulary, rules, made_too=not examples)
     function = tokenizer if callable(tokenizer) else None
     given = collect_given_ids(
-        rules, vocabulary, rows=description.ids, tokenizer=function, pairs=pairs, texts=example_texts
+        rules, vocabulary, rows=description.token_id_count, tokenizer=function, pairs=pairs, texts=example_texts
     )
     made = make_random_ids(rules, vocabulary, () if given and examples else MADE_TEXTS)
     known = {**given, **made, **given} if examples else {**made, **given}
@@ -534,7 +537,7 @@ def _choose_proof_texts(
 
 
 def _refuse_unchecked_tokens(rules: AnyTextRules, pairs: Sequence[OwnersText]) -> None:
-    """Refuse tokens that nothing would be compared with.
+    """Refuse a text with its tokens but without ids, if the rules split texts: the tokens would not be compared.
 
     Raises:
         InputError: the rules split texts, and a text comes with its tokens only.
@@ -638,7 +641,7 @@ def _make_prepare_function(
         prepare_module,
         module,
         lengths=wanted.lengths,
-        ids=description.ids,
+        ids=description.token_id_count,
         padding_id=description.text.rules.padding_id,
         classes=len(description.output.labels),
         multi_label=description.output.activation == "sigmoid",
@@ -676,7 +679,7 @@ def _choose_form_kinds(
     return chosen
 
 
-def _check_token_labels(rules: AnyTextRules, pairs: Sequence[OwnersText], *, streaming: bool, edge: bool) -> None:
+def _check_tagger_arguments(rules: AnyTextRules, pairs: Sequence[OwnersText], *, streaming: bool, edge: bool) -> None:
     """Refuse options that a bundle with labels of tokens cannot have.
 
     Raises:
@@ -705,7 +708,7 @@ def _prepare_module_and_forms(
     """The prepared module and its forms: for one text at a time, where it has none for batches."""
     prepared = ask(one_text=one_text)
     framed = {*description.text.rules.first_ids, *description.text.rules.last_ids} - {prepared.padding_id}
-    if prepared.real_token and not framed:
+    if prepared.needs_real_token and not framed:
         _log.warning(
             "The bundle takes no text that holds the padding only (the id %d), as a text without a known word may: the "
             "module fails there %s. To have such texts answered, count at least one token in forward, as in "
@@ -730,7 +733,7 @@ def _prepare_module_and_forms(
         # The graph's constants include the numbers that forward compares ids with.
         rules = description.text.rules
         numbers = [rules.unknown_id, rules.empty_id, *rules.first_ids, *rules.last_ids, *_find_small_constants(forms)]
-        tried = try_ids(prepared, [i for i in numbers if i is not None])
+        tried = update_ids_run_alone(prepared, [i for i in numbers if i is not None])
         if tried.alone != prepared.alone:
             prepared, forms = tried, _make_forms(kinds, tried, description)
         return prepared, forms
@@ -747,9 +750,9 @@ def _measure_padding(
     rules, encoder = description.text.rules, description.encoder()
     if prepared.alone and graph.batch != 1:
         _log.warning(
-            "A text that holds %s is answered otherwise beside other texts than alone%s, as where forward takes that "
-            "for padding and pools up to the longest text of a batch. pocketrnn answers such a text alone, which is "
-            "slower for many texts",
+            "The module gives a text that holds %s another answer beside other texts than alone%s, for example "
+            "because forward takes this id for padding and pools up to the longest text of the batch. pocketrnn "
+            "answers such a text alone, which is slower for many texts",
             _describe_ids(prepared.alone, description.text.vocabulary),
             _describe_probability_change(max(prepared.alone.values())),
         )  # fmt: skip
@@ -772,7 +775,7 @@ def _measure_padding(
     )  # fmt: skip
     _log.warning(
         "%s, as in batches of your own (seen on %d texts); pocketrnn answers each text without padding%s",
-        effect.said, effect.texts, advice,
+        effect.sentence_start, effect.texts, advice,
     )  # fmt: skip
     return description.add_provenance({"padding": effect.document})
 

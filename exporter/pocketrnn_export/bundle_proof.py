@@ -23,19 +23,19 @@ from pocketrnn_export.comparing.logit_comparison import (
     compare_candidate,
     make_module_run,
 )
-from pocketrnn_export.comparing.verdict import is_near_enough, prove_parity, write_report
-from pocketrnn_export.crf_decoding import OwnersLabels
+from pocketrnn_export.comparing.parity_verdict import is_near_enough, prove_parity, write_report
+from pocketrnn_export.crf_export import OwnersLabels
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.intake.copy_comparison import OwnersModule
 from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_export.module_runs.whole_copy import copy_again
-from pocketrnn_export.proof.chosen_cases import make_cases_for_rules
+from pocketrnn_export.proof.case_selection import make_cases_for_rules
+from pocketrnn_export.proof.copy_operator_comparison import refuse_other_operators
 from pocketrnn_export.proof.every_size import check_mixed_lengths
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
-from pocketrnn_export.proof.same_operators import refuse_other_operators
 from pocketrnn_export.vocabularies.owners_answers import AnsweredText
-from pocketrnn_export.vocabularies.spellings import Spellings
+from pocketrnn_export.vocabularies.proof_spellings import Spellings
 
 __all__ = [
     "FormsDifferError",
@@ -62,7 +62,7 @@ class FormsDifferError(ParityError):
     Args:
         problem, remedy: as for every error.
         forms: the forms that were compared.
-        answers: the reference's on all cases; None where there are none to examine further.
+        answers: the reference's answers to all cases; None if there are no answers to examine further.
     """
 
     def __init__(
@@ -167,16 +167,16 @@ def refuse_mixed_texts(
         numbers: the small constants of its graph.
 
     Raises:
-        ExportError: the module does so.
+        ExportError: the module is refused.
     """
     ids, padding_id = prepared.ids, prepared.padding_id
     if prepared.given is not None:
         sizes = [(1 if prepared.one_text else batch, tokens) for batch, tokens in _SIZES]
         cases = make_boundary_cases(sizes, ids, padding_id, ragged=prepared.takes_lengths)
-        refuse_other_operators(prepared.given, prepared.asked(cases))
+        refuse_other_operators(prepared.given, prepared.fit_cases_to_module(cases))
     prepared.refuse_kept(bounds)
     if not prepared.one_text and prepared.widths.fixed is None:
-        _log.info("Asking the module for a text beside others, at each of their lengths")
+        _log.info("Running the module on a text in batches with other texts of each length")
         # A copy: a cache by length would stay in single precision for the runs in double precision.
         run = make_module_run(copy_again(prepared.reference), takes_lengths=prepared.takes_lengths)
         usual = [i for i in range(ids) if i != padding_id and i not in prepared.alone]
@@ -238,7 +238,7 @@ def select_texts_within_limits(limits: Limits | None, texts: Sequence[Any], desc
         ['oil']
     """
     encoder, padding_id = description.encoder(), description.text.rules.padding_id
-    return [text for text in texts if limits is None or limits.take(encoder.encode(text), padding_id)]
+    return [text for text in texts if limits is None or limits.accepts_ids(encoder.encode(text), padding_id)]
 
 
 def select_provable_forms(
@@ -272,7 +272,7 @@ def compare_form_on_cases(form: Form, answers: ReferenceAnswers) -> list[Candida
     compared = []
     for candidate, run in form.runs.items():
         for inputs in answers.kinds:
-            pairs = answers.of(inputs, one_row=form.one_row)
+            pairs = answers.compute_answers(inputs, one_row=form.one_row)
             compared.append(
                 compare_candidate(
                     candidate,
@@ -299,12 +299,12 @@ def compare_in_float64(forms: Sequence[Form], answers: ReferenceAnswers) -> list
         FormsDifferError: a form differs by more.
     """
     try:
-        return _compare_exactly(forms, answers)
+        return _compare_with_exact_answers(forms, answers)
     except ParityError as error:
         raise FormsDifferError(error.problem, error.remedy, forms, answers) from None
 
 
-def _compare_exactly(forms: Iterable[Form], answers: ReferenceAnswers) -> list[CandidateComparison]:
+def _compare_with_exact_answers(forms: Iterable[Form], answers: ReferenceAnswers) -> list[CandidateComparison]:
     lines = []
     for form in forms:
         if form.float64_run is None:
@@ -313,7 +313,7 @@ def _compare_exactly(forms: Iterable[Form], answers: ReferenceAnswers) -> list[C
         run = form.float64_run()
         retraced = None if form.retraced is None else functools.cache(form.retraced)
         for inputs in answers.kinds:
-            exact = answers.exact(inputs, one_row=form.one_row)
+            exact = answers.compute_exact_answers_of_kind(inputs, one_row=form.one_row)
             if exact is None:
                 _log.warning("Not proven in double precision. %s", answers.not_exact)
                 return []

@@ -13,19 +13,19 @@ import numpy as np
 
 import pocketrnn
 from pocketrnn.bundle.atomic_writing import write_whole_folder
-from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Example, Manifest, NumberExample, to_bytes
+from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Example, Manifest, NumberExample, encode_manifest
 from pocketrnn.classifier import Classifier
 from pocketrnn.verdicts import TEXT_RULES, AnswerComparison
 from pocketrnn_export.bundle_proof import ProofPlan, compare_in_float64, judge_forms, judge_proof, select_provable_forms
 from pocketrnn_export.comparing.cases import Case, Logits, encode_text_cases
 from pocketrnn_export.comparing.float64_operators import use_one_thread
-from pocketrnn_export.crf_decoding import compare_decoded_labels
+from pocketrnn_export.crf_export import compare_decoded_labels
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.proof.end_to_end import compare_end_to_end, compare_hazard_rows
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.vocabularies.owners_answers import compare_answers
-from pocketrnn_export.vocabularies.spellings import Spellings
+from pocketrnn_export.vocabularies.proof_spellings import Spellings
 
 __all__ = ["make_golden_examples", "read_package_versions", "write_bundle"]
 
@@ -73,10 +73,10 @@ def write_bundle(
         cases["texts"] = encode_text_cases(plan.texts, description.encoder())
     answers = ReferenceAnswers(plan.reference, cases, rows_alone=plan.rows_alone)
     if examples is None:
-        texts = [answer for _, answer in answers.of("texts", one_row=False)]
+        texts = [answer for _, answer in answers.compute_answers("texts", one_row=False)]
         examples = make_golden_examples(
             plan.texts,
-            _name_words(cases["texts"], plan.spellings),
+            _replace_spellings_by_words(cases["texts"], plan.spellings),
             texts,
             plan.private,
             of_tokens=description.output.of_tokens,
@@ -84,8 +84,8 @@ def write_bundle(
     as_given = (
         []
         if plan.given is None
-        else plan.given.compared(
-            answers.all(one_row=all(form.one_row for form in forms)), answers.compute_answer_with_spread
+        else plan.given.compare_with_copy(
+            answers.compute_all_answers(one_row=all(form.one_row for form in forms)), answers.compute_answer_with_spread
         )
     )
     with use_one_thread(), write_whole_folder(path, force=force, made_by=CLASSIFIER_JSON) as work:
@@ -105,7 +105,7 @@ def write_bundle(
             **_make_form_entries(proven_forms),
         )
         compared = [*compare_in_float64(proven_forms, answers), *compared]
-        (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
+        (work / CLASSIFIER_JSON).write_bytes(encode_manifest(manifest))
         classifier, given = Classifier.load(work), plan.make_runtime_inputs(description)
         compared += compare_end_to_end(classifier, given, answers, reference=plan.reference.name)
         compared += compare_hazard_rows(classifier, answers, plan.steps)
@@ -115,7 +115,7 @@ def write_bundle(
             parity=judge_proof(plan, compared, answers),
             provenance=_add_owners_answers(manifest.provenance, compare_answers(classifier, plan.answered)),
         )
-        (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
+        (work / CLASSIFIER_JSON).write_bytes(encode_manifest(manifest))
     return manifest
 
 
@@ -134,7 +134,7 @@ def _make_form_entries(forms: Iterable[Form]) -> dict[str, Any]:
     return {"torchscript": None, **{form.member: form.entry for form in forms if form.member is not None}}
 
 
-def _name_words(cases: Sequence[Case], spellings: Spellings | None) -> Sequence[Case]:
+def _replace_spellings_by_words(cases: Sequence[Case], spellings: Spellings | None) -> Sequence[Case]:
     """The cases with the ids of the words, without those of their spellings."""
     return cases if spellings is None else [replace(case, tokens=spellings.words[case.tokens]) for case in cases]
 

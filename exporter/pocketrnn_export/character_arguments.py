@@ -1,5 +1,4 @@
-"""The characters of words in `export`: how they are given, those of the owner's texts, and options that such a bundle
-cannot have."""
+"""Read `characters` of `export`, compare it with the owner's texts, and refuse options that exclude it."""
 
 from __future__ import annotations
 
@@ -55,7 +54,7 @@ def check_character_arguments(
     Args:
         of_tokens: whether the labels are of tokens.
         torchscript, streaming, edge, one_text: the arguments of `export`.
-        beside: the name of another argument that says what is beside a text; empty for none.
+        beside: the name of an argument for other inputs beside a text, if the user gave one; else empty.
 
     Raises:
         InputError: one of them is given.
@@ -88,7 +87,7 @@ def split_off_characters(given: Iterable[Any]) -> tuple[list[Any], list[tuple[st
 
 
 def compare_characters(given: TextInput, characters: Characters, owners: Sequence[tuple[str, Any]]) -> str:
-    """Compare the characters of the owner's texts with ours, and return what is said of that.
+    """Compare the characters of the owner's texts with ours, and return a phrase for the provenance.
 
     Args:
         given: the text rules and the vocabulary.
@@ -102,7 +101,7 @@ def compare_characters(given: TextInput, characters: Characters, owners: Sequenc
     for text, rows in owners:
         own = spell_tokens(characters, place_text_tokens(encoder, text))[:, 1:].tolist()
         for i, (ours, theirs) in enumerate(zip(own, rows, strict=False)):
-            if _without_padding(ours, characters) != _without_padding(theirs, characters):
+            if _strip_character_padding(ours, characters) != _strip_character_padding(theirs, characters):
                 raise InputError(
                     f"In {short_repr(text, 40)}, the characters of the token {i} are {ours}, and yours are "
                     f"{list(theirs)}.",
@@ -117,7 +116,7 @@ def compare_characters(given: TextInput, characters: Characters, owners: Sequenc
     return f"compared: {len(owners)} text{'s' * (len(owners) > 1)}" if owners else "not compared"
 
 
-def _without_padding(row: Sequence[int], characters: Characters) -> list[int]:
+def _strip_character_padding(row: Sequence[int], characters: Characters) -> list[int]:
     ids = [int(i) for i in row]
     while ids and ids[-1] == characters.padding:
         ids.pop()

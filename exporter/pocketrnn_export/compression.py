@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.benchmark import measure_interleaved, one_by_one_run
+from pocketrnn.benchmark import make_one_by_one_run, measure_interleaved
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.atomic_writing import check_folder_free, write_whole_folder
-from pocketrnn.bundle.manifest import CLASSIFIER_JSON, ROUNDED, Comparison, Example, Manifest, to_bytes
+from pocketrnn.bundle.manifest import CLASSIFIER_JSON, ROUNDED, Comparison, Example, Manifest, encode_manifest
 from pocketrnn.bundle.packed_file import is_packed_file
-from pocketrnn.bundle.zoo import bundle_folder
+from pocketrnn.bundle.zoo import find_bundle_folder
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import CompressionError, InputError
 from pocketrnn.text import EXTERNAL
@@ -32,11 +32,11 @@ from pocketrnn_export.bundle_writer import read_package_versions, write_bundle
 from pocketrnn_export.comparing.cases import Case, choose_texts_for_proof, encode_text_cases
 from pocketrnn_export.comparing.logit_comparison import make_graph_reference, make_onnx_run
 from pocketrnn_export.description import Description
-from pocketrnn_export.forms.edge import make_form_of_edge_graph
+from pocketrnn_export.forms.edge_profile import wrap_edge_graph_as_form
 from pocketrnn_export.forms.form import Form
-from pocketrnn_export.forms.onnx.onnx_graph import make_form_of_onnx_graph
-from pocketrnn_export.forms.quantized import STORAGES, Storage, quantize_graph
-from pocketrnn_export.forms.step_graph import make_form_of_step_graph
+from pocketrnn_export.forms.onnx.onnx_form import wrap_onnx_graph_as_form
+from pocketrnn_export.forms.step_form import wrap_step_graph_as_form
+from pocketrnn_export.forms.weight_quantization import STORAGES, Storage, quantize_graph
 from pocketrnn_export.label_comparison import (
     check_data_labels,
     compare_labels,
@@ -45,7 +45,7 @@ from pocketrnn_export.label_comparison import (
     read_target_labels,
 )
 from pocketrnn_export.progress import show_progress
-from pocketrnn_export.proof.chosen_cases import make_cases_for_graph
+from pocketrnn_export.proof.case_selection import make_cases_for_graph
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.vocabularies.external_tokenizer import replace_high_ids
 
@@ -134,7 +134,7 @@ def compress(
     """
     path, storage = Path(path), storage or Storage()
     check_folder_free(path, force=force, made_by=CLASSIFIER_JSON)
-    folder = bundle_folder(bundle)
+    folder = find_bundle_folder(bundle)
     if is_packed_file(folder):
         raise InputError(f"{folder} is a packed file.", "Give the bundle that it was made from.")
     original = Classifier.load(folder)
@@ -162,7 +162,7 @@ def compress(
         with write_whole_folder(path, force=force, made_by=CLASSIFIER_JSON) as work:
             for file in last.folder.iterdir():
                 (work / file.name).write_bytes(file.read_bytes())
-            (work / CLASSIFIER_JSON).write_bytes(to_bytes(compressed))
+            (work / CLASSIFIER_JSON).write_bytes(encode_manifest(compressed))
             size = _measure_folder_size(work)
     return CompressedBundle(compressed, (*steps[:-1], replace(steps[-1], size=size)))
 
@@ -198,7 +198,7 @@ def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts |
     manifest.check_one_head("what is lost is measured with classifiers of")
     if manifest.output.of_tokens:
         raise InputError(
-            f"{manifest.name} gives a label for each token, and what is lost is measured by the labels of texts.",
+            f"{manifest.name} gives a label for each token, and the loss is measured by the labels of texts.",
             "Use the bundle as it is.",
         )
     if "compression" in manifest.provenance:
@@ -277,14 +277,14 @@ def _write_smaller_bundle(folder: Path, manifest: Manifest, storage: Storage, pa
         graph = replace(graph, embedding_rows=storage.rows, alone=kept)
     forms = [
         _mark_runs_as_compressed(
-            make_form_of_edge_graph(small.content, graph)
+            wrap_edge_graph_as_form(small.content, graph)
             if graph.batch == 1
-            else make_form_of_onnx_graph(small.content, graph)
+            else wrap_onnx_graph_as_form(small.content, graph)
         )
     ]
     if (stream := manifest.stream) is not None:
         steps = quantize_graph(manifests.read_checked_bytes(folder / stream.file, stream.sha256), storage, metadata)
-        forms.append(make_form_of_step_graph(steps.content, stream))
+        forms.append(wrap_step_graph_as_form(steps.content, stream))
     texts = list(description.known) or choose_texts_for_proof(
         [e.shown for e in manifest.texts], description.text.vocabulary, manifest.text.rules
     )
@@ -323,7 +323,7 @@ def _compare_rounded_graph(
     run = make_onnx_run(rounded, optimized=False)
     lines = []
     for inputs in before.kinds:
-        cases, logits = zip(*before.of(inputs, one_row=not plan.rows_alone), strict=True)
+        cases, logits = zip(*before.compute_answers(inputs, one_row=not plan.rows_alone), strict=True)
         lines.append(compare_labels(manifest, ROUNDED, run, cases, logits, inputs=inputs, reference="onnx").line)
     if not all(np.isfinite(line.largest_difference) for line in lines):
         raise CompressionError(
@@ -354,7 +354,7 @@ def _measure_stages(stages: Sequence[_Stage], data: LabelledTexts | None) -> tup
     taken = taken or _make_example_inputs(last := stages[-1].classifier.manifest, last.texts)
     timed = (taken * (_TIMED_TEXTS // len(taken) + 1))[:_TIMED_TEXTS]
     speeds = measure_interleaved(
-        {stage.name: one_by_one_run(stage.classifier.classify, timed) for stage in stages}, len(timed), rounds=3
+        {stage.name: make_one_by_one_run(stage.classifier.classify, timed) for stage in stages}, len(timed), rounds=3
     )
     return tuple(
         StageMeasurement(

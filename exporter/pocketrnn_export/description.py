@@ -16,12 +16,12 @@ from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, TextEncoder
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.vocabularies.external_tokenizer import KnownTexts
-from pocketrnn_export.vocabularies.spellings import SpelledEncoder, Spellings
+from pocketrnn_export.vocabularies.proof_spellings import SpelledEncoder, Spellings
 
 __all__ = [
     "Description",
     "LabelsOf",
-    "label_output",
+    "make_label_output",
     "make_text_output",
     "validate_labels",
     "validate_name",
@@ -80,9 +80,10 @@ class Description:
         return replace(self, provenance={**self.provenance, **found})
 
     @property
-    def ids(self) -> int:
-        """How many token ids the text rules and the vocabulary use: all are below this. With characters, the ids of the
-        proof: there are more, for words that are spelled otherwise."""
+    def token_id_count(self) -> int:
+        """The number of token ids in the text rules and the vocabulary. With characters, that of the proof, which is
+        larger: each spelling of a word has an id.
+        """
         if self.spellings is not None:
             return len(self.spellings.rows)
         return max(len(self.text.vocabulary), self.text.rules.highest_id + 1)
@@ -133,7 +134,7 @@ def validate_labels(labels: Sequence[str]) -> tuple[str, ...]:
     """Return the labels as a tuple after checking them.
 
     Raises:
-        InputError: there are fewer than two, one is there twice, is empty or is not a string.
+        InputError: there are fewer than two, or one is repeated, empty or not a string.
 
     Example:
         >>> validate_labels(["ham", "spam"])
@@ -154,8 +155,8 @@ def validate_labels(labels: Sequence[str]) -> tuple[str, ...]:
     if len(labels) < 2:
         raise InputError(
             "There is one label." if labels else "There is no label.",
-            "Give at least 2: one number of a text is the logit of the second. A value, such as a rating, is not a "
-            'label; say which value divides two labels, as 3 does in --call "module(tokens) - 3".',
+            "Give at least 2: a single number is the logit of the second label. If it is a value, such as a rating, "
+            'subtract the value that separates the two labels, such as 3 in --call "module(tokens) - 3".',
         )
     label, times = Counter(labels).most_common(1)[0]
     if times > 1:
@@ -163,7 +164,7 @@ def validate_labels(labels: Sequence[str]) -> tuple[str, ...]:
     return tuple(labels)
 
 
-def label_output(
+def make_label_output(
     labels: Sequence[str], thresholds: Sequence[float] | None, priors: Priors = NO_PRIORS, *, multi_label: bool
 ) -> LabelOutput:
     """The output of a classifier with these labels.
@@ -172,7 +173,7 @@ def label_output(
         InputError: as `validate_labels`; there is not one threshold for each label, or one is not a probability.
 
     Example:
-        >>> label_output(["sad", "long"], [0.3, 0.6], multi_label=True).activation
+        >>> make_label_output(["sad", "long"], [0.3, 0.6], multi_label=True).activation
         'sigmoid'
     """
     activation: Literal["softmax", "sigmoid"] = "sigmoid" if multi_label else "softmax"
@@ -199,7 +200,7 @@ def make_text_output(
     if labels_of not in ("texts", "tokens"):
         raise InputError(f"labels_of is {short_repr(labels_of)}.", "Use 'texts' or 'tokens'.")
     if labels_of == "texts":
-        return label_output(labels, thresholds, priors, multi_label=multi_label)
+        return make_label_output(labels, thresholds, priors, multi_label=multi_label)
     if multi_label or thresholds is not None or priors:
         what = "multi_label" if multi_label else "priors" if priors else "thresholds"
         raise InputError(f"A token has one label, the likeliest: {what} has no meaning.", f"Leave {what} out.")

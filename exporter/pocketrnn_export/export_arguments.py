@@ -85,14 +85,14 @@ class AnyNumberArguments(CommonArguments, NumberArguments, total=False):
 
 
 def refuse_options(what: str, **options: bool) -> None:
-    """Refuse the first option that is asked for, where what a module takes has no such form.
+    """Refuse the first option in use that the module's kind of input excludes.
 
     Args:
         what: what the module takes, as the beginning of a sentence.
-        options: the options of `export` that are refused, and whether each is asked for.
+        options: the options of `export` that it excludes, each with True if the user wants it.
 
     Raises:
-        InputError: one of them is asked for.
+        InputError: the user wants one of them.
 
     Example:
         >>> refuse_options("The module takes two texts", streaming=False, edge=False)

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from pocketrnn.errors import DataError, InputError, TextError
 from pocketrnn.text import EXTERNAL
-from pocketrnn.text.features import Category, FeatureRow, Features, Number, encode_values, freeze_given
+from pocketrnn.text.features import Category, FeatureRow, Features, Number, encode_values, freeze_text_with_features
 from pocketrnn_export.comparing.cases import choose_texts_for_proof
 from pocketrnn_export.description import Description
 from pocketrnn_export.export_arguments import refuse_options
@@ -84,7 +84,7 @@ def freeze_texts_with_features(texts: Sequence[Any], features: Features) -> list
     for i, item in enumerate(texts):
         which = f"The example at position {i} (counted from 0)"
         try:
-            text, values = freeze_given(item, which)
+            text, values = freeze_text_with_features(item, which)
             encode_values(features, dict(values), which)
         except TextError as error:
             raise InputError(error.problem, f"{error.remedy} Give example_texts as [(text, features), ...].") from None
@@ -97,12 +97,12 @@ def freeze_texts_with_features(texts: Sequence[Any], features: Features) -> list
 def choose_texts_with_features(
     given: Sequence[tuple[str, FeatureRow]], description: Description, *, made_too: bool
 ) -> list[tuple[str, FeatureRow]]:
-    """The texts of a proof with their features: the given ones, or made ones, and texts without a known token.
+    """The texts of a proof with their features: the user's or random ones, and texts without a known token.
 
     Args:
         given: as from `freeze_texts_with_features`.
         description: the bundle's description.
-        made_too: add made texts even if texts are given.
+        made_too: add random texts even if the user gave texts.
     """
     source = description.text
     made = choose_texts_for_proof([], source.vocabulary, source.rules)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from pocketrnn.bundle.output import NO_PRIORS, HeadsOutput, LabelOutput
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn_export.description import label_output
+from pocketrnn_export.description import make_label_output
 
 __all__ = ["make_heads_output", "refuse_arguments_with_heads"]
 
@@ -37,7 +37,7 @@ def make_heads_output(heads: Mapping[str, Sequence[str] | LabelOutput], *, multi
             labels, thresholds = (given.labels, given.thresholds) if isinstance(given, LabelOutput) else (given, None)
             several = given.activation == "sigmoid" if isinstance(given, LabelOutput) else multi_label
             priors = given.priors if isinstance(given, LabelOutput) else NO_PRIORS
-            made[name] = label_output(labels, thresholds, priors, multi_label=several)
+            made[name] = make_label_output(labels, thresholds, priors, multi_label=several)
         except (InputError, TypeError) as error:
             problem, remedy = ("its labels are not a list", "Give a list of names.")
             if isinstance(error, InputError):
@@ -70,17 +70,17 @@ def refuse_arguments_with_heads(
         )
     if thresholds is not None:
         raise InputError(
-            "Thresholds are given for no head.",
-            'Give them with its labels: {"mood": LabelOutput(labels, "sigmoid", ...)}.',
+            "thresholds does not name a head.",
+            'Give them with the labels of a head: {"mood": LabelOutput(labels, "sigmoid", ...)}.',
         )
     if labels_of != "texts":
         raise InputError(
-            "The labels of heads are of texts, and labels_of is tokens.",
+            "Heads label texts, and labels_of is tokens.",
             "Export the labels of tokens by themselves: labels=[...], labels_of='tokens'.",
         )
     if two_texts:
         raise InputError(
-            "The module takes two texts, and heads are of one.",
+            "The module takes two texts, and a module with heads takes one.",
             "Export each head by itself: labels=[...], call=... and two_texts=True.",
         )
     if streaming:

@@ -151,7 +151,7 @@ def _collect_answers(
     return _PairedAnswers(
         probabilities,
         (compute_predicted_labels(before.manifest, first), compute_predicted_labels(before.manifest, second)),
-        (answers.reached(probabilities[0]), answers.reached(probabilities[1])),
+        (answers.mark_reached_labels(probabilities[0]), answers.mark_reached_labels(probabilities[1])),
         right[taken],
         known[taken],
     )

@@ -111,7 +111,7 @@ def add_measurement(
     Args:
         made: its manifest before.
         before: the proof of the float32 file, which stays part of the new one.
-        lines: the comparisons since: its integers, their effect, and the ways to open it.
+        lines: the later comparisons: its integers, their effect, and the ways to open it.
         apart: the tolerance between its answers.
         form: the integer program.
         verdict: how much integers change the answers.
@@ -140,7 +140,7 @@ def compare_integer_answers(
     answers = ReferenceAnswers(Reference("packed", before), cases, rows_alone=True)
     lines = []
     for inputs in answers.kinds:
-        asked, expected = zip(*answers.of(inputs, one_row=True), strict=True)
+        asked, expected = zip(*answers.compute_answers(inputs, one_row=True), strict=True)
         lines.append(compare_labels(made, INTEGERS, after, asked, expected, inputs=inputs, reference="packed"))
     return lines
 
@@ -150,7 +150,7 @@ def compute_integer_tolerance(changed: Iterable[CandidateComparison]) -> float:
 
     Where a state is halfway between two integers, the last digit of an activation decides: another processor may round
     to the other one. A few such differences change an answer by less than all roundings together, so the change on
-    texts is the bound. Random inputs are not used: the change was 8.8 on one of 5,254, which on a golden example would
-    be another answer.
+    texts is the bound. Random inputs are not used: on one of 5,254 the change was 8.8, and a golden example with such a
+    change would have another answer.
     """
     return max(LEAST_TOLERANCE, *(one.line.largest_difference for one in changed if one.line.inputs == "texts"))

@@ -22,7 +22,7 @@ def parse_json(
         text: the whole text.
         source: its name in messages: a file's path, or path and line.
         remedy: the sentence that says what to give instead.
-        strict: refuse NaN, and an object that has a name twice, where Python would keep the last.
+        strict: refuse NaN, and an object that has a name twice, of which Python would keep the last value.
         number: parses a number that is not an integer.
 
     Raises:
@@ -33,7 +33,7 @@ def parse_json(
         {'oil': 0}
     """
 
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def make_unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         members = dict(pairs)
         if strict and len(members) != len(pairs):
             seen: set[str] = set()
@@ -41,13 +41,15 @@ def parse_json(
             raise DataError(f"{source} holds {brief_text(twice)} twice.", "Give every name once.")
         return members
 
-    def refused(constant: str) -> float:
+    def convert_constant(constant: str) -> float:
         if not strict:
             return float(constant)
         raise ValueError(f"{constant} is not JSON")
 
     try:
-        return json.loads(text, object_pairs_hook=once, parse_constant=refused, parse_float=number)
+        return json.loads(
+            text, object_pairs_hook=make_unique_members, parse_constant=convert_constant, parse_float=number
+        )
     except (ValueError, RecursionError) as error:
         raise DataError(f"{source} is not valid JSON: {error}.", remedy) from None
 

@@ -48,7 +48,7 @@ def compute_predicted_labels(manifest: Manifest, logits: Logits) -> Flags:
     """
     answers = Answers.of(manifest)
     one_is_given = manifest.output.activation == "softmax" and manifest.output.thresholds is None
-    return answers.reached(answers.probabilities(logits), 0.0 if one_is_given else None)
+    return answers.mark_reached_labels(answers.probabilities(logits), 0.0 if one_is_given else None)
 
 
 def compute_label_margins(manifest: Manifest, logits: Logits) -> NDArray[np.float64]:

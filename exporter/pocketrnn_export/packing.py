@@ -24,8 +24,14 @@ from pocketrnn.bundle.manifest import (
     StepGraph,
 )
 from pocketrnn.bundle.output import HeadsOutput
-from pocketrnn.bundle.packed_file import PackedProgram, is_packed_file, make_graph_entry, make_step_entry, packed_bytes
-from pocketrnn.bundle.zoo import bundle_folder
+from pocketrnn.bundle.packed_file import (
+    PackedProgram,
+    encode_packed_file,
+    is_packed_file,
+    make_graph_entry,
+    make_step_entry,
+)
+from pocketrnn.bundle.zoo import find_bundle_folder
 from pocketrnn.classifier import Classifier, compute_logits_of_steps
 from pocketrnn.engines.native import import_native_module
 from pocketrnn.errors import ExportError, InputError
@@ -59,21 +65,21 @@ from pocketrnn_export.comparing.logit_comparison import (
     compare_candidate,
     make_graph_reference,
 )
-from pocketrnn_export.comparing.verdict import prove_parity
+from pocketrnn_export.comparing.parity_verdict import prove_parity
 from pocketrnn_export.description import Description
 from pocketrnn_export.feature_arguments import choose_texts_with_features
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.forms.onnx.kept_nans import LAYERS, remove_nan_guards
 from pocketrnn_export.forms.packed_file.lowering import Lowering
-from pocketrnn_export.forms.packed_file.operation_comparison import refuse_differing_operations
 from pocketrnn_export.forms.packed_file.packed_forms import (
     WAYS,
     make_packed_form,
     make_packed_run,
     make_packed_step_form,
 )
+from pocketrnn_export.forms.packed_file.packed_operator_comparison import refuse_differing_operations
 from pocketrnn_export.forms.packed_file.program_of_graph import lower_graph
-from pocketrnn_export.forms.step_graph import make_form_of_step_graph
+from pocketrnn_export.forms.step_form import wrap_step_graph_as_form
 from pocketrnn_export.integer_accuracy import AllowedChange, measure_integer_change
 from pocketrnn_export.integer_packing import (
     Programs,
@@ -92,11 +98,11 @@ from pocketrnn_export.numbers.number_export import reword_messages_for_numbers
 from pocketrnn_export.numbers.number_packing import compare_number_rules, make_number_proof
 from pocketrnn_export.numbers.number_step import check_can_stream, make_step_graph
 from pocketrnn_export.progress import show_progress
-from pocketrnn_export.proof.chosen_cases import find_text_widths, make_cases_for_graph
+from pocketrnn_export.proof.case_selection import find_text_widths, make_cases_for_graph
 from pocketrnn_export.proof.end_to_end import compare_end_to_end
-from pocketrnn_export.proof.integer_products import compare_products
+from pocketrnn_export.proof.integer_product_comparison import compare_products
 from pocketrnn_export.proof.packed_features import compare_features
-from pocketrnn_export.proof.packed_tags import compare_tags
+from pocketrnn_export.proof.packed_tag_comparison import compare_tags
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
 if TYPE_CHECKING:
@@ -167,7 +173,9 @@ def pack(
     if arithmetic not in ("float32", "int8"):
         raise InputError(f"arithmetic is {arithmetic!r}.", "Use 'float32' or 'int8'.")
     if arithmetic == "float32" and (data, allowed) != (None, None):
-        raise InputError("Products in float32 change nothing that data could measure.", "Use arithmetic='int8'.")
+        raise InputError(
+            "Products in float32 change nothing, so data has nothing to measure.", "Use arithmetic='int8'."
+        )
     path = Path(path)
     with show_progress(progress), write_whole_file(path, force=force) as work:
         folder, manifest = read_packable_manifest(bundle, arithmetic)
@@ -242,7 +250,7 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
         >>> read_packable_manifest("ag_news")[1].name
         'ag_news'
     """
-    folder = bundle_folder(bundle)
+    folder = find_bundle_folder(bundle)
     if is_packed_file(folder):
         raise InputError(f"{folder} is packed already.", "Give the bundle that it was made from.")
     manifest = manifests.read_manifest(folder)
@@ -252,7 +260,7 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
         check_packable_rules(manifest.input.rules, manifest.name)
     if arithmetic == "int8" and manifest.output.of_tokens:
         raise InputError(
-            f"{manifest.name} gives a label for each token, and what integers change is measured by labels of texts.",
+            f"{manifest.name} gives a label for each token, and the effect of integers is measured by labels of texts.",
             "Pack it in float32.",
         )
     if arithmetic == "int8":
@@ -260,7 +268,7 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
         manifest.check_one_head("what integers change is measured by the labels of")
     if arithmetic == "int8" and manifest.output.activation == "values":
         raise InputError(
-            f"{manifest.name} gives values, and what integers change is measured by labels.", "Pack it in float32."
+            f"{manifest.name} gives values, and the effect of integers is measured by labels.", "Pack it in float32."
         )
     if not manifest.graph.file.endswith(".onnx"):
         raise InputError(f"The graph of {manifest.name} is not an ONNX file.", "Give the bundle that it was made from.")
@@ -362,11 +370,11 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step: bytes | None) -> _
     _log.info("Proving it equal to the bundle's graph")
     plan = _make_plan(manifest, content, find_size_order_changes(programs))
     answers = ReferenceAnswers(plan.reference, plan.cases, rows_alone=plan.rows_alone)
-    with use_one_thread(), write_temporary_packed_file(packed_bytes(made, program)) as file:
+    with use_one_thread(), write_temporary_packed_file(encode_packed_file(made, program)) as file:
         compared = _compare_packed_file(file, made, plan, answers)
         if step is not None and made.stream is not None:
             compared += _compare_with_step_graph(
-                file, make_form_of_step_graph(step, made.stream, plan.rows), made.stream, plan, answers
+                file, wrap_step_graph_as_form(step, made.stream, plan.rows), made.stream, plan, answers
             )
         rules = [] if plan.rows is None else [compare_number_rules(file, plan.rows, made.numbers)]
         rules += [compare_tags(file, plan.texts)] if made.output.of_tokens else []
@@ -374,7 +382,7 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step: bytes | None) -> _
     # The bundle's own proof stays part of the proof; the golden examples are still the module's.
     parity = judge_proof(plan, compared, answers)
     made = replace(made, parity=replace(parity, comparisons=(*parity.comparisons, *rules)))
-    return _ProvenPackedFile(made, packed_bytes(made, program), programs, plan)
+    return _ProvenPackedFile(made, encode_packed_file(made, program), programs, plan)
 
 
 def _limit_tokens(manifest: Manifest, most: int | None) -> Manifest:
@@ -452,11 +460,11 @@ def _pack_with_integers(
     with (
         use_one_thread(),
         write_temporary_packed_file(packed.content) as before,
-        write_temporary_packed_file(packed_bytes(made, program)) as file,
+        write_temporary_packed_file(encode_packed_file(made, program)) as file,
     ):
-        _log.info("Comparing its integers with the statement of the arithmetic")
+        _log.info("Comparing its integers with the reference of the arithmetic")
         exact = [compare_products(file, program, in_place=in_place) for in_place in WAYS.values()]
-        _log.info("Measuring what they change")
+        _log.info("Measuring the effect of the integers")
         first, run = (make_packed_run(path, rows=plan.rows) for path in (before, file))
         changed = compare_integer_answers(made, plan.cases, first, run)
         apart = compute_integer_tolerance(changed)
@@ -468,7 +476,7 @@ def _pack_with_integers(
     lines = [*(one.line for one in (*exact, *changed)), *parity.comparisons]
     lines = lines if plan.rows is None else reword_proof_for_numbers(lines)
     made = add_measurement(replace(made, examples=examples), packed.manifest.parity, lines, apart, form, changes)
-    return made, packed_bytes(made, program)
+    return made, encode_packed_file(made, program)
 
 
 def _update_example(example: Example | NumberExample, classifier: Classifier) -> Example | NumberExample:
@@ -510,7 +518,7 @@ def _compare_with_step_graph(
     file: Path, graph: Form, stream: StepGraph, plan: ProofPlan, answers: ReferenceAnswers
 ) -> list[CandidateComparison]:
     """Compare the file's step with the step graph, token by token or sample by sample."""
-    cases = [case for case, _ in answers.of("texts", one_row=True)]
+    cases = [case for case, _ in answers.compute_answers("texts", one_row=True)]
     stepped = next(run for name, run in graph.runs.items() if name.endswith(" each"))
     expected, steps = (
         [stepped(case.tokens, case.lengths) for case in cases],
@@ -534,7 +542,7 @@ def _compare_streams(
 
     engine, generator = import_native_module(), np.random.default_rng(0)
     packed = engine.Packed(file.read_bytes(), 0 if in_place else PRODUCTS_MEMORY, in_place)
-    cases, expected = zip(*answers.of("texts", one_row=True), strict=True)
+    cases, expected = zip(*answers.compute_answers("texts", one_row=True), strict=True)
     left = iter(texts)
 
     def run(_tokens: Ids, _lengths: Ids) -> Logits:

@@ -32,7 +32,9 @@ def flatten_pairs(pairs: Sequence[Any]) -> list[str]:
         except TextError as error:
             raise InputError(error.problem, "Give example_texts as [(first, second), ...].") from None
         if not all(isinstance(text, str) for text in both):
-            raise InputError(f"example_texts has a pair at position {i} of other things than strings.", "Give strings.")
+            raise InputError(
+                f"The pair at position {i} of example_texts holds something that is not a string.", "Give strings."
+            )
         texts += both
     return texts
 
@@ -74,5 +76,6 @@ def check_pair_arguments(
     if any(one.answer is not None for one in pairs):
         raise InputError(
             f"{what}, and example_ids has the answer to one.",
-            "Give single texts with their ids, which both texts of a pair become alike: [(text, ids), ...].",
+            "Give single texts with their ids, since the rules are the same for both texts of a pair: [(text, ids), "
+            "...].",
         )

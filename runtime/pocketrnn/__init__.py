@@ -1,4 +1,4 @@
-"""pocketrnn: exported recurrent classifiers of texts and of numbers, answered on numpy and onnxruntime alone."""
+"""pocketrnn: run exported recurrent classifiers of texts and of numbers, with numpy and onnxruntime alone."""
 
 # Not from typing, whose import takes longer than all else here; type checkers know the name.
 TYPE_CHECKING = False

@@ -74,18 +74,18 @@ class Answers:
         """
         return cls(manifest.name, manifest.labels, manifest.output.activation, manifest.output.thresholds)
 
-    def restricted(self, places: Sequence[int]) -> Answers:
+    def restrict_to_labels(self, places: Sequence[int]) -> Answers:
         """The answers for some of the labels, by their indices.
 
         Example:
-            >>> Answers("mood", ("bad", "fair", "good"), "softmax").restricted([0, 2]).labels
+            >>> Answers("mood", ("bad", "fair", "good"), "softmax").restrict_to_labels([0, 2]).labels
             ('bad', 'good')
         """
         thresholds = None if self.thresholds is None else tuple(self.thresholds[place] for place in places)
         return Answers(self.name, tuple(self.labels[place] for place in places), self.activation, thresholds)
 
     def check_one_head(self, what: str) -> None:
-        """Refuse a feature for one set of labels, where there are several heads; this class refuses nothing.
+        """Refuse a feature that needs one set of labels, if there are several heads; with one set, refuse nothing.
 
         Args:
             what: the feature as the subject and the verb of a sentence: `explain() is of`.
@@ -147,7 +147,7 @@ class Answers:
         likeliest = tuple((labels[i], powers[i] / total) for i in order)
         return Prediction(*likeliest[0], likeliest)
 
-    def reached(self, probabilities: Floats, threshold: float | None = None) -> NDArray[np.bool_]:
+    def mark_reached_labels(self, probabilities: Floats, threshold: float | None = None) -> NDArray[np.bool_]:
         """Mark the labels that reach their threshold. With softmax, at most the likeliest label is marked.
 
         Args:
@@ -158,10 +158,10 @@ class Answers:
             bool [texts, labels].
 
         Example:
-            >>> Answers("mood", ("bad", "good"), "sigmoid").reached(np.float32([[0.2, 0.9]])).tolist()
+            >>> Answers("mood", ("bad", "good"), "sigmoid").mark_reached_labels(np.float32([[0.2, 0.9]])).tolist()
             [[False, True]]
         """
-        needed = np.array(self._needed(threshold), np.float32)
+        needed = np.array(self._list_thresholds(threshold), np.float32)
         reached: NDArray[np.bool_] = probabilities >= needed
         if self.activation == "softmax":
             likeliest = np.zeros_like(reached)
@@ -179,7 +179,7 @@ class Answers:
             >>> Answers("mood", ("bad", "good"), "sigmoid").labels_reached(np.float32([[0.2, 0.9]]))
             [('good',)]
         """
-        rows = self.reached(probabilities, threshold)
+        rows = self.mark_reached_labels(probabilities, threshold)
         return [tuple(label for label, is_one in zip(self.labels, row, strict=True) if is_one) for row in rows]
 
     def likeliest_labels(self, answered: Iterable[Chunk]) -> list[str | None]:
@@ -197,7 +197,7 @@ class Answers:
                 labels[start + index] = None
         return labels
 
-    def answered(self, logits: Floats, top: int) -> list[Any]:
+    def make_answers(self, logits: Floats, top: int) -> list[Any]:
         """Convert each row of logits to a `Prediction`; or, where the logits are values, to float32 [values].
 
         Raises:
@@ -205,7 +205,7 @@ class Answers:
             PocketRNNError: the logits are NaN or infinite.
 
         Example:
-            >>> Answers("mood", ("bad", "good"), "softmax").answered(np.float32([[0, 1]]), 1)[0].label
+            >>> Answers("mood", ("bad", "good"), "softmax").make_answers(np.float32([[0, 1]]), 1)[0].label
             'good'
         """
         self.check_finite(logits)
@@ -260,11 +260,11 @@ class Answers:
             >>> answers.list_labels_with_probabilities(Prediction("good", 0.9, (("good", 0.9), ("bad", 0.2))))
             (('good', 0.9),)
         """
-        needed = dict(zip(self.labels, self._needed(threshold), strict=True))
+        needed = dict(zip(self.labels, self._list_thresholds(threshold), strict=True))
         some = answer.top[:1] if self.activation == "softmax" else answer.top
         return tuple(pair for pair in some if pair[1] >= needed[pair[0]])
 
-    def _needed(self, threshold: float | None) -> tuple[float, ...]:
+    def _list_thresholds(self, threshold: float | None) -> tuple[float, ...]:
         if threshold is None and self.thresholds is not None:
             return self.thresholds
         return (0.5 if threshold is None else threshold,) * len(self.labels)

@@ -1,4 +1,4 @@
-"""How fast a bundle answers on this machine, beside the bare graph in onnxruntime.
+"""Measure how fast a bundle answers on this machine, compared with the bare graph in onnxruntime.
 
 All contestants take their turns in every round, so that other work on the machine slows all of them alike. Figures are
 medians over the rounds. Between two machines or two days, compare ratios only.
@@ -18,7 +18,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from pocketrnn.bundle.packed_file import is_packed_file
-from pocketrnn.bundle.zoo import bundle_folder
+from pocketrnn.bundle.zoo import find_bundle_folder
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import InputError
 from pocketrnn.text.pretokenized import Text
@@ -26,12 +26,12 @@ from pocketrnn.text.pretokenized import Text
 __all__ = [
     "BARE",
     "Speed",
-    "all_at_once_run",
     "bench",
     "encode_graph_inputs",
-    "markdown_table",
+    "format_speed_table",
+    "make_all_at_once_run",
+    "make_one_by_one_run",
     "measure_interleaved",
-    "one_by_one_run",
     "open_bare_session",
 ]
 
@@ -64,7 +64,7 @@ class Speed:
         return 1e6 / self.mean
 
 
-def one_by_one_run(answer: Callable[[Any], object], items: Sequence[Any]) -> Run:
+def make_one_by_one_run(answer: Callable[[Any], object], items: Sequence[Any]) -> Run:
     """A run that answers one item after the other and returns the seconds of each answer, float64 [items]."""
 
     def time_each() -> NDArray[np.float64]:
@@ -78,7 +78,7 @@ def one_by_one_run(answer: Callable[[Any], object], items: Sequence[Any]) -> Run
     return time_each
 
 
-def all_at_once_run(answer: Callable[[Any], object], items: Sequence[Any]) -> Run:
+def make_all_at_once_run(answer: Callable[[Any], object], items: Sequence[Any]) -> Run:
     """A run that answers all items in one call and returns the seconds of the call, float64 [1]."""
 
     def time_all() -> NDArray[np.float64]:
@@ -103,8 +103,9 @@ def measure_interleaved(contestants: Mapping[str, Run], texts: int, rounds: int)
     Example:
         >>> from pocketrnn import Classifier
         >>> classifier, texts = Classifier.load("ag_news"), ["Oil prices rise"] * 500
-        >>> loop, at_once = one_by_one_run(classifier.classify, texts), all_at_once_run(classifier.predict, texts)
-        >>> print(markdown_table(measure_interleaved({"loop": loop, "list": at_once}, len(texts), rounds=5)))
+        >>> loop = make_one_by_one_run(classifier.classify, texts)
+        >>> at_once = make_all_at_once_run(classifier.predict, texts)
+        >>> print(format_speed_table(measure_interleaved({"loop": loop, "list": at_once}, len(texts), rounds=5)))
     """
     seconds: dict[str, list[NDArray[np.float64]]] = {name: [] for name in contestants}
     for turn in range(rounds + 1):
@@ -131,7 +132,7 @@ def _compute_median_speed(name: str, taken: list[NDArray[np.float64]], first: li
     )
 
 
-def markdown_table(speeds: Sequence[Speed]) -> str:
+def format_speed_table(speeds: Sequence[Speed]) -> str:
     """Format the speeds as a Markdown table, one row for each."""
     lines = [
         "| | one text, p50, us | p99, us | texts a second | time against the first |",
@@ -166,7 +167,7 @@ def encode_graph_inputs(classifier: Classifier, texts: Sequence[Text]) -> list[d
 
 
 def bench(bundle: str | os.PathLike[str], texts: Sequence[Text], *, rounds: int = 5, threads: int = 2) -> list[Speed]:
-    """Measure a bundle: one text at a time and many at once, beside the bare graph.
+    """Measure a bundle: one text at a time and many at once, compared with the bare graph.
 
     Args:
         bundle: a bundle's folder, a shipped classifier's name, or a packed file, for which the bare graph is left out.
@@ -180,18 +181,18 @@ def bench(bundle: str | os.PathLike[str], texts: Sequence[Text], *, rounds: int 
     """
     if not texts or rounds < 1:
         raise InputError("There is nothing to measure.", "Give at least one text and one round.")
-    folder = bundle_folder(bundle)
+    folder = find_bundle_folder(bundle)
     classifier = Classifier.load(folder)
     contestants: dict[str, Run] = {}
     if not is_packed_file(folder):
         feeds = encode_graph_inputs(classifier, texts)
         session = open_bare_session(folder / classifier.manifest.graph.file)
-        contestants[BARE] = one_by_one_run(lambda feed: session.run(["logits"], feed), feeds)
+        contestants[BARE] = make_one_by_one_run(lambda feed: session.run(["logits"], feed), feeds)
     contestants |= {
-        "pocketrnn, `classify` from text": one_by_one_run(classifier.classify, texts),
-        "pocketrnn, `predict`, 1 thread": all_at_once_run(classifier.predict, texts),
+        "pocketrnn, `classify` from text": make_one_by_one_run(classifier.classify, texts),
+        "pocketrnn, `predict`, 1 thread": make_all_at_once_run(classifier.predict, texts),
     }
     if threads > 1:
         several = Classifier.load(folder, threads=threads)
-        contestants[f"pocketrnn, `predict`, {threads} threads"] = all_at_once_run(several.predict, texts)
+        contestants[f"pocketrnn, `predict`, {threads} threads"] = make_all_at_once_run(several.predict, texts)
     return measure_interleaved(contestants, len(texts), rounds)

@@ -1,4 +1,4 @@
-"""Classifier: a loaded bundle. It turns texts or sequences of numbers -> steps -> engine -> logits -> answers."""
+"""Classifier: a loaded bundle, which encodes texts or numbers, runs the engine and turns logits into answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pocketrnn.answers import Answers, Prediction
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import is_packed_file
-from pocketrnn.bundle.zoo import bundle_folder
+from pocketrnn.bundle.zoo import find_bundle_folder
 from pocketrnn.engines.batching import MAX_TOKENS, Steps
 from pocketrnn.engines.engine import CPU, Engine, Options, check_threads, compute_logits, find_step_dtype
 from pocketrnn.engines.parallel import Workers
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
     from pocketrnn.number_streams import CarriedStream, NumberStream, Window
     from pocketrnn.numbers.range_watch import OutOfRange
     from pocketrnn.stream import Stream
-    from pocketrnn.tag_intake import TagIntake
+    from pocketrnn.tagging import TagIntake
     from pocketrnn.tags import Tags
 
 __all__ = [
     "Classifier",
     "Prediction",
-    "answers_of",
     "compute_logits_of_batches",
     "compute_logits_of_steps",
     "compute_logits_until_refused",
+    "get_chosen_answers",
     "kinds_refused",
     "make_refusal_error",
     "read_graph_metadata",
@@ -136,7 +136,7 @@ class Classifier(TrainedEstimator):
             <Classifier 'ag_news': 4 labels>
         """
         check_threads(threads)
-        folder = bundle_folder(path_or_name)
+        folder = find_bundle_folder(path_or_name)
         if is_packed_file(folder):
             from pocketrnn.engines.native import NativeEngine
 
@@ -196,7 +196,7 @@ class Classifier(TrainedEstimator):
         # Not with copy.copy, which would load the bundle again, as pickle does.
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
-        other._chosen = chosen.within(self._chosen)
+        other._chosen = chosen.map_to_engine_labels(self._chosen)
         other._answers = chosen.answers(self._answers)
         other._intake = self._intake.replace_engine(restrict_engine(self._engine, other._chosen), other._answers)
         return other
@@ -213,8 +213,8 @@ class Classifier(TrainedEstimator):
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """The names of the heads, for a classifier that answers a text with one answer for each of several heads, such
-        as its topic and its mood (docs/heads.md); empty for any other, and for one that `head` gave.
+        """The names of the heads, if the classifier gives several answers to a text, such as its topic and its mood
+        (docs/heads.md). Empty for other classifiers, and for the result of `head`.
 
         Example:
             >>> Classifier.load("reviews").heads
@@ -225,7 +225,7 @@ class Classifier(TrainedEstimator):
     @property
     def labels(self) -> tuple[str, ...]:
         """The classes, in the order of the columns of `predict_proba`; or the names of the values. With several heads,
-        the labels of all, each behind the name of its head: `topic: oil`, in the order of the columns of `logits`.
+        the labels of all heads, each after the name of its head: `topic: oil`, in the order of the columns of `logits`.
 
         Example:
             >>> Classifier.load("ag_news").labels
@@ -313,7 +313,8 @@ class Classifier(TrainedEstimator):
         Args:
             saved: the bytes of `Stream.save` or `CarriedStream.save`, to continue from that state.
             window: for a recording, how many steps are answered at once; by default the bundle's window.
-            hop: how many steps the next window begins later; by default the bundle's hop, else the window.
+            hop: how many steps the next window begins after the one before; by default the bundle's hop, else the
+                window.
             top: how many labels an answer to a recording has; for a text, give it to `Stream.push`.
 
         Raises:
@@ -469,7 +470,8 @@ class Classifier(TrainedEstimator):
     @overload
     def predict(self, given: Iterable[object], *, on_error: OnError) -> list[str] | list[str | None]: ...
     def predict(self, given: Iterable[object], *, on_error: OnError = "raise") -> list[str] | list[str | None]:
-        """The likeliest label of every text or sequence, in their order; or `values`, for a bundle with these.
+        """The likeliest label of every text or sequence, in their order; for a bundle that gives values, the result of
+        `values`.
 
         Args:
             given: texts: a list, a column of numpy or pandas, or any iterable; a generator is read lazily, chunk by
@@ -727,7 +729,7 @@ class Classifier(TrainedEstimator):
             _log.warning("%s passed over %d items %s", self.name, count, ", or ".join(self._intake.kinds_skipped))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _load_again, (
+        return _load_copy, (
             self._folder, self._workers.threads, self._options, self._tokenizer, self._out_of_range, self._chosen,
         )  # fmt: skip
 
@@ -778,7 +780,7 @@ def _build_intake(
             raise InputError("out_of_range is for sequences of numbers, and the bundle takes texts.", "Leave it out.")
         if manifest.output.of_tokens:
             # Imported when needed: only labels of tokens need it.
-            from pocketrnn.tag_intake import TagIntake
+            from pocketrnn.tagging import TagIntake
 
             return TagIntake(manifest, engine, answers, tokenizer)
         if manifest.input.pairs:
@@ -831,9 +833,8 @@ def compute_logits_of_batches(
         yield logits
 
 
-def steps_of_texts(classifier: Classifier, texts: Iterable[Any]) -> list[Any]:
-    """The steps of texts for `compute_logits_of_steps`: the ids of each, or with the characters of its tokens int64
-    [ids, 1 + width].
+def encode_texts_as_steps(classifier: Classifier, texts: Iterable[Any]) -> list[Any]:
+    """The rows of texts for `compute_logits_of_steps`: the ids of each text; with characters, int64 [ids, 1 + width].
 
     Args:
         classifier: a classifier of texts.
@@ -844,12 +845,12 @@ def steps_of_texts(classifier: Classifier, texts: Iterable[Any]) -> list[Any]:
 
     Example:
         >>> classifier = Classifier.load("ag_news")
-        >>> steps_of_texts(classifier, ["Oil prices"]) == [classifier.encode("Oil prices")]
+        >>> encode_texts_as_steps(classifier, ["Oil prices"]) == [classifier.encode("Oil prices")]
         True
     """
     if classifier.manifest.characters is None:
         return [classifier.encode(text) for text in texts]
-    from pocketrnn.tag_intake import TagIntake
+    from pocketrnn.tagging import TagIntake
 
     intake = classifier._intake
     assert isinstance(intake, TagIntake)  # noqa: S101 - only labels of tokens have characters
@@ -881,7 +882,7 @@ def compute_logits_of_steps(classifier: Classifier, rows: Sequence[Sequence[int]
     kind = find_step_dtype(classifier.manifest)
     logits = compute_logits(classifier._engine, classifier.name, [np.asarray(row, kind) for row in rows])
     if classifier._chosen is not None:
-        logits = classifier._chosen.of_rows(logits)
+        logits = classifier._chosen.choose_from_rows(logits)
     if not classifier.manifest.output.of_tokens:
         classifier._answers.check_finite(logits)
     return logits
@@ -929,7 +930,7 @@ def make_refusal_error(classifier: Classifier, text: Text) -> LimitError:
         >>> make_refusal_error(classifier, "oil " * 500).problem
         'The text becomes 500 token ids, but news takes at most 300.'
     """
-    return classifier._texts("classify()").refusal(text)
+    return classifier._texts("classify()").find_refusal_error(text)
 
 
 def read_graph_metadata(classifier: Classifier) -> Mapping[str, str]:
@@ -942,17 +943,17 @@ def read_graph_metadata(classifier: Classifier) -> Mapping[str, str]:
     return classifier._engine.metadata
 
 
-def answers_of(classifier: Classifier) -> Answers:
+def get_chosen_answers(classifier: Classifier) -> Answers:
     """The `Answers` of a classifier, for the labels that it chooses among.
 
     Example:
-        >>> answers_of(Classifier.load("ag_news")).labels
+        >>> get_chosen_answers(Classifier.load("ag_news")).labels
         ('World', 'Sports', 'Business', 'Sci/Tech')
     """
     return classifier._answers
 
 
-def _load_again(
+def _load_copy(
     folder: Path,
     threads: int,
     options: Options,

@@ -9,7 +9,7 @@ from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.engines.engine import Engine
 from pocketrnn.errors import InputError
 from pocketrnn.text.encoder import TextEncoder
-from pocketrnn.text.features import check_given, encode_values, make_feature_marks, make_usual_values
+from pocketrnn.text.features import check_text_with_features, encode_values, make_feature_marks, make_usual_values
 from pocketrnn.text.pretokenized import TextRowEncoder, Tokenizer
 from pocketrnn.text_intake import TextIntake
 
@@ -68,6 +68,6 @@ class _FeatureRowEncoder(TextRowEncoder):
         Raises:
             TextError: the argument is not such a tuple, or the text or a feature is refused.
         """
-        text, values = check_given(item, which)
+        text, values = check_text_with_features(item, which)
         marks = make_feature_marks(encode_values(self._features, values, which)).tolist()
         return [*marks, *self._texts.ids(text, which)]

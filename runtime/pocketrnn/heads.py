@@ -37,7 +37,8 @@ def build_answers(manifest: Manifest) -> Answers:
 
 @dataclass(frozen=True, slots=True)
 class HeadAnswers(Answers):
-    """The meaning of the logits of several heads: what `Answers` gives for a text, this gives as a dict by head.
+    """The meaning of the logits of several heads: for a text, it returns a dict with the result of `Answers` for each
+    head.
 
     `labels` names the logits of all heads.
 
@@ -55,11 +56,11 @@ class HeadAnswers(Answers):
             yield name, head, slice(start, end)
             start = end
 
-    def restricted(self, places: Sequence[int]) -> Answers:
+    def restrict_to_labels(self, places: Sequence[int]) -> Answers:
         """The answers for some of the labels of one head."""
         for _, head, at in self.parts():
             if at.start <= places[0] < at.stop:
-                return head.restricted([place - at.start for place in places])
+                return head.restrict_to_labels([place - at.start for place in places])
         raise IndexError(places[0])
 
     def check_one_head(self, what: str) -> None:
@@ -109,7 +110,7 @@ class HeadAnswers(Answers):
         """Refuse logits of a head that have no probabilities.
 
         Raises:
-            PocketRNNError: a row has none.
+            PocketRNNError: a row does not have probabilities.
         """
         for _, head, at in self.parts():
             head.check_finite(logits[:, at])

@@ -42,13 +42,13 @@ class ChosenLabels:
         """Select and weigh the logits of these labels from one row of all logits."""
         return [logits[place] + weight for place, weight in zip(self.places, self.weights, strict=True)]
 
-    def of_rows(self, logits: Floats) -> Floats:
+    def choose_from_rows(self, logits: Floats) -> Floats:
         """Select and weigh logits: float32 [texts, labels] to float32 [texts, chosen labels]."""
         chosen: Floats = logits[:, list(self.places)] + np.array(self.weights, np.float32)
         return chosen
 
-    def within(self, outer: ChosenLabels | None) -> ChosenLabels:
-        """The same labels as indices of the engine's labels, where they are indices of the labels of `outer`."""
+    def map_to_engine_labels(self, outer: ChosenLabels | None) -> ChosenLabels:
+        """These labels, with `places` converted from indices of the labels of `outer` to the engine's."""
         if outer is None:
             return self
         weights = (outer.weights[place] + weight for place, weight in zip(self.places, self.weights, strict=True))
@@ -56,7 +56,7 @@ class ChosenLabels:
 
     def answers(self, all_labels: Answers) -> Answers:
         """The `Answers` for the chosen labels, from the `Answers` for all labels."""
-        return all_labels.restricted(self.places)
+        return all_labels.restrict_to_labels(self.places)
 
 
 def choose_labels(answers: Answers, among: Iterable[str]) -> ChosenLabels:
@@ -144,7 +144,7 @@ def _check_single_label(answers: Answers, name: str) -> None:
     answers.check_one_head(f"{name} is of")
     if answers.activation != "softmax":
         raise InputError(
-            f"{name} is for classifiers of which one label is right, and {answers.name} is another one.",
+            f"{name} is for classifiers that give exactly one label, and {answers.name} does not.",
             "Choose among the probabilities of predict_proba() yourself."
             if answers.activation == "sigmoid"
             else "Choose among the values yourself.",
@@ -194,11 +194,11 @@ class _ChosenLabelsEngine:
 
     def logits(self, steps: Steps, lengths: Ids) -> EngineAnswer:
         logits, refused = self._engine.logits(steps, lengths)
-        return EngineAnswer(self._chosen.of_rows(logits), refused)
+        return EngineAnswer(self._chosen.choose_from_rows(logits), refused)
 
 
 class _ChosenLabelsTextEngine(_ChosenLabelsEngine):
-    """The same for an engine that reads texts; see `ReadsTexts`."""
+    """A `_ChosenLabelsEngine` for an engine that takes texts; see `TextEngine`."""
 
     def logits_of_text(self, text: str) -> list[float] | None:
         logits = self._engine.logits_of_text(text)
@@ -206,7 +206,7 @@ class _ChosenLabelsTextEngine(_ChosenLabelsEngine):
 
     def logits_of_texts(self, texts: Sequence[str]) -> EngineAnswer:
         logits, refused = self._engine.logits_of_texts(texts)
-        return EngineAnswer(self._chosen.of_rows(logits), refused)
+        return EngineAnswer(self._chosen.choose_from_rows(logits), refused)
 
     def stop(self) -> None:
         self._engine.stop()

@@ -114,8 +114,8 @@ class CarriedStream:
                 "Begin another stream.",
             )
         logits, state = self._engine.step(prepared, self._state)
-        given = logits if self._chosen is None else self._chosen.of_rows(logits)
-        (answer,) = self._answers.answered(given, self._top)
+        given = logits if self._chosen is None else self._chosen.choose_from_rows(logits)
+        (answer,) = self._answers.make_answers(given, self._top)
         self._logits, self._state, self.steps = logits, state, self.steps + len(prepared)
         return [Window(0, self.steps, answer)]
 
@@ -134,7 +134,7 @@ class CarriedStream:
     def _resume(self, saved: bytes) -> None:
         self.steps, self._state, self._logits = decode_stream(saved, self._manifest, "steps")
         if type(self.steps) is not int or self.steps < 0 or (self.steps > 0) != (self._logits is not None):
-            raise make_damaged_stream_error("says where it stands in a way that cannot be")
+            raise make_damaged_stream_error("holds a position that cannot be right")
 
 
 class NumberStream:
@@ -182,7 +182,7 @@ class NumberStream:
         prepared = [
             self._intake.prepared(held[start - self._first : start - self._first + self.window]) for start in starts
         ]
-        answers = self._answers.answered(self._intake.compute_logits_of_prepared(prepared), self._top)
+        answers = self._answers.make_answers(self._intake.compute_logits_of_prepared(prepared), self._top)
         if starts:
             self._next = starts[-1] + self.hop
         # With a hop longer than the window, the next window may begin after all held samples.

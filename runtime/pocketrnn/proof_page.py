@@ -251,7 +251,7 @@ def _render_open_points(manifest: Manifest) -> Iterator[str]:
             "is answered alone.</li>"
         )
     if manifest.graph.limits is not None:
-        yield "<li>Anything of texts beyond the limits that the bundle states; they are refused.</li>"
+        yield "<li>Anything about texts beyond the limits that the bundle states; they are refused.</li>"
     yield "</ul>"
 
 
@@ -261,7 +261,7 @@ def _has_integer_arithmetic(manifest: Manifest) -> bool:
 
 def _render_provenance(manifest: Manifest) -> Iterator[str]:
     if manifest.provenance:
-        yield "<h2>Where it comes from, as whoever made it states</h2>"
+        yield "<h2>Its origin, as stated by its maker</h2>"
         stated = json.dumps(manifest.provenance, indent=1, ensure_ascii=True, default=str)
         lines = stated.splitlines()
         yield "<pre>" + "\n".join(_escape_html(line) for line in lines[:_LONGEST]) + "</pre>"

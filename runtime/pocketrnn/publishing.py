@@ -10,9 +10,9 @@ from typing import Final
 from pocketrnn.bundle.hub import SCHEME, HubAddress, parse_address, require_hub_library, translate_hub_errors
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import is_packed_file
-from pocketrnn.bundle.zoo import bundle_folder
+from pocketrnn.bundle.zoo import find_bundle_folder
 from pocketrnn.errors import InputError
-from pocketrnn.text.features import make_usual_values, write_options
+from pocketrnn.text.features import make_usual_values, write_feature_options
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import describe_graph_proof, read_text_verdict
 from pocketrnn.verification import verify
@@ -52,10 +52,10 @@ def push(
     """
     wanted = parse_address(address)
     if wanted.revision is not None:
-        raise InputError(f"{address} names a revision, and a new one is made.", f"Give {SCHEME}{wanted.name}.")
+        raise InputError(f"{address} names a revision, and push creates a new one.", f"Give {SCHEME}{wanted.name}.")
     library = require_hub_library()
     # Resolved once: an address may name another commit a moment later.
-    folder = bundle_folder(bundle)
+    folder = find_bundle_folder(bundle)
     verification = verify(folder)
     if not isinstance(verification.manifest.input, TextInput):
         raise InputError(f"{bundle} takes numbers, for which there is no card yet.", "Push its folder yourself.")
@@ -95,7 +95,7 @@ def _format_card_lines(manifest: Manifest, address: HubAddress, files: list[Path
         values = make_usual_values(manifest.features)
         given += f" with {', '.join(values)}"
         example = f'("a text", {values!r})'
-        on_a_line = f'{write_options(manifest.features)}"a text"'
+        on_a_line = f'{write_feature_options(manifest.features)}"a text"'
     more = f" and {len(labels) - _SHOWN_LABELS} more" if len(labels) > _SHOWN_LABELS else ""
     several = "any number of" if manifest.output.activation == "sigmoid" else "one of"
     several = f"for each of {len(manifest.heads)} heads one or some of" if manifest.heads else several
@@ -108,7 +108,7 @@ def _format_card_lines(manifest: Manifest, address: HubAddress, files: list[Path
     yield from ("", "## Proof", "", f"- Graph: {_escape_markdown(describe_graph_proof(manifest))}")
     yield f"- Text rules: {_escape_markdown(read_text_verdict(manifest).sentence)}"
     yield f"- It holds {len(manifest.examples)} golden examples, which are texts that anybody can read."
-    yield from ("", "Licence, data and what it is not for are its owner's to say here.")
+    yield from ("", "The owner states here the licence, the data and the limits of use.")
 
 
 def _escape_markdown(text: str) -> str:

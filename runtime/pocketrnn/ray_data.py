@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.zoo import bundle_folder
-from pocketrnn.classifier import Classifier, answers_of
+from pocketrnn.bundle.zoo import find_bundle_folder
+from pocketrnn.classifier import Classifier, get_chosen_answers
 from pocketrnn.errors import BundleError, InputError, require_module
 from pocketrnn.text.checked_texts import OnError
 from pocketrnn.text.text_input import TextInput
@@ -81,7 +81,7 @@ def classify_dataset(
         raise InputError(
             "text_column, label_column and probability_column are not three different names.", "Rename the new columns."
         )
-    files = ray.put(_read_bundle_files(bundle_folder(bundle)))
+    files = ray.put(_read_bundle_files(find_bundle_folder(bundle)))
     classified: Dataset = dataset.map_batches(
         _ClassifierActor,
         fn_constructor_kwargs={
@@ -164,7 +164,7 @@ def add_answer_columns(
     skipped = np.isnan(logits[:, 0])
     best = logits.argmax(1)
     labels = [classifier.labels[i] for i in best.tolist()]
-    probabilities = answers_of(classifier).probabilities(logits)[np.arange(len(best)), best]
+    probabilities = get_chosen_answers(classifier).probabilities(logits)[np.arange(len(best)), best]
     return table.append_column(added[0], pyarrow.array(labels, pyarrow.string(), mask=skipped)).append_column(
         added[1], pyarrow.array(probabilities, pyarrow.float32(), mask=skipped)
     )

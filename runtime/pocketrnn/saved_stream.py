@@ -57,7 +57,7 @@ def decode_stream(saved: object, manifest: Manifest, at: str) -> tuple[Any, Floa
     if document["bundle"] != _compute_bundle_digest(manifest):
         raise InputError(
             f"The stream was saved by another bundle than {manifest.name}.",
-            "Resume it with the bundle that it was begun with, byte for byte.",
+            "Resume it with exactly the bundle that it began with.",
         )
     size = 0 if manifest.stream is None else manifest.stream.state_size
     logits = document["logits"]

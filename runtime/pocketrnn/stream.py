@@ -8,7 +8,7 @@ copy of the state for the answer, and wait until they are final. Two things make
 - the tokenizer: the word may go on, and `<br />` may be cut in its middle, which holds a space.
 
 With subword rules, the tail is the text as it arrived, from the last space before which nothing can change
-(`text/subword_cuts.py`).
+(`text/subword_stream_cuts.py`).
 """
 
 from __future__ import annotations
@@ -206,7 +206,7 @@ class Stream:
         if isinstance(rules, TextRules):
             self._read_on: Callable[[StreamPosition, str], _Read] = self._read_words
         else:
-            from pocketrnn.text.subword_cuts import SubwordCuts
+            from pocketrnn.text.subword_stream_cuts import SubwordCuts
 
             self._cuts = SubwordCuts(rules, manifest.text.vocabulary, cast("SubwordEncoder", encoder.pieces))
             self._read_on = self._read_pieces
@@ -271,7 +271,7 @@ class Stream:
         except LimitError as error:
             raise name_text_in_error(error, "The text so far") from None
         self._at, self._state, self._logits = at, state, logits
-        return (answer.copy() if self._chosen is None else self._chosen.of_rows(answer))[0]  # type: ignore[no-any-return]
+        return (answer.copy() if self._chosen is None else self._chosen.choose_from_rows(answer))[0]  # type: ignore[no-any-return]
 
     def _read_words(self, at: StreamPosition, fragment: str) -> _Read:
         at, settled, open_ = read_fragment(at, fragment, cast("TextRules", self._manifest.text.rules), self._longest)
@@ -309,10 +309,12 @@ class Stream:
     def _resume(self, saved: bytes) -> None:
         at, self._state, self._logits = decode_stream(saved, self._manifest, "at")
         if not _is_valid_position(at, self._manifest.text.rules):
-            raise make_damaged_stream_error("says where it stands in a way that cannot be")
+            raise make_damaged_stream_error("holds a position that cannot be right")
         self._at = StreamPosition(**at)
         if (self._logits is None) != (self._at.ids == 0):
-            raise make_damaged_stream_error("has no answer to what it has read, or one to nothing")
+            raise make_damaged_stream_error(
+                "has no answer to what it has read, or an answer although it has read nothing"
+            )
 
 
 def _is_valid_position(at: Any, rules: AnyTextRules) -> bool:

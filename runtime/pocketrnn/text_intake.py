@@ -65,14 +65,15 @@ class TextIntake:
         return other
 
     def check_whole(self) -> None:
-        """Refuse to answer for a whole text, where the labels are of its tokens; this class refuses nothing.
+        """Refuse to answer for a whole text, if the labels are of its tokens. This class refuses nothing: its labels
+        are of texts.
 
         Raises:
             InputError: the labels are of tokens.
         """
 
     def check_one_text(self, what: str) -> None:
-        """Refuse a feature for one text, where the classifier takes two; this class refuses nothing.
+        """Refuse a feature that takes one text, if the classifier takes two. This class refuses nothing: it takes one.
 
         Args:
             what: the feature as the subject and the verb of a sentence: `explain() takes`.
@@ -96,7 +97,7 @@ class TextIntake:
 
     def _compute_logits_of_row(self, tokens: Ids) -> list[float]:
         """The logits of int64 [1, tokens]."""
-        if self._limits is not None and not self._limits.take(tokens[0], self._padding_id):
+        if self._limits is not None and not self._limits.accepts_ids(tokens[0], self._padding_id):
             raise make_limit_error(self._name, self._limits, tokens.shape[1] - self._marks)
         return self._engine.logits_of_one(tokens)
 
@@ -167,9 +168,9 @@ class TextIntake:
     def _make_refusal_error_in(self, chunk: Chunk, index: int) -> LimitError:
         """The error for a refused text of a chunk, with its position among all texts."""
         text = f"The text at position {chunk.first + index} (counted from 0)"
-        return name_text_in_error(self.refusal(chunk.texts[index]), text, SKIP_THEM)
+        return name_text_in_error(self.find_refusal_error(chunk.texts[index]), text, SKIP_THEM)
 
-    def refusal(self, text: Text) -> LimitError:
+    def find_refusal_error(self, text: Text) -> LimitError:
         """The error that `logits_of_one` raises for a refused text: a string, its tokens, or checked ids."""
         try:
             if isinstance(text, str) or not (text and isinstance(text[0], int)):

@@ -201,7 +201,7 @@ class TextVerdict:
         if self.by == "ids":
             return f"compared with your pipeline on {texts}: the same ids.{known}"
         if self.by == "answers":
-            return f"compared with your pipeline on {texts}, by what it answers.{known}"
+            return f"compared with your pipeline on {texts}, by its answers.{known}"
         if self.answers is not None:
             return f"compared with your tokenizer on {texts}: the same tokens of the vocabulary."
         return f"compared with your tokenizer on {texts}: the same tokens of the vocabulary. The rest was not compared."
@@ -430,7 +430,7 @@ def describe_graph_proof(manifest: Manifest) -> str:
         shown = "proven equal to" if exact else "equal in single precision to"
         return f"{shown} {module} with rounded weights.{own} {rounding}"
     if module == ROUNDED:
-        return "proven equal to an earlier graph with rounded weights; of the module itself, the bundle says nothing."
+        return "proven equal to an earlier graph with rounded weights; the bundle says nothing about the module itself."
     if exact:
         return f"proven equal to {module}.{own}"
     return f"equal to {module} in single precision; not proven in double precision.{own}"
@@ -441,11 +441,11 @@ def describe_number_scale(manifest: Manifest) -> str:
 
     Example:
         >>> describe_number_scale(Classifier.load("steps").manifest)
-        'brought to their scale as their owner said; that is compared with nothing.'
+        'scaled as their owner said; that was not compared with anything.'
     """
     if manifest.provenance.get(SCALE) == "trained":
-        return "brought to the scale that was learnt in training, by the code that did it there."
-    return "brought to their scale as their owner said; that is compared with nothing."
+        return "scaled as in training, by the same code."
+    return "scaled as their owner said; that was not compared with anything."
 
 
 def _describe_own_precision(line: Comparison) -> str:
@@ -468,8 +468,8 @@ def describe_integer_verdict(manifest: Manifest) -> str:
     before = f" Its weights had been compressed before: {rounding[0].lower()}{rounding[1:]}" if rounding else ""
     return (
         "not equal to the PyTorch module: its layers multiply integers of 8 bits. The engine's integers are exactly "
-        "those of a statement of the arithmetic in numpy. Their effect was measured against the same program in "
-        f"float32. {measured}{drawn if lines else ''}{before}"
+        "those of a reference implementation in numpy. Their effect was measured against the same program in float32. "
+        f"{measured}{drawn if lines else ''}{before}"
     )
 
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import check_digest, is_packed_file
-from pocketrnn.bundle.zoo import bundle_folder
-from pocketrnn.classifier import Classifier, compute_logits_of_steps, read_graph_metadata, steps_of_texts
+from pocketrnn.bundle.zoo import find_bundle_folder
+from pocketrnn.classifier import Classifier, compute_logits_of_steps, encode_texts_as_steps, read_graph_metadata
 from pocketrnn.errors import BundleError, ParityError, PocketRNNError
 from pocketrnn.heads import build_answers, find_likeliest
 from pocketrnn.text import EXTERNAL
@@ -100,7 +100,7 @@ def verify(bundle: str | os.PathLike[str]) -> Verification:
         >>> verify("ag_news").name
         'ag_news'
     """
-    folder = bundle_folder(bundle)
+    folder = find_bundle_folder(bundle)
     if is_packed_file(folder):
         check_digest(folder)
     classifier = Classifier.load(folder)
@@ -191,7 +191,7 @@ def _answer_examples(classifier: Classifier) -> tuple[dict[str, NDArray[np.float
         if manifest.output.of_tokens:
 
             def logits(texts: Any) -> NDArray[np.float32]:
-                return compute_logits_of_steps(classifier, steps_of_texts(classifier, texts))
+                return compute_logits_of_steps(classifier, encode_texts_as_steps(classifier, texts))
 
     answers = {_ALONE: np.concatenate([logits([one]) for one in given]), _TOGETHER: logits(given)}
     if manifest.texts and manifest.stream is not None:

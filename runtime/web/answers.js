@@ -112,7 +112,10 @@ export class Answers {
     if (isString(chosen) || typeof chosen?.[Symbol.iterator] !== "function")
       throw new InputError("among is not a list of labels.", 'Give one: ["en", "de"].');
     if (activation !== "softmax")
-      throw new InputError(`among is for classifiers of which one label is right, and ${name} is another one.`, "Leave it out.");
+      throw new InputError(
+        `among is for classifiers that give exactly one label, and ${name} does not.`,
+        "Leave it out.",
+      );
     const given = Array.from(chosen);
     const leftOut = given.filter((label) => !labels.includes(label) && label[0] === "-").map((label) => label.slice(1));
     const named = given.filter((label) => labels.includes(label));
@@ -133,7 +136,10 @@ export class Answers {
     if (prior === undefined) return this;
     const { name, labels, activation, priors = {} } = this.#document;
     if (activation !== "softmax")
-      throw new InputError(`prior is for classifiers of which one label is right, and ${name} is another one.`, "Leave it out.");
+      throw new InputError(
+        `prior is for classifiers that give exactly one label, and ${name} does not.`,
+        "Leave it out.",
+      );
     if (isString(prior) && !Object.hasOwn(priors, prior)) {
       const names = Object.keys(priors);
       throw new InputError(`${name} has no prior ${JSON.stringify(prior)}.`, names.length ? `Its priors: ${names.join(", ")}.` : "It has none: give numbers for its labels.");
@@ -435,7 +441,7 @@ export class AnyClassifier {
       );
     if (status === STATUS.LARGE)
       return new LimitError(
-        `${which} leads ${this.name} to a whole number that 32 bits do not hold, and a packed file has no others.`,
+        `${which} makes ${this.name} compute an integer beyond 32 bits, which a packed file cannot hold.`,
         "Give it to the bundle that the file was made from, or shorten it.",
       );
     return new PocketRNNError(`The engine of ${this.name} failed: ${sentence}`, "Check the file with: pocketrnn verify");

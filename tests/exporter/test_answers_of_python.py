@@ -27,8 +27,8 @@ from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
 from pocketrnn_export.diagnose.refusal import name_differing_line
-from pocketrnn_export.proof.pytorch_run import make_runnable_program
-from pocketrnn_export.proof.right_program import right_program
+from pocketrnn_export.proof.right_program import find_right_program
+from pocketrnn_export.proof.runnable_program import make_runnable_program
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(18))]
@@ -406,7 +406,7 @@ def exported(module: nn.Module, path: Path) -> None:
 @pytest.mark.parametrize("kind", mostly_slow(REFUSED, 20, first=10))
 def test_what_is_answered_without_asking_a_size_or_a_tensor_is_refused_by_its_line(kind: type[Base]) -> None:
     with pytest.raises(ExportError) as refused, name_differing_line():
-        right_program(kind().eval(), (torch.zeros(3, 7, dtype=torch.int64),))
+        find_right_program(kind().eval(), (torch.zeros(3, 7, dtype=torch.int64),))
     assert Path(__file__).name in refused.value.problem
 
 
@@ -426,7 +426,7 @@ def test_what_is_asked_so_is_right_at_every_length(kind: type[Base]) -> None:
     module = kind().eval()
     # As export does: what forward imports is there when it is traced.
     module(torch.zeros(3, 7, dtype=torch.int64))
-    run = make_runnable_program(right_program(module, (torch.zeros(3, 7, dtype=torch.int64),))).run
+    run = make_runnable_program(find_right_program(module, (torch.zeros(3, 7, dtype=torch.int64),))).run
     for count in (1, 2, 22, 23, 24):
         ids = torch.randint(2, len(WORDS), (1, count))
         torch.testing.assert_close(torch.from_numpy(run((ids,))), module(ids).detach(), atol=1e-5, rtol=0)

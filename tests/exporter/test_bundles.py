@@ -201,7 +201,7 @@ def test_a_full_disk_or_ctrl_c_in_the_middle_leaves_the_old_bundle(
     def fails(*_: object) -> None:
         raise raised
 
-    monkeypatch.setattr(pocketrnn_export.bundle_writer, "to_bytes", fails)
+    monkeypatch.setattr(pocketrnn_export.bundle_writer, "encode_manifest", fails)
     with pytest.raises(seen):
         exported(module, tmp_path / "b", name="new", force=True)
     assert manifest.read_manifest(tmp_path / "b").name == "old"
@@ -349,7 +349,7 @@ def test_the_command_exits_3_and_writes_nothing_where_parity_is_broken(trained: 
         (["{latin1}"], 2, "latin1 needs --vocabulary and --labels"),
         (["{code}"], 2, "module.py may define many modules. Name one of them, such as"),
         (["{trained}x"], 2, "does not exist. Did you mean"),
-        (["{trained}", "--labels", "a,b"], 2, "which holds what --labels would say"),
+        (["{trained}", "--labels", "a,b"], 2, "which already contains the values of --labels"),
         (["{trained}", "--texts", "no.txt"], 2, "no.txt cannot be read"),
         (["{trained}", "--texts", "{latin1}"], 2, "is not UTF-8 text"),
         (["{trained}/.."], 2, "holds no config.json"),

@@ -14,12 +14,12 @@ from torch import nn
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.cases import make_hazard_cases
 from pocketrnn_export.intake.padding_effect import keep_answered_ids
-from pocketrnn_export.proof.right_program import right_program
+from pocketrnn_export.proof.right_program import find_right_program
 
 
 def program_of(kind: type[nn.Module]) -> None:
     torch.manual_seed(0)
-    right_program(kind().eval(), (torch.randint(2, zoo.WORDS, (3, 7)),))
+    find_right_program(kind().eval(), (torch.randint(2, zoo.WORDS, (3, 7)),))
 
 
 @pytest.mark.parametrize("kind", mostly_slow(zoo.REFUSED, 14, first=5), ids=lambda kind: kind.__name__)

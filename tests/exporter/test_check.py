@@ -330,6 +330,7 @@ def test_a_module_that_takes_one_number_of_steps(tmp_path: Path) -> None:
     assert "[batch, 6, 2]" in found.called
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("one", [True, False])
 def test_states_that_are_inputs(one: bool, tmp_path: Path) -> None:
     names = ["x", "h1", "c1", "h2", "c2"]
@@ -382,6 +383,7 @@ def test_rows_are_sorted_only_where_the_module_wants_it(tmp_path: Path) -> None:
     assert "uneven rows" in {line.inputs for line in found.comparisons}
 
 
+@pytest.mark.slow
 def test_masks_hide_padding(tmp_path: Path) -> None:
     given, names = (TOKENS, TOKENS, torch.ones_like(TOKENS)), ["text", "types", "mask"]
     assert checked(Masked(), written(Masked(), tmp_path / "right.onnx", *given, names=names)).is_right
@@ -460,6 +462,7 @@ def test_inputs_are_told_where_nothing_tells_them(tmp_path: Path) -> None:
     assert "words" in with_typo.reason
 
 
+@pytest.mark.slow
 def test_inputs_with_equal_axes_are_given_different_ids(tmp_path: Path) -> None:
     names = ["question", "answer"]
     right = written(TwoTexts(), tmp_path / "right.onnx", TOKENS, TOKENS.flip(1), names=names)
@@ -589,6 +592,7 @@ def test_torchscript_of_a_step_and_a_state_that_are_joined(tmp_path: Path) -> No
     assert (found.kind, "x [batch, 5], state [batch, 3]" in found.called) == ("right", True)
 
 
+@pytest.mark.slow
 def test_each_input_is_given_the_ids_of_its_own_table(tmp_path: Path) -> None:
     given = (TOKENS, torch.zeros_like(TOKENS))
     assert checked(Typed(), written(Typed(), tmp_path / "right.onnx", *given, names=["text", "types"])).is_right
@@ -802,6 +806,7 @@ TURNED = {"text": {0: "batch", 1: "sequence"}, "mask": {0: "sequence", 1: "batch
 NO_NAMES = {"text": {0: "a", 1: "b"}, "mask": {0: "c", 1: "d"}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axes", [True, False])
 @pytest.mark.parametrize("turned", [True, False])
 def test_a_mask_with_its_axes_turned_is_given_so(axes: bool, turned: bool, tmp_path: Path) -> None:
@@ -842,6 +847,7 @@ class Hidden(Words):
         return self.out(self.attention(vectors, vectors, vectors, key_padding_mask=mask)[0].mean(1)[:, :4])
 
 
+@pytest.mark.slow
 def test_masks_of_numbers_and_masks_that_hide(tmp_path: Path) -> None:
     given = (torch.randn(3, 7, 2), torch.ones(3, 7))
     assert checked(Weighted(), written(Weighted(), tmp_path / "m.onnx", *given, names=["x", "mask"])).is_right
@@ -868,6 +874,7 @@ class ByRow(ByStep):
         return super().forward(x.transpose(0, 1))
 
 
+@pytest.mark.slow
 def test_rows_are_the_axis_whose_parts_are_answered_by_themselves(tmp_path: Path) -> None:
     numbers = torch.randn(7, 3, 2)
     first = checked(ByStep(), written(ByStep(), tmp_path / "steps.onnx", numbers, names=["x"]))
@@ -945,6 +952,7 @@ class TwoLabels(Words):
             self.out.bias[:] = torch.tensor([ahead, 0.0, -1.0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("computes", [True, False])
 def test_half_precision_is_judged_by_what_it_may_do(computes: bool, tmp_path: Path) -> None:
     file = halved(written(TwoLabels(1), tmp_path / "f.onnx", TOKENS), tmp_path / "half.onnx", computes=computes)
@@ -981,6 +989,7 @@ class Counting(Steps):
         return self.out(states[:, -1])
 
 
+@pytest.mark.slow
 def test_torchscript_that_keeps_a_state_begins_anew(tmp_path: Path) -> None:
     found = checked(Counting(), traced(Counting(), tmp_path / "state.pt"))
     assert (found.kind, found.sizes) == ("some sizes", "batch 1 only")
@@ -1068,6 +1077,7 @@ def test_a_module_file_that_cannot_be_imported_is_wrong_input(content: str, righ
     assert done.output.strip().splitlines()[-1].startswith("Error: ")
 
 
+@pytest.mark.slow
 def test_the_page_about_tests_and_actions_works_in_a_fresh_folder(tmp_path: Path) -> None:
     page = Path(__file__).parents[2] / "docs" / "check.md"
     for name, content in re.findall(r"<!-- saved as (\S+) -->\n```python\n(.*?)```", page.read_text(), re.DOTALL):

@@ -27,7 +27,7 @@ from pocketrnn.errors import CompressionError, InputError, ParityError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.compression import compress
-from pocketrnn_export.forms.quantized import QuantizedGraphs, Storage, quantize_graph
+from pocketrnn_export.forms.weight_quantization import QuantizedGraphs, Storage, quantize_graph
 from pocketrnn_training.classifiers import checkpoint
 from pocketrnn_training.classifiers.architecture import Architecture, RecurrentClassifier
 from pocketrnn_training.rows.labelled_texts import LabelledTexts

@@ -20,7 +20,7 @@ from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.comparing.cases import encode_text_cases
 from pocketrnn_export.comparing.logit_comparison import Reference
-from pocketrnn_export.crf_decoding import OwnersLabels, add_crf, compare_decoded_labels
+from pocketrnn_export.crf_export import OwnersLabels, add_crf, compare_decoded_labels
 from pocketrnn_export.description import Description
 from pocketrnn_export.intake.calling_convention import given_to
 from pocketrnn_export.intake.crf_layer import find_decoder, read_labels_in_answer
@@ -87,6 +87,7 @@ def test_a_crf_moves_labels_and_the_manifest_has_its_numbers(tagger: Classifier)
         tagger.among(["O", "B-PER"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "line", "where"),
     mostly_slow([
@@ -113,6 +114,7 @@ def test_what_goes_into_a_crf_and_its_numbers_are_found_out(kind: type[nn.Module
     assert decoder.crf.decode_labels(emissions).tolist() == decoder.labels(emissions)
 
 
+@pytest.mark.slow
 def test_labels_are_decoded_where_the_crf_is_in_a_part_and_forward_gives_none(tmp_path: Path) -> None:
     for kind in (zoo.Nested, zoo.Loss):
         tagger, ids = exported(kind, tmp_path / kind.__name__), torch.tensor([[4, 9, 3, 11]])

@@ -17,7 +17,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export import export
 from pocketrnn_export.diagnose import faulty_rules
 from pocketrnn_export.diagnose.branching_line import find_branching_line
-from pocketrnn_export.forms.onnx.function_translations import FUNCTION_TRANSLATIONS
+from pocketrnn_export.forms.onnx.accurate_translations import FUNCTION_TRANSLATIONS
 from pocketrnn_export.tracing.session import TraceSession, rule
 from pocketrnn_export.tracing.trace import PYTHON
 
@@ -77,7 +77,7 @@ def test_a_module_is_exported_without_the_rule_of_ours_that_is_wrong(
 ) -> None:
     monkeypatch.setattr(faulty_rules, "SECONDS", 600.0)
     if wrong == "a rule":
-        monkeypatch.setitem(PYTHON.by_name, "tanh", [cut])
+        monkeypatch.setitem(PYTHON.rules_by_function_name, "tanh", [cut])
     else:
         monkeypatch.setitem(FUNCTION_TRANSLATIONS, torch.ops.aten.softplus.default, rectified)  # type: ignore[arg-type]
     module = Squashes().eval()

@@ -19,8 +19,8 @@ from pocketrnn_export import export
 from pocketrnn_export.diagnose.refusal import name_differing_line
 from pocketrnn_export.proof import every_size
 from pocketrnn_export.proof.compared_module import FreshCopyModule
-from pocketrnn_export.proof.pytorch_run import make_runnable_program
-from pocketrnn_export.proof.right_program import right_program
+from pocketrnn_export.proof.right_program import find_right_program
+from pocketrnn_export.proof.runnable_program import make_runnable_program
 from pocketrnn_export.tracing.layers.stateless import use_stateless_layers
 
 EXAMPLE = (torch.randint(2, 40, (3, 7)),)
@@ -59,7 +59,7 @@ def unseen(size: Any) -> bool:
 )
 def test_an_odd_size_is_found_and_named_where_no_question_was_seen(axis: int, said: str) -> None:
     with pytest.raises(ExportError, match=said):
-        right_program(sentiment(unseen, axis), EXAMPLE)
+        find_right_program(sentiment(unseen, axis), EXAMPLE)
 
 
 def by_the_text_of_a_dataclass(size: Any) -> bool:
@@ -71,7 +71,7 @@ def by_the_text_of_a_dataclass(size: Any) -> bool:
 def test_one_odd_length_is_never_lost(asks: Callable[[Any], bool]) -> None:
     module = sentiment(asks)
     try:
-        traced = right_program(module, EXAMPLE)
+        traced = find_right_program(module, EXAMPLE)
     except PocketRNNError:
         return
     tokens = torch.randint(2, 40, (1, 23))
@@ -94,7 +94,7 @@ def test_a_batch_of_as_many_texts_as_python_keeps_numbers_is_asked_where_one_is_
         pytest.raises(ExportError, match=r"\b200 texts.*test_every_size.py:\d+: `.*n is special"),
         name_differing_line(),
     ):
-        right_program(Sums().eval(), EXAMPLE)
+        find_right_program(Sums().eval(), EXAMPLE)
 
 
 @pytest.mark.slow
@@ -154,7 +154,7 @@ def test_a_module_that_fails_beyond_a_length_is_asked_below_it() -> None:
             return self.fc(self.gru(steps)[1][-1])  # type: ignore[no-any-return]
 
     module = Positions().eval()
-    run = make_runnable_program(right_program(module, EXAMPLE)).run
+    run = make_runnable_program(find_right_program(module, EXAMPLE)).run
     for count in (1, 24, 25):
         tokens = torch.randint(2, 40, (1, count))
         np.testing.assert_allclose(run((tokens,)), module(tokens).detach(), atol=1e-5)
@@ -219,8 +219,8 @@ def test_a_program_without_memory_answers_as_its_module_without_memory(kind: Any
         return True
 
     example = (*EXAMPLE, torch.tensor([7, 5, 3]))
-    traced = right_program(module, example)
-    inputs_of = FreshCopyModule(module, example, 40).inputs
+    traced = find_right_program(module, example)
+    inputs_of = FreshCopyModule(module, example, 40).draw_inputs
     every_size.check_every_size(
         module, make_runnable_program(traced).run, traced.limits, inputs_of, agree, one_text=False
     )

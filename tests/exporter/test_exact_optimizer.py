@@ -21,7 +21,7 @@ from pocketrnn_export.comparing.float64_module import make_float64_copy
 from pocketrnn_export.comparing.logit_comparison import open_session
 from pocketrnn_export.forms.onnx.exact_optimizer import REWRITE_RULES, optimize
 from pocketrnn_export.forms.onnx.folded_constants import compute_rounded_constants
-from pocketrnn_export.forms.onnx.onnx_graph import trace_onnx_graph
+from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
 from pocketrnn_export.intake.user_frames import describe_user_line
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
@@ -147,6 +147,7 @@ class Thresholds(nn.Module):
         return self.fc((self.rnn(self.embedding(x))[0].mean(1) + self.levels(level)) * (mask + 1))
 
 
+@pytest.mark.slow
 def test_a_constant_that_a_comparison_meets_is_that_of_float32() -> None:
     torch.manual_seed(0)
     module = Thresholds().eval()

@@ -42,10 +42,10 @@ from pocketrnn_export.comparing.rounding_spread import (
     make_perturbed_module_runs,
 )
 from pocketrnn_export.comparing.same_graph import find_difference_beyond_rounding
-from pocketrnn_export.forms.edge import trace_edge_graph
-from pocketrnn_export.forms.onnx.onnx_graph import retrace_in_float64, trace_onnx_graph
-from pocketrnn_export.forms.quantized import Storage, quantize_graph
+from pocketrnn_export.forms.edge_profile import trace_edge_graph
+from pocketrnn_export.forms.onnx.onnx_form import retrace_in_float64, trace_onnx_graph
 from pocketrnn_export.forms.torchscript import trace_torchscript as torchscript
+from pocketrnn_export.forms.weight_quantization import Storage, quantize_graph
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.proof.every_id import make_cases_with_every_id
 
@@ -556,6 +556,7 @@ class MadeInFloat32(nn.Module):
         return self.fc(functional.normalize((scores.softmax(2) @ states)[:, -1], p=1))
 
 
+@pytest.mark.slow
 def test_what_forward_makes_in_float32_is_the_same_in_both_graphs() -> None:
     module = MadeInFloat32().eval()
     made = trace_onnx_graph(module, example(takes_lengths=False), {})

@@ -20,7 +20,7 @@ from pocketrnn.text import TextRules
 from pocketrnn.verdicts import TextVerdict, read_text_verdict
 from pocketrnn_export import export
 from pocketrnn_export.compression import compress
-from pocketrnn_export.forms.quantized import Storage
+from pocketrnn_export.forms.weight_quantization import Storage
 from pocketrnn_export.packing import pack
 from pocketrnn_export.vocabularies.owners_texts import OwnersText
 from pocketrnn_export.vocabularies.text_rule_selection import make_named_rules

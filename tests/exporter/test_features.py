@@ -27,10 +27,10 @@ from pocketrnn_export.compression import compress
 from pocketrnn_export.feature_arguments import read_features
 from pocketrnn_export.intake.feature_call import FeatureCall, add_marks, draw_features
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
-from pocketrnn_export.mobile import write_mobile_bundle
+from pocketrnn_export.mobile_profile import write_mobile_bundle
+from pocketrnn_export.packed_text_rules import pack_text_rules
 from pocketrnn_export.packing import pack, read_packable_manifest
 from pocketrnn_export.proof.feature_cases import add_features, make_example_features
-from pocketrnn_export.text_rules_file import pack_text_rules
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 
@@ -138,6 +138,7 @@ def test_the_order_of_features_decides_where_names_do_not_and_is_said() -> None:
     assert "assumed" not in prepared(zoo.ByOrder, ["b", "a"]).convention.provenance
 
 
+@pytest.mark.slow
 def test_a_line_or_function_says_how_features_are_given(tmp_path: Path) -> None:
     line = "module(tokens, stars[:, None], price.unsqueeze(1))"
     assert prepared(zoo.ByOrder, ["price", "stars"], call=line).convention.line == line
@@ -165,6 +166,7 @@ def test_texts_that_are_padded_to_a_width_are_exported_with_features(tmp_path: P
     assert np.allclose(classifier.logits([("w2 w3", {"price": 5.0})]), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_lengths_that_count_the_ids_of_padded_texts_keep_the_features_of_each(tmp_path: Path) -> None:
     rules = TextRules(unknown_id=1, min_width=4)
     classifier = exported(zoo.Packed, tmp_path / "sales", ["a", "b", "c"], rules=rules)
@@ -316,6 +318,7 @@ def test_texts_with_their_ids_are_compared_with_the_rules(tmp_path: Path) -> Non
         exported(zoo.Priced, tmp_path / "other", PRICE, example_ids=[("w1 w2", [3, 5])])
 
 
+@pytest.mark.slow
 def test_given_texts_become_golden_examples_or_stay_private(tmp_path: Path) -> None:
     texts = [("w1 w2", {"price": 3.5}), ("w3", {"price": np.float64(2)})]
     shown = exported(zoo.Priced, tmp_path / "shown", PRICE, example_texts=texts)
@@ -349,6 +352,7 @@ def test_what_takes_a_text_alone_is_refused_for_features(tmp_path: Path) -> None
             made_of()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 def test_evaluate_reads_features_from_the_columns_of_their_names(tmp_path: Path, kind: str) -> None:
     classifier = exported(zoo.Priced, tmp_path / "sales", PRICE)
@@ -374,6 +378,7 @@ def test_evaluate_reads_features_from_the_columns_of_their_names(tmp_path: Path,
     assert CliRunner().invoke(main, (*given, "--outside", "bad")).exit_code == 2
 
 
+@pytest.mark.slow
 def test_a_bundle_with_features_has_a_mobile_form(tmp_path: Path) -> None:
     exported(zoo.ByNames, tmp_path / "sales", {**PRICE, **KIND, **USER})
     write_mobile_bundle(tmp_path / "sales", tmp_path / "mobile")

@@ -15,10 +15,10 @@ from pocketrnn import Classifier
 from pocketrnn.classifier import compute_logits_of_steps
 from pocketrnn_export import export
 from pocketrnn_export.comparing.logit_comparison import make_onnx_run
-from pocketrnn_export.forms.onnx.onnx_graph import trace_onnx_graph
+from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
 from pocketrnn_export.proof.non_forgetting_layers import copy_with_lasting_states
-from pocketrnn_export.proof.pytorch_run import make_runnable_program
-from pocketrnn_export.proof.right_program import right_program
+from pocketrnn_export.proof.right_program import find_right_program
+from pocketrnn_export.proof.runnable_program import make_runnable_program
 
 
 # As a whole; in the fast suite, the next one asks the program.
@@ -43,7 +43,7 @@ def test_the_program_cuts_what_only_a_layer_that_lasts_shows(monkeypatch: pytest
     monkeypatch.setattr(zoo, "LONG", 150)
     torch.manual_seed(0)
     module = zoo.LastStepsIfLong().eval()
-    traced = right_program(module, (torch.full((3, 7), 2),))
+    traced = find_right_program(module, (torch.full((3, 7), 2),))
     row = torch.tensor([[7, 8, 9, 20, *[zoo.HELD] * (zoo.LONG + 40)]])
     np.testing.assert_allclose(make_runnable_program(traced).run((row,)), module(row).detach(), atol=1e-4)
 
@@ -67,6 +67,7 @@ def test_a_step_long_ago_shows_in_a_layer_that_lasts(layer: nn.RNNBase) -> None:
     assert (whole - shorter).abs().max() > 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_proofs")
 def test_a_program_that_cuts_to_the_longest_length_is_made_a_graph_twice() -> None:
     torch.manual_seed(0)

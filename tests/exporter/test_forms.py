@@ -22,9 +22,9 @@ from pocketrnn_export.comparing.cases import Ids
 from pocketrnn_export.comparing.logit_comparison import Logits, make_onnx_run
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form
-from pocketrnn_export.forms.onnx.onnx_graph import ONNX, trace_onnx_graph
+from pocketrnn_export.forms.onnx.onnx_form import ONNX, trace_onnx_graph
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
-from pocketrnn_export.proof.chosen_cases import make_cases_for_rules
+from pocketrnn_export.proof.case_selection import make_cases_for_rules
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 WORDS = user_modules.WORDS

@@ -25,8 +25,8 @@ from pocketrnn_export import export
 from pocketrnn_export.comparing.logit_comparison import measure_difference
 from pocketrnn_export.compression import compress
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
+from pocketrnn_export.packed_text_rules import pack_text_rules
 from pocketrnn_export.packing import pack
-from pocketrnn_export.text_rules_file import pack_text_rules
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 
@@ -223,6 +223,7 @@ def test_arguments_that_heads_cannot_have_are_refused(options: dict[str, Any], s
     assert not (tmp_path / "b").exists()
 
 
+@pytest.mark.slow
 def test_an_output_of_heads_is_described(tmp_path: Path) -> None:
     output = HeadsOutput({"topic": LabelOutput(TOPICS), "mood": LabelOutput(MOODS, "sigmoid", (0.4, 0.6))})
     texts = TextInput(TextRules(unknown_id=0, padding_id=1), tuple(VOCABULARY))
@@ -232,6 +233,7 @@ def test_an_output_of_heads_is_described(tmp_path: Path) -> None:
         export(module(zoo.Dict), tmp_path / "c", input=texts, output=output, heads=HEADS)  # type: ignore[call-overload]
 
 
+@pytest.mark.slow
 def test_answers_of_the_owner_are_compared_by_head(tmp_path: Path) -> None:
     given = module(zoo.Dict)
     tokens = [VOCABULARY.index(word) for word in ("w3", "w4")]
@@ -274,6 +276,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_its_torchscript_copy_gives_the_logits_of_all_heads(bundle: Path) -> None:
     script = torch.jit.load(str(bundle / "model.torchscript.pt"))  # type: ignore[no-untyped-call]
     classifier = Classifier.load(bundle)

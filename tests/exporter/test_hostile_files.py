@@ -37,7 +37,7 @@ from pocketrnn_export.vocabularies.rules_file import read_rules
 from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
 from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
 from pocketrnn_export.vocabularies.tokenizer_json import read_tokenizer_json
-from pocketrnn_export.vocabularies.vocabulary import Vocabulary, read_vocabulary, text_rules
+from pocketrnn_export.vocabularies.vocabulary import Vocabulary, make_implied_rules, read_vocabulary
 from pocketrnn_training.rows.array_files import read_arrays
 from pocketrnn_training.rows.sequence_files import read_sequences
 
@@ -143,7 +143,7 @@ def compared_pairs(path: Path) -> None:
         pytest.param([["<unk>", 0], ["oil", 1]], of_file(read_vocabulary, "v.json"), id="pairs of tokens"),
         pytest.param(
             {"default_index": 0, "tokens": ["<unk>", "a"]},
-            of_file(lambda path: text_rules(read_vocabulary(path)), "v.json"),
+            of_file(lambda path: make_implied_rules(read_vocabulary(path)), "v.json"),
             id="vocabulary",
         ),
         pytest.param(KERAS, of_file(read_vocabulary, "v.json"), id="Keras"),

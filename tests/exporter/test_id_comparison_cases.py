@@ -17,10 +17,10 @@ from pocketrnn.bundle import manifest as manifests
 from pocketrnn.errors import BundleError, ExportError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_export.proof.chosen_cases import ASKED_IDS, make_cases_for_graph, read_compared_ids
+from pocketrnn_export.proof.case_selection import ASKED_IDS, make_cases_for_graph, read_compared_ids
 from pocketrnn_export.proof.constant_values import find_constant_values
 from pocketrnn_export.proof.id_comparison_cases import find_compared_ids, insert_phrases, make_cases_with_compared_ids
-from pocketrnn_export.proof.right_program import right_program
+from pocketrnn_export.proof.right_program import find_right_program
 
 IDS = 40
 WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(2, IDS))]
@@ -102,7 +102,7 @@ class MaskedMean(Reads):
 
 def program_of(kind: type[nn.Module]) -> torch.export.ExportedProgram:
     torch.manual_seed(0)
-    return right_program(kind().eval(), (torch.zeros(3, 7, dtype=torch.int64),)).program
+    return find_right_program(kind().eval(), (torch.zeros(3, 7, dtype=torch.int64),)).program
 
 
 def exported(kind: type[nn.Module], path: Path, *texts: str) -> manifests.Manifest:
@@ -119,6 +119,7 @@ def test_the_ids_of_comparisons_are_asked_in_the_order_of_the_program() -> None:
     assert find_compared_ids(program_of(OneOfMany), IDS) == (5, 7)
 
 
+@pytest.mark.slow
 def test_the_ids_of_buffers_and_those_with_another_row_than_most_are_asked() -> None:
     assert set(find_compared_ids(program_of(FromATable), IDS)) == {9, 12, 21, 33}
 
@@ -147,6 +148,7 @@ def test_an_order_of_equal_values_behind_a_phrase_is_refused() -> None:
         program_of(TiesBehindAPhrase)
 
 
+@pytest.mark.slow
 def test_a_bundle_notes_the_asked_ids_and_its_forms_are_asked_about_them(tmp_path: Path) -> None:
     manifest = exported(FromATable, tmp_path / "bundle")
     assert set(manifest.provenance[ASKED_IDS]) == {9, 12, 21, 33}
@@ -156,6 +158,7 @@ def test_a_bundle_notes_the_asked_ids_and_its_forms_are_asked_about_them(tmp_pat
     assert {9, 12, 21, 33} <= set(np.unique(drawn["asked ids"][0].tokens).tolist())
 
 
+@pytest.mark.slow
 def test_a_value_that_no_text_of_the_proof_changes_is_told_with_its_line(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -165,6 +168,7 @@ def test_a_value_that_no_text_of_the_proof_changes_is_told_with_its_line(
     assert "example_texts" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_given_text_that_changes_the_value_ends_the_note(tmp_path: Path) -> None:
     told = exported(PhraseInDisorder, tmp_path / "bundle", "w31 w33 w30 w34 w32", "w2")
     assert "not_compared" not in told.provenance

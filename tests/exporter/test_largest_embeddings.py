@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from pocketrnn.text import TextRules
-from pocketrnn_export.proof.chosen_cases import make_cases_for_rules
+from pocketrnn_export.proof.case_selection import make_cases_for_rules
 from pocketrnn_export.proof.largest_embeddings import find_ids_of_extreme_vectors
 
 IDS = 30

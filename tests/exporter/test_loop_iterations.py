@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
 from pocketrnn_export.proof import loop_iterations
-from pocketrnn_export.proof.pytorch_run import make_runnable_program
-from pocketrnn_export.proof.right_program import right_program
+from pocketrnn_export.proof.right_program import find_right_program
+from pocketrnn_export.proof.runnable_program import make_runnable_program
 
 EXAMPLE = (torch.randint(2, 40, (3, 7)),)
 # Maps (number of the step, its word [batch, 6], state [batch, 5]) to the word and the state for the cell.
@@ -77,7 +77,7 @@ def test_a_step_far_behind_that_does_something_else_is_refused_with_its_place(st
 
 def is_refused_at(at: int, step: Step) -> None:
     with pytest.raises(ExportError, match=rf"test_loop_iterations\.py:\d+: `for t, .*\b{at} tokens"):
-        right_program(stepping(step), EXAMPLE)
+        find_right_program(stepping(step), EXAMPLE)
 
 
 def turned_by_a_rare_word(words: Tensor, h: Tensor) -> Tensor:
@@ -134,14 +134,14 @@ def test_whatever_counts_the_steps() -> None:
             yield next(numbers), word
 
     with pytest.raises(ExportError, match=r"\b801\b"):
-        right_program(stepping(lambda t, word, h: (word, h * 2 if t == 800 else h), counted), EXAMPLE)
+        find_right_program(stepping(lambda t, word, h: (word, h * 2 if t == 800 else h), counted), EXAMPLE)
 
 
 @pytest.mark.slow
 def test_a_state_that_is_detached_every_so_many_steps_is_the_same_state() -> None:
     module = stepping(lambda t, word, h: (word, h.detach() if t % 100 == 99 else h))
     tokens = torch.randint(2, 40, (1, 150))
-    run = make_runnable_program(right_program(module, EXAMPLE)).run
+    run = make_runnable_program(find_right_program(module, EXAMPLE)).run
     np.testing.assert_allclose(run((tokens,)), module(tokens).detach(), atol=1e-5)
 
 
@@ -180,7 +180,7 @@ def test_nothing_is_said_beyond_the_limits_of_the_program() -> None:
 @pytest.mark.slow
 def test_a_step_of_several_texts_alone_is_found() -> None:
     with pytest.raises(ExportError, match=r"\b701\b"):
-        right_program(stepping(lambda t, word, h: (word, -h if t == 700 and len(h) > 2 else h)), EXAMPLE)
+        find_right_program(stepping(lambda t, word, h: (word, -h if t == 700 and len(h) > 2 else h)), EXAMPLE)
 
 
 @torch.jit.script
@@ -206,7 +206,7 @@ class Scripted(nn.Module):
 def test_a_step_of_a_scripted_loop_that_does_something_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop_iterations, "MOST_STEPS", 100)
     with pytest.raises(ExportError, match=r"test_loop_iterations\.py:\d+: .*\b71 tokens"):
-        right_program(Scripted().eval(), EXAMPLE)
+        find_right_program(Scripted().eval(), EXAMPLE)
 
 
 def irregular(t: int, word: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
@@ -215,12 +215,13 @@ def irregular(t: int, word: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
     return word, h
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "names"),
     [(lambda _, word, h: (word, h), "step 100"), pytest.param(irregular, "first 60", marks=pytest.mark.slow)],
 )
 def test_the_steps_that_are_not_looked_at_are_told(step: Step, names: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop_iterations, "MOST_STEPS", 100)
-    (note,) = right_program(stepping(step), EXAMPLE).notes
+    (note,) = find_right_program(stepping(step), EXAMPLE).notes
     assert names in note
     assert "test_loop_iterations.py:" in note

@@ -22,8 +22,8 @@ from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
 from pocketrnn_export.comparing.logit_comparison import make_onnx_run
-from pocketrnn_export.forms.onnx.onnx_graph import trace_onnx_graph
-from pocketrnn_export.proof.right_program import right_program
+from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
+from pocketrnn_export.proof.right_program import find_right_program
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(WORDS - 2))]
@@ -71,7 +71,7 @@ GRAPHS = (
 )
 
 
-@pytest.mark.parametrize("case", GRAPHS, ids=name_of)
+@pytest.mark.parametrize("case", mostly_slow(GRAPHS, 4), ids=name_of)
 def test_a_stepped_cell_becomes_a_recurrent_layer_of_the_graph(case: tuple[type[nn.Module], dict[str, int]]) -> None:
     kind, layers = case
     module = made(kind).eval()
@@ -125,15 +125,15 @@ GATED = (
 )
 
 
-@pytest.mark.parametrize("kind", GATED)
+@pytest.mark.parametrize("kind", mostly_slow(GATED, 3))
 def test_a_gate_that_no_drawn_number_opens_is_no_part_of_a_layer(kind: type[nn.Module]) -> None:
     with pytest.raises(ExportError, match=r"loop_modules\.py:\d+"):
-        right_program(made(kind).eval(), (torch.full((3, 7), 2),))
+        find_right_program(made(kind).eval(), (torch.full((3, 7), 2),))
 
 
 def test_a_loop_of_two_cells_in_turn_has_no_program() -> None:
     with pytest.raises(ExportError, match=r"each iteration|iterations differ"):
-        right_program(made(loop_modules.CellsInTurn).eval(), (torch.full((3, 7), 2),))
+        find_right_program(made(loop_modules.CellsInTurn).eval(), (torch.full((3, 7), 2),))
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.float64_graph import make_float64_onnx_run
 from pocketrnn_export.comparing.float64_module import make_float64_module_run
 from pocketrnn_export.comparing.logit_comparison import open_session
-from pocketrnn_export.forms.onnx.onnx_graph import trace_onnx_graph
+from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
 from pocketrnn_export.forms.packed_file.program_of_graph import make_program
 
 EXAMPLE = (torch.randint(2, 30, (3, 7), generator=torch.Generator().manual_seed(0)),)

@@ -20,7 +20,7 @@ from torch.nn import functional
 from pocketrnn.errors import InputError, PocketRNNError
 from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name import ModuleName, parse_module_name
-from pocketrnn_export.intake.repeated_construction import check_not_random
+from pocketrnn_export.intake.repeated_construction import refuse_random_construction
 
 # The changed value must be "max" in the end, as it is after the whole notebook has run, or a line must name the
 # statement that is not run. Code after % may be refused, too.
@@ -919,7 +919,7 @@ def test_a_table_that_is_drawn_and_that_no_weights_hold_is_refused(table: str, f
     states = torch.get_rng_state(), np.random.get_state()[1]
     module = load_module(named("n.ipynb:made()"))
     with pytest.raises(InputError, match=r"made twice, .*\bTABLE\b"):
-        check_not_random(named("n.ipynb:made()"), module)
+        refuse_random_construction(named("n.ipynb:made()"), module)
     torch.set_rng_state(states[0])
     assert isinstance(module, nn.Module)
 
@@ -953,7 +953,7 @@ def test_what_is_drawn_and_no_tensor_is_refused_by_the_answers(drawn: str, folde
     named_so = named("n.ipynb:build()")
     module = load_module(named_so)
     with pytest.raises(InputError, match=r"made twice|each time"):
-        check_not_random(named_so, module)
+        refuse_random_construction(named_so, module)
 
 
 def test_what_forward_draws_is_not_what_is_drawn_when_a_module_is_made(folder: Path) -> None:
@@ -963,4 +963,4 @@ def test_what_forward_draws_is_not_what_is_drawn_when_a_module_is_made(folder: P
         "    def forward(self, x):\n        return x.sum(1, keepdim=True) + torch.rand(1) + random.random()"
     )
     notebook(folder / "n.ipynb", ["import random\nimport time\nimport torch\nfrom torch import nn", net])
-    check_not_random(named("n.ipynb:Net()"), load_module(named("n.ipynb:Net()")))
+    refuse_random_construction(named("n.ipynb:Net()"), load_module(named("n.ipynb:Net()")))

@@ -195,7 +195,7 @@ def test_a_damaged_file_of_weights_is_named(tmp_path: Path, content: bytes, prob
         ("{model}:small", "missing.pt", 2, "missing.pt is not a file"),
         ("{model}:small", "other.pt", 2, "fc.bias is [9] in"),
         ("{model}:small", "fewer.pt", 2, "holds no fc.bias, which the module has"),
-        ("{model}:small", "more.pt", 2, "holds further, which the module has not"),
+        ("{model}:small", "more.pt", 2, "holds further, which the module does not have"),
         ("{model}:small", "copy.pt", 2, "is a TorchScript file"),
     ],
 )

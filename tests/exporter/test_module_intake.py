@@ -127,6 +127,7 @@ MADE: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("made", mostly_slow(list(MADE), 99))
 def test_an_unusual_module_is_exported_and_left_as_it_was(made: str, tmp_path: Path) -> None:

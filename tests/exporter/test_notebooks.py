@@ -22,7 +22,7 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name import ModuleName, parse_module_name
-from pocketrnn_export.intake.repeated_construction import check_not_random
+from pocketrnn_export.intake.repeated_construction import refuse_random_construction
 from pocketrnn_export.source_code.notebook import read_notebook
 
 
@@ -242,6 +242,7 @@ def test_what_is_no_notebook_is_refused_in_a_sentence(content: str | bytes, said
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_long_chain_of_names_is_refused_or_read_and_never_kills(folder: Path) -> None:
     chain = "a0 = 1\n" + "".join(f"a{i} = a{i - 1}\n" for i in range(1, 1500))
     notebook(folder / "n.ipynb", [chain, "def build():\n    return a1499"])
@@ -310,11 +311,11 @@ def test_random_weights_are_told_from_trained_ones(folder: Path) -> None:
     torch.save(torch.nn.Linear(3, 2).state_dict(), "w.pt")
     before, seeds = torch.random.get_rng_state(), torch.manual_seed
     trained = named("model.py:loaded")
-    check_not_random(trained, load_module(trained))
+    refuse_random_construction(trained, load_module(trained))
     for name in ("drawn", "half", "ready"):
         random = named(f"model.py:{name}")
         with pytest.raises(InputError, match="--random-weights"):
-            check_not_random(random, load_module(random))
+            refuse_random_construction(random, load_module(random))
     assert torch.manual_seed is seeds
     torch.random.set_rng_state(before)
 
@@ -341,7 +342,7 @@ def test_what_a_file_does_to_other_modules_is_done_once(folder: Path) -> None:
     torch.save(torch.nn.Linear(3, 2).state_dict(), "w.pt")
     own = torch.nn.functional.relu
     try:
-        check_not_random(named("model.py:loaded"), load_module(named("model.py:loaded")))
+        refuse_random_construction(named("model.py:loaded"), load_module(named("model.py:loaded")))
         assert torch.nn.functional.relu(torch.ones(1)).item() == 2
         assert os.environ["OF_THE_MODEL"] == "a"
     finally:
@@ -359,7 +360,7 @@ def test_a_file_that_cannot_be_run_twice_is_refused_in_a_sentence(folder: Path, 
         "    open('once', 'w').close()\n    return torch.nn.Linear(3, 2)\n"
     )
     with pytest.raises(InputError, match=said):
-        check_not_random(named("model.py:made"), load_module(named("model.py:made")))
+        refuse_random_construction(named("model.py:made"), load_module(named("model.py:made")))
 
 
 def test_a_wrong_file_is_said_before_anything_else_is_asked_for(folder: Path) -> None:

@@ -122,6 +122,7 @@ def test_a_module_of_one_number_of_steps_is_told_how_to_say_it(tmp_path: Path) -
         export(Window().eval(), tmp_path / "b", **XYZ)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow([OverNumbers, Unread], 2))
 def test_attention_over_numbers_and_inputs_that_are_not_read_are_no_hindrance(
     kind: Callable[[], nn.Module], tmp_path: Path
@@ -140,6 +141,7 @@ def test_a_number_that_is_taken_out_of_a_tensor_is_told_as_such(tmp_path: Path) 
         export(Least().eval(), tmp_path / "b", one_text=True, **XYZ)
 
 
+@pytest.mark.slow
 def test_refusals_speak_of_numbers_and_of_values(tmp_path: Path) -> None:
     class Few(Positions):
         def __init__(self) -> None:
@@ -171,6 +173,7 @@ def squared(x: Tensor) -> Tensor:
     return x * x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "make", "streaming"),
     [
@@ -537,7 +540,7 @@ def test_a_graph_whose_ids_are_more_than_looked_up_is_not_cut() -> None:
         def forward(self, tokens: Tensor) -> Tensor:
             return self.table(tokens).sum(1) + tokens.sum(1, keepdim=True)
 
-    from pocketrnn_export.forms.onnx.onnx_graph import trace_onnx_graph
+    from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
 
     made = trace_onnx_graph(Numbers().eval(), (torch.zeros(3, 7, dtype=torch.int64),), {})
     with pytest.raises(ExportError):
@@ -554,7 +557,7 @@ def test_steps_that_are_picked_in_other_ways_are_looked_up_by_their_place() -> N
             padded = nn.functional.pad(tokens, (2, 1))
             return self.table(padded).cumsum(1).mean(1) + self.table(tokens).sum(1)
 
-    from pocketrnn_export.forms.onnx.onnx_graph import trace_onnx_graph
+    from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
 
     module = Picked().eval()
     table, tokens = module.table.weight.detach().numpy(), np.array([[1, 5, 8, 0, 3], [4, 4, 2, 7, 6]])
@@ -690,6 +693,7 @@ def test_a_range_may_be_said_and_is_checked(tmp_path: Path) -> None:
             export(LastStep().eval(), tmp_path / "c", **XYZ, training_range=wrong)
 
 
+@pytest.mark.slow
 def test_an_input_and_an_output_say_what_the_short_form_says(tmp_path: Path) -> None:
     torch.manual_seed(1)
     module, scaled = LastStep().eval(), {"mean": (0.5, 0.0, 1.0), "scale": (2.0, 1.0, 3.0)}

@@ -269,6 +269,7 @@ def test_nan_is_what_it_is_in_pytorch(name: str, of_rows: dict[str, Pair]) -> No
     np.testing.assert_allclose(given, expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_numbers_in_double_precision_keep_their_digits() -> None:
     table = np.random.default_rng(5).normal(size=(40, 5)).astype(np.float32) * 2
     for name, both in in_both({name: in_two_parts(one) for name, one in OF_DOUBLES.items()}, table).items():

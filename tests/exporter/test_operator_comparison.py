@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.logit_comparison import open_session
 from pocketrnn_export.forms.onnx import onnx_conversion
-from pocketrnn_export.forms.onnx.onnx_graph import trace_onnx_graph
+from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 EXAMPLE = (torch.randint(2, 40, (3, 7)),)

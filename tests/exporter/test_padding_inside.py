@@ -24,12 +24,12 @@ from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.comparing.cases import Case, Widths, replace_ids, separate_rows_with_ids
 from pocketrnn_export.compression import compress
-from pocketrnn_export.forms.quantized import Storage
+from pocketrnn_export.forms.weight_quantization import Storage
 from pocketrnn_export.intake.calling_convention import compile_call
-from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module, try_ids
+from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module, update_ids_run_alone
 from pocketrnn_export.intake.padding_effect import find_candidate_ids, measure_padding_effect
-from pocketrnn_export.mobile import write_mobile_bundle
-from pocketrnn_export.proof.chosen_cases import make_cases_for_rules
+from pocketrnn_export.mobile_profile import write_mobile_bundle
+from pocketrnn_export.proof.case_selection import make_cases_for_rules
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 LABELS = list("abc")
@@ -248,9 +248,9 @@ def test_what_is_tried_is_what_may_be_padding() -> None:
 def test_an_id_is_tried_once() -> None:
     found, asked = prepared(modules.CountMean), []
     found.reference.register_forward_hook(lambda *_: asked.append(1))
-    assert try_ids(found, [1, 0, 119]) == found
+    assert update_ids_run_alone(found, [1, 0, 119]) == found
     assert not asked
-    assert try_ids(found, [60]).alone.keys() == {1}
+    assert update_ids_run_alone(found, [60]).alone.keys() == {1}
     assert asked
 
 
@@ -351,6 +351,7 @@ class RectifiedBehindAGate(LeastIdBehindAGate):
         return self.out(self.packed(x, lengths)[1][-1] + torch.relu(padding)[:, None])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     mostly_slow([LeastIdBehindAGate, MuchPaddingBehindAGate, ComparedBehindAGate, RectifiedBehindAGate], 3),
@@ -372,6 +373,7 @@ def notes(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [one.message for one in caplog.records if one.levelno == logging.WARNING and "padding" in one.message]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "tells"),
     [

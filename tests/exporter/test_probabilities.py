@@ -254,6 +254,7 @@ class ForbidsALabel(zoo.Base):
         return torch.softmax(self.fc(self.last(x)).masked_fill(last & (x == 17).any(1, keepdim=True), -torch.inf), 1)
 
 
+@pytest.mark.slow
 def test_a_probability_of_0_is_proven_as_any_other(tmp_path: Path) -> None:
     words, labels = ["<unk>", "<pad>", *(f"w{i}" for i in range(2, zoo.WORDS))], [*map(str, range(zoo.CLASSES))]
     texts = ["w17 w3", "w5 w6"]

@@ -21,7 +21,7 @@ from pocketrnn.errors import ExportError, InputError, MissingExtraError, ParityE
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.compression import compress
-from pocketrnn_export.mobile import write_mobile_bundle
+from pocketrnn_export.mobile_profile import write_mobile_bundle
 from pocketrnn_training.classifiers import checkpoint
 from pocketrnn_training.classifiers.architecture import Architecture, RecurrentClassifier
 

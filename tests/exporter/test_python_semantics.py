@@ -41,6 +41,7 @@ def made(kind: type[nn.Module]) -> nn.Module:
 ALONE = [kind for kind in idiom_modules.EXPORTED if kind is not idiom_modules.SeveralAtOnce]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [idiom_modules.SeveralAtOnce, *mostly_slow(ALONE, 99, first=99)])
 def test_an_idiom_of_notebooks_is_exported_in_all_forms(
     kind: type[nn.Module], tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]

@@ -21,10 +21,10 @@ from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.comparing.cases import Case, add_real_tokens, fit_to_limits
 from pocketrnn_export.compression import compress
-from pocketrnn_export.forms.quantized import Storage
+from pocketrnn_export.forms.weight_quantization import Storage
 from pocketrnn_export.intake.module_preparation import prepare_module
-from pocketrnn_export.mobile import write_mobile_bundle
-from pocketrnn_export.proof.chosen_cases import make_cases_for_rules
+from pocketrnn_export.mobile_profile import write_mobile_bundle
+from pocketrnn_export.proof.case_selection import make_cases_for_rules
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
@@ -181,7 +181,7 @@ def test_other_ways_to_fail_on_padding_are_the_same_limit(kind: type[Counts], tm
 
 def test_a_module_that_answers_texts_of_padding_needs_no_real_token() -> None:
     prepared = prepare_module(AnswersAll().eval(), lengths=None, ids=40, padding_id=1, classes=3, multi_label=False)
-    assert not prepared.real_token
+    assert not prepared.needs_real_token
     answers = prepared.make_reference().run(np.array([[1, 1], [5, 6]]), np.array([2, 2]))
     assert np.isfinite(answers).all()
 
@@ -231,7 +231,7 @@ def test_a_module_that_fails_on_padding_beside_other_texts_only_is_refused() -> 
         torch.manual_seed(0)
         module = FailsBesideOthers().eval()
     prepared = prepare_module(module, lengths=None, ids=40, padding_id=1, classes=3, multi_label=False)
-    assert not prepared.real_token
+    assert not prepared.needs_real_token
     with pytest.raises(ExportError, match=r"clamp\(min=1\)"):
         prepared.make_reference().run(np.array([[1, 1], [5, 6]]), np.array([2, 2]))
 

@@ -22,8 +22,8 @@ from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
 from pocketrnn_export.module_runs.cpu_run import compute_answer
 from pocketrnn_export.proof import right_program as right_programs
-from pocketrnn_export.proof.pytorch_run import make_runnable_program
-from pocketrnn_export.proof.right_program import right_program
+from pocketrnn_export.proof.right_program import find_right_program
+from pocketrnn_export.proof.runnable_program import make_runnable_program
 from pocketrnn_export.tracing.layers.recurrence import OPERATOR
 from pocketrnn_export.tracing.trace import TracedProgram
 
@@ -113,7 +113,9 @@ def check(module: nn.Module, *, with_lengths: bool = False) -> None:
     module.eval()
     with torch.no_grad():
         module(*inputs_of(3, 7, with_lengths=with_lengths))
-    check_answers(module, right_program(module, inputs_of(3, 7, with_lengths=with_lengths)), with_lengths=with_lengths)
+    check_answers(
+        module, find_right_program(module, inputs_of(3, 7, with_lengths=with_lengths)), with_lengths=with_lengths
+    )
 
 
 def check_answers(module: nn.Module, found: TracedProgram, *, with_lengths: bool) -> None:
@@ -165,7 +167,7 @@ class Encoded(nn.Module):
 def test_encoders_answer_as_where_no_gradients_are_recorded() -> None:
     torch.manual_seed(0)
     module = Encoded().eval()
-    run = make_runnable_program(right_program(module, inputs_of(3, 7, with_lengths=False))).run
+    run = make_runnable_program(find_right_program(module, inputs_of(3, 7, with_lengths=False))).run
     for rows in ([[5, 6, 0, 0]], [[5, 0, 6, 0]], [[0, 5]], [[7, 8, 9]], [[5, 6, 0], [5, 0, 0]]):
         tokens = torch.tensor(rows)
         with torch.no_grad():
@@ -204,7 +206,7 @@ def test_masks_of_encoders_may_be_made_of_the_number_of_tokens() -> None:
 @pytest.fixture(scope="module")
 def two_branches() -> tuple[nn.Module, TracedProgram]:
     module = CutsLongTexts().eval()
-    return module, right_program(module, inputs_of(3, 7, with_lengths=False))
+    return module, find_right_program(module, inputs_of(3, 7, with_lengths=False))
 
 
 class NeedsFive(nn.Module):
@@ -222,10 +224,11 @@ class NeedsFive(nn.Module):
 
 
 def test_sizes_that_pytorch_cannot_take_are_limits() -> None:
-    found = right_program(NeedsFive().eval(), inputs_of(3, 7, with_lengths=False))
+    found = find_right_program(NeedsFive().eval(), inputs_of(3, 7, with_lengths=False))
     assert found.limits == Limits(min_tokens=5, max_tokens=40)
 
 
+@pytest.mark.slow
 def test_a_program_of_two_branches_answers_as_its_module(two_branches: tuple[nn.Module, TracedProgram]) -> None:
     check_answers(*two_branches, with_lengths=False)
 
@@ -278,7 +281,7 @@ class OfFiveTexts(OfNineTokens):
 
 def test_a_branch_by_the_number_of_texts_that_only_a_rare_word_shows_is_refused() -> None:
     with pytest.raises(ExportError, match=r"5 texts.*x\.size\(0\)"):
-        right_program(OfFiveTexts().eval(), (torch.randint(2, 40, (3, 7)),))
+        find_right_program(OfFiveTexts().eval(), (torch.randint(2, 40, (3, 7)),))
 
 
 class FixedLastStep(OfNineTokens):
@@ -295,7 +298,7 @@ class FixedLastStep(OfNineTokens):
 @pytest.mark.parametrize("kind", [FixedLastStep, OfNineTokens, OfAllButNineTokens, OtherTableOfNineTokens])
 def test_a_branch_that_only_a_rare_word_shows_is_followed(kind: type[OfNineTokens]) -> None:
     module = kind().eval()
-    run = make_runnable_program(right_program(module, (torch.randint(2, 40, (3, 7)),))).run
+    run = make_runnable_program(find_right_program(module, (torch.randint(2, 40, (3, 7)),))).run
     for tokens in (4, 8, 9, 10):
         text = torch.full((2, tokens), 5)
         text[1, 3] = kind.RARE
@@ -348,8 +351,8 @@ for name in ("onnx", "onnxruntime", "onnxscript", "onnx_ir"):
     sys.modules[name] = None
 import torch
 from torch import nn
-from pocketrnn_export.proof.pytorch_run import make_runnable_program
-from pocketrnn_export.proof.right_program import right_program
+from pocketrnn_export.proof.runnable_program import make_runnable_program
+from pocketrnn_export.proof.right_program import find_right_program
 from pocketrnn_export.tracing.trace import TracedProgram
 
 class Last(nn.Module):
@@ -360,7 +363,7 @@ class Last(nn.Module):
         return self.fc(self.rnn(self.embedding(x))[0][:, -1])
 
 module, example = Last().eval(), (torch.ones(3, 7, dtype=torch.int64),)
-run = make_runnable_program(right_program(module, example)).run
+run = make_runnable_program(find_right_program(module, example)).run
 tokens = torch.tensor([[1, 2, 3, 4]])
 assert abs(run((tokens,)) - module(tokens).detach().numpy()).max() < 1e-6
 """
@@ -389,7 +392,7 @@ def test_a_forward_that_calls_itself_for_the_halves_of_a_text_is_refused_in_time
     monkeypatch.setattr(right_programs, "_SECONDS_A_WAY", 1)
     started = time.process_time()
     with pytest.raises(ExportError, match=r"test_right_programs\.py:\d+"):
-        right_program(FoldsHalves().eval(), (torch.full((3, 7), 2),))
+        find_right_program(FoldsHalves().eval(), (torch.full((3, 7), 2),))
     assert time.process_time() - started < 60
 
 
@@ -410,6 +413,7 @@ class PacksWholeRows(nn.Module):
         return logits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "lengths",
     mostly_slow(
@@ -423,7 +427,7 @@ class PacksWholeRows(nn.Module):
 )
 def test_a_size_is_repeated_as_often_as_another_says(lengths: Callable[[Any, Any], Any]) -> None:
     module = PacksWholeRows(lengths).eval()
-    run = make_runnable_program(right_program(module, (torch.randint(2, WORDS, (3, 7)),))).run
+    run = make_runnable_program(find_right_program(module, (torch.randint(2, WORDS, (3, 7)),))).run
     for batch, width in ((1, 1), (2, 5), (5, 30)):
         tokens = torch.randint(2, WORDS, (batch, width))
         torch.testing.assert_close(torch.from_numpy(run((tokens,))), module(tokens).detach())

@@ -76,12 +76,12 @@ def traced() -> Iterator[Callable[..., Traced]]:
 
 def axes_of(value: Tensor, of: Traced) -> list[str]:
     """A shape in the words of the session: `tokens`, `Min(5, tokens)`, `5`."""
-    return [str(of.session.renamed(size) if isinstance(size, torch.SymInt) else size) for size in value.shape]
+    return [str(of.session.rename_size(size) if isinstance(size, torch.SymInt) else size) for size in value.shape]
 
 
 def test_a_slice_is_cut_for_every_size(traced: Callable[..., Traced]) -> None:
     of = traced(branches=[BRANCH])
-    found = slicing.cut(of.session, of.tokens, (slice(None), slice(None, 5)))
+    found = slicing.index_by_cuts(of.session, of.tokens, (slice(None), slice(None, 5)))
     assert axes_of(found, of) == ["batch", "Min(5, tokens)"]
     assert axes_of(slicing.narrow(of.session, of.tokens, 1, 0, 5), of)[1] == "Min(5, tokens)"
     assert [axes_of(part, of)[1] for part in slicing.split(of.session, of.tokens, 4, 1)] == ["tokens"]
@@ -95,21 +95,21 @@ def test_a_pad_by_a_size_pads_by_nothing_where_the_branch_says_so(
     missing = 4
     cuts = traced(branches=[BRANCH])
     amounts = (0, missing - cuts.tokens.shape[1])
-    said = slicing.padded(cuts.session, cuts.tokens, amounts)
+    said = slicing.pad_from_zero(cuts.session, cuts.tokens, amounts)
     assert isinstance(said, DeclinedRule)
     assert "below 0" in said.reason
     assert cuts.session.log.pads == 1
     cuts.session.branch = Branch(Sizes(3, 7), pads_from_zero=True)
     given: list[Any] = []
     monkeypatch.setattr(nn.functional, "pad", lambda _, amounts: given.extend(amounts))
-    slicing.padded(cuts.session, cuts.tokens, (0, missing - cuts.tokens.shape[1]))
-    assert [str(cuts.session.renamed(n)) for n in given[1:]] == ["Max(0, 4 - tokens)"]
+    slicing.pad_from_zero(cuts.session, cuts.tokens, (0, missing - cuts.tokens.shape[1]))
+    assert [str(cuts.session.rename_size(n)) for n in given[1:]] == ["Max(0, 4 - tokens)"]
 
 
 def test_a_step_of_a_loop_restricts_no_size(traced: Callable[..., Traced]) -> None:
     of = traced().in_a_loop()
-    assert axes_of(loops.step(of.session, of.steps, (slice(None), 1)), of) == ["batch", "5"]
-    assert axes_of(loops.step(of.session, of.steps, (slice(None), slice(1, 2))), of) == ["batch", "1", "5"]
+    assert axes_of(loops.index_step(of.session, of.steps, (slice(None), 1)), of) == ["batch", "5"]
+    assert axes_of(loops.index_step(of.session, of.steps, (slice(None), slice(1, 2))), of) == ["batch", "1", "5"]
     assert axes_of(loops.select(of.session, of.steps, 1, -1), of) == ["batch", "5"]
     assert isinstance(loops.unbind(of.session, of.steps, 1), Slices)
     assert isinstance(loops.split(of.session, of.steps, 1, dim=1), Slices)
@@ -118,12 +118,12 @@ def test_a_step_of_a_loop_restricts_no_size(traced: Callable[..., Traced]) -> No
 
 def test_what_each_iteration_made_is_stacked_for_all(traced: Callable[..., Traced]) -> None:
     of = traced().in_a_loop()
-    made = [loops.step(of.session, of.steps, (slice(None), t)) for t in range(ITERATIONS)]
+    made = [loops.index_step(of.session, of.steps, (slice(None), t)) for t in range(ITERATIONS)]
     for t, value in enumerate(made):
         of.session.facts.note(value, iteration=(0, t))
     assert axes_of(loops.stack(of.session, made, 1), of) == ["batch", "tokens", "5"]
     assert axes_of(loops.stack(of.session, made[::-1], 1), of) == ["batch", "tokens", "5"]
-    with_axis = [loops.step(of.session, of.steps, (slice(None), slice(t, t + 1))) for t in range(ITERATIONS)]
+    with_axis = [loops.index_step(of.session, of.steps, (slice(None), slice(t, t + 1))) for t in range(ITERATIONS)]
     for t, value in enumerate(with_axis):
         of.session.facts.note(value, iteration=(0, t))
     assert axes_of(loops.cat(of.session, with_axis, 1), of) == ["batch", "tokens", "5"]
@@ -302,10 +302,10 @@ def test_the_truth_of_an_assert_is_true(traced: Callable[..., Traced]) -> None:
 
 
 DECLINED: list[tuple[Rule, Callable[[Traced], tuple[Any, ...]], str]] = [
-    (slicing.cut, lambda of: (of.tokens, (slice(None, 5),)), "that of the example"),
+    (slicing.index_by_cuts, lambda of: (of.tokens, (slice(None, 5),)), "that of the example"),
     (slicing.narrow, lambda of: (of.tokens, 1, 0, 5), "that of the example"),
-    (loops.step, lambda of: (of.tokens, 1), "no loop over a size runs"),
-    (loops.put, lambda of: (of.tokens, 1, 2), "no loop over a size runs"),
+    (loops.index_step, lambda of: (of.tokens, 1), "no loop over a size runs"),
+    (loops.assign_step, lambda of: (of.tokens, 1, 2), "no loop over a size runs"),
     (loops.add, lambda of: (of.tokens, 0), "no loop over a size runs"),
     (loops.unbind, lambda of: (of.steps, 2), "fixed length"),
     (loops.chunk, lambda of: (of.tokens, 3, 1), "not as many chunks as steps"),
@@ -329,7 +329,7 @@ def test_a_rule_says_why_it_declines(
 
 def test_rules_for_torch_export_decline_in_a_trace_for_torchscript() -> None:
     session = TraceSession(nn.Identity(), scripted=True)
-    for each in (asserts.truth, evenly_spaced_numbers.linspace, evenly_spaced_numbers.logspace):
+    for each in (asserts.accept_assert, evenly_spaced_numbers.linspace, evenly_spaced_numbers.logspace):
         assert "TorchScript" in each(session, 0, 1, 2).reason
 
 

@@ -22,7 +22,7 @@ from torch import nn
 from pocketrnn.errors import InputError
 from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name import parse_module_name
-from pocketrnn_export.intake.repeated_construction import check_not_random
+from pocketrnn_export.intake.repeated_construction import refuse_random_construction
 from pocketrnn_export.intake.weights_file import load_weights, read_weights
 
 MODEL = """
@@ -123,14 +123,17 @@ def test_what_else_a_checkpoint_holds_is_named_and_not_read(tmp_path: Path, capl
     ("change", "said"),
     [
         ({"fc.bias": None, "fc.weight": None}, "holds no fc.weight, fc.bias, which the module has."),
-        ({"extra.a": torch.ones(1), "extra.b": torch.ones(1)}, "holds extra.a, extra.b, which the module has not."),
+        (
+            {"extra.a": torch.ones(1), "extra.b": torch.ones(1)},
+            "holds extra.a, extra.b, which the module does not have.",
+        ),
         ({"fc.bias": None, "head.bias": torch.ones(2)}, "holds no fc.bias, which the module has; "),
         ({"fc.bias": torch.ones(4), "fc.weight": torch.ones(4, 3)}, "fc.weight is [4, 3] in"),
         (
             {"embedding.weight": torch.ones(9, 3)},
             "begins with: embedding.weight [9, 3], fc.weight [2, 3], fc.bias [2].",
         ),
-        ({f"a{i}": torch.ones(1) for i in range(9)}, "holds a0, a1, a2 and 6 more, which the module has not."),
+        ({f"a{i}": torch.ones(1) for i in range(9)}, "holds a0, a1, a2 and 6 more, which the module does not have."),
     ],
 )
 def test_names_and_shapes_that_do_not_fit_are_listed(change: dict[str, Any], said: str, tmp_path: Path) -> None:
@@ -271,10 +274,10 @@ def test_random_numbers_that_no_weights_hold_are_refused(kind: str, named: str, 
         module = load_module(name)
         load_weights(module, weights)
         if given == "nothing":
-            check_not_random(name, module, weights)
+            refuse_random_construction(name, module, weights)
         else:
             with pytest.raises(InputError, match=rf"{re.escape(named)}\. .*weights\.pt "):
-                check_not_random(name, module, weights)
+                refuse_random_construction(name, module, weights)
 
 
 def test_a_seed_of_numpys_in_the_file_hides_no_random_weights(tmp_path: Path) -> None:
@@ -282,7 +285,7 @@ def test_a_seed_of_numpys_in_the_file_hides_no_random_weights(tmp_path: Path) ->
     name = parse_module_name(f"{tmp_path}/model.py:seeded")
     assert name is not None
     with pytest.raises(InputError, match="has random weights"):
-        check_not_random(name, load_module(name))
+        refuse_random_construction(name, load_module(name))
 
 
 TABLE_IN_A_LOOP = """

@@ -15,7 +15,7 @@ from pocketrnn.text import TextEncoder, make_rules_document, rules_of
 from pocketrnn_export import read_tokenizer
 from pocketrnn_export.vocabularies.sentencepiece_model import read_charsmap, read_sentencepiece
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords, read_tokenizer_json
-from pocketrnn_export.vocabularies.tokenizer_library import compare_with_library
+from pocketrnn_export.vocabularies.tokenizer_library_comparison import compare_with_library
 
 pytest.importorskip("tokenizers")
 pytest.importorskip("sentencepiece")

@@ -23,7 +23,7 @@ from pocketrnn_export.tracing.sizes.conditions import (
     Sizes,
     UnsolvableError,
     compute_value_at,
-    every_size,
+    make_all_sizes,
 )
 from pocketrnn_export.tracing.sizes.size_regions import FollowedRun, explore_regions
 
@@ -62,12 +62,12 @@ def test_a_relation_comes_to_what_python_makes_of_it(relation: tuple, batch: int
     written, meant = relation
     condition = Condition(written)
     assert condition.holds(Sizes(batch, tokens)) == meant(batch, tokens)
-    in_graph = condition.over(torch.tensor(batch), torch.tensor(tokens))
+    in_graph = condition.evaluate_on_sizes(torch.tensor(batch), torch.tensor(tokens))
     assert bool(in_graph) == meant(batch, tokens)
 
 
 def test_every_size_of_at_most_so_many_tokens_is_looked_at_the_cheapest_first() -> None:
-    sizes = every_size()
+    sizes = make_all_sizes()
     cost = sizes.batch * sizes.tokens
     assert cost.max() == LARGEST
     assert (np.diff(cost) >= 0).all()
@@ -103,7 +103,9 @@ def test_a_question_inside_branches_is_met_where_the_way_to_it_is_open() -> None
 
     regions = explore_regions(following(forward), 1)
     assert {str(question.condition) for question in regions.questions} >= {"Eq(tokens, 783)"}
-    assert regions.of(Sizes(1, 783)) != regions.of(Sizes(1, 533)) != regions.of(Sizes(1, 534))
+    assert (
+        regions.find_region(Sizes(1, 783)) != regions.find_region(Sizes(1, 533)) != regions.find_region(Sizes(1, 534))
+    )
     for region in range(len(regions)):
         assert all(regions.conditions[region].holds(sizes) for sizes in regions.members(region))
 

@@ -16,7 +16,7 @@ from torch import nn
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
 from pocketrnn_export.diagnose.refusal import name_differing_line
-from pocketrnn_export.forms.onnx.onnx_graph import OnnxGraph, trace_onnx_graph
+from pocketrnn_export.forms.onnx.onnx_form import OnnxGraph, trace_onnx_graph
 
 BATCHES = ((1, 9), (2, 9), (3, 9), (40, 9), (200, 9), (65, 3), (128, 2))
 LENGTHS = (1, 2, 7, 29, 30, 31, 60, 77, 85, 294, 297, 299, 300, 301, 302, 600, 2000)

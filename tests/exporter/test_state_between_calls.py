@@ -13,7 +13,7 @@ from sampling import mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.onnx.onnx_graph import OnnxGraph, trace_onnx_graph
+from pocketrnn_export.forms.onnx.onnx_form import OnnxGraph, trace_onnx_graph
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.proof import every_size
 
@@ -167,7 +167,7 @@ DEPENDS = [
     (RunningMean, "module.mean_state.zero_(); module(tokens)"),
     (FirstAnswerOfAShape, "answers"),
     (LastHiddenState, "module.hidden = None; module(tokens)"),
-    (LongestOfTheFile, "keep nothing"),
+    (LongestOfTheFile, "keep anything"),
     (WarmsUp, "module.steps = 0; module(tokens)"),
     (CoolsDownLate, "module.part.calls = 0; module(tokens)"),
     (Decays, "module.alpha = 1.0; module(tokens)"),
@@ -369,7 +369,7 @@ def test_what_one_size_writes_and_another_reads_is_refused(
 ) -> None:
     monkeypatch.setattr(every_size, "SECONDS", 0.2)
     bounds = [(sizes.batch, sizes.tokens) for sizes in program_of(kind()).bounds]
-    with pytest.raises(ExportError, match="asked before") as refused:
+    with pytest.raises(ExportError, match="earlier texts") as refused:
         of_rare_texts(kind).refuse_kept(bounds)
     assert rare.KEEP_BY_SIZES[kind] in refused.value.remedy
 
@@ -437,7 +437,7 @@ def test_what_a_text_of_one_size_leaves_behind_for_others_is_refused(
     kind: type[Base], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(every_size, "SECONDS", 0.2)
-    with pytest.raises(ExportError, match="asked before"):
+    with pytest.raises(ExportError, match="earlier texts"):
         program_of(kind())
     # A value outside of attributes is restored, too.
     assert (STICKS, SticksInItsClass.scale) == ([1.0], 1.0)
@@ -446,7 +446,7 @@ def test_what_a_text_of_one_size_leaves_behind_for_others_is_refused(
 @pytest.mark.usefixtures("usual_proofs")
 @pytest.mark.parametrize("kind", mostly_slow([SticksInTheFile, SticksInAnAttribute], 2))
 def test_what_a_long_text_leaves_behind_is_seen_before_anything_is_traced(kind: type[Base]) -> None:
-    with pytest.raises(ExportError, match="asked before"):
+    with pytest.raises(ExportError, match="earlier texts"):
         prepared(kind())
     assert STICKS == [1.0]
 

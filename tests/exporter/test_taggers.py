@@ -24,12 +24,12 @@ from pocketrnn_export.comparing.cases import Case, select_answer_rows, split_by_
 from pocketrnn_export.comparing.logit_comparison import are_rows_independent, make_module_run, measure_difference
 from pocketrnn_export.compression import compress
 from pocketrnn_export.description import Description
-from pocketrnn_export.forms.onnx.onnx_graph import ONNX
+from pocketrnn_export.forms.onnx.onnx_form import ONNX
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
-from pocketrnn_export.mobile import write_mobile_bundle
+from pocketrnn_export.mobile_profile import write_mobile_bundle
 from pocketrnn_export.module_runs.cpu_run import set_eval_mode
 from pocketrnn_export.packing import pack, read_packable_manifest
-from pocketrnn_export.proof.chosen_cases import make_cases_for_rules
+from pocketrnn_export.proof.case_selection import make_cases_for_rules
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 
@@ -139,6 +139,7 @@ def called(module: nn.Module, ids: Tensor) -> Tensor:
     return answer.softmax(-1)
 
 
+@pytest.mark.slow
 def test_a_module_that_counts_its_tokens_leaves_the_last_unanswered(tmp_path: Path) -> None:
     tagger = exported(zoo.CountsItself, tmp_path / "tagger", rules=TextRules("whitespace", unknown_id=0))
     tags = tagger.tag("w3 new w7 new york")
@@ -151,6 +152,7 @@ def test_a_module_that_counts_its_tokens_leaves_the_last_unanswered(tmp_path: Pa
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_padding_that_reaches_the_labels_keeps_texts_of_other_lengths_apart(tmp_path: Path) -> None:
     tagger = exported(zoo.MaximumOfTheBatch, tmp_path / "tagger")
     assert not tagger.manifest.graph.padding
@@ -170,6 +172,7 @@ REFUSED: dict[type[nn.Module], str] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow(REFUSED, 3))
 def test_what_labels_no_tokens_is_refused(kind: type[nn.Module]) -> None:
     with pytest.raises(ExportError, match=REFUSED[kind]):

@@ -15,7 +15,7 @@ from pocketrnn.text import SubwordRules, TextEncoder, make_rules_document, rules
 from pocketrnn_export.json_file import parse_serde_float
 from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords, read_tokenizer_json
-from pocketrnn_export.vocabularies.tokenizer_library import compare_with_library
+from pocketrnn_export.vocabularies.tokenizer_library_comparison import compare_with_library
 
 pytest.importorskip("tokenizers")
 
@@ -178,7 +178,7 @@ def test_padding_up_to_the_longest_of_a_batch_is_told_and_left_out(caplog: pytes
     tokenizer = Tokenizer.from_str(FAMILIES["BERT uncased"].to_str())
     tokenizer.enable_padding(pad_id=1, pad_token="[PAD]")
     assert read(tokenizer.to_str()).rules.min_width is None
-    assert "fills none up" in caplog.text
+    assert "does not pad them" in caplog.text
 
 
 def test_the_token_that_is_named_by_the_padding_fills_up() -> None:
@@ -283,7 +283,7 @@ def _part(name: str, kind: str, **members: object) -> Callable[[dict[str, Any]],
         ("whole words", _gap, "'far' and .*'<new>'.* id"),
         ("BERT uncased", lambda d: _add(d, *({"content": new, "normalized": True} for new in ("New", "nEW"))),
          "become the same"),
-        ("BERT uncased", lambda d: _add(d, {"content": "\x01", "normalized": True}), "makes nothing"),
+        ("BERT uncased", lambda d: _add(d, {"content": "\x01", "normalized": True}), "makes empty"),
         ("BERT uncased", lambda d: d.update(added_tokens={"a": 1}), "added_tokens"),
         ("BERT uncased", lambda d: d.update(padding={"strategy": "BatchLongest", "pad_id": None}), "padding"),
         ("BERT uncased", lambda d: d.update(model=None), "no tokenizer"),

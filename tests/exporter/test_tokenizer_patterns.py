@@ -11,7 +11,7 @@ from pocketrnn.text.subword_splits import (
     Pattern,
     SplitAt,
     SplitAtRuns,
-    build_splits_of,
+    build_splits_from_documents,
     make_split_documents,
     make_split_function,
 )
@@ -170,7 +170,7 @@ MORE = (
 def differing(pattern: str, how: str, inverted: bool, number: int, seed: int) -> list[tuple[str, list[str], list[str]]]:
     split = parse_split(pattern, how, inverted=inverted)
     assert split is not None, pattern
-    assert build_splits_of(make_split_documents([split])) == (split,)
+    assert build_splits_from_documents(make_split_documents([split])) == (split,)
     ours, theirs = make_split_function(split), Split(Regex(pattern), HOW[how], invert=inverted)
     return [
         (text, wanted, made)

@@ -75,7 +75,7 @@ def test_a_classifier_of_numbers_that_was_trained_is_exported_and_packed_with_it
     fitted.save(tmp_path / "c")
     made = CliRunner().invoke(main, ["export", str(tmp_path / "c"), "-o", str(tmp_path / "steps")])
     assert made.exit_code == 0, made.output
-    assert "Numbers: brought to the scale that was learnt in training" in made.output
+    assert "Numbers: scaled as in training" in made.output
     bundle = Classifier.load(tmp_path / "steps")
     rules = fitted.checkpoint.rules
     assert isinstance(rules, NumberInput)

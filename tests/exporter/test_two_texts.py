@@ -30,9 +30,9 @@ from pocketrnn_export.intake.call_discovery.pair_call_candidates import list_pai
 from pocketrnn_export.intake.calling_convention import compile_call
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.intake.pair_call import PairCall, split_pairs
-from pocketrnn_export.mobile import write_mobile_bundle
+from pocketrnn_export.mobile_profile import write_mobile_bundle
+from pocketrnn_export.packed_text_rules import pack_text_rules
 from pocketrnn_export.packing import pack, read_packable_manifest
-from pocketrnn_export.text_rules_file import pack_text_rules
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 
@@ -142,6 +142,7 @@ def test_whole_numbers_beyond_the_engines_are_refused_where_no_limit_can_be_stat
     assert not (tmp_path / "nli.prnn").exists()
 
 
+@pytest.mark.slow
 def test_torchscript_of_two_texts_is_exported(tmp_path: Path) -> None:
     script = torch.jit.script(made(zoo.Scripted))
     export(script, tmp_path / "nli", labels=LABELS, vocabulary=VOCABULARY, two_texts=True, progress=False)
@@ -152,6 +153,7 @@ def test_torchscript_of_two_texts_is_exported(tmp_path: Path) -> None:
     assert np.abs(classifier.logits([(first, second)]) - expected).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_golden_examples_are_the_pairs_that_were_given(tmp_path: Path) -> None:
     pairs = [("w1 w2 w3", "w4"), ("W5", "w6 w7, unknown")]
     classifier = exported(zoo.Siamese, tmp_path / "nli", example_texts=pairs)
@@ -165,6 +167,7 @@ def test_golden_examples_are_the_pairs_that_were_given(tmp_path: Path) -> None:
     assert not {example.text for example in private.manifest.texts} & set(pairs)
 
 
+@pytest.mark.slow
 def test_a_call_by_a_line_or_a_function_and_an_input_in_full(tmp_path: Path) -> None:
     line = "module(second, first)"
     by_line = exported(zoo.Siamese, tmp_path / "line", call=line)
@@ -202,6 +205,7 @@ def test_what_cannot_be_followed_is_refused(tmp_path: Path, kind: type[nn.Module
     assert not (tmp_path / "nli").exists()
 
 
+@pytest.mark.slow
 def test_masks_are_given_by_a_line(tmp_path: Path) -> None:
     mask = "torch.arange({0}.size(1)) < {0}_lengths[:, None]"
     line = f"module(first, second, {mask.format('first')}, {mask.format('second')})"
@@ -211,7 +215,7 @@ def test_masks_are_given_by_a_line(tmp_path: Path) -> None:
 
 
 def test_a_question_about_the_second_text_names_its_line() -> None:
-    from pocketrnn_export.forms.onnx.onnx_graph import make_onnx_form
+    from pocketrnn_export.forms.onnx.onnx_form import make_onnx_form
 
     with pytest.raises(ExportError, match=r"pair_modules\.py.*second > 20"):
         make_onnx_form(prepared(zoo.AsksForLength), {}, ids=zoo.WORDS)
@@ -237,6 +241,7 @@ def test_what_two_texts_do_not_have_is_refused(tmp_path: Path, options: dict[str
         exported(zoo.Siamese, tmp_path / "nli", **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [zoo.Siamese, zoo.Packed])
 def test_who_does_not_say_that_there_are_two_texts_is_told(tmp_path: Path, kind: type[nn.Module]) -> None:
     with pytest.raises(ExportError, match="--two-texts"):
@@ -248,6 +253,7 @@ def test_a_call_that_names_two_texts_says_what_is_missing(tmp_path: Path) -> Non
         exported(zoo.Siamese, tmp_path / "nli", call="module(first, second)", two_texts=False)
 
 
+@pytest.mark.slow
 def test_the_other_forms_of_a_bundle(tmp_path: Path) -> None:
     exported(zoo.Packed, tmp_path / "nli")
     for make in (
@@ -297,6 +303,7 @@ def test_evaluate_reads_the_second_texts_of_labelled_rows(tmp_path: Path) -> Non
     assert one.exit_code == 2
 
 
+@pytest.mark.slow
 def test_single_texts_with_ids_are_compared_with_the_rules_of_both(tmp_path: Path) -> None:
     right = [("w1 W2", [3, 4]), ("none", [1])]
     classifier = exported(zoo.Siamese, tmp_path / "nli", example_ids=right)
@@ -341,7 +348,7 @@ def test_each_text_of_a_pair_gets_a_real_token() -> None:
 
 def test_pairs_that_look_at_their_neighbours_are_seen() -> None:
     found = prepared(zoo.Packed)
-    grid = found.asked(make_shape_grid(zoo.WORDS, 0, ragged=True)[:8])
+    grid = found.fit_cases_to_module(make_shape_grid(zoo.WORDS, 0, ragged=True)[:8])
     assert are_rows_independent(found.make_reference().run, grid)
 
 

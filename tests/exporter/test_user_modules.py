@@ -26,8 +26,8 @@ from pocketrnn import Classifier, verify
 from pocketrnn.errors import ExportError, ParityError, PocketRNNError
 from pocketrnn_export import export
 from pocketrnn_export.comparing.logit_comparison import open_session
-from pocketrnn_export.export_run import lock_exports
-from pocketrnn_export.forms.onnx.onnx_graph import trace_onnx_graph
+from pocketrnn_export.export_guards import lock_exports
+from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(user_modules.WORDS - 2))]

@@ -20,8 +20,8 @@ from pocketrnn.proof_page import proof_page
 from pocketrnn.verdicts import LOGGER, TextVerdict, describe_graph_proof, group_chain_links, read_text_verdict
 from pocketrnn_export import export
 from pocketrnn_export.compression import CompressedBundle, compress
-from pocketrnn_export.forms.quantized import Storage
-from pocketrnn_export.mobile import write_mobile_bundle
+from pocketrnn_export.forms.weight_quantization import Storage
+from pocketrnn_export.mobile_profile import write_mobile_bundle
 from pocketrnn_export.packing import pack
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
@@ -194,7 +194,7 @@ def test_a_bundle_of_rounded_weights_without_its_chain_says_so(small: Path) -> N
     manifest = manifests.read_manifest(small)
     comparisons = tuple(line for line in manifest.parity.comparisons if line.reference.startswith("rounded"))
     old = replace(manifest, parity=replace(manifest.parity, comparisons=comparisons))
-    assert "of the module itself, the bundle says nothing" in describe_graph_proof(old)
+    assert "the bundle says nothing about the module itself" in describe_graph_proof(old)
 
 
 def test_labels_are_counted_on_texts_that_tell_something(made_small: CompressedBundle) -> None:

@@ -29,7 +29,7 @@ from torch import nn
 from pocketrnn.errors import DataError, InputError, OutputError
 from pocketrnn.text import TOKENIZERS, TextEncoder, TextRules
 from pocketrnn_export.vocabularies import torchtext_vocab, vocabulary
-from pocketrnn_export.vocabularies.vocabulary import Vocabulary, read_vocabulary, text_rules, write_vocabulary
+from pocketrnn_export.vocabularies.vocabulary import Vocabulary, make_implied_rules, read_vocabulary, write_vocabulary
 
 # Written by a real torchtext 0.18; its make.py says how. The second folder holds larger ones, where it is.
 FOLDERS = [
@@ -290,7 +290,7 @@ def test_a_keras_tokenizer_that_was_dumped_twice_is_read(tmp_path: Path) -> None
         ({"oil": 1, "gas": 2}, "no token the id 0: it is taken for padding, as <pad>"),
         ({"oil": 2, "gas": 3, "x": 4}, "no token the ids 1: no text has them"),
         ([("oil", 9), ("gas", 2)], "a token's id is taken to be its position, from 0"),
-        (KERAS, "its words are read, and not how it cuts a text"),
+        (KERAS, "its words are read, but not its way to split a text"),
     ],
 )
 def test_what_is_taken_for_granted_of_a_vocabulary_is_said(
@@ -543,8 +543,8 @@ def test_a_large_vocabulary_is_read_with_long_memo_numbers_and_many_batches(file
 def test_reading_a_saved_vocab_needs_neither_torch_nor_torchtext(file: Callable[..., Path]) -> None:
     path = file(saved_vocab(TOKENS, 0, torch_saved))
     code = (
-        "import sys; from pocketrnn_export.vocabularies.vocabulary import read_vocabulary, text_rules\n"
-        "text_rules(read_vocabulary(sys.argv[1]))\n"
+        "import sys; from pocketrnn_export.vocabularies.vocabulary import read_vocabulary, make_implied_rules\n"
+        "make_implied_rules(read_vocabulary(sys.argv[1]))\n"
         "assert not {'torch', 'torchtext'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code, str(path)], check=True)
@@ -567,7 +567,7 @@ def test_the_files_of_a_real_torchtext_are_read(name: str, folder: Path) -> None
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_texts_get_the_ids_that_torchtext_gave(folder: Path) -> None:
     read = read_vocabulary(folder / "vocab_specials.pth")
-    encoder = TextEncoder(text_rules(read), read.tokens)
+    encoder = TextEncoder(make_implied_rules(read), read.tokens)
     rows = [json.loads(line) for line in (folder / "basic_english.jsonl").read_text(encoding="utf-8").splitlines()]
     assert len(rows) >= 20
     for row in rows:
@@ -843,7 +843,7 @@ def _read(content: bytes, tmp_path_factory: pytest.TempPathFactory, name: str = 
 def test_the_default_index_decides_what_an_unknown_word_becomes(
     tokens: tuple[str, ...], default: int | None, unknown: int | None, empty: int, padding: int
 ) -> None:
-    rules = text_rules(Vocabulary(tokens, default), tokenizer="whitespace")
+    rules = make_implied_rules(Vocabulary(tokens, default), tokenizer="whitespace")
     assert (rules.tokenizer, rules.unknown_id, rules.empty_id, rules.padding_id) == (
         "whitespace",
         unknown,
@@ -854,7 +854,7 @@ def test_the_default_index_decides_what_an_unknown_word_becomes(
 
 def test_a_negative_default_index_is_kept_but_gives_no_rules() -> None:
     with pytest.raises(InputError, match=r"\bindex .*-1"):
-        text_rules(read_vocabulary(Vocabulary(("a",), -1)))
+        make_implied_rules(read_vocabulary(Vocabulary(("a",), -1)))
 
 
 def test_a_tokenizer_of_hugging_face_is_named_as_that(tmp_path: Path) -> None:

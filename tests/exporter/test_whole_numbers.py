@@ -15,8 +15,8 @@ from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
 from pocketrnn_export.comparing.logit_comparison import open_session
-from pocketrnn_export.forms.onnx.onnx_graph import trace_onnx_graph
-from pocketrnn_export.proof.right_program import right_program
+from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
+from pocketrnn_export.proof.right_program import find_right_program
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 EXAMPLE = (torch.randint(2, 40, (3, 7)),)
@@ -50,7 +50,7 @@ class Counting(nn.Module):
 )
 def test_products_and_powers_that_depend_on_the_words_are_refused(number: Number) -> None:
     with pytest.raises(ExportError, match=r"test_whole_numbers\.py:\d+: .*floats"):
-        right_program(Counting(number).eval(), EXAMPLE)
+        find_right_program(Counting(number).eval(), EXAMPLE)
 
 
 # The first runs over at 430 words.

@@ -25,9 +25,9 @@ from pocketrnn_export import export
 from pocketrnn_export.character_arguments import compare_characters, read_characters, split_off_characters
 from pocketrnn_export.compression import compress
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
-from pocketrnn_export.mobile import write_mobile_bundle
+from pocketrnn_export.mobile_profile import write_mobile_bundle
 from pocketrnn_export.packing import read_packable_manifest
-from pocketrnn_export.vocabularies.spellings import make_spellings
+from pocketrnn_export.vocabularies.proof_spellings import make_spellings
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 

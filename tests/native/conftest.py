@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from compiled_once import compiled_once
 
-from pocketrnn.bundle.zoo import bundle_folder
+from pocketrnn.bundle.zoo import find_bundle_folder
 
 ROOT = Path(__file__).parents[2]
 NATIVE = ROOT / "runtime" / "native"
@@ -46,7 +46,7 @@ def compiler() -> str:
 def news(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """ag_news-small, whose weights are int8, packed without a proof."""
     path = tmp_path_factory.mktemp("packed") / "news.prnn"
-    path.write_bytes(packed_bundle(bundle_folder("ag_news-small")))
+    path.write_bytes(packed_bundle(find_bundle_folder("ag_news-small")))
     return path
 
 

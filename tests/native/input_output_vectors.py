@@ -15,10 +15,10 @@ from pocketrnn.bundle.output import HeadsOutput, LabelOutput, Output
 from pocketrnn.bundle.packed_file import make_graph_entry, packed_bytes
 from pocketrnn.heads import build_answers
 from pocketrnn.text import TextRules
-from pocketrnn.text.features import Category, Number, freeze_given, make_features
+from pocketrnn.text.features import Category, Number, freeze_text_with_features, make_features
 from pocketrnn.text.text_input import FeatureInput, PairInput, TextInput
 from pocketrnn_export.description import Description
-from pocketrnn_export.forms.onnx.onnx_graph import ONNX
+from pocketrnn_export.forms.onnx.onnx_form import ONNX
 from pocketrnn_export.intake.module_preparation import prepare_module
 from pocketrnn_export.packing import make_bundle_program
 
@@ -170,7 +170,7 @@ def made(name: str) -> Made:
 
 
 def _frozen(item: Any) -> Any:
-    return freeze_given(item) if isinstance(item, tuple) and isinstance(item[1], dict) else item
+    return freeze_text_with_features(item) if isinstance(item, tuple) and isinstance(item[1], dict) else item
 
 
 def _line(manifest: Manifest, example: Example) -> dict[str, Any]:

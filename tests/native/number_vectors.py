@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pocketrnn.bundle.manifest import INTEGERS, Comparison, Graph, Manifest, NumberExample, Parity
 from pocketrnn.bundle.output import Activation, build_output
-from pocketrnn.bundle.packed_file import make_graph_entry, make_step_entry, packed_bytes
+from pocketrnn.bundle.packed_file import encode_packed_file, make_graph_entry, make_step_entry
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.forms.packed_file.integer_program import convert_to_integers
 from pocketrnn_export.forms.packed_file.program_of_graph import make_program
@@ -186,7 +186,7 @@ def made(name: str) -> MadeOfNumbers:
         for steps in _STEPS[name]
         for kind in KINDS
     ]
-    return MadeOfNumbers(packed_bytes(manifest, program), content, manifest, [*vectors, *_refused(rules)])
+    return MadeOfNumbers(encode_packed_file(manifest, program), content, manifest, [*vectors, *_refused(rules)])
 
 
 def _golden(

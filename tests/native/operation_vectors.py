@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pocketrnn.bundle.manifest import INTEGERS, Comparison, Example, Graph, Manifest, Parity
 from pocketrnn.bundle.output import LabelOutput
 from pocketrnn.bundle.packed_codes import Binary, Reduction, Unary
-from pocketrnn.bundle.packed_file import make_graph_entry, packed_bytes
+from pocketrnn.bundle.packed_file import encode_packed_file, make_graph_entry
 from pocketrnn.text import TextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.forms.packed_file.packed_program import (
@@ -136,7 +136,7 @@ class _Maker:
             examples=(Example(TEXTS[0], tuple(vectors[0]["ids"]), tuple(vectors[0]["logits"])),),
             parity=Parity(1e-5, (Comparison("numpy", candidate, "texts", len(TEXTS), len(TEXTS), 0.0, 0),)),
         )
-        return Made(packed_bytes(manifest, finished), vectors)
+        return Made(encode_packed_file(manifest, finished), vectors)
 
 
 erf = np.vectorize(math.erf)
@@ -590,7 +590,7 @@ def _integers() -> Made:
     numbers[:, :outs] = m.generator.normal(0, 0.5, (WIDTH, outs))
     whole, scales = round_columns(numbers)
     made = m.value(FLOAT, _TOKENS, (0, outs))
-    m.program.add("linear", [m.x, m.program.integers(whole, scales), NONE, made], _TOKENS, WIDTH, outs)
+    m.program.add("linear", [m.x, m.program.add_integer_matrix(whole, scales), NONE, made], _TOKENS, WIDTH, outs)
 
     def linear(ids: Array) -> Array:
         parts, part = _parts(m.rows(ids)[0])
@@ -606,7 +606,7 @@ def _forgetting_integers(m: _Maker, x: int, inputs: int, table: Array) -> None:
     hidden = 8
     drawn = [round_columns(m.generator.normal(0, 0.5, (inputs, 2 * hidden)).astype(np.float32)) for _ in range(2)]
     bias = m.generator.normal(0, 0.5, 2 * hidden).astype(np.float32)
-    weights = [*(m.program.integers(*some) for some in drawn), m.program.constant(bias), *[NONE] * 5]
+    weights = [*(m.program.add_integer_matrix(*some) for some in drawn), m.program.constant(bias), *[NONE] * 5]
     made = m.value(FLOAT, _TOKENS, (0, hidden))
     number = KINDS.index("forget")
     m.program.add("recurrent", [x, NONE, NONE, made, NONE, NONE], number, 1, inputs, hidden, _TOKENS, weights=weights)
@@ -642,8 +642,8 @@ def _integer_layer(
         flat = [array.reshape(len(array), -1) for array in wide]
         w, r = round_columns(flat[0]), round_columns(flat[1])
         weights += [
-            m.program.integers(*w),
-            m.program.integers(*r),
+            m.program.add_integer_matrix(*w),
+            m.program.add_integer_matrix(*r),
             *(m.program.constant(b.reshape(-1)) for b in flat[2:]),
         ]
         there = (np.arange(8 * gates) % 8) < hidden

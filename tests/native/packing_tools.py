@@ -13,13 +13,13 @@ from torch import nn
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import INTEGERS, Comparison, Example, Graph, Limits, Manifest, Parity, StepGraph
 from pocketrnn.bundle.output import LabelOutput, TagOutput
-from pocketrnn.bundle.packed_file import PackedProgram, make_graph_entry, make_step_entry, packed_bytes
+from pocketrnn.bundle.packed_file import PackedProgram, encode_packed_file, make_graph_entry, make_step_entry
 from pocketrnn.errors import PocketRNNError
 from pocketrnn.text import AnyTextRules, TextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.comparing.cases import Widths
 from pocketrnn_export.description import Description
-from pocketrnn_export.forms.onnx.onnx_graph import ONNX
+from pocketrnn_export.forms.onnx.onnx_form import ONNX
 from pocketrnn_export.forms.packed_file.integer_program import convert_to_integers
 from pocketrnn_export.forms.packed_file.program_of_graph import make_program
 from pocketrnn_export.intake.module_preparation import prepare_module
@@ -44,7 +44,7 @@ __all__ = [
 def packed_bundle(folder: Path) -> bytes:
     """A bundle's folder as the bytes of a packed file."""
     manifest, program = program_of_folder(folder)
-    return packed_bytes(packed_manifest(manifest, program), program)
+    return encode_packed_file(packed_manifest(manifest, program), program)
 
 
 def program_of_folder(folder: Path) -> tuple[Manifest, PackedProgram]:
@@ -91,7 +91,7 @@ def packed_graph(
         examples=(Example(vocabulary[2], (2,), (0.0,) * len(labels)),),
         parity=Parity(1e-5, (Comparison("packed", reference, "nothing", 1, 1, 0.0, 0),)),
     )
-    return packed_bytes(manifest, program)
+    return encode_packed_file(manifest, program)
 
 
 class Tagger(nn.Module):
@@ -148,7 +148,7 @@ def packed_tagger(
         examples=(Example(text, tuple(ids), tuple(tuple(float(str(one)) for one in row) for row in rows)),),
         parity=Parity(1e-5, (Comparison("packed", "onnx", "nothing", 1, 1, 0.0, 0),)),
     )
-    return packed_bytes(manifest, program)
+    return encode_packed_file(manifest, program)
 
 
 def graph_of(module: nn.Module, vocabulary: tuple[str, ...], labels: tuple[str, ...]) -> tuple[bytes, Graph]:
@@ -157,8 +157,8 @@ def graph_of(module: nn.Module, vocabulary: tuple[str, ...], labels: tuple[str, 
     for one_text in (False, True):
         try:
             prepared = prepare_module(
-                module.eval(), lengths=None, ids=description.ids, padding_id=1, classes=len(labels), multi_label=False,
-                call=None, gives=None, widths=Widths(), one_text=one_text,
+                module.eval(), lengths=None, ids=description.token_id_count, padding_id=1, classes=len(labels),
+                multi_label=False, call=None, gives=None, widths=Widths(), one_text=one_text,
             )  # fmt: skip
             form = ONNX.make(prepared, description, ())
         except PocketRNNError:

@@ -26,7 +26,7 @@ from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.bundle.packed_file import encode_packed_text_rules
 from pocketrnn.text import TextRules
-from pocketrnn_export.forms.quantized import Storage, quantize_graph
+from pocketrnn_export.forms.weight_quantization import Storage, quantize_graph
 from pocketrnn_native import EngineError, Packed
 from pocketrnn_native._engine import CONTENT
 

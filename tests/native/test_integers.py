@@ -32,8 +32,8 @@ from pocketrnn_export.forms.packed_file.packed_program import group_rows_by_four
 from pocketrnn_export.forms.packed_file.program_of_graph import make_program
 from pocketrnn_export.integer_accuracy import AllowedChange, compute_accuracy_change_interval
 from pocketrnn_export.packing import pack
-from pocketrnn_export.proof import integer_products
-from pocketrnn_export.proof.integer_products import read_integer_weights, round_to_integers, sum_products
+from pocketrnn_export.proof import integer_product_comparison
+from pocketrnn_export.proof.integer_product_comparison import read_integer_weights, round_to_integers, sum_products
 from pocketrnn_native import EngineError, Packed
 from pocketrnn_native._engine import NOT_FINITE
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
@@ -196,7 +196,7 @@ def test_the_statement_is_that_of_the_format() -> None:
     assert round_to_integers(np.zeros((1, 3), np.float32), as_states=False).tolist() == [[0, 0, 0]]
     whole = np.arange(-10, 0, dtype=np.int8).reshape(5, 2)
     assert group_rows_by_four(whole).tolist() == [[[-10, -8, -6, -4], [-9, -7, -5, -3]], [[-2, 0, 0, 0], [-1, 0, 0, 0]]]
-    weights = integer_products.IntegerWeights(0, whole, np.ones(2, np.float32))
+    weights = integer_product_comparison.IntegerWeights(0, whole, np.ones(2, np.float32))
     assert sum_products(np.array([[1, 0, 0, 0, 2]]), weights).tolist() == [[-14, -11]]
 
 
@@ -322,6 +322,7 @@ def test_a_file_that_hides_its_integers_is_refused(packed: Path, tmp_path: Path)
         Classifier.load(tmp_path / "hidden.prnn")
 
 
+@pytest.mark.slow
 def test_more_change_than_is_allowed_writes_nothing_and_says_how_to_allow_it(bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "no.prnn"
     with pytest.raises(CompressionError, match=rf"of {len(TEXTS)} texts.*--max-changed"):
@@ -433,7 +434,7 @@ def test_an_engine_with_another_integer_is_no_engine_for_the_file(
             whole[0, 0] += 1 if whole[0, 0] < 127 else -1
             yield replace(weights, whole=whole)
 
-    monkeypatch.setattr(integer_products, "read_integer_weights", one_off)
+    monkeypatch.setattr(integer_product_comparison, "read_integer_weights", one_off)
     with pytest.raises(ParityError, match="weights number"):
         pack(bundle, tmp_path / "no.prnn", arithmetic="int8", allowed=AllowedChange(labels=100))
     assert not (tmp_path / "no.prnn").exists()
@@ -477,6 +478,7 @@ def sets_of(path: Path, texts: list[str]) -> list[tuple[str, ...]]:
     return Classifier.load(path).predict_labels(texts)
 
 
+@pytest.mark.slow
 def test_of_several_labels_the_sets_that_are_given_are_measured(several: Path, tmp_path: Path) -> None:
     before, path = sets_of(several, TEXTS), tmp_path / "tags.prnn"
     targets = np.array([[label in given for label in LABELS] for given in before])
@@ -512,7 +514,7 @@ def test_the_command_reads_several_labels_of_a_text(several: Path, tmp_path: Pat
 
 
 def test_what_is_given_below_a_threshold_is_no_label_and_measured_as_such(bundle: Path, tmp_path: Path) -> None:
-    from pocketrnn.bundle.manifest import to_bytes
+    from pocketrnn.bundle.manifest import encode_manifest
 
     folder, path = tmp_path / "tags", tmp_path / "tags.prnn"
     shutil.copytree(bundle, folder)
@@ -520,7 +522,7 @@ def test_what_is_given_below_a_threshold_is_no_label_and_measured_as_such(bundle
     at = float(np.median(Classifier.load(bundle).predict_proba(TEXTS).max(1)))
     made = read_manifest(bundle)
     made = replace(made, output=replace(made.output, thresholds=(at,) * len(LABELS)))
-    (folder / "classifier.json").write_bytes(to_bytes(made))
+    (folder / "classifier.json").write_bytes(encode_manifest(made))
     before = sets_of(folder, TEXTS)
     targets = [LABELS.index(given[0]) if given else 0 for given in before]
     verdict = read_integer_verdict(

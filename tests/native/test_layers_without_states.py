@@ -23,8 +23,8 @@ from pocketrnn_export.forms.packed_file.integer_program import convert_to_intege
 from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, Op, Program
 from pocketrnn_export.forms.packed_file.program_of_graph import make_program
 from pocketrnn_export.forms.packed_file.size_values import Size
-from pocketrnn_export.forms.quantized import Storage as Stored
-from pocketrnn_export.forms.quantized import quantize_graph
+from pocketrnn_export.forms.weight_quantization import Storage as Stored
+from pocketrnn_export.forms.weight_quantization import quantize_graph
 from pocketrnn_native import Packed
 
 WORDS, LABELS = 40, ("a", "b", "c", "d")
@@ -113,6 +113,7 @@ def test_a_window_is_read_in_one_step_and_the_next_and_nothing_is_copied() -> No
     assert weights_of(program, second) == [(16, 16), None] * 2
 
 
+@pytest.mark.slow
 def test_the_order_of_the_steps_in_a_window_may_be_either() -> None:
     (layer,) = layers_of(make_program(*graph_of_case("a window, the step before in front")))
     assert (layer.words[0], layer.words[2]) == (Layer.FORGET, 12)

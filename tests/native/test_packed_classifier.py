@@ -19,10 +19,10 @@ from click.testing import CliRunner
 import pocketrnn_native
 from pocketrnn import Classifier, verify
 from pocketrnn.answers import Answers
-from pocketrnn.bundle.manifest import Limits, to_bytes
+from pocketrnn.bundle.manifest import Limits, encode_manifest
 from pocketrnn.bundle.manifest import read_manifest as read_manifest
 from pocketrnn.bundle.output import build_output
-from pocketrnn.bundle.zoo import bundle_folder
+from pocketrnn.bundle.zoo import find_bundle_folder
 from pocketrnn.commands.cli import main
 from pocketrnn.engines import native
 from pocketrnn.engines.engine import Floats
@@ -120,7 +120,7 @@ def test_thresholds_of_a_bundle_hold_in_a_packed_file_with_and_without_pocketrnn
     changed = replace(read_manifest(words), output=build_output(answers.labels, activation, thresholds))
     folder.mkdir()
     (folder / "model.onnx").write_bytes((words / "model.onnx").read_bytes())
-    (folder / "classifier.json").write_bytes(to_bytes(changed))
+    (folder / "classifier.json").write_bytes(encode_manifest(changed))
     done = CliRunner().invoke(main, ["pack", str(folder), "-o", str(path)])
     assert done.exit_code == 0, done.output
     assert "compare them with `thresholds` of prnn_document" in done.stdout
@@ -154,7 +154,7 @@ def test_a_packed_file_is_pickled_by_its_path_and_threads_share_one(both: tuple[
 
 
 def test_an_int8_bundle_stays_as_small_and_verify_replays_its_examples(news: Path) -> None:
-    files = bundle_folder("ag_news-small").iterdir()
+    files = find_bundle_folder("ag_news-small").iterdir()
     assert news.stat().st_size < 1.1 * sum(file.stat().st_size for file in files)
     found = verify(news)
     assert found.files == ("news.prnn",)

@@ -26,9 +26,9 @@ from sampling import examples, mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn import Classifier, NumberInput, verify
-from pocketrnn.bundle.manifest import Comparison, Graph, Parity, compute_file_sha256, to_bytes
-from pocketrnn.bundle.packed_file import compute_word_sums, packed_bytes
-from pocketrnn.bundle.zoo import bundle_folder
+from pocketrnn.bundle.manifest import Comparison, Graph, Parity, compute_file_sha256, encode_manifest
+from pocketrnn.bundle.packed_file import compute_word_sums, encode_packed_file
+from pocketrnn.bundle.zoo import find_bundle_folder
 from pocketrnn.commands.cli import main
 from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import BundleError, ExportError, InputError, PocketRNNError, SequenceError
@@ -130,7 +130,7 @@ def gesture() -> number_vectors.MadeOfNumbers:
 def packed_with(made: number_vectors.MadeOfNumbers, rules: NumberInput) -> Packed:
     """A file with other rules, which no golden example minds."""
     program = make_program(made.graph, made.manifest.graph, numbers=rules).finished()
-    return Packed(packed_bytes(replace(made.manifest, input=rules), program))
+    return Packed(encode_packed_file(replace(made.manifest, input=rules), program))
 
 
 @settings(max_examples=examples(15, 150))
@@ -169,7 +169,7 @@ def bundle_of(name: str, folder: Path) -> Path:
     entry = Graph(graph.name, compute_file_sha256(graph), 18, ("samples",), padding=False)
     line = Comparison("numpy, float64", "onnx, float64", "samples of each type", 1, 1, 0.0, 0)
     stated = replace(made.manifest, graph=entry, stream=None, parity=Parity(1e-5, (line,)))
-    (graph.parent / "classifier.json").write_bytes(to_bytes(stated))
+    (graph.parent / "classifier.json").write_bytes(encode_manifest(stated))
     return graph.parent
 
 
@@ -529,7 +529,7 @@ def test_what_integers_of_numbers_cannot_be_measured_on_is_refused(tmp_path: Pat
     for bundle, data, named in (
         (values, None, "values"),
         (carried, texts, "texts"),
-        (bundle_folder("ag_news-small"), swings(2), "sequences"),
+        (find_bundle_folder("ag_news-small"), swings(2), "sequences"),
         (carried, replace(swings(2), labels=("shake", "rest", "tap")), "labels"),
     ):
         with pytest.raises(InputError, match=named):
@@ -604,6 +604,7 @@ def test_the_command_packs_inspects_and_classifies_numbers(tmp_path: Path) -> No
         assert NativeEngine(path).manifest.text
 
 
+@pytest.mark.slow
 def test_a_packed_file_knows_the_training_range_in_every_language(
     tmp_path: Path, compiler: str, engine_object: Path
 ) -> None:

@@ -24,11 +24,11 @@ from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import BundleError, ExportError, LimitError, ParityError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_export.forms.packed_file.observed_values import evaluate_node, observe_graph
 from pocketrnn_export.forms.packed_file.program_of_graph import make_program
-from pocketrnn_export.forms.packed_file.size_values import Counted, Numbers, SizeValues, Span
+from pocketrnn_export.forms.packed_file.size_values import AffineRange, Numbers, SizeValues, Span
+from pocketrnn_export.forms.packed_file.token_dependent_values import evaluate_node, observe_graph
 from pocketrnn_export.packing import pack
-from pocketrnn_export.proof.chosen_cases import ASKED_SIZES, make_condition_sizes_entry, read_condition_sizes
+from pocketrnn_export.proof.case_selection import ASKED_SIZES, make_condition_sizes_entry, read_condition_sizes
 
 WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(2, zoo.WORDS))]
 # Beside what the modules ask about, and some on the way.
@@ -40,6 +40,7 @@ def content_and_graph(kind: type[nn.Module]) -> tuple[bytes, Graph]:
     return graph_of(zoo.made(kind), tuple(WORDS), zoo.LABELS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow(zoo.PACKED, 12), ids=lambda kind: kind.__name__)
 def test_a_packed_module_that_asks_about_large_sizes_answers_as_it_does(kind: type[nn.Module], tmp_path: Path) -> None:
     module = zoo.made(kind)
@@ -54,6 +55,7 @@ def test_a_packed_module_that_asks_about_large_sizes_answers_as_it_does(kind: ty
         np.testing.assert_allclose(found, expected, atol=1e-4, rtol=1e-4, err_msg=f"{length} tokens")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow(zoo.NOT_PACKED, 8), ids=lambda kind: kind.__name__)
 def test_a_size_that_changes_its_rule_beyond_the_observed_lengths_is_refused(kind: type[nn.Module]) -> None:
     content, graph = content_and_graph(kind)
@@ -61,6 +63,7 @@ def test_a_size_that_changes_its_rule_beyond_the_observed_lengths_is_refused(kin
         make_program(content, graph)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow(zoo.OTHER_TYPES, 2), ids=lambda kind: kind.__name__)
 def test_numbers_of_tokens_in_types_that_the_engine_has_not_are_refused(kind: type[nn.Module]) -> None:
     content, graph = content_and_graph(kind)
@@ -90,6 +93,7 @@ def test_a_packed_file_refuses_texts_whose_whole_numbers_it_does_not_bear(tmp_pa
         Classifier.load(tmp_path / "packed.prnn").classify("w3 " * 21_474)
 
 
+@pytest.mark.slow
 def test_text_rules_that_cut_texts_say_how_many_tokens_a_packed_file_takes(tmp_path: Path) -> None:
     rules = TextRules("whitespace", unknown_id=0, padding_id=1, max_width=60)
     export(zoo.made(zoo.CutTo600), tmp_path / "bundle", labels=zoo.LABELS, vocabulary=WORDS, rules=rules,
@@ -110,6 +114,7 @@ def step_at_620(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_proof_of_a_packed_file_asks_what_the_bundle_says_that_its_module_asks(
     step_at_620: Path, tmp_path: Path
 ) -> None:
@@ -119,11 +124,12 @@ def test_the_proof_of_a_packed_file_asks_what_the_bundle_says_that_its_module_as
     assert {line.inputs for line in report.comparisons if line.candidate == "packed"} >= {"bounds", "hazards"}
 
 
+@pytest.mark.slow
 def test_a_program_that_turns_elsewhere_than_its_graph_is_found_by_the_proof(
     step_at_620: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As if Min(tokens, 620) were the tokens.
-    monkeypatch.setattr(Span, "signs", lambda *_arguments: frozenset({-1}))
+    monkeypatch.setattr(Span, "find_difference_signs", lambda *_arguments: frozenset({-1}))
     with pytest.raises(ParityError):
         pack(step_at_620, tmp_path / "packed.prnn")
 
@@ -158,11 +164,12 @@ RULES = {
     "n == 613": ([("Equal", ["n", "613"])], None, Numbers(((0, False),))),
     "2 n == 1001": ([("Mul", ["n", "2"]), ("Equal", ["", "1001"])], Numbers(((0, False),)), Numbers(((0, False),))),
     "n * n": ([("Mul", ["n", "n"])], None, None),
-    "arange(n)": ([("Range", ["0", "n", "1"])], Counted((0, 0), 1, (1, 0)), Counted((0, 0), 1, (1, 0))),
-    "arange(n) < n": ([("Range", ["0", "n", "1"]), ("Less", ["", "n"])], Counted((0, True), 0, (0, 1)),
-                      Counted((0, True), 0, (0, 1))),
-    "arange(n) < 620": ([("Range", ["0", "n", "1"]), ("Less", ["", "620"])], None, Counted((0, True), 0, (0, 1))),
-    "arange(n) == 610": ([("Range", ["0", "n", "1"]), ("Equal", ["", "613"])], None, Counted((0, False), 0, (0, 1))),
+    "arange(n)": ([("Range", ["0", "n", "1"])], AffineRange((0, 0), 1, (1, 0)), AffineRange((0, 0), 1, (1, 0))),
+    "arange(n) < n": ([("Range", ["0", "n", "1"]), ("Less", ["", "n"])], AffineRange((0, True), 0, (0, 1)),
+                      AffineRange((0, True), 0, (0, 1))),
+    "arange(n) < 620": ([("Range", ["0", "n", "1"]), ("Less", ["", "620"])], None, AffineRange((0, True), 0, (0, 1))),
+    "arange(n) == 610": ([("Range", ["0", "n", "1"]), ("Equal", ["", "613"])], None,
+                         AffineRange((0, False), 0, (0, 1))),
     "where(n > 620, 1, 2)": ([("Greater", ["n", "620"]), ("Where", ["", "1", "2"])], None, Numbers(((0, 2),))),
     "clip(n, 1, 620)": ([("Clip", ["n", "1", "620"])], None, Numbers(((1, 0),))),
     "abs(n - 650)": ([("Sub", ["n", "650"]), ("Abs", [""])], None, Numbers(((-1, 650),))),

@@ -33,9 +33,9 @@ from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.comparing.cases import Widths
 from pocketrnn_export.comparing.logit_comparison import open_session
 from pocketrnn_export.description import Description
-from pocketrnn_export.forms.onnx.onnx_graph import ONNX
+from pocketrnn_export.forms.onnx.onnx_form import ONNX
 from pocketrnn_export.forms.packed_file.program_of_graph import make_program
-from pocketrnn_export.forms.step_graph import STEP
+from pocketrnn_export.forms.step_form import STEP
 from pocketrnn_export.intake.module_preparation import prepare_module
 from pocketrnn_export.packing import pack
 from pocketrnn_native import EngineError, Packed
@@ -369,8 +369,8 @@ def test_every_one_directional_configuration_streams(configuration: tuple[str, i
     vocabulary, labels = tuple(family.VOCABULARY), ("a", "b", "c", "d")
     description = Description("one", TextInput(TextRules(padding_id=1), vocabulary), LabelOutput(labels), {})
     prepared = prepare_module(
-        family.classifier(cell, layers, False, True, pooling).eval(), lengths=None, ids=description.ids, padding_id=1,
-        classes=4, multi_label=False, call=None, gives=None, widths=Widths(),
+        family.classifier(cell, layers, False, True, pooling).eval(), lengths=None, ids=description.token_id_count,
+        padding_id=1, classes=4, multi_label=False, call=None, gives=None, widths=Widths(),
     )  # fmt: skip
     whole = ONNX.make(prepared, description, ())
     step = STEP.make(prepared, description, (whole,))

@@ -23,9 +23,9 @@ from test_subword_streams import PARTS, RULES
 import pocketrnn_native
 from pocketrnn import Classifier
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.bundle.packed_file import PackedProgram, packed_bytes
+from pocketrnn.bundle.packed_file import PackedProgram, encode_packed_file
 from pocketrnn.text import SubwordRules
-from pocketrnn.text.subword_cuts import MOST_WAITING, find_stream_obstacle
+from pocketrnn.text.subword_stream_cuts import MOST_WAITING, find_stream_obstacle
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_native import EngineError, Packed
 from pocketrnn_native._engine import CONTENT, WAITING, Stream
@@ -51,7 +51,7 @@ def packed_with(rules: SubwordRules, tokens: tuple[str, ...]) -> bytes:
     made = packed_manifest(manifest, program)
     # A manifest refuses such rules beside a stream.
     object.__setattr__(made, "input", TextInput(rules, tokens))
-    return packed_bytes(made, program)
+    return encode_packed_file(made, program)
 
 
 @cache

@@ -20,7 +20,7 @@ from sampling import examples, mostly_slow
 from pocketrnn import Classifier
 from pocketrnn.bundle import packed_subwords
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.bundle.packed_file import PackedProgram, packed_bytes
+from pocketrnn.bundle.packed_file import PackedProgram, encode_packed_file
 from pocketrnn.errors import InputError, PocketRNNError
 from pocketrnn.text import Keep, Replace, SubwordRules, TextEncoder
 from pocketrnn.text.runs import Run, RunPart
@@ -64,7 +64,7 @@ def engine_of(rules: SubwordRules, tokens: tuple[str, ...]) -> Packed:
     # An embedding may have more rows than there are tokens: one of each power of two is made.
     manifest, program = small(1 << (len(tokens) - 1).bit_length())
     made = replace(packed_manifest(manifest, program), input=TextInput(rules, tokens))
-    return Packed(packed_bytes(made, program))
+    return Packed(encode_packed_file(made, program))
 
 
 @cache

@@ -27,11 +27,11 @@ from pocketrnn.bundle.output import TagOutput
 from pocketrnn.bundle.packed_codes import Section
 from pocketrnn.errors import BundleError, InputError, LimitError
 from pocketrnn.text import AnyTextRules, Replace, SubwordRules, TextRules, cleaning
+from pocketrnn.text.cleaning_shorthand import NAMED_STEPS
 from pocketrnn.text.subword_models import Unigram, WordPiece
 from pocketrnn.text.subword_rules import AddedToken
 from pocketrnn.text.subword_splits import PrependTo, SplitAt
 from pocketrnn.text.subword_steps import LowercaseEach, Normalize, Prepend
-from pocketrnn.text.written_steps import NAMED_STEPS
 from pocketrnn_native import EngineError, Packed, _engine
 
 WORDS = (

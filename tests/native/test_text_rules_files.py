@@ -23,12 +23,12 @@ from pocketrnn.bundle.packed_file import encode_packed_text_rules, map_file, rea
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, InputError, OutputError, ParityError
 from pocketrnn.text import AnyTextRules, Lowercase, Replace, TextEncoder, TextRules
+from pocketrnn.text.cleaning_shorthand import NAMED_STEPS, cleaning
 from pocketrnn.text.cleaning_steps import Keep, ReplaceRuns
 from pocketrnn.text.runs import Run, RunPart
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.text.tokenizers import SPLITS
-from pocketrnn.text.written_steps import NAMED_STEPS, cleaning
-from pocketrnn_export.text_rules_file import pack_text_rules
+from pocketrnn_export.packed_text_rules import pack_text_rules
 from pocketrnn_native import EngineError, Packed
 from pocketrnn_native._engine import (
     BEGIN,
@@ -314,6 +314,6 @@ def test_rules_of_which_the_engine_makes_other_ids_are_not_written(
 
 
 def test_rules_that_the_engine_cannot_hold_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pocketrnn_export.text_rules_file.encode_packed_text_rules", lambda *_: bytes(256))
+    monkeypatch.setattr("pocketrnn_export.packed_text_rules.encode_packed_text_rules", lambda *_: bytes(256))
     with pytest.raises(BundleError, match="words"):
         pack_text_rules(VECTORS / "words", tmp_path / "text.prnn")

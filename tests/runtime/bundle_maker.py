@@ -27,8 +27,8 @@ from pocketrnn.bundle.manifest import (
     Parity,
     StepGraph,
     TorchScript,
+    encode_manifest,
     make_digest_entry,
-    to_bytes,
 )
 from pocketrnn.bundle.output import LabelOutput, TagOutput, build_output
 from pocketrnn.text import TextRules
@@ -349,7 +349,7 @@ def make(
         (folder / "model.step.onnx").write_bytes(steps)
     if torchscript:
         (folder / "model.torchscript.pt").write_bytes(TORCHSCRIPT_BYTES)
-    (folder / "classifier.json").write_bytes(to_bytes(manifest))
+    (folder / "classifier.json").write_bytes(encode_manifest(manifest))
     return folder
 
 

@@ -25,7 +25,7 @@ from pocketrnn.errors import BundleError, InputError, LimitError, PocketRNNError
 from pocketrnn.publishing import _format_card_lines
 from pocketrnn.text import TextRules
 from pocketrnn.text.features import (
-    build_features_of_document,
+    build_features_from_document,
     encode_values,
     make_feature_marks,
     make_features,
@@ -101,7 +101,7 @@ def test_numbers_are_scaled_and_categories_become_ids() -> None:
     users = make_features({"user": [17, 25]})
     assert encode_values(users, {"user": 25}).tolist() == encode_values(users, {"user": "25"}).tolist() == [1.0]
     assert encode_values(users, {"user": np.int64(17)}).tolist() == [0.0]
-    assert build_features_of_document(json.loads(json.dumps(make_features_document(FEATURES)))) == FEATURES
+    assert build_features_from_document(json.loads(json.dumps(make_features_document(FEATURES)))) == FEATURES
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def rewritten(folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:
 
 def test_a_bundle_reads_back_what_was_written(padded: Path, tmp_path: Path) -> None:
     manifest = manifests.read_manifest(padded)
-    (tmp_path / "classifier.json").write_bytes(manifests.to_bytes(manifest))
+    (tmp_path / "classifier.json").write_bytes(manifests.encode_manifest(manifest))
     assert manifests.read_manifest(tmp_path) == manifest
 
 

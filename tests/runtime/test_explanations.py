@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from pocketrnn import Classifier
 from pocketrnn.bundle.manifest import Limits
-from pocketrnn.classifier import answers_of
+from pocketrnn.classifier import get_chosen_answers
 from pocketrnn.commands.cli import main
 from pocketrnn.commands.explained import format_coloured_line, format_explanation_as_json
 from pocketrnn.errors import InputError, LimitError, TextError
@@ -96,7 +96,7 @@ def test_all_shortened_texts_are_answered_in_one_call(classifier: Classifier) ->
         calls.append(len(list(texts)))  # type: ignore[call-overload]
         return classifier.logits(texts), []  # type: ignore[arg-type]
 
-    explainer = Explainer(classifier.manifest, answers_of(classifier), classifier.encode, logits)  # type: ignore[arg-type]
+    explainer = Explainer(classifier.manifest, get_chosen_answers(classifier), classifier.encode, logits)  # type: ignore[arg-type]
     explainer.explained(TEXT, None, 64)
     assert calls == [6]
 
@@ -143,7 +143,10 @@ def test_infinite_log_odds_are_no_fault(classifier: Classifier) -> None:
     never = -np.inf
     rows = np.array([[0, never, never, never], [0, never, never, never], [0, 1, 2, 3]], np.float32)
     explainer = Explainer(
-        classifier.manifest, answers_of(classifier), lambda text: [0] * max(1, len(text.split())), lambda _: (rows, [])
+        classifier.manifest,
+        get_chosen_answers(classifier),
+        lambda text: [0] * max(1, len(text.split())),
+        lambda _: (rows, []),
     )
     explanation = explainer.explained("x y", None, 64)
     assert [fragment.log_odds for fragment in explanation.fragments] == [0.0, math.inf]

@@ -13,7 +13,7 @@ import pytest
 from hub_server import Hub, served_hub
 
 from pocketrnn.bundle.hub import HubAddress, parse_address
-from pocketrnn.bundle.zoo import bundle_folder
+from pocketrnn.bundle.zoo import find_bundle_folder
 from pocketrnn.errors import InputError, MissingExtraError
 
 pytest.importorskip("huggingface_hub")
@@ -75,13 +75,13 @@ def test_an_address_names_a_repository_and_a_revision(given: str, address: HubAd
 )
 def test_what_is_no_address_is_refused(given: str) -> None:
     with pytest.raises(InputError, match=r"hf://user/name"):
-        bundle_folder(given)
+        find_bundle_folder(given)
 
 
 def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(MissingExtraError, match="hub"):
-        bundle_folder("hf://a/b")
+        find_bundle_folder("hf://a/b")
 
 
 def test_a_bundle_is_pushed_and_answers_by_its_address(hub: Hub, run: Run) -> None:

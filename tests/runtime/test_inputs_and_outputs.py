@@ -49,7 +49,7 @@ def of_numbers(**members: Any) -> Manifest:
 )
 def test_a_manifest_of_numbers_is_read_as_it_was_written(members: dict[str, Any], tmp_path: Path) -> None:
     written = of_numbers(**members)
-    (tmp_path / "classifier.json").write_bytes(manifests.to_bytes(written))
+    (tmp_path / "classifier.json").write_bytes(manifests.encode_manifest(written))
     assert manifests.read_manifest(tmp_path) == written
     document = json.loads((tmp_path / "classifier.json").read_bytes())
     assert document["graph"]["limits"] == {"max_tokens": 9}

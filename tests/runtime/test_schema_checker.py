@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sampling import examples
 
-from pocketrnn.bundle.json_schema import first_fault
+from pocketrnn.bundle.json_schema import find_first_fault
 from pocketrnn.bundle.manifest import load_manifest_schema
 
 jsonschema = pytest.importorskip("jsonschema")
@@ -88,7 +88,7 @@ def altered(document: dict[str, Any], data: st.DataObject) -> Any:
 def test_the_checker_and_the_jsonschema_library_agree(document: dict[str, Any], data: st.DataObject) -> None:
     changed = altered(document, data)
     library = jsonschema.Draft202012Validator(load_manifest_schema())
-    assert (first_fault(changed, load_manifest_schema()) is None) == library.is_valid(changed)
+    assert (find_first_fault(changed, load_manifest_schema()) is None) == library.is_valid(changed)
 
 
 def test_the_schema_itself_is_a_valid_schema() -> None:
@@ -96,20 +96,20 @@ def test_the_schema_itself_is_a_valid_schema() -> None:
 
 
 def test_a_whole_document_is_valid(document: dict[str, Any]) -> None:
-    assert first_fault(document, load_manifest_schema()) is None
+    assert find_first_fault(document, load_manifest_schema()) is None
 
 
 @pytest.mark.parametrize("member", ["text", "numbers"])
 def test_a_member_of_the_other_kind_of_input_is_refused(member: str, document: dict[str, Any]) -> None:
     whole = {"tokenizer": "external"} if member == "text" else {"channels": ["x"]}
     added = document if member in document else {**document, member: whole}
-    assert (first_fault(added, load_manifest_schema()) is None) == (member in document)
+    assert (find_first_fault(added, load_manifest_schema()) is None) == (member in document)
 
 
 def test_a_line_break_does_not_slip_past_the_end_of_a_pattern() -> None:
-    assert first_fault("model.onnx\n", {"type": "string", "pattern": "^[a-z.]*$"}) is not None
+    assert find_first_fault("model.onnx\n", {"type": "string", "pattern": "^[a-z.]*$"}) is not None
 
 
 def test_a_keyword_the_checker_does_not_know_is_no_silent_pass() -> None:
     with pytest.raises(NotImplementedError, match="maxProperties"):
-        first_fault([], {"maxProperties": 1})
+        find_first_fault([], {"maxProperties": 1})

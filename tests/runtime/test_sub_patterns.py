@@ -13,7 +13,7 @@ from sampling import examples, mostly_slow
 from pocketrnn.errors import InputError
 from pocketrnn.text import Keep, Replace, ReplaceRuns, TextEncoder, TextRules, cleaning
 from pocketrnn.text.cleaning_steps import cleaning_function
-from pocketrnn.text.sub_patterns import sub_steps
+from pocketrnn.text.sub_patterns import convert_sub_to_steps
 
 # Patterns of public notebooks.
 PATTERNS = (
@@ -41,7 +41,7 @@ TEXTS = st.lists(PIECES, max_size=25).map("".join)
 @settings(max_examples=examples(25, 500), deadline=None)
 @given(text=TEXTS, by=st.sampled_from(["", " ", "url", "\\n", r"a\\b"]))
 def test_a_notebooks_pattern_gives_what_the_notebook_gives(pattern: str, text: str, by: str) -> None:
-    assert cleaning_function(sub_steps(pattern, by))(text) == re.sub(pattern, by, text)
+    assert cleaning_function(convert_sub_to_steps(pattern, by))(text) == re.sub(pattern, by, text)
 
 
 ATOMS = st.sampled_from([
@@ -68,7 +68,7 @@ DRAWN = st.recursive(
 )
 def test_a_drawn_pattern_gives_what_re_gives_or_is_refused(pattern: str, by: str, texts: list[str]) -> None:
     try:
-        clean = cleaning_function(sub_steps(pattern, by))
+        clean = cleaning_function(convert_sub_to_steps(pattern, by))
     except InputError:
         return
     assert [clean(text) for text in texts] == [re.sub(pattern, by, text) for text in texts]
@@ -89,7 +89,7 @@ def test_a_drawn_pattern_gives_what_re_gives_or_is_refused(pattern: str, by: str
     ],
 )
 def test_the_simplest_step_is_taken(pattern: str, by: str, steps: tuple[Keep | Replace, ...] | None) -> None:
-    made = sub_steps(pattern, by)
+    made = convert_sub_to_steps(pattern, by)
     assert made == steps if steps else isinstance(made[0], ReplaceRuns)
     assert cleaning("lowercase", ("sub", pattern, by))[1:] == made
 
@@ -128,7 +128,7 @@ def test_the_simplest_step_is_taken(pattern: str, by: str, steps: tuple[Keep | R
 )
 def test_the_part_that_no_step_can_do_is_named(pattern: str, by: str, part: str) -> None:
     with pytest.raises(InputError, match=part) as told:
-        sub_steps(pattern, by)
+        convert_sub_to_steps(pattern, by)
     assert "--tokenizer external" in str(told.value)
 
 
@@ -147,7 +147,7 @@ def test_the_part_that_no_step_can_do_is_named(pattern: str, by: str, part: str)
 )
 def test_what_is_no_pattern_is_refused(pattern: str, by: str) -> None:
     with pytest.raises(InputError):
-        sub_steps(pattern, by)
+        convert_sub_to_steps(pattern, by)
     with pytest.raises(InputError):
         cleaning(("sub", pattern, by))
 

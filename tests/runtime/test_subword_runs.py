@@ -12,7 +12,12 @@ from sampling import examples
 
 from pocketrnn.errors import InputError
 from pocketrnn.text.runs import Run, RunPart
-from pocketrnn.text.subword_splits import SplitAtRuns, build_splits_of, make_split_documents, make_split_function
+from pocketrnn.text.subword_splits import (
+    SplitAtRuns,
+    build_splits_from_documents,
+    make_split_documents,
+    make_split_function,
+)
 
 _SET = st.sampled_from((("a",), ("ab",), ("b", "x"), (" ",), ("\n", " "), ("ax",)))
 _MAYBE = st.one_of(st.just(()), _SET)
@@ -73,7 +78,7 @@ def cuts(runs: tuple[Run, ...], word: str) -> list[str]:
 def test_a_word_is_cut_where_the_first_run_stands(runs: tuple[Run, ...], word: str) -> None:
     split = SplitAtRuns(runs, "isolated")
     assert make_split_function(split)([word] if word else []) == cuts(runs, word)
-    assert build_splits_of(make_split_documents([split])) == (split,)
+    assert build_splits_from_documents(make_split_documents([split])) == (split,)
 
 
 @pytest.mark.parametrize(
@@ -107,8 +112,10 @@ def test_a_long_run_that_stands_in_vain_takes_linear_time(run: Run, word: str) -
         lambda: Run(("a",), then=32 * (RunPart(("a",)),)),
         lambda: Run(("a",), ends_at=("ba",)),
         lambda: Run(("a",), least=0),
-        lambda: build_splits_of([{"at_runs": [{"ranges": ["a"], "then": [{"ranges": ["a"]}]}], "how": "removed"}]),
-        lambda: build_splits_of([{"at_runs": [{"ranges": ["a"], "behind": ["b"]}], "how": "removed"}]),
+        lambda: build_splits_from_documents(
+            [{"at_runs": [{"ranges": ["a"], "then": [{"ranges": ["a"]}]}], "how": "removed"}]
+        ),
+        lambda: build_splits_from_documents([{"at_runs": [{"ranges": ["a"], "behind": ["b"]}], "how": "removed"}]),
     ],
 )
 def test_what_is_no_run_is_refused(make: object) -> None:

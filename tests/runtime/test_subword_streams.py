@@ -17,7 +17,6 @@ from sampling import examples
 from pocketrnn import Classifier, verify
 from pocketrnn.errors import BundleError, InputError
 from pocketrnn.text import Keep, Replace, SubwordRules, TextEncoder
-from pocketrnn.text.subword_cuts import MOST_WAITING, find_stream_obstacle
 from pocketrnn.text.subword_models import Bpe, Unigram, WordPiece
 from pocketrnn.text.subword_rules import AddedToken
 from pocketrnn.text.subword_splits import Pattern, PrependTo, SplitAt, SplitAtText
@@ -32,6 +31,7 @@ from pocketrnn.text.subword_steps import (
     Strip,
     Surround,
 )
+from pocketrnn.text.subword_stream_cuts import MOST_WAITING, find_stream_obstacle
 
 SPACES = tuple(WHITE_SPACE)
 MARK = "\u2581"
@@ -149,7 +149,7 @@ def test_what_waits_without_a_space_is_bounded(classifiers: dict[str, Classifier
         (replace(BERT, steps=(), splits=()), "for one word"),
         (replace(BERT, cut_side="left"), "on the left"),
         (replace(BERT, min_width=4), "a width"),
-        (replace(BERT, added=(AddedToken(4, after_steps=True),)), "behind the steps"),
+        (replace(BERT, added=(AddedToken(4, after_steps=True),)), "after the steps"),
         (replace(BERT, steps=(Replace("a ", "b"),)), "of a space"),
         (replace(BERT, steps=(Keep(("az",), ""),)), "drops spaces"),
         (replace(BERT, steps=(), splits=(SplitAt(("!",), "removed"),)), "for one word"),

@@ -16,6 +16,7 @@ from sampling import examples
 
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, TextRules, basic_english, make_rules_document, rules_of
+from pocketrnn.text.cleaning_shorthand import NAMED_STEPS, cleaning
 from pocketrnn.text.cleaning_steps import (
     MOST_GROWTH,
     CleaningStep,
@@ -23,13 +24,12 @@ from pocketrnn.text.cleaning_steps import (
     Lowercase,
     Replace,
     ReplaceRuns,
+    build_steps_from_documents,
     check_growth,
     cleaning_function,
     make_step_documents,
-    steps_of,
 )
 from pocketrnn.text.runs import Run, RunPart
-from pocketrnn.text.written_steps import NAMED_STEPS, cleaning
 
 WHITE_SPACE = "".join(filter(str.isspace, map(chr, range(sys.maxunicode + 1))))
 PIECES = [
@@ -182,7 +182,7 @@ def test_steps_that_are_allowed_make_no_text_more_than_64_times_as_long(steps: l
 @settings(max_examples=examples(50, 1000), deadline=None)
 @given(STEPS)
 def test_steps_survive_the_file(steps: list[CleaningStep]) -> None:
-    assert steps_of(json.loads(json.dumps(make_step_documents(steps)))) == tuple(steps)
+    assert build_steps_from_documents(json.loads(json.dumps(make_step_documents(steps)))) == tuple(steps)
 
 
 @settings(max_examples=examples(35, 1000), deadline=None)
@@ -218,14 +218,17 @@ def test_long_lists_of_replacements_that_do_not_meet_are_allowed() -> None:
         (lambda: ReplaceRuns((Run(("a",)),) * 17), "17 kinds of runs"),
         (lambda: ReplaceRuns(("a",)), "runs is ('a',)"),  # type: ignore[arg-type]
         (lambda: ReplaceRuns((Run(("a",)),), "\ud83d"), "surrogate pair"),
-        (lambda: steps_of([{"replace_runs": [{"ranges": ["a"], "then": ["b"]}], "by": ""}]), "of a run"),
+        (
+            lambda: build_steps_from_documents([{"replace_runs": [{"ranges": ["a"], "then": ["b"]}], "by": ""}]),
+            "of a run",
+        ),
         (lambda: TextRules(steps=(ReplaceRuns((Run(("az",)),), "ab" * 33),)), "grow more than 64 times"),
         (lambda: cleaning("stem"), "no step 'stem'"),
         (lambda: cleaning(("a", "b", "c")), "not a step"),  # type: ignore[arg-type]
-        (lambda: steps_of([{"replace": "a"}]), "not a step"),
-        (lambda: steps_of([{"lowercase": False}]), "not a step"),
-        (lambda: steps_of([None]), "not a step"),
-        (lambda: steps_of([{"keep": "az", "by": ""}]), "not a step"),
+        (lambda: build_steps_from_documents([{"replace": "a"}]), "not a step"),
+        (lambda: build_steps_from_documents([{"lowercase": False}]), "not a step"),
+        (lambda: build_steps_from_documents([None]), "not a step"),
+        (lambda: build_steps_from_documents([{"keep": "az", "by": ""}]), "not a step"),
         (lambda: TextRules(steps=[Lowercase()]), "steps is"),  # type: ignore[arg-type]
         (lambda: TextRules(steps=("lowercase",)), "steps is"),  # type: ignore[arg-type]
         (lambda: TextRules(steps=(Lowercase(),) * 4097), "4,097 steps"),

@@ -20,7 +20,7 @@ import torch
 
 from pocketrnn import Classifier
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.zoo import bundle_folder
+from pocketrnn.bundle.zoo import find_bundle_folder
 from pocketrnn_training import LabelledTexts
 
 ROOT = Path(__file__).parents[2]
@@ -245,7 +245,7 @@ def test_validation_rows_with_accents_are_measured_without_them() -> None:
 
 
 def test_a_run_of_another_shape_begins_with_the_embedding(train: dict[str, Any]) -> None:
-    before = train["checkpoint_of"](bundle_folder("languages"))
+    before = train["checkpoint_of"](find_bundle_folder("languages"))
     same = replace(train["SETTINGS"], cell=before.architecture.cell, hidden_dim=before.architecture.hidden_dim)
     assert train["begun"](before, same) is before
     other = train["begun"](before, replace(same, hidden_dim=8))
@@ -256,7 +256,7 @@ def test_a_run_of_another_shape_begins_with_the_embedding(train: dict[str, Any])
 
 def test_the_prior_of_the_web_is_written_into_a_bundle(train: dict[str, Any], tmp_path: Path) -> None:
     bundle = tmp_path / "languages"
-    shutil.copytree(bundle_folder("languages"), bundle)
+    shutil.copytree(find_bundle_folder("languages"), bundle)
     train["name_prior"](bundle)
     prior = manifests.read_manifest(bundle).output.priors["web"]
     assert prior["en"] > prior["es"] > prior["bs"] > prior["und"]
@@ -264,7 +264,7 @@ def test_the_prior_of_the_web_is_written_into_a_bundle(train: dict[str, Any], tm
 
 
 def test_a_training_goes_on_from_the_weights_of_the_bundle(train: dict[str, Any]) -> None:
-    folder = bundle_folder("languages")
+    folder = find_bundle_folder("languages")
     manifest = manifests.read_manifest(folder)
     module = train["checkpoint_of"](folder).module
     for example in manifest.examples[::8]:
@@ -377,7 +377,7 @@ def test_lines_of_programs_with_words_of_languages_are_in_none(train: dict[str, 
 
 
 def test_the_weights_of_the_last_epoch_are_mixed_with_those_before(train: dict[str, Any]) -> None:
-    before = train["checkpoint_of"](bundle_folder("languages"))
+    before = train["checkpoint_of"](find_bundle_folder("languages"))
     temperature = before.metrics["temperature"]
     # An epoch that learnt nothing: the weights before it, of which the last layer is not divided by the temperature.
     old = {name: weight.clone() for name, weight in before.module.state_dict().items()}

@@ -40,7 +40,7 @@ def test_ts_files_hold_sequences_of_any_length_with_gaps(tmp_path: Path) -> None
     ("text", "said"),
     [
         ("", "no line @data"),
-        ("1,2:up\n", "stands before @data"),
+        ("1,2:up\n", "comes before @data"),
         (HEAD, "holds no sequences"),
         (HEAD + "1,2:3,4:up\n", "one class"),
         (HEAD + "1,2:3:up\n", "samples: 2, 1"),
@@ -55,8 +55,8 @@ def test_ts_files_hold_sequences_of_any_length_with_gaps(tmp_path: Path) -> None
         (HEAD.replace("@timeStamps false", "@timeStamps true"), "have time stamps"),
         (HEAD.replace("@timeStamps false", "@timeStamps maybe"), "true nor false"),
         (HEAD.replace("@timeStamps false", "@targetLabel true"), "values to learn"),
-        (HEAD.replace("@classLabel true up down", "@classLabel false"), "of no labels"),
-        (HEAD.replace("@univariate false", "@dimensions two"), "no number from 1"),
+        (HEAD.replace("@classLabel true up down", "@classLabel false"), "not declare labels"),
+        (HEAD.replace("@univariate false", "@dimensions two"), "a number from 1"),
         (HEAD.replace("@univariate false", "@dimensions 3") + "1:2:up\n", "has 2 channels"),
         (HEAD.replace("@univariate false", "@univariate true") + "1:2:up\n", "has 2 channels"),
         (HEAD.replace("@univariate false", "@equalLength true\n@seriesLength 3") + "1,2:1,2:up\n", "all have 3"),
@@ -129,7 +129,7 @@ def test_tables_have_a_column_for_each_channel_and_one_that_parts_the_sequences(
 @pytest.mark.parametrize(
     ("text", "options", "said"),
     [
-        ("ax,label\n1,a\n", SequenceOptions(), "Which columns"),
+        ("ax,label\n1,a\n", SequenceOptions(), "are not named"),
         ("ax,label\n1,a\n", SequenceOptions(("az",)), "no column 'az'"),
         ("ax,label\n1,a\n", SequenceOptions(("label",)), "as a channel"),
         ("ax,label\n1,a\n", SequenceOptions(("ax",), "ax"), "as a channel"),

@@ -96,8 +96,10 @@ def test_reading_draws_no_random_number(folder: Path) -> None:
 
 
 def test_the_schema_is_one_and_accepts_what_is_written(folder: Path) -> None:
-    Draft202012Validator.check_schema(checkpoints.json_schema())
-    Draft202012Validator(checkpoints.json_schema()).validate(json.loads((folder / "config.json").read_bytes()))
+    Draft202012Validator.check_schema(checkpoints.load_checkpoint_schema())
+    Draft202012Validator(checkpoints.load_checkpoint_schema()).validate(
+        json.loads((folder / "config.json").read_bytes())
+    )
 
 
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:

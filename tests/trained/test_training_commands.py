@@ -29,8 +29,8 @@ from pocketrnn_training.commands.evaluate import evaluate
 from pocketrnn_training.commands.train import train
 from pocketrnn_training.loop import metrics
 from pocketrnn_training.measures.evaluation import score_classes
-from pocketrnn_training.progress import Epoch, EventLines, Progress, Step
 from pocketrnn_training.settings.text_settings import TextSettings
+from pocketrnn_training.training_events import Epoch, EventLines, Progress, StageNotice
 
 QUICK = [
     *("--hidden-dim", "8", "--embedding-dim", "8", "--batch-size", "16", "--learning-rate", "0.03"),
@@ -111,7 +111,7 @@ def test_of_many_epochs_about_twenty_have_a_line() -> None:
         lines.show_event(Epoch(epoch, 0.5, 0.5, 0.5, 0.5, 0.5, 0.1, best=False))
     for epoch in range(61, 121):
         lines.show_event(Progress(epoch, 120, 10, 10, 0.5, 0.5, 100.0))
-    lines.show_event(Step("It is over."))
+    lines.show_event(StageNotice("It is over."))
     assert len(shown) == 21
     assert [line[:9] for line in (shown[0], shown[9], shown[19])] == ["epoch 6  ", "epoch 60 ", "epoch 120"]
 
@@ -264,7 +264,7 @@ def test_the_data_is_read_before_any_work_and_the_output_before_the_data() -> No
     ("arguments", "says"),
     [
         (["reviews.csv", "--text-column", "body"], "no column 'body'"),
-        (["reviews.csv", "ag_news"], "ag_news stands beside other data"),
+        (["reviews.csv", "ag_news"], "ag_news is named together with other data"),
         (["reviews.csv", "--data-dir", "."], "--data-dir is for ag_news only"),
         (["ag_news", "--data-dir", "."], "train.csv does not exist"),
         (["reviews.csv", "--vectors", "none.txt"], "none.txt does not exist"),

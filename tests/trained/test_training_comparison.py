@@ -13,16 +13,16 @@ from training_data import QUICK, easy_texts, write_csv
 from pocketrnn.commands.cli import main
 from pocketrnn_training.candidates import comparison
 from pocketrnn_training.candidates.candidate import Candidate, make_candidates_document, read_candidates
-from pocketrnn_training.candidates.comparison import may_compare, may_measure
+from pocketrnn_training.candidates.comparison import may_compare_candidates, may_measure_by_folds
 from pocketrnn_training.classifiers.linear import LinearClassifier
 from pocketrnn_training.loop.training_loop import TrainingState
 from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.preparation.prepared_data import OtherSources
-from pocketrnn_training.progress import Progress
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.text_settings import TextSettings
-from pocketrnn_training.texts.recurrent_linear_weights import fit_weights
+from pocketrnn_training.texts.recurrent_linear_weights import fit_recurrent_linear_weights
 from pocketrnn_training.training import train
+from pocketrnn_training.training_events import Progress
 
 COMPARED = replace(QUICK, compare=None, epochs=2, vocabulary_size=None)
 
@@ -36,18 +36,18 @@ def drawn_logits(rows: int = 400) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def test_a_part_that_knows_nothing_weighs_nothing() -> None:
     knows, noise, targets = drawn_logits()
-    found = fit_weights(knows, noise, targets)
+    found = fit_recurrent_linear_weights(knows, noise, targets)
     assert found.recurrent == pytest.approx(1.0, abs=0.2)
     assert abs(found.linear) < 0.1
-    other = fit_weights(noise, knows, targets)
+    other = fit_recurrent_linear_weights(noise, knows, targets)
     assert (other.linear, other.recurrent) == pytest.approx((found.recurrent, found.linear), abs=1e-3)
     misled = np.random.default_rng(1).standard_normal(knows.shape) - np.eye(3)[targets]
-    assert fit_weights(knows, misled, targets).linear == 0
+    assert fit_recurrent_linear_weights(knows, misled, targets).linear == 0
 
 
 def test_parts_that_are_always_right_have_weights_too() -> None:
     targets = np.arange(30) % 3
-    found = fit_weights(np.eye(3)[targets], np.eye(3)[targets], targets)
+    found = fit_recurrent_linear_weights(np.eye(3)[targets], np.eye(3)[targets], targets)
     assert 0 < found.recurrent + found.linear <= 100
 
 
@@ -66,9 +66,9 @@ def test_parts_that_are_always_right_have_weights_too() -> None:
 def test_nothing_is_compared_where_nothing_is_to_be_chosen_or_the_rows_do_not_suit(
     settings: TextSettings, rows: int
 ) -> None:
-    assert not may_compare(easy_texts(rows), settings, OtherSources())
-    assert may_compare(easy_texts(200), COMPARED, OtherSources())
-    assert may_compare(easy_texts(200), COMPARED, OtherSources(word_vectors=Path("vectors.txt")))
+    assert not may_compare_candidates(easy_texts(rows), settings, OtherSources())
+    assert may_compare_candidates(easy_texts(200), COMPARED, OtherSources())
+    assert may_compare_candidates(easy_texts(200), COMPARED, OtherSources(word_vectors=Path("vectors.txt")))
 
 
 def inflected(rows: int) -> LabelledTexts:
@@ -115,6 +115,7 @@ def test_where_a_recurrent_part_brings_nothing_the_linear_part_is_the_classifier
     assert any("linear part alone" in text for text in (getattr(event, "text", "") for event in events))
 
 
+@pytest.mark.slow
 def test_a_recurrent_part_that_is_needed_stays_and_all_rows_are_fitted_once() -> None:
     settings = replace(COMPARED, tokenizer="basic_english", epochs=12, hidden_dim=16)
     events: list[object] = []
@@ -146,9 +147,9 @@ def test_few_rows_are_measured_by_the_folds_that_chose(rows: LabelledTexts) -> N
 def test_more_rows_are_held_out_and_so_they_are_where_they_are_to_end_the_training(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert may_measure(easy_texts(1990), COMPARED, OtherSources())
-    assert not may_measure(easy_texts(2010), COMPARED, OtherSources())
-    assert not may_measure(easy_texts(200), replace(COMPARED, patience=3), OtherSources())
+    assert may_measure_by_folds(easy_texts(1990), COMPARED, OtherSources())
+    assert not may_measure_by_folds(easy_texts(2010), COMPARED, OtherSources())
+    assert not may_measure_by_folds(easy_texts(200), replace(COMPARED, patience=3), OtherSources())
     monkeypatch.setattr(comparison, "FEW_VALIDATION_ROWS", 1)
     made = train(inflected(160), COMPARED)
     assert not made.measured_by_folds
@@ -165,6 +166,7 @@ def test_a_named_way_is_weighed_alone_and_one_that_cannot_be_trained_is_left_out
     assert {one.tokenizer for one in found} == {"bpe"}
 
 
+@pytest.mark.slow
 def test_a_resumed_run_compares_nothing_anew_and_ends_as_it_would_have(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comparison, "FEW_VALIDATION_ROWS", 1)
     chosen = replace(COMPARED, tokenizer="basic_english", epochs=12, hidden_dim=16)
@@ -198,6 +200,6 @@ def test_the_command_and_the_report_tell_what_folds_say_and_that_the_classifier_
 
 def test_a_candidate_is_read_as_it_was_written() -> None:
     one = Candidate("bpe", 0.4, 1.9, 3271, 4, 0.714, 0.011, 0.77, 0.69)
-    assert one.weights.total(1.0, 10.0) == pytest.approx(19.4)
+    assert one.weights.add_weighted_logits(1.0, 10.0) == pytest.approx(19.4)
     assert not one.is_linear
     assert read_candidates(make_candidates_document([one])) == (one,)

@@ -17,11 +17,11 @@ from pocketrnn.errors import InputError
 from pocketrnn_training import run_folder
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.checkpoint import FITTED_ROWS
-from pocketrnn_training.progress import Epoch, Notice, Progress
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training import TrainingState, train
+from pocketrnn_training.training_events import Epoch, Notice, Progress
 
 FITTED = replace(QUICK, final_fit=True)
 

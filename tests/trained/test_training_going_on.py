@@ -21,7 +21,7 @@ from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.classifiers.linear import LINEAR
 from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.preparation.continued_training import (
-    Start,
+    StartingCheckpoint,
     add_checkpoint_labels,
     make_settings_from_checkpoint,
 )
@@ -58,7 +58,7 @@ def test_words_and_labels_that_are_new_get_rows_and_the_others_stay(before: Chec
     assert [data.labels[target] for target in data.targets] == [
         newer_texts().labels[target] for target in newer_texts().targets
     ]
-    start = Start.of(before, data.texts, QUICK)
+    start = StartingCheckpoint.of(before, data.texts, QUICK)
     old = len(before.vocabulary)
     assert start.vocabulary[:old] == before.vocabulary
     assert set(start.vocabulary[old:]) == {"kitten", "fox0", "fox1", "fox2"}
@@ -75,9 +75,9 @@ def test_words_and_labels_that_are_new_get_rows_and_the_others_stay(before: Chec
 
 @pytest.mark.parametrize(("max_vocabulary", "words"), [(None, 4), (10_000, 4), (3, 0)])
 def test_new_words_keep_to_the_largest_vocabulary(before: Checkpoint, max_vocabulary: int | None, words: int) -> None:
-    start = Start.of(before, newer_texts().texts, replace(QUICK, max_vocabulary=max_vocabulary))
+    start = StartingCheckpoint.of(before, newer_texts().texts, replace(QUICK, max_vocabulary=max_vocabulary))
     assert len(start.vocabulary) == len(before.vocabulary) + words
-    rare = Start.of(before, ["unheard"], replace(QUICK, min_freq=2))
+    rare = StartingCheckpoint.of(before, ["unheard"], replace(QUICK, min_freq=2))
     assert rare.vocabulary == before.vocabulary
 
 
@@ -113,7 +113,7 @@ def test_labels_without_a_row_stay_and_are_told(before: Checkpoint) -> None:
         report=noting(said),
     )
     assert after.labels == (*LABELS, "fox")
-    assert any("No row has 'dog', 'elk'" in text and "forgotten" in text for text in said), said
+    assert any("No row has 'dog', 'elk'" in text and "forgets" in text for text in said), said
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,7 @@ def of_every_size(rows: int = 60, seed: int = 0) -> LabelledSequences:
     return replace(data, sequences=[size * row for size, row in zip(sizes, data.sequences, strict=True)])
 
 
+@pytest.mark.slow
 def test_rows_of_sizes_that_differ_much_are_read_at_their_own_scale(tmp_path: Path) -> None:
     notes: list[str] = []
     made = train(of_every_size(), FEW, report=noting(notes))

@@ -26,7 +26,7 @@ from pocketrnn_training.rows.batches import EncodedTexts
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers
 from pocketrnn_training.settings.text_settings import TextSettings
-from pocketrnn_training.texts.linear_part import FeatureCounter, LinearPart, compute_pair_codes, find_pair_rows
+from pocketrnn_training.texts.linear_part import FeatureCounter, LinearPart, choose_pair_table_rows, compute_pair_codes
 from pocketrnn_training.texts.token_choice import make_feature_counter
 from pocketrnn_training.training import train
 
@@ -60,14 +60,14 @@ def test_a_module_says_what_the_fit_says_however_its_rows_are_padded(pieces: boo
 def test_the_order_of_words_tells_and_a_class_without_rows_is_not_likely() -> None:
     rows = EncodedTexts(np.array([2, 3, 3, 2] * 4, np.int32), np.arange(0, 17, 2))
     targets = np.array([0, 2] * 4)
-    part = LinearPart.fitted(counted("a", "b", "c", pairs=find_pair_rows(5, 3)), rows, targets, classes=3)
+    part = LinearPart.fit_to_rows(counted("a", "b", "c", pairs=choose_pair_table_rows(5, 3)), rows, targets, classes=3)
     assert part.logits(rows).argmax(axis=1).tolist() == targets.tolist()
 
 
 def test_a_word_that_no_row_has_is_known_by_its_characters() -> None:
     known = counted(" walked ", " sea ", " talked ", " tea ")
     rows = EncodedTexts(np.array([2, 3, 2, 3], np.int32), np.arange(5))
-    part = LinearPart.fitted(known, rows, np.array([0, 1, 0, 1]), classes=2)
+    part = LinearPart.fit_to_rows(known, rows, np.array([0, 1, 0, 1]), classes=2)
     new = EncodedTexts(np.array([4, 5], np.int32), np.arange(3))
     assert part.logits(new).argmax(axis=1).tolist() == [0, 1]
     assert part.words[4, 0] > part.words[4, 1]
@@ -77,10 +77,10 @@ def test_a_word_that_no_row_has_is_known_by_its_vector() -> None:
     vectors = np.array([[0, 0], [0, 0], [1, 0.2], [-1, 0.3], [0.9, 0.1], [-0.8, 0.2]], np.float32)
     known = replace(counted(" ab ", " cd ", " ef ", " gh "), vectors=vectors)
     rows = EncodedTexts(np.array([2, 3, 2, 3], np.int32), np.arange(5))
-    part = LinearPart.fitted(known, rows, np.array([0, 1, 0, 1]), classes=2)
+    part = LinearPart.fit_to_rows(known, rows, np.array([0, 1, 0, 1]), classes=2)
     new = EncodedTexts(np.array([4, 5], np.int32), np.arange(3))
     assert part.logits(new).argmax(axis=1).tolist() == [0, 1]
-    without = LinearPart.fitted(replace(known, vectors=None), rows, np.array([0, 1, 0, 1]), classes=2)
+    without = LinearPart.fit_to_rows(replace(known, vectors=None), rows, np.array([0, 1, 0, 1]), classes=2)
     assert not without.words[4:].any()
     refitted = part.refit(rows, np.array([1, 0, 1, 0]))
     assert refitted.logits(new).argmax(axis=1).tolist() == [1, 0]
@@ -117,7 +117,7 @@ def test_numbers_of_pairs_stay_below_their_count(size: int, pairs: int) -> None:
 def test_pieces_of_words_have_one_too() -> None:
     best = train(easy_texts(60), replace(ONE, tokenizer="bpe", vocabulary_size=60))
     assert best.training["linear"]
-    assert best.architecture.pairs == find_pair_rows(60, len(LABELS))
+    assert best.architecture.pairs == choose_pair_table_rows(60, len(LABELS))
     assert best.architecture.joints
 
 
@@ -134,7 +134,7 @@ def test_a_run_has_one_by_default_and_its_checkpoint_is_read_as_it_was_written(t
     assert isinstance(best.module, RecurrentClassifier)
     assert best.module.linear is not None
     known = make_feature_counter(best.vocabulary, best.text_rules, best.architecture.pairs)
-    refitted = LinearPart.fitted(known, encoded, data.targets, classes=len(LABELS))
+    refitted = LinearPart.fit_to_rows(known, encoded, data.targets, classes=len(LABELS))
     words = best.module.linear.words.detach() * best.metrics["temperature"]
     order = torch.from_numpy(refitted.words)
     # The rows of the run are in another order, which moves the fit a little.
@@ -199,8 +199,8 @@ def test_going_on_fits_it_anew_with_the_new_words() -> None:
 
 
 def test_too_many_classes_have_none() -> None:
-    assert find_pair_rows(15_000, 1000) == 0
-    assert find_pair_rows(2000, 77) * 77 * 4 <= 2**21
+    assert choose_pair_table_rows(15_000, 1000) == 0
+    assert choose_pair_table_rows(2000, 77) * 77 * 4 <= 2**21
 
 
 def test_as_the_whole_classifier_it_is_read_exported_and_packed(tmp_path: Path) -> None:

@@ -17,12 +17,12 @@ from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.inference import compute_logits
 from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.preparation.prepared_data import OtherSources
-from pocketrnn_training.preparation.text_preparation import prepare
-from pocketrnn_training.progress import Epoch, Notice, Progress
+from pocketrnn_training.preparation.text_preparation import prepare_texts
 from pocketrnn_training.rows.batches import EncodedTexts
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training import TrainingError, TrainingState, train
+from pocketrnn_training.training_events import Epoch, Notice, Progress
 
 
 @pytest.mark.parametrize("cell", mostly_slow(["rnn_tanh", "rnn_relu", "lstm", "gru"], 4, first=3))
@@ -167,7 +167,7 @@ def test_words_that_only_the_vectors_know_are_known_too(tmp_path: Path) -> None:
     torch.testing.assert_close(checkpoint.module.embedding.weight[index("far")], torch.tensor([2.0, 2.0]))
     assert len(set(checkpoint.vocabulary)) == len(checkpoint.vocabulary) == checkpoint.architecture.vocabulary_size
     # A word too rare for the data's vocabulary is read as itself.
-    task = prepare(data, None, chosen, lambda _: None, beside=OtherSources(word_vectors=path))[0]
+    task = prepare_texts(data, None, chosen, lambda _: None, beside=OtherSources(word_vectors=path))[0]
     encoder = TextEncoder(task.rules, task.vocabulary)
     again = [i for text in data.parts(None, chosen)[0].texts for i in encoder.encode(text)]
     assert task.rows.values.tolist() == again

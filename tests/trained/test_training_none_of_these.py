@@ -129,7 +129,7 @@ def test_the_commands_and_fit_take_the_label_that_is_outside(tmp_path: Path) -> 
     for arguments, said in (
         ((str(rows), "--outside", "emu"), "No row of rows.csv has the label 'emu'"),
         ((str(rows), "--outside", ""), "it is empty"),
-        ((str(rows), "--outside", "elk", "--multi-label"), "no label is outside"),
+        ((str(rows), "--outside", "elk", "--multi-label"), "outside has no meaning"),
         ((str(rows), "--outside", "elk", "--teacher", "t.csv"), "A teacher answers every row"),
         (("ag_news", "--outside", "World"), "your own files"),
     ):

@@ -22,13 +22,13 @@ from pocketrnn.errors import CheckpointError, DataError, InputError
 from pocketrnn.text import SubwordRules, TextEncoder
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.preparation.prepared_data import OtherSources
-from pocketrnn_training.preparation.text_preparation import prepare
-from pocketrnn_training.progress import Notice
+from pocketrnn_training.preparation.text_preparation import prepare_texts
 from pocketrnn_training.rows.batches import EncodedTexts
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.texts.pieces import RowWords, learn_pieces
 from pocketrnn_training.training import train
+from pocketrnn_training.training_events import Notice
 
 TEXTS = ["Lower, lowest!", "low slow  lowly", "новый новее", "新しい本 新しい", "", " \n", "<unk> <pad> \ud800", "☃"]
 RULES, PIECES = learn_pieces(TEXTS, 60, min_freq=1, max_tokens=12)
@@ -54,7 +54,7 @@ def test_pieces_are_the_merges_of_the_texts_and_the_same_ones_each_time() -> Non
 
 @given(ANY_TEXTS)
 def test_rows_without_dropout_are_those_of_the_text_rules(texts: list[str]) -> None:
-    made = RowWords.of(texts, RULES, PIECES).encoded()
+    made = RowWords.of(texts, RULES, PIECES).encode_rows_as_pieces()
     asked = EncodedTexts.of(texts, TextEncoder(RULES, PIECES))
     assert rows_of(made) == rows_of(asked)
     assert made.ids.dtype == asked.ids.dtype
@@ -64,14 +64,14 @@ def test_rows_without_dropout_are_those_of_the_text_rules(texts: list[str]) -> N
 def test_drawn_pieces_spell_the_same_text_and_follow_from_the_seed(texts: list[str], seed: int) -> None:
     rules = replace(RULES, max_tokens=None)
     words = RowWords.of(texts, rules, PIECES)
-    drawn = rows_of(words.drawn(0.5, seed)[0])
-    assert list(map(spelt, drawn)) == list(map(spelt, rows_of(words.encoded())))
-    assert drawn == rows_of(words.drawn(0.5, seed)[0])
+    drawn = rows_of(words.draw_pieces(0.5, seed)[0])
+    assert list(map(spelt, drawn)) == list(map(spelt, rows_of(words.encode_rows_as_pieces())))
+    assert drawn == rows_of(words.draw_pieces(0.5, seed)[0])
 
 
 def test_pieces_differ_from_epoch_to_epoch_and_are_cut_to_the_most_that_are_read() -> None:
     words = RowWords.of(["lower lowest slow", ""] * 20, RULES, PIECES)
-    drawn = [words.drawn(0.5, seed)[0] for seed in range(3)]
+    drawn = [words.draw_pieces(0.5, seed)[0] for seed in range(3)]
     assert len({tuple(texts.ids.tolist()) for texts in drawn}) == 3
     assert max(texts.lengths.max() for texts in drawn) == RULES.max_tokens
     assert all(row == [RULES.empty_id] for texts in drawn for row in rows_of(texts)[1::2])
@@ -89,7 +89,7 @@ def test_of_a_large_alphabet_the_most_frequent_half_of_the_vocabulary_is_kept() 
 def test_a_text_of_a_megabyte_without_spaces_is_learnt_from_its_beginning() -> None:
     rules, pieces = learn_pieces(["ab" * 500_000, "abc"], 20, min_freq=1, max_tokens=8)
     words = RowWords.of(["ab" * 500_000], rules, pieces)
-    assert words.drawn(0.1, 0)[0].lengths.tolist() == [8]
+    assert words.draw_pieces(0.1, 0)[0].lengths.tolist() == [8]
 
 
 @pytest.mark.parametrize("texts", [[""], ["", " \n\t"], ["abc"]])
@@ -116,7 +116,7 @@ def test_settings_that_do_not_fit_are_refused_by_name(change: dict[str, object],
 def test_pieces_come_from_the_training_rows_alone() -> None:
     data = LabelledTexts(["low lower", "lowest slow"] * 4, np.array([0, 1] * 4), ("a", "b"), "rows")
     other = LabelledTexts(["zzzz zzzz", "lower"], np.array([0, 1]), ("a", "b"), "other rows")
-    task = prepare(data, other, BPE, lambda _: None)[0]
+    task = prepare_texts(data, other, BPE, lambda _: None)[0]
     assert not any("z" in piece for piece in task.vocabulary)
     assert task.validation_rows.values[: task.validation_rows.offsets[1]].tolist().count(0) == 2
 
@@ -125,7 +125,7 @@ def test_a_piece_that_is_a_word_starts_from_its_vector(tmp_path: Path) -> None:
     vectors = tmp_path / "vectors.txt"
     vectors.write_text("low 1 2\nest 3 4\nlower 5 6\n")
     data = LabelledTexts(["low lower", "lowest low"] * 4, np.array([0, 1] * 4), ("a", "b"), "rows")
-    task = prepare(
+    task = prepare_texts(
         data, None, replace(BPE, embedding_dim=None), lambda _: None, beside=OtherSources(word_vectors=vectors)
     )[0]
     assert task.vectors is not None
@@ -295,7 +295,7 @@ def test_choices_of_the_other_kind_of_token_are_refused(choices: dict[str, Any],
     ("choices", "said"),
     [
         ({"vocabulary_size": 60}, "pieces of words, at most 60"),
-        ({"piece_dropout": 0.2}, "--tokenizer bpe asks for pieces"),
+        ({"piece_dropout": 0.2}, "--tokenizer bpe splits them into pieces"),
     ],
 )
 def test_what_the_choice_of_tokens_makes_of_other_choices_is_said(choices: dict[str, Any], said: str) -> None:

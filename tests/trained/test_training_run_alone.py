@@ -14,9 +14,9 @@ from training_data import LABELS, QUICK, easy_texts, write_csv
 from pocketrnn.errors import InputError, OutputError
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.checkpoint_folder import is_unfinished
-from pocketrnn_training.progress import Epoch, Notice, Progress
 from pocketrnn_training.rows.data_source import DataSource
 from pocketrnn_training.run import TrainingRun
+from pocketrnn_training.training_events import Epoch, Notice, Progress
 
 
 @pytest.fixture

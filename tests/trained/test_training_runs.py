@@ -34,12 +34,12 @@ from pocketrnn_training.classifiers.checkpoint_folder import RESUME, is_unfinish
 from pocketrnn_training.loop import metrics
 from pocketrnn_training.loop.processes import ProcessError
 from pocketrnn_training.measures.calibration import calibration_error, fit_temperature
-from pocketrnn_training.progress import Epoch, Notice, Progress
 from pocketrnn_training.report import run_report as report
 from pocketrnn_training.report.report_page import render_page
 from pocketrnn_training.rows.batches import draw_epoch_rows
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.training import TrainingState, train
+from pocketrnn_training.training_events import Epoch, Notice, Progress
 
 OPTIONS = [
     *("--hidden-dim", "8", "--embedding-dim", "8", "--batch-size", "16", "--learning-rate", "0.03", "--dropout", "0.2"),

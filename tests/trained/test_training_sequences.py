@@ -26,7 +26,6 @@ from pocketrnn_training.loop.training_loop import TrainingState
 from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.preparation.augmentation import Augmentation
 from pocketrnn_training.preparation.continued_training import make_settings_from_checkpoint
-from pocketrnn_training.progress import Epoch
 from pocketrnn_training.rows.batches import EncodedSequences
 from pocketrnn_training.rows.data_source import DataSource
 from pocketrnn_training.rows.sequences import LabelledSequences, Recording, make_labelled_sequences
@@ -35,6 +34,7 @@ from pocketrnn_training.settings.number_settings import NumberSettings
 from pocketrnn_training.settings.settings_from_options import find_default, make_settings
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training import train
+from pocketrnn_training.training_events import Epoch
 
 QUICK = NumberSettings(
     convolution=3,
@@ -146,12 +146,12 @@ def test_padding_and_the_rows_beside_it_change_no_answer_of_a_row() -> None:
 def test_augmentation_changes_the_steps_of_a_row_and_nothing_after_its_end() -> None:
     torch.manual_seed(0)
     lengths = torch.tensor([2, 50])
-    changed = Augmentation(jitter=0.1, scaling=0.1, time_masking=0.5).changed(torch.ones(2, 50, 3), lengths)
+    changed = Augmentation(jitter=0.1, scaling=0.1, time_masking=0.5).augment_batch(torch.ones(2, 50, 3), lengths)
     assert not changed[0, 2:].any()
     assert bool((changed[1] == 0).all(dim=1).any())
     assert bool((changed != 1).all())
     nothing = Augmentation(jitter=0, scaling=0, time_masking=0)
-    assert torch.equal(nothing.changed(torch.ones(1, 4, 3), torch.tensor([4])), torch.ones(1, 4, 3))
+    assert torch.equal(nothing.augment_batch(torch.ones(1, 4, 3), torch.tensor([4])), torch.ones(1, 4, 3))
 
 
 def test_windows_are_of_one_label_and_those_of_a_recording_stay_together() -> None:
@@ -297,14 +297,14 @@ def test_the_commands_train_and_evaluate_on_files_of_numbers(tmp_path: Path, mon
     for arguments, said in (
         (["evaluate", "c", "texts.csv"], "no column 'noise'"),
         (["evaluate", "c", "test.npz", "--channels", "a,b"], "channels is"),
-        (["train", "train.npz", "texts.csv", "-o", "d"], "does not say so"),
+        (["train", "train.npz", "texts.csv", "-o", "d"], "may hold texts"),
         (["train", "texts.csv", "-o", "d", "--sequence-column", "walk"], "--channels"),
         (["train", "train.npz", "-o", "d", "--multi-label"], "is for texts"),
         (["train", "train.npz", "-o", "d", "--hop", "2"], "no window"),
         (["train", "train.npz", "-o", "d", "--integer-scale", "half"], "'half'"),
         (["train", "train.npz", "-o", "d", "--units", "g,g,g"], "units has 3"),
         (["train", "texts.csv", "-o", "d", "--time-column", "when"], "--channels"),
-        (["train", "texts.csv", "-o", "d", "--from", "c"], "no training goes on"),
+        (["train", "texts.csv", "-o", "d", "--from", "c"], "Training cannot go on"),
         (["train", "texts.csv", "-o", "d", "--teacher", "c"], "not texts"),
     ):
         refused = CliRunner().invoke(main, arguments)
@@ -329,6 +329,7 @@ def test_a_run_of_numbers_is_resumed_from_its_folder(tmp_path: Path) -> None:
     assert (resumed.examples, resumed.data["examples"]) == ((), "made signals")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_numbers_is_exported_with_units_and_a_scale_of_whole_numbers(tmp_path: Path) -> None:
     checkpoint = train(easy_sequences(), replace(QUICK, epochs=1))
     checkpoints.write(checkpoint, tmp_path / "c")

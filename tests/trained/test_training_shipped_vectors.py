@@ -13,11 +13,11 @@ from training_data import QUICK, write_csv
 from pocketrnn.commands.cli import main
 from pocketrnn_training.candidates.candidate import read_candidates
 from pocketrnn_training.measures.evaluation import evaluate
-from pocketrnn_training.progress import Notice, Step
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.texts import installed_vectors
 from pocketrnn_training.texts.vectors import read_vectors, write_table
 from pocketrnn_training.training import train
+from pocketrnn_training.training_events import Notice, StageNotice
 
 ROOT = Path(__file__).parents[2]
 WORDS = ROOT / "trained" / "words"
@@ -78,7 +78,7 @@ def test_vectors_are_for_rows_of_their_language_and_where_they_are_missing_a_not
     monkeypatch.setattr(installed_vectors, "find_installed_tables", dict)
     assert vectors_for(ENGLISH, said.append) is None
     assert "trained/words" in said[1].text
-    assert not isinstance(said[1], Step)
+    assert not isinstance(said[1], StageNotice)
 
 
 def test_the_distribution_holds_a_small_table_of_english(monkeypatch: pytest.MonkeyPatch) -> None:

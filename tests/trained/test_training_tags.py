@@ -173,6 +173,7 @@ def test_a_tagger_is_trained_and_evaluated_by_its_spans(trained: Path) -> None:
     assert "## Spans" in report
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("scant_proofs")
 def test_the_bundle_and_the_packed_file_tag_as_the_checkpoint_does(trained: Path, tmp_path: Path) -> None:
     checkpoint = read_checkpoint(trained / "people")
@@ -199,7 +200,7 @@ def test_words_that_the_rules_cut_have_their_label_at_the_first_piece(tmp_path: 
     data = read_tagged(written(tmp_path, "can't A\nx B\n\nx B\nx-y-z A\n\n" * 4))
     settings = TagSettings(vocabulary_size=12, piece_dropout=0.5)
     task, _ = prepare_tags(data, data, settings, lambda _: None, beside=OtherSources())
-    for drawn in (task, task.drawn(np.random.SeedSequence(1))):
+    for drawn in (task, task.draw_epoch(np.random.SeedSequence(1))):
         assert drawn.step_targets is not None
         assert drawn.step_targets.offsets.tolist() == drawn.rows.offsets.tolist()
         asked = drawn.step_targets.ids != IGNORED

@@ -26,10 +26,9 @@ from pocketrnn_training.preparation.distillation import (
     TeacherBatch,
     TeacherTargets,
     compute_summed_student_loss,
-    make_teaching,
+    make_teacher_targets,
 )
 from pocketrnn_training.preparation.teacher import read_teacher
-from pocketrnn_training.progress import Epoch, Notice, Progress
 from pocketrnn_training.rows.data_source import DataSource
 from pocketrnn_training.rows.labelled_rows import UNLABELLED
 from pocketrnn_training.rows.labelled_texts import LabelledTexts, read_files, with_unlabelled
@@ -37,6 +36,7 @@ from pocketrnn_training.rows.teacher_answers import TeacherAnswers, average_teac
 from pocketrnn_training.run import TrainingRun
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training import TrainingState, train
+from pocketrnn_training.training_events import Epoch, Notice, Progress
 
 TEXTS = ["a cat", "a dog", "an elk", "another cat"]
 DATA = LabelledTexts(TEXTS, np.array([0, 1, 2, 0]), LABELS, "four")
@@ -92,7 +92,7 @@ def test_every_kind_of_file_gives_the_same_answers(tmp_path: Path, suffix: str, 
     assert answers.answered.tolist() == [True, True, True, False]
     expected = [*PROBABILITIES[:2], [0.05, 0.2, 0.75], [0, 0, 0]]
     np.testing.assert_allclose(answers.probabilities(np.arange(4)), expected, atol=1e-6)
-    assert answers.favourites().tolist() == [0, 1, 2, -1]
+    assert answers.likeliest_classes().tolist() == [0, 1, 2, -1]
     assert answers.sources == (f"answers{suffix}",)
 
 
@@ -266,7 +266,7 @@ def test_the_loss_by_hand() -> None:
         loss = compute_summed_student_loss(
             torch.tensor([logits]),
             torch.tensor([1]),
-            teaching.lesson(np.array([row]), torch.device("cpu")),
+            teaching.select_teacher_batch(np.array([row]), torch.device("cpu")),
             torch.tensor(weights),
         )
         assert loss.item() == pytest.approx(expected, rel=1e-5)
@@ -397,7 +397,7 @@ def test_files_of_texts_follow_the_rows(tmp_path: Path) -> None:
 
 
 def test_without_a_teacher_nothing_is_different() -> None:
-    assert make_teaching(DATA, 0.5, 2.0) is None
+    assert make_teacher_targets(DATA, 0.5, 2.0) is None
     checkpoint = train(easy_texts(60), replace(QUICK, epochs=1))
     other = train(easy_texts(60), replace(QUICK, epochs=1, teacher_weight=0.1, teacher_temperature=5.0))
     assert "teacher" not in checkpoint.data
@@ -499,8 +499,8 @@ def test_checkpoints_are_teachers_and_several_are_averaged(folder: Path) -> None
     one, two = (read_teacher([folder / name], data) for name in ("one", "two"))
     both = read_teacher([folder / "one", folder / "two"], data)
     np.testing.assert_allclose(both.values, (one.values + two.values) / 2, atol=1e-6)
-    assert (one.favourites() == data.targets).mean() > 0.5
-    assert (two.favourites() == data.targets).mean() > 0.5
+    assert (one.likeliest_classes() == data.targets).mean() > 0.5
+    assert (two.likeliest_classes() == data.targets).mean() > 0.5
     source = DataSource((str(folder / "reviews.csv"),))
     student = TrainingRun(source, folder / "student", QUICKLY, teachers=(folder / "one", folder / "two")).train()
     assert student.data["teacher"]["sources"] == ["one", "two"]
@@ -509,7 +509,7 @@ def test_checkpoints_are_teachers_and_several_are_averaged(folder: Path) -> None
 def test_a_bundle_is_a_teacher_for_its_labels_only() -> None:
     texts = ["Oil prices rise again", "Striker scores twice in cup final"]
     news = LabelledTexts(texts, np.array([0, 2]), ("Business", "Sci/Tech", "Sports", "World"), "news")
-    assert read_teacher(["ag_news"], news).favourites().tolist() == [0, 2]
+    assert read_teacher(["ag_news"], news).likeliest_classes().tolist() == [0, 2]
     with pytest.raises(DataError, match=r"The teacher ag_news has the labels .*; the data has 'cat', 'dog', 'elk'"):
         read_teacher(["ag_news"], DATA)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from pocketrnn_training.classifiers.architecture import Architecture
-from pocketrnn_training.progress import Notice
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.text_settings import TextSettings
+from pocketrnn_training.training_events import Notice
 
 LABELS = ("cat", "dog", "elk")
 QUICK = TextSettings(

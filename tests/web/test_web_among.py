@@ -23,7 +23,7 @@ def test_the_answers_are_those_of_the_chosen_labels_alone(node: Node, wasm: Path
     manifest = manifests.read_manifest(bundle)
     web = {manifest.labels[0]: 1, manifest.labels[1]: 40}
     named = replace(manifest, output=replace(manifest.output, priors={"web": web}))
-    (bundle / manifests.CLASSIFIER_JSON).write_bytes(manifests.to_bytes(named))
+    (bundle / manifests.CLASSIFIER_JSON).write_bytes(manifests.encode_manifest(named))
     path.write_bytes(packed_bundle(bundle))
     classifier = Classifier.load(path)
     first, second, *_, last = classifier.labels

@@ -29,7 +29,7 @@ def bundle(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     largest = probabilities.max(1) if request.param == "softmax" else probabilities
     thresholds = tuple(np.broadcast_to(np.median(largest, axis=0), 4).round(4).tolist())
     changed = replace(manifests.read_manifest(WORDS), output=build_output(answers.labels, request.param, thresholds))
-    (folder / "classifier.json").write_bytes(manifests.to_bytes(changed))
+    (folder / "classifier.json").write_bytes(manifests.encode_manifest(changed))
     return folder
 
 

@@ -15,7 +15,7 @@ from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.preparation.prepared_data import Task
 from pocketrnn_training.preparation.sequence_preparation import prepare_sequences
 from pocketrnn_training.preparation.tag_preparation import prepare_tags
-from pocketrnn_training.preparation.text_preparation import prepare
+from pocketrnn_training.preparation.text_preparation import prepare_texts
 from pocketrnn_training.rows.labelled_pairs import LabelledPairs
 from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
@@ -50,8 +50,8 @@ class Kind:
 
 _KINDS: Final = (
     # Before texts, since pairs are texts, too.
-    Kind(LabelledPairs, PairSettings, prepare, fit_text_baseline),
-    Kind(LabelledTexts, TextSettings, prepare, fit_text_baseline),
+    Kind(LabelledPairs, PairSettings, prepare_texts, fit_text_baseline),
+    Kind(LabelledTexts, TextSettings, prepare_texts, fit_text_baseline),
     Kind(LabelledSequences, NumberSettings, prepare_sequences, fit_sequence_baseline),
     Kind(TaggedSentences, TagSettings, prepare_tags, fit_tag_baseline),
 )

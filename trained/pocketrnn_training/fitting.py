@@ -24,7 +24,6 @@ from pocketrnn_training.folds import CrossValidation, cross_validate_rows
 from pocketrnn_training.loop.threads import limit_threads
 from pocketrnn_training.measures.evaluation import Evaluation, compute_checkpoint_logits, evaluate
 from pocketrnn_training.preparation.continued_training import add_checkpoint_labels
-from pocketrnn_training.progress import Epoch, EventLines, Notice, Progress, Step
 from pocketrnn_training.rows.labelled_pairs import LabelledPairs
 from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.rows.labelled_texts import (
@@ -39,6 +38,7 @@ from pocketrnn_training.settings.number_settings import NumberSettings
 from pocketrnn_training.settings.sequence_options import SequenceOptions
 from pocketrnn_training.settings.settings_from_options import make_settings
 from pocketrnn_training.training import train
+from pocketrnn_training.training_events import Epoch, EventLines, Notice, Progress, StageNotice
 
 __all__ = ["FittedClassifier", "cross_validate", "fit"]
 
@@ -121,7 +121,7 @@ class FittedClassifier(TrainedEstimator):
             >>> fitted.predict_labels(["so good", "so so"], 0.9)
             [('good',), ()]
         """
-        reached = self.checkpoint.answers.reached(self.predict_proba(texts), threshold)
+        reached = self.checkpoint.answers.mark_reached_labels(self.predict_proba(texts), threshold)
         return [tuple(self.given[self.labels[i]] for i in np.flatnonzero(row).tolist()) for row in reached]
 
     def predict_proba(self, texts: Iterable[Any]) -> npt.NDArray[np.float32]:
@@ -149,7 +149,7 @@ class FittedClassifier(TrainedEstimator):
         return self.evaluate(texts, labels).accuracy
 
     def evaluate(self, texts: Iterable[Any], labels: Iterable[Any]) -> Evaluation:
-        """Accuracy, the precision, recall and F1 of each class, and which are confused.
+        """Measure accuracy, the precision, recall and F1 of each class, and the confusion of classes.
 
         Raises:
             DataError: the texts or the labels cannot be used, or a label is not one of the classifier's.
@@ -223,8 +223,8 @@ def fit(
             `pocketrnn train` takes them.
         validation: texts and labels to validate with. Without them a tenth of each class is held out, and where there
             are fewer than 20,000 rows, the classifier is fitted once more in the end, on all of them.
-        outside: the label of texts that are of none of the classes. They are not trained on; with them a threshold is
-            chosen that the classifier keeps, below which `predict_labels` gives no label.
+        outside: the label of texts that belong to none of the classes. They are not trained on. They decide a
+            threshold, which the classifier keeps: below it, `predict_labels` gives no label.
         name: what the classifier is called.
         word_vectors: a file of word vectors to start from, in GloVe's format or a table of `scripts/make_words`.
             Without one, those that are installed (`pocketrnn-words`) are tried, unless `shipped_vectors` is False.
@@ -299,7 +299,7 @@ def cross_validate(
         channels: as in `fit`.
         numbers: as in `fit`.
         word_vectors: as in `fit`.
-        report: called with how far it is.
+        report: called with the progress.
         progress: as in `fit`.
         choices: as in `fit`.
 
@@ -332,7 +332,7 @@ def cross_validate(
 
 def _refuse_number_options(numbers: Mapping[str, Any] | None) -> None:
     if numbers is not None:
-        raise InputError("numbers is given, and no channels.", "Say the channels, too: channels=['ax', 'ay'].")
+        raise InputError("numbers is given, and no channels.", "Give the channels, too: channels=['ax', 'ay'].")
 
 
 def _find_outside_name(outside: Any, given: Mapping[str, Any]) -> str:
@@ -565,7 +565,7 @@ def _make_default_report(progress: bool) -> Callable[[Progress | Epoch | Notice]
 
     def told(event: Progress | Epoch | Notice) -> None:
         # Without handlers, logging itself shows a warning.
-        if isinstance(event, Notice) and not isinstance(event, Step):
+        if isinstance(event, Notice) and not isinstance(event, StageNotice):
             _log_event(event)
         else:
             lines.show_event(event)
@@ -579,7 +579,7 @@ def _print_to_stderr(line: str) -> None:
 
 def _log_event(event: Progress | Epoch | Notice) -> None:
     if isinstance(event, Notice):
-        _log.log(logging.INFO if isinstance(event, Step) else logging.WARNING, "%s", event.text)
+        _log.log(logging.INFO if isinstance(event, StageNotice) else logging.WARNING, "%s", event.text)
     elif isinstance(event, Epoch):
         _log.info(
             "epoch %d  validation loss %.4f  accuracy %.1f%%",

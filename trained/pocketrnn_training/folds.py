@@ -13,10 +13,10 @@ from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.data_kinds import find_kind
 from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.measures.fold_scores import FoldScores
-from pocketrnn_training.progress import Epoch, Notice, Progress, Step
 from pocketrnn_training.rows.labelled_rows import LabelledRows, assign_folds, check_labelled
 from pocketrnn_training.settings.base_settings import Settings
 from pocketrnn_training.training import train
+from pocketrnn_training.training_events import Epoch, Notice, Progress, StageNotice
 
 __all__ = ["CrossValidation", "Fold", "cross_validate_rows"]
 
@@ -175,9 +175,9 @@ def cross_validate_rows(
         made = train(others, settings, word_vectors=word_vectors, examples=(), report=counted, before=before)
         found = evaluate(made, rows)
         baseline = baseline_of(others, rows, made)
-        linear = None if baseline is None else baseline.reached
+        linear = None if baseline is None else baseline.compared_figure
         measured.append(Fold(len(rows), found.accuracy, found.micro_f1, found.macro_f1, linear))
         what, figure = ("micro F1", found.micro_f1) if data.several_labels else ("accuracy", found.accuracy)
         beside = "" if linear is None else f"; the linear model {linear:.1%}"
-        report(Step(f"Fold {fold + 1} of {folds}: {what} {figure:.1%}, {len(rows):,} rows{beside}."))
+        report(StageNotice(f"Fold {fold + 1} of {folds}: {what} {figure:.1%}, {len(rows):,} rows{beside}."))
     return CrossValidation(tuple(measured), data.several_labels)

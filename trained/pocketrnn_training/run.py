@@ -22,13 +22,13 @@ from pocketrnn_training.data_kinds import find_kind
 from pocketrnn_training.folds import CrossValidation, cross_validate_rows
 from pocketrnn_training.preparation.continued_training import add_checkpoint_labels, make_settings_from_checkpoint
 from pocketrnn_training.preparation.teacher import read_teacher
-from pocketrnn_training.progress import Epoch, Notice, Progress, Step
 from pocketrnn_training.report import run_report as reports
 from pocketrnn_training.rows.data_source import DataSource
 from pocketrnn_training.rows.labelled_rows import LabelledRows, assign_folds
 from pocketrnn_training.rows.labelled_texts import with_unlabelled
 from pocketrnn_training.settings.base_settings import Settings
 from pocketrnn_training.training import TrainingState, train
+from pocketrnn_training.training_events import Epoch, Notice, Progress, StageNotice
 
 __all__ = ["TrainingRun"]
 
@@ -101,11 +101,13 @@ class TrainingRun:
             raise InputError("Texts without labels teach nothing by themselves.", "Name a teacher, with --teacher.")
         if self.teachers and self.source.multi_label:
             raise InputError(
-                "A teacher answers which one label a text has, and with --multi-label texts can have several.",
+                "A teacher gives each text one label, and with --multi-label texts can have several.",
                 "Leave out --teacher, or --multi-label.",
             )
         if self.folds is not None and self.source.of_tokens:
-            raise InputError("Folds are for rows that have labels, and here words have them.", "Leave --folds out.")
+            raise InputError(
+                "Folds are for rows that have labels, and here the words have labels.", "Leave --folds out."
+            )
         if self.folds is not None and (self.validation or self.teachers):
             raise InputError(
                 "With folds, every row of DATA is measured by a classifier that has not seen it: there are no other "
@@ -149,11 +151,11 @@ class TrainingRun:
             # Checked before the training, which may take long: whether the rows can be divided into these folds.
             assign_folds(data, self.folds, np.random.default_rng(0))
             times = "as long" if self.folds <= _FEWEST_FOLDS else f"{self.folds - 1} times as long"
-            report(Step(f"After the training, {self.folds} folds take about {times} again."))
+            report(StageNotice(f"After the training, {self.folds} folds take about {times} again."))
         notices: list[Notice] = []
 
         def note(event: Progress | Epoch | Notice) -> None:
-            if isinstance(event, Notice) and not isinstance(event, Step):
+            if isinstance(event, Notice) and not isinstance(event, StageNotice):
                 notices.append(event)
             report(event)
 
@@ -202,7 +204,7 @@ class TrainingRun:
         # The time of a resumed run does not say how long a whole run takes.
         about = "" if self.resume else f", about {timedelta(seconds=max(1, round(seconds * (folds - 1))))}"
         report(
-            Step(
+            StageNotice(
                 f"The classifier is trained and kept. {folds} folds of all {len(data):,} rows follow{about}. If they "
                 "are interrupted, --resume begins them anew."
             )
@@ -243,12 +245,12 @@ def _measure_baseline(
     training: LabelledRows, validation: LabelledRows, best: Checkpoint, report: Callable[[Notice], None]
 ) -> Baseline | None:
     """Fit the baseline, a simple model, and measure it on the same rows."""
-    report(Step("A simple model is fitted on the same rows, to compare with."))
+    report(StageNotice("A simple model is fitted on the same rows, to compare with."))
     baseline = find_kind(training).baseline(training, validation, best)
     if baseline is not None:
-        report(Step(f"The {baseline.NAME} {baseline.said}."))
+        report(StageNotice(f"The {baseline.NAME} {baseline.said}."))
     else:
-        report(Step("There is no such model: the rows have one class or no word, or it would be too large."))
+        report(StageNotice("There is no such model: the rows have one class or no word, or it would be too large."))
     return baseline
 
 

@@ -34,7 +34,7 @@ from pocketrnn.errors import CheckpointError, OutputError
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.checkpoint_folder import CONFIG_JSON, RESUME
 from pocketrnn_training.loop.training_loop import TrainingState
-from pocketrnn_training.progress import Epoch
+from pocketrnn_training.training_events import Epoch
 
 __all__ = ["HISTORY", "lock_folder", "read_state", "write_epoch", "write_finished"]
 

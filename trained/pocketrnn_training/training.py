@@ -16,7 +16,12 @@ from lightning_fabric import Fabric
 
 from pocketrnn.errors import InputError
 from pocketrnn_training.candidates.candidate import read_candidates
-from pocketrnn_training.candidates.comparison import Comparison, compare_candidates, may_compare, may_measure
+from pocketrnn_training.candidates.comparison import (
+    Comparison,
+    compare_candidates,
+    may_compare_candidates,
+    may_measure_by_folds,
+)
 from pocketrnn_training.candidates.fit_without_epochs import fit_at_once, is_fitted_at_once
 from pocketrnn_training.classifiers.checkpoint import Checkpoint, make_rules_member
 from pocketrnn_training.data_kinds import find_kind
@@ -25,7 +30,6 @@ from pocketrnn_training.loop.final_fit import FinalFit, OnlyFit
 from pocketrnn_training.loop.processes import Loop, run_in_processes, silence_fabric
 from pocketrnn_training.loop.training_loop import TrainingError, TrainingLoop, TrainingState
 from pocketrnn_training.preparation.prepared_data import OtherSources, Task
-from pocketrnn_training.progress import Epoch, Notice, Progress, Step
 from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers
@@ -33,6 +37,7 @@ from pocketrnn_training.settings.base_settings import ANY_TIME, Settings
 from pocketrnn_training.settings.pair_settings import PairSettings
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.texts import installed_vectors
+from pocketrnn_training.training_events import Epoch, Notice, Progress, StageNotice
 
 __all__ = ["TrainingError", "TrainingState", "train"]
 
@@ -120,8 +125,10 @@ def train(
         beside = replace(beside, word_vectors=sources[-1])
     found = _compare_by_folds(data, validation, settings, beside, sources, resume, report)
     if found is not None:
-        settings = replace(settings, tokenizer=found.taken.tokenizer)  # type: ignore[call-arg]
-        beside = replace(beside, word_vectors=next(s for s in sources if (s and s.name) == found.taken.vectors))
+        settings = replace(settings, tokenizer=found.chosen_candidate.tokenizer)  # type: ignore[call-arg]
+        beside = replace(
+            beside, word_vectors=next(s for s in sources if (s and s.name) == found.chosen_candidate.vectors)
+        )
         validation = validation if found.folds is None else data
     task, decided = kind.prepare(data, validation, settings, report, examples=examples, beside=beside)
     if found is not None:
@@ -136,16 +143,16 @@ def train(
         return fit_at_once(loop, report, keep)
     with silence_fabric(), _restore_generators():
         alone = fabric if settings.processes == 1 else _make_fabric(replace(settings, processes=1))
-        report(Step(estimate_duration(loop, alone)))
+        report(StageNotice(estimate_duration(loop, alone)))
     if task.linear is not None:
-        report(Step(_OF_BOTH_PARTS.format(", validation figures of both" if task.folds is None else "")))
+        report(StageNotice(_OF_BOTH_PARTS.format(", validation figures of both" if task.folds is None else "")))
     return _train_to_end(loop, report, keep)
 
 
 def _check_final_fit(settings: Settings, *, may: bool) -> None:
     if settings.final_fit and not may:
         raise InputError(
-            "The final fit reads the rows that were held out; with validation rows or a teacher given, there is none.",
+            "The final fit reads the rows that were held out, and is not possible with validation rows or a teacher.",
             "Leave --final-fit out.",
         )
 
@@ -161,7 +168,7 @@ def _find_vector_sources(
         return (None,)
     wanted = settings.shipped_vectors and settings.embedding_dim is None
     of_new_pairs = isinstance(settings, PairSettings) and beside.before is None
-    if not wanted or not (of_new_pairs or may_compare(data, settings, beside)):
+    if not wanted or not (of_new_pairs or may_compare_candidates(data, settings, beside)):
         return (None,)
     found = installed_vectors.find_installed_vectors(data.single_texts.texts, report)
     return (None,) if found is None else (None, found)
@@ -180,9 +187,9 @@ def _compare_by_folds(
     if not (isinstance(data, LabelledTexts) and isinstance(settings, TextSettings)):
         return None
     assert isinstance(validation, LabelledTexts | None)  # noqa: S101 - others were refused
-    if not may_compare(data, settings, beside):
+    if not may_compare_candidates(data, settings, beside):
         return None
-    if validation is None and may_measure(data, settings, beside):
+    if validation is None and may_measure_by_folds(data, settings, beside):
         # A run that is measured by folds is saved only at its end: it cannot be resumed before.
         return compare_candidates(data, settings, _run_training, report, sources=sources, measure=True)
     if resume is not None:
@@ -227,7 +234,7 @@ def _train_to_end(
     if loop.settings.final_fit and state.fitted < epochs:
         whole = loop.replace_task(loop.task.add_validation_rows()).replace_epochs(epochs)
         as_many = "" if loop.keeps_last else f", for {epochs} epoch{'' if epochs == 1 else 's'}, as many as were kept"
-        report(Step(f"It is fitted once more, on all {whole.task.size:,} rows{as_many}."))
+        report(StageNotice(f"It is fitted once more, on all {whole.task.size:,} rows{as_many}."))
         _run_training(FinalFit(whole, state), loop.settings, emit)
     return state.best
 

@@ -22,7 +22,7 @@ from pocketrnn_export.checking.call_recording import (
     record_call,
 )
 from pocketrnn_export.checking.exported_file import Array, CheckedFile
-from pocketrnn_export.checking.input_output_matching import MatchedInput, make_feeds, make_shape_without_ones
+from pocketrnn_export.checking.input_output_matching import MatchedInput, make_feeds, squeeze_shape
 from pocketrnn_export.checking.missing_activation import Activation
 from pocketrnn_export.comparing.cases import Case, Logits
 from pocketrnn_export.comparing.first_missing_operation import find_differing_operation
@@ -30,8 +30,8 @@ from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_mo
 from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_module_run
 from pocketrnn_export.comparing.float64_proof import SPREADS, measure_nearness
 from pocketrnn_export.comparing.logit_comparison import LEAST_TOLERANCE, Difference, Reference, measure_difference
+from pocketrnn_export.comparing.parity_verdict import is_near_enough
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer, make_perturbed_module_runs
-from pocketrnn_export.comparing.verdict import is_near_enough
 from pocketrnn_export.intake.user_frames import find_user_place
 
 __all__ = ["ComparedFile", "Outcome", "compare_cases"]
@@ -96,7 +96,7 @@ class ComparedFile:
 
     def run_file(self, call: RecordedCall) -> list[Array] | str:
         """Return the file's outputs for the inputs of a call, or the error with which it fails."""
-        return self.file.ask(make_feeds(self.fed, call.inputs))
+        return self.file.compute_outputs(make_feeds(self.fed, call.inputs))
 
     def _select_module_outputs(self, call: RecordedCall) -> list[Array]:
         """Return those outputs of the module that are compared."""
@@ -129,7 +129,7 @@ class ComparedFile:
         given = self._select_file_outputs(call)
         if isinstance(given, str):
             return Outcome(case, Difference("file", case.name, math.inf, 0), False, given)
-        if [make_shape_without_ones(one) for one in given] != [make_shape_without_ones(one) for one in own]:
+        if [squeeze_shape(one) for one in given] != [squeeze_shape(one) for one in own]:
             return Outcome(case, Difference("file", case.name, math.inf, rows), False)
         alike = [one.reshape(other.shape) for one, other in zip(given, own, strict=True)]
         # Each output has its own unit for differences: a right number of one output may be as small as an error in
@@ -236,7 +236,7 @@ class ComparedFile:
         )
         return replace(found, labels_differing=self._count_different_labels(own, alike, rows))
 
-    def answers(self, case: Case) -> tuple[Logits, Logits | str]:
+    def compute_both_answers(self, case: Case) -> tuple[Logits, Logits | str]:
         """Return both answers as tables, or the file's error."""
         call, rows = record_call(self.called, case), len(case.lengths)
         expected = join_outputs(self._select_module_outputs(call), rows)
@@ -244,7 +244,7 @@ class ComparedFile:
         return expected, given if isinstance(given, str) else join_outputs(given, rows)
 
     @functools.cached_property
-    def _table_module(self) -> JoinedOutputModule:
+    def _joined_output_module(self) -> JoinedOutputModule:
         return JoinedOutputModule(self.called, tuple(name for _, name in self.outputs))
 
     @functools.cached_property
@@ -253,10 +253,12 @@ class ComparedFile:
         if not self.called.in_doubles:
             return "the module is a file."
         try:
-            run = make_float64_module_run(self._table_module, takes_lengths=True)
+            run = make_float64_module_run(self._joined_output_module, takes_lengths=True)
         except ExportError as error:
             return error.problem
-        return Reference("module", run, run, lambda: make_perturbed_module_runs(self._table_module, takes_lengths=True))
+        return Reference(
+            "module", run, run, lambda: make_perturbed_module_runs(self._joined_output_module, takes_lengths=True)
+        )
 
     def _compute_exact_answer(self, case: Case, *, spreads: bool = True) -> ExactAnswer | None:
         if isinstance(self._float64_reference, str):
@@ -317,14 +319,15 @@ class ComparedFile:
     def _convert_inputs_to_float64(self, call: RecordedCall) -> list[Array]:
         return [a.astype(np.float64) if a.dtype.kind == "f" else a for a in make_feeds(self.fed, call.inputs)]
 
-    def departs(self, case: Case) -> str:
-        """Say in a sentence at which operation of forward the file departs, with its line and node; empty where it
-        cannot be found."""
+    def describe_departure(self, case: Case) -> str:
+        """Return a sentence on the first operation of forward whose result differs in the file, with its line and node;
+        empty if it cannot be found.
+        """
         if self.file.model is None or isinstance(self._float64_reference, str):
             return ""
         try:
             arrays = self._convert_inputs_to_float64(record_call(self.called, case))
-            table = make_float64_copy(self._table_module)
+            table = make_float64_copy(self._joined_output_module)
             inputs: Any = [case.tokens, case.lengths]
             content = self.file.model.SerializeToString()
             names = [fed.port.name for fed in self.fed]
@@ -347,7 +350,9 @@ def compare_cases(beside: ComparedFile, cases: Iterable[Case]) -> list[Outcome]:
 
 
 def _find_place_in_forward(frame: FrameType | None) -> str:
-    """Return the user's line that called a frame; empty where that is no part of forward, as what joins its outputs."""
+    """Return the user's line that called a frame; empty for a frame inside `join_outputs`, which is not a part of
+    forward.
+    """
     inner = frame
     while inner is not None and inner.f_code is not join_outputs.__code__:
         inner = inner.f_back

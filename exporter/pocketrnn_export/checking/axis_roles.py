@@ -70,12 +70,13 @@ def find_call_by_axes(
 ) -> ModuleCall:
     """Find a call with the declared inputs: each axis of variable size is the batch's or the sequence's.
 
-    A call is taken if each row of a batch is answered as it is alone: else the axis is the sequence's. Only if there is
-    no such call, the first that runs is taken.
+    The first call is chosen that gives each row of a batch the same answer as alone: otherwise the axis is not the
+    batch's, but the sequence's. If there is no such call, one that runs is chosen.
 
     Args:
         module, file: as for `find_call`.
-        counts: how many ids an input may have, in ascending order; each is given the most with which the module runs.
+        counts: the possible numbers of ids of an input, in ascending order; each input gets the largest with which the
+            module runs.
         padding_id: the id past a row's length.
         runs_in_file: whether the file runs on the inputs of a call.
 
@@ -103,7 +104,7 @@ def find_call_by_axes(
         if (called := _try_axis_roles(module, ports, way, sizes, counts, padding_id)) is None:
             continue
         if is_declared or (len(called.sizes) > 1 and _has_independent_rows(called) and runs_in_file(called)):
-            return _free_steps(called, way, zip(ways_of_others, others, strict=True))
+            return _prefer_call_with_free_steps(called, way, zip(ways_of_others, others, strict=True))
         until = until if others else min(until, time.process_time() + _MORE_SECONDS)
         others.append(called)
         ways_of_others.append(way)
@@ -113,11 +114,12 @@ def find_call_by_axes(
     raise UncallableModuleError(f"The module does not run on what the file takes ({shapes})")
 
 
-def _free_steps(
+def _prefer_call_with_free_steps(
     called: ModuleCall, way: Sequence[_Roles], others: Iterable[tuple[Sequence[_Roles], ModuleCall]]
 ) -> ModuleCall:
-    """Return the call, or one that was tried before it and has a number of steps in place of one size of it: the module
-    takes any number, and a traced file kept this one."""
+    """Return the call or, if one tried before has a variable number of steps in place of one fixed size, that one:
+    tracing fixed this number in the file, and the module takes any.
+    """
     for earlier, other in others:
         before, after = (list(itertools.chain(*one)) for one in (earlier, way))
         differing = {(old, new) for old, new in itertools.zip_longest(before, after) if old != new}

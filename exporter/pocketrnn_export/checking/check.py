@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from pocketrnn.errors import InputError, PocketRNNError
 from pocketrnn_export.checking.answer_comparison import ComparedFile, Outcome, compare_cases
 from pocketrnn_export.checking.axis_roles import UncallableModuleError
-from pocketrnn_export.checking.call_discovery import find_call
 from pocketrnn_export.checking.call_recording import (
     ModuleCall,
     ModuleWithSignature,
@@ -35,13 +34,14 @@ from pocketrnn_export.checking.correct_sizes import (
     find_right_sizes,
 )
 from pocketrnn_export.checking.exported_file import Array, CheckedFile, find_missing_matrices, open_file
+from pocketrnn_export.checking.file_call_discovery import find_call
 from pocketrnn_export.checking.input_output_matching import match_inputs, match_outputs
 from pocketrnn_export.checking.missing_activation import find_activation, gives_probabilities
 from pocketrnn_export.checking.unequal_lengths import compare_unequal_lengths
 from pocketrnn_export.checking.verdict import Verdict
 from pocketrnn_export.checking.verdict_on_outcomes import make_verdict, report_rounding
 from pocketrnn_export.comparing.cases import Case
-from pocketrnn_export.export_run import lock_exports
+from pocketrnn_export.export_guards import lock_exports
 from pocketrnn_export.intake.call_discovery.module_facts import list_forward_parameters
 from pocketrnn_export.intake.calling_convention import Call
 from pocketrnn_export.intake.export_copy import copy_for_export
@@ -73,16 +73,17 @@ def check(
     channels: int | None = None,
     progress: bool = True,
 ) -> Verdict:
-    """Find out whether a file answers as the module does that it was made of, whoever exported it.
+    """Find out whether an exported file gives the same answers as the module that it was made from.
 
-    Both are asked on the cases of the proof of `export`: a grid of shapes, drawn shapes, hazards, every id; at every
-    small batch and length, and on both sides of each number that the module or the file holds. Nothing is promised of
-    what was not looked at.
+    Both are run on the cases of the proof of `export` (a grid of shapes, random shapes, hazards, every id), at every
+    small batch and length, and at sizes on both sides of each whole number in the module or the file. The verdict
+    covers these cases only.
 
     Args:
         module: the module; it is copied, not changed.
         file: an ONNX file, a TorchScript file or a .pt2 of torch.export. TorchScript and .pt2 hold code, which is run.
-        inputs: the module's inputs, each with the file's by its name, where names, types and axes do not say it.
+        inputs: a map from the module's inputs to the file's, by their names, where names, types and axes do not show
+            it.
         call: how the module is called, where that is not found out: a line of `module`, `tokens` or `samples`, and
             `lengths`, or a function of these.
         ids: how many token ids there are; by default the rows of the table in which they are looked up.
@@ -117,8 +118,8 @@ def check_files(
     """Compare two files: one before and one after a graph optimiser or a quantisation.
 
     Args:
-        before: an ONNX file, or a .pt2, which says what it takes.
-        after: what was made of it.
+        before: an ONNX file or a .pt2 file, since these declare their inputs.
+        after: the file that was made from `before`.
         inputs, ids, progress: as for `check`.
         max_changed: the share of rows whose label may change, where the two answer at the same sizes; for numbers that
             may be values, how far they may be apart, as a part of the largest. Numbers are classes where they are
@@ -155,7 +156,7 @@ def check_files(
     return replace(verdict, kind="right" if allowed else "changed", reason=f"{', '.join(parts)}.")
 
 
-class _RunOfFile:
+class _FileRun:
     """Runs a file on tensors; deepcopy of the module that holds it does not copy it."""
 
     def __init__(self, file: CheckedFile) -> None:
@@ -166,7 +167,7 @@ class _RunOfFile:
         names = [port.name for port in self.file.outputs] or [str(number) for number in range(len(answers))]
         return {name: torch.from_numpy(np.asarray(answer)) for name, answer in zip(names, answers, strict=True)}
 
-    def __deepcopy__(self, _memory: dict[int, Any]) -> _RunOfFile:
+    def __deepcopy__(self, _memory: dict[int, Any]) -> _FileRun:
         return self
 
 
@@ -180,7 +181,7 @@ def _wrap_file(file: CheckedFile) -> ModuleWithSignature:
         raise InputError(
             f"{file.path} does not say what it takes.", "Give the module: pocketrnn check model.py:Net --onnx FILE."
         )
-    return ModuleWithSignature(_RunOfFile(file), [port.name for port in file.inputs])
+    return ModuleWithSignature(_FileRun(file), [port.name for port in file.inputs])
 
 
 @dataclass(frozen=True)
@@ -324,12 +325,12 @@ def _refuse_random_answers(called: ModuleCall, beside: ComparedFile, case: Case,
     if not _are_equal(list(first.outputs.values()), list(again.outputs.values())):
         line = find_drawing_line(called.module, lambda: record_call(called, case))
         raise InputError(
-            f"The module answers otherwise each time{': ' * bool(line)}{line}.",
+            f"The module gives another answer at each call{': ' * bool(line)}{line}.",
             "Take the random numbers out of forward, as eval() does with dropout.",
         )
     one, other = beside.run_file(first), beside.run_file(first)
     if not isinstance(one, str) and not isinstance(other, str) and not _are_equal(one, other):
-        raise InputError(f"{beside.file.path} answers otherwise each time.", "Export it in eval mode.")
+        raise InputError(f"{beside.file.path} gives another answer at each run.", "Export it in eval mode.")
 
 
 def _are_equal(one: Sequence[Array], other: Sequence[Array]) -> bool:
@@ -344,7 +345,7 @@ def _find_declared_sizes(beside: ComparedFile, calls: Sequence[RecordedCall]) ->
         return Bounds((rows, rows), (steps, steps))
     found: dict[str, tuple[int, int]] = {}
     for fed in beside.fed:
-        for declared, axis in fed.declared:
+        for declared, axis in fed.declared_sizes:
             of_calls = [call.inputs[fed.name].shape[axis] for call in calls]
             for place, role in enumerate(("rows", "steps")):
                 if isinstance(declared, int) and of_calls == [size[place] for size in sizes]:
@@ -371,8 +372,8 @@ def _find_bounds_of_right_sizes(beside: ComparedFile, outcomes: Mapping[str, Seq
         for one in some
     ]
 
-    def asked(rows: int, steps: int) -> bool:
+    def is_right_at(rows: int, steps: int) -> bool:
         outcome = beside.compare_case(draw_case(beside.called, rows, steps, ragged=False))
         return outcome is not None and outcome.is_same
 
-    return find_right_sizes(looked, asked)
+    return find_right_sizes(looked, is_right_at)

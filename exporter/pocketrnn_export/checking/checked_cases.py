@@ -16,9 +16,9 @@ from pocketrnn_export.checking.call_recording import ModuleCall, draw_case
 from pocketrnn_export.checking.correct_sizes import NO_PADDING, TO_LONGEST, WIDER, Bounds
 from pocketrnn_export.checking.exported_file import CheckedFile
 from pocketrnn_export.comparing.cases import Case, make_boundary_cases, make_one_row_cases
-from pocketrnn_export.forms.onnx.onnx_graph import find_small_integers
+from pocketrnn_export.forms.onnx.onnx_form import find_small_integers
 from pocketrnn_export.proof import every_size
-from pocketrnn_export.proof.chosen_cases import make_cases_for_rules
+from pocketrnn_export.proof.case_selection import make_cases_for_rules
 from pocketrnn_export.proof.largest_embeddings import find_ids_of_extreme_vectors
 
 __all__ = ["classify_padding", "collect_cases", "select_cases_within_bounds"]

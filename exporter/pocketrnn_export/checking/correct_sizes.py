@@ -39,7 +39,7 @@ class Bounds:
         padding: the most padding of a batch.
 
     Example:
-        >>> Bounds(rows=(1, 1)).said("tokens")
+        >>> Bounds(rows=(1, 1)).describe_bounds("tokens")
         'batch 1 only'
     """
 
@@ -47,11 +47,11 @@ class Bounds:
     steps: tuple[int, int | None] = (1, None)
     padding: int = WIDER
 
-    def hold(self, rows: int, steps: int, *, padding: int) -> bool:
+    def contains_size(self, rows: int, steps: int, *, padding: int) -> bool:
         """Whether a size is inside the bounds."""
         return _is_inside(self.rows, rows) and _is_inside(self.steps, steps) and padding <= self.padding
 
-    def said(self, steps: str) -> str:
+    def describe_bounds(self, steps: str) -> str:
         """Return the bounds in words; `steps` is the unit of a row: tokens, or steps."""
         parts = [_describe_range(self.rows, "batch {0} only", "batches of up to {0}", "batches of {0} or more")]
         parts.append(
@@ -85,7 +85,7 @@ def find_right_sizes(looked: Sequence[ComparedSize], asked: Callable[[int, int],
     if not right or len(right) == len(looked):
         return None
     for bounds in _list_candidate_bounds(right):
-        if all(bounds.hold(one.rows, one.steps, padding=one.padding) == one.right for one in looked):
+        if all(bounds.contains_size(one.rows, one.steps, padding=one.padding) == one.right for one in looked):
             return _find_most_steps(bounds, looked, asked)
     return None
 

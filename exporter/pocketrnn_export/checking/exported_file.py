@@ -87,7 +87,7 @@ class CheckedFile:
         """Whether it holds weights in half precision, or computes in it."""
         return self.rounding > 1 or any(array.dtype == np.float16 for array in self.weights)
 
-    def ask(self, arrays: Sequence[Array]) -> list[Array] | str:
+    def compute_outputs(self, arrays: Sequence[Array]) -> list[Array] | str:
         """Return the outputs for one array an input, or the error that its engine raises, in one line."""
         try:
             return [np.asarray(answer) for answer in self.run(arrays)]

@@ -17,10 +17,10 @@ from pocketrnn_export.checking.exported_file import Array, CheckedFile, Port, fi
 __all__ = [
     "MatchedInput",
     "make_feeds",
-    "make_shape_without_ones",
     "match_inputs",
     "match_outputs",
     "rate_answer_shapes",
+    "squeeze_shape",
 ]
 
 # An array with more axes than this is not transposed.
@@ -39,7 +39,7 @@ class MatchedInput:
     order: tuple[int, ...] | None = None
 
     @property
-    def declared(self) -> list[tuple[int | str | None, int]]:
+    def declared_sizes(self) -> list[tuple[int | str | None, int]]:
         """The declared size of each axis of the file's input, with the axis of the module's."""
         axes = self.port.axes or ()
         return list(zip(axes, self.order or range(len(axes)), strict=bool(axes)))
@@ -113,7 +113,7 @@ def _may_fit_by_chance(
 ) -> bool:
     """Whether transposed inputs run with one number of rows only: a file that keeps its traced number of steps takes as
     many rows for these. A file that declares a fixed size says itself which axis it is of."""
-    if any(isinstance(declared, int) for fed in way for declared, _ in fed.declared if fed.order is not None):
+    if any(isinstance(declared, int) for fed in way for declared, _ in fed.declared_sizes if fed.order is not None):
         return False
     return len({rows for rows, _ in ran}) < min(2, len({rows for rows, _ in sizes}))
 
@@ -145,7 +145,7 @@ def _rank_orders(
     meant: dict[str, set[tuple[int, ...]]] = {}
     wrong = 0
     for fed in way:
-        for name, axis in fed.declared:
+        for name, axis in fed.declared_sizes:
             if isinstance(name, str):
                 given = tuple(call.inputs[fed.name].shape[axis] for call in calls if fed.name in call.inputs)
                 meant.setdefault(name, set()).add(given)
@@ -157,9 +157,9 @@ def _rank_orders(
 def rate_answer_shapes(file: CheckedFile, way: Sequence[MatchedInput], call: RecordedCall) -> int:
     """Return 0 if the file fails on a call, and 2 if each of its answers has the shape of one of the module's
     answers."""
-    answers = file.ask(make_feeds(way, call.inputs))
-    shapes = {make_shape_without_ones(array) for array in call.outputs.values()}
-    return 0 if isinstance(answers, str) else 1 + all(make_shape_without_ones(answer) in shapes for answer in answers)
+    answers = file.compute_outputs(make_feeds(way, call.inputs))
+    shapes = {squeeze_shape(array) for array in call.outputs.values()}
+    return 0 if isinstance(answers, str) else 1 + all(squeeze_shape(answer) in shapes for answer in answers)
 
 
 def _match_by_name(port: Port, left: Sequence[str], calls: Sequence[RecordedCall]) -> str | None:
@@ -219,11 +219,7 @@ def match_outputs(
         for number in range(count if answers is not None else 0):
             assert answers is not None  # noqa: S101 - the line above
             left = [name for name in names if name not in {name for _, name in pairs}]
-            alike = [
-                name
-                for name in left
-                if make_shape_without_ones(outputs[name]) == make_shape_without_ones(answers[number])
-            ]
+            alike = [name for name in left if squeeze_shape(outputs[name]) == squeeze_shape(answers[number])]
             if alike:
                 pairs.append((number, min(alike, key=lambda name: _sum_differences(outputs[name], answers[number]))))
     if not pairs:
@@ -236,7 +232,7 @@ def match_outputs(
     return tuple(pairs)
 
 
-def make_shape_without_ones(array: Array) -> tuple[int, ...]:
+def squeeze_shape(array: Array) -> tuple[int, ...]:
     """Return the shape of an array without axes of size 1: squeeze() drops the batch axis for one row."""
     return tuple(size for size in array.shape if size != 1)
 

@@ -36,7 +36,7 @@ def find_shortest_input(beside: ComparedFile, wrong: Sequence[Outcome]) -> tuple
     worst = min(wrong, key=lambda one: (one.case.tokens.size, -one.difference.largest))
     least = worst.difference.largest * _PART if math.isfinite(worst.difference.largest) else 0.0
 
-    def still(case: Case) -> bool:
+    def still_differs(case: Case) -> bool:
         found = beside.compare_case(case)
         same_way = found is not None and not found.is_same and bool(found.error) == bool(worst.error)
         return same_way and found is not None and found.difference.largest >= least
@@ -49,7 +49,7 @@ def find_shortest_input(beside: ComparedFile, wrong: Sequence[Outcome]) -> tuple
             tried += 1
             if tried > _TRIED:
                 break
-            if still(shorter):
+            if still_differs(shorter):
                 case, shrinks = shorter, True
                 break
     return _describe_input(beside, case), case
@@ -76,7 +76,7 @@ def _shorten_case(case: Case) -> Iterator[Case]:
 
 
 def _describe_input(beside: ComparedFile, case: Case) -> Shown:
-    expected, given = beside.answers(case)
+    expected, given = beside.compute_both_answers(case)
     shown = _describe_input_rows(beside, case)
     if isinstance(given, str):
         return Shown(shown, _round_first_numbers(expected[0]), given, math.inf)

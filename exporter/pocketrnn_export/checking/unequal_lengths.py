@@ -20,8 +20,8 @@ _ORDINARY_STEPS: Final = 7
 
 
 def compare_unequal_lengths(beside: ComparedFile, calls: Sequence[RecordedCall], verdict: Verdict) -> Verdict:
-    """Compare the two where one input is half as long as the others, and return the verdict on all: one on inputs of
-    equal length says nothing of these. A file that names their axes alike is not asked.
+    """Compare file and module where one input is half as long as the others, and return the verdict on all cases. A
+    file that gives the sequence axes of all inputs one name is not run on these cases.
 
     Example:
         >>> compare_unequal_lengths(beside, calls, verdict).sizes
@@ -39,7 +39,7 @@ def compare_unequal_lengths(beside: ComparedFile, calls: Sequence[RecordedCall],
     for name, (asked, outcomes) in found.items():
         of_unequal = make_verdict(asked, {f"{name} shorter": outcomes}, None)
         if not of_unequal.is_right:
-            return _join_unequal_verdict(verdict, of_unequal, name)
+            return _join_unequal_length_verdict(verdict, of_unequal, name)
     kinds = {f"{name} shorter": outcomes for name, (_, outcomes) in found.items()}
     count = sum(map(len, kinds.values()))
     notes = [f"In {count} more batches one of {', '.join(found)} is shorter than the others."] if count else []
@@ -52,8 +52,9 @@ def compare_unequal_lengths(beside: ComparedFile, calls: Sequence[RecordedCall],
 def _list_unequal_inputs(
     beside: ComparedFile, calls: Sequence[RecordedCall]
 ) -> tuple[dict[str, ComparedFile], list[str]]:
-    """Return the inputs that may be shorter than the others, each with the comparison in which it is so; and the inputs
-    with a sequence that the module takes so, or that the file gives different names."""
+    """Return the inputs to compare at half the length of the others, each with its comparison; and the inputs that may
+    be shorter: those that the module takes shorter, else those whose sequence axes have different names in the file.
+    """
     called = beside.called
     size = max(called.sizes, key=lambda size: -abs(size[1] - _ORDINARY_STEPS))
     full = record_call(called, draw_case(called, *size, ragged=False)).inputs
@@ -62,7 +63,7 @@ def _list_unequal_inputs(
     named = {
         one.name: declared
         for one in beside.fed
-        for declared, axis in one.declared
+        for declared, axis in one.declared_sizes
         if isinstance(declared, str) and [call.inputs[one.name].shape[axis] for call in calls] == steps
     }
     places: dict[str, tuple[ComparedFile, int]] = {}
@@ -74,7 +75,8 @@ def _list_unequal_inputs(
             pairs = zip(cut[name].shape, full[name].shape, strict=True)
             places[name] = asked, next(axis for axis, (one, other) in enumerate(pairs) if one != other)
     axes = {
-        name: next((said for said, of in fed[name].declared if of == axis), None) for name, (_, axis) in places.items()
+        name: next((said for said, of in fed[name].declared_sizes if of == axis), None)
+        for name, (_, axis) in places.items()
     }
     unequal = {
         name: asked for name, (asked, _) in places.items() if axes[name] is None or set(axes.values()) != {axes[name]}
@@ -82,7 +84,7 @@ def _list_unequal_inputs(
     return unequal, list(places) or (list(named) if len(set(named.values())) > 1 else [])
 
 
-def _join_unequal_verdict(verdict: Verdict, of_unequal: Verdict, name: str) -> Verdict:
+def _join_unequal_length_verdict(verdict: Verdict, of_unequal: Verdict, name: str) -> Verdict:
     """Return the verdict on a file that is right only where its inputs have one length."""
     sizes = f"inputs of equal length{f' and {verdict.sizes}' * bool(verdict.sizes)}"
     joined = replace(

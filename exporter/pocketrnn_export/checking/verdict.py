@@ -29,7 +29,7 @@ class Shown:
     """The shortest input that was found to show a difference.
 
     Attributes:
-        given: the ids of each row, or its numbers; of several inputs, the name and the rows of each.
+        given: the ids or numbers of each row; for several inputs, the name and the rows of each.
         expected: the module's answer to the row that differs most, its first numbers.
         answer: the file's, or the error that it fails with.
         difference: how far apart these are; infinite where the file fails.
@@ -48,13 +48,13 @@ class Verdict:
     Attributes:
         file: its path.
         kind: `right` for every size looked at; `some sizes`, outside of which the file fails; `wrong`, where it gives
-            other answers; `changed`, which is that of two files; or `not comparable`.
+            other answers; `changed`, for two files that differ; or `not comparable`.
         reason: why it is so, in a sentence or two.
         name: the module's.
         sizes: for which sizes it is right, where it is for some.
         shown: an input that shows a difference.
-        departs: a sentence on the first operation of forward whose numbers the file has not, with its line and its node
-            in the graph, or on the node behind the last one; empty where that is not known.
+        departs: a sentence on the first operation of forward whose result the file lacks, with its line and its node in
+            the graph; or on the file's node after the last operation of forward; empty if neither was found.
         called: how the module was called.
         inputs: the file's inputs, each with that of the module's which it was given.
         outputs: the file's outputs that were compared, by their numbers, each with the module's.
@@ -63,7 +63,7 @@ class Verdict:
         float64_difference: the largest difference in double precision; None where that was not computed.
         notes: what was not compared, a sentence each.
         numbers_changed: the largest difference of numbers that may be values, as a part of the largest such number.
-        activation: which side has an activation at its end that the other has not; empty where none has.
+        activation: a phrase that says which side alone ends with an activation; empty if neither does.
 
     Example:
         >>> check(module, "theirs.onnx").kind

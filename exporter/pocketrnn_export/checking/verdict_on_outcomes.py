@@ -53,19 +53,19 @@ def make_verdict(beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]]
         exact, reason, off = beside.compare_in_doubles(every)
         verdict = replace(verdict, float64_difference=exact, notes=(*verdict.notes, *filter(None, [reason])))
         if off is None:
-            return _report_one_row(beside, every, verdict)
+            return _report_single_row_limit(beside, every, verdict)
         wrong = [off]
     differing = [outcome for outcome in wrong if not outcome.error]
     shown, case = find_shortest_input(beside, differing or wrong)
-    verdict = replace(verdict, sizes="" if bounds is None else bounds.said(unit or "tokens"), shown=shown)
+    verdict = replace(verdict, sizes="" if bounds is None else bounds.describe_bounds(unit or "tokens"), shown=shown)
     if len(wrong) == len(every) and not differing:
         reason = f"{file.path} fails on each of {len(every)} batches that {name} answers: {wrong[0].error}."
         return replace(verdict, kind="not comparable", reason=reason)
     if not differing:
         reason = f"{file.path} fails on {len(wrong)} of {len(every)} batches, where {name} answers."
-        return _report_one_row(beside, every, replace(verdict, kind="some sizes", reason=reason))
+        return _report_single_row_limit(beside, every, replace(verdict, kind="some sizes", reason=reason))
     verdict = replace(verdict, kind="wrong", reason=f"{file.path} gives other answers than {name}.")
-    notes, has_weights = _describe_weights(beside)
+    notes, has_weights = _describe_missing_weights(beside)
     return replace(
         verdict, notes=(*notes, *verdict.notes), departs=_find_differing_operation(beside, case) if has_weights else ""
     )
@@ -80,7 +80,9 @@ def report_rounding(beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcom
         "The file theirs.onnx is in half precision: its answers are up to 0.002 apart from Net's, as rounding allows."
     """
     if verdict.kind not in ("right", "some sizes"):
-        note = "The file is in half precision: it was compared with the module whose weights are rounded so."
+        note = (
+            "The file is in half precision: it was compared with the module with its weights rounded to half precision."
+        )
         return replace(verdict, notes=(*verdict.notes, note))
     apart = {
         inputs: [replace(one, difference=beside.measure_case(one.case)) for one in some if one.is_same]
@@ -111,7 +113,7 @@ def _report_activation(beside: ComparedFile, every: Sequence[Outcome], verdict: 
     return replace(verdict, reason=reason, shown=shown, departs=departs, activation=said)
 
 
-def _report_one_row(beside: ComparedFile, every: Sequence[Outcome], verdict: Verdict) -> Verdict:
+def _report_single_row_limit(beside: ComparedFile, every: Sequence[Outcome], verdict: Verdict) -> Verdict:
     """Report that a file is right for batches of one row only, where the module was not run on larger ones."""
     called, file = beside.called, beside.file
     if any(len(outcome.case.lengths) > 1 for outcome in every):
@@ -122,8 +124,8 @@ def _report_one_row(beside: ComparedFile, every: Sequence[Outcome], verdict: Ver
         limited = all(1 in array.shape for array in given.values())
     else:
         given = record_inputs(called, draw_case(called, 2, first[1]))
-        takes_one = any(declared == 1 for fed in beside.fed for declared, _ in fed.declared)
-        limited = isinstance(file.ask(make_feeds(beside.fed, given)), str) if given else takes_one
+        takes_one = any(declared == 1 for fed in beside.fed for declared, _ in fed.declared_sizes)
+        limited = isinstance(file.compute_outputs(make_feeds(beside.fed, given)), str) if given else takes_one
     if not limited:
         return verdict
     sizes = f"batch 1 only{f' and {verdict.sizes}' * bool(verdict.sizes)}"
@@ -151,7 +153,7 @@ def summarize_outcomes(name: str, outcomes: Mapping[str, Sequence[Outcome]]) -> 
     )
 
 
-def _describe_weights(beside: ComparedFile) -> tuple[list[str], bool]:
+def _describe_missing_weights(beside: ComparedFile) -> tuple[list[str], bool]:
     """Return a note if the file lacks matrices of the module; the note says whether the file may hold some of them."""
     matrices = {name: w.numpy() for name, w in beside.called.module.named_parameters() if w.dim() > 1 and w.numel() > 1}
     lacking = find_missing_matrices(beside.file, matrices)
@@ -182,7 +184,7 @@ def _format_range(least: int, most: int, unit: str) -> str:
 def _find_differing_operation(beside: ComparedFile, shown: Case) -> str:
     """Find where file and module depart: on an ordinary batch if possible, as a mean of one token is also its sum."""
     ordinary = beside.compare_case(draw_case(beside.called, *beside.called.sizes[0]))
-    return beside.departs(shown if ordinary is None or ordinary.is_same or ordinary.error else ordinary.case)
+    return beside.describe_departure(shown if ordinary is None or ordinary.is_same or ordinary.error else ordinary.case)
 
 
 def _name_output_of_file(file: CheckedFile, number: int) -> str:

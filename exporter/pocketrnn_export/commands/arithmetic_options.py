@@ -57,7 +57,7 @@ def check_measure_options(arithmetic: str, given: Mapping[str, Any], among: Sequ
     """
     stated = [f"--{name.replace('_', '-')}" for name in among if given[name] is not None]
     if arithmetic == "float32" and stated:
-        raise click.UsageError(f"{stated[0]} says what int8 may change: it needs --arithmetic int8.")
+        raise click.UsageError(f"{stated[0]} limits or measures the effect of int8: it needs --arithmetic int8.")
 
 
 def read_integer_arguments(
@@ -82,7 +82,7 @@ def read_integer_arguments(
         ("--label-separator", label_separator != LABEL_SEPARATOR),
     ):
         if numbers is not None and is_given:
-            raise click.UsageError(f"{option} is of texts, and the bundle takes sequences of numbers.")
+            raise click.UsageError(f"{option} applies to texts, and the bundle takes sequences of numbers.")
     allowed = _make_allowed_change(data, max_loss, max_changed)
     if data is None:
         return None, allowed

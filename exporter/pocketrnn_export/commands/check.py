@@ -38,8 +38,8 @@ _OF_MODULE: Final = ("weights", "random_weights", "set", "call", "padding_id", "
 @click.option("--weights", type=click.Path(path_type=Path), metavar="FILE",
               help="The weights of a module file: .safetensors, or a saved state_dict.")  # fmt: skip
 @click.option("--input", "inputs", type=Text(), multiple=True, metavar="NAME=INPUT",
-              help="An input of the module, and the file's that is the same, where names, types and axes do not say "
-              "it; repeatable.")  # fmt: skip
+              help="An input of the module and the matching input of the file, where names, types and axes do not "
+                   "show it; repeatable.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
 @click.option(
     "--html", "page", type=click.Path(path_type=Path), metavar="FILE", help="Write the verdict as a page too."
@@ -60,11 +60,11 @@ _OF_MODULE: Final = ("weights", "random_weights", "set", "call", "padding_id", "
               help="The share of rows whose label may change between two files; for numbers that may be values, how "
               "far they may be apart, as a share of the largest.  [default: 0]")  # fmt: skip
 def check(source: str, after: Path | None, onnx: Path | None, page: Path | None, **options: Any) -> None:
-    """Find out whether a file that somebody exported answers as its module does.
+    """Find out whether an exported file gives the same answers as its module.
 
     SOURCE is the module, as path/to/file.py:name, a notebook's, or a TorchScript file, and --onnx the file. Both are
-    asked on many batch sizes and lengths, every id and drawn numbers; the verdict says on which. Or SOURCE and AFTER
-    are two files, one made of the other by an optimiser or a quantisation: how much do their answers differ?
+    run on many batch sizes and lengths, every id and random numbers; the verdict lists them. Or SOURCE and AFTER are
+    two files, one made of the other by an optimiser or a quantisation: how much do their answers differ?
 
     The exit status is 0 if the file is right for every size looked at, 3 if it is wrong or right for some sizes only, 2
     if it cannot be compared. The code of SOURCE is run, and so is that of a TorchScript file or a .pt2.
@@ -115,7 +115,9 @@ def _check_two_files(source: str, after: Path | None, options: dict[str, Any]) -
     from pocketrnn_export.checking.check import check_files
 
     if given := [f"--{name.replace('_', '-')}" for name in _OF_MODULE if options[name] not in (None, False, ())]:
-        raise click.UsageError(f"{given[0]} is of a module, and {source} is compared with a file: name it with --onnx.")
+        raise click.UsageError(
+            f"{given[0]} applies to a module, and {source} is compared with a file: name that file with --onnx."
+        )
     if ":" in Path(source).name and not Path(source).exists():
         raise click.UsageError(f"{source} names a module, and {after} is compared with it: write --onnx {after}.")
     return check_files(

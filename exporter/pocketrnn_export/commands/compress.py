@@ -12,15 +12,15 @@ import click
 from pocketrnn.commands.command import Command, Text
 from pocketrnn.commands.standard_streams import print_if_slow, print_line
 from pocketrnn.errors import require_module
-from pocketrnn_export.commands.from_checkpoint import read_checkpoint_arguments
-from pocketrnn_export.commands.progress_lines import print_stages
-from pocketrnn_export.commands.smaller_bundle import (
+from pocketrnn_export.commands.checkpoint_arguments import read_checkpoint_arguments
+from pocketrnn_export.commands.compressed_bundle import (
     COLUMNS,
     check_is_bundle,
     data_options,
     read_rows_to_measure,
     write_compressed_bundle,
 )
+from pocketrnn_export.commands.progress_lines import print_stages
 from pocketrnn_export.commands.verdict_lines import format_example_note, print_verdicts
 
 __all__ = ["compress"]
@@ -84,9 +84,9 @@ def compress(
             require_module(package, "export")
         from pocketrnn.bundle import manifest as manifests
         from pocketrnn.bundle.atomic_writing import check_folder_free
-        from pocketrnn.bundle.zoo import bundle_folder
+        from pocketrnn.bundle.zoo import find_bundle_folder
         from pocketrnn_export.compression import check_kept_word_count
-        from pocketrnn_export.forms.quantized import Storage
+        from pocketrnn_export.forms.weight_quantization import Storage
         from pocketrnn_training.classifiers import checkpoint
 
     storage = Storage(embedding, weights, words)
@@ -111,8 +111,10 @@ def compress(
         told = format_example_note(manifest)
     else:
         if no_examples:
-            raise click.UsageError(f"The examples of {source} stay: export it again with --no-examples.")
-        before = manifests.read_manifest(bundle_folder(source))
+            raise click.UsageError(
+                f"{source} keeps its golden examples: to leave them out, export it again with --no-examples."
+            )
+        before = manifests.read_manifest(find_bundle_folder(source))
         rows = read_rows_to_measure(before.labels, several_labels=before.output.activation == "sigmoid", **measure)
         manifest, told = write_compressed_bundle(source, output, storage, rows=rows, **how), []
     print_verdicts(manifest)

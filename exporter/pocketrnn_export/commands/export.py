@@ -20,7 +20,13 @@ from pocketrnn_export.commands.arithmetic_options import (
     format_integer_warning,
     read_integer_arguments,
 )
-from pocketrnn_export.commands.from_checkpoint import read_checkpoint_arguments
+from pocketrnn_export.commands.checkpoint_arguments import read_checkpoint_arguments
+from pocketrnn_export.commands.compressed_bundle import (
+    COLUMNS,
+    data_options,
+    read_rows_to_measure,
+    write_compressed_bundle,
+)
 from pocketrnn_export.commands.number_options import (
     NUMBER_OPTIONS,
     OF_CHECKPOINTS,
@@ -32,12 +38,6 @@ from pocketrnn_export.commands.number_options import (
     refuse_text_options,
 )
 from pocketrnn_export.commands.progress_lines import print_stages
-from pocketrnn_export.commands.smaller_bundle import (
-    COLUMNS,
-    data_options,
-    read_rows_to_measure,
-    write_compressed_bundle,
-)
 from pocketrnn_export.commands.verdict_lines import format_example_note, format_proof_table, print_verdicts
 from pocketrnn_export.intake.module_name import ModuleName, parse_module_name
 
@@ -157,7 +157,7 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 @click.option("--gives", type=click.Choice(["logits", "probabilities"]),
               help="Whether a module gives logits or probabilities.  [default: its numbers decide]")  # fmt: skip
 @click.option("--one-text", "--one-sequence", "one_text", is_flag=True,
-              help="Ask a module one text, or one sequence, at a time, though it takes a batch.")  # fmt: skip
+              help="Run the module on one text, or one sequence, at a time, even if it takes a batch.")  # fmt: skip
 @click.option("--name", type=Text(), metavar="TEXT",
               help="The classifier's name.  [default: the checkpoint's or the output's name]")  # fmt: skip
 @click.option(
@@ -204,8 +204,9 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
 
     SOURCE is a checkpoint, the folder that `pocketrnn train` wrote; or a module in a Python file, as
     path/to/file.py:name, where the name is a module, or a class or function that makes one, with its arguments if it
-    needs any; or the same in a notebook, notebook.ipynb:name, of which only the statements are run that define the name
-    and what it needs; or a TorchScript file. The last three need --vocabulary and --labels, the code usually --weights.
+    needs any; or the same in a notebook, notebook.ipynb:name, where only the statements that define the name and the
+    code it needs are run; or a TorchScript file. The last three need --vocabulary and --labels, the code usually
+    --weights.
 
     Nothing is written unless PyTorch, the ONNX graph and the runtime give the same answers, in double precision to
     1e-10 and in single precision as near as rounding allows, on many batch sizes and lengths, every token id and texts.
@@ -228,7 +229,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     """
     # These checks run before PyTorch is imported, so that an error is shown without delay.
     _check_measured_options(options)
-    _check_labels_of(options)
+    _check_forms_for_tokens_or_heads(options)
     named = parse_source(source, options)
     _check_output(output, packed=options["profile"] == "packed" and not numbers.are_given, force=options["force"])
     with print_if_slow("Loading PyTorch ..."):
@@ -276,9 +277,9 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     what = f"{what} of the heads {', '.join(manifest.heads)}" if manifest.heads else what
     print_line(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} {what}.")
     text = '--tokens \'["a", "text"]\'' if manifest.text.rules.tokenizer == "external" else '"a text"'
-    from pocketrnn.text.features import write_options
+    from pocketrnn.text.features import write_feature_options
 
-    text = '"a text" "another text"' if manifest.has_two_texts else write_options(manifest.features) + text
+    text = '"a text" "another text"' if manifest.has_two_texts else write_feature_options(manifest.features) + text
     print_line(f"Next: pocketrnn classify --bundle {shlex.quote(str(output))} {text}")
 
 
@@ -291,7 +292,7 @@ def _check_text_options(
 
     for name in OF_CHECKPOINTS:
         if getattr(numbers, name) is not None:
-            raise click.UsageError(f"--{name.replace('_', '-')} is of numbers, and {source} takes texts.")
+            raise click.UsageError(f"--{name.replace('_', '-')} applies to numbers, and {source} takes texts.")
     if description["two_texts"] and options["compress"]:
         raise click.UsageError("--compress is for classifiers of one text: leave it out.")
     if options["texts"] is not None and options["features"] is not None:
@@ -306,7 +307,7 @@ def _check_text_options(
 def _check_measured_options(options: dict[str, Any]) -> None:
     """Refuse options that measure a loss, where nothing can be lost."""
     if options["arithmetic"] == "int8" and options["profile"] != "packed":
-        raise click.UsageError("--arithmetic int8 is of packed files: it needs --profile packed.")
+        raise click.UsageError("--arithmetic int8 applies to packed files: it needs --profile packed.")
     check_measure_options(options["arithmetic"], options, ["max_changed"])
     changes = options["compress"] or options["arithmetic"] == "int8"
     if not changes and (options["data"], options["max_loss"]) != (None, None):
@@ -328,7 +329,7 @@ def _split_pairs(lines: Sequence[str], file: Path) -> list[tuple[str, str]]:
     return pairs
 
 
-def _check_labels_of(options: dict[str, Any]) -> None:
+def _check_forms_for_tokens_or_heads(options: dict[str, Any]) -> None:
     """Refuse forms that a bundle with labels of tokens, or with several heads, cannot have."""
     forms = {
         "--compress": options["compress"],
@@ -338,12 +339,12 @@ def _check_labels_of(options: dict[str, Any]) -> None:
     }
     if options["labels_of"] == "tokens" and (asked := [name for name, wanted in forms.items() if wanted]):
         raise click.UsageError(
-            f"{asked[0]} is of classifiers of texts: one whose labels are of tokens has no such form. Leave it out."
+            f"{asked[0]} applies to classifiers with labels of texts, and this module labels tokens. Leave it out."
         )
     forms = {"--compress": options["compress"], "--arithmetic int8": options["arithmetic"] == "int8"}
     if options["head"] and (asked := [name for name, wanted in forms.items() if wanted]):
         raise click.UsageError(
-            f"{asked[0]} is of classifiers with one head: one with several has no such form. Leave it out."
+            f"{asked[0]} applies to classifiers with one head, and this module has several. Leave it out."
         )
 
 
@@ -352,8 +353,8 @@ def _export_in_stages(module: Any, output: Path, description: dict[str, Any], op
     from pocketrnn.bundle import manifest
     from pocketrnn.bundle.atomic_writing import make_classifier_name
     from pocketrnn_export.bundle import export as export_module
-    from pocketrnn_export.forms.quantized import Storage
-    from pocketrnn_export.mobile import write_mobile_bundle
+    from pocketrnn_export.forms.weight_quantization import Storage
+    from pocketrnn_export.mobile_profile import write_mobile_bundle
     from pocketrnn_export.packing import pack
 
     profile = options["profile"]
@@ -447,7 +448,9 @@ def _read_arguments(source: str, named: ModuleName | None, options: dict[str, An
     )
     if named is None and Path(source).is_dir():
         if given := [f"--{option.replace('_', '-')}" for option in of_a_module if options[option]]:
-            raise click.UsageError(f"{source} is a checkpoint, which holds what {', '.join(given)} would say.")
+            raise click.UsageError(
+                f"{source} is a checkpoint, which already contains the values of {', '.join(given)}."
+            )
         return read_checkpoint_arguments(Path(source))
     subwords = options["tokenizer"] is not None and options["tokenizer"] not in _TOKENIZERS
     if options["labels"] is not None and options["head"]:
@@ -537,11 +540,11 @@ def load_module_and_call(source: str, named: ModuleName | None, options: dict[st
         for option in ("weights", "random_weights", "run_notebook", "set")
         if options[option]
     ]:
-        raise click.UsageError(f"{source} is not of the form file.py:name, so {given[0]} has nothing to go into.")
+        raise click.UsageError(f"{source} is not of the form file.py:name, so {given[0]} cannot be used.")
     if torchscript_file.is_torchscript(Path(source)):
         return torchscript_file.load_torchscript(Path(source)), options["call"]
     raise InputError(
-        f"{source} is a file, but no whole TorchScript file.",
+        f"{source} is not a complete TorchScript file.",
         "Weights need the module's code: pocketrnn export file.py:name --weights FILE. If it is TorchScript, save it "
         "again with torch.jit.save.",
     )
@@ -563,7 +566,7 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
             f"Use one of {names}, or give the path of a tokenizer.json.",
         )
     if others := [f"--{option}" for option in ("vocabulary", "rules") if options[option] is not None]:
-        raise click.UsageError(f"{given} holds what {' and '.join(others)} would say.")
+        raise click.UsageError(f"{given} already contains the values of {' and '.join(others)}.")
     found = read_tokenizer(given)
     if most is not None:
         found = replace(found, rules=replace(found.rules, max_tokens=most), file_rules=found.rules)
@@ -578,7 +581,7 @@ def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRul
     if options["rules"] is None:
         return replace(make_named_rules(vocabulary, options["tokenizer"]), max_tokens=options["max_tokens"])
     if options["tokenizer"] or options["max_tokens"]:
-        raise click.UsageError("--rules holds what --tokenizer and --max-tokens would say.")
+        raise click.UsageError("--rules already contains the values of --tokenizer and --max-tokens.")
     return read_rules(options["rules"], vocabulary)
 
 
@@ -586,7 +589,7 @@ def _load_named_module(named: ModuleName, options: dict[str, Any]) -> tuple[Any,
     """Load the module that a file defines, with its trained weights, or with random ones if --random-weights is given;
     and the function in it that --call names."""
     from pocketrnn_export.intake.module_file import load_module_and_function
-    from pocketrnn_export.intake.repeated_construction import check_not_random
+    from pocketrnn_export.intake.repeated_construction import refuse_random_construction
     from pocketrnn_export.intake.weights_file import load_weights, read_weights
 
     weights = None if options["weights"] is None else read_weights(options["weights"])
@@ -596,9 +599,9 @@ def _load_named_module(named: ModuleName, options: dict[str, Any]) -> tuple[Any,
     if weights is not None:
         load_weights(module, weights)
     if not options["random_weights"]:
-        check_not_random(named, module, weights)
+        refuse_random_construction(named, module, weights)
     if options["run_notebook"] is not None:
-        from pocketrnn_export.intake.notebook_run import check_after_all_cells
+        from pocketrnn_export.intake.notebook_check import check_after_all_cells
 
         if not named.is_notebook:
             raise click.UsageError(f"{named.path} is not a notebook, so --run-notebook has no cells to run.")

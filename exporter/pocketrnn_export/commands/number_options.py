@@ -69,7 +69,9 @@ class NumberOptions:
         names = [field.name for field in fields(self) if field.name not in ("channels", *OF_CHECKPOINTS)]
         others = [name for name in names if getattr(self, name) is not None]
         if others and self.channels is None:
-            raise click.UsageError(f"--{others[0]} is of a module that takes numbers, which has --channels, too.")
+            raise click.UsageError(
+                f"--{others[0]} applies to a module that takes numbers, which needs --channels, too."
+            )
         return self.channels is not None
 
 
@@ -82,7 +84,7 @@ _OPTIONS: Final = (
                  help="Mean and scale of the channels: a scaler of scikit-learn saved by joblib or pickle (nothing in "
                  "it is executed), or .npz or .json with mean and scale."),
     click.option("--mean", type=Text(), metavar="NUMBERS", help="The number to subtract from each channel: 0.1,0.2."),
-    click.option("--scale", type=Text(), metavar="NUMBERS", help="The number to divide each channel by then."),
+    click.option("--scale", type=Text(), metavar="NUMBERS", help="The number to divide each channel by afterwards."),
     click.option("--integer-scale", type=Text(), metavar="NUMBERS",
                  help="The factor for whole numbers of each channel, such as a sensor gives: 0.001 for all, or "
                  "0.001,0.001,0.01. Also for the checkpoint of a classifier of numbers."),
@@ -182,7 +184,7 @@ def refuse_text_options(options: dict[str, Any], of_numbers: str) -> None:
     """
     if given := [f"--{name.replace('_', '-')}" for name in _OF_TEXTS if options.get(name) not in (None, False)
                  and (name, options[name]) != ("arithmetic", "float32")]:  # fmt: skip
-        raise click.UsageError(f"{', '.join(given)} is of texts, and {of_numbers} of numbers.")
+        raise click.UsageError(f"{', '.join(given)} applies to texts, and {of_numbers} to numbers.")
 
 
 def format_number_summary(manifest: Manifest, output: Path) -> list[str]:
@@ -196,7 +198,7 @@ def format_number_summary(manifest: Manifest, output: Path) -> list[str]:
 
     scaled = manifest.numbers.mean is not None or manifest.numbers.scale is not None
     said = "brought to its scale as you said" if scaled else "given to it as they are: there is no mean and no scale"
-    known = f"Numbers: {said}; that this is what the module was trained on, nothing was compared with."
+    known = f"Numbers: {said}; this was not compared with the numbers that the module was trained on."
     if manifest.provenance.get(SCALE) == "trained":
         known = f"Numbers: {describe_number_scale(manifest)}"
     inside = manifest.provenance.get("golden_examples") == "given sequences"

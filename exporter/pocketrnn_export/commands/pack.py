@@ -18,8 +18,8 @@ from pocketrnn_export.commands.arithmetic_options import (
     format_integer_warning,
     read_integer_arguments,
 )
+from pocketrnn_export.commands.compressed_bundle import check_is_bundle, data_options
 from pocketrnn_export.commands.progress_lines import print_stages
-from pocketrnn_export.commands.smaller_bundle import check_is_bundle, data_options
 from pocketrnn_export.commands.verdict_lines import print_verdicts
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ __all__ = ["pack"]
     "--c-array",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write a header for C in its place, news.h, with the array `news`: for microcontrollers.",
+    help="Write a C header in place of the packed file, news.h with the array `news`: for microcontrollers.",
 )
 @arithmetic_options
 @click.option(
@@ -73,18 +73,18 @@ def pack(
     force: bool,
     **measured_with: Any,
 ) -> None:
-    """Pack a bundle into one file, which the native engine opens where it lies and answers without onnxruntime.
+    """Pack a bundle into one file, which the native engine opens in place and runs without onnxruntime.
 
     PATH_OR_NAME is a bundle's folder, or the name of a classifier that ships with pocketrnn. The file holds labels,
     text rules, vocabulary, weights and a program for one text. It is proven equal to the bundle's graph, and its golden
-    examples are inside. Exit status 3 if it is not equal; nothing is written then. An operation that the engine does
-    not have is refused by its name and place.
+    examples are inside. Exit status 3 if it is not equal; nothing is written then. If the engine lacks an operation,
+    the error names it and its place.
 
     With --arithmetic int8, recurrent layers multiply integers of 8 bits. Such a file is not equal to the graph: what
     changes is measured on --data, texts with or without labels, and shown by inspect. Exit status 1 if that is more
     than --max-changed and --max-loss (by default 0.1 points) allow; nothing is written then.
 
-    A bundle that takes sequences of numbers is packed in the same way, with what is done to its samples. --data is
+    A bundle that takes sequences of numbers is packed in the same way, with the preprocessing of its samples. --data is
     then labelled sequences: .ts, .npz, .csv, .parquet.
 
     A bundle with a step graph gives a file that answers while a text arrives. With --streaming, the step is made of
@@ -148,13 +148,13 @@ def pack(
 
 def _write_text_arguments(manifest: Manifest) -> str:
     """Write the arguments of `classify` for one text, two, or one with its features."""
-    from pocketrnn.text.features import write_options
+    from pocketrnn.text.features import write_feature_options
 
-    return f'{write_options(manifest.features)}"a text"' + (' "another text"' if manifest.has_two_texts else "")
+    return f'{write_feature_options(manifest.features)}"a text"' + (' "another text"' if manifest.has_two_texts else "")
 
 
 def _pack_text_rules(bundle: str, path: Path, *, force: bool) -> None:
-    from pocketrnn_export.text_rules_file import pack_text_rules
+    from pocketrnn_export.packed_text_rules import pack_text_rules
 
     with print_stages():
         name = pack_text_rules(bundle, path, force=force).name

@@ -110,14 +110,14 @@ class Widths:
 
     @property
     def fixed(self) -> int | None:
-        """The number of tokens that every text has; None if texts differ in it."""
+        """The number of tokens, if it is the same for all texts; else None."""
         return self.least if self.least == self.most else None
 
     def clip(self, tokens: int) -> int:
         """The nearest number of tokens that a text can have."""
         return max(self.least, min(tokens, self.most or tokens))
 
-    def fitted(self, cases: Iterable[Case], padding_id: int, *, padded: bool = True) -> list[Case]:
+    def fit_cases(self, cases: Iterable[Case], padding_id: int, *, padded: bool = True) -> list[Case]:
         """Cut each row to the allowed length, or repeat its tokens up to it (with `padded`, pad every other row);
         return each case once."""
         if self.least == 1 and self.most is None:
@@ -208,7 +208,8 @@ def select_neighbour_cases(grid: Iterable[Case]) -> list[Case]:
 
 
 def make_random_cases(ids: int, padding_id: int, *, ragged: bool, seed: int = 1) -> list[Case]:
-    """Cases of random batch and sequence sizes, so that no shape is special; arguments as for `make_shape_grid`.
+    """Cases of random batch and sequence sizes, which find errors at other shapes than the grid's; arguments as for
+    `make_shape_grid`.
 
     Example:
         >>> len(make_random_cases(50, 1, ragged=True))
@@ -325,7 +326,7 @@ def fit_to_limits(cases: Iterable[Case], limits: Limits | None, padding_id: int)
         return list(cases)
     most = limits.max_batch
     cases = [case if most is None or len(case.lengths) <= most else _keep_first_rows(case, most) for case in cases]
-    inside = Widths(limits.min_tokens or 1, limits.max_tokens).fitted(cases, padding_id, padded=False)
+    inside = Widths(limits.min_tokens or 1, limits.max_tokens).fit_cases(cases, padding_id, padded=False)
     return add_real_tokens(inside, padding_id) if limits.real_token else inside
 
 
@@ -351,12 +352,12 @@ def add_real_tokens(cases: Iterable[Case], padding_id: int) -> list[Case]:
                 (np.arange(tokens.shape[1]) == 0) & empty.all(1)[:, None], choose_non_padding_id(padding_id), tokens
             )
         if (case.tokens < 0).any():
-            tokens = _add_tokens_to_both(case, padding_id)
+            tokens = _add_real_tokens_to_pair(case, padding_id)
         made.append(case if tokens is case.tokens else Case(case.name, tokens, case.lengths))
     return made
 
 
-def _add_tokens_to_both(case: Case, padding_id: int) -> Ids:
+def _add_real_tokens_to_pair(case: Case, padding_id: int) -> Ids:
     tokens = case.tokens.copy()
     for row, at in zip(tokens, (tokens < 0).argmax(1), strict=True):
         for start, text in ((0, row[:at]), (at + 1, row[at + 1 :])):

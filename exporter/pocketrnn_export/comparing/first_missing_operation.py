@@ -52,7 +52,8 @@ class DifferingOperation:
     """Where a graph departs from its module.
 
     Attributes:
-        operation: the torch function, as forward calls it; the last one where the graph has its result, and goes on.
+        operation: the torch function, as forward calls it; if the graph has all results and computes more, the last
+            function.
         line: the line of forward.
         node: the first node of the graph with the same inputs, whose output does not occur in forward; empty if there
             is none.
@@ -71,9 +72,9 @@ class DifferingOperation:
     def sentence(self) -> str:
         """Where the graph departs, as a sentence."""
         if self.is_behind:
-            return f"The file has all numbers of forward, and computes others behind {self}: the node {self.node}."
+            return f"The file has all results of forward, and computes more after {self}: the node {self.node}."
         node = f"; in the graph it is the node {self.node}" if self.node else ""
-        return f"The first operation whose numbers the file has not is {self}{node}."
+        return f"The first operation whose result the file lacks is {self}{node}."
 
 
 def find_differing_operation(

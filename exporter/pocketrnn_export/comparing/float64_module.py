@@ -111,14 +111,14 @@ def _convert_argument(value: Any) -> Any:
 def _recompute_in_float64(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> Tensor:
     """Recompute in float64 a float32 result that was not made from float32 tensors."""
 
-    def wide(value: Any) -> Any:
+    def widen_value(value: Any) -> Any:
         if isinstance(value, Tensor) and not value.is_floating_point() and value.dtype != torch.bool:
             return value.double()
-        return type(value)(map(wide, value)) if type(value) in (list, tuple) else value
+        return type(value)(map(widen_value, value)) if type(value) in (list, tuple) else value
 
     if any(isinstance(value, Tensor) for value in (*args, *kwargs.values())):
-        more = {name: wide(value) for name, value in kwargs.items()}
-        again = (tuple(map(wide, args)), more)
+        more = {name: widen_value(value) for name, value in kwargs.items()}
+        again = (tuple(map(widen_value, args)), more)
     else:
         again = (args, {**kwargs, "dtype": torch.float64})
     try:
@@ -150,7 +150,7 @@ def make_float64_copy(module: nn.Module) -> nn.Module:
     caches = find_caches(copied)
 
     @contextlib.contextmanager
-    def in_doubles(run: nn.Module) -> Iterator[None]:
+    def compute_in_float64(run: nn.Module) -> Iterator[None]:
         """Float64Mode, with caches and attributes kept apart from float32 runs."""
         with use_fresh_caches(caches), restore_attributes(run), Float64Mode():
             yield
@@ -158,18 +158,18 @@ def make_float64_copy(module: nn.Module) -> nn.Module:
     own = vars(copied).get("forward")
     if own is not None:
         # The module has its own `forward`, which Python calls in place of its class's.
-        def of_instance(*inputs: Any, **named: Any) -> Any:
-            with in_doubles(copied):
+        def forward_in_float64(*inputs: Any, **named: Any) -> Any:
+            with compute_in_float64(copied):
                 return own(*inputs, **named)
 
-        vars(copied)["forward"] = of_instance
+        vars(copied)["forward"] = forward_in_float64
         return copied
     shipped = type(copied).forward
 
     # Only around forward: PyTorch's own code, such as the tracer, must not see the mode.
     @functools.wraps(shipped)
     def forward(self: nn.Module, *inputs: Any, **named: Any) -> Any:
-        with in_doubles(self):
+        with compute_in_float64(self):
             return shipped(self, *inputs, **named)
 
     copied.__class__ = type(type(copied).__name__, (type(copied),), {"forward": forward})
@@ -178,7 +178,7 @@ def make_float64_copy(module: nn.Module) -> nn.Module:
 
 def make_float64_module_run(module: nn.Module, *, takes_lengths: bool) -> Run64:
     """Wrap a module as a function of arrays in double precision. Rows are sorted by falling length, as in
-    `comparing.make_module_run`.
+    `make_module_run`.
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.

@@ -173,9 +173,9 @@ def prove_module_graph(
     Args:
         module: the reference, in eval mode, on the CPU; it is copied, not changed.
         content: the ONNX file to ship.
-        exact: the module's exact answers, from `spread.compute_exact_answers` with `make_float64_module_run(module)`.
+        exact: the module's exact answers, from `compute_exact_answers` with `make_float64_module_run(module)`.
         takes_lengths: whether forward takes lengths.
-        every_id: more cases, compared in double precision only; from `every_id.make_cases_with_every_id`.
+        every_id: more cases, compared in double precision only; from `make_cases_with_every_id`.
         retrace: traces a module as `content` was traced. It is called only if forward holds numbers that float32 cannot
             represent: `x * 0.1` in float32 multiplies by another number than in float64.
 

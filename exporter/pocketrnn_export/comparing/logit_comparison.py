@@ -225,7 +225,7 @@ def compare_candidate(
         candidate: computes the logits to compare.
         cases: the inputs.
         expected: the reference's logits for each case.
-        inputs: the name of this kind of inputs in the proof.
+        inputs: the name for this kind of inputs in the proof.
         reference: the name of the reference in the proof.
         exact: gives the exact answer to a case, with how far rounding may move it. It is called only if the logits
             differ by more than 1e-5, or a label differs: it takes longer than everything else.

@@ -86,7 +86,7 @@ def _compare_nodes(
     numbers: tuple[dict[str, TensorProto], dict[str, TensorProto]],
 ) -> str | None:
     if (a.op_type, a.domain, len(a.input), len(a.output)) != (b.op_type, b.domain, len(b.input), len(b.output)):
-        return f"stands where {b.op_type} does"
+        return f"is in the place of {b.op_type}"
     for x, y in zip(a.input, b.input, strict=True):
         if x in names:
             if names[x] != y:

@@ -1,1 +1,1 @@
-"""Why a proof has refused, in words: entered only after it has, so that no answer depends on what stands here."""
+"""Explain why a proof failed. This code runs only after a failure, so no answer depends on it."""

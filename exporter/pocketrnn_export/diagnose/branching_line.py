@@ -23,8 +23,7 @@ _BEGIN: Final = -1
 
 
 def find_branching_line(module: nn.Module, odd: Inputs, others: Sequence[Inputs]) -> str:
-    """Find the line after which forward takes a branch for some inputs, where it never takes this branch for the other
-    inputs.
+    """Find the line after which forward takes a branch for some inputs that it never takes for the others.
 
     Args:
         module: in eval mode, on the CPU; copies of it are run.
@@ -32,7 +31,7 @@ def find_branching_line(module: nn.Module, odd: Inputs, others: Sequence[Inputs]
         others: inputs of other sizes, or with other values.
 
     Returns:
-        the line of the branch, as an error shows it; empty if all inputs take the same way.
+        the line of the branch, as an error shows it; empty if all inputs take the same branches.
 
     Example:
         >>> odd, usual = torch.zeros(1, 77, dtype=torch.int64), torch.zeros(1, 7, dtype=torch.int64)

@@ -30,19 +30,19 @@ def export_without_faulty_rules(make: Callable[[], _Made]) -> _Made:
         make: exports the module and proves the result.
 
     Raises:
-        AnswersDifferError: a program answers otherwise than the module, whichever rule is left out.
-        FormsDifferError: a graph answers otherwise than the module, whichever rule is left out.
+        AnswersDifferError: a program gives other answers than the module, whichever rule is left out.
+        FormsDifferError: a graph gives other answers than the module, whichever rule is left out.
 
     Example:
         >>> export_without_faulty_rules(lambda: write_bundle(path, description, forms(), plan))
     """
     told = set[str]()
 
-    def noted(record: logging.LogRecord) -> bool:
+    def collect_message(record: logging.LogRecord) -> bool:
         told.add(record.getMessage())
         return True
 
-    with record_uses() as used, filter_records(noted):
+    with record_uses() as used, filter_records(collect_message):
         try:
             return make()
         except (AnswersDifferError, FormsDifferError) as error:
@@ -57,8 +57,8 @@ def export_without_faulty_rules(make: Callable[[], _Made]) -> _Made:
             with leave_out_rule(name), filter_records(lambda record: record.getMessage() not in told):
                 made = make()
             _log.warning(
-                "%s, a rule of pocketrnn, is wrong for this module: the proof refuses what it makes. The bundle was "
-                "made without it, and is proven as every other. Please report the module",
+                "%s, a rule of pocketrnn, is wrong for this module: with it, the proof fails. The bundle was made "
+                "without this rule and passed the full proof. Please report the module",
                 name,
             )
             return made

@@ -28,7 +28,7 @@ def name_differing_line() -> Iterator[None]:
 
     Example:
         >>> with name_differing_line():
-        ...     right_program(module, example)
+        ...     find_right_program(module, example)
     """
     try:
         yield
@@ -52,14 +52,18 @@ def _add_operation(error: FormsDifferError) -> FormsDifferError:
     if form is None or form.float64_run is None or answers is None or answers.reference.departs is None:
         return error
     run = form.float64_run()
-    known = [exact for kind in answers.kinds for exact in answers.exact(kind, one_row=form.one_row) or ()]
+    known = [
+        exact
+        for kind in answers.kinds
+        for exact in answers.compute_exact_answers_of_kind(kind, one_row=form.one_row) or ()
+    ]
     for exact in sorted(known, key=lambda exact: exact.case.tokens.size):
         with contextlib.suppress(PocketRNNError):
             if measure_agreement(run, [exact]).largest_difference > DOUBLE_TOLERANCE:
                 found = answers.reference.departs(form.content, exact.case, find_user_place)
                 if not found:
                     break
-                says = f"{error.problem.rstrip()} The first operation whose numbers the graph lacks is {found}."
+                says = f"{error.problem.rstrip()} The first operation whose result the graph lacks is {found}."
                 return FormsDifferError(says, error.remedy)
     if any(node.op_type == "CumSum" for node in onnx.load_from_string(form.content).graph.node):
         return FormsDifferError(

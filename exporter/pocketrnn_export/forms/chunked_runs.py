@@ -1,4 +1,4 @@
-"""Runs of a step graph for its proof: a text or sequence is read in chunks, each from the state after the last."""
+"""Runs of a step graph for its proof: it reads a text or sequence in chunks that pass on a state."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import onnxruntime
 from pocketrnn.bundle.manifest import Graph, StepGraph
 from pocketrnn_export.comparing.logit_comparison import make_onnx_run
 from pocketrnn_export.forms.form import Form, sha256
-from pocketrnn_export.forms.step_graph import make_form_of_step_graph
+from pocketrnn_export.forms.step_form import wrap_step_graph_as_form
 
 __all__ = ["OPERATORS_FILE", "list_operators", "make_ort_form", "make_ort_step_form"]
 
@@ -40,7 +40,7 @@ def make_ort_step_form(content: bytes, graph: StepGraph) -> Form:
     """The form of a step graph in onnxruntime's format; arguments as for `make_ort_form`."""
     # The reference evaluator of ONNX cannot read this format.
     return replace(
-        make_form_of_step_graph(_convert_to_ort(content), replace(graph, file=ORT_STEP_FILE)), float64_run=None
+        wrap_step_graph_as_form(_convert_to_ort(content), replace(graph, file=ORT_STEP_FILE)), float64_run=None
     )
 
 

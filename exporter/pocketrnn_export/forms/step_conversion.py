@@ -16,8 +16,8 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.packed_file.observed_values import find_needed_nodes, find_size_values
 from pocketrnn_export.forms.packed_file.size_values import Affine, SizeValues, read_attributes
+from pocketrnn_export.forms.packed_file.token_dependent_values import find_needed_nodes, find_size_values
 
 __all__ = ["convert_to_step_graph", "make_bidirectional_error"]
 
@@ -80,7 +80,7 @@ class _ValueSource(Enum):
 def convert_to_step_graph(content: bytes, *, most: int | None = None) -> tuple[bytes, int]:
     """Make the step graph of a graph, and return it with the size of its state.
 
-    The state is that of `pocketrnn_export.forms.step_graph`: every layer's hidden state, for an LSTM every layer's cell
+    The state is that of `pocketrnn_export.forms.step_form`: every layer's hidden state, for an LSTM every layer's cell
     state, for pooling by mean or max the value so far and the number of tokens, and the last token's embedding where
     a layer reads each token with the one before.
 
@@ -97,7 +97,7 @@ def convert_to_step_graph(content: bytes, *, most: int | None = None) -> tuple[b
         >>> convert_to_step_graph((folder / "model.onnx").read_bytes())[1]    # a GRU of 96, and its maximum so far
         193
     """
-    return _StepBuilder(content, most).step()
+    return _StepBuilder(content, most).build_step_graph()
 
 
 class _StepBuilder:
@@ -127,9 +127,9 @@ class _StepBuilder:
         self.before: list[tuple[str, int]] = []
         self.constants: dict[str, np.ndarray] = {}
 
-    def step(self) -> tuple[bytes, int]:
+    def build_step_graph(self) -> tuple[bytes, int]:
         for node in self.model.graph.node:
-            self._read(node)
+            self._convert_graph_node(node)
         if not self.hidden or self.sources.get("logits") is not _ValueSource.TEXT:
             raise self._make_unsupported_error("its logits do not come from a recurrent layer")
         states = [*self.hidden, *self.cells]
@@ -149,18 +149,18 @@ class _StepBuilder:
             for i, name in enumerate(node.input):
                 node.input[i] = renamed.get(name, name)
         end = [helper.make_node("Concat", new, ["new_state"], axis=1)]
-        return self._written([*begin, *self.nodes, *end], sum(sizes)), sum(sizes)
+        return self._encode_step_graph([*begin, *self.nodes, *end], sum(sizes)), sum(sizes)
 
-    def _read(self, node: NodeProto) -> None:
+    def _convert_graph_node(self, node: NodeProto) -> None:
         kinds = {self.sources.get(name) for name in node.input if name}
         if None in kinds:
             raise self._make_unsupported_error(f"{node.op_type} {node.name} reads a value from an unknown source")
         if kinds <= {_ValueSource.WEIGHTS}:
             self._keep_node(node, _ValueSource.WEIGHTS)
         elif node.op_type in _GATES:
-            self._layer(node)
+            self._add_layer_node(node)
         elif node.op_type == "Shape" or kinds <= {_ValueSource.WEIGHTS, _ValueSource.LENGTHS}:
-            self._mark(node, _ValueSource.LENGTHS)
+            self._set_source(node, _ValueSource.LENGTHS)
         elif kinds <= {_ValueSource.WEIGHTS, _ValueSource.TEXT}:
             self._keep_node(node, _ValueSource.TEXT)
         elif (
@@ -168,15 +168,15 @@ class _StepBuilder:
             and self.sources[node.input[0]] is _ValueSource.LENGTHS
             and self.sources[node.input[2]] is _ValueSource.TOKENS
             # The mask keeps all tokens of the text.
-            and self._is_everywhere(node.input[0], (0, False))
+            and self._equals_everywhere(node.input[0], (0, False))
         ):
-            self._mark(node, _ValueSource.MASKED)
+            self._set_source(node, _ValueSource.MASKED)
             self.unmasked[node.output[0]] = node.input[2]
         elif node.op_type == "ReduceMax" and kinds <= {_ValueSource.WEIGHTS, _ValueSource.TOKENS, _ValueSource.MASKED}:
             self._add_running_maximum(node)
         elif node.op_type == "ReduceSum" and kinds <= {_ValueSource.WEIGHTS, _ValueSource.TOKENS}:
             # A layer that knows the lengths gives zeros for padding.
-            self._mark(node, _ValueSource.SUM)
+            self._set_source(node, _ValueSource.SUM)
             self.unmasked[node.output[0]] = node.input[0]
             self._add_running_sum(node)
         elif node.op_type == "ReduceMean" and kinds <= {_ValueSource.WEIGHTS, _ValueSource.TOKENS}:
@@ -186,17 +186,17 @@ class _StepBuilder:
             node.op_type == "Div"
             and self.sources[node.input[0]] is _ValueSource.SUM
             and self.sources[node.input[1]] is _ValueSource.LENGTHS
-            and self._is_everywhere(node.input[1], _COUNT)
+            and self._equals_everywhere(node.input[1], _COUNT)
         ):
             self._divide_by_step_count(node.output[0], f"{node.input[0]}.sum")
         elif (index := self._find_last_step_index(node)) is not None:
             self.constants["step.last"] = np.array(index, np.int64)
-            self._node("Gather", [node.input[0], "step.last"], node.output[0], axis=1)
-            self._mark(node, _ValueSource.TEXT)
+            self._add_new_node("Gather", [node.input[0], "step.last"], node.output[0], axis=1)
+            self._set_source(node, _ValueSource.TEXT)
         elif kinds <= {_ValueSource.WEIGHTS, _ValueSource.TOKENS} and self._is_last_step(node):
             self._keep_node(node, _ValueSource.TEXT)
         elif self._is_zero_step_padding(node):
-            self._mark(node, _ValueSource.PADDED)
+            self._set_source(node, _ValueSource.PADDED)
             self.unmasked[node.output[0]] = node.input[0]
         elif self.sources[node.input[0]] is _ValueSource.PADDED and self._drops_last_step(node):
             self._add_step_before(node)
@@ -227,13 +227,13 @@ class _StepBuilder:
         steps, index = node.input
         if self.sources[steps] is not _ValueSource.TOKENS or self.axis.get(steps) != 1:
             return None
-        known, attributes = self._sizes().known.get(index), read_attributes(node)
+        known, attributes = self._find_original_sizes().known.get(index), read_attributes(node)
         whole = [(0, 1), (0, 1), (0, self._find_step_width(steps))]
         if node.op_type == "GatherElements":
-            each = attributes.get("axis", 0) == 1 and self._sizes().sizes(index) == whole
-            return [-1] if each and self._is_everywhere(index, _LAST) else None
+            each = attributes.get("axis", 0) == 1 and self._find_original_sizes().sizes(index) == whole
+            return [-1] if each and self._equals_everywhere(index, _LAST) else None
         picks = known is not None and known.ends == ((0, 0), _LAST) and not attributes.get("batch_dims", 0)
-        return -1 if picks and self._sizes().sizes(index) == [(0, 1), (0, 2)] else None
+        return -1 if picks and self._find_original_sizes().sizes(index) == [(0, 1), (0, 2)] else None
 
     def _is_computed_per_step(self, node: NodeProto) -> bool:
         """Whether a node computes each step by itself. A Gather must look tokens up in a table, and not pick some of
@@ -254,7 +254,7 @@ class _StepBuilder:
 
     def _find_time_axis_from_end(self, name: str) -> int:
         """The time axis of a value, counted from the last axis."""
-        sizes = self._sizes().sizes(name)
+        sizes = self._find_original_sizes().sizes(name)
         return self.axis.get(name, 0) - len(sizes or ())
 
     def _read_weight_numbers_of(self, name: str) -> list[int]:
@@ -287,21 +287,21 @@ class _StepBuilder:
         """Add the shift of all steps by one: the state gives the step before the first one."""
         steps, before = self.unmasked[node.input[0]], f"{node.output[0]}.last"
         self.constants |= {"step.second": np.array([1], np.int64), "step.end": np.array(-1, np.int64)}
-        self._node("Unsqueeze", [f"{before}.before", "step.second"], f"{before}.first")
-        self._node("Concat", [f"{before}.first", steps], f"{before}.all", axis=1)
+        self._add_new_node("Unsqueeze", [f"{before}.before", "step.second"], f"{before}.first")
+        self._add_new_node("Concat", [f"{before}.first", steps], f"{before}.all", axis=1)
         node.input[0] = f"{before}.all"
         self._keep_node(node, _ValueSource.TOKENS)
-        self._node("Gather", [steps, "step.end"], before, axis=1)
+        self._add_new_node("Gather", [steps, "step.end"], before, axis=1)
         self.axis[node.output[0]] = 1
         self.before.append((before, self._find_step_width(steps)))
 
-    def _is_everywhere(self, name: str, number: Affine) -> bool:
+    def _equals_everywhere(self, name: str, number: Affine) -> bool:
         """Whether all elements of a value are the same a * tokens + b, for every number of tokens. That follows from
         the graph, not from runs on texts."""
-        known = self._sizes().known.get(name)
+        known = self._find_original_sizes().known.get(name)
         return known is not None and {*known.ends} == {number}
 
-    def _sizes(self) -> SizeValues:
+    def _find_original_sizes(self) -> SizeValues:
         if self.size_values is None:
             # The sizes of the original graph: the model's nodes are changed for the step.
             self.size_values = find_size_values(onnx.load_from_string(self.content), self.most)
@@ -344,15 +344,15 @@ class _StepBuilder:
 
     def _keep_node(self, node: NodeProto, source: _ValueSource) -> None:
         self.nodes.append(node)
-        self._mark(node, source)
+        self._set_source(node, source)
 
-    def _mark(self, node: NodeProto, source: _ValueSource) -> None:
+    def _set_source(self, node: NodeProto, source: _ValueSource) -> None:
         self.sources |= dict.fromkeys((name for name in node.output if name), source)
 
-    def _node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> None:
+    def _add_new_node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> None:
         self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
 
-    def _layer(self, node: NodeProto) -> None:
+    def _add_layer_node(self, node: NodeProto) -> None:
         attributes = read_attributes(node)
         if attributes.get("direction", b"forward") != b"forward":
             raise make_bidirectional_error(self._input_word, self._step_word[:-1])
@@ -362,7 +362,7 @@ class _StepBuilder:
             self.sources[inputs[0]] is not _ValueSource.TOKENS
             or attributes.get("layout", 0)
             or any(self.sources[name] is not _ValueSource.WEIGHTS for name in of_weights)
-            or not (not inputs[_LENGTHS_AT] or self._is_everywhere(inputs[_LENGTHS_AT], _COUNT))
+            or not (not inputs[_LENGTHS_AT] or self._equals_everywhere(inputs[_LENGTHS_AT], _COUNT))
             or any(name and not self._is_zeros(name) for name in inputs[_STATE_AT:7])
             or self.axis.get(inputs[0]) != 0
         ):
@@ -377,7 +377,7 @@ class _StepBuilder:
         self.constants["step.first"] = np.array([0], np.int64)
         for i, kind in enumerate((self.hidden, self.cells)[: len(outputs) - 1]):
             new = f"{name}.new.{i}"
-            self._node("Unsqueeze", [f"{new}.before", "step.first"], f"{name}.before.{i}")
+            self._add_new_node("Unsqueeze", [f"{new}.before", "step.first"], f"{name}.before.{i}")
             inputs[_STATE_AT + i] = f"{name}.before.{i}"
             kind.append((new, size))
         while not inputs[-1]:
@@ -385,14 +385,14 @@ class _StepBuilder:
         node.input[:], node.output[:] = inputs, outputs
         self.nodes.append(node)
         for i, last in enumerate(outputs[1:]):
-            self._node("Squeeze", [last, "step.first"], f"{name}.new.{i}")
+            self._add_new_node("Squeeze", [last, "step.first"], f"{name}.new.{i}")
         self.sources |= {outputs[0]: _ValueSource.TOKENS, **dict.fromkeys(outputs[1:], _ValueSource.TEXT)}
         self.axis[outputs[0]] = 0
 
     def _check_reduction(self, node: NodeProto) -> None:
         """Refuse a reduction of another axis than the sequence, axis 1, or one before the first recurrent layer."""
         if not self.hidden:
-            raise self._make_unsupported_error("it pools what no recurrent layer read")
+            raise self._make_unsupported_error("it pools values that no recurrent layer computed")
         attributes = read_attributes(node)
         axes = attributes.get("axes")
         if axes is None and len(node.input) > 1 and node.input[1] in self.weights:
@@ -408,40 +408,40 @@ class _StepBuilder:
         self.constants["step.second"] = np.array([1], np.int64)
         # The axes are an attribute of ReduceMax before opset 18, and of ReduceSum before 13.
         if any(attribute.name == "axes" for attribute in node.attribute):
-            self._node(operator, [tokens], newest, axes=[1], keepdims=0)
+            self._add_new_node(operator, [tokens], newest, axes=[1], keepdims=0)
         else:
-            self._node(operator, [tokens, "step.second"], newest, keepdims=0)
-        self._node("Shape", [self.given.name], "step.shape", start=1, end=2)
-        self._node("Cast", ["step.shape"], "step.read", to=TensorProto.FLOAT)
-        self._node("Add", ["step.count.before", "step.read"], "step.count")
+            self._add_new_node(operator, [tokens, "step.second"], newest, keepdims=0)
+        self._add_new_node("Shape", [self.given.name], "step.shape", start=1, end=2)
+        self._add_new_node("Cast", ["step.shape"], "step.read", to=TensorProto.FLOAT)
+        self._add_new_node("Add", ["step.count.before", "step.read"], "step.count")
         return newest
 
     def _add_running_maximum(self, node: NodeProto) -> None:
         newest, pooled = self._reduce_new_steps(node, "ReduceMax"), node.output[0]
         self.constants["step.none"] = np.array(0, np.float32)
-        self._node("Greater", ["step.count.before", "step.none"], "step.began")
-        self._node("Max", [f"{pooled}.before", newest], f"{pooled}.larger")
-        self._node("Where", ["step.began", f"{pooled}.larger", newest], pooled)
-        self._mark(node, _ValueSource.TEXT)
+        self._add_new_node("Greater", ["step.count.before", "step.none"], "step.began")
+        self._add_new_node("Max", [f"{pooled}.before", newest], f"{pooled}.larger")
+        self._add_new_node("Where", ["step.began", f"{pooled}.larger", newest], pooled)
+        self._set_source(node, _ValueSource.TEXT)
         self.pooled = pooled, self._find_step_width(node.input[0])
 
     def _add_running_sum(self, node: NodeProto) -> None:
         newest, kept = self._reduce_new_steps(node, "ReduceSum"), f"{node.output[0]}.sum"
-        self._node("Add", [f"{kept}.before", newest], kept)
+        self._add_new_node("Add", [f"{kept}.before", newest], kept)
         self.pooled = kept, self._find_step_width(node.input[0])
 
     def _divide_by_step_count(self, output: str, of: str) -> None:
-        self._node("Div", [of, "step.count"], output)
+        self._add_new_node("Div", [of, "step.count"], output)
         self.sources[output] = _ValueSource.TEXT
 
     def _find_step_width(self, name: str) -> int:
         """The number of features in a step of a value."""
-        sizes = self._sizes().sizes(name)
+        sizes = self._find_original_sizes().sizes(name)
         if not sizes or sizes[-1][0]:
             raise self._make_unsupported_error(f"the size of a step of {name} is not known")
         return sizes[-1][1]
 
-    def _written(self, nodes: Sequence[NodeProto], size: int) -> bytes:
+    def _encode_step_graph(self, nodes: Sequence[NodeProto], size: int) -> bytes:
         kind = self.given.type.tensor_type
         more = [kind.shape.dim[2].dim_value] if self.takes_numbers else []
         inputs = [

@@ -25,9 +25,9 @@ from pocketrnn_export.intake.last_activation import ActivationCall, ActivationSk
 from pocketrnn_export.intake.pair_call import PAIR_NAMES, PairCall
 from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.attribute_restoration import restore_attributes
-from pocketrnn_export.module_runs.operator_recording import label_beside
+from pocketrnn_export.module_runs.operator_recording import label_other_input
 from pocketrnn_export.torch_internals import call_forward_directly
-from pocketrnn_export.vocabularies.spellings import Spellings
+from pocketrnn_export.vocabularies.proof_spellings import Spellings
 
 __all__ = [
     "BATCH_SIZE",
@@ -104,7 +104,7 @@ _NAMES: Final[dict[str, Any]] = {
     "pack_padded_sequence": pack_padded_sequence,
     "given_to": given_to,
     # Only for lines that are tried in the search.
-    "beside": label_beside,
+    "beside": label_other_input,
 }
 
 
@@ -120,10 +120,10 @@ class Convention:
         takes_lengths: whether its answer depends on the lengths that it is given.
         exact: whether its answer already has the shape of the graph's output, also for a single text.
         one_text: whether it answers one text at a time only.
-        beside_a_copy: whether it fails on a single text, which is then asked beside a copy of itself.
+        beside_a_copy: whether it fails on a batch of one text, which is then run beside a copy of itself.
         activation: the call that turns its logits into probabilities; the export leaves it out.
-        counts: the padding id, where the rules pad every text: the lengths that the module is given count the other
-            ids, and none are given to the graph.
+        counts: the padding id, if the rules pad every text: the module's lengths then count the other ids, and the
+            graph does not take lengths.
         undone: `softmax` or `sigmoid`, where no such call was found and the logarithm turns its probabilities into
             logits; else None.
         gives: whether it gives logits or probabilities, and the reason for this conclusion.
@@ -154,14 +154,14 @@ class Convention:
     heads: tuple[Convention, ...] = ()
 
     @property
-    def parts(self) -> tuple[Convention, ...]:
+    def answer_conventions(self) -> tuple[Convention, ...]:
         """The conventions by which the parts of an answer are read: one for each head, or this one."""
         return self.heads or (self,)
 
     @property
     def gives_probabilities(self) -> bool:
         """Whether a part of the answer is probabilities."""
-        return any(part.activation is not None or part.undone is not None for part in self.parts)
+        return any(part.activation is not None or part.undone is not None for part in self.answer_conventions)
 
     def shape(self, rows: int, steps: int) -> tuple[int, ...]:
         """Return the shape of an answer that needs no reshape.
@@ -197,7 +197,7 @@ class Convention:
         return self.function.spellings if isinstance(self.function, CharacterCall) else None
 
     @property
-    def plain(self) -> bool:
+    def is_usual_call(self) -> bool:
         """Whether the module has the inputs and outputs of a bundle's graph, except for a first label's logit."""
         usual = "module(tokens, lengths)" if self.takes_lengths else "module(tokens)"
         return self.line == usual and self.exact and not self.gives_probabilities and self.counts is None
@@ -233,9 +233,9 @@ class CallAdapter(nn.Module):
             return self._call_on_texts(function, tokens, lengths)
         full = torch.full((tokens.shape[0],), tokens.shape[1], dtype=torch.int64) if lengths is None else lengths
         tokens, full, numbers = function.split(tokens, full)
-        return self.beside(tokens, None if lengths is None else full, numbers)
+        return self.call_with_features(tokens, None if lengths is None else full, numbers)
 
-    def beside(self, tokens: Tensor, lengths: Tensor | None, numbers: Tensor) -> Tensor:
+    def call_with_features(self, tokens: Tensor, lengths: Tensor | None, numbers: Tensor) -> Tensor:
         """Return the logits of texts and the numbers of their features, float32 [batch, features]."""
         function = self.convention.function
         assert isinstance(function, FeatureCall)  # noqa: S101 - whoever asks has a module of features
@@ -244,7 +244,7 @@ class CallAdapter(nn.Module):
         def call(module: nn.Module, texts: Tensor, of_texts: Tensor) -> Any:
             # Counted lengths sort the rows.
             own = numbers[_order_by_length(_count_ids(tokens, self.convention.counts))] if counts else numbers
-            return function.beside(module, texts, of_texts, own)
+            return function.call_module_with_features(module, texts, of_texts, own)
 
         return self._call_on_texts(call, tokens, lengths)
 
@@ -258,13 +258,15 @@ class CallAdapter(nn.Module):
                 tokens, lengths, back = tokens[order], lengths[order], torch.argsort(order)
         elif lengths is None:
             lengths = torch.full((tokens.shape[0],), tokens.shape[1], dtype=torch.int64)
-        return self.read(function, tokens, lengths, back)
+        return self.call_and_read_logits(function, tokens, lengths, back)
 
-    def read(self, function: Call, tokens: Tensor, lengths: Tensor, back: Tensor | None = None) -> Tensor:
+    def call_and_read_logits(
+        self, function: Call, tokens: Tensor, lengths: Tensor, back: Tensor | None = None
+    ) -> Tensor:
         """Return the logits of a call, in the order of `back` where the rows were sorted."""
         convention = self.convention
         with undo_assignments(self.module):
-            calls = [part.activation for part in convention.parts if part.activation is not None]
+            calls = [part.activation for part in convention.answer_conventions if part.activation is not None]
             if calls and self.passing:
                 with ActivationSkipper(*calls):
                     answer = run_user_call(function, self.module, tokens, lengths)
@@ -278,7 +280,7 @@ class CallAdapter(nn.Module):
         if not self.passing:
             given: Tensor = answer
             return given
-        if not convention.heads or not any(_has_to_change_answer(part) for part in convention.heads):
+        if not convention.heads or not any(_needs_conversion_to_logits(part) for part in convention.heads):
             return _convert_to_logits(answer, convention)
         parts = torch.split(answer, [head.units for head in convention.heads], dim=-1)
         return torch.cat(
@@ -286,7 +288,7 @@ class CallAdapter(nn.Module):
         )
 
 
-def _has_to_change_answer(convention: Convention) -> bool:
+def _needs_conversion_to_logits(convention: Convention) -> bool:
     return convention.undone is not None or (convention.units == 1 and not convention.values)
 
 
@@ -294,7 +296,7 @@ def _convert_to_logits(answer: Tensor, convention: Convention) -> Tensor:
     """Return the logits of an answer, or of the part of one head."""
     if convention.undone is not None:
         return _invert_activation(answer, convention)
-    return torch.cat([torch.zeros_like(answer), answer], dim=-1) if _has_to_change_answer(convention) else answer
+    return torch.cat([torch.zeros_like(answer), answer], dim=-1) if _needs_conversion_to_logits(convention) else answer
 
 
 def _count_ids(tokens: Tensor, padding_id: int | None) -> Tensor:
@@ -322,13 +324,13 @@ class FeatureModule(nn.Module):
 
     def forward(self, tokens: Tensor, features: Tensor) -> Tensor:
         """Return the logits of a batch."""
-        return self.answer(tokens, None, features)
+        return self.compute_logits_with_features(tokens, None, features)
 
-    def answer(self, tokens: Tensor, lengths: Tensor | None, features: Tensor) -> Tensor:
+    def compute_logits_with_features(self, tokens: Tensor, lengths: Tensor | None, features: Tensor) -> Tensor:
         """Return the logits of a batch, with lengths or without."""
         if self.width is not None:
             tokens = tokens.index_select(1, torch.arange(self.width))
-        return self.called.beside(tokens, lengths, features)
+        return self.called.call_with_features(tokens, lengths, features)
 
     @property
     def features(self) -> Features:
@@ -337,11 +339,11 @@ class FeatureModule(nn.Module):
 
 
 class PackedFeatureModule(FeatureModule):
-    """The same for a module that takes lengths. Its inputs have their own names, by which the checks know them."""
+    """A `FeatureModule` for a module that takes lengths. The checks recognise its inputs by their names."""
 
     def forward(self, tokens: Tensor, lengths: Tensor, features: Tensor) -> Tensor:  # type: ignore[override]
         """Return the logits of a batch."""
-        return self.answer(tokens, lengths, features)
+        return self.compute_logits_with_features(tokens, lengths, features)
 
 
 class TwoTextModule(nn.Module):
@@ -364,7 +366,9 @@ class TwoTextModule(nn.Module):
         function = self.called.convention.function
         assert isinstance(function, PairCall)  # noqa: S101 - whoever made this has asked
         given = first, second, *map(_fill_lengths, (first, second), (lengths, second_lengths))
-        return self.called.read(lambda module, _tokens, _lengths: function.of_both(module, *given), first, given[2])
+        return self.called.call_and_read_logits(
+            lambda module, _tokens, _lengths: function.of_both(module, *given), first, given[2]
+        )
 
 
 def _fill_lengths(tokens: Tensor, lengths: Tensor | None) -> Tensor:

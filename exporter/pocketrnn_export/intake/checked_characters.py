@@ -13,7 +13,7 @@ from pocketrnn_export.intake.call_discovery.search import find_convention
 from pocketrnn_export.intake.call_discovery.trial import read_answer
 from pocketrnn_export.intake.calling_convention import Call, Convention, list_names_in_line
 from pocketrnn_export.intake.character_call import CHARACTERS
-from pocketrnn_export.vocabularies.spellings import Spellings
+from pocketrnn_export.vocabularies.proof_spellings import Spellings
 
 __all__ = ["find_convention_with_characters"]
 
@@ -69,10 +69,10 @@ def _refuse_failing_characters(asked: ModuleFacts, spellings: Spellings, convent
 
 
 def _refuse_unused_characters(asked: ModuleFacts, spellings: Spellings, convention: Convention) -> None:
-    """Refuse a module whose answers are the same for words that are spelled otherwise.
+    """Refuse a module that gives the same answers to words with other spellings.
 
     Raises:
-        InputError: it is one.
+        InputError: its answers are the same.
     """
     alike = np.flatnonzero(spellings.words == np.bincount(spellings.words).argmax())
     width = asked.widths.clip(min(_TOKENS, len(alike)))

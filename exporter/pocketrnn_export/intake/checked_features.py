@@ -79,7 +79,7 @@ def _refuse_token_numbers(asked: ModuleFacts) -> None:
         ExportError: it does.
     """
     for way in itertools.islice(list_forward_candidates(asked), _MOST_WAYS):
-        places, wide = way.at("beside"), way
+        places, wide = way.find_inputs_given("beside"), way
         for i in places:
             value = way.options[i].value
             each = f"({value})[:, None].expand(-1, tokens.size(1), *({value}).shape[1:])"
@@ -88,7 +88,7 @@ def _refuse_token_numbers(asked: ModuleFacts) -> None:
             names = " and ".join(way.slots[i].name for i in places)
             raise ExportError(
                 f"The module's forward takes numbers for each token in {names}, called as {wide.line}.",
-                "Features are of a whole text, and a bundle gives tokens nothing but their ids.",
+                "A feature belongs to a whole text; for tokens, a bundle has only ids.",
             )
 
 
@@ -144,7 +144,7 @@ def _find_failure_on_ids(
 ) -> BaseException | None:
     """The error of the module on texts with these ids in a column of the features; None where it runs."""
     # As many rows as in the trials, or more.
-    tokens, lengths = asked.batch(max(len(ids), asked.rows), asked.trial_widths[0][0])
+    tokens, lengths = asked.draw_batch(max(len(ids), asked.rows), asked.trial_widths[0][0])
     numbers = draw_numbers(_reduce_to_least_ids(asked.features), np.arange(len(tokens)))
     numbers[:, column] = np.resize(np.array(ids, np.float32), len(tokens))
     try:
@@ -198,7 +198,7 @@ def _describe_failure_on_number(
     asked: ModuleFacts, convention: Convention, column: int, number: float, *, is_finite: bool
 ) -> str:
     """The error of the module on texts with this number in a column of the features; empty where it runs."""
-    tokens, lengths = asked.batch(1 if convention.one_text else asked.rows, asked.trial_widths[0][0])
+    tokens, lengths = asked.draw_batch(1 if convention.one_text else asked.rows, asked.trial_widths[0][0])
     numbers = draw_numbers(_keep_numbers_tame(asked.features), np.arange(len(tokens)))
     numbers[:, column] = number
     try:
@@ -227,7 +227,7 @@ def _reduce_to_least_ids(features: Features) -> Features:
 
 def _describe_unused_features(asked: ModuleFacts, convention: Convention) -> tuple[str, ...]:
     """A note on each feature that does not change the answers to some texts."""
-    tokens, lengths = asked.batch(asked.rows, asked.trial_widths[-1][-1])
+    tokens, lengths = asked.draw_batch(asked.rows, asked.trial_widths[-1][-1])
     own = draw_numbers(asked.features, np.arange(len(tokens)))
     before = read_answer(asked, convention, *add_marks(tokens, lengths, own))
     unused = []

@@ -29,13 +29,13 @@ from pocketrnn_export.comparing.logit_comparison import (
     measure_difference,
     summarize_differences,
 )
+from pocketrnn_export.comparing.parity_verdict import is_near_enough
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer
-from pocketrnn_export.comparing.verdict import is_near_enough
-from pocketrnn_export.intake.double_modules import replace_doubles
+from pocketrnn_export.intake.float64_replacement import replace_doubles
 from pocketrnn_export.intake.random_draws import find_drawing_line, read_generator_states
 from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu, set_eval_mode
 from pocketrnn_export.module_runs.state_restoration import restore_module
-from pocketrnn_export.module_runs.whole_copy import find_copy_difference, whole_copy
+from pocketrnn_export.module_runs.whole_copy import find_copy_difference, make_whole_copy
 
 __all__ = ["OwnersModule", "convert_to_float32", "read_weight_precision"]
 
@@ -64,10 +64,10 @@ class OwnersModule:
     called: Callable[[nn.Module], nn.Module]
     takes_lengths: bool
     kept: Callable[[nn.Module], Iterator[Tensor]]
-    copied: Callable[[nn.Module], nn.Module] = whole_copy
+    copied: Callable[[nn.Module], nn.Module] = make_whole_copy
     heads: tuple[int, ...] = ()
 
-    def compared(
+    def compare_with_copy(
         self, answered: Sequence[tuple[Case, Logits]], exact: Callable[[Case], ExactAnswer | None]
     ) -> list[CandidateComparison]:
         """Compare the copy's answers with the module's own: in float32, where they must be the same, and in the
@@ -99,8 +99,8 @@ class OwnersModule:
                     self.module, lambda: self._compare_all_answers(answered[:1], "as given", exact)
                 )
                 _log.warning(
-                    "The module draws random numbers (%s) while it answers%s. On the %d texts of the proof its answers "
-                    "do not depend on them; that none does was not shown, and a bundle draws none",
+                    "The module draws random numbers (%s) while it answers%s. On the %d texts of the proof its "
+                    "answers do not depend on them; it was not shown that no answer does, and a bundle draws none",
                     ", ".join(drawn), f", at {line}" if line else "", sum(len(case.lengths) for case, _ in answered),
                 )  # fmt: skip
             changed = sorted(name for name in after if name not in counts or after[name] != counts[name])
@@ -109,21 +109,21 @@ class OwnersModule:
             by_calls = bool(changed) or (bool(failing) and self._has_changed_answer(found.each[0], answered[0], exact))
             if apart := self._measure_difference_with_gradients(answered):
                 _log.warning(
-                    "While gradients are recorded, the module answers by up to %.1e otherwise, as an encoder with a "
-                    "mask may: PyTorch then runs other code. The bundle answers as under torch.no_grad()", apart,
+                    "While gradients are recorded, the module's answers differ by up to %.1e: PyTorch then runs other "
+                    "code, as for an encoder with a mask. The bundle gives the answers under torch.no_grad()", apart,
                 )  # fmt: skip
         if failing:
             worst = max(failing, key=lambda one: one.largest)
             if by_calls:
                 raise ParityError(
-                    f"The module answers {worst.largest:.1e} otherwise when it is asked more often, on {worst.case}"
+                    f"The module's answer changes by {worst.largest:.1e} from call to call, on {worst.case}"
                     + (f": its forward changes its own {changed[0]}." if changed else "."),
                     "Let a text's answer depend on no call before it.",
                 )
             lost = find_copy_difference(self.module, _try_copy(self.module))
             raise ParityError(
-                f"The copy of the module that is exported answers {worst.largest:.1e} otherwise than the module "
-                f"itself, on {worst.case}" + (f": copied, it has another {lost}." if lost else "."),
+                f"The copy of the module that is exported differs from the module itself by {worst.largest:.1e}, "
+                f"on {worst.case}" + (f": the copy has another {lost}." if lost else "."),
                 "Let copy.deepcopy(module) keep all that forward reads: no __deepcopy__ or __getstate__ that leaves "
                 "something out, and nothing that is looked up by the module's identity.",
             )
@@ -195,8 +195,8 @@ class OwnersModule:
         coarse = max(1.0, coarse / torch.finfo(torch.float32).eps)
         if worst[0] > LEAST_TOLERANCE * coarse and worst[1]() > SPREADS * coarse:
             raise ParityError(
-                f"In {precision}, the precision of its weights, the module answers {worst[0]:.1e} "
-                "otherwise than in float32, in which a bundle computes; that is more than rounding.",
+                f"In {precision}, the precision of its weights, the module's answers differ by {worst[0]:.1e} "
+                "from those in float32, in which a bundle computes; that is more than rounding.",
                 "If its answers in float32 are right, export module.float().",
             )
         _log.warning(
@@ -227,7 +227,7 @@ def _list_plain_values(module: nn.Module) -> dict[str, Any]:
 
 def _try_copy(module: nn.Module) -> Any:
     try:
-        return whole_copy(module)
+        return make_whole_copy(module)
     # It could be copied before; now the attribute that differs cannot be named.
     except Exception:
         return module

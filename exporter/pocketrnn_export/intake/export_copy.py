@@ -18,10 +18,10 @@ from torch.nn.utils.weight_norm import WeightNorm
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn_export.intake.copy_comparison import convert_to_float32
 from pocketrnn_export.intake.torchscript_file import load_from_bytes, save_to_bytes
-from pocketrnn_export.intake.torchscript_states import refuse_fixed_states
+from pocketrnn_export.intake.torchscript_fixed_states import refuse_fixed_states
 from pocketrnn_export.intake.traceable_torchscript import make_traceable_module
 from pocketrnn_export.module_runs.cpu_run import set_eval_mode
-from pocketrnn_export.module_runs.whole_copy import whole_copy
+from pocketrnn_export.module_runs.whole_copy import make_whole_copy
 from pocketrnn_export.torch_internals import (
     read_flat_weights,
     read_own_forward_pre_hooks,
@@ -102,7 +102,7 @@ def copy_module(module: nn.Module) -> nn.Module:
                 for tensor in _find_computed_tensors(layer)
                 if id(tensor) not in known
             }
-    return whole_copy(module, known)
+    return make_whole_copy(module, known)
 
 
 def has_torchscript(module: nn.Module) -> bool:

@@ -17,7 +17,7 @@ from pocketrnn_export.intake.calling_convention import Convention
 from pocketrnn_export.intake.user_frames import list_call_frames, run_user_call
 from pocketrnn_export.module_runs.attribute_restoration import ChangedAttribute, find_attributes_changed_by_run
 from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu
-from pocketrnn_export.module_runs.operator_recording import Operations
+from pocketrnn_export.module_runs.operator_recording import OperatorRecorder
 from pocketrnn_export.module_runs.state_restoration import restore_module
 from pocketrnn_export.torch_internals import FunctionMode
 
@@ -39,10 +39,10 @@ def describe_unseen_state(asked: ModuleFacts, convention: Convention) -> tuple[s
         >>> describe_unseen_state(asked, convention)
         ()
     """
-    tokens, lengths = asked.batch(1 if convention.one_text else asked.rows, asked.trial_widths[-1][-1])
-    operations = Operations()
+    tokens, lengths = asked.draw_batch(1 if convention.one_text else asked.rows, asked.trial_widths[-1][-1])
+    operations = OperatorRecorder()
     taken = _ExtractedNumberRecorder(operations)
-    operations.label("text", tokens)
+    operations.label_tensors("text", tokens)
 
     def run() -> None:
         with torch.no_grad(), run_quietly_on_cpu(), operations, taken:
@@ -53,9 +53,9 @@ def describe_unseen_state(asked: ModuleFacts, convention: Convention) -> tuple[s
         changed = find_attributes_changed_by_run(run, asked.module)
         if taken.floats or (taken.lines and (_holds_numpy_arrays(asked.module) or any(map(_is_python_state, changed)))):
             return (
-                f"forward takes numbers out of tensors ({', '.join(taken.lines)}): what it keeps of them from one text "
-                "for the next is seen where it moves the answers to the texts of the proof, and not where only a rare "
-                "text changes it.",
+                f"forward takes numbers out of tensors ({', '.join(taken.lines)}): if it keeps them from one text to "
+                "the next, that is found where it changes answers to the texts of the proof, and not where only a "
+                "rare text causes a change.",
             )
     return ()
 
@@ -63,7 +63,7 @@ def describe_unseen_state(asked: ModuleFacts, convention: Convention) -> tuple[s
 class _ExtractedNumberRecorder(FunctionMode):
     """A context manager that records where numbers computed from words leave tensors, and whether they are floats."""
 
-    def __init__(self, operations: Operations) -> None:
+    def __init__(self, operations: OperatorRecorder) -> None:
         super().__init__()
         self._operations = operations
         self.lines: dict[str, None] = {}
@@ -75,7 +75,7 @@ class _ExtractedNumberRecorder(FunctionMode):
         del types
         if getattr(func, "__name__", "") in _TAKE_OUT and isinstance(args[0], Tensor):
             frame = next(list_call_frames(sys._getframe(1)), None)
-            if frame is not None and self._operations.labels_of(args[0]):
+            if frame is not None and self._operations.find_labels(args[0]):
                 self.lines[f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"] = None
                 self.floats = self.floats or args[0].is_floating_point()
         return func(*args, **(kwargs or {}))

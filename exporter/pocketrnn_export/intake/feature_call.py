@@ -50,9 +50,9 @@ class FeatureCall:
     def __call__(self, module: nn.Module, tokens: Tensor, lengths: Any) -> Any:
         """Return the module's answer to texts with their features that are rows of ids."""
         tokens, lengths, numbers = self.split(tokens, lengths)
-        return self.beside(module, tokens, lengths, numbers)
+        return self.call_module_with_features(module, tokens, lengths, numbers)
 
-    def beside(self, module: nn.Module, tokens: Tensor, lengths: Any, numbers: Tensor) -> Any:
+    def call_module_with_features(self, module: nn.Module, tokens: Tensor, lengths: Any, numbers: Tensor) -> Any:
         """Return the module's answer to texts and the numbers of their features, float32 [batch, features]."""
         return self.named(module, tokens, lengths, _name_columns(self.features, numbers))
 

@@ -64,7 +64,7 @@ def refuse_direct_weight_reads(
     """
     usual = [(asked.rows, width) for pair in asked.trial_widths for width in pair]
     for rows, width in [*usual, *sizes] if norms else []:
-        batch = asked.batch(1 if convention.one_text else rows, asked.widths.clip(width))
+        batch = asked.draw_batch(1 if convention.one_text else rows, asked.widths.clip(width))
         with restore_module(asked.module):
             layers = {path: asked.module.get_submodule(path) for path in norms}
             for path, layer in layers.items():

@@ -234,7 +234,7 @@ def _run_needed_statements(
     needed = found.statements
     by_cell: dict[str, list[str]] = {}
     for statement in needed:
-        by_cell.setdefault(statement.where, []).append(statement.title)
+        by_cell.setdefault(statement.cell_or_line, []).append(statement.title)
     told = "; ".join(f"{cell}: {', '.join(titles)}" for cell, titles in by_cell.items())
     _log.info("Only the code of %s that %s needs is run: %s", path, named.name, told)
     _warn_of_code_not_run(found.notes, unreadable)
@@ -300,7 +300,7 @@ def _run_statement(statement: Statement, file: ModuleType, cells: Sequence[Cell]
         exec(code, vars(file))  # noqa: S102 - the user's own code, which he asks to export
     except ImportError as error:
         raise ExportError(
-            f"{statement.where} of {path} runs `{statement.title}`, which raises {_describe_error(error)}",
+            f"{statement.cell_or_line} of {path} runs `{statement.title}`, which raises {_describe_error(error)}",
             f"Write a file beside the folder {path.absolute().parent.name} with the line `from "
             f"{path.absolute().parent.name}.{path.stem} import {name}`, and name it there."
             if getattr(statement.node, "level", 0)
@@ -308,7 +308,7 @@ def _run_statement(statement: Statement, file: ModuleType, cells: Sequence[Cell]
         ) from error
     except (Exception, SystemExit) as error:
         raise ExportError(
-            f"{statement.where} of {path} runs `{statement.title}`, which raises {_describe_error(error)}",
+            f"{statement.cell_or_line} of {path} runs `{statement.title}`, which raises {_describe_error(error)}",
             "Correct it, or copy the class to a Python file.",
         ) from error
 
@@ -391,24 +391,30 @@ def _find_sizes_from_weights(named: ModuleName, weights: SavedWeights | None) ->
 def _evaluate_argument(node: ast.expr, path: str, names: Mapping[str, Any]) -> Any:
     """Evaluate an argument, which may use names, attributes and calls of the file."""
 
-    def of(part: ast.expr) -> Any:
+    def evaluate_part(part: ast.expr) -> Any:
         if isinstance(part, ast.Name):
             if part.id not in names:
                 raise InputError(f"The arguments name {part.id}, which {path} does not define.", NO_VALUES)
             return names[part.id]
         if isinstance(part, ast.Attribute):
-            return getattr(of(part.value), part.attr)
+            return getattr(evaluate_part(part.value), part.attr)
         if isinstance(part, ast.Call):
-            return of(part.func)(*map(of, part.args), **{str(k.arg): of(k.value) for k in part.keywords})
+            return evaluate_part(part.func)(
+                *map(evaluate_part, part.args), **{str(k.arg): evaluate_part(k.value) for k in part.keywords}
+            )
         if isinstance(part, ast.List | ast.Tuple | ast.Set):
             kind = {ast.List: list, ast.Tuple: tuple, ast.Set: set}[type(part)]
-            return kind(map(of, part.elts))
+            return kind(map(evaluate_part, part.elts))
         if isinstance(part, ast.Dict):
-            return {of(key): of(value) for key, value in zip(part.keys, part.values, strict=True) if key is not None}
+            return {
+                evaluate_part(key): evaluate_part(value)
+                for key, value in zip(part.keys, part.values, strict=True)
+                if key is not None
+            }
         return ast.literal_eval(part)
 
     try:
-        return of(node)
+        return evaluate_part(node)
     except InputError:
         raise
     # Whatever the user's code raises.

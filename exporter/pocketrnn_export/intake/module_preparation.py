@@ -75,9 +75,9 @@ from pocketrnn_export.intake.state_between_calls import (
     refuse_dependence_on_sizes,
 )
 from pocketrnn_export.intake.text_length_limits import find_least_tokens, find_padding_fault, keep_answered_lengths
-from pocketrnn_export.vocabularies.spellings import Spellings
+from pocketrnn_export.vocabularies.proof_spellings import Spellings
 
-__all__ = ["ExportableModule", "prepare_module", "try_ids"]
+__all__ = ["ExportableModule", "prepare_module", "update_ids_run_alone"]
 
 _log = logging.getLogger(__name__)
 # The rounding of long texts may differ this much between batches; a module that mixes texts differs by more.
@@ -106,14 +106,14 @@ class ExportableModule:
             sizes that occur nowhere else. One row where the module answers one text at a time. Where it takes two
             texts, the ids of both, and then the lengths of both.
         convention: how it calls the user's module.
-        activation: what makes probabilities of its logits.
+        activation: the activation that turns its logits into probabilities.
         widths: how many tokens a text can have.
         padding_fault: how the module fails on a text of padding only, where it answers others; None where it does not.
         least: the fewest tokens for which the module gives a finite answer.
         given: the user's own module, of which this is a copy.
         alone: the ids that make a text's answer depend on the other texts of its batch, each with the largest change
             seen in a probability: a text with such an id is answered alone.
-        tried: the ids that were tried for this, each with whether in padded texts.
+        tried: the ids tried for `alone`, each with whether in padded texts.
         refuse_kept: refuses a module whose answer to a text of one of the given sizes, (texts, tokens), depends on an
             earlier text of another size.
         notes: what the comparisons cannot show, a sentence each.
@@ -141,7 +141,7 @@ class ExportableModule:
     notes: tuple[str, ...] = ()
 
     @property
-    def real_token(self) -> bool:
+    def needs_real_token(self) -> bool:
         """Whether the module fails on a text of padding only."""
         return self.padding_fault is not None
 
@@ -193,16 +193,16 @@ class ExportableModule:
             "pytorch",
             _explain_failures(run, self.padding_id),
             _make_float64_run(self),
-            lambda: make_perturbed_module_runs(self.computed, takes_lengths=self.takes_lengths),
+            lambda: make_perturbed_module_runs(self.module_for_float64, takes_lengths=self.takes_lengths),
             lambda content, case, place: _find_differing_operation(self, content, case, place),
             heads=self.heads,
         )
 
-    def asked(self, cases: Iterable[Case]) -> list[Case]:
+    def fit_cases_to_module(self, cases: Iterable[Case]) -> list[Case]:
         """Fit the cases to the module: to widths that a text can have, with a real token in each row where it needs
         one, and without the ids of `alone`."""
-        fitted = self.widths.fitted(self.convert_to_pairs(cases), self.padding_id)
-        real = add_real_tokens(fitted, self.padding_id) if self.real_token else fitted
+        fitted = self.widths.fit_cases(self.convert_to_pairs(cases), self.padding_id)
+        real = add_real_tokens(fitted, self.padding_id) if self.needs_real_token else fitted
         real = [case for case in real if case.lengths.min() >= self.least]
         return replace_ids(real, self.alone, self.ids) if self.alone else real
 
@@ -216,7 +216,7 @@ class ExportableModule:
             ExportError: it answers differently.
         """
         run = self.make_reference().run
-        for case in self.asked(cases):
+        for case in self.fit_cases_to_module(cases):
             rows, steps = case.tokens.shape
             if rows > 1 and not are_rows_independent(run, [case], tolerance=_NEIGHBOURS, rows=(0, rows - 1)):
                 raise ExportError(
@@ -225,7 +225,7 @@ class ExportableModule:
                 )
 
     @property
-    def computed(self) -> nn.Module:
+    def module_for_float64(self) -> nn.Module:
         """The module to run in double precision. TorchScript, whose code holds float32 numbers and dtypes, is replaced
         by the module that runs its operators one by one."""
         if not has_torchscript(self.reference):
@@ -267,7 +267,7 @@ def prepare_module(
         call: how the module is called, as a line of Python or a function of (module, tokens, lengths); None to find
             out.
         gives: `logits` or `probabilities`, which the module gives; None to find out.
-        one_text: whether the module is asked one text at a time, though it may take a batch.
+        one_text: whether to run the module on one text at a time, even if it takes a batch.
         widths: how many tokens a text can have; by default any number.
         values: whether the module's numbers are values, `classes` of them, and not logits of labels.
         samples: whether ids stand for rows of samples.
@@ -305,7 +305,7 @@ def prepare_module(
     if convention.takes_lengths and widths.least > 1 and widths.filled:
         convention = replace(convention, takes_lengths=False, counts=padding_id)
     _log_convention(convention)
-    is_called = not convention.plain or convention.units != classes or is_changed_by_calls(asked, convention)
+    is_called = not convention.is_usual_call or convention.units != classes or is_changed_by_calls(asked, convention)
     called = functools.partial(CallAdapter, convention=convention) if is_called else _return_unchanged
     traceable, reference = _make_traceable(called(traceable), convention, widths), called(reference)
     prepared = ExportableModule(
@@ -366,11 +366,11 @@ def _refuse_dependence_on_sizes(
     refuse_direct_weight_reads(asked, convention, norms, sizes)
 
 
-def try_ids(prepared: ExportableModule, candidates: Collection[int]) -> ExportableModule:
+def update_ids_run_alone(prepared: ExportableModule, candidates: Collection[int]) -> ExportableModule:
     """Try more ids: find those whose texts cannot be answered in a batch with others.
 
     Example:
-        >>> try_ids(prepared, [57]).alone
+        >>> update_ids_run_alone(prepared, [57]).alone
         {57: 0.0142}
     """
     if prepared.one_text:
@@ -406,21 +406,21 @@ def _find_padding_and_alone_ids(prepared: ExportableModule, candidates: Sequence
     """
     ids, padding_id = prepared.ids, prepared.padding_id
     full, uneven = make_shape_grid(ids, 0, ragged=False), make_shape_grid(ids, padding_id, ragged=True)
-    prepared = try_ids(prepared, candidates)
+    prepared = update_ids_run_alone(prepared, candidates)
     alone = _are_rows_independent(prepared, full)
     if not alone and ids <= _FEW:
         # One of the ids in the grid has the effect, and was not among the candidates.
-        prepared = try_ids(prepared, range(ids))
+        prepared = update_ids_run_alone(prepared, range(ids))
         alone = _are_rows_independent(prepared, full)
     if not alone:
-        case = prepared.asked(select_neighbour_cases(full))[0]
+        case = prepared.fit_cases_to_module(select_neighbour_cases(full))[0]
         run, asked_in_batches = prepared.make_reference().run, prepared.two_texts or bool(prepared.features)
         raise ExportError(
             *explain_batch_dependence(lambda: run(case.tokens, case.lengths), batches_only=asked_in_batches)
         )
     if not prepared.takes_lengths or not _are_rows_independent(prepared, uneven):
         return prepared
-    return try_ids(replace(prepared, padding=True), candidates)
+    return update_ids_run_alone(replace(prepared, padding=True), candidates)
 
 
 def _return_unchanged(module: nn.Module) -> nn.Module:
@@ -434,7 +434,7 @@ def _describe_call(convention: Convention) -> str:
     if convention.units == 1 and not convention.values:
         said += "; its one number is the second label's"
     if convention.beside_a_copy:
-        said += "; it fails on a single text, which is asked beside a copy of itself"
+        said += "; it fails on a batch of one text, which is run beside a copy of itself"
     if convention.counts is not None:
         said += "; the rules pad every text, and its lengths count the ids that are not the padding"
     if convention.one_text:
@@ -451,10 +451,12 @@ def _log_convention(convention: Convention) -> None:
         said += ". Its one number a text is the second label's"
         if convention.activation is None and convention.undone is None:
             said += (
-                " logit: its sigmoid is that label's probability, and 0 divides the two; a value, such as a rating, "
+                " logit: its sigmoid is that label's probability, and 0 separates the two; a value, such as a rating, "
             )
             said += "is not a logit"
-    plain = all(part.units > 1 and part.gives.startswith((BOTH_SIGNS, "log-prob")) for part in convention.parts)
+    plain = all(
+        part.units > 1 and part.gives.startswith((BOTH_SIGNS, "log-prob")) for part in convention.answer_conventions
+    )
     told = not plain and not convention.values
     _log.log(logging.WARNING if told else logging.INFO, "%s", said)
     for note in (*convention.notes, *([convention.left_out] if convention.left_out else [])):
@@ -468,7 +470,7 @@ def _compare_probabilities(run: Run, called: CallAdapter, activation: Activation
     module = CallAdapter(called.module, convention, passing=False)
     own = make_module_run(module, takes_lengths=called.convention.takes_lengths)
 
-    def held(tokens: Ids, lengths: Ids) -> Logits:
+    def run_and_compare(tokens: Ids, lengths: Ids) -> Logits:
         logits, numbers = run(tokens, lengths), own(tokens, lengths)
         given = apply_activation(activation, torch.from_numpy(logits)).numpy()
         kinds = [(activation, given.shape[1])] if isinstance(activation, str) else activation
@@ -480,7 +482,7 @@ def _compare_probabilities(run: Run, called: CallAdapter, activation: Activation
             )
         return logits
 
-    return held
+    return run_and_compare
 
 
 def _split_heads(
@@ -489,7 +491,7 @@ def _split_heads(
     """Yield for each head its convention, logits and probabilities [rows, labels], and the module's own numbers [rows,
     units]."""
     at = of = 0
-    for part, (_, labels) in zip(convention.parts, kinds, strict=True):
+    for part, (_, labels) in zip(convention.answer_conventions, kinds, strict=True):
         columns = slice(at, at + labels)
         yield part, logits[:, columns], given[:, columns], numbers[:, of : of + part.units]
         at, of = at + labels, of + part.units
@@ -509,7 +511,7 @@ def _make_float64_run(prepared: ExportableModule) -> Run64:
 
     @functools.cache
     def made() -> Run64:
-        return make_float64_module_run(prepared.computed, takes_lengths=prepared.takes_lengths)
+        return make_float64_module_run(prepared.module_for_float64, takes_lengths=prepared.takes_lengths)
 
     return lambda tokens, lengths: made()(tokens, lengths)
 
@@ -521,14 +523,14 @@ def _find_differing_operation(prepared: ExportableModule, content: bytes, case: 
         return ""
     order = np.argsort(-case.lengths, kind="stable")
     inputs = [case.tokens[order], *([case.lengths[order]] if prepared.takes_lengths else [])]
-    return str(find_differing_operation(make_float64_copy(prepared.computed), content, inputs, place) or "")
+    return str(find_differing_operation(make_float64_copy(prepared.module_for_float64), content, inputs, place) or "")
 
 
 def _are_rows_independent(prepared: ExportableModule, grid: Sequence[Case]) -> bool:
     """Whether a text's answer depends neither on the other texts of its batch nor on its padding."""
     reference = prepared.make_reference()
     return are_texts_independent(
-        reference, keep_answered_lengths(reference.run, prepared.asked(select_neighbour_cases(grid)))
+        reference, keep_answered_lengths(reference.run, prepared.fit_cases_to_module(select_neighbour_cases(grid)))
     )
 
 
@@ -568,7 +570,7 @@ class FixedWidthModule(nn.Module):
 def _explain_failures(run: Run, padding_id: int) -> Run:
     """Return a run that turns any exception of the module into an ExportError that names the input."""
 
-    def said(tokens: Ids, lengths: Ids) -> Logits:
+    def run_with_explanation(tokens: Ids, lengths: Ids) -> Logits:
         try:
             return run(tokens, lengths)
         except PocketRNNError:
@@ -585,7 +587,7 @@ def _explain_failures(run: Run, padding_id: int) -> Run:
                     "empty_id=...).",
                 ) from error
             shape = f"batch {len(tokens)} x sequence {tokens.shape[1]}"
-            advice = "A classifier is asked for any number of texts of any length: correct forward for this one."
+            advice = "A classifier must take any number of texts of any length: correct forward for this batch."
             if isinstance(error, IndexError) and "out of range in self" in str(error):
                 advice = (
                     f"The vocabulary and the text rules give token ids up to {tokens.max()}: check that the embedding "
@@ -594,4 +596,4 @@ def _explain_failures(run: Run, padding_id: int) -> Run:
             ids = ", ".join(map(str, tokens[0, :8]))
             raise ExportError(f"The module fails on {shape}, ids {ids}...: {what}.", advice) from error
 
-    return said
+    return run_with_explanation

@@ -23,7 +23,7 @@ def explain_batch_dependence(ask: Callable[[], object], *, batches_only: bool = 
     Args:
         ask: runs the module once, to see in which precision it computes: in bfloat16 a sum has an error of 1e-2, and a
             different one in a batch of another size. It may raise any exception.
-        batches_only: whether it takes two texts, or features: then it is never asked one text at a time.
+        batches_only: whether it takes two texts, or features: it is then never run on one text at a time.
 
     Example:
         >>> explain_batch_dependence(lambda: module(tokens))[0]
@@ -34,13 +34,13 @@ def explain_batch_dependence(ask: Callable[[], object], *, batches_only: bool = 
     if seen.narrow:
         kinds = " and ".join(sorted(str(kind).removeprefix("torch.") for kind in seen.narrow))
         return (
-            f"The module computes in {kinds}, so that a text's answer is rounded otherwise beside other texts.",
+            f"The module computes in {kinds}, so that a text's answer is rounded differently beside other texts.",
             "Leave torch.autocast, .bfloat16() and .half() out of forward: a bundle computes in float32.",
         )
-    alone = " If its owner asks it one text at a time, export it so: --one-text, or one_text=True."
+    alone = " If you run it on one text at a time, export it so: --one-text, or one_text=True."
     return (
         "The module answers a text differently beside other texts of the same length.",
-        "Compute nothing across the batch and branch on no values: each row may depend on its own tokens only."
+        "Do not compute across the batch or branch on values: each row may depend on its own tokens only."
         + ("" if batches_only else alone),
     )
 

@@ -255,11 +255,11 @@ class PaddingEffect:
         return self.after > _ROUNDING
 
     @property
-    def said(self) -> str:
+    def sentence_start(self) -> str:
         """The effect as the start of a sentence.
 
         Example:
-            >>> PaddingEffect(9, after=0.69, ids_after=300, before=0.12, ids_before=10).said
+            >>> PaddingEffect(9, after=0.69, ids_after=300, before=0.12, ids_before=10).sentence_start
             'Padding after a text changes a probability by up to 0.69 (300 ids), before it by up to 0.12 (10 ids)'
         """
         more = "" if self.before is None else f", before it by up to {self.before:.2g} ({_format_ids(self.ids_before)})"

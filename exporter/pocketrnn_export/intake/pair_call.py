@@ -1,8 +1,8 @@
 """Call a module of two texts on rows of ids: each row is split into its two texts.
 
-All checks call a module with rows of ids, and so pairs are rows of ids, too. A row with a mark (`pocketrnn.text.pairs`)
-has its first text before it and its second after it. A row without one, as in all random batches, is split at a place
-that depends only on its length; a row of one id is both texts.
+All checks call a module with rows of ids, and so pairs are rows of ids, too. In a row with a mark
+(`pocketrnn.text.pairs`) the first text is before the mark, and the second after it. A row without one, as in all random
+batches, is split at a place that depends only on its length; a row of one id is both texts.
 """
 
 from __future__ import annotations

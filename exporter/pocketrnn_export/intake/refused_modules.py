@@ -45,7 +45,7 @@ def _refuse_batch_statistics(module: nn.Module) -> None:
             raise ExportError(
                 f"The module's {path or 'forward'} is a {type(layer).__name__} without running statistics: it answers "
                 "a text differently beside other texts.",
-                "Train it with track_running_stats=True, or with nn.LayerNorm in its stead.",
+                "Train it with track_running_stats=True, or use nn.LayerNorm in its place.",
             )
 
 
@@ -57,7 +57,7 @@ def _refuse_sparse_tensors(module: nn.Module) -> None:
         for name, value in [*own.items(), *weights]:
             if isinstance(value, torch.Tensor) and value.layout is not torch.strided:
                 raise ExportError(
-                    f"The module's {path}{'.' * bool(path)}{name} is a sparse tensor, of which ONNX has no form.",
+                    f"The module's {path}{'.' * bool(path)}{name} is a sparse tensor, which ONNX cannot express.",
                     f"Keep it dense, {name}.to_dense(), and compute with it as with any other tensor.",
                 )
 
@@ -68,5 +68,5 @@ def refuse_nonfinite_weights(module: nn.Module) -> None:
         if weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
             raise ExportError(
                 f"The module's weight {name} holds a number that is not finite.",
-                "Train it again, or correct it; where minus infinity says what may not be, write -1e4.",
+                "Train the module again, or correct the weight; if minus infinity marks what is not allowed, use -1e4.",
             )

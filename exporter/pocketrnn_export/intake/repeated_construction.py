@@ -22,13 +22,13 @@ from pocketrnn_export.intake.weights_file import SavedWeights, load_weights
 from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu, set_eval_mode
 from pocketrnn_export.module_runs.state_restoration import find_global_names_read, restore_module
 
-__all__ = ["are_same_answers", "check_not_random", "compute_probe_answer"]
+__all__ = ["are_same_answers", "compute_probe_answer", "refuse_random_construction"]
 
 # How deep lists of tensors are searched.
 _DEEPEST: Final = 3
 
 
-def check_not_random(named: ModuleName, module: nn.Module, weights: SavedWeights | None = None) -> None:
+def refuse_random_construction(named: ModuleName, module: nn.Module, weights: SavedWeights | None = None) -> None:
     """Refuse a module with numbers that are drawn when it is made: it is made again with another seed and compared.
 
     Seeds that the user's own code sets are ignored meanwhile, since they would hide the difference.
@@ -43,7 +43,7 @@ def check_not_random(named: ModuleName, module: nn.Module, weights: SavedWeights
         InputError: some tensor differs.
 
     Example:
-        >>> check_not_random(named, load_module(named))
+        >>> refuse_random_construction(named, load_module(named))
     """
     again, answer = _make_in_new_process(named, weights)
     for name, digest in _compute_digests(module).items():
@@ -58,9 +58,9 @@ def check_not_random(named: ModuleName, module: nn.Module, weights: SavedWeights
     own = compute_probe_answer(module)
     if own is not None and answer is not None and not are_same_answers(own, answer):
         raise InputError(
-            f"{named.path}:{named.name} answers otherwise each time it is made, with the same weights: it holds what "
-            "is drawn, or depends on the time when it is made or its file is run.",
-            "Make it a plain value, or a parameter or buffer that the weights hold; or ask for random ones with "
+            f"{named.path}:{named.name} gives other answers each time it is made, with the same weights: it holds "
+            "random numbers, or depends on the time when it is made or its file is run.",
+            "Make it a constant, or a parameter or buffer that the weights hold; or ask for random weights with "
             "--random-weights.",
         )
 

@@ -32,7 +32,7 @@ from pocketrnn_export.module_runs.attribute_restoration import (
     restore_attributes,
 )
 from pocketrnn_export.module_runs.cpu_run import list_tensors_in, run_quietly_on_cpu
-from pocketrnn_export.module_runs.operator_recording import Operations, Program, is_same_program
+from pocketrnn_export.module_runs.operator_recording import OperatorRecorder, Program, is_same_program
 from pocketrnn_export.module_runs.state_restoration import restore_module
 
 __all__ = ["is_changed_by_calls", "refuse_dependence_on_calls", "refuse_dependence_on_sizes"]
@@ -54,7 +54,7 @@ _ENTRIES: Final = (20, 1_000)
 
 # A module may change its answer from its twelfth call on.
 _CALLS_AT_A_TIME: Final = 16
-_BEFORE: Final = "on the texts that it was asked before"
+_BEFORE: Final = "on earlier texts"
 
 Batch = tuple[Tensor, Tensor]
 
@@ -82,9 +82,9 @@ def refuse_dependence_on_calls(asked: ModuleFacts, convention: Convention) -> No
     """
     rows, width = 1 if convention.one_text else asked.rows, asked.trial_widths[-1][-1]
     text, other, longer = (
-        asked.batch(rows, width),
-        (asked.batch(rows + 1, width)[0][:rows], torch.full((rows,), width)),
-        asked.batch(rows, asked.widths.clip(_LONGER)),
+        asked.draw_batch(rows, width),
+        (asked.draw_batch(rows + 1, width)[0][:rows], torch.full((rows,), width)),
+        asked.draw_batch(rows, asked.widths.clip(_LONGER)),
     )
     with restore_module(asked.module):
         kept = find_attributes_changed_by_run(
@@ -98,7 +98,7 @@ def refuse_dependence_on_calls(asked: ModuleFacts, convention: Convention) -> No
     alone = _answer_copy(asked, convention, text)
     for one in kept if alone else ():
         if one.is_number and any(_depends_on_count(asked, convention, one, calls, text, alone[0]) for calls in _CALLS):
-            raise _make_dependence_error("on how often it was asked", [one], convention)
+            raise _make_dependence_error("on the number of calls before", [one], convention)
         if any(_depends_on_list(asked, convention, one, batch, n) for batch in (text, longer) for n in _ENTRIES):
             raise _make_dependence_error(_BEFORE, [one], convention)
 
@@ -127,7 +127,7 @@ def refuse_dependence_on_sizes(asked: ModuleFacts, convention: Convention, sizes
 def _make_batches(asked: ModuleFacts, convention: Convention, sizes: Iterable[tuple[int, int]]) -> list[Batch]:
     """Return batches of the sizes (texts, tokens), fitted to the module, each size once."""
     taken = ((1 if convention.one_text else rows, asked.widths.clip(tokens)) for rows, tokens in sizes)
-    return [asked.batch(*size) for size in dict.fromkeys(taken) if size[0] * size[1] <= _MOST]
+    return [asked.draw_batch(*size) for size in dict.fromkeys(taken) if size[0] * size[1] <= _MOST]
 
 
 def _refuse_dependence_on_batches(asked: ModuleFacts, convention: Convention, batches: Sequence[Batch]) -> None:
@@ -140,7 +140,7 @@ def _refuse_dependence_on_batches(asked: ModuleFacts, convention: Convention, ba
     """
     answered, clock = list[tuple[Batch, _RecordedAnswer]](), _TimeBudget()
     for batch in batches:
-        for noted in clock.asks(batch):
+        for noted in clock.decide_recording(batch):
             answered += [(batch, answer) for answer in _answer_copy(asked, convention, batch, noted=noted)]
     last = len(answered) - 1
     twice = [place for place in range(last) for _ in range(2)]
@@ -164,7 +164,7 @@ class _TimeBudget:
         # The longest time for a step in batches whose operators were recorded.
         self._a_step = 0.0
 
-    def asks(self, batch: Batch) -> Iterator[bool]:
+    def decide_recording(self, batch: Batch) -> Iterator[bool]:
         """Yield for each batch whether to record its operators, which takes longer: yes for short batches, or while
         there is time. Stop when the time is over."""
         steps, now = batch[0].shape[1], time.process_time()
@@ -182,7 +182,7 @@ def _compare_batches_in_order(
     """Answer batches one after the other until an answer differs; that batch is added to `differs`."""
     clock = _TimeBudget()
     for batch, expected in answered:
-        for noted in clock.asks(batch):
+        for noted in clock.decide_recording(batch):
             answers = _answer_batches(asked, convention, [batch], noted=noted)
             if not answers or not _is_same(answers[0], expected):
                 differs.append(batch)
@@ -208,7 +208,7 @@ def _find_state_used(
 
     Later calls may read values that the first call made without the text: a cache.
     """
-    operations = Operations()
+    operations = OperatorRecorder()
     answered: list[Tensor] = []
 
     def run() -> None:
@@ -222,9 +222,9 @@ def _find_state_used(
         return None
     last = len(batches) - 1
     before = {f"text {call}" for call in range(last)} | {f"call {call}" for call in range(1, last)}
-    if not operations.labels_of(answered[-1]) & before:
+    if not operations.find_labels(answered[-1]) & before:
         return None
-    return sorted(changed, key=lambda kept: not operations.labels_of(*list_tensors_in(kept.after)) & before)
+    return sorted(changed, key=lambda kept: not operations.find_labels(*list_tensors_in(kept.after)) & before)
 
 
 def _answer_copy(
@@ -241,22 +241,22 @@ def _answer_batches(
     answers = []
     with contextlib.suppress(Exception, SystemExit):
         for batch in batches:
-            operations = Operations() if noted else None
+            operations = OperatorRecorder() if noted else None
             answer = _call_module(asked, convention, batch, operations, "text")
-            steps = frozenset[int]() if operations is None else operations.steps_of(answer)
-            program = None if operations is None else operations.program_of(steps, "text")
+            steps = frozenset[int]() if operations is None else operations.find_steps_that_made(answer)
+            program = None if operations is None else operations.extract_program(steps, "text")
             numbers = answer.float().reshape(len(batch[0]), -1).nan_to_num()
             answers.append(_RecordedAnswer(numbers, program))
     return answers
 
 
 def _call_module(
-    asked: ModuleFacts, convention: Convention, batch: Batch, operations: Operations | None, label: str
+    asked: ModuleFacts, convention: Convention, batch: Batch, operations: OperatorRecorder | None, label: str
 ) -> Any:
     """Return the module's answer; the call's changes to its state are kept."""
     tokens, lengths = (value.clone() for value in batch)
     if operations is not None:
-        operations.label(label, tokens, lengths)
+        operations.label_tensors(label, tokens, lengths)
     with torch.no_grad(), run_quietly_on_cpu(), operations or contextlib.nullcontext():
         return run_user_call(convention.function, asked.module, tokens, lengths)
 
@@ -317,7 +317,7 @@ def _find_random_error(asked: ModuleFacts, convention: Convention, batch: Batch)
     if not line:
         return None
     return ExportError(
-        f"The module draws random numbers in eval mode, at {line}: to some texts it answers otherwise at each call.",
+        f"The module draws random numbers in eval mode, at {line}: its answers to some texts differ from call to call.",
         "Let it draw none where self.training is false, as F.dropout(x, p, self.training) and nn.Dropout do.",
     )
 
@@ -326,7 +326,8 @@ def _make_dependence_error(on: str, changed: Sequence[ChangedAttribute], convent
     advice = (
         advise_on_kept_state(changed, convention.line)
         if changed
-        else "Let forward keep nothing that a later answer depends on, in the module, its file or a default argument."
+        else "Do not let forward keep anything that a later answer depends on, in the module, its file or a "
+        "default argument."
     )
     return ExportError(f"The module's answer to a text depends {on}.", advice)
 
@@ -341,7 +342,7 @@ def is_changed_by_calls(asked: ModuleFacts, convention: Convention) -> bool:
 
 
 def _is_changed_by_size(asked: ModuleFacts, convention: Convention, rows: int, width: int, calls: int) -> bool:
-    batch = asked.batch(rows, width)
+    batch = asked.draw_batch(rows, width)
     if not assigns_attributes(lambda: _answer_batches(asked, convention, [batch], noted=False), asked.module):
         return False
     with restore_attributes(asked.module):

@@ -97,7 +97,7 @@ def load_weights(module: nn.Module, weights: SavedWeights) -> None:
     if missing:
         problems.append(f"{path} holds no {_join_names(missing, 3)}, which the module has")
     if unknown:
-        problems.append(f"{path} holds {_join_names(unknown, 3)}, which the module has not")
+        problems.append(f"{path} holds {_join_names(unknown, 3)}, which the module does not have")
     if other_shape and not problems:
         problems = [
             f"{name} is {list(state[name].shape)} in {path}, but {list(own[name].shape)} in the module"
@@ -171,7 +171,7 @@ def _read_torch_save(path: Path) -> Any:
     if is_torchscript(path):
         raise InputError(
             f"{path} is a TorchScript file, which is a module and not only weights.",
-            f"Name it in the place of the module's file: {path}.",
+            f"Give it in place of the module's file: {path}.",
         )
     check_pickles(path)
     others = _find_other_classes(path)
@@ -233,7 +233,12 @@ def _find_state_dict(saved: Any, path: Path, within: str = "") -> dict[str, Tens
             others = [k for k, v in saved.items() if k != key and isinstance(v, Mapping) and _is_state_dict(v)]
             if others:
                 names = _join_names([str(other)[:60] for other in others], 3)
-                _log.warning("%s: the weights in %s are taken; it holds others, which are not: %s.", path, key, names)
+                _log.warning(
+                    "%s: the weights in %s are used; the file also holds others, which are not used: %s.",
+                    path,
+                    key,
+                    names,
+                )
             return _find_state_dict(saved[key], path, f"{within}.{key}")
         if isinstance(saved.get(key), _UnreadObject):
             raise _make_more_than_tensors_error(path, [f"an object under {key}"])

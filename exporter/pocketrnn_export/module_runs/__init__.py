@@ -1,1 +1,1 @@
-"""A user's module, run and copied: on the CPU and in silence, with what it holds as it was before."""
+"""Run and copy a user's module: on the CPU, without output, and without a lasting change to the module."""

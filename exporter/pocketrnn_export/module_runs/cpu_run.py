@@ -168,18 +168,18 @@ def _allow_fast_paths() -> Iterator[None]:
     overrides: Any = torch.overrides
     shipped: Callable[[Any], bool] = overrides.has_torch_function
 
-    def of_tensors_only(values: Any) -> bool:
+    def has_other_types(values: Any) -> bool:
         if not _fast_here.depth:
             return bool(shipped(values))
         return any(value is not None and type(value) not in (Tensor, torch.nn.Parameter) for value in values)
 
-    overrides.has_torch_function = of_tensors_only if _fast_here.depth == 0 else shipped
+    overrides.has_torch_function = has_other_types if _fast_here.depth == 0 else shipped
     _fast_here.depth += 1
     try:
         yield
     finally:
         _fast_here.depth -= 1
-        if overrides.has_torch_function is of_tensors_only:
+        if overrides.has_torch_function is has_other_types:
             overrides.has_torch_function = shipped
 
 

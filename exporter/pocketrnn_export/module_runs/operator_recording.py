@@ -29,11 +29,11 @@ __all__ = [
     "GIVES_NO_NUMBERS",
     "PROBABILITIES",
     "SHAPES",
-    "Operations",
+    "OperatorRecorder",
     "Program",
     "find_first_difference",
     "is_same_program",
-    "label_beside",
+    "label_other_input",
     "normalize_program",
 ]
 
@@ -80,7 +80,7 @@ BESIDE: Final = "beside"
 Labels = frozenset[str]
 _NONE: Final[Labels] = frozenset()
 # The recorders that are entered: one export runs at a time.
-_entered: list[Operations] = []
+_entered: list[OperatorRecorder] = []
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class _Argument:
 Program = Sequence[tuple[str, tuple[Any, ...]]]
 
 
-class Operations(DispatchMode):  # type: ignore[no-untyped-call]
+class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
     """A mode that records each operator that runs, with the labels of its inputs.
 
     Args:
@@ -140,11 +140,11 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
             nothing.
 
     Example:
-        >>> operations = Operations()
-        >>> operations.label("text", tokens)
+        >>> operations = OperatorRecorder()
+        >>> operations.label_tensors("text", tokens)
         >>> with torch.no_grad(), operations:
         ...     answer = module(tokens)
-        >>> operations.labels_of(answer)
+        >>> operations.find_labels(answer)
         frozenset({'text'})
     """
 
@@ -164,7 +164,7 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
         self._now = _NONE
         self._layers = _WholeLayers(self)
 
-    def __enter__(self) -> Operations:
+    def __enter__(self) -> OperatorRecorder:
         _entered.append(self)
         self._layers.__enter__()
         return super().__enter__()  # type: ignore[no-any-return, no-untyped-call]
@@ -174,7 +174,7 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
         self._layers.__exit__(*error)
         _entered.remove(self)
 
-    def label(self, label: str, *tensors: Tensor) -> None:
+    def label_tensors(self, label: str, *tensors: Tensor) -> None:
         """Give the numbers of tensors a label."""
         # numpy may have written since.
         self._constants.clear()
@@ -187,11 +187,13 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
         """Add labels to the results of all operators from here on."""
         self._now = frozenset(labels)
 
-    def labels_of(self, *tensors: Tensor) -> Labels:
+    def find_labels(self, *tensors: Tensor) -> Labels:
         """The labels of the inputs that tensors depend on."""
-        return _NONE.union(*(self._steps[step].labels for tensor in tensors for step in self.steps_of(tensor)))
+        return _NONE.union(
+            *(self._steps[step].labels for tensor in tensors for step in self.find_steps_that_made(tensor))
+        )
 
-    def steps_of(self, tensor: Tensor) -> frozenset[int]:
+    def find_steps_that_made(self, tensor: Tensor) -> frozenset[int]:
         """The steps that made a tensor's present numbers: the step that made it, and the last write into its memory
         since."""
         if not _has_memory(tensor):
@@ -203,7 +205,7 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
         steps, until = self._made.get(id(tensor), (frozenset(), -1))
         return steps | {last} if last > until else steps
 
-    def program_of(self, steps: Iterable[int], label: str) -> Program:
+    def extract_program(self, steps: Iterable[int], label: str) -> Program:
         """The program that computes the results of steps from the values with a label. A value that does not depend on
         these is a constant."""
         places = {step: place for place, step in enumerate(self.find_needed_steps(steps, label))}
@@ -225,7 +227,7 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
     ) -> tuple[frozenset[int], list[tuple[str, list[Any]]]]:
         """Go back from a tensor over its last operators with these names, and over operators that move numbers; return
         the steps before these, and the moves."""
-        steps, moved = self.steps_of(tensor), []
+        steps, moved = self.find_steps_that_made(tensor), []
         while len(steps) == 1:
             step = self._steps[next(iter(steps))]
             name = step.name.partition(".")[0]
@@ -274,7 +276,7 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
                     self._record_write(tensor, number, whole=True)
         return result
 
-    def whole(self, name: str, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    def record_as_one_operator(self, name: str, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Call a torch function and record it as one operator, not as the operators that it consists of."""
         # Operators on its weights are not the module's either.
         with without_dispatch_modes():
@@ -325,15 +327,15 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
     def _is_mixed(self, name: str, args: tuple[Any, ...]) -> bool:
         """Whether an operator gathers unequal numbers by labelled positions: `numbers.gather(1, positions)`."""
         if name == "index":
-            along = [axis for axes, index in _find_indexed_axes(args[1]) if self.labels_of(index) for axis in axes]
+            along = [axis for axes, index in _find_indexed_axes(args[1]) if self.find_labels(index) for axis in axes]
         elif name in ("gather", "index_select"):
-            along = [args[1]] if self.labels_of(args[2]) else []
+            along = [args[1]] if self.find_labels(args[2]) else []
         else:
             return False
         return any(bool((args[0].amax(axis) != args[0].amin(axis)).any()) for axis in along)
 
     def _make_operator_step(self, name: str, given: Sequence[Any]) -> _Step:
-        steps = [self.steps_of(value) if isinstance(value, Tensor) else frozenset() for value in given]
+        steps = [self.find_steps_that_made(value) if isinstance(value, Tensor) else frozenset() for value in given]
         every = frozenset[int]().union(*steps)
         labels = _NONE.union(*(self._steps[step].labels for step in every))
         if any(isinstance(value, Tensor) for value in given):
@@ -363,7 +365,7 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
 class _WholeLayers(FunctionMode):
     """A mode that records each recurrent layer as one operator: for a long text it consists of thousands."""
 
-    def __init__(self, operations: Operations) -> None:
+    def __init__(self, operations: OperatorRecorder) -> None:
         super().__init__()
         self._operations = operations
 
@@ -373,19 +375,19 @@ class _WholeLayers(FunctionMode):
         del types
         name = str(getattr(func, "__name__", ""))
         if name in _LAYERS:
-            return self._operations.whole(name, func, args, kwargs or {})
+            return self._operations.record_as_one_operator(name, func, args, kwargs or {})
         return func(*args, **(kwargs or {}))
 
 
-def label_beside(value: Any) -> Any:
+def label_other_input(value: Any) -> Any:
     """Label the tensors in an input other than the text, in each entered recorder, and return the input unchanged.
 
     Example:
-        >>> label_beside(torch.tensor(3))
+        >>> label_other_input(torch.tensor(3))
         tensor(3)
     """
     for operations in _entered:
-        operations.label(BESIDE, *(one for one in flatten_tree(value)[0] if isinstance(one, Tensor)))
+        operations.label_tensors(BESIDE, *(one for one in flatten_tree(value)[0] if isinstance(one, Tensor)))
     return value
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from pocketrnn_export.torch_internals import MODULE_TABLES
 
-__all__ = ["copy_again", "find_copy_difference", "has_attributes", "whole_copy"]
+__all__ = ["copy_again", "find_copy_difference", "has_attributes", "make_whole_copy"]
 
 _T = TypeVar("_T")
 # The hooks by which a class defines how it is copied.
@@ -36,7 +36,7 @@ _ATOMS: Final = (type, ModuleType, BuiltinFunctionType, torch.dtype, torch.devic
                  type(None), type(...), range, slice)  # fmt: skip
 
 
-def whole_copy(value: _T, known: Mapping[int, Any] | None = None) -> _T:
+def make_whole_copy(value: _T, known: Mapping[int, Any] | None = None) -> _T:
     """Make a deep copy. If `copy.deepcopy` loses or shares something, objects are copied by their attributes instead.
 
     Args:
@@ -47,7 +47,7 @@ def whole_copy(value: _T, known: Mapping[int, Any] | None = None) -> _T:
         Exception: the exception of `copy.deepcopy`, if both ways fail.
 
     Example:
-        >>> whole_copy(module) is module
+        >>> make_whole_copy(module) is module
         False
     """
     failure: Exception | None = None
@@ -79,7 +79,7 @@ def copy_again(value: _T) -> _T:
     """Copy a result of `whole_copy` again: its classes lose nothing now, so the copy need not be compared.
 
     Example:
-        >>> copy_again(whole_copy(module)) is module
+        >>> copy_again(make_whole_copy(module)) is module
         False
     """
     memory: dict[int, Any] = {}
@@ -325,7 +325,7 @@ class _ReferenceFixer:
         if isinstance(made, Tensor):
             self._copy_tensor_attributes(made)
         elif has_attributes(made):
-            self._inside(vars(made))
+            self._fix_items(vars(made))
         self._met[id(value)] = made
         return made
 
@@ -346,10 +346,10 @@ class _ReferenceFixer:
             parts = tuple(map(self.find_object_in_copy, value))
             return value if all(a is b for a, b in zip(parts, value, strict=True)) else parts
         if isinstance(value, dict | list):
-            self._inside(value)
+            self._fix_items(value)
         return value
 
-    def _inside(self, holder: Any) -> None:
+    def _fix_items(self, holder: Any) -> None:
         for key, part in list(holder.items() if isinstance(holder, dict) else enumerate(holder)):
             made = self.find_object_in_copy(part)
             if made is not part:
@@ -361,8 +361,10 @@ class _ReferenceFixer:
         if (value.__module__ or "").split(".")[0] in _TRUSTED:
             return value
         cells = tuple(map(self._fix_cell, value.__closure__ or ()))
-        defaults = None if value.__defaults__ is None else tuple(map(self._held, value.__defaults__))
-        keywords = value.__kwdefaults__ and {name: self._held(part) for name, part in value.__kwdefaults__.items()}
+        defaults = None if value.__defaults__ is None else tuple(map(self._copy_held_value, value.__defaults__))
+        keywords = value.__kwdefaults__ and {
+            name: self._copy_held_value(part) for name, part in value.__kwdefaults__.items()
+        }
         before = [*(value.__closure__ or ()), *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
         after = [*cells, *(defaults or ()), *(keywords or {}).values()]
         if all(a is b for a, b in zip(before, after, strict=True)):
@@ -379,13 +381,13 @@ class _ReferenceFixer:
             self._kept.append(cell)
             # A function may refer to itself, or two functions may share a cell.
             self._met[id(cell)] = made = CellType(cell.cell_contents)
-            made.cell_contents = self._held(cell.cell_contents)
+            made.cell_contents = self._copy_held_value(cell.cell_contents)
             if made.cell_contents is cell.cell_contents:
                 self._met[id(cell)] = cell
         found: CellType = self._met[id(cell)]
         return found
 
-    def _held(self, value: Any) -> Any:
+    def _copy_held_value(self, value: Any) -> Any:
         """The copy of a value in a function's closure or defaults."""
         if isinstance(value, _ATOMS):
             return value
@@ -401,7 +403,7 @@ class _ReferenceFixer:
             for name, part in vars(original).items():
                 if name not in vars(made) and not name.startswith("_"):
                     vars(made)[name] = _copy_or_share(part, self._memory)
-        self._inside(vars(made))
+        self._fix_items(vars(made))
 
     @functools.cached_property
     def _originals(self) -> dict[int, list[Tensor]]:

@@ -1,6 +1,6 @@
-"""Classifiers of sequences of numbers: exported as those of texts are, and proven on numbers that are drawn for it.
+"""Export classifiers of sequences of numbers in the same way as those of texts, and prove them on random numbers.
 
-A module that takes numbers is given ids in their place, and a table of drawn rows of numbers that they are looked up in
-(`sample_table`, `sample_lookup`). So it is called, traced, checked and proven by the code that exports classifiers of
-texts. Then the table is cut off its graph (`sample_table_removal`), whose input is numbers from there on.
+A module that takes numbers gets ids in place of the numbers, and looks the ids up in a table of random rows of numbers
+(`sample_table`, `sample_lookup`). So the code for classifiers of texts can call, trace, check and prove it. Then the
+table is removed from the graph (`sample_table_removal`), and the graph's input is numbers again.
 """

@@ -13,20 +13,26 @@ from pocketrnn.errors import InputError, SequenceError, short_repr, suggest_simi
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.numbers.range_watch import find_channel_ranges
 from pocketrnn.text.text_input import TextInput
-from pocketrnn_export.description import Description, label_output, validate_name
-from pocketrnn_export.export_run import ExportOptions
+from pocketrnn_export.description import Description, make_label_output, validate_name
+from pocketrnn_export.export_guards import ExportOptions
 from pocketrnn_export.numbers.number_export import NumberExport
 from pocketrnn_export.numbers.sample_lookup import LAYOUTS
 from pocketrnn_export.numbers.scaler_file import find_mean_and_scale, read_scaler
 
-__all__ = ["check_values", "describe_numbers", "make_number_rules", "refuse_short_form", "refuse_text_arguments"]
+__all__ = [
+    "check_values",
+    "collect_number_arguments",
+    "make_number_rules",
+    "refuse_short_form",
+    "refuse_text_arguments",
+]
 
 # The fewest sequences that give a range of numbers.
 _ENOUGH: Final = 4
 _RULES: Final = frozenset(field.name for field in fields(NumberInput)) - {"channels"}
 
 
-def describe_numbers(
+def collect_number_arguments(
     name: str,
     wanted: ExportOptions,
     provenance: Mapping[str, object] | None,
@@ -62,7 +68,7 @@ def describe_numbers(
             "Give labels for a classifier, or values for the names of the numbers that the module gives.",
         )
     if values is not None and (multi_label or thresholds is not None or wanted.gives is not None):
-        raise InputError("multi_label, thresholds and gives are of labels.", "Leave them out for values.")
+        raise InputError("multi_label, thresholds and gives apply to labels.", "Leave them out for values.")
     if layout is not None and layout not in LAYOUTS:
         raise InputError(f"layout is {short_repr(layout)}.", f"Use one of {', '.join(LAYOUTS)}.")
     names = () if values is None else check_values(values)
@@ -71,7 +77,7 @@ def describe_numbers(
     if values is not None:
         output = ValueOutput(names, units)
     else:
-        output = label_output(labels or (), thresholds, priors, multi_label=multi_label)
+        output = make_label_output(labels or (), thresholds, priors, multi_label=multi_label)
     samples = list(sequences)
     made = _add_range(given or make_number_rules(channels, scaler, rules), samples)
     description = Description(validate_name(name), made, output, provenance or {})
@@ -79,8 +85,9 @@ def describe_numbers(
 
 
 def _add_range(rules: NumberInput, sequences: Sequence[object]) -> NumberInput:
-    """Add the range of the given sequences to the rules, if the owner gives none. With a known scale it covers at least
-    two deviations around the mean: a few sequences may show only one of the classes."""
+    """Add the range of the given sequences to the rules, if the owner does not. With a known scale it covers at least
+    two standard deviations around the mean: a few sequences may show only one of the classes.
+    """
     if rules.training_range is not None or len(sequences) < _ENOUGH:
         return rules
     try:
@@ -126,7 +133,7 @@ def make_number_rules(channels: Sequence[str] | int | None, scaler: object, rule
     if scaler is None:
         return made
     if made.mean is not None or made.scale is not None:
-        raise InputError("The scaler says what mean and scale would say.", "Give one of them.")
+        raise InputError("The scaler already contains mean and scale.", "Give one of them.")
     mean, scale = read_scaler(Path(scaler)) if isinstance(scaler, str | os.PathLike) else find_mean_and_scale(scaler)
     return replace(made, mean=mean, scale=scale)
 
@@ -187,11 +194,11 @@ def refuse_short_form(shortly: Mapping[str, object], given: object, output: obje
     beside = ("layout", "sequences")
     said = [name for name, value in shortly.items() if value is not None and value is not False and name not in beside]
     if said:
-        raise InputError(f"input and output say what {', '.join(said)} would say.", "Leave one of them out.")
+        raise InputError(f"input and output already contain {', '.join(said)}.", "Leave one of them out.")
 
 
 def refuse_text_arguments(given: Mapping[str, object], channels: object, of_numbers: Mapping[str, object]) -> None:
-    """Refuse arguments for texts in an export of a module of numbers, and the other way round.
+    """Refuse arguments for texts in an export of a module of numbers, and the reverse.
 
     Raises:
         InputError: such an argument is given.
@@ -206,4 +213,4 @@ def refuse_text_arguments(given: Mapping[str, object], channels: object, of_numb
             "One of numbers has channels, too: channels=['ax', 'ay', 'az'].",
         )
     if said := [name for name, value in given.items() if value is not None and value is not False and value != ()]:
-        raise InputError(f"{', '.join(said)} is of texts, and channels of numbers.", "Leave one of them out.")
+        raise InputError(f"{', '.join(said)} applies to texts, and channels to numbers.", "Leave one of them out.")

@@ -34,10 +34,10 @@ from pocketrnn_export.bundle_writer import read_package_versions, write_bundle
 from pocketrnn_export.comparing.cases import Case, Logits, Run, Widths, make_one_row_cases
 from pocketrnn_export.comparing.logit_comparison import Reference, make_onnx_run
 from pocketrnn_export.description import Description
-from pocketrnn_export.export_run import ExportOptions, run_with_single_text_fallback
+from pocketrnn_export.export_guards import ExportOptions, run_with_single_text_fallback
 from pocketrnn_export.forms.form import Form, OtherFile, log_uncompared_parts, sha256
-from pocketrnn_export.forms.onnx.onnx_graph import find_small_integers, make_onnx_form
-from pocketrnn_export.forms.step_graph import make_form_of_step_graph
+from pocketrnn_export.forms.onnx.onnx_form import find_small_integers, make_onnx_form
+from pocketrnn_export.forms.step_form import wrap_step_graph_as_form
 from pocketrnn_export.intake.calling_convention import compile_call, undo_assignments
 from pocketrnn_export.intake.export_copy import unwrap_module
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
@@ -53,7 +53,7 @@ from pocketrnn_export.numbers.sample_lookup import (
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, make_sample_table
 from pocketrnn_export.numbers.sample_table_removal import replace_ids_by_samples
 from pocketrnn_export.progress import filter_records
-from pocketrnn_export.proof.chosen_cases import find_text_widths, make_condition_sizes_entry
+from pocketrnn_export.proof.case_selection import find_text_widths, make_condition_sizes_entry
 from pocketrnn_export.proof.constant_values import describe_constant_values
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
@@ -171,7 +171,7 @@ def export_number_module(module: nn.Module, path: Path, known: NumberExport, *, 
             logging.getLogger(record.name).handle(record)
         kind = held.table.kind
         if kind != EVERYWHERE:
-            _log.warning("The module has no finite answer to numbers of every size: the proof looks at %s", kind)
+            _log.warning("The module does not have a finite answer to numbers of every size: the proof uses %s", kind)
         with (
             contextlib.suppress(_RoundingError),
             _use_ids_for_samples(module, known, held.table, held.layout) as of_ids,
@@ -179,9 +179,9 @@ def export_number_module(module: nn.Module, path: Path, known: NumberExport, *, 
             return _export_on_ids(of_ids, path, known, held, force=force)
         held = _find_layout(module, known, given, (NEAR, POSITIVE))
         _log.warning(
-            "To numbers of up to 10,000 the graph is equal in double precision; in float32 rounding moves the answers "
-            "by more than a proof allows: the proof looks at %s. If it was trained on scaled numbers, give their mean "
-            "and scale, or the scaler",
+            "For numbers of up to 10,000 the graph equals the module in double precision, but in float32 rounding "
+            "changes the answers by more than a proof allows: the proof uses %s. If the module was trained on scaled "
+            "numbers, give their mean and scale, or the scaler",
             held.table.kind,
         )
         with _use_ids_for_samples(module, known, held.table, held.layout) as of_ids:
@@ -304,7 +304,7 @@ def _find_layout(
     assert first is not None  # noqa: S101 - no layout held
     if (taken := _find_channels(module, known)) is not None:
         raise ExportError(
-            f"The module takes {taken} channels, and {len(known.rules.channels)} are given.",
+            f"The module takes {taken} channels, and channels has {len(known.rules.channels)}.",
             "Give the number or the names of its channels: channels=, or --channels.",
         ) from first
     raise first
@@ -423,11 +423,11 @@ def _collect_log_records() -> Iterator[list[logging.LogRecord]]:
     """Collect the log records of the block and show none: they are about a layout that is only tried."""
     records: list[logging.LogRecord] = []
 
-    def kept(record: logging.LogRecord) -> bool:
+    def collect_and_hide(record: logging.LogRecord) -> bool:
         records.append(record)
         return False
 
-    with filter_records(kept):
+    with filter_records(collect_and_hide):
         yield records
 
 
@@ -475,8 +475,8 @@ def _is_equal_in_doubles(form: Form, plan: ProofPlan) -> bool:
 
 
 def drop_unsteady_cases(reference: Reference, cases: Mapping[str, Sequence[Case]]) -> dict[str, Sequence[Case]]:
-    """Return the cases; without those that contain a constant recording, if the reference's float32 answers to these
-    are unstable, which is logged.
+    """Return the cases. If the reference's float32 answers to constant recordings are unstable, leave out the cases
+    that contain one, and log that.
 
     A module that scales each recording by its own mean and deviation divides by about 0 there: the answer is the
     rounding of the mean, which differs between engines, and between a batch and one recording alone.
@@ -494,10 +494,10 @@ def drop_unsteady_cases(reference: Reference, cases: Mapping[str, Sequence[Case]
     if furthest <= _STEADY:
         return dict(cases)
     _log.warning(
-        "To recordings that never change the module's own float32 answers are up to %.2g off, as they may be to those "
-        "of which one channel never changes: it divides by about 0 there, as by a deviation, and answers the rounding "
-        "of a mean. The proof leaves such recordings out, and promises no answer to them; with "
-        "x.std(...).clamp(min=0.01) in forward they have an answer",
+        "For recordings that never change, the module's own float32 answers are up to %.2g off, and those for "
+        "recordings with one constant channel may be, too: it divides by about 0 there, as by a standard deviation, "
+        "and its answer depends on the rounding of a mean. The proof leaves such recordings out and promises nothing "
+        "for them; with x.std(...).clamp(min=0.01) in forward they get an answer",
         furthest,
     )
     kept = {inputs: [case for case in some if not _has_constant_row(case)] for inputs, some in cases.items()}
@@ -513,15 +513,15 @@ def _has_constant_row(case: Case) -> bool:
 def _make_form(module: nn.Module, known: NumberExport, held: _FoundLayout) -> tuple[ExportableModule, Form]:
     """Return the prepared module and its graph: for one sequence a run, where a graph for batches is not possible."""
     prepared, table = held.prepared, held.table
-    if prepared.real_token:
+    if prepared.needs_real_token:
         raise ExportError(
             "The module fails on a sequence of zeros only.",
             "Let forward answer one: count at least one step, as in lengths.clamp(min=1).",
         )
     if prepared.alone and not prepared.one_text:
         _log.warning(
-            "A sequence with zeros inside is answered otherwise beside others than alone; each is answered alone, "
-            "which takes longer where there are many"
+            "A sequence with zeros inside gets another answer beside others than alone; each sequence is answered "
+            "alone, which takes longer for many"
         )
         prepared = _prepare_on_ids(module, known, table, one_text=True)
 
@@ -551,14 +551,14 @@ def _collect_forms(form: Form, known: NumberExport, table: SampleTable) -> list[
     forms = [of_ids, Form(graph, "graph", content, runs, one_row=form.one_row)]
     if known.wanted.streaming:
         stream, step = make_step_graph(content, most=None if limits is None else limits.max_tokens)
-        forms.append(make_form_of_step_graph(step, stream, table.rows))
+        forms.append(wrap_step_graph_as_form(step, stream, table.rows))
     return forms
 
 
 def _make_golden_examples(
     known: NumberExport, table: SampleTable, answers: ReferenceAnswers
 ) -> tuple[NumberExample, ...]:
-    pairs = answers.of("texts", one_row=False)
+    pairs = answers.compute_answers("texts", one_row=False)
     if not known.wanted.examples:
         # Rows of the table may resemble a given sequence; generated signals contain nobody's data.
         own = {ids.tobytes() for ids in table.made}
@@ -611,13 +611,13 @@ def reword_for_numbers(said: str) -> str:
         'The module answers a sequence differently beside other sequences.'
     """
 
-    def of_numbers(found: re.Match[str]) -> str:
+    def choose_replacement(found: re.Match[str]) -> str:
         which = found.lastindex or 1
         return found[0] if which == 1 else _WORDS[which - 2][1]
 
     for of_texts, of_sequences in _RULES_OF_TEXTS:
         said = of_texts.sub(of_sequences, said)
-    return _SAID_OF_TEXTS.sub(of_numbers, said.replace(LOOKUP, ""))
+    return _SAID_OF_TEXTS.sub(choose_replacement, said.replace(LOOKUP, ""))
 
 
 def _choose_word_for_value(found: re.Match[str]) -> str:

@@ -20,7 +20,7 @@ from pocketrnn_export.comparing.cases import Case
 from pocketrnn_export.comparing.logit_comparison import Reference, make_graph_reference
 from pocketrnn_export.numbers.number_export import drop_unsteady_cases, make_id_rules
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, make_sample_table
-from pocketrnn_export.proof.chosen_cases import make_cases_for_graph
+from pocketrnn_export.proof.case_selection import make_cases_for_graph
 
 __all__ = ["add_table_to_graph", "compare_number_rules", "make_number_proof"]
 

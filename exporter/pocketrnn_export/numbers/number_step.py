@@ -8,7 +8,7 @@ from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.forms.form import sha256
 from pocketrnn_export.forms.onnx.kept_nans import add_nan_guards, remove_nan_guards
 from pocketrnn_export.forms.step_conversion import convert_to_step_graph
-from pocketrnn_export.forms.step_graph import STEP_FILE
+from pocketrnn_export.forms.step_form import STEP_FILE
 
 __all__ = ["check_can_stream", "make_step_graph"]
 
@@ -24,8 +24,8 @@ def check_can_stream(rules: NumberInput, limits: Limits | None) -> None:
     """
     if held := explain_no_step_answers(rules, limits or Limits()):
         raise InputError(
-            f"No state is carried from sample to sample here: {held}.",
-            "Leave streaming out, or leave out what says so.",
+            f"With these rules, a state cannot be carried from sample to sample: {held}.",
+            "Leave streaming out, or leave this rule out.",
         )
 
 

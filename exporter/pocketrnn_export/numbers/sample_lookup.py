@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.onnx.number_ranges import SAMPLES
+from pocketrnn_export.forms.onnx.value_ranges import SAMPLES
 from pocketrnn_export.intake.calling_convention import Call, compile_call
 from pocketrnn_export.numbers.sample_table import Samples
 from pocketrnn_export.torch_internals import read_own_forward_pre_hooks
@@ -166,11 +166,11 @@ def rewrite_call_for_ids(call: str | Call) -> str | Call:
         compile_call(call)
         return f"{LOOKUP}{call}"
 
-    def of_ids(module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:
+    def call_on_samples(module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:
         return call(module, getattr(module, TABLE)(tokens), lengths)
 
-    of_ids.__name__ = getattr(call, "__name__", "call")
-    return of_ids
+    call_on_samples.__name__ = getattr(call, "__name__", "call")
+    return call_on_samples
 
 
 def rewrite_line_for_samples(line: str) -> str:

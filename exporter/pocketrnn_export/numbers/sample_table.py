@@ -62,11 +62,11 @@ def make_sample_table(
     Args:
         channels: how many numbers a row has.
         padding: the number that pads a sequence after its end.
-        given: sequences as the module is given them, float32 [time, channels].
+        given: sequences in the form that the module takes, float32 [time, channels].
         steps: how many steps every sequence has; None for any number.
         least: how many steps a sequence has at least.
-        kind: what is drawn.
-        clip: the least and the largest number that the module is given.
+        kind: the kind of random numbers.
+        clip: the least and the largest number that the rules let through to the module.
         seed: the seed of the draws.
 
     Example:

@@ -205,6 +205,6 @@ class _NoSampleOperatorError(Exception):
 
 def _make_not_cut_error(what: str) -> ExportError:
     return ExportError(
-        f"The graph does something with the steps of a sequence that its numbers alone do not say ({what}).",
+        f"The graph uses the ids of steps for more than the look-up of their numbers ({what}).",
         "Report the module: this is a fault of pocketrnn.",
     )

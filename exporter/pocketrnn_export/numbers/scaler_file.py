@@ -98,8 +98,8 @@ def find_mean_and_scale(scaler: object, name: str = "The scaler") -> Pair:
     meant = _MEANT | {"var", "var_"} if values.keys() & set(_SCALE) else _MEANT
     if kind not in _SCALERS and not asked and (other := sorted(map(str, values.keys() - meant))):
         raise InputError(
-            f"{name} says {short_repr(other[0])}, too, which is neither mean nor scale.",
-            "Give mean and scale alone, if these say it all; a scale is the square root of a variance.",
+            f"{name} also contains {short_repr(other[0])}, which is neither mean nor scale.",
+            "Give mean and scale alone, if nothing else is needed; a scale is the square root of a variance.",
         )
     pair = _read_pair(values, kind, name)
     if asked:
@@ -119,7 +119,7 @@ def _read_pair(values: Mapping[str, Any], kind: str, name: str) -> Pair:
         values = {**values, "scale_": None}
     found, scales = _find_numbers(_MEAN, values, name), _find_numbers(_SCALE, values, name)
     if found is None and scales is None:
-        raise InputError(f"{name} says neither mean nor scale ({short_repr(kind)}).", _OTHER)
+        raise InputError(f"{name} has neither mean nor scale ({short_repr(kind)}).", _OTHER)
     channels = len(found or scales or ())
     return found or (0.0,) * channels, scales or (1.0,) * channels
 
@@ -128,7 +128,7 @@ def _find_numbers(keys: Sequence[str], values: Mapping[str, Any], name: str) -> 
     """Return the numbers under any of these keys; None where there are none."""
     said = {key: _read_finite_numbers(values[key], name) for key in keys if values.get(key) is not None}
     if len(set(said.values())) > 1:
-        raise InputError(f"{name} says different things under {' and '.join(said)}.", "Leave one of them out.")
+        raise InputError(f"{name} has different numbers under {' and '.join(said)}.", "Leave one of them out.")
     return next(iter(said.values()), None)
 
 
@@ -147,7 +147,7 @@ def _check_only_scales(transform: Any, pair: Pair, name: str) -> None:
         except Exception as error:
             said = first_line(error)
     else:
-        raise InputError(f"{name} cannot be asked how it scales: {said}", _OTHER)
+        raise InputError(f"The transform of {name} cannot be tested: {said}", _OTHER)
     if scaled.shape != rows.shape:
         said = f"the shape {list(scaled.shape)} for {list(rows.shape)}"
     elif (wrong := ~np.isclose(scaled, wanted, rtol=1e-4, atol=1e-4)).any():
@@ -155,8 +155,8 @@ def _check_only_scales(transform: Any, pair: Pair, name: str) -> None:
     else:
         return
     raise InputError(
-        f"{name} does more than to take its mean off and divide by its scale: its transform gives {said}.",
-        "Give mean, scale and clip as numbers, if these say it all; else do the rest before the classifier.",
+        f"{name} does more than subtract its mean and divide by its scale: its transform gives {said}.",
+        "Give mean, scale and clip as numbers, if nothing else is needed; else do the rest before the classifier.",
     )
 
 

@@ -50,38 +50,38 @@ class FreshCopyModule:
         """Whether it takes one text at a time."""
         return len(self.example[0]) == 1
 
-    def inputs(self, sizes: Sizes) -> tuple[Tensor, ...]:
+    def draw_inputs(self, sizes: Sizes) -> tuple[Tensor, ...]:
         """Random ids and, if the module takes them, falling lengths from the whole width down, or a random state. A
         second text has another number of tokens, more or fewer by turns."""
         generator = torch.Generator().manual_seed(sizes.batch * 1_000_003 + sizes.tokens)
         # Without 0 and 1 if there are other ids: a module may take these for padding, and refuse a text of padding.
-        texts = [self._tokens(sizes, generator)]
+        texts = [self._draw_tokens(sizes, generator)]
         if takes_two_texts(self.example):
-            texts.append(self._tokens(replace(sizes, tokens=compute_second_text_size(sizes.tokens)), generator))
+            texts.append(self._draw_tokens(replace(sizes, tokens=compute_second_text_size(sizes.tokens)), generator))
         if len(self.example) == len(texts):
             return tuple(texts)
         if isinstance(self.module, FeatureModule):
-            more = (self._cut_short(texts[0], generator),) if takes_lengths(self.example) else ()
+            more = (self._cut_to_random_lengths(texts[0], generator),) if takes_lengths(self.example) else ()
             return (texts[0], *more, draw_features(self.module.features, texts[0]))
         if self.example[-1].dim() > 1:
             state = torch.rand((sizes.batch, *self.example[1].shape[1:]), generator=generator)
             return texts[0], state.to(self.example[1].dtype)
-        return (*texts, *(self._cut_short(text, generator) for text in texts))
+        return (*texts, *(self._cut_to_random_lengths(text, generator) for text in texts))
 
     def draw_inputs_for_pair(self, batch: int, first: int, second: int) -> tuple[Tensor, ...]:
         """Random inputs for two texts with these numbers of tokens."""
         generator = torch.Generator().manual_seed(batch * 1_000_003 + first * 1_009 + second)
-        texts = [self._tokens(Sizes(batch, tokens), generator) for tokens in (first, second)]
+        texts = [self._draw_tokens(Sizes(batch, tokens), generator) for tokens in (first, second)]
         if len(self.example) == len(texts):
             return tuple(texts)
-        return (*texts, *(self._cut_short(text, generator) for text in texts))
+        return (*texts, *(self._cut_to_random_lengths(text, generator) for text in texts))
 
-    def _tokens(self, sizes: Sizes, generator: torch.Generator) -> Tensor:
+    def _draw_tokens(self, sizes: Sizes, generator: torch.Generator) -> Tensor:
         low = 2 if self.ids > 4 else 0
         tokens = torch.randint(low, self.ids, (sizes.batch, sizes.tokens), generator=generator)
         return insert_phrases(tokens, self.phrase)
 
-    def _cut_short(self, tokens: Tensor, generator: torch.Generator) -> Tensor:
+    def _cut_to_random_lengths(self, tokens: Tensor, generator: torch.Generator) -> Tensor:
         """Random falling lengths; the tokens past each row's length are replaced by padding."""
         rows, width = tokens.shape
         lengths = torch.randint(1, width + 1, (rows,), generator=generator)
@@ -95,9 +95,9 @@ class FreshCopyModule:
         """Compute the logits as an array; may raise anything that the module raises."""
         return _compute_logits(copy_again(self.module), inputs)
 
-    def in_doubles(self, sizes: Sizes) -> Any:
+    def compute_float64_logits(self, sizes: Sizes) -> Any:
         """Compute the logits in double precision for inputs of some sizes; may raise whatever the module raises."""
-        inputs = tuple(value.double() if value.is_floating_point() else value for value in self.inputs(sizes))
+        inputs = tuple(value.double() if value.is_floating_point() else value for value in self.draw_inputs(sizes))
         return _compute_logits(copy_again(self.module).double(), inputs)
 
     def agrees(self, graph: Answers, inputs: tuple[Tensor, ...]) -> bool:

@@ -19,8 +19,8 @@ from pocketrnn_export.comparing.cases import Case, make_one_row_cases
 from pocketrnn_export.comparing.float64_graph import list_graph_inputs
 from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
-from pocketrnn_export.proof.across_rows import find_needed_nodes
-from pocketrnn_export.proof.pytorch_run import NodeValues
+from pocketrnn_export.proof.batch_reductions import find_needed_nodes
+from pocketrnn_export.proof.runnable_program import NodeValues
 from pocketrnn_export.proof.token_dependence import read_operator_name
 
 __all__ = ["describe_constant_values", "find_constant_values"]
@@ -94,7 +94,7 @@ def find_constant_values(
         seen(inputs)
     closed = seen.left & seen.spans.keys()
     return {
-        node: seen.spans[node].shown(is_truth=node.meta["val"].dtype == torch.bool)
+        node: seen.spans[node].format_first_constant(is_truth=node.meta["val"].dtype == torch.bool)
         for node in waiting
         if node in closed and closed.isdisjoint(node.all_input_nodes)
     }
@@ -131,13 +131,13 @@ class _ValueRange:
         self.low, self.high = low, high
 
     @property
-    def closed(self) -> Any:
+    def numbers_equal_in_all_runs(self) -> Any:
         """The numbers at the places where all runs gave the same; NaN is left out."""
         return self.low[self.high - self.low <= _APART * np.maximum(1.0, np.abs(self.high))]
 
-    def shown(self, *, is_truth: bool) -> str:
+    def format_first_constant(self, *, is_truth: bool) -> str:
         """The value, as text, at the first place where all runs gave the same."""
-        same = self.closed[0]
+        same = self.numbers_equal_in_all_runs[0]
         if is_truth:
             return str(bool(same))
         if abs(same) >= _LARGE:
@@ -164,7 +164,7 @@ class _RangeRecorder(NodeValues):
         elif result.numel():
             span = self.spans.setdefault(n, _ValueRange())
             span.add(result, _count_checked_places(n, result))
-            if not span.closed.size:
+            if not span.numbers_equal_in_all_runs.size:
                 self.left.discard(n)
         return result
 

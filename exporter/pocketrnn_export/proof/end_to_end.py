@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.classifier import Classifier, compute_logits_of_steps, steps_of_texts
+from pocketrnn.classifier import Classifier, compute_logits_of_steps, encode_texts_as_steps
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.verification import compute_streamed_logits
 from pocketrnn_export.comparing.cases import Case, Logits, make_one_row_cases
@@ -39,11 +39,11 @@ def compare_end_to_end(
         answers: the reference's answers, with each text or sequence as a case of its own.
         reference: the name of the reference in the proof.
     """
-    cases, expected = zip(*answers.of("texts", one_row=False), strict=True)
+    cases, expected = zip(*answers.compute_answers("texts", one_row=False), strict=True)
     of_texts = isinstance(classifier.manifest.input, TextInput)
     logits: Any = classifier.logits if of_texts else partial(compute_logits_of_steps, classifier)
     if classifier.manifest.output.of_tokens:
-        given, logits = steps_of_texts(classifier, given), partial(compute_logits_of_steps, classifier)
+        given, logits = encode_texts_as_steps(classifier, given), partial(compute_logits_of_steps, classifier)
     together = logits(given)
     each = [logits([one]) for one in given]
     pairs = [(reference, "runtime", expected, together), ("alone", "together", each, together)]
@@ -76,7 +76,7 @@ def compare_hazard_rows(
     if classifier.manifest.graph.batch == 1 or "hazards" not in answers.kinds:
         return []
     # The first rows of a batch of 300 show as much as all of them.
-    hazards = [case for case, _ in answers.of("hazards", one_row=False)]
+    hazards = [case for case, _ in answers.compute_answers("hazards", one_row=False)]
     cases = [row for case in hazards for row in make_one_row_cases([case])[:_ROWS_OF_A_CASE]]
     given = [case.tokens[0] if rows is None else rows[case.tokens[0]] for case in cases]
     together, alone = (

@@ -127,9 +127,8 @@ def check_every_size(
         # A difference at every size does not come from a condition on a size: the proof reports it.
         if agree(USUAL):
             raise AnswersDifferError(
-                f"The module does something else for {_describe_sizes(sizes)} than for other texts, by a question "
-                "about a size "
-                "that a trace does not see.",
+                f"The module does something else for {_describe_sizes(sizes)} than for other texts, because it tests a "
+                "size in a way that a trace does not see.",
                 "Compare sizes with numbers, such as x.size(1) > 20; do not use the text of a size, its identity, a "
                 "caught error or another thread.",
                 module,
@@ -148,7 +147,7 @@ def check_mixed_lengths(
     bounds: Iterable[tuple[int, int]] = (),
     numbers: Iterable[int] = (),
 ) -> None:
-    """Refuse a module whose answer to a text depends on the length of the text beside it, or on the batch size.
+    """Refuse a module whose answer to a text depends on the length of another text in its batch, or on the batch size.
 
     Args:
         run: computes the module's answers from tokens and lengths; may raise anything.
@@ -197,7 +196,7 @@ def check_mixed_lengths(
     asked = ((max(2, s.batch), s.tokens, min(s.tokens, _SHORT)) for s in _list_sizes_to_try(MOST_TEXTS, one_text=False))
     for sizes in (_list_sizes_across_bounds(bounds, numbers), list(asked)):
         started = time.process_time()
-        for rows, steps, length in log_item_progress(sizes, "Asking for texts beside others"):
+        for rows, steps, length in log_item_progress(sizes, "Running texts in batches with others"):
             if time.process_time() - started > SECONDS:
                 break
             check(rows, steps, length)

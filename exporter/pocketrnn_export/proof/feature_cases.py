@@ -34,7 +34,7 @@ def add_features(
     Args:
         cases: the inputs without features, as the graph takes them.
         features: the features.
-        fitted: makes a case of one row one that the graph takes.
+        fitted: fits a case of one row to the sizes that the graph takes.
         most: the most rows of a batch; None for any number.
 
     Returns:
@@ -63,7 +63,7 @@ def add_features(
 
 
 def make_example_features(features: Features, rows: int) -> list[dict[str, Any]]:
-    """Values for some texts, as the owner gives them: numbers around the mean, and the categories by turns.
+    """Feature values for some texts, in the owner's units: numbers around the mean, and the categories by turns.
 
     Example:
         >>> make_example_features(make_features({"kind": ["book", "film"]}), 2)

@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.fx import Node
 
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
-from pocketrnn_export.proof.across_rows import find_batch_symbols, find_needed_nodes
-from pocketrnn_export.proof.pytorch_run import NodeValues
+from pocketrnn_export.proof.batch_reductions import find_batch_symbols, find_needed_nodes
+from pocketrnn_export.proof.runnable_program import NodeValues
 from pocketrnn_export.proof.token_dependence import WordContent, find_word_content, read_operator_name
 from pocketrnn_export.torch_internals import flatten_tree, read_size_expression, unflatten_tree
 
@@ -132,7 +132,7 @@ class HiddenDifferences:
         for one, other, like in zip(narrow, wide, stated, strict=False):
             if not isinstance(one, Tensor) or not isinstance(other, Tensor):
                 continue
-            if (part := self._part(like, one, other)) is None:
+            if (part := self._find_text_index(like, one, other)) is None:
                 return None
             own, beside = one[part].double(), other[part].double()
             scale = max(1.0, float(own.nan_to_num(0.0, 0.0, 0.0).abs().max())) if own.numel() else 1.0
@@ -141,7 +141,7 @@ class HiddenDifferences:
             found = True
         return found or None
 
-    def _part(self, stated: Any, narrow: Tensor, wide: Tensor) -> tuple[Any, ...] | None:
+    def _find_text_index(self, stated: Any, narrow: Tensor, wide: Tensor) -> tuple[Any, ...] | None:
         """The index of the text's numbers in both values; None if the axes are not known."""
         if not isinstance(stated, Tensor) or not stated.dim() == narrow.dim() == wide.dim():
             return None
@@ -164,7 +164,7 @@ class HiddenDifferences:
             one, other = narrow.given[i], wide.given[i]
             if not isinstance(source, Node) or not isinstance(one, Tensor):
                 continue
-            part = self._part(source.meta.get("val"), one, other)
+            part = self._find_text_index(source.meta.get("val"), one, other)
             if part is None:
                 return False
             same = self._same.get(source)
@@ -205,11 +205,11 @@ class HiddenDifferences:
             own[i][part], beside[i][part] = own[i][part] + by.to(own[i].dtype), beside[i][part] + by.to(own[i].dtype)
         # An operator may raise anything on other numbers.
         with contextlib.suppress(Exception):
-            results = (self._run(node, one, narrow.form) for one in (own, beside))
+            results = (self._call_node(node, one, narrow.form) for one in (own, beside))
             return self._is_value_equal(node, *results) is False
         return False
 
-    def _run(self, node: Node, given: list[Any], form: Any) -> list[Any]:
+    def _call_node(self, node: Node, given: list[Any], form: Any) -> list[Any]:
         args, kwargs = unflatten_tree(given, form)
         with torch.no_grad():
             return flatten_tree(self._narrow.call_function(node.target, args, kwargs))[0]

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from pocketrnn_export.comparing.cases import Case, Ids, make_case_from_rows
-from pocketrnn_export.proof.across_rows import find_needed_nodes
+from pocketrnn_export.proof.batch_reductions import find_needed_nodes
 from pocketrnn_export.proof.token_dependence import read_operator_name
 
 __all__ = ["MOST_ASKED", "find_compared_ids", "insert_phrases", "make_cases_with_compared_ids"]
@@ -96,8 +96,8 @@ def _find_ids_of_rare_rows(table: Tensor | None, ids: int) -> list[int]:
 
 
 def insert_phrases(tokens: Tensor, asked: Sequence[int]) -> Tensor:
-    """Put the asked ids side by side into two of every four rows of tokens [rows, steps], as often as they fit, in all
-    orders by turns: into the first two rows if the number of steps is even.
+    """Insert the ids in `asked` side by side into two of every four rows of tokens [rows, steps], as often as they fit
+    and in all orders by turns. If the number of steps is even, these are the first two rows.
 
     Example:
         >>> insert_phrases(torch.zeros(2, 10, dtype=torch.int64), [8, 9])[1].tolist()

@@ -106,7 +106,7 @@ def check_every_step(
             break
         calls = _CallCounter(module, lambda tokens, rows=rows: inputs_of(Sizes(rows, tokens)))  # type: ignore[misc]
         most = limits.max_tokens or MOST_STEPS
-        longest = min(MOST_STEPS, most, calls.reached(_SECONDS))
+        longest = min(MOST_STEPS, most, calls.count_checkable_tokens(_SECONDS))
         if (tokens := calls.find_other_function(longest, [size.tokens for size in bounds])) is not None:
             says = f"calls another function, or gives it another number, in {_TEXTS[rows]} of {tokens} tokens"
             raise ExportError(
@@ -163,7 +163,7 @@ class _CallCounter:
 
     def _count_calls_of_text(self, tokens: int) -> _Calls | None:
         log = self._log_calls_of_text(tokens)
-        return None if log is None else log.kinds()
+        return None if log is None else log.count_calls_by_kind()
 
     def find_other_function(self, longest: int, bounds: Iterable[int]) -> int | None:
         """The number of tokens of the shortest text that was found in which a step calls another function than the
@@ -200,7 +200,7 @@ class _CallCounter:
             return None
         return None
 
-    def reached(self, seconds: float) -> int:
+    def count_checkable_tokens(self, seconds: float) -> int:
         """How many tokens of a text can be checked in that time."""
         return int(seconds / max(self._a_token, 1e-6))
 
@@ -322,20 +322,20 @@ class _CallLog:
 
     def record_equal_tensor(self, tensor: Tensor, as_before: Tensor) -> None:
         """Record a tensor that holds the same numbers as another."""
-        self._note(tensor, self._place(as_before))
+        self._set_call_index(tensor, self._find_call_index(as_before))
 
     def record_function_call(self, func: Any, given: Iterable[Any], result: Any) -> None:
         """Record a call with its arguments and result."""
-        self._calls.append((func, [self._argument(value) for value in given]))
+        self._calls.append((func, [self._simplify_log_argument(value) for value in given]))
         for value in list_tensors_in(result):
-            self._note(value, len(self._calls) - 1)
+            self._set_call_index(value, len(self._calls) - 1)
 
-    def _note(self, tensor: Tensor, place: int) -> None:
+    def _set_call_index(self, tensor: Tensor, place: int) -> None:
         if id(tensor) not in self._made:
             self._kept.append(tensor)
         self._made[id(tensor)] = place
 
-    def _place(self, tensor: Tensor) -> int:
+    def _find_call_index(self, tensor: Tensor) -> int:
         """The index of the call that made a tensor; a negative number if it was made before the first call."""
         if id(tensor) in self._made:
             return self._made[id(tensor)]
@@ -343,11 +343,11 @@ class _CallLog:
             self._kept.append(tensor)
         return -1 - self._given.setdefault(id(tensor), len(self._given))
 
-    def _argument(self, value: Any) -> Any:
+    def _simplify_log_argument(self, value: Any) -> Any:
         if isinstance(value, Tensor):
-            return _CallIndex(self._place(value))
+            return _CallIndex(self._find_call_index(value))
         if isinstance(value, list | tuple):
-            return tuple(self._argument(one) for one in value)
+            return tuple(self._simplify_log_argument(one) for one in value)
         if isinstance(value, slice):
             return ("slice", value.start, value.stop, value.step)
         value = value.item() if isinstance(value, np.generic) else value
@@ -358,7 +358,9 @@ class _CallLog:
             numbers = np.asarray(value)
             return ("array", numbers.dtype.str, numbers.shape, numbers.tobytes())
         if isinstance(value, Mapping):
-            return tuple((self._argument(key), self._argument(one)) for key, one in value.items())
+            return tuple(
+                (self._simplify_log_argument(key), self._simplify_log_argument(one)) for key, one in value.items()
+            )
         return repr(value) if isinstance(value, torch.dtype | torch.device) else type(value)
 
     def end_with(self, answer: Any) -> None:
@@ -395,7 +397,7 @@ class _CallLog:
             found[key, tuple(number if one else None for number, one in zip(numbers, same, strict=True))] += 1
         return found
 
-    def kinds(self) -> _Calls:
+    def count_calls_by_kind(self) -> _Calls:
         """Count the calls of each kind.
 
         A tensor counts by how many calls ago it was made, or, if it was used often, by its number among such tensors;

@@ -24,7 +24,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.logit_comparison import open_session
 from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.proof.every_size import AnswersDifferError
-from pocketrnn_export.proof.pytorch_run import NodeValues
+from pocketrnn_export.proof.runnable_program import NodeValues
 
 __all__ = ["draw_hostile_numbers", "find_first_wrong_number", "refuse_differing_operators"]
 
@@ -56,7 +56,7 @@ _ROUNDINGS: Final = 100
 
 
 @dataclass(frozen=True)
-class _Part:
+class _OperatorGroup:
     """Operators that run together.
 
     Attributes:
@@ -74,7 +74,7 @@ class _Part:
 
 
 @dataclass(frozen=True)
-class _Cut:
+class _GraphCutout:
     """The nodes of a graph that compute a part.
 
     Attributes:
@@ -116,14 +116,16 @@ def refuse_differing_operators(
     for node in order:
         if time.process_time() - started > _SECONDS:
             return
-        found = _find_complete_part(node, values, graph, frozenset(taken), order)
+        found = _find_complete_operator_group(node, values, graph, frozenset(taken), order)
         if found is None or (key := _make_part_key(found[0], values)) in seen:
             continue
         seen.add(key)
-        _compare_part(*found, values, graph, run)
+        _compare_operator_group(*found, values, graph, run)
 
 
-def _compare_part(part: _Part, cut: _Cut, values: Mapping[Node, Any], graph: _Graph, run: NodeValues) -> None:
+def _compare_operator_group(
+    part: _OperatorGroup, cut: _GraphCutout, values: Mapping[Node, Any], graph: _Graph, run: NodeValues
+) -> None:
     session = graph.session(part, cut)
     if session is None:
         return
@@ -133,7 +135,7 @@ def _compare_part(part: _Part, cut: _Cut, values: Mapping[Node, Any], graph: _Gr
         if expected is None:
             continue
         try:
-            found = session({graph.name_of(node): value for node, value in given.items()})
+            found = session({graph.find_value_name(node): value for node, value in given.items()})
         # Engines raise exceptions of many classes. The run of the whole graph reports an operator that is missing.
         except Exception:
             return
@@ -186,16 +188,18 @@ def find_first_wrong_number(
     return int(differ.ravel().argmax()) if differ.any() else None
 
 
-def _find_complete_part(
+def _find_complete_operator_group(
     node: Node, values: Mapping[Node, Any], graph: _Graph, taken: frozenset[str], order: Mapping[Node, int]
-) -> tuple[_Part, _Cut] | None:
+) -> tuple[_OperatorGroup, _GraphCutout] | None:
     """Find the operators that end with a node, and the graph's nodes for them, so that these read all given values.
 
     The graph merges two operators that compute the same: numbers given for one of them also replace the other's.
     """
     known = graph.names
-    while (part := _find_part(node, values, known, taken, order)) is not None and (cut := graph.cut(part)) is not None:
-        if cut.read == {graph.name_of(one) for one in part.given}:
+    while (part := _find_operator_group(node, values, known, taken, order)) is not None and (
+        cut := graph.cut_out_group(part)
+    ) is not None:
+        if cut.read == {graph.find_value_name(one) for one in part.given}:
             return part, cut
         if not (further := known & {one.name for one in part.given}):
             return None
@@ -203,9 +207,9 @@ def _find_complete_part(
     return None
 
 
-def _find_part(
+def _find_operator_group(
     node: Node, values: Mapping[Node, Any], known: frozenset[str], taken: frozenset[str], order: Mapping[Node, int]
-) -> _Part | None:
+) -> _OperatorGroup | None:
     """Find the operators that end with a node whose value is in the graph, back to the next values in the graph."""
     if node.op != "call_function" or node.name not in known or not _can_compare(values.get(node)):
         return None
@@ -227,7 +231,7 @@ def _find_part(
                 return None
     if not given or any(word in str(one.target) for one in nodes for word in _PICKS):
         return None
-    return _Part(tuple(sorted(nodes, key=order.__getitem__)), tuple(given))
+    return _OperatorGroup(tuple(sorted(nodes, key=order.__getitem__)), tuple(given))
 
 
 def _is_mask(node: Node, values: Mapping[Node, Any]) -> bool:
@@ -244,7 +248,7 @@ def _can_compare(value: Any) -> bool:
     return isinstance(value, Tensor) and value.numel() <= _LARGEST and not value.is_complex() and value.numel() > 0
 
 
-def _make_part_key(part: _Part, values: Mapping[Node, Any]) -> str:
+def _make_part_key(part: _OperatorGroup, values: Mapping[Node, Any]) -> str:
     """A key that is the same for equal parts."""
     places = {node: f"given {place}" for place, node in enumerate(part.given)}
     places |= {node: f"made {place}" for place, node in enumerate(part.nodes)}
@@ -260,7 +264,7 @@ def _make_part_key(part: _Part, values: Mapping[Node, Any]) -> str:
 
 
 def _compute_pytorch_result(
-    part: _Part, values: Mapping[Node, Any], given: Mapping[Node, Tensor], run: NodeValues
+    part: _OperatorGroup, values: Mapping[Node, Any], given: Mapping[Node, Tensor], run: NodeValues
 ) -> np.ndarray[Any, Any] | None:
     """PyTorch's result for other numbers; None if it fails."""
     made: dict[Node, Any] = {}
@@ -336,13 +340,13 @@ class _Graph:
         self._known = {node.name: value for node, value in values.items() if isinstance(value, Tensor)} | dict(inputs)
         self.names = frozenset(self._makers)
 
-    def name_of(self, node: Node) -> str:
+    def find_value_name(self, node: Node) -> str:
         """The name of a node's value in the graph."""
         return self._taken.get(node.name, node.name)
 
-    def cut(self, part: _Part) -> _Cut | None:
+    def cut_out_group(self, part: _OperatorGroup) -> _GraphCutout | None:
         """The nodes from the given values to the last one; None if they depend on other values too."""
-        by_name = {self.name_of(node) for node in part.given}
+        by_name = {self.find_value_name(node) for node in part.given}
         nodes, fed, weights = dict[int, onnx.NodeProto](), dict[str, Tensor](), dict[str, onnx.TensorProto]()
         left, read = [(part.last.name, False)], set[str]()
         while left:
@@ -363,11 +367,13 @@ class _Graph:
                 return None
             nodes[id(maker)] = maker
             left += [(one, maker.op_type == "Shape") for one in maker.input if one]
-        return _Cut([node for node in self._model.graph.node if id(node) in nodes], fed, list(weights.values()), read)
+        return _GraphCutout(
+            [node for node in self._model.graph.node if id(node) in nodes], fed, list(weights.values()), read
+        )
 
-    def session(self, part: _Part, cut: _Cut) -> Any:
+    def session(self, part: _OperatorGroup, cut: _GraphCutout) -> Any:
         """A function that runs the nodes of a part; None if onnxruntime does not support them."""
-        fed = cut.fed | {self.name_of(node): self._known[node.name] for node in part.given}
+        fed = cut.fed | {self.find_value_name(node): self._known[node.name] for node in part.given}
         alone = helper.make_model(
             helper.make_graph(
                 cut.nodes,

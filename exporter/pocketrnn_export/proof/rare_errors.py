@@ -25,7 +25,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.intake import traceable_torchscript
 from pocketrnn_export.intake.user_frames import describe_line, is_installed_file, is_user_frame
 from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu
-from pocketrnn_export.module_runs.operator_recording import SHAPES, Operations, Program, is_same_program
+from pocketrnn_export.module_runs.operator_recording import SHAPES, OperatorRecorder, Program, is_same_program
 from pocketrnn_export.module_runs.whole_copy import copy_again
 from pocketrnn_export.proof.loop_iterations import use_unscripted_functions
 from pocketrnn_export.torch_internals import FunctionMode, flatten_tree
@@ -116,13 +116,13 @@ def _make_caught_error_refusal(met: _FailingCall, error: Exception) -> ExportErr
         trace = trace.tb_next
     if isinstance(error, AssertionError):
         return ExportError(
-            f"The module answers some texts by an assert that fails, {met.line}: its error is caught, {catches}.",
+            f"An assert of the module fails for some texts, {met.line}, and its error is caught: {catches}.",
             "Choose between two values by the same condition, as in torch.where(rare, one, other), without assert and "
             "try.",
         )
     return ExportError(
-        f"The module answers some texts by an error, that of {met.line}, which depends on what a text holds and is "
-        f"caught: {catches}.",
+        f"The module raises an error for some texts, {met.line}, which depends on the text's contents and is caught: "
+        f"{catches}.",
         "Remove the try: bring the numbers into the range that the call takes, for instance with clamp, and choose "
         "between two values with torch.where(in_range, one, other).",
     )
@@ -140,15 +140,15 @@ def _run_with_error(
     module: nn.Module, inputs: tuple[Tensor, ...], site: _Site | None = None, kind: type[Exception] | None = None
 ) -> _Answer:
     """Run a module while the first call at a site raises an error of a kind; record its operators."""
-    operations = Operations()
-    operations.label(_TEXT, inputs[0])
-    tokens = operations.steps_of(inputs[0])
+    operations = OperatorRecorder()
+    operations.label_tensors(_TEXT, inputs[0])
+    tokens = operations.find_steps_that_made(inputs[0])
     calls = _CallRecorder(lambda tensor: _find_text_relation(operations, tensor, tokens), site, kind)
     program = None
     with torch.no_grad(), calls, operations, _run_surroundings(module):
         answer = _run_module(copy_again(module), inputs)
         answer = answer[0] if isinstance(answer, tuple) else answer
-        program = operations.program_of(operations.steps_of(answer), _TEXT)
+        program = operations.extract_program(operations.find_steps_that_made(answer), _TEXT)
     return _Answer(program, tuple(calls.met.values()), calls.error)
 
 
@@ -166,10 +166,10 @@ def _run_module(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
     return module(*inputs)
 
 
-def _find_text_relation(operations: Operations, tensor: Tensor, tokens: frozenset[int]) -> str:
+def _find_text_relation(operations: OperatorRecorder, tensor: Tensor, tokens: frozenset[int]) -> str:
     """How a tensor relates to a text: "made" from it, its "ids", or neither, an empty string."""
     try:
-        if _TEXT not in operations.labels_of(tensor):
+        if _TEXT not in operations.find_labels(tensor):
             return ""
     except NotImplementedError:
         # Inside vmap a tensor has no memory to look up.

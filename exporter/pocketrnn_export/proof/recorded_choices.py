@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pocketrnn_export.module_runs.cpu_run import compute_answer, list_tensors_in
 from pocketrnn_export.module_runs.whole_copy import copy_again
 from pocketrnn_export.torch_internals import DispatchMode
-from pocketrnn_export.tracing.sizes.restrictions import Choice
+from pocketrnn_export.tracing.sizes.program_search import Choice
 
 __all__ = ["record_choices"]
 

@@ -43,11 +43,11 @@ class ReferenceAnswers:
         self._spreads: dict[int, ExactAnswer] = {}
 
     @functools.cache  # noqa: B019 - it lives as long as one proof
-    def of(self, inputs: str, *, one_row: bool) -> list[tuple[Case, Logits]]:
+    def compute_answers(self, inputs: str, *, one_row: bool) -> list[tuple[Case, Logits]]:
         """The cases of a kind, or each of their rows, with the answers in single precision."""
         cases = make_one_row_cases(self._cases[inputs]) if one_row else self._cases[inputs]
         answered = []
-        for case in log_item_progress(cases, f"Asking {self.reference.name} about {inputs}"):
+        for case in log_item_progress(cases, f"Running {self.reference.name} on {inputs}"):
             try:
                 answered += self._drop_rows_without_answer(case, inputs)
             # A user's module may raise anything; the run of a prepared module raises a clear error already.
@@ -63,9 +63,9 @@ class ReferenceAnswers:
                 _log.info("Left out of the proof: %s fails on %s", self.reference.name, case.name)
         return answered
 
-    def all(self, *, one_row: bool) -> list[tuple[Case, Logits]]:
+    def compute_all_answers(self, *, one_row: bool) -> list[tuple[Case, Logits]]:
         """The cases of all kinds, or each of their rows, with the answers in single precision."""
-        return [pair for inputs in self.kinds for pair in self.of(inputs, one_row=one_row)]
+        return [pair for inputs in self.kinds for pair in self.compute_answers(inputs, one_row=one_row)]
 
     def _drop_rows_without_answer(self, case: Case, inputs: str) -> list[tuple[Case, Logits]]:
         """The case with its answer, without rows that have no finite answer; empty if no row is left.
@@ -92,11 +92,13 @@ class ReferenceAnswers:
         return self._drop_rows_without_answer(rest, inputs)
 
     @functools.cache  # noqa: B019 - it lives as long as one proof
-    def exact(self, inputs: str, *, one_row: bool) -> list[ExactAnswer] | None:
-        """The same in double precision; None if the reference has no such answers, with the reason in `not_exact`."""
+    def compute_exact_answers_of_kind(self, inputs: str, *, one_row: bool) -> list[ExactAnswer] | None:
+        """The exact answers to the cases of a kind, or to each of their rows; None if the reference has none, with the
+        reason in `not_exact`.
+        """
         try:
             if one_row and self._rows_alone:
-                whole = self.exact(inputs, one_row=False)
+                whole = self.compute_exact_answers_of_kind(inputs, one_row=False)
                 rows = self._select_answered_cases(inputs, one_row=True)
                 return None if whole is None else _split_exact_rows(whole, rows)
             return self.reference.exact(self._select_answered_cases(inputs, one_row=one_row), spreads=False)
@@ -117,7 +119,7 @@ class ReferenceAnswers:
     def float64_error(self, inputs: str, name: str) -> float | None:
         """How far the reference is from its own answer in double precision, on a case; None if that is not known."""
         for one_row in (False, True):
-            for case, logits in self.of(inputs, one_row=one_row):
+            for case, logits in self.compute_answers(inputs, one_row=one_row):
                 if case.name == name:
                     exact = self.compute_answer_with_spread(case)
                     return None if exact is None else measure_difference("", name, exact.logits, logits).largest
@@ -133,7 +135,7 @@ class ReferenceAnswers:
             return LEAST_TOLERANCE
 
     def _select_answered_cases(self, inputs: str, *, one_row: bool) -> list[Case]:
-        return [case for case, _ in self.of(inputs, one_row=one_row)]
+        return [case for case, _ in self.compute_answers(inputs, one_row=one_row)]
 
 
 def _is_answered(rows: Logits) -> bool:

@@ -2,7 +2,7 @@
 
 A module is traced, and forward's conditions on sizes are recorded. If there are none, the one trace is right for all
 sizes, except for its loops, lengths of its own and sorting: these are compared with the module. If there are some,
-`sizes/restrictions.py` finds a program that agrees with the module in every region of sizes.
+`sizes/program_search.py` finds a program that agrees with the module in every region of sizes.
 
 The caller decides how a program is run for the comparison: as the graph of a form, or, by default, in PyTorch, where
 each operator of pocketrnn has a plain implementation. So a trace can be checked without any form.
@@ -27,9 +27,9 @@ from pocketrnn_export.module_runs.whole_copy import copy_again
 from pocketrnn_export.proof.compared_module import FreshCopyModule, resize_example
 from pocketrnn_export.proof.every_size import APART, Answers, compute_answer_or_none
 from pocketrnn_export.proof.non_forgetting_layers import copy_with_lasting_states
-from pocketrnn_export.proof.pytorch_run import RunnableProgram, make_runnable_program
 from pocketrnn_export.proof.rare_errors import refuse_rare_errors
 from pocketrnn_export.proof.recorded_choices import record_choices
+from pocketrnn_export.proof.runnable_program import RunnableProgram, make_runnable_program
 from pocketrnn_export.proof.trace_checks import (
     find_padding_effects,
     refuse_caught_errors,
@@ -55,12 +55,12 @@ from pocketrnn_export.tracing.sizes.module_answers import (
     is_within_limits,
     largest_difference,
 )
-from pocketrnn_export.tracing.sizes.restrictions import find_program_for_all_sizes
+from pocketrnn_export.tracing.sizes.program_search import find_program_for_all_sizes
 from pocketrnn_export.tracing.sizes.size_regions import FollowedRun
 from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
 from pocketrnn_export.tracing.trace import TracedProgram, follow_forward, trace_program
 
-__all__ = ["right_program"]
+__all__ = ["find_right_program"]
 
 # The time for following one path through forward. A function that calls itself for halves of a long text may not end.
 _SECONDS_A_WAY: Final = 15
@@ -68,7 +68,7 @@ _SECONDS_A_WAY: Final = 15
 _SMALL: Final = 4_096
 
 
-def right_program(
+def find_right_program(
     module: nn.Module,
     example: tuple[Tensor, ...],
     judged: Callable[[TracedProgram], RunnableProgram] = make_runnable_program,
@@ -88,11 +88,11 @@ def right_program(
         ExportError: there is no program with the module's answers; the message names the line of its code.
 
     Example:
-        >>> right_program(module.eval(), (torch.zeros(3, 7, dtype=torch.int64),)).limits
+        >>> find_right_program(module.eval(), (torch.zeros(3, 7, dtype=torch.int64),)).limits
         Limits(min_tokens=1, max_tokens=None, max_batch=None, real_token=False)
     """
     asked = FreshCopyModule(module, example, _count_ids(module))
-    usual = asked.inputs(Sizes(len(example[0]), USUAL.tokens))
+    usual = asked.draw_inputs(Sizes(len(example[0]), USUAL.tokens))
     before = compute_answer_or_none(asked, usual)
     found = _find_program(asked, judged, one_text=one_text)
     if before is not None:
@@ -101,7 +101,7 @@ def right_program(
     bounds = [
         sizes for sizes in found.bounds if is_within_limits(found.limits, sizes) and sizes.batch * sizes.tokens <= most
     ]
-    refuse_rare_errors(asked.module, [usual, *map(asked.inputs, bounds)])
+    refuse_rare_errors(asked.module, [usual, *map(asked.draw_inputs, bounds)])
     return found
 
 
@@ -142,7 +142,7 @@ def _find_program(
             # onnxruntime kills the process for a recurrent layer without a step.
             if not all(question.holds(sizes) for question in log.steps):
                 raise ExportError("A recurrent layer has no step to run.", "Give it one.")
-            return made(program).run(asked.inputs(sizes))
+            return made(program).run(asked.draw_inputs(sizes))
 
         return ProgramAttempt(program, log, run, program.plan, None if lasting is None else lasting.run(program))
 
@@ -153,13 +153,13 @@ def _find_program(
     found = find_program_for_all_sizes(
         attempt(plain, log) if isinstance(plain, TracedProgram) else plain,
         log.questions,
-        _make_follower(asked, trace),
+        _make_follow_function(asked, trace),
         trace,
-        lambda sizes: asked(asked.inputs(sizes)),
-        asked.in_doubles,
+        lambda sizes: asked(asked.draw_inputs(sizes)),
+        asked.compute_float64_logits,
         batch=1 if one_text else None,
-        lasting=None if lasting is None else lasting.judge(1 if one_text else None),
-        choices=lambda sizes: record_choices(asked.module, asked.inputs(sizes)),
+        lasting=None if lasting is None else lasting.make_judge(1 if one_text else None),
+        choices=lambda sizes: record_choices(asked.module, asked.draw_inputs(sizes)),
     )
     if lasting is not None:
         lasting.refuse_lost_code(found.traced, judged, found.bounds)
@@ -190,7 +190,7 @@ class _LastingModule:
         if not self.weights.keys() >= program.program.state_dict.keys():
             return None
         run = make_runnable_program(program, self.weights).run
-        return lambda sizes: run(self.asked.inputs(sizes))
+        return lambda sizes: run(self.asked.draw_inputs(sizes))
 
     def refuse_lost_code(
         self, program: TracedProgram, judged: Callable[[TracedProgram], RunnableProgram], bounds: Iterable[Sizes]
@@ -204,7 +204,7 @@ class _LastingModule:
             return
         form = judged(replace(program, program=replace_program_weights(program.program, self.weights))).run
         for sizes in bounds:
-            inputs = self.asked.inputs(sizes)
+            inputs = self.asked.draw_inputs(sizes)
             # onnxruntime kills the process for a recurrent layer without a step; PyTorch raises an error.
             if compute_answer_or_none(self.asked, inputs) is None:
                 continue
@@ -217,8 +217,10 @@ class _LastingModule:
                     "Report the module: this is a fault of pocketrnn.",
                 )
 
-    def judge(self, batch: int | None) -> AnswerJudge:
-        return AnswerJudge(lambda sizes: self.asked(self.asked.inputs(sizes)), self.asked.in_doubles, batch)
+    def make_judge(self, batch: int | None) -> AnswerJudge:
+        return AnswerJudge(
+            lambda sizes: self.asked(self.asked.draw_inputs(sizes)), self.asked.compute_float64_logits, batch
+        )
 
 
 def _refuse_pair_questions(plain: TracedProgram | ExportError, log: TraceLog) -> None:
@@ -243,16 +245,16 @@ def _refuse_pair_questions(plain: TracedProgram | ExportError, log: TraceLog) ->
 def _check_plain_trace(asked: FreshCopyModule, plain: TracedProgram, graph: Answers, log: TraceLog) -> None:
     """Refuse a module for errors that an ordinary trace shows, whatever its conditions on sizes are."""
     few = replace(asked, ids=1)
-    refuse_caught_errors(asked.module, log, few.inputs(Sizes(len(asked.example[0]), asked.example[0].shape[1])))
+    refuse_caught_errors(asked.module, log, few.draw_inputs(Sizes(len(asked.example[0]), asked.example[0].shape[1])))
     if log.counted_lengths:
         refuse_counted_lengths(asked, graph)
     if plain.loops and not log.questions:
         refuse_unequal_iterations(asked, graph, plain)
-    if plain.orders:
+    if plain.sort_operators:
         refuse_tie_dependence(asked, plain)
 
 
-def _make_follower(
+def _make_follow_function(
     asked: FreshCopyModule, trace: Callable[[TracePlan], ProgramAttempt[TracedProgram]]
 ) -> Callable[[Sizes], FollowedRun]:
     """Make the function that follows forward for some sizes, without a program if that is possible."""
@@ -262,9 +264,9 @@ def _make_follower(
         error = follow_forward(asked.module, resize_example(asked.example, sizes), sizes, log)
         if error is None or log.refused:
             log.check_answered()
-            refuse_caught_errors(asked.module, log, asked.inputs(sizes))
+            refuse_caught_errors(asked.module, log, asked.draw_inputs(sizes))
             return FollowedRun(log)
-        if compute_answer_or_none(asked, asked.inputs(sizes)) is None:
+        if compute_answer_or_none(asked, asked.draw_inputs(sizes)) is None:
             return FollowedRun(log, fails=not _is_raised_by_user(error))
         # A module that cannot be followed may still be traced.
         return FollowedRun(trace(TracePlan(sizes)).log)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.intake.user_frames import find_node_line
-from pocketrnn_export.proof.across_rows import BY_POSITION
+from pocketrnn_export.proof.batch_reductions import BY_POSITION
 from pocketrnn_export.proof.compared_module import fill_lengths, is_text
 from pocketrnn_export.proof.hidden_differences import HiddenDifferences, RecordedRun
 from pocketrnn_export.proof.token_dependence import read_operator_name

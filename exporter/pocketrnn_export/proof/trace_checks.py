@@ -15,7 +15,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.calling_convention import FeatureModule
 from pocketrnn_export.module_runs.cpu_run import compute_answer, run_quietly_on_cpu
 from pocketrnn_export.module_runs.whole_copy import copy_again
-from pocketrnn_export.proof.across_rows import find_batch_symbols, find_compared_numbers, find_row_mixing
+from pocketrnn_export.proof.batch_reductions import find_batch_reduction, find_batch_symbols, find_compared_numbers
 from pocketrnn_export.proof.compared_module import FreshCopyModule, fill_lengths, is_text
 from pocketrnn_export.proof.every_size import (
     APART,
@@ -26,11 +26,11 @@ from pocketrnn_export.proof.every_size import (
     compute_answer_or_none,
 )
 from pocketrnn_export.proof.loop_iterations import check_every_step
-from pocketrnn_export.proof.mixed_rows import find_mixed_rows
 from pocketrnn_export.proof.padding_invariance import find_padded_steps
-from pocketrnn_export.proof.pytorch_run import NodeValues, make_runnable_program
 from pocketrnn_export.proof.row_index_dependence import find_row_numbers
 from pocketrnn_export.proof.row_owners import find_other_owners
+from pocketrnn_export.proof.row_perturbation import find_mixed_rows
+from pocketrnn_export.proof.runnable_program import NodeValues, make_runnable_program
 from pocketrnn_export.proof.tied_values import find_tied_values
 from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
 from pocketrnn_export.tracing.sizes.condition_log import TraceLog, UntraceableError
@@ -72,7 +72,7 @@ def refuse_changed_answers(
     Raises:
         ExportError: the answer changes.
     """
-    changed = "what its file, its classes or its functions hold was changed by texts of other sizes"
+    changed = "texts of other sizes changed values in its file, its classes or its functions"
     copied, started = copy_again(asked.module), time.process_time()
     for sizes in (None, *found.bounds):
         if time.process_time() - started > SECONDS:
@@ -80,14 +80,14 @@ def refuse_changed_answers(
         if sizes is not None:
             if not is_within_limits(found.limits, sizes):
                 continue
-            changed = f"one of {sizes.batch} x {sizes.tokens} tokens changes what comes after it"
-            compute_answer_or_none(compute_answer, copied, asked.inputs(sizes))
+            changed = f"a batch of {sizes.batch} x {sizes.tokens} tokens changes later answers"
+            compute_answer_or_none(compute_answer, copied, asked.draw_inputs(sizes))
         after = compute_answer_or_none(compute_answer, copied, usual)
         if after is None or not np.allclose(after, before, rtol=1e-4, atol=1e-4, equal_nan=True):
             raise ExportError(
-                f"The module's answer to a text depends on the texts that it was asked before: {changed}.",
-                "Let forward keep nothing that a later answer depends on, in the module, its file or a default "
-                "argument.",
+                f"The module's answer to a text depends on earlier texts: {changed}.",
+                "Do not let forward keep anything that a later answer depends on, in the module, its file or a "
+                "default argument.",
             )
 
 
@@ -142,7 +142,7 @@ def refuse_counted_lengths(asked: FreshCopyModule, graph: Answers) -> None:
     edges = torch.tensor([0, 1, int(asked.example[0][-1, -1]), asked.ids - 1])
     for rows, width in ((1, 6), (3, 9), (4, 40), (2, 700)):
         batch = 1 if asked.one_text else rows
-        inputs = asked.inputs(Sizes(batch, width))
+        inputs = asked.draw_inputs(Sizes(batch, width))
         texts = 2 if takes_two_texts(inputs) else 1
         for i, tokens in enumerate(inputs[:texts]):
             special = torch.rand(tokens.shape, generator=generator) < 0.3
@@ -164,10 +164,10 @@ def refuse_unequal_iterations(asked: FreshCopyModule, graph: Answers, traced: Tr
         ExportError: an answer differs.
     """
     for rows, width in ((1, 1), (2, 3), (3, 9), (2, 40), (1, 300)):
-        if not asked.agrees(graph, asked.inputs(Sizes(1 if asked.one_text else rows, width))):
+        if not asked.agrees(graph, asked.draw_inputs(Sizes(1 if asked.one_text else rows, width))):
             raise UntraceableError(
-                f"The module's loop over the steps of a text, {traced.loops[0]}, does not do in each step what it does "
-                f"in the first ones: at {width} tokens the graph of these gives another answer.",
+                f"The module's loop over the steps of a text, {traced.loops[0]}, does something else in later steps "
+                f"than in the first ones: at {width} tokens the graph of the first steps gives another answer.",
                 "Do the same in every step, without break and whatever the number of the step is; or use nn.RNN, "
                 "nn.LSTM or nn.GRU.",
             )
@@ -181,7 +181,7 @@ def refuse_tie_dependence(asked: FreshCopyModule, traced: TracedProgram) -> None
     """
     for batch, width in ((1, 1), (3, 8), (4, 33), *([(1, 200)] if asked.phrase else [])):
         # Rows of equal length are equal values, too, but another check's task: so only single texts hold phrases.
-        given = (asked if batch == 1 else replace(asked, phrase=())).inputs(Sizes(batch, width))
+        given = (asked if batch == 1 else replace(asked, phrase=())).draw_inputs(Sizes(batch, width))
         # Unchanged; the first token everywhere; each token of the first half twice.
         for apart in (1, 2 * MOST_TOKENS, 2):
             inputs = fill_lengths(
@@ -191,8 +191,8 @@ def refuse_tie_dependence(asked: FreshCopyModule, traced: TracedProgram) -> None
                 continue
             if not largest_difference(run_with_reversed_ties(asked, inputs), expected) <= APART:
                 raise ExportError(
-                    f"The module's answers depend on the order of equal values in {', '.join(traced.orders)}, which "
-                    "PyTorch leaves undefined: a text that repeats a word has equal values.",
+                    f"The module's answers depend on the order of equal values in {', '.join(traced.sort_operators)}, "
+                    "which PyTorch leaves undefined: a text that repeats a word has equal values.",
                     "Use the values and not their positions, or sort with stable=True.",
                 )
 
@@ -203,12 +203,12 @@ def refuse_mixed_rows(asked: FreshCopyModule, traced: TracedProgram) -> None:
     Raises:
         UntraceableError: it computes across the rows of a batch.
     """
-    place = find_row_mixing(traced.program)
+    place = find_batch_reduction(traced.program)
     if not place and (batch := find_batch_symbols(traced.program)):
         values = NodeValues(traced.program)
 
         def inputs_of(rows: int, steps: int) -> tuple[Tensor, ...]:
-            return asked.inputs(Sizes(rows, steps))
+            return asked.draw_inputs(Sizes(rows, steps))
 
         place = find_mixed_rows(values, inputs_of, batch) or find_other_owners(traced.program, inputs_of, batch)
         if not place and (number := find_row_numbers(traced.program, values, inputs_of, batch)):
@@ -236,7 +236,7 @@ def find_padding_effects(asked: FreshCopyModule, traced: TracedProgram) -> dict[
         return {}
 
     def inputs_of(rows: int, steps: int) -> tuple[Tensor, ...]:
-        return asked.inputs(Sizes(rows, steps))
+        return asked.draw_inputs(Sizes(rows, steps))
 
     bounds = [sizes.tokens for sizes in traced.bounds if is_within_limits(traced.limits, sizes)]
     ids = [padding_id]
@@ -252,11 +252,11 @@ def find_padding_effects(asked: FreshCopyModule, traced: TracedProgram) -> dict[
 
 def _write_ties_note(asked: FreshCopyModule, found: TracedProgram) -> tuple[str, ...]:
     """A note for a program in which the order of equal values may change an answer; empty if there is none."""
-    if not found.orders:
+    if not found.sort_operators:
         return ()
 
     def inputs_of(rows: int, steps: int) -> tuple[Tensor, ...]:
-        return asked.inputs(Sizes(rows, steps))
+        return asked.draw_inputs(Sizes(rows, steps))
 
     line = find_tied_values(found.program, inputs_of, one_text=asked.one_text)
     if not line:
@@ -275,15 +275,15 @@ def refuse_other_sizes(asked: FreshCopyModule, found: TracedProgram, exported: A
     """
 
     def agree(sizes: Sizes) -> bool:
-        return asked.agrees(exported, asked.inputs(sizes))
+        return asked.agrees(exported, asked.draw_inputs(sizes))
 
     notes = _write_ties_note(asked, found)
     # Check loops first: the error names the loop.
     if found.loops:
         loop, one = found.loops[0], asked.one_text
         notes += check_every_step(
-            asked.module, found.limits, loop, asked.inputs, agree, one_text=one, bounds=found.bounds
+            asked.module, found.limits, loop, asked.draw_inputs, agree, one_text=one, bounds=found.bounds
         )
     in_pytorch = make_runnable_program(found).run
-    check_every_size(asked.module, in_pytorch, found.limits, asked.inputs, agree, one_text=asked.one_text)
+    check_every_size(asked.module, in_pytorch, found.limits, asked.draw_inputs, agree, one_text=asked.one_text)
     return notes

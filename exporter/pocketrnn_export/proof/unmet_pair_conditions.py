@@ -14,7 +14,7 @@ from typing import Final
 from pocketrnn.errors import ExportError
 from pocketrnn_export.proof.compared_module import FreshCopyModule
 from pocketrnn_export.proof.every_size import compute_answer_or_none
-from pocketrnn_export.proof.pytorch_run import make_runnable_program
+from pocketrnn_export.proof.runnable_program import make_runnable_program
 from pocketrnn_export.tracing.sizes.condition_log import Question
 from pocketrnn_export.tracing.trace import TracedProgram
 

@@ -124,7 +124,7 @@ class ChangeFinder:
             values = [getattr(node, "value", None) for node in nodes]
             simple = all(map(_is_simple_assignment, nodes))
             if any(isinstance(node, ast.ClassDef | Function) for node in nodes):
-                kinds[name] = _ALIVE if any(map(self._keeps_something, nodes)) else _CODE
+                kinds[name] = _ALIVE if any(map(self._has_stateful_decorator, nodes)) else _CODE
             elif all(isinstance(node, Import) for node in nodes):
                 beside = self._beside(one for given_by in given for one in given_by.now.modules)
                 kinds[name] = _OF_FILE if beside.imports else _CODE
@@ -139,7 +139,7 @@ class ChangeFinder:
                 kinds[name] = _FLAT if simple and all(is_flat_container(value, plain) for value in values) else _OBJECT
         return kinds
 
-    def _keeps_something(self, node: ast.stmt) -> bool:
+    def _has_stateful_decorator(self, node: ast.stmt) -> bool:
         decorators = getattr(node, "decorator_list", ())
         return any(may_keep_state(ast.unparse(one.func if isinstance(one, ast.Call) else one)) for one in decorators)
 
@@ -195,7 +195,7 @@ class ChangeFinder:
         mentioned = {_read_top_name(name) for s in self._all for name in s.now.loads | s.now.writes}
         return {name for name in mentioned if name not in self._binding and not hasattr(builtins, name)}
 
-    def dotted(self, name: str) -> str:
+    def find_full_name(self, name: str) -> str:
         """Return the full name of an imported name, `torch.nn` for `nn`; else the name itself."""
         top, *rest = name.split(".", 1)
         return ".".join([self._imports.get(top, top), *rest])
@@ -240,7 +240,7 @@ class ChangeFinder:
             models: names of objects of the wanted class, whose weights are loaded later.
         """
         total = self.totals[statement.index]
-        written = {_read_top_name(name) for name in total.writes if not self.dotted(name).startswith(SWITCHES)}
+        written = {_read_top_name(name) for name in total.writes if not self.find_full_name(name).startswith(SWITCHES)}
         weights = {_read_top_name(name) for name in total.weights}
         found = set()
         for name in objects - models:
@@ -265,7 +265,7 @@ class ChangeFinder:
         return (
             name in written
             or (total.sets_given and bool(handed))
-            or any(map(self._is_unknown, handed))
+            or any(map(self._is_unknown_receiver, handed))
             or any(
                 of == name and method not in HARMLESS_METHODS and self._may_change_object(method)
                 for of, method in total.methods
@@ -277,7 +277,7 @@ class ChangeFinder:
         """Whether an object is passed to code that may change it."""
         for one, call, part in total.hands:
             to = _read_top_name(call)
-            if one != name or (part and self._kinds.get(name) == _FLAT) or self.dotted(call) in READING:
+            if one != name or (part and self._kinds.get(name) == _FLAT) or self.find_full_name(call) in READING:
                 continue
             if not to or (self._kinds.get(to) == _CODE and to not in self._imports):
                 if total.writes_given:
@@ -286,14 +286,14 @@ class ChangeFinder:
                 return True
         return False
 
-    def _is_unknown(self, to: str) -> bool:
+    def _is_unknown_receiver(self, to: str) -> bool:
         """Whether a function that receives a module is unknown."""
-        package, to = self.dotted(to).split(".")[0], _read_top_name(to)
+        package, to = self.find_full_name(to).split(".")[0], _read_top_name(to)
         if to in self._imports:
             return package not in LEAVE_ALONE
         if to in self._binding:
             given = (s.now.loads for s in self._binding[to])
-            return any(one in self._imports and self._is_unknown(one) for loads in given for one in loads)
+            return any(one in self._imports and self._is_unknown_receiver(one) for loads in given for one in loads)
         return False
 
     def _keeps_state(self, name: str) -> bool:
@@ -315,7 +315,7 @@ class ChangeFinder:
         written = {_read_top_name(name) for name in total.writes | total.weights}
         if total.writes_given:
             written |= {name for name, *_ in total.hands if self._kinds.get(name) != _PLAIN}
-        imported = {self.dotted(name).split(".")[0] for name in written if name in self._imports}
+        imported = {self.find_full_name(name).split(".")[0] for name in written if name in self._imports}
         return imported | used.changes_later | ({own} if written - set(self._imports) else set())
 
     def find_modules(self, names: Iterable[str]) -> set[str]:
@@ -329,19 +329,19 @@ class ChangeFinder:
         total = self.totals[statement.index]
         used = self._beside(self.find_modules(total.loads))
         changed = self._beside(total.modules).changes | used.changes_later
-        for dotted in map(self.dotted, total.writes):
+        for dotted in map(self.find_full_name, total.writes):
             if dotted.startswith("sys.path"):
                 changed |= {"sys.path"}
             elif not dotted.startswith(SWITCHES):
                 changed.add(dotted.split(".")[0])
-        called = {self.dotted(name) for name in total.loads}
+        called = {self.find_full_name(name) for name in total.loads}
         changed |= {name.split(".")[0] for name in called if name.startswith(SETS_STATE)}
         if "os.chdir" in called and self._beside(packages).imports:
             changed |= {"sys.path"}
         return {"any package"} if ANY in changed else changed & packages
 
     def _find_unlimited_change(self, total: Mentions) -> str:
-        mentioned = {self.dotted(name) for name in total.loads | total.writes} | set(total.imports.values())
+        mentioned = {self.find_full_name(name) for name in total.loads | total.writes} | set(total.imports.values())
         if total.anything or (self._unpickled and UNPICKLE & mentioned):
             return total.anything or "a pickle"
         return next((one for one in sorted(mentioned) if one.startswith(REACH_ANYTHING)), "")
@@ -376,8 +376,8 @@ class ChangeFinder:
             return True
         top, last = _read_top_name(called), called.split(".")[-1]
         if top in self._imports:
-            return self.dotted(called) not in READING and (
-                last[:1].isupper() or (not part and not self._is_unknown(called))
+            return self.find_full_name(called) not in READING and (
+                last[:1].isupper() or (not part and not self._is_unknown_receiver(called))
             )
         nodes = [one.node for one in self._binding.get(top, ())]
         if any(isinstance(node, Function) for node in nodes):

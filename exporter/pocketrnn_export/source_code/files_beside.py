@@ -26,11 +26,11 @@ class ImportableFiles:
         self._folder = folder
         self._files: dict[str, FileFacts | None] = {}
 
-    def of(self, modules: Iterable[str]) -> FileFacts:
+    def merge_facts(self, modules: Iterable[str]) -> FileFacts:
         """Return the merged facts about those modules that are files of the folder.
 
         Example:
-            >>> ImportableFiles(Path("project")).of({"settings", "torch"}).imports
+            >>> ImportableFiles(Path("project")).merge_facts({"settings", "torch"}).imports
             {'settings', 'os'}
         """
         found = FileFacts()
@@ -38,24 +38,24 @@ class ImportableFiles:
             parts = module.split(".")
             # The packages that contain a file are imported with it.
             for end in range(1, len(parts) + 1):
-                if file := self._file(".".join(parts[:end])):
+                if file := self._find_file_facts(".".join(parts[:end])):
                     found.imports |= file.imports
                     found.changes |= file.changes
                     found.changes_later |= file.changes_later
         return found
 
-    def _file(self, name: str) -> FileFacts | None:
+    def _find_file_facts(self, name: str) -> FileFacts | None:
         if name not in self._files:
             self._files[name] = None
-            path = self._path(name)
+            path = self._find_module_path(name)
             with contextlib.suppress(InputError):
                 if path is not None:
                     # In a circular import, the facts known so far are used.
                     self._files[name] = found = FileFacts({name.split(".")[0]})
-                    self._read(name, path, found)
+                    self._collect_file_facts(name, path, found)
         return self._files[name]
 
-    def _path(self, name: str) -> Path | None:
+    def _find_module_path(self, name: str) -> Path | None:
         """Return the path of a module; for a package, its `__init__.py`."""
         beginning = name.replace(".", "/")
         with contextlib.suppress(OSError, ValueError):
@@ -64,18 +64,18 @@ class ImportableFiles:
                     return path
         return None
 
-    def _read(self, name: str, path: Path, found: FileFacts) -> None:
+    def _collect_file_facts(self, name: str, path: Path, found: FileFacts) -> None:
         parts = [part for part in list_statements([read_python_file(path)]) if not part.alone]
         inside = name if path.name == "__init__.py" else name.rpartition(".")[0]
         for part in parts:
             for mentions in (part.now, part.later):
                 mentions.modules = {_make_absolute_name(one, inside) for one in mentions.modules}
-            imported = self.of(part.now.modules | part.later.modules)
+            imported = self.merge_facts(part.now.modules | part.later.modules)
             found.imports |= imported.imports | {one.split(".")[0] for one in part.now.modules | part.later.modules}
             found.changes |= imported.changes
             if part.is_star:
                 found.changes_later |= imported.changes_later
-        names = ChangeFinder(parts, self.of)
+        names = ChangeFinder(parts, self.merge_facts)
         for part in parts:
             changes = names.find_changed_packages(part, name.split(".")[0])
             if not isinstance(part.node, ast.ClassDef | Function):

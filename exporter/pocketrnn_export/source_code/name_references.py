@@ -107,7 +107,7 @@ def collect_mentions(node: ast.stmt, packages: Set[str]) -> tuple[Mentions, Ment
         ({('config', '', False)}, {'names'}, True)
     """
     reader = _MentionReader(packages)
-    reader.statement(node)
+    reader.read_statement(node)
     return reader.now, reader.later
 
 
@@ -132,20 +132,20 @@ class _MentionReader:
 
     # --- statements
 
-    def statement(self, node: ast.AST) -> None:
+    def read_statement(self, node: ast.AST) -> None:
         if isinstance(node, Function):
-            self.all(list_head_expressions(node), "")
-            self.body(node, None)
+            self.read_values(list_head_expressions(node), "")
+            self.read_later_body(node, None)
         elif isinstance(node, ast.ClassDef):
             for one in list_head_expressions(node):
-                self.given(one, "", {node.name})
+                self.read_handed_value(one, "", {node.name})
             for part in node.body:
                 if isinstance(part, Function):
-                    self.all(list_head_expressions(part), "")
-                    self.body(part, node)
+                    self.read_values(list_head_expressions(part), "")
+                    self.read_later_body(part, node)
                 else:
                     self.holder = node.name
-                    self.statement(part)
+                    self.read_statement(part)
                     self.holder = ""
         elif isinstance(node, Import):
             self.now.imports.update(list_imported_names(node))
@@ -153,58 +153,58 @@ class _MentionReader:
         elif isinstance(node, ast.Return):
             every = [node.value, *getattr(node.value, "elts", ())]
             self.now.returns_given |= any(isinstance(one, ast.Name) and one.id in self.parameters for one in every)
-            self.value(node.value, "")
+            self.read_value_expression(node.value, "")
         elif isinstance(node, ast.Global):
             self.now.binds |= set(node.names)
         elif isinstance(node, ast.Expr):
-            self.value(node.value, None)
+            self.read_value_expression(node.value, None)
         elif isinstance(node, ast.Assert | ast.If | ast.While):
-            self.value(node.test, None)
+            self.read_value_expression(node.test, None)
             for part in (*getattr(node, "body", ()), *getattr(node, "orelse", ())):
-                self.statement(part)
+                self.read_statement(part)
         else:
-            self.assignment(node)
+            self.read_assignment(node)
 
-    def assignment(self, node: ast.AST) -> None:
+    def read_assignment(self, node: ast.AST) -> None:
         """Read any other statement: its targets and its values."""
         given = [*getattr(node, "targets", ()), getattr(node, "target", None), getattr(node, "optional_vars", None)]
         targets = {self.holder}
         for target in filter(None, given):
             for one in ast.walk(target):
                 if isinstance(one, ast.Attribute | ast.Subscript) and not isinstance(one.ctx, ast.Load):
-                    self.write(one, one)
-                    self.value(one.value, None)
-                    self.value(getattr(one, "slice", None), None)
+                    self.record_object_write(one, one)
+                    self.read_value_expression(one.value, None)
+                    self.read_value_expression(getattr(one, "slice", None), None)
                     targets.add(_make_dotted_name(one).split(".")[0])
                 elif isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Load):
                     targets.add(one.id)
                     if isinstance(node, ast.AugAssign | ast.Delete):
-                        self.name(one.id, None)
+                        self.read_variable(one.id, None)
                     if isinstance(node, ast.AugAssign):
-                        self.write(one, one)
+                        self.record_object_write(one, one)
         value = getattr(node, "value", getattr(node, "iter", getattr(node, "context_expr", None)))
         if isinstance(value, ast.expr):
-            self.given(value, "", targets)
+            self.read_handed_value(value, "", targets)
         for name, part in ast.iter_fields(node):
             if name not in ("targets", "target", "optional_vars", "value", "iter", "context_expr"):
                 for one in part if isinstance(part, list) else [part]:
                     if isinstance(one, ast.expr):
-                        self.value(one, "")
+                        self.read_value_expression(one, "")
                     elif isinstance(one, ast.AST):
-                        self.statement(one)
+                        self.read_statement(one)
 
-    def given(self, value: ast.expr | None, to: str | None, targets: Set[str]) -> None:
+    def read_handed_value(self, value: ast.expr | None, to: str | None, targets: Set[str]) -> None:
         """Read a value that is assigned to some names, or passed to `to`."""
         before, self.now.hands = self.now.hands, set()
         made, self.returned = self.returned, set()
-        self.value(value, to)
+        self.read_value_expression(value, to)
         targets = {target for target in targets if target and target not in self.local}
         self.now.aliases |= {(target, *handed) for handed in self.now.hands for target in targets}
         self.now.made |= {(target, name) for name in self.returned for target in targets}
         self.now.hands |= before
         self.returned |= made
 
-    def body(self, node: Definition | ast.GeneratorExp, of_class: ast.ClassDef | None) -> None:
+    def read_later_body(self, node: Definition | ast.GeneratorExp, of_class: ast.ClassDef | None) -> None:
         """Read the part that runs later: the body of a function."""
         inner = _MentionReader(self.packages)
         bound, parameters = set[str](), set[str]()
@@ -225,88 +225,90 @@ class _MentionReader:
         else:
             inner.itself, inner.of_class, inner.gets_class = self.itself, self.of_class, self.gets_class
         if isinstance(node, ast.GeneratorExp):
-            inner.comprehension(node)
+            inner.read_comprehension(node)
         elif isinstance(node, ast.Lambda):
-            inner.value(node.body, "")
+            inner.read_value_expression(node.body, "")
         else:
             for statement in node.body:
-                inner.statement(statement)
+                inner.read_statement(statement)
         self.later.add(inner.now)
         self.later.add(inner.later)
 
     # --- expressions; `to` is the receiver of the value: a call, "" for a name, None where it is only read
 
-    def all(self, nodes: Iterable[ast.expr | None], to: str | None) -> None:
+    def read_values(self, nodes: Iterable[ast.expr | None], to: str | None) -> None:
         for node in nodes:
-            self.value(node, to)
+            self.read_value_expression(node, to)
 
-    def value(self, node: ast.AST | None, to: str | None) -> None:
+    def read_value_expression(self, node: ast.AST | None, to: str | None) -> None:
         if isinstance(node, ast.Name):
-            self.name(node.id, to)
+            self.read_variable(node.id, to)
         elif isinstance(node, ast.Attribute | ast.Subscript):
-            self.part(node, to)
+            self.read_attribute_or_item(node, to)
         elif isinstance(node, ast.Call):
-            self.call(node, to)
+            self.read_call_expression(node, to)
         elif isinstance(node, ast.Lambda):
-            self.all([*node.args.defaults, *node.args.kw_defaults], "")
-            self.body(node, None)
+            self.read_values([*node.args.defaults, *node.args.kw_defaults], "")
+            self.read_later_body(node, None)
         elif isinstance(node, ast.GeneratorExp):
-            self.value(node.generators[0].iter, "")
-            self.body(node, None)
+            self.read_value_expression(node.generators[0].iter, "")
+            self.read_later_body(node, None)
         elif isinstance(node, _Comprehension):
-            self.comprehension(node)
+            self.read_comprehension(node)
         elif isinstance(node, ast.Compare):
-            self.all([node.left, *node.comparators], "" if isinstance(node.ops[0], ast.In | ast.NotIn) else None)
+            self.read_values(
+                [node.left, *node.comparators], "" if isinstance(node.ops[0], ast.In | ast.NotIn) else None
+            )
         elif isinstance(node, ast.FormattedValue | ast.UnaryOp) or (
             isinstance(node, ast.BinOp) and not isinstance(node.op, ast.Add | ast.BitOr | ast.LShift | ast.Mult)
         ):
-            self.all([one for one in ast.iter_child_nodes(node) if isinstance(one, ast.expr)], None)
+            self.read_values([one for one in ast.iter_child_nodes(node) if isinstance(one, ast.expr)], None)
         elif isinstance(node, ast.NamedExpr):
-            self.given(node.value, "", {node.target.id})
+            self.read_handed_value(node.value, "", {node.target.id})
         elif isinstance(node, ast.IfExp):
-            self.value(node.test, None)
-            self.all([node.body, node.orelse], to)
+            self.read_value_expression(node.test, None)
+            self.read_values([node.body, node.orelse], to)
         elif node is not None:
             for one in ast.iter_child_nodes(node):
                 if isinstance(one, ast.expr):
-                    self.value(one, to or "")
+                    self.read_value_expression(one, to or "")
 
-    def comprehension(self, node: _Comprehension) -> None:
+    def read_comprehension(self, node: _Comprehension) -> None:
         before = self.local
         self.local = before | {n.id for g in node.generators for n in ast.walk(g.target) if isinstance(n, ast.Name)}
         for generator in node.generators:
-            self.value(generator.iter, "")
-            self.all(generator.ifs, None)
-        self.all([getattr(node, name, None) for name in ("elt", "key", "value")], "")
+            self.read_value_expression(generator.iter, "")
+            self.read_values(generator.ifs, None)
+        self.read_values([getattr(node, name, None) for name in ("elt", "key", "value")], "")
         self.local = before
 
-    def name(self, name: str, to: str | None) -> None:
+    def read_variable(self, name: str, to: str | None) -> None:
         if name in self.local:
             return
         self.now.loads.add(name)
         if name in REACH_ANY or name in _JUPYTERS:
-            self.record_reach(name)
+            self.record_unlimited_change(name)
         if to is not None:
             self.now.hands.add((name, to, False))
 
-    def part(self, node: ast.Attribute | ast.Subscript, to: str | None) -> None:
+    def read_attribute_or_item(self, node: ast.Attribute | ast.Subscript, to: str | None) -> None:
         if any(isinstance(one, ast.Attribute) and one.attr in REFLECTIVE for one in _list_chain(node)):
-            self.record_reach(ast.unparse(node))
+            self.record_unlimited_change(ast.unparse(node))
         if isinstance(node, ast.Subscript):
-            self.value(node.slice, None)
+            self.read_value_expression(node.slice, None)
         elif node.attr in CHANGING_METHODS and to is not None:
             # `map(config.update, ...)`
-            self.write(node, node.value)
+            self.record_object_write(node, node.value)
         root = _find_root(node)
         if not isinstance(root, ast.Name):
-            self.value(root, "" if to is None else to)
+            self.read_value_expression(root, "" if to is None else to)
         elif root.id not in self.local:
-            self.name(root.id, None)
+            self.read_variable(root.id, None)
             self.now.loads.add(_make_dotted_name(node))
             if (to is not None or isinstance(node, ast.Subscript)) and not is_weight_access(node):
                 self.now.hands.add((root.id, to or "", True))
 
-    def call(self, node: ast.Call, to: str | None) -> None:
+    def read_call_expression(self, node: ast.Call, to: str | None) -> None:
         called, arguments = node.func, list_arguments(node)
         if (
             isinstance(called, ast.Attribute)
@@ -324,53 +326,53 @@ class _MentionReader:
             if called.id in ("vars", "getattr", "type", "dir") and arguments:
                 # `vars(config)["a"]` is a part of it.
                 if any(getattr(one, "value", None) in REFLECTIVE for one in arguments):
-                    self.record_reach(ast.unparse(node))
-                self.all(arguments, to or "")
+                    self.record_unlimited_change(ast.unparse(node))
+                self.read_values(arguments, to or "")
                 return
             if called.id == "super":
                 return
             if called.id in ("setattr", "delattr"):
-                self.write(node, arguments[0] if arguments else node)
-                self.all(arguments, None)
+                self.record_object_write(node, arguments[0] if arguments else node)
+                self.read_values(arguments, None)
                 return
-            self.name(called.id, None)
+            self.read_variable(called.id, None)
             given = None if called.id in FRESH_BUILTINS else "" if called.id in HOLDING_BUILTINS else given
         elif isinstance(called, ast.Attribute):
-            self.method(called, arguments, name, to)
+            self.read_method_call(called, arguments, name, to)
         else:
-            self.value(called, "")
+            self.read_value_expression(called, "")
         for keyword in node.keywords:
             if keyword.arg == "out" or keyword.arg in WRITING:
                 self.record_writes([keyword.value, *node.args])
         roots = {one: one_root.id for one in arguments if isinstance(one_root := _find_root(one), ast.Name)}
         receiver = {name} if isinstance(called, ast.Attribute) and called.attr not in HARMLESS_METHODS else set()
         for argument in arguments:
-            self.given(argument, given, set() if given is None else receiver)
+            self.read_handed_value(argument, given, set() if given is None else receiver)
             if given is not None and name not in self.local:
                 others = {one for part, one in roots.items() if part is not argument} - self.local
                 before = {one for one in self.now.hands if one[1] == given}
                 self.now.mixes |= {(other, *handed) for handed in before for other in others}
 
-    def method(self, called: ast.Attribute, arguments: list[ast.expr], root: str, to: str | None) -> None:
+    def read_method_call(self, called: ast.Attribute, arguments: list[ast.expr], root: str, to: str | None) -> None:
         """`config.update(...)`, and `dict.update(config, ...)`."""
         method, of = called.attr, called.value
         changes = method in CHANGING_METHODS or (method.endswith("_") and not method.endswith("__"))
-        self.value(called, None)
+        self.read_value_expression(called, None)
         if method == "apply":
-            self.value(of, "apply")
+            self.read_value_expression(of, "apply")
         if method in ("named_parameters", "parameters") and to is not None and root not in self.local:
             self.now.weights.add(root)
         if to is not None and method in GIVING_METHODS:
             if root and root not in self.local and method not in GIVE_THEMSELVES:
                 self.now.hands.add((root, to, True))
             else:
-                self.value(of, to)
+                self.read_value_expression(of, to)
         elif to is not None and root and root not in self.local:
             self.returned.add(f"{root}.{method}")
         if changes:
             of_package = root in self.packages and root not in self.local
             if not of_package or method.startswith("__") or (method in CHANGING_METHODS and of is not _find_root(of)):
-                self.write(called, of)
+                self.record_object_write(called, of)
             if of_package or not root or hasattr(builtins, root):
                 # `dict.update(config, ...)`, `nn.init.zeros_(layer.weight)`
                 self.record_writes(arguments)
@@ -382,9 +384,9 @@ class _MentionReader:
     def record_writes(self, nodes: Iterable[ast.expr]) -> None:
         for node in nodes:
             if isinstance(node, ast.Name | ast.Attribute | ast.Subscript | ast.List | ast.Starred):
-                self.write(node, node)
+                self.record_object_write(node, node)
 
-    def write(self, target: ast.expr, node: ast.expr) -> None:
+    def record_object_write(self, target: ast.expr, node: ast.expr) -> None:
         """Record a write to the object of an expression: `target` is the expression, or a call of its method."""
         chain = list(_list_chain(node))
         root, depth = chain[-1], len(chain) - (target is node)
@@ -425,7 +427,7 @@ class _MentionReader:
         self.now.writes_given = True
         self.now.sets_given |= sets and not weight
 
-    def record_reach(self, what: str) -> None:
+    def record_unlimited_change(self, what: str) -> None:
         self.now.anything = self.now.anything or what[:60]
 
 

@@ -106,13 +106,13 @@ def find_needed_statements(
         # The reachable methods depend on the needed code, and the other way round.
         while True:
             known = len(search.attributes)
-            search.forget()
+            search.clear_taken_statements()
             for name in wanted:
-                search.want(name)
+                search.take_wanted_name(name)
             search.take_changing_statements()
             if len(search.attributes) == known:
                 break
-        return search.needed()
+        return search.collect_needed_code()
     except RecursionError:
         raise InputError(f"{path} holds code that is nested too deep.", "Copy the class to a Python file.") from None
 
@@ -124,12 +124,14 @@ def find_name_checks(cells: Iterable[Cell]) -> list[str]:
         >>> find_name_checks([python_file(Path("train.py"))])
         ['line 8: `MAIN = __name__ == "__main__"`']
     """
-    return [f"{s.place}: `{s.title}`" for s in list_statements(cells) if not s.alone and depends_on_name(s.node)]
+    return [
+        f"{s.cell_and_line}: `{s.title}`" for s in list_statements(cells) if not s.alone and depends_on_name(s.node)
+    ]
 
 
 def _find_other_orders(search: _NeededSearch, run: Sequence[Statement]) -> Iterator[str]:
     """Yield notes on names whose cells were run in another order: the last one that was run gave the value."""
-    for name in sorted({name for s in run if not s.is_import for name in search.gives(s)}):
+    for name in sorted({name for s in run if not s.is_import for name in search.find_all_bound_names(s)}):
         first = [s for s in search.find_binding_statements(name) if not s.is_import]
         changing = [s for s in run if search.names.may_change_directly(s, name)]
         cells = list(dict.fromkeys(s.cell for s in sorted({*first, *changing}, key=lambda s: s.index)))
@@ -151,12 +153,14 @@ class _NotRunError(Exception):
         self.reason = reason
 
     @property
-    def told(self) -> str:
-        because = f"needs `{self.root.title}` of {self.root.where}, which {self.reason}"
+    def full_reason(self) -> str:
+        because = f"needs `{self.root.title}` of {self.root.cell_or_line}, which {self.reason}"
         because = self.reason if self.root is self.statement else because
         verb = "makes" if self.makes else "changes"
         line = f" in line {self.statement.node.lineno}" if self.statement.cell.name else ""
-        return f"{self.statement.where} {verb} by `{self.statement.title}`{line}, and that is not run: it {because}"
+        return (
+            f"{self.statement.cell_or_line} {verb} by `{self.statement.title}`{line}, and that is not run: it {because}"
+        )
 
 
 class _NeededSearch:
@@ -178,10 +182,10 @@ class _NeededSearch:
         self._in_order = True
         self._all = list_statements(cells)
         self._beside = ImportableFiles(Path(path).parent)
-        self.names = ChangeFinder(self._all, self._beside.of)
+        self.names = ChangeFinder(self._all, self._beside.merge_facts)
         self._harmless = HarmlessStatements(self._all, self.names.binding)
 
-    def forget(self) -> None:
+    def clear_taken_statements(self) -> None:
         """Start again, but keep the known reachable methods."""
         for found in (self.taken, self.order, self.unresolved, self.notes):
             found.clear()
@@ -190,22 +194,22 @@ class _NeededSearch:
         """Return the statements that bind a name."""
         return self.names.binding.get(name, [])
 
-    def gives(self, statement: Statement) -> frozenset[str]:
+    def find_all_bound_names(self, statement: Statement) -> frozenset[str]:
         """Return the names that a statement binds, also in a function that it calls."""
         return statement.binds | self.names.totals[statement.index].binds
 
-    def want(self, name: str) -> None:
+    def take_wanted_name(self, name: str) -> None:
         """Take all statements that are needed for a name that the user gave."""
         self._wanted.add(name)
         try:
-            self._require(name, None, asked_by=None)
+            self._take_binding_statements(name, None, asked_by=None)
         except _NotRunError as error:
             raise InputError(
-                f"{self.path}: {name} is what {error.told}.",
+                f"{self.path}: {name} is what {error.full_reason}.",
                 f"Name a class with its arguments, as in {self.path}:Model(8000), or a function that makes the module.",
             ) from None
 
-    def _require(self, name: str, before: int | None, asked_by: Statement | None) -> None:
+    def _take_binding_statements(self, name: str, before: int | None, asked_by: Statement | None) -> None:
         """Take the statements that bind `name` up to the statement `before`, or up to the end."""
         if name in self.given:
             return
@@ -252,11 +256,16 @@ class _NeededSearch:
     def _make_change_finder(self) -> Callable[[Statement], PossibleChanges]:
         """Return a function that finds which names of the code taken so far a statement may change."""
         names = self.names
-        given = {name for s in self.order for name in self.gives(s)}
+        given = {name for s in self.order for name in self.find_all_bound_names(s)}
         makers = {one for one in self._wanted if names.is_code_name(one)}
         models = names.add_aliases(self._wanted - makers, makers=makers)
         modules = {one for s in self.order for one in s.now.modules | s.later.modules}
-        packages = {"builtins", "sys.path", *(one.split(".")[0] for one in modules), *self._beside.of(modules).imports}
+        packages = {
+            "builtins",
+            "sys.path",
+            *(one.split(".")[0] for one in modules),
+            *self._beside.merge_facts(modules).imports,
+        }
         objects = names.add_aliases(
             {name for name in given if names.is_changeable(name)} | names.list_names_from_stars(packages)
         )
@@ -264,7 +273,7 @@ class _NeededSearch:
         parts = names.add_aliases(set(), makers=classes)
         code = names.add_aliases({name for name in given if names.is_code_name(name)})
 
-        def touched(statement: Statement) -> PossibleChanges:
+        def find_possible_changes(statement: Statement) -> PossibleChanges:
             if statement.alone:
                 return PossibleChanges(
                     tuple(sorted(find_bound_names(statement.node) & given))
@@ -276,7 +285,7 @@ class _NeededSearch:
             changed = names.find_touched_packages(statement, packages)
             return PossibleChanges(tuple(dict.fromkeys((*found.names, *changed))), found.made, found.anything)
 
-        return touched
+        return find_possible_changes
 
     def _try_statement(self, statement: Statement, touched: PossibleChanges) -> None:
         """Take a statement that may change something, if it may be run; else note it."""
@@ -297,11 +306,11 @@ class _NeededSearch:
             self.taken, self.order, self.unresolved, self._in_order = before
             self.notes[statement.index] = touched
 
-    def needed(self) -> NeededCode:
+    def collect_needed_code(self) -> NeededCode:
         """Return the needed code with its notes."""
         run = self.order_taken_statements()
         alone = tuple(self._describe_notes(index for index in self.notes if self._all[index].alone))
-        notes = (*self._describe_notes(self.notes), *self._written(run), *_find_other_orders(self, run))
+        notes = (*self._describe_notes(self.notes), *self._note_written_files(run), *_find_other_orders(self, run))
         return NeededCode(tuple(run), notes, alone, tuple(self._find_environment_checks(run)))
 
     def _describe_notes(self, indices: Iterable[int]) -> Iterator[str]:
@@ -314,16 +323,16 @@ class _NeededSearch:
             first, *others = sorted(statements, key=lambda s: s.index)
             one = not others
             does = f"mention{'s' * one} {', '.join(names)}" if names else "may change any name"
-            places = f"{first.place} (`{first.title}`)"
+            places = f"{first.cell_and_line} (`{first.title}`)"
             for cell, lines in itertools.groupby(others, key=lambda s: s.cell.name):
                 said = ", ".join(s.lines for s in lines)
                 places += f", {cell}, line{'s' * (not said.isdigit())} {said}" if cell else f", {said}"
             yield f"{places}, {does}"
 
-    def _written(self, run: Sequence[Statement]) -> Iterator[str]:
+    def _note_written_files(self, run: Sequence[Statement]) -> Iterator[str]:
         """Yield notes on needed files that the notebook may write itself: the file on disk is used."""
         modules = {module for s in run if s.cell.name for module in s.now.modules | s.later.modules}
-        read = {module.split(".")[0] for module in modules} | self._beside.of(modules).imports
+        read = {module.split(".")[0] for module in modules} | self._beside.merge_facts(modules).imports
         for name in sorted(read):
             folder = Path(self.path).parent
             if (folder / f"{name}.py").is_file() or (folder / name).is_dir():
@@ -337,7 +346,7 @@ class _NeededSearch:
         whether it runs by itself."""
         looked_at = {s.index: s for s in run}
         for statement in [self._all[i] for i in self.notes]:
-            used = (one for name in self._names(statement)[0] for one in self.find_binding_statements(name))
+            used = (one for name in self._find_used_names(statement)[0] for one in self.find_binding_statements(name))
             looked_at |= {one.index: one for one in (statement, *used)}
         for _, statement in sorted(looked_at.items()):
             if statement.cell.name:
@@ -345,7 +354,7 @@ class _NeededSearch:
             else:
                 asks = not statement.alone and depends_on_name(statement.node)
             if asks:
-                yield f"{statement.place}: `{statement.title}`"
+                yield f"{statement.cell_and_line}: `{statement.title}`"
 
     def order_taken_statements(self) -> list[Statement]:
         """Return the taken statements in the order in which to run them."""
@@ -358,19 +367,21 @@ class _NeededSearch:
     def _take_statement(self, statement: Statement, name: str, *, wanted: bool) -> None:
         if statement.index in self._not_run:
             before = self._not_run[statement.index]
-            raise _NotRunError(name, statement, before.root, before.reason, makes=name in self.gives(statement))
+            raise _NotRunError(
+                name, statement, before.root, before.reason, makes=name in self.find_all_bound_names(statement)
+            )
         if statement.index in self.taken:
             return
         self.taken.add(statement.index)
         reason = self._harmless.explain_refusal(statement)
-        names = (set(), set()) if reason else self._names(statement)
+        names = (set(), set()) if reason else self._find_used_names(statement)
         failed = []
         for used, at in [(n, statement.index) for n in sorted(names[0])] + [(n, None) for n in sorted(names[1])]:
             if at is None and statement not in self.order:
                 self.order.append(statement)
             try:
                 # In `model = model.to(device)`, the first model is asked for too.
-                self._require(used, at, None if wanted and used == name else statement)
+                self._take_binding_statements(used, at, None if wanted and used == name else statement)
             except _NotRunError as error:
                 failed.append(error)
         if statement not in self.order:
@@ -380,12 +391,12 @@ class _NeededSearch:
             settings = " ".join(self._make_setting_option(error.name) for error in failed)
             fit = " (which fits the weights)" if any(error.name in self._likely for error in failed) else ""
             raise InputError(
-                f"{self.path}: {whose} needs {failed[0].name}, which {failed[0].told}.",
+                f"{self.path}: {whose} needs {failed[0].name}, which {failed[0].full_reason}.",
                 f"Give plain values on the command line, {settings}{fit}, or set them in the file.",
             )
         if reason or failed:
             root, reason = (statement, reason) if reason else (failed[0].root, failed[0].reason)
-            makes = name in self.gives(statement)
+            makes = name in self.find_all_bound_names(statement)
             self._not_run[statement.index] = _NotRunError(name, statement, root, reason, makes=makes)
             raise self._not_run[statement.index]
 
@@ -394,7 +405,7 @@ class _NeededSearch:
         setting = f"{name}={self._likely.get(name, 'VALUE')}"
         return f'--set "{setting}"' if "(" in setting else f"--set {setting}"
 
-    def _names(self, statement: Statement) -> tuple[set[str], set[str]]:
+    def _find_used_names(self, statement: Statement) -> tuple[set[str], set[str]]:
         """Return the global names that a statement uses when it runs, and those that its functions use when called."""
         now: set[str] = set()
         later: set[str] = set()

@@ -86,7 +86,7 @@ def read_notebook(path: Path) -> tuple[list[Cell], list[str]]:
     document = parse_json(_read_text(path), str(path), _GIVE, strict=False)
     sources = list(_list_code_cells(document))
     if not sources:
-        raise InputError(f"{path} is no notebook: it has no cells of code.", _GIVE)
+        raise InputError(f"{path} is not a notebook: it has no cells of code.", _GIVE)
     language = _find_language(document)
     if "python" not in language.lower():
         raise InputError(f"{path} is a notebook of {language[:40]!a}, not of Python.", _GIVE)

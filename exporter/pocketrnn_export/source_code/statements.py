@@ -53,14 +53,14 @@ class Statement:
     alone: bool = False
 
     @property
-    def where(self) -> str:
+    def cell_or_line(self) -> str:
         """The cell; in a Python file, the line."""
         return self.cell.name or f"line {self.node.lineno}"
 
     @property
-    def place(self) -> str:
+    def cell_and_line(self) -> str:
         """The cell and its line; in a Python file, the line."""
-        return f"{self.cell.name}, line {self.node.lineno}" if self.cell.name else self.where
+        return f"{self.cell.name}, line {self.node.lineno}" if self.cell.name else self.cell_or_line
 
     @property
     def lines(self) -> str:

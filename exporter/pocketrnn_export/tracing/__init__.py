@@ -1,1 +1,1 @@
-"""A module as a program of `torch.export`: one trace, and what forward sees meanwhile; `trace` begins it."""
+"""Trace a module into a program of `torch.export`, and control what forward sees meanwhile; see `trace`."""

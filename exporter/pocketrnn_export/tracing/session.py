@@ -192,7 +192,7 @@ class Topic:
     after: Callable[[TraceSession, Call, Any], None] = _note_nothing
 
     @functools.cached_property
-    def by_name(self) -> dict[str, list[Rule]]:
+    def rules_by_function_name(self) -> dict[str, list[Rule]]:
         """The rules by the names of functions."""
         found: dict[str, list[Rule]] = {}
         for each in self.rules:
@@ -254,7 +254,7 @@ class TraceSession:
         branch: the branch that is traced now.
         widths: the number of tokens of each text that forward takes, which equals the longest of its lengths; empty if
             that is not known.
-        names: which symbols are the batch, the tokens and those of a second text; None before forward is called.
+        names: the symbols of the batch size and of each text's number of tokens; None before forward is called.
         example: the sizes of the example.
         environment: torch's environment of all sizes in the trace.
         told: the lines of the module whose dropped asserts were already logged.
@@ -316,7 +316,7 @@ class TraceSession:
         renamed = rename_sizes(relation, self.names or {})
         return None if renamed is None else Condition(renamed)
 
-    def renamed(self, size: Any) -> Any:
+    def rename_size(self, size: Any) -> Any:
         """A size as an expression of batch and tokens; None if it is not symbolic, or depends on other symbols."""
         return rename_sizes(read_size_expression(size), self.names or {}) if isinstance(size, torch.SymInt) else None
 
@@ -329,7 +329,7 @@ class TraceSession:
 
     def _apply_rules(self, topic: Topic, call: Call, level: int) -> Any:
         named = call.call_with_input_first
-        for each in topic.by_name.get(call.name, ()):
+        for each in topic.rules_by_function_name.get(call.name, ()):
             if is_rule_left_out(each.title):
                 continue
             with self._modes[level + 1] if level + 1 < len(self.topics) else contextlib.nullcontext():
@@ -375,7 +375,7 @@ class TraceSession:
         if self.choices:
             batch, tokens = SIZE(inputs[0], 0), SIZE(inputs[0], 1)
             for condition, other in zip(self.choices, answers[1:], strict=True):
-                answer = torch.where(condition.over(batch, tokens), other, answer)
+                answer = torch.where(condition.evaluate_on_sizes(batch, tokens), other, answer)
         return answer
 
     def _record_input_facts(self, inputs: Sequence[Tensor]) -> None:

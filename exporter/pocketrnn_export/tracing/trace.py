@@ -168,7 +168,7 @@ class TracedProgram:
     padding_tells: Mapping[int, str] = field(default_factory=dict)
 
     @property
-    def orders(self) -> tuple[str, ...]:
+    def sort_operators(self) -> tuple[str, ...]:
         """The operators in it for which PyTorch leaves the order of equal values undefined."""
         return tuple(find_sort_operators(self.program))
 
@@ -252,7 +252,7 @@ def _make_untraceable_error(error: BaseException, module: nn.Module) -> ExportEr
                 "x.amin(1, keepdim=True) is that of each text."
             )
         return UntraceableError(
-            f"The module does one thing or another by the values of a tensor{line}, which a graph cannot follow.",
+            f"The module branches on the values of a tensor{line}, which a graph cannot follow.",
             advice,
         )
     if "TracedArray" in cause:

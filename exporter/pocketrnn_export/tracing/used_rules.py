@@ -29,7 +29,7 @@ def record_uses() -> Iterator[dict[str, None]]:
 
     Example:
         >>> with record_uses() as used:
-        ...     right_program(module, example)
+        ...     find_right_program(module, example)
         >>> list(used)
         ['order_statistics.median']
     """

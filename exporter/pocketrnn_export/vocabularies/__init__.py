@@ -1,1 +1,1 @@
-"""How text becomes ids, as people have it: vocabularies, tokenizers of subwords, text rules, pipelines; and labels."""
+"""Read what turns a user's texts into ids (vocabularies, subword tokenizers, text rules, pipelines), and labels."""

@@ -138,8 +138,8 @@ def _read_pair_ids(ready: TextRowEncoder, rules: AnyTextRules, one: OwnersText, 
         raise InputError(
             f"{which} has {given[at : at + 1]} at index {at} among its ids, and {whose} with the rules gives "
             f"{ours[at : at + 1]}.",
-            "Give the vocabulary that your pipeline has, and the rules that it has behind its tokenizer: unknown_id, "
-            "first_id, last_id, max_tokens, min_width, ...",
+            "Give the vocabulary that your pipeline has, and the rules that it applies after its tokenizer: "
+            "unknown_id, first_id, last_id, max_tokens, min_width, ...",
         )
     return given
 

@@ -141,7 +141,7 @@ def _read_labels_in_pickled_map(found: Mapping[Any, Any], path: Path) -> list[An
 
 
 def _read_labels_in_map(document: Mapping[str, Any], path: Path, name: str = "") -> list[Any]:
-    """Return the labels by index, from a map in either direction, which its key may tell."""
+    """Return the labels by index, from a map in either direction; its key `name` may show the direction."""
     to_index = [*document.items()]
     to_label = [(label, index) for index, label in document.items()]
     directions = []

@@ -11,8 +11,8 @@ from itertools import product
 from typing import Any, Final
 
 from pocketrnn.text import TOKENIZERS, TextRules, make_rules_document
+from pocketrnn.text.cleaning_shorthand import NAMED_STEPS, cleaning
 from pocketrnn.text.cleaning_steps import CleaningStep, make_step_documents
-from pocketrnn.text.written_steps import NAMED_STEPS, cleaning
 
 __all__ = [
     "add_first_and_last_ids",

@@ -1,7 +1,7 @@
-"""Compare the written bundle with the owner's own answers: the only comparison of the whole way from text to label.
+"""Compare the written bundle with the owner's own answers: the only comparison of all steps from text to label.
 
-The proof compares a bundle with the given module. The vocabulary, the cutting of texts and the names of the labels are
-given separately, and the module cannot show errors in them. The answers of the owner's classifier do.
+The proof compares a bundle with the module. The vocabulary, the truncation of texts and the label names do not come
+from the module, so only the answers of the owner's classifier can show errors in them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.classifier import Classifier, answers_of, compute_logits_of_steps
+from pocketrnn.classifier import Classifier, compute_logits_of_steps, get_chosen_answers
 from pocketrnn.errors import LimitError, ParityError, PocketRNNError, short_repr
 from pocketrnn.text import AnyTextRules, TextRules
 from pocketrnn.text.padding_truncation import add_frame, cut_items
@@ -90,7 +90,7 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
     if wrong:
         one, found = rows[wrong[0]]
         raise ParityError(
-            f"The bundle answers {len(wrong):,} of {len(rows):,} texts otherwise than your classifier, first "
+            f"The bundle gives other answers than your classifier to {len(wrong):,} of {len(rows):,} texts, first "
             f"{short_repr(one.text, 60)}: {_describe_both_answers(one.answer, found, classifier)}.",
             _explain_difference(classifier, rows, wrong, tolerance),
         )
@@ -182,12 +182,14 @@ def _measure_distance(answer: Answer, found: Probabilities, classifier: Classifi
 def _measure_distance_at(
     answer: Answer, label: str, at: int | slice, found: Probabilities, classifier: Classifier
 ) -> Any:
-    """Return this difference for one label if its probability is in the column `at`; for a slice, in each column."""
+    """Return the largest difference for one label if its probability is in the column `at`; for a slice, in each
+    column.
+    """
     value = found[at]
     if isinstance(answer, Mapping):
         return np.abs(answer[label] - value) if label in answer else 0 * value
     thresholds = None if classifier.thresholds is None else np.asarray(classifier.thresholds)[at]
-    if answers_of(classifier).activation == "sigmoid":
+    if get_chosen_answers(classifier).activation == "sigmoid":
         needed = 0.5 if thresholds is None else thresholds
         return np.maximum(0, needed - value if label in answer else value - needed)
     below = found.max() - value
@@ -205,7 +207,7 @@ def _describe_both_answers(answer: Answer, found: Probabilities, classifier: Cla
         ours = float(found[labels.index(label)])
         return f"yours gives {short_repr(label, 40)} {answer[label]:.4g}, and the bundle {ours:.4g}"
     theirs = " and ".join(short_repr(label, 40) for label in answer) or "no label"
-    if answers_of(classifier).activation == "sigmoid":
+    if get_chosen_answers(classifier).activation == "sigmoid":
         given = [label for label in labels if label in answer or found[labels.index(label)] >= 0.5]
     else:
         given = list(dict.fromkeys([labels[int(found.argmax())], *answer]))
@@ -222,20 +224,20 @@ def _explain_difference(classifier: Classifier, rows: Sequence[Row], wrong: Sequ
         return way
     if rows[wrong[0]][0].ids_agree:
         return (
-            "No other order of the labels agrees on all, and no cut or padding that was tried. Give the weights and "
-            "the labels of the classifier that gave these answers; a label is what it gave, not what a text should "
-            "have. If your code gives forward an input that a note says was left at its default, such as a mask, give "
-            "it too: --call, or call=."
+            "No other order of the labels, truncation or padding that was tried agrees on all texts. Give the weights "
+            "and the labels of the classifier that gave these answers; give the label that it predicted, not the "
+            "right one. If your code gives forward an input that a note says was left at its default, such as a mask, "
+            "give it too: --call, or call=."
         )
     return (
-        "No other order of the labels agrees on all, and no cut or padding that was tried. Give the vocabulary, the "
-        "text rules and the weights of the classifier that gave these answers; the ids of each text tell these apart. "
-        "A label is what it gave, not what a text should have."
+        "No other order of the labels, truncation or padding that was tried agrees on all texts. Give the vocabulary, "
+        "the text rules and the weights of the classifier that gave these answers; the ids of each text tell these "
+        "apart. Give the label that it predicted, not the right one."
     )
 
 
 def _find_other_order(classifier: Classifier, rows: Sequence[Row], tolerance: float) -> str | None:
-    """Say in which other order the labels agree on all texts; None where there is none."""
+    """Describe the order of the labels with which all texts agree; None if there is none."""
     labels = classifier.labels
     if len(labels) > _MOST_LABELS:
         return None
@@ -246,21 +248,21 @@ def _find_other_order(classifier: Classifier, rows: Sequence[Row], tolerance: fl
     }
     taken: dict[int, str] = {}
 
-    def placed(label: str, seen: set[int]) -> bool:
+    def assign_column(label: str, seen: set[int]) -> bool:
         for column in may[label]:
             if column not in seen:
                 seen.add(column)
-                if column not in taken or placed(taken[column], seen):
+                if column not in taken or assign_column(taken[column], seen):
                     taken[column] = label
                     return True
         return False
 
-    if not all(placed(label, set()) for label in labels):
+    if not all(assign_column(label, set()) for label in labels):
         return None
     told = {label for one, _ in rows for label in one.answer}
     order = ", ".join([taken[column] for column in range(len(labels))][:_NAMED])
     more = ", ..." if len(labels) > _NAMED else ""
-    unsure = "" if len(told) >= len(labels) - 1 else " (no text shows where the others stand)"
+    unsure = "" if len(told) >= len(labels) - 1 else " (no text shows the positions of the others)"
     return (
         f"All {len(rows):,} texts agree if the labels are in another order: {order}{more}{unsure}. Give them so, in "
         "the order of your classifier's logits."
@@ -268,7 +270,7 @@ def _find_other_order(classifier: Classifier, rows: Sequence[Row], tolerance: fl
 
 
 def _find_other_size(classifier: Classifier, rows: Sequence[Row], wrong: Sequence[int], tolerance: float) -> str | None:
-    """Say with which cut or padding all texts agree; None where there is none."""
+    """Describe the truncation or padding with which all texts agree; None if there is none."""
     rules = classifier.manifest.text.rules
     if not wrong or rules.max_width is not None or rules.min_width is not None:
         return None
@@ -301,7 +303,7 @@ def _find_other_size(classifier: Classifier, rows: Sequence[Row], wrong: Sequenc
 
 
 def _measure_distance_of_ids(classifier: Classifier, answer: Answer, ids: Sequence[int]) -> float:
-    found = answers_of(classifier).probabilities(compute_logits_of_steps(classifier, [ids]))[0]
+    found = get_chosen_answers(classifier).probabilities(compute_logits_of_steps(classifier, [ids]))[0]
     return _measure_distance(answer, np.asarray(found, np.float64), classifier)
 
 

@@ -251,6 +251,6 @@ def _check_probability(value: Any, where: str) -> float:
     if isinstance(value, bool) or not hasattr(value, "__float__") or not math.isfinite(value) or not 0 <= value <= 1:
         raise InputError(
             f"{where} has the probability {brief_text(value)}.",
-            "Give numbers from 0 to 1, behind the softmax or sigmoid, and not the logits.",
+            "Give numbers from 0 to 1, after the softmax or sigmoid, and not the logits.",
         )
     return float(value)

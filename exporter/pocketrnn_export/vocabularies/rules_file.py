@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from pocketrnn.bundle.atomic_writing import suggest_near_file
-from pocketrnn.bundle.json_schema import first_fault
+from pocketrnn.bundle.json_schema import find_first_fault
 from pocketrnn.bundle.manifest import load_manifest_schema
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import EXTERNAL, SUBWORDS, TextRules, cleaning, make_rules_document, rules_of
-from pocketrnn.text.cleaning_steps import CleaningStep, make_step_documents, steps_of
-from pocketrnn_export.vocabularies.vocabulary import Vocabulary, text_rules
+from pocketrnn.text.cleaning_steps import CleaningStep, build_steps_from_documents, make_step_documents
+from pocketrnn_export.vocabularies.vocabulary import Vocabulary, make_implied_rules
 
 __all__ = ["read_rules"]
 
@@ -56,9 +56,9 @@ def read_rules(given: str, vocabulary: Vocabulary) -> TextRules:
     schema = load_manifest_schema()
     if document.get("tokenizer") == SUBWORDS:
         raise InputError(f"{name} names the tokenizer subwords.", "Give the tokenizer's own file: --tokenizer FILE.")
-    if fault := first_fault(document, {**schema["$defs"]["words"], "required": []}, schema):
+    if fault := find_first_fault(document, {**schema["$defs"]["words"], "required": []}, schema):
         raise InputError(f"{name} does not hold text rules: {fault}.", _GIVE)
-    implied = text_rules(vocabulary, EXTERNAL if document.get("tokenizer") == EXTERNAL else "basic_english")
+    implied = make_implied_rules(vocabulary, EXTERNAL if document.get("tokenizer") == EXTERNAL else "basic_english")
     rules = rules_of(make_rules_document(implied) | document)
     # The tokenizer is not `subwords`.
     return cast("TextRules", rules)
@@ -95,4 +95,4 @@ def _make_steps(step: Any) -> tuple[CleaningStep, ...]:
         case {"sub": [pattern, by]} if len(step) == 1:
             return cleaning(("sub", pattern, by))
         case _:
-            return steps_of([step])
+            return build_steps_from_documents([step])

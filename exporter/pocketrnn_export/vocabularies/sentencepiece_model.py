@@ -80,7 +80,7 @@ def read_sentencepiece(content: bytes, source: str) -> Subwords:
         odd = "white space as a suffix" if spec.suffix else "white space that is not escaped"
     if odd:
         raise InputError(
-            f"{source}: the text rules cannot say the model of sentencepiece with {odd}.",
+            f"{source}: the text rules cannot express a sentencepiece model with {odd}.",
             f"transformers makes a tokenizer.json of it: AutoTokenizer...save_pretrained(folder). {EXTERNAL_WAY}",
         )
     return replace(_make_subwords(pieces, spec, source), content=content)
@@ -172,7 +172,9 @@ def _make_bpe(pieces: Sequence[_Piece], spec: _ModelSettings, source: str) -> Bp
         # Releases of sentencepiece differ in how they treat the second.
         if kind == _UNUSED or (kind == _CONTROL and len(text) == 1):
             what = "unused piece" if kind == _UNUSED else "control piece of one character"
-            raise InputError(f"{source}: the text rules cannot say the {what} {short_repr(text, 40)}.", EXTERNAL_WAY)
+            raise InputError(
+                f"{source}: the text rules cannot express the {what} {short_repr(text, 40)}.", EXTERNAL_WAY
+            )
     ids = {piece.text: i for i, piece in enumerate(pieces) if piece.kind == _NORMAL}
     whole = {piece.text for piece in pieces if piece.kind == _USER_DEFINED}
     merged = [] if spec.kind == _CHAR else [text for text in ids if len(text) > 1]

@@ -1,5 +1,6 @@
-"""Read the arguments of `export` that turn text into ids: a vocabulary, a tokenizer and rules, or one that holds the
-others."""
+"""Read the arguments of `export` that turn text into ids: a vocabulary, a tokenizer and rules, or one of these that
+contains the others.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +56,7 @@ def read_text_arguments(
     if isinstance(tokenizer, os.PathLike) or _is_subword_tokenizer(tokenizer):
         given = {"vocabulary": vocabulary, "rules": rules}
         if others := " and ".join(name for name, argument in given.items() if argument is not None):
-            raise InputError(f"The tokenizer holds what {others} would say.", f"Leave out {others}.")
+            raise InputError(f"The tokenizer already contains {others}.", f"Leave out {others}.")
         tokenizer, rules = None, read_tokenizer(tokenizer)
     if isinstance(rules, Subwords):
         tokens = rules.tokens if vocabulary is None else vocabulary

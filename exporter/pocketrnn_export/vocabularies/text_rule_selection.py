@@ -28,7 +28,7 @@ from pocketrnn_export.vocabularies.nearest_rules import (
     write_rules_option,
 )
 from pocketrnn_export.vocabularies.owners_texts import Pair
-from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, Vocabulary, text_rules
+from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, Vocabulary, make_implied_rules
 
 __all__ = ["choose_rules", "make_named_rules"]
 
@@ -51,12 +51,12 @@ def make_named_rules(vocabulary: Vocabulary, tokenizer: str | None) -> TextRules
         >>> make_named_rules(read_vocabulary(["<unk>", "oil"]), None).tokenizer
         'basic_english'
     """
-    rules = text_rules(vocabulary, tokenizer or "basic_english")
+    rules = make_implied_rules(vocabulary, tokenizer or "basic_english")
     if tokenizer is None:
         unknown, padding = rules.unknown_id, rules.padding_id
         _log.warning(
-            "No tokenizer is named, and basic_english is taken: lower case, split at spaces and punctuation. "
-            "Unknown words %s; rows are padded with %s.",
+            "No tokenizer is named, so basic_english is taken: lower case, split at spaces and punctuation. Unknown "
+            "words %s; rows are padded with %s.",
             "are dropped" if unknown is None else f"become {_describe_token(unknown, vocabulary.tokens)}",
             _describe_token(padding, vocabulary.tokens),
         )
@@ -154,7 +154,7 @@ def _advise_external(vocabulary: Vocabulary) -> str:
 
 def _write_external_argument(vocabulary: Vocabulary) -> str:
     """Write the argument of `export` that equals `--tokenizer external`, with the vocabulary's special ids."""
-    rules = text_rules(vocabulary, EXTERNAL)
+    rules = make_implied_rules(vocabulary, EXTERNAL)
     ids = ", ".join(f"{name}={getattr(rules, name)}" for name in ("unknown_id", "empty_id", "padding_id"))
     return f"rules=TextRules('external', {ids})"
 
@@ -180,7 +180,7 @@ def _advise_on_rules(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequenc
         (tried for frame in frames for tried in list_candidate_rules(frame)), pairs, agrees
     )
     given = sum(agrees(rules, pair) for pair in pairs)
-    option = f"--rules {shlex.quote(write_rules_option(best, text_rules(vocabulary)))}"
+    option = f"--rules {shlex.quote(write_rules_option(best, make_implied_rules(vocabulary)))}"
     if agreed == len(pairs):
         return f"{describe_rules(best)} agrees on all {agreed} texts: give {option}."
     if given and given >= agreed:
@@ -250,7 +250,7 @@ def _find_agreeing_rules(
         text, theirs = text_and_tokens
         return encoder.look_up(theirs) == encoder.look_up(encoder.tokens(text))
 
-    tried: list[Any] = [rules] if rules is not None else list(list_candidate_rules(text_rules(vocabulary)))
+    tried: list[Any] = [rules] if rules is not None else list(list_candidate_rules(make_implied_rules(vocabulary)))
     best, agreed = find_most_agreeing(tried, owners, agrees)
     # Among 60 rules, some agree on a few texts by chance.
     if agreed == len(texts) and (rules is not None or not best.steps or len(texts) >= _TEXTS_FOR_STEPS):
@@ -258,7 +258,8 @@ def _find_agreeing_rules(
         return best
     if agreed == len(texts):
         raise InputError(
-            f"{describe_rules(best)} cuts all {len(texts)} texts as your tokenizer does, but these are few to tell by.",
+            f"{describe_rules(best)} cuts all {len(texts)} texts as your tokenizer does, but these are too few texts "
+            "to decide by.",
             f"Give {_TEXTS_FOR_STEPS} example_texts, or these rules. {_advise_external(vocabulary)}",
         )
     encoder = TextEncoder(replace(best, max_tokens=None), vocabulary.tokens)
@@ -297,11 +298,11 @@ def _run_tokenizer(tokenizer: Tokenizer, text: str, vocabulary: Vocabulary) -> l
 
 
 def _warn_of_patterns(rules: TextRules) -> None:
-    """Log steps that replace a text as it stands, and look like regular expressions."""
+    """Log steps that replace a string literally, but look like regular expressions."""
     for step in rules.steps:
         if isinstance(step, Replace) and _PATTERN.search(step.what):
             _log.warning(
-                "The rules replace %s as it stands. If it is a regular expression, give {\"sub\": [pattern, by]} as "
+                "The rules replace %s literally. If it is a regular expression, give {\"sub\": [pattern, by]} as "
                 "the step; in Python, cleaning((\"sub\", pattern, by)).", short_repr(step.what),
             )  # fmt: skip
 

@@ -28,7 +28,8 @@ _log = logging.getLogger(__name__)
 _LARGEST: Final = 1 << 27
 _GIVE: Final = (
     "Give a tokenizer.json, the folder that save_pretrained wrote, sentencepiece's .model, or BERT's vocab.txt. "
-    "tokenizer.save('tokenizer.json') makes the first, AutoTokenizer.from_pretrained(...).save_pretrained(folder) both."
+    "tokenizer.save('tokenizer.json') writes the first, AutoTokenizer.from_pretrained(...).save_pretrained(folder) "
+    "the first two."
 )
 _CONFIG: Final = "tokenizer_config.json"
 _BERT: Final = frozenset({"BertTokenizer", "BertTokenizerFast", "DistilBertTokenizer", "DistilBertTokenizerFast"})
@@ -216,9 +217,8 @@ def _read_merges(folder: Path, config: Mapping[str, Any]) -> Subwords:
     kind = _read_tokenizer_class(config)
     if kind not in _GPT2 | _ROBERTA:
         raise InputError(
-            f"{folder} holds merges.txt, and {_CONFIG} names {brief_text(kind)}, so that it is not known what stands "
-            "before "
-            "the merges.",
+            f"{folder} holds merges.txt, and {_CONFIG} names {brief_text(kind)}, so that the steps before the merges "
+            "are not known.",
             f'If it is a tokenizer of GPT-2, put a {_CONFIG} beside it: {{"tokenizer_class": "GPT2Tokenizer"}}. Else '
             "give a tokenizer.json, which tokenizer.save('tokenizer.json') writes.",
         )

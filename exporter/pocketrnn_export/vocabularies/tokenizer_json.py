@@ -125,25 +125,27 @@ def read_tokenizer_json(text: str, source: str, *, number: Callable[[str], float
         if error.problem.startswith(source):
             raise
         # Parts that are understood but that the rules refuse, such as bytes of bytes.
-        raise InputError(f"{source} asks for what the text rules cannot say. {error.problem}", EXTERNAL_WAY) from None
+        raise InputError(
+            f"{source} needs something that the text rules cannot express. {error.problem}", EXTERNAL_WAY
+        ) from None
     return Subwords(rules, tokens, content=text)
 
 
 def _make_rules(document: Mapping[str, Any], reading: _JsonReader) -> tuple[SubwordRules, tuple[str, ...]]:
     """Return the rules and the tokens of a document whose model is an object."""
-    steps = reading.steps(document.get("normalizer"))
-    splits = reading.splits(document.get("pre_tokenizer"))
-    model, ids, unknown = reading.model(document["model"], of_bytes=_ends_in_bytes((*steps, *splits)))
+    steps = reading.read_normalizer_steps(document.get("normalizer"))
+    splits = reading.read_splits(document.get("pre_tokenizer"))
+    model, ids, unknown = reading.read_subword_model(document["model"], of_bytes=_ends_in_bytes((*steps, *splits)))
     # Several tokens of a Unigram model may be one piece.
     size = len(model.scores) if isinstance(model, Unigram) else len(ids)
-    added, all_ids = reading.added(document.get("added_tokens") or [], ids, size)
-    tokens = reading.tokens(all_ids)
+    added, all_ids = reading.read_added_tokens_and_ids(document.get("added_tokens") or [], ids, size)
+    tokens = reading.order_tokens_by_id(all_ids)
     reading.check_distinct_tokens(added, tokens, steps)
     if any(isinstance(split, PrependTo) and split.first for split in splits) and any(map(_may_remove_text, steps)):
         raise reading.refused("Metaspace with the prepend_scheme first behind a normalizer that removes something")
-    first, last = reading.frame(document.get("post_processor"))
+    first, last = reading.read_frame_ids(document.get("post_processor"))
     most, cut = reading.read_truncation(document.get("truncation"), len(first) + len(last))
-    padding, width, side = reading.padding(document.get("padding"), all_ids)
+    padding, width, side = reading.read_padding_rules(document.get("padding"), all_ids)
     if isinstance(model, Unigram):
         scores = list(model.scores) + [0.0] * (len(tokens) - len(model.scores))
         model = Unigram(tuple(scores), model.byte_fallback)
@@ -224,7 +226,7 @@ class _JsonReader:
     # --- Checks of values ---
 
     def refused(self, what: str) -> InputError:
-        return InputError(f"{self._source}: the text rules cannot say {what}.", EXTERNAL_WAY)
+        return InputError(f"{self._source}: the text rules cannot express {what}.", EXTERNAL_WAY)
 
     def make_damaged_error(self, what: str) -> InputError:
         return InputError(f"{self._source} is damaged: {what}.", _NOT_ONE)
@@ -253,7 +255,7 @@ class _JsonReader:
 
     # --- Normalizers ---
 
-    def steps(self, part: Any) -> tuple[SubwordStep, ...]:
+    def read_normalizer_steps(self, part: Any) -> tuple[SubwordStep, ...]:
         return () if part is None else tuple(self._steps(part))
 
     def _steps(self, part: Any) -> list[SubwordStep]:
@@ -321,7 +323,7 @@ class _JsonReader:
 
     # --- Pre-tokenizers ---
 
-    def splits(self, part: Any) -> tuple[Split, ...]:
+    def read_splits(self, part: Any) -> tuple[Split, ...]:
         return () if part is None else tuple(self._splits(part))
 
     def _splits(self, part: Any) -> list[Split]:
@@ -382,7 +384,9 @@ class _JsonReader:
 
     # --- Models ---
 
-    def model(self, part: Mapping[str, Any], *, of_bytes: bool) -> tuple[Model, dict[str, int], int | None]:
+    def read_subword_model(
+        self, part: Mapping[str, Any], *, of_bytes: bool
+    ) -> tuple[Model, dict[str, int], int | None]:
         """Return the model, its pieces with their ids, and the unknown id. `of_bytes`: its input is byte characters."""
         kind = part.get("type")
         if kind is None:
@@ -497,7 +501,7 @@ class _JsonReader:
 
     # --- Added tokens, and the ids around a text ---
 
-    def added(
+    def read_added_tokens_and_ids(
         self, given: Any, ids: Mapping[str, int], following: int
     ) -> tuple[tuple[AddedToken, ...], dict[str, int]]:
         """Return the added tokens, and all tokens with their ids. The library numbers tokens that are not in the model
@@ -543,13 +547,13 @@ class _JsonReader:
         for text in (tokens[token.id] for token in added if token.after_steps):
             becomes = made(text)
             if not becomes:
-                raise self.refused(f"the added token {short_repr(text, 40)}, which the normalizer makes nothing")
+                raise self.refused(f"the added token {short_repr(text, 40)}, which the normalizer makes empty")
             if (other := seen.setdefault(becomes, text)) != text:
                 raise self.refused(
                     f"the added tokens {short_repr(other, 40)} and {short_repr(text, 40)}, which become the same"
                 )
 
-    def tokens(self, ids: Mapping[str, int]) -> tuple[str, ...]:
+    def order_tokens_by_id(self, ids: Mapping[str, int]) -> tuple[str, ...]:
         """Return the tokens in the order of their ids; an id without a token gets one that no text gives."""
         highest = max(ids.values())
         if highest >= max(2 * len(ids), len(ids) + 1000):
@@ -557,7 +561,7 @@ class _JsonReader:
         of_id = {number: token for token, number in ids.items()}
         return tuple(of_id.get(i, f"{PLACEHOLDER}{i}>") for i in range(highest + 1))
 
-    def frame(self, part: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def read_frame_ids(self, part: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return the ids before and after the ids of a text."""
         if part is None:
             return (), ()
@@ -572,7 +576,7 @@ class _JsonReader:
             first: tuple[int, ...] = ()
             last: tuple[int, ...] = ()
             for inner in self._read_parts(part.get("processors"), "processors"):
-                before, after = self.frame(inner)
+                before, after = self.read_frame_ids(inner)
                 first, last = before + first, last + after
             return first, last
         raise self.refused(f"the post-processor {brief_text(kind)}")
@@ -611,7 +615,7 @@ class _JsonReader:
                 if direction not in ("Right", "Left"):
                     raise self.make_damaged_error(f"the truncation's direction is {brief_text(direction)}")
                 if most <= around:
-                    raise self.refused(f"truncation to {most} ids, of which {around} stand around the text")
+                    raise self.refused(f"truncation to {most} ids, of which {around} are added around the text")
                 if not isinstance(stride := part.get("stride", 0), int) or not 0 <= stride < most - around:
                     raise self.refused(
                         f"truncation to {most} ids with the stride {brief_text(stride)}, where the library fails"
@@ -620,7 +624,7 @@ class _JsonReader:
                 return most - around, direction.lower()
         raise self.refused(f"the truncation {brief_text(str(part))}")
 
-    def padding(self, part: Any, ids: Mapping[str, int]) -> tuple[int, int | None, Any]:
+    def read_padding_rules(self, part: Any, ids: Mapping[str, int]) -> tuple[int, int | None, Any]:
         """Return the padding id, the width to which texts are padded, and the side of the padding."""
         if part is None:
             return next((ids[token] for token in _PADDING if token in ids), 0), None, "right"
@@ -635,12 +639,12 @@ class _JsonReader:
         match part.get("strategy"):
             case "BatchLongest":
                 _log.warning(
-                    "%s fills the texts of a batch up to its longest; the bundle fills none up, and answers each text "
+                    "%s pads the texts of a batch to its longest; the bundle does not pad them, and answers each text "
                     "as it does alone.",
                     self._source,
                 )
                 return number, None, "right"
             case {"Fixed": int(width)} if 1 <= width <= 1 << 16:
-                _log.warning("%s fills texts up to %d ids; the bundle does so too.", self._source, width)
+                _log.warning("%s pads texts to %d ids; the bundle does so too.", self._source, width)
                 return number, width, direction.lower()
         raise self.refused(f"the padding {brief_text(str(part.get('strategy')))}")

@@ -28,8 +28,8 @@ __all__ = [
     "TorchtextVocab",
     "Vocabulary",
     "VocabularySource",
+    "make_implied_rules",
     "read_vocabulary",
-    "text_rules",
     "write_vocabulary",
 ]
 
@@ -165,7 +165,7 @@ def read_vocabulary(source: VocabularySource) -> Vocabulary:
     raise DataError(f"The vocabulary is of type {type(source).__name__}.", _GIVE_LIST)
 
 
-def text_rules(vocabulary: Vocabulary, tokenizer: str = "basic_english") -> TextRules:
+def make_implied_rules(vocabulary: Vocabulary, tokenizer: str = "basic_english") -> TextRules:
     """Return the text rules that a vocabulary implies.
 
     An unknown word becomes the default index; without one it is dropped. Rows are padded with "<pad>" or the one token
@@ -176,7 +176,7 @@ def text_rules(vocabulary: Vocabulary, tokenizer: str = "basic_english") -> Text
         InputError: the tokenizer is unknown, or the default index is negative, which no embedding can look up.
 
     Example:
-        >>> text_rules(read_vocabulary(["<unk>", "<pad>", "oil"])).padding_id
+        >>> make_implied_rules(read_vocabulary(["<unk>", "<pad>", "oil"])).padding_id
         1
     """
     if vocabulary.default_index is not None and vocabulary.default_index < 0:
@@ -305,7 +305,7 @@ def _order_tokens(ids: Mapping[Any, Any], what: str) -> tuple[str, ...]:
         )
     if unused:
         _fill_missing_ids(taken, highest, what)
-    return _checked_tokens([taken[i] for i in range(highest + 1)], what)
+    return _check_saved_tokens([taken[i] for i in range(highest + 1)], what)
 
 
 def _fill_missing_ids(taken: dict[int, str], highest: int, what: str) -> None:
@@ -428,7 +428,7 @@ def _read_json(text: str, path: Path) -> Vocabulary:
                 f"{path} has the members {brief_text(sorted(document))}.",
                 'A vocabulary has "tokens" and "default_index" (an id, or null to drop unknown words).',
             )
-        return Vocabulary(_checked_tokens(document["tokens"], path), document["default_index"])
+        return Vocabulary(_check_saved_tokens(document["tokens"], path), document["default_index"])
     return _read_document(document, str(path))
 
 
@@ -436,7 +436,7 @@ def _read_document(document: Sequence[Any] | Mapping[Any, Any], what: str, depth
     """Read the vocabulary in a list or a dict of any of the usual forms."""
     if not isinstance(document, Mapping):
         return _make_vocabulary_with_unknown(
-            _checked_tokens(_convert_to_plain_strings(_read_token_list(document, what)), what)
+            _check_saved_tokens(_convert_to_plain_strings(_read_token_list(document, what)), what)
         )
     if not document or all(isinstance(value, int) for value in document.values()):
         return _make_vocabulary_with_unknown(_order_tokens(document, what))
@@ -451,7 +451,7 @@ def _read_document(document: Sequence[Any] | Mapping[Any, Any], what: str, depth
         (name, value)
         for kind in (_TO_ID, _TO_TOKEN)
         for name, value in document.items()
-        if _plain_key(name) in kind and _is_usual_member(name, value)
+        if _normalize_key(name) in kind and _is_usual_member(name, value)
     ]
     if named and depth < 3:
         return _read_named_members(named, what, depth + 1)
@@ -479,20 +479,20 @@ def _read_named_members(named: Sequence[tuple[Any, Any]], what: str, depth: int)
 
 def _read_named_value(name: Any, value: Any, what: str, depth: int) -> Vocabulary:
     """Read the vocabulary under a key; the key may give the direction of a map of numbers: {"word2idx": {"7": "0"}}."""
-    says_ids = "2" in _plain_key(name) and _plain_key(name) in _TO_ID
+    says_ids = "2" in _normalize_key(name) and _normalize_key(name) in _TO_ID
     if isinstance(value, Mapping) and says_ids and all(isinstance(number, str) for number in value.values()):
         return _make_vocabulary_with_unknown(_order_tokens(value, what))
-    if isinstance(value, Mapping) and _plain_key(name) in _TO_TOKEN - {"itos"} and all(map(_is_id_key, value)):
+    if isinstance(value, Mapping) and _normalize_key(name) in _TO_TOKEN - {"itos"} and all(map(_is_id_key, value)):
         tokens = list(value.values())
         _check_tokens(tokens, what, "position", 0)
     return _read_document(value, what, depth)
 
 
 def _is_usual_member(name: Any, value: object) -> bool:
-    return _plain_key(name) in _TO_ID | _TO_TOKEN and isinstance(value, Mapping | list)
+    return _normalize_key(name) in _TO_ID | _TO_TOKEN and isinstance(value, Mapping | list)
 
 
-def _plain_key(name: Any) -> str:
+def _normalize_key(name: Any) -> str:
     """Return `word2idx` for `word_to_idx`, `Word2Idx` and the like."""
     return str(name).lower().replace("_to_", "2").replace("_", "")
 
@@ -535,7 +535,7 @@ def _read_keras(config: Mapping[str, Any], what: str) -> Vocabulary:
         ids = {token: number for token, number in ids.items() if isinstance(number, int) and number < most}
     tokens = _order_tokens(ids, what)
     _log.warning(
-        "%s is a Keras tokenizer: its words are read, and not how it cuts a text (lower: %s, filters: %s).",
+        "%s is a Keras tokenizer: its words are read, but not its way to split a text (lower: %s, filters: %s).",
         what, brief_text(config.get("lower")), brief_text(config.get("filters")),
     )  # fmt: skip
     return Vocabulary(tokens, tokens.index(unknown) if unknown in tokens else None)
@@ -545,11 +545,11 @@ def _read_pickled(saved: SavedVocab | list[Any] | dict[str, Any], source: str) -
     if isinstance(saved, SavedVocab):
         if saved.default_index is not None and type(saved.default_index) is not int:
             raise DataError(f"{source} holds a Vocab whose default index is not a whole number.", SAVE_PLAIN)
-        return Vocabulary(_checked_tokens(saved.tokens, source), saved.default_index)
+        return Vocabulary(_check_saved_tokens(saved.tokens, source), saved.default_index)
     return _read_document(saved, source)
 
 
-def _checked_tokens(tokens: Sequence[Any], source: Path | str) -> tuple[str, ...]:
+def _check_saved_tokens(tokens: Sequence[Any], source: Path | str) -> tuple[str, ...]:
     _check_tokens(tokens, str(source), "id", 0)
     return tuple(tokens)
 

@@ -1,1 +1,1 @@
-"""A bundle on disk: classifier.json, the packed file, folders written whole; where it is; which texts it takes."""
+"""Find, read and write bundles and packed files on disk, and check which texts a bundle takes."""

@@ -20,8 +20,8 @@ class Crf:
     """The scores that a CRF adds to the logits of a sequence of labels.
 
     Attributes:
-        start: for each label, the score of the first token having it.
-        end: for each label, the score of the last token having it.
+        start: for each label, its score at the first token.
+        end: for each label, its score at the last token.
         transitions: [from, to]: for each label of a token, the score of each label of the next token.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pocketrnn.errors import PocketRNNError
 
-__all__ = ["first_fault", "parse_document"]
+__all__ = ["find_first_fault", "parse_document"]
 
 _KEYWORDS: Final = frozenset(
     {"$schema", "title", "description", "$defs", "$ref", "type", "const", "enum", "required", "properties",
@@ -31,7 +31,9 @@ _TYPES: Final[dict[str, tuple[type, ...]]] = {
 }
 
 
-def first_fault(value: Any, schema: dict[str, Any], root: dict[str, Any] | None = None, at: str = "") -> str | None:
+def find_first_fault(
+    value: Any, schema: dict[str, Any], root: dict[str, Any] | None = None, at: str = ""
+) -> str | None:
     """Describe the first point in which `value` breaks `schema`, as the end of a sentence; None if it is valid.
 
     Args:
@@ -48,11 +50,11 @@ def first_fault(value: Any, schema: dict[str, Any], root: dict[str, Any] | None 
         raise NotImplementedError(f"JSON Schema keywords {sorted(unknown)}")
     if "$ref" in schema:
         referred = root["$defs"][schema["$ref"].removeprefix("#/$defs/")]
-        if fault := first_fault(value, referred, root, at):
+        if fault := find_first_fault(value, referred, root, at):
             return fault
     if "if" in schema:
-        branch = schema["then" if first_fault(value, schema["if"], root, at) is None else "else"]
-        if fault := first_fault(value, branch, root, at):
+        branch = schema["then" if find_first_fault(value, schema["if"], root, at) is None else "else"]
+        if fault := find_first_fault(value, branch, root, at):
             return fault
     here = at or "the document"
     if "const" in schema and not _is_equal_in_json(value, schema["const"]):
@@ -89,7 +91,7 @@ def _find_object_fault(value: dict[str, Any], schema: dict[str, Any], root: dict
         allowed = properties.get(name, schema.get("additionalProperties", True))
         if allowed is False:
             return f"{_short_repr(path)} is not a known member"
-        if allowed is not True and (fault := first_fault(member, allowed, root, path)):
+        if allowed is not True and (fault := find_first_fault(member, allowed, root, path)):
             return fault
     return None
 
@@ -106,7 +108,7 @@ def _find_array_fault(value: list[Any], schema: dict[str, Any], root: dict[str, 
         (plain_strings and all(type(item) is str for item in value)) or _are_numbers_in_limits(value, items)
     ):
         for i, item in enumerate(value):
-            if fault := first_fault(item, items, root, f"{at}[{i}]"):
+            if fault := find_first_fault(item, items, root, f"{at}[{i}]"):
                 return fault
     plain = schema.get("uniqueItems") and all(type(item) in (str, int, float) for item in value)
     if plain and len(set(value)) < len(value):
@@ -170,8 +172,8 @@ def parse_document(
 ) -> dict[str, Any]:
     """Parse a JSON document of pocketrnn and check its format and version, but not yet its schema.
 
-    Python's reader accepts more than JSON: NaN and infinity, UTF-16 and UTF-32, a byte order mark, a member that
-    stands twice in an object. These are refused, and so is a number that is too large for a float, such as 1e999, since
+    Python's reader accepts more than JSON: NaN and infinity, UTF-16 and UTF-32, a byte order mark, a member that occurs
+    twice in an object. These are refused, and so is a number that is too large for a float, such as 1e999, since
     readers in other languages take it for infinity.
 
     Args:

@@ -21,15 +21,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
 
-from pocketrnn.bundle.json_schema import first_fault, parse_document
+from pocketrnn.bundle.json_schema import find_first_fault, parse_document
 from pocketrnn.bundle.output import HeadsOutput, Output, build_heads, build_output
 from pocketrnn.errors import BundleError, InputError, PocketRNNError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import TextRules, rules_of
-from pocketrnn.text.characters import Characters, characters_of_document
+from pocketrnn.text.characters import Characters, build_characters_from_document
 from pocketrnn.text.features import (
     Features,
-    build_features_of_document,
+    build_features_from_document,
     encode_values,
     make_feature_marks,
     make_features_document,
@@ -63,6 +63,7 @@ __all__ = [
     "compute_file_sha256",
     "compute_input_digest",
     "describe_padding_effect",
+    "encode_manifest",
     "encode_with_digest",
     "explain_no_step_answers",
     "file_size",
@@ -73,7 +74,6 @@ __all__ = [
     "read_manifest",
     "read_regular_file",
     "suggest_near_bundle",
-    "to_bytes",
 ]
 
 FORMAT: Final = "pocketrnn-classifier"
@@ -145,12 +145,12 @@ class Limits:
         """
         return (self.min_tokens or 1) <= tokens <= (self.max_tokens or sys.maxsize)
 
-    def take(self, ids: Sequence[int], padding_id: int) -> bool:
+    def accepts_ids(self, ids: Sequence[int], padding_id: int) -> bool:
         """Whether the graph takes a text with these ids, or a pair of texts; the marks of features before them do not
         count.
 
         Example:
-            >>> Limits(real_token=True).take([1, 1, 1], padding_id=1)
+            >>> Limits(real_token=True).accepts_ids([1, 1, 1], padding_id=1)
             False
         """
         ids = ids[count_feature_marks(ids) :]
@@ -498,7 +498,10 @@ def _explain_no_streaming(given: TextInput, limits: Limits) -> str:
     """Say why this classifier cannot stream texts, as a sentence; empty where it can."""
     rules = given.rules
     if isinstance(rules, TextRules) and rules.ngrams > 1:
-        return "The text rules make n-grams, which stand after all single tokens, so that no text can be read on."
+        return (
+            "The text rules make n-grams, which come after all single tokens, so that a text cannot be read "
+            "piece by piece."
+        )
     if held := name_rules_against_streaming(rules, given.vocabulary):
         return f"The text rules hold {held}, which a stream cannot follow."
     if (limits.min_tokens or 1) > 1:
@@ -517,7 +520,7 @@ def _check_text_examples(manifest: Manifest, given: TextInput) -> None:
             raise BundleError(f"{named} is not {what}.", MAKE_AGAIN)
         if not limits.allows_length(len(example.ids) - len(given.features)):
             raise BundleError(f"{named} has {len(example.ids)} token ids, beyond the limits of the graph.", MAKE_AGAIN)
-        if not limits.take(example.ids, given.rules.padding_id):
+        if not limits.accepts_ids(example.ids, given.rules.padding_id):
             raise BundleError(f"{named} holds no known word, beyond the limits of the graph.", MAKE_AGAIN)
         answers = len(example.ids) if manifest.output.of_tokens else 1
         fits = len(example.rows) == answers and {len(row) for row in example.rows} == {labels}
@@ -712,7 +715,7 @@ def make_digest_entry(labels: tuple[str, ...], given: Input) -> dict[str, str]:
     return {f"pocketrnn.{given.kind}_digest": compute_input_digest(labels, given)}
 
 
-def to_bytes(manifest: Manifest) -> bytes:
+def encode_manifest(manifest: Manifest) -> bytes:
     """Encode classifier.json: UTF-8, one top-level member a line, its own digest last."""
     words = {"vocabulary": manifest.input.vocabulary} if isinstance(manifest.input, TextInput) else {}
     return encode_with_digest({**make_manifest_document(manifest), **words})
@@ -887,7 +890,7 @@ def _build_consistent_manifest(document: dict[str, Any], path: Path) -> Manifest
 
 
 def _check_members(document: dict[str, Any], path: Path) -> None:
-    if fault := first_fault(document, load_manifest_schema()):
+    if fault := find_first_fault(document, load_manifest_schema()):
         raise BundleError(f"{path} is not valid: {fault}.", MAKE_AGAIN)
     if _is_nested_deeper(document["provenance"], _DEEPEST):
         raise BundleError(f"{path} is not valid: provenance is nested more than {_DEEPEST} deep.", MAKE_AGAIN)
@@ -948,9 +951,9 @@ def _build_manifest(document: dict[str, Any]) -> Manifest:
 def _build_text_input(document: Mapping[str, Any]) -> TextInput:
     rules, vocabulary = rules_of(document["text"]), tuple(document["vocabulary"])
     if "characters" in document:
-        return CharacterInput(rules, vocabulary, characters_of_document(document["characters"]))
+        return CharacterInput(rules, vocabulary, build_characters_from_document(document["characters"]))
     if "features" in document:
-        return FeatureInput(rules, vocabulary, build_features_of_document(document["features"]))
+        return FeatureInput(rules, vocabulary, build_features_from_document(document["features"]))
     return (PairInput if "texts" in document else TextInput)(rules, vocabulary)
 
 

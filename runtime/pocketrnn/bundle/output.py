@@ -106,7 +106,8 @@ class TagOutput:
             raise InputError("There is one label." if self.labels else "There is no label.", "Give at least 2.")
         if self.crf is not None and len(self.crf.start) != len(self.labels):
             raise InputError(
-                f"The CRF has {len(self.crf.start)} labels, and there are {len(self.labels)}.", "Give one for these."
+                f"The CRF has {len(self.crf.start)} labels, and there are {len(self.labels)}.",
+                "Give a CRF for these labels.",
             )
 
     @property
@@ -201,7 +202,7 @@ class HeadsOutput:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels of all heads in the order of the logits, each behind the name of its head."""
+        """The labels of all heads in the order of the logits, each after the name of its head: `topic: oil`."""
         return tuple(f"{name}: {label}" for name, head in self.heads.items() for label in head.labels)
 
     @property

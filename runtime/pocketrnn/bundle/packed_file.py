@@ -17,8 +17,8 @@ from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.json_schema import parse_document
 from pocketrnn.bundle.manifest import Example, Graph, Limits, Manifest, StepGraph, make_manifest_document
 from pocketrnn.bundle.output import Activation, HeadsOutput, LabelOutput
+from pocketrnn.bundle.packed_code_points import encode_run
 from pocketrnn.bundle.packed_codes import Section, Storage
-from pocketrnn.bundle.packed_runs import encode_run
 from pocketrnn.bundle.packed_strings import encode_strings, encode_utf8, encode_words, pad_to_word
 from pocketrnn.errors import BundleError, find_error_reason
 from pocketrnn.text import SUBWORDS, TextRules
@@ -41,13 +41,13 @@ __all__ = [
     "compute_program_digest",
     "compute_word_sums",
     "encode_compact_json",
+    "encode_packed_file",
     "encode_packed_text_rules",
     "has_integer_weights",
     "is_packed_file",
     "make_graph_entry",
     "make_step_entry",
     "map_file",
-    "packed_bytes",
     "read_header_words",
     "read_packed_document",
     "read_packed_manifest",
@@ -286,7 +286,7 @@ def check_digest(path: Path) -> None:
         raise BundleError(f"{path} was changed after it was made: its digest does not match.", PACK_AGAIN)
 
 
-def packed_bytes(manifest: Manifest, program: PackedProgram | None) -> bytes:
+def encode_packed_file(manifest: Manifest, program: PackedProgram | None) -> bytes:
     """Encode a classifier as the bytes of a packed file.
 
     Args:
@@ -340,7 +340,7 @@ def encode_packed_text_rules(manifest: Manifest) -> bytes:
         >>> len(encode_packed_text_rules(manifests.read_manifest(Path("my-bundle"))))
         1024
     """
-    return packed_bytes(replace(manifest, stream=None), None)
+    return encode_packed_file(replace(manifest, stream=None), None)
 
 
 def encode_compact_json(document: Mapping[str, Any]) -> bytes:

@@ -118,7 +118,7 @@ def make_too_large_error(name: str, row: str = "text") -> LimitError:
         'The text leads news to a whole number that 32 bits do not hold, and a packed file has no others.'
     """
     return LimitError(
-        f"The {row} leads {name} to a whole number that 32 bits do not hold, and a packed file has no others.",
+        f"The {row} makes {name} compute an integer beyond 32 bits, which a packed file cannot hold.",
         "Give it to the bundle that the file was made from, or shorten it.",
     )
 

@@ -79,7 +79,7 @@ class AnswerFormat:
             )
         return values
 
-    def named(self, text: str) -> str:
+    def shorten_input(self, text: str) -> str:
         """The text, or the beginning of a sequence's JSON, that is shown beside its answer."""
         return text if self.lists != "rows" or len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
@@ -111,7 +111,7 @@ class AnswerFormat:
         has_some = self.threshold is not None or answers.thresholds is not None
         return replace(self, answers=answers, by_threshold=has_some, top=len(answers.labels) if has_some else 1)
 
-    def _given(self, answer: Prediction) -> tuple[tuple[str, float], ...]:
+    def _select_given_labels(self, answer: Prediction) -> tuple[tuple[str, float], ...]:
         """The labels of a prediction that are given, with their probabilities."""
         if self.by_threshold:
             return self.answers.list_labels_with_probabilities(answer, self.threshold)
@@ -119,13 +119,13 @@ class AnswerFormat:
 
     def members(self, answer: Prediction) -> dict[str, Any]:
         """The members of a JSON object for one prediction."""
-        given = self._given(answer)
+        given = self._select_given_labels(answer)
         pairs = [{"label": label, "probability": probability} for label, probability in given]
         return {"label": answer.label if given else "", "probability": answer.probability, "top": pairs}
 
     def columns(self, answer: Prediction) -> str:
         """The columns of labels and probabilities for one prediction."""
-        given = self._given(answer)
+        given = self._select_given_labels(answer)
         if self.by_threshold:
             # One column of labels and one of probabilities, however many there are.
             labels = LABEL_SEPARATOR.join(escape_line(label) for label, _ in given)

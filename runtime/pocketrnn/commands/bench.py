@@ -27,11 +27,11 @@ __all__ = ["bench"]
     help="Measure predict on N processor cores too.",
 )
 def bench(bundle: str, texts: IO[bytes] | None, rounds: int, threads: int) -> None:
-    """Measure how fast a bundle answers here, beside the bare graph in onnxruntime.
+    """Measure how fast a bundle answers here, compared with the bare graph in onnxruntime.
 
     PATH_OR_NAME is the bundle's folder, a packed file, or the name of a classifier that ships with pocketrnn. A packed
-    file has no graph to stand beside. TEXTS is a file with one text on each line, or - for standard input. Without it,
-    the golden examples are used, repeated to about 1,000 texts. The table is Markdown.
+    file has no bare graph to compare with. TEXTS is a file with one text on each line, or - for standard input. Without
+    it, the golden examples are used, repeated to about 1,000 texts. The table is Markdown.
 
     \b
     Examples:
@@ -39,13 +39,13 @@ def bench(bundle: str, texts: IO[bytes] | None, rounds: int, threads: int) -> No
       pocketrnn bench ag_news headlines.txt
     """
     from pocketrnn.benchmark import bench as measured
-    from pocketrnn.benchmark import markdown_table
+    from pocketrnn.benchmark import format_speed_table
     from pocketrnn.bundle import manifest as manifests
     from pocketrnn.bundle.packed_file import is_packed_file
-    from pocketrnn.bundle.zoo import bundle_folder
+    from pocketrnn.bundle.zoo import find_bundle_folder
     from pocketrnn.engines.native import NativeEngine
 
-    folder = bundle_folder(bundle)
+    folder = find_bundle_folder(bundle)
     manifest = NativeEngine(folder).manifest if is_packed_file(folder) else manifests.read_manifest(folder)
     manifest.check_one_text("what is measured is the time of")
     if texts is None:
@@ -54,4 +54,4 @@ def bench(bundle: str, texts: IO[bytes] | None, rounds: int, threads: int) -> No
         given = examples * max(1, 1000 // max(1, len(examples)))
     else:
         given = [text for lines in read_arriving_lines(texts) for text in lines]
-    print_text(markdown_table(measured(bundle, given, rounds=rounds, threads=threads)))
+    print_text(format_speed_table(measured(bundle, given, rounds=rounds, threads=threads)))

@@ -56,8 +56,8 @@ _NOT_FOR_TAGS: Final = ("--input", "--top", "--threshold", "--explain", "--strea
     type=Text(),
     multiple=True,
     metavar="NAME=VALUE",
-    help="A number or category beside the text, for a bundle that takes such; once for each. It is that of all TEXTS "
-    "and lines; files have a column for each.",
+    help="A number or category that the bundle takes beside a text; repeat the option for each. It applies to all "
+    "TEXTS and lines; a file has a column for each.",
 )
 @click.option("--top", type=click.IntRange(min=1), metavar="K", help="Give the K likeliest labels.  [default: 1]")
 @click.option(
@@ -68,7 +68,7 @@ _NOT_FOR_TAGS: Final = ("--input", "--top", "--threshold", "--explain", "--strea
     "keeps; else the likeliest label is given]",
 )
 @click.option(
-    "--head", type=Text(), metavar="NAME", help="Give the answers of this head alone, of a bundle with several."
+    "--head", type=Text(), metavar="NAME", help="Give the answers of this head only, for a bundle with several."
 )
 @click.option(
     "--among",
@@ -80,14 +80,14 @@ _NOT_FOR_TAGS: Final = ("--input", "--top", "--threshold", "--explain", "--strea
     "--prior",
     type=Text(),
     metavar="NAME",
-    help="Expect labels as often as this prior of the bundle says: web, of languages.",
+    help="Expect each label as often as this prior of the bundle says, such as web for languages.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object for each text.")
 @click.option(
     "--conll",
     "as_conll",
     is_flag=True,
-    help="Write a line for each token, with its label, and an empty line behind each text; for a bundle that labels "
+    help="Write a line for each token, with its label, and an empty line after each text; for a bundle that labels "
     "tokens.",
 )
 @click.option(
@@ -120,7 +120,7 @@ _NOT_FOR_TAGS: Final = ("--input", "--top", "--threshold", "--explain", "--strea
     "--sequence-column",
     type=Text(),
     metavar="NAME",
-    help="The column that says which sequence a row is of, for a bundle that takes numbers.  [default: the file is one "
+    help="The column that names the sequence of each row, for a bundle that takes numbers.  [default: the file is one "
     "recording]",
 )
 @file_options
@@ -149,36 +149,36 @@ def classify(
     escapes.
 
     With --threshold, or with a bundle that keeps thresholds and without --top, the labels that reach their threshold
-    are given, likeliest first: sad|long, and their probabilities likewise. A classifier with one right label gives the
-    likeliest label at most. Where no label reaches it, the label is empty, and the probability is that of the likeliest
-    one.
+    are given, likeliest first: sad|long, and their probabilities likewise. A classifier with exactly one right label
+    gives at most the likeliest label. If no label reaches its threshold, the label is empty, and the probability is
+    that of the likeliest one.
 
     With a bundle that has several heads, such as the topic and the mood of a text, a line has the answer of each:
     topic: oil, its probability, mood: good, its probability, and the text. --head gives that of one. The columns of a
     file are label_topic, probability_topic and so on.
 
-    With --among, the answer is one of these labels, with its probability among them: you know what the texts are in.
-    A label after a minus is left out; with such ones alone, all others stay. With --prior web, of `languages`, the
-    answer to a text that says little is a language that much is written in.
+    With --among, the answer is one of these labels, with its probability among them; use it if the texts can have no
+    other label. A label after a minus is left out; if all have a minus, all other labels stay. With --prior web, which
+    `languages` has, a text with few clues gets a language that is frequent on the web.
 
     Standard input is UTF-8, with one text on each line. An empty line is an empty text. Lines are answered as they
     arrive.
 
     With --stream, TEXTS or standard input are the fragments of one text. After each fragment, the answer is for all
     the text so far. A fragment of standard input is what has arrived of a line. The bundle must be exported with
-    --streaming, as none of those that ship with pocketrnn was; docs/streams.md says how to make one.
+    --streaming, which none of the shipped classifiers was; docs/streams.md says how to make one.
 
-    With --explain, each word is left out once, and what the label loses by it is shown. On a terminal, words that speak
-    for the label are green, those that speak against it red and underlined. Otherwise, or with --json, each text is
-    answered with a JSON object; log_odds and probability of a fragment say how far those of the label fall without it.
+    With --explain, each word is left out once, and the change of the label's probability is shown. On a terminal, words
+    that raise it are green, and words that lower it are red and underlined. Otherwise, or with --json, each text is
+    answered with a JSON object; log_odds and probability of a fragment are how far those of the label fall without it.
 
     With --tokens, each text, also a line of standard input, is a JSON list: of its tokens, which are looked up in the
     vocabulary, or of all its token ids. A bundle that was exported with the tokenizer external takes nothing else.
     --explain gives JSON then, and counts tokens in start and end.
 
     With a bundle that labels tokens, each text is written with what its labels stand for in brackets: [PER Ada] lives
-    in [LOC Berlin]. With --json an answer has each token with its label, its probability and where it stands in the
-    text, and the spans; with --conll a line for each token, with the label _ where the text rules cut it off.
+    in [LOC Berlin]. With --json an answer has each token with its label, its probability and its position in the text,
+    and the spans; with --conll a line for each token, with the label _ where the text rules cut it off.
 
     With a bundle that takes two texts, two TEXTS are one pair, and each line of standard input is a pair, with a tab
     between the two; and so are the columns --text-column and --second-text-column of a file.
@@ -208,13 +208,13 @@ def classify(
       pocketrnn classify -b ag_news --input headlines.csv --output labelled.csv
       pocketrnn classify -b ag_news --input-format jsonl --text-column headline < headlines.jsonl
     """
-    from pocketrnn.classifier import Classifier, answers_of
+    from pocketrnn.classifier import Classifier, get_chosen_answers
     from pocketrnn.commands.label_separator import check_labels_separable
     from pocketrnn.text.text_input import TextInput
 
     _check_options(files, texts, top, threshold, explains=explains, as_stream=as_stream, as_tokens=as_tokens)
     classifier = _choose_labels(Classifier.load(bundle, threads=threads, prior=prior), head, among)
-    answers, of_texts = answers_of(classifier), isinstance(classifier.manifest.input, TextInput)
+    answers, of_texts = get_chosen_answers(classifier), isinstance(classifier.manifest.input, TextInput)
     others = (files.are_given, top, threshold is not None, explains, as_stream, sequence_column)
     if _answer_tags(classifier, texts, others, (as_json, as_conll, as_tokens)):
         return
@@ -320,7 +320,7 @@ def _parse_features(classifier: Classifier, files: FileOptions, given: Sequence[
         click.UsageError: features are given for files or to another classifier; one is not such, or is given twice.
         TextError: a feature is missing, unknown, or has a value that it cannot have.
     """
-    from pocketrnn.text.features import encode_values, parse_written
+    from pocketrnn.text.features import encode_values, parse_written_values
 
     features = classifier.manifest.features
     if given and (files.are_given or not features):
@@ -337,7 +337,7 @@ def _parse_features(classifier: Classifier, files: FileOptions, given: Sequence[
     if missing := [name for name, _ in features if name not in written]:
         what = " ".join(f"--feature {name}=VALUE" for name in missing)
         raise click.UsageError(f"{classifier.name} takes {', '.join(missing)} beside a text: give {what}.")
-    values = parse_written(features, written)
+    values = parse_written_values(features, written)
     encode_values(features, values)
     return values
 
@@ -362,7 +362,7 @@ def _answer_tags(
         if as_conll:
             raise click.UsageError(f"--conll is for labels of tokens, and {classifier.name} gives none.")
         return False
-    from pocketrnn.classifier import answers_of
+    from pocketrnn.classifier import get_chosen_answers
     from pocketrnn.commands.classify_tags import classify_tags
 
     for name, value in zip(_NOT_FOR_TAGS, given, strict=True):
@@ -371,7 +371,7 @@ def _answer_tags(
     if as_conll and as_json:
         raise click.UsageError("--json and --conll exclude each other.")
     lists = "tokens or ids" if as_tokens else None
-    wanted = AnswerFormat(answers_of(classifier), 1, False, None, as_json, False, lists)
+    wanted = AnswerFormat(get_chosen_answers(classifier), 1, False, None, as_json, False, lists)
     classify_tags(classifier, texts, wanted, as_conll=as_conll)
     return True
 
@@ -410,8 +410,8 @@ def _answer_texts(
         return
     given = _parse_inputs(classifier, texts, wanted, kind, before)
     logits, error = compute_logits_until_refused(classifier, given)
-    rows = wanted.answers.answered(logits, wanted.top)
-    answers = [wanted.line(wanted.named(text), row) for text, row in zip(texts, rows, strict=False)]
+    rows = wanted.answers.make_answers(logits, wanted.top)
+    answers = [wanted.line(wanted.shorten_input(text), row) for text, row in zip(texts, rows, strict=False)]
     # One write: click flushes after each.
     if answers:
         print_text("\n".join(answers))

@@ -23,7 +23,13 @@ from numpy.typing import NDArray
 from pocketrnn.answers import Answers
 from pocketrnn.bundle.atomic_writing import suggest_near_file, write_whole_file
 from pocketrnn.bundle.refused_texts import name_text_in_error
-from pocketrnn.classifier import Classifier, answers_of, compute_logits_of_batches, kinds_refused, make_refusal_error
+from pocketrnn.classifier import (
+    Classifier,
+    compute_logits_of_batches,
+    get_chosen_answers,
+    kinds_refused,
+    make_refusal_error,
+)
 from pocketrnn.commands.file_options import DECIMALS, SECOND_TEXT, FileOptions, make_answer_columns
 from pocketrnn.commands.label_separator import check_labels_separable
 from pocketrnn.commands.standard_streams import open_standard_output
@@ -64,7 +70,7 @@ def classify_file(
             "Give each text as a JSON list on a line of standard input, with --tokens; or use Python: "
             "Classifier.load(..., tokenizer=function).",
         )
-    answers = answers_of(classifier)
+    answers = get_chosen_answers(classifier)
     answers.check_top(top)
     given, destination = files.input or _STREAM, files.output or _STREAM
     with contextlib.ExitStack() as stack:
@@ -107,7 +113,8 @@ def classify_file(
 @dataclass(frozen=True)
 class _HeadColumns:
     """The new columns for one head, or for the only set of labels: their names, the place of its logits, and the
-    function that makes them of these."""
+    function that makes the columns from the logits.
+    """
 
     names: list[tuple[str, str]]
     place: slice
@@ -203,7 +210,7 @@ def _make_reached_label_columns(
     empty and the probability is the largest one. With sigmoid, where several labels can be right, both hold lists.
     """
     probabilities = answers.probabilities(logits)
-    reached = answers.reached(probabilities, threshold)
+    reached = answers.mark_reached_labels(probabilities, threshold)
     order = np.argsort(-logits, axis=1, kind="stable")
     given: list[Any] = []
     shown: list[Any] = []

@@ -124,7 +124,7 @@ def _answer_file(classifier: Classifier, files: FileOptions, wanted: AnswerForma
             except InputError as error:
                 raise type(error)(f"{name}, {label}: {error.problem}", error.remedy) from None
         logits = compute_logits_of_steps(classifier, prepared)
-        yield [label for label, _ in some_parts], wanted.answers.answered(logits, wanted.top)
+        yield [label for label, _ in some_parts], wanted.answers.make_answers(logits, wanted.top)
 
 
 def _format_answer_table(answered: Iterator[_Some], first: str, files: FileOptions, wanted: AnswerFormat) -> Answered:

@@ -45,9 +45,9 @@ def inspect(bundle: str, as_json: bool) -> None:
     """
     from pocketrnn.bundle import manifest as manifests
     from pocketrnn.bundle.packed_file import is_packed_file
-    from pocketrnn.bundle.zoo import bundle_folder
+    from pocketrnn.bundle.zoo import find_bundle_folder
 
-    folder = bundle_folder(bundle)
+    folder = find_bundle_folder(bundle)
     if is_packed_file(folder):
         from pocketrnn.engines.native import NativeEngine
 
@@ -172,7 +172,7 @@ def _describe_characters(given: Characters) -> str:
 
 
 def _describe_number_input(given: NumberInput, limits: Limits | None) -> list[tuple[str, str]]:
-    scaled = "(number - mean) / scale" if given.mean or given.scale else "no: they are taken as they are"
+    scaled = "(number - mean) / scale" if given.mean or given.scale else "no: numbers are used as they are"
     window = f"{given.window}, the next {given.hop or given.window} later"
     return [
         ("channels", f"{len(given.channels)}: {_join_with_units(given.channels, given.units)}"),
@@ -187,7 +187,7 @@ def _describe_number_input(given: NumberInput, limits: Limits | None) -> list[tu
 
 def _describe_steps(given: NumberInput, limits: Limits | None) -> str:
     if given.steps is not None:
-        return f"{given.steps:,}" + (f"; shorter ones are filled up on the {given.pad_side}" if given.pad_side else "")
+        return f"{given.steps:,}" + (f"; shorter ones are padded on the {given.pad_side}" if given.pad_side else "")
     bounds = () if limits is None else (("at least", limits.min_tokens), ("at most", limits.max_tokens))
     return ", ".join(f"{what} {size:,}" for what, size in bounds if size is not None) or "any number"
 

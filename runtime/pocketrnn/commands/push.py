@@ -16,14 +16,14 @@ __all__ = ["push"]
 @click.option("--private", is_flag=True, help="A new repository is open to you only.")
 @click.option("--message", metavar="TEXT", help="The message of the commit.")
 def push(bundle: str, address: str, private: bool, message: str | None) -> None:
-    """Verify a bundle or a packed file, and put it on a model hub that speaks as Hugging Face's, in one commit.
+    """Verify a bundle or a packed file, and upload it in one commit to a model hub with Hugging Face's interface.
 
-    PATH_OR_NAME is the bundle's folder, a packed file, or the name of a classifier that ships with pocketrnn. A
-    repository that is not there is made, and gets a card. Log in first: hf auth login, or the variable HF_TOKEN.
-    HF_ENDPOINT names another hub.
+    PATH_OR_NAME is the bundle's folder, a packed file, or the name of a classifier that ships with pocketrnn. A missing
+    repository is created, with a card. Log in first: hf auth login, or the variable HF_TOKEN. HF_ENDPOINT names another
+    hub.
 
-    Golden examples are texts that anybody can read who can read the repository: `pocketrnn export --no-examples` leaves
-    yours out.
+    Everybody who can read the repository can read the golden examples, which are texts: `pocketrnn export
+    --no-examples` leaves yours out.
 
     \b
     Examples:

@@ -22,7 +22,7 @@ __all__ = ["verify"]
     "page",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write the whole proof as a page too: what was compared, and how far apart it was, drawn.",
+    help="Write the proof as a page, too: the comparisons, and plots of their differences.",
 )
 @click.option("--force", is_flag=True, help="Replace the page if it exists.")
 def verify(bundle: str, page: Path | None, force: bool) -> None:
@@ -48,7 +48,7 @@ def verify(bundle: str, page: Path | None, force: bool) -> None:
         check_file_free(page, force=force)
     result = verified(bundle)
     if page is not None and not isinstance(result.manifest.input, TextInput):
-        raise InputError(f"{result.name} takes numbers, of which there is no page yet.", "Leave --html out.")
+        raise InputError(f"{result.name} takes numbers, for which there is no page yet.", "Leave --html out.")
     if page is not None:
         from pocketrnn.bundle.atomic_writing import write_whole_file
         from pocketrnn.proof_page import proof_page

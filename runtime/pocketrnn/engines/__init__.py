@@ -1,1 +1,1 @@
-"""Engines: what turns token ids into logits. One file an engine; `engine.py` says what every engine offers."""
+"""Engines, which compute logits from token ids or samples: one file for each; `engine.py` defines their interface."""

@@ -162,7 +162,7 @@ class NativeEngine:
         width = self._packed.embedding_size()
         if not width:
             raise InputError(
-                f"{self.manifest.name} has no last linear layer whose input could be given.",
+                f"{self.manifest.name} has no last linear layer, whose input would be the embedding.",
                 "Use the logits or the probabilities.",
             )
         given = steps.astype(np.int32), np.ascontiguousarray(lengths, np.int64)

@@ -1,1 +1,1 @@
-"""A graph as a stranger may have made it, looked through before onnxruntime reads it."""
+"""Check a graph that may come from a stranger, before onnxruntime reads it."""

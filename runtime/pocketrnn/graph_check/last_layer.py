@@ -42,9 +42,9 @@ def find_last_layer_input(content: bytes, path: Path) -> str:
         if node.operator in _LAYERS and node.inputs[0] == given[0]:
             return given[0]
         (name,) = given
-    what = "is joined of several" if node is not None else "is not a linear layer's"
+    what = "is joined from several" if node is not None else "is not a linear layer's"
     raise InputError(
-        f"{path} has no last linear layer whose input could be given: what comes before the logits {what}.",
+        f"{path} has no last linear layer, whose input would be the embedding: the value before the logits {what}.",
         "Use the logits or the probabilities.",
     )
 

@@ -2,7 +2,7 @@
 
 The walk knows the few messages that hold operators and tensors, skips everything else, and copies nothing. It is
 strict, so that no other reader of the same bytes finds something in them that was not checked here: a field that is
-unknown, has another type, or stands twice where it may stand once is refused.
+unknown, has another type, or occurs twice where it may occur once is refused.
 
 Fields: onnx.proto of ONNX 1.23; a test compares the table with it. Wire format: protobuf.dev, "Encoding".
 """

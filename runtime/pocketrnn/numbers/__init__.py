@@ -1,1 +1,1 @@
-"""Classifiers of sequences of numbers: what a sensor gives, prepared as their module was trained, and answered."""
+"""Prepare sequences of numbers, such as those of a sensor, as in the module's training."""

@@ -91,7 +91,7 @@ class NumberInput:
                 if not _is_finite(number) or (number == 0 and name != "mean"):
                     raise InputError(
                         f"{name} holds {short_repr(number)}.",
-                        "Give finite numbers; of a channel that never changes, the scale is 1, as in scikit-learn.",
+                        "Give finite numbers; the scale of a channel that never changes is 1, as in scikit-learn.",
                     )
         if self.clip is not None and not (
             len(self.clip) == 2 and all(map(_is_number, self.clip)) and self.clip[0] < self.clip[1]
@@ -118,12 +118,13 @@ class NumberInput:
         if self.pad_side not in (None, "left", "right"):
             raise InputError(f"pad_side is {short_repr(self.pad_side)}.", "Use 'left' or 'right'.")
         if self.pad_side is not None and self.steps is None:
-            raise InputError("pad_side is given, and no number of steps.", "Give steps, to which is filled up.")
+            raise InputError("pad_side is given, and no number of steps.", "Give steps, the number to pad to.")
         if self.hop is not None and self.window is None:
-            raise InputError("hop is given, and no window.", "Give window, after which the next begins.")
+            raise InputError("hop is given, and no window.", "Give window, the number of its steps.")
         if self.steps is not None and self.window is not None and self.window > self.steps:
             raise InputError(
-                f"A window has {self.window} steps, and the module takes {self.steps}.", "Give a window of as many."
+                f"A window has {self.window} steps, and the module takes {self.steps}.",
+                "Give a window of as many steps.",
             )
 
     @property
@@ -191,7 +192,7 @@ class NumberInput:
         if self.pad_side is None:
             raise SequenceError(
                 f"The sequence has {steps:,} steps, and the classifier takes {self.steps:,}.",
-                "Give as many steps; or export it with a pad_side, if it was trained on sequences that were filled up.",
+                "Give as many steps; or export it with a pad_side, if it was trained on padded sequences.",
             )
         filled = np.full((self.steps, len(self.channels)), self.pad_value, np.float32)
         start = self.steps - steps if self.pad_side == "left" else 0

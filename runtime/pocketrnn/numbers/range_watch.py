@@ -88,4 +88,4 @@ class RangeWatch:
         if self.out_of_range == "refuse":
             raise SequenceError(said, remedy)
         self._quiet = True
-        _log.warning("%s %s The answer may mean nothing; this is said once", said, remedy)
+        _log.warning("%s %s The answer may mean nothing; this warning is shown once", said, remedy)

@@ -20,7 +20,7 @@ from pocketrnn.tables.checks import (
 )
 from pocketrnn.tables.header_line import find_delimiter, write_header_line_remedy
 from pocketrnn.tables.rows import BATCH_ROWS, BLANK, DELIMITERS, ArrowRows, CsvRows, JsonRows, Kind, RowBatch, RowSource
-from pocketrnn.text.features import Features, encode_values, make_usual_values, parse_written
+from pocketrnn.text.features import Features, encode_values, make_usual_values, parse_written_values
 
 if TYPE_CHECKING:
     import pyarrow
@@ -122,7 +122,7 @@ def add_features(batches: Iterable[RowBatch], source: RowSource, features: Featu
         texts: list[Any] = []
         for index, (text, values) in enumerate(zip(batch.texts, zip(*columns, strict=True), strict=True)):
             given = dict(zip(names, values, strict=True))
-            given = parse_written(features, given) if isinstance(batch.rows, CsvRows) else given
+            given = parse_written_values(features, given) if isinstance(batch.rows, CsvRows) else given
             try:
                 encode_values(features, given, "")
             except TextError as error:

@@ -162,7 +162,7 @@ def _format_row_cells(row: Mapping[str, Any], names: list[str]) -> list[Any]:
     if not row.keys() <= set(names):
         other = next(name for name in row if name not in names)
         raise OutputError(
-            f"A row has {other!r}, which the first row has not; CSV takes its columns from that row.",
+            f"A row has {other!r}, which the first row lacks; CSV takes its columns from that row.",
             "Write JSON Lines: --output-format jsonl.",
         )
     return [_format_cell(row.get(name)) for name in names]
@@ -245,8 +245,8 @@ def _make_arrow_table(arrow: Any, batch: RowBatch, answers: Sequence[Column], sc
         before = None if schema is None else arrow.schema([schema.field(i) for i in range(len(schema) - len(answers))])
         if before is not None and (other := {name for row in rows for name in row} - set(before.names)):
             raise OutputError(
-                f"A row has {min(other)!r}, which the first {BATCH_ROWS:,} rows have not; Parquet takes its columns "
-                "from those.",
+                f"A row has {min(other)!r}, which the first {BATCH_ROWS:,} rows lack; Parquet takes its columns from "
+                "those.",
                 "Write JSON Lines: --output-format jsonl.",
             )
         if not rows and before is None:

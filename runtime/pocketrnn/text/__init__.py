@@ -1,7 +1,8 @@
-"""How text becomes token ids: nothing else knows. Rules, tokenizers and cleaning here are what every reader mirrors."""
+"""Encode texts as token ids: rules, tokenizers, cleaning steps. Readers in other languages mirror this package."""
 
 from typing import TYPE_CHECKING
 
+from pocketrnn.text.cleaning_shorthand import cleaning
 from pocketrnn.text.cleaning_steps import Keep, Lowercase, Replace, ReplaceRuns
 from pocketrnn.text.encoder import TextEncoder
 from pocketrnn.text.padding_truncation import SUBWORDS
@@ -13,7 +14,6 @@ from pocketrnn.text.rules import (
     rules_of,
 )
 from pocketrnn.text.tokenizers import TOKENIZERS, basic_english, make_ngrams_of
-from pocketrnn.text.written_steps import cleaning
 
 if TYPE_CHECKING:
     from pocketrnn.text.subword_rules import SubwordRules

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pocketrnn.errors import InputError, short_repr
+from pocketrnn.text.cleaning_shorthand import NAMED_STEPS
 from pocketrnn.text.cleaning_steps import CleaningStep, Keep, Lowercase, Replace, ReplaceRuns
 from pocketrnn.text.encoder import TextEncoder
 from pocketrnn.text.padding_truncation import add_frame, cut_items
-from pocketrnn.text.ranges import in_ranges
+from pocketrnn.text.ranges import make_range_test
 from pocketrnn.text.rules import TextRules
-from pocketrnn.text.runs import run_search
+from pocketrnn.text.runs import make_run_search
 from pocketrnn.text.tokenizers import SPLITS
-from pocketrnn.text.written_steps import NAMED_STEPS
 
 __all__ = ["PlacedToken", "PlacedTokens", "place_split_tokens", "place_text_tokens"]
 
@@ -103,7 +103,7 @@ def place_text_tokens(encoder: TextEncoder, text: str) -> PlacedTokens:
         text: any string; positions count its code points.
 
     Raises:
-        InputError: positions cannot be followed through what the rules do with the text.
+        InputError: the positions cannot be followed through the steps of the rules.
     """
     rules = encoder.rules
     if not isinstance(rules, TextRules):
@@ -124,7 +124,7 @@ def place_text_tokens(encoder: TextEncoder, text: str) -> PlacedTokens:
             cleaned.append(placed.text[begin:end])
     made = _look_up_and_frame(encoder, cleaned, found)
     if made.ids != encoder.encode(text):
-        raise InputError(f"The places of the tokens of {short_repr(text, 40)} are not known.", _SPLIT_YOURSELF)
+        raise InputError(f"The positions of the tokens of {short_repr(text, 40)} are not known.", _SPLIT_YOURSELF)
     return made
 
 
@@ -168,7 +168,7 @@ def _frame_and_check(
     """Frame words with their ids, and check that the result is the ids of the text."""
     made = _frame_groups(encoder, groups)
     if text is not None and made.ids != encoder.encode(text):
-        raise InputError(f"The places of the words of {short_repr(text, 40)} are not known.", _SPLIT_YOURSELF)
+        raise InputError(f"The positions of the words of {short_repr(text, 40)} are not known.", _SPLIT_YOURSELF)
     return made
 
 
@@ -213,7 +213,7 @@ def _apply_step(step: CleaningStep, placed: _PlacedCharacters) -> _PlacedCharact
     if isinstance(step, Replace):
         return placed.replace_parts((at, at + len(step.what), step.by) for at in _find_occurrences(text, step.what))
     if isinstance(step, ReplaceRuns):
-        return placed.replace_parts((start, end, step.by) for start, end in run_search(step.runs)(text))
+        return placed.replace_parts((start, end, step.by) for start, end in make_run_search(step.runs)(text))
     return placed.replace_parts(_find_replacements_outside(step, text))
 
 
@@ -225,7 +225,7 @@ def _find_occurrences(text: str, what: str) -> Iterator[int]:
 
 
 def _find_replacements_outside(step: Keep, text: str) -> Iterator[tuple[int, int, str]]:
-    inside: Callable[[int], bool] = in_ranges(step.ranges)
+    inside: Callable[[int], bool] = make_range_test(step.ranges)
     return ((i, i + 1, step.by) for i, point in enumerate(text) if not inside(ord(point)))
 
 

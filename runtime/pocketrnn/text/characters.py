@@ -17,7 +17,7 @@ from pocketrnn.text.alignment import PlacedTokens
 __all__ = [
     "CHARACTER_INPUTS",
     "Characters",
-    "characters_of_document",
+    "build_characters_from_document",
     "make_characters",
     "padding_step",
     "spell_tokens",
@@ -45,7 +45,7 @@ class Characters:
     Attributes:
         vocabulary: character -> id; or a list of the characters, whose index is the id. An entry such as "<pad>" stands
             for no character.
-        width: how many characters of a token are given.
+        width: how many characters of a token the module takes.
         padding_id: the id after the last character; None for that of an entry such as "<pad>", or else 0.
         unknown_id: the id of all other characters; None for that of an entry such as "<unk>". Where there is none,
             these are left out.
@@ -80,7 +80,7 @@ class Characters:
         taken = next((c for c, i in self.vocabulary.items() if i == self.padding_id and len(c) == 1), None)
         if taken is not None:
             raise InputError(
-                f"The id {self.padding_id} is that of the character {short_repr(taken)}, and pads a token, too.",
+                f"The id {self.padding_id} is that of the character {short_repr(taken)} and also the padding.",
                 "Give the id that pads a token, as it was in training: padding_id=.",
             )
         unknown = self._read_named_id(_UNKNOWN) if self.unknown_id is None else self.unknown_id
@@ -136,7 +136,7 @@ class Characters:
 
 
 def make_characters(given: object) -> Characters:
-    """Make the characters of what a user gives.
+    """Make `Characters` from the argument of a user.
 
     Args:
         given: `Characters`, or what it takes as its vocabulary.
@@ -151,14 +151,14 @@ def make_characters(given: object) -> Characters:
     return given if isinstance(given, Characters) else Characters(given)  # type: ignore[arg-type]
 
 
-def characters_of_document(document: Mapping[str, Any]) -> Characters:
+def build_characters_from_document(document: Mapping[str, Any]) -> Characters:
     """The characters of a member of classifier.json.
 
     Raises:
         InputError: as `Characters`.
 
     Example:
-        >>> characters_of_document({"vocabulary": {"a": 1}, "width": 9, "padding_id": 0}).encode("a")[:2]
+        >>> build_characters_from_document({"vocabulary": {"a": 1}, "width": 9, "padding_id": 0}).encode("a")[:2]
         [1, 0]
     """
     return Characters(**document)

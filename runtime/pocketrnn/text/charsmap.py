@@ -39,7 +39,7 @@ def check_charsmap(content: bytes) -> None:
     inner = units < _VALUE
     children = np.arange(len(units)) ^ ((units >> 10) << ((units & 0x200) >> 6))
     if (values >= max(1, len(strings))).any() or (children[inner] >= len(units)).any():
-        raise _make_damaged_table_error("its array leads out of it")
+        raise _make_damaged_table_error("its array leads outside itself")
     ends = inner & ((units & 0x100) > 0)
     first = np.frombuffer(strings or b"\0", np.uint8)[values]
     if (units[children[ends]] < _VALUE).any() or (first >> 6 == 2).any():
@@ -49,7 +49,7 @@ def check_charsmap(content: bytes) -> None:
     except UnicodeDecodeError:
         raise _make_damaged_table_error("its strings are not UTF-8") from None
     if longest > _MOST_OF_ONE:
-        raise _make_damaged_table_error(f"it makes {longest} code points of one")
+        raise _make_damaged_table_error(f"it replaces one code point by {longest}")
 
 
 def _make_damaged_table_error(what: str) -> InputError:

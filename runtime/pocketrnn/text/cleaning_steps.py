@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.ranges import check_ranges, check_string, in_ranges
-from pocketrnn.text.runs import Run, check_runs, run_documents, run_search, runs_of
+from pocketrnn.text.ranges import check_ranges, check_string, make_range_test
+from pocketrnn.text.runs import Run, build_runs_from_documents, check_runs, make_run_documents, make_run_search
 
 __all__ = [
     "CleaningStep",
@@ -21,10 +21,10 @@ __all__ = [
     "Lowercase",
     "Replace",
     "ReplaceRuns",
+    "build_steps_from_documents",
     "check_growth",
     "cleaning_function",
     "make_step_documents",
-    "steps_of",
 ]
 
 # The longest list found in public notebooks replaces 300 misspellings.
@@ -86,7 +86,7 @@ class Keep:
 
 @dataclass(frozen=True)
 class ReplaceRuns:
-    """Replace every run by `by`; at each place, from left to right, the first of `runs` that stands there counts.
+    """Replace every run by `by`; at each position, from left to right, the first of `runs` that matches counts.
 
     Attributes:
         runs: 1 to 16 runs.
@@ -173,7 +173,9 @@ def check_growth(steps: Sequence[CleaningStep]) -> None:
             elif isinstance(step, ReplaceRuns):
                 grown /= min(run.fewest for run in step.runs)
                 if grown > rest:
-                    of_sets.append((in_ranges(some for run in step.runs for part in run.sets for some in part), grown))
+                    of_sets.append(
+                        (make_range_test(some for run in step.runs for part in run.sets for some in part), grown)
+                    )
             else:
                 grown /= len(step.what)
                 for point in step.what:
@@ -202,19 +204,19 @@ def _make_step_document(step: CleaningStep) -> dict[str, Any]:
         case Keep(ranges, by):
             return {"keep": list(ranges), "by": by}
         case ReplaceRuns(runs, by):
-            return {"replace_runs": run_documents(runs), "by": by}
+            return {"replace_runs": make_run_documents(runs), "by": by}
         case Lowercase():
             return {"lowercase": True}
 
 
-def steps_of(documents: Iterable[Any]) -> tuple[CleaningStep, ...]:
+def build_steps_from_documents(documents: Iterable[Any]) -> tuple[CleaningStep, ...]:
     """Build steps from documents of classifier.json.
 
     Raises:
         InputError: a document is not a step.
 
     Example:
-        >>> steps_of([{"replace": "'", "by": ""}])
+        >>> build_steps_from_documents([{"replace": "'", "by": ""}])
         (Replace(what="'", by=''),)
     """
     return tuple(map(_build_step_of_document, documents))
@@ -229,7 +231,7 @@ def _build_step_of_document(document: Any) -> CleaningStep:
     if members == {"keep", "by"} and isinstance(document["keep"], list | tuple):
         return Keep(tuple(document["keep"]), document["by"])
     if members == {"replace_runs", "by"} and isinstance(document["replace_runs"], list):
-        return ReplaceRuns(runs_of(document["replace_runs"]), document["by"])
+        return ReplaceRuns(build_runs_from_documents(document["replace_runs"]), document["by"])
     raise InputError(
         f"{short_repr(document)} is not a step.",
         'Give {"replace": "...", "by": "..."}, {"keep": ["az"], "by": "..."}, {"lowercase": true} or '
@@ -243,7 +245,7 @@ def _make_step_function(step: CleaningStep) -> Callable[[str], str]:
     if isinstance(step, Replace):
         return lambda text: text.replace(step.what, step.by)
     if isinstance(step, ReplaceRuns):
-        find = run_search(step.runs)
+        find = make_run_search(step.runs)
         return lambda text: _replace_parts(text, find(text), step.by)
     table = _KeptCodes(step)
     return lambda text: text.translate(table)
@@ -263,7 +265,7 @@ class _KeptCodes(dict[int, int | str]):
     def __init__(self, step: Keep) -> None:
         super().__init__()
         self._by = step.by
-        self._inside = in_ranges(step.ranges)
+        self._inside = make_range_test(step.ranges)
 
     def __missing__(self, code: int) -> int | str:
         return code if self._inside(code) else self._by

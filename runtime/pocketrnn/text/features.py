@@ -27,18 +27,18 @@ __all__ = [
     "FeatureRow",
     "Features",
     "Number",
-    "build_features_of_document",
-    "check_given",
-    "encode_highest",
+    "build_features_from_document",
+    "check_text_with_features",
+    "encode_highest_values",
     "encode_values",
-    "freeze_given",
+    "freeze_text_with_features",
     "make_feature_marks",
     "make_features",
     "make_features_document",
     "make_usual_values",
-    "parse_written",
+    "parse_written_values",
     "split_features",
-    "write_options",
+    "write_feature_options",
 ]
 
 Ids = NDArray[np.int64]
@@ -58,10 +58,10 @@ _TAKEN: Final = frozenset(
 
 @dataclass(frozen=True)
 class Number:
-    """A number beside a text. The module is given `(number - mean) / scale`, float32.
+    """A number beside a text. The module gets `(number - mean) / scale`, float32.
 
     Attributes:
-        mean, scale: what the owner's pipeline takes off, and divides by.
+        mean, scale: the numbers that the owner's pipeline subtracts and divides by.
 
     Raises:
         InputError: one of them is not a finite number, or the scale is 0.
@@ -117,7 +117,7 @@ class Number:
         if not abs(given) <= float(np.finfo(np.float32).max):
             raise TextError(
                 f"{which} has {name}={short_repr(value, 40)}, which is not a finite float32.",
-                "Give a finite number; one that is missing is yours to fill in, as it was in training.",
+                "Give a finite number; replace a missing one as in training.",
             )
         return given
 
@@ -157,11 +157,13 @@ class Category:
                 )
             if word in named:
                 raise InputError(f"The value {short_repr(word, 40)} of a category is there twice.", "Give it once.")
-            named[word] = _checked_id(number, f"of {short_repr(word, 40)}")
+            named[word] = _check_category_id(number, f"of {short_repr(word, 40)}")
         if not named:
             raise InputError("A category has no values.", "Give the values that it had in training.")
         object.__setattr__(self, "values", named)
-        object.__setattr__(self, "unknown", None if unknown is None else _checked_id(unknown, "of unknown values"))
+        object.__setattr__(
+            self, "unknown", None if unknown is None else _check_category_id(unknown, "of unknown values")
+        )
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -218,7 +220,7 @@ class SplitRows(NamedTuple):
 
 
 def make_features(given: object) -> Features:
-    """Make the features of what a user gives.
+    """Make the features from the argument of a user.
 
     Args:
         given: a list of names, which are numbers; or a map from names to a `Number`, a `Category`, or what
@@ -261,14 +263,14 @@ def make_features_document(features: Features) -> list[dict[str, Any]]:
     return [{"name": name, **feature.document} for name, feature in features]
 
 
-def build_features_of_document(members: Sequence[Mapping[str, Any]]) -> Features:
+def build_features_from_document(members: Sequence[Mapping[str, Any]]) -> Features:
     """The features of a member of classifier.json.
 
     Raises:
         InputError: as `make_features`.
 
     Example:
-        >>> build_features_of_document([{"name": "stars", "mean": 0, "scale": 1}])
+        >>> build_features_from_document([{"name": "stars", "mean": 0, "scale": 1}])
         (('stars', Number(mean=0.0, scale=1.0)),)
     """
     names = [member["name"] for member in members]
@@ -283,7 +285,7 @@ def build_features_of_document(members: Sequence[Mapping[str, Any]]) -> Features
     return make_features(dict(zip(names, made, strict=True)))
 
 
-def check_given(item: object, which: str = "The text") -> tuple[Any, dict[str, Any]]:
+def check_text_with_features(item: object, which: str = "The text") -> tuple[Any, dict[str, Any]]:
     """Check a text with its features, and return both.
 
     Args:
@@ -294,7 +296,7 @@ def check_given(item: object, which: str = "The text") -> tuple[Any, dict[str, A
         TextError: the argument is something else, such as a text alone.
 
     Example:
-        >>> check_given(("A good film.", {"stars": 4}))
+        >>> check_text_with_features(("A good film.", {"stars": 4}))
         ('A good film.', {'stars': 4})
     """
     if isinstance(item, tuple | list) and len(item) == 2:
@@ -309,9 +311,9 @@ def check_given(item: object, which: str = "The text") -> tuple[Any, dict[str, A
     )
 
 
-def freeze_given(item: object, which: str = "The text") -> tuple[Any, FeatureRow]:
-    """A text with its features as a tuple that can be a member of a set; as `check_given`."""
-    text, values = check_given(item, which)
+def freeze_text_with_features(item: object, which: str = "The text") -> tuple[Any, FeatureRow]:
+    """A text with its features as a tuple that can be a member of a set; as `check_text_with_features`."""
+    text, values = check_text_with_features(item, which)
     return text, tuple((name, v.item() if isinstance(v, np.generic) else v) for name, v in values.items())
 
 
@@ -344,22 +346,22 @@ def encode_values(features: Features, values: Mapping[str, Any], which: str = "T
         return np.array([feature.encode(values[name], name, which) for name, feature in features], np.float32)
 
 
-def encode_highest(features: Features) -> NDArray[np.float32]:
+def encode_highest_values(features: Features) -> NDArray[np.float32]:
     """Numbers that a graph must take, float32 [features]: zeros, and the highest id of each category.
 
     Example:
-        >>> encode_highest(make_features({"stars": Number(), "kind": ["book", "film"]})).tolist()
+        >>> encode_highest_values(make_features({"stars": Number(), "kind": ["book", "film"]})).tolist()
         [0.0, 1.0]
     """
     return np.array([feature.ids[-1] if isinstance(feature, Category) else 0 for _, feature in features], np.float32)
 
 
-def parse_written(features: Features, written: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of features that are written as strings, as in a CSV file or on a command line. A number that is not
-    one is left as it is, which `encode_values` refuses; an empty number is missing.
+def parse_written_values(features: Features, written: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of features that are written as strings, as in a CSV file or on a command line. A string that is not a
+    number stays a string, which `encode_values` refuses; an empty one is a missing number.
 
     Example:
-        >>> parse_written(make_features(["stars"]), {"stars": "3.5"})
+        >>> parse_written_values(make_features(["stars"]), {"stars": "3.5"})
         {'stars': 3.5}
     """
     kinds = dict(features)
@@ -383,11 +385,11 @@ def make_usual_values(features: Features) -> dict[str, Any]:
     }
 
 
-def write_options(features: Features) -> str:
+def write_feature_options(features: Features) -> str:
     """Usual values as options of `pocketrnn classify`, with a space after each; empty where there are no features.
 
     Example:
-        >>> write_options(make_features({"kind": ["book", "film"]}))
+        >>> write_feature_options(make_features({"kind": ["book", "film"]}))
         '--feature kind=book '
     """
     return "".join(
@@ -445,11 +447,11 @@ class FeatureEncoder(TextEncoder):
         Raises:
             TextError: the argument is not such a tuple, or `encode_values` refuses a feature.
         """
-        text, values = check_given(item)
+        text, values = check_text_with_features(item)
         return [*make_feature_marks(encode_values(self.features, values)).tolist(), *super().encode(text)]
 
     def encode_row(self, item: Any) -> Ids:
-        """The same as int64 [1, ids]."""
+        """The ids of a text with its features, int64 [1, ids]."""
         return np.array([self.encode(item)], np.int64)
 
 
@@ -474,7 +476,7 @@ def _read_category_word(value: object) -> str | None:
     return str(int(value)) if isinstance(value, int | np.integer) and not isinstance(value, bool) else None
 
 
-def _checked_id(number: object, whose: str) -> int:
+def _check_category_id(number: object, whose: str) -> int:
     whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
     if not whole or not 0 <= int(number) < _MOST_IDS:  # type: ignore[call-overload]
         raise InputError(

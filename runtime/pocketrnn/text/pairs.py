@@ -119,7 +119,7 @@ class PairEncoder(TextEncoder):
         return [*super().encode(first), make_pair_mark(self.rules.padding_id), *super().encode(second)]
 
     def encode_row(self, pair: Any) -> Ids:
-        """The same as int64 [1, ids]."""
+        """The ids of a pair of strings, int64 [1, ids]."""
         return np.array([self.encode(pair)], np.int64)
 
 

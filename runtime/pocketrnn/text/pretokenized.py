@@ -102,7 +102,8 @@ class TextRowEncoder:
             return self._check_values_of_text(self._call_tokenizer(text), which)
         except TextError as error:
             raise InputError(
-                f"tokenizer gives what is not a text for {short_repr(text, 40)}: {error.problem}", error.remedy
+                f"tokenizer gives something that is not a text for {short_repr(text, 40)}: {error.problem}",
+                error.remedy,
             ) from None
 
     def _call_tokenizer(self, text: str) -> list[Any]:
@@ -163,7 +164,7 @@ class TextRowEncoder:
         for token in tokens:
             if not self._encoder.holds(token) and _is_several_tokens(token, self._rules.tokenizer):
                 raise TextError(
-                    f"{which} has the token {short_repr(token, 40)}, which {self._rules.tokenizer} would cut.",
+                    f"{which} has the token {short_repr(token, 40)}, which {self._rules.tokenizer} would split.",
                     "A list of strings is one text as tokens: give several texts to predict, as a list of strings.",
                 )
 

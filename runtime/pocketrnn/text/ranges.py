@@ -15,8 +15,8 @@ __all__ = [
     "complement_points",
     "convert_list_to_tuple",
     "find_ranges",
-    "in_ranges",
     "list_range_points",
+    "make_range_test",
     "make_ranges_from_points",
     "merge_ranges",
 ]
@@ -73,11 +73,11 @@ def convert_list_to_tuple(value: Any) -> tuple[Any, ...]:
     return tuple(value)
 
 
-def in_ranges(ranges: Iterable[str]) -> Callable[[int], bool]:
+def make_range_test(ranges: Iterable[str]) -> Callable[[int], bool]:
     """Make a function that tells whether a code point is in one of the ranges.
 
     Example:
-        >>> in_ranges(("az", "-"))(ord("b"))
+        >>> make_range_test(("az", "-"))(ord("b"))
         True
     """
     merged = merge_ranges(list_range_points(ranges))

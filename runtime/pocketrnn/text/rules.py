@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.cleaning_steps import CleaningStep, check_growth, make_step_documents, steps_of
+from pocketrnn.text.cleaning_steps import CleaningStep, build_steps_from_documents, check_growth, make_step_documents
 from pocketrnn.text.padding_truncation import SUBWORDS, FrameRules, Side, check_frame
 from pocketrnn.text.tokenizers import SPLITS, TOKENIZERS
 
@@ -198,16 +198,16 @@ def rules_of(document: Mapping[str, Any]) -> AnyTextRules:
         (Replace(what=',', by=' '),)
     """
     if document["tokenizer"] == SUBWORDS:
-        from pocketrnn.text.subword_rules import build_subword_rules_of
+        from pocketrnn.text.subword_rules import build_subword_rules_from_document
 
-        return build_subword_rules_of(document)
+        return build_subword_rules_from_document(document)
     # JSON Schema counts 1.0 as an integer; Python's `range` does not take it.
     members: dict[str, Any] = {
         name: int(value) if isinstance(value, float) and value.is_integer() else value
         for name, value in document.items()
     }
     if "steps" in members:
-        members["steps"] = steps_of(members["steps"])
+        members["steps"] = build_steps_from_documents(members["steps"])
     if members["tokenizer"] == EXTERNAL and members.get("lowercase"):
         raise InputError("The tokenizer external cannot lower-case.", "Say that lowercase is false.")
     if isinstance(members.get("stop_words"), list):

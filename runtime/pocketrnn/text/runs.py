@@ -12,9 +12,17 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.ranges import check_ranges, convert_list_to_tuple, in_ranges
+from pocketrnn.text.ranges import check_ranges, convert_list_to_tuple, make_range_test
 
-__all__ = ["LONGEST_RUN", "Run", "RunPart", "check_runs", "run_documents", "run_search", "runs_of"]
+__all__ = [
+    "LONGEST_RUN",
+    "Run",
+    "RunPart",
+    "build_runs_from_documents",
+    "check_runs",
+    "make_run_documents",
+    "make_run_search",
+]
 
 MOST_RUNS: Final = 16
 MOST_PARTS: Final = 31
@@ -62,7 +70,7 @@ class Run:
 
     Example:
         >>> tag = Run(("<",), most=1, then=(RunPart(("az",), 1, None), RunPart((">",))))
-        >>> list(run_search((tag,))("a<br>b<"))
+        >>> list(make_run_search((tag,))("a<br>b<"))
         [(1, 5)]
     """
 
@@ -124,7 +132,7 @@ class _SetBits(dict[str, int]):
 
     def __init__(self, sets: Iterable[tuple[str, ...]]) -> None:
         super().__init__()
-        self._inside = [in_ranges(ranges) for ranges in sets]
+        self._inside = [make_range_test(ranges) for ranges in sets]
 
     def __missing__(self, point: str) -> int:
         code = ord(point)
@@ -149,13 +157,13 @@ class _RunBits:
 _Vain = dict[int, tuple[int, int]]
 
 
-def run_search(runs: tuple[Run, ...]) -> Callable[[str], Iterator[tuple[int, int]]]:
+def make_run_search(runs: tuple[Run, ...]) -> Callable[[str], Iterator[tuple[int, int]]]:
     """Make a function that finds runs in a text, from left to right: the begin and the end of each.
 
-    At each place the first of `runs` that stands there counts. The search goes on behind it.
+    At each position the first of `runs` that matches counts. The search goes on after the match.
 
     Example:
-        >>> list(run_search((Run(("09",), most=3),))("ab1234"))
+        >>> list(make_run_search((Run(("09",), most=3),))("ab1234"))
         [(2, 5), (5, 6)]
     """
     sets = list({ranges: None for run in runs for ranges in run.sets if ranges})
@@ -173,7 +181,7 @@ def run_search(runs: tuple[Run, ...]) -> Callable[[str], Iterator[tuple[int, int
         firsts |= run.before | run.parts[0][0]
 
     def find_end(text: str, start: int, here: int, vain: list[_Vain]) -> int:
-        """Find the end of the first run that stands at `start`; 0 if none does."""
+        """Find the end of the first run that matches at `start`; 0 if none does."""
         for i, run in enumerate(each):
             for skipped, first in ((1, run.before), (0, run.parts[0][0])):
                 if here & first and (end := _find_run_end(text, start + skipped, bits, run, vain[i])):
@@ -194,7 +202,7 @@ def run_search(runs: tuple[Run, ...]) -> Callable[[str], Iterator[tuple[int, int
 
 
 def _find_run_end(text: str, start: int, bits: _SetBits, run: _RunBits, vain: _Vain) -> int:
-    """Find the end of a run whose code points of `ranges` begin at `start`; 0 if the run does not stand there."""
+    """Find the end of a run whose code points of `ranges` begin at `start`; 0 if the run does not match."""
     end = start
     read: list[tuple[int, int, int]] = []
     for number, (inside, least, most) in enumerate(run.parts):
@@ -230,11 +238,11 @@ def _find_set_run_end(text: str, start: int, bits: _SetBits, inside: int, most: 
 # --- classifier.json ---
 
 
-def run_documents(runs: Iterable[Run]) -> list[dict[str, Any]]:
+def make_run_documents(runs: Iterable[Run]) -> list[dict[str, Any]]:
     """The runs as documents for classifier.json.
 
     Example:
-        >>> run_documents([Run(("az",), least=2)])
+        >>> make_run_documents([Run(("az",), least=2)])
         [{'ranges': ['az'], 'least': 2}]
     """
     return list(map(_make_run_document, runs))
@@ -273,14 +281,14 @@ def _build_run_of_document(document: Any) -> Run:
     raise InputError(f"{short_repr(document)} is not a run.", "docs/format.md says what a run has.")
 
 
-def runs_of(documents: Iterable[Any]) -> tuple[Run, ...]:
+def build_runs_from_documents(documents: Iterable[Any]) -> tuple[Run, ...]:
     """Build runs from documents of classifier.json.
 
     Raises:
         InputError: a document is not a run.
 
     Example:
-        >>> runs_of([{"ranges": ["az"], "least": 2}])[0].least
+        >>> build_runs_from_documents([{"ranges": ["az"], "least": 2}])[0].least
         2
     """
     return tuple(map(_build_run_of_document, documents))

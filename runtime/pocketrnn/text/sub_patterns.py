@@ -26,7 +26,7 @@ from pocketrnn.text.ranges import (
 )
 from pocketrnn.text.runs import LONGEST_RUN, MOST_PARTS, MOST_RUNS, Run, RunPart
 
-__all__ = ["sub_steps"]
+__all__ = ["convert_sub_to_steps"]
 
 # The first and the last code point of each range, sorted and disjoint.
 _Set = list[tuple[int, int]]
@@ -36,7 +36,7 @@ _MOST_ALTERNATIVES: Final = 256
 _MOST_REPLACED: Final = 256
 _LONGEST: Final = 256
 _OUT: Final = (
-    "docs/text-rules.md says what patterns can be said; else clean the texts in your own code, with --tokenizer "
+    "docs/text-rules.md lists the supported patterns; else clean the texts in your own code, with --tokenizer "
     "external, which cannot be packed."
 )
 _CONTROLS: Final = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v", "a": "\a"}
@@ -47,14 +47,15 @@ _GROUP: Final = re.compile(r"\((?:\?:|\?P<\w+>|(?!\?))")
 _REFERENCE: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\(?:g<(\w+)>|([1-9]\d?))")
 
 
-class _NotSaidError(Exception):
+class _NoEqualStepError(Exception):
     """A part of a pattern that no step can do, and why."""
 
 
 @dataclass(frozen=True)
 class _Item:
-    """A set of code points, what the pattern has for it, the fewest and the most that it takes, whether it takes as few
-    as it can, and whether alternatives follow, which `re` tries for each number of it."""
+    """A set of code points, its text in the pattern, the fewest and the most that it takes, whether it takes as few as
+    it can, and whether alternatives follow, which `re` tries for each number of code points.
+    """
 
     points: _Set
     source: str
@@ -71,7 +72,7 @@ class _Item:
 _Items = list[_Item]
 
 
-def sub_steps(pattern: str, by: str) -> tuple[CleaningStep, ...]:
+def convert_sub_to_steps(pattern: str, by: str) -> tuple[CleaningStep, ...]:
     """Write `re.sub(pattern, by, text)` as cleaning steps.
 
     Args:
@@ -85,9 +86,9 @@ def sub_steps(pattern: str, by: str) -> tuple[CleaningStep, ...]:
         InputError: the pattern is not valid, or no step can do a part of it.
 
     Example:
-        >>> sub_steps("[^a-z]", " ")
+        >>> convert_sub_to_steps("[^a-z]", " ")
         (Keep(ranges=('az',), by=' '),)
-        >>> sub_steps(r"\\.\\.\\.", "…")
+        >>> convert_sub_to_steps(r"\\.\\.\\.", "…")
         (Replace(what='...', by='…'),)
     """
     if not isinstance(pattern, str) or not isinstance(by, str):
@@ -102,14 +103,14 @@ def sub_steps(pattern: str, by: str) -> tuple[CleaningStep, ...]:
         raise InputError(
             f"{short_repr(pattern)} with {short_repr(by)} is not for re.sub: {error}.", "Correct it."
         ) from None
-    errors: list[_NotSaidError] = []
+    errors: list[_NoEqualStepError] = []
     for expands in (False, True):
         try:
             return _make_steps(_Parser(pattern, expands=expands).parse(), pattern, by)
-        except _NotSaidError as error:
+        except _NoEqualStepError as error:
             errors.append(error)
         except RecursionError:
-            errors.append(_NotSaidError(pattern, "it has too many groups in groups"))
+            errors.append(_NoEqualStepError(pattern, "it has too many groups in groups"))
     part, why = errors[0].args
     raise InputError(f"No step can do {short_repr(part)} of the pattern {short_repr(pattern, 60)}: {why}.", _OUT)
 
@@ -142,11 +143,16 @@ class _Parser:
             choices = self._repeat(self._parse_atom(), start)
             if len(choices) > 1:
                 found = [[replace(item, branches=True) for item in before] for before in found]
-            found = [[*before, *one] for before in found for choice in choices for one in _begin(before, choice)]
+            found = [
+                [*before, *one]
+                for before in found
+                for choice in choices
+                for one in _split_optional_beginning(before, choice)
+            ]
             if len(found) > _MOST_ALTERNATIVES:
-                raise _NotSaidError(self._read_pattern[start : self._at], "it makes too many alternatives")
+                raise _NoEqualStepError(self._read_pattern[start : self._at], "it makes too many alternatives")
             if len(found[0]) > _LONGEST:
-                raise _NotSaidError(self._read_pattern[start:], f"it stands behind {_LONGEST} others")
+                raise _NoEqualStepError(self._read_pattern[start:], f"it comes after {_LONGEST} others")
         return found
 
     def _next(self, length: int = 1) -> str:
@@ -157,14 +163,14 @@ class _Parser:
         if point == "(":
             opened = _GROUP.match(self._read_pattern, start)
             if opened is None:
-                raise _NotSaidError(self._next(4), "it looks around, or sets flags")
+                raise _NoEqualStepError(self._next(4), "it looks around, or sets flags")
             self._at = opened.end()
             found = self._parse_alternatives()
             self._at += 1
             return found
         self._at += 1
         if point in "^$":
-            raise _NotSaidError(point, "it asks where in the text a match is")
+            raise _NoEqualStepError(point, "it asks where in the text a match is")
         if point == "[":
             points = self._parse_class()
         elif point == "\\":
@@ -176,7 +182,7 @@ class _Parser:
         return [[_Item(points, self._read_pattern[start : self._at])]]
 
     def _repeat(self, choices: list[_Items], start: int) -> list[_Items]:
-        """Apply the quantifier that stands here to what the atom that begins at `start` may be."""
+        """Apply the quantifier at the current position to the choices of the atom that begins at `start`."""
         if len(choices) > 1 and all(len(choice) == 1 and choice[0].is_one for choice in choices):
             points = merge_ranges(point for choice in choices for point in choice[0].points)
             choices = [[_Item(points, self._read_pattern[start : self._at])]]
@@ -187,21 +193,21 @@ class _Parser:
         sign, more = found.groups()
         source = self._read_pattern[start : self._at]
         if more == "+":
-            raise _NotSaidError(source, "it gives nothing back")
+            raise _NoEqualStepError(source, "it gives nothing back")
         if sign == "?":
             if more:
-                raise _NotSaidError(source, "it takes as few as it can")
+                raise _NoEqualStepError(source, "it takes as few as it can")
             is_item = len(choices) == 1 and len(choices[0]) == 1 and choices[0][0].is_one
             return [[replace(choices[0][0], least=0)]] if is_item and not self._expands else [*choices, []]
         least, most = _parse_numbers(sign)
         if (least, most, more) in ((0, None, ""), (1, None, "")):
             choices = _drop_repeated(choices)
         if not all(len(choice) == 1 and choice[0].is_one for choice in choices):
-            raise _NotSaidError(source, "it repeats more than one character")
+            raise _NoEqualStepError(source, "it repeats more than one character")
         if max(least, most or 0) > LONGEST_RUN:
-            raise _NotSaidError(source, f"a number is above {LONGEST_RUN}")
+            raise _NoEqualStepError(source, f"a number is above {LONGEST_RUN}")
         if more and most is not None and most > least:
-            raise _NotSaidError(source, "it takes as few as it can")
+            raise _NoEqualStepError(source, "it takes as few as it can")
         points = merge_ranges(point for choice in choices for point in choice[0].points)
         item = _Item(points, source, least, most, is_lazy=bool(more) and most is None)
         if most is None or (least != most and not self._expands):
@@ -243,12 +249,12 @@ class _Parser:
             point = _CONTROLS[point]
         elif point.isalnum() and point.isascii():
             why = "it refers back" if point.isdigit() else "it asks what is beside a match, or names a character"
-            raise _NotSaidError(f"\\{point}", why)
+            raise _NoEqualStepError(f"\\{point}", why)
         self._at += 1
         return [(ord(point), ord(point))]
 
 
-def _begin(before: _Items, choice: _Items) -> list[_Items]:
+def _split_optional_beginning(before: _Items, choice: _Items) -> list[_Items]:
     """Make alternatives of a choice that may begin a pattern with nothing, since a run begins with something."""
     if before or len(choice) != 1 or choice[0].least:
         return [choice]
@@ -262,7 +268,7 @@ def _drop_repeated(choices: list[_Items]) -> list[_Items]:
     points = merge_ranges(point for choice in ones for point in choice[0].points)
 
     def repeats(choice: _Items) -> bool:
-        return any(item.least for item in choice) and not any(_without(item.points, points) for item in choice)
+        return any(item.least for item in choice) and not any(_subtract_points(item.points, points) for item in choice)
 
     return [choice for choice in choices if choice in ones or not repeats(choice)]
 
@@ -295,7 +301,7 @@ def _make_steps(alternatives: Sequence[_Items], pattern: str, by: str) -> tuple[
     found: list[_Items] = []
     for items in map(_give_nothing_back, alternatives):
         if not any(item.least for item in items):
-            raise _NotSaidError(pattern, "it may match nothing")
+            raise _NoEqualStepError(pattern, "it may match nothing")
         # If both match one code point, their order does not matter.
         if found and [len(items), len(found[-1])] == [1, 1] and items[0].is_one and found[-1][0].is_one:
             before = found.pop()[0]
@@ -314,16 +320,18 @@ def _make_steps(alternatives: Sequence[_Items], pattern: str, by: str) -> tuple[
         # Deleting a run is deleting each of its code points.
         is_each = item.is_one or (by == "" and (item.least, item.most) == (1, None))
         if len(found[0]) == 1 and is_each and others and not _has_half(others):
-            return (Keep(_as_ranges(others, item.source), by),)
+            return (Keep(_convert_points_to_ranges(others, item.source), by),)
     if len(found) > MOST_RUNS:
-        raise _NotSaidError(pattern, f"it has more than {MOST_RUNS} alternatives")
+        raise _NoEqualStepError(pattern, f"it has more than {MOST_RUNS} alternatives")
     return (ReplaceRuns(tuple(map(_make_run, found)), by),)
 
 
 def _make_run(items: _Items) -> Run:
     if len(items) > MOST_PARTS + 1:
-        raise _NotSaidError("".join(item.source for item in items), f"it has more than {MOST_PARTS + 1} parts")
-    first, *parts = [RunPart(_as_ranges(item.points, item.source), item.least, item.most) for item in items]
+        raise _NoEqualStepError("".join(item.source for item in items), f"it has more than {MOST_PARTS + 1} parts")
+    first, *parts = [
+        RunPart(_convert_points_to_ranges(item.points, item.source), item.least, item.most) for item in items
+    ]
     return Run(first.ranges, least=first.least, most=first.most, then=tuple(parts))
 
 
@@ -332,11 +340,11 @@ def _has_half(points: _Set) -> bool:
     return any(0xD800 <= code <= 0xDFFF for ends in points for code in ends)
 
 
-def _as_ranges(points: _Set, source: str) -> tuple[str, ...]:
+def _convert_points_to_ranges(points: _Set, source: str) -> tuple[str, ...]:
     if _has_half(points):
-        raise _NotSaidError(source, "it has halves of surrogate pairs")
+        raise _NoEqualStepError(source, "it has halves of surrogate pairs")
     if not points:
-        raise _NotSaidError(source, "it holds no character")
+        raise _NoEqualStepError(source, "it holds no character")
     return make_ranges_from_points(points)
 
 
@@ -351,7 +359,7 @@ def _find_string(items: _Items) -> str:
 
 
 def _replace_around(found: Sequence[_Items], pattern: str, by: str) -> tuple[CleaningStep, ...]:
-    """Write a replacement that holds what is matched, as one for each string that may be."""
+    """Write a replacement that contains the match, as one step for each string that may match."""
     references = list(_REFERENCE.finditer(by))
     name = references[0][2] or references[0][3]
     is_whole = name == "0" or (name == "1" and _is_one_group(pattern))
@@ -365,10 +373,10 @@ def _replace_around(found: Sequence[_Items], pattern: str, by: str) -> tuple[Cle
                 strings = [chr(code) for start, end in found[0][0].points for code in range(start, end + 1)]
     at = references[0]
     if not strings:
-        raise _NotSaidError(at[0], "the replacement refers to what is matched, which is no single character or string")
+        raise _NoEqualStepError(at[0], "the replacement refers to the match, which is not a single character or string")
     before, after = (re.compile("x").sub(part, "x") for part in (by[: at.start()] + at[1], by[at.end() :]))
     if len(strings) > 1 and set(strings) & {*before, *after}:
-        raise _NotSaidError(at[0], "the replacement has characters beside it that are replaced, too")
+        raise _NoEqualStepError(at[0], "the replacement has characters beside it that are replaced, too")
     return tuple(Replace(what, before + what + after) for what in strings)
 
 
@@ -390,7 +398,7 @@ def _give_nothing_back(items: _Items) -> _Items:
     """Write items so that each takes as many as there are, and none has to give any back; the match stays the same.
 
     Raises:
-        _NotSaidError: that cannot be.
+        _NoEqualStepError: that cannot be.
     """
     made: _Items = []
     for item in reversed(items):
@@ -404,7 +412,7 @@ def _give_nothing_back(items: _Items) -> _Items:
             continue
         for other in made[i + 1 :]:
             if _has_common_points(item.points, other.points):
-                raise _NotSaidError(
+                raise _NoEqualStepError(
                     item.source + other.source, "what the first takes may have to be given back to the second"
                 )
             if other.least:
@@ -420,36 +428,46 @@ def _take_few(item: _Item, behind: _Items) -> _Items:
     end, *rest = behind
     is_free = not any(other.least for other in rest)
     if item.branches:
-        raise _NotSaidError(item.source, "alternatives are behind it")
+        raise _NoEqualStepError(item.source, "alternatives follow it")
     if end.least != 1 or (_has_common_points(item.points, end.points) and not is_free):
-        raise _NotSaidError(
+        raise _NoEqualStepError(
             item.source + "".join(other.source for other in behind), "its end is more than one character"
         )
-    before = _without(item.points, end.points)
+    before = _subtract_points(item.points, end.points)
     return [*fewest, *([replace(item, points=before, least=0, is_lazy=False)] if before else [])]
 
 
 def _take_to_first(first: _Item, middle: _Item, last: _Item) -> _Items:
     """Write `\\S+@\\S+` as `\\S[^\\s@]*@\\S+`: both take all up to the end of the last, whichever @ is meant."""
     is_same = first.points == last.points and (first.most, last.most) == (None, None) and not first.branches
-    if not is_same or middle.least != 1 or middle.most not in (1, None) or _without(middle.points, first.points):
+    if (
+        not is_same
+        or middle.least != 1
+        or middle.most not in (1, None)
+        or _subtract_points(middle.points, first.points)
+    ):
         return [first, middle, last]
-    others = _without(first.points, middle.points)
+    others = _subtract_points(first.points, middle.points)
     fewest = [replace(first, most=first.least)] if first.least else []
     return [*fewest, *([replace(first, points=others, least=0)] if others else []), replace(middle, most=1), last]
 
 
 def _take_together(first: _Item, second: _Item) -> _Items:
     """Write `s*\\S+` as `\\S+`: the second takes all that the first takes."""
-    if first.branches or second.most is not None or first.least == first.most or _without(first.points, second.points):
+    if (
+        first.branches
+        or second.most is not None
+        or first.least == first.most
+        or _subtract_points(first.points, second.points)
+    ):
         return [first, second]
     return [*([replace(first, most=first.least)] if first.least else []), second]
 
 
-def _without(points: _Set, others: _Set) -> _Set:
+def _subtract_points(points: _Set, others: _Set) -> _Set:
     return complement_points(merge_ranges([*complement_points(points), *others]))
 
 
 def _has_common_points(some: _Set, others: _Set) -> bool:
     """Whether two sets have a common code point."""
-    return _without(some, others) != some
+    return _subtract_points(some, others) != some

@@ -41,9 +41,8 @@ def find_words_with_ids(encoder: TextEncoder, text: str) -> list[Word]:
         if [i for ids, *_ in words for i in ids] + rest == whole:
             return [word for word in words if word[0]]
     raise InputError(
-        f"The tokenizer makes other ids of the words of {short_repr(text, 40)} than of the whole text, so that no id "
-        "is "
-        "known to be of one word.",
+        f"The tokenizer gives the words of {short_repr(text, 40)} other ids than the whole text, so that the ids of a "
+        "word are not known.",
         "Give the text as a list of its words.",
     )
 
@@ -61,7 +60,7 @@ def encode_each_word(encoder: TextEncoder, words: Sequence[str]) -> list[list[in
     found = [_encode_pieces(encoder, f" {word}" if i else word, goes_on=i > 0) for i, word in enumerate(words)]
     if [i for ids in found for i in ids] != _encode_pieces(encoder, " ".join(words)):
         raise InputError(
-            f"The tokenizer makes other ids of the words {short_repr(list(words), 40)} than of a text of them.",
+            f"The tokenizer gives the words {short_repr(list(words), 40)} other ids than their text.",
             "Give the text as a string.",
         )
     return found

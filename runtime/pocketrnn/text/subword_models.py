@@ -24,10 +24,10 @@ __all__ = [
     "WholeWords",
     "WordPiece",
     "apply_merges",
+    "build_model_from_document",
     "make_bpe_symbols_and_merges",
     "make_model_document",
     "make_model_function",
-    "model_of",
 ]
 
 MOST_PIECES: Final = 1 << 22
@@ -59,7 +59,7 @@ class Bpe:
             the left, whatever they make, as in sentencepiece, where the rank is that of the merged piece.
 
     Raises:
-        InputError: a value has a wrong type or is out of its range, or a merge stands twice.
+        InputError: a value has a wrong type or is out of its range, or a merge occurs twice.
     """
 
     merges: tuple[int, ...] = field(repr=False)
@@ -78,9 +78,9 @@ class Bpe:
         if not isinstance(merges, tuple) or len(merges) % 2 or len(merges) > 2 * MOST_PIECES:
             raise InputError(f"merges is {short_repr(merges)}.", "Give the ids of two pieces for each merge.")
         if not all(type(i) is int and i >= 0 for i in merges):
-            raise InputError("A merge holds what is not an id.", "Ids are whole numbers from 0.")
+            raise InputError("A merge holds something that is not an id.", "Ids are whole numbers from 0.")
         if 2 * len(set(zip(merges[::2], merges[1::2], strict=True))) != len(merges):
-            raise InputError("A merge stands twice.", "Give each once.")
+            raise InputError("A merge occurs twice.", "Give each once.")
         ranks = self.ranks
         if not isinstance(ranks, tuple) or len(ranks) not in (0, len(merges) // 2):
             raise InputError(f"ranks is {short_repr(ranks)}.", "Give one for each merge, or none.")
@@ -203,9 +203,8 @@ def _make_merge_table(model: Bpe, pieces: Mapping[str, int], tokens: Sequence[st
         made = tokens[left] + tokens[right][cut:]
         if made not in pieces or tokens[left] not in pieces or tokens[right] not in pieces:
             raise InputError(
-                f"Merge {rank} joins {short_repr(tokens[left], 30)} and {short_repr(tokens[right], 30)}, which the "
-                "vocabulary "
-                "does not have, or whose merge it does not have.",
+                f"Merge {rank} joins {short_repr(tokens[left], 30)} and {short_repr(tokens[right], 30)}, and the "
+                "vocabulary lacks one of them or the joined piece.",
                 "Give all pieces that merges name and make.",
             )
         table[left, right] = (model.ranks[rank] if model.ranks else rank, pieces[made])
@@ -435,12 +434,12 @@ def _make_unigram_function_by_words(
     unit = 2.0**-51 if model.exact else 2.0**-23
     kept: dict[str, _KnownWord] = {}
 
-    def score_of(piece: int) -> float:
+    def find_piece_score(piece: int) -> float:
         return penalty if piece == unknown else model.scores[piece]
 
     def known(word: str) -> _KnownWord:
         path = best(word)
-        scores = tuple(score_of(piece) for _, _, piece in path)
+        scores = tuple(find_piece_score(piece) for _, _, piece in path)
         first, second = margin(word)
         furthest = ((first - second) / (len(word) * unit) + first + second) / 2 if second > -math.inf else math.inf
         made = _KnownWord(ids_on(word, path), scores, -sum(scores), furthest)
@@ -463,7 +462,7 @@ def _make_unigram_function_by_words(
                     before = keep(score + before)
                 scores.clear()
                 path = best(word, before)
-                found = tuple(score_of(piece) for _, _, piece in path)
+                found = tuple(find_piece_score(piece) for _, _, piece in path)
                 ids += ids_on(word, path)
                 scores.append(found)
                 total -= sum(found)
@@ -632,14 +631,14 @@ _MEMBERS: Final[Mapping[str, tuple[type[Model], Iterable[str]]]] = {
 }
 
 
-def model_of(document: Mapping[str, Any]) -> Model:
+def build_model_from_document(document: Mapping[str, Any]) -> Model:
     """Build the model from `model` of classifier.json.
 
     Raises:
         InputError: the document is not a model, or a value is out of its range.
 
     Example:
-        >>> model_of({"kind": "wordpiece"})
+        >>> build_model_from_document({"kind": "wordpiece"})
         WordPiece(prefix='##', most_characters=100)
     """
     kind = str(document.get("kind"))

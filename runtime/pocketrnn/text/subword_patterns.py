@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.ranges import check_ranges, convert_list_to_tuple, in_ranges
+from pocketrnn.text.ranges import check_ranges, convert_list_to_tuple, make_range_test
 from pocketrnn.text.subword_steps import WHITE_SPACE
 
-__all__ = ["Pattern", "build_pattern_of", "make_pattern_document", "make_pattern_function"]
+__all__ = ["Pattern", "build_pattern_from_document", "make_pattern_document", "make_pattern_function"]
 
 Name = Literal["gpt2", "clip", "cl100k", "o200k", "deepseek"]
 
@@ -95,7 +95,7 @@ class _CharacterKinds(dict[str, int]):
 
     def __init__(self, *sets: tuple[int, tuple[str, ...]]) -> None:
         super().__init__(dict.fromkeys(WHITE_SPACE, _SPACE))
-        self._sets = [(kind, in_ranges(ranges)) for kind, ranges in sets]
+        self._sets = [(kind, make_range_test(ranges)) for kind, ranges in sets]
 
     def __missing__(self, point: str) -> int:
         code = ord(point)
@@ -319,7 +319,7 @@ def make_pattern_document(split: Pattern) -> dict[str, Any]:
     return {"pattern": split.name, **sets, **digits, **({} if split.contractions else {"contractions": False})}
 
 
-def build_pattern_of(document: Mapping[str, Any]) -> Pattern | None:
+def build_pattern_from_document(document: Mapping[str, Any]) -> Pattern | None:
     """Build the pattern from a document of classifier.json; None if the document is not a pattern.
 
     Raises:

@@ -8,16 +8,24 @@ from typing import Any, ClassVar, Final
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.padding_truncation import LARGEST, SUBWORDS, FrameRules, Side, check_frame
-from pocketrnn.text.subword_models import Bpe, Model, Unigram, WholeWords, WordPiece, make_model_document, model_of
-from pocketrnn.text.subword_splits import Split, build_splits_of, check_splits, make_split_documents
+from pocketrnn.text.subword_models import (
+    Bpe,
+    Model,
+    Unigram,
+    WholeWords,
+    WordPiece,
+    build_model_from_document,
+    make_model_document,
+)
+from pocketrnn.text.subword_splits import Split, build_splits_from_documents, check_splits, make_split_documents
 from pocketrnn.text.subword_steps import (
     SubwordStep,
-    build_subword_steps_of,
+    build_subword_steps_from_documents,
     check_subword_steps,
     make_subword_step_documents,
 )
 
-__all__ = ["AddedToken", "SubwordRules", "build_subword_rules_of", "make_subword_rules_document"]
+__all__ = ["AddedToken", "SubwordRules", "build_subword_rules_from_document", "make_subword_rules_document"]
 
 _MOST_ADDED: Final = 1 << 16
 _MOST_FRAME: Final = 64
@@ -142,7 +150,7 @@ def _check_unique_ids(name: str, ids: Sequence[int], most: int) -> None:
     if not isinstance(ids, tuple | list) or len(ids) > most or not all(map(_is_id, ids)):
         raise InputError(f"{name} is {short_repr(ids)}.", "Give ids, which are whole numbers from 0.")
     if len(set(ids)) != len(ids):
-        raise InputError(f"An id stands in {name} twice.", "Give each once.")
+        raise InputError(f"{name} contains an id twice.", "Give each once.")
 
 
 def make_subword_rules_document(rules: SubwordRules) -> dict[str, Any]:
@@ -180,14 +188,15 @@ def _make_added_token_document(token: AddedToken) -> dict[str, Any]:
     return {"id": token.id, **{name: True for name in _FLAGS if getattr(token, name)}}
 
 
-def build_subword_rules_of(document: Mapping[str, Any]) -> SubwordRules:
+def build_subword_rules_from_document(document: Mapping[str, Any]) -> SubwordRules:
     """Build the rules from `text` of classifier.json, where its tokenizer is `subwords`.
 
     Raises:
         InputError: a value is out of its range, or a kind is unknown.
 
     Example:
-        >>> build_subword_rules_of({"tokenizer": "subwords", "unknown_id": 0, "model": {"kind": "words"}}).model
+        >>> document = {"tokenizer": "subwords", "unknown_id": 0, "model": {"kind": "words"}}
+        >>> build_subword_rules_from_document(document).model
         WholeWords()
     """
     # JSON Schema counts 1.0 as an integer; the checks of types here do not.
@@ -196,11 +205,11 @@ def build_subword_rules_of(document: Mapping[str, Any]) -> SubwordRules:
         for name, value in document.items()
         if name != "tokenizer"
     }
-    members["model"] = model_of(members["model"])
+    members["model"] = build_model_from_document(members["model"])
     if "steps" in members:
-        members["steps"] = build_subword_steps_of(members["steps"])
+        members["steps"] = build_subword_steps_from_documents(members["steps"])
     if "splits" in members:
-        members["splits"] = build_splits_of(members["splits"])
+        members["splits"] = build_splits_from_documents(members["splits"])
     if "added" in members:
         members["added"] = tuple(AddedToken(**{**token, "id": int(token["id"])}) for token in members["added"])
     for name in ("outside", "first_ids", "last_ids"):

@@ -13,9 +13,14 @@ from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.cleaning_steps import Replace
-from pocketrnn.text.ranges import check_ranges, check_string, in_ranges
-from pocketrnn.text.runs import Run, check_runs, run_documents, run_search, runs_of
-from pocketrnn.text.subword_patterns import Pattern, build_pattern_of, make_pattern_document, make_pattern_function
+from pocketrnn.text.ranges import check_ranges, check_string, make_range_test
+from pocketrnn.text.runs import Run, build_runs_from_documents, check_runs, make_run_documents, make_run_search
+from pocketrnn.text.subword_patterns import (
+    Pattern,
+    build_pattern_from_document,
+    make_pattern_document,
+    make_pattern_function,
+)
 from pocketrnn.text.subword_steps import Bytes, make_subword_steps_function
 
 __all__ = [
@@ -25,7 +30,7 @@ __all__ = [
     "SplitAt",
     "SplitAtRuns",
     "SplitAtText",
-    "build_splits_of",
+    "build_splits_from_documents",
     "check_splits",
     "make_split_documents",
     "make_split_function",
@@ -169,7 +174,7 @@ def make_split_function(split: Split) -> Cut:
     """Make a function that cuts a list of words further; words of the result are not empty."""
     match split:
         case SplitAt(_, "runs"):
-            inside = in_ranges(split.ranges)
+            inside = make_range_test(split.ranges)
             return _cut_each(lambda word: _find_runs(word, inside))
         case SplitAt():
             return _cut_at_ranges(split)
@@ -204,7 +209,7 @@ class _CutTable(dict[int, int | str]):
 
     def __init__(self, split: SplitAt) -> None:
         super().__init__()
-        self._inside = in_ranges(split.ranges)
+        self._inside = make_range_test(split.ranges)
         before = "" if split.how == "with_previous" else _CUT
         after = "" if split.how == "with_next" else _CUT
         self._around = None if split.how == "removed" else (before, after)
@@ -258,7 +263,7 @@ def _join_parts(parts: Iterable[tuple[str, bool]], how: How) -> Iterable[str]:
 
 
 def _cut_at_runs(split: SplitAtRuns) -> Cut:
-    find = run_search(split.runs)
+    find = make_run_search(split.runs)
 
     def parts(word: str) -> Iterator[tuple[str, bool]]:
         done = 0
@@ -294,7 +299,7 @@ def _make_split_document(split: Split) -> dict[str, Any]:
             return {"at_text": text, "how": how}
         case SplitAtRuns(runs, how, inverted):
             return {
-                "at_runs": run_documents(runs), "how": how, **({"inverted": True} if inverted else {})
+                "at_runs": make_run_documents(runs), "how": how, **({"inverted": True} if inverted else {})
             }  # fmt: skip
         case Pattern():
             return make_pattern_document(split)
@@ -306,14 +311,14 @@ def _make_split_document(split: Split) -> dict[str, Any]:
             return {"bytes": True}
 
 
-def build_splits_of(documents: Iterable[Any]) -> tuple[Split, ...]:
+def build_splits_from_documents(documents: Iterable[Any]) -> tuple[Split, ...]:
     """Build splits from documents of classifier.json.
 
     Raises:
         InputError: a document is not a split.
 
     Example:
-        >>> build_splits_of([{"at_text": "--", "how": "removed"}])
+        >>> build_splits_from_documents([{"at_text": "--", "how": "removed"}])
         (SplitAtText(text='--', how='removed'),)
     """
     return tuple(map(_build_split_of_document, documents))
@@ -326,8 +331,8 @@ def _build_split_of_document(document: Any) -> Split:
         case {"at_text": text, "how": how} if len(document) == 2:
             return SplitAtText(text, how)
         case {"at_runs": list(runs), "how": how} if document.keys() <= {"at_runs", "how", "inverted"}:
-            return SplitAtRuns(runs_of(runs), how, document.get("inverted", False))
-        case {"pattern": str(), "letters": list()} if (pattern := build_pattern_of(document)) is not None:
+            return SplitAtRuns(build_runs_from_documents(runs), how, document.get("inverted", False))
+        case {"pattern": str(), "letters": list()} if (pattern := build_pattern_from_document(document)) is not None:
             return pattern
         case {"prepend": text} if document.keys() <= {"prepend", "first"}:
             return PrependTo(text, document.get("first", False))

@@ -20,7 +20,7 @@ from pocketrnn.text.cleaning_steps import (
     Replace,
     check_growth,
 )
-from pocketrnn.text.ranges import check_ranges, check_string, convert_list_to_tuple, in_ranges
+from pocketrnn.text.ranges import check_ranges, check_string, convert_list_to_tuple, make_range_test
 
 __all__ = [
     "BYTE_CHARACTERS",
@@ -35,7 +35,7 @@ __all__ = [
     "SubwordStep",
     "Surround",
     "Table",
-    "build_subword_steps_of",
+    "build_subword_steps_from_documents",
     "check_subword_steps",
     "make_character_test",
     "make_subword_step_documents",
@@ -340,10 +340,10 @@ def _make_step_function(step: SubwordStep) -> Callable[[str], str]:
         case Replace(what, by):
             return lambda text: text.replace(what, by)
         case Keep(ranges, by):
-            inside = in_ranges(ranges)
+            inside = make_range_test(ranges)
             return _map_characters(lambda code: code if inside(code) else by)
         case Surround(ranges, by):
-            among = in_ranges(ranges)
+            among = make_range_test(ranges)
             return _map_characters(lambda code: f"{by}{chr(code)}{by}" if among(code) else code)
         case LowercaseEach():
             return _map_characters(lambda code: LATER_CAPITALS.get(code) or chr(code).lower())
@@ -385,7 +385,7 @@ def _map_characters(becomes: Callable[[int], int | str]) -> Callable[[str], str]
 def _make_normalize_function(step: Normalize) -> Callable[[str], str]:
     form = step.form
     # Looked up when they occur: a set of all, such as the 830,000 unassigned code points, took 0.4 s to make.
-    inside = in_ranges(step.inert)
+    inside = make_range_test(step.inert)
     inert = _CachedReplacements(lambda code: int(inside(code)))
 
     def normalize(text: str) -> str:
@@ -403,7 +403,7 @@ def _make_normalize_function(step: Normalize) -> Callable[[str], str]:
 
 
 def _make_fold_function(step: Fold) -> Callable[[str], str]:
-    inside, by, least = in_ranges(step.ranges), step.by, step.least
+    inside, by, least = make_range_test(step.ranges), step.by, step.least
 
     def fold(text: str) -> str:
         made, start, index = [], 0, 0
@@ -585,14 +585,14 @@ def _make_step_document(step: SubwordStep) -> dict[str, Any]:
             return document | ({"kept": list(kept)} if kept else {})
 
 
-def build_subword_steps_of(documents: Iterable[Any]) -> tuple[SubwordStep, ...]:
+def build_subword_steps_from_documents(documents: Iterable[Any]) -> tuple[SubwordStep, ...]:
     """Build steps from documents of classifier.json.
 
     Raises:
         InputError: a document is not a step.
 
     Example:
-        >>> build_subword_steps_of([{"normalize": "NFC"}])
+        >>> build_subword_steps_from_documents([{"normalize": "NFC"}])
         (Normalize(form='NFC', inert=()),)
     """
     return tuple(map(_build_step_of_document, documents))

@@ -137,7 +137,7 @@ class SubwordEncoder:
 
         Args:
             text: any string.
-            goes_on: whether it continues another text, from which it was cut as `subword_cuts.py` does.
+            goes_on: whether it continues another text, from which it was cut as `subword_stream_cuts.py` does.
         """
         text = _replace_surrogates(text)
         ids: list[int] = []

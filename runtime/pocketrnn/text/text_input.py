@@ -103,7 +103,7 @@ class FeatureInput(TextInput):
     and then the ids of the text (`pocketrnn.text.features`).
 
     Attributes:
-        features: the name of each feature, and what it is.
+        features: the name of each feature, with its `Number` or `Category`.
 
     Example:
         >>> given = FeatureInput(TextRules(), ("<unk>", "oil"), make_features(["stars"]))
@@ -128,7 +128,7 @@ class CharacterInput(TextInput):
     """Texts as input, with the characters of each token beside its id (`pocketrnn.text.characters`).
 
     Attributes:
-        characters: the characters, and what they become.
+        characters: the characters, with their ids.
 
     Raises:
         InputError: there are no characters; or the rules make subwords, or leave texts to their owner's code.
@@ -161,6 +161,6 @@ def name_rules_against_streaming(rules: AnyTextRules, vocabulary: Sequence[str])
     """
     if isinstance(rules, TextRules):
         return ", ".join(rules.beyond_plain)
-    from pocketrnn.text.subword_cuts import find_stream_obstacle
+    from pocketrnn.text.subword_stream_cuts import find_stream_obstacle
 
     return find_stream_obstacle(rules, vocabulary)

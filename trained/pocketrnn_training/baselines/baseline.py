@@ -31,11 +31,11 @@ class Baseline:
     folds: int = 0
 
     @property
-    def reached(self) -> float:
+    def compared_figure(self) -> float:
         """The figure to compare with: the accuracy, or the micro F1 where a row can have several labels.
 
         Example:
-            >>> LinearBaseline(0.5, 40, 0.75).reached
+            >>> LinearBaseline(0.5, 40, 0.75).compared_figure
             0.75
         """
         return self.accuracy if self.micro_f1 is None else self.micro_f1
@@ -50,4 +50,4 @@ class Baseline:
         """
         measure = "an accuracy" if self.micro_f1 is None else "a micro F1"
         rows = "rows, by the same folds" if self.folds else "validation rows"
-        return f"has {measure} of {self.reached:.1%} on the same {rows}"
+        return f"has {measure} of {self.compared_figure:.1%} on the same {rows}"

@@ -1,1 +1,1 @@
-"""The candidates of a run, and what chooses between them."""
+"""Make the candidate classifiers of a run, and choose between them."""

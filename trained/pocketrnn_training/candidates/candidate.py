@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pocketrnn_training.measures.fold_scores import FoldScores
 from pocketrnn_training.settings.text_settings import BPE
-from pocketrnn_training.texts.recurrent_linear_weights import PartWeights
+from pocketrnn_training.texts.recurrent_linear_weights import RecurrentLinearWeights
 
 __all__ = ["Candidate", "make_candidates_document", "read_candidates"]
 
@@ -46,9 +46,9 @@ class Candidate:
     vectors: str | None = None
 
     @property
-    def weights(self) -> PartWeights:
+    def weights(self) -> RecurrentLinearWeights:
         """The weight of each part."""
-        return PartWeights(self.recurrent_weight, self.linear_weight)
+        return RecurrentLinearWeights(self.recurrent_weight, self.linear_weight)
 
     @property
     def is_linear(self) -> bool:

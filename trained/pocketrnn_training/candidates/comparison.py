@@ -1,4 +1,4 @@
-"""Choose by folds: words or pieces, with word vectors or a recurrent part or without, and how much each part weighs.
+"""Choose by folds: words or pieces, with or without word vectors and a recurrent part, and the weight of each part.
 
 A tenth of the rows is too few to choose by: with 360 rows, the standard error of an accuracy is 2.4 points. Where rows
 are few, training is cheap. So each way of cutting the texts is trained on the rows of all folds but one, and classifies
@@ -30,15 +30,15 @@ from pocketrnn_training.loop.threads import limit_threads
 from pocketrnn_training.loop.training_loop import TrainingLoop
 from pocketrnn_training.measures.fold_scores import FoldScores
 from pocketrnn_training.preparation.prepared_data import OtherSources, Task
-from pocketrnn_training.preparation.text_preparation import prepare
-from pocketrnn_training.progress import Notice, Step
+from pocketrnn_training.preparation.text_preparation import prepare_texts
 from pocketrnn_training.rows.labelled_rows import assign_folds
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.base_settings import FEW_VALIDATION_ROWS, Settings
 from pocketrnn_training.settings.text_settings import BPE, WORDS, TextSettings
-from pocketrnn_training.texts.recurrent_linear_weights import PartWeights, fit_weights
+from pocketrnn_training.texts.recurrent_linear_weights import RecurrentLinearWeights, fit_recurrent_linear_weights
+from pocketrnn_training.training_events import Notice, StageNotice
 
-__all__ = ["Comparison", "compare_candidates", "may_compare", "may_measure"]
+__all__ = ["Comparison", "compare_candidates", "may_compare_candidates", "may_measure_by_folds"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -56,7 +56,7 @@ _MANY_ROWS: Final = 10_000
 _FEWEST_ROWS: Final = 100
 
 
-def may_compare(data: LabelledTexts, settings: TextSettings, beside: OtherSources) -> bool:
+def may_compare_candidates(data: LabelledTexts, settings: TextSettings, beside: OtherSources) -> bool:
     """Whether folds are to compare variants: no option of one variant alone is given, and there is a linear part.
 
     Args:
@@ -81,7 +81,7 @@ def may_compare(data: LabelledTexts, settings: TextSettings, beside: OtherSource
     return bool(decided.linear) and len(np.unique(data.groups)) >= _FEWEST_ROWS // 2
 
 
-def may_measure(data: LabelledTexts, settings: TextSettings, beside: OtherSources) -> bool:
+def may_measure_by_folds(data: LabelledTexts, settings: TextSettings, beside: OtherSources) -> bool:
     """Whether folds of all rows are to measure the classifier, too: too few rows would be held out for validation.
 
     Args:
@@ -91,7 +91,7 @@ def may_measure(data: LabelledTexts, settings: TextSettings, beside: OtherSource
     """
     few = len(data) * settings.validation_share < FEW_VALIDATION_ROWS
     # With patience, validation rows decide when training ends.
-    return few and settings.patience is None and may_compare(data, settings, beside)
+    return few and settings.patience is None and may_compare_candidates(data, settings, beside)
 
 
 @dataclass(frozen=True)
@@ -110,20 +110,20 @@ class Comparison:
     unseen: Tensor | None = None
 
     @property
-    def taken(self) -> Candidate:
+    def chosen_candidate(self) -> Candidate:
         """The candidate that classifies unseen rows best."""
         return self.candidates[0]
 
     def apply_to(self, task: Task) -> Task:
         """Return the task with the parts of the chosen candidate and their weights."""
         architecture = task.architecture
-        if self.taken.is_linear and isinstance(architecture, Architecture):
+        if self.chosen_candidate.is_linear and isinstance(architecture, Architecture):
             architecture = architecture.linear_part_alone
         about = task.about | make_candidates_document(self.candidates)
         return replace(
             task,
             architecture=architecture,
-            parts=self.taken.weights,
+            parts=self.chosen_candidate.weights,
             about=about,
             folds=self.folds,
             unseen=self.unseen,
@@ -157,7 +157,7 @@ def compare_candidates(
     tokenizers = _list_tokenizers_to_compare(settings)
     chosen = [("how texts are cut", len(tokenizers) > 1), ("whether word vectors help", len(sources) > 1)]
     what = "".join(f"{one}, " for one, is_open in chosen if is_open) + ("and " if any(o for _, o in chosen) else "")
-    report(Step(f"Before the training, {_FOLDS} folds of the rows choose {what}what each part weighs."))
+    report(StageNotice(f"Before the training, {_FOLDS} folds of the rows choose {what}what each part weighs."))
     read = (_Variant.read(one, source, data, settings, fold_of) for one in tokenizers for source in sources)
     ways = [way for way in read if way is not None]
     if not ways:
@@ -169,15 +169,18 @@ def compare_candidates(
         for way in rivals:
             way.learn(fold, run)
         if fold + 1 == _FOLDS_OF_ALL and rivals:
-            best = min(rivals, key=lambda way: way.both.losses.mean())
+            best = min(rivals, key=lambda way: way.compute_joint_answers.losses.mean())
             rivals = (
                 [best]
-                if _compute_mean_gain(best.both.losses, ways[0].compute_linear_answers(fold + 1).losses)[0] > 0
+                if _compute_mean_gain(
+                    best.compute_joint_answers.losses, ways[0].compute_linear_answers(fold + 1).losses
+                )[0]
+                > 0
                 else []
             )
     taken, is_linear = ways[0], True
     for way in rivals:
-        gain, error = _compute_mean_gain(way.both.losses, ways[0].linear.losses)
+        gain, error = _compute_mean_gain(way.compute_joint_answers.losses, ways[0].linear.losses)
         if gain > error:
             taken, is_linear = way, False
     first = taken.candidate(recurrent=not is_linear)
@@ -185,12 +188,12 @@ def compare_candidates(
     candidates = (first, *(other for other in sorted(others, key=lambda other: other.loss) if other != first))
     for candidate in candidates:
         fewer = f"; not the best of these {candidate.rows:,} rows" if candidate.folds < first.folds else ""
-        report(Step(f"{candidate.said}{fewer}."))
+        report(StageNotice(f"{candidate.said}{fewer}."))
     said = f"The folds choose {first.named}"
-    report(Notice(f"{said}: a recurrent part brings no more than chance." if is_linear else f"{said}."))
+    report(Notice(f"{said}: a recurrent part does not add more than chance." if is_linear else f"{said}."))
     if not measure:
         return Comparison(candidates)
-    answered = taken.linear if is_linear else taken.both
+    answered = taken.linear if is_linear else taken.compute_joint_answers
     unseen = np.empty_like(answered.logits)
     unseen[answered.rows] = answered.logits
     return Comparison(candidates, fold_of, torch.from_numpy(unseen.astype(np.float32)))
@@ -274,7 +277,7 @@ class _Variant:
         for fold in range(_FOLDS):
             others, rows = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
             try:
-                task, decided = prepare(
+                task, decided = prepare_texts(
                     data.rows(others), data.rows(rows), settings, lambda _: None, examples=(), beside=beside
                 )
             except DataError:
@@ -294,11 +297,11 @@ class _Variant:
         one.recurrent = answered[0].double().numpy()
 
     def has_answers(self, *, recurrent: bool) -> bool:
-        """Whether it has answers of that part."""
+        """Whether the recurrent (or linear) part has answers."""
         return not recurrent or self.folds[0].recurrent is not None
 
     @property
-    def both(self) -> _FoldAnswers:
+    def compute_joint_answers(self) -> _FoldAnswers:
         """The answers of both parts together, for the folds whose recurrent part was trained."""
         return self._answered([fold for fold in self.folds if fold.recurrent is not None], recurrent=True)
 
@@ -308,12 +311,12 @@ class _Variant:
         return self.compute_linear_answers(len(self.folds))
 
     def compute_linear_answers(self, folds: int) -> _FoldAnswers:
-        """These answers for the first `folds` folds."""
+        """The answers of the linear part alone, for the first `folds` folds."""
         return self._answered(self.folds[:folds], recurrent=False)
 
     def candidate(self, *, recurrent: bool) -> Candidate:
         """The candidate with both parts, or with the linear part alone."""
-        answered = self.both if recurrent else self.linear
+        answered = self.compute_joint_answers if recurrent else self.linear
         folds = [fold for fold in self.folds if not recurrent or fold.recurrent is not None]
         weights, of_recurrent = self._weights(folds, recurrent=recurrent), None
         if recurrent:
@@ -338,16 +341,16 @@ class _Variant:
         found = []
         for fold in folds:
             weights = self._weights([other for other in folds if other is not fold], recurrent=recurrent)
-            found.append(weights.total(fold.recurrent if recurrent else 0.0, fold.linear))
+            found.append(weights.add_weighted_logits(fold.recurrent if recurrent else 0.0, fold.linear))
         rows, logits = np.concatenate([fold.rows for fold in folds]), np.concatenate(found)
         targets = self.targets[rows]
         number = np.repeat(np.arange(len(folds)), [len(fold.rows) for fold in folds])
         scores = FoldScores.measure_right_rows(logits.argmax(axis=1) == targets, number)
         return _FoldAnswers(rows, logits, -log_softmax(logits, axis=1)[np.arange(len(rows)), targets], scores)
 
-    def _weights(self, folds: Sequence[_Fold], *, recurrent: bool) -> PartWeights:
+    def _weights(self, folds: Sequence[_Fold], *, recurrent: bool) -> RecurrentLinearWeights:
         of_recurrent = [fold.recurrent for fold in folds if recurrent and fold.recurrent is not None]
-        return fit_weights(
+        return fit_recurrent_linear_weights(
             np.concatenate(of_recurrent) if of_recurrent else None,
             np.concatenate([fold.linear for fold in folds]),
             self.targets[np.concatenate([fold.rows for fold in folds])],

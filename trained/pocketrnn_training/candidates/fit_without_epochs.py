@@ -18,9 +18,9 @@ from pocketrnn_training.classifiers.random_kernels import KernelArchitecture
 from pocketrnn_training.loop.threads import limit_threads
 from pocketrnn_training.loop.training_loop import TrainingLoop, TrainingState
 from pocketrnn_training.preparation.prepared_data import Task
-from pocketrnn_training.progress import Epoch, Notice, Progress, Step
 from pocketrnn_training.settings.number_settings import OF_LAYERS
 from pocketrnn_training.texts.recurrent_linear_weights import ALONE
+from pocketrnn_training.training_events import Epoch, Notice, Progress, StageNotice
 
 __all__ = ["fit_at_once", "is_fitted_at_once"]
 
@@ -49,7 +49,9 @@ def fit_at_once(
             whole = task.add_validation_rows()
         else:
             count, whole = int(task.folds.max()) + 1, task
-            report(Step(f"It is measured by {count} folds of all {len(task.targets):,} rows, then fitted on all."))
+            report(
+                StageNotice(f"It is measured by {count} folds of all {len(task.targets):,} rows, then fitted on all.")
+            )
             logits = _compute_logits_by_folds(task, seed) if task.unseen is None else task.unseen
         fits_all = task.folds is not None or bool(loop.settings.final_fit)
         if fits_all:
@@ -68,7 +70,7 @@ def _fit_classifier(task: Task, seed: int, report: Callable[[Notice], None] = la
         found = fit_kernels(task, seed)
         if found.module.architecture.own_scale:
             share, other = found.right / found.rows, found.other / found.rows
-            said = f"models that have not seen a row have {share:.1%} right so, and {other:.1%} without"
+            said = f"with this, models classify {share:.1%} of unseen rows correctly, and {other:.1%} without"
             report(Notice(f"Each row is divided by its own deviation: {said}."))
         return found.module
     assert isinstance(task.architecture, LinearArchitecture)  # noqa: S101 - see `is_fitted_at_once`
@@ -85,5 +87,7 @@ def _compute_logits_by_folds(task: Task, seed: int) -> torch.Tensor:
     logits = torch.zeros(len(task.targets), task.architecture.classes)
     for fold in range(int(task.folds.max()) + 1):
         rows, others = (np.flatnonzero(some) for some in (task.folds == fold, task.folds != fold))
-        logits[rows] = compute_logits(_fit_classifier(task.of_rows(others), seed), task.rows.select_rows(rows), 1)
+        logits[rows] = compute_logits(
+            _fit_classifier(task.select_training_rows(others), seed), task.rows.select_rows(rows), 1
+        )
     return logits

@@ -83,7 +83,7 @@ def fit_kernels(task: Task, seed: int) -> KernelFit:
     assert isinstance(architecture, KernelArchitecture)  # noqa: S101 - there is no other way here
     rng = np.random.default_rng(seed)
     if len(task.targets) > _MOST_ROWS:
-        task = task.of_rows(np.sort(rng.choice(len(task.targets), _MOST_ROWS, replace=False)))
+        task = task.select_training_rows(np.sort(rng.choice(len(task.targets), _MOST_ROWS, replace=False)))
     plain, own = (_draw_and_fit(replace(architecture, own_scale=scale), task, rng) for scale in (False, True))
     right, of_own = (model.unseen.argmax(axis=1) == task.targets for _, model in (plain, own))
     more = int(of_own.sum()) - int(right.sum())

@@ -46,8 +46,8 @@ class Architecture:
 
     Attributes:
         cell: a name in `settings.CELLS`: Elman RNN with tanh or relu, LSTM, or GRU, as PyTorch defines them; or `qrnn`,
-            a GRU whose recurrent weights and biases are zero and stay so, and whose first layer is given the step
-            before beside each step (`append_previous_step`). It is the quasi-recurrent layer of Bradbury et al. 2016.
+            a GRU whose recurrent weights and biases are zero and stay so, and whose first layer gets each step together
+            with the step before it (`append_previous_step`). It is the quasi-recurrent layer of Bradbury et al. 2016.
         vocabulary_size: the rows of the embedding.
         embedding_dim: the size of the embedding of a token.
         hidden_dim: the size of the state of one layer in one direction.
@@ -107,7 +107,7 @@ class Architecture:
             )
         if self.pairs and not self.packed:
             raise InputError(
-                "A linear part reads a text by its length, and the classifier is not packed.", "Use one of both."
+                "A linear part reads a text by its length, and the classifier is not packed.", "Use one of the two."
             )
         if not 0 <= self.padding_id < self.vocabulary_size:
             raise InputError(

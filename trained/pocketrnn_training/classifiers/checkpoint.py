@@ -20,7 +20,7 @@ from safetensors import torch as safetensors
 from pocketrnn.answers import Answers
 from pocketrnn.bundle import manifest
 from pocketrnn.bundle.atomic_writing import write_whole_folder
-from pocketrnn.bundle.json_schema import first_fault, parse_document
+from pocketrnn.bundle.json_schema import find_first_fault, parse_document
 from pocketrnn.errors import CheckpointError, InputError, PocketRNNError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import AnyTextRules, TextRules, make_rules_document, rules_of
@@ -46,7 +46,7 @@ __all__ = [
     "VERSION",
     "WEIGHTS",
     "Checkpoint",
-    "json_schema",
+    "load_checkpoint_schema",
     "make_rules_member",
     "read",
     "write",
@@ -211,7 +211,7 @@ def _check_parts(
 
 
 @functools.cache
-def json_schema() -> dict[str, Any]:
+def load_checkpoint_schema() -> dict[str, Any]:
     """The JSON Schema of config.json, versions 1 to 5."""
     schema: dict[str, Any] = json.loads(Path(__file__).with_name("checkpoint.schema.json").read_bytes())
     return schema | {"$defs": schema["$defs"] | manifest.load_manifest_schema()["$defs"]}
@@ -261,7 +261,7 @@ def write_files(checkpoint: Checkpoint, folder: Path) -> None:
         "examples": [list(example) if isinstance(example, tuple) else example for example in checkpoint.examples],
         **({} if isinstance(checkpoint.rules, NumberInput) else {"vocabulary": list(checkpoint.vocabulary)}),
     }
-    if fault := first_fault(document, json_schema()):
+    if fault := find_first_fault(document, load_checkpoint_schema()):
         raise CheckpointError(f"The checkpoint cannot be written: {fault}.", "Correct it and write it again.")
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.module.state_dict().items()}
     if fault := _find_weights_fault(state, checkpoint.architecture):
@@ -306,7 +306,7 @@ def read(folder: Path) -> Checkpoint:
         remedy=MAKE_AGAIN,
         again="Train it again with this pocketrnn.",
     )
-    if fault := first_fault(document, json_schema()):
+    if fault := find_first_fault(document, load_checkpoint_schema()):
         raise CheckpointError(f"{path} is not valid: {fault}.", MAKE_AGAIN)
     if "numbers" in document and {"text", "vocabulary"} & document.keys():
         raise CheckpointError(f"{path} is not valid: it is for numbers, and for texts too.", MAKE_AGAIN)

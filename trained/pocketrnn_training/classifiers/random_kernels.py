@@ -3,7 +3,7 @@
 Dempster, Schmidt and Webb, "MiniRocket: a very fast (almost) deterministic transform for time series classification",
 2021, https://arxiv.org/abs/2012.08791: convolutions by kernels of nine steps, of which three weigh 2 and six -1; for
 each the share of steps at which it is above a threshold; a linear model. Here a kernel counts a step by a ramp around
-its threshold and not by a comparison, so that rounding moves an answer by as little as anywhere else.
+its threshold and not by a comparison, so that rounding changes an answer only a little.
 
 Where rows differ in size, each is divided by its own deviation first. This loses its deviation and its mean, which are
 features beside the shares, by ramps too.

@@ -65,7 +65,7 @@ _OPTIONS: Final = (
         type=Text(),
         metavar="LABEL",
         callback=_check_not_empty,
-        help="Rows with this label are of none of the classes: a threshold is chosen with them, or measured.",
+        help="Rows with this label belong to none of the classes; a threshold is chosen or measured with them.",
     ),
     click.option(
         "--join-labels",
@@ -89,14 +89,14 @@ _OPTIONS: Final = (
         "--sequence-column",
         type=Text(),
         metavar="NAME",
-        help="The column that says which sequence a step is of.  [default: each file is one recording]",
+        help="The column that names the sequence of each step.  [default: each file is one recording]",
     ),
     click.option(
         "--time-column",
         type=Text(),
         metavar="NAME",
-        help="The column that says when a step was: a number, or a date and time. Steps are put in its order.  "
-        "[default: rows stand in order]",
+        help="The column with the time of each step: a number, or a date and time. Steps are sorted by it.  [default: "
+        "rows are in order]",
     ),
     click.option(
         "--channels-first",

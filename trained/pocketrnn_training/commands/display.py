@@ -9,7 +9,14 @@ from functools import partial
 
 from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.commands.terminal import escape_line
-from pocketrnn_training.progress import Epoch, EventLines, Notice, Progress, format_event_line, format_training_figures
+from pocketrnn_training.training_events import (
+    Epoch,
+    EventLines,
+    Notice,
+    Progress,
+    format_event_line,
+    format_training_figures,
+)
 
 __all__ = ["show_progress"]
 

@@ -52,12 +52,11 @@ def evaluate(
     CLASSIFIER is the folder of a checkpoint, which PyTorch runs, or the folder of a bundle or the name of one that
     ships with pocketrnn, which the runtime runs. DATA is as for `pocketrnn train`; ag_news is its test part.
 
-    A classifier of several labels a text gives those that reach the thresholds that it keeps, or else 0.5. DATA is then
-    as for `pocketrnn train --multi-label`. F1 is that of all answers together (micro) and the mean of all labels
-    (macro).
+    A multi-label classifier gives the labels that reach its thresholds or, if it has none, 0.5. DATA is then as for
+    `pocketrnn train --multi-label`. F1 is that of all answers together (micro) and the mean of all labels (macro).
 
-    With --outside, rows of that label are of none of the classes, and what the classifier's threshold does is shown,
-    too: how many of them are given no label, and how many of the others their right one.
+    With --outside, rows with that label belong to none of the classes. The effect of the classifier's threshold is then
+    shown, too: how many of these rows get no label, and how many other rows get their right label.
 
     For a tagger, DATA is as for `pocketrnn train --labels-of tokens`, and a row is a word. Where labels are those of
     spans (BIO, IOBES), precision, recall and F1 of the spans are shown first.
@@ -67,7 +66,7 @@ def evaluate(
     For a classifier that takes two texts, the second of each row is in the column --second-text-column, which is
     second_text unless `train` was told another.
 
-    Columns that `train` was told (--text-column and the like) are those of DATA too, unless you name others.
+    DATA is read with the columns that were given to `train` (--text-column and the like), unless you name others.
 
     For sequences of numbers, the windows, the value of a missing sample and the columns of the channels are those of
     the classifier.
@@ -137,7 +136,7 @@ def _read_features(rows: LabelledTexts, source: DataSource, features: Features) 
         DataError: a column is missing, or a row has a feature with a value that it cannot have.
         click.UsageError: rows of none of the classes are told apart.
     """
-    from pocketrnn.text.features import encode_values, parse_written
+    from pocketrnn.text.features import encode_values, parse_written_values
     from pocketrnn_training.rows.column_files import read_columns
 
     if source.outside is not None:
@@ -151,7 +150,7 @@ def _read_features(rows: LabelledTexts, source: DataSource, features: Features) 
         written = Path(name).suffix.lower() in {".csv", ".tsv"}
         values = (dict(zip(names, row, strict=True)) for columns in chunks for row in zip(*columns, strict=True))
         for row in values:
-            given.append(parse_written(features, row) if written else row)
+            given.append(parse_written_values(features, row) if written else row)
             try:
                 encode_values(features, given[-1], f"Row {len(given) - before} of {name}")
             except TextError as error:
@@ -182,7 +181,7 @@ def _load_classifier(path_or_name: str, threads: int, head: str | None) -> Class
     Raises:
         InputError: there is no such head, or there are several and none is named.
     """
-    from pocketrnn.classifier import Classifier, answers_of
+    from pocketrnn.classifier import Classifier, get_chosen_answers
     from pocketrnn_training.classifiers import checkpoint as checkpoints
 
     folder = Path(path_or_name)
@@ -192,7 +191,7 @@ def _load_classifier(path_or_name: str, threads: int, head: str | None) -> Class
         return checkpoints.read(folder)
     loaded = Classifier.load(path_or_name, threads=threads)
     loaded = loaded if head is None else loaded.head(head)
-    answers_of(loaded).check_one_head("DATA has the labels of")
+    get_chosen_answers(loaded).check_one_head("DATA has the labels of")
     return loaded
 
 

@@ -25,8 +25,8 @@ from pocketrnn_training.settings.text_settings import BPE, SPLITS
 
 if TYPE_CHECKING:
     from pocketrnn_training.classifiers.checkpoint import Checkpoint
-    from pocketrnn_training.progress import Epoch, Notice, Progress
     from pocketrnn_training.run import TrainingRun
+    from pocketrnn_training.training_events import Epoch, Notice, Progress
 
 __all__ = ["train"]
 
@@ -175,7 +175,7 @@ _COUNT: Final = click.IntRange(min=1)
 @click.option(
     "--no-examples",
     is_flag=True,
-    help="Put none of your texts into the checkpoint, and so into no bundle that is made of it.",
+    help="Put none of your texts into the checkpoint, nor into the bundles that are made from it.",
 )
 @click.option(
     "--export",
@@ -239,7 +239,7 @@ _COUNT: Final = click.IntRange(min=1)
     "N",
     "2, and 1 of words in fewer than 1,000 rows",
 )
-@_make_limit_option("max_vocabulary", "Keep the N most frequent tokens; 0 for all. Not of bpe.")
+@_make_limit_option("max_vocabulary", "Keep the N most frequent tokens; 0 for all. Not with bpe.")
 @click.option(
     "--vectors",
     type=click.Path(path_type=Path),
@@ -272,9 +272,9 @@ _COUNT: Final = click.IntRange(min=1)
 @click.option(
     "--compare/--no-compare",
     default=None,
-    help="Let four folds of the rows choose between words and pieces, and what the recurrent and the linear part "
-    "weigh, before the training; or do not, which takes a third of the time.  [default: with a linear part and from "
-    "100 to 10,000 rows]",
+    help="Before the training, let four folds of the rows choose between words and pieces, and the weights of the "
+    "recurrent and the linear part; without this choice a run takes a third of the time.  [default: with a "
+    "linear part and from 100 to 10,000 rows]",
 )
 @click.option(
     "--teacher",
@@ -302,7 +302,7 @@ _COUNT: Final = click.IntRange(min=1)
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="FILE",
-    help="Learn what the teacher says of the texts of this file, too; may be given several times.",
+    help="Learn the teacher's answers to the texts of this file, too; may be given several times.",
 )
 @click.option(
     "--window",
@@ -330,12 +330,12 @@ _COUNT: Final = click.IntRange(min=1)
     help="The factor for whole numbers of each channel, as of a sensor, here and in the bundle: 0.001 for all, or "
     "0.001,0.001,0.01.",
 )
-@click.option("--units", type=Text(), metavar="UNITS", help="The unit of each channel; only said: g,g,m/s.")
+@click.option("--units", type=Text(), metavar="UNITS", help="The unit of each channel, for information only: g,g,m/s.")
 @click.option(
     "--rate",
     type=click.FloatRange(0, min_open=True),
     metavar="NUMBER",
-    help="Samples a second; only said in the bundle.",
+    help="Samples a second, for information only.",
 )
 @_make_setting_option_of_run(
     "kernels",
@@ -353,7 +353,8 @@ _COUNT: Final = click.IntRange(min=1)
 @_make_setting_option_of_run(
     "stride",
     _COUNT,
-    "The filters see every N-th place, so that the recurrent layers read fewer; above 1, it cannot be packed.",
+    "Apply the filters at every N-th step, so that the recurrent layers read fewer steps; above 1, it cannot be "
+    "packed.",
     "N",
 )
 @_make_setting_option_of_run("filters", _COUNT, "How many filters there are.", "N")
@@ -428,7 +429,7 @@ _COUNT: Final = click.IntRange(min=1)
 @_make_setting_option_of_run(
     "label_smoothing",
     click.FloatRange(0, 1, max_open=True),
-    "The share of a row's weight that all classes have alike.",
+    "Label smoothing: the share of a row's weight that is spread over all classes.",
     "SHARE",
     "0.05; 0 with --multi-label",
 )
@@ -483,7 +484,7 @@ _COUNT: Final = click.IntRange(min=1)
 @click.option(
     "--final-fit/--no-final-fit",
     default=None,
-    help="Fit the classifier once more in the end, on all rows, those too that were held out; or do not.  "
+    help="At the end, fit the classifier once more on all rows, also on those that were held out; or do not.  "
     "[default: with fewer than 20,000 rows, and without --validation and --teacher]",
 )
 @_make_setting_option_of_run(
@@ -552,29 +553,28 @@ def train(
     With --multi-label, each label is a question of its own, and its threshold is chosen on the validation rows for the
     highest F1. The report and the last line have F1 of all answers together (micro) and the mean of all labels (macro).
 
-    With --outside, rows of that label are of none of the classes, and are not trained on. The threshold below which
-    `classify` gives no label is the one that parts them best from the validation rows; with --none-of-these, they only
-    measure it.
+    With --outside, rows with that label belong to none of the classes, and are not trained on. The threshold below
+    which `classify` gives no label is the one that separates them best from the validation rows; with --none-of-these,
+    they only measure it.
 
-    With --folds 5, the same training is done five times more after it, each time on four fifths of the rows, and
-    measured on the last fifth, beside the linear model on the same rows: the mean and the spread of five measurements,
-    of all rows, where the validation rows alone are few. The checkpoint is the one that was trained first, as without
-    the option.
+    With --folds 5, the training is then repeated five times, each time on four fifths of the rows, and measured on the
+    last fifth, like the linear model. The result is the mean and the spread of five measurements, which cover all rows,
+    where the validation rows alone are few. The checkpoint is that of the first training, as without the option.
 
     A teacher is a file with a row for each row of DATA, in its order, and then of the files of --unlabelled: a column
     for each label, named by it, or a column `probabilities` or `logits` with lists in the order of the labels, which
     are sorted. A row whose values are all empty has no answer. Rows of DATA that a teacher answers may have an empty
     label. If the file has the column of texts, they are compared with those of DATA. Or it is the folder of a
-    checkpoint or a bundle, which is asked. See docs/from-a-transformer.md.
+    checkpoint or a bundle, which is run on the texts. See docs/from-a-transformer.md.
 
     A checkpoint holds up to 32 texts of the validation rows, of which `pocketrnn export` copies some into the bundle as
     golden examples. Whoever has them can read these texts. With --no-examples, they are made of words of the vocabulary
     instead. The report shows texts, too: those of the worst mistakes.
 
     For sequences of numbers, the mean and the scale of each channel are learnt from the training rows, and are data in
-    the bundle. Where --window divides a recording, all of its windows are trained on, or all validate. With
-    nothing else named, the classifier is one of random kernels, which is fitted in seconds, and with few rows its
-    accuracy is measured by five folds; with --kernels 0, or an option of recurrent layers, it is recurrent.
+    the bundle. Where --window divides a recording, all its windows are training rows, or all validation rows. By
+    default, the classifier consists of random kernels and a linear layer. It is fitted in seconds, and with few rows
+    its accuracy is measured by five folds; with --kernels 0, or an option of recurrent layers, it is recurrent.
 
     With --labels-of tokens, DATA is files of sentences with a word and its label in each line: .conllu (Universal
     Dependencies; FORM and UPOS), or columns with the word first and its label last; an empty line ends a sentence.

@@ -30,7 +30,7 @@ from pocketrnn_training.loop.training_loop import (
 from pocketrnn_training.loop.training_step import Learner
 from pocketrnn_training.measures.calibration import apply_temperature
 from pocketrnn_training.preparation.prepared_data import Task
-from pocketrnn_training.texts.recurrent_linear_weights import PartWeights
+from pocketrnn_training.texts.recurrent_linear_weights import RecurrentLinearWeights
 
 __all__ = ["FinalFit", "LoopFit", "OnlyFit"]
 
@@ -93,10 +93,10 @@ class FinalFit(LoopFit):
                 emit(TrainingState(loop.digest, found.history, best, learner.tensors() | validation, fitted=epoch))
 
     @property
-    def _parts(self) -> PartWeights:
+    def _parts(self) -> RecurrentLinearWeights:
         """The weight of each part, as in the first fit."""
-        metrics, names = self.found.best.metrics, [one.name for one in fields(PartWeights)]
-        return PartWeights(*(float(metrics.get(name, 1.0)) for name in names))
+        metrics, names = self.found.best.metrics, [one.name for one in fields(RecurrentLinearWeights)]
+        return RecurrentLinearWeights(*(float(metrics.get(name, 1.0)) for name in names))
 
     def _checkpoint(self, module: AnyClassifier) -> Checkpoint:
         """The checkpoint of the first fit with the weights of this one."""

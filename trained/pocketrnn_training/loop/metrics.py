@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pocketrnn_training.loop.training_step import TrainingBatch
 from pocketrnn_training.measures.logit_measures import find_right_rows
-from pocketrnn_training.progress import Progress
+from pocketrnn_training.training_events import Progress
 
 __all__ = ["RunningMetrics"]
 

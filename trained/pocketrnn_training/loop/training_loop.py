@@ -32,11 +32,16 @@ from pocketrnn_training.measures.logit_measures import (
 )
 from pocketrnn_training.measures.thresholds import choose_rejection_threshold, choose_thresholds, predict_cross_fitted
 from pocketrnn_training.preparation.prepared_data import Task
-from pocketrnn_training.progress import Epoch, Notice, Progress
 from pocketrnn_training.rows.batches import EncodedRows, draw_epoch_rows, make_similar_length_batches, random_batches
 from pocketrnn_training.settings.base_settings import FEW_VALIDATION_ROWS, Settings
-from pocketrnn_training.texts.recurrent_linear_weights import ALONE, BY_DEFAULT, PartWeights, fit_weights
+from pocketrnn_training.texts.recurrent_linear_weights import (
+    ALONE,
+    BY_DEFAULT,
+    RecurrentLinearWeights,
+    fit_recurrent_linear_weights,
+)
 from pocketrnn_training.texts.spelling_embedding import SpelledEmbedding
+from pocketrnn_training.training_events import Epoch, Notice, Progress
 
 __all__ = [
     "VALIDATION_LENGTHS",
@@ -169,7 +174,9 @@ class TrainingLoop:
             metrics = self.run_epoch(learner, epoch, fabric, emit, stopped)
             if metrics is None:
                 return
-            recurrent = task.asked(compute_logits(learner.module, task.validation_rows, batch_size, fabric))
+            recurrent = task.select_validation_logits(
+                compute_logits(learner.module, task.validation_rows, batch_size, fabric)
+            )
             parts = self._find_part_weights(recurrent, of_linear_part)
             validation_logits = _add_parts(parts, recurrent, of_linear_part)
             history.append(self._validate(validation_logits, epoch, metrics, history))
@@ -187,17 +194,17 @@ class TrainingLoop:
             emit(TrainingState(self.digest, tuple(history), best, learner.tensors() | validation))
             emit(history[-1])
 
-    def _find_part_weights(self, recurrent: Tensor, linear: Tensor | None) -> PartWeights:
+    def _find_part_weights(self, recurrent: Tensor, linear: Tensor | None) -> RecurrentLinearWeights:
         """The weights of both parts: those of the task, or else fitted on their logits of the validation rows."""
         targets = self.task.validation_targets
         if linear is None:
             return ALONE
         if self.task.parts is not None or len(targets) < FEW_VALIDATION_ROWS:
             return self.task.parts or BY_DEFAULT
-        return fit_weights(recurrent.numpy(), linear.numpy(), targets)
+        return fit_recurrent_linear_weights(recurrent.numpy(), linear.numpy(), targets)
 
     def _compute_outside_logits(
-        self, module: AnyClassifier, parts: PartWeights, batch_size: int, fabric: Fabric
+        self, module: AnyClassifier, parts: RecurrentLinearWeights, batch_size: int, fabric: Fabric
     ) -> Tensor | None:
         """The logits of both parts together for the rows of none of the classes; None without such rows."""
         rows, linear = self.task.outside_rows, self.task.linear
@@ -246,7 +253,7 @@ class TrainingLoop:
         # Every epoch has its own generators, so that a run can be resumed at any of them.
         order, dropped = np.random.SeedSequence((settings.seed, epoch)).spawn(2)
         # A third number, so that these draws differ from the two generators above.
-        read = self.task.drawn(np.random.SeedSequence((settings.seed, epoch, 0)))
+        read = self.task.draw_epoch(np.random.SeedSequence((settings.seed, epoch, 0)))
         batches = self._make_batches(read.rows, epoch, epoch_size, fabric.world_size, np.random.default_rng(order))
         learner.start_epoch(int(dropped.generate_state(fabric.global_rank + 1, np.uint64)[-1] >> 1))
         metrics = RunningMetrics(fabric, settings.report_every)
@@ -315,7 +322,12 @@ class TrainingLoop:
         )
 
     def make_state_without_epochs(
-        self, module: AnyClassifier, parts: PartWeights, logits: Tensor, seconds: float, fitted_rows: int | None
+        self,
+        module: AnyClassifier,
+        parts: RecurrentLinearWeights,
+        logits: Tensor,
+        seconds: float,
+        fitted_rows: int | None,
     ) -> TrainingState:
         """The state of a run without validated epochs.
 
@@ -340,7 +352,7 @@ class TrainingLoop:
         return TrainingState(self.digest, (), replace(best, metrics=metrics, data=data), tensors)
 
     def _checkpoint(
-        self, kept: AnyClassifier, parts: PartWeights, logits: Tensor, outside: Tensor | None, epoch: Epoch
+        self, kept: AnyClassifier, parts: RecurrentLinearWeights, logits: Tensor, outside: Tensor | None, epoch: Epoch
     ) -> Checkpoint:
         """Calibrate a classifier by its validation logits, and make the checkpoint of it."""
         task, targets = self.task, torch.from_numpy(self.task.validation_targets)
@@ -411,12 +423,12 @@ def _check_loss(progress: Progress) -> None:
         )
 
 
-def _add_parts(parts: PartWeights, recurrent: Tensor, linear: Tensor | None) -> Tensor:
+def _add_parts(parts: RecurrentLinearWeights, recurrent: Tensor, linear: Tensor | None) -> Tensor:
     """Add the logits of both parts."""
-    return recurrent if linear is None else parts.total(recurrent, linear)
+    return recurrent if linear is None else parts.add_weighted_logits(recurrent, linear)
 
 
-def copy_classifier(module: AnyClassifier, task: Task, parts: PartWeights) -> AnyClassifier:
+def copy_classifier(module: AnyClassifier, task: Task, parts: RecurrentLinearWeights) -> AnyClassifier:
     """Copy a trained module to the CPU, in evaluation mode, with a plain embedding and with the linear part, each part
     multiplied by its weight."""
     with torch.device("meta"):

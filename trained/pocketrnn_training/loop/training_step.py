@@ -74,7 +74,7 @@ def read_batch(task: Task, rows: npt.NDArray[np.int64], fabric: Fabric) -> Train
         inputs=inputs,
         lengths=lengths if task.architecture.packed else None,
         targets=torch.from_numpy(task.select_batch_targets(part)).to(fabric.device),
-        lesson=None if teaching is None else teaching.lesson(part, fabric.device),
+        lesson=None if teaching is None else teaching.select_teacher_batch(part, fabric.device),
         rows=len(rows),
         answers=len(targets),
         scale=counts * fabric.world_size / float(weights.sum()),
@@ -129,7 +129,7 @@ class Learner:
             optimizer.param_groups[0]["lr"] = learning_rate
             optimizer.zero_grad()
         if self._changes is not None:
-            batch = replace(batch, inputs=self._changes.changed(batch.inputs, batch.lengths))
+            batch = replace(batch, inputs=self._changes.augment_batch(batch.inputs, batch.lengths))
         if self._adversarial and isinstance(self.module, RecurrentClassifier):
             loss, logits = self._backpropagate_with_adversarial_shift(batch, self.module)
         else:

@@ -1,1 +1,1 @@
-"""How good a classifier is: accuracy, F1, calibrated probabilities, thresholds."""
+"""Measure a classifier (accuracy, F1), calibrate its probabilities, and choose its thresholds."""

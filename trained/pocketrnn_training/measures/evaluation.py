@@ -12,7 +12,7 @@ import torch
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from torch import Tensor
 
-from pocketrnn.classifier import Classifier, answers_of
+from pocketrnn.classifier import Classifier, get_chosen_answers
 from pocketrnn.errors import CheckpointError, DataError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.tables.checks import check_same_labels
@@ -133,7 +133,7 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
     """
     labels = tuple(classifier.labels)
     if isinstance(classifier, Classifier):
-        answers_of(classifier).check_one_head("rows have the labels of")
+        get_chosen_answers(classifier).check_one_head("rows have the labels of")
     if gives_tags(classifier) != isinstance(data, TaggedSentences):
         labelled, other = ("words", "rows") if gives_tags(classifier) else ("rows", "words")
         raise DataError(f"{classifier.name} labels {labelled}, and the data labels {other}.", f"Give {labelled}.")
@@ -151,7 +151,7 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
         takes, have = ("two texts", "one") if takes_two else ("one text", "two")
         raise DataError(f"{classifier.name} takes {takes}, and the rows have {have}.", _READ_PAIRS[takes_two])
     if isinstance(classifier, Classifier):
-        answers_of(classifier).check_gives_labels()
+        get_chosen_answers(classifier).check_gives_labels()
     check_same_labels(data.labels, labels)
     check_labelled(data, "row", "Evaluate with labelled rows only.")
     if data.several_labels != gives_several_labels(classifier):
@@ -259,7 +259,9 @@ def gives_several_labels(classifier: Classifier | Checkpoint) -> bool:
         >>> gives_several_labels(Classifier.load("ag_news"))
         False
     """
-    activation = classifier.activation if isinstance(classifier, Checkpoint) else answers_of(classifier).activation
+    activation = (
+        classifier.activation if isinstance(classifier, Checkpoint) else get_chosen_answers(classifier).activation
+    )
     return activation == "sigmoid"
 
 
@@ -268,8 +270,8 @@ def _find_given_labels(classifier: Classifier | Checkpoint, texts: Sequence[str]
     if isinstance(classifier, Checkpoint):
         answers, logits = classifier.answers, compute_checkpoint_logits(classifier, texts).numpy()
     else:
-        answers, logits = answers_of(classifier), classifier.logits(texts)
-    return answers.reached(answers.probabilities(logits))
+        answers, logits = get_chosen_answers(classifier), classifier.logits(texts)
+    return answers.mark_reached_labels(answers.probabilities(logits))
 
 
 def compute_checkpoint_logits(checkpoint: Checkpoint, inputs: Sequence[Any]) -> Tensor:

@@ -1,1 +1,1 @@
-"""From labelled rows to what an epoch needs."""
+"""Prepare labelled rows for the epochs of a training run."""

@@ -24,7 +24,7 @@ class WordDropout:
     unknown_id: int
     padding_id: int
 
-    def changed(self, inputs: Tensor, lengths: Tensor | None) -> Tensor:  # noqa: ARG002
+    def augment_batch(self, inputs: Tensor, lengths: Tensor | None) -> Tensor:  # noqa: ARG002
         """The changed tokens int64 [batch, sequence]."""
         dropped = torch.rand(inputs.shape, device=inputs.device) < self.share
         # The mark between two texts is negative, and stays, too.
@@ -48,7 +48,7 @@ class Augmentation:
     scaling: float
     time_masking: float
 
-    def changed(self, inputs: Tensor, lengths: Tensor | None) -> Tensor:
+    def augment_batch(self, inputs: Tensor, lengths: Tensor | None) -> Tensor:
         """The changed samples float32 [batch, time, channels]; zeros after the end of a row."""
         assert lengths is not None  # noqa: S101 - of sequences of numbers they are always given
         samples, steps = inputs, torch.arange(inputs.size(1), device=inputs.device)

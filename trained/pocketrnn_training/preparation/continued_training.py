@@ -28,7 +28,7 @@ from pocketrnn_training.settings.base_settings import Settings
 from pocketrnn_training.settings.pair_settings import PairSettings
 from pocketrnn_training.settings.text_settings import BPE, TextSettings
 
-__all__ = ["Start", "add_checkpoint_labels", "make_settings_from_checkpoint"]
+__all__ = ["StartingCheckpoint", "add_checkpoint_labels", "make_settings_from_checkpoint"]
 
 # The standard deviation of a new word's embedding, as in a new classifier (`pocketrnn_training.loop.training_step`).
 _NEW_WORD: Final = 0.1
@@ -37,7 +37,7 @@ _OF_SHAPE: Final = ("cell", "embedding_dim", "hidden_dim", "layers", "bidirectio
 
 
 @dataclass(frozen=True)
-class Start:
+class StartingCheckpoint:
     """A checkpoint that a run continues from, and the new words.
 
     Attributes:
@@ -49,7 +49,7 @@ class Start:
     vocabulary: tuple[str, ...]
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint, texts: Sequence[str], settings: TextSettings) -> Start:
+    def of(cls, checkpoint: Checkpoint, texts: Sequence[str], settings: TextSettings) -> StartingCheckpoint:
         """Start with the new words of `texts` that occur `min_freq` times; pieces of words get no additions."""
         rules = checkpoint.text_rules
         if rules.tokenizer == SUBWORDS:
@@ -101,7 +101,7 @@ class Start:
         said += f" ({list_first_names(new)}) get rows." if new else " get rows."
         if gone := [label for label, count in zip(data.labels[:before], counts, strict=False) if not count]:
             said += f" No row has {list_first_names(gone)}."
-        return f"{said} What the rows do not show is forgotten: the old rows beside the new ones keep it."
+        return f"{said} The classifier forgets what the rows do not show: give the old rows, too, to keep it."
 
 
 def make_settings_from_checkpoint(checkpoint: Checkpoint, settings: _S) -> _S:
@@ -115,7 +115,7 @@ def make_settings_from_checkpoint(checkpoint: Checkpoint, settings: _S) -> _S:
     if isinstance(rules, NumberInput) or checkpoint.is_linear:
         what = "a linear model" if checkpoint.is_linear else "a classifier of sequences of numbers"
         raise InputError(
-            f"{checkpoint.name} is {what}, from which no training goes on.",
+            f"Training cannot go on from {checkpoint.name}, which is {what}.",
             "Train anew, on the old rows and the new ones.",
         )
     if checkpoint.two_texts != isinstance(settings, PairSettings):
@@ -133,7 +133,7 @@ def make_settings_from_checkpoint(checkpoint: Checkpoint, settings: _S) -> _S:
         asked = getattr(settings, name)
         if asked not in (value, getattr(type(settings), name)):
             raise InputError(
-                f"{checkpoint.name} has the {name} {value!r}, and {asked!r} is asked for.",
+                f"{checkpoint.name} has the {name} {value!r}, and the options ask for {asked!r}.",
                 "Tokenizer and shape stay as they are: leave the option out, or train anew without --from.",
             )
     return replace(settings, **kept)

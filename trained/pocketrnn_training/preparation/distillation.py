@@ -27,7 +27,7 @@ __all__ = [
     "compute_summed_student_loss",
     "describe_teacher",
     "make_targets_with_answers",
-    "make_teaching",
+    "make_teacher_targets",
 ]
 
 
@@ -99,7 +99,7 @@ class TeacherTargets:
         )
         return weights
 
-    def lesson(self, rows: npt.NDArray[np.int64], device: torch.device) -> TeacherBatch:
+    def select_teacher_batch(self, rows: npt.NDArray[np.int64], device: torch.device) -> TeacherBatch:
         """The teacher's answers for the chosen rows, on `device`."""
         answers, share = torch.from_numpy(self.soften_answers(rows)), torch.from_numpy(self.label_share[rows])
         return TeacherBatch(answers.to(device), share.to(device), self.temperature)
@@ -118,7 +118,7 @@ class TeacherSummary:
     notice: str
 
 
-def make_teaching(data: LabelledTexts, weight: float, temperature: float) -> TeacherTargets | None:
+def make_teacher_targets(data: LabelledTexts, weight: float, temperature: float) -> TeacherTargets | None:
     """Make a `TeacherTargets` of a teacher's answers for the training rows; None without a teacher.
 
     Raises:
@@ -130,7 +130,7 @@ def make_teaching(data: LabelledTexts, weight: float, temperature: float) -> Tea
         return None
     if data.several_labels:
         raise DataError(
-            "A teacher answers which one label a text has, and these texts can have several.",
+            "A teacher gives each text one label, and these texts can have several.",
             "Leave the teacher out, or give every text one label.",
         )
     if bare := int((~labelled & ~answers.answered).sum()):
@@ -145,7 +145,7 @@ def make_targets_with_answers(data: LabelledTexts) -> npt.NDArray[np.int64]:
     """int64 [rows]: the class of each row, or the teacher's likeliest class where it has no label."""
     if data.answers is None:
         return data.targets
-    return np.where(data.targets == UNLABELLED, data.answers.favourites(), data.targets)
+    return np.where(data.targets == UNLABELLED, data.answers.likeliest_classes(), data.targets)
 
 
 def describe_teacher(data: LabelledTexts, validation: LabelledTexts) -> TeacherSummary | None:
@@ -178,7 +178,7 @@ def _compute_teacher_accuracy(data: LabelledTexts) -> float | None:
     if data.answers is None:
         return None
     both = data.answers.answered & (data.targets != UNLABELLED)
-    return float((data.answers.favourites() == data.targets)[both].mean()) if both.any() else None
+    return float((data.answers.likeliest_classes() == data.targets)[both].mean()) if both.any() else None
 
 
 def compute_summed_student_loss(

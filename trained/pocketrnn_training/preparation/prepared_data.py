@@ -26,7 +26,7 @@ from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers
 from pocketrnn_training.texts import pieces, vectors
 from pocketrnn_training.texts.linear_part import LinearPart
-from pocketrnn_training.texts.recurrent_linear_weights import PartWeights
+from pocketrnn_training.texts.recurrent_linear_weights import RecurrentLinearWeights
 from pocketrnn_training.texts.spelling_embedding import Spelling
 
 __all__ = ["IGNORED", "OtherSources", "Task", "align_step_targets", "describe_rows"]
@@ -107,7 +107,7 @@ class Task:
     vectors: vectors.Vectors | None = None
     spelling: Spelling | None = None
     linear: LinearPart | None = None
-    parts: PartWeights | None = None
+    parts: RecurrentLinearWeights | None = None
     weights: Mapping[str, Tensor] | None = None
     words: pieces.RowWords | None = None
     piece_dropout: float = 0.0
@@ -141,11 +141,11 @@ class Task:
             steps = join_rows(steps, self.validation_step_targets)
         return replace(self, rows=rows, targets=targets, linear=linear, groups=None, step_targets=steps)
 
-    def drawn(self, seed: np.random.SeedSequence) -> Task:
+    def draw_epoch(self, seed: np.random.SeedSequence) -> Task:
         """The task with the training rows of one epoch: with piece dropout, words are cut differently in each."""
         if self.words is None:
             return self
-        rows, begins = self.words.first(self.size).drawn(self.piece_dropout, seed)
+        rows, begins = self.words.select_first_rows(self.size).draw_pieces(self.piece_dropout, seed)
         if self.word_targets is None:
             return replace(self, rows=rows)
         return replace(self, rows=rows, step_targets=align_step_targets(rows, begins, self.word_targets))
@@ -157,7 +157,7 @@ class Task:
             return self.targets[chosen]
         return self.step_targets.batch(chosen, IGNORED)[0].ravel()
 
-    def asked(self, logits: Tensor) -> Tensor:
+    def select_validation_logits(self, logits: Tensor) -> Tensor:
         """Select from the logits of the validation rows, in the order of `compute_logits`, the logits of the rows or
         words that have a target."""
         steps = self.validation_step_targets
@@ -187,7 +187,7 @@ class Task:
         steps = self.validation_step_targets
         return None if steps is None else np.add.reduceat((steps.ids != IGNORED).astype(np.int64), steps.offsets[:-1])
 
-    def of_rows(self, chosen: npt.NDArray[np.int64]) -> Task:
+    def select_training_rows(self, chosen: npt.NDArray[np.int64]) -> Task:
         """The task with only some of the training rows; for tasks without a linear part and a teacher."""
         groups, folds = (None if some is None else some[chosen] for some in (self.groups, self.folds))
         return replace(

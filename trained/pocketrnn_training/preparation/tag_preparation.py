@@ -19,13 +19,13 @@ from pocketrnn_training.preparation.augmentation import WordDropout
 from pocketrnn_training.preparation.classes import compute_class_weights
 from pocketrnn_training.preparation.prepared_data import IGNORED, OtherSources, Task, align_step_targets, describe_rows
 from pocketrnn_training.preparation.text_preparation import choose_short_texts, make_random_texts
-from pocketrnn_training.progress import Notice
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
 from pocketrnn_training.settings.base_settings import NO_POOLING
 from pocketrnn_training.settings.tag_settings import TagSettings
 from pocketrnn_training.texts.pieces import RowWords, learn_pieces
 from pocketrnn_training.texts.tagged_pieces import join_words
 from pocketrnn_training.texts.vocabulary import PADDING, UNKNOWN
+from pocketrnn_training.training_events import Notice
 
 __all__ = ["prepare_tags"]
 
@@ -66,7 +66,7 @@ def prepare_tags(
     )
     words = RowWords.of(texts, rules, tokens)
     word_targets = _align_word_targets((data, validation), rules)
-    rows, begins = words.drawn(0.0, 0)
+    rows, begins = words.draw_pieces(0.0, 0)
     steps = align_step_targets(rows, begins, word_targets)
     training, held_out = np.arange(len(data)), np.arange(len(data), len(texts))
     task = Task(

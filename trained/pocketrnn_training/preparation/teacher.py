@@ -45,7 +45,8 @@ def read_teacher(
     """Read the answers of teachers for the rows of `data`; several teachers give their mean probabilities.
 
     A teacher is a file with a row for each row of the data, in the same order (`.csv`, `.tsv`, `.jsonl`, `.ndjson` or
-    `.parquet`), or a classifier, which is asked: the folder of a checkpoint, or what `Classifier.load` takes.
+    `.parquet`), or a classifier, which is run on the texts: the folder of a checkpoint, or any argument of
+    `Classifier.load`.
 
     A file has a column for each label, named by it, or one column `probabilities` or `logits` with a list of numbers
     in the order of `data.labels`. A row whose values are all empty has no answer. If the file also has the column of

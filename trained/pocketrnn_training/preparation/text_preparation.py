@@ -21,7 +21,7 @@ from pocketrnn_training.classifiers.checkpoint import MADE_EXAMPLES, Checkpoint
 from pocketrnn_training.preparation.augmentation import WordDropout
 from pocketrnn_training.preparation.classes import compute_class_weights, make_class_notices
 from pocketrnn_training.preparation.continued_training import (
-    Start,
+    StartingCheckpoint,
     add_checkpoint_labels,
     make_settings_from_checkpoint,
 )
@@ -29,10 +29,9 @@ from pocketrnn_training.preparation.distillation import (
     TeacherSummary,
     describe_teacher,
     make_targets_with_answers,
-    make_teaching,
+    make_teacher_targets,
 )
 from pocketrnn_training.preparation.prepared_data import OtherSources, Task, describe_rows
-from pocketrnn_training.progress import Notice
 from pocketrnn_training.rows.batches import EncodedTexts
 from pocketrnn_training.rows.labelled_pairs import LabelledPairs
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
@@ -41,8 +40,9 @@ from pocketrnn_training.texts import pieces, vectors, vocabulary
 from pocketrnn_training.texts.linear_part import LinearPart
 from pocketrnn_training.texts.spelling_embedding import Spelling
 from pocketrnn_training.texts.token_choice import TokenChoice, TokenizedTexts, encode_with_rules
+from pocketrnn_training.training_events import Notice
 
-__all__ = ["choose_short_texts", "make_random_texts", "prepare"]
+__all__ = ["choose_short_texts", "make_random_texts", "prepare_texts"]
 
 _EXAMPLES: Final = 32
 _EXAMPLE_CHARACTERS: Final = 1000
@@ -51,7 +51,7 @@ _MADE_SIZES: Final = (1, 2, 3, 5, 8, 13, 21, 34)
 _NOTHING_BESIDE: Final = OtherSources()
 
 
-def prepare(
+def prepare_texts(
     data: LabelledTexts,
     validation: LabelledTexts | None,
     settings: TextSettings,
@@ -104,7 +104,7 @@ def prepare(
         piece_dropout=settings.piece_dropout,
         adversarial=settings.adversarial,
         targets=make_targets_with_answers(data),
-        teaching=make_teaching(data, settings.teacher_weight, settings.teacher_temperature),
+        teaching=make_teacher_targets(data, settings.teacher_weight, settings.teacher_temperature),
         class_weights=compute_class_weights(data.counts(), balanced=settings.class_weights == "balanced"),
         validation_rows=encoded.validation_texts,
         validation_targets=validation.targets,
@@ -136,7 +136,7 @@ def _encode_texts(
         encoded = TokenChoice(texts, held_out, settings, decided, beside.word_vectors, report).tokenize_texts()
         architecture = _make_architecture(decided, len(encoded.vocabulary), len(data.labels), encoded.vectors)
     else:
-        going_on = Start.of(before, texts.texts, settings)
+        going_on = StartingCheckpoint.of(before, texts.texts, settings)
         report(Notice(going_on.notice(data)))
         architecture = going_on.architecture(len(data.labels), decided.dropout or 0.0)
         vocabulary_of, pairs = going_on.vocabulary, architecture.pairs
@@ -170,7 +170,9 @@ def _continue_from_checkpoint(
         raise InputError("The embedding starts from the checkpoint.", "Leave the word vectors out.")
     settings, data = make_settings_from_checkpoint(before, settings), add_checkpoint_labels(before, data)
     if settings.spelling:
-        raise InputError("The rows of words go on from the checkpoint, each alone.", "Leave --spelling out.")
+        raise InputError(
+            "With a checkpoint to go on from, words cannot share rows of fragments.", "Leave --spelling out."
+        )
     return data, None if validation is None else add_checkpoint_labels(before, validation), settings
 
 

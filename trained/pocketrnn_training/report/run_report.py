@@ -24,10 +24,10 @@ from pocketrnn_training.measures.evaluation import Evaluation, add_span_scores, 
 from pocketrnn_training.measures.fold_scores import FoldScores
 from pocketrnn_training.measures.span_scores import SpanScores
 from pocketrnn_training.measures.thresholds import predict_cross_fitted
-from pocketrnn_training.progress import Epoch, Notice
 from pocketrnn_training.report.report_page import render_page
 from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
+from pocketrnn_training.training_events import Epoch, Notice
 
 __all__ = ["PAGE", "REPORT", "OtherResults", "ValidationAnswers", "write_report"]
 
@@ -177,7 +177,7 @@ def _format_head(checkpoint: Checkpoint, result: Evaluation, what: str, answer: 
         yield f"validation rows, {right:.1%} of the right answers reach it, and {wrong:.1%} of the wrong ones."
         outside = metrics.get("outside_above_threshold")
         if outside is None:
-            yield f"No {what} of another kind was asked: `--outside` names the label of such rows."
+            yield f"No {what} outside the classes was tried: `--outside` names the label of such rows."
         else:
             yield f"{outside:.1%} of {checkpoint.data['outside_rows']:,} rows of none of the classes are given a label."
             yield "They are not trained on."
@@ -211,9 +211,9 @@ def _format_baseline(result: Evaluation, baseline: Baseline | None) -> Iterator[
         ours, how = result.micro_f1, "one for each label, has a micro F1 of **{:.2%}** on the same rows"
     yield ""
     yield f"{baseline.MODEL},"
-    yield f"{baseline.FITTED.format(baseline.rows)}, {how.format(baseline.reached)}."
-    if baseline.reached > ours:
-        yield f"**It is better here, by {100 * (baseline.reached - ours):.2f} points.** {baseline.ADVICE}"
+    yield f"{baseline.FITTED.format(baseline.rows)}, {how.format(baseline.compared_figure)}."
+    if baseline.compared_figure > ours:
+        yield f"**It is better here, by {100 * (baseline.compared_figure - ours):.2f} points.** {baseline.ADVICE}"
 
 
 def _format_candidates(candidates: Sequence[Candidate]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
 from pocketrnn.errors import OutputError
-from pocketrnn_training.progress import Epoch, Notice, Progress
+from pocketrnn_training.training_events import Epoch, Notice, Progress
 
 __all__ = ["write_curves"]
 

@@ -1,8 +1,8 @@
 """Read arrays from numpy's files, `.npy` and `.npz`, within a bound on the memory that they take.
 
-A `.npz` is a zip archive: 3 MB of it may unpack to 22 GB. Sizes stand in its directory and in the header of each
-array, and both may lie. So a header is read from the first unpacked bytes of an entry, the size that it states is
-compared with the bound, and no more than that is unpacked. The format:
+A `.npz` is a zip archive: 3 MB of it may unpack to 22 GB. Its directory and the header of each array state sizes, and
+both may be wrong. So a header is read from the first unpacked bytes of an entry, the size that it states is compared
+with the bound, and no more than that is unpacked. The format:
 https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html.
 """
 

@@ -26,7 +26,7 @@ _NUMBER: Final = re.compile(r"([1-9][0-9]*)")
 _NO_WORD: Final = re.compile(r"[0-9]+(-[0-9]+|\.[0-9]+)")
 # A line with this word separates documents.
 _DOCUMENT: Final = "-DOCSTART-"
-_ONE_A_LINE: Final = "Write a word and its label in each line, and an empty line behind each sentence."
+_ONE_A_LINE: Final = "Write a word and its label in each line, and an empty line after each sentence."
 
 
 def read_tagged(
@@ -141,7 +141,7 @@ class _ConlluLines:
                 f"{self.path}:{number} begins with {short_repr(columns[0], 40)}, and the word is number {before + 1} "
                 "of its "
                 "sentence.",
-                "Number the words of each sentence from 1, and write an empty line behind each.",
+                "Number the words of each sentence from 1, and write an empty line after each.",
             )
         if columns[3] == "_":
             raise DataError(
@@ -179,6 +179,6 @@ class _ColumnLines:
             raise DataError(
                 f"{self.path}:{number} has {len(parts)} column{'' if len(parts) == 1 else 's'} between {between}, and "
                 f"line {self.first} has {self.columns}.",
-                "Write as many in each line, with the word first and its label last.",
+                "Write as many columns in each line, with the word first and its label last.",
             )
         return _Word(parts[0], parts[-1], number)

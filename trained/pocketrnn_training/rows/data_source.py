@@ -133,7 +133,7 @@ class DataSource:
         if any(by_ending):
             other = self.names[by_ending.index(False)]
             raise InputError(
-                f"{self.names[by_ending.index(True)]} holds sequences of numbers, and {other} does not say so.",
+                f"{self.names[by_ending.index(True)]} holds sequences of numbers, and {other} may hold texts.",
                 "Name the columns of the channels: --channels ax,ay,az.",
             )
         if self.numbers != NOTHING_SAID:
@@ -216,7 +216,7 @@ class DataSource:
         for one in fields(self):
             if one.name not in own and getattr(self, one.name) != one.default:
                 raise InputError(
-                    f"{one.name} is given, which is of other data than words with labels.",
+                    f"{one.name} does not apply to words with labels.",
                     "Leave it out, or --labels-of.",
                 )
         if AG_NEWS in self.names:
@@ -334,7 +334,7 @@ class DataSource:
 
         if AG_NEWS in self.names:
             if len(self.names) > 1:
-                raise InputError("ag_news stands beside other data.", "Give ag_news alone, or files alone.")
+                raise InputError("ag_news is named together with other data.", "Give ag_news alone, or files alone.")
             if self.multi_label:
                 raise InputError("Each text of ag_news has one label.", "Leave --multi-label out.")
             return ag_news(part, self.data_dir, labels=labels)

@@ -58,7 +58,7 @@ class LabelledRows(ABC):
     @property
     @abstractmethod
     def groups(self) -> npt.NDArray[np.int64]:
-        """int64 [rows]: rows with the same number are alike, so that all of them are trained on or all validate."""
+        """int64 [rows]: rows with the same number are alike, so all are training rows or all are validation rows."""
 
     @abstractmethod
     def rows(self, chosen: npt.NDArray[np.int64]) -> Self:

@@ -42,7 +42,7 @@ __all__ = [
 _MOST_ANSWERS: Final = 2**31
 _ROWS_COPIED: Final = 10_000
 _NONE_OF_SEVERAL: Final = (
-    "Where a text can have several labels, one that is of none of them has no label, and no label is outside."
+    "Where a text can have several labels, a text of none of the classes has no label, so outside has no meaning."
 )
 
 
@@ -146,7 +146,7 @@ class LabelledTexts(LabelledRows):
             if validation.several_labels != self.several_labels:
                 raise DataError(
                     f"The validation rows have {'any number of labels' if validation.several_labels else 'one label'} "
-                    "each, and the training rows have not.",
+                    "each, and the training rows do not.",
                     f"Read them with multi_label={self.several_labels}.",
                 )
             check_labelled(validation, "validation row", "Validate with labelled rows only.")
@@ -184,7 +184,8 @@ class LabelledTexts(LabelledRows):
 
         Example:
             >>> data = LabelledTexts(["good", "bad"], np.array([1, -1]), ("no", "yes"), source="two rows")
-            >>> data.add_teacher_answers(TeacherAnswers.of([[0.1, 0.9], [0.8, 0.2]])).answers.favourites().tolist()
+            >>> taught = data.add_teacher_answers(TeacherAnswers.of([[0.1, 0.9], [0.8, 0.2]]))
+            >>> taught.answers.likeliest_classes().tolist()
             [1, 0]
         """
         if len(answers) != len(self) or answers.values.shape[1] != len(self.labels):
@@ -574,7 +575,7 @@ def make_class_targets(
         joined = normalize_label(unknown[0]) in map(normalize_label, labels)
         raise DataError(
             f"{source} holds the label {unknown[0]!r}, which is not one of {list_first_names(labels)}.",
-            "If case and spaces mean nothing in labels, say --join-labels."
+            "If labels that differ only in case or spaces are the same, add --join-labels."
             if joined
             else "Use rows of the classes that the classifier was trained with.",
         )

@@ -147,7 +147,7 @@ def _read_checked_arrays(
 def _read_table_recordings(path: Path, kind: Kind, options: SequenceOptions, label_column: str) -> Iterator[Recording]:
     """Read the recordings of a table: one, or one for each value of the sequence column."""
     if options.channels is None:
-        raise InputError(f"Which columns of {path} are channels is not said.", "Name them: --channels ax,ay,az.")
+        raise InputError(f"The columns of {path} that are channels are not named.", "Name them: --channels ax,ay,az.")
     by, when = options.sequence_column, options.time_column
     if clash := {label_column, by, when} & set(options.channels):
         raise InputError(f"The column {min(map(str, clash))!r} is named as a channel, too.", "Name it once.")

@@ -211,7 +211,9 @@ def _check_samples(recording: Recording, rules: NumberInput) -> None:
         rules.check_samples(recording.samples)
     except SequenceError as error:
         gap = "missing" in error.problem
-        remedy = "Fill the gap first, or say which value stands for one: --missing." if gap else error.remedy
+        remedy = (
+            "Fill the gap first, or give the value that replaces a missing sample: --missing." if gap else error.remedy
+        )
         raise DataError(f"{recording.name}: {error.problem}", remedy) from None
 
 

@@ -28,7 +28,7 @@ class TeacherAnswers:
 
     Example:
         >>> answers = TeacherAnswers.of(np.array([[0.9, 0.1], [0.2, 0.8]]))
-        >>> len(answers), answers.favourites().tolist()
+        >>> len(answers), answers.likeliest_classes().tolist()
         (2, [0, 1])
     """
 
@@ -98,7 +98,7 @@ class TeacherAnswers:
         """The answers for the chosen rows, int64 [chosen], in the order given.
 
         Example:
-            >>> TeacherAnswers.of([[0.9, 0.1], [0.2, 0.8]]).rows(np.array([1])).favourites().tolist()
+            >>> TeacherAnswers.of([[0.9, 0.1], [0.2, 0.8]]).rows(np.array([1])).likeliest_classes().tolist()
             [1]
         """
         return TeacherAnswers(self.values, self.places[chosen], self.sources)
@@ -115,11 +115,11 @@ class TeacherAnswers:
         found[places >= 0] = self.values[places[places >= 0]]
         return found
 
-    def favourites(self) -> npt.NDArray[np.int64]:
+    def likeliest_classes(self) -> npt.NDArray[np.int64]:
         """int64 [rows]: the class with the largest probability; -1 for a row without an answer.
 
         Example:
-            >>> TeacherAnswers.of([[0.9, 0.1], [0, 0]], answered=[True, False]).favourites().tolist()
+            >>> TeacherAnswers.of([[0.9, 0.1], [0, 0]], answered=[True, False]).likeliest_classes().tolist()
             [0, -1]
         """
         best = np.append(self.values.argmax(axis=1), -1) if len(self.values) else np.array([-1])
@@ -149,7 +149,7 @@ def normalize_probabilities(
     refuse(
         np.any(~np.isfinite(values), axis=1),
         "holds {0} where a number should be",
-        "Leave the values of a row empty that the teacher does not answer, or ask it again.",
+        "If the teacher does not answer a row, leave its values empty, or run the teacher again.",
     )
     if logits:
         with np.errstate(over="ignore"):

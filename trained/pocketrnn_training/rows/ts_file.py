@@ -81,7 +81,7 @@ def _read_header(lines: Iterator[tuple[int, str]], path: Path) -> _Header:
             continue
         words = text.split()
         if not words[0].startswith("@"):
-            raise DataError(f"Line {number} of {path} stands before @data, and does not begin with @.", _SEE)
+            raise DataError(f"Line {number} of {path} comes before @data, and does not begin with @.", _SEE)
         name = words[0][1:].lower()
         if name == "data":
             _check_header(header, path)
@@ -96,7 +96,7 @@ def _read_header(lines: Iterator[tuple[int, str]], path: Path) -> _Header:
                 header.labels = tuple(words[2:])
         elif name in ("dimensions", "dimension", "serieslength"):
             if len(words) != 2 or not words[1].isascii() or not words[1].isdigit() or int(words[1]) < 1:
-                raise DataError(f"{where} says {short_repr(text.strip(), 40)}, no number from 1.", _SEE)
+                raise DataError(f"{where} says {short_repr(text.strip(), 40)}, which is not a number from 1.", _SEE)
             header.sizes["serieslength" if name == "serieslength" else "dimensions"] = int(words[1])
     raise DataError(f"{path} has no line @data.", f"Give a file in the format .ts. {_SEE}")
 
@@ -113,7 +113,9 @@ def _check_header(header: _Header, path: Path) -> None:
             "Train a module of your own, and export it: pocketrnn export --values.",
         )
     if header.labels is None:
-        raise DataError(f"{path} says of no labels.", "Write @classLabel true and the labels in its header.")
+        raise DataError(
+            f"The header of {path} does not declare labels.", "Write @classLabel true and the labels in its header."
+        )
 
 
 def _parse_sequence(text: str, where: str, header: _Header) -> Recording:
@@ -130,7 +132,8 @@ def _parse_sequence(text: str, where: str, header: _Header) -> Recording:
     if len({len(channel) for channel in samples}) > 1:
         sizes = ", ".join(str(len(channel)) for channel in samples[:6])
         raise DataError(
-            f"The channels of {where} have different numbers of samples: {sizes}.", "Give each as many; ? is a gap."
+            f"The channels of {where} have different numbers of samples: {sizes}.",
+            "Give each as many samples; ? is a missing one.",
         )
     return Recording(where, np.array(samples, np.float64).T, label)
 

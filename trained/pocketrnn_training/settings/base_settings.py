@@ -23,7 +23,7 @@ __all__ = [
     "PRECISIONS",
     "QRNN",
     "Settings",
-    "check",
+    "check_settings",
     "make_data_dependent_field",
 ]
 
@@ -151,7 +151,7 @@ class Settings(ABC):
         """The settings with the values that the data decides: by its training rows, classes and kind of labels."""
 
     def check_beside(self, **given: object) -> None:
-        """Refuse other sources, such as a teacher, for rows that are learnt from alone.
+        """Refuse other sources, such as a teacher, for kinds of rows that do not support them.
 
         Raises:
             InputError: such a source is given.
@@ -196,19 +196,23 @@ class Settings(ABC):
 
     def __post_init__(self) -> None:
         counts = ("hidden_dim", "batch_size", "epochs", "epoch_size", "patience", "processes", "threads")
-        check(self, lambda count: count >= 1, "Use a number from 1.", *counts, "report_every")
-        check(self, lambda rate: 0 < rate < float("inf"), "Use a number above 0, such as 0.001.", "learning_rate")
-        check(self, lambda share: 0 < share <= 1, "Use a share above 0, up to 1, such as 0.95.", "none_of_these")
-        check(self, lambda share: 0 < share < 1, "Use a share between 0 and 1.", "validation_share")
-        check(self, lambda seed: 0 <= seed < 2**63, "Use a number from 0.", "seed")
-        check(self, is_share, A_SHARE, "label_smoothing")
+        check_settings(self, lambda count: count >= 1, "Use a number from 1.", *counts, "report_every")
+        check_settings(
+            self, lambda rate: 0 < rate < float("inf"), "Use a number above 0, such as 0.001.", "learning_rate"
+        )
+        check_settings(
+            self, lambda share: 0 < share <= 1, "Use a share above 0, up to 1, such as 0.95.", "none_of_these"
+        )
+        check_settings(self, lambda share: 0 < share < 1, "Use a share between 0 and 1.", "validation_share")
+        check_settings(self, lambda seed: 0 <= seed < 2**63, "Use a number from 0.", "seed")
+        check_settings(self, is_share, A_SHARE, "label_smoothing")
         for name, known in (
             ("device", DEVICES),
             ("precision", PRECISIONS),
             ("class_weights", CLASS_WEIGHTS),
             ("metric", METRICS),
         ):
-            check(self, known.__contains__, f"Use one of: {', '.join(known)}.", name)
+            check_settings(self, known.__contains__, f"Use one of: {', '.join(known)}.", name)
 
 
 A_SHARE: Final = "Use a share from 0 up to, but not including, 1."
@@ -224,14 +228,14 @@ def is_share(value: float) -> bool:
     return 0 <= value < 1
 
 
-def check(settings: Settings, holds: Callable[[Any], bool], remedy: str, *names: str) -> None:
+def check_settings(settings: Settings, holds: Callable[[Any], bool], remedy: str, *names: str) -> None:
     """Refuse the named settings for whose values `holds` is false. None is accepted where the type allows it.
 
     Raises:
         InputError: a value is refused.
 
     Example:
-        >>> check(TextSettings(epochs=3), lambda epochs: epochs > 1, "Use more.", "epochs")
+        >>> check_settings(TextSettings(epochs=3), lambda epochs: epochs > 1, "Use more.", "epochs")
     """
     types = {one.name: str(one.type) for one in fields(settings)}
     for name in names:

@@ -13,7 +13,7 @@ from pocketrnn_training.settings.base_settings import (
     LABEL_SMOOTHING,
     MANY_ROWS,
     Settings,
-    check,
+    check_settings,
     is_share,
     make_data_dependent_field,
 )
@@ -141,15 +141,17 @@ class NumberSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check(self, lambda count: count >= 0, "Use a number from 1, or 0 for recurrent layers.", "kernels")
-        check(self, lambda count: count >= 1, "Use a number from 1.", "stride", "filters")
+        check_settings(self, lambda count: count >= 0, "Use a number from 1, or 0 for recurrent layers.", "kernels")
+        check_settings(self, lambda count: count >= 1, "Use a number from 1.", "stride", "filters")
         odd = "Use an odd number of steps, such as 9, or 0 for none."
-        check(self, lambda steps: steps == 0 or (steps > 0 and steps % 2 == 1), odd, "convolution")
-        check(self, lambda more: 0 <= more < float("inf"), "Use a number from 0, such as 0.1.", "jitter", "scaling")
-        check(self, is_share, A_SHARE, "time_masking")
+        check_settings(self, lambda steps: steps == 0 or (steps > 0 and steps % 2 == 1), odd, "convolution")
+        check_settings(
+            self, lambda more: 0 <= more < float("inf"), "Use a number from 0, such as 0.1.", "jitter", "scaling"
+        )
+        check_settings(self, is_share, A_SHARE, "time_masking")
         if self.kernels and (named := self.named_of_layers):
             name, value = named[0], getattr(self, named[0])
             raise InputError(
-                f"kernels is {self.kernels}, and {name} is {value}, which is of recurrent layers.",
-                "Leave one of both out.",
+                f"kernels is {self.kernels}, and {name} is {value}, which applies to recurrent layers.",
+                "Leave one of the two out.",
             )

@@ -14,7 +14,7 @@ from pocketrnn_training.settings.base_settings import (
     MANY_ROWS,
     QRNN,
     Settings,
-    check,
+    check_settings,
     is_share,
     make_data_dependent_field,
 )
@@ -257,7 +257,7 @@ class TextSettings(Settings):
             )
         if self.linear and not self.packed:
             raise InputError(
-                "A linear part reads a text by its length, and the classifier is to be padded.", "Ask for one of both."
+                "A linear part reads a text by its length, and the classifier is to be padded.", "Use one of the two."
             )
         if self.tokenizer not in (None, BPE) and self.piece_dropout not in (0, TextSettings.piece_dropout):
             raise InputError(
@@ -268,12 +268,14 @@ class TextSettings(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         # Two tokens are for unknown words and for padding.
-        check(self, lambda most: most > 2, "Use a number from 3.", "max_vocabulary")
-        check(self, lambda words: words >= 0, "Use a number from 0.", "vector_words")
-        check(self, lambda weight: 0 <= weight <= 1, "Use a share from 0 to 1.", "teacher_weight")
-        check(self, lambda divisor: 1 <= divisor < 100, "Use a number from 1 to below 100.", "teacher_temperature")
-        check(self, is_share, A_SHARE, "adversarial", "piece_dropout", "word_dropout")
-        check(self, SPLITS.__contains__, f"Use one of: {', '.join(SPLITS)}.", "tokenizer")
+        check_settings(self, lambda most: most > 2, "Use a number from 3.", "max_vocabulary")
+        check_settings(self, lambda words: words >= 0, "Use a number from 0.", "vector_words")
+        check_settings(self, lambda weight: 0 <= weight <= 1, "Use a share from 0 to 1.", "teacher_weight")
+        check_settings(
+            self, lambda divisor: 1 <= divisor < 100, "Use a number from 1 to below 100.", "teacher_temperature"
+        )
+        check_settings(self, is_share, A_SHARE, "adversarial", "piece_dropout", "word_dropout")
+        check_settings(self, SPLITS.__contains__, f"Use one of: {', '.join(SPLITS)}.", "tokenizer")
         self._check_piece_settings()
 
     def _check_piece_settings(self) -> None:

@@ -1,1 +1,1 @@
-"""How texts are cut and what their words bring: vocabulary, pieces, word vectors, spelling, the linear part."""
+"""Split texts into tokens, and learn from the tokens: vocabulary, pieces, word vectors, spelling, the linear part."""

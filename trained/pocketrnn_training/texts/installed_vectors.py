@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 
 from pocketrnn.classifier import Classifier
-from pocketrnn_training.progress import Notice, Step
 from pocketrnn_training.texts.vectors import TABLE
+from pocketrnn_training.training_events import Notice, StageNotice
 
 __all__ = ["detect_language", "find_installed_tables", "find_installed_vectors"]
 
@@ -66,7 +66,7 @@ def find_installed_vectors(texts: Sequence[str], report: Callable[[Notice], None
     name, found = _LANGUAGES.get(language), find_installed_tables().get(language)
     if found is not None:
         said = f"Most rows are in {name or language}: its word vectors are tried; --no-vectors leaves them out."
-        report(Step(said))
+        report(StageNotice(said))
     elif name is not None:
         more = "pip install ./trained/words, in a clone"
         said = f"Word vectors of {name} are not installed; with them, a classifier of few rows is better: {more}."

@@ -2,7 +2,7 @@
 
 A recurrent classifier and a linear model are wrong about different texts, so that a weighted sum of both is better than
 either (docs/training.md, "The linear part"). Unlike a "wide" part that trains together with the deep one (Cheng et al.
-2016), this part is fitted by itself: trained together, it brought nothing.
+2016), this part is fitted by itself: trained together, it did not help.
 
 The characters of a token are known beforehand: the scores of its character n-grams are added to the token's own row.
 Characters at the joint of two pieces have a table of their own, as pairs of tokens do. Word vectors are folded in, too:
@@ -26,7 +26,7 @@ from torch import Tensor
 
 from pocketrnn_training.rows.batches import EncodedRows
 
-__all__ = ["FeatureCounter", "LinearPart", "compute_pair_codes", "find_pair_rows"]
+__all__ = ["FeatureCounter", "LinearPart", "choose_pair_table_rows", "compute_pair_codes"]
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int64]
@@ -54,12 +54,14 @@ _OF_VECTORS: Final = 0.8
 _WHERE_PIECES_MEET: Final = 2
 
 
-def find_pair_rows(vocabulary_size: int, classes: int) -> int:
+def choose_pair_table_rows(vocabulary_size: int, classes: int) -> int:
     """Choose the number of rows of the table of pairs; 0 if the tables would be too large for a small classifier.
 
     Example:
-        >>> find_pair_rows(3000, classes=6), find_pair_rows(1400, classes=77), find_pair_rows(15_000, classes=1000)
-        (65536, 4096, 0)
+        >>> choose_pair_table_rows(3000, classes=6), choose_pair_table_rows(1400, classes=77)
+        (65536, 4096)
+        >>> choose_pair_table_rows(15_000, classes=1000)
+        0
     """
     pairs = _FEWEST_PAIRS
     while pairs < _MOST_PAIRS and 2 * pairs * classes <= _MOST_NUMBERS_OF_PAIRS:
@@ -182,7 +184,7 @@ class LinearPart:
     balanced: bool = False
 
     @classmethod
-    def fitted(
+    def fit_to_rows(
         cls,
         counted: FeatureCounter,
         rows: EncodedRows,
@@ -203,7 +205,7 @@ class LinearPart:
         Example:
             >>> rows = EncodedTexts(np.array([2, 3, 2, 4], np.int32), np.array([0, 2, 4]))
             >>> counted = FeatureCounter(("", "", " a ", " b ", " c "), pairs=8, padding_id=1, pieces=False)
-            >>> part = LinearPart.fitted(counted, rows, np.array([0, 1]), classes=2)
+            >>> part = LinearPart.fit_to_rows(counted, rows, np.array([0, 1]), classes=2)
             >>> part.logits(rows).argmax(axis=1).tolist()
             [0, 1]
         """
@@ -251,7 +253,7 @@ class LinearPart:
 
     def refit(self, rows: EncodedRows, targets: npt.NDArray[np.int64]) -> LinearPart:
         """Fit the same linear part on other rows."""
-        return LinearPart.fitted(self.counted, rows, targets, classes=len(self.bias), balanced=self.balanced)
+        return LinearPart.fit_to_rows(self.counted, rows, targets, classes=len(self.bias), balanced=self.balanced)
 
     def tensors(self, weight: float) -> dict[str, Tensor]:
         """The weights of an equal `linear.LinearScores`, multiplied by `weight`, by their names."""

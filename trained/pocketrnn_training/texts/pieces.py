@@ -170,7 +170,7 @@ class RowWords:
         rows = EncodedTexts.from_lengths(ids.numbers(np.int32), lengths.numbers(np.int64))
         return cls(rules, vocabulary, tuple(index), rows)
 
-    def first(self, rows: int) -> RowWords:
+    def select_first_rows(self, rows: int) -> RowWords:
         """The first `rows` rows, or pairs."""
         if self.mark is not None:
             rows *= 2
@@ -179,11 +179,13 @@ class RowWords:
         offsets = self.rows.offsets[: rows + 1]
         return replace(self, rows=EncodedTexts(self.rows.ids[: offsets[-1]], offsets))
 
-    def encoded(self) -> EncodedTexts:
+    def encode_rows_as_pieces(self) -> EncodedTexts:
         """Encode the rows as ids of pieces, as `TextEncoder(rules, vocabulary)` encodes their texts."""
-        return self.drawn(0.0, 0)[0]
+        return self.draw_pieces(0.0, 0)[0]
 
-    def drawn(self, skipped: float, seed: np.random.SeedSequence | int) -> tuple[EncodedTexts, npt.NDArray[np.int64]]:
+    def draw_pieces(
+        self, skipped: float, seed: np.random.SeedSequence | int
+    ) -> tuple[EncodedTexts, npt.NDArray[np.int64]]:
         """Encode the rows as ids of pieces, with BPE-dropout.
 
         Args:

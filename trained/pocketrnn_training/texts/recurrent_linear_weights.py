@@ -8,11 +8,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ALONE", "BY_DEFAULT", "PartWeights", "fit_weights"]
+__all__ = ["ALONE", "BY_DEFAULT", "RecurrentLinearWeights", "fit_recurrent_linear_weights"]
 
 
 @dataclass(frozen=True)
-class PartWeights:
+class RecurrentLinearWeights:
     """The factors of the logits of the two parts, whose products are added.
 
     Attributes:
@@ -20,27 +20,28 @@ class PartWeights:
         linear: for the linear part.
 
     Example:
-        >>> PartWeights(0.5, 2.0).total(np.array([[1.0, 3.0]]), np.array([[0.0, 1.0]])).tolist()
+        >>> weights = RecurrentLinearWeights(0.5, 2.0)
+        >>> weights.add_weighted_logits(np.array([[1.0, 3.0]]), np.array([[0.0, 1.0]])).tolist()
         [[0.5, 3.5]]
     """
 
     recurrent: float
     linear: float
 
-    def total(self, recurrent: Any, linear: Any) -> Any:
+    def add_weighted_logits(self, recurrent: Any, linear: Any) -> Any:
         """The weighted sum of the logits of both parts, [rows, classes]."""
         return self.recurrent * recurrent + self.linear * linear
 
 
 # The weights where there is only the recurrent part.
-ALONE: Final = PartWeights(1.0, 0.0)
+ALONE: Final = RecurrentLinearWeights(1.0, 0.0)
 # The weights where there are no rows to fit them on: docs/training-measurements.md, "The linear part".
-BY_DEFAULT: Final = PartWeights(1.0, 5.0)
+BY_DEFAULT: Final = RecurrentLinearWeights(1.0, 5.0)
 
 
-def fit_weights(
+def fit_recurrent_linear_weights(
     recurrent: npt.NDArray[Any] | None, linear: npt.NDArray[Any], targets: npt.NDArray[np.int64]
-) -> PartWeights:
+) -> RecurrentLinearWeights:
     """Fit the weights, from 0 up, by maximum likelihood of the right classes.
 
     Args:
@@ -51,7 +52,7 @@ def fit_weights(
 
     Example:
         >>> logits = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
-        >>> fit_weights(logits, -logits, np.array([0, 1, 1])).linear
+        >>> fit_recurrent_linear_weights(logits, -logits, np.array([0, 1, 1])).linear
         0.0
     """
     from scipy.optimize import minimize
@@ -70,4 +71,4 @@ def fit_weights(
     # If both parts classify all rows correctly, the weights would grow without bound.
     bounds = [(0, 0 if recurrent is None else 50), (0, 50)]
     found = minimize(cost, start, jac=True, method="L-BFGS-B", bounds=bounds).x
-    return PartWeights(*found.tolist())
+    return RecurrentLinearWeights(*found.tolist())

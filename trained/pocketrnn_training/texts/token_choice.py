@@ -19,12 +19,12 @@ import numpy.typing as npt
 from pocketrnn.errors import DataError, InputError
 from pocketrnn.text import SUBWORDS, AnyTextRules, TextEncoder, TextRules
 from pocketrnn.text.pairs import make_pair_mark
-from pocketrnn_training.progress import Notice, Step
 from pocketrnn_training.rows.batches import EncodedTexts
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.text_settings import WORDS, TextSettings
 from pocketrnn_training.texts import pieces, vectors, vocabulary
-from pocketrnn_training.texts.linear_part import FeatureCounter, LinearPart, find_pair_rows
+from pocketrnn_training.texts.linear_part import FeatureCounter, LinearPart, choose_pair_table_rows
+from pocketrnn_training.training_events import Notice, StageNotice
 
 __all__ = ["TokenChoice", "TokenizedTexts", "encode_with_rules", "make_feature_counter"]
 
@@ -80,7 +80,7 @@ class TokenizedTexts:
         if not pairs:
             return self
         counted = make_feature_counter(self.vocabulary, self.rules, pairs, self.vectors)
-        part = LinearPart.fitted(counted, self.texts, data.targets, classes=len(data.labels), balanced=balanced)
+        part = LinearPart.fit_to_rows(counted, self.texts, data.targets, classes=len(data.labels), balanced=balanced)
         return replace(self, linear=part)
 
 
@@ -122,7 +122,7 @@ class TokenChoice:
         if settings.asks_for_pieces:
             if settings.tokenizer is None:
                 said = f"With a vocabulary size, texts are cut into pieces of words, at most {settings.pieces:,}."
-                self.report(Step(said))
+                self.report(StageNotice(said))
             return self._encode_as_pieces()
         if settings.tokenizer is not None or settings.ngrams > 1:
             return self._encode_as_words()
@@ -166,8 +166,8 @@ class TokenChoice:
         if more <= chance if words_in_doubt else more < -chance:
             return None
         return (
-            f"A linear model of pieces of words is right of {parts.mean():.1%} of the validation rows, one of words of "
-            f"{words.mean():.1%}."
+            f"A linear model of pieces of words classifies {parts.mean():.1%} of the validation rows correctly, and "
+            f"one of words {words.mean():.1%}."
         )
 
     def _find_right_rows(self, tokenized: TokenizedTexts) -> npt.NDArray[np.bool_]:
@@ -180,13 +180,17 @@ class TokenChoice:
 
     def _take_words(self, by_words: TokenizedTexts) -> TokenizedTexts:
         if self.settings.piece_dropout not in (0, TextSettings.piece_dropout):
-            said = "Words do, so that nothing is done with --piece-dropout; --tokenizer bpe asks for pieces."
+            said = (
+                "Texts are split into words, so --piece-dropout has no effect; --tokenizer bpe splits them into pieces."
+            )
             self.report(Notice(said))
         return by_words
 
     def _take_pieces(self, why: str, by_pieces: TokenizedTexts) -> TokenizedTexts:
         more = (
-            " --max-vocabulary is of words alone; --vocabulary-size bounds the pieces." if self._has_word_limit else ""
+            " --max-vocabulary applies to words only; --vocabulary-size bounds the pieces."
+            if self._has_word_limit
+            else ""
         )
         self.report(Notice(f"{why} So texts are cut into pieces of words (--tokenizer bpe).{more}"))
         return by_pieces
@@ -250,7 +254,7 @@ class TokenChoice:
         found = TokenizedTexts(
             rules,
             tokens,
-            words_of_all.first(len(texts)).encoded(),
+            words_of_all.select_first_rows(len(texts)).encode_rows_as_pieces(),
             EncodedTexts.of(validation, TextEncoder(rules, tokens)),
             words_of_all if settings.piece_dropout else None,
             None if self.word_vectors is None else vectors.read_vectors(self.word_vectors, whole),
@@ -261,7 +265,7 @@ class TokenChoice:
         """The number of rows of the table of pairs; 0 where there is no linear part, or it would be too large."""
         if not self.decided.linear:
             return 0
-        return find_pair_rows(len(tokenized.vocabulary), len(self.data.labels))
+        return choose_pair_table_rows(len(tokenized.vocabulary), len(self.data.labels))
 
     def _fit_linear_part(self, tokenized: TokenizedTexts) -> TokenizedTexts:
         if not self._may_have_linear_part:

@@ -151,7 +151,7 @@ def _read_lines(path: Path) -> Iterator[tuple[str, Callable[[], Sequence[float]]
         ) as lines:
             for number, line in enumerate(iter(partial(lines.readline, _LONGEST_LINE + 1), ""), start=1):
                 if len(line) > _LONGEST_LINE:
-                    raise DataError(f"Line {number} of {path} is longer than a vector is.", "Check the file.")
+                    raise DataError(f"Line {number} of {path} is too long for a vector.", "Check the file.")
                 if number == 1 and _is_header(line):
                     continue
                 line = line.rstrip(" \r\n")

@@ -1,4 +1,4 @@
-"""The graph of a module of words and their characters, which takes both in place of ids that stand for both."""
+"""Replace a graph's single id for a word and its spelling by two inputs: the word's id and its characters' ids."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from pocketrnn_export.comparing.float64_graph import list_nested_graphs
 from pocketrnn_export.comparing.logit_comparison import open_session
 from pocketrnn_export.forms.form import Form, OtherFile, sha256
 from pocketrnn_export.intake.character_call import CHARACTERS
-from pocketrnn_export.vocabularies.spellings import Spellings
+from pocketrnn_export.vocabularies.proof_spellings import Spellings
 
-__all__ = ["take_characters"]
+__all__ = ["replace_ids_by_characters"]
 
 _WORDS = "tokens"
 
 
-def take_characters(forms: Sequence[Form], spellings: Spellings, ids: int) -> list[Form]:
-    """Return the forms with the graph of words and characters, which replaces that of ids that stand for both.
+def replace_ids_by_characters(forms: Sequence[Form], spellings: Spellings, ids: int) -> list[Form]:
+    """Return the forms with a graph of words and characters in place of the graph of ids that stand for both.
 
     Args:
         forms: the forms of the module, with the graph of ids.
-        spellings: what these stand for.
+        spellings: the word and the characters that each id stands for.
         ids: how many ids of words there are.
 
     Raises:
@@ -44,7 +44,7 @@ def take_characters(forms: Sequence[Form], spellings: Spellings, ids: int) -> li
         inputs = CHARACTER_INPUTS["lengths" in graph.inputs]
         own = replace(graph, sha256=sha256(content), inputs=inputs, embedding_rows=ids, alone=alone)
         runs = {
-            f"onnx on characters{name}": _run_on_characters(content, spellings, optimized=not name)
+            f"onnx on characters{name}": _make_run_on_characters(content, spellings, optimized=not name)
             for name in ("", ", as written")
         }
         made.append(replace(form, entry=OtherFile(form.file), member=None))
@@ -52,7 +52,7 @@ def take_characters(forms: Sequence[Form], spellings: Spellings, ids: int) -> li
     return made
 
 
-def _run_on_characters(content: bytes, spellings: Spellings, *, optimized: bool) -> Run:
+def _make_run_on_characters(content: bytes, spellings: Spellings, *, optimized: bool) -> Run:
     session = open_session(content, optimized=optimized)
     names = [node.name for node in session.get_inputs()]
 
@@ -88,7 +88,7 @@ def _replace_ids(content: bytes, spellings: Spellings) -> bytes:
     left = [n.op_type for n in others if not (n.op_type == "Gather" and n.input[0] in named and n.input[1] == ids)]
     if left or set(renamed.values()) != {_WORDS, CHARACTERS}:
         raise ExportError(
-            f"The graph does something with words that is not said by their ids and characters ({left[:1]}).",
+            f"The graph uses its ids for more than to look up words and characters ({left[:1]}).",
             "Report the module: this is a fault of pocketrnn.",
         )
     del graph.node[:]

@@ -4,9 +4,9 @@ A module that computes its frequencies in forward, `torch.exp(torch.arange(0, 12
 folding of constants. onnxscript folds in float32, where each step rounds: `exp` came out five float32 numbers from the
 right one, and the sine of a frequency times the 257th position 1e-5 off. The same constants are computed here first.
 
-For other numbers more digits are worse: in `share >= 1 - torch.arange(1, 10) / 10` PyTorch has 0.10000002, and with
-0.1 a text of ten words has another answer. They are rounded after each operation, which for sums, products
-and quotients is what PyTorch computes, bit by bit.
+For other constants more digits are worse: in `share >= 1 - torch.arange(1, 10) / 10` PyTorch has 0.10000002, and with
+0.1 a text of ten words has another answer. These constants are rounded after each operation. For sums, products and
+quotients this gives exactly PyTorch's bits.
 """
 
 from __future__ import annotations

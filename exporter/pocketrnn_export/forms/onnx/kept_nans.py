@@ -18,7 +18,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common as passes
 from onnx_ir.tape import Tape
 
-from pocketrnn_export.forms.onnx.number_ranges import ANYTHING, NumberRange, compute_ranges, list_subgraphs
+from pocketrnn_export.forms.onnx.value_ranges import ANYTHING, NumberRange, compute_ranges, list_subgraphs
 
 __all__ = ["LAYERS", "add_nan_guards", "keep_nans", "remove_nan_guards"]
 
@@ -94,7 +94,7 @@ def _add_guards(graph: ir.Graph, ranges: Mapping[ir.Value, NumberRange]) -> None
             continue
         of_all = [ranges.get(value, ANYTHING) for value in node.inputs if value is not None]
         infinities = node.op_type in _OF_INFINITIES
-        if any(one.nan or (infinities and one.infinite) for one in of_all):
+        if any(one.nan or (infinities and one.may_be_infinite) for one in of_all):
             make = _GuardBuilder(node)
             if (made := guarded(make)) is not None:
                 _replace_node(graph, make, made)
@@ -116,7 +116,7 @@ class _GuardBuilder:
         name = f"{_GUARD}{self.node.op_type}_{of}_{self.node.outputs[output].name}"
         return self.tape.op(kind, list(inputs), name=name)
 
-    def again(self, first: Any) -> Any:
+    def copy_node(self, first: Any) -> Any:
         """A copy of the node with another first input."""
         return self.more(first)[0]
 
@@ -130,7 +130,7 @@ class _GuardBuilder:
     def number(self, value: float) -> Any:
         return self.op("Constant", value=ir.tensor(value, dtype=self.x.dtype))
 
-    def whole(self, value: int) -> Any:
+    def add_integer_constant(self, value: int) -> Any:
         return self.op("Constant", value=ir.tensor(value, dtype=ir.DataType.INT64))
 
     def ints(self, *values: int) -> Any:
@@ -161,7 +161,7 @@ def _guard_reduce(make: _GuardBuilder) -> tuple[Any, ...]:
     """ReduceMax, ReduceMin: add NaN where one of the numbers is NaN."""
     inputs = [make.nans(make.x), *make.node.inputs[1:]]
     found = make.tape.op("ReduceSum", inputs, attributes=dict(make.node.attributes.items()))
-    return (make.guard("Add", make.again(make.x), found, of=0),)
+    return (make.guard("Add", make.copy_node(make.x), found, of=0),)
 
 
 def _guard_max_pool(make: _GuardBuilder) -> tuple[Any, ...]:
@@ -178,7 +178,7 @@ def _guard_max_pool(make: _GuardBuilder) -> tuple[Any, ...]:
 
 def _guard_arg_extreme(largest: bool) -> Callable[[_GuardBuilder], tuple[Any, ...]]:
     """ArgMax, ArgMin: give the index of the first NaN, if there is one."""
-    return lambda make: (make.again(make.rank_nans(np.inf if largest else -np.inf)),)
+    return lambda make: (make.copy_node(make.rank_nans(np.inf if largest else -np.inf)),)
 
 
 def _guard_top_k(make: _GuardBuilder) -> tuple[Any, ...]:
@@ -191,7 +191,7 @@ def _guard_top_k(make: _GuardBuilder) -> tuple[Any, ...]:
 
 def _guard_sign(make: _GuardBuilder) -> tuple[Any, ...]:
     """Sign: give 0 for NaN."""
-    return (make.op("Where", make.op("Equal", make.x, make.x), make.again(make.x), make.number(0.0)),)
+    return (make.op("Where", make.op("Equal", make.x, make.x), make.copy_node(make.x), make.number(0.0)),)
 
 
 def _guard_scatter(make: _GuardBuilder) -> tuple[Any, ...] | None:
@@ -202,7 +202,7 @@ def _guard_scatter(make: _GuardBuilder) -> tuple[Any, ...] | None:
     data, places, updates = make.node.inputs
     attributes = {**dict(make.node.attributes.items()), "reduction": "add"}
     found = make.op(make.node.op_type, make.nans(data), places, make.nans(updates), **attributes)
-    return (make.op("Add", make.again(make.x), found),)
+    return (make.op("Add", make.copy_node(make.x), found),)
 
 
 def _guard_layer(make: _GuardBuilder) -> tuple[Any, ...]:
@@ -218,7 +218,11 @@ def _guard_layer(make: _GuardBuilder) -> tuple[Any, ...]:
     valid = None
     if lengths is not None:
         steps = make.op("Squeeze", make.op("Shape", x, start=0, end=1), make.ints(0))
-        each = make.op("Unsqueeze", make.op("Range", make.whole(0), steps, make.whole(1)), make.ints(1))
+        each = make.op(
+            "Unsqueeze",
+            make.op("Range", make.add_integer_constant(0), steps, make.add_integer_constant(1)),
+            make.ints(1),
+        )
         valid = make.op("Less", each, make.op("Cast", lengths, to=_INT64))
         found = make.op("Where", valid, found, make.number(0.0))
     total = make.op("Unsqueeze", make.op("ReduceSum", found, make.ints(0), keepdims=0), make.ints(0, 2))
@@ -227,7 +231,7 @@ def _guard_layer(make: _GuardBuilder) -> tuple[Any, ...]:
         total = make.op("Add", total, state)
     ways = []
     for backward in (False, True) if direction == "bidirectional" else (direction == "reverse",):
-        so_far = make.op("CumSum", found, make.whole(0), reverse=int(backward))
+        so_far = make.op("CumSum", found, make.add_integer_constant(0), reverse=int(backward))
         if valid is not None:
             so_far = make.op("Where", valid, so_far, make.number(0.0))
         ways.append(make.op("Unsqueeze", so_far, make.ints(1, 3)))

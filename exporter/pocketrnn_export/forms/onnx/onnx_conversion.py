@@ -16,14 +16,14 @@ from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
 from pocketrnn.text.features import FEATURE_INPUTS
 from pocketrnn.text.pairs import PAIR_INPUTS
-from pocketrnn_export.forms.onnx.exact_optimizer import optimize
-from pocketrnn_export.forms.onnx.function_translations import (
+from pocketrnn_export.forms.onnx.accurate_translations import (
     FUNCTION_TRANSLATIONS,
     find_float32_numbers,
     refuse_rounded_doubles,
 )
-from pocketrnn_export.forms.onnx.onnx_translations import TRANSLATIONS
+from pocketrnn_export.forms.onnx.exact_optimizer import optimize
 from pocketrnn_export.forms.onnx.size_arithmetic_translations import NUMBER_TRANSLATIONS, round_numbers
+from pocketrnn_export.forms.onnx.trace_operator_translations import TRANSLATIONS
 from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.torch_internals import cache_onnx_registry
 from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
@@ -133,7 +133,7 @@ def convert_program(
             rounded, and the proof measures by how much.
 
     Raises:
-        ExportError: it has an operation without an ONNX operator.
+        ExportError: the program has an operation without an ONNX operator.
     """
     every = {**FUNCTION_TRANSLATIONS, **TRANSLATIONS, **NUMBER_TRANSLATIONS}
     translations = {
@@ -168,7 +168,7 @@ def convert_program(
     graph = _clean_graph(exported.model, metadata, names)
     return replace(
         graph,
-        orders=traced.orders,
+        orders=traced.sort_operators,
         plan=traced.plan,
         cut_counted=traced.cut_counted,
         loops=traced.loops,

@@ -1,10 +1,10 @@
 """Rewrite sigmoids whose small results matter, so that onnxruntime keeps these results.
 
-onnxruntime's Sigmoid is within 1e-8 of the right number, and 0 below -18, where PyTorch has 1.5e-8 down to 1e-38. Where
-such a number is a gate, nothing is lost. Where its logarithm is taken, or something is divided by it, everything is:
-`torch.log(torch.sigmoid(x))`, `p / (1 - p)`, `a / a.sum(1)` of a text whose words all weigh little, and so in
-`F.normalize(F.silu(x))`. There a graph has 1 / (1 + exp(-x)), as PyTorch computes it: four nodes in place of one, which
-gates do not pay.
+onnxruntime's Sigmoid is within 1e-8 of the right number, and 0 below -18, where PyTorch has 1.5e-8 down to 1e-38. That
+does not matter for a gate. It matters where forward takes the logarithm of such a number or divides by it:
+`torch.log(torch.sigmoid(x))`, `p / (1 - p)`, `a / a.sum(1)` of a text whose words all have small weights,
+`F.normalize(F.silu(x))`. There the graph computes 1 / (1 + exp(-x)), as PyTorch does. That takes four nodes, so gates
+keep the Sigmoid.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.tape import Tape
 
-from pocketrnn_export.forms.onnx.number_ranges import ANYTHING, NumberRange, compute_ranges, list_subgraphs
+from pocketrnn_export.forms.onnx.value_ranges import ANYTHING, NumberRange, compute_ranges, list_subgraphs
 
 __all__ = ["keep_small_sigmoids"]
 
@@ -82,24 +82,24 @@ def _needs_small_values(
 
 
 def _find_largest_factor(node: ir.Node, index: int, ranges: Mapping[ir.Value, NumberRange]) -> float:
-    """The largest number that a value is multiplied by."""
+    """The largest absolute factor that a node multiplies a value by."""
     others = [ranges.get(value, ANYTHING) for i, value in enumerate(node.inputs) if i != index and value is not None]
     if node.op_type == "Div" and index == 0:
         # An integer divisor is at least 1, or the quotient is not finite.
-        least = 0.0 if others[0].zero else min(abs(others[0].low), abs(others[0].high))
+        least = 0.0 if others[0].may_be_zero else min(abs(others[0].low), abs(others[0].high))
         return 1.0 if _is_integer_divisor(node.inputs[1]) else math.inf if least == 0 else 1.0 / least
     if node.op_type == "BatchNormalization":
         epsilon = node.attributes.get("epsilon")
         least = max(others[3].low, 0.0) + (1e-5 if epsilon is None else epsilon.as_float())
-        return others[0].largest / math.sqrt(least) if least > 0 else math.inf
+        return others[0].largest_magnitude / math.sqrt(least) if least > 0 else math.inf
     if node.op_type == "Pow" and index == 0:
-        return others[0].largest
+        return others[0].largest_magnitude
     alpha = node.attributes.get("alpha")
     scaled = 1.0 if alpha is None or node.op_type not in {"Gemm", "LeakyRelu"} else abs(alpha.as_float())
     if node.op_type not in _PRODUCTS:
         return max(1.0, scaled)
     return scaled * math.prod(
-        one.largest for one in (others[:1] if node.op_type in {"Gemm", "Conv", *_LAYERS} else others)
+        one.largest_magnitude for one in (others[:1] if node.op_type in {"Gemm", "Conv", *_LAYERS} else others)
     )
 
 

@@ -20,7 +20,7 @@ import torch
 from onnxscript import opset18 as op
 
 from pocketrnn_export.comparing.float64_graph import SINGLE
-from pocketrnn_export.forms.onnx.function_translations import compute_integer_power
+from pocketrnn_export.forms.onnx.accurate_translations import compute_integer_power
 from pocketrnn_export.torch_internals import sym_sqrt
 from pocketrnn_export.tracing.python_semantics.math_of_sizes import OF_NUMBER
 
@@ -36,7 +36,7 @@ def _is_float(value: Any) -> bool:
     return isinstance(value, float) or (isinstance(value, ir.Value) and value.dtype in (ir.DataType.FLOAT, _DOUBLE))
 
 
-def _mark_number(value: Any) -> Any:
+def _mark_as_size_number(value: Any) -> Any:
     value.producer().metadata_props[_MARK] = "1"
     return value
 
@@ -45,7 +45,7 @@ def _to_float64(value: Any) -> Any:
     """A number as float64 []. A value that has the exporter's type float32 was made here, and is float64."""
     if isinstance(value, int | float):
         return op.Constant(value=ir.tensor(np.array(value, np.float64)))  # type: ignore[arg-type]
-    return value if _is_float(value) else _mark_number(op.Cast(value, to=int(_DOUBLE)))
+    return value if _is_float(value) else _mark_as_size_number(op.Cast(value, to=int(_DOUBLE)))
 
 
 def _make_integer_constant(value: Any) -> Any:
@@ -57,7 +57,7 @@ def _translate_numbers(floats: Callable[..., Any], integers: Callable[..., Any] 
 
     def translated(*values: Any) -> Any:
         if any(map(_is_float, values)):
-            return _mark_number(floats(*map(_to_float64, values)))
+            return _mark_as_size_number(floats(*map(_to_float64, values)))
         return (integers or floats)(*map(_make_integer_constant, values))
 
     return translated
@@ -66,13 +66,15 @@ def _translate_numbers(floats: Callable[..., Any], integers: Callable[..., Any] 
 def _translate_comparison(floats: Callable[..., Any]) -> Callable[..., Any]:
     def translated(first: Any, second: Any) -> Any:
         pair = (first, second)
-        return _mark_number(floats(*map(_to_float64 if any(map(_is_float, pair)) else _make_integer_constant, pair)))
+        return _mark_as_size_number(
+            floats(*map(_to_float64 if any(map(_is_float, pair)) else _make_integer_constant, pair))
+        )
 
     return translated
 
 
 def _true_division(first: Any, second: Any) -> Any:
-    return _mark_number(op.Div(_to_float64(first), _to_float64(second)))
+    return _mark_as_size_number(op.Div(_to_float64(first), _to_float64(second)))
 
 
 def _floor_division(first: Any, second: Any) -> Any:
@@ -82,9 +84,9 @@ def _floor_division(first: Any, second: Any) -> Any:
 
 def _power_of_numbers(base: Any, exponent: Any) -> Any:
     if exponent == 0.5:
-        return _mark_number(op.Sqrt(_to_float64(base)))
+        return _mark_as_size_number(op.Sqrt(_to_float64(base)))
     if _is_float(base) or _is_float(exponent):
-        return _mark_number(op.Pow(_to_float64(base), _to_float64(exponent)))
+        return _mark_as_size_number(op.Pow(_to_float64(base), _to_float64(exponent)))
     if isinstance(exponent, int) and exponent > 0:
         return compute_integer_power(_make_integer_constant(base), exponent)
     return op.Pow(_make_integer_constant(base), _make_integer_constant(exponent))
@@ -94,7 +96,7 @@ def _translate_rounding(rounded: Callable[[Any], Any]) -> Callable[..., Any]:
     def translated(value: Any, *_: Any) -> Any:
         if not _is_float(value):
             return _make_integer_constant(value)
-        return _mark_number(op.Cast(_mark_number(rounded(_to_float64(value))), to=_INT64))
+        return _mark_as_size_number(op.Cast(_mark_as_size_number(rounded(_to_float64(value))), to=_INT64))
 
     return translated
 
@@ -103,7 +105,7 @@ def _round(value: Any, digits: Any = None) -> Any:
     if digits is None:
         return _translate_rounding(op.Round)(value)
     # Only digits=0 arrives here; others are refused before.
-    return _mark_number(op.Round(_to_float64(value)))
+    return _mark_as_size_number(op.Round(_to_float64(value)))
 
 
 def _to_float(value: Any) -> Any:
@@ -113,7 +115,7 @@ def _to_float(value: Any) -> Any:
 def _translate_shift(by: Callable[..., Any]) -> Callable[..., Any]:
     def translated(value: Any, bits: Any) -> Any:
         if not isinstance(bits, int):
-            raise TypeError("a shift by a number of bits that is a size")
+            raise TypeError("a shift by a number of bits that is computed from a size")
         return by(_make_integer_constant(value), op.Constant(value_int=2**bits))
 
     return translated
@@ -121,14 +123,14 @@ def _translate_shift(by: Callable[..., Any]) -> Callable[..., Any]:
 
 def _apply_function(number: Any, function: str) -> Any:
     if function == "itself":
-        return _mark_number(op.Identity(_to_float64(number)))
-    return _mark_number(getattr(op, function.capitalize())(_to_float64(number)))
+        return _mark_as_size_number(op.Identity(_to_float64(number)))
+    return _mark_as_size_number(getattr(op, function.capitalize())(_to_float64(number)))
 
 
 NUMBER_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     OF_NUMBER: _apply_function,
     torch.sym_float: _to_float,
-    sym_sqrt: lambda value: _mark_number(op.Sqrt(_to_float64(value))),
+    sym_sqrt: lambda value: _mark_as_size_number(op.Sqrt(_to_float64(value))),
     torch.sym_max: _translate_numbers(op.Max),
     torch.sym_min: _translate_numbers(op.Min),
     operator.add: _translate_numbers(op.Add),

@@ -100,7 +100,7 @@ def _fold_layer(program: Program, op: Op, window: _Window) -> list[Op]:
         if matrix == NONE:
             weights += [NONE] * 4
             continue
-        now, before = program.halves(matrix)[:: 1 if window.is_first else -1]
+        now, before = program.split_rows_in_half(matrix)[:: 1 if window.is_first else -1]
         weights += [now, before, bias, NONE]
     words_of_layer = (*op.words[:2], half, *op.words[3:-_WEIGHTS], *weights)
     return [*begin, Op(op.name, tuple(operands), words_of_layer, tuple(w for w in weights if w != NONE))]
@@ -116,7 +116,7 @@ def _trace_number_origins(program: Program, value: int, tokens: int) -> Places:
     constant = program.values[value].constant
     if constant is not None:
         return np.where(constant.ravel() == 0, 0, -1).astype(np.int64)
-    writers = [op for op in program.ops if value in op.written]
+    writers = [op for op in program.ops if value in op.values_written]
     if not writers or any(op.name not in ("copy", "fill") for op in writers):
         return value * _OF_VALUE + 1 + np.arange(numbers)
     made = np.full(numbers, -1)

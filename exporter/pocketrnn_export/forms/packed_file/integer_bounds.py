@@ -1,4 +1,4 @@
-"""How large the integers of a program can get: the engine's have 32 bits, and a graph's 64.
+"""Bound the integers of a program: the engine's integers have 32 bits, and a graph's have 64.
 
 The bound of an integer depends on the number n of tokens, of two texts that of the longer: an id's is constant, a
 position's grows as n, and that of a sum of positions as n squared. So the bound of each integer is a polynomial in the
@@ -19,7 +19,7 @@ __all__ = [
     "Bound",
     "choose_larger_bound",
     "compute_bound_of_ends",
-    "most_tokens",
+    "find_most_tokens",
     "multiply_bound",
     "sum_bounds",
 ]
@@ -31,7 +31,7 @@ Bound = tuple[int, ...] | None
 
 
 def compute_bound_of_ends(ends: Iterable[Affine]) -> Bound:
-    """The bound of numbers that are between some ends.
+    """The bound of numbers that lie between these ends.
 
     Example:
         >>> compute_bound_of_ends([(0, 0), (1, -1)])
@@ -47,7 +47,7 @@ def choose_larger_bound(*bounds: Bound) -> Bound:
         >>> choose_larger_bound((7,), (0, 1))
         (7, 1)
     """
-    return _join_bounds(max, bounds)
+    return _combine_bounds_by_power(max, bounds)
 
 
 def sum_bounds(*bounds: Bound) -> Bound:
@@ -57,10 +57,10 @@ def sum_bounds(*bounds: Bound) -> Bound:
         >>> sum_bounds((7,), (0, 1), (1,))
         (8, 1)
     """
-    return _join_bounds(lambda *terms: sum(terms), bounds)
+    return _combine_bounds_by_power(lambda *terms: sum(terms), bounds)
 
 
-def _join_bounds(of_terms: Callable[..., int], bounds: tuple[Bound, ...]) -> Bound:
+def _combine_bounds_by_power(of_terms: Callable[..., int], bounds: tuple[Bound, ...]) -> Bound:
     known = [bound for bound in bounds if bound is not None]
     if len(known) < len(bounds):
         return None
@@ -85,11 +85,11 @@ def multiply_bound(bound: Bound, *sizes: Size) -> Bound:
     return bound
 
 
-def most_tokens(bound: Bound, most: int, largest: int = LARGEST) -> int:
+def find_most_tokens(bound: Bound, most: int, largest: int = LARGEST) -> int:
     """The most tokens, up to `most`, for which the bound does not exceed `largest`; 0 where there are none.
 
     Example:
-        >>> most_tokens((0, 0, 1), 1 << 31)
+        >>> find_most_tokens((0, 0, 1), 1 << 31)
         46340
     """
     if bound is None:

@@ -52,9 +52,9 @@ class IntegerForm:
 def convert_to_integers(program: Program) -> IntegerForm:
     """A copy of a program, with integer products wherever they have an integer form.
 
-    These are recurrent layers whose states are -1 to 1 (tanh, LSTM, GRU; if their first state is known to be, too),
-    and linear layers for every token. Other layers' weights stay float32, and so do weights that are not finite or
-    have more than 2^17 rows.
+    Recurrent layers have an integer form if their states are from -1 to 1 (tanh, LSTM, GRU; if their first state is
+    known to be, too), and linear layers if they run on every token. Other layers' weights stay float32, and so do
+    weights that are not finite or have more than 2^17 rows.
 
     Args:
         program: not finished yet.
@@ -80,11 +80,11 @@ def convert_to_integers(program: Program) -> IntegerForm:
 
 
 def _add_integer_weights(program: Program, weights: int) -> int | None:
-    """Add the same weights as integers and return the new value; None where they have no integer form."""
+    """Add a copy of the weights as integers and return its value; None if the weights have no integer form."""
     numbers = program.values[weights].constant
     if numbers is None or not np.isfinite(numbers).all() or len(numbers) > MOST_ROWS:
         return None
-    return program.integers(*round_columns(numbers))
+    return program.add_integer_matrix(*round_columns(numbers))
 
 
 def _convert_layer(program: Program, op: Op) -> Op | None:
@@ -129,8 +129,8 @@ def _round_tables(program: Program, exact: set[int]) -> int:
         if op.name != "lookup":
             continue
         table, _, out = op.operands
-        readers = [i for i, one in enumerate(program.ops) if out in one.read]
-        only_x = all(program.ops[i].operands[_X] == out and program.ops[i].read.count(out) == 1 for i in readers)
+        readers = [i for i, one in enumerate(program.ops) if out in one.values_read]
+        only_x = all(program.ops[i].operands[_X] == out and program.ops[i].values_read.count(out) == 1 for i in readers)
         numbers = program.values[table].constant
         if not readers or not exact.issuperset(readers) or not only_x or out in program.outputs or numbers is None:
             continue

@@ -11,21 +11,21 @@ import onnx
 
 from pocketrnn.bundle.packed_codes import Binary, Unary
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
+from pocketrnn_export.forms.packed_file.float32_precision import IN_FLOAT32, MOST_WHOLE, Precision, keeps_integers
 from pocketrnn_export.forms.packed_file.folded_step_pairs import fold_step_pairs
 from pocketrnn_export.forms.packed_file.integer_bounds import (
     LARGEST,
     Bound,
     choose_larger_bound,
     compute_bound_of_ends,
-    most_tokens,
+    find_most_tokens,
     multiply_bound,
     sum_bounds,
 )
-from pocketrnn_export.forms.packed_file.observed_values import ObservedGraph, evaluate_node, find_needed_nodes
 from pocketrnn_export.forms.packed_file.packed_program import BOOL, FLOAT, INT, Program, convert_float_to_bits
 from pocketrnn_export.forms.packed_file.pair_lengths import Lengths, compute_size
-from pocketrnn_export.forms.packed_file.precision import IN_FLOAT32, MOST_WHOLE, Precision, keeps_integers
 from pocketrnn_export.forms.packed_file.size_values import Numbers, Size, fit_affine, multiply_sizes, read_attributes
+from pocketrnn_export.forms.packed_file.token_dependent_values import ObservedGraph, evaluate_node, find_needed_nodes
 
 __all__ = ["HANDLERS", "Handler", "Lowering", "handles", "make_packing_error"]
 
@@ -85,7 +85,7 @@ class Lowering:
         self.known: dict[str, int] = {"samples" if graph.channels else "tokens": 0}
         # The bounds of integers, by the names of the graph's values; also of floats that are integers.
         self.bounds: dict[str, Bound] = {"tokens": (max(0, graph.ids - 1),)}
-        self.precision = Precision(graph, self.bound)
+        self.precision = Precision(graph, self.find_integer_bound)
         for name, is_given in (
             ("state", graph.state_size),
             ("features", graph.features),
@@ -94,7 +94,7 @@ class Lowering:
             self.known |= {name: 1} if is_given else {}
         self.bounds["second_tokens"] = self.bounds["tokens"]
 
-    def run(self) -> Program:
+    def lower_operators(self) -> Program:
         """Lower all operators, and return the program.
 
         Raises:
@@ -119,7 +119,7 @@ class Lowering:
                     node, f"Its inputs or attributes are unusual ({type(error).__name__}: {first_line(error)})."
                 ) from error
         for name in answers:
-            output = self.read(name)
+            output = self.add_whole_value(name)
             if self.program.values[output].constant is not None or output == 0:
                 raise ExportError(f"The {name.replace('_', ' ')} does not depend on the text.", "Check the module.")
             self.program.outputs.append(output)
@@ -128,9 +128,9 @@ class Lowering:
             fold_step_pairs(self.program)
         return self.program
 
-    def bound(self, name: str) -> Bound:
+    def find_integer_bound(self, name: str) -> Bound:
         """The bound of a value's integers; None where it is not known, or where the value has other numbers too."""
-        if not self.is_fixed(name):
+        if not self.depends_only_on_size(name):
             return self.bounds.get(name)
         known = self.graph.size_values.known[name]
         if known == Numbers(None):
@@ -139,14 +139,14 @@ class Lowering:
         is_whole = all(np.isfinite(b) and b == int(b) for _, b in known.ends)
         return compute_bound_of_ends(known.ends) if is_whole else None
 
-    def hold(self, bound: Bound, largest: int = LARGEST, remedy: str = "") -> None:
+    def limit_texts(self, bound: Bound, largest: int = LARGEST, remedy: str = "") -> None:
         """Limit the program's texts so that no integer with this bound exceeds `largest`.
 
         Raises:
             ExportError: that leaves too few texts.
         """
         span = self.graph.size_values.span
-        most = span.end if bound is None else most_tokens(bound, span.end, largest)
+        most = span.end if bound is None else find_most_tokens(bound, span.end, largest)
         if most < min(span.end, max(_FEWEST, span.least)):
             raise ExportError(f"Its integers may exceed {largest:,}, the largest that the engine holds.", remedy)
         if most < min(span.end, _MANY):
@@ -155,20 +155,20 @@ class Lowering:
     def _track_precision(self, node: onnx.NodeProto) -> None:
         """Note which floats are integers, and refuse an operator that the engine may decide differently in float32."""
         floats = [name for name in node.input if name and self.graph.values[name][0].dtype.kind == "f"]
-        outputs = [name for name in node.output if name and not self.is_fixed(name)]
-        is_whole = keeps_integers(node) and all(self.bound(name) is not None for name in floats)
+        outputs = [name for name in node.output if name and not self.depends_only_on_size(name)]
+        is_whole = keeps_integers(node) and all(self.find_integer_bound(name) is not None for name in floats)
         bound = None
         if is_whole and outputs and self.graph.values[outputs[0]][0].dtype.kind == "f":
             bound = _compute_output_bound(self, node)
             self.bounds |= dict.fromkeys(outputs, bound)
-        self.hold(self.precision.follow(node, bound), MOST_WHOLE, IN_FLOAT32)
+        self.limit_texts(self.precision.record_output_precision(node, bound), MOST_WHOLE, IN_FLOAT32)
 
     def _record_bounds(self, node: onnx.NodeProto) -> None:
         for name in filter(None, node.output):
-            if not self.is_fixed(name) and self.graph.values[name][0].dtype.kind in "iu":
+            if not self.depends_only_on_size(name) and self.graph.values[name][0].dtype.kind in "iu":
                 self.bounds[name] = bound = _compute_output_bound(self, node)
                 # Where the bound is not known, the engine itself refuses texts whose integers exceed 32 bits.
-                self.hold(bound)
+                self.limit_texts(bound)
 
     def _check_operator(self, node: onnx.NodeProto) -> None:
         """Refuse an operator that the engine's operations cannot express.
@@ -190,14 +190,15 @@ class Lowering:
             if name in _FLAGS and value not in (0, 1):
                 raise ExportError(f"Its attribute {name} is {value}, neither 0 nor 1.", "")
         for name in filter(None, node.output):
-            if self.is_fixed(name) or not _is_narrow_integer(kind := self.graph.values[name][0].dtype):
+            if self.depends_only_on_size(name) or not _is_narrow_integer(kind := self.graph.values[name][0].dtype):
                 continue
             source = self.graph.values[node.input[0]][0].dtype
             if node.op_type not in _NO_ARITHMETIC or (node.op_type.startswith("Cast") and source not in (bool, kind)):
                 raise ExportError(f"It computes with {kind}, whose numbers wrap where the engine's do not.", "")
 
     def _check_exact_operator(self, node: onnx.NodeProto) -> None:
-        """Refuse an operator that the engine may decide differently for a number of tokens that no case has.
+        """Refuse an operator whose result may differ in the engine for a number of tokens that no case of the proof
+        has.
 
         Raises:
             ExportError: it makes an integer from a float, such as `int(n * 0.7)`, or compares in double precision,
@@ -211,23 +212,27 @@ class Lowering:
         if made == np.float16:
             raise ExportError("It computes the number of tokens in half precision, which the engine does not have.", "")
         if made.kind in "iu" and any(kind.kind == "f" for kind in kinds) and node.op_type in ("Cast", "CastLike"):
-            raise ExportError("It makes an integer of the number of tokens by floats, which the engine may round.", "")
+            raise ExportError(
+                "It computes an integer from the number of tokens in floating point, which the engine may round "
+                "differently.",
+                "",
+            )
         rounded = made.kind == "b" or node.op_type in ("Ceil", "Floor", "Mod", "Round", "Sign")
         if rounded and any(kind == np.float64 for kind in kinds):
             raise ExportError("It compares numbers of tokens in double precision, which the engine does not have.", "")
 
-    def is_fixed(self, name: str) -> bool:
+    def depends_only_on_size(self, name: str) -> bool:
         """Whether a value depends only on the number of tokens, by one rule for every number of them."""
         return name in self.graph.size_values.known
 
-    def constant(self, name: str) -> Array:
+    def read_constant(self, name: str) -> Array:
         """A value that is the same for every text.
 
         Raises:
             ExportError: it is not.
         """
         values = self.graph.values[name]
-        if not self.is_fixed(name):
+        if not self.depends_only_on_size(name):
             raise ExportError("A number that must be the same for every text depends on the tokens.", "")
         if any(v.shape != values[0].shape or v.tobytes() != values[0].tobytes() for v in values[1:]):
             raise ExportError("A number that must be the same for every text depends on the text's length.", "")
@@ -252,14 +257,14 @@ class Lowering:
             raise ExportError(f"{name} is of type {kind}, which the engine does not have.", "")
         return _TYPES[kind.kind]
 
-    def new(self, name: str) -> int:
+    def add_value(self, name: str) -> int:
         """Add a new value of the program for a value of the graph."""
         self.known[name] = self.program.value(self.type(name), self.sizes(name))
         return self.known[name]
 
     def scalar(self, name: str) -> int | None:
         """The program's value for a graph value whose elements are all equal; None where they are not."""
-        if not self.is_fixed(name):
+        if not self.depends_only_on_size(name):
             return None
         numbers = [value.ravel() for value in self.graph.values[name]]
         if any(n.size == 0 or not (n == n[0]).all() for n in numbers):
@@ -267,7 +272,7 @@ class Lowering:
         firsts = [n[0] for n in numbers]
         kind = self.type(name)
         if kind == INT:
-            self.hold(self.bound(name))
+            self.limit_texts(self.find_integer_bound(name))
         if len(set(firsts)) == 1:
             return self.program.constant(np.array([firsts[0]]).astype(["<f4", "<i4", "?"][kind]))
         size = None if kind == BOOL else fit_affine(self.graph.lengths, firsts)
@@ -277,7 +282,7 @@ class Lowering:
         self.program.add("count", [made], _ONE, _ONE, _ONE, size, 0)
         return made
 
-    def read(self, name: str) -> int:
+    def add_whole_value(self, name: str) -> int:
         """The program's value that holds all elements of a value of the graph.
 
         Raises:
@@ -285,11 +290,11 @@ class Lowering:
         """
         if name in self.known:
             return self.known[name]
-        if not self.is_fixed(name):
+        if not self.depends_only_on_size(name):
             raise ExportError(f"{name} is not a value that the engine computes.", "")
         values = self.graph.values[name]
         if self.type(name) == INT:
-            self.hold(self.bound(name))
+            self.limit_texts(self.find_integer_bound(name))
         if all(v.shape == values[0].shape and v.tobytes() == values[0].tobytes() for v in values[1:]):
             array = values[0]
             self.known[name] = self.program.constant(array if array.ndim == 2 else array.reshape(-1))
@@ -299,7 +304,7 @@ class Lowering:
         if scalar is not None:
             sizes = self._list_sizes_above_one(name)
             strides = _compute_array_strides(sizes)
-            self.copy(scalar, made, sizes, (0, 0), [(0, 0)] * len(sizes), (0, 0), strides)
+            self.add_copy(scalar, made, sizes, (0, 0), [(0, 0)] * len(sizes), (0, 0), strides)
         else:
             self._add_index_range(name, made)
         self.known[name] = made
@@ -335,7 +340,7 @@ class Lowering:
                     return
         raise ExportError(f"{name} depends on the number of tokens in a way that the engine does not have.", "")
 
-    def copy(
+    def add_copy(
         self,
         source: int,
         target: int,
@@ -363,7 +368,7 @@ class Lowering:
 
     def binary(self, kind: str, left: str, right: str, out: str) -> None:
         """Add out = kind(left, right), elementwise."""
-        made = self.new(out)
+        made = self.add_value(out)
         operands, words = self._make_operands_and_words([left, right], out)
         self.program.add("binary", [*operands, made], BINARY[kind], *words)
 
@@ -375,7 +380,7 @@ class Lowering:
             scalar = self.scalar(name)
             own = self.sizes(name)
             own = [_ONE] * (len(sizes) - len(own)) + own
-            operands.append(self.read(name) if scalar is None else scalar)
+            operands.append(self.add_whole_value(name) if scalar is None else scalar)
             there.append([scalar is None and size != _ONE for size in own])
         axes: list[tuple[Size, tuple[bool, ...]]] = []
         for size, pattern in zip(sizes, zip(*there, strict=True), strict=True):
@@ -387,7 +392,7 @@ class Lowering:
             else:
                 axes.append((size, pattern))
         if len(axes) > _MOST_AXES:
-            raise ExportError(f"More than {_MOST_AXES} axes are walked.", "")
+            raise ExportError(f"It needs more than {_MOST_AXES} axes.", "")
         axes = [(_ONE, (False,) * len(names))] * (_MOST_AXES - len(axes)) + axes
         masks = [sum(1 << i for i, (_, pattern) in enumerate(axes) if pattern[k]) for k in range(len(names))]
         return operands, [*(size for size, _ in axes), *masks]
@@ -511,7 +516,7 @@ def _compute_array_strides(sizes: Sequence[Size]) -> list[Size]:
 def _compute_output_bound(lowering: Lowering, node: onnx.NodeProto) -> Bound:
     """The bound of the integers in an operator's output; None where it is not known."""
     names, kind = [*filter(None, node.input)], node.op_type
-    bounds = [lowering.bound(name) for name in names]
+    bounds = [lowering.find_integer_bound(name) for name in names]
     if kind in ("Add", "Sub"):
         return sum_bounds(*bounds)
     if kind in ("Min", "Max", "Concat"):
@@ -519,7 +524,7 @@ def _compute_output_bound(lowering: Lowering, node: onnx.NodeProto) -> Bound:
     if kind in ("Where", "Pad"):
         return choose_larger_bound(*bounds[1:]) if kind == "Where" else choose_larger_bound(bounds[0], *bounds[2:3])
     if kind == "Clip":
-        ends = [lowering.constant(name).item() if name else 0 for name in (*node.input[1:], "")[:2]]
+        ends = [lowering.read_constant(name).item() if name else 0 for name in (*node.input[1:], "")[:2]]
         if len(node.input) == 3 and all(node.input):
             return (max(map(abs, ends)),)
         return choose_larger_bound(bounds[0], (max(0, *ends[:1], *(-end for end in ends[1:])),))
@@ -596,11 +601,13 @@ def _fit_move(lengths: Sequence[Lengths], maps: Sequence[Array]) -> tuple[Size, 
 @handles(*_MOVES)
 def _lower_move(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Lower an operator that only moves numbers."""
-    if any(not lowering.is_fixed(name) for name in node.input[1:] if name):
+    if any(not lowering.depends_only_on_size(name) for name in node.input[1:] if name):
         if node.op_type.startswith("Gather"):
             _lower_gather(lowering, node)
             return
-        raise ExportError("Its indices depend on the tokens, or not by a * tokens + b on their number.", "")
+        raise ExportError(
+            "Its indices depend on the token ids, or on the number of tokens in another way than a * tokens + b.", ""
+        )
     if node.op_type.startswith("Gather") and not _has_one_sign(lowering, node.input[1]):
         # A negative index counts from the end; the engine handles that for each index.
         _lower_gather(lowering, node)
@@ -608,7 +615,7 @@ def _lower_move(lowering: Lowering, node: onnx.NodeProto) -> None:
     source, numbers = node.input[0], [v.size for v in lowering.graph.values[node.input[0]]]
     for name, maps in zip([n for n in node.output if n], _find_source_indices(lowering, node), strict=True):
         if all(m.size == n and (m.ravel() == np.arange(n)).all() for m, n in zip(maps, numbers, strict=True)):
-            lowering.alias(name, lowering.read(source))
+            lowering.alias(name, lowering.add_whole_value(source))
             continue
         found = _fit_move(lowering.graph.lengths, maps)
         if found is None:
@@ -618,11 +625,11 @@ def _lower_move(lowering: Lowering, node: onnx.NodeProto) -> None:
             raise ExportError("Its numbers are not moved by fixed strides.", "")
         offset, strides = found
         sizes = lowering.sizes(name)
-        made = lowering.new(name)
+        made = lowering.add_value(name)
         own = _compute_array_strides(sizes)
         kept = [i for i, size in enumerate(sizes) if size != _ONE]
-        lowering.copy(
-            lowering.read(source), made,
+        lowering.add_copy(
+            lowering.add_whole_value(source), made,
             [sizes[i] for i in kept], offset, [strides[i] for i in kept], (0, 0), [own[i] for i in kept],
         )  # fmt: skip
 
@@ -642,21 +649,23 @@ def _lower_gather(lowering: Lowering, node: onnx.NodeProto) -> None:
             lowering, node
         )
         view = lowering.view(source, axis, axis)
-        lowering.program.add("gather", [lowering.read(source), places, lowering.new(out)], *view)
+        lowering.program.add("gather", [lowering.add_whole_value(source), places, lowering.add_value(out)], *view)
         return
     axis = read_attributes(node).get("axis", 0) % lowering.graph.values[source][0].ndim
-    from_zero = not lowering.is_fixed(indices) or _has_one_sign(lowering, indices)
-    is_table = lowering.is_fixed(source) and axis == 0 and lowering.graph.values[source][0].dtype == np.float32
+    from_zero = not lowering.depends_only_on_size(indices) or _has_one_sign(lowering, indices)
+    is_table = (
+        lowering.depends_only_on_size(source) and axis == 0 and lowering.graph.values[source][0].dtype == np.float32
+    )
     if is_table and from_zero:
-        table = lowering.constant(source)
+        table = lowering.read_constant(source)
         table = np.ascontiguousarray(table.reshape(len(table), -1))
         number = lowering.program.constant(table, is_table=True)
-        read = lowering.read(indices)
-        lowering.program.add("lookup", [number, read, lowering.new(out)])
+        read = lowering.add_whole_value(indices)
+        lowering.program.add("lookup", [number, read, lowering.add_value(out)])
         return
     outer, middle, inner = lowering.view(source, axis, axis)
-    operands = [lowering.read(source), lowering.read(indices)]
-    lowering.program.add("gather", [*operands, lowering.new(out)], outer, middle, inner)
+    operands = [lowering.add_whole_value(source), lowering.add_whole_value(indices)]
+    lowering.program.add("gather", [*operands, lowering.add_value(out)], outer, middle, inner)
 
 
 def _find_gather_nd_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
@@ -675,7 +684,7 @@ def _find_gather_nd_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int,
         raise ExportError("Its indices along several axes depend on the tokens.", "")
     made = lowering.program.value(INT, [count])
     place = (0, axes[0] - first)
-    lowering.copy(lowering.read(node.input[1]), made, [count], place, [(0, width)], (0, 0), [_ONE])
+    lowering.add_copy(lowering.add_whole_value(node.input[1]), made, [count], place, [(0, width)], (0, 0), [_ONE])
     return axes[0], made
 
 
@@ -696,7 +705,7 @@ def _find_gather_elements_axis(lowering: Lowering, node: onnx.NodeProto) -> tupl
     same = own[axis] == spread[axis] and all(own[i] == _ONE for i in others)
     if not same or any(spread[i] != lowering.sizes(source)[i] for i in others):
         raise ExportError("Its indices differ along several axes, and depend on the tokens.", "")
-    return axis, lowering.read(given)
+    return axis, lowering.add_whole_value(given)
 
 
 @handles("Concat")
@@ -704,7 +713,7 @@ def _lower_concat(lowering: Lowering, node: onnx.NodeProto) -> None:
     out = node.output[0]
     sizes = lowering.sizes(out)
     axis = read_attributes(node)["axis"] % len(sizes)
-    made, strides, before = lowering.new(out), _compute_array_strides(sizes), (0, 0)
+    made, strides, before = lowering.add_value(out), _compute_array_strides(sizes), (0, 0)
     for name in node.input:
         own = lowering.sizes(name)
         if (0, 0) in own:
@@ -715,8 +724,8 @@ def _lower_concat(lowering: Lowering, node: onnx.NodeProto) -> None:
         scalar = lowering.scalar(name)
         kept = [i for i, size in enumerate(own) if size != _ONE]
         steps = _compute_array_strides(own) if scalar is None else [(0, 0)] * len(own)
-        lowering.copy(
-            lowering.read(name) if scalar is None else scalar, made,
+        lowering.add_copy(
+            lowering.add_whole_value(name) if scalar is None else scalar, made,
             [own[i] for i in kept], (0, 0), [steps[i] for i in kept], offset, [strides[i] for i in kept],
         )  # fmt: skip
         before = (before[0] + own[axis][0], before[1] + own[axis][1])
@@ -731,10 +740,10 @@ def _lower_pad(lowering: Lowering, node: onnx.NodeProto) -> None:
     out, source = node.output[0], node.input[0]
     rank = lowering.graph.values[source][0].ndim
     axes_name, value_name = lowering.optional(node, 3), lowering.optional(node, 2)
-    axes = list(range(rank)) if axes_name is None else [int(a) % rank for a in lowering.constant(axes_name)]
+    axes = list(range(rank)) if axes_name is None else [int(a) % rank for a in lowering.read_constant(axes_name)]
     pads = lowering.graph.values[node.input[1]]
-    value = 0.0 if value_name is None else float(lowering.constant(value_name).ravel()[0])
-    made, kind = lowering.new(out), lowering.type(out)
+    value = 0.0 if value_name is None else float(lowering.read_constant(value_name).ravel()[0])
+    made, kind = lowering.add_value(out), lowering.type(out)
     lowering.program.add("fill", [made], convert_float_to_bits(value) if kind == FLOAT else int(value))
     before, shift, sizes = [(0, 0)] * rank, [(0, 0)] * rank, lowering.sizes(source)
     lengths = lowering.graph.lengths
@@ -757,8 +766,8 @@ def _lower_pad(lowering: Lowering, node: onnx.NodeProto) -> None:
             raise ExportError("The text's length is multiplied by itself.", "")
         offsets.append((sum(p[0] for p in parts if p), sum(p[1] for p in parts if p)))
     kept = [i for i, size in enumerate(sizes) if size != _ONE]
-    lowering.copy(
-        lowering.read(source), made,
+    lowering.add_copy(
+        lowering.add_whole_value(source), made,
         [sizes[i] for i in kept], offsets[0], [own[i] for i in kept], offsets[1], [strides[i] for i in kept],
     )  # fmt: skip
 
@@ -768,14 +777,14 @@ def _lower_binary(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Lower an elementwise operator of two operands."""
     left, out = node.input[0], node.output[0]
     if len(node.input) == 1:
-        lowering.alias(out, lowering.read(left))
+        lowering.alias(out, lowering.add_whole_value(left))
         return
     neutral = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1}.get(node.op_type)
     for one, other in ((left, node.input[1]), (node.input[1], left))[: 2 if node.op_type in ("Add", "Mul") else 1]:
-        if neutral is not None and len(node.input) == 2 and lowering.is_fixed(other):
+        if neutral is not None and len(node.input) == 2 and lowering.depends_only_on_size(other):
             same = all((v == neutral).all() for v in lowering.graph.values[other])
             if same and lowering.sizes(one) == lowering.sizes(out):
-                lowering.alias(out, lowering.read(one))
+                lowering.alias(out, lowering.add_whole_value(one))
                 return
     if len(node.input) > 2:
         raise ExportError("It has more than two operands.", "")
@@ -788,9 +797,9 @@ def _lower_binary(lowering: Lowering, node: onnx.NodeProto) -> None:
 def _lower_power(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Lower a power of floats with integer exponents, which are cast to floats."""
     left, right, out = node.input[0], node.input[1], node.output[0]
-    if lowering.type(left) != FLOAT or (bound := lowering.bound(right)) is None:
+    if lowering.type(left) != FLOAT or (bound := lowering.find_integer_bound(right)) is None:
         raise ExportError("Its base is integers and its exponent floats, or its exponent is integers of any size.", "")
-    lowering.hold(bound, MOST_WHOLE, IN_FLOAT32)
+    lowering.limit_texts(bound, MOST_WHOLE, IN_FLOAT32)
     program = lowering.program
     (base, exponent), words = lowering._make_operands_and_words([left, right], out)
     power, constant = program.value(FLOAT, program.values[exponent].factors), program.values[exponent].constant
@@ -798,20 +807,20 @@ def _lower_power(lowering: Lowering, node: onnx.NodeProto) -> None:
         lowering.unary("Cast", exponent, power)
     else:
         power = program.constant(constant.astype(np.float32))
-    program.add("binary", [base, power, lowering.new(out)], Binary.POW, *words)
+    program.add("binary", [base, power, lowering.add_value(out)], Binary.POW, *words)
 
 
 @handles("Where")
 def _lower_where(lowering: Lowering, node: onnx.NodeProto) -> None:
     condition, out = node.input[0], node.output[0]
-    if lowering.is_fixed(condition):
+    if lowering.depends_only_on_size(condition):
         values = lowering.graph.values[condition]
         for chosen, all_are in ((node.input[1], all(v.all() for v in values)),
                                 (node.input[2], not any(v.any() for v in values))):  # fmt: skip
-            if all_are and lowering.sizes(chosen) == lowering.sizes(out) and not lowering.is_fixed(chosen):
-                lowering.alias(out, lowering.read(chosen))
+            if all_are and lowering.sizes(chosen) == lowering.sizes(out) and not lowering.depends_only_on_size(chosen):
+                lowering.alias(out, lowering.add_whole_value(chosen))
                 return
-    made = lowering.new(out)
+    made = lowering.add_value(out)
     operands, words = lowering._make_operands_and_words(list(node.input), out)
     lowering.program.add("where", [*operands, made], *words)
 
@@ -829,9 +838,9 @@ def _lower_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
         return
     if lowering.type(node.input[0]) != (BOOL if kind == "Not" else FLOAT):
         raise ExportError("Its input is not of floats.", "")
-    source = lowering.read(node.input[0])
+    source = lowering.add_whole_value(node.input[0])
     lowering.unary(
-        kind, source, lowering.new(node.output[0]), attributes.get("alpha", alpha), attributes.get("beta", 0.5)
+        kind, source, lowering.add_value(node.output[0]), attributes.get("alpha", alpha), attributes.get("beta", 0.5)
     )
 
 
@@ -847,7 +856,7 @@ def _lower_integer_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
         lowering.alias(out, other)
         return
     everywhere = sum(1 << i for i, size in enumerate(sizes) if size != _ONE) if other != zero else 0
-    program.add("binary", [value, other, lowering.new(out)], Binary.MAX, *sizes, axes, everywhere)
+    program.add("binary", [value, other, lowering.add_value(out)], Binary.MAX, *sizes, axes, everywhere)
 
 
 @handles("Clip")
@@ -855,7 +864,7 @@ def _lower_clip(lowering: Lowering, node: onnx.NodeProto) -> None:
     # Before opset 11 the bounds are attributes.
     attributes = read_attributes(node)
     bounds = [
-        attributes.get(word, default) if name is None else float(lowering.constant(name).ravel()[0])
+        attributes.get(word, default) if name is None else float(lowering.read_constant(name).ravel()[0])
         for name, word, default in zip(
             (lowering.optional(node, i) for i in (1, 2)), ("min", "max"), (-np.inf, np.inf), strict=True
         )
@@ -863,9 +872,9 @@ def _lower_clip(lowering: Lowering, node: onnx.NodeProto) -> None:
     # Where min is above max, ONNX gives max.
     bounds[0] = min(bounds)
     out, kind = node.output[0], lowering.type(node.output[0])
-    value = lowering.read(node.input[0])
+    value = lowering.add_whole_value(node.input[0])
     if kind == FLOAT:
-        lowering.unary("Clip", value, lowering.new(out), *bounds)
+        lowering.unary("Clip", value, lowering.add_value(out), *bounds)
         return
     _, words = lowering._make_operands_and_words([node.input[0]], out)
     for name, bound in zip(("Max", "Min"), bounds, strict=True):
@@ -882,7 +891,11 @@ def _lower_mod(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Lower a Mod of integers: x - x / divisor * divisor has the sign of x; a second time, for that plus the divisor,
     gives a result of at least 0."""
     left, right, out = node.input[0], node.input[1], node.output[0]
-    if lowering.type(left) != INT or not lowering.is_fixed(right) or (lowering.constant(right) < 1).any():
+    if (
+        lowering.type(left) != INT
+        or not lowering.depends_only_on_size(right)
+        or (lowering.read_constant(right) < 1).any()
+    ):
         kind = "a remainder, or a quotient that is rounded down,"
         raise ExportError(f"It is {kind} by no whole number from 1 on, or by one that depends on the tokens.", "")
     known, program = lowering.graph.size_values, lowering.program
@@ -903,34 +916,34 @@ def _lower_mod(lowering: Lowering, node: onnx.NodeProto) -> None:
         return add(Binary.SUB, value, whole, of_value, everywhere, made)
 
     if from_zero or read_attributes(node).get("fmod"):
-        remainder(value, of_value, lowering.new(out))
+        remainder(value, of_value, lowering.add_value(out))
         return
     signed = remainder(value, of_value, None)
-    remainder(add(Binary.ADD, signed, by, everywhere, of_divisor), everywhere, lowering.new(out))
+    remainder(add(Binary.ADD, signed, by, everywhere, of_divisor), everywhere, lowering.add_value(out))
 
 
 @handles("Cast", "CastLike")
 def _lower_cast(lowering: Lowering, node: onnx.NodeProto) -> None:
     source, out = node.input[0], node.output[0]
     if lowering.type(source) == lowering.type(out):
-        lowering.alias(out, lowering.read(source))
+        lowering.alias(out, lowering.add_whole_value(source))
         return
-    read = lowering.read(source)
-    lowering.unary("Cast", read, lowering.new(out))
+    read = lowering.add_whole_value(source)
+    lowering.unary("Cast", read, lowering.add_value(out))
 
 
 @handles("OneHot")
 def _lower_one_hot(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Lower a OneHot as a lookup in a table of one-hot rows."""
-    depth = int(lowering.constant(node.input[1]).ravel()[0])
-    off, on = (float(number) for number in lowering.constant(node.input[2]))
+    depth = int(lowering.read_constant(node.input[1]).ravel()[0])
+    off, on = (float(number) for number in lowering.read_constant(node.input[2]))
     axis = read_attributes(node).get("axis", -1)
     if axis not in (-1, lowering.graph.values[node.input[0]][0].ndim) or depth > 1 << 12:
         raise ExportError("Its axis is not the last one, or it is too wide.", "")
     table = np.full((depth, depth), off, np.float32)
     np.fill_diagonal(table, on)
     number = lowering.program.constant(table, is_table=True)
-    read, out = lowering.read(node.input[0]), lowering.new(node.output[0])
+    read, out = lowering.add_whole_value(node.input[0]), lowering.add_value(node.output[0])
     floats = out
     if lowering.type(node.output[0]) != FLOAT:
         if max(abs(off), abs(on)) > MOST_WHOLE:

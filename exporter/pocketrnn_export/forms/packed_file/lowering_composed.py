@@ -23,7 +23,7 @@ def _read_float_value(lowering: Lowering, name: str) -> int:
     """The program's value of a float operand."""
     if lowering.type(name) != FLOAT:
         raise ExportError("Its input is not of floats.", "")
-    return lowering.read(name)
+    return lowering.add_whole_value(name)
 
 
 def _add_binary(
@@ -42,7 +42,7 @@ def _lower_hard_swish(lowering: Lowering, node: onnx.NodeProto) -> None:
     share = lowering.program.value(FLOAT, sizes)
     lowering.unary("HardSigmoid", value, share, 1 / 6, 0.5)
     _, words = lowering._make_operands_and_words([node.input[0]], node.output[0])
-    lowering.program.add("binary", [value, share, lowering.new(node.output[0])], Binary.MUL, *words, words[-1])
+    lowering.program.add("binary", [value, share, lowering.add_value(node.output[0])], Binary.MUL, *words, words[-1])
 
 
 @handles("PRelu")
@@ -55,7 +55,7 @@ def _lower_prelu(lowering: Lowering, node: onnx.NodeProto) -> None:
     lowering.program.add("binary", [value, zero, below], Binary.MIN, *sizes, of_x, 0)
     lowering.program.add("binary", [below, factor, sloped], Binary.MUL, *sizes, of_x, of_slope)
     lowering.unary("Relu", value, above)
-    lowering.program.add("binary", [above, sloped, lowering.new(out)], Binary.ADD, *sizes, of_x, of_x)
+    lowering.program.add("binary", [above, sloped, lowering.add_value(out)], Binary.ADD, *sizes, of_x, of_x)
 
 
 @handles("ReduceLogSumExp")
@@ -64,7 +64,7 @@ def _lower_log_sum_exp(lowering: Lowering, node: onnx.NodeProto) -> None:
     source, out, program = node.input[0], node.output[0], lowering.program
     axes, rank = read_attributes(node).get("axes"), len(lowering.sizes(source))
     if name := lowering.optional(node, 1):
-        axes = lowering.constant(name).ravel().tolist()
+        axes = lowering.read_constant(name).ravel().tolist()
     if not axes or len(axes) != 1:
         raise ExportError("It reduces several axes.", "")
     view = lowering.view(source, axes[0] % rank, axes[0] % rank)
@@ -89,12 +89,12 @@ def _lower_instance_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
     outer, channels, inner = lowering.view(source, 1, 1)
     value = _read_float_value(lowering, source)
     if outer != _ONE or channels[0]:
-        raise ExportError("It does not read one plane of channels.", "")
+        raise ExportError("It does not normalize [1, channels, ...].", "")
     normal = program.value(FLOAT, lowering.sizes(source))
     epsilon = convert_float_to_bits(read_attributes(node).get("epsilon", 1e-5))
     program.add("norm", [value, NONE, NONE, normal], channels, inner, epsilon)
     for kind, name in ((Binary.MUL, node.input[1]), (Binary.ADD, node.input[2])):
-        operand = program.constant(lowering.constant(name))
+        operand = program.constant(lowering.read_constant(name))
         normal = _add_binary(lowering, kind, (normal, operand), (outer, channels, inner), (_ALL, _MIDDLE))
     lowering.alias(node.output[0], normal)
 
@@ -103,7 +103,7 @@ def _lower_instance_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
 def _lower_top_k(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Lower a TopK with k = 1: the largest or smallest number along an axis, and the index of the first one."""
     attributes, source = read_attributes(node), node.input[0]
-    if lowering.constant(node.input[1]).tolist() != [1]:
+    if lowering.read_constant(node.input[1]).tolist() != [1]:
         raise ExportError("Its k is not 1.", "")
     axis = attributes.get("axis", -1) % len(lowering.sizes(source))
     view, is_least = lowering.view(source, axis, axis), not attributes.get("largest", 1)
@@ -113,4 +113,4 @@ def _lower_top_k(lowering: Lowering, node: onnx.NodeProto) -> None:
         (node.output[1], "argmax", int(is_least)),
     ):
         if name:
-            lowering.program.add(operation, [value, lowering.new(name)], kind, *view)
+            lowering.program.add(operation, [value, lowering.add_value(name)], kind, *view)

@@ -11,9 +11,9 @@ import onnx
 
 from pocketrnn.bundle.packed_codes import Binary, Layer, Pooling, Reduction
 from pocketrnn.errors import ExportError
+from pocketrnn_export.forms.packed_file.float32_precision import IN_FLOAT32, MOST_WHOLE
 from pocketrnn_export.forms.packed_file.lowering import Lowering, handles
 from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, convert_float_to_bits
-from pocketrnn_export.forms.packed_file.precision import IN_FLOAT32, MOST_WHOLE
 from pocketrnn_export.forms.packed_file.size_values import Size, multiply_sizes, read_attributes
 
 __all__ = ["pad_columns"]
@@ -58,16 +58,20 @@ def _lower_recurrent(lowering: Lowering, node: onnx.NodeProto) -> None:
     states = []
     for index in (5, 6):
         name = lowering.optional(node, index) if index == 5 or node.op_type == "LSTM" else None
-        zero = name is not None and lowering.is_fixed(name) and not any(v.any() for v in lowering.graph.values[name])
-        states.append(NONE if name is None or zero else lowering.read(name))
-    x = lowering.read(node.input[0])
-    made = [lowering.new(name) if name else NONE for name in [*node.output, "", "", ""][:3]]
+        zero = (
+            name is not None
+            and lowering.depends_only_on_size(name)
+            and not any(v.any() for v in lowering.graph.values[name])
+        )
+        states.append(NONE if name is None or zero else lowering.add_whole_value(name))
+    x = lowering.add_whole_value(node.input[0])
+    made = [lowering.add_value(name) if name else NONE for name in [*node.output, "", "", ""][:3]]
     layers = [
         _read_layer_weights(lowering, node, direction, hidden) for direction in range(2 if directions == 3 else 1)
     ]
     if kind == Layer.GRU and all(layer.is_stateless_gru for layer in layers):
         kind = Layer.FORGET
-        layers = [layer.without_reset for layer in layers]
+        layers = [layer.remove_reset_gate for layer in layers]
     weights: list[int] = []
     for layer in layers:
         weights += [NONE if some is None else lowering.program.constant(some) for some in layer]
@@ -102,7 +106,7 @@ def _check_layer(lowering: Lowering, node: onnx.NodeProto, attributes: dict[str,
         raise ExportError("The layer has the attribute clip, input_forget or layout.", "")
     if node.op_type == "GRU" and not attributes.get("linear_before_reset"):
         raise ExportError("The reset gate is applied before the product.", "")
-    if (peepholes := lowering.optional(node, 7)) and lowering.constant(peepholes).any():
+    if (peepholes := lowering.optional(node, 7)) and lowering.read_constant(peepholes).any():
         raise ExportError("The layer has peepholes.", "")
     sizes = lowering.sizes(node.input[0])
     if sizes[1] != (0, 1) or sizes[2][0]:
@@ -112,7 +116,7 @@ def _check_layer(lowering: Lowering, node: onnx.NodeProto, attributes: dict[str,
             (given == x.shape[0]).all()
             for given, x in zip(lowering.graph.values[lengths], lowering.graph.values[node.input[0]], strict=True)
         )
-        if not lowering.is_fixed(lengths) or not whole:
+        if not lowering.depends_only_on_size(lengths) or not whole:
             raise ExportError("The layer does not read the whole sequence.", "")
     return kind, directions
 
@@ -139,7 +143,7 @@ class _LayerWeights(NamedTuple):
         return self.state is None and self.state_bias is not None and not self.state_bias.reshape(3, -1)[2].any()
 
     @property
-    def without_reset(self) -> _LayerWeights:
+    def remove_reset_gate(self) -> _LayerWeights:
         """The weights of a GRU that `is_stateless_gru`, without its reset gate."""
         width = self.bias.size // 3
         kept = np.r_[:width, 2 * width : 3 * width]
@@ -153,12 +157,12 @@ def _read_layer_weights(lowering: Lowering, node: onnx.NodeProto, direction: int
     gates = len(order)
     matrices = []
     for name in node.input[1:3]:
-        matrix = lowering.constant(name)[direction].reshape(gates, hidden, -1)[list(order)]
+        matrix = lowering.read_constant(name)[direction].reshape(gates, hidden, -1)[list(order)]
         matrices.append(np.ascontiguousarray(pad_columns(matrix.reshape(gates * hidden, -1).T, gates)))
     bias_name = lowering.optional(node, 3)
     biases = np.zeros((2, gates, hidden), np.float32)
     if bias_name is not None:
-        biases[:] = lowering.constant(bias_name)[direction].reshape(2, gates, hidden)[:, list(order)]
+        biases[:] = lowering.read_constant(bias_name)[direction].reshape(2, gates, hidden)[:, list(order)]
     rows = [pad_columns(bias.reshape(1, -1), gates).reshape(-1) for bias in biases]
     return _LayerWeights(matrices[0], matrices[1] if matrices[1].any() else None, *rows)
 
@@ -168,27 +172,27 @@ def _add_linear(lowering: Lowering, x: str, matrix: Array, bias: Array | None, o
     inner, outer = matrix.shape
     rows = multiply_sizes(lowering.sizes(x)[:-1])
     if rows is None:
-        raise ExportError("Two axes of the text's length are taken for one.", "")
+        raise ExportError("Two axes with the text's length are merged.", "")
     weight = lowering.program.constant(np.ascontiguousarray(pad_columns(matrix)))
     added = NONE
     if bias is not None and bias.any():
         added = lowering.program.constant(pad_columns(np.broadcast_to(bias.reshape(1, -1), (1, outer))).reshape(-1))
-    read = lowering.read(x)
-    lowering.program.add("linear", [read, weight, added, lowering.new(out)], rows, inner, outer)
+    read = lowering.add_whole_value(x)
+    lowering.program.add("linear", [read, weight, added, lowering.add_value(out)], rows, inner, outer)
 
 
 @handles("Gemm")
 def _lower_gemm(lowering: Lowering, node: onnx.NodeProto) -> None:
     attributes = read_attributes(node)
     x, weight, out, bias_name = node.input[0], node.input[1], node.output[0], lowering.optional(node, 2)
-    if not lowering.is_fixed(weight) or attributes.get("transA"):
+    if not lowering.depends_only_on_size(weight) or attributes.get("transA"):
         raise ExportError("Its matrix is not the same for every text, or its input is transposed.", "")
-    matrix = lowering.constant(weight) * np.float32(attributes.get("alpha", 1.0))
+    matrix = lowering.read_constant(weight) * np.float32(attributes.get("alpha", 1.0))
     if attributes.get("transB"):
         matrix = matrix.T
     bias = None
     if bias_name is not None:
-        bias = lowering.constant(bias_name) * np.float32(attributes.get("beta", 1.0))
+        bias = lowering.read_constant(bias_name) * np.float32(attributes.get("beta", 1.0))
         if bias.size not in (1, matrix.shape[1]):
             raise ExportError("Its bias differs from row to row.", "")
     _add_linear(lowering, x, matrix, bias, out)
@@ -198,8 +202,8 @@ def _lower_gemm(lowering: Lowering, node: onnx.NodeProto) -> None:
 def _lower_matmul(lowering: Lowering, node: onnx.NodeProto) -> None:
     left, right, out = node.input[0], node.input[1], node.output[0]
     a, b = lowering.sizes(left), lowering.sizes(right)
-    if lowering.is_fixed(right) and len(b) <= 2 and not any(size[0] for size in b):
-        matrix = lowering.constant(right)
+    if lowering.depends_only_on_size(right) and len(b) <= 2 and not any(size[0] for size in b):
+        matrix = lowering.read_constant(right)
         _add_linear(lowering, left, matrix.reshape(len(matrix), -1), None, out)
         return
     a = [(0, 1), *a] if len(a) == 1 else a
@@ -209,11 +213,11 @@ def _lower_matmul(lowering: Lowering, node: onnx.NodeProto) -> None:
     axes = [next((i for i, size in enumerate(each) if size != (0, 1)), len(each)) for each in (a[:-2], b[:-2])]
     is_one_by_one = a[axes[0] : -2] == b[axes[1] : -2]
     if batch_a is None or batch_b is None or not (is_one_by_one or (0, 1) in (batch_a, batch_b)):
-        raise ExportError("Its matrices do not pair one by one.", "")
+        raise ExportError("Its operands have different batch axes, and neither is a single matrix.", "")
     batch = batch_b if batch_a == (0, 1) else batch_a
-    operands = [lowering.read(left), lowering.read(right)]
+    operands = [lowering.add_whole_value(left), lowering.add_whole_value(right)]
     lowering.program.add(
-        "matmul", [*operands, lowering.new(out)], batch, a[-2], a[-1], b[-1],
+        "matmul", [*operands, lowering.add_value(out)], batch, a[-2], a[-1], b[-1],
         int(batch_a != (0, 1)), int(batch_b != (0, 1)),
     )  # fmt: skip
 
@@ -224,7 +228,7 @@ def _find_reduced_axes(lowering: Lowering, node: onnx.NodeProto) -> list[int]:
     attributes = read_attributes(node)
     given: Sequence[int] | None = attributes.get("axes")
     if name := lowering.optional(node, 1):
-        given = lowering.constant(name).ravel().tolist()
+        given = lowering.read_constant(name).ravel().tolist()
     if not given:
         given = [] if attributes.get("noop_with_empty_axes") else range(rank)
     sizes = lowering.sizes(node.input[0])
@@ -236,20 +240,20 @@ def _lower_reduce(lowering: Lowering, node: onnx.NodeProto) -> None:
     source, out = node.input[0], node.output[0]
     axes = _find_reduced_axes(lowering, node)
     program, sizes = lowering.program, lowering.sizes(source)
-    value = lowering.read(source)
+    value = lowering.add_whole_value(source)
     kind = _REDUCED.get(node.op_type, Reduction.SUM)
     if node.op_type == "ReduceL1":
         if lowering.type(source) != FLOAT:
-            raise ExportError("It is asked for of whole numbers.", "")
+            raise ExportError("It reduces integers: the engine reduces only floats.", "")
         size = program.value(FLOAT, sizes)
         lowering.unary("Abs", value, size)
         value = size
     elif node.op_type not in _REDUCED:
         whole = multiply_sizes(sizes)
         if whole is None:
-            raise ExportError("Two axes of the text's length are taken for one.", "")
+            raise ExportError("Two axes with the text's length are merged.", "")
         if node.op_type == "ReduceL2" and lowering.type(source) != FLOAT:
-            raise ExportError("It is asked for of whole numbers.", "")
+            raise ExportError("It reduces integers: the engine reduces only floats.", "")
         product = program.value(lowering.type(source), sizes)
         program.add("binary", [value, value, product], Binary.MUL, *[(0, 1)] * 3, whole, 8, 8)
         value = product
@@ -265,7 +269,7 @@ def _lower_reduce(lowering: Lowering, node: onnx.NodeProto) -> None:
             multiply_sizes(sizes[last + 1 :]),
         ]
         if any(part is None for part in parts):
-            raise ExportError("Two axes of the text's length are taken for one.", "")
+            raise ExportError("Two axes with the text's length are merged.", "")
         sizes[first : last + 1] = []
         made = program.value(lowering.type(out), sizes)
         program.add("reduce", [value, made], kind, *(part for part in parts if part))
@@ -284,8 +288,8 @@ def _lower_softmax(lowering: Lowering, node: onnx.NodeProto) -> None:
     axis = read_attributes(node).get("axis", -1 if lowering.graph.opset >= 13 else 1) % rank
     # Before opset 13, all axes from this one on are flattened.
     view = lowering.view(source, axis, axis if lowering.graph.opset >= 13 else rank - 1)
-    read = lowering.read(source)
-    lowering.program.add("softmax", [read, lowering.new(out)], int(node.op_type == "LogSoftmax"), *view)
+    read = lowering.add_whole_value(source)
+    lowering.program.add("softmax", [read, lowering.add_value(out)], int(node.op_type == "LogSoftmax"), *view)
 
 
 @handles("LayerNormalization")
@@ -297,25 +301,25 @@ def _lower_layer_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
     weights = []
     for index in (1, 2):
         name = lowering.optional(node, index)
-        weights.append(NONE if name is None else lowering.program.constant(lowering.constant(name).reshape(-1)))
+        weights.append(NONE if name is None else lowering.program.constant(lowering.read_constant(name).reshape(-1)))
     if inner != (0, 1):
         raise ExportError("It does not normalize the last axes.", "")
-    read = lowering.read(source)
+    read = lowering.add_whole_value(source)
     epsilon = convert_float_to_bits(attributes.get("epsilon", 1e-5))
-    lowering.program.add("norm", [read, *weights, lowering.new(out)], outer, numbers, epsilon)
+    lowering.program.add("norm", [read, *weights, lowering.add_value(out)], outer, numbers, epsilon)
 
 
 @handles("BatchNormalization")
 def _lower_batch_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Lower a batch norm with its statistics from training: one scale and one bias for each channel."""
     program = lowering.program
-    scale, bias, mean, variance = (program.constant(lowering.constant(name)) for name in node.input[1:5])
+    scale, bias, mean, variance = (program.constant(lowering.read_constant(name)) for name in node.input[1:5])
     outer, channels, inner = lowering.view(node.input[0], 1, 1)
     epsilon = program.constant(np.array([read_attributes(node).get("epsilon", 1e-5)], np.float32))
     spread, root = program.value(FLOAT, [channels]), program.value(FLOAT, [channels])
     program.add("binary", [variance, epsilon, spread], Binary.ADD, *[(0, 1)] * 3, channels, 8, 0)
     lowering.unary("Sqrt", spread, root)
-    value = lowering.read(node.input[0])
+    value = lowering.add_whole_value(node.input[0])
     for kind, operand in ((Binary.SUB, mean), (Binary.DIV, root), (Binary.MUL, scale), (Binary.ADD, bias)):
         made = program.value(FLOAT, lowering.sizes(node.output[0]))
         program.add("binary", [value, operand, made], kind, (0, 1), outer, channels, inner, 14, 4)
@@ -330,7 +334,7 @@ def _find_plane_sizes(sizes: Sequence[Size]) -> tuple[int, Size, Size]:
         ExportError: the sizes are neither.
     """
     if len(sizes) not in (3, 4) or sizes[0] != (0, 1) or sizes[1][0]:
-        raise ExportError("It does not read one plane of channels.", "")
+        raise ExportError("Its input is not [1, channels, (height,) width].", "")
     return sizes[1][1], *([(0, 1)] if len(sizes) == 3 else []), *sizes[2:]  # type: ignore[return-value]
 
 
@@ -352,13 +356,14 @@ def _lower_conv(lowering: Lowering, node: onnx.NodeProto) -> None:
     source, out, bias_name = node.input[0], node.output[0], lowering.optional(node, 2)
     channels, height, width = _find_plane_sizes(lowering.sizes(source))
     outs, out_height, out_width = _find_plane_sizes(lowering.sizes(out))
-    kernel = lowering.constant(node.input[1])
+    kernel = lowering.read_constant(node.input[1])
     rank = kernel.ndim - 2
     weight = lowering.program.constant(np.ascontiguousarray(kernel).reshape(-1))
-    bias = NONE if bias_name is None else lowering.program.constant(lowering.constant(bias_name).reshape(-1))
-    read = lowering.read(source)
+    bias = NONE if bias_name is None else lowering.program.constant(lowering.read_constant(bias_name).reshape(-1))
+    read = lowering.add_whole_value(source)
     lowering.program.add(
-        "conv", [read, weight, bias, lowering.new(out)], channels, height, width, outs, attributes.get("group", 1),
+        "conv", [read, weight, bias, lowering.add_value(out)], channels, height, width, outs,
+        attributes.get("group", 1),
         *_read_value_pair(list(kernel.shape[2:]), 1), *_read_value_pair(attributes.get("strides"), 1),
         *_read_front_padding(attributes, rank), *_read_value_pair(attributes.get("dilations"), 1),
         out_height, out_width,
@@ -376,9 +381,9 @@ def _lower_pool(lowering: Lowering, node: onnx.NodeProto) -> None:
     mean = Pooling.MEAN if attributes.get("count_include_pad") else Pooling.MEAN_INSIDE
     kind = Pooling.LARGEST if node.op_type == "MaxPool" else mean
     kernel = list(attributes["kernel_shape"])
-    read = lowering.read(source)
+    read = lowering.add_whole_value(source)
     lowering.program.add(
-        "pool", [read, lowering.new(out)], kind, channels, height, width, *_read_value_pair(kernel, 1),
+        "pool", [read, lowering.add_value(out)], kind, channels, height, width, *_read_value_pair(kernel, 1),
         *_read_value_pair(attributes.get("strides"), 1), *_read_front_padding(attributes, len(kernel)),
         out_height, out_width,
     )  # fmt: skip
@@ -388,33 +393,33 @@ def _lower_pool(lowering: Lowering, node: onnx.NodeProto) -> None:
 def _lower_global_pool(lowering: Lowering, node: onnx.NodeProto) -> None:
     last = lowering.graph.values[node.input[0]][0].ndim - 1
     view = lowering.view(node.input[0], 2, last)
-    read = lowering.read(node.input[0])
+    read = lowering.add_whole_value(node.input[0])
     kind = Reduction.LARGEST if node.op_type == "GlobalMaxPool" else Reduction.MEAN
-    lowering.program.add("reduce", [read, lowering.new(node.output[0])], kind, *view)
+    lowering.program.add("reduce", [read, lowering.add_value(node.output[0])], kind, *view)
 
 
 @handles("ArgMax", "ArgMin")
 def _lower_argmax(lowering: Lowering, node: onnx.NodeProto) -> None:
     attributes = read_attributes(node)
     if attributes.get("select_last_index"):
-        raise ExportError("It takes the last of equal numbers.", "")
+        raise ExportError("It returns the last index of equal numbers.", "")
     axis = attributes.get("axis", 0) % lowering.graph.values[node.input[0]][0].ndim
     view = lowering.view(node.input[0], axis, axis)
-    read = lowering.read(node.input[0])
+    read = lowering.add_whole_value(node.input[0])
     if lowering.type(node.input[0]) != FLOAT:
-        if (bound := lowering.bound(node.input[0])) is None:
+        if (bound := lowering.find_integer_bound(node.input[0])) is None:
             raise ExportError(f"Its input is integers that may exceed {MOST_WHOLE:,}.", IN_FLOAT32)
-        lowering.hold(bound, MOST_WHOLE, IN_FLOAT32)
+        lowering.limit_texts(bound, MOST_WHOLE, IN_FLOAT32)
         whole, read = read, lowering.program.value(FLOAT, lowering.sizes(node.input[0]))
         lowering.unary("Cast", whole, read)
-    lowering.program.add("argmax", [read, lowering.new(node.output[0])], int(node.op_type == "ArgMin"), *view)
+    lowering.program.add("argmax", [read, lowering.add_value(node.output[0])], int(node.op_type == "ArgMin"), *view)
 
 
 @handles("CumSum")
 def _lower_cumsum(lowering: Lowering, node: onnx.NodeProto) -> None:
     attributes = read_attributes(node)
-    axis = int(lowering.constant(node.input[1]).ravel()[0]) % lowering.graph.values[node.input[0]][0].ndim
+    axis = int(lowering.read_constant(node.input[1]).ravel()[0]) % lowering.graph.values[node.input[0]][0].ndim
     flags = attributes.get("exclusive", 0) | attributes.get("reverse", 0) << 1
     view = lowering.view(node.input[0], axis, axis)
-    read = lowering.read(node.input[0])
-    lowering.program.add("cumsum", [read, lowering.new(node.output[0])], flags, *view)
+    read = lowering.add_whole_value(node.input[0])
+    lowering.program.add("cumsum", [read, lowering.add_value(node.output[0])], flags, *view)

@@ -87,12 +87,12 @@ class Op:
     weights: tuple[int, ...] = ()
 
     @property
-    def written(self) -> list[int]:
+    def values_written(self) -> list[int]:
         """The values that it writes."""
         return [self.operands[i] for i in _LAYOUT[self.name][2] if self.operands[i] != NONE]
 
     @property
-    def read(self) -> list[int]:
+    def values_read(self) -> list[int]:
         """The values that it reads."""
         written = _LAYOUT[self.name][2]
         return [v for i, v in enumerate(self.operands) if i not in written and v != NONE] + list(self.weights)
@@ -173,7 +173,7 @@ class Program:
         self.values.append(made)
         return len(self.values) - 1
 
-    def integers(self, whole: Array, scales: Array) -> int:
+    def add_integer_matrix(self, whole: Array, scales: Array) -> int:
         """Add weights that are multiplied as integers.
 
         Args:
@@ -218,21 +218,21 @@ class Program:
             step: the program of a step, where the file can stream; it shares the constants.
         """
         self.drop_unused()
-        regions = self._place()
+        regions = self._assign_memory_regions()
         weights = bytearray()
-        values = b"".join(self._record(value, weights) for value in self.values)
+        values = b"".join(self._encode_value(value, weights) for value in self.values)
         numbers = (*self.outputs, len(self.values), len(self.ops), regions)
         steps = b""
         if step is not None:
             step.drop_unused()
-            of_step = step._place()
+            of_step = step._assign_memory_regions()
             own = step._share_constants(self.values)
-            values += b"".join(self._record(value, weights) for value in own)
+            values += b"".join(self._encode_value(value, weights) for value in own)
             head = [step.state_size, len(own), len(step.ops), of_step, *step.outputs]
-            steps = struct.pack("<6I", *head) + step._code()
-        return PackedProgram(values, self._code(), bytes(weights), numbers, steps)
+            steps = struct.pack("<6I", *head) + step._encode_operations()
+        return PackedProgram(values, self._encode_operations(), bytes(weights), numbers, steps)
 
-    def _code(self) -> bytes:
+    def _encode_operations(self) -> bytes:
         """The operations as words."""
         code = bytearray()
         for op in self.ops:
@@ -256,7 +256,7 @@ class Program:
         self._apply_value_numbers(numbers)
         return own
 
-    def halves(self, matrix: int) -> tuple[int, int]:
+    def split_rows_in_half(self, matrix: int) -> tuple[int, int]:
         """The first and the last half of the rows of a constant matrix; a half of zeros is `NONE`. Both halves of an
         int8 matrix keep its scales: a half may lack the number from which its scale would be computed."""
         whole = self.values[matrix].constant
@@ -277,11 +277,11 @@ class Program:
         inputs = set(range(self._given))
         wanted, kept = {*self.outputs}, []
         for op in reversed(self.ops):
-            if wanted & set(op.written):
-                wanted |= set(op.read)
+            if wanted & set(op.values_written):
+                wanted |= set(op.values_read)
                 kept.append(op)
         kept = [_drop_unread_outputs(op, wanted) for op in reversed(kept)]
-        wanted |= {*inputs, *(v for op in kept for v in op.written)}
+        wanted |= {*inputs, *(v for op in kept for v in op.values_written)}
         self.ops = kept
         self.values = [self.values[old] for old in sorted(wanted)]
         self._apply_value_numbers({old: new for new, old in enumerate(sorted(wanted))} | {NONE: NONE})
@@ -292,15 +292,15 @@ class Program:
             Op(
                 op.name,
                 tuple(number[v] for v in op.operands),
-                _renumber_words_of(op, number),
+                _renumber_weight_words(op, number),
                 tuple(number[w] for w in op.weights),
             )
             for op in self.ops
         ]
 
-    def _place(self) -> int:
+    def _assign_memory_regions(self) -> int:
         """Give each value a memory region that no other value still needs."""
-        last = {value: i for i, op in enumerate(self.ops) for value in (*op.read, *op.written)}
+        last = {value: i for i, op in enumerate(self.ops) for value in (*op.values_read, *op.values_written)}
         last |= dict.fromkeys(self.outputs, len(self.ops))
         free: dict[tuple[Any, ...], list[int]] = {}
         # The ids, and what is given with them, are the caller's memory, which is not reused.
@@ -309,7 +309,7 @@ class Program:
             value.region = 0
         regions = 1
         for i, op in enumerate(self.ops):
-            for index in op.written:
+            for index in op.values_written:
                 value = self.values[index]
                 if value.region == NONE:
                     kind = (value.type, value.factors)
@@ -318,13 +318,13 @@ class Program:
                     else:
                         value.region = regions
                         regions += 1
-            for index in {*op.read, *op.written}:
+            for index in {*op.values_read, *op.values_written}:
                 value = self.values[index]
                 if last[index] == i and value.constant is None and index >= given:
                     free.setdefault((value.type, value.factors), []).append(value.region)
         return regions
 
-    def _record(self, value: _Value, weights: bytearray) -> bytes:
+    def _encode_value(self, value: _Value, weights: bytearray) -> bytes:
         factors = [word for size in value.factors for word in self._make_size_words(size)]
         storage, offset, scale_offset = Storage.AS_IS, 0, 0
         if value.constant is not None:
@@ -368,7 +368,7 @@ def _drop_unread_outputs(op: Op, wanted: set[int]) -> Op:
     return Op(op.name, operands, op.words, op.weights)
 
 
-def _renumber_words_of(op: Op, number: dict[int, int]) -> tuple[int, ...]:
+def _renumber_weight_words(op: Op, number: dict[int, int]) -> tuple[int, ...]:
     if not op.weights:
         return op.words
     behind = 8 if op.name == "recurrent" else len(op.weights)

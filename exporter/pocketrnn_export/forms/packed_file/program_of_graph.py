@@ -15,9 +15,9 @@ from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text.features import Features
 from pocketrnn_export.forms.packed_file import lowering_composed, lowering_layers
 from pocketrnn_export.forms.packed_file.lowering import Lowering
-from pocketrnn_export.forms.packed_file.observed_values import list_token_dependent_names, observe_graph
 from pocketrnn_export.forms.packed_file.packed_program import Program
 from pocketrnn_export.forms.packed_file.sequence_length_rewriting import rewrite_layers_with_lengths
+from pocketrnn_export.forms.packed_file.token_dependent_values import list_token_dependent_names, observe_graph
 
 __all__ = ["lower_graph", "make_program"]
 
@@ -69,7 +69,7 @@ def lower_graph(
             alike=alike,
         )  # fmt: skip
     lowering = Lowering(seen)
-    lowering.run()
+    lowering.lower_operators()
     return lowering
 
 

@@ -24,7 +24,7 @@ from pocketrnn_export.forms.packed_file.pair_lengths import Lengths, compute_siz
 __all__ = [
     "HOLDS",
     "Affine",
-    "Counted",
+    "AffineRange",
     "Numbers",
     "Size",
     "SizeValues",
@@ -155,12 +155,14 @@ class Span:
         ends = (self.least, min(self.end, most))
         return [*itertools.product(ends, ends)] if self.pairs else [*ends]
 
-    def signs(self, left: Affine, right: Affine) -> frozenset[int] | None:
+    def find_difference_signs(self, left: Affine, right: Affine) -> frozenset[int] | None:
         """The possible signs of left - right; None where one of them is not finite.
 
         Example:
-            >>> sorted(Span(1, 700).signs((1, 0), (0, 620))), sorted(Span(1, 600).signs((1, 0), (0, 620)))
-            ([-1, 0, 1], [-1])
+            >>> sorted(Span(1, 700).find_difference_signs((1, 0), (0, 620)))
+            [-1, 0, 1]
+            >>> sorted(Span(1, 600).find_difference_signs((1, 0), (0, 620)))
+            [-1]
         """
         if not (np.isfinite(left[1]) and np.isfinite(right[1])):
             return None
@@ -182,7 +184,7 @@ class Span:
             >>> Span(1, 600).holds("Less", (1, 0), (0, 620)), Span(1, 700).holds("Less", (1, 0), (0, 620))
             (True, None)
         """
-        return _find_comparison_result(kind, self.signs(left, right))
+        return _find_comparison_result(kind, self.find_difference_signs(left, right))
 
     def nearest(self, number: Affine, least: Affine | None = None, most: Affine | None = None) -> Affine | None:
         """The number clamped to the bounds, the same one for every number of tokens; None where that changes.
@@ -194,7 +196,7 @@ class Span:
         for bound, beyond in ((least, -1), (most, 1)):
             if bound is None:
                 continue
-            signs = self.signs(number, bound)
+            signs = self.find_difference_signs(number, bound)
             if signs is None or {-1, 1} <= signs:
                 return None
             if beyond in signs:
@@ -229,7 +231,7 @@ class Numbers:
 
 
 @dataclass(frozen=True)
-class Counted:
+class AffineRange:
     """An array whose size may depend on the tokens: start + step * index along one axis; with step 0, all are equal."""
 
     start: Affine
@@ -250,7 +252,7 @@ class Counted:
         return [self.start[1]] if not self.step and not self.start[0] else None
 
 
-Known = Numbers | Counted
+Known = Numbers | AffineRange
 
 
 class SizeValues:
@@ -342,16 +344,16 @@ class SizeValues:
         if counted is not None:
             self.known[name] = counted
 
-    def _make_index_range(self, values: Sequence[Array], sizes: Sequence[Size]) -> Counted | None:
+    def _make_index_range(self, values: Sequence[Array], sizes: Sequence[Size]) -> AffineRange | None:
         some = [(n, v) for n, v in zip(self._lengths, values, strict=True) if v.size]
         if not some:
             return None
         lengths, firsts = [n for n, _ in some], [v.ravel()[0].item() for _, v in some]
         if all((v == v.ravel()[0]).all() for _, v in some):
             if len(set(firsts)) == 1 and firsts[0] == firsts[0]:
-                return Counted((0, firsts[0]), 0, _ONE)
+                return AffineRange((0, firsts[0]), 0, _ONE)
             start = fit_affine(lengths, firsts) if some[0][1].dtype != bool else None
-            return None if start is None else Counted(start, 0, _ONE)
+            return None if start is None else AffineRange(start, 0, _ONE)
         start = fit_affine(lengths, firsts)
         axes = [axis for axis, v in enumerate(some[-1][1].shape) if v > 1]
         for axis in axes if start is not None else ():
@@ -361,7 +363,7 @@ class SizeValues:
                 and step
                 and start
             ):
-                return Counted(start, step, sizes[axis])
+                return AffineRange(start, step, sizes[axis])
         return None
 
     def _find_irregularity(self, node: onnx.NodeProto) -> str | None:
@@ -464,36 +466,36 @@ def _check_strides(values: SizeValues, node: onnx.NodeProto) -> str | None:
 
 def _is_number_or_range(known: Known | None) -> bool:
     """Whether all elements of a value are one number, or it is a range along one axis."""
-    return isinstance(known, Counted) or (known is not None and known.all is not None and len({*known.all}) == 1)
+    return isinstance(known, AffineRange) or (known is not None and known.all is not None and len({*known.all}) == 1)
 
 
-def _is_linear(values: SizeValues, node: onnx.NodeProto) -> bool:
+def _is_sum_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
     """Whether the inputs of a sum all have one size for all texts, or are all one number or a range."""
     inputs = [values.number(node, index) for index in range(len(node.input))]
     return all(isinstance(one, Numbers) for one in inputs) or all(map(_is_number_or_range, inputs))
 
 
-def _is_moved(values: SizeValues, node: onnx.NodeProto) -> bool:
+def _is_move_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
     known = values.number(node, 0)
     others = [values.number(node, index) for index in range(1, len(node.input)) if node.input[index]]
     if node.op_type.startswith("Gather") and any(one is None or one.constant is None for one in others):
         return False
     if isinstance(known, Numbers) and all(not a for name in node.output for a, _ in values.sizes(name) or [(1, 0)]):
         return True
-    if _is_number_or_range(known) and isinstance(known, Counted) and known.step:
+    if _is_number_or_range(known) and isinstance(known, AffineRange) and known.step:
         return node.op_type in _KEEPS_A_RANGE
     return _is_number_or_range(known) or (isinstance(known, Numbers) and node.op_type in _KEEPS_A_RANGE)
 
 
-def _is_multiplied(values: SizeValues, node: onnx.NodeProto) -> bool:
+def _is_product_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
     constant = [known is not None and known.constant is not None for known in map(values.known.get, node.input)]
-    return any(constant) and _is_linear(values, node)
+    return any(constant) and _is_sum_affine(values, node)
 
 
-def _is_divided(values: SizeValues, node: onnx.NodeProto) -> bool:
+def _is_quotient_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
     """Whether a quotient or remainder is of integers, and the divisor divides all factors of tokens and indices."""
     left, right = values.number(node, 0), values.number(node, 1)
-    if left is None or right is None or right.constant is None or not _is_linear(values, node):
+    if left is None or right is None or right.constant is None or not _is_sum_affine(values, node):
         return False
     divisors = {*right.constant}
     if len(divisors) != 1 or not isinstance(divisor := divisors.pop(), int) or divisor < 1:
@@ -503,7 +505,7 @@ def _is_divided(values: SizeValues, node: onnx.NodeProto) -> bool:
     numbers, span = left.ends, values.span
     if any(not isinstance(b, int) or not span.holds("GreaterOrEqual", (a, b), (0, 0)) for a, b in numbers):
         return False
-    step = left.step if isinstance(left, Counted) else 0
+    step = left.step if isinstance(left, AffineRange) else 0
     if step % divisor == 0 and all(is_divisible(a, divisor) for a, _ in numbers):
         return True
     # Or the quotient is the same for all texts and indices.
@@ -525,14 +527,14 @@ def _find_difference_signs(values: SizeValues, node: onnx.NodeProto) -> list[fro
             if known.all is None:
                 return None
             array.ravel()[:] = [*map(_AffineBox, known.all)]
-        return [span.signs(one.pair, other.pair) for one, other in np.broadcast(*arrays)]
+        return [span.find_difference_signs(one.pair, other.pair) for one, other in np.broadcast(*arrays)]
     if not (_is_number_or_range(left) and _is_number_or_range(right)):
         return None
     if left == right and shapes[0] == shapes[1]:
-        return [span.signs(left.ends[0], right.ends[0])]
+        return [span.find_difference_signs(left.ends[0], right.ends[0])]
     reached: set[int] = set()
     for pair in itertools.product(left.ends, right.ends):
-        signs = span.signs(*pair)
+        signs = span.find_difference_signs(*pair)
         if signs is None:
             return [None]
         reached |= signs
@@ -547,7 +549,7 @@ class _AffineBox:
     pair: Affine
 
 
-def _is_decided(values: SizeValues, node: onnx.NodeProto) -> bool:
+def _is_comparison_decided(values: SizeValues, node: onnx.NodeProto) -> bool:
     """Whether a comparison, or a minimum or maximum, is decided alike for every number of tokens."""
     if len(node.input) == 1:
         return True
@@ -559,7 +561,7 @@ def _is_decided(values: SizeValues, node: onnx.NodeProto) -> bool:
     return all(_find_comparison_result(node.op_type, signs) is not None for signs in found)
 
 
-def _is_chosen(values: SizeValues, node: onnx.NodeProto) -> bool:
+def _is_where_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
     condition, *others = (values.number(node, index) for index in range(3))
     if condition is None or condition.constant is None:
         return False
@@ -569,7 +571,7 @@ def _is_chosen(values: SizeValues, node: onnx.NodeProto) -> bool:
     return _is_number_or_range(condition) and all(map(_is_number_or_range, others))
 
 
-def _is_clipped(values: SizeValues, node: onnx.NodeProto) -> bool:
+def _is_clip_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
     known, *bounds = (values.number(node, index) for index in range(3))
     if known is None or not (isinstance(known, Numbers) or _is_number_or_range(known)):
         return False
@@ -579,19 +581,19 @@ def _is_clipped(values: SizeValues, node: onnx.NodeProto) -> bool:
     return None not in found and (isinstance(known, Numbers) or found == [*known.ends] or len({*found}) == 1)
 
 
-def _is_reduced(values: SizeValues, node: onnx.NodeProto) -> bool:
+def _is_reduction_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
     """Whether a reduction is a sum, or of one number, or of equal numbers."""
     known, sizes = values.number(node, 0), values.sizes(node.input[0])
     if not isinstance(known, Numbers) or sizes is None:
         # The maximum, minimum or mean of equal numbers; their sum depends on how many there are.
-        same = isinstance(known, Counted) and not known.step
+        same = isinstance(known, AffineRange) and not known.step
         return same and node.op_type in ("ReduceMax", "ReduceMin", "ReduceMean")
     before, after = (np.prod([b for _, b in shape]) for shape in (sizes, values.sizes(node.output[0]) or [(0, 0)]))
     varying = sum(1 for a, _ in known.ends if a)
     return node.op_type == "ReduceSum" or bool(before == after) or (node.op_type == "ReduceProd" and varying <= 1)
 
 
-def _is_cast(values: SizeValues, node: onnx.NodeProto) -> bool:
+def _is_cast_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
     """Whether a cast is exact: integers to wide integers or floats; and back, where no text is too long for an exact
     float. Types with fewer bits wrap for longer texts."""
     known = values.number(node, 0)
@@ -606,18 +608,18 @@ def _is_cast(values: SizeValues, node: onnx.NodeProto) -> bool:
     return before.kind == after.kind or after.kind == "f" or whole
 
 
-def _is_whole(values: SizeValues, node: onnx.NodeProto) -> bool:
+def _is_rounding_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
     known = values.number(node, 0)
     return known is not None and all(np.isfinite(b) and b == int(b) for _, b in known.ends)
 
 
-def _is_absolute(values: SizeValues, node: onnx.NodeProto) -> bool:
+def _is_absolute_value_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
     known = values.number(node, 0)
     found = {values.span.holds("GreaterOrEqual", number, (0, 0)) for number in known.ends} if known else {None}
     return None not in found and (isinstance(known, Numbers) or len(found) == 1)
 
 
-def _is_summed(values: SizeValues, node: onnx.NodeProto) -> bool:
+def _is_running_sum_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
     """Whether a running sum is of one constant number."""
     known = values.number(node, 0)
     return _is_number_or_range(known) and known is not None and known.constant is not None
@@ -627,7 +629,7 @@ def _is_always_affine(_values: SizeValues, _node: onnx.NodeProto) -> bool:
     return True
 
 
-def _is_concatenated(values: SizeValues, node: onnx.NodeProto) -> bool:
+def _is_concat_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
     inputs = [values.number(node, index) for index in range(len(node.input))]
     if all(isinstance(one, Numbers) for one in inputs):
         return True
@@ -646,16 +648,17 @@ _CLAMPED: Final[dict[str, Callable[[SizeValues, onnx.NodeProto], str | None]]] =
 }  # fmt: skip
 # The rules that decide whether an operator gives a * tokens + b for every number of tokens.
 _FOLLOWS: Final[dict[str, Callable[[SizeValues, onnx.NodeProto], bool]]] = {
-    **dict.fromkeys(_MOVES, _is_moved),
-    **dict.fromkeys(_COMPARISONS, _is_decided),
-    **dict.fromkeys(("Min", "Max"), _is_decided),
-    **dict.fromkeys(("Add", "Sub", "Neg"), _is_linear),
-    **dict.fromkeys(("Floor", "Ceil", "Round"), _is_whole),
-    **dict.fromkeys(("And", "Not", "Or", "Xor"), _is_linear),
-    **dict.fromkeys(("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"), _is_reduced),
+    **dict.fromkeys(_MOVES, _is_move_affine),
+    **dict.fromkeys(_COMPARISONS, _is_comparison_decided),
+    **dict.fromkeys(("Min", "Max"), _is_comparison_decided),
+    **dict.fromkeys(("Add", "Sub", "Neg"), _is_sum_affine),
+    **dict.fromkeys(("Floor", "Ceil", "Round"), _is_rounding_affine),
+    **dict.fromkeys(("And", "Not", "Or", "Xor"), _is_sum_affine),
+    **dict.fromkeys(("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"), _is_reduction_affine),
     **dict.fromkeys(("TopK", "ArgMax", "ArgMin"), _has_one_element),
-    **dict.fromkeys(("Cast", "CastLike"), _is_cast),
+    **dict.fromkeys(("Cast", "CastLike"), _is_cast_affine),
     **dict.fromkeys(("Range", "ConstantOfShape"), _is_always_affine),
-    "Abs": _is_absolute, "Clip": _is_clipped, "Concat": _is_concatenated, "CumSum": _is_summed, "Div": _is_divided,
-    "Mod": _is_divided, "Mul": _is_multiplied, "Where": _is_chosen,
+    "Abs": _is_absolute_value_affine, "Clip": _is_clip_affine, "Concat": _is_concat_affine,
+    "CumSum": _is_running_sum_affine, "Div": _is_quotient_affine,
+    "Mod": _is_quotient_affine, "Mul": _is_product_affine, "Where": _is_where_affine,
 }  # fmt: skip

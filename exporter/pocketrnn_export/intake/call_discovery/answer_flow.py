@@ -14,7 +14,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.call_discovery.logits_location import find_leaves
+from pocketrnn_export.intake.call_discovery.logits_location import find_float_tensors
 from pocketrnn_export.intake.calling_convention import Call, undo_assignments
 from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu
@@ -45,7 +45,7 @@ class _ComputedTensor:
     beside: tuple[int, ...]
 
     @property
-    def weighted(self) -> bool:
+    def has_weights_as_input(self) -> bool:
         """Whether weights were inputs."""
         return bool(self.sizes)
 
@@ -100,7 +100,7 @@ class FlowRecorder(FunctionMode):
             before = self._made.pop(i, _ComputedTensor(name, (), frozenset(), ()))
             parents = tuple(j for j in dict.fromkeys((*before.of, *of)) if j != i)
             if parents:
-                function = before.function if before.weighted and not sizes else name
+                function = before.function if before.has_weights_as_input and not sizes else name
                 self._made[i] = _ComputedTensor(function, parents, sizes | before.sizes, before.beside or made_here)
             if of_text:
                 self._of_text.add(i)
@@ -115,14 +115,14 @@ class FlowRecorder(FunctionMode):
             found += [] if made is None or made.function not in _SHAPES else [self._alive[i] for i in made.of]
         return found
 
-    def makes(self, one: Tensor, other: Tensor) -> bool:
+    def leads_to(self, one: Tensor, other: Tensor) -> bool:
         """Whether `other` is computed from `one`."""
         return self._find_origin(one) in self._find_ancestors(id(other))
 
     def is_only_source(self, one: Tensor, other: Tensor) -> bool:
         """Whether all information about the text in `other` comes through `one`."""
         origin = self._find_origin(one)
-        return self.makes(one, other) and self._given.isdisjoint(
+        return self.leads_to(one, other) and self._given.isdisjoint(
             self._find_ancestors(id(other), lambda i, _: i == origin)
         )
 
@@ -132,7 +132,7 @@ class FlowRecorder(FunctionMode):
         # A tensor is recorded after all of its inputs.
         for i, made in self._made.items():
             if i in above and not found.isdisjoint(made.of):
-                if made.weighted:
+                if made.has_weights_as_input:
                     return True
                 found.add(i)
         return False
@@ -164,8 +164,8 @@ class FlowRecorder(FunctionMode):
 
     def _find_last_weighted_tensors(self, tensor: Tensor) -> dict[int, _ComputedTensor]:
         """Return the nearest tensors backwards that are computed with weights."""
-        above = self._find_ancestors(id(tensor), lambda _, made: made.weighted)
-        return {i: made for i in above if (made := self._made.get(i)) is not None and made.weighted}
+        above = self._find_ancestors(id(tensor), lambda _, made: made.has_weights_as_input)
+        return {i: made for i in above if (made := self._made.get(i)) is not None and made.has_weights_as_input}
 
     def _find_origin(self, tensor: Tensor) -> int:
         """Return the id of the tensor with the same numbers in another shape."""
@@ -197,7 +197,7 @@ def record_flow(module: nn.Module, function: Call, tokens: Tensor, lengths: Tens
 
     Example:
         >>> flow = record_flow(module, compiled("module(tokens)"), tokens, lengths)
-        >>> flow.makes(flow.answer["features"], flow.answer["logits"])
+        >>> flow.leads_to(flow.answer["features"], flow.answer["logits"])
         True
     """
     given = (tokens.clone(), lengths.clone())
@@ -206,12 +206,12 @@ def record_flow(module: nn.Module, function: Call, tokens: Tensor, lengths: Tens
         try:
             with seen:
                 seen.answer = run_user_call(function, module, *given)
-                seen.leaves = dict(find_leaves(seen.answer))
+                seen.leaves = dict(find_float_tensors(seen.answer))
         # A user's module may fail in any way where torch functions are watched.
         except (Exception, SystemExit):
             seen = FlowRecorder(())
             seen.answer = run_user_call(function, module, tokens.clone(), lengths.clone())
-            seen.leaves = dict(find_leaves(seen.answer))
+            seen.leaves = dict(find_float_tensors(seen.answer))
     return seen
 
 

@@ -1,7 +1,8 @@
 """List the lines of code that may call a module, the likely ones first: the ways that people write forward.
 
-One table has the values that each input may be given, by its role. One input is the text, at most one the lengths, and
-at most one the mask; any other is given a constant, and only where no value changes the answer (`beside`).
+One table lists the possible values of each input by its role. One input is the text, at most one the lengths, and at
+most one the mask. Any other input gets a constant, and only if its value does not change the answer
+(`other_inputs.py`).
 """
 
 from __future__ import annotations
@@ -65,8 +66,8 @@ class CallCandidate:
         plain: the line, where there is no signature.
         setup: statements that prepare the module before the call, ending in "; ".
         method: which of its methods is called; empty for forward.
-        around: code that has the call in the place of its {}: what goes into a CRF, or the heads joined; empty for the
-            call itself.
+        around: code with {} for the call, which returns the input of a CRF or joins the heads; empty for the call
+            itself.
     """
 
     signature: Signature | None
@@ -89,7 +90,7 @@ class CallCandidate:
         """The inputs."""
         return () if self.signature is None else self.signature.slots
 
-    def at(self, given: Given) -> list[int]:
+    def find_inputs_given(self, given: Given) -> list[int]:
         """Return the indexes of inputs by their kind."""
         return [i for i, option in enumerate(self.options) if option.given == given]
 
@@ -179,7 +180,7 @@ def list_forward_candidates(asked: ModuleFacts) -> Iterator[CallCandidate]:
 
 
 def _list_inputs_beside(asked: ModuleFacts, signature: Signature) -> Iterator[tuple[Signature, dict[int, list[str]]]]:
-    """Yield which inputs are given features or characters, if there are any."""
+    """Yield which inputs get features or characters, if the module takes any."""
     if asked.spellings is not None:
         yield from list_character_signatures(signature, asked.spellings.characters)
     elif asked.features:

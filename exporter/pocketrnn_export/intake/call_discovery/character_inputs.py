@@ -1,4 +1,4 @@
-"""Find which input of forward is given the characters of words: by its name, or by its place."""
+"""Find which input of forward takes the characters of words, by its name or its position."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def is_characters_name(name: str) -> bool:
 def list_character_signatures(
     signature: Signature, characters: Characters
 ) -> Iterator[tuple[Signature, dict[int, list[str]]]]:
-    """Yield a signature with its text among the other inputs, and which of these are given characters, or the lengths
-    of words in characters: for the index of each, the code of values to try.
+    """Yield signatures with another input as the text; and, by index, the code of values to try for the inputs that may
+    take characters, or the numbers of characters of the words.
 
     Args:
         signature: the inputs of a forward.

@@ -1,4 +1,4 @@
-"""Find which inputs of forward are given the features of a text: first by names, and then by their order."""
+"""Find which inputs of forward take the features of a text: first by names, and then by their order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ _OPEN = ("other",)
 def list_feature_values(signature: Signature, features: Features) -> Iterator[dict[int, list[str]]]:
     """Yield which inputs are features, the likely ones first: for the index of each, the code of values to try.
 
-    Every feature is given once. Numbers that no name places share one input, or have one each; so do categories.
+    Every feature is passed once. Numbers that match no input by name share one input, or get one each; so do
+    categories.
 
     Args:
         signature: the inputs of a forward.

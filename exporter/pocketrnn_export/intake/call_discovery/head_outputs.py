@@ -16,10 +16,10 @@ from torch import Tensor
 
 from pocketrnn.bundle.output import LabelOutput
 from pocketrnn.errors import suggest_similar_name
-from pocketrnn_export.intake.call_discovery.logits_location import Known, count_numbers, find_leaves
+from pocketrnn_export.intake.call_discovery.logits_location import Known, count_numbers, find_float_tensors
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 
-__all__ = ["JoinedHeads", "find_heads"]
+__all__ = ["JoinedHeads", "find_head_outputs"]
 
 # Words that the name of an output may have in addition to the name of a head.
 _BESIDE: Final = frozenset(
@@ -38,7 +38,7 @@ class JoinedHeads:
     Attributes:
         around: an expression with the call in the place of its {}; empty where the answer is joined already.
         units: how many numbers each head gives a text: one a label, or one for two labels.
-        parts: the code behind a call that gives the numbers of each head.
+        parts: the code after a call that selects the numbers of each head.
         suffixes: the code that reaches the output of each head in the answer; empty where one output holds all.
         note: what was assumed of their order; empty where nothing was.
     """
@@ -75,7 +75,7 @@ class _Output:
         return self.numbers == count or (self.numbers, count, head.activation) == (1, 2, "softmax")
 
 
-def find_heads(asked: ModuleFacts, known: Sequence[Known], alone: Any | None) -> JoinedHeads | tuple[str, str]:
+def find_head_outputs(asked: ModuleFacts, known: Sequence[Known], alone: Any | None) -> JoinedHeads | tuple[str, str]:
     """Find the output of each head; or return the problem and the advice where they cannot be told apart.
 
     Args:
@@ -84,7 +84,7 @@ def find_heads(asked: ModuleFacts, known: Sequence[Known], alone: Any | None) ->
         alone: its answer to a single text; None where it fails on one.
 
     Example:
-        >>> find_heads(asked, [(tokens, {"topic": topic, "mood": mood})], None).suffixes
+        >>> find_head_outputs(asked, [(tokens, {"topic": topic, "mood": mood})], None).suffixes
         ("['topic']", "['mood']")
     """
     answer, rows = known[0][1], len(known[0][0])
@@ -107,8 +107,8 @@ def find_heads(asked: ModuleFacts, known: Sequence[Known], alone: Any | None) ->
     if isinstance(chosen, tuple):
         return chosen
     taken = [chosen[name] for name in asked.heads]
-    leaves = dict(find_leaves(answer))
-    single = {} if alone is None else dict(find_leaves(alone))
+    leaves = dict(find_float_tensors(answer))
+    single = {} if alone is None else dict(find_float_tensors(alone))
     parts = tuple(
         one.suffix
         if tuple(leaves[one.suffix].shape) == (rows, one.numbers)
@@ -124,7 +124,7 @@ def find_heads(asked: ModuleFacts, known: Sequence[Known], alone: Any | None) ->
 def _list_outputs(asked: ModuleFacts, known: Sequence[Known]) -> Iterator[_Output]:
     """Yield the outputs that have the same number of numbers for every text, each tensor once."""
     answer, fixed, seen = known[0][1], count_numbers(asked, known).fixed, set[int]()
-    for suffix, leaf in find_leaves(answer):
+    for suffix, leaf in find_float_tensors(answer):
         if leaf.dim() > 0 and suffix in fixed and id(leaf) not in seen:
             seen.add(id(leaf))
             yield _Output(suffix, _name_output(answer, suffix), fixed[suffix])
@@ -185,7 +185,7 @@ def _split_output_name(name: str) -> tuple[str, ...]:
 
 def _choose_by_count(asked: ModuleFacts, outputs: Sequence[_Output], answer: Any) -> tuple[Any, str]:
     """Choose outputs by their numbers, and by their order where these are equal; return them with a note on the order.
-    In the place of the outputs stand the problem and the advice where they cannot be chosen."""
+    If they cannot be chosen, return the problem and the advice in place of the outputs."""
     chosen: dict[str, _Output] = {}
     ordered: list[str] = []
     for count in dict.fromkeys(asked.head_sizes):
@@ -203,14 +203,16 @@ def _choose_by_count(asked: ModuleFacts, outputs: Sequence[_Output], answer: Any
         if len(names) > 1:
             ordered += [f"{name} is answer{one.suffix}" for name, one in of_heads.items()]
         chosen |= of_heads
-    note = f"Heads of as many labels are taken in the order in which forward gives them: {', '.join(ordered)}."
+    note = (
+        f"Heads with equal numbers of labels are taken in the order in which forward gives them: {', '.join(ordered)}."
+    )
     return chosen, note if ordered else ""
 
 
 def _explain_token_outputs(asked: ModuleFacts, names: Sequence[str], answer: Any) -> tuple[str, str] | None:
     """Return the problem and the advice if an output labels each token, and a head the whole text; else None."""
     count = len(asked.heads[names[0]].labels)
-    for suffix, leaf in find_leaves(answer):
+    for suffix, leaf in find_float_tensors(answer):
         if leaf.dim() == 3 and leaf.shape[-1] == count:
             return (
                 f"forward gives {count} numbers for each token as answer{suffix}, and the labels of the head "

@@ -144,7 +144,7 @@ def advise_on_fixed_batch(
             else:
                 fixed = [setting.partition(" = ")[0] for setting in made]
                 said = f"is {texts}, a fixed number" if len(fixed) == 1 else f"are {texts}, fixed numbers"
-                told = f"Its {' and '.join(fixed)} {said} of texts: say that it is that of the batch,"
+                told = f"Its {' and '.join(fixed)} {said} of texts: set it to the number in the batch,"
             return f'{told} --call "{given}", or call=.'
     return None
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.call_discovery.computed_attributes import UncalledCode, find_computed_parts
+from pocketrnn_export.intake.call_discovery.answer_properties import UncalledCode, find_computed_parts
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.refusals import Reason
 
@@ -25,10 +25,10 @@ __all__ = [
     "OutputCounts",
     "count_numbers",
     "count_numbers_per_text",
-    "explain_no_place",
-    "find_leaves",
-    "find_places",
-    "find_unread_parts",
+    "explain_missing_logits",
+    "find_float_tensors",
+    "find_logits_places",
+    "find_unsearched_values",
 ]
 
 # How deep lists, dicts and objects in an answer are searched.
@@ -68,7 +68,7 @@ class OutputCounts:
     following: tuple[str, ...]
     one_length: int | None
 
-    def may_follow(self, suffix: str) -> bool:
+    def may_count_tokens(self, suffix: str) -> bool:
         """Whether an output may hold one number for each token."""
         return suffix in self.following or self.fixed.get(suffix) == self.one_length
 
@@ -87,7 +87,7 @@ def count_numbers(asked: ModuleFacts, known: Sequence[Known]) -> OutputCounts:
     found: dict[str, list[int]] = {}
     others: set[str] = set()
     for tokens, answer in known:
-        for suffix, leaf in find_leaves(answer):
+        for suffix, leaf in find_float_tensors(answer):
             if (n := count_numbers_per_text(leaf, len(tokens), values=asked.values)) is not None:
                 found.setdefault(suffix, []).append(n)
             elif len(tokens) != len(known[0][0]):
@@ -107,9 +107,9 @@ class AnswerPlace:
     """The place of the logits in an answer.
 
     Attributes:
-        suffix: the code behind the call that reaches the tensor.
+        suffix: the code after the call that selects the tensor.
         units: how many numbers it has for each text, or each token.
-        arranged: the code behind that which orders its axes.
+        arranged: the code after `suffix` that reorders its axes.
     """
 
     suffix: str
@@ -117,7 +117,7 @@ class AnswerPlace:
     arranged: str = ""
 
 
-def find_places(asked: ModuleFacts, known: Sequence[Known], *, suffixes: bool) -> list[AnswerPlace]:
+def find_logits_places(asked: ModuleFacts, known: Sequence[Known], *, suffixes: bool) -> list[AnswerPlace]:
     """Return the places of tensors [rows, units] in an answer, or [rows, sequence, units] in any order of the axes.
 
     Args:
@@ -125,7 +125,7 @@ def find_places(asked: ModuleFacts, known: Sequence[Known], *, suffixes: bool) -
         known: batches of tokens with equal rows, each with the module's answer.
         suffixes: whether parts of an answer are searched, too.
     """
-    leaves, rows = [dict(find_leaves(answer)) for _, answer in known], len(known[0][0])
+    leaves, rows = [dict(find_float_tensors(answer)) for _, answer in known], len(known[0][0])
     if asked.heads:
         # The outputs of all heads, joined.
         return [AnswerPlace("", known[0][1].shape[-1])]
@@ -183,11 +183,11 @@ def _has_units(leaf: Tensor | None, rows: int, units: int, asked: ModuleFacts) -
     return leaf is not None and count_numbers_per_text(leaf, rows, values=asked.values) == units
 
 
-def find_leaves(answer: Any) -> Iterator[tuple[str, Tensor]]:
+def find_float_tensors(answer: Any) -> Iterator[tuple[str, Tensor]]:
     """Yield the floating-point tensors in an answer, each with the code behind the call that reaches it.
 
     Example:
-        >>> [suffix for suffix, _ in find_leaves({"heads": [logits, SimpleNamespace(mood=mood)]})]
+        >>> [suffix for suffix, _ in find_float_tensors({"heads": [logits, SimpleNamespace(mood=mood)]})]
         ["['heads'][0]", "['heads'][1].mood"]
     """
     for suffix, part in _walk_parts(answer, "", _DEEPEST, set()):
@@ -195,12 +195,12 @@ def find_leaves(answer: Any) -> Iterator[tuple[str, Tensor]]:
             yield suffix, part
 
 
-def find_unread_parts(answer: Any) -> Iterator[tuple[str, str]]:
+def find_unsearched_values(answer: Any) -> Iterator[tuple[str, str]]:
     """Yield the parts of an answer that are not searched, each with the code that reaches it and its kind: parts that
     lie too deep, generators, sets, NumPy arrays, functions.
 
     Example:
-        >>> list(find_unread_parts((logits, (head(state) for head in heads))))
+        >>> list(find_unsearched_values((logits, (head(state) for head in heads))))
         [('[1]', 'generator')]
     """
     for suffix, part in _walk_parts(answer, "", _DEEPEST, set()):
@@ -286,10 +286,10 @@ def count_numbers_per_text(leaf: Tensor, rows: int, *, values: bool) -> int | No
     return n if values and len(shape) == 3 and shape[0] == rows else None
 
 
-def explain_no_place(known: Sequence[Known], asked: ModuleFacts) -> tuple[str, str]:
+def explain_missing_logits(known: Sequence[Known], asked: ModuleFacts) -> tuple[str, str]:
     """Return the problem and the advice where no tensor of an answer is [batch, classes]."""
     tokens, answer = known[0]
-    leaves = dict(find_leaves(answer))
+    leaves = dict(find_float_tensors(answer))
     rows, width = tokens.shape
     texts = f"{'1 text' if rows == 1 else f'{rows} texts'} of {width} tokens"
     if isinstance(answer, Tensor) and not answer.is_floating_point():
@@ -311,20 +311,20 @@ def explain_no_place(known: Sequence[Known], asked: ModuleFacts) -> tuple[str, s
     shapes = ", ".join(f"answer{suffix} {list(leaf.shape)}" for suffix, leaf in leaves.items())
     if isinstance(answer, Tensor):
         shapes = f"a tensor of shape {list(answer.shape)}"
-    gives = f"The module gives {shapes} for {texts} and {asked.classes} {asked.names}"
+    gives = f"The module gives {shapes} for {texts} and {asked.classes} {asked.number_word}"
     if asked.of_tokens:
-        return _explain_no_token_place(gives, leaves, rows, asked)
+        return _explain_missing_token_logits(gives, leaves, rows, asked)
     if any(_has_number_per_token(leaf, rows, width, asked.classes) for leaf in leaves.values()):
         return (
             f"{gives}: one answer for every token, as a module that labels each word does.",
-            f"{'' if asked.samples else _LABELLED}A bundle gives one answer for a text: if your code takes that "
-            "from one of the steps, or from their mean, say so as it does: --call, or call=.",
+            f"{'' if asked.samples else _LABELLED}A bundle gives one answer for a text: if your code takes one step's "
+            "answer, or the mean over the steps, write that into the call: --call, or call=.",
         )
     several = [leaf for leaf in leaves.values() if leaf.dim() == 3 and leaf.shape[-1] == asked.classes]
     if any(count_numbers_per_text(leaf, rows, values=asked.values) is None for leaf in several):
         return (
             f"{gives}.",
-            "It holds several answers for a text: say which is the one that your code takes, with --call, or call=.",
+            "It holds several answers for a text: select the one that your code uses, with --call, or call=.",
         )
     return _explain_other_counts(count_numbers(asked, known), asked) or (
         f"{gives}.",
@@ -333,16 +333,16 @@ def explain_no_place(known: Sequence[Known], asked: ModuleFacts) -> tuple[str, s
     )
 
 
-def find_reason(known: Known, asked: ModuleFacts) -> Reason:
-    """Return the kind of reason for which an answer holds no logits: for labels of tokens, it may hold those of a text,
-    or other numbers for each token.
+def find_missing_logits_reason(known: Known, asked: ModuleFacts) -> Reason:
+    """Return the kind of reason why an answer lacks the wanted logits. If token labels are wanted, it may hold a text's
+    logits, or other numbers for each token.
 
     Example:
-        >>> find_reason((tokens, logits_of_texts), asked)
+        >>> find_missing_logits_reason((tokens, logits_of_texts), asked)
         <Reason.LABELS_OF_TEXTS: 7>
     """
     tokens, answer = known
-    leaves, (rows, width) = dict(find_leaves(answer)), tokens.shape
+    leaves, (rows, width) = dict(find_float_tensors(answer)), tokens.shape
     if not asked.of_tokens or rows == 1:
         return Reason.NO_LOGITS
     if _has_number_per_label(leaves, rows, asked):
@@ -356,7 +356,9 @@ def _has_number_per_label(leaves: Mapping[str, Tensor], rows: int, asked: Module
     return any(count_numbers_per_text(leaf, rows, values=False) == asked.classes for leaf in leaves.values())
 
 
-def _explain_no_token_place(gives: str, leaves: Mapping[str, Tensor], rows: int, asked: ModuleFacts) -> tuple[str, str]:
+def _explain_missing_token_logits(
+    gives: str, leaves: Mapping[str, Tensor], rows: int, asked: ModuleFacts
+) -> tuple[str, str]:
     """Return the problem and the advice where no tensor is [batch, sequence, labels] in any order of the axes."""
     if _has_number_per_label(leaves, rows, asked):
         return (
@@ -375,7 +377,7 @@ def _explain_no_token_place(gives: str, leaves: Mapping[str, Tensor], rows: int,
 def _explain_other_counts(counts: OutputCounts, asked: ModuleFacts) -> tuple[str, str] | None:
     """Return the problem and the advice where outputs hold another count of numbers than there are labels; None where
     there are none."""
-    fixed = {suffix: n for suffix, n in counts.fixed.items() if not counts.may_follow(suffix)}
+    fixed = {suffix: n for suffix, n in counts.fixed.items() if not counts.may_count_tokens(suffix)}
     following = [f"answer{suffix}" for suffix in (*counts.fixed, *counts.following) if suffix not in fixed]
     one_answer = "A bundle gives one answer for a text: return it from forward, or say where it is: --call, or call=."
     if not fixed:
@@ -384,14 +386,14 @@ def _explain_other_counts(counts: OutputCounts, asked: ModuleFacts) -> tuple[str
         which = " and ".join(following)
         return (
             f"The module gives more numbers for a longer text ({which}), which are not answers to {asked.classes} "
-            f"{asked.names}.",
+            f"{asked.number_word}.",
             one_answer,
         )
     # The line of the owner may end before one of several outputs.
     if fitting := [suffix for suffix, n in fixed.items() if suffix and n == asked.classes]:
         return (
             f"The call gives several outputs, of which answer{fitting[0]} has {asked.classes} numbers for each text.",
-            f"Add {fitting[0]} at the end of the line, if these are the {asked.names}.",
+            f"Add {fitting[0]} at the end of the line, if these are the {asked.number_word}.",
         )
     found = list(dict.fromkeys(fixed.values()))
     found = [n for n in found if n > 1] or found
@@ -400,18 +402,21 @@ def _explain_other_counts(counts: OutputCounts, asked: ModuleFacts) -> tuple[str
     said = f" ({'; '.join(where)})" if where != ["answer"] else ""
     problem = (
         f"The module gives {' or '.join(map(str, found))} number{'s' * (found != [1])} for each text, and there are "
-        f"{asked.classes} {asked.names}{said}."
+        f"{asked.classes} {asked.number_word}{said}."
     )
     if found == [asked.ids] and not asked.samples:
-        return problem, "These are as many as its ids, of which a module that tells the next token gives one: no label."
+        return (
+            problem,
+            "There is one number for each token id: the module predicts the next token, which is not a label.",
+        )
     if found != [1]:
-        several = " or ".join(f"{n} {asked.names}" for n in found if n > 1)
+        several = " or ".join(f"{n} {asked.number_word}" for n in found if n > 1)
         more = " Or give the labels of each of several outputs: --head, in Python heads=." if "; " in said else ""
         return problem, f"Give {several}, in the order of the numbers.{more if len(found) > 1 else ''}"
     return (
         problem,
-        "One number is the logit of the second of two labels: give two. A value, such as a rating, is not a label: it "
-        'becomes such a logit by what divides the two, as in --call "module(tokens) - 3".',
+        "A single number is the logit of the second of two labels: give two. If it is a value, such as a rating, "
+        'subtract the value that separates the two labels, as in --call "module(tokens) - 3".',
     )
 
 

@@ -15,7 +15,7 @@ from pocketrnn.bundle.output import LabelOutput
 from pocketrnn.text.features import Features
 from pocketrnn_export.comparing.cases import Widths
 from pocketrnn_export.intake.calling_convention import Call, compile_call
-from pocketrnn_export.vocabularies.spellings import Spellings
+from pocketrnn_export.vocabularies.proof_spellings import Spellings
 
 __all__ = ["ModuleFacts", "list_forward_parameters"]
 
@@ -36,7 +36,7 @@ class ModuleFacts:
         classes: how many labels there are.
         multi_label: whether each label has a probability of its own.
         lengths: whether forward is given lengths; None to find out.
-        one_text: whether it is asked one text at a time from the first.
+        one_text: whether it is called with one text at a time from the start.
         gives: `logits` or `probabilities`, if its owner says so.
         widths: how many tokens a text can have.
         values: whether its numbers are values, and not logits of labels.
@@ -45,7 +45,8 @@ class ModuleFacts:
         of_tokens: whether it gives the numbers of the labels for each token.
         two_texts: whether it takes two texts; the rows of a batch are then pairs (`intake/pair_call.py`).
         heads: the labels of each of several heads; `classes` counts those of all. Empty for one set of labels.
-        features: what it takes beside a text; a row of a batch then has features, too (`intake/feature_call.py`).
+        features: the features that it takes with a text; each row of a batch then has features, too
+            (`intake/feature_call.py`).
         spellings: what its ids stand for, where it takes the characters of words, too (`intake/character_call.py`).
     """
 
@@ -68,7 +69,7 @@ class ModuleFacts:
     spellings: Spellings | None = None
 
     @property
-    def batches_only(self) -> bool:
+    def requires_batches(self) -> bool:
         """Whether a module that answers one text at a time is refused: it takes two texts, or features beside one."""
         return self.two_texts or bool(self.features)
 
@@ -76,11 +77,11 @@ class ModuleFacts:
         """Compile a line that may call the module; see `compile_call`."""
         return compile_call(line, self.features, self.spellings)
 
-    def of_head(self, name: str) -> ModuleFacts:
+    def make_facts_for_head(self, name: str) -> ModuleFacts:
         """Return the facts for one of the heads.
 
         Example:
-            >>> asked.of_head("mood").classes
+            >>> asked.make_facts_for_head("mood").classes
             2
         """
         head = self.heads[name]
@@ -95,8 +96,7 @@ class ModuleFacts:
         return list(dict.fromkeys(tuple(sorted({self.widths.clip(n + more) for n in pair})) for pair in _WIDTHS))
 
     def list_further_lengths(self, tried: Collection[int], *, within: bool) -> list[int]:
-        """Return more lengths at which a working call is asked for the size of its outputs, also lengths that no text
-        has.
+        """Return more lengths at which to measure the output sizes of a working call, also lengths that no text has.
 
         Args:
             tried: the lengths at which the size is known.
@@ -106,7 +106,7 @@ class ModuleFacts:
         lengths = {*_LENGTHS, longest + 1, longest + 4}
         return sorted(n for n in lengths - set(tried) if n >= self.widths.least or not within)
 
-    def batch(self, rows: int, width: int) -> tuple[Tensor, Tensor]:
+    def draw_batch(self, rows: int, width: int) -> tuple[Tensor, Tensor]:
         """Return random tokens [rows, width] without padding, with the highest id among them, and their lengths."""
         generator = torch.Generator().manual_seed(1000 * rows + width)
         # Without the first ids where there are others: a module may treat them as padding.
@@ -125,10 +125,10 @@ class ModuleFacts:
 
     def batches(self, rows: int, widths: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
         """Return batches of these widths; where the rules pad, also one with padded rows and their real lengths."""
-        full = [self.batch(rows, width) for width in widths]
+        full = [self.draw_batch(rows, width) for width in widths]
         if self.widths.least == 1 or not self.widths.filled:
             return full
-        tokens, lengths = self.batch(rows, self.widths.least)
+        tokens, lengths = self.draw_batch(rows, self.widths.least)
         for row in range(rows):
             lengths[row] = max(1, self.widths.least * (rows - row) // (rows + 1))
             gone = self.widths.least - int(lengths[row])
@@ -160,7 +160,7 @@ class ModuleFacts:
         return tuple(len(head.labels) for head in self.heads.values())
 
     @property
-    def names(self) -> str:
+    def number_word(self) -> str:
         """The word for the numbers: values or labels."""
         return "values" if self.values else "labels"
 

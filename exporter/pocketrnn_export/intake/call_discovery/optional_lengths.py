@@ -32,10 +32,10 @@ def find_call_without_lengths(
     """Return the call without the optional lengths, for a forward that then counts the tokens itself; None if all texts
     get the same answers without them.
 
-    The texts that were tried get the same answer. A text with the padding id or a step of zeros inside may not. So
-    every id is tried, and the operators are compared where the numbers are equal.
+    Even if the tried texts get the same answers, a text with the padding id or a step of zeros inside may not. So every
+    id is tried, and where the numbers are equal the operators are compared.
     """
-    for i in way.at("lengths"):
+    for i in way.find_inputs_given("lengths"):
         if way.slots[i].required:
             continue
         options = list(way.options)

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from pocketrnn.errors import first_line
 from pocketrnn_export.intake.call_discovery.candidates import CallCandidate, list_masks
 from pocketrnn_export.intake.call_discovery.initial_states import find_state_makers
-from pocketrnn_export.intake.call_discovery.logits_location import find_leaves
+from pocketrnn_export.intake.call_discovery.logits_location import find_float_tensors
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.refusals import FailedCall, Reason
 from pocketrnn_export.intake.calling_convention import undo_assignments
 from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu
-from pocketrnn_export.module_runs.operator_recording import BESIDE, Operations, Program, is_same_program
+from pocketrnn_export.module_runs.operator_recording import BESIDE, OperatorRecorder, Program, is_same_program
 
 __all__ = [
     "describe_defaults",
@@ -164,7 +164,7 @@ def find_constants(
     asked: ModuleFacts, way: CallCandidate, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> CallCandidate | None:
     """Return the way with the first constants with which the module runs; None where it runs with none."""
-    wanted = way.at("constant")
+    wanted = way.find_inputs_given("constant")
     if not wanted:
         return way
     kinds = [kind.values for kind in _collect_value_kinds(asked)]
@@ -190,7 +190,7 @@ def find_changing_inputs(
     asked: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> FailedCall | None:
     """Return the failure of a way whose constants change its answer, or may do so; None where they do not."""
-    changing = [(i, _find_changing_kind(asked, way, i, suffix, batches[0])) for i in way.at("constant")]
+    changing = [(i, _find_changing_kind(asked, way, i, suffix, batches[0])) for i in way.find_inputs_given("constant")]
     said = [f"{way.slots[i].name} ({kind})" for i, kind in changing if kind is not None]
     if not said:
         return None
@@ -203,7 +203,7 @@ def find_changing_inputs(
     )
     if any(kind is not None and "each text" in kind for _, kind in changing) and not asked.features:
         advice += (
-            " If each text has its own, a number or a category, name it: --features, in Python features= "
+            " If it is a number or a category of each text, make it a feature: --features, in Python features= "
             "(docs/features.md)."
         )
     else:
@@ -211,8 +211,8 @@ def find_changing_inputs(
     if all(kind in (None, _ONE_VALUE) for _, kind in changing):
         values = " and ".join(f"{way.slots[i].name}={way.options[i].value}" for i, kind in changing if kind is not None)
         problem = (
-            f"The module's forward takes {names} beside the text, and of the values that were tried only one runs, "
-            f"{values}: whether another gives another answer is not known"
+            f"The module's forward takes {names} beside the text, and runs with only one of the values that were "
+            f"tried, {values}: whether other values change the answer is not known"
         )
     places = [i for i, kind in changing if kind is not None and _PLACES.search(way.slots[i].name)]
     if places:
@@ -229,7 +229,9 @@ def find_changing_inputs(
 def _find_changing_kind(
     asked: ModuleFacts, way: CallCandidate, i: int, suffix: str, batch: tuple[Tensor, Tensor]
 ) -> str | None:
-    """Return the kind of value that changes the answer, or a phrase where no two values run; None where none does."""
+    """Return the kind of value that changes the answer, or a phrase if fewer than two values run; None if no value
+    changes it.
+    """
     own = trace_answer(asked, way, suffix, batch)
     if own is None:
         return "no value that was tried runs twice"
@@ -276,12 +278,12 @@ def trace_answer(
         >>> trace_answer(asked, way, ".logits", batch).reads_beside
         False
     """
-    operations = Operations(neutral=neutral)
+    operations = OperatorRecorder(neutral=neutral)
     answer = (_compute_answer_tensors(asked, way, batch, operations=operations) or {}).get(suffix)
     if answer is None:
         return None
-    program = operations.program_of(operations.steps_of(answer), "text")
-    return _TracedAnswer(answer, program, BESIDE in operations.labels_of(answer))
+    program = operations.extract_program(operations.find_steps_that_made(answer), "text")
+    return _TracedAnswer(answer, program, BESIDE in operations.find_labels(answer))
 
 
 def _compute_answer_tensors(
@@ -289,12 +291,12 @@ def _compute_answer_tensors(
     way: CallCandidate,
     batch: tuple[Tensor, Tensor],
     errors: list[str] | None = None,
-    operations: Operations | None = None,
+    operations: OperatorRecorder | None = None,
 ) -> dict[str, Tensor] | None:
     """Return the tensors of the module's answer by their places; None if it fails, and `errors` gets the reason."""
     tokens, lengths = (value.clone() for value in batch)
     if operations is not None:
-        operations.label("text", tokens, lengths)
+        operations.label_tensors("text", tokens, lengths)
     try:
         with (
             torch.no_grad(),
@@ -308,7 +310,7 @@ def _compute_answer_tensors(
         if errors is not None:
             errors.append(f"{type(error).__name__} {error}")
         return None
-    return dict(find_leaves(answer)) or None
+    return dict(find_float_tensors(answer)) or None
 
 
 def is_same_answer(one: Tensor | None, other: Tensor) -> bool:
@@ -399,7 +401,7 @@ def find_call_with_other_mask(
 ) -> str | None:
     """Return the call with the opposite mask, if it gives the tried texts the same answers by another program; None
     where only one kind of mask fits."""
-    for i in way.at("mask"):
+    for i in way.find_inputs_given("mask"):
         own, masks = trace_answer(asked, way, suffix, batches[0]), list_masks(asked)
         kinds = [value for value in masks if _is_padding_mask(value) != _is_padding_mask(way.options[i].value)]
         for value in kinds:
@@ -421,10 +423,12 @@ def _is_padding_mask(mask: str | None) -> bool:
 def find_unknown_inputs(ways: Sequence[CallCandidate], error: BaseException | None) -> FailedCall | None:
     """Return a failure that names the inputs beside the text, if the module runs with no value that was tried for them;
     None if it has no such inputs."""
-    way = next((way for way in ways if way.at("constant")), None)
-    if way is None or any(way.slots[i].role != "other" or not way.slots[i].named for i in way.at("constant")):
+    way = next((way for way in ways if way.find_inputs_given("constant")), None)
+    if way is None or any(
+        way.slots[i].role != "other" or not way.slots[i].named for i in way.find_inputs_given("constant")
+    ):
         return None
-    names = " and ".join(way.slots[i].name for i in way.at("constant"))
+    names = " and ".join(way.slots[i].name for i in way.find_inputs_given("constant"))
     why = f" ({type(error).__name__}: {first_line(error).rstrip('.')})" if error is not None else ""
     return FailedCall(
         way.line,
@@ -439,13 +443,16 @@ def find_number_input(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> Fail
     """Return the failure of a module that takes numbers in place of ids; None where it does not."""
     if any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in asked.module.modules()):
         return None
-    batch = asked.batch(asked.rows, asked.widths.clip(29))
+    batch = asked.draw_batch(asked.rows, asked.widths.clip(29))
     for way in [way for way in ways if way.signature is not None][:24]:
         for size in _list_channel_counts(asked.module):
             numbers = f"torch.zeros(*tokens.shape, {size})"
             for value in (numbers, f"{numbers}.transpose(0, 1)", f"{numbers}.transpose(1, 2)"):
-                if _compute_answer_tensors(asked, way.replace_value(way.at("tokens")[0], value), batch) is not None:
-                    name = way.slots[way.at("tokens")[0]].name
+                if (
+                    _compute_answer_tensors(asked, way.replace_value(way.find_inputs_given("tokens")[0], value), batch)
+                    is not None
+                ):
+                    name = way.slots[way.find_inputs_given("tokens")[0]].name
                     return FailedCall(
                         way.line,
                         Reason.OTHER_ANSWER,

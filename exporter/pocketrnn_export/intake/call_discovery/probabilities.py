@@ -1,8 +1,7 @@
 """Find out whether a module gives logits or probabilities: from its numbers, not from the names of its functions.
 
-Numbers of both signs are logits. For numbers of one sign the owner is asked, with two exceptions: without one
-activation the module gives logits of these probabilities; or other weights give the other sign, so that only these
-texts and weights gave one sign.
+Numbers of both signs are logits. For numbers of one sign the owner must say what they are, with two exceptions: without
+one activation the module gives the logits of these probabilities; or with other weights it gives both signs.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.call_discovery.regression_detection import refuse_values
+from pocketrnn_export.intake.call_discovery.regression_detection import refuse_regression_values
 from pocketrnn_export.intake.call_discovery.trial import read_answer
 from pocketrnn_export.intake.calling_convention import Convention, undo_assignments
 from pocketrnn_export.intake.last_activation import (
@@ -31,7 +30,7 @@ from pocketrnn_export.intake.last_activation import (
 )
 from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu
-from pocketrnn_export.module_runs.operator_recording import SHAPES, Operations
+from pocketrnn_export.module_runs.operator_recording import SHAPES, OperatorRecorder
 
 __all__ = ["BOTH_SIGNS", "add_activation"]
 
@@ -69,7 +68,7 @@ class _ProbedAnswers:
         return torch.cat(self.answers).double()
 
     @property
-    def between(self) -> bool:
+    def are_between_zero_and_one(self) -> bool:
         """Whether all answers are from 0 to 1."""
         return bool(((self.all >= -_ROUNDING) & (self.all <= 1 + _ROUNDING)).all())
 
@@ -110,7 +109,7 @@ def add_activation(asked: ModuleFacts, convention: Convention, *, found: bool) -
     if asked.gives == "logits":
         return replace(convention, gives="logits, as its owner says")
     probed = _probe_answers(asked, convention)
-    if probed.between and (call := _find_removable_activation(asked, convention, probed)) is not None:
+    if probed.are_between_zero_and_one and (call := _find_removable_activation(asked, convention, probed)) is not None:
         why = f"probabilities: leaving out {call.function} ({call.line}) gives numbers whose {probed.kind} they are"
         return replace(convention, activation=call, gives=why)
     if asked.gives == "probabilities":
@@ -121,11 +120,11 @@ def add_activation(asked: ModuleFacts, convention: Convention, *, found: bool) -
     if asked.of_tokens and convention.units > 1 and (shares := _describe_sums_over_tokens(probed)):
         why = f"logits: {shares} of a label sum to 1 over the tokens of a text, and not over the labels, as of a "
         return replace(convention, gives=f"{why}softmax along another axis; the label of a token is its largest number")
-    _refuse_sums(convention, probed)
-    refuse_values(asked.module, convention, probed.all, found=found)
+    _refuse_common_sums(convention, probed)
+    refuse_regression_values(asked.module, convention, probed.all, found=found)
     if probed.sign == 0:
         return replace(convention, gives=BOTH_SIGNS)
-    if probed.sign == 1 and probed.kind == "softmax" and not probed.between:
+    if probed.sign == 1 and probed.kind == "softmax" and not probed.are_between_zero_and_one:
         least = _wrap_last_expression(convention, "-%s")
         why = "logits: numbers from 0 on, some above 1, which do not sum to one number. If they are distances, the "
         return replace(convention, gives=f'{why}least is the likeliest: say so with --call "{least}" --gives logits')
@@ -145,7 +144,7 @@ def _add_activations(asked: ModuleFacts, convention: Convention, *, found: bool)
     heads = []
     for name, one in zip(asked.heads, convention.heads, strict=True):
         try:
-            heads.append(add_activation(asked.of_head(name), one, found=found))
+            heads.append(add_activation(asked.make_facts_for_head(name), one, found=found))
         except ExportError as error:
             raise ExportError(f"The head {name!r}: {error.problem}", error.remedy) from error.__cause__
     heads = [_keep_used_activation(asked, one, heads) for one in heads]
@@ -158,11 +157,12 @@ def _add_activations(asked: ModuleFacts, convention: Convention, *, found: bool)
 
 
 def _keep_used_activation(asked: ModuleFacts, one: Convention, heads: Sequence[Convention]) -> Convention:
-    """Return the convention of a head; by the logarithm of its probabilities, where another head is computed from
-    these: without the activation, that head would be another one."""
+    """Return the convention of a head. If another head is computed from its probabilities, their logarithm is taken:
+    removing the activation would change the other head.
+    """
     if one.activation is None:
         return one
-    batch = asked.batch(1 if one.one_text else asked.rows, asked.trial_widths[0][0])
+    batch = asked.draw_batch(1 if one.one_text else asked.rows, asked.trial_widths[0][0])
     for other in heads:
         own = read_answer(asked, other, *batch)
         with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module), ActivationSkipper(one.activation):
@@ -176,9 +176,9 @@ def _keep_used_activation(asked: ModuleFacts, one: Convention, heads: Sequence[C
 def _probe_answers(asked: ModuleFacts, convention: Convention) -> _ProbedAnswers:
     kind = "sigmoid" if asked.multi_label or convention.units == 1 else "softmax"
     rows = 1 if convention.one_text else asked.rows
-    tried = [asked.batch(rows, width) for width in itertools.chain(*asked.trial_widths)]
+    tried = [asked.draw_batch(rows, width) for width in itertools.chain(*asked.trial_widths)]
     # Several texts, even if one at a time: the sum of a single text's numbers shows nothing.
-    tokens, lengths = asked.batch(16, asked.widths.clip(11))
+    tokens, lengths = asked.draw_batch(16, asked.widths.clip(11))
     each = 1 if convention.one_text else len(tokens)
     tried += [(tokens[i : i + each], lengths[i : i + each]) for i in range(0, len(tokens), each)]
     batches, answers = [], []
@@ -221,9 +221,9 @@ def _find_removable_activation(
             if asked.gives == "probabilities":
                 return None
             raise ExportError(
-                f"The module gives a {call.function} ({call.line}) with something done to it, such as a product, "
-                "a mask or a division, which may change the answers to some texts.",
-                "Return the logits from forward, with all that is done to them; or export these numbers as they are: "
+                f"The module changes the result of its {call.function} ({call.line}), by a product, a mask or a "
+                "division, say, which may change the answers to some texts.",
+                "Return the logits from forward, after every such change; or export these numbers as they are: "
                 "--gives probabilities, in Python gives=.",
             )
         if convention.units > 1 and _matches_answers("sigmoid", logits, probed.answers):
@@ -237,11 +237,11 @@ def _find_removable_activation(
 
 def _find_last_activations(asked: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> list[ActivationCall]:
     """Return the activations whose output reaches the answer through no other activation, the last one first."""
-    operations = Operations()
-    seen = ActivationRecorder(lambda number, result: operations.label(f"call {number}", result))
+    operations = OperatorRecorder()
+    seen = ActivationRecorder(lambda number, result: operations.label_tensors(f"call {number}", result))
     with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module), operations, seen:
         answer = run_user_call(convention.function, asked.module, *probed.batches[0])
-    labels = operations.labels_of(answer)
+    labels = operations.find_labels(answer)
     return [call for number, call in enumerate(seen.calls) if f"call {number}" in labels][: -_TRIED - 1 : -1]
 
 
@@ -256,28 +256,28 @@ def _is_last_operation(
     wherever the numbers go.
     """
     tokens, lengths = (value.clone() for value in probed.batches[0])
-    operations, found = Operations(_SHARES_LABEL), list[frozenset[int]]()
+    operations, found = OperatorRecorder(_SHARES_LABEL), list[frozenset[int]]()
 
-    def numbered(shares: Tensor) -> Tensor:
+    def replace_by_indices(shares: Tensor) -> Tensor:
         # In place, as an activation that works in place is read from its input.
-        shares.copy_(_number_places(shares))
-        operations.label(_SHARES_LABEL, shares)
-        found.append(operations.steps_of(shares))
+        shares.copy_(_index_along_sum_axis(shares))
+        operations.label_tensors(_SHARES_LABEL, shares)
+        found.append(operations.find_steps_that_made(shares))
         return shares
 
-    operations.label("text", tokens, lengths)
+    operations.label_tensors("text", tokens, lengths)
     with (
         torch.no_grad(),
         run_quietly_on_cpu(),
         undo_assignments(asked.module),
         operations,
-        ActivationSkipper(call, instead=numbered),
+        ActivationSkipper(call, instead=replace_by_indices),
     ):
         answer = run_user_call(convention.function, asked.module, tokens, lengths)
     return found == [operations.find_steps_before_operators(SHAPES, answer, _SHARES_LABEL)[0]]
 
 
-def _number_places(shares: Tensor) -> Tensor:
+def _index_along_sum_axis(shares: Tensor) -> Tensor:
     """Return for each number its index on the axis along which they sum to 1; zeros where there is none."""
     places = torch.zeros_like(shares)
     for axis, size in enumerate(shares.shape):
@@ -298,7 +298,7 @@ def _matches_answers(kind: str, logits: Sequence[Tensor], answers: Sequence[Tens
 
 def _make_convention_of_probabilities(asked: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> Convention:
     """Return the convention of a module that gives probabilities, as its owner says."""
-    if not probed.between:
+    if not probed.are_between_zero_and_one:
         raise ExportError("The module gives numbers that are not probabilities.", "Export it with --gives logits.")
     total = probed.find_common_sum(probed.all)
     if probed.kind == "softmax" and (total is None or not math.isclose(total, 1, abs_tol=1e-4)):
@@ -324,7 +324,7 @@ def _describe_sums_over_tokens(probed: _ProbedAnswers) -> str:
     return ""
 
 
-def _refuse_sums(convention: Convention, probed: _ProbedAnswers) -> None:
+def _refuse_common_sums(convention: Convention, probed: _ProbedAnswers) -> None:
     """Refuse answers whose numbers, or exp of them, have the same sum for every text.
 
     Raises:
@@ -332,7 +332,7 @@ def _refuse_sums(convention: Convention, probed: _ProbedAnswers) -> None:
     """
     total = probed.find_common_sum(probed.all)
     to_one = total is not None and math.isclose(total, 1, abs_tol=1e-4)
-    if to_one and probed.between:
+    if to_one and probed.are_between_zero_and_one:
         raise ExportError(
             "The module gives numbers between 0 and 1, which may be logits or probabilities: those of each text sum to "
             "1.",
@@ -361,7 +361,7 @@ def _refuse_sums(convention: Convention, probed: _ProbedAnswers) -> None:
 
 
 def _make_doubt_error(convention: Convention, probed: _ProbedAnswers) -> ExportError:
-    """Return the error for numbers that keep one sign with every weights."""
+    """Return the error for numbers that keep one sign with all weights that are tried."""
     if probed.sign == -1:
         line = _wrap_last_expression(convention, "torch.logit(torch.exp(%s))")
         logarithms = f'for logarithms of probabilities, --call "{line}".'
@@ -379,7 +379,7 @@ def _make_doubt_error(convention: Convention, probed: _ProbedAnswers) -> ExportE
             f"Return the numbers before the logarithm, as they go into {before}; or say what these are: --gives logits "
             f"(gives='logits') where {meant}; {logarithms}",
         )
-    if probed.between:
+    if probed.are_between_zero_and_one:
         return ExportError("The module gives numbers between 0 and 1, which may be logits or probabilities.", _SAY)
     return ExportError(
         "The module gives no number below 0: taken for logits, none would be a probability below a half.",
@@ -404,7 +404,10 @@ def _find_range_with_other_weights(asked: ModuleFacts, convention: Convention, p
     """
     module: nn.Module = copy.deepcopy(asked.module)
     # A maximum over one step can have both signs.
-    again, batches = replace(asked, module=module), [*probed.batches[:2], asked.batch(len(probed.batches[0][0]), 1)]
+    again, batches = (
+        replace(asked, module=module),
+        [*probed.batches[:2], asked.draw_batch(len(probed.batches[0][0]), 1)],
+    )
     matrices = [weight for weight in module.parameters() if weight.dim() > 1 and weight.is_floating_point()]
     own = [weight.detach().clone() for weight in matrices]
     of_one_sign = [i for i, weight in enumerate(own) if bool((weight >= 0).all() | (weight <= 0).all())]

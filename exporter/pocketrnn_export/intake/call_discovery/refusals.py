@@ -76,20 +76,20 @@ def explain_exception(
         runs: whether another line runs.
     """
     what = f"{type(error).__name__}: {first_line(error).rstrip('.')}"
-    place = _line_in_user_file(error)
+    place = _find_line_in_user_file(error)
     names = _join_parameter_names(asked)
     given = "first, second, first_lengths and second_lengths" if asked.two_texts else "tokens and lengths"
     given = f"tokens, lengths, {', '.join(list_feature_variables(asked.features))}" if asked.features else given
     given = "tokens, lengths and characters" if asked.spellings is not None else given
     advice = (
-        f"Its forward takes ({names}): say what it is given, by --call with a line of Python over module, {given} "
+        f"Its forward takes ({names}): say how to call it, by --call with a line of Python that uses module, {given} "
         "(docs/modules.md), or by call= with a function."
         + ("" if asked.features else " Numbers and categories of each text are features: features= (docs/features.md).")
         if "," in names
-        else f"Call it by itself on ids, module(torch.randint({asked.ids}, (3, 7))), and mend what fails."
+        else f"Call it by itself on ids, module(torch.randint({asked.ids}, (3, 7))), and correct the line that fails."
     )
     if isinstance(error, IndexError) and "out of bounds for dimension" in str(error) and names.count(",") == 1:
-        advice += ' Where the second is the place of the last token: --call "module(tokens, lengths - 1)".'
+        advice += ' If the second input is the position of the last token: --call "module(tokens, lengths - 1)".'
     if isinstance(error, IndexError) and "out of range in self" in str(error):
         advice = (
             f"The vocabulary has {asked.ids} ids: check that the embedding has a row for each, and the arguments of "
@@ -101,10 +101,10 @@ def explain_exception(
             f'"min_width": {kernel[1]} (docs/text-rules.md).'
         )
         if asked.two_texts:
-            advice = f"Each text has its own length, from 1 on: fill those of fewer than {kernel[1]} up in forward."
+            advice = f"Texts have any length from 1 token on: pad those of fewer than {kernel[1]} tokens in forward."
     if "dtype" in str(error) and any(kind in str(error) for kind in ("Half", "BFloat16", "Double")):
         advice = (
-            "A bundle computes in float32, to which the weights were brought: take their type where forward casts, "
+            "A bundle computes in float32, to which the weights were converted: cast to their type in forward, "
             "x.to(self.fc.weight.dtype) in place of x.half() or x.double()."
         )
     if "higher_order.cond" in str(error):
@@ -115,7 +115,7 @@ def explain_exception(
     return f"The module fails{place}: {what}.", advise_on_fixed_batch(asked.module, error, line, runs) or advice
 
 
-def _line_in_user_file(error: BaseException) -> str:
+def _find_line_in_user_file(error: BaseException) -> str:
     """Return the user's file and line that raised an error, or an empty string."""
     ours = str(Path(__file__).parents[2])
     # The traceback of an error that is raised again grows with each call: source lines are not read.
@@ -155,7 +155,7 @@ def make_characters_error(asked: ModuleFacts) -> ExportError | None:
         return None
     return ExportError(
         f"The module's forward takes the characters of each word beside the words ({', '.join(named)}).",
-        "Say which id each character has: --characters FILE, in Python characters= (docs/tags.md)."
+        "Give the vocabulary of characters: --characters FILE, in Python characters= (docs/tags.md)."
         if asked.of_tokens
         else "Export one that reads words, pieces of words or characters alone: only labels of tokens have both. If "
         "these are always the same, say what they are: --call, or call=.",

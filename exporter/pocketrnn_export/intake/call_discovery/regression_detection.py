@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.calling_convention import Convention
 
-__all__ = ["refuse_values"]
+__all__ = ["refuse_regression_values"]
 
 _LOSS_OF_VALUES: Final = re.compile(r"\b((?:MSE|L1|SmoothL1|Huber)Loss|(?:mse|l1|smooth_l1|huber)_loss)\b")
 _LOSS_OF_LABELS: Final = re.compile(
@@ -24,7 +24,7 @@ _LOSS_OF_LABELS: Final = re.compile(
 _SURE: Final = 1.0
 
 
-def refuse_values(module: nn.Module, convention: Convention, numbers: Tensor, *, found: bool) -> None:
+def refuse_regression_values(module: nn.Module, convention: Convention, numbers: Tensor, *, found: bool) -> None:
     """Refuse numbers of texts that may be values and not logits.
 
     Args:

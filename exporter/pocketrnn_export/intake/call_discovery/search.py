@@ -112,7 +112,7 @@ def _check_owners_call(asked: ModuleFacts, line: str, function: Call) -> Convent
     """Check a call that the owner wrote, and return its convention."""
     failures: list[FailedCall] = []
     for one_text, widths in itertools.product((False, True), asked.trial_widths):
-        if (asked.one_text and not one_text) or (one_text and asked.batches_only):
+        if (asked.one_text and not one_text) or (one_text and asked.requires_batches):
             continue
         if one_text and not asked.one_text and any(failed.reason >= Reason.OTHER_ANSWER for failed in failures):
             # The module takes a batch, but answers it wrongly. Only its owner may decide to export it for one text at a
@@ -196,7 +196,7 @@ def _search_candidates(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> Con
     # Where forward decodes labels, first look for the emissions that go into the decoder.
     arounds = [*(list_emission_calls(asked.module) if asked.of_tokens else []), ""]
     for one_text in (False, True):
-        if (asked.one_text and not one_text) or (one_text and asked.batches_only):
+        if (asked.one_text and not one_text) or (one_text and asked.requires_batches):
             continue
         for widths, setup, around in itertools.product(asked.trial_widths, setups, arounds):
             given = [replace(way, setup=setup, around=around) for way in ways]
@@ -225,7 +225,7 @@ def _takes_rows_of_rows(asked: ModuleFacts, holds: WorkingCall) -> bool:
 
 
 def _explain_short_texts_only(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> FailedCall | None:
-    """Return why a call that holds on short texts fails on longer ones; None where it holds on none."""
+    """Return why a call that holds on short texts fails on longer ones; None if no call holds on short texts."""
     tried = max(asked.trial_widths[0])
     for most, way in itertools.product(range(tried - 1, 1, -1), ways):
         if not isinstance(_find_first_outcome(asked, way, most), WorkingCall):
@@ -255,7 +255,7 @@ def _find_working_calls(
     without: Counter[frozenset[int]] = Counter()
     certain = False
     for way in ways:
-        constants = frozenset(way.at("constant"))
+        constants = frozenset(way.find_inputs_given("constant"))
         # A number below the width can be a length or an id, so a row that begins with its length is always tried.
         if (certain and way.plain != LENGTH_FIRST) or (
             constants and (constants in beside or without[constants] >= _MOST_WITHOUT)
@@ -294,7 +294,7 @@ def _decodes_one_text(asked: ModuleFacts, way: CallCandidate) -> bool:
     # Whatever a user's module raises.
     with contextlib.suppress(Exception, SystemExit):
         call_and_restore_state(
-            asked.module, asked.compile(replace(way, around="").line), *asked.batch(1, asked.widths.clip(7))
+            asked.module, asked.compile(replace(way, around="").line), *asked.draw_batch(1, asked.widths.clip(7))
         )
         return True
     return False
@@ -334,7 +334,7 @@ def _note_feature_order(way: CallCandidate, features: Features) -> tuple[str, ..
     """Return a note on the inputs whose features were found by their order, and not by their names."""
     named = find_named_features(way.slots, features)
     by_order = []
-    for i in (i for i in way.at("beside") if i not in named):
+    for i in (i for i in way.find_inputs_given("beside") if i not in named):
         given = ", ".join(name for name, _ in list_features_in_code(way.options[i].value, features))
         by_order.append(f"forward's {way.slots[i].name} is given {given}")
     if not by_order or len(features) < 2:
@@ -357,5 +357,5 @@ def _have_same_answers(one: WorkingCall, other: WorkingCall, asked: ModuleFacts,
         return False
     if one.way is None or other.way is None or one.way.line != other.way.line:
         return True
-    batch = asked.batch(1 if one.convention.one_text else asked.rows, widths[0])
+    batch = asked.draw_batch(1 if one.convention.one_text else asked.rows, widths[0])
     return have_same_program(asked, asked.compile(one.way.line), batch, (one.suffix, other.suffix))

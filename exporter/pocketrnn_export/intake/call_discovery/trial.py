@@ -18,20 +18,20 @@ from torch import Tensor, nn
 
 from pocketrnn_export.intake.call_discovery.answer_flow import FlowRecorder, record_flow
 from pocketrnn_export.intake.call_discovery.candidates import LENGTH_FIRST, CallCandidate
-from pocketrnn_export.intake.call_discovery.head_outputs import JoinedHeads, find_heads
+from pocketrnn_export.intake.call_discovery.head_outputs import JoinedHeads, find_head_outputs
 from pocketrnn_export.intake.call_discovery.initial_states import find_state_makers
 from pocketrnn_export.intake.call_discovery.logits_location import (
     Known,
     count_numbers,
-    explain_no_place,
-    find_leaves,
-    find_places,
-    find_reason,
+    explain_missing_logits,
+    find_float_tensors,
+    find_logits_places,
+    find_missing_logits_reason,
 )
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.other_inputs import find_changing_inputs, find_constants
+from pocketrnn_export.intake.call_discovery.output_ambiguity import describe_left_out, refuse_output
 from pocketrnn_export.intake.call_discovery.refusals import FailedCall, Reason, explain_exception
-from pocketrnn_export.intake.call_discovery.which_output import describe_left_out, refuse_output
 from pocketrnn_export.intake.calling_convention import (
     Call,
     CallAdapter,
@@ -48,7 +48,7 @@ from pocketrnn_export.intake.random_draws import find_drawing_line
 from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.attribute_restoration import ChangedAttribute, find_attributes_changed_by_run
 from pocketrnn_export.module_runs.cpu_run import compute_answer, run_quietly_on_cpu
-from pocketrnn_export.module_runs.operator_recording import PROBABILITIES, SHAPES, Operations, is_same_program
+from pocketrnn_export.module_runs.operator_recording import PROBABILITIES, SHAPES, OperatorRecorder, is_same_program
 
 __all__ = [
     "WorkingCall",
@@ -132,21 +132,21 @@ def _try_call(
         return
     rows = len(batches[0][0])
     known = [(tokens, answer) for (tokens, _), answer in zip(batches, answers, strict=True)]
-    places = find_places(asked, known, suffixes=way is not None)
+    places = find_logits_places(asked, known, suffixes=way is not None)
     following: tuple[str, ...] = ()
     if places and not asked.of_tokens:
         tried = [tokens.shape[1] for tokens, _ in known]
         known += _answer_other_lengths(asked, function, tried, rows, within=way is None)
         following = count_numbers(asked, known).following
         places = [place for place in places if place.suffix not in following]
-    elif not places and any(tuple(leaf.shape) == (rows,) for _, leaf in find_leaves(answers[0])):
+    elif not places and any(tuple(leaf.shape) == (rows,) for _, leaf in find_float_tensors(answers[0])):
         # The shape (rows,) may be one number a text, or that many for one text: another batch size shows which.
-        known += _answer_batches(asked, function, [asked.batch(rows + 8, batches[0][0].shape[1])])
+        known += _answer_batches(asked, function, [asked.draw_batch(rows + 8, batches[0][0].shape[1])])
     if not places:
         # The failure of the last candidate, rows that begin with their length, says less about the module.
         is_other = bool(following) and (way is None or way.plain != LENGTH_FIRST)
-        reason = Reason.OTHER_ANSWER if is_other else find_reason(known[0], asked)
-        yield FailedCall(line, reason, *explain_no_place(known, asked))
+        reason = Reason.OTHER_ANSWER if is_other else find_missing_logits_reason(known[0], asked)
+        yield FailedCall(line, reason, *explain_missing_logits(known, asked))
     found: list[WorkingCall | FailedCall] = []
     for place in places:
         suffix, written = place.suffix, place.suffix + place.arranged
@@ -207,7 +207,7 @@ def _try_heads(
         return
     known = [(tokens, answer) for (tokens, _), answer in zip(batches, answers, strict=True)]
     alone = _answer_batches(asked, function, [(batches[0][0][:1], batches[0][1][:1])])
-    joined = find_heads(asked, known, alone[0][1] if alone else None)
+    joined = find_head_outputs(asked, known, alone[0][1] if alone else None)
     if isinstance(joined, tuple):
         yield FailedCall(line, Reason.OTHER_ANSWER, *joined)
         return
@@ -263,7 +263,7 @@ def _answer_other_lengths(
 ) -> list[Known]:
     """Return the answers to texts of other lengths, without the lengths at which the module fails."""
     lengths = asked.list_further_lengths(tried, within=within)
-    return _answer_batches(asked, function, [asked.batch(rows, length) for length in lengths])
+    return _answer_batches(asked, function, [asked.draw_batch(rows, length) for length in lengths])
 
 
 def _answer_batches(asked: ModuleFacts, function: Call, batches: Sequence[tuple[Tensor, Tensor]]) -> list[Known]:
@@ -280,15 +280,15 @@ def have_same_program(
 ) -> bool:
     """Whether two parts of an answer are computed from the text by the same operators, except for those that turn
     logits into probabilities or change the shape."""
-    operations = Operations()
+    operations = OperatorRecorder()
     tokens, lengths = (value.clone() for value in batch)
-    operations.label("text", tokens, lengths)
+    operations.label_tensors("text", tokens, lengths)
     with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module), operations:
-        leaves = dict(find_leaves(run_user_call(function, asked.module, tokens, lengths)))
+        leaves = dict(find_float_tensors(run_user_call(function, asked.module, tokens, lengths)))
     one, other = (
         operations.find_steps_before_operators(SHAPES | PROBABILITIES, leaves[suffix], "text") for suffix in suffixes
     )
-    programs = (operations.program_of(steps, "text") for steps, _ in (one, other))
+    programs = (operations.extract_program(steps, "text") for steps, _ in (one, other))
     return one[1] == other[1] and (one[0] == other[0] or is_same_program(*programs))
 
 
@@ -376,7 +376,7 @@ def _check_call(
         return FailedCall(line, Reason.RAISES, problem, "Say how it is called: --call, or call=.")
     # Lengths that forward does not read are not checked.
     if way is not None and asked.lengths is None and convention.takes_lengths:
-        for i in [*way.at("lengths"), *way.at("mask")]:
+        for i in [*way.find_inputs_given("lengths"), *way.find_inputs_given("mask")]:
             if not _ignores_tokens_past_length(asked, convention, way, i, batches[-1]):
                 slot = way.slots[i]
                 if slot.role != "mask":
@@ -384,7 +384,7 @@ def _check_call(
                         line,
                         Reason.NO_LENGTHS,
                         f"The module's forward takes {slot.name} beside the text, which is neither its lengths nor a "
-                        "mask: tokens past the length tell in its answer.",
+                        "mask: tokens past the length change the answer.",
                         "Say what it is given: --call, or call=. A bundle is given nothing but a text.",
                     )
                 leaks = True
@@ -405,7 +405,7 @@ def _answer_with_same_features(
 def _reads_other_tokens(asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
     """Whether the first or the last token of a text changes the numbers of the tokens between them."""
     tokens, lengths = batch
-    other = asked.batch(len(tokens) + 1, tokens.shape[1])[0][1:]
+    other = asked.draw_batch(len(tokens) + 1, tokens.shape[1])[0][1:]
     own = read_answer(asked, convention, tokens, lengths).reshape(*tokens.shape, -1)[:, 1:-1]
     for place in (0, -1):
         changed = tokens.clone()
@@ -434,7 +434,7 @@ def _find_mixing(
                 kept = find_changed_attributes(asked, line)
                 more = f" {advise_on_kept_state(kept, line)}" if kept else ""
                 once = functools.partial(_answer_each_alone, asked, convention, tokens, lengths)
-                problem, advice = explain_batch_dependence(once, batches_only=asked.batches_only)
+                problem, advice = explain_batch_dependence(once, batches_only=asked.requires_batches)
                 return FailedCall(line, Reason.OTHER_ANSWER, problem, advice + more)
     # Whatever a user's module raises.
     except (Exception, SystemExit) as error:
@@ -472,7 +472,7 @@ def can_run_line(asked: ModuleFacts, line: str) -> bool:
     """
     try:
         for rows in (asked.rows, 1):
-            call_and_restore_state(asked.module, asked.compile(line), *asked.batch(rows, asked.widths.clip(7)))
+            call_and_restore_state(asked.module, asked.compile(line), *asked.draw_batch(rows, asked.widths.clip(7)))
     # A user's module may raise any exception; the line may also be no Python, such as the name of a function.
     except (Exception, SystemExit):
         return False
@@ -481,7 +481,7 @@ def can_run_line(asked: ModuleFacts, line: str) -> bool:
 
 def _advise_on_randomness(asked: ModuleFacts, line: str) -> str:
     """Return the advice for a module whose answers change from call to call."""
-    batch = asked.batch(asked.rows, asked.widths.clip(7))
+    batch = asked.draw_batch(asked.rows, asked.widths.clip(7))
     for name, arguments in find_state_makers(asked.module):
         states = []
         with contextlib.suppress(Exception, SystemExit):
@@ -489,7 +489,7 @@ def _advise_on_randomness(asked: ModuleFacts, line: str) -> str:
                 call_and_restore_state(asked.module, asked.compile(f"module.{name}({arguments})"), *batch)
                 for _ in range(2)
             ]
-        found = [[leaf for _, leaf in find_leaves(state)] for state in states]
+        found = [[leaf for _, leaf in find_float_tensors(state)] for state in states]
         if found and found[0] and not all(torch.equal(a, b) for a, b in zip(*found, strict=True)):
             zeros = [
                 f"torch.zeros({', '.join('tokens.size(0)' if n == asked.rows else str(n) for n in leaf.shape)})"
@@ -518,7 +518,7 @@ def _advise_on_randomness(asked: ModuleFacts, line: str) -> str:
 
 def find_changed_attributes(asked: ModuleFacts, line: str) -> list[ChangedAttribute]:
     """Return the attributes that each call changes and that the line does not set."""
-    batch = asked.batch(asked.rows, asked.trial_widths[-1][-1])
+    batch = asked.draw_batch(asked.rows, asked.trial_widths[-1][-1])
     with undo_assignments(asked.module):
         found = find_attributes_changed_by_run(
             lambda: call_and_keep_state(asked.module, asked.compile(line), *batch), asked.module
@@ -640,7 +640,7 @@ def describe_unlike_lengths(
     """
     if isinstance(asked.module, torch.jit.ScriptModule) or not convention.takes_lengths or convention.one_text:
         return
-    for i in way.at("lengths"):
+    for i in way.find_inputs_given("lengths"):
         if not _ends_where_input_says(asked, convention, way, i, batch):
             yield (
                 f"forward's {way.slots[i].name} is given the number of tokens, but tokens past it change the answer. "

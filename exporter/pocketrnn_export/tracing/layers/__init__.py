@@ -1,1 +1,1 @@
-"""PyTorch's layers as a trace has them: recurrent ones, packing, encoders; and their weights in ONNX's order."""
+"""The traced form of PyTorch's recurrent layers, packing and encoders; and their weights in ONNX's order."""

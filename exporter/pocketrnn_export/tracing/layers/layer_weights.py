@@ -73,26 +73,28 @@ def _make_onnx_weights(layer: nn.RNNBase, index: int) -> LayerWeights:
     gates = _GATES[layer.mode]
     suffixes = ("", "_reverse")[: count_directions(layer)]
 
-    def of_directions(kind: str) -> list[Tensor]:
+    def list_direction_weights(kind: str) -> list[Tensor]:
         return [getattr(layer, f"{kind}_l{index}{suffix}") for suffix in suffixes]
 
-    def reordered(weights: list[Tensor]) -> Tensor:
+    def reorder_gates(weights: list[Tensor]) -> Tensor:
         rows = torch.arange(len(gates) * layer.hidden_size).view(len(gates), -1)[list(gates)].flatten()
         return torch.stack([weight.index_select(0, rows) for weight in weights])
 
-    w, recurrent, b = reordered(of_directions("weight_ih")), of_directions("weight_hh"), None
+    w, recurrent, b = reorder_gates(list_direction_weights("weight_ih")), list_direction_weights("weight_hh"), None
     if layer.bias:
-        b = torch.cat([reordered(of_directions("bias_ih")), reordered(of_directions("bias_hh"))], dim=1)
+        b = torch.cat(
+            [reorder_gates(list_direction_weights("bias_ih")), reorder_gates(list_direction_weights("bias_hh"))], dim=1
+        )
     if not layer.proj_size:
-        return LayerWeights(w, reordered(recurrent), b)
-    projections = of_directions("weight_hr")
+        return LayerWeights(w, reorder_gates(recurrent), b)
+    projections = list_direction_weights("weight_hr")
     # In double precision, since one product replaces two that PyTorch computes one after the other.
     products = [(hh.double() @ hr.double()).to(hh.dtype) for hh, hr in zip(recurrent, projections, strict=True)]
     projection = torch.stack([hr.t() for hr in projections])
     inverse = torch.linalg.pinv(projection.double())
     single = inverse.float()
     rest = (inverse - single.double()).to(w.dtype)
-    return LayerWeights(w, reordered(products), b, projection, single.to(w.dtype), rest)
+    return LayerWeights(w, reorder_gates(products), b, projection, single.to(w.dtype), rest)
 
 
 def count_directions(layer: nn.RNNBase) -> int:

@@ -208,10 +208,10 @@ def _make_state_checking_forward(shipped: Callable[..., Any]) -> Callable[..., A
         else:
             batch = input.shape[0 if self.batch_first else 1]
 
-        def checked(state: Tensor) -> Tensor:
+        def expand_state(state: Tensor) -> Tensor:
             return state.expand(state.shape[0], batch, state.shape[2]) if state.dim() == 3 else state
 
-        return shipped(self, input, tuple(map(checked, hx)) if self.mode == "LSTM" else checked(hx))
+        return shipped(self, input, tuple(map(expand_state, hx)) if self.mode == "LSTM" else expand_state(hx))
 
     return forward
 

@@ -108,7 +108,7 @@ def _plan_cycle(loop: MatchedLoop, cycle: Sequence[LoopState], plan: StatePlan, 
     afters = [state.after for state in cycle if state.after is not None]
     dependent = _find_dependent_nodes(loop, befores, afters)
     near = _find_direct_sources(loop, dependent, befores)
-    if len(cycle) == 1 and _add_running(loop, cycle, near, dependent, plan):
+    if len(cycle) == 1 and _add_running_reduction(loop, cycle, near, dependent, plan):
         return
     failed: list[NotALayer] = []
     for mask in (None, *_list_possible_masks(loop, near, dependent)):
@@ -127,7 +127,7 @@ def _plan_cycle(loop: MatchedLoop, cycle: Sequence[LoopState], plan: StatePlan, 
             _add_layer(loop, layer, dependent, plan, mask, taken)
             return
     named = [error for error in failed if "`" in str(error)]
-    raise [*named, *failed, loop.refused("its states are not computed as by an RNN, GRU or LSTM that ONNX has")][0]
+    raise [*named, *failed, loop.make_refusal("its states are not computed as by an RNN, GRU or LSTM that ONNX has")][0]
 
 
 # The operators that only move numbers, and those of sums and products. With the sigmoids, tanhs and relus of layers,
@@ -159,12 +159,12 @@ def _refuse_other_operators(
     """
     given = {*sources, *([] if mask is None else [mask])}
     for node in _find_computing_nodes(loop, dependent, given):
-        if not loop.is_data(node):
+        if not loop.differs_between_texts(node):
             continue
         whole, name = read_operator_names(node)
         asks = node.args[0] if name == "where" and isinstance(node.args[0], Node) else node
         # A quotient is nearly 0 if its divisor is large, which random numbers may not show.
-        divides = name == "div" and isinstance(node.args[1], Node) and loop.is_data(node.args[1])
+        divides = name == "div" and isinstance(node.args[1], Node) and loop.differs_between_texts(node.args[1])
         if (divides or _is_rounding(node) or not {name, whole} & _OF_LAYERS) and not _is_decided_by_mask(
             loop, mask, asks
         ):
@@ -189,7 +189,7 @@ def _is_decided_by_mask(loop: MatchedLoop, mask: Node | None, node: Node) -> boo
     return not any(
         n is not mask
         and (n in loop.states or n in loop.traced.inputs or loop.moves_by_step(n) or n not in loop.partners)
-        and loop.is_data(n)
+        and loop.differs_between_texts(n)
         for n in read
     )  # fmt: skip
 
@@ -280,7 +280,7 @@ def _find_dependent_nodes(loop: MatchedLoop, befores: set[Node], afters: Sequenc
 def _find_direct_sources(loop: MatchedLoop, dependent: Sequence[Node], befores: set[Node]) -> list[Node]:
     """The nodes that a cycle reads directly, without its states."""
     near = [n for node in dependent for n in node.all_input_nodes if n not in dependent and n not in befores]
-    return list(dict.fromkeys(n for n in near if loop.is_data(n)))
+    return list(dict.fromkeys(n for n in near if loop.differs_between_texts(n)))
 
 
 def _list_source_choices(loop: MatchedLoop, near: Sequence[Node]) -> Iterator[tuple[Node, ...]]:
@@ -304,17 +304,17 @@ def _list_source_choices(loop: MatchedLoop, near: Sequence[Node]) -> Iterator[tu
             if is_leaf or (through is not None and not (node.target in through and _sums_products(loop, node))):
                 found.append(node)
             else:
-                todo += [n for n in node.all_input_nodes[::-1] if loop.is_data(n)]
+                todo += [n for n in node.all_input_nodes[::-1] if loop.differs_between_texts(n)]
         if found not in tried and all(isinstance(n.meta["val"], Tensor) for n in found):
             tried.append(found)
             yield tuple(found)
 
 
 def _sums_products(loop: MatchedLoop, node: Node) -> bool:
-    """Whether a node is no sum, or one of two values of the text, or a product with its bias."""
+    """True for a node that is not a sum, for a sum of two values of the text, and for a product plus its bias."""
     if node.target is not torch.ops.aten.add.Tensor:
         return True
-    of_text = [n for n in node.all_input_nodes if loop.is_data(n)]
+    of_text = [n for n in node.all_input_nodes if loop.differs_between_texts(n)]
     return len(of_text) > 1 or read_operator_names(of_text[0])[1] in _PRODUCTS - {"mul", "multiply", "div"}
 
 
@@ -345,7 +345,7 @@ def _make_numbered_name(base: str, number: int) -> str:
     return base if number == 1 else f"{base}_{number}"
 
 
-def _add_running(
+def _add_running_reduction(
     loop: MatchedLoop, cycle: Sequence[LoopState], near: Sequence[Node], dependent: Sequence[Node], plan: StatePlan
 ) -> bool:
     """Add a cycle of one state to the plan if it is a running sum or maximum, of whatever it reads."""
@@ -378,7 +378,7 @@ def _is_linear_in_state(loop: MatchedLoop, node: Node, of_state: Collection[Node
     if name in ("addcmul", "addmm", "addmv", "baddbmm") and not any(n in of_state for n in node.args[1:]):
         return True
     several = len(others) < len(node.all_input_nodes) - 1
-    return name in _PRODUCTS and not several and not any(map(loop.is_data, others))
+    return name in _PRODUCTS and not several and not any(map(loop.differs_between_texts, others))
 
 
 def _takes_maximum(node: Node, of_state: Collection[Node]) -> bool:
@@ -432,11 +432,11 @@ def _make_state_cycle(
     ) -> Mapping[Node, Tensor]:
         rows = len(next(iter(given.values())))
         if batched:
-            return _IterationValues(loop, rows, given, changes, mask, value=value).flat(nodes)
+            return _IterationValues(loop, rows, given, changes, mask, value=value).flatten_rows(nodes)
         each = [
-            _IterationValues(loop, 1, {n: one[i : i + 1] for n, one in given.items()}, changes, mask, value=value).flat(
-                nodes
-            )
+            _IterationValues(
+                loop, 1, {n: one[i : i + 1] for n, one in given.items()}, changes, mask, value=value
+            ).flatten_rows(nodes)
             for i in range(rows)
         ]
         return {n: torch.cat([one[n] for one in each]) for n in nodes}
@@ -453,7 +453,9 @@ def _find_nonlinear_inputs(
     given = (*sources, *([] if mask is None else [mask]))
     found = {n for n in _find_computing_nodes(loop, dependent, given) if n.target in BENT and n not in dependent}
     return [
-        n for n in dependent[0].graph.nodes if n in found and loop.is_data(n) and not _is_decided_by_mask(loop, mask, n)
+        n
+        for n in dependent[0].graph.nodes
+        if n in found and loop.differs_between_texts(n) and not _is_decided_by_mask(loop, mask, n)
     ]
 
 
@@ -490,7 +492,7 @@ class _IterationValues:
                 rest = [size for i, size in enumerate(shape) if i != axis]
                 self.values[node] = numbers.reshape(rows, *rest).movedim(0, axis)
 
-    def flat(self, nodes: Sequence[Node]) -> Mapping[Node, Tensor]:
+    def flatten_rows(self, nodes: Sequence[Node]) -> Mapping[Node, Tensor]:
         result = {}
         for node in nodes:
             value = self.value(node)
@@ -529,7 +531,7 @@ def _is_floating(node: Node) -> bool:
 
 def _is_zero(loop: MatchedLoop, node: Node) -> bool:
     """Whether an initial state is all zeros."""
-    if loop.is_data(node):
+    if loop.differs_between_texts(node):
         return False
     value = _IterationValues(loop, 2, {}, {}).value(node)
     return isinstance(value, Tensor) and not bool(value.any())

@@ -191,9 +191,9 @@ class _Iteration:
         generator = torch.Generator().manual_seed(11)
         self.features = torch.randn(_ROWS, sum(self.widths), generator=generator, dtype=torch.float64)
         self.cell = torch.randn(_ROWS, self.hidden, generator=generator, dtype=torch.float64)
-        self.values = self.at(self.features, [*cycle.nodes])
+        self.values = self.compute_nodes_at(self.features, [*cycle.nodes])
 
-    def at(
+    def compute_nodes_at(
         self, features: Tensor, nodes: Sequence[Node], changes: Mapping[Node, Change] | None = None
     ) -> Mapping[Node, Tensor]:
         parts = torch.split(features, self.widths, dim=1)
@@ -212,7 +212,7 @@ class _Iteration:
         parts = torch.split(value, self.hidden, dim=1) if value.shape[1] % self.hidden == 0 else ()
         return bool(parts) and all(any(_is_near(part, v) or _is_near(part, -v) for v in entering) for part in parts)
 
-    def after(self, state: int = 0) -> Tensor:
+    def get_state_after(self, state: int = 0) -> Tensor:
         return self.values[self.states[state][1]]
 
     def gates(self, kinds: frozenset[Any], *, flipped: bool = False) -> list[_Gate]:
@@ -223,14 +223,14 @@ class _Iteration:
                 found += [_Gate(node, part) for part in range(parts)] if not rest else []
         return [*found, *(_Gate(gate.node, gate.part, True) for gate in found)] if flipped else found
 
-    def value(self, gate: _Gate) -> Tensor:
-        value = self.part_of(self.values[gate.node], gate)
+    def compute_gate_value(self, gate: _Gate) -> Tensor:
+        value = self.slice_gate_part(self.values[gate.node], gate)
         return 1 - value if gate.flipped else value
 
-    def part_of(self, values: Tensor, gate: _Gate) -> Tensor:
+    def slice_gate_part(self, values: Tensor, gate: _Gate) -> Tensor:
         return values[:, gate.part * self.hidden : (gate.part + 1) * self.hidden]
 
-    def affine(self, gate: _Gate, changes: Mapping[Node, Change] | None = None) -> _Affine | None:
+    def fit_gate_argument(self, gate: _Gate, changes: Mapping[Node, Change] | None = None) -> _Affine | None:
         """The argument of a gate, if it is affine."""
         return self.compute_affine_value_at(gate.node.all_input_nodes[0], gate, changes)
 
@@ -240,19 +240,19 @@ class _Iteration:
         """The value of a node at a gate's part of it, if it is affine."""
         count = sum(self.widths)
         probes = torch.cat([torch.zeros(1, count, dtype=torch.float64), torch.eye(count, dtype=torch.float64)])
-        values = self.part_of(self.at(probes, [source], changes)[source], gate)
+        values = self.slice_gate_part(self.compute_nodes_at(probes, [source], changes)[source], gate)
         found = _Affine(values[1:] - values[0], values[0])
-        real = self.part_of(self.at(self.features, [source], changes)[source], gate)
+        real = self.slice_gate_part(self.compute_nodes_at(self.features, [source], changes)[source], gate)
         if not _is_near(real, self.features @ found.weight + found.bias):
             return None
         return -found if gate.flipped else found
 
     def find_gate_input(self, gate: _Gate) -> Tensor:
-        return self.part_of(self._find_input_of(gate.node), gate)
+        return self.slice_gate_part(self._find_input_of(gate.node), gate)
 
     def _find_input_of(self, node: Node) -> Tensor:
         source = node.all_input_nodes[0]
-        return self.at(self.features, [source])[source]
+        return self.compute_nodes_at(self.features, [source])[source]
 
     def layer(
         self, mode: str, gates: Sequence[_Affine], entering: Sequence[Tensor], recurrent_bias: Tensor | None = None
@@ -291,7 +291,10 @@ def _is_near(a: Tensor, b: Tensor) -> bool:
 def _find_rnn(iteration: _Iteration) -> RecurrentLayer | None:
     for kinds, mode in ((_TANH, "RNN_TANH"), (_RELU, "RNN_RELU"), (_SIGMOID, "RNN_SIGMOID")):
         for gate in iteration.gates(kinds):
-            if _is_near(iteration.value(gate), iteration.after()) and (found := iteration.affine(gate)) is not None:
+            if (
+                _is_near(iteration.compute_gate_value(gate), iteration.get_state_after())
+                and (found := iteration.fit_gate_argument(gate)) is not None
+            ):
                 return iteration.layer(mode, [found], [iteration.find_gate_input(gate)])
     after = iteration.states[0][1]
     linear = iteration.compute_affine_value_at(after, _Gate(after, 0))
@@ -299,16 +302,18 @@ def _find_rnn(iteration: _Iteration) -> RecurrentLayer | None:
 
 
 def _find_lstm(iteration: _Iteration) -> RecurrentLayer | None:
-    new_h, new_c = iteration.after(0), iteration.after(1)
+    new_h, new_c = iteration.get_state_after(0), iteration.get_state_after(1)
     sigmoids, tanhs = iteration.gates(_SIGMOID, flipped=True), iteration.gates(_TANH)
-    output = next((gate for gate in sigmoids if _is_near(iteration.value(gate) * torch.tanh(new_c), new_h)), None)
+    output = next(
+        (gate for gate in sigmoids if _is_near(iteration.compute_gate_value(gate) * torch.tanh(new_c), new_h)), None
+    )
     if output is None:
         return None
     for forget in sigmoids:
-        added = new_c - iteration.value(forget) * iteration.cell
+        added = new_c - iteration.compute_gate_value(forget) * iteration.cell
         for given, proposed in itertools.product(sigmoids, tanhs):
-            if _is_near(iteration.value(given) * iteration.value(proposed), added):
-                gates = [iteration.affine(gate) for gate in (given, output, forget, proposed)]
+            if _is_near(iteration.compute_gate_value(given) * iteration.compute_gate_value(proposed), added):
+                gates = [iteration.fit_gate_argument(gate) for gate in (given, output, forget, proposed)]
                 if all(gate is not None for gate in gates):
                     entering = [new_c, *map(iteration.find_gate_input, (given, output, forget, proposed))]
                     return iteration.layer("LSTM", [gate for gate in gates if gate is not None], entering)
@@ -319,12 +324,14 @@ def _find_gru(iteration: _Iteration) -> RecurrentLayer | None:
     before = iteration.features[:, -iteration.hidden :]
     sigmoids = iteration.gates(_SIGMOID, flipped=True)
     for update, proposed in itertools.product(sigmoids, iteration.gates(_TANH)):
-        kept = iteration.value(update)
-        if not _is_near((1 - kept) * iteration.value(proposed) + kept * before, iteration.after()):
+        kept = iteration.compute_gate_value(update)
+        if not _is_near(
+            (1 - kept) * iteration.compute_gate_value(proposed) + kept * before, iteration.get_state_after()
+        ):
             continue
-        z = iteration.affine(update)
+        z = iteration.fit_gate_argument(update)
         for reset in iteration.gates(_SIGMOID):
-            r = iteration.affine(reset)
+            r = iteration.fit_gate_argument(reset)
             if z is None or r is None:
                 continue
             entering = [iteration.find_gate_input(gate) for gate in (update, reset, proposed)]
@@ -339,15 +346,15 @@ def _find_linear_gru(iteration: _Iteration) -> RecurrentLayer | None:
     after, inputs = iteration.states[0][1], sum(iteration.widths) - iteration.hidden
 
     def proposed(features: Tensor, update: _Gate) -> Tensor:
-        values = iteration.at(features, [after, update.node])
-        kept = iteration.part_of(values[update.node], update)
+        values = iteration.compute_nodes_at(features, [after, update.node])
+        kept = iteration.slice_gate_part(values[update.node], update)
         kept = 1 - kept if update.flipped else kept
         return (values[after] - kept * features[:, inputs:]) / (1 - kept)
 
     count = sum(iteration.widths)
     probes = torch.cat([torch.zeros(1, count, dtype=torch.float64), torch.eye(count, dtype=torch.float64)])
     for update in iteration.gates(_SIGMOID, flipped=True):
-        z, values = iteration.affine(update), proposed(probes, update)
+        z, values = iteration.fit_gate_argument(update), proposed(probes, update)
         new = _Affine(values[1:] - values[0], values[0])
         if z is None or bool(new.weight[inputs:].abs().max() > _NEAR):
             continue
@@ -372,12 +379,12 @@ def _complete_gru(
 
         return {reset.node: changed}
 
-    closed, opened = iteration.affine(proposed, at(0.0)), iteration.affine(proposed, at(1.0))
+    closed, opened = iteration.fit_gate_argument(proposed, at(0.0)), iteration.fit_gate_argument(proposed, at(1.0))
     if closed is None or opened is None:
         return None
     kept = _Affine(opened.weight - closed.weight, opened.bias - closed.bias)
     inputs = len(kept.weight) - iteration.hidden
-    state, value = iteration.features[:, inputs:], iteration.value(reset)
+    state, value = iteration.features[:, inputs:], iteration.compute_gate_value(reset)
     if bool(kept.weight[:inputs].abs().max() > _NEAR) or bool(closed.weight[inputs:].abs().max() > _NEAR):
         return None
     given = iteration.features[:, :inputs] @ closed.weight[:inputs]

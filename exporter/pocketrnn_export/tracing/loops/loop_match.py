@@ -210,24 +210,24 @@ class MatchedLoop:
         self._iteration: dict[Node, int | None] = {}
         self._marked: list[list[Node]] = [[] for _ in range(ITERATIONS)]
         for node in traced.nodes:
-            if (iteration := self.ran(node)) is not None:
+            if (iteration := self.find_called_iteration(node)) is not None:
                 self._iteration[node] = iteration
                 self._marked[iteration].append(node)
 
-    def iteration(self, node: Node) -> int | None:
+    def find_iteration(self, node: Node) -> int | None:
         """The iteration that a node belongs to; for a node after the loop, the last iteration that it depends on; None
         before the loop."""
         if node not in self._iteration:
-            iterations = [self.iteration(source) for source in node.all_input_nodes]
+            iterations = [self.find_iteration(source) for source in node.all_input_nodes]
             self._iteration[node] = max((n for n in iterations if n is not None), default=None)
         return self._iteration[node]
 
-    def ran(self, node: Node) -> int | None:
+    def find_called_iteration(self, node: Node) -> int | None:
         """The iteration that a node was called in; None outside of the loop."""
         mark = (node.meta.get("custom") or {}).get(ITERATION)
         return mark[1] if mark is not None and mark[0] == self.number else None
 
-    def refused(self, why: str) -> NotALayer:
+    def make_refusal(self, why: str) -> NotALayer:
         return NotALayer(why, self.number)
 
     def find_typical_node(self, last: Node) -> Node:
@@ -246,7 +246,7 @@ class MatchedLoop:
                 break
             except NotALayer as error:
                 failed = failed or error
-        raise failed or self.refused("its iterations differ")
+        raise failed or self.make_refusal("its iterations differ")
 
     def _find_matching_nodes(self, node: Node, iteration: int) -> tuple[int, list[list[Node]]]:
         """The nodes of each iteration with the operator of a node, and the node's position among those of its own."""
@@ -269,7 +269,7 @@ class MatchedLoop:
             if known is not None and known[:-1] == nodes[:-1] and nodes[-1] in (None, known[-1]):
                 continue
             if known is not None and (known[:-1] != nodes[:-1] or known[-1] is not None):
-                raise self.refused("its iterations differ")
+                raise self.make_refusal("its iterations differ")
             new[ref] = nodes
             todo += self._match_arguments([n for n in nodes if n is not None])
         self.partners.update(new)
@@ -277,7 +277,7 @@ class MatchedLoop:
     def _match_arguments(self, nodes: Sequence[Node]) -> Iterator[tuple[Node | None, ...]]:
         flat = [flatten_tree((n.args, n.kwargs)) for n in nodes]
         if len({n.target for n in nodes}) > 1 or any(spec != flat[0][1] for _, spec in flat[1:]):
-            raise self.refused("does not do the same in each iteration")
+            raise self.make_refusal("does not do the same in each iteration")
         index = read_step_index(nodes[0])
         for leaves in zip(*(leaves for leaves, _ in flat), strict=True):
             if index is not None and leaves == tuple(read_step_index(n) for n in nodes):
@@ -286,7 +286,7 @@ class MatchedLoop:
                 if any(leaf != leaves[0] for leaf in leaves):
                     self._record_counted_operation(nodes, leaves)
             elif not all(isinstance(leaf, Node) for leaf in leaves):
-                raise self.refused("does not do the same in each iteration")
+                raise self.make_refusal("does not do the same in each iteration")
             elif any(leaf is not leaves[0] for leaf in leaves):
                 found = self._match_leaves(leaves)
                 if found is not None:
@@ -297,16 +297,16 @@ class MatchedLoop:
         typical = nodes[TYPICAL]
         plain = find_tensor_overload(typical) is not None and all(type(leaf) is int for leaf in leaves)
         if not plain or tuple(leaves) != tuple(n.args[1] for n in nodes):
-            raise self.refused("computes with the number of the step")
+            raise self.make_refusal("computes with the number of the step")
         self.numbered[typical] = (leaves[0], find_position_direction(leaves, self))
 
     def _match_leaves(self, leaves: Sequence[Node]) -> tuple[Node | None, ...] | None:
-        iterations = [self.iteration(leaf) for leaf in leaves]
+        iterations = [self.find_iteration(leaf) for leaf in leaves]
         padded = (*leaves, *[None] * (ITERATIONS - len(leaves)))
         if iterations == list(range(len(iterations))):
             return padded
         if iterations[1:] != list(range(len(iterations) - 1)) or iterations[0] not in (None, 0):
-            raise self.refused("its iterations differ")
+            raise self.make_refusal("its iterations differ")
         before = leaves[TYPICAL]
         state = self.states.setdefault(before, LoopState(before, leaves[0]))
         if len(leaves) < ITERATIONS or state.after is not None:
@@ -322,7 +322,7 @@ class MatchedLoop:
             try:
                 found = tuple(nodes[rank] for nodes in alike[:-1])
             except IndexError:
-                raise self.refused("its iterations differ") from None
+                raise self.make_refusal("its iterations differ") from None
             self.match((*found, None))
             state.after = found[TYPICAL]
 
@@ -336,7 +336,7 @@ class MatchedLoop:
             [read_number_or_expression(read_step_index(n)) for n in self.partners[node] if n is not None], self
         )
 
-    def is_data(self, node: Node) -> bool:
+    def differs_between_texts(self, node: Node) -> bool:
         """Whether a value differs between texts: it depends on the numbers of the ids or a state, not only on sizes."""
 
         def has_numbers(n: Node) -> bool:
@@ -395,7 +395,7 @@ def find_position_direction(numbers: Sequence[Any], loop: MatchedLoop) -> int:
     """How far a position moves in each iteration: 1, -1, or 0."""
     steps = {later - earlier for earlier, later in itertools.pairwise(numbers)}
     if len(steps) != 1 or (step := steps.pop()) not in (-1, 0, 1):
-        raise loop.refused("does not read each step of the text, forwards or backwards")
+        raise loop.make_refusal("does not read each step of the text, forwards or backwards")
     return int(step)
 
 

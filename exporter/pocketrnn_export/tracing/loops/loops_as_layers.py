@@ -72,7 +72,7 @@ class _RerolledModule(nn.Module):
 
     def find_loop_of(self, node: Node) -> MatchedLoop | None:
         """The loop that a node was called in."""
-        return next((loop for loop in self.loops if loop.ran(node) is not None), None)
+        return next((loop for loop in self.loops if loop.find_called_iteration(node) is not None), None)
 
     # The arguments have names, since torch.export treats `*inputs` as one tuple.
     def forward(
@@ -105,11 +105,11 @@ def _list_needed_nodes(module: _RerolledModule) -> list[Node]:
             if node in needed or node in module.finals:
                 continue
             loop = module.find_loop_of(node)
-            iteration = None if loop is None else loop.ran(node)
+            iteration = None if loop is None else loop.find_called_iteration(node)
             if loop is not None and iteration == ITERATIONS - 1:
                 module.finals[node] = (loop, loop.find_typical_node(node))
             elif loop is not None and iteration != 0:
-                raise loop.refused("the results of some iterations are used besides those of all")
+                raise loop.make_refusal("the results of some iterations are used besides those of all")
             elif node.target is KEEP:
                 needed.add(node)
                 todo.append(node.args[0])  # type: ignore[arg-type]
@@ -187,10 +187,10 @@ class _RerolledRun:
             elif node in plan.summed:
                 terms = self._compute_sequence_without_state(loop, node, plan.summed[node], zero=True)
                 # A sum of integers is of 64 bits, and those of fewer wrap around.
-                found = (terms.sum(0) + self._first(loop, plan.summed[node])).to(terms.dtype)
+                found = (terms.sum(0) + self._compute_first_value(loop, plan.summed[node])).to(terms.dtype)
             elif node in plan.greatest:
                 terms = self._compute_sequence_without_state(loop, node, plan.greatest[node])
-                found = torch.maximum(terms.amax(0), self._first(loop, plan.greatest[node]))
+                found = torch.maximum(terms.amax(0), self._compute_first_value(loop, plan.greatest[node]))
             elif loop.moves_by_step(node) or node in loop.numbered:
                 found = self.sequence(loop, node).select(0, -1)
             elif node in loop.partners:
@@ -200,7 +200,7 @@ class _RerolledRun:
             self.last[node] = found
         return self.last[node]
 
-    def _first(self, loop: MatchedLoop, before: Node) -> Any:
+    def _compute_first_value(self, loop: MatchedLoop, before: Node) -> Any:
         return self.value(loop.states[before].first)
 
     def sequence(self, loop: MatchedLoop, node: Node) -> Tensor:
@@ -211,17 +211,19 @@ class _RerolledRun:
                 after = loop.states[node].after
                 assert after is not None  # noqa: S101 - the loop is complete
                 earlier = self.sequence(loop, after)
-                first = self._first(loop, node).unsqueeze(0)
+                first = self._compute_first_value(loop, node).unsqueeze(0)
                 found = torch.cat([first, earlier])[:-1]
             elif node in plan.layers:
                 self._run_layer(loop, node)
                 if node not in self.sequences:
-                    raise loop.refused("uses the cell state of an LSTM of every step, which ONNX's LSTM does not give")
+                    raise loop.make_refusal(
+                        "uses the cell state of an LSTM of every step, which ONNX's LSTM does not give"
+                    )
                 found = self.sequences[node]
             elif node in plan.filled or node in plan.summed or node in plan.greatest:
-                raise loop.refused("uses in a step the results that it has collected so far")
+                raise loop.make_refusal("uses in a step the results that it has collected so far")
             elif loop.moves_by_step(node):
-                found = self._steps(loop, node)
+                found = self._read_steps_in_order(loop, node)
             else:
                 found = self._compute_sequence_without_state(loop, node, None)
             self.sequences[node] = found
@@ -234,14 +236,14 @@ class _RerolledRun:
         state is before the first iteration."""
         return _AllIterations(self, loop, before, zero=zero).sequence(node)
 
-    def count(self, loop: MatchedLoop) -> Any:
+    def count_iterations(self, loop: MatchedLoop) -> Any:
         """The number of iterations of a loop."""
         for node in loop.partners:
             if loop.moves_by_step(node):
                 return self.sequence(loop, node).shape[0]
-        raise loop.refused("does not take the steps of the text one after the other")
+        raise loop.make_refusal("does not take the steps of the text one after the other")
 
-    def _steps(self, loop: MatchedLoop, node: Node) -> Tensor:
+    def _read_steps_in_order(self, loop: MatchedLoop, node: Node) -> Tensor:
         """The steps that a node reads, [iterations, ...], in the order of the iterations."""
         first = loop.partners[node][0]
         assert first is not None  # noqa: S101 - only the last may be missing
@@ -253,7 +255,7 @@ class _RerolledRun:
             moved, start = moved.flip(0), size - 1 - start
         missing = size - read_size_expression(loop.loop.count) - start
         if any(getattr(n, "free_symbols", ()) or n < 0 for n in (start, missing)):
-            raise loop.refused("reads steps of the text that are not supported")
+            raise loop.make_refusal("reads steps of the text that are not supported")
         return moved[int(start) : moved.shape[0] - int(missing)] if start or missing else moved
 
     def _fill_steps(self, loop: MatchedLoop, put: Node) -> Tensor:
@@ -265,20 +267,24 @@ class _RerolledRun:
         size, start = read_size_expression(tensor.meta["val"].shape[axis]), read_number_or_expression(index)
         backward = loop.direction(put) < 0
         if (size - 1 - start if backward else start) != 0 or read_size_expression(loop.loop.count) != size:
-            raise loop.refused("fills only some steps of a tensor")
+            raise loop.make_refusal("fills only some steps of a tensor")
         sequence = self.sequence(loop, value)
         return (sequence.flip(0) if backward else sequence).movedim(0, axis)
 
     def _run_layer(self, loop: MatchedLoop, node: Node) -> None:
         layer, name, mask = self.module.plans[loop.number].layers[node]
         rows = self.value(self.module.traced.inputs[0]).shape[0]
-        acts = None if mask is None else self._features(loop, mask).squeeze(2) != 0
-        inputs = [self._features(loop, source) for source in layer.sources]
+        acts = None if mask is None else self._compute_layer_features(loop, mask).squeeze(2) != 0
+        inputs = [self._compute_layer_features(loop, source) for source in layer.sources]
         initial = []
         for before, _ in layer.states:
             state = loop.states[before]
             zero = before in self.module.plans[loop.number].zeros
-            initial.append(None if zero else self._rows(loop, state.before, self.value(state.first), rows).unsqueeze(0))
+            initial.append(
+                None
+                if zero
+                else self._reshape_state_to_rows(loop, state.before, self.value(state.first), rows).unsqueeze(0)
+            )
         if any(state is not None for state in initial):
             hidden = layer.r.shape[2]
             like = inputs[0]
@@ -295,20 +301,20 @@ class _RerolledRun:
         for (_, after), final in zip(layer.states, finals, strict=False):
             self.last[after] = self._reshape_state(loop, after, final.squeeze(0), leading=False)
 
-    def _features(self, loop: MatchedLoop, source: Node) -> Tensor:
+    def _compute_layer_features(self, loop: MatchedLoop, source: Node) -> Tensor:
         """A source of a layer in all iterations, [iterations, batch, features]."""
         if source in loop.partners or source in loop.states:
             sequence = self.sequence(loop, source)
         else:
             value = self.value(source)
-            sequence = value.unsqueeze(0).expand(self.count(loop), *value.shape)
+            sequence = value.unsqueeze(0).expand(self.count_iterations(loop), *value.shape)
         axis = self.module.traced.batch_axis(source)
         if axis is None:
             return sequence.reshape(sequence.shape[0], 1, -1)
         moved = sequence.movedim(axis + 1, 1)
         return moved if moved.dim() == 3 else moved.flatten(2) if moved.dim() > 3 else moved.unsqueeze(2)
 
-    def _rows(self, loop: MatchedLoop, like: Node, value: Tensor, rows: Any) -> Tensor:
+    def _reshape_state_to_rows(self, loop: MatchedLoop, like: Node, value: Tensor, rows: Any) -> Tensor:
         """A state as [batch, hidden]."""
         axis = self.module.traced.batch_axis(like)
         if axis is None:
@@ -360,7 +366,7 @@ def _compute_shape_with_rows(loop: MatchedLoop, node: Node, rows: Any) -> list[A
     axis = loop.traced.batch_axis(node)
     shape = [rows if i == axis else size for i, size in enumerate(node.meta["val"].shape)]
     if any(isinstance(size, torch.SymInt) and i != axis for i, size in enumerate(shape)):
-        raise loop.refused("passes on a value whose shape depends on the length of the text")
+        raise loop.make_refusal("passes on a value whose shape depends on the length of the text")
     return shape
 
 
@@ -370,7 +376,7 @@ class _AllIterations:
 
     def __init__(self, run: _RerolledRun, loop: MatchedLoop, before: Node | None, *, zero: bool) -> None:
         self.run, self.loop, self.before, self.zero = run, loop, before, zero
-        self.count = run.count(loop)
+        self.count_iterations = run.count_iterations(loop)
         self.rows = run.value(run.module.traced.inputs[0]).shape[0]
         self.values: dict[Node, Any] = {}
 
@@ -379,8 +385,8 @@ class _AllIterations:
         axis = self.loop.traced.batch_axis(node)
         value: Tensor = self._compute_own_value(node)
         if axis is None:
-            raise self.loop.refused("computes something in each step that has no rows of the batch")
-        parted: Tensor = value.unflatten(axis, (self.count, self.rows))  # type: ignore[no-untyped-call]
+            raise self.loop.make_refusal("computes something in each step that has no rows of the batch")
+        parted: Tensor = value.unflatten(axis, (self.count_iterations, self.rows))  # type: ignore[no-untyped-call]
         return parted.movedim(axis, 0)
 
     def value(self, node: Node) -> Any:
@@ -393,11 +399,12 @@ class _AllIterations:
         if node is self.before:
             if self.zero:
                 return torch.zeros(
-                    _compute_shape_with_rows(self.loop, node, self.count * self.rows), dtype=node.meta["val"].dtype
+                    _compute_shape_with_rows(self.loop, node, self.count_iterations * self.rows),
+                    dtype=node.meta["val"].dtype,
                 )
             shape = _compute_shape_with_rows(self.loop, node, self.rows)
             first = self.run.value(self.loop.states[node].first).expand(shape)
-            return self._merge_iterations(node, first.unsqueeze(0).expand(self.count, *shape))
+            return self._merge_iterations(node, first.unsqueeze(0).expand(self.count_iterations, *shape))
         if node in self.loop.states or node in plan.layers or self.loop.moves_by_step(node) or node in plan.summed:
             return self._merge_iterations(node, self.run.sequence(self.loop, node))
         if node in self.loop.partners:
@@ -409,7 +416,7 @@ class _AllIterations:
         axis = self.loop.traced.batch_axis(node) if isinstance(found, Tensor) else None
         if axis is None:
             return value
-        return self._merge_iterations(node, value.unsqueeze(0).expand(self.count, *value.shape))
+        return self._merge_iterations(node, value.unsqueeze(0).expand(self.count_iterations, *value.shape))
 
     def _compute_own_value(self, node: Node) -> Any:
         if node not in self.loop.numbered:
@@ -418,25 +425,25 @@ class _AllIterations:
         value = self.value(node.args[0])  # type: ignore[arg-type]
         axis = self.loop.traced.batch_axis(node.args[0])  # type: ignore[arg-type]
         if axis is None:
-            raise self.loop.refused("computes with the number of the step")
-        numbers = first + step * torch.arange(self.count)
+            raise self.loop.make_refusal("computes with the number of the step")
+        numbers = first + step * torch.arange(self.count_iterations)
         if not value.is_floating_point():
             # A number of Python takes the type of a tensor of integers, which may wrap around.
             numbers = numbers.to(torch.result_type(value, first))
-        numbers = numbers.unsqueeze(1).expand(self.count, self.rows).flatten()
-        shape = [self.count * self.rows if i == axis else 1 for i in range(value.dim())]
+        numbers = numbers.unsqueeze(1).expand(self.count_iterations, self.rows).flatten()
+        shape = [self.count_iterations * self.rows if i == axis else 1 for i in range(value.dim())]
         return find_tensor_overload(node)(value, numbers.reshape(shape))
 
     def _merge_iterations(self, node: Node, sequence: Tensor) -> Tensor:
         axis = self.loop.traced.batch_axis(node)
         if axis is None:
-            raise self.loop.refused("computes something in each step that has no rows of the batch")
+            raise self.loop.make_refusal("computes something in each step that has no rows of the batch")
         return sequence.movedim(0, axis).flatten(axis, axis + 1)
 
     def _compute_size(self, node: Node, size: torch.SymInt) -> Any:
         expression = read_size_expression(size)
         if expression == self.loop.traced.batch:
-            return self.count * self.rows
+            return self.count_iterations * self.rows
         if self.loop.traced.batch in expression.free_symbols:
-            raise self.loop.refused("computes with the size of the batch in a step")
+            raise self.loop.make_refusal("computes with the size of the batch in a step")
         return self.run.value(node)

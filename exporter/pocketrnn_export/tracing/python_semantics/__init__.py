@@ -1,1 +1,1 @@
-"""The user's code in a trace: it sees names, numbers, arrays, caches and errors as it does without a trace."""
+"""Make names, numbers, arrays, caches and errors look to the user's code in a trace as they do without one."""

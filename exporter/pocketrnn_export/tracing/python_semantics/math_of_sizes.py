@@ -263,6 +263,6 @@ def refuse_other_rounding(program: torch.export.ExportedProgram) -> None:
 
 def _make_rounding_error(where: str) -> ExportError:
     return ExportError(
-        f"A graph rounds a number that is computed from a size otherwise than Python{', ' * bool(where)}{where}.",
+        f"A graph rounds a number that is computed from a size differently from Python{', ' * bool(where)}{where}.",
         "Use int(), math.ceil, math.floor, round() without digits and math.sqrt, which are the same in both.",
     )

@@ -170,7 +170,7 @@ def record_program_restrictions(session: TraceSession, program: torch.export.Exp
 
 def _record_step_access(session: TraceSession, x: Tensor) -> None:
     for size in x.shape[:2]:
-        expression = session.renamed(size)
+        expression = session.rename_size(size)
         if expression is not None:
             session.log.steps.append(Question(Condition(sympy.Ge(expression, 1)), branch=False))
 

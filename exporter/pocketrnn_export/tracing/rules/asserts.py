@@ -22,7 +22,7 @@ TRUTHS: Final = ("__bool__", "equal", "allclose", "is_nonzero")
 
 
 @rule(*TRUTHS, when=exporting)
-def truth(session: TraceSession, *_: Any, **__: Any) -> Any:
+def accept_assert(session: TraceSession, *_: Any, **__: Any) -> Any:
     """`bool(tensor)`, `torch.equal(x, y)`: True in an assert."""
     frame = find_outside_frame(sys._getframe(1))
     if not is_in_assert(frame):
@@ -35,7 +35,7 @@ def truth(session: TraceSession, *_: Any, **__: Any) -> Any:
 
 
 @rule("equal", "allclose", when=exporting)
-def equality(_session: TraceSession, *given: Any, **named: Any) -> Any:
+def refuse_equality_test(_session: TraceSession, *given: Any, **named: Any) -> Any:
     """Refuse `if torch.equal(x, y)` outside of an assert, with its line."""
     if not any(isinstance(value, TRACED_TENSORS) for value in (*given, *named.values())):
         return declined("of no tensor of the trace")
@@ -67,4 +67,4 @@ def is_in_assert(frame: FrameType) -> bool:
     )
 
 
-ASSERTS: Final = (truth, equality)
+ASSERTS: Final = (accept_assert, refuse_equality_test)

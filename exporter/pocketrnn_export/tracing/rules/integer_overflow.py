@@ -26,7 +26,7 @@ _CAST: Final = "aten._to_copy.default"
 
 
 @rule("sum", when=exporting)
-def total(_session: TraceSession, x: Any, *args: Any, dtype: Any = None, **more: Any) -> Any:
+def sum_to_narrow_integers(_session: TraceSession, x: Any, *args: Any, dtype: Any = None, **more: Any) -> Any:
     """`x.sum(1, dtype=torch.int32)`: onnxruntime stops at the largest number, where PyTorch overflows."""
     if dtype not in _NARROW or not isinstance(x, Tensor) or x.is_floating_point():
         return declined("not into whole numbers of fewer than 64 bits")
@@ -64,8 +64,8 @@ def _is_mask(node: Node) -> bool:
 
 def _make_inexact_error(what: str, node: Node, remedy: str) -> UntraceableError:
     return UntraceableError(
-        f"onnxruntime computes {what} of whole numbers otherwise than PyTorch, {find_node_line(node)}.", remedy
+        f"onnxruntime computes {what} of whole numbers differently from PyTorch, {find_node_line(node)}.", remedy
     )
 
 
-WHOLE_NUMBERS: Final = (total,)
+WHOLE_NUMBERS: Final = (sum_to_narrow_integers,)

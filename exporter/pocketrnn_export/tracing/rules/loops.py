@@ -95,7 +95,7 @@ def _read_single_position(part: slice) -> Any:
 
 
 @rule("__getitem__", when=in_a_loop)
-def step(_: TraceSession, x: Any, index: Any) -> Any:
+def index_step(_: TraceSession, x: Any, index: Any) -> Any:
     """`x[:, t]` and `x[:, t : t + 1]` as `pocketrnn::step`, which does not restrict sizes."""
     parts, found = _find_indexed_steps(x, index)
     if not found:
@@ -116,7 +116,7 @@ def _count_from_start(size: Any, index: Any) -> Any:
 
 
 @rule("__setitem__", when=in_a_loop)
-def put(_: TraceSession, x: Any, index: Any, value: Any) -> Any:
+def assign_step(_: TraceSession, x: Any, index: Any, value: Any) -> Any:
     """`out[:, t] = h` as `pocketrnn::put`."""
     found = _find_indexed_steps(x, index)[1]
     if len(found) != 1:
@@ -237,4 +237,6 @@ def add(_: TraceSession, x: Any, number: Any, **kwargs: Any) -> Any:
     return torch.zeros(x.shape, dtype=torch.result_type(x, number)) + x
 
 
-LOOPS: Final = Topic((step, put, select, unbind, split, chunk, stack, cat, *_BESIDE, add), around=_record_iteration)
+LOOPS: Final = Topic(
+    (index_step, assign_step, select, unbind, split, chunk, stack, cat, *_BESIDE, add), around=_record_iteration
+)

@@ -99,7 +99,7 @@ def _make_bool_rule(function: Callable[..., Any], truths: int = 1) -> Callable[.
     """A rule for the maximum, minimum or order of bools, computed from 0 and 1, since ONNX supports only numbers. The
     first `truths` results are bools, the others indices."""
 
-    def of_truths(_session: TraceSession, x: Any, *args: Any, **more: Any) -> Any:
+    def compute_from_integers(_session: TraceSession, x: Any, *args: Any, **more: Any) -> Any:
         if not isinstance(x, Tensor) or x.dtype != torch.bool or more.get("out") is not None:
             return declined("of numbers")
         whole = [one.to(torch.int64) if isinstance(one, Tensor) else one for one in args]
@@ -109,7 +109,7 @@ def _make_bool_rule(function: Callable[..., Any], truths: int = 1) -> Callable[.
             return found.to(torch.bool) if truths else found
         return type(found)((*(part.to(torch.bool) for part in found[:truths]), *found[truths:]))
 
-    return of_truths
+    return compute_from_integers
 
 
 @rule("searchsorted", when=exporting)

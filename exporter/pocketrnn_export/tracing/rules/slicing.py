@@ -58,7 +58,7 @@ def _record_guards(session: TraceSession, call: Call, proceed: Callable[[Call], 
 
 
 @rule("__getitem__", when=is_on_branch)
-def cut(_: TraceSession, x: Any, index: Any) -> Any:
+def index_by_cuts(_: TraceSession, x: Any, index: Any) -> Any:
     """`x[:, 2:n]` with its slices as cuts, and the rest of the index unchanged."""
     parts = index if isinstance(index, tuple) else (index,)
     if not isinstance(x, Tensor) or not any(isinstance(part, slice) for part in parts):
@@ -134,7 +134,7 @@ def chunk(session: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
     """Chunks as cuts of equal width. Their number is that for the sizes of the branch, which is noted as a
     condition."""
     size = x.shape[dim]
-    expression = session.renamed(size)
+    expression = session.rename_size(size)
     if not isinstance(chunks, int) or expression is None or session.branch is None:
         return declined("not a fixed number of chunks of a size of the input")
     if expression == BATCH:
@@ -150,7 +150,7 @@ def chunk(session: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
 
 
 @rule("pad", when=is_on_branch)
-def padded(session: TraceSession, x: Tensor, pad: Any, *rest: Any, **kwargs: Any) -> Any:
+def pad_from_zero(session: TraceSession, x: Tensor, pad: Any, *rest: Any, **kwargs: Any) -> Any:
     """`F.pad(x, (0, n - x.size(1)))`, with amounts below 0 as 0, on a branch with `pads_from_zero`."""
     if not any(isinstance(amount, torch.SymInt) for amount in pad):
         return declined("by fixed amounts")
@@ -202,5 +202,5 @@ def roll(_: TraceSession, x: Tensor, shifts: Any, dims: Any = None) -> Any:
 
 
 SLICING: Final = Topic(
-    (cut, narrow, split, chunk, padded, roll, *shaped), around=_record_guards, after=record_full_width
+    (index_by_cuts, narrow, split, chunk, pad_from_zero, roll, *shaped), around=_record_guards, after=record_full_width
 )

@@ -1,6 +1,7 @@
-"""Refuse the text of a tensor: `str(x)`, `repr(x)`, f"{x[0, 0]}". A graph has none, and in a trace it has no numbers.
+"""Refuse the string of a tensor: `str(x)`, `repr(x)`, f"{x[0, 0]}". A graph has no strings, and a traced tensor no
+numbers.
 
-The proof needs this rule: forward may compare the text with that of a row that no case has.
+The proof needs this rule: forward may compare the string with that of a row that no case has.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ __all__ = ["TEXTS"]
 
 
 @rule("__repr__", "__str__", "__format__", when=exporting)
-def text(session: TraceSession, *_: Any, **__: Any) -> Any:
+def refuse_tensor_text(session: TraceSession, *_: Any, **__: Any) -> Any:
     """Refuse the text of a tensor, with its line, if the module's code makes it and does not only print, log or raise
     it."""
     frame: FrameType | None = find_outside_frame(sys._getframe(1))
@@ -31,10 +32,10 @@ def text(session: TraceSession, *_: Any, **__: Any) -> Any:
         return declined("it is only printed, logged or raised")
     raise session.log.refuse(
         ExportError(
-            f"The module makes a text of a tensor's numbers, which a graph cannot hold: {describe_line(frame)}.",
+            f"The module makes a string of a tensor's numbers, which a graph cannot hold: {describe_line(frame)}.",
             "Compare the numbers as tensors, such as (x[:, 0] == 42).",
         )
     )
 
 
-TEXTS: Final = (text,)
+TEXTS: Final = (refuse_tensor_text,)

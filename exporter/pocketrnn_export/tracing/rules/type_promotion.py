@@ -93,7 +93,7 @@ def _make_float_operation_rule(function: Callable[..., Any]) -> Callable[..., An
 
 
 @rule("add", "__add__", when=exporting)
-def sum_of_truths(_session: TraceSession, x: Any, other: Any, **more: Any) -> Any:
+def add_bools(_session: TraceSession, x: Any, other: Any, **more: Any) -> Any:
     """`(x > 0) + (x > 1)`, which is true where at least one of them is."""
     if isinstance(other, bool):
         other = torch.full((), other)
@@ -103,7 +103,7 @@ def sum_of_truths(_session: TraceSession, x: Any, other: Any, **more: Any) -> An
 
 
 @rule("pow", "__pow__", when=exporting)
-def power(_session: TraceSession, base: Any, exponent: Any) -> Any:
+def raise_integers_to_floats(_session: TraceSession, base: Any, exponent: Any) -> Any:
     """`ids ** weights`: an integer to the power of a float, which ONNX would compute in the type of the base."""
     if not (_is_whole(base) and isinstance(exponent, Tensor) and exponent.is_floating_point()):
         return declined("not a whole number to the power of fractions")
@@ -123,7 +123,7 @@ MIXED_NUMBERS: Final = (
     Rule(("hardtanh_",), _make_inplace_clamp_rule(nn.functional.hardtanh_), exporting),
     Rule(("rsub", "__rsub__"), _make_float_operation_rule(torch.rsub), exporting),
     Rule(("floor_divide", "__floordiv__"), _make_float_operation_rule(torch.floor_divide), exporting),
-    sum_of_truths,
-    power,
+    add_bools,
+    raise_integers_to_floats,
     nansum,
 )

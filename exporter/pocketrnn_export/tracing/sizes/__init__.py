@@ -1,1 +1,1 @@
-"""A module's questions about its input's sizes: where each answer holds, and the program that is traced for it."""
+"""Find for which sizes a module's conditions on its input's sizes hold, and which programs to trace."""

@@ -5,7 +5,7 @@
 chunks of a split) is answered for the example, and the answer restricts the sizes for which the program is right. So
 every question is recorded in a `TraceLog`, with the line of the module that asked it. On a `Branch`, the questions of
 the module's own code are answered for chosen sizes, without a restriction.
-`pocketrnn_export.tracing.sizes.restrictions` finds out which program is right for which sizes.
+`pocketrnn_export.tracing.sizes.program_search` finds out which program is right for which sizes.
 """
 
 from __future__ import annotations

@@ -33,9 +33,9 @@ __all__ = [
     "UnsolvableError",
     "compute_value_at",
     "compute_values_over_all",
-    "every_size",
     "join_by_and",
     "join_by_or",
+    "make_all_sizes",
     "rename_sizes",
 ]
 
@@ -86,11 +86,11 @@ class AllSizes:
 
 
 @functools.cache
-def every_size(batch: int | None = None) -> AllSizes:
+def make_all_sizes(batch: int | None = None) -> AllSizes:
     """All sizes that are evaluated: with one batch size, or with any.
 
     Example:
-        >>> len(every_size(1))
+        >>> len(make_all_sizes(1))
         50000
     """
     batches = range(1, LARGEST + 1) if batch is None else (batch,)
@@ -136,7 +136,7 @@ class Condition:
         """The integers in it."""
         return sorted(self.relation.atoms(sympy.Integer))
 
-    def over(self, batch: Any, tokens: Any) -> Any:
+    def evaluate_on_sizes(self, batch: Any, tokens: Any) -> Any:
         """Whether it holds for each of many sizes: from arrays int64 [sizes] to bool [sizes]; or the same for tensors,
         in a graph.
 
@@ -147,14 +147,14 @@ class Condition:
         found = _evaluate(self.relation, {BATCH: batch, TOKENS: tokens}, kind)
         return np.broadcast_to(found, batch.shape) if kind is _ARRAYS else found
 
-    def over_all(self, batch: int | None = None) -> npt.NDArray[np.bool_]:
+    def evaluate_on_all_sizes(self, batch: int | None = None) -> npt.NDArray[np.bool_]:
         """Whether it holds for each of `every_size`, bool [sizes]."""
         return _evaluate_over_all(self, batch)
 
     @property
     def varies(self) -> bool:
         """Whether it holds for some sizes and not for others."""
-        holds = _evaluate_over_pairs(self) if "second" in self.of else self.over_all()
+        holds = _evaluate_over_pairs(self) if "second" in self.size_names else self.evaluate_on_all_sizes()
         return bool(holds.any() and not holds.all())
 
     @property
@@ -163,7 +163,7 @@ class Condition:
         return Condition(sympy.Not(self.relation))
 
     @property
-    def of(self) -> frozenset[str]:
+    def size_names(self) -> frozenset[str]:
         """The names of the sizes in it: `batch`, `tokens`, `second`."""
         return frozenset(str(symbol) for symbol in self.relation.free_symbols)
 
@@ -173,21 +173,21 @@ class Condition:
 
 @functools.lru_cache(maxsize=128)
 def _evaluate_over_all(condition: Condition, batch: int | None) -> npt.NDArray[np.bool_]:
-    sizes = every_size(batch)
+    sizes = make_all_sizes(batch)
     for name in ("tokens", "batch"):
-        if condition.of == {name}:
+        if condition.size_names == {name}:
             # The array of one size is ten times shorter than that of all sizes.
             along = np.arange(1, LARGEST + 1, dtype=np.int64)
             others = {"batch": np.ones_like(along), "tokens": np.ones_like(along)}
-            return condition.over(**{**others, name: along})[getattr(sizes, name) - 1]  # type: ignore[no-any-return]
-    return condition.over(sizes.batch, sizes.tokens)  # type: ignore[no-any-return]
+            return condition.evaluate_on_sizes(**{**others, name: along})[getattr(sizes, name) - 1]  # type: ignore[no-any-return]
+    return condition.evaluate_on_sizes(sizes.batch, sizes.tokens)  # type: ignore[no-any-return]
 
 
 def _evaluate_over_pairs(condition: Condition) -> npt.NDArray[np.bool_]:
     """Whether a condition holds for each of some sizes of batches of two texts, bool [sizes]; for each of all sizes, if
     it is only on the second text."""
-    if condition.of == {"second"}:
-        return Condition(condition.relation.xreplace({SECOND: TOKENS})).over_all()
+    if condition.size_names == {"second"}:
+        return Condition(condition.relation.xreplace({SECOND: TOKENS})).evaluate_on_all_sizes()
     along = np.array(_OF_TWO, np.int64)
     batch, tokens, second = (each.ravel() for each in np.meshgrid(along[:12], along, along))
     found = _evaluate(condition.relation, {BATCH: batch, TOKENS: tokens, SECOND: second}, _ARRAYS)
@@ -240,7 +240,7 @@ def compute_values_over_all(expression: Any, batch: int | None = None) -> npt.ND
     Raises:
         UnsolvableError: it cannot be computed.
     """
-    every = every_size(batch)
+    every = make_all_sizes(batch)
     found = _evaluate(expression, {BATCH: every.batch, TOKENS: every.tokens}, _ARRAYS)
     return np.broadcast_to(found, every.batch.shape)
 

@@ -72,7 +72,7 @@ class AnswerJudge:
                 self.known[sizes] = error
         return self.known[sizes]
 
-    def answers(self, sizes: Sizes) -> bool:
+    def answers_sizes(self, sizes: Sizes) -> bool:
         return not isinstance(self.answer(sizes), Exception)
 
     def agrees(self, attempt: ProgramAttempt[Any], case: Sizes) -> bool:
@@ -84,7 +84,7 @@ class AnswerJudge:
     def contradicts(self, attempt: ProgramAttempt[Any], case: Sizes) -> bool:
         """Whether a program gives another answer than the module, both with weights that forget nothing; False if one
         of them cannot be run so."""
-        if attempt.run_lasting is None or not self.answers(case):
+        if attempt.run_lasting is None or not self.answers_sizes(case):
             return False
         if (id(attempt), case) not in self.verdicts:
             # An error in PyTorch's own run of a program does not mean that its exported form fails.
@@ -121,22 +121,22 @@ class AnswerJudge:
         Raises:
             ExportError: it fails on sizes that such limits cannot describe.
         """
-        if all(self.answers(case) for case in cases):
+        if all(self.answers_sizes(case) for case in cases):
             return Limits()
         rows = 1 if self.batch is not None else 2
-        tokens = [t for t in sorted({c.tokens for c in cases}) if self.answers(Sizes(rows, t))]
+        tokens = [t for t in sorted({c.tokens for c in cases}) if self.answers_sizes(Sizes(rows, t))]
         if not tokens:
-            raise self._make_limits_error(next(c for c in cases if not self.answers(c)))
+            raise self._make_limits_error(next(c for c in cases if not self.answers_sizes(c)))
         lowest, highest = tokens[0], tokens[-1]
         least = None if lowest == 1 else self._find_limit(lowest, 0, lambda n: Sizes(rows, n))
-        most = self._most({c.tokens for c in cases}, highest, lambda n: Sizes(rows, n))
+        most = self._find_upper_limit({c.tokens for c in cases}, highest, lambda n: Sizes(rows, n))
         ordinary = lowest if least is not None else min(highest, 7)
         batches = {c.batch for c in cases}
-        highest_batch = max((b for b in batches if self.answers(Sizes(b, ordinary))), default=rows)
-        batch = self._most(batches, highest_batch, lambda n: Sizes(n, ordinary))
+        highest_batch = max((b for b in batches if self.answers_sizes(Sizes(b, ordinary))), default=rows)
+        batch = self._find_upper_limit(batches, highest_batch, lambda n: Sizes(n, ordinary))
         limits = Limits(least, most, batch)
         for case in cases:
-            if is_within_limits(limits, case) != self.answers(case):
+            if is_within_limits(limits, case) != self.answers_sizes(case):
                 raise self._make_limits_error(case)
         return limits
 
@@ -144,10 +144,10 @@ class AnswerJudge:
         """The last number that the module takes on the way from a good number to a bad one."""
         while abs(good - bad) > 1:
             middle = (good + bad) // 2
-            good, bad = (middle, bad) if self.answers(sizes(middle)) else (good, middle)
+            good, bad = (middle, bad) if self.answers_sizes(sizes(middle)) else (good, middle)
         return good
 
-    def _most(self, asked: Collection[int], highest: int, sizes: Callable[[int], Sizes]) -> int | None:
+    def _find_upper_limit(self, asked: Collection[int], highest: int, sizes: Callable[[int], Sizes]) -> int | None:
         """The largest number that the module takes; `highest` is the largest one that was tried; None if it takes
         all."""
         above = [n for n in asked if n > highest]

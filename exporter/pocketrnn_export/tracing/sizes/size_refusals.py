@@ -42,7 +42,7 @@ def make_size_refusal_error(
     if judge.errors and not failures:
         for question in known:
             if _is_plain_number(question) and question.line:
-                size = "number of tokens" if "tokens" in question.condition.of else "number of texts"
+                size = "number of tokens" if "tokens" in question.condition.size_names else "number of texts"
                 return UntraceableError(
                     "The module cannot be traced with a dynamic batch and sequence length: it takes the "
                     f"{size} for a plain number, {question.where}.",
@@ -95,10 +95,10 @@ def _make_question_error(question: Question, region: str, ways: int = 0) -> Expo
 def _describe_region(question: Question, case: Sizes, usual: Sizes) -> str:
     """Describe the sizes on the case's side of a question."""
     for name, noun in (("tokens", "texts of {} tokens"), ("batch", "batches of {} texts")):
-        if question.condition.of == {name}:
+        if question.condition.size_names == {name}:
             numbers, at = np.arange(1, LARGEST + 1), getattr(case, name)
             usually = {size: np.full_like(numbers, number) for size, number in asdict(usual).items()}
-            edges = find_changes(question.condition.over(**{**usually, name: numbers}))
+            edges = find_changes(question.condition.evaluate_on_sizes(**{**usually, name: numbers}))
             which = str(at) if len(edges) != 1 else f"more than {edges[0]}" if at > edges[0] else f"at most {edges[0]}"
             return "for " + noun.format(which)
     return f"where {question.condition} is {question.holds(case)}"

@@ -28,8 +28,8 @@ from pocketrnn_export.tracing.sizes.conditions import (
     Condition,
     Sizes,
     compute_values_over_all,
-    every_size,
     join_by_and,
+    make_all_sizes,
 )
 
 __all__ = ["FollowedRun", "Regions", "explore_regions"]
@@ -66,14 +66,14 @@ class Regions:
     def __len__(self) -> int:
         return len(self.conditions)
 
-    def of(self, sizes: Sizes) -> int:
+    def find_region(self, sizes: Sizes) -> int:
         """The region of some sizes, of at most `LARGEST` tokens."""
-        every = every_size(self.batch)
+        every = make_all_sizes(self.batch)
         return int(self.which[np.argmax((every.batch == sizes.batch) & (every.tokens == sizes.tokens))])
 
     def members(self, region: int) -> list[Sizes]:
         """Some sizes of a region: the three cheapest, some of several rows and steps, and one in its middle."""
-        every, inside = every_size(self.batch), np.flatnonzero(self.which == region)
+        every, inside = make_all_sizes(self.batch), np.flatnonzero(self.which == region)
         several = inside[(every.batch[inside] > 1) & (every.tokens[inside] > 1)]
         one_row = inside[every.batch[inside] == 1]
         # Each engine rounds sums over very long texts differently.
@@ -83,7 +83,7 @@ class Regions:
 
     def choose_typical_sizes(self, region: int) -> Sizes:
         """The sizes of a region to trace with: several rows and steps if possible, and not at its edge."""
-        every, inside = every_size(self.batch), np.flatnonzero(self.which == region)
+        every, inside = make_all_sizes(self.batch), np.flatnonzero(self.which == region)
         usual = inside[(every.batch[inside] == USUAL.batch) & (every.tokens[inside] == USUAL.tokens)]
         if len(usual):
             return every.at(int(usual[0]))
@@ -122,7 +122,7 @@ def explore_regions(follow: Callable[[Sizes], FollowedRun], batch: int | None) -
         >>> len(explore_regions(follow, 1))  # of a forward that asks `x.size(1) % 7 == 3 and x.size(1) > 290`
         4
     """
-    every = every_size(batch)
+    every = make_all_sizes(batch)
     which = np.full(len(every), -1, np.int64)
     conditions: list[Condition] = []
     questions: list[Question] = []
@@ -167,19 +167,21 @@ def _refuse_many_numbers(log: TraceLog, answers: Mapping[Condition, bool], batch
     Raises:
         ExportError: there are too many.
     """
-    way = np.ones(len(every_size(batch)), np.bool_)
+    way = np.ones(len(make_all_sizes(batch)), np.bool_)
     for condition, answer in answers.items():
         question = next((q for q in log.questions if q.condition == condition and q.number), None)
         if question is not None and isinstance(condition.relation, sympy.Eq):
             numbers = compute_values_over_all(condition.relation.lhs, batch)[way]
             if len(np.unique(numbers)) > _MOST:
                 raise _make_too_many_error([question])
-        way &= condition.over_all(batch) == answer
+        way &= condition.evaluate_on_all_sizes(batch) == answer
 
 
 def _find_matching_sizes(answers: Mapping[Condition, bool], batch: int | None) -> npt.NDArray[np.bool_]:
     """Whether each of `every_size` has these answers, bool [sizes]."""
-    return functools.reduce(np.logical_and, (one.over_all(batch) == answer for one, answer in answers.items()))
+    return functools.reduce(
+        np.logical_and, (one.evaluate_on_all_sizes(batch) == answer for one, answer in answers.items())
+    )
 
 
 def _choose_next_index(every: AllSizes, left: npt.NDArray[np.bool_]) -> int:

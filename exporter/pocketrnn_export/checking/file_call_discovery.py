@@ -1,0 +1,233 @@
+"""Find how to call the module that a file is compared with: as `export` does, else by the file's declared inputs."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import nn
+
+from pocketrnn.errors import InputError, PocketRNNError
+from pocketrnn_export.checking.axis_roles import UncallableModuleError, find_call_by_axes
+from pocketrnn_export.checking.call_recording import (
+    SIZES,
+    ModuleCall,
+    ModuleWithSignature,
+    can_run_on_size,
+    can_take_ids_below,
+    draw_case,
+    list_sizes_of_steps,
+    record_call,
+    select_running_sizes,
+)
+from pocketrnn_export.checking.exported_file import CheckedFile, count_table_rows
+from pocketrnn_export.checking.input_output_matching import match_inputs, rate_answer_shapes
+from pocketrnn_export.comparing.cases import Case
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, list_forward_parameters
+from pocketrnn_export.intake.call_discovery.search import find_convention
+from pocketrnn_export.intake.calling_convention import Call, compile_call
+from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, make_sample_table
+from pocketrnn_export.progress import filter_records
+
+__all__ = ["find_call"]
+
+_log = logging.getLogger(__name__)
+_USUAL_IDS: Final = 100
+# The most steps that a file is tried with which does not declare its sizes.
+_MOST_STEPS: Final = 64
+
+
+def find_call(
+    module: nn.Module,
+    file: CheckedFile,
+    *,
+    call: str | Call | None,
+    ids: int | None,
+    padding_id: int | None,
+    channels: int | None,
+    inputs: Mapping[str, str],
+) -> ModuleCall:
+    """Find how to call a module with the inputs of a file.
+
+    A file that does not declare the axes of its inputs must run on them, too.
+
+    Args:
+        module: in float32 and eval mode, on the CPU.
+        file: the file that was exported from it.
+        call: how its owner calls it: a line of `module`, `tokens` (or `samples`) and `lengths`, or a function of these.
+        ids: how many token ids there are; None to find out.
+        padding_id: the id past a row's length; None for that of the module's table.
+        channels: the numbers of a step, where `call` takes samples.
+        inputs: the owner's pairs of inputs, as `match_inputs` takes them.
+
+    Raises:
+        InputError: no call was found that runs.
+    """
+    table = next((layer for layer in module.modules() if isinstance(layer, nn.Embedding)), None)
+    if padding_id is None:
+        padding_id = 0 if table is None or table.padding_idx is None else table.padding_idx
+    # The owner's call may turn ids into numbers itself.
+    numbers = channels is not None or ((call is None or ids is None) and _takes_numbers(file, table))
+    counts = _list_likely_id_counts(file, module, ids)
+    known = ids or counts[0]
+    if call is not None:
+        channels = (channels or _count_channels(file)) if numbers else None
+        return _choose_most_ids(_make_owners_call(module, call, known, padding_id, channels), counts)
+
+    def runs_in_file(called: ModuleCall) -> bool:
+        if all(port.axes is not None for port in file.inputs):
+            return True
+        calls = [record_call(called, draw_case(called, *size)) for size in called.sizes]
+        try:
+            fed = match_inputs(file, calls, inputs, called.sizes)
+        except InputError:
+            return False
+        return any(rate_answer_shapes(file, fed, call) for call in calls)
+
+    of_texts: ModuleCall | None = None
+    if not numbers:
+        for classes, of_tokens in itertools.product(_list_likely_class_counts(file, module), (False, True)):
+            asked = ModuleFacts(
+                _drop_optional_inputs(module, file), known, padding_id, classes, values=True, of_tokens=of_tokens
+            )
+            try:
+                with filter_records(lambda _record: False):
+                    found = find_convention(asked)
+            except PocketRNNError as error:
+                _log.debug("Not called with %d numbers: %s", classes, error.problem)
+                continue
+            called = ModuleCall(module, found.line, found.function, known, padding_id, found.takes_lengths)
+            if (running := select_running_sizes(called, SIZES)) is not None:
+                of_texts = _choose_most_ids(running, counts)
+                if runs_in_file(of_texts):
+                    return of_texts
+    tried = [] if of_texts is None else [of_texts]
+    try:
+        every = sorted({*counts, *_list_table_row_counts(module, ids)})
+        by_axes = find_call_by_axes(module, file, every, padding_id, runs_in_file)
+        if runs_in_file(by_axes):
+            return by_axes
+        tried.append(by_axes)
+    except UncallableModuleError:
+        if not tried:
+            raise
+    with_steps = (_find_undeclared_steps(called, runs_in_file) for called in tried)
+    return next((called for called in with_steps if called is not None), tried[0])
+
+
+def _find_undeclared_steps(called: ModuleCall, runs_in_file: Callable[[ModuleCall], bool]) -> ModuleCall | None:
+    """Return the call with a number of steps with which a file runs that does not declare it; None if there is none."""
+    for steps in range(1, _MOST_STEPS + 1) if called.unit else ():
+        running = select_running_sizes(called, list_sizes_of_steps(steps))
+        if running is not None and runs_in_file(running):
+            return running
+    return None
+
+
+def _drop_optional_inputs(module: nn.Module, file: CheckedFile) -> nn.Module:
+    """Return a module without the inputs that have a default, where the file takes as many as are left."""
+    parameters = list_forward_parameters(module)
+    needed = [parameter.name for parameter in parameters if parameter.default is inspect.Parameter.empty]
+    if not len(needed) == len(file.inputs) < len(parameters):
+        return module
+    wrapped = ModuleWithSignature(lambda *tensors: module(*tensors), needed)
+    # Its layers are looked at.
+    wrapped.inner = module
+    return wrapped
+
+
+def _takes_numbers(file: CheckedFile, table: nn.Embedding | None) -> bool:
+    kinds = [port.kind for port in file.inputs if port.axes is None or len(port.axes) > 1]
+    if any(kind is None for kind in kinds):
+        return table is None
+    whole = any(np.dtype(kind).kind in "iu" for kind in kinds)
+    # Keras writes ids as float32.
+    return not whole and (table is None or any(port.axes is not None and len(port.axes) > 2 for port in file.inputs))
+
+
+def _list_likely_id_counts(file: CheckedFile, module: nn.Module, told: int | None) -> list[int]:
+    """Return the possible numbers of ids of an input, in ascending order: the number that the owner gives or, without
+    one, the smaller of the file's number and the module's; and the numbers of rows of the module's tables."""
+    tables = _list_table_row_counts(module, told)
+    if told is not None:
+        return sorted({told, *tables})
+    # One-hot vectors are as long as a recurrent layer is wide.
+    wide = next((layer.input_size for layer in module.modules() if isinstance(layer, nn.RNNBase)), _USUAL_IDS)
+    of_file = [rows for port in file.inputs if (rows := count_table_rows(file, port.name)) is not None]
+    least = min([*of_file, max(tables)] if tables else of_file, default=wide)
+    return sorted({least, *(rows for rows in tables if rows > least)})
+
+
+def _list_table_row_counts(module: nn.Module, most: int | None) -> list[int]:
+    """Return the rows of the module's tables, of those with fewer than `most`."""
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.Embedding | nn.EmbeddingBag)]
+    return [layer.num_embeddings for layer in layers if most is None or layer.num_embeddings < most]
+
+
+def _choose_most_ids(called: ModuleCall, counts: Sequence[int]) -> ModuleCall:
+    """Return the call with the most ids on which the module runs: the file's table may have fewer rows."""
+    more = counts[:0:-1] if called.samples is None else ()
+    largest = next((count for count in more if count > called.ids and can_take_ids_below(called, count)), called.ids)
+    return replace(called, ids=largest)
+
+
+def _list_likely_class_counts(file: CheckedFile, module: nn.Module) -> list[int]:
+    """Return how many numbers the module may give for a text or a token, the likeliest count first."""
+    last = [port.axes[-1] for port in file.outputs if port.axes]
+    layers = [layer.out_features for layer in module.modules() if isinstance(layer, nn.Linear)]
+    return list(dict.fromkeys([*(size for size in last if isinstance(size, int)), *layers[-1:]]))
+
+
+def _make_owners_call(
+    module: nn.Module, call: str | Call, ids: int, padding_id: int, channels: int | None
+) -> ModuleCall:
+    line = call.strip() if isinstance(call, str) else getattr(call, "__name__", "call")
+    tables: list[Any] = [None]
+    if channels is not None:
+        tables = [make_sample_table(channels, kind=kind).rows for kind in (EVERYWHERE, NEAR, POSITIVE)]
+        call = f"samples = x = tokens; {call}" if isinstance(call, str) else call
+    function = compile_call(call) if isinstance(call, str) else call
+    for rows in tables:
+        looked_up = function if rows is None else _look_up_samples(function, rows)
+        count, unit = (ids, "tokens") if rows is None else (len(rows), "steps")
+        made = ModuleCall(module, line, looked_up, count, padding_id, samples=rows, unit=unit)
+        if (called := select_running_sizes(made, SIZES)) is not None:
+            ragged = any(can_run_on_size(called, *size, ragged=True) for size in called.sizes) and _reads_lengths(
+                called
+            )
+            return replace(called, ragged=ragged)
+    raise UncallableModuleError(f"The module does not run as {line}")
+
+
+def _count_channels(file: CheckedFile) -> int:
+    last = next((port.axes[-1] for port in file.inputs if port.axes and len(port.axes) > 2), 1)
+    return last if isinstance(last, int) else 1
+
+
+def _reads_lengths(called: ModuleCall) -> bool:
+    """Whether forward's inputs change with the lengths that a call is given."""
+    for size in called.sizes:
+        full = draw_case(called, *size, ragged=False)
+        short = Case(full.name, full.tokens, draw_case(called, *size, ragged=True).lengths)
+        if (full.lengths == short.lengths).all():
+            continue
+        try:
+            one, other = record_call(called, full), record_call(called, short)
+        except (Exception, SystemExit):  # noqa: S112 - a module may not take such sizes
+            continue
+        return any(
+            not np.array_equal(value, other.inputs[name], equal_nan=value.dtype.kind == "f")
+            for name, value in one.inputs.items()
+        )
+    return False
+
+
+def _look_up_samples(function: Call, rows: Any) -> Call:
+    table = torch.from_numpy(rows)
+    return lambda module, tokens, lengths: function(module, table[tokens], lengths)

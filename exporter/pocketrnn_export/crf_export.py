@@ -1,0 +1,282 @@
+"""The labels that a tagger's CRF decodes: find the CRF's weights, and compare its labels with the owner's."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import itertools
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import nn
+
+from pocketrnn.bundle.crf import Crf
+from pocketrnn.bundle.manifest import Comparison
+from pocketrnn.bundle.output import TagOutput
+from pocketrnn.classifier import Classifier, compute_logits_of_steps
+from pocketrnn.errors import ExportError, InputError, ParityError
+from pocketrnn_export.comparing.cases import Case, Ids
+from pocketrnn_export.comparing.logit_comparison import CandidateComparison, Difference, summarize_differences
+from pocketrnn_export.description import Description
+from pocketrnn_export.intake.call_discovery.candidates import (
+    MOST_LINES,
+    list_forward_candidates,
+    list_method_candidates,
+)
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.call_discovery.trial import call_and_restore_state, read_answer
+from pocketrnn_export.intake.calling_convention import Call, CallAdapter, Convention, compile_call
+from pocketrnn_export.intake.crf_layer import (
+    Decoder,
+    find_decoder,
+    find_matching_crf,
+    find_transition_layer,
+    make_neutral_crf,
+    read_labels_in_answer,
+)
+from pocketrnn_export.intake.module_preparation import ExportableModule
+from pocketrnn_export.proof.reference_answers import ReferenceAnswers
+
+__all__ = ["OwnersLabels", "add_crf", "compare_decoded_labels"]
+
+_log = logging.getLogger(__name__)
+# Two label sequences are equally good if their scores for each token differ by less than this: that is float32's
+# rounding.
+_TIE: Final = 1e-4
+_LONG: Final = (130, 600)
+# How many calls that give labels are tried; and the lengths of the random texts on which such a call is compared with a
+# CRF.
+_CALLS: Final = 8
+_DRAWN: Final = tuple(n for n in (1, 2, 3, 4, 5, 7, 9, 12, 17, 33) for _ in range(1 + (n < 10)))
+
+
+@dataclass(frozen=True)
+class OwnersLabels:
+    """The layer that decodes a tagger's labels, and the call from token ids to labels; None where there is none."""
+
+    decoder: Decoder | None
+    whole: Callable[[Ids], list[int]] | None
+
+
+def add_crf(
+    prepared: ExportableModule, description: Description, *, wanted: bool = True
+) -> tuple[Description, OwnersLabels | None]:
+    """Add the CRF of a tagger to the description, and return what its labels are compared with; without a CRF, return
+    the description as it is.
+
+    Args:
+        prepared: the module.
+        description: the description of its bundle so far.
+        wanted: whether a CRF decodes the labels, if there is one.
+
+    Raises:
+        ExportError: the module decodes its labels, but not by a CRF that we can read.
+        InputError: the rules pad texts, and a CRF would decode the padding too.
+    """
+    if not isinstance(description.output, TagOutput) or not wanted:
+        return description, None
+    reference, convention = prepared.reference, prepared.convention
+    module = reference.module if isinstance(reference, CallAdapter) else reference
+    decoder, unknown = find_decoder(module, len(description.output.labels))
+    called = _find_captured_call(convention)
+    if called is None and not _is_forward_call(convention):
+        found = _find_crf_by_calls(module, convention, description, description.output)
+        if found is not None:
+            return found
+        unknown = unknown or find_transition_layer(module, len(description.output.labels))
+    if decoder is None:
+        if called is not None or unknown:
+            raise ExportError(
+                f"The module decodes its labels ({unknown or 'by its own code'}), but not by a CRF with one transition "
+                "matrix and, possibly, scores for the first and the last label.",
+                "To have the likeliest label of each token, say so: --no-crf, or crf=False.",
+            )
+        return description, None
+    _refuse_padded_texts(description, decoder.where)
+    _log.log(
+        logging.WARNING if called is None else logging.INFO,
+        "The labels are decoded by the module's CRF (%s)%s", decoder.where,
+        "" if called is not None else ", which the call that gives its emissions does not use. If your code takes the "
+        "likeliest label of each token, say so: --no-crf, or crf=False",
+    )  # fmt: skip
+    output = replace(description.output, crf=decoder.crf)
+    whole = (
+        None if called is None else _make_label_function(module, compile_call(called, spellings=convention.spellings))
+    )
+    described = replace(description, output=output).add_provenance({"crf": decoder.where})
+    return described, OwnersLabels(decoder, whole)
+
+
+def _find_crf_by_calls(
+    module: nn.Module, convention: Convention, description: Description, output: TagOutput
+) -> tuple[Description, OwnersLabels] | None:
+    """Find the CRF that decodes the module's emissions to the labels that another of its calls gives. Without a CRF,
+    these are the likeliest labels. None where no call of the module gives labels.
+
+    Raises:
+        ExportError: no CRF with the module's weights gives these labels.
+    """
+    padding_id = description.text.rules.padding_id
+    asked = ModuleFacts(
+        module,
+        description.token_id_count,
+        padding_id,
+        len(output.labels),
+        of_tokens=True,
+        spellings=convention.spellings,
+    )
+    batches = [asked.draw_batch(1, length) for length in _DRAWN]
+    given = [read_answer(asked, convention, *batch) for batch in batches]
+    emissions = [numbers.reshape(length, -1).numpy() for numbers, length in zip(given, _DRAWN, strict=True)]
+    lines = []
+    for line, labels in itertools.islice(
+        _find_labelling_calls(asked, [tokens.numpy() for tokens, _ in batches]), _CALLS
+    ):
+        owners = OwnersLabels(None, _make_label_function(module, asked.compile(line)))
+        if all(numbers.argmax(1).tolist() == found for numbers, found in zip(emissions, labels, strict=True)):
+            return description, owners
+        if (crf := find_matching_crf(module, list(zip(emissions, labels, strict=True)))) is not None:
+            _refuse_padded_texts(description, line)
+            return replace(description, output=replace(output, crf=crf)).add_provenance({"crf": line}), owners
+        lines.append(line)
+    if not lines:
+        return None
+    raise ExportError(
+        f"The module labels tokens by {lines[0]}. These are neither the likeliest labels of {convention.line}, nor "
+        "those of a CRF with one transition matrix.",
+        "To have the likeliest label of each token, say so: --no-crf, or crf=False.",
+    )
+
+
+def _find_labelling_calls(asked: ModuleFacts, texts: Sequence[Ids]) -> Iterator[tuple[str, list[list[int]]]]:
+    """Yield the calls of forward or of another method that give a label for each token, with the labels."""
+    for way in itertools.chain(
+        itertools.islice(list_forward_candidates(asked), MOST_LINES), list_method_candidates(asked)
+    ):
+        whole = _make_label_function(asked.module, asked.compile(way.line))
+        # A user's module can raise any exception.
+        with contextlib.suppress(Exception, SystemExit):
+            labels: list[list[int]] = []
+            for tokens in texts:
+                labels.append(whole(tokens))
+                if len(labels[-1]) != tokens.shape[1]:
+                    break
+            else:
+                yield way.line, labels
+
+
+def _refuse_padded_texts(description: Description, where: str) -> None:
+    if description.text.rules.min_width is not None:
+        raise InputError(
+            f"The module decodes its labels by a CRF ({where}), and the rules pad every text.",
+            "Leave min_width out of the rules.",
+        )
+
+
+def _is_forward_call(convention: Convention) -> bool:
+    """Whether a line calls forward, and not another method; True for the name of a function."""
+    with contextlib.suppress(SyntaxError):
+        calls = [node.func for node in ast.walk(ast.parse(convention.line)) if isinstance(node, ast.Call)]
+        return any(isinstance(function, ast.Name) and function.id == "module" for function in calls)
+    return True
+
+
+def _find_captured_call(convention: Convention) -> str | None:
+    """Find the call whose CRF input a line captures with `given_to`; None for a line without `given_to`."""
+    if "given_to(" not in convention.line:
+        return None
+    *setup, last = ast.parse(convention.line).body
+    for node in ast.walk(last):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "given_to":
+            called = node.args[1].body if isinstance(node.args[1], ast.Lambda) else node.args[1]
+            return "; ".join(map(ast.unparse, [*setup, called]))
+    return None
+
+
+def _make_label_function(module: nn.Module, call: Call) -> Callable[[Ids], list[int]]:
+    def labels(tokens: Ids) -> list[int]:
+        answer = call_and_restore_state(module, call, torch.from_numpy(tokens), torch.tensor([tokens.shape[1]]))
+        return read_labels_in_answer(answer) or []
+
+    return labels
+
+
+def compare_decoded_labels(
+    classifier: Classifier,
+    owners: OwnersLabels | None,
+    answers: ReferenceAnswers,
+    rows: Ids | None = None,
+) -> list[CandidateComparison]:
+    """Compare the labels that the runtime decodes with the labels from the owner's layer and from the owner's forward.
+
+    Args:
+        classifier: the bundle, as the runtime loads it.
+        owners: the owner's decoder; None where there is none.
+        answers: the reference's answers, with each text as a case of its own.
+        rows: what ids stand for, where the module takes the characters of words, too: int64 [ids, 1 + width].
+
+    Raises:
+        ParityError: the labels differ, and are not equally good.
+    """
+    output = classifier.manifest.output
+    if owners is None or not isinstance(output, TagOutput):
+        return []
+    # Without a CRF, each token has its likeliest label.
+    crf = output.crf or make_neutral_crf(len(output.labels))
+    differences, other, padding_id = list[Difference](), 0, classifier.manifest.text.rules.padding_id
+    pairs = answers.compute_answers("texts", one_row=False)
+    for case, emissions in pairs:
+        answered = np.isfinite(emissions).all(axis=1)
+        own = crf.decode_labels(compute_logits_of_steps(classifier, [_steps_of(case.tokens[0], rows)])[answered])
+        found = [] if owners.decoder is None else [np.array(owners.decoder.labels(emissions[answered]), np.int64)]
+        words = case.tokens if rows is None else rows[case.tokens][..., 0]
+        if owners.whole is not None and padding_id not in words:
+            # A forward that masks the padding id also leaves it out in the middle of a text.
+            found.append(np.array(owners.whole(case.tokens), np.int64))
+        for labels in found:
+            gap = _measure_score_gap(crf, emissions[answered], own, labels, case)
+            other += int((own != labels).sum())
+            differences.append(Difference("decoding", case.name, gap, 0))
+    if owners.whole is not None:
+        for tokens in _draw_long_rows(classifier, padding_id):
+            emissions = compute_logits_of_steps(classifier, [_steps_of(tokens[0], rows)])
+            labels = np.array(owners.whole(tokens), np.int64)
+            case = Case(f"{tokens.shape[1]} tokens", tokens, np.array([tokens.shape[1]]))
+            _measure_score_gap(crf, emissions, crf.decode_labels(emissions), labels, case)
+    compared = summarize_differences(differences, reference=answers.reference.name, inputs="texts", rows=len(pairs))
+    line: Comparison = replace(compared.line, labels_differing=other)
+    return [CandidateComparison(line, ())]
+
+
+def _steps_of(tokens: Ids, rows: Ids | None) -> Ids:
+    return tokens if rows is None else rows[tokens]
+
+
+def _draw_long_rows(classifier: Classifier, padding_id: int) -> Iterator[Ids]:
+    """Rows with more tokens than the texts: forward may cut the sequence that it decodes, or decode in windows."""
+    graph, generator = classifier.manifest.graph, np.random.default_rng(0)
+    most = None if graph.limits is None else graph.limits.max_tokens
+    for length in _LONG:
+        if most is None or length <= most:
+            ids = generator.integers(0, graph.embedding_rows - 1, (1, length))
+            yield np.where(ids >= padding_id, ids + 1, ids)
+
+
+def _measure_score_gap(crf: Crf, emissions: Any, own: Any, labels: Any, case: Case) -> float:
+    """The difference of the CRF scores of two label sequences, per token.
+
+    Raises:
+        ParityError: it is more than rounding.
+    """
+    if labels.shape == own.shape:
+        gap = abs(crf.score(emissions, own) - crf.score(emissions, labels)) / len(own)
+        if (own == labels).all() or gap <= _TIE:
+            return 0.0 if (own == labels).all() else gap
+    raise ParityError(
+        f"The bundle decodes other labels than the module, on {case.name}, ids {case.tokens[0, :8].tolist()}...",
+        "Nothing was written. Give the call that computes the CRF's input: --call, or call=.",
+    )

@@ -1,0 +1,132 @@
+"""The code around every export of a module: it runs one export at a time, and turns every exception into an
+`ExportError`."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+import torch
+from torch import nn
+
+from pocketrnn.errors import ExportError, InputError, PocketRNNError, Terminated, first_line, short_repr
+from pocketrnn_export.comparing.float64_operators import use_one_thread
+from pocketrnn_export.comparing.parity_verdict import write_report
+from pocketrnn_export.diagnose.refusal import name_differing_line
+from pocketrnn_export.intake.calling_convention import Call
+from pocketrnn_export.intake.module_preparation import ExportableModule
+from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
+
+__all__ = [
+    "ExportOptions",
+    "check_export_options",
+    "convert_exceptions",
+    "lock_exports",
+    "run_with_single_text_fallback",
+]
+
+_log = logging.getLogger(__name__)
+_Made = TypeVar("_Made")
+
+# Neither torch.export nor the way Python hides warnings can be used by two threads at once.
+_lock: Final = threading.Lock()
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """The options of an export that do not describe the input or output; `export` documents each."""
+
+    lengths: bool | None = None
+    call: str | Call | None = None
+    gives: str | None = None
+    one_text: bool = False
+    examples: bool = True
+    streaming: bool = False
+    tolerance: float | None = None
+    report: str | Path | None = None
+    crf: bool = True
+    two_texts: bool = False
+
+
+@contextlib.contextmanager
+def lock_exports() -> Iterator[None]:
+    """Let other exports wait, and limit torch to one core: small batches run many thousand times. With two cores, an
+    export that takes 11 s took 93 on a busy machine.
+
+    Code that `torch.compile` has wrapped runs without compilation: compiled for each size it would take minutes, and a
+    trace could not see into it.
+    """
+    with _lock, use_one_thread(), torch.compiler.set_stance("force_eager"):
+        yield
+
+
+def check_export_options(wanted: ExportOptions) -> None:
+    """Refuse unusable options, and check that the report can be written, before any work is done.
+
+    Raises:
+        InputError: an option is unusable; its subclass OutputError, where the report cannot be written.
+
+    Example:
+        >>> check_export_options(ExportOptions(tolerance=1e-5, gives="logits"))
+    """
+    if wanted.tolerance is not None and not 0 <= wanted.tolerance < float("inf"):
+        raise InputError(f"The tolerance is {wanted.tolerance}.", "Give a finite number from 0, such as 1e-5.")
+    if wanted.gives not in (None, "logits", "probabilities"):
+        raise InputError(f"gives is {short_repr(wanted.gives)}.", "Use 'logits' or 'probabilities'.")
+    if wanted.report is not None:
+        write_report(wanted.report, [], wanted.tolerance)
+
+
+def run_with_single_text_fallback(
+    prepared: ExportableModule,
+    make: Callable[[ExportableModule], _Made],
+    ask: Callable[..., ExportableModule],
+    *,
+    batches_only: bool = False,
+) -> _Made:
+    """Call `make` with a module; if that fails for batches, call it for one text at a time.
+
+    Args:
+        prepared: the prepared module.
+        make: makes the result from it.
+        ask: prepares the module, with the argument `one_text`.
+        batches_only: do not try `make` for one text at a time.
+
+    Raises:
+        UntraceableError: both fail.
+    """
+    try:
+        return make(prepared)
+    except UntraceableError as error:
+        if prepared.one_text or batches_only:
+            raise
+        try:
+            made = make(ask(one_text=True))
+        except (ExportError, InputError):
+            raise error from error.__cause__
+        _log.warning(
+            "Exported for one text at a time, so that many texts take longer: there is no graph for batches. %s",
+            error.problem,
+        )
+        return made
+
+
+@contextlib.contextmanager
+def convert_exceptions(module: nn.Module) -> Iterator[None]:
+    """Convert any other exception during an export to an `ExportError` that names it."""
+    try:
+        with name_differing_line():
+            yield
+    except (PocketRNNError, OSError, KeyboardInterrupt, Terminated):
+        raise
+    # A user's code may raise what is not an Exception.
+    except BaseException as error:
+        raise ExportError(
+            f"{type(module).__name__} cannot be exported: {type(error).__name__}: {first_line(error).rstrip('.')}.",
+            "If its forward does not raise that itself, it is a bug in pocketrnn: report it with the module.",
+        ) from error

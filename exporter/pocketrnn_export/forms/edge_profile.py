@@ -1,0 +1,198 @@
+"""The profile `edge`: a graph for small engines, which takes one text without lengths and uses only old operators."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import onnx
+import onnx_ir as ir
+import onnxruntime
+from onnx import version_converter
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+from torch import nn
+
+from pocketrnn.bundle.manifest import Graph
+from pocketrnn.errors import ExportError, first_line, require_module
+from pocketrnn.text import AnyTextRules
+from pocketrnn_export.comparing.cases import Ids, Logits, Run
+from pocketrnn_export.comparing.float64_module import make_float64_copy
+from pocketrnn_export.description import Description
+from pocketrnn_export.forms.form import Form, FormKind
+from pocketrnn_export.forms.onnx.onnx_form import (
+    ONE_TEXT,
+    ONNX_FILE,
+    OPSET,
+    OnnxGraph,
+    SingleTextModule,
+    list_graph_bounds,
+    make_graph_limits,
+    retrace_in_float64,
+    trace_onnx_graph,
+    wrap_onnx_graph_as_form,
+)
+from pocketrnn_export.intake.module_preparation import ExportableModule
+
+__all__ = ["EDGE", "make_tract_run", "trace_edge_graph", "wrap_edge_graph_as_form"]
+
+# Before 7, recurrent layers and broadcasting were defined differently.
+_OLDEST: Final = 7
+_CONTROL_FLOW: Final = frozenset({"If", "Loop", "Scan"})
+_RECURRENT: Final = frozenset({"RNN", "GRU", "LSTM"})
+
+
+def wrap_edge_graph_as_form(content: bytes, graph: Graph) -> Form:
+    """The form of a graph that takes one text a run; it is run by tract too.
+
+    Raises:
+        MissingExtraError: tract is not installed.
+        ExportError: tract does not take the graph.
+    """
+    form = wrap_onnx_graph_as_form(content, graph)
+    return replace(form, runs={**form.runs, "tract": make_tract_run(content)}, one_row=True)
+
+
+def _require_tract(_module: nn.Module, _rules: AnyTextRules) -> None:
+    require_module("tract", "edge")
+
+
+def _make_edge_form(prepared: ExportableModule, description: Description, _forms: Sequence[Form]) -> Form:
+    if prepared.convention.counts is not None:
+        raise ExportError(
+            "The rules pad every text, and the module is given its real length, which the profile edge cannot give.",
+            "Leave min_width out of the rules: a module that is given lengths does not need it.",
+        )
+    made, opset = trace_edge_graph(prepared.module, description.metadata, takes_lengths=prepared.takes_lengths)
+    graph = Graph(
+        file=ONNX_FILE,
+        sha256="",
+        opset=opset,
+        inputs=("tokens",),
+        padding=False,
+        embedding_rows=made.embedding_rows or description.token_id_count,
+        batch=1,
+        limits=make_graph_limits(made, prepared),
+    )
+
+    def retraced() -> bytes:
+        single = SingleTextModule(make_float64_copy(prepared.module), takes_lengths=prepared.takes_lengths)
+        alike = retrace_in_float64(single, ONE_TEXT, description.metadata, made, one_text=True)
+        return _convert_for_small_engines(alike, description.metadata, opset)[0].content
+
+    return replace(
+        wrap_edge_graph_as_form(made.content, graph),
+        retraced=retraced,
+        bounds=list_graph_bounds(made),
+        notes=(*made.notes, *prepared.notes),
+    )
+
+
+EDGE: Final = FormKind("the profile edge", _make_edge_form, _require_tract)
+
+
+def trace_edge_graph(module: nn.Module, metadata: Mapping[str, str], *, takes_lengths: bool) -> tuple[OnnxGraph, int]:
+    """Trace a classifier for one text at a time.
+
+    Args:
+        module: in eval mode, on the CPU; it is copied, not changed.
+        metadata: the file's `metadata_props`.
+        takes_lengths: whether the module takes lengths; the graph does not.
+
+    Returns:
+        the graph, from tokens int64 [1, sequence] to logits float32 [1, classes], and its opset: the lowest that onnx
+        can convert it to and that onnxruntime opens.
+
+    Raises:
+        ExportError: the module cannot be traced, or needs If, Loop or Scan.
+
+    Example:
+        >>> graph, opset = trace_edge_graph(module.eval(), {}, takes_lengths=True)
+    """
+    single = SingleTextModule(module, takes_lengths=takes_lengths)
+    return _convert_for_small_engines(trace_onnx_graph(single, ONE_TEXT, metadata, one_text=True), metadata)
+
+
+def _convert_for_small_engines(
+    graph: OnnxGraph, metadata: Mapping[str, str], opset: int | None = None
+) -> tuple[OnnxGraph, int]:
+    """Remove the lengths from the layers and convert the graph to this opset, or to the lowest possible; and the opset.
+
+    Raises:
+        ExportError: it needs If, Loop or Scan.
+    """
+    model = ir.serde.deserialize_model(onnx.load_from_string(graph.content))
+    for node in model.graph:
+        if node.op_type in _CONTROL_FLOW:
+            raise ExportError(
+                f"The graph needs the operator {node.op_type}, which the profile edge does not allow.",
+                "Export it without a profile.",
+            )
+        if node.op_type in _RECURRENT and len(node.inputs) > 4:
+            # There is only one text, so it is as long as the sequence. tract refuses lengths that are only known when
+            # it runs.
+            node.replace_input_with(4, None)
+        noop = node.attributes.get("noop_with_empty_axes")
+        if noop is not None and not noop.value:
+            # The attribute has its default value, and ReduceMax has it since opset 18 only.
+            node.attributes.pop("noop_with_empty_axes")
+    RemoveUnusedNodesPass()(model)
+    plain = ir.serde.serialize_model(model)
+    if opset is None:
+        content, opset = _convert_to_oldest_opset(plain, metadata)
+    else:
+        content = _convert_to_opset(plain, metadata, opset)
+    return replace(graph, content=content, nodes=len(model.graph)), opset
+
+
+def _convert_to_oldest_opset(model: onnx.ModelProto, metadata: Mapping[str, str]) -> tuple[bytes, int]:
+    """Convert the model to the lowest opset that can express it. The proof checks whether it computes the same."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    for opset in range(_OLDEST, OPSET):
+        # The converter and the checker raise errors of many classes; each means that this opset cannot express it.
+        with contextlib.suppress(Exception):
+            content = _convert_to_opset(model, metadata, opset)
+            onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            return content, opset
+    return model.SerializeToString(), OPSET
+
+
+def _convert_to_opset(model: onnx.ModelProto, metadata: Mapping[str, str], opset: int) -> bytes:
+    """Convert the model to an opset; raises errors of many classes if that opset cannot express it."""
+    if opset != OPSET:
+        model = version_converter.convert_version(model, opset)
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, dict(metadata))
+    onnx.checker.check_model(model, full_check=True)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def make_tract_run(content: bytes) -> Run:
+    """A run on arrays with tract, of an ONNX file that takes one text.
+
+    Raises:
+        MissingExtraError: tract is not installed.
+        ExportError: tract does not take the graph.
+    """
+    tract: Any = require_module("tract", "edge")
+    with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder:
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(content)
+        try:
+            runnable = tract.onnx().load(path).into_model().into_runnable()
+        except tract.TractError as error:
+            raise ExportError(
+                f"tract {tract.version()} cannot open the graph: {first_line(error)}.",
+                "Export it without a profile, or write forward without picking positions of the text by their index.",
+            ) from error
+
+    def run(tokens: Ids, _lengths: Ids) -> Logits:
+        logits: Logits = runnable.run([tokens])[0].to_numpy()
+        return logits
+
+    return run

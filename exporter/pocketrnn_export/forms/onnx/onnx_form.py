@@ -1,0 +1,387 @@
+"""Export a module as an ONNX graph that is right for every batch and sequence length, or refuse it."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from pocketrnn.bundle.manifest import Graph, Limits
+from pocketrnn.errors import BundleError, ExportError
+from pocketrnn.graph_check.graph_file import check_graph
+from pocketrnn_export.comparing.float64_graph import make_float64_onnx_run
+from pocketrnn_export.comparing.float64_module import make_float64_copy
+from pocketrnn_export.comparing.logit_comparison import make_onnx_run, open_session
+from pocketrnn_export.description import Description
+from pocketrnn_export.forms.form import Form, FormKind, sha256
+from pocketrnn_export.forms.onnx.onnx_conversion import (
+    OPSET,
+    WHOLE_TEXTS,
+    GraphNames,
+    OnnxGraph,
+    convert_program,
+    find_token_lookups,
+    name_graph_inputs,
+)
+from pocketrnn_export.intake.module_preparation import ExportableModule
+from pocketrnn_export.intake.random_draws import find_drawing_line
+from pocketrnn_export.intake.user_frames import find_node_line
+from pocketrnn_export.module_runs.state_restoration import restore_module
+from pocketrnn_export.proof.compared_module import resize_example
+from pocketrnn_export.proof.hidden_differences import MOVES
+from pocketrnn_export.proof.operator_comparison import refuse_differing_operators
+from pocketrnn_export.proof.right_program import find_right_program
+from pocketrnn_export.proof.runnable_program import RunnableProgram
+from pocketrnn_export.proof.token_dependence import read_operator_name
+from pocketrnn_export.tracing.session import mark_full_width
+from pocketrnn_export.tracing.sizes.condition_log import TraceLog
+from pocketrnn_export.tracing.sizes.module_answers import is_within_limits
+from pocketrnn_export.tracing.trace import TracedProgram, trace_program
+
+__all__ = [
+    "ONE_TEXT",
+    "ONNX",
+    "ONNX_FILE",
+    "OPSET",
+    "WHOLE_TEXTS",
+    "GraphNames",
+    "OnnxGraph",
+    "SingleTextModule",
+    "find_small_integers",
+    "find_token_lookups",
+    "list_graph_bounds",
+    "make_graph_limits",
+    "make_onnx_form",
+    "retrace_in_float64",
+    "trace_onnx_graph",
+    "wrap_onnx_graph_as_form",
+]
+
+_log = logging.getLogger(__name__)
+
+ONNX_FILE: Final = "model.onnx"
+# A constant with more numbers is a weight.
+_SMALL: Final = 64
+# Operators that return some of their input numbers, or round each of them once.
+_EXACT_IN_HALVES: Final = MOVES | {"abs", "amax", "amin", "convert_element_type", "max", "min", "neg", "relu", "where"}
+# The inputs on which a classifier of one text at a time is traced: one text, not real tokens.
+ONE_TEXT: Final = (torch.zeros(1, 7, dtype=torch.int64),)
+
+
+class SingleTextModule(nn.Module):
+    """A classifier of one text without padding, tokens [1, sequence]."""
+
+    def __init__(self, classifier: nn.Module, *, takes_lengths: bool) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.takes_lengths = takes_lengths
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        whole = torch.full((1,), tokens.shape[1], dtype=torch.int64)
+        lengths = (mark_full_width(whole),) if self.takes_lengths else ()
+        logits: Tensor = self.classifier(tokens, *lengths)
+        return logits
+
+
+def find_small_integers(content: bytes) -> list[int]:
+    """The integers among a graph's small constants, each with its neighbours (`x > 3` is true for 4): the numbers that
+    forward may compare ids with.
+
+    Args:
+        content: the file's bytes.
+    """
+    graph = onnx.load_model_from_string(content).graph
+    tensors = [*graph.initializer, *(a.t for node in graph.node if node.op_type == "Constant" for a in node.attribute)]
+    small = (onnx.numpy_helper.to_array(tensor).ravel() for tensor in tensors if math.prod(tensor.dims) <= _SMALL)
+    numbers = (float(number) for array in small if array.dtype.kind in "iuf" for number in array)
+    found = [int(number) for number in numbers if 0 <= number < 1 << 31 and number == int(number)]
+    return list(dict.fromkeys([*found, *(n + 1 for n in found), *(n - 1 for n in found if n)]))
+
+
+def wrap_onnx_graph_as_form(content: bytes, graph: Graph) -> Form:
+    """The form of an ONNX graph: onnxruntime runs it with and without its graph optimizations.
+
+    Args:
+        content: the file's bytes.
+        graph: its entry in classifier.json; the digest is set here.
+    """
+    try:
+        check_graph(content, Path(ONNX_FILE))
+    except BundleError as error:
+        raise ExportError(
+            f"The graph cannot be part of a bundle: {error.problem}", _write_replacement_advice(error.problem)
+        ) from error
+    runs = {
+        "onnx": make_onnx_run(content, optimized=True),
+        "onnx as written": make_onnx_run(content, optimized=False),
+    }
+    return Form(
+        replace(graph, sha256=sha256(content)),
+        "graph",
+        content,
+        runs,
+        float64_run=lambda: make_float64_onnx_run(content),
+    )
+
+
+def _write_replacement_advice(problem: str) -> str:
+    """The advice on how to replace an operation that a bundle must not contain."""
+    if "'Resize'" in problem:
+        return "Take steps by their places in place of F.interpolate: x[:, torch.arange(n) * x.size(1) // n]."
+    if _is_random_operator(problem):
+        return "It draws random numbers, in eval mode too: F.dropout needs training=self.training, and others an if."
+    if "'DFT'" in problem:
+        return (
+            "In place of torch.fft along an axis of n numbers, multiply by two buffers that __init__ makes: the parts "
+            "real and imag of torch.fft.fft(torch.eye(n))."
+        )
+    if "Sequence" in problem:
+        return "Write that operation of forward by others, such as slices in place of torch.split."
+    return "Write that operation of forward by others."
+
+
+def _is_random_operator(problem: str) -> bool:
+    """Whether the operation that a bundle must not contain draws random numbers."""
+    return any(f"'{name}" in problem for name in ("Dropout", "Random", "Bernoulli", "Multinomial"))
+
+
+def make_graph_limits(made: OnnxGraph, prepared: ExportableModule) -> Limits | None:
+    """The limits in classifier.json of the texts that a graph takes.
+
+    Raises:
+        ExportError: it takes two texts, but not texts of one token each: classifier.json has no such limit for pairs.
+    """
+    if prepared.two_texts and prepared.least > 1:
+        raise ExportError(
+            "The module has no finite answer to two texts of one token each.",
+            "Leave out what needs more steps, such as a standard deviation; or fill short texts up in forward.",
+        )
+    limits, width = made.limits, prepared.widths.fixed
+    # The graph for one width is right for that width only.
+    if width is not None:
+        limits = Limits(width, width, limits.max_batch)
+    if prepared.needs_real_token:
+        limits = replace(limits, real_token=True)
+    if prepared.least > (limits.min_tokens or 1):
+        limits = replace(limits, min_tokens=prepared.least)
+    return None if limits == Limits() else limits
+
+
+def list_graph_bounds(made: OnnxGraph) -> tuple[tuple[int, int], ...]:
+    """(batch, sequence) on both sides of every size condition in forward, within the limits."""
+    return tuple((sizes.batch, sizes.tokens) for sizes in made.bounds if is_within_limits(made.limits, sizes))
+
+
+def _make_form(prepared: ExportableModule, description: Description, _forms: Sequence[Form]) -> Form:
+    return make_onnx_form(prepared, description.metadata, ids=description.token_id_count)
+
+
+def make_onnx_form(prepared: ExportableModule, metadata: Mapping[str, str], *, ids: int) -> Form:
+    """Make the ONNX form of a module that takes ids.
+
+    Args:
+        prepared: the module.
+        metadata: the file's `metadata_props`.
+        ids: the number of token ids, where the graph does not limit them.
+
+    Raises:
+        ExportError: no graph is right for every batch and sequence length, or up to a stated limit.
+    """
+    one_text = prepared.one_text
+    example = prepared.example[:1] if one_text else prepared.example
+
+    def wrap_for_trace(module: nn.Module) -> nn.Module:
+        return SingleTextModule(module, takes_lengths=prepared.takes_lengths) if one_text else module
+
+    names = name_graph_inputs(example)
+    made = trace_onnx_graph(wrap_for_trace(prepared.module), example, metadata, names=names, one_text=one_text)
+    tells = made.padding_tells
+    if prepared.takes_lengths and prepared.padding and tells:
+        _log.info("Only texts of equal length share a batch, because padding may change an answer, %s", *tells.values())
+    graph = Graph(
+        file=ONNX_FILE,
+        sha256="",
+        opset=OPSET,
+        inputs=names.inputs,
+        padding=prepared.padding and not tells,
+        embedding_rows=made.embedding_rows or ids,
+        batch=1 if one_text else None,
+        limits=make_graph_limits(made, prepared),
+        alone=tuple(sorted({*prepared.ids_run_alone, *([] if prepared.takes_lengths else tells)})),
+    )
+
+    def retraced() -> bytes:
+        module = wrap_for_trace(make_float64_copy(prepared.module))
+        return retrace_in_float64(module, example, metadata, made, one_text=one_text).content
+
+    try:
+        form = wrap_onnx_graph_as_form(made.content, graph)
+    except ExportError as error:
+        line = (
+            find_drawing_line(prepared.module, lambda: prepared.module(*example))
+            if _is_random_operator(error.problem)
+            else ""
+        )
+        if "'DFT'" in error.problem:
+            like = {"one_text": one_text, "cut_counted": made.cut_counted}
+            program = trace_program(wrap_for_trace(prepared.module), example, made.plan, TraceLog(), **like).program
+            nodes = [node for node in program.graph.nodes if "fft_" in str(node.target)]
+            line = next(filter(None, map(find_node_line, nodes)), "")
+        if not line:
+            raise
+        raise ExportError(f"{error.problem.rstrip('.')}, at {line}.", error.remedy) from error
+    return replace(
+        form,
+        retraced=retraced,
+        bounds=list_graph_bounds(made),
+        notes=(*made.notes, *prepared.notes),
+        one_row=one_text,
+        program=made.program,
+    )
+
+
+ONNX: Final = FormKind("ONNX", _make_form)
+
+
+def trace_onnx_graph(
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    metadata: Mapping[str, str],
+    *,
+    names: GraphNames = WHOLE_TEXTS,
+    one_text: bool = False,
+) -> OnnxGraph:
+    """Trace the graph that is right for every batch size and sequence length, or up to a stated limit.
+
+    Args:
+        module: in eval mode, on the CPU; it is copied, not changed.
+        example: the module's inputs: token ids int64 [batch, sequence], and perhaps a second tensor [batch, ...]; with
+            at least two rows and steps.
+        metadata: the file's `metadata_props`.
+        names: the names of the graph's inputs, as many as the example has, and outputs, the first being the logits.
+        one_text: keep the example's batch size, which is one; only the sequence is dynamic.
+
+    Raises:
+        ExportError: the module cannot be traced with dynamic axes, or has an operation without an ONNX operator.
+
+    Example:
+        >>> graph = trace_onnx_graph(module.eval(), (torch.zeros(3, 7, dtype=torch.int64),), {})
+        >>> Path("model.onnx").write_bytes(graph.content)
+    """
+    names = GraphNames(names.inputs[: len(example)], names.outputs)
+    graphs: dict[torch.export.ExportedProgram, OnnxGraph] = {}
+
+    def convert_and_wrap(traced: TracedProgram) -> RunnableProgram:
+        graph = graphs[traced.program] = convert_program(traced, metadata, names)
+        run = functools.cache(lambda: _make_graph_run(graph))
+        return RunnableProgram(lambda inputs: run()(inputs), graph.embedding_rows)
+
+    # Undo changes that a forward call makes to globals of the module's file.
+    with restore_module(module):
+        found = find_right_program(module, example, convert_and_wrap, one_text=one_text)
+    # onnxruntime has no recurrent layers in double precision, so it does not run such a graph.
+    if all(parameter.dtype != torch.float64 for parameter in module.parameters()):
+        try:
+            open_session(graphs[found.program].content)
+        except ExportError as error:
+            raise _add_source_line(error, found.program) from error
+    graph = graphs[found.program]
+    if graph.operators is not None:
+        _refuse_half_precision(graph.operators)
+        refuse_differing_operators(graph.operators, graph.content, example, names.inputs)
+    return replace(
+        graph,
+        operators=None,
+        program=found.program,
+        limits=found.limits,
+        bounds=found.bounds,
+        notes=found.notes,
+        padding_tells=found.padding_tells,
+    )
+
+
+def _uses_half_precision(node: torch.fx.Node) -> bool:
+    """Whether a node's result is in 16-bit floats, or it is a `torch.autocast` block."""
+    return "autocast" in str(node.target) or _has_half_dtype(node)
+
+
+def _has_half_dtype(node: torch.fx.Node) -> bool:
+    return getattr(node.meta.get("val"), "dtype", None) in (torch.bfloat16, torch.float16)
+
+
+def _refuse_half_precision(program: torch.export.ExportedProgram) -> None:
+    """Refuse a program that computes in 16 bits: onnxruntime computes in float32 on a CPU, and rounds only at the end.
+
+    Raises:
+        ExportError: an operator does more in 16 bits than move numbers.
+    """
+    for node in program.graph.nodes:
+        if node.op == "call_function" and _has_half_dtype(node) and read_operator_name(node) not in _EXACT_IN_HALVES:
+            raise _make_half_precision_error([node])
+
+
+def _make_half_precision_error(nodes: Sequence[torch.fx.Node]) -> ExportError:
+    where = next((f", {line}" for line in map(find_node_line, nodes) if line), "")
+    return ExportError(
+        f"The module computes in 16 bits{where}, which onnxruntime does not on a CPU.",
+        "Compute in float32, and leave torch.autocast to training: torch.autocast(..., enabled=self.training).",
+    )
+
+
+def _add_source_line(error: ExportError, program: torch.export.ExportedProgram) -> ExportError:
+    """Add the line of forward to an engine's error about an operator that it does not have for these types."""
+    if rounded := [node for node in program.graph.nodes if _uses_half_precision(node)]:
+        return _make_half_precision_error(rounded)
+    said = str(error)
+    named = re.search(r"operator \((\w+)\) in node \((?:node_)?(\w+)\)", said) or re.search(
+        r"for (\w+)\(\d+\) node with name '(?:node_)?(\w+)'", said
+    )
+    if named is None:
+        return error
+    kind = re.search(r"tensor\((\w+)\)", said)
+    nodes = [node for node in program.graph.nodes if node.name == named[2]] or [
+        node for node in program.graph.nodes if named[1].lower() in str(node.target).replace("_", "")
+    ]
+    where = next((f", {line}" for line in map(find_node_line, nodes) if line), "")
+    of_kind = "" if kind is None else f" of {kind[1]}"
+    return ExportError(
+        f"onnxruntime computes no {named[1]}{of_kind}{where}.",
+        "Convert its inputs to float32 or int64 before it, or write that line by other operations.",
+    )
+
+
+def retrace_in_float64(
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    metadata: Mapping[str, str],
+    like: OnnxGraph,
+    *,
+    one_text: bool = False,
+) -> OnnxGraph:
+    """Trace a module in double precision as another was traced, without a new search over its sizes: onnxruntime has no
+    recurrent layers in double precision."""
+    of_plan = example if like.plan is None else resize_example(example, like.plan.example)
+    names = name_graph_inputs(example)
+    traced = trace_program(module, of_plan, like.plan, TraceLog(), one_text=one_text, cut_counted=like.cut_counted)
+    return convert_program(traced, metadata, names, in_doubles=True)
+
+
+def _make_graph_run(graph: OnnxGraph) -> Callable[[tuple[Tensor, ...]], Any]:
+    # This runs without graph optimizations: onnxruntime would rewrite a lookup of `arange(n)` to a slice, which
+    # silently cuts off an n beyond the table, and a wrong graph would seem right for every size.
+    session = open_session(graph.content, optimized=False)
+    names = [value.name for value in session.get_inputs()]
+
+    def run(inputs: tuple[Tensor, ...]) -> Any:
+        return session.run(None, {name: value.numpy() for name, value in zip(names, inputs, strict=True)})[0]
+
+    return run

@@ -1,0 +1,572 @@
+"""The range of the numbers that each value of a graph may hold, and whether NaN may be among them.
+
+It is computed from the operators, in one pass over the graph, in each value's own type. Rounding keeps order, so that
+the ends of a range are the operator's results for the ends of its inputs' ranges, rounded as it rounds: where they
+overflow or become 0, the numbers between them may. The result of an unknown operator may be any number.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import onnx_ir as ir
+
+__all__ = ["ANYTHING", "SAMPLES", "NumberRange", "compute_ranges", "list_subgraphs"]
+
+# The name of the layer whose weights are rows of samples; a user's samples may be of any size.
+SAMPLES: Final = "pocketrnn_samples"
+# The assumed largest sample: the product of two such samples overflows, and their sums do not.
+_LARGEST_SAMPLE: Final = 1e20
+# The largest assumed number of terms in a sum over a text, or over an axis of unknown size.
+_MOST_SUMMED: Final = 2.0**20
+# The assumed largest finite state of a loop, or output of a layer without a bound.
+_LARGEST_STATE: Final = 1e18
+# Some functions are not rounded to the nearest number; their range is widened by this share.
+_ROUGH: Final = 1e-3
+_FLOATS: Final = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
+# The most passes over a loop until the range of its states no longer grows.
+_ROUNDS: Final = 6
+
+
+@dataclass(frozen=True)
+class NumberRange:
+    """The numbers that a value may hold.
+
+    Attributes:
+        low: the least; minus infinity where that may be among them.
+        high: the largest.
+        nan: whether NaN may be among them.
+
+    Example:
+        >>> NumberRange(0.0, 1.0) | NumberRange(-1.0, math.inf)
+        NumberRange(low=-1.0, high=inf, nan=False)
+    """
+
+    low: float
+    high: float
+    nan: bool = False
+
+    @property
+    def may_be_infinite(self) -> bool:
+        """Whether an infinity may be among the numbers."""
+        return math.isinf(self.low) or math.isinf(self.high)
+
+    @property
+    def may_be_zero(self) -> bool:
+        """Whether 0 may be among the numbers."""
+        return self.low <= 0 <= self.high
+
+    @property
+    def largest_magnitude(self) -> float:
+        """The largest absolute value."""
+        return max(-self.low, self.high)
+
+    def __or__(self, other: NumberRange) -> NumberRange:
+        return NumberRange(min(self.low, other.low), max(self.high, other.high), self.nan or other.nan)
+
+
+# A rule: (a node, the ranges of its inputs, 0 for one left out, and its output's type) -> the range of its outputs.
+_Inputs = Sequence[NumberRange]
+_Rule = Callable[[ir.Node, _Inputs, np.dtype[Any]], NumberRange]
+ANYTHING: Final = NumberRange(-math.inf, math.inf, nan=True)
+_ZERO: Final = NumberRange(0.0, 0.0)
+_UNIT: Final = NumberRange(-1.0, 1.0)
+_SHARE: Final = NumberRange(0.0, 1.0)
+_STATE: Final = NumberRange(-_LARGEST_STATE, _LARGEST_STATE)
+
+
+def list_subgraphs(node: ir.Node) -> list[ir.Graph]:
+    """The subgraphs of an If, Loop or Scan."""
+    return [value.as_graph() for value in node.attributes.values() if value.type == ir.AttributeType.GRAPH]
+
+
+def compute_ranges(graph: ir.Graph, given: NumberRange = _STATE) -> Mapping[ir.Value, NumberRange]:
+    """The range of every value of a graph and of its subgraphs; `given` is the range of its float inputs."""
+    known = {value: _limit_to_type(given, _find_numpy_type(value)) for value in graph.inputs}
+    _compute_graph_ranges(graph, known)
+    return known
+
+
+def _compute_graph_ranges(graph: ir.Graph, known: dict[ir.Value, NumberRange]) -> None:
+    for value in graph.initializers.values():
+        known[value] = ANYTHING if value.const_value is None else _find_array_range(value.const_value.numpy())
+        if (value.name or "").endswith(f"{SAMPLES}.weight"):
+            known[value] = NumberRange(-_LARGEST_SAMPLE, _LARGEST_SAMPLE)
+    for node in graph:
+        inside = list_subgraphs(node)
+        given = [_ZERO if value is None else known.get(value, ANYTHING) for value in node.inputs]
+        found = _compute_subgraph_range(given, inside, known) if inside else None
+        for place, value in enumerate(node.outputs):
+            kind = _find_numpy_type(value)
+            known[value] = _limit_to_type(
+                _compute_node_range(node, given, kind, place) if found is None else found, kind
+            )
+
+
+def _compute_subgraph_range(
+    given: _Inputs, inside: Sequence[ir.Graph], known: dict[ir.Value, NumberRange]
+) -> NumberRange:
+    """The range of the outputs of an If, Loop or Scan: any of its inputs may become any input of its subgraphs, and any
+    output of these may come back as a state."""
+    taken = _join_ranges(given)
+    for _ in range(_ROUNDS):
+        for body in inside:
+            known.update({value: _limit_to_type(taken, _find_numpy_type(value)) for value in body.inputs})
+            _compute_graph_ranges(body, known)
+        made = taken | _join_ranges(known.get(value, ANYTHING) for body in inside for value in body.outputs)
+        made = NumberRange(_widen_loop_end(made.low), _widen_loop_end(made.high), made.nan)
+        if made == taken:
+            return taken
+        taken = made
+    return ANYTHING
+
+
+def _widen_loop_end(end: float) -> float:
+    """Widen the end of a loop's range to 0, the largest state or infinity. The range can then change only a few times,
+    so the passes end."""
+    return end if math.isinf(end) or end == 0 else math.copysign(max(abs(end), _LARGEST_STATE), end)
+
+
+def _join_ranges(ranges: Iterable[NumberRange]) -> NumberRange:
+    found: NumberRange | None = None
+    for one in ranges:
+        found = one if found is None else found | one
+    return _ZERO if found is None else found
+
+
+def _find_array_range(array: Any) -> NumberRange:
+    if array.dtype.kind not in "fiub":
+        # bfloat16 and its like.
+        array = array.astype(np.float32)
+    if not array.size:
+        return _ZERO
+    numbers = array[~np.isnan(array)] if array.dtype.kind == "f" else array
+    if not numbers.size:
+        return replace(_ZERO, nan=True)
+    return NumberRange(float(numbers.min()), float(numbers.max()), numbers.size < array.size)
+
+
+def _find_numpy_type(value: ir.Value) -> np.dtype[Any]:
+    """The numpy type of a value; float32 where it is unknown, and for bfloat16, which numpy does not have."""
+    kind = value.dtype
+    if kind is None or kind in (ir.DataType.BFLOAT16, ir.DataType.STRING):
+        return np.dtype(np.float32)
+    return np.dtype(kind.numpy())
+
+
+def _limit_to_type(found: NumberRange, kind: np.dtype[Any]) -> NumberRange:
+    """The range after a conversion to a dtype. An integer dtype wraps around beyond its largest number, and cannot hold
+    NaN or infinity."""
+    if kind.kind == "b":
+        return _SHARE
+    if kind.kind not in "iu":
+        return found
+    least, most = float(np.iinfo(kind).min), float(np.iinfo(kind).max)
+    if found.nan or found.low < least or found.high > most:
+        return NumberRange(least, most)
+    return NumberRange(float(math.trunc(found.low)), float(math.trunc(found.high)))
+
+
+def _compute_node_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any], place: int) -> NumberRange:
+    reckoned = _RULES.get(node.op_type)
+    if node.domain or reckoned is None:
+        return ANYTHING
+    with np.errstate(all="ignore"):
+        found = reckoned(node, given, kind)
+    # The cells of an LSTM are sums, unlike its states.
+    return replace(_STATE, nan=found.nan) if place == 2 and node.op_type == "LSTM" else found
+
+
+def _make_range_of_ends(numbers: Iterable[Any], *, nan: bool) -> NumberRange:
+    """The range of an operator's results for the ends of ranges; `nan` says whether NaN is possible."""
+    made = [float(number) for number in numbers]
+    left = [number for number in made if not math.isnan(number)]
+    return NumberRange(min(left), max(left), nan) if left else replace(ANYTHING, nan=nan)
+
+
+def _compute_corner_range(
+    function: Callable[[Any, Any], Any], a: NumberRange, b: NumberRange, kind: np.dtype[Any], *, nan: bool
+) -> NumberRange:
+    """The range of the results of a function that is monotone in each of two numbers."""
+    made = kind.type if kind.kind == "f" else np.float64
+    corners = [function(made(x), made(y)) for x, y in itertools.product((a.low, a.high), (b.low, b.high))]
+    return _make_range_of_ends(corners, nan=nan or a.nan or b.nan)
+
+
+def _make_monotone_rule(function: Callable[[Any], Any], *, rough: bool = False) -> _Rule:
+    """The rule for a function of one number that never decreases."""
+
+    def reckoned(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+        made = kind.type if kind.kind == "f" else np.float64
+        ends = _make_range_of_ends([function(made(given[0].low)), function(made(given[0].high))], nan=given[0].nan)
+        return _widen_range(ends, kind) if rough else ends
+
+    return reckoned
+
+
+def _widen_range(found: NumberRange, kind: np.dtype[Any]) -> NumberRange:
+    """A slightly wider range."""
+    return _round_range(
+        NumberRange(found.low - _ROUGH * abs(found.low), found.high + _ROUGH * abs(found.high), found.nan), kind
+    )
+
+
+def _negate_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    del kind
+    return NumberRange(-given[0].high, -given[0].low, given[0].nan)
+
+
+def _add_ranges(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    a, b = given
+    cancels = (math.isinf(a.high) and math.isinf(b.low)) or (math.isinf(a.low) and math.isinf(b.high))
+    return _compute_corner_range(lambda x, y: x + y, a, b, kind, nan=cancels)
+
+
+def _subtract_ranges(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    return _add_ranges(node, (given[0], _negate_range(node, given[1:], kind)), kind)
+
+
+def _multiply_ranges(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    a, b = given
+    nan = (a.may_be_infinite and b.may_be_zero) or (b.may_be_infinite and a.may_be_zero)
+    found = _compute_corner_range(lambda x, y: x * y, a, b, kind, nan=nan)
+    # Near 0 a product may be 0. Infinity times 0 is NaN, and the other products are still possible.
+    found = found | _ZERO if a.may_be_zero or b.may_be_zero else found
+    return replace(found, low=max(found.low, 0.0)) if node.inputs[0] is node.inputs[1] else found
+
+
+def _divide_ranges(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    a, b = given
+    nan = (a.may_be_zero and b.may_be_zero) or (a.may_be_infinite and b.may_be_infinite)
+    if b.may_be_zero:
+        return replace(ANYTHING, nan=nan or a.nan or b.nan)
+    found = _compute_corner_range(lambda x, y: x / y, a, b, kind, nan=nan)
+    return found | _ZERO if a.may_be_zero or b.may_be_infinite else found
+
+
+def _compute_reciprocal_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    return _divide_ranges(node, (NumberRange(1.0, 1.0), given[0]), kind)
+
+
+def _compute_matmul_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    """The range of sums of products: infinite numbers among them make NaN."""
+    factors = given if node.op_type == "Einsum" else given[:2]
+    largest = _MOST_SUMMED * math.prod(one.largest_magnitude for one in factors)
+    for place, value in enumerate(node.inputs[:2]):
+        if value is not None and value.const_value is not None and len(factors) == 2:
+            weights = np.abs(value.const_value.numpy().astype(np.float64))
+            largest = _compute_largest_weight_sum(node, place, weights) * given[1 - place].largest_magnitude
+    # alpha and beta of a Gemm.
+    scales = [abs(value.as_float()) for value in node.attributes.values() if value.name in ("alpha", "beta")]
+    largest *= max([1.0, *scales])
+    found = _round_range(NumberRange(-largest if any(one.low < 0 for one in factors) else 0.0, largest), kind)
+    for more in given[len(factors) :]:
+        found = _add_ranges(node, (found, more if not scales else more | _ZERO), kind)
+    return replace(
+        found, nan=_join_ranges(given).nan or found.may_be_infinite or any(one.may_be_infinite for one in given)
+    )
+
+
+def _compute_largest_weight_sum(node: ir.Node, place: int, weights: np.ndarray[Any, np.dtype[np.float64]]) -> float:
+    """The largest sum of absolute weights for one result of a product; `place` is the index of the weights' input."""
+    if node.op_type == "Conv":
+        weights = weights.reshape(len(weights), -1).sum(1)
+    elif node.op_type != "Einsum" and weights.ndim > 1:
+        turned = node.attributes.get("transA" if place == 0 else "transB")
+        is_turned = turned is not None and bool(turned.as_int())
+        weights = weights.sum(-1 if (place == 0) != is_turned else -2)
+    else:
+        weights = weights.sum()
+    return float(weights.max(initial=0.0))
+
+
+def _round_range(found: NumberRange, kind: np.dtype[Any]) -> NumberRange:
+    if kind.kind != "f":
+        return found
+    return NumberRange(float(kind.type(found.low)), float(kind.type(found.high)), found.nan)
+
+
+def _compute_concat_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    """The range of an operator that only moves numbers of all its inputs."""
+    del kind
+    return _join_ranges(given)
+
+
+def _compute_pad_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    """The range of the first input and of the value that fills the rest, which is 0 by default."""
+    del kind
+    value = {"Pad": 2}.get(node.op_type, len(given))
+    return given[0] | (given[value] if len(given) > value else _ZERO)
+
+
+def _compute_one_hot_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    del kind
+    return given[2]
+
+
+def _compute_first_input_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    del kind
+    return given[0]
+
+
+def _compute_top_k_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    """The range of the numbers, or of their indices."""
+    del kind
+    return given[0] | NumberRange(0.0, float(_MOST_SUMMED))
+
+
+def _compute_scatter_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    how = node.attributes.get("reduction")
+    data, _, updates = given[:3]
+    if how is None or how.as_string() in ("none", "max", "min"):
+        return data | updates
+    if how.as_string() != "add":
+        return ANYTHING
+    return data | _add_ranges(node, (data, _round_range(_compute_sum_range(updates, _MOST_SUMMED), kind)), kind)
+
+
+def _compute_sum_range(x: NumberRange, count: float) -> NumberRange:
+    """The range of sums of 1 to `count` numbers."""
+    cancels = math.isinf(x.low) and math.isinf(x.high)
+    return NumberRange(min(x.low, x.low * count), max(x.high, x.high * count), x.nan or cancels)
+
+
+def _compute_reduce_sum_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    return _round_range(_compute_sum_range(given[0], _MOST_SUMMED), kind)
+
+
+def _compute_mean_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    # The sum may overflow before it is divided.
+    total = _compute_reduce_sum_range(node, given, kind)
+    if total.may_be_infinite:
+        return total
+    moved = _widen_range(given[0], kind)
+    return moved | _ZERO if node.op_type == "AveragePool" else moved
+
+
+def _compute_max_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    del kind
+    return NumberRange(max(one.low for one in given), max(one.high for one in given), any(one.nan for one in given))
+
+
+def _compute_min_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    del kind
+    return NumberRange(min(one.low for one in given), min(one.high for one in given), any(one.nan for one in given))
+
+
+def _compute_clip_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    bounds = [given[i] if len(node.inputs) > i and node.inputs[i] is not None else None for i in (1, 2)]
+    found = given[0]
+    if bounds[0] is not None:
+        found = _compute_max_range(node, (found, bounds[0]), kind)
+    return found if bounds[1] is None else _compute_min_range(node, (found, bounds[1]), kind)
+
+
+def _compute_cast_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    return _round_range(given[0], kind)
+
+
+def _read_constant_number(node: ir.Node, index: int) -> float | None:
+    value = node.inputs[index] if index < len(node.inputs) else None
+    if value is None or value.const_value is None or value.const_value.size != 1:
+        return None
+    return float(value.const_value.numpy().reshape(()))
+
+
+def _make_bounded_rule(bounds: NumberRange) -> _Rule:
+    """The rule for a function with bounded values; it gives NaN for NaN."""
+
+    def reckoned(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+        del kind
+        return replace(bounds, nan=given[0].nan)
+
+    return reckoned
+
+
+def _compute_sine_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    del kind
+    return replace(_UNIT, nan=given[0].nan or given[0].may_be_infinite)
+
+
+def _compute_leaky_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    """The range of LeakyRelu, Elu, ...: above 0 up to twice the number; below 0 the number times a factor, which may be
+    negative."""
+    x, alpha = given[0], node.attributes.get("alpha")
+    times = 2.0 if alpha is None else max(2.0, abs(alpha.as_float()))
+    below = min(x.low, 0.0) * times
+    above = max(max(x.high, 0.0) * 2, -below if alpha is not None and alpha.as_float() < 0 else 0.0)
+    return _round_range(NumberRange(below, above, x.nan), kind) | _ZERO
+
+
+def _compute_log_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    x = given[0]
+    above = NumberRange(max(x.low, 0.0), max(x.high, 0.0), x.nan or x.low < 0)
+    return _make_monotone_rule(np.log, rough=True)(node, (above,), kind)
+
+
+def _compute_sqrt_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    x = given[0]
+    above = NumberRange(max(x.low, 0.0), max(x.high, 0.0), x.nan or x.low < 0)
+    return _make_monotone_rule(np.sqrt)(node, (above,), kind)
+
+
+def _compute_pow_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    x, exponent = given[0], _read_constant_number(node, 1)
+    if exponent is None or not math.isfinite(exponent):
+        return ANYTHING
+    made = kind.type if kind.kind == "f" else np.float64
+    is_whole = exponent == round(exponent)
+    below = x.low < 0
+    if exponent < 0 and x.may_be_zero:
+        return replace(ANYTHING, nan=x.nan or (below and not is_whole))
+    ends = [np.power(made(end), made(exponent)) for end in (x.low, x.high)]
+    if below and not is_whole:
+        ends[0] = made(0.0)
+    found = _make_range_of_ends([*ends, *([0.0] if x.may_be_zero else [])], nan=x.nan or (below and not is_whole))
+    return _widen_range(found, kind)
+
+
+def _compute_softmax_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    del kind
+    # The softmax of nothing but minus infinities is NaN.
+    return replace(_SHARE, nan=given[0].nan or given[0].may_be_infinite)
+
+
+def _compute_log_softmax_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    x = given[0]
+    return _round_range(NumberRange(-2 * x.largest_magnitude - 100, 0.0, x.nan or x.may_be_infinite), kind)
+
+
+def _compute_normalization_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    """The range of layers that subtract the mean and divide by the standard deviation: none of n results is larger than
+    the root of n. Without an epsilon, equal numbers give NaN. A BatchNormalization uses another set's deviation."""
+    x = _join_ranges(given)
+    epsilon = node.attributes.get("epsilon")
+    if node.op_type == "LpNormalization" or (epsilon is not None and np.float32(epsilon.as_float()) == 0):
+        x = replace(x, nan=True)
+    if node.op_type == "BatchNormalization":
+        return replace(
+            _round_range(NumberRange(-x.largest_magnitude * 1e6, x.largest_magnitude * 1e6), kind),
+            nan=x.nan or x.may_be_infinite,
+        )
+    others = [one.largest_magnitude for one in given[1:]]
+    most = math.sqrt(_MOST_SUMMED) * max(others[:1], default=1.0) + max(others[1:2], default=0.0)
+    return NumberRange(-most, most, x.nan or x.may_be_infinite)
+
+
+def _compute_magnitude_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    x = given[0]
+    size = NumberRange(0.0 if x.may_be_zero else min(abs(x.low), abs(x.high)), x.largest_magnitude, x.nan)
+    if node.op_type == "Abs":
+        return size
+    if node.op_type == "ReduceL1":
+        return _round_range(_compute_sum_range(size, _MOST_SUMMED), kind)
+    squares = _compute_sum_range(_compute_corner_range(lambda a, b: a * b, size, size, kind, nan=False), _MOST_SUMMED)
+    if node.op_type == "ReduceSumSquare":
+        return _round_range(squares, kind)
+    return _compute_sqrt_range(node, (_round_range(squares, kind),), kind)
+
+
+def _compute_relu_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    found = _compute_max_range(node, (given[0], _ZERO), kind)
+    return found if node.op_type == "Relu" else replace(found, low=0.0, high=found.high + 1)
+
+
+def _compute_index_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    """The range of indices, sizes and booleans."""
+    del given, kind
+    return NumberRange(0.0, 2.0**40)
+
+
+def _compute_arange_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    del kind
+    return _join_ranges(given[:2])
+
+
+def _compute_where_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    del kind
+    return given[1] | given[2]
+
+
+def _compute_fill_range(node: ir.Node, _: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    value = next(iter(node.attributes.values()), None)
+    if value is None:
+        return _ZERO
+    if value.type == ir.AttributeType.TENSOR:
+        return _find_array_range(value.as_tensor().numpy())
+    return _find_array_range(np.asarray(value.value)) if kind.kind in "fiub" else ANYTHING
+
+
+def _has_bounded_activations(node: ir.Node) -> bool:
+    """Whether a recurrent layer has the usual activations."""
+    value = node.attributes.get("activations")
+    return value is None or all(one in ("Sigmoid", "Tanh", "HardSigmoid") for one in value.as_strings())
+
+
+def _compute_recurrent_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    """The range of a recurrent layer: finite inputs give finite outputs, and infinite ones may give NaN."""
+    del kind
+    lengths, initial = 4, 5
+    x = _join_ranges(one for i, one in enumerate(given) if i != lengths)
+    state = given[initial] if len(given) > initial else _ZERO
+    found = _UNIT | replace(state, nan=False) if _has_bounded_activations(node) else _STATE
+    return replace(found, nan=x.nan or x.may_be_infinite)
+
+
+def _index_rules_by_operator(rules: Mapping[_Rule, str]) -> dict[str, _Rule]:
+    return {name: reckoned for reckoned, names in rules.items() for name in names.split()}
+
+
+_RULES: Final[Mapping[str, _Rule]] = _index_rules_by_operator(
+    {
+        _add_ranges: "Add",
+        _subtract_ranges: "Sub",
+        _multiply_ranges: "Mul",
+        _divide_ranges: "Div",
+        _compute_reciprocal_range: "Reciprocal",
+        _negate_range: "Neg",
+        _compute_matmul_range: "MatMul Gemm Conv Einsum",
+        _compute_concat_range: "Concat",
+        _compute_pad_range: "Pad Trilu",
+        _compute_one_hot_range: "OneHot",
+        _compute_scatter_range: "ScatterElements ScatterND",
+        _compute_top_k_range: "TopK",
+        _compute_first_input_range: "Gather GatherElements GatherND Slice Split Squeeze Unsqueeze Reshape Flatten "
+        "Transpose Expand Tile Identity ReverseSequence Compress DepthToSpace Dropout ReduceMax ReduceMin MaxPool "
+        "GlobalMaxPool",
+        _compute_leaky_range: "LeakyRelu Elu Selu Celu",
+        _make_monotone_rule(np.floor): "Floor",
+        _make_monotone_rule(np.ceil): "Ceil",
+        _make_monotone_rule(np.round): "Round",
+        _compute_reduce_sum_range: "ReduceSum CumSum",
+        _compute_mean_range: "ReduceMean AveragePool GlobalAveragePool",
+        _compute_max_range: "Max",
+        _compute_min_range: "Min",
+        _compute_clip_range: "Clip",
+        _compute_cast_range: "Cast CastLike",
+        _make_bounded_rule(_SHARE): "Sigmoid HardSigmoid",
+        _make_bounded_rule(_UNIT): "Tanh Erf Sign Softsign",
+        _compute_sine_range: "Sin Cos",
+        _make_monotone_rule(np.exp, rough=True): "Exp",
+        _compute_log_range: "Log",
+        _compute_sqrt_range: "Sqrt",
+        _compute_pow_range: "Pow",
+        _compute_softmax_range: "Softmax",
+        _compute_log_softmax_range: "LogSoftmax",
+        _compute_normalization_range: "LayerNormalization InstanceNormalization BatchNormalization GroupNormalization "
+        "LpNormalization",
+        _compute_magnitude_range: "Abs ReduceL1 ReduceL2 ReduceSumSquare",
+        _compute_relu_range: "Relu Softplus",
+        _compute_where_range: "Where",
+        _compute_fill_range: "ConstantOfShape Constant",
+        _compute_recurrent_range: "RNN GRU LSTM",
+        _compute_arange_range: "Range",
+        _compute_index_range: "Shape Size NonZero ArgMax ArgMin EyeLike IsNaN IsInf Not And Or Xor Equal Less "
+        "LessOrEqual Greater GreaterOrEqual",
+    }
+)

@@ -1,0 +1,297 @@
+"""Decide where float32 may replace the double and half precision of a graph: the engine has no other floats.
+
+A sum in double precision differs from one in float32 in its last digits. An answer computed from it differs as little,
+unless an operator on the way has a step: a comparison, or a rounding to integers. There, the last digit decides. So
+values in other precisions that depend on the tokens are followed through the graph, and refused where a step operator
+uses them. Integers, such as counts, are exact in float32 up to 2^24, and pass.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import onnx
+
+from pocketrnn.errors import ExportError
+from pocketrnn_export.forms.packed_file.integer_bounds import Bound, choose_larger_bound, find_most_tokens
+from pocketrnn_export.forms.packed_file.size_values import HOLDS, read_attributes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pocketrnn_export.forms.packed_file.token_dependent_values import ObservedGraph
+
+__all__ = ["IN_FLOAT32", "MOST_WHOLE", "Precision", "keeps_integers"]
+
+IN_FLOAT32: Final = "Compute it in float32, or in whole numbers; or use the bundle with onnxruntime."
+# Up to these, float32 and float16 hold every integer exactly.
+MOST_WHOLE: Final = HOLDS["float32"]
+_MOST_HALF: Final = HOLDS["float16"]
+# How exactly float32 holds a number of the graph: exactly, for integers up to 2^24; or up to the last digits of the
+# number; or, for a sum, up to the last digits of its terms, which may be much larger.
+_HELD, _CLOSE, _ROUGH = range(3)
+_STEPS: Final = frozenset(
+    {"ArgMax", "ArgMin", "Ceil", "Equal", "Floor", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Mod", "Round",
+     "Sign", "TopK"}
+)  # fmt: skip
+# Operators that return some of their input numbers, or these with another sign.
+_CHOOSES: Final = frozenset(
+    {"Abs", "Cast", "CastLike", "Clip", "Compress", "Concat", "DepthToSpace", "Dropout", "Expand", "Flatten", "Gather",
+     "GatherElements", "GatherND", "Identity", "Max", "Min", "Neg", "Pad", "ReduceMax", "ReduceMin", "Relu", "Reshape",
+     "ReverseSequence", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze", "Where"}
+)  # fmt: skip
+# Operators that make integers from integers.
+_KEEPS_WHOLE: Final = _CHOOSES | {"Add", "Ceil", "CumSum", "Floor", "Mul", "ReduceSum", "Round", "Sub"}
+_SUMS: Final = frozenset({"Add", "CumSum", "ReduceSum", "Sub"})
+# Operators that keep the relative error of their inputs.
+_KEEPS_DIGITS: Final = frozenset({"Div", "Mul", "Reciprocal", "Sqrt"})
+# Operators that make a small difference large near 0; in a quotient, the divisor does.
+_STEEP: Final = frozenset({"Div", "Log", "Reciprocal", "Sqrt"})
+# Powers that are a product or two.
+_PRODUCTS: Final = (2.0, 3.0)
+# Operators whose results differ by at most the sum of the differences of their inputs.
+_SMOOTH: Final = frozenset(
+    {"Add", "Cos", "CumSum", "Elu", "Erf", "Gelu", "Gemm", "HardSigmoid", "LeakyRelu", "LogSoftmax", "MatMul",
+     "ReduceMean", "ReduceSum", "Sigmoid", "Sin", "Softmax", "Softplus", "Sub", "Tanh"}
+)  # fmt: skip
+# Such differences are small if the numbers are: those up to this one are exact to 1e-4 in float32. The largest numbers
+# are estimated for texts of at most this many tokens; a sum over steps, which a mean usually divides again, counts as
+# one step.
+_MOST_SUMMED: Final = 1_000.0
+_TOKENS: Final = 1_000
+# The relative rounding error of float32; and the largest error that is accepted after later products.
+_ROUNDING: Final = 2.0**-24
+_MOST_ERROR: Final = 1e-4
+# The assumed largest output of a layer.
+_USUAL: Final = 64.0
+_AT_MOST_ONE: Final = frozenset({"Cos", "Erf", "GRU", "HardSigmoid", "Sigmoid", "Sin", "Softmax", "Tanh"})
+_AS_NEAR_AS_SMALL: Final = (_SMOOTH - _AT_MOST_ONE) | {"Cos", "Sin"}
+_KEEPS_SIZE: Final = _CHOOSES | {"CumSum", "ReduceMean", "ReduceSum"}
+
+
+class Precision:
+    """Tracks how exactly float32 holds the floats of a graph, operator by operator, in their order.
+
+    Args:
+        graph: the observed graph.
+        bound: gives the bound of a value's integers, by its name; None where it also has other numbers.
+    """
+
+    def __init__(self, graph: ObservedGraph, bound: Callable[[str], Bound]) -> None:
+        self._graph, self._bound = graph, bound
+        self._states: dict[str, int] = {}
+        # The largest float of a value, where a limit is known.
+        self._most: dict[str, float] = {}
+        # The largest error of a value's numbers against double precision.
+        self._errors: dict[str, float] = {}
+        # The bounds of the integers in double precision that a value was computed from.
+        self._needs: dict[str, Bound] = {}
+        # Values computed from numbers of tokens in double precision: `n * 0.3` is 15 for 50 tokens, and 15.000001 in
+        # float32.
+        self._of_sizes: set[str] = set()
+
+    def record_output_precision(self, node: onnx.NodeProto, whole: Bound) -> Bound:
+        """Note how exactly float32 holds the outputs of an operator that depend on the tokens.
+
+        Args:
+            node: the operator.
+            whole: the bound of its output, if it has integer values as floats, computed from such values.
+
+        Returns:
+            the bound that must not exceed 2^24, for this operator to give the graph's result.
+
+        Raises:
+            ExportError: a step operator uses floats that the engine does not have, or float32 cannot replace them.
+        """
+        outputs = [name for name in node.output if name in self._graph.of_tokens]
+        if not outputs:
+            self._track_sizes(node)
+            return (0,)
+        inputs = [name for name in node.input if name and self._kind(name).kind not in "iub"]
+        made = self._kind(outputs[0])
+        self._most[outputs[0]] = self._estimate_magnitude(node)
+        states = [self._state(name) for name in inputs]
+        need = choose_larger_bound((0,), *(self._find_needed_bound(name) for name in inputs))
+        if made.kind not in "fiub":
+            raise ExportError(f"It computes with {made}, which the engine does not have.", IN_FLOAT32)
+        if made == np.float16 and not self._is_held_in_half(node, inputs, whole):
+            raise ExportError("It computes in half precision (float16), which the engine does not have.", IN_FLOAT32)
+        if made.kind != "f" or node.op_type in _STEPS:
+            if any(states):
+                raise ExportError(
+                    "Its result depends on the last digit of numbers in double precision that are made of the tokens. "
+                    "The engine computes them in float32.", IN_FLOAT32,
+                )  # fmt: skip
+            return need
+        self._needs |= dict.fromkeys(
+            outputs, choose_larger_bound(need, whole) if whole and made == np.float64 else need
+        )
+        state = self._find_state(node, inputs, states, whole)
+        self._states |= dict.fromkeys(outputs, state)
+        self._errors |= dict.fromkeys(outputs, self._estimate_error(node, inputs, outputs[0]))
+        if state == _ROUGH and self._errors[outputs[0]] > _MOST_ERROR:
+            raise ExportError(
+                "It multiplies small differences of numbers in double precision, which the engine's float32 may lose.",
+                IN_FLOAT32,
+            )  # fmt: skip
+        # A result that is not an integer needs inputs that float32 holds exactly. Integers in double precision may
+        # cancel: the sum of 2^30 + 1 and -2^30 is 0 in float32.
+        cancels = node.op_type in _SUMS and made == np.float64 and state == _HELD
+        return self._needs[outputs[0]] if cancels else need if state != _HELD and node.op_type in _SMOOTH else (0,)
+
+    def _estimate_magnitude(self, node: onnx.NodeProto) -> float:
+        """An upper limit of the numbers in an operator's output."""
+        kind, sizes = node.op_type, [self._find_largest_number(name) for name in node.input if name]
+        if kind in _AT_MOST_ONE:
+            return 1.0
+        if kind in _KEEPS_SIZE:
+            return max(sizes, default=np.inf)
+        if kind in ("Add", "Sub", "Mul"):
+            return sum(sizes) if kind != "Mul" else float(np.prod(sizes))
+        # An integer divisor is at least 1; a division by 0 is the same in the engine and in the graph.
+        whole = kind == "Div" and (self._kind(node.input[1]).kind in "iu" or self._bound(node.input[1]) is not None)
+        return sizes[0] if whole else np.inf
+
+    def _estimate_error(self, node: onnx.NodeProto, inputs: Sequence[str], output: str) -> float:
+        """The largest error of an operator's output against double precision."""
+        errors = [self._errors.get(name, 0.0) for name in inputs]
+        if node.op_type == "Mul":
+            errors = [
+                error and error * self._factor(other) for error, other in zip(errors, reversed(inputs), strict=True)
+            ]
+        elif node.op_type == "LayerNormalization":
+            epsilon = max(read_attributes(node).get("epsilon", 1e-5), 1e-45)
+            errors = [error and error / epsilon**0.5 for error in errors]
+        elif node.op_type == "Div" and inputs[1] not in self._graph.of_tokens:
+            least = float(np.abs(self._list_finite_numbers(inputs[1])).min(initial=1.0))
+            errors = [error and error / least for error in errors[:1]]
+        most = self._most[output]
+        own = _ROUNDING * most if self._kind(output) == np.float64 and np.isfinite(most) else 0.0
+        return sum(errors) + own
+
+    def _factor(self, name: str) -> float:
+        """The largest number in a factor, or an assumed one where it is not known."""
+        most = self._find_largest_number(name)
+        return most if np.isfinite(most) else _USUAL
+
+    def _find_largest_number(self, name: str) -> float:
+        if self._kind(name).kind == "b":
+            return 1.0
+        if name not in self._graph.of_tokens:
+            numbers = np.abs(self._graph.values[name][0].astype(np.float64))
+            same = all(value.tobytes() == self._graph.values[name][0].tobytes() for value in self._graph.values[name])
+            return float(numbers.max(initial=0.0)) if same else np.inf
+        if name in self._most and np.isfinite(self._most[name]):
+            return self._most[name]
+        bound = self._bound(name)
+        return np.inf if bound is None else float(sum(c * _TOKENS**power for power, c in enumerate(bound)))
+
+    def _track_sizes(self, node: onnx.NodeProto) -> None:
+        """Note which floats computed from the number of tokens have other last digits in float32.
+
+        Raises:
+            ExportError: a step operator uses them.
+        """
+        outputs = [name for name in node.output if name in self._graph.values]
+        given = self._of_sizes.intersection(node.input)
+        if given and outputs and (self._kind(outputs[0]).kind != "f" or node.op_type in _STEPS):
+            raise ExportError("It compares numbers of tokens in double precision, which the engine does not have.", "")
+        doubles = [name for name in outputs if self._kind(name) == np.float64]
+        varying = [
+            n for n in doubles if any(v.tobytes() != self._graph.values[n][0].tobytes() for v in self._graph.values[n])
+        ]
+        held = self._graph.size_values.known
+        self._of_sizes.update(
+            outputs if given else [n for n in varying if n not in held or self._classify_digits(n) != _HELD]
+        )
+
+    def _classify_digits(self, name: str) -> int:
+        """How exactly float32 holds the observed numbers of a value in double precision."""
+        numbers = self._list_finite_numbers(name)
+        with np.errstate(all="ignore"):
+            return _HELD if (numbers.astype(np.float32) == numbers).all() else _CLOSE
+
+    def _list_finite_numbers(self, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+        numbers = np.concatenate([value.ravel() for value in self._graph.values[name]])
+        finite: np.ndarray[Any, np.dtype[np.float64]] = numbers[np.isfinite(numbers)]
+        return finite
+
+    def _kind(self, name: str) -> np.dtype[Any]:
+        return self._graph.values[name][0].dtype
+
+    def _find_needed_bound(self, name: str) -> Bound:
+        if name in self._graph.of_tokens:
+            return self._needs.get(name, (0,))
+        bound = self._bound(name) if self._kind(name) == np.float64 else None
+        # The numbers of a constant are known.
+        return bound if bound is not None and any(bound[1:]) else (0,)
+
+    def _state(self, name: str) -> int:
+        """How exactly float32 holds a value.
+
+        Raises:
+            ExportError: it is a constant outside the range of float32.
+        """
+        if name in self._of_sizes:
+            return _CLOSE
+        if name in self._graph.of_tokens or self._kind(name) != np.float64:
+            return self._states.get(name, _HELD)
+        numbers = self._list_finite_numbers(name)
+        with np.errstate(over="ignore", under="ignore"):
+            held = numbers.astype(np.float32)
+        if not np.isfinite(held).all() or ((held == 0) != (numbers == 0)).any():
+            raise ExportError(f"{name} has a number that is too large or too small for float32.", IN_FLOAT32)
+        return self._classify_digits(name)
+
+    def _is_held_in_half(self, node: onnx.NodeProto, inputs: Sequence[str], whole: Bound) -> bool:
+        """Whether float16 holds an operator's output exactly, for every number of tokens: the operator only chooses
+        among numbers, or makes integers that are small enough."""
+        end = self._graph.size_values.span.end
+        if whole is not None and find_most_tokens(whole, end, _MOST_HALF) == end:
+            return True
+        return node.op_type in _CHOOSES and all(self._kind(name) == np.float16 for name in inputs or node.input[:1])
+
+    def _find_state(self, node: onnx.NodeProto, inputs: Sequence[str], states: Sequence[int], whole: Bound) -> int:
+        """How exactly float32 holds the floats in an operator's output.
+
+        Raises:
+            ExportError: float32 cannot replace double precision in it.
+        """
+        kind, worst = node.op_type, max(states, default=_HELD)
+        if kind == "Pow" and node.input[1] not in self._graph.of_tokens:
+            exponents = self._graph.values[node.input[1]]
+            kind = "Mul" if all(np.isin(one, _PRODUCTS).all() for one in exponents) else kind
+        is_double = self._kind(next(filter(None, node.output))) == np.float64
+        if worst == _HELD and (whole is not None or not is_double):
+            return _HELD
+        if kind in _CHOOSES:
+            # Integers without a known bound may lose digits.
+            return worst if inputs else _CLOSE
+        steep = states[1:] if kind == "Div" else states
+        if kind in _STEEP and _ROUGH in steep:
+            raise ExportError(
+                "Its input is sums in double precision that may be near 0, where the engine's float32 is too coarse.",
+                IN_FLOAT32,
+            )  # fmt: skip
+        if kind == "ReduceMean" and worst == _HELD and self._bound(inputs[0]) is not None:
+            return _CLOSE
+        large = kind in _AS_NEAR_AS_SMALL and any(
+            self._kind(name) == np.float64 and self._find_largest_number(name) > _MOST_SUMMED for name in inputs
+        )
+        if is_double and (large or kind not in _KEEPS_DIGITS | _SMOOTH | {"Log"}):
+            raise ExportError(
+                "It computes in double precision, and its numbers may be too large or too small for the engine's "
+                "float32.", IN_FLOAT32,
+            )  # fmt: skip
+        return _CLOSE if kind in _KEEPS_DIGITS and worst != _ROUGH else _ROUGH
+
+
+def keeps_integers(node: onnx.NodeProto) -> bool:
+    """Whether an operator makes integers from integers.
+
+    Example:
+        >>> keeps_integers(onnx.helper.make_node("ReduceMean", ["counts"], ["mean"]))
+        False
+    """
+    return node.op_type in _KEEPS_WHOLE

@@ -1,0 +1,471 @@
+"""Compare each operator of a graph with its operations in a packed file, on numbers that texts rarely produce.
+
+`proof/operator_comparison.py` does the same for the graph itself: comparisons of whole programs do not see the
+numbers that a gate hides in every random text. So each operator is lowered once more, into a packed file of its own
+that takes its inputs as samples; the native engine's answers are compared with onnxruntime's, which runs that operator
+alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from onnx import helper
+
+from pocketrnn.bundle.packed_codes import Binary, Section
+from pocketrnn.bundle.packed_file import LARGEST as MOST_STEPS
+from pocketrnn.bundle.packed_file import PackedProgram, assemble_file
+from pocketrnn.bundle.packed_numbers import encode_number_rules
+from pocketrnn.bundle.packed_strings import encode_strings
+from pocketrnn.engines.native import import_native_module
+from pocketrnn.errors import ExportError
+from pocketrnn.numbers.number_input import NumberInput
+from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64
+from pocketrnn_export.comparing.logit_comparison import open_session
+from pocketrnn_export.forms.packed_file.lowering import HANDLERS, Lowering, make_packing_error
+from pocketrnn_export.forms.packed_file.packed_program import FLOAT, INT, Program
+from pocketrnn_export.forms.packed_file.size_values import Size, multiply_sizes, read_attributes
+from pocketrnn_export.forms.packed_file.token_dependent_values import find_needed_nodes
+from pocketrnn_export.proof.operator_comparison import draw_hostile_numbers, find_first_wrong_number
+
+__all__ = ["OperatorOutput", "refuse_differing_operations", "run_operators_alone"]
+
+Array = npt.NDArray[Any]
+# Lengths around the vector widths, which are 4 to 16 numbers.
+_LENGTHS: Final = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33)
+# Texts up to this length are drawn more often.
+_SHORT: Final = 3
+_DRAWS: Final = 8
+_SECONDS: Final = 4.0
+# Larger operators are left to the comparison of whole programs.
+_MOST_NUMBERS: Final = 1 << 20
+_MOST_CHANNELS: Final = 1 << 16
+_MOST_ANSWERS: Final = 1 << 14
+_HALF: Final = 1 << 16
+_ONE: Final = (0, 1)
+# The runtime opens a file with the same limit.
+_PRODUCTS_MEMORY: Final = 1 << 23
+# Numbers up to this one are used to compare rounding.
+_LARGE: Final = 1_000.0
+# Floats near halves, near the ends of exact integers, and near the ends of float32; integers at the ends of the
+# engine's integers, and of the integers that float32 holds.
+_FAR: Final = (
+    (0.49999997, -0.49999997, 4194303.5, -4194304.5, 8388609.0, 16777217.0, 3e9, -3e9, 1e-30, -1e-38, 1e30, -3e38),
+    (0, 1, -1, 46341, 4097, -65537, 16777215, 16777216, 1 << 30, (1 << 31) - 128, -(1 << 31)),
+)
+_NOT_FINITE: Final = ((np.inf, -np.inf, 0.0, -0.0, 1.0, -2.5), (0, 1, -1, 2))
+_LARGE_SUMMED: Final = (_NOT_FINITE[0][2:], _FAR[1])
+# onnxruntime makes -infinity, or infinity beyond a bound that is left out, the largest float; PyTorch does not.
+_BOUNDED: Final = ("Clip", "GlobalMaxPool", "MaxPool")
+# Operators with sums: for large numbers, another order of the sums gives another number.
+_SUMS: Final = frozenset(
+    {"AveragePool", "BatchNormalization", "Conv", "CumSum", "GRU", "Gemm", "GlobalAveragePool", "InstanceNormalization",
+     "LSTM", "LayerNormalization", "MatMul", "RNN", "ReduceL1", "ReduceL2", "ReduceMean", "ReduceProd", "ReduceSum",
+     "ReduceSumSquare"}
+)  # fmt: skip
+# Operators that pick by index: their indices must exist.
+_PICKS: Final = ("Gather", "GatherElements", "GatherND", "OneHot")
+
+
+@dataclass(frozen=True)
+class _OperatorWithExpands:
+    """An operator that runs alone, with the Expand nodes in front of it.
+
+    Attributes:
+        nodes: the Expand nodes, and the operator as the last one.
+        given: the names of the inputs that depend on the tokens; they are given other numbers.
+        fixed: the names of the other inputs.
+        made: the names of its outputs.
+    """
+
+    nodes: tuple[onnx.NodeProto, ...]
+    given: tuple[str, ...]
+    fixed: tuple[str, ...]
+    made: tuple[str, ...]
+
+    @property
+    def last(self) -> onnx.NodeProto:
+        """The operator."""
+        return self.nodes[-1]
+
+
+@dataclass(frozen=True)
+class OperatorOutput:
+    """One output of an operator for some input numbers.
+
+    Attributes:
+        node: the operator.
+        drawn: the input numbers.
+        found, expected: the output of the engine, and of onnxruntime; floats are float32.
+        exact: computes the output in double precision; gives None where that is impossible.
+    """
+
+    node: onnx.NodeProto
+    drawn: Mapping[str, Array]
+    found: Array
+    expected: Array
+    exact: Callable[[], Array | None]
+
+
+def refuse_differing_operations(lowering: Lowering) -> None:
+    """Refuse a graph with an operator for which the engine and onnxruntime compute different numbers.
+
+    Args:
+        lowering: the graph's lowering, after its `run`.
+
+    Raises:
+        ExportError: there is such an operator; the message names it and its place.
+        MissingExtraError: the native engine is not installed.
+    """
+    for one in run_operators_alone(lowering):
+        drawn = [torch.from_numpy(array) for array in one.drawn.values() if np.abs(array).max(initial=0) <= _LARGE]
+        place = find_first_wrong_number(one.found, one.expected, None, drawn)
+        if place is not None and one.expected.dtype.kind == "f":
+            place = find_first_wrong_number(one.found, one.expected, one.exact(), drawn)
+        if place is not None:
+            here, there = (f"{array.ravel()[place]:.7g}" for array in (one.found, one.expected))
+            raise make_packing_error(
+                one.node, f"By itself, for some numbers, it is {here} in the native engine and {there} in onnxruntime."
+            )
+
+
+def run_operators_alone(lowering: Lowering) -> Iterator[OperatorOutput]:
+    """Yield the outputs of each operator of a graph for numbers that do not come from texts.
+
+    Args:
+        lowering: the graph's lowering, after its `run`.
+
+    Raises:
+        MissingExtraError: the native engine is not installed.
+    """
+    graph = lowering.graph
+    span = graph.size_values.span
+    lengths = [n for n in _LENGTHS if span.least <= n <= span.end] or [n for n in graph.lengths if isinstance(n, int)]
+    values = graph.observe_at(lengths)
+    answers = ("logits", "new_state") if graph.state_size else ("logits",)
+    nodes = find_needed_nodes(graph.model.graph.node, answers, given=graph.size_values.known)
+    parts = [part for node in nodes if (part := _find_operator_with_expands(lowering, node)).made]
+    # A sum in double precision has other last digits in float32, and cancellation may leave only these.
+    parts = [part for part in parts if part.last.op_type not in _SUMS or values[part.made[0]][0].dtype != np.float64]
+    started, seen = time.process_time(), set[str]()
+    for part in sorted(parts, key=lambda part: _count_numbers(part, values)):
+        if time.process_time() - started > _SECONDS or _count_numbers(part, values) > _MOST_NUMBERS:
+            return
+        if (key := _make_part_key(lowering, part, values)) not in seen:
+            seen.add(key)
+            yield from _run_alone(lowering, part, lengths, values)
+
+
+def _find_operator_with_expands(lowering: Lowering, node: onnx.NodeProto) -> _OperatorWithExpands:
+    makers = {name: one for one in lowering.graph.model.graph.node for name in one.output}
+    before = [makers[name] for name in node.input if name in makers and makers[name].op_type == "Expand"]
+    before = [one for one in before if not lowering.depends_only_on_size(one.output[0])]
+    nodes = (*{one.output[0]: one for one in before}.values(), node)
+    inner = {name for one in before for name in one.output}
+    read = [*dict.fromkeys(name for one in nodes for name in one.input if name and name not in inner)]
+    return _OperatorWithExpands(
+        nodes,
+        tuple(name for name in read if not lowering.depends_only_on_size(name)),
+        tuple(name for name in read if lowering.depends_only_on_size(name)),
+        tuple(name for name in node.output if name in lowering.known),
+    )
+
+
+def _count_numbers(part: _OperatorWithExpands, values: Mapping[str, Sequence[Array]]) -> int:
+    return sum(values[name][-1].size for name in (*part.given, *part.fixed, *part.made))
+
+
+def _make_part_key(lowering: Lowering, part: _OperatorWithExpands, values: Mapping[str, Sequence[Array]]) -> str:
+    """A string that is equal for equivalent parts."""
+    places = {name: str(i) for i, name in enumerate(part.given)}
+    shown = []
+    for node in part.nodes:
+        inputs = [
+            f"{places[name]} {values[name][0].dtype} {lowering.sizes(name)} {lowering.find_integer_bound(name)}"
+            if name in places
+            else str(
+                [_compute_array_digest(value) for value in {id(one): one for one in values.get(name, ())}.values()]
+            )
+            for name in node.input
+        ]
+        attributes = sorted(attribute.SerializeToString() for attribute in node.attribute)
+        shown.append(f"{node.op_type} {attributes} {inputs} {[*map(bool, node.output)]}")
+    return str(shown)
+
+
+def _compute_array_digest(array: Array) -> str:
+    return f"{array.dtype} {array.shape} {hashlib.sha256(array.tobytes()).hexdigest()}"
+
+
+def _run_alone(
+    lowering: Lowering, part: _OperatorWithExpands, lengths: Sequence[int], values: Mapping[str, Sequence[Array]]
+) -> Iterator[OperatorOutput]:
+    rows = [
+        (place, drawn)
+        for place, length in enumerate(lengths)
+        for drawn in _draw_inputs(lowering, part, length, {name: values[name][place] for name in part.given})
+    ]
+    try:
+        alone, model = _OperatorFile(lowering, part, lengths, values), _make_operator_model(lowering, part, values)
+        session = open_session(model.SerializeToString())
+    # Operators that cannot run alone are tested only by the comparison of whole programs.
+    except ExportError:
+        return
+    feeds = [{**drawn, **{name: values[name][place] for name in part.fixed}} for place, drawn in rows]
+    expected = [_run_session(session, feed) for feed in feeds]
+    for in_place in (False, True):
+        found = alone.answers([(lengths[place], drawn) for place, drawn in rows], in_place=in_place)
+        for feed, (_, drawn), here, there in zip(feeds, rows, found, expected, strict=True):
+            for output, (one, other) in enumerate(zip(here or (), there or (), strict=False)):
+                with np.errstate(over="ignore"):
+                    wanted = other.astype(np.float32) if other.dtype.kind == "f" else other
+                numbers = one[: wanted.size].reshape(wanted.shape).astype(wanted.dtype)
+                yield OperatorOutput(part.last, drawn, numbers, wanted, partial(_run_in_float64, model, feed, output))
+
+
+def _run_session(session: Any, feed: Mapping[str, Array]) -> list[Array] | None:
+    """The outputs of onnxruntime; None where it does not take these numbers."""
+    taken = {one.name for one in session.get_inputs()}
+    try:
+        return [*session.run(None, {name: array for name, array in feed.items() if name in taken})]
+    # onnxruntime's errors have no common base class.
+    except Exception:
+        return None
+
+
+def _run_in_float64(model: onnx.ModelProto, feed: Mapping[str, Array], output: int) -> Array | None:
+    doubles = {name: array.astype(np.float64) if array.dtype == np.float32 else array for name, array in feed.items()}
+    try:
+        return np.asarray(build_evaluator(convert_model_to_float64(model))(doubles)[output])
+    except ExportError:
+        return None
+
+
+def _make_operator_model(
+    lowering: Lowering, part: _OperatorWithExpands, values: Mapping[str, Sequence[Array]]
+) -> onnx.ModelProto:
+    inputs = [
+        helper.make_tensor_value_info(
+            name, helper.np_dtype_to_tensor_dtype(values[name][0].dtype), [None] * values[name][0].ndim
+        )
+        for name in (*part.given, *part.fixed)
+    ]
+    outputs = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(values[name][0].dtype), None)
+        for name in part.made
+    ]
+    graph = helper.make_graph([*part.nodes], "alone", inputs, outputs)
+    opset = [helper.make_opsetid("", lowering.graph.opset)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=lowering.graph.model.ir_version)
+
+
+def _draw_inputs(
+    lowering: Lowering, part: _OperatorWithExpands, tokens: int, given: Mapping[str, Array]
+) -> Iterator[dict[str, Array]]:
+    """Yield numbers for an operator's inputs that are possible in the graph."""
+    if not given:
+        yield {}
+        return
+    if any(array.size == 0 for array in given.values()):
+        return
+    alike = [torch.from_numpy(np.zeros(array.shape, array.dtype)) for array in given.values()]
+    kind = part.last.op_type
+    more = (_LARGE_SUMMED,) if kind in _SUMS else (_FAR,) if kind in _BOUNDED else (_FAR, _NOT_FINITE)
+    for drawn in draw_hostile_numbers(alike, more, _DRAWS if tokens <= _SHORT else 1):
+        made = {}
+        for (name, array), numbers in zip(given.items(), drawn, strict=True):
+            made[name] = _limit_numbers(lowering, part, name, tokens, numbers.numpy()).astype(array.dtype)
+        yield made
+
+
+def _limit_numbers(lowering: Lowering, part: _OperatorWithExpands, name: str, tokens: int, numbers: Array) -> Array:
+    """Limit numbers to those that a value may have: float32, or integers within its known bound."""
+    if numbers.dtype == bool:
+        return numbers
+    numbers = numbers.astype(np.float32)
+    if name in ("tokens", "second_tokens"):
+        return np.asarray(np.mod(numbers.astype(np.int64), max(1, lowering.graph.ids)))
+    if (most := _find_index_limit(lowering, part, name, tokens)) is not None:
+        return np.asarray(np.fmod(numbers.astype(np.int64), most))
+    bound = lowering.find_integer_bound(name)
+    if bound is None:
+        return numbers
+    most = sum(factor * tokens**power for power, factor in enumerate(bound))
+    return np.asarray(np.fmod(np.rint(np.nan_to_num(numbers, posinf=1, neginf=-1)), most + 1))
+
+
+def _find_index_limit(lowering: Lowering, part: _OperatorWithExpands, name: str, tokens: int) -> Any:
+    """The number of elements that these indices pick from; None where the operator does not pick by them."""
+    node = part.last
+    if node.op_type not in _PICKS:
+        return None
+    index = 0 if node.op_type == "OneHot" else 1
+    makers = {one.output[0]: one.input[0] for one in part.nodes[:-1]}
+    if makers.get(node.input[index], node.input[index]) != name:
+        return None
+    if node.op_type == "OneHot":
+        return int(lowering.read_constant(node.input[1]).ravel()[0])
+    sizes = [a * tokens + b for a, b in lowering.sizes(node.input[0])]
+    attributes = read_attributes(node)
+    if node.op_type == "GatherND":
+        first = attributes.get("batch_dims", 0)
+        return np.array(sizes[first : first + lowering.sizes(name)[-1][1]])
+    return sizes[attributes.get("axis", 0)]
+
+
+class _OperatorFile:
+    """A packed file of one operator, which takes its inputs as samples and gives its outputs as logits."""
+
+    def __init__(
+        self,
+        lowering: Lowering,
+        part: _OperatorWithExpands,
+        lengths: Sequence[int],
+        values: Mapping[str, Sequence[Array]],
+    ) -> None:
+        """Args: as for `run_operators_alone`.
+
+        Raises:
+            ExportError: the operator cannot run alone.
+        """
+        self._node = part.last
+        # The numbers of each value in a step.
+        self._widths = [max(-(-v.size // n) for v, n in zip(values[name], lengths, strict=True)) for name in part.given]
+        self._given, self._channels = part.given, max(1, sum(self._widths))
+        self._made, self._answers = list[tuple[int, int, bool]](), 0
+        for name in part.made:
+            most = max(value.size for value in values[name])
+            is_whole = values[name][0].dtype.kind in "iu"
+            self._made.append((self._answers, most, is_whole))
+            self._answers += most * (2 if is_whole else 1)
+        if self._channels > _MOST_CHANNELS or not 0 < self._answers <= _MOST_ANSWERS:
+            raise ExportError("It is too large to run alone.", "")
+        self._content = self._packed(self._program(lowering, part).finished())
+
+    def _program(self, lowering: Lowering, part: _OperatorWithExpands) -> Program:
+        one = Lowering(replace(lowering.graph, state_size=0, channels=self._channels))
+        one.known, one.bounds, begin = {}, lowering.bounds, 0
+        for name, width in zip(part.given, self._widths, strict=True):
+            sizes = lowering.sizes(name)
+            kind = lowering.type(name)
+            value = one.program.value(FLOAT, sizes)
+            _copy_in_order(one, 0, value, sizes, (begin, 0), (0, 0))
+            one.known[name] = value if kind == FLOAT else one.program.value(kind, sizes)
+            if kind != FLOAT:
+                one.unary("Cast", value, one.known[name])
+            begin += width
+        for node in part.nodes:
+            HANDLERS[node.op_type](one, node)
+        logits = one.program.value(FLOAT, [(0, self._answers)])
+        one.program.add("fill", [logits], 0)
+        for name, (offset, most, is_whole) in zip(part.made, self._made, strict=True):
+            self._copy_to_logits(one, name, logits, offset, most if is_whole else 0)
+        one.program.outputs.append(logits)
+        return one.program
+
+    def _copy_to_logits(self, one: Lowering, name: str, logits: int, offset: int, halves: int) -> None:
+        """Copy an output to the logits: integers as two floats, the quotient by 2^16 and the remainder."""
+        program, sizes, value = one.program, one.sizes(name), one.add_whole_value(name)
+        kind = program.values[value].type
+
+        def floats(value: int, offset: int) -> None:
+            made = value
+            if kind != FLOAT:
+                made = program.value(FLOAT, sizes)
+                one.unary("Cast", value, made)
+            _copy_in_order(one, made, logits, sizes, (0, 0), (0, offset))
+
+        if not halves:
+            floats(value, offset)
+            return
+        count = program.constant(np.array([_HALF], np.int32))
+        axes = _merge_axes(sizes)
+        words = [*[_ONE] * (4 - len(axes)), *axes]
+        all_axes = sum(1 << i for i, size in enumerate(words) if size != _ONE)
+        high, part, low = (program.value(INT, sizes) for _ in range(3))
+        program.add("binary", [value, count, high], Binary.DIV, *words, all_axes, 0)
+        program.add("binary", [high, count, part], Binary.MUL, *words, all_axes, 0)
+        program.add("binary", [value, part, low], Binary.SUB, *words, all_axes, all_axes)
+        floats(high, offset)
+        floats(low, offset + halves)
+
+    def _packed(self, program: PackedProgram) -> bytes:
+        takes = NumberInput(tuple(map(str, range(self._channels))))
+        head = [self._answers, 2, 0, 1, MOST_STEPS, *program.numbers, 0, 0, self._channels]
+        sections = {
+            Section.DOCUMENT: b"{}",
+            Section.LABELS: encode_strings([""] * self._answers),
+            Section.RULES: encode_number_rules(takes),
+            Section.STOPS: encode_strings([], looked_up=True),
+            Section.VOCABULARY: encode_strings(takes.channels),
+            Section.VALUES: program.values,
+            Section.OPS: program.ops,
+            Section.WEIGHTS: program.weights,
+            Section.EXAMPLES: b"",
+        }
+        return assemble_file(head, [sections[name] for name in sorted(sections)])
+
+    def answers(self, rows: Sequence[tuple[int, Mapping[str, Array]]], *, in_place: bool) -> list[list[Array] | None]:
+        """The outputs for rows of (number of tokens, input numbers): a list of arrays, which may be longer than the
+        outputs; None where the engine gives no answer.
+
+        Raises:
+            ExportError: the engine does not open the file.
+        """
+        engine = import_native_module()
+        try:
+            packed = engine.Packed(self._content, 0 if in_place else _PRODUCTS_MEMORY, in_place)
+        except engine.EngineError as error:
+            raise make_packing_error(self._node, f"The native engine refuses its operation: {error.args[1]}") from None
+        samples = [self._make_samples(tokens, drawn) for tokens, drawn in rows]
+        given = np.concatenate(samples) if samples else np.zeros(0, np.float32)
+        logits, statuses = np.empty((len(rows), self._answers), np.float32), np.zeros(len(rows), np.uint8)
+        packed.logits_of_samples(given, np.array([n for n, _ in rows], np.int64), logits, statuses)
+        return [
+            self._split_outputs(row) if status == engine.OK else None
+            for row, status in zip(logits, statuses, strict=True)
+        ]
+
+    def _make_samples(self, tokens: int, drawn: Mapping[str, Array]) -> Array:
+        made, begin = np.zeros(tokens * self._channels, np.float32), 0
+        for name, width in zip(self._given, self._widths, strict=True):
+            made[begin : begin + drawn[name].size] = drawn[name].ravel()
+            begin += tokens * width
+        return made
+
+    def _split_outputs(self, row: Array) -> list[Array]:
+        made = []
+        for offset, most, is_whole in self._made:
+            numbers = row[offset : offset + most]
+            if is_whole:
+                low = row[offset + most : offset + 2 * most]
+                numbers = numbers.astype(np.int64) * _HALF + low.astype(np.int64)
+            made.append(numbers)
+        return made
+
+
+def _merge_axes(sizes: Sequence[Size]) -> list[Size]:
+    """Merge axes that are adjacent in memory into as few as possible."""
+    made: list[Size] = []
+    for size in sizes:
+        together = multiply_sizes([made[-1], size]) if made else None
+        made = [*made, size] if together is None else [*made[:-1], together]
+    return made
+
+
+def _copy_in_order(one: Lowering, source: int, target: int, sizes: Sequence[Size], begin: Size, offset: Size) -> None:
+    """Copy numbers in their order, from an offset in one value to an offset in another."""
+    axes = _merge_axes(sizes)
+    strides = [size for size in (multiply_sizes(axes[i + 1 :]) for i in range(len(axes))) if size is not None]
+    if len(strides) < len(axes):
+        raise ExportError("Two axes with the text's length follow another axis.", "")
+    one.add_copy(source, target, axes, begin, strides, offset, strides)

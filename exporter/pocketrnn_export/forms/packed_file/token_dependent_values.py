@@ -1,0 +1,301 @@
+"""Run a graph on one text, and observe which values depend on the tokens and which only on the number of tokens. For a
+sequence of numbers, read "samples" for "tokens".
+
+A graph for batches is full of sizes, masks and indices that depend only on the number of tokens of the one text.
+`size_values.py` finds those that are a * tokens + b for every number of tokens, from the graph's operators; a and b
+come from runs at some lengths. A size without this form is refused, and all else is computed by the program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+
+from pocketrnn.bundle.manifest import Graph, Limits
+from pocketrnn.errors import ExportError, first_line
+from pocketrnn.numbers.number_input import NumberInput
+from pocketrnn.text.features import Features
+from pocketrnn_export.forms.packed_file.pair_lengths import OF_SECOND, Lengths
+from pocketrnn_export.forms.packed_file.size_values import Size, SizeValues, Span
+from pocketrnn_export.intake.feature_call import draw_numbers
+
+__all__ = [
+    "ObservedGraph",
+    "evaluate_node",
+    "find_needed_nodes",
+    "find_size_values",
+    "list_token_dependent_names",
+    "observe_graph",
+]
+
+Array = npt.NDArray[Any]
+
+# 1 and 2 tokens are the usual special cases; the others are not multiples of one another.
+_LENGTHS: Final = (1, 2, 3, 7, 13, 22)
+# Lengths of two texts, such that none follows from the other.
+_PAIRS: Final = ((1, 1), (1, 2), (2, 1), (2, 7), (3, 1), (7, 3), (1, 13), (13, 7), (7, 22), (22, 13))
+# With fewer possible lengths than this, all are observed.
+_FEW: Final = 8
+
+
+@dataclass(frozen=True)
+class ObservedGraph:
+    """A graph for one text, with the values that it computed in some runs.
+
+    Attributes:
+        model: the graph, with only the nodes that the logits need.
+        lengths: the numbers of tokens of the runs.
+        values: each value's arrays, one for each run, by name.
+        of_tokens: the names of the values that depend on the tokens themselves, or on the state.
+        size_values: the values that depend only on the number of tokens, for every number that the graph takes.
+        opset: the graph's opset.
+        feed: makes inputs of the graph with a number of tokens.
+        ids: the number of token ids; 0 where it takes sequences of numbers.
+        state_size: the size of a step's state; 0 where the graph takes whole texts.
+        channels: the number of channels where it takes sequences of numbers; 0 where it takes texts.
+        features: the number of features that it takes beside a text.
+        second: the number of tokens of a second text; None where it takes one.
+    """
+
+    model: onnx.ModelProto
+    lengths: tuple[Lengths, ...]
+    values: dict[str, list[Array]]
+    of_tokens: frozenset[str]
+    size_values: SizeValues
+    opset: int
+    feed: Callable[[Any], dict[str, Array]]
+    ids: int = 0
+    state_size: int = 0
+    channels: int = 0
+    features: int = 0
+    second: Size | None = None
+
+    def observe_at(self, lengths: Sequence[Lengths]) -> dict[str, list[Array]]:
+        """The values of runs at other lengths, in the form of `values`."""
+        return _run_all_values(self.model, [self.feed(length) for length in lengths])
+
+    def sizes(self, name: str) -> list[Size]:
+        """The sizes of a value's axes.
+
+        Raises:
+            ExportError: they are not a * tokens + b.
+        """
+        sizes = self.size_values.sizes(name)
+        if sizes is None:
+            raise _make_not_affine_error(name, self.size_values.irregular.get(name))
+        return sizes
+
+
+def observe_graph(
+    content: bytes,
+    graph: Graph,
+    *,
+    numbers: NumberInput | None = None,
+    state_size: int = 0,
+    padding_id: int | None = None,
+    features: Features = (),
+    alike: bool = False,
+) -> ObservedGraph:
+    """Run a graph on one text or sequence of each of some lengths, and keep every value.
+
+    Args:
+        content: the ONNX file.
+        graph: its entry in classifier.json; for a step graph, the entry of the graph for whole texts.
+        numbers: the channels and steps of the sequences, for a graph that takes sequences of numbers.
+        state_size: the size of the state, for a step graph.
+        padding_id: the id that must not fill a whole text, where the graph's limits say so.
+        features: the features that the graph takes beside a text.
+        alike: two texts have the same number of tokens.
+
+    Raises:
+        ExportError: onnxruntime does not run it.
+    """
+    model, limits = _drop_unneeded_nodes(onnx.load_from_string(content)), graph.limits or Limits()
+    steps, channels = (None, 0) if numbers is None else (numbers.steps, len(numbers.channels))
+    least, most = steps or limits.min_tokens or 1, steps or limits.max_tokens
+    # A step may read a single token.
+    of_two = "second_tokens" in graph.inputs
+    span = Span(1 if state_size else least, most, of_two and not alike)
+    lengths: tuple[Lengths, ...] = _PAIRS if span.pairs else _choose_observed_lengths(least, most)
+    generator = np.random.default_rng(0)
+
+    def feed(lengths: Lengths) -> dict[str, Array]:
+        length, second = lengths if isinstance(lengths, tuple) else (lengths, lengths)
+        if numbers is not None:
+            # Not negative, since a module may take the logarithm of its input.
+            made: dict[str, Array] = {"samples": generator.random((1, length, channels), np.float32)}
+        else:
+            made = {"tokens": generator.integers(0, graph.embedding_rows, (1, length))}
+            if limits.real_token and (made["tokens"] == padding_id).all():
+                made["tokens"][0, 0] = (made["tokens"][0, 0] + 1) % graph.embedding_rows
+        if state_size:
+            made["state"] = generator.normal(size=(1, state_size)).astype(np.float32)
+        elif "lengths" in graph.inputs:
+            made["lengths"] = np.array([length], np.int64)
+        if of_two:
+            made["second_tokens"] = generator.integers(0, graph.embedding_rows, (1, second))
+            made["second_lengths"] = np.array([second], np.int64)
+        if features:
+            made["features"] = draw_numbers(features, generator.integers(0, 1 << 40, 1))
+        return made
+
+    ids = graph.embedding_rows
+    observed = _observe_lengths(
+        model, span, lengths, feed, graph.opset, ids=ids, state_size=state_size, channels=channels
+    )
+    second_size = ((1, 0) if alike else (OF_SECOND, 0)) if of_two else None
+    return replace(observed, features=len(features), second=second_size)
+
+
+def find_size_values(model: onnx.ModelProto, most: int | None) -> SizeValues:
+    """The values in a graph for whole texts, or sequences, that depend only on the number of their tokens.
+
+    Args:
+        model: the graph, with the inputs tokens or samples, and perhaps lengths.
+        most: the most tokens that it takes.
+
+    Raises:
+        ExportError: onnxruntime does not run it on one text.
+    """
+    first = model.graph.input[0]
+    kind = onnx.helper.tensor_dtype_to_np_dtype(first.type.tensor_type.elem_type)
+    more = [axis.dim_value for axis in first.type.tensor_type.shape.dim[2:]]
+    lengths = _choose_observed_lengths(1, most)
+
+    def feed(length: int) -> dict[str, Array]:
+        return {first.name: np.zeros((1, length, *more), kind), "lengths": np.array([length], np.int64)}
+
+    return _observe_lengths(model, Span(1, most), lengths, feed, 0).size_values
+
+
+def _choose_observed_lengths(least: int, most: int | None) -> tuple[int, ...]:
+    """The lengths at which to observe a graph that takes `least` to `most` steps: all of them where they are few."""
+    if most is not None and most - least < _FEW:
+        return tuple(range(least, most + 1))
+    return tuple(sorted({min(least + length - 1, most or least + length) for length in _LENGTHS}))
+
+
+def _observe_lengths(
+    model: onnx.ModelProto,
+    span: Span,
+    lengths: tuple[Lengths, ...],
+    feed: Callable[[Any], dict[str, Array]],
+    opset: int,
+    *,
+    ids: int = 0,
+    state_size: int = 0,
+    channels: int = 0,
+) -> ObservedGraph:
+    """Run a graph at each of the lengths and keep every value; `opset` is used where the file has none."""
+    values = _run_all_values(model, [feed(length) for length in lengths])
+    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), opset)
+    depend = list_token_dependent_names(model)
+    size_values = SizeValues(model, lengths, values, depend, span)
+    return ObservedGraph(model, lengths, values, depend, size_values, opset, feed, ids, state_size, channels)
+
+
+def _run_all_values(model: onnx.ModelProto, feeds: Sequence[dict[str, Array]]) -> dict[str, list[Array]]:
+    """Every value of a graph by name, for a run on each of some inputs."""
+    names = [name for node in model.graph.node for name in node.output if name]
+    every = onnx.ModelProto()
+    every.CopyFrom(model)
+    del every.graph.output[:]
+    every.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    runs = _run_model(every, names, feeds)
+    values = {name: [run[i] for run in runs] for i, name in enumerate(names)}
+    for name in feeds[0]:
+        values[name] = [feed[name] for feed in feeds]
+    for tensor in model.graph.initializer:
+        values[tensor.name] = [onnx.numpy_helper.to_array(tensor)] * len(feeds)
+    return values
+
+
+def evaluate_node(node: onnx.NodeProto, opset: int, feed: dict[str, Array]) -> list[Array]:
+    """The outputs of one operator.
+
+    Raises:
+        ExportError: onnxruntime does not run it.
+    """
+    inputs = [
+        onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+        for name, array in feed.items()
+    ]
+    outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
+    graph = onnx.helper.make_graph([node], "one", inputs, outputs)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=10)
+    (made,) = _run_model(model, [output.name for output in outputs], [feed])
+    return made
+
+
+def _run_model(model: onnx.ModelProto, names: list[str], feeds: Iterable[dict[str, Array]]) -> list[list[Array]]:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        taken = {node.name for node in session.get_inputs()}
+        return [session.run(names, {k: v for k, v in feed.items() if k in taken}) for feed in feeds]
+    # onnxruntime's errors have no common base class.
+    except Exception as error:
+        raise ExportError(
+            f"The graph cannot be run on one text: {first_line(error)}.", "Use the bundle with onnxruntime."
+        ) from error
+
+
+def _drop_unneeded_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Remove the nodes and weights that neither the logits nor a step's new state need."""
+    outputs = ("logits", "new_state")
+    kept = find_needed_nodes(model.graph.node, outputs)
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    read = {*outputs, *(name for node in kept for name in node.input)}
+    tensors = [tensor for tensor in model.graph.initializer if tensor.name in read]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(tensors)
+    return model
+
+
+def find_needed_nodes(
+    nodes: Sequence[onnx.NodeProto], outputs: Iterable[str], *, given: Container[str] = ()
+) -> list[onnx.NodeProto]:
+    """The nodes that some outputs of a graph need, in their order.
+
+    Args:
+        nodes: the graph's nodes.
+        outputs: the names of the needed outputs.
+        given: the names of values that need no node.
+
+    Example:
+        >>> [node.op_type for node in find_needed_nodes(model.graph.node, ["logits"])]
+        ['Gather', 'GRU', 'Gemm']
+    """
+    needed, kept = {name for name in outputs if name not in given}, []
+    for node in reversed(nodes):
+        if needed & set(node.output):
+            needed |= {name for name in node.input if name not in given}
+            kept.append(node)
+    return kept[::-1]
+
+
+def list_token_dependent_names(model: onnx.ModelProto) -> frozenset[str]:
+    found = {"tokens", "second_tokens", "samples", "state", "features"}
+    for node in model.graph.node:
+        if node.op_type not in ("Shape", "Size") and found & set(node.input):
+            found |= {name for name in node.output if name}
+    return frozenset(found)
+
+
+def _make_not_affine_error(name: str, why: str | None) -> ExportError:
+    because = f": {why}" if why else ""
+    return ExportError(
+        f"The size of {name} is not a * tokens + b for fixed a and b{because}.",
+        "Use the bundle with onnxruntime; or leave it out of forward, and let the text rules cut texts, or fill them "
+        "up: max_width, min_width.",
+    )

@@ -1,0 +1,154 @@
+"""Check that the output with as many numbers as labels is the answer to these labels.
+
+A module with several outputs may be exported with the labels of another output. Another output with numbers for each
+text is left out with a warning, unless the program shows that it is not an answer of its own: the answer is computed
+only from it, it is computed only from the answer, or it is a state. In the opposite case the labels may belong to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from pocketrnn_export.intake.call_discovery.answer_flow import FlowRecorder
+from pocketrnn_export.intake.call_discovery.logits_location import (
+    Known,
+    OutputCounts,
+    count_numbers,
+    find_unsearched_values,
+)
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.call_discovery.refusals import FailedCall, Reason
+
+__all__ = ["RefusedOutput", "describe_left_out", "refuse_output"]
+
+
+@dataclass(frozen=True)
+class RefusedOutput:
+    """Why an output is not the answer to the labels, and which one is; `other` is empty where it is not known."""
+
+    fails: FailedCall
+    other: str = ""
+
+
+def refuse_output(
+    asked: ModuleFacts, flow: FlowRecorder, known: Sequence[Known], line: str, suffix: str
+) -> RefusedOutput | None:
+    """Return why an output is not the answer to the labels, although it has as many numbers; None where it may be.
+
+    Args:
+        asked: the module, and what is known of it.
+        flow: the recorded computation of its answer.
+        known: its answers to texts of several lengths.
+        line: how it is called.
+        suffix: the code that reaches the output in the answer.
+    """
+    theirs = f'say so: --call "{line}{suffix}", or call=.'
+    if asked.classes in flow.table_rows | {asked.ids} and not asked.samples:
+        problem = (
+            f"The module gives a number for each of its {asked.classes} ids, as one that tells the next token does, "
+            f"and there are {asked.classes} labels"
+        )
+        advice = f"If each text has one of {asked.classes} labels, or the next token is its label, {theirs}"
+        return RefusedOutput(FailedCall(line, Reason.OTHER_ANSWER, problem, advice))
+    own, counts = flow.leaves.get(suffix), count_numbers(asked, known)
+    for other in _list_other_outputs(flow, counts, suffix):
+        if counts.may_count_tokens(suffix) and other.numbers is not None and not asked.of_tokens:
+            why: str | None = "may hold one for each token: the module answers texts of that length only"
+        else:
+            why = None if own is None else _explain_other_answer(flow, own, counts.fixed.get(suffix), other)
+        if why is not None:
+            place = f"answer{other.suffix}"
+            problem = (
+                f"The module gives {other.describe_shape(known[0][0])}, and there are {asked.classes} "
+                f"{asked.number_word} ({place}); answer{suffix}, which fits these, {why.format(place)}"
+            )
+            advice = f"Give the {asked.number_word} of {place}. If answer{suffix} is what your code takes, {theirs}"
+            if other.numbers is None:
+                advice = f"Say which your code takes. If it is answer{suffix}, {theirs}"
+            return RefusedOutput(FailedCall(line, Reason.OTHER_ANSWER, problem, advice), other.suffix)
+    return None
+
+
+def describe_left_out(asked: ModuleFacts, flow: FlowRecorder, known: Sequence[Known], *suffixes: str) -> str:
+    """Describe the other outputs that may be answers, too, and the parts of the answer that were not searched; empty
+    where there are none. There is one suffix for each head."""
+    own = [flow.leaves[suffix] for suffix in suffixes if suffix in flow.leaves]
+    found = [
+        f"answer{other.suffix}, {other.describe_shape(known[0][0])}"
+        for other in _list_other_outputs(flow, count_numbers(asked, known), *suffixes)
+        if not any(_belongs_to(flow, one, other) for one in own)
+    ]
+    said = []
+    if found:
+        beside = " and ".join(f"answer{suffix}" for suffix in suffixes)
+        said.append(
+            f"The bundle leaves out what forward gives beside {beside}: {'; '.join(found)}. Export that with its own "
+            f"{asked.number_word}, by --call or call=; or all in one bundle, with the labels of each: --head, or "
+            "heads=."
+        )
+    if unread := [f"answer{other} ({kind})" for other, kind in find_unsearched_values(flow.answer)]:
+        said.append(
+            f"There is more in forward's answer, which was not looked into: {', '.join(unread)}. If that holds the "
+            f"numbers of these {asked.number_word}, say so with --call or call=."
+        )
+    return " ".join(said)
+
+
+@dataclass(frozen=True)
+class _OtherOutput:
+    """Another output: its place, its tensor, and its numbers for each text; None where it has a number a token."""
+
+    suffix: str
+    leaf: Tensor
+    numbers: int | None
+
+    def describe_shape(self, tokens: Tensor) -> str:
+        """Describe the numbers of the output."""
+        if self.numbers is not None:
+            return f"{self.numbers} number{'s' * (self.numbers != 1)} for each text"
+        return f"{list(self.leaf.shape)} for {len(tokens)} texts of {tokens.shape[1]} tokens"
+
+
+def _list_other_outputs(flow: FlowRecorder, counts: OutputCounts, *suffixes: str) -> Iterator[_OtherOutput]:
+    """Yield the outputs with other counts of numbers, except single numbers such as a loss."""
+    # An output of as many numbers may be the answer itself; beside several heads it is another output.
+    own = counts.fixed.get(suffixes[0]) if len(suffixes) == 1 else None
+    for other, leaf in flow.leaves.items():
+        numbers = None if counts.may_count_tokens(other) else counts.fixed.get(other)
+        if other not in suffixes and leaf.dim() > 0 and (numbers is None or numbers != own):
+            yield _OtherOutput(other, leaf, numbers)
+
+
+def _explain_other_answer(flow: FlowRecorder, own: Tensor, units: int | None, other: _OtherOutput) -> str | None:
+    """Say why another output is the answer, and not this one of `units`; None where this one may be."""
+    leaf, numbers = other.leaf, other.numbers
+    if flow.is_only_source(own, leaf):
+        return "is what {} is made of" if flow.has_weights_between(own, leaf) else None
+    if flow.is_state(own) and flow.has_weights(leaf) and not flow.is_state(leaf):
+        return "is a state of a layer"
+    if numbers is None:
+        return None
+    if flow.is_only_source(leaf, own):
+        return None if flow.has_weights_between(leaf, own) else "is made of {}"
+    if flow.has_weights(leaf) and not flow.has_weights(own):
+        return "is made without weights"
+    if units is not None and flow.is_layer_output(leaf, numbers) and not flow.is_layer_output(own, units):
+        return "is not what a layer of as many outputs gives"
+    return None
+
+
+def _belongs_to(flow: FlowRecorder, own: Tensor, other: _OtherOutput) -> bool:
+    """Whether another output is not an answer of its own: a state, a tensor computed only from the answer or its only
+    source, or a tensor computed without weights, such as lengths. An output that no layer of that size gives may also
+    be an input of the answer, as attention weights are."""
+    leaf, numbers = other.leaf, other.numbers
+    if numbers is None and not flow.was_recorded(leaf):
+        return True
+    is_of_a_layer = numbers is not None and flow.is_layer_output(leaf, numbers)
+    if not is_of_a_layer and (flow.shares(leaf, own) or flow.leads_to(own, leaf)):
+        return True
+    alone = flow.is_only_source(own, leaf) or flow.is_only_source(leaf, own)
+    return alone or flow.is_state(leaf) or not flow.has_weights(leaf)

@@ -1,0 +1,66 @@
+"""Refuse TorchScript with initial states of a fixed batch size, which may end the process at any other size.
+
+PyTorch checks an initial state in Python. A trace has no such check: `weight.new(2, x.size(0), 10).zero_()` became a
+constant of the example's batch, and a run of another batch reads beyond it (SIGSEGV, SIGBUS or SIGABRT).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from pocketrnn.errors import ExportError
+
+__all__ = ["refuse_fixed_states"]
+
+# Operators with an initial state: their second input, or the third for packed rows, after the batch sizes.
+_LAYERS: Final = frozenset({"aten::lstm", "aten::gru", "aten::rnn_tanh", "aten::rnn_relu"})
+
+
+def refuse_fixed_states(module: nn.Module) -> None:
+    """Refuse a module if it, or a part of it, is TorchScript with an initial state that depends on no input.
+
+    Raises:
+        ExportError: a recurrent layer has one.
+
+    Example:
+        >>> refuse_fixed_states(torch.jit.load("news.pt"))
+    """
+    for path, layer in module.named_modules():
+        if not isinstance(layer, torch.jit.ScriptModule) or not hasattr(layer, "inlined_graph"):
+            continue
+        try:
+            graph = layer.inlined_graph
+        # A part without a forward of its own.
+        except RuntimeError:
+            continue
+        own = next(iter(graph.inputs()), None)
+        for kind in _LAYERS:
+            for node in graph.findAllNodes(kind, True):  # type: ignore[attr-defined]
+                states = list(node.inputs())[2 if "batch_sizes" in node.schema() else 1]
+                if not _depends_on_input(states, own):
+                    raise ExportError(
+                        f"The TorchScript {path or 'module'} gives its {kind.removeprefix('aten::').upper()} an "
+                        "initial state for a fixed number of texts; a run on another number reads beyond the state "
+                        "and may end the process.",
+                        "Export the Python module, or trace it again with a state made of x.size(0) by torch.zeros.",
+                    )
+
+
+def _depends_on_input(value: Any, own: Any) -> bool:
+    waiting, met = [value], set[str]()
+    while waiting:
+        current = waiting.pop()
+        if current.debugName() in met:
+            continue
+        met.add(current.debugName())
+        node = current.node()
+        if own is not None and current.debugName() == own.debugName():
+            continue
+        # An input, or the output of a loop or a branch: not followed.
+        if node.kind() in {"prim::Param", "prim::If", "prim::Loop", "prim::CallMethod"}:
+            return True
+        waiting += node.inputs()
+    return False

@@ -1,0 +1,74 @@
+"""The profile `mobile`: a bundle whose graphs are in onnxruntime's own format, for small builds of onnxruntime."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from pocketrnn.bundle import manifest as manifests
+from pocketrnn.bundle.atomic_writing import check_folder_free
+from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Manifest
+from pocketrnn.errors import InputError
+from pocketrnn.verdicts import make_graph_name
+from pocketrnn_export.bundle_proof import ProofPlan
+from pocketrnn_export.bundle_writer import write_bundle
+from pocketrnn_export.comparing.logit_comparison import make_graph_reference
+from pocketrnn_export.description import Description
+from pocketrnn_export.forms.ort_format import OPERATORS_FILE, list_operators, make_ort_form, make_ort_step_form
+from pocketrnn_export.proof.case_selection import make_cases_for_graph
+
+__all__ = ["write_mobile_bundle"]
+
+
+def write_mobile_bundle(
+    bundle: str | Path, path: str | Path, *, name: str | None = None, force: bool = False
+) -> Manifest:
+    """Write a bundle with its graphs in onnxruntime's own format (`.ort`) and the list of operators that they need.
+
+    Args:
+        bundle: a bundle's folder, with ONNX graphs.
+        path: the folder to write: `model.ort` instead of `model.onnx`, and no TorchScript copy.
+        name: the classifier's name; by default as before.
+        force: replace a bundle at `path`.
+
+    Raises:
+        InputError: the bundle's graph is in that format already; its subclass OutputError, when `path` is taken.
+        ParityError: the new graphs do not answer as the old ones. Nothing was written.
+
+    Example:
+        >>> write_mobile_bundle("news", "news-mobile").graph.file
+        'model.ort'
+    """
+    folder, path = Path(bundle), Path(path)
+    check_folder_free(path, force=force, made_by=CLASSIFIER_JSON)
+    manifest = manifests.read_manifest(folder)
+    if manifest.characters is not None:
+        raise InputError(
+            f"{manifest.name} takes the characters of each word, and the profile mobile supports words only.",
+            "Use the bundle as it is: tag().",
+        )
+    if not manifest.graph.file.endswith(".onnx"):
+        raise InputError(
+            f"The graph of {manifest.name} is not an ONNX file.", "Give a bundle that was exported as ONNX."
+        )
+    graph, stream, description = manifest.graph, manifest.stream, Description.of(manifest)
+    content = manifests.read_checked_bytes(folder / graph.file, graph.sha256)
+    forms = [make_ort_form(content, graph)]
+    if stream is not None:
+        forms.append(make_ort_step_form(manifests.read_checked_bytes(folder / stream.file, stream.sha256), stream))
+    plan = ProofPlan(
+        reference=make_graph_reference(make_graph_name(manifest), content),
+        cases=make_cases_for_graph(manifest.text.rules, graph, manifest.provenance, features=manifest.features),
+        rows_alone=graph.batch != 1,
+        texts=[example.text for example in manifest.texts],
+        earlier=manifest.parity,
+    )
+    return write_bundle(
+        path,
+        description if name is None else replace(description, name=name),
+        forms,
+        plan,
+        examples=manifest.texts,
+        other_files={OPERATORS_FILE: list_operators({form.file: form.content for form in forms})},
+        force=force,
+    )

@@ -1,0 +1,84 @@
+"""Write the text rules of a bundle as a file for programs that run the bundle's graph by themselves; and compare the
+ids of this file with the bundle's."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from pocketrnn.bundle import manifest as manifests
+from pocketrnn.bundle.atomic_writing import write_whole_file
+from pocketrnn.bundle.manifest import Manifest
+from pocketrnn.bundle.packed_file import encode_packed_text_rules, is_packed_file
+from pocketrnn.bundle.zoo import find_bundle_folder
+from pocketrnn.engines.native import import_native_module
+from pocketrnn.errors import BundleError, InputError, ParityError, short_repr
+from pocketrnn.text import EXTERNAL, TextEncoder
+from pocketrnn.text.text_input import TextInput
+from pocketrnn_export.comparing.cases import choose_texts_for_proof
+from pocketrnn_export.progress import show_progress
+
+__all__ = ["pack_text_rules"]
+
+_log = logging.getLogger(__name__)
+
+
+def pack_text_rules(bundle: str | Path, path: str | Path, *, force: bool = False, progress: bool = True) -> Manifest:
+    """Write the text rules, the labels and the document of a bundle as one file. The native engine turns texts into ids
+    with this file; browsers and programs in C++ read it together with the bundle's graph.
+
+    Args:
+        bundle: a bundle's folder, or a shipped classifier's name.
+        path: the file to write, by convention text.prnn beside the graph.
+        force: replace a file at `path`.
+        progress: print progress on standard error, as `export` does.
+
+    Returns:
+        the bundle's manifest.
+
+    Raises:
+        InputError: the bundle is packed already, or takes sequences of numbers; its subclass OutputError, when `path`
+            is taken.
+        BundleError: the bundle does not exist or is damaged, or the engine cannot hold its rules.
+        MissingExtraError: the native engine is not installed.
+        ParityError: the engine's ids of a text differ from the bundle's. Nothing was written.
+
+    Example:
+        >>> pack_text_rules("ag_news", "text.prnn").name
+        'ag_news'
+    """
+    folder = find_bundle_folder(bundle)
+    if is_packed_file(folder):
+        raise InputError(f"{folder} is packed already.", "Give the bundle that it was made from.")
+    manifest = manifests.read_manifest(folder)
+    if not isinstance(manifest.input, TextInput):
+        raise InputError(f"{folder.name} takes sequences of numbers, which have no text rules.", "Pack it as a whole.")
+    manifest.check_one_text("a file of text rules is of")
+    manifest.check_one_head("a file of text rules has the labels of")
+    with show_progress(progress), write_whole_file(Path(path), force=force) as work:
+        content = encode_packed_text_rules(manifest)
+        _log.info("Comparing the file's ids with those of the bundle's rules")
+        _compare_ids(manifest, content)
+        work.write(content)
+    return manifest
+
+
+def _compare_ids(manifest: Manifest, content: bytes) -> None:
+    module, encoder = import_native_module(), TextEncoder(manifest.text.rules, manifest.text.vocabulary)
+    try:
+        engine = module.Packed(content)
+    except module.EngineError as error:
+        raise BundleError(
+            f"The engine cannot hold the text rules of {manifest.name}: {error}", "Use the bundle in Python."
+        ) from None
+    given = [example.shown for example in manifest.texts]
+    for text in choose_texts_for_proof(given, manifest.text.vocabulary, manifest.text.rules, made_too=True):
+        tokens = text.split(" ")
+        same = engine.encode_tokens(tokens) == encoder.encode_tokens(tokens)
+        if manifest.text.rules.tokenizer != EXTERNAL:
+            same = same and engine.encode(text) == encoder.encode(text)
+        if not same:
+            raise ParityError(
+                f"The engine makes other ids of {short_repr(text, 40)} than the text rules of {manifest.name}.",
+                "Please report it with the bundle's classifier.json.",
+            )

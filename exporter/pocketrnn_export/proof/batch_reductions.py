@@ -1,0 +1,211 @@
+"""Find out whether a program computes across the texts of a batch: a sum, a count or a maximum over all of them.
+
+If it changes every answer, the texts get other answers in a batch than alone, and a run shows that. A count that is
+compared with a number changes nothing until a batch is large enough: `torch.bincount(tokens.flatten()) > 300`. So the
+program is read: is the batch an axis from its input to its answer? And if it stays an axis, is it sorted, shifted or
+indexed by values that depend on the words? A check for a rare word changes nothing on texts without that word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from pocketrnn_export.intake.user_frames import find_node_line
+from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
+from pocketrnn_export.proof.token_dependence import WordContent, find_word_content, read_operator_name
+from pocketrnn_export.torch_internals import list_aliased_arguments, list_written_arguments, read_size_expression
+
+__all__ = [
+    "BY_POSITION",
+    "OF_LENGTHS",
+    "find_batch_axes",
+    "find_batch_reduction",
+    "find_batch_symbols",
+    "find_compared_numbers",
+    "find_needed_nodes",
+]
+
+# The operators that compute along an axis and keep it; the axis is the second argument.
+_ALONG: Final = frozenset({
+    "cumsum", "cumprod", "cummax", "cummin", "logcumsumexp", "softmax", "_softmax", "log_softmax", "_log_softmax",
+})  # fmt: skip
+# The operators that may combine one integer of each text, such as its length: they find the longest, or sort texts.
+OF_LENGTHS: Final = frozenset(
+    {"max", "amax", "select", "cumsum", "slice", "index", "item", "_local_scalar_dense", "step", "cut"}
+)
+# The operators between two values: the largest number of tried ids in a row of the batch, and the size to which the
+# batch is cut.
+_TO_SIZES: Final = frozenset({
+    "_to_copy", "add", "clamp", "clamp_max", "clamp_min", "getitem", "item", "_local_scalar_dense", "rsub", "squeeze",
+    "sub", "to",
+})  # fmt: skip
+# The operators that take a type or a shape from their second argument.
+_LIKE: Final = frozenset({"type_as", "to", "view_as", "reshape_as"})
+# The operators that sort texts by their contents: the position of the axis argument, and its default.
+_ORDER: Final = {
+    "sort": (1, -1), "argsort": (1, -1), "topk": (2, -1), "msort": (9, 0), "kthvalue": (2, -1), "_unique2": (9, 0),
+    "unique_dim": (1, 0), "unique_consecutive": (9, 0),
+}  # fmt: skip
+# The operators that move a text to another row: the position of the axis argument.
+_SHIFT: Final = {"flip": 1, "roll": 2, "slice": 1, "cut": 1}
+# The operators that read or write by positions along one axis.
+BY_POSITION: Final = frozenset({
+    "gather", "index_add", "index_copy", "index_fill", "index_select", "scatter", "scatter_add", "scatter_reduce",
+})  # fmt: skip
+
+
+def find_batch_reduction(program: torch.export.ExportedProgram) -> str:
+    """Find the line at which a program computes across the texts of a batch; empty if there is none.
+
+    Example:
+        >>> find_batch_reduction(program)
+        'model.py:12: `common = torch.bincount(x.reshape(-1)) > 300`'
+    """
+    batch = find_batch_symbols(program)
+    if not batch:
+        return ""
+    words = find_word_content(program)
+    for node in find_needed_nodes(program):
+        if node.op == "call_function" and (_combines_rows(node, batch, words) or _moves_rows(node, batch, words)):
+            return find_node_line(node) or "a line that is not known"
+    return ""
+
+
+def find_batch_symbols(program: torch.export.ExportedProgram) -> set[Any]:
+    """The symbols of the batch size, of which each input may have its own; none if the batch size is fixed."""
+    inputs = set(program.graph_signature.user_inputs)
+    values = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in inputs]
+    return {read_size_expression(value.shape[0]) for value in values if isinstance(value.shape[0], torch.SymInt)}
+
+
+def find_compared_numbers(program: torch.export.ExportedProgram) -> list[int]:
+    """The integers that a program compares its values with, as in `x != 1`."""
+    asked = [node for node in program.graph.nodes if read_operator_name(node) in ("eq", "ne")]
+    return [
+        arg for node in asked for arg in node.args if isinstance(arg, int) and not isinstance(arg, bool) and arg >= 0
+    ]
+
+
+def find_needed_nodes(program: torch.export.ExportedProgram) -> list[Node]:
+    """The nodes that the answer depends on, in their order; these include writes into a view of such a value."""
+    memory: dict[Node, Node] = {}
+    writes: dict[Node, list[Node]] = {}
+    for node in program.graph.nodes:
+        shared = list_aliased_arguments(node.target, node.args, node.kwargs) if node.op == "call_function" else []
+        memory[node] = next((memory[one] for one in shared if isinstance(one, Node)), node)
+        if shared and list_written_arguments(node.target, node.args, node.kwargs):
+            writes.setdefault(memory[node], []).append(node)
+    needed: set[Node] = set()
+    waiting = [node for node in program.graph.nodes if node.op == "output"]
+    while waiting:
+        node = waiting.pop()
+        if node not in needed:
+            needed.add(node)
+            waiting += [*node.all_input_nodes, *writes.get(memory[node], ())]
+    return [node for node in program.graph.nodes if node in needed]
+
+
+def _combines_rows(node: Node, batch: set[Any], words: Mapping[Node, WordContent]) -> bool:
+    """Whether a node combines the values of several texts into one."""
+    value, name = node.meta.get("val"), read_operator_name(node)
+    if name in _LIKE or name.startswith(GIVES_NO_NUMBERS):
+        return False
+    sources = [n for n in node.all_input_nodes if isinstance(n.meta.get("val"), Tensor) and find_batch_axes(n, batch)]
+    if not sources:
+        return False
+    if name in _ALONG:
+        return bool(_read_axes(node, 1, 0) & set(find_batch_axes(sources[0], batch))) and not (
+            name in OF_LENGTHS and _is_length(sources, words)
+        )
+    if not isinstance(value, Tensor):
+        return False
+    if find_batch_axes(node, batch):
+        return False
+    if name in OF_LENGTHS and _is_length(sources, words):
+        return not _is_used_as_size(node)
+    return not (name in ("max", "amax") and _is_length(sources, words, counted=True) and _is_used_as_size(node))
+
+
+def _is_length(sources: Sequence[Node], words: Mapping[Node, WordContent], *, counted: bool = False) -> bool:
+    """Whether the values are one integer for each text that words do not change; with `counted`, tried ids may."""
+    least, most = (WordContent.FLAGS, WordContent.COUNTS) if counted else (WordContent.NOTHING, WordContent.NOTHING)
+    whole = all(n.meta["val"].dim() == 1 and not n.meta["val"].is_floating_point() for n in sources)
+    return whole and all(least <= words[n] <= most for n in sources)
+
+
+def _is_used_as_size(node: Node) -> bool:
+    waiting = [node]
+    while waiting:
+        for user in waiting.pop().users:
+            if read_operator_name(user) not in _TO_SIZES:
+                return read_operator_name(user).startswith("_assert")
+            if isinstance(user.meta.get("val"), Tensor):
+                waiting.append(user)
+    return True
+
+
+def _moves_rows(node: Node, batch: set[Any], words: Mapping[Node, WordContent]) -> bool:
+    """Whether a node moves a text to another row depending on the words, or joins each text with all others.
+
+    An order by lengths passes here: `row_perturbation.py` checks its use by changing words.
+    """
+    name, first = read_operator_name(node), node.all_input_nodes[0] if node.all_input_nodes else None
+    value = node.meta.get("val")
+    if words[node] is not WordContent.NOTHING and isinstance(value, Tensor) and len(find_batch_axes(node, batch)) > 1:
+        return True
+    if first is None or not isinstance(first.meta.get("val"), Tensor) or words[first] is WordContent.NOTHING:
+        return False
+    axes = set(find_batch_axes(first, batch))
+    if name in _ORDER:
+        by_words = words[first] not in (WordContent.FLAGS, WordContent.COUNTS)
+        return by_words and bool(_read_axes(node, *_ORDER[name]) & axes)
+    if name in _SHIFT:
+        same = isinstance(value, Tensor) and name in ("slice", "cut") and _has_same_sizes(node, first)
+        return not same and bool(_read_axes(node, _SHIFT[name], 0) & axes)
+    if name in BY_POSITION:
+        return bool(_read_axes(node, 1, 0) & axes) and _depends_on_words(node.args[2], words)
+    if name in ("index", "index_put") and isinstance(node.args[1], Sequence):
+        places = dict(enumerate(node.args[1]))
+        # A mask is not a position: its result has no batch axis, which is checked above.
+        return any(_depends_on_words(places.get(axis), words) and not _is_mask(places[axis]) for axis in axes)
+    return name == "cut_to_longest" and _depends_on_words(node.args[1], words)
+
+
+def _read_axes(node: Node, position: int, default: int) -> set[int]:
+    """The axes that an operator is given, as numbers from 0."""
+    dims = max(1, node.all_input_nodes[0].meta["val"].dim())
+    given = node.kwargs.get("dim", node.kwargs.get("dims", node.args[position] if len(node.args) > position else None))
+    if isinstance(given, bool) or given is None:
+        given = default
+    return {axis % dims for axis in (given if isinstance(given, Sequence) else [given]) if isinstance(axis, int)}
+
+
+def _has_same_sizes(node: Node, other: Node) -> bool:
+    shapes = (one.meta["val"].shape for one in (node, other))
+    sizes, others = ([read_size_expression(n) if isinstance(n, torch.SymInt) else n for n in shape] for shape in shapes)
+    return sizes == others
+
+
+def _depends_on_words(positions: Any, words: Mapping[Node, WordContent]) -> bool:
+    return isinstance(positions, Node) and words[positions] not in (
+        WordContent.NOTHING,
+        WordContent.FLAGS,
+        WordContent.COUNTS,
+    )
+
+
+def _is_mask(positions: Any) -> bool:
+    return bool(positions.meta["val"].dtype == torch.bool)
+
+
+def find_batch_axes(node: Node, batch: set[Any]) -> list[int]:
+    """The axes of a node's value whose size depends on the batch size."""
+    sizes = list(node.meta["val"].shape)
+    return [
+        i for i, n in enumerate(sizes) if isinstance(n, torch.SymInt) and batch & read_size_expression(n).free_symbols
+    ]

@@ -1,0 +1,235 @@
+"""Choose the cases of a proof by the text rules of the bundle and the limits of its graph."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from pocketrnn.bundle.manifest import MAKE_AGAIN, Graph, Limits
+from pocketrnn.errors import BundleError
+from pocketrnn.text import AnyTextRules
+from pocketrnn.text.features import Features
+from pocketrnn_export.comparing.cases import (
+    LARGEST,
+    Case,
+    Widths,
+    fit_to_limits,
+    make_boundary_cases,
+    make_hazard_cases,
+    make_pair_cases,
+    make_random_cases,
+    make_shape_grid,
+    replace_ids,
+    separate_rows_with_ids,
+)
+from pocketrnn_export.proof.every_id import make_cases_with_every_id
+from pocketrnn_export.proof.feature_cases import add_features
+from pocketrnn_export.proof.id_comparison_cases import MOST_ASKED, make_cases_with_compared_ids
+
+__all__ = [
+    "ASKED_IDS",
+    "ASKED_SIZES",
+    "find_text_widths",
+    "make_cases_for_graph",
+    "make_cases_for_rules",
+    "make_compared_ids_entry",
+    "make_condition_sizes_entry",
+    "read_compared_ids",
+    "read_condition_sizes",
+]
+
+# The key in a bundle's provenance for the sizes on both sides of each condition on a size in its module: forms made
+# from the bundle are compared at these sizes, too.
+ASKED_SIZES: Final = "asked_sizes"
+# The key for the ids that its program compares words with.
+ASKED_IDS: Final = "asked_ids"
+# As many as the export's own proof has at most; a bundle from elsewhere may state any number.
+_MOST_SIZES: Final = 10_000
+# At most `_LONG_TURNS` sizes above `_LONG` tokens are tried: a text of 50,000 takes a minute in all runs of a proof.
+_LONG: Final = 5_000
+_LONG_TURNS: Final = 4
+# The most rows of one case that are run alone.
+_EVERY_ROW: Final = 64
+
+
+def make_cases_for_rules(
+    rules: AnyTextRules,
+    *,
+    ids: int,
+    ragged: bool,
+    limits: Limits | None = None,
+    bounds: Iterable[tuple[int, int]] = (),
+    one_row: bool = False,
+    alone: Sequence[int] = (),
+    loud: Sequence[int] = (),
+    tried: Sequence[int] = (),
+    phrase: Sequence[int] = (),
+    two_texts: bool = False,
+    features: Features = (),
+) -> dict[str, list[Case]]:
+    """The inputs of a proof by kind, without the texts.
+
+    Args:
+        rules: the text rules; their special ids occur more often.
+        ids: the number of ids that the graph takes.
+        ragged: use rows of several lengths; else all rows are full.
+        limits: the limits of the graph; other rows are cut or repeated.
+        bounds: (batch, sequence) on both sides of each condition on a size in forward.
+        one_row: the graph takes one text a run: then fewer and longer rows hold every id.
+        alone: a text with one of these ids must run alone.
+        loud: ids with the largest embedding vectors; see `proof.largest_embeddings`.
+        tried: ids that the module may take for padding, if it answers a text of only this id.
+        phrase: ids that its program compares words with; see `proof.id_comparison_cases`.
+        two_texts: the rows are pairs of texts.
+        features: the features of the rows.
+
+    Example:
+        >>> list(make_cases_for_rules(TextRules(), ids=8000, ragged=True))
+        ['shapes', 'drawn shapes', 'hazards', 'every id']
+    """
+    padding_id = rules.padding_id
+    widths = find_text_widths(rules)
+    special = [i for i in (rules.unknown_id, rules.empty_id, *rules.first_ids, *rules.last_ids) if i is not None]
+    limits = limits or Limits()
+    # Three tokens a row, so that each changes the answer. With one text a run, 5,000 rows would take 10 s.
+    width = widths.clip(min(max(64 if one_row else 3, limits.min_tokens or 1), limits.max_tokens or sys.maxsize))
+    cases = {
+        "shapes": make_shape_grid(ids, padding_id, ragged=ragged),
+        "drawn shapes": make_random_cases(ids, padding_id, ragged=ragged),
+        "bounds": make_boundary_cases(bounds, ids, padding_id, ragged=ragged),
+        "hazards": make_hazard_cases(ids, special, padding_id, ragged=ragged, loud=loud, tried=tried),
+        "every id": make_cases_with_every_id(ids, batch=limits.max_batch or 2048, width=width),
+        "asked ids": make_cases_with_compared_ids(phrase, ids, padding_id, ragged=ragged),
+    }
+    if two_texts:
+        cases = make_pair_cases(cases, ids, padding_id, ragged=ragged)
+    inside = {
+        inputs: fit_to_limits(widths.fit_cases(some, padding_id), limits, padding_id) for inputs, some in cases.items()
+    }
+    # Up to 64 rows of the hazards and of the cases with every id, and two rows of each other case.
+    most = {"hazards": _EVERY_ROW, "every id": _EVERY_ROW}
+    asked = {
+        inputs: separate_rows_with_ids(some, alone, ids, most=most.get(inputs, 2)) for inputs, some in inside.items()
+    }
+    found = {inputs: some for inputs, some in asked.items() if some}
+    if not features:
+        return found
+
+    def fitted(case: Case) -> Case:
+        (inside,) = fit_to_limits(widths.fit_cases([case], padding_id), limits, padding_id)
+        return replace_ids([inside], alone, ids)[0] if len(set(alone)) < ids else inside
+
+    return add_features(found, features, fitted, most=limits.max_batch)
+
+
+def make_cases_for_graph(
+    rules: AnyTextRules,
+    graph: Graph,
+    provenance: Mapping[str, Any],
+    *,
+    turns: Iterable[int] = (),
+    ids: int | None = None,
+    features: Features = (),
+) -> dict[str, list[Case]]:
+    """The inputs, by kind and without the texts, of a proof of a form that is made from a graph; see
+    `make_cases_for_rules`.
+
+    Args:
+        rules: the text rules of its bundle.
+        graph: the bundle's description of the graph.
+        provenance: the bundle's provenance, with the sizes in its module's conditions.
+        turns: further numbers of tokens to compare.
+        ids: the number of ids; None for the number of the graph's embedding rows.
+        features: the features that the graph takes.
+
+    Raises:
+        BundleError: the provenance's entry of sizes is not valid.
+
+    Example:
+        >>> list(make_cases_for_graph(manifest.text.rules, manifest.graph, manifest.provenance))
+        ['shapes', 'drawn shapes', 'hazards', 'every id']
+    """
+    return make_cases_for_rules(
+        rules,
+        ids=graph.embedding_rows if ids is None else ids,
+        ragged=graph.padding,
+        limits=graph.limits,
+        bounds=read_condition_sizes(provenance, turns),
+        one_row=graph.batch == 1,
+        alone=graph.alone,
+        phrase=read_compared_ids(provenance, graph.embedding_rows if ids is None else ids),
+        two_texts="second_tokens" in graph.inputs,
+        features=features,
+    )
+
+
+def read_compared_ids(provenance: Mapping[str, Any], ids: int) -> list[int]:
+    """Read from a bundle's provenance the ids that its module compares words with: forms are compared on them, too.
+
+    Raises:
+        BundleError: the provenance's entry of ids is not valid.
+
+    Example:
+        >>> read_compared_ids({"asked_ids": [38, 37]}, 40)
+        [38, 37]
+    """
+    stated = provenance.get(ASKED_IDS, [])
+    plain = isinstance(stated, list) and len(stated) <= MOST_ASKED and all(type(i) is int for i in stated)
+    if not plain or not all(0 <= i < ids for i in stated):
+        raise BundleError(f"provenance.{ASKED_IDS} of classifier.json is not a list of ids.", MAKE_AGAIN)
+    return list(stated)
+
+
+def make_compared_ids_entry(asked: Sequence[int]) -> dict[str, list[int]]:
+    """The entry in a bundle's provenance for the ids that its module compares words with; empty if there are none.
+
+    Example:
+        >>> make_compared_ids_entry([38, 37])
+        {'asked_ids': [38, 37]}
+    """
+    return {ASKED_IDS: list(asked)} if asked else {}
+
+
+def make_condition_sizes_entry(bounds: Iterable[tuple[int, int]]) -> dict[str, list[list[int]]]:
+    """The entry in a bundle's provenance for the sizes on both sides of each condition on a size; empty if the module
+    has no such condition.
+
+    Example:
+        >>> make_condition_sizes_entry([(3, 512), (3, 513)])
+        {'asked_sizes': [[3, 512], [3, 513]]}
+    """
+    sizes = [list(size) for size in bounds]
+    return {ASKED_SIZES: sizes} if sizes else {}
+
+
+def read_condition_sizes(provenance: Mapping[str, Any], turns: Iterable[int] = ()) -> list[tuple[int, int]]:
+    """The sizes, (batch, tokens), at which a form of a bundle is compared in addition to the usual ones.
+
+    Args:
+        provenance: the bundle's provenance.
+        turns: further numbers of tokens, each for a batch of one text.
+
+    Raises:
+        BundleError: the provenance's entry of sizes is not valid.
+
+    Example:
+        >>> read_condition_sizes({"asked_sizes": [[3, 512]]}, [620])
+        [(3, 512), (1, 620)]
+    """
+    stated = provenance.get(ASKED_SIZES, [])
+    plain = isinstance(stated, list) and len(stated) <= _MOST_SIZES
+    for size in stated if plain else ():
+        whole = isinstance(size, list) and len(size) == 2 and all(type(number) is int for number in size)
+        plain = plain and whole and min(size) >= 1 and size[0] * size[1] <= LARGEST
+    if not plain:
+        raise BundleError(f"provenance.{ASKED_SIZES} of classifier.json is not a list of sizes.", MAKE_AGAIN)
+    few = sorted(turns)
+    long = [tokens for tokens in few if _LONG < tokens <= LARGEST][:_LONG_TURNS]
+    further = [*(tokens for tokens in few if tokens <= _LONG), *long]
+    return [*((batch, tokens) for batch, tokens in stated), *((1, tokens) for tokens in further)]
+
+
+def find_text_widths(rules: AnyTextRules) -> Widths:
+    """The numbers of tokens that a text can have by the rules."""
+    return Widths(rules.min_width or 1, rules.max_width, pad_left=rules.pad_side == "left")

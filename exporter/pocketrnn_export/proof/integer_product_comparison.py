@@ -1,0 +1,162 @@
+"""Compute products of integers in numpy and compare them with the native engine's, exactly, number by number.
+
+The arithmetic is that of docs/packed-format.md, "Products of integers", in a few lines. It reads the file's own bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrnn.bundle.manifest import Comparison
+from pocketrnn.bundle.packed_codes import Storage
+from pocketrnn.bundle.packed_file import PackedProgram
+from pocketrnn.engines.native import import_native_module
+from pocketrnn.errors import ParityError
+from pocketrnn_export.comparing.logit_comparison import CandidateComparison
+
+__all__ = [
+    "PRODUCTS",
+    "STATEMENT",
+    "IntegerWeights",
+    "compare_products",
+    "read_integer_weights",
+    "round_to_integers",
+    "sum_products",
+]
+
+# The proof's names for the engine's products of integers, and for their reference.
+PRODUCTS: Final = "products of int8"
+STATEMENT: Final = "numpy, exactly"
+_VALUE: Final = 13
+_NONE: Final = 0xFFFFFFFF
+# The number of random rows for each matrix, besides the rows that are hard on purpose.
+_DRAWN: Final = 32
+_LEAST: Final = np.float32(1e-30)
+
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True)
+class IntegerWeights:
+    """Weights of a packed file that are multiplied as integers.
+
+    Attributes:
+        value: the number of the value in the file.
+        whole: int8 [rows, columns].
+        scales: float32 [columns].
+    """
+
+    value: int
+    whole: Integers
+    scales: Floats
+
+
+def read_integer_weights(program: PackedProgram) -> Iterator[IntegerWeights]:
+    """Read the integer weights among a program's constants, as the format defines them.
+
+    Example:
+        >>> [one.whole.shape for one in read_integer_weights(program)]
+        [(100, 288), (96, 288), (100, 288), (96, 288)]
+    """
+    for number, record in enumerate(np.frombuffer(program.values, "<u4").reshape(-1, _VALUE)):
+        region, storage, offset, at_scales = (int(word) for word in record[1:5])
+        if region != _NONE or storage != Storage.INTEGERS_BY_COLUMN:
+            continue
+        rows, columns = int(record[6]), int(record[8])
+        fours = np.frombuffer(program.weights, np.int8, -(-rows // 4) * 4 * columns, offset).reshape(-1, columns, 4)
+        whole = fours.transpose(0, 2, 1).reshape(-1, columns)[:rows]
+        yield IntegerWeights(number, whole, np.frombuffer(program.weights, "<f4", columns, at_scales))
+
+
+def round_to_integers(x: Floats, *, as_states: bool) -> Integers:
+    """Round x to the integers that are multiplied in its place.
+
+    Args:
+        x: float32 [count, rows].
+        as_states: scale by 127, as for states, and not each row by its largest number.
+
+    Returns:
+        int8 [count, rows].
+
+    Example:
+        >>> round_to_integers(np.array([[0.5, -1.0]], np.float32), as_states=True).tolist()
+        [[64, -127]]
+    """
+    factor = np.full((len(x), 1), np.float32(127))
+    if not as_states:
+        largest = np.abs(x).max(1, keepdims=True)
+        is_zero = largest < _LEAST
+        factor = np.where(is_zero, np.float32(0), np.float32(127) / np.where(is_zero, np.float32(1), largest))
+    with np.errstate(over="ignore"):
+        product = x * factor
+    # numpy rounds halves to even.
+    whole: Integers = np.rint(np.clip(product, -127, 127)).astype(np.int8)
+    return whole
+
+
+def sum_products(whole: Integers, weights: IntegerWeights) -> Integers:
+    """The sums of products, int32 [count, columns]."""
+    made: Integers = whole.astype(np.int32) @ weights.whole.astype(np.int32)
+    return made
+
+
+def compare_products(file: Path, program: PackedProgram, *, in_place: bool) -> CandidateComparison:
+    """Compare the engine's product with each integer matrix of a packed file with numpy's, on random and on hard rows.
+
+    Args:
+        file: the packed file.
+        program: its sections.
+        in_place: as for `make_packed_run`.
+
+    Returns:
+        a line of the proof, with the number of rows, all equal to the last bit.
+
+    Raises:
+        ParityError: an integer differs.
+    """
+    engine = import_native_module().Packed(file.read_bytes(), 0, in_place)
+    generator, asked, matrices = np.random.default_rng(0), 0, 0
+    for weights in read_integer_weights(program):
+        matrices += 1
+        for as_states in (False, True):
+            x = _make_test_rows(weights.whole, generator)
+            given = np.empty(x.shape, np.int8), np.empty((len(x), weights.whole.shape[1]), np.int32)
+            engine.integers(weights.value, x, as_states, *given)
+            wanted = round_to_integers(x, as_states=as_states)
+            if not np.array_equal(wanted, given[0]) or not np.array_equal(sum_products(wanted, weights), given[1]):
+                raise ParityError(
+                    f"The engine's products with weights number {weights.value} of the file differ from the arithmetic "
+                    "that the format defines.",
+                    "Nothing was written. Report the processor, and the compiler of pocketrnn-native.",
+                )
+            asked += len(x)
+    candidate = f"{PRODUCTS}, in place" if in_place else PRODUCTS
+    line = Comparison(STATEMENT, candidate, "drawn rows", matrices, asked, 0.0, 0)
+    return CandidateComparison(line, ())
+
+
+def _make_test_rows(whole: Integers, generator: np.random.Generator) -> Floats:
+    """Rows of x for weights [rows, columns]: random ones; with the largest possible sums; halfway between two integers,
+    and one float beside; larger than states can be; too small to divide by."""
+    rows, columns = whole.shape
+    drawn = generator.normal(0, 0.5, (_DRAWN, rows))
+    largest = np.sign(whole[:, generator.integers(0, columns, 8)]).T
+    halves = (generator.integers(-127, 127, (8, rows)) + 0.5) / 127
+    halves[:, 0] = 1
+    beside = np.nextafter(halves[:4].astype(np.float32), np.float32(2)).astype(np.float64)
+    hard = [
+        np.ones((1, rows)),
+        -np.ones((1, rows)),
+        np.zeros((1, rows)),
+        drawn[:1] * 1e-32,
+        drawn[:2] * 1e30,
+        drawn[:2] * 9,
+    ]
+    return np.ascontiguousarray(np.concatenate([drawn, largest, halves, beside, *hard]), np.float32)

@@ -1,0 +1,320 @@
+"""Find out which traced program is right for which sizes: no restriction of a trace is dropped.
+
+The questions about sizes in a trace (see `tracing/python_semantics/size_condition_answers.py`) divide all sizes into
+regions. Within a region the module does the same; in another it may do something else. So the module itself is run on
+both sides of every question, and the traced programs are compared with its answers there:
+
+- a program that agrees everywhere is exported: the restriction is honoured;
+- if PyTorch itself fails beyond a number of tokens or rows, that number is a stated limit;
+- all other modules are refused, with the line of the module's code.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Generic, TypeVar
+
+import numpy as np
+
+from pocketrnn.bundle.manifest import Limits
+from pocketrnn.errors import ExportError
+from pocketrnn_export.tracing.sizes.boundary_sizes import boundary_sizes
+from pocketrnn_export.tracing.sizes.condition_log import Question
+from pocketrnn_export.tracing.sizes.conditions import (
+    LARGEST,
+    USUAL,
+    Condition,
+    Sizes,
+    join_by_and,
+    join_by_or,
+    make_all_sizes,
+)
+from pocketrnn_export.tracing.sizes.module_answers import AnswerJudge, Logits, ProgramAttempt, describe_sizes
+from pocketrnn_export.tracing.sizes.size_refusals import TOGETHER, make_size_refusal_error
+from pocketrnn_export.tracing.sizes.size_regions import FollowedRun, Regions, explore_regions
+from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
+
+__all__ = ["ProgramWithLimits", "find_program_for_all_sizes"]
+
+Traced = TypeVar("Traced")
+# A part of the sizes with the same way through forward: its region, and the answers to questions of operations.
+Part = tuple[int, tuple[bool, ...]]
+
+# An operator by which forward chooses and a number that it is given, or None; or a weight that forward reads.
+Choice = tuple[str, float | None]
+
+# The processor time after which no further plan is tried.
+_SECONDS: Final = 60
+# The number of traces to try before a module is refused. A trace of a small module takes about a second.
+_ATTEMPTS: Final = 8
+
+
+@dataclass(frozen=True)
+class ProgramWithLimits(Generic[Traced]):
+    """The program to export, the limits of the module, and the sizes for the proof, on both sides of every bound."""
+
+    traced: Traced
+    limits: Limits
+    bounds: tuple[Sizes, ...]
+
+
+def find_program_for_all_sizes(
+    plain: ProgramAttempt[Traced] | ExportError,
+    questions: Sequence[Question],
+    follow: Callable[[Sizes], FollowedRun],
+    trace: Callable[[TracePlan], ProgramAttempt[Traced]],
+    reference: Callable[[Sizes], Logits],
+    in_doubles: Callable[[Sizes], Any],
+    *,
+    batch: int | None = None,
+    lasting: AnswerJudge | None = None,
+    choices: Callable[[Sizes], frozenset[Choice]] = lambda _: frozenset(),
+) -> ProgramWithLimits[Traced]:
+    """Find a program that gives the module's answers on both sides of every question, and in every region of sizes.
+
+    Args:
+        plain: the program of an ordinary trace, or the error of the trace.
+        questions: the questions of this trace.
+        follow: follows forward for some sizes, without a program.
+        trace: traces the module by another plan; may raise anything.
+        reference: the module itself; may raise anything.
+        in_doubles: the module in double precision; may raise anything.
+        batch: the batch size of every run, if it is fixed.
+        lasting: compares programs with the module's answers with weights that forget nothing.
+        choices: the operators of the module, for some sizes, that choose by the numbers that they are given.
+
+    Raises:
+        ExportError: there is no such program; the message names the question and the line of the module's code.
+    """
+    judge = AnswerJudge(reference, in_doubles, batch)
+    regions = explore_regions(follow, batch)
+    search = _Search(judge, regions, trace, [*questions, *regions.questions], lasting, choices)
+    if isinstance(plain, ProgramAttempt):
+        search.attempts.append(plain)
+        search.periods |= plain.log.periods
+    else:
+        judge.errors.append(plain)
+    found = search.search_program()
+    if found is None:
+        raise make_size_refusal_error(search.known, search.attempts, search.answered_cases, judge, batch)
+    return ProgramWithLimits(found.traced, judge.limits(search.cases), tuple(search.cases))
+
+
+class _Search(Generic[Traced]):
+    """The search for a program that is right in every region."""
+
+    def __init__(
+        self,
+        judge: AnswerJudge,
+        regions: Regions,
+        trace: Callable[[TracePlan], ProgramAttempt[Traced]],
+        questions: Sequence[Question],
+        lasting: AnswerJudge | None,
+        choices: Callable[[Sizes], frozenset[Choice]],
+    ) -> None:
+        self.lasting, self.choices = lasting, choices
+        self._choices: dict[int, frozenset[Choice] | None] = {}
+        self.judge, self.regions, self.trace = judge, regions, trace
+        self.known: list[Question] = []
+        self.periods: set[int] = set()
+        self.attempts: list[ProgramAttempt[Traced]] = []
+        self.cases: list[Sizes] = []
+        self.started = time.process_time()
+        self._part: dict[Sizes, Part] = {}
+        self._gone: set[Part] = set()
+        self._record_questions(questions)
+
+    @property
+    def answered_cases(self) -> list[Sizes]:
+        """The cases that the module answers."""
+        return [case for case in self.cases if self.judge.answers_sizes(case)]
+
+    def search_program(self) -> ProgramAttempt[Traced] | None:
+        """Search the program; None if there is none."""
+        self._update_cases()
+        self._refuse_choices_by_batch()
+        for attempt in self.attempts:
+            if self._is_right_for_cases(attempt, self.answered_cases):
+                return attempt
+        while (plan := self._next_plan()) is not None:
+            while (tried := self._try_plan(plan)) is not None:
+                if self._is_right_for_cases(tried, self.answered_cases):
+                    return tried
+                if plan.pads_from_zero or not tried.log.pads:
+                    break
+                plan = replace(plan, pads_from_zero=True)
+        together = self._plan_several_programs()
+        tried = None if together is None else self._try_plan(together)
+        return tried if tried is not None and self._is_right_for_cases(tried, self.answered_cases) else None
+
+    def _next_plan(self) -> TracePlan | None:
+        """The plan for a part of the sizes that has no right program yet; None if there is no such part, or after
+        enough attempts or time."""
+        if len(self._gone) >= _ATTEMPTS or time.process_time() - self.started > _SECONDS:
+            return None
+        parts = self._divide_cases_by_region()
+        for part, cases in parts.items():
+            right = any(self._is_right_for_cases(attempt, cases) for _, attempt in self._list_planned_attempts())
+            if part not in self._gone and not right:
+                self._gone.add(part)
+                return TracePlan(self._choose_typical_sizes(part, cases))
+        return None
+
+    def _divide_cases_by_region(self) -> dict[Part, list[Sizes]]:
+        """The cases that the module answers, by region and by the answers to questions of operations: first the part of
+        the longest text, whose program is most often right for others, and then that of an ordinary text."""
+        answered = self.answered_cases
+        longest = max(answered, key=lambda case: (case.batch >= 2, case.tokens), default=None)
+        first = [longest, Sizes(self.regions.batch or USUAL.batch, USUAL.tokens)]
+        parts: dict[Part, list[Sizes]] = {}
+        for case in (*(case for case in first if case in answered), *answered):
+            parts.setdefault(self._find_part_of_case(case), []).append(case)
+        return parts
+
+    def _find_part_of_case(self, case: Sizes) -> Part:
+        if case not in self._part:
+            asked = tuple(question.holds(case) for question in self.known if not question.branch)
+            self._part[case] = (self.regions.find_region(case), asked)
+        return self._part[case]
+
+    def _choose_typical_sizes(self, part: Part, cases: list[Sizes]) -> Sizes:
+        """Sizes of a part to trace with: those typical of its region, if they are in the part, else its middle case."""
+        typical = self.regions.choose_typical_sizes(part[0])
+        several = [case for case in cases if case.batch > 1 and case.tokens > 1] or cases
+        return typical if self._find_part_of_case(typical) == part else several[len(several) // 2]
+
+    def _list_planned_attempts(self) -> list[tuple[TracePlan, ProgramAttempt[Traced]]]:
+        return [(attempt.plan, attempt) for attempt in self.attempts if attempt.plan is not None]
+
+    def _try_plan(self, plan: TracePlan) -> ProgramAttempt[Traced] | None:
+        try:
+            attempt = self.trace(plan)
+        # A user's module may raise anything on sizes of another branch, and some programs have no form in ONNX.
+        except Exception as error:
+            self.judge.errors.append(error)
+            return None
+        self.attempts.append(attempt)
+        self.periods |= attempt.log.periods
+        self._record_questions(attempt.log.questions)
+        self._update_cases()
+        return attempt
+
+    def _record_questions(self, questions: Sequence[Question]) -> None:
+        for question in questions:
+            if all(question.condition != known.condition for known in self.known):
+                self.known.append(question)
+                self._part.clear()
+
+    def _update_cases(self) -> None:
+        self.cases = boundary_sizes(self.known, self.regions, self.periods)
+
+    def _is_right_for_cases(self, attempt: ProgramAttempt[Traced], cases: Iterable[Sizes]) -> bool:
+        return all(
+            self._makes_same_choices(attempt, case)
+            and self.judge.agrees(attempt, case)
+            and self._agrees_with_lasting_states(attempt, case)
+            for case in cases
+        )
+
+    def _makes_same_choices(self, attempt: ProgramAttempt[Traced], case: Sizes) -> bool:
+        """Whether forward chooses by the same operators in the region of a case as in that of a program's example. Else
+        their answers may be equal for nearly all texts: only a rare word, or a large number, makes them differ."""
+        if attempt.plan is not None and attempt.plan.others:
+            return True
+        usual = Sizes(self.regions.batch or USUAL.batch, USUAL.tokens)
+        traced = usual if attempt.plan is None else attempt.plan.example
+        return self._have_same_choices(self.regions.find_region(traced), self.regions.find_region(case))
+
+    def _have_same_choices(self, one: int, other: int) -> bool:
+        """Whether forward chooses by the same operators in two regions. A number near a size that all texts of a region
+        have may be that size."""
+        if one == other:
+            return True
+        lists = [self._list_choices(region) for region in (one, other)]
+        if lists[0] is None or lists[1] is None:
+            return True
+        apart = lists[0] ^ lists[1]
+        sizes = [self.regions.members(region) for region in (one, other)]
+        every = [{getattr(size, axis) for size in some} for some in sizes for axis in ("batch", "tokens")]
+        fixed = {size + near for some in every if len(some) == 1 for size in some for near in (-1, 0, 1)}
+        return all(number in fixed for _, number in apart)
+
+    def _refuse_choices_by_batch(self) -> None:
+        """Refuse a forward that chooses by other operators for another number of texts.
+
+        Raises:
+            ExportError: it does.
+        """
+        for one, other in itertools.combinations(self.answered_cases, 2):
+            if one.tokens == other.tokens and not self._have_same_choices(
+                self.regions.find_region(one), self.regions.find_region(other)
+            ):
+                raise ExportError(
+                    f"The module chooses by other operators for {describe_sizes(one)} than for "
+                    f"{describe_sizes(other)}, so that a text's answer may depend on how many texts are beside it.",
+                    "Ask nothing about the number of texts in forward, x.size(0): compute the same for each.",
+                )
+
+    def _list_choices(self, region: int) -> frozenset[Choice] | None:
+        """The operators by which forward chooses for all sizes of a region: a number that depends on the size is left
+        out. None where the module answers none of those that are tried."""
+        if region not in self._choices:
+            some = [self.choices(sizes) for sizes in self.regions.members(region) if self.judge.answers_sizes(sizes)]
+            self._choices[region] = frozenset.intersection(*some) if some else None
+        return self._choices[region]
+
+    def _agrees_with_lasting_states(self, attempt: ProgramAttempt[Traced], case: Sizes) -> bool:
+        """Whether the program also agrees with weights that forget nothing: a recurrent layer hides an error that is a
+        few dozen steps back."""
+        return self.lasting is None or not self.lasting.contradicts(attempt, case)
+
+    def _plan_several_programs(self) -> TracePlan | None:
+        """A plan of several programs, each right for some of the sizes; None if they do not cover all sizes."""
+        parts = self._divide_cases_by_region()
+        right = [{part for part, cases in parts.items() if self._is_right_for_cases(attempt, cases)}
+                 for _, attempt in self._list_planned_attempts()]  # fmt: skip
+        left, chosen = set(parts), list[tuple[int, set[Part]]]()
+        while left:
+            best = max(range(len(right)), key=lambda i: len(right[i] & left), default=None)
+            if best is None or not right[best] & left or len(chosen) >= TOGETHER:
+                return None
+            chosen.append((best, right[best] & left))
+            left -= right[best]
+        plans = [self._list_planned_attempts()[i][0] for i, _ in chosen]
+        choices = [self._make_condition(wanted, right[i], parts) for i, wanted in chosen[1:]]
+        others = [self._limit_plan_to_condition(plan, choice) for plan, choice in zip(plans[1:], choices, strict=True)]
+        first = self._limit_plan_to_condition(plans[0], join_by_or(choices).negated)
+        return replace(first, others=tuple(zip(choices, others, strict=True)))
+
+    def _make_condition(self, wanted: set[Part], allowed: set[Part], parts: Mapping[Part, list[Sizes]]) -> Condition:
+        """A condition that holds in the wanted parts, and in no part where the program is wrong: a single question, if
+        one is enough."""
+        which, wrong = self.regions.which, set(parts) - allowed
+        here, there = {part[0] for part in wanted}, {part[0] for part in wrong}
+        inside, outside = np.isin(which, list(here - there)), np.isin(which, list(there - here))
+        cases = [(case, part in wanted) for part in (*wanted, *wrong) for case in parts[part]]
+        for question in self.known:
+            for condition in (question.condition, question.condition.negated):
+                holds = condition.evaluate_on_all_sizes(self.regions.batch)
+                elsewhere = not holds[inside].all() or holds[outside].any()
+                if not elsewhere and all(condition.holds(case) == is_wanted for case, is_wanted in cases):
+                    return condition
+        return join_by_or([self._make_condition_of_part(part) for part in sorted(wanted)])
+
+    def _make_condition_of_part(self, part: Part) -> Condition:
+        region, asked = part
+        questions = [question.condition for question in self.known if not question.branch]
+        conditions = (one if answer else one.negated for one, answer in zip(questions, asked, strict=True))
+        return join_by_and([self.regions.conditions[region], *conditions])
+
+    def _limit_plan_to_condition(self, plan: TracePlan, condition: Condition) -> TracePlan:
+        """A plan with the range of tokens for which it is taken."""
+        if condition.size_names != {"tokens"}:
+            return plan
+        every = make_all_sizes(self.regions.batch)
+        tokens = every.tokens[condition.evaluate_on_all_sizes(self.regions.batch)]
+        least, most = int(tokens.min()), int(tokens.max())
+        return replace(plan, least=least if least > 1 else None, most=most if most <= LARGEST // 2 else None)

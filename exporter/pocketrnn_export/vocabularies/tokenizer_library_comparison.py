@@ -1,0 +1,111 @@
+"""Compare the rules read from a tokenizer's file with the file's own library, if that is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from pocketrnn.errors import InputError, short_repr
+from pocketrnn.text import TextEncoder
+from pocketrnn_export.vocabularies.tokenizer_json import Subwords
+
+__all__ = ["compare_with_library", "draw_texts"]
+
+Encode = Callable[[str], list[int]]
+
+_DRAWN: Final = 1000
+_ODD: Final = (
+    *(" ", "  ", "\t", "\n", "\r\n", "\u00a0", "\u3000", "\u200b", "\u200d", "\u0301", "\u0323", "\ufe0f", "\x00"),
+    *("'s", "'RE", "12,345.6", "--", "...", "!?", "(", "\u2581", "\u0120", "##", "</s>", "[UNK]", "<unk>", "\ufffd"),
+    *("\u00e9", "\u00df", "\u0130I\u0131", "\u039f\u03a3", "\ufb01", "\uff21", "\u2460", "\u1e9e", "A\u030a"),
+    *("\u4e2d\u6587", "\u304c\u30ab\uff76\uff9e", "\ud55c\uad6d", "\u0e19\u0e49\u0e33", "\u0915\u094d\u0937"),
+    *("\u0639\u064e", "\U0001f600", "\U0001f469\u200d\U0001f467", "\U0001f1e9\U0001f1ea", "\u2764\ufe0f"),
+)
+
+
+def compare_with_library(read: Subwords, texts: Iterable[str]) -> int:
+    """Compare ids with the library of a tokenizer's file; return the number of texts, 0 if it is not installed.
+
+    Args:
+        read: the rules and tokens that were read from the file.
+        texts: texts to compare, besides 1,000 random ones of words of the vocabulary and odd characters.
+
+    Raises:
+        InputError: a text gets other ids.
+
+    Example:
+        >>> compare_with_library(read_tokenizer("tokenizer.json"), ["oil prices"])
+        1001
+    """
+    encode = _make_library_encode(read)
+    if encode is None:
+        return 0
+    encoder = TextEncoder(read.file_rules or read.rules, read.tokens)
+    every = list(dict.fromkeys([*texts, *draw_texts(read.tokens, _DRAWN)]))
+    for text in every:
+        theirs, ours = encode(text) or [read.rules.empty_id], encoder.encode(text)
+        if theirs != ours:
+            raise InputError(
+                f"{read.library} gives {short_repr(text, 60)} {len(theirs)} ids, and the text rules that were read "
+                "from "
+                f"{read.kind} give {len(ours)}, not the same.",
+                "That is a fault of pocketrnn, or of a release of the library that differs from other releases: "
+                "report it with the file. With --pairs (example_ids=) your pipeline's ids decide.",
+            )
+    return len(every)
+
+
+def _make_library_encode(read: Subwords) -> Encode | None:
+    """Return the library's function from a text to ids, or None."""
+    content, given = read.content, read.tokenizer
+    if given is not None:
+        return lambda text: list(given.encode(text).ids)
+    try:
+        if isinstance(content, str):
+            from tokenizers import Tokenizer
+
+            tokenizer = _load_tokenizer(Tokenizer.from_str, content, read.library, read.kind)
+            return lambda text: list(tokenizer.encode(text).ids)
+        from sentencepiece import SentencePieceProcessor
+
+        processor = _load_tokenizer(
+            lambda model: SentencePieceProcessor(model_proto=model), content, read.library, read.kind
+        )
+        return lambda text: list(processor.encode(text))
+    except ImportError:
+        return None
+
+
+def _load_tokenizer(load: Callable[[Any], Any], content: str | bytes, library: str, kind: str) -> Any:
+    """Load a tokenizer by its library. The library's errors have no class of their own, so all are caught."""
+    try:
+        return load(content)
+    except Exception as error:
+        raise InputError(
+            f"{library} does not read {kind}: {str(error) or type(error).__name__}.",
+            "Save the tokenizer anew with the library, or give --pairs (example_ids=) from your own pipeline.",
+        ) from None
+
+
+def draw_texts(tokens: Sequence[str], number: int) -> Iterator[str]:
+    """Draw texts from a vocabulary's pieces and odd characters, the same each time.
+
+    Example:
+        >>> len(list(draw_texts(["un", "##able"], 3)))
+        3
+    """
+    rng = np.random.default_rng(0)
+    # Without the marks for the start or middle of a word, as in texts.
+    words = [token.replace("\u2581", " ").replace("\u0120", " ").removeprefix("##") for token in tokens]
+    for _ in range(number):
+        parts = []
+        for kind in rng.random(int(rng.integers(1, 12))):
+            if kind < 0.6:
+                parts.append(words[rng.integers(len(words))] + " " * int(kind < 0.3))
+            elif kind < 0.9:
+                parts.append(_ODD[rng.integers(len(_ODD))])
+            else:
+                parts.append(chr(int(rng.integers(0x20, 0x3000 if kind < 0.95 else 0xD800))))
+        yield "".join(parts)

@@ -1,0 +1,103 @@
+"""Cleaning steps as people write them: names, replacements, and calls of `re.sub`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from pocketrnn.errors import InputError, short_repr
+from pocketrnn.text.cleaning_steps import CleaningStep, Keep, Lowercase, Replace
+from pocketrnn.text.ranges import find_ranges
+
+__all__ = ["NAMED_STEPS", "cleaning"]
+
+# string.punctuation, and what Keras' Tokenizer filters.
+_PUNCTUATION: Final = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
+_KERAS_FILTERS: Final = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
+
+
+def cleaning(*steps: str | tuple[str, str] | tuple[str, str, str] | CleaningStep) -> tuple[CleaningStep, ...]:
+    """Make cleaning steps from names, pairs (text, replacement), triples ("sub", pattern, replacement), or steps.
+
+    Args:
+        steps: in the order in which they are applied; docs/text-rules.md explains the names in `NAMED_STEPS`.
+
+    Raises:
+        InputError: a name is unknown, a pair is not valid, or no step can do what `re.sub` does with the pattern.
+
+    Example:
+        >>> cleaning_function(cleaning("lowercase", ("<br />", " "), "remove_punctuation"))("Good,<br />Bad!")
+        'good bad'
+        >>> cleaning_function(cleaning(("sub", r"https?://\\S+", "URL")))("See https://a.b/c!")
+        'See URL'
+    """
+    made: list[CleaningStep] = []
+    for step in steps:
+        if isinstance(step, CleaningStep):
+            made.append(step)
+        elif isinstance(step, str):
+            made += _build_steps_by_name(step)
+        elif isinstance(step, tuple | list) and len(step) == 2:
+            made.append(Replace(*step))
+        elif isinstance(step, tuple | list) and len(step) == 3 and step[0] == "sub":
+            made += _sub(step[1], step[2])
+        else:
+            raise InputError(
+                f"{short_repr(step)} is not a step.",
+                "Give a name; a pair: what is replaced, and by what; or ('sub', pattern, by).",
+            )
+    return tuple(made)
+
+
+def _make_ranges_without(points: str) -> tuple[str, ...]:
+    """The ranges of all code points except some ASCII characters."""
+    *most, last = find_ranges(lambda point: point not in points, range(0x80))
+    return (*most, last[0] + chr(sys.maxunicode))
+
+
+def _sub(pattern: str, by: str) -> tuple[CleaningStep, ...]:
+    # Imported when needed: most bundles have steps that are written out.
+    from pocketrnn.text.sub_patterns import convert_sub_to_steps
+
+    return convert_sub_to_steps(pattern, by)
+
+
+# torchtext 0.18, torchtext/data/utils.py, `_basic_english_normalize`, after lower-casing.
+_BASIC_ENGLISH: Final = cleaning(
+    ("'", " '  "), ('"', ""), (".", " . "), ("<br />", " "), (",", " , "), ("(", " ( "), (")", " ) "), ("!", " ! "),
+    ("?", " ? "), (";", " "), (":", " "),
+)  # fmt: skip
+# The function `clean_str` in Kim's code for "Convolutional Neural Networks for Sentence Classification" (2014), which
+# is often copied. It puts a backslash before brackets and question marks.
+_CLEAN_STR: Final = cleaning(
+    Keep(("AZ", "az", "09", "(", ")", ",", "!", "?", "'", "`"), " "),
+    *((end, f" {end}") for end in ("'s", "'ve", "n't", "'re", "'d", "'ll")),
+    (",", " , "), ("!", " ! "), ("(", " \\( "), (")", " \\) "), ("?", " \\? "), Lowercase(),
+)  # fmt: skip
+NAMED_STEPS: Final[Mapping[str, Callable[[], tuple[CleaningStep, ...]]]] = {
+    "lowercase": lambda: (Lowercase(),),
+    "remove_punctuation": lambda: (Keep(_make_ranges_without(_PUNCTUATION)),),
+    "punctuation_to_space": lambda: (Keep(_make_ranges_without(_PUNCTUATION), " "),),
+    "space_around_punctuation": lambda: tuple(Replace(point, f" {point} ") for point in _PUNCTUATION),
+    "remove_digits": lambda: (Keep(_make_ranges_without("0123456789")),),
+    "letters": lambda: (Keep(("AZ", "az"), " "),),
+    "letters_and_digits": lambda: (Keep(("AZ", "az", "09"), " "),),
+    "word_characters": lambda: _sub(r"[^\w\s]", ""),
+    "remove_urls": lambda: _sub(r"https?://\S+|www\.\S+", ""),
+    "remove_html_tags": lambda: _sub("<.*?>", ""),
+    "html_tags_to_space": lambda: _sub("<.*?>", " "),
+    "remove_mentions": lambda: _sub(r"@\w+", ""),
+    "remove_hashtags": lambda: _sub(r"#\w+", ""),
+    "remove_numbers": lambda: _sub(r"\d+", ""),
+    "collapse_spaces": lambda: _sub(r"\s+", " "),
+    "keras_filters": lambda: (Keep(_make_ranges_without(_KERAS_FILTERS), " "),),
+    "basic_english": lambda: _BASIC_ENGLISH,
+    "clean_str": lambda: _CLEAN_STR,
+}
+
+
+def _build_steps_by_name(name: str) -> tuple[CleaningStep, ...]:
+    if name not in NAMED_STEPS:
+        raise InputError(f"There is no step {name!r:.60}.", f"Use one of: {', '.join(NAMED_STEPS)}.")
+    return NAMED_STEPS[name]()

@@ -1,0 +1,212 @@
+"""Finds where an arriving text may be cut with subword rules, so that later text cannot change the ids before it.
+
+A cut is before a space that follows another character than white space: most tokenizers cut there, whatever comes.
+Whether given rules do is found by following the space through every step and every split; rules for which that is not
+certain are refused, and the message names the obstacle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from pocketrnn.errors import InputError
+from pocketrnn.text.cleaning_steps import Keep, Replace
+from pocketrnn.text.ranges import make_range_test
+from pocketrnn.text.subword_models import Bpe
+from pocketrnn.text.subword_rules import SubwordRules
+from pocketrnn.text.subword_splits import Pattern, PrependTo, Split, SplitAt, SplitAtRuns, SplitAtText
+from pocketrnn.text.subword_steps import (
+    BYTE_CHARACTERS,
+    WHITE_SPACE,
+    Bytes,
+    Fold,
+    LowercaseEach,
+    Normalize,
+    Prepend,
+    Strip,
+    SubwordStep,
+    Surround,
+)
+from pocketrnn.text.subwords import SubwordEncoder
+
+__all__ = ["MOST_WAITING", "SubwordCuts", "find_stream_obstacle"]
+
+_SPACE: Final = " "
+# sentencepiece's mark of a space.
+_MARK: Final = "\u2581"
+# The largest number of characters that wait for a space: they are read again with each fragment.
+MOST_WAITING: Final = 1 << 16
+
+
+class _CannotCutError(Exception):
+    """A text cannot be cut at spaces, for the reason in the message."""
+
+
+def find_stream_obstacle(rules: SubwordRules, vocabulary: Sequence[str]) -> str:
+    """Find the part of these rules that prevents streaming, as a noun; empty if nothing does.
+
+    Example:
+        >>> find_stream_obstacle(SubwordRules(WordPiece(), 0, splits=(SplitAt((" ",), "removed"),)), ["[UNK]"])
+        ''
+    """
+    try:
+        _follow_space(rules, vocabulary)
+    except _CannotCutError as error:
+        return str(error)
+    return ""
+
+
+class SubwordCuts:
+    """Finds where an arriving text may be cut.
+
+    Args:
+        rules: rules for which `find_stream_obstacle` returns an empty string.
+        vocabulary: the tokens.
+        pieces: the encoder for these rules.
+    """
+
+    def __init__(self, rules: SubwordRules, vocabulary: Sequence[str], pieces: SubwordEncoder) -> None:
+        self._looks_back, self._mark = _follow_space(rules, vocabulary)
+        self._added = tuple({text for token in rules.added if (text := vocabulary[token.id])})
+        self._pieces = pieces
+
+    def last(self, text: str) -> int:
+        """The last index before which later text cannot change anything; 0 if there is none after the first character.
+
+        Args:
+            text: the text that has arrived, from its begin or from the last cut on.
+
+        Raises:
+            InputError: more than 65,536 characters wait.
+        """
+        cut = text.rfind(_SPACE)
+        while cut > 0 and not self._is_cut(text, cut):
+            cut = text.rfind(_SPACE, 0, cut)
+        cut = max(cut, 0)
+        if len(text) - cut > MOST_WAITING:
+            raise InputError(
+                f"More than {MOST_WAITING:,} characters have no space to cut them at.",
+                "Classify such a text as a whole.",
+            )
+        return cut
+
+    def _is_cut(self, text: str, cut: int) -> bool:
+        behind = text[cut - 1] not in WHITE_SPACE and not text.endswith(self._added, 0, cut)
+        return behind and self._ends(text, cut)
+
+    def _ends(self, text: str, cut: int) -> bool:
+        """Whether the character before the space is not white space after the steps, either."""
+        if not self._looks_back:
+            return True
+        made = self._pieces.apply_steps(text[text.rfind(_SPACE, 0, cut) + 1 : cut])
+        return bool(made) and made[-1] not in WHITE_SPACE and made[-1] != self._mark
+
+
+def _follow_space(rules: SubwordRules, vocabulary: Sequence[str]) -> tuple[bool, str]:
+    """Follow a space through the rules: return whether the text before it matters, and its form where the text is cut.
+
+    Raises:
+        _CannotCutError: it is not certain that the text is cut there.
+    """
+    _check_frame_and_added(rules, vocabulary)
+    dropped = _find_first_dropping_split(rules.splits)
+    mark = _SPACE
+    for step in rules.steps:
+        mark = _find_space_after_step(step, mark, dropped)
+    for split in rules.splits:
+        match split:
+            case PrependTo(text, first):
+                if not first and text != mark:
+                    raise _CannotCutError("something that is put before each text")
+            case Replace() | Bytes():
+                mark = _find_space_after_step(split, mark, dropped)
+            case SplitAt(ranges, how) if make_range_test(ranges)(ord(mark)):
+                if how not in ("removed", "isolated", "with_next"):
+                    raise _CannotCutError(
+                        "words that end in the space after them, or runs of spaces and other characters"
+                    )
+                return False, mark
+            case SplitAtText(text, how) if text == mark and how in ("removed", "isolated", "with_next"):
+                return False, mark
+            case Pattern() if mark == _SPACE:
+                return True, mark
+            # This split cuts before the space, or keeps the space inside a word that a later split cuts there.
+            case SplitAt(ranges) if not make_range_test(ranges)(ord(mark)):
+                pass
+            case SplitAtText(text) if mark not in text:
+                pass
+            case SplitAtRuns(runs) if not any(
+                make_range_test(ranges)(ord(mark)) for run in runs for ranges in run.sets
+            ):
+                pass
+            case SplitAtText() | Pattern() | SplitAtRuns():
+                raise _CannotCutError("a split that does not cut at each space")
+    outside = set(rules.outside)
+    pieces = [token for i, token in enumerate(vocabulary) if i not in outside]
+    model = rules.model
+    plain = isinstance(model, Bpe) and not (model.prefix or model.suffix or model.whole_words)
+    if not plain or mark == _SPACE or mark not in pieces or any(mark in piece.lstrip(mark) for piece in pieces):
+        raise _CannotCutError("a model that takes the whole text for one word")
+    return True, mark
+
+
+def _check_frame_and_added(rules: SubwordRules, vocabulary: Sequence[str]) -> None:
+    if rules.cut_side == "left" or rules.max_width is not None or rules.min_width is not None:
+        raise _CannotCutError("a width, or texts that are cut on the left")
+    for token in rules.added:
+        if token.after_steps:
+            raise _CannotCutError("added tokens that are searched for after the steps")
+        if _SPACE in vocabulary[token.id]:
+            raise _CannotCutError("an added token with a space in it")
+
+
+def _find_first_dropping_split(splits: Sequence[Split]) -> SplitAt | None:
+    """The first split if it drops all white space, else None."""
+    first = splits[0] if splits else None
+    if isinstance(first, SplitAt) and first.how == "removed":
+        inside = make_range_test(first.ranges)
+        return first if all(inside(ord(point)) for point in WHITE_SPACE) else None
+    return None
+
+
+def _find_space_after_step(step: SubwordStep | Split, mark: str, dropped: SplitAt | None) -> str:
+    """The space's form after a step, which must not combine the texts before and after the space.
+
+    Raises:
+        _CannotCutError: the step may combine them.
+    """
+    match step:
+        case Replace(what, by):
+            if what == mark and len(by) == 1:
+                return by
+            if mark in what:
+                raise _CannotCutError("a replacement of a space with others, or by nothing")
+            return mark
+        case Keep(ranges, by):
+            made = mark if make_range_test(ranges)(ord(mark)) else by
+            if len(made) != 1:
+                raise _CannotCutError("a step that drops spaces")
+            return made
+        case Prepend():
+            return mark
+        case LowercaseEach() | Normalize() if mark in (_SPACE, _MARK):
+            return mark
+        case Bytes() if mark == _SPACE:
+            return BYTE_CHARACTERS[ord(_SPACE)]
+        case Surround(ranges) if not make_range_test(ranges)(ord(mark)):
+            return mark
+        case Fold(ranges, _, by) if not make_range_test(ranges)(ord(mark)) or (
+            dropped and _drops_all(ranges, dropped) and by == mark
+        ):
+            return mark
+        case Strip(_, "") if dropped:
+            return mark
+    names = {"Table": "a table of sentencepiece's normalization", "Strip": "a step that strips the text's ends"}
+    raise _CannotCutError(names.get(type(step).__name__, f"the step {type(step).__name__} where spaces are"))
+
+
+def _drops_all(ranges: Sequence[str], dropped: SplitAt) -> bool:
+    """Whether the split drops all code points of the ranges."""
+    inside = make_range_test(dropped.ranges)
+    return all(inside(code) for some in ranges for code in range(ord(some[0]), ord(some[-1]) + 1))

@@ -1,0 +1,163 @@
+"""The events that a training run reports, and the lines that show them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+__all__ = ["Epoch", "EventLines", "Notice", "Progress", "StageNotice", "format_event_line", "format_training_figures"]
+
+# Seconds after which the next line is shown in any case.
+_EVERY: Final = 30.0
+# About this many epochs of a longer run have a line.
+_LINES: Final = 20
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One sentence about the data that its owner should know; the run goes on."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class StageNotice(Notice):
+    """One sentence about what the run does next; it is not about the data."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The position of a run within an epoch.
+
+    Attributes:
+        epoch: the epoch, from 1.
+        epochs: the largest number of epochs.
+        row: the rows read in this epoch.
+        rows: the rows of an epoch.
+        loss: the mean loss since the last report.
+        accuracy: the share of rows with the right class, or all of the right labels, since the last report.
+        rows_per_second: the speed since the last report.
+    """
+
+    epoch: int
+    epochs: int
+    row: int
+    rows: int
+    loss: float
+    accuracy: float
+    rows_per_second: float
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The figures of an epoch.
+
+    The training figures are measured while the weights change and with dropout, so that at first they are worse than
+    the validation figures of a good run.
+
+    Attributes:
+        epoch: the epoch, from 1.
+        training_loss: the mean loss of the training rows.
+        training_accuracy: the share of training rows with the right class.
+        validation_loss: the mean loss of the validation rows.
+        validation_accuracy: the share of validation rows with the right class; with several labels, with all of them
+            right at a threshold of 0.5.
+        validation_f1: the mean F1 of all classes; with several labels, micro F1 at the best single threshold.
+        seconds: the duration of the training, without the validation.
+        best: whether the validation is the best so far.
+    """
+
+    epoch: int
+    training_loss: float
+    training_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    validation_f1: float
+    seconds: float
+    best: bool
+
+
+def format_event_line(event: Progress | Epoch | Notice) -> str:
+    """Format one event as a line of text.
+
+    Example:
+        >>> format_event_line(StageNotice("The linear model has an accuracy of 88.6% on the same validation rows."))
+        'Note: The linear model has an accuracy of 88.6% on the same validation rows.'
+    """
+    if isinstance(event, Notice):
+        return f"Note: {event.text}"
+    if isinstance(event, Epoch):
+        best = "  best so far" if event.best else ""
+        return (
+            f"epoch {event.epoch}  validation loss {event.validation_loss:.4f}  "
+            f"accuracy {event.validation_accuracy:.1%}  F1 {event.validation_f1:.1%}{best}"
+        )
+    rows_left = (event.epochs - event.epoch + 1) * event.rows - event.row
+    time_left = timedelta(seconds=round(rows_left / event.rows_per_second))
+    position = f"epoch {event.epoch}/{event.epochs}  row {event.row:,}/{event.rows:,}"
+    return f"{position}  {format_training_figures(event)}  at most {time_left} left"
+
+
+def format_training_figures(event: Progress) -> str:
+    """Format the figures of the training rows since the last report.
+
+    Example:
+        >>> format_training_figures(Progress(1, 3, 216, 216, 0.8, 0.75, 4018.0))
+        'training loss 0.8000  accuracy 75.0%  4,018 rows/s'
+    """
+    return f"training loss {event.loss:.4f}  accuracy {event.accuracy:.1%}  {event.rows_per_second:,.0f} rows/s"
+
+
+class EventLines:
+    """Shows events in few lines, for a file or a pipe: all notices, and a line an epoch, or for about 20 of the epochs;
+    at least one in half a minute.
+
+    Args:
+        show: called with a line.
+        silent: nothing is shown for this many seconds; the lines are held back until then.
+    """
+
+    def __init__(self, show: Callable[[str], None], silent: float = 0.0) -> None:
+        self._show = show
+        self._shown = time.monotonic()
+        self._from = self._shown + silent
+        self._held: list[str] = []
+        self._ended: Progress | None = None
+        self._epochs = 1
+
+    def show_event(self, event: Progress | Epoch | Notice) -> None:
+        """Show an event if a line for it is due."""
+        # An epoch ends with its own line of validation figures, except an epoch of a final fit.
+        ended, self._ended = self._ended, None
+        if ended is not None and not isinstance(event, Epoch):
+            self._show_epoch(ended, ended.epoch)
+        if isinstance(event, Notice):
+            self._line(event)
+        elif isinstance(event, Epoch):
+            self._show_epoch(event, event.epoch)
+        else:
+            self._epochs = event.epochs
+            if event.row == event.rows:
+                self._ended = event
+            elif self._is_late():
+                self._line(event)
+
+    def _show_epoch(self, event: Progress | Epoch, epoch: int) -> None:
+        one_of = -(-self._epochs // _LINES)
+        if epoch % one_of == 0 or self._is_late():
+            self._line(event)
+
+    def _is_late(self) -> bool:
+        return time.monotonic() - self._shown >= _EVERY
+
+    def _line(self, event: Progress | Epoch | Notice) -> None:
+        self._held.append(format_event_line(event))
+        if time.monotonic() < self._from:
+            return
+        self._shown = time.monotonic()
+        for line in self._held:
+            self._show(line)
+        self._held = []
