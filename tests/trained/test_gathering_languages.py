@@ -9,6 +9,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -158,6 +159,34 @@ def test_a_row_of_foreign_words_of_marks_or_of_a_short_word_is_drawn_again(train
     assert [languages["st"].is_own(text) for text in texts] == [True, True, False, False, False, False]
 
 
+def test_a_word_that_much_more_is_typed_of_once_its_accents_are_off_is_foreign(train: dict[str, Any]) -> None:
+    languages = {label: train["Drawn"](label, random.Random(0)) for label in ("es", "eo", "und")}
+    fillers = {f"word{number}": 1.0 for number in range(train["LONG_LIST"])}
+    languages["es"].words = fillers | {"estás": 900.0, "bueno": 900.0}
+    languages["eo"].words = {f"vorto{number}": 1.0 for number in range(train["LONG_LIST"])} | {"estas": 30.0}
+    languages["eo"].words |= {"bueno": 500.0}
+    train["foreign_words_removed"](languages)
+    foreign = [languages["eo"].foreign(word) for word in ("estas", "bueno", "vorto1")]
+    assert foreign == [True, True, False]
+    assert not languages["es"].foreign("estás")
+
+
+def test_what_is_typed_without_care_is_drawn_by_how_much_is_typed_and_half_of_it_bare(train: dict[str, Any]) -> None:
+    languages = {label: train["Drawn"](label, random.Random(0)) for label in ("es", "eo", "ja", "und")}
+    for drawn in languages.values():
+        drawn.careless = {"dónde": 1.0, "estás": 1.0}
+        drawn.texts["ntrex"] = ["¿Dónde estás tú y qué es eso?"]
+        drawn.ready([])
+    rejected = {train["key_of"]("estas donde")}
+    rows = list(train["careless_rows"](languages, 2000, rejected, random.Random(0)))
+    assert {whole for _, _, whole in rows} == {""}
+    assert {text for _, text, _ in rows} >= {"donde", "dónde", "donde estas", "estás dónde"}
+    assert "estas donde" not in {text for _, text, _ in rows}
+    counts = Counter(label for label, _, _ in rows)
+    assert set(counts) == {"es", "eo"}
+    assert counts["es"] > 8 * counts["eo"]
+
+
 def test_texts_of_other_languages_with_the_words_of_one_of_ours_are_not_far(train: dict[str, Any]) -> None:
     languages = {label: train["Drawn"](label, random.Random(0)) for label in train["LABELS"]}
     languages["ca"].words = dict.fromkeys(("tothom", "dret", "llibertat"), 1.0)
@@ -177,15 +206,12 @@ def test_a_disguised_text_is_in_none_of_our_languages(train: dict[str, Any]) -> 
         assert sum(word in text.split() for word in words) <= train["MOST_SHARED"] * len(words)
 
 
-def test_rows_of_no_language_that_a_teacher_takes_for_one_are_not_taught_by_it(
-    train: dict[str, Any], tmp_path: Path
-) -> None:
-    labels, und = train["LABELS"], train["LABELS"].index("und")
-    texts = ["Where is the station?", "To bě srjedź meje a wšitke domy.", "3.14159 / 2024-11-05 = 77%"]
-    data = LabelledTexts(texts, np.array([labels.index("en"), und, und]), labels, "written here")
-    favourites = Classifier.load("languages").predict(texts)
-    answered = train["taught"](data, texts, "languages").answered.tolist()
-    assert answered == [True, favourites[1] == "und", True]
+def test_rows_that_a_teacher_is_wrong_of_or_has_no_text_of_are_not_taught_by_it(train: dict[str, Any]) -> None:
+    labels = train["LABELS"]
+    texts = ["Where is the station?", "3.14159 / 2024-11-05 = 77%", "Where is the station?", ""]
+    targets = np.array([labels.index(label) for label in ("en", "und", "de", "de")])
+    data = LabelledTexts(["", *texts[1:3], "wo bist du"], targets, labels, "written here")
+    assert train["taught"](data, texts, "languages").answered.tolist() == [True, True, False, False]
 
 
 def test_the_teacher_reads_rows_with_their_accents(train: dict[str, Any]) -> None:
