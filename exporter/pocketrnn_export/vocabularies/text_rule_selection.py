@@ -110,7 +110,7 @@ def choose_rules(
             cut = ", ".join(map(repr, encoder.tokens(text)[:12]))
             raise InputError(
                 f"Text {number} of your pipeline, {short_repr(text)}: {difference}.",
-                f"The rules cut it into {cut}. {_advise_on_rules(vocabulary, chosen, pairs)}",
+                f"The rules cut it into {cut or 'nothing'}. {_advise_on_rules(vocabulary, chosen, pairs)}",
             )
     if pairs:
         _log.info("Comparing the text rules with your pipeline: %d texts have the same ids", len(pairs))

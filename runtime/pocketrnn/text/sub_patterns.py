@@ -47,6 +47,14 @@ _GROUP: Final = re.compile(r"\((?:\?:|\?P<\w+>|(?!\?))")
 _REFERENCE: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\(?:g<(\w+)>|([1-9]\d?))")
 
 
+_BESIDE: Final = "it asks what is beside a match; without it the texts may be the same, as --pairs shows"
+_NAMES: Final = "it names a character"
+_WHY_NO_ESCAPE: Final = {
+    **dict.fromkeys("bB", _BESIDE),
+    **dict.fromkeys("AZz", "it asks where in the text a match is"),
+}
+
+
 class _NoEqualStepError(Exception):
     """A part of a pattern that no step can do, and why."""
 
@@ -248,8 +256,9 @@ class _Parser:
         elif point in _CONTROLS:
             point = _CONTROLS[point]
         elif point.isalnum() and point.isascii():
-            why = "it refers back" if point.isdigit() else "it asks what is beside a match, or names a character"
-            raise _NoEqualStepError(f"\\{point}", why)
+            raise _NoEqualStepError(
+                f"\\{point}", _WHY_NO_ESCAPE.get(point, "it refers back" if point.isdigit() else _NAMES)
+            )
         self._at += 1
         return [(ord(point), ord(point))]
 
@@ -373,7 +382,11 @@ def _replace_around(found: Sequence[_Items], pattern: str, by: str) -> tuple[Cle
                 strings = [chr(code) for start, end in found[0][0].points for code in range(start, end + 1)]
     at = references[0]
     if not strings:
-        raise _NoEqualStepError(at[0], "the replacement refers to the match, which is not a single character or string")
+        raise _NoEqualStepError(
+            at[0],
+            "it repeats what was matched, which works only if the whole pattern is one group "
+            "of one character out of a list, such as ([.!?]), or of one string",
+        )
     before, after = (re.compile("x").sub(part, "x") for part in (by[: at.start()] + at[1], by[at.end() :]))
     if len(strings) > 1 and set(strings) & {*before, *after}:
         raise _NoEqualStepError(at[0], "the replacement has characters beside it that are replaced, too")
