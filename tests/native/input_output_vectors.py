@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pocketrnn.bundle.manifest import Comparison, Example, Graph, Manifest, Parity
 from pocketrnn.bundle.output import HeadsOutput, LabelOutput, Output
-from pocketrnn.bundle.packed_file import make_graph_entry, packed_bytes
+from pocketrnn.bundle.packed_file import encode_packed_file, make_graph_entry
 from pocketrnn.heads import build_answers
 from pocketrnn.text import TextRules
 from pocketrnn.text.features import Category, Number, freeze_text_with_features, make_features
@@ -165,7 +165,7 @@ def made(name: str) -> Made:
         parity=Parity(1e-5, (Comparison("packed", "onnx", "nothing", 1, 1, 0.0, 0),)),
     )
     program = make_bundle_program(manifest, form.content, None)
-    content = packed_bytes(replace(manifest, graph=make_graph_entry(form.entry, program)), program)
+    content = encode_packed_file(replace(manifest, graph=make_graph_entry(form.entry, program)), program)
     return Made(content, [_line(manifest, example) for example in examples])
 
 

@@ -23,6 +23,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = ["good film,good", "bad film,bad", "a good one,good", "a bad one,bad"] * 5
     for name in ("reviews.csv", "test.csv"):
         (folder / name).write_text("\n".join(["text,label", *rows]) + "\n")
+    pairs = ["a dog,an animal,yes", "a dog,a cat,no"] * 5
+    (folder / "pairs.csv").write_text("\n".join(["premise,hypothesis,label", *pairs]) + "\n")
     people = ("Ada B-PER", "visits O", "New B-LOC", "York I-LOC", "", "")
     (folder / "people.conll").write_text("\n".join(people))
     kinds = ("Standing", "Running", "Walking", "Badminton")

@@ -27,7 +27,7 @@ from pocketrnn_training.classifiers.architecture import PairClassifier, build_cl
 from pocketrnn_training.classifiers.checkpoint import write
 from pocketrnn_training.measures.evaluation import compute_checkpoint_logits
 from pocketrnn_training.preparation.augmentation import WordDropout
-from pocketrnn_training.preparation.text_preparation import prepare
+from pocketrnn_training.preparation.text_preparation import prepare_texts
 from pocketrnn_training.rows.labelled_rows import assign_folds
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.text_settings import TextSettings
@@ -152,11 +152,11 @@ def test_equal_pairs_are_copies_and_pairs_that_differ_in_one_text_are_not() -> N
 def test_training_makes_the_ids_that_the_runtime_makes(tokenizer: str) -> None:
     data = easy_pairs(40)
     settings = replace(QUICK, tokenizer=tokenizer, vocabulary_size=40 if tokenizer == "bpe" else None)
-    task, _ = prepare(data, data, settings, lambda _: None)
+    task, _ = prepare_texts(data, data, settings, lambda _: None)
     encoder = PairEncoder(task.rules, task.vocabulary)  # type: ignore[arg-type]
     expected = [number for pair in data.inputs for number in encoder.encode(pair)]
     assert task.rows.values.tolist() == task.validation_rows.values.tolist() == expected
-    drawn = task.drawn(np.random.SeedSequence(1)).rows
+    drawn = task.draw_epoch(np.random.SeedSequence(1)).rows
     assert (np.add.reduceat(drawn.values < 0, drawn.offsets[:-1]) == 1).all()
     assert len(drawn.offsets) == 41
     assert (drawn.values.tolist() == expected) == (tokenizer != "bpe")
@@ -164,7 +164,7 @@ def test_training_makes_the_ids_that_the_runtime_makes(tokenizer: str) -> None:
 
 def test_dropped_words_leave_the_mark_between_the_texts() -> None:
     rows = torch.tensor([[5, 6, -2, 7, 1]]).expand(50, 5)
-    changed = WordDropout(0.9, 0, 1).changed(rows, None)
+    changed = WordDropout(0.9, 0, 1).augment_batch(rows, None)
     assert (changed == 0).any()
     assert (changed[:, 2] == -2).all()
     assert (changed[:, 4] == 1).all()
