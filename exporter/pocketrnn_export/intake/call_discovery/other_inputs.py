@@ -199,7 +199,8 @@ def find_changing_inputs(
     text = way.slots[way.signature.tokens_index].name if way.signature is not None else "tokens"
     problem = f"The module's forward takes {at} beside the text, and its value changes the answer"
     advice = (
-        f'If {names} is always the same, say its value: --call "{way.line}{suffix}" with that in its place, or call=.'
+        f"If {names} {'are' if ' and ' in names else 'is'} always the same, say so by values in the line: "
+        f'--call "{way.line}{suffix}", or call=.'
     )
     if any(kind is not None and "each text" in kind for _, kind in changing) and not asked.features:
         advice += (
@@ -223,6 +224,7 @@ def find_changing_inputs(
             advice += f' If it is the place of each token: --call "{placed.line}{suffix}".'
     if any(kind == "a second text" for _, kind in changing):
         problem = f"The module's forward takes two texts, {text} and {at}"
+        advice = "Say that there are two texts: --two-texts, in Python two_texts=True (docs/pairs.md)."
     return FailedCall(way.line, Reason.INPUT_BESIDE, problem, advice)
 
 

@@ -180,10 +180,12 @@ def _join_parameter_names(asked: ModuleFacts) -> str:
 def choose_refusal(asked: ModuleFacts, failures: Sequence[FailedCall]) -> ExportError:
     """Return the failure with the most specific reason as an error."""
     if asked.two_texts and not failures:
+        beside = len(list_forward_parameters(asked.module)) > 3
+        line = "module(first, first_lengths, second, second_lengths)" if beside else "module(first, second)"
         return ExportError(
             f"It is not known which two inputs of forward({_join_parameter_names(asked)}) are the two texts.",
-            'Say how it is called: --call "module(first, second)", in which first_lengths and second_lengths are known '
-            "too; or call= with a function of (module, first, second, first_lengths, second_lengths).",
+            f'Say how it is called, for example --call "{line}"; first, second, first_lengths and second_lengths are '
+            "known; or call= with a function of (module, first, second, first_lengths, second_lengths).",
         )
     if asked.features and not failures:
         return ExportError(
