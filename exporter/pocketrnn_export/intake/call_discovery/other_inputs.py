@@ -20,7 +20,7 @@ from pocketrnn_export.intake.call_discovery.candidates import CallCandidate, lis
 from pocketrnn_export.intake.call_discovery.initial_states import find_state_makers
 from pocketrnn_export.intake.call_discovery.logits_location import find_float_tensors
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.call_discovery.refusals import FailedCall, Reason
+from pocketrnn_export.intake.call_discovery.refusals import SAY_TWO_TEXTS, FailedCall, Reason
 from pocketrnn_export.intake.calling_convention import undo_assignments
 from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu
@@ -224,7 +224,7 @@ def find_changing_inputs(
             advice += f' If it is the place of each token: --call "{placed.line}{suffix}".'
     if any(kind == "a second text" for _, kind in changing):
         problem = f"The module's forward takes two texts, {text} and {at}"
-        advice = "Say that there are two texts: --two-texts, in Python two_texts=True (docs/pairs.md)."
+        advice = f"{SAY_TWO_TEXTS} {advice}"
     return FailedCall(way.line, Reason.INPUT_BESIDE, problem, advice)
 
 

@@ -18,6 +18,7 @@ from pocketrnn_export.intake.feature_call import list_feature_variables
 from pocketrnn_export.torch_internals import TORCH_FOLDER
 
 __all__ = [
+    "SAY_TWO_TEXTS",
     "FailedCall",
     "Reason",
     "choose_refusal",
@@ -26,6 +27,8 @@ __all__ = [
     "make_characters_error",
     "make_documents_error",
 ]
+
+SAY_TWO_TEXTS: Final = "If it takes two texts, say so: --two-texts, in Python two_texts=True."
 
 # The names of logits in an answer.
 _NAMED: Final = re.compile(r"logit|prob")

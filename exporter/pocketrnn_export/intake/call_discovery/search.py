@@ -40,6 +40,7 @@ from pocketrnn_export.intake.call_discovery.other_inputs import (
 from pocketrnn_export.intake.call_discovery.pair_call_candidates import find_pair_names, list_pair_lines
 from pocketrnn_export.intake.call_discovery.probabilities import add_activation
 from pocketrnn_export.intake.call_discovery.refusals import (
+    SAY_TWO_TEXTS,
     FailedCall,
     Reason,
     choose_refusal,
@@ -157,6 +158,7 @@ def _make_refusal(asked: ModuleFacts, failures: Sequence[FailedCall]) -> ExportE
     error = choose_refusal(asked, failures)
     if (
         asked.two_texts
+        or error.remedy.startswith(SAY_TWO_TEXTS)
         or asked.samples
         or not any(
             can_run_line(asked, line)
@@ -164,8 +166,7 @@ def _make_refusal(asked: ModuleFacts, failures: Sequence[FailedCall]) -> ExportE
         )
     ):
         return error
-    said = f"If it takes two texts, say so: --two-texts, in Python two_texts=True. {error.remedy}"
-    found = ExportError(error.problem, said)
+    found = ExportError(error.problem, f"{SAY_TWO_TEXTS} {error.remedy}")
     found.__cause__ = error.__cause__
     return found
 
