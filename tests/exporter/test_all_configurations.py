@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from sampling import mostly_slow
 
 from pocketrnn import verify
 from pocketrnn_export import export
@@ -49,7 +48,7 @@ def classifier(cell: str, layers: int, bidirectional: bool, packed: bool, poolin
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("usual_proofs")
-@pytest.mark.parametrize("configuration", mostly_slow(CONFIGURATIONS, 99), ids=named)
+@pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=named)
 def test_every_configuration_agrees_with_pytorch_as_onnx_and_as_torchscript(
     configuration: tuple[str, int, bool, bool, str], tmp_path: Path
 ) -> None:

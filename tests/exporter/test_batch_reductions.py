@@ -548,7 +548,7 @@ def test_padding_below_all_that_a_text_may_hold_tells_nothing(kind: type[row_mod
 @pytest.mark.parametrize(
     ("kind", "alone"),
     [
-        pytest.param(row_modules.PooledBesideLowPadding, False, marks=pytest.mark.slow),
+        (row_modules.PooledBesideLowPadding, False),
         (row_modules.CountedAndPooledBesideZerosWhereRare, True),
     ],
 )

@@ -246,7 +246,7 @@ class SingleLogit(torch.nn.Module):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("flat", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("flat", [False, True])
 def test_a_single_logit_becomes_two_classes_with_the_probabilities_of_its_sigmoid(flat: bool, tmp_path: Path) -> None:
     module = SingleLogit(flat=flat).eval()
     exported(module, tmp_path / "b", labels=["ham", "spam"])

@@ -292,9 +292,7 @@ def test_a_copy_that_answers_otherwise_than_the_module_is_refused(forward: Any) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "kind", [pytest.param("float16", marks=pytest.mark.slow), pytest.param("bfloat16", marks=pytest.mark.slow), "mixed"]
-)
+@pytest.mark.parametrize("kind", ["float16", "bfloat16", "mixed"])
 def test_a_module_in_half_precision_is_told_with_the_difference_that_was_measured(
     kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import tag_modules as zoo
 import torch
-from sampling import mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn import Classifier, TagOutput, TextInput
@@ -90,7 +89,7 @@ def test_a_crf_moves_labels_and_the_manifest_has_its_numbers(tagger: Classifier)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "line", "where"),
-    mostly_slow([
+    [
         (zoo.WithCrf, "given_to(module.crf.decode, lambda: module(tokens))", "crf.decode"),
         (zoo.EmissionsBesideCrf, "module(tokens)", "crf.decode"),
         (zoo.WithCrfTimeFirst, "lambda: module(tokens)).transpose(0, 1)", "crf.decode"),
@@ -100,7 +99,7 @@ def test_a_crf_moves_labels_and_the_manifest_has_its_numbers(tagger: Classifier)
         (zoo.MaskOfNumbers, "(torch.arange(tokens.size(1)) < lengths[:, None]).float()))", "crf.decode"),
         (zoo.NoForward, "given_to(module.crf.decode, lambda: module.predict(tokens.unsqueeze(2)))", "crf.decode"),
         (zoo.Tutorial, "given_to(module._viterbi_decode, lambda: module(tokens))", "_viterbi_decode"),
-    ], 3, first=3, several=True),
+    ],
 )  # fmt: skip
 def test_what_goes_into_a_crf_and_its_numbers_are_found_out(kind: type[nn.Module], line: str, where: str) -> None:
     found = prepare_module(

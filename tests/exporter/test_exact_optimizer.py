@@ -211,7 +211,7 @@ class Frequencies(nn.Module):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("power", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("power", [False, True])
 def test_frequencies_that_forward_computes_are_proven(power: bool, tmp_path: Path) -> None:
     vocabulary = ["<unk>", "<pad>", *(f"w{i}" for i in range(58))]
     given = {"labels": list("abcd"), "vocabulary": vocabulary, "torchscript": False}

@@ -218,7 +218,7 @@ def irregular(t: int, word: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "names"),
-    [(lambda _, word, h: (word, h), "step 100"), pytest.param(irregular, "first 60", marks=pytest.mark.slow)],
+    [(lambda _, word, h: (word, h), "step 100"), (irregular, "first 60")],
 )
 def test_the_steps_that_are_not_looked_at_are_told(step: Step, names: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop_iterations, "MOST_STEPS", 100)

@@ -12,7 +12,6 @@ import pytest
 import safetensors.torch
 import torch
 from click.testing import CliRunner, Result
-from sampling import mostly_slow
 
 from pocketrnn import Classifier
 from pocketrnn.bundle import manifest
@@ -127,7 +126,7 @@ def test_weights_are_read_however_they_were_saved(model: Path, tmp_path: Path, f
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file", mostly_slow(SAVED, 6, first=1))
+@pytest.mark.parametrize("file", SAVED)
 def test_weights_that_were_read_are_what_is_exported(model: Path, tmp_path: Path, file: str) -> None:
     trained = load_module(parse_module_name(f"{model}:small"))
     state = {name: tensor.clone() for name, tensor in trained.state_dict().items()}

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 import user_modules
-from sampling import mostly_slow
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 
@@ -129,7 +128,7 @@ MADE: dict[str, Callable[[], nn.Module]] = {
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("made", mostly_slow(list(MADE), 99))
+@pytest.mark.parametrize("made", list(MADE))
 def test_an_unusual_module_is_exported_and_left_as_it_was(made: str, tmp_path: Path) -> None:
     module = MADE[made]()
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}

@@ -354,7 +354,7 @@ class RectifiedBehindAGate(LeastIdBehindAGate):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
-    mostly_slow([LeastIdBehindAGate, MuchPaddingBehindAGate, ComparedBehindAGate, RectifiedBehindAGate], 3),
+    [LeastIdBehindAGate, MuchPaddingBehindAGate, ComparedBehindAGate, RectifiedBehindAGate],
 )
 def test_padding_that_tells_through_whole_numbers_behind_a_gate_reaches_no_answer(
     kind: type[Reads], tmp_path: Path
@@ -377,10 +377,10 @@ def notes(caplog: pytest.LogCaptureFixture) -> list[str]:
 @pytest.mark.parametrize(
     ("name", "tells"),
     [
-        pytest.param("CountLast", False, marks=pytest.mark.slow),
+        ("CountLast", False),
         ("PlainMean", True),
-        pytest.param("LengthsPacked", False, marks=pytest.mark.slow),
-        pytest.param("LengthsMeanOverWidth", True, marks=pytest.mark.slow),
+        ("LengthsPacked", False),
+        ("LengthsMeanOverWidth", True),
     ],
 )
 def test_what_padding_changes_is_said_with_the_figure_and_the_amount_or_nothing_is(

@@ -42,7 +42,7 @@ ALONE = [kind for kind in idiom_modules.EXPORTED if kind is not idiom_modules.Se
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [idiom_modules.SeveralAtOnce, *mostly_slow(ALONE, 99, first=99)])
+@pytest.mark.parametrize("kind", [idiom_modules.SeveralAtOnce, *ALONE])
 def test_an_idiom_of_notebooks_is_exported_in_all_forms(
     kind: type[nn.Module], tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:

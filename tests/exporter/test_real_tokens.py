@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sampling import mostly_slow
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -160,8 +159,8 @@ def test_a_module_that_counts_its_lengths_is_exported_with_the_limit(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("side", ["left", pytest.param("right", marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("least", "most"), [(12, None), pytest.param(12, 12, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize(("least", "most"), [(12, None), (12, 12)])
 def test_the_padding_up_to_a_width_is_no_real_token(side: str, least: int, most: int | None, tmp_path: Path) -> None:
     rules = rules_of(PAD_LAST, min_width=least, max_width=most, pad_side=side)
     module, classifier = exported(Counts, tmp_path / "b", rules=rules)
@@ -171,7 +170,7 @@ def test_the_padding_up_to_a_width_is_no_real_token(side: str, least: int, most:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", mostly_slow([Pools, Masks, TakesTheLast], 3))
+@pytest.mark.parametrize("kind", [Pools, Masks, TakesTheLast])
 def test_other_ways_to_fail_on_padding_are_the_same_limit(kind: type[Counts], tmp_path: Path) -> None:
     module, classifier = exported(kind, tmp_path / "b", torchscript=False)
     assert classifier.manifest.graph.limits == REAL

@@ -312,7 +312,7 @@ def test_a_program_with_its_loop_put_back_answers_as_its_module(kind: type[nn.Mo
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", mostly_slow([UpToTheLongest, OfAList, NamesItsInputs], 3, first=1))
+@pytest.mark.parametrize("kind", [UpToTheLongest, OfAList, NamesItsInputs])
 def test_ways_to_write_a_loop_are_one_program(kind: type[nn.Module]) -> None:
     check(kind(), with_lengths=True)
 
@@ -416,14 +416,11 @@ class PacksWholeRows(nn.Module):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "lengths",
-    mostly_slow(
-        [
-            lambda tokens, batch: torch.LongTensor([tokens] * batch),
-            lambda tokens, batch: batch * [tokens],
-            lambda tokens, batch: torch.tensor((tokens,) * batch),
-        ],
-        3,
-    ),
+    [
+        lambda tokens, batch: torch.LongTensor([tokens] * batch),
+        lambda tokens, batch: batch * [tokens],
+        lambda tokens, batch: torch.tensor((tokens,) * batch),
+    ],
 )
 def test_a_size_is_repeated_as_often_as_another_says(lengths: Callable[[Any, Any], Any]) -> None:
     module = PacksWholeRows(lengths).eval()

@@ -74,7 +74,7 @@ def test_what_a_module_asks_about_sizes_is_honoured_at_every_length(kind: type[n
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", mostly_slow(size_modules.LIMITED, 5), ids=lambda case: case[0].__name__)
+@pytest.mark.parametrize("case", size_modules.LIMITED, ids=lambda case: case[0].__name__)
 def test_where_pytorch_fails_beyond_a_size_that_is_a_stated_limit(case: tuple[type[nn.Module], dict[str, int]]) -> None:
     kind, limits = case
     module = made(kind)

@@ -235,10 +235,10 @@ class ReadsTheEnd(Windowed):
     "make",
     [
         lambda: Windowed(WORDS),
-        pytest.param(user_modules.PackedLastState, marks=pytest.mark.slow),
-        pytest.param(user_modules.ZerosByHand, marks=pytest.mark.slow),
-        pytest.param(user_modules.GathersLast, marks=pytest.mark.slow),
-        pytest.param(user_modules.IndexesLast, marks=pytest.mark.slow),
+        user_modules.PackedLastState,
+        user_modules.ZerosByHand,
+        user_modules.GathersLast,
+        user_modules.IndexesLast,
     ],
 )
 def test_a_module_of_somebody_else_answers_while_a_text_arrives(make: Any, tmp_path: Path) -> None:

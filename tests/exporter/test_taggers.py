@@ -173,7 +173,7 @@ REFUSED: dict[type[nn.Module], str] = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", mostly_slow(REFUSED, 3))
+@pytest.mark.parametrize("kind", REFUSED)
 def test_what_labels_no_tokens_is_refused(kind: type[nn.Module]) -> None:
     with pytest.raises(ExportError, match=REFUSED[kind]):
         prepared(kind)

@@ -163,7 +163,7 @@ def expected(module: nn.Module, ids_of: Callable[[str], list[int]], texts: list[
     return torch.cat(answers).numpy()
 
 
-@pytest.mark.parametrize("edge", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("edge", [False, True])
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [LastState, Packed])
 @pytest.mark.parametrize("pipeline", PIPELINES)

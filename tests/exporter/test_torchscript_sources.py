@@ -102,7 +102,7 @@ class Scripted(nn.Module):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("frozen", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("frozen", [True, False])
 def test_a_scripted_module_and_one_frozen_before_it_was_saved_are_exported(frozen: bool, tmp_path: Path) -> None:
     source = torch.jit.script(Scripted().eval())
     if frozen:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from compiled_once import compiled_once
 
+from pocketrnn import Classifier
 from pocketrnn.bundle.zoo import find_bundle_folder
 
 ROOT = Path(__file__).parents[2]
@@ -27,10 +28,24 @@ if importlib.util.find_spec("pocketrnn_native._engine") is None:
 else:
     from packing_tools import packed_bundle
 
+    import pocketrnn_native
+
 
 @pytest.fixture(scope="module", autouse=True)
 def exports_are_short(scant_proofs: None) -> None:
     """Exports have short proofs: the exporter's own tests check modules, and these tests pack graphs."""
+
+
+@pytest.fixture(scope="module")
+def alone(request: pytest.FixtureRequest) -> pocketrnn_native.Classifier:
+    """The packed file that the test module names FILE, in the package of the engine alone."""
+    return pocketrnn_native.Classifier.load(request.module.FILE)
+
+
+@pytest.fixture(scope="module")
+def runtime(request: pytest.FixtureRequest) -> Classifier:
+    """The same file in the runtime."""
+    return Classifier.load(request.module.FILE)
 
 
 @pytest.fixture(scope="session")

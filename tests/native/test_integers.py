@@ -105,7 +105,7 @@ def integer_kernels(compiler: str, options: list[str], programs: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
-    [["-O3"], pytest.param(["-O1", "-DPRNN_AVX2_ONLY", "-fsanitize=address,undefined"], marks=pytest.mark.slow)],
+    [["-O3"], ["-O1", "-DPRNN_AVX2_ONLY", "-fsanitize=address,undefined"]],
 )
 def test_every_instruction_set_gives_the_integers_of_plain_c(options: list[str], compiler: str, programs: Path) -> None:
     program = integer_kernels(compiler, options, programs)

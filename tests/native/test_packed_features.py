@@ -26,16 +26,6 @@ FILE = Path(__file__).parents[1] / "vectors" / "packed" / "features.prnn"
 TEXT, VALUES = WITH_FEATURES[0]
 
 
-@pytest.fixture(scope="module")
-def alone() -> pocketrnn_native.Classifier:
-    return pocketrnn_native.Classifier.load(FILE)
-
-
-@pytest.fixture(scope="module")
-def runtime() -> Classifier:
-    return Classifier.load(FILE)
-
-
 def test_the_package_of_the_engine_answers_texts_with_features_as_the_runtime(
     alone: pocketrnn_native.Classifier, runtime: Classifier
 ) -> None:

@@ -18,16 +18,6 @@ FILE = Path(__file__).parents[1] / "vectors" / "packed" / "heads.prnn"
 MOOD = "m\u00f3od"
 
 
-@pytest.fixture(scope="module")
-def alone() -> pocketrnn_native.Classifier:
-    return pocketrnn_native.Classifier.load(FILE)
-
-
-@pytest.fixture(scope="module")
-def runtime() -> Classifier:
-    return Classifier.load(FILE)
-
-
 def test_the_package_of_the_engine_answers_by_head_as_the_runtime(
     alone: pocketrnn_native.Classifier, runtime: Classifier
 ) -> None:

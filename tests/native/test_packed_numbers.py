@@ -22,7 +22,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from refused_packed import File
-from sampling import examples, mostly_slow
+from sampling import examples
 from torch import Tensor, nn
 
 from pocketrnn import Classifier, NumberInput, verify
@@ -193,7 +193,7 @@ def test_a_bundle_that_the_engine_cannot_run_is_refused_by_its_operator(name: st
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", mostly_slow([name for name in number_modules.EXPORTED if name not in REFUSED], 14))
+@pytest.mark.parametrize("name", [name for name in number_modules.EXPORTED if name not in REFUSED])
 def test_a_bundle_of_numbers_is_packed_and_answers_as_it_did(name: str, tmp_path: Path) -> None:
     bundle = exported(name, tmp_path)
     path = tmp_path / "packed.prnn"

@@ -27,16 +27,6 @@ from pocketrnn_native import EngineError, Packed, _engine
 FILE = Path(__file__).parents[1] / "vectors" / "packed" / "pairs.prnn"
 
 
-@pytest.fixture(scope="module")
-def alone() -> pocketrnn_native.Classifier:
-    return pocketrnn_native.Classifier.load(FILE)
-
-
-@pytest.fixture(scope="module")
-def runtime() -> Classifier:
-    return Classifier.load(FILE)
-
-
 def test_the_package_of_the_engine_answers_pairs_as_the_runtime(
     alone: pocketrnn_native.Classifier, runtime: Classifier
 ) -> None:

@@ -253,7 +253,7 @@ IN_DOUBLE = [_Numbers, *(kind for kind in PACKED if kind not in FOLDED)]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", mostly_slow(IN_DOUBLE, 40), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", IN_DOUBLE, ids=lambda kind: kind.__name__)
 def test_in_double_precision_a_packed_module_agrees_to_1e_10(kind: type[nn.Module], in_double: ctypes.CDLL) -> None:
     size = 50 if kind is _Numbers else user_modules.WORDS
     content, graph = graph_of_kind(kind)
@@ -289,8 +289,8 @@ class LabelTable(nn.Module):
 
 # In the fast suite, the vectors of int8 are answered in place.
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", mostly_slow([nn.GRU, nn.LSTM, nn.RNN], 3), ids=lambda kind: kind.__name__)
-@pytest.mark.parametrize("reads_table", mostly_slow(["after", "before", "both"], 3, first=1))
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM, nn.RNN], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("reads_table", ["after", "before", "both"])
 def test_opened_in_place_small_weights_answer_the_same_whatever_else_reads_them(
     kind: type[nn.RNNBase], reads_table: str
 ) -> None:

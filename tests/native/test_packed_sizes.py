@@ -14,7 +14,7 @@ import torch
 from made_once import made_once
 from onnx import TensorProto, helper, numpy_helper
 from packing_tools import graph_of
-from sampling import examples, mostly_slow
+from sampling import examples
 from torch import nn
 
 from pocketrnn import Classifier
@@ -41,7 +41,7 @@ def content_and_graph(kind: type[nn.Module]) -> tuple[bytes, Graph]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", mostly_slow(zoo.PACKED, 12), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", zoo.PACKED, ids=lambda kind: kind.__name__)
 def test_a_packed_module_that_asks_about_large_sizes_answers_as_it_does(kind: type[nn.Module], tmp_path: Path) -> None:
     module = zoo.made(kind)
     export(module, tmp_path / "bundle", labels=zoo.LABELS, vocabulary=WORDS, torchscript=False)
@@ -56,7 +56,7 @@ def test_a_packed_module_that_asks_about_large_sizes_answers_as_it_does(kind: ty
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", mostly_slow(zoo.NOT_PACKED, 8), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", zoo.NOT_PACKED, ids=lambda kind: kind.__name__)
 def test_a_size_that_changes_its_rule_beyond_the_observed_lengths_is_refused(kind: type[nn.Module]) -> None:
     content, graph = content_and_graph(kind)
     with pytest.raises(ExportError, match=r"onnxruntime.* max_width"):
@@ -64,7 +64,7 @@ def test_a_size_that_changes_its_rule_beyond_the_observed_lengths_is_refused(kin
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", mostly_slow(zoo.OTHER_TYPES, 2), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", zoo.OTHER_TYPES, ids=lambda kind: kind.__name__)
 def test_numbers_of_tokens_in_types_that_the_engine_has_not_are_refused(kind: type[nn.Module]) -> None:
     content, graph = content_and_graph(kind)
     with pytest.raises(ExportError, match=r"operator (Cast|Equal|Floor) .* at node"):

@@ -213,7 +213,7 @@ def test_a_classifier_answers_after_a_fork(on_two: Classifier) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-@pytest.mark.parametrize("children", [10, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("children", [10, 100])
 def test_children_that_are_forked_under_load_answer_too(padded: Path, children: int) -> None:
     classifier = Classifier.load(padded)
     expected = classifier.classify(TEXTS[0]), classifier.predict(TEXTS[:50])

@@ -360,7 +360,7 @@ def test_the_linear_model_is_one_for_each_label() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("scant_proofs")
-@pytest.mark.parametrize("ending", [".csv", pytest.param(".jsonl", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("ending", [".csv", ".jsonl"])
 def test_train_evaluate_export_and_classify_speak_of_several_labels(tmp_path: Path, ending: str) -> None:
     rows, more = (
         write(tmp_path / f"rows{ending}", tagged_texts()),
