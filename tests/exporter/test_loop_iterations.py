@@ -84,7 +84,7 @@ def turned_by_a_rare_word(words: Tensor, h: Tensor) -> Tensor:
     return torch.where(words[:, :1] > 1e6, -h, h)
 
 
-@pytest.mark.parametrize("at", [4, 20, 45, 70])
+@pytest.mark.parametrize("at", mostly_slow([4, 20, 45, 70], 4, first=2))
 def test_a_step_that_does_something_else_for_a_rare_word_only_is_refused(
     at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -106,7 +106,7 @@ def test_a_loop_becomes_recurrent_layers(case: tuple[type[nn.Module], dict[str, 
         np.testing.assert_allclose(given, expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("case", mostly_slow(loop_modules.REFUSED, 10, first=2), ids=name_of)
+@pytest.mark.parametrize("case", mostly_slow(loop_modules.REFUSED, 30, first=2), ids=name_of)
 def test_a_loop_that_is_no_layer_is_refused_with_its_line(case: tuple[type[nn.Module], str], tmp_path: Path) -> None:
     kind, says = case
     with pytest.raises(ExportError, match=says):

@@ -144,16 +144,22 @@ def a_small_share_multiplied_by_weights(state: Tensor, count: Tensor) -> Tensor:
             marks=pytest.mark.slow,
         ),
         pytest.param(lambda state, count: state + ((count.to(torch.uint8) * 17) << 3).float(), marks=pytest.mark.slow),
-        lambda state, _: state.clamp(max=0.1).clamp(min=0.2) + torch.relu(state.clamp(-3, -1)),
-        lambda state, _: state.half().float(),
-        lambda state, _: (state.mean(1, keepdim=True) * state.mean(1, keepdim=True)).expand(-1, 5),
+        pytest.param(
+            lambda state, _: state.clamp(max=0.1).clamp(min=0.2) + torch.relu(state.clamp(-3, -1)),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(lambda state, _: state.half().float(), marks=pytest.mark.slow),
+        pytest.param(
+            lambda state, _: (state.mean(1, keepdim=True) * state.mean(1, keepdim=True)).expand(-1, 5),
+            marks=pytest.mark.slow,
+        ),
         logarithm_of_a_rounded_number,
         pytest.param(divided_by_a_square_that_is_0, marks=pytest.mark.slow),
         pytest.param(three_large_factors, marks=pytest.mark.slow),
         pytest.param(doubles_beyond_float32, marks=pytest.mark.slow),
         equal_counts_without_an_epsilon,
         a_small_share_by_a_slope,
-        a_slope_below_0,
+        pytest.param(a_slope_below_0, marks=pytest.mark.slow),
         pytest.param(a_small_share_of_a_count, marks=pytest.mark.slow),
         pytest.param(
             lambda state, count: torch.tanh(torch.sigmoid(state - 19 * opened(count)) / 1e-8), marks=pytest.mark.slow
