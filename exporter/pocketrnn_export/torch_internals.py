@@ -23,7 +23,7 @@ import copy
 import functools
 import importlib
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import (
     BuiltinFunctionType,
@@ -663,15 +663,21 @@ def replace_program_weights(
 
 
 @contextlib.contextmanager
-def cache_onnx_registry() -> Iterator[None]:
+def cache_onnx_registry(translated: Collection[Any] = ()) -> Iterator[None]:
     """While the block runs, cache the 500 operators of `torch.onnx.export` by name for all calls. It reads the source
     only of the few operators that a graph has.
 
     Without, as in a release that stores them differently: each call reads the source of all of them, 0.5 seconds.
+
+    Args:
+        translated: operators with translations of the caller's, for which torch's own are left out. Before 2.12, torch
+            takes its own where the caller's has other names of parameters than the operator.
     """
     from torch.onnx._internal.exporter import _registration
 
     shipped = _registration.ONNXRegistry.from_torchlib
+    # The registry's keys.
+    own = {target.name() if isinstance(target, torch._ops.OpOverload) else target for target in translated}
 
     def from_torchlib(opset_version: int = _registration.ONNXRegistry().opset_version) -> Any:
         try:
@@ -682,7 +688,10 @@ def cache_onnx_registry() -> Iterator[None]:
         registry = _registration.ONNXRegistry()
         registry._opset_version = opset_version
         # A call adds its own translations.
-        registry.functions = {target: list(known) for target, known in operators.items()}
+        registry.functions = {
+            target: [one for one in known if one.is_complex or target not in own]
+            for target, known in operators.items()
+        }
         return registry
 
     changed = {(_registration.ONNXRegistry, "from_torchlib"): staticmethod(from_torchlib)}

@@ -51,3 +51,10 @@ def test_the_operators_to_decompose_are_those_that_torch_finds() -> None:
     found = _collect_all_valid_cia_ops()
     with cache_known_operators():
         assert _collect_all_valid_cia_ops() == found
+
+
+def test_the_translations_of_an_export_stand_alone() -> None:
+    relu = torch.ops.aten.relu.default
+    with cache_onnx_registry({relu}):
+        assert not ONNXRegistry.from_torchlib(OPSET).get_decomps(relu)
+        assert ONNXRegistry.from_torchlib(OPSET).get_decomps(torch.ops.aten.tanh.default)

@@ -139,7 +139,7 @@ def convert_program(
     translations = {
         operator: made for operator, made in every.items() if not is_rule_left_out(_make_translation_title(operator))
     }
-    with hide_messages(), torch.no_grad(), cache_onnx_registry():
+    with hide_messages(), torch.no_grad(), cache_onnx_registry(translations):
         try:
             exported = torch.onnx.export(
                 traced.program,
