@@ -42,6 +42,7 @@ from torch._export import utils as _export_operators
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.export import exported_program
+from torch.fx import traceback as fx_traceback
 from torch.fx.experimental.symbolic_shapes import (
     DimDynamic,
     ShapeEnv,
@@ -475,6 +476,24 @@ def list_tracing_queries() -> list[tuple[ModuleType, str, Callable[..., Any], An
 
 
 @contextlib.contextmanager
+def annotate_operators(marks: Mapping[str, Any]) -> Iterator[None]:
+    """While the block runs, write the marks into `meta["custom"]` of each operator that is traced.
+
+    It is `torch.fx.traceback.annotate`, which releases before 2.9 do not have.
+    """
+    current = fx_traceback.current_meta
+    before = current.get("custom")
+    current["custom"] = {**(before or {}), **marks}
+    try:
+        yield
+    finally:
+        if before is None:
+            current.pop("custom", None)
+        else:
+            current["custom"] = before
+
+
+@contextlib.contextmanager
 def cache_known_operators() -> Iterator[None]:
     """While the block runs, decompose programs on the CPU with the operators that torch knew when it began.
 
@@ -689,8 +708,7 @@ def cache_onnx_registry(translated: Collection[Any] = ()) -> Iterator[None]:
         registry._opset_version = opset_version
         # A call adds its own translations.
         registry.functions = {
-            target: [one for one in known if one.is_complex or target not in own]
-            for target, known in operators.items()
+            target: [one for one in known if one.is_complex or target not in own] for target, known in operators.items()
         }
         return registry
 

@@ -7,9 +7,8 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torch.fx.traceback import annotate
 
-from pocketrnn_export.torch_internals import read_size_expression
+from pocketrnn_export.torch_internals import annotate_operators, read_size_expression
 from pocketrnn_export.tracing.python_semantics.loop_unroll import ITERATION, Slices, find_stacked_loop
 from pocketrnn_export.tracing.session import (
     Call,
@@ -31,7 +30,7 @@ def _record_iteration(session: TraceSession, call: Call, proceed: Callable[[Call
     """Note the loop and iteration that compute a result; outside of a loop, the iteration whose results it uses."""
     if session.running:
         running = session.running[-1]
-        with annotate({ITERATION: running}):
+        with annotate_operators({ITERATION: running}):
             result = proceed(call)
     else:
         result = proceed(call)
