@@ -34,7 +34,9 @@ def compared(module: nn.Module, path: Path) -> None:
         np.testing.assert_allclose(beside, own, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", mostly_slow([*zoo.PACKED, *zoo.NOT_PACKED], 24, first=1), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind", mostly_slow([*zoo.PACKED, *zoo.NOT_PACKED], 24, first=1), ids=lambda kind: kind.__name__
+)
 def test_the_bundle_answers_as_the_module_and_so_does_its_packed_file(kind: type[nn.Module], tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = kind().eval()

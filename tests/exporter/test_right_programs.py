@@ -295,7 +295,9 @@ class FixedLastStep(OfNineTokens):
         return logits
 
 
-@pytest.mark.parametrize("kind", mostly_slow([FixedLastStep, OfNineTokens, OfAllButNineTokens, OtherTableOfNineTokens], 4))
+@pytest.mark.parametrize(
+    "kind", mostly_slow([FixedLastStep, OfNineTokens, OfAllButNineTokens, OtherTableOfNineTokens], 4)
+)
 def test_a_branch_that_only_a_rare_word_shows_is_followed(kind: type[OfNineTokens]) -> None:
     module = kind().eval()
     run = make_runnable_program(find_right_program(module, (torch.randint(2, 40, (3, 7)),))).run
