@@ -380,13 +380,8 @@ def export(
     text, pairs = read_text_arguments(vocabulary, tokenizer, rules), check_pairs(example_ids)
     answers = name_head_answers(pairs, several.heads) if several else name_answers(pairs, validate_labels(labels))
     beside = () if features is None else make_features(features)
-    if beside and (two_texts or several):
-        raise InputError(
-            f"One bundle has either features or {'two texts' if two_texts else 'several heads'}.",
-            "Leave the features out."
-            if two_texts
-            else "Export a bundle for each head: its labels, the same features, and call= or --call for its output.",
-        )
+    if beside and two_texts:
+        raise InputError("One bundle has either features or two texts.", "Leave the features out.")
     shown: Sequence[Any] = freeze_texts_with_features(example_texts, beside) if beside else example_texts
     each_text: Sequence[Any] = flatten_pairs(example_texts) if two_texts else shown
     each_text = [text for text, _ in shown] if beside else each_text
