@@ -17,6 +17,7 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import DataError
 from pocketrnn_export import export_trained
 from pocketrnn_export.packing import pack
+from pocketrnn_export.trained import make_arguments_from_checkpoint
 from pocketrnn_training import evaluate, fit, read_checkpoint, train
 from pocketrnn_training.classifiers.crf_layer import CrfLayer
 from pocketrnn_training.measures.evaluation import predict_tag_targets
@@ -166,6 +167,8 @@ def test_a_tagger_is_trained_and_evaluated_by_its_spans(trained: Path) -> None:
     checkpoint = read_checkpoint(trained / "people")
     assert checkpoint.labels == ("B-LOC", "B-PER", "I-LOC", "O")
     assert checkpoint.training["metric"] == "f1"
+    assert checkpoint.crf is not None
+    assert make_arguments_from_checkpoint(checkpoint)[1]["crf"] == checkpoint.crf
     found = json.loads(run("evaluate", str(trained / "people"), str(trained / "test.conll"), "--json").output)
     assert found["rows"] == 37
     assert found["spans"]["all"]["spans"] == 14
