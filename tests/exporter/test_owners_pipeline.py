@@ -401,3 +401,21 @@ def rules_of_export(path: Path, **more: Any) -> TextRules:
     exec(MODEL, scope)  # noqa: S102 - our own text, above
     module: nn.Module = scope["Net"]()
     return export(module, path, labels=["no", "yes"], vocabulary=KNOWN, torchscript=False, **more).text
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ('"min_width": 5', "min_width"),
+        ('"first_id": "oil"', "first_id"),
+        ('"last_id": "oil"', "last_id"),
+        ('"max_width": 5', ""),
+    ],
+)
+def test_an_empty_id_without_an_effect_is_noted(more: str, named: str, caplog: pytest.LogCaptureFixture) -> None:
+    rules = read_rules(f'{{"empty_id": "<unk>", {more}}}', KNOWN)
+    assert (0 not in TextEncoder(rules, KNOWN.tokens).encode("")) == bool(named)
+    assert ("empty_id" in caplog.text, named in caplog.text) == (bool(named), True)
+    caplog.clear()
+    read_rules(f"{{{more}}}", KNOWN)
+    assert not caplog.text
