@@ -13,6 +13,7 @@ from typing import Any, Final, Unpack, overload
 from torch import nn
 
 from pocketrnn.bundle.atomic_writing import check_folder_free, make_classifier_name
+from pocketrnn.bundle.crf import Crf
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Graph, Limits, Manifest, count_feature_marks
 from pocketrnn.bundle.output import NO_PRIORS, HeadsOutput, LabelOutput, Output, TagOutput, ValueOutput
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line, short_repr
@@ -126,7 +127,7 @@ def export(
     two_texts: bool = False,
     features: FeaturesGiven | None = None,
     characters: CharactersGiven | None = None,
-    crf: bool = True,
+    crf: bool | Crf = True,
     vocabulary: VocabularySource | None = None,
     tokenizer: str | os.PathLike[str] | Tokenizer | None = None,
     rules: AnyTextRules | Subwords | None = None,
@@ -181,7 +182,7 @@ def export(
     two_texts: bool = False,
     features: FeaturesGiven | None = None,
     characters: CharactersGiven | None = None,
-    crf: bool = True,
+    crf: bool | Crf = True,
     vocabulary: VocabularySource | None = None,
     tokenizer: str | os.PathLike[str] | Tokenizer | None = None,
     rules: AnyTextRules | Subwords | None = None,
@@ -237,7 +238,8 @@ def export(
             `Category(values, unknown=id)`.
         characters: where forward takes the characters of each word, too, and the labels are of tokens (docs/tags.md):
             `Characters(vocabulary, width=...)`, or its vocabulary: a list, a map character -> id, or a file.
-        crf: whether the CRF of a tagger decodes its labels. With False each token has its likeliest label.
+        crf: whether the CRF of a tagger decodes its labels; or the numbers of the CRF that does. With False each token
+            has its likeliest label.
         vocabulary: the tokens in the order of their ids, or whatever else `read_vocabulary` takes: a token -> id map, a
             torchtext Vocab, or the path of a file that holds one of these. None where the tokenizer contains it.
         tokenizer: if `rules` is None: `basic_english` (the default, which is logged), `whitespace`, `characters` or
@@ -327,7 +329,7 @@ def export(
         labels, thresholds = output.labels, output.thresholds
         multi_label = output.activation == "sigmoid"
     if isinstance(output, TagOutput):
-        labels, labels_of = output.labels, "tokens"
+        labels, labels_of, crf = output.labels, "tokens", output.crf or crf
     heads = output.heads if isinstance(output, HeadsOutput) else heads
     name = name if name is not None else make_classifier_name(path)
     wanted = ExportOptions(lengths, call, gives, one_text, examples, streaming, tolerance, report, crf, two_texts)
@@ -380,13 +382,8 @@ def export(
     text, pairs = read_text_arguments(vocabulary, tokenizer, rules), check_pairs(example_ids)
     answers = name_head_answers(pairs, several.heads) if several else name_answers(pairs, validate_labels(labels))
     beside = () if features is None else make_features(features)
-    if beside and (two_texts or several):
-        raise InputError(
-            f"One bundle has either features or {'two texts' if two_texts else 'several heads'}.",
-            "Leave the features out."
-            if two_texts
-            else "Export a bundle for each head: its labels, the same features, and call= or --call for its output.",
-        )
+    if beside and two_texts:
+        raise InputError("One bundle has either features or two texts.", "Leave the features out.")
     shown: Sequence[Any] = freeze_texts_with_features(example_texts, beside) if beside else example_texts
     each_text: Sequence[Any] = flatten_pairs(example_texts) if two_texts else shown
     each_text = [text for text, _ in shown] if beside else each_text

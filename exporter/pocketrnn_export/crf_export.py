@@ -63,7 +63,7 @@ class OwnersLabels:
 
 
 def add_crf(
-    prepared: ExportableModule, description: Description, *, wanted: bool = True
+    prepared: ExportableModule, description: Description, *, wanted: bool | Crf = True
 ) -> tuple[Description, OwnersLabels | None]:
     """Add the CRF of a tagger to the description, and return what its labels are compared with; without a CRF, return
     the description as it is.
@@ -71,7 +71,7 @@ def add_crf(
     Args:
         prepared: the module.
         description: the description of its bundle so far.
-        wanted: whether a CRF decodes the labels, if there is one.
+        wanted: whether a CRF decodes the labels, if there is one; or the CRF that does.
 
     Raises:
         ExportError: the module decodes its labels, but not by a CRF that we can read.
@@ -79,6 +79,10 @@ def add_crf(
     """
     if not isinstance(description.output, TagOutput) or not wanted:
         return description, None
+    if isinstance(wanted, Crf):
+        if not wanted.over_tokens:
+            _refuse_padded_texts(description, "crf")
+        return replace(description, output=replace(description.output, crf=wanted)), None
     reference, convention = prepared.reference, prepared.convention
     module = reference.module if isinstance(reference, CallAdapter) else reference
     decoder, unknown = find_decoder(module, len(description.output.labels))

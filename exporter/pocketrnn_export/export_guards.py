@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 import torch
 from torch import nn
 
+from pocketrnn.bundle.crf import Crf
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, Terminated, first_line, short_repr
 from pocketrnn_export.comparing.float64_operators import use_one_thread
 from pocketrnn_export.comparing.parity_verdict import write_report
@@ -49,7 +50,7 @@ class ExportOptions:
     streaming: bool = False
     tolerance: float | None = None
     report: str | Path | None = None
-    crf: bool = True
+    crf: bool | Crf = True
     two_texts: bool = False
 
 

@@ -85,6 +85,7 @@ def make_arguments_from_checkpoint(checkpoint: Checkpoint) -> tuple[Any, dict[st
         "two_texts": checkpoint.two_texts,
         "example_texts": () if checkpoint.data.get("examples") == MADE_EXAMPLES else checkpoint.examples,
         **({"labels_of": "tokens"} if labels_tokens(checkpoint.architecture) else {}),
+        **({"crf": checkpoint.crf} if checkpoint.crf is not None else {}),
         # All logits of rare labels may be below 0, so they could be taken for logarithms of probabilities.
         **({"multi_label": True, "gives": "logits"} if checkpoint.activation == "sigmoid" else {}),
         # Training made its ids by the same code and the same rules.

@@ -190,10 +190,8 @@ class TagIntake(TextIntake):
         asked = [token for token in placed.tokens if token.step is not None and token.step < answered_steps]
         if not asked:
             return Tags((), text, tuple((one.token, one.start, one.end) for one in placed.tokens))
-        answered = logits[:answered_steps]
         steps = np.array([token.step for token in asked], np.int64)
-        self._answers.check_finite(answered if self._crf else answered[steps])
-        best, likeliest = self._decide_labels(answered, steps)
+        best, likeliest = self._decide_labels(logits[:answered_steps], steps)
         tags = tuple(
             Tag(token.token, self._answers.labels[i], probability, token.start, token.end)
             for token, i, probability in zip(asked, best, likeliest, strict=True)
@@ -204,8 +202,11 @@ class TagIntake(TextIntake):
 
     def _decide_labels(self, logits: Floats, steps: Ids) -> tuple[list[int], list[float]]:
         """Decide the labels of some steps from the logits of all steps of a text, and give their probabilities."""
+        if self._crf is None or self._crf.over_tokens:
+            logits, steps = logits[steps], np.arange(len(steps))
+        self._answers.check_finite(logits)
         if self._crf is None:
-            best, probabilities = logits[steps].argmax(1), self._answers.probabilities(logits[steps]).astype(np.float64)
+            best, probabilities = logits.argmax(1), self._answers.probabilities(logits).astype(np.float64)
         else:
             best, probabilities = self._crf.decode_labels(logits)[steps], self._crf.probabilities(logits)[steps]
         return best.tolist(), probabilities[np.arange(len(best)), best].tolist()

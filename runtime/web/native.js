@@ -217,7 +217,7 @@ function encodedFeatures(packed, values, which) {
     if (!isRight)
       throw new InputError(`${stated} of the type ${typeof value}, and ${name} is a ${isCategory ? "category" : "number"}.`, isCategory ? "Give a string or a whole number." : "Give a number.");
     const { status, number } = packed.encodeFeature(i, isCategory ? String(value) : value);
-    if (status === STATUS.UNKNOWN) throw new InputError(`${stated}, which ${name} does not know.`, "Give one of its values.");
+    if (status === STATUS.UNKNOWN) throw new InputError(`${stated}, which ${name} does not know.`, "Give one of its values, which pocketrnn inspect lists.");
     if (status !== STATUS.OK) throw new InputError(`${stated}, which is not a finite float32.`, "Give a finite number; one that is missing is yours to fill in, as it was in training.");
     return number;
   });

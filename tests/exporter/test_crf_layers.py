@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from pocketrnn_export.comparing.logit_comparison import Reference
 from pocketrnn_export.crf_export import OwnersLabels, add_crf, compare_decoded_labels
 from pocketrnn_export.description import Description
 from pocketrnn_export.intake.calling_convention import given_to
-from pocketrnn_export.intake.crf_layer import find_decoder, read_labels_in_answer
+from pocketrnn_export.intake.crf_layer import find_decoder, make_neutral_crf, read_labels_in_answer
 from pocketrnn_export.intake.module_preparation import prepare_module
 from pocketrnn_export.packing import pack
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
@@ -239,6 +240,12 @@ def test_a_crf_that_forward_does_not_call_is_told(caplog: pytest.LogCaptureFixtu
     assert add_crf(module, described(TextRules()), wanted=False)[1] is None
     with pytest.raises(InputError, match="min_width"):
         add_crf(module, described(TextRules(min_width=4)))
+    numbers = make_neutral_crf(len(LABELS))
+    for rules in (TextRules(), TextRules(min_width=4)):
+        over_tokens = replace(numbers, over_tokens=True)
+        assert add_crf(module, described(rules), wanted=over_tokens)[0].output == TagOutput(tuple(LABELS), over_tokens)
+    with pytest.raises(InputError, match="min_width"):
+        add_crf(module, described(TextRules(min_width=4)), wanted=numbers)
 
 
 def test_labels_that_the_owner_decodes_otherwise_are_seen(tagger: Classifier) -> None:

@@ -340,6 +340,36 @@ def test_a_described_input_has_its_features(tmp_path: Path) -> None:
     assert manifest.features == given.features
 
 
+class PricedInTwoWays(zoo.Priced):
+    def __init__(self) -> None:
+        super().__init__()
+        self.mood = nn.Linear(zoo.CLASSES, 2)
+
+    def forward(self, text: Tensor, price: Tensor) -> Any:
+        bought = super().forward(text, price)
+        return {"bought": bought, "mood": self.mood(bought)}
+
+
+def test_each_of_several_heads_answers_a_text_with_its_features(tmp_path: Path) -> None:
+    heads = {"bought": LABELS, "mood": ["sad", "glad"]}
+    classifier = exported(PricedInTwoWays, tmp_path / "sales", PRICE, labels=None, heads=heads)
+    items = [("w1 w2", {"price": 4.0}), ("w3", {"price": -7.0})]
+    with torch.no_grad():
+        parts = [
+            made(PricedInTwoWays)(torch.tensor([ids]), torch.tensor([[price]]))
+            for ids, price in (([3, 4], 0.5), ([5], -5.0))
+        ]
+    expected = torch.cat([torch.cat([part["bought"], part["mood"]], 1) for part in parts])
+    pack(tmp_path / "sales", tmp_path / "sales.prnn")
+    for one in (classifier, Classifier.load(tmp_path / "sales.prnn")):
+        np.testing.assert_allclose(one.logits(items), expected, atol=1e-5)
+        assert one.predict(items) == [
+            {"bought": LABELS[int(part["bought"].argmax())], "mood": ["sad", "glad"][int(part["mood"].argmax())]}
+            for part in parts
+        ]
+        assert one.head("mood").predict(items) == [answer["mood"] for answer in one.predict(items)]
+
+
 def test_what_takes_a_text_alone_is_refused_for_features(tmp_path: Path) -> None:
     exported(zoo.Priced, tmp_path / "sales", PRICE)
     for made_of in (

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import shlex
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,7 +34,13 @@ from pocketrnn_export import export
 from pocketrnn_export.compression import compress
 from pocketrnn_export.vocabularies.id_plausibility import refuse_doubtful_ids
 from pocketrnn_export.vocabularies.owners_answers import AnsweredText, compare_answers
-from pocketrnn_export.vocabularies.owners_texts import OwnersText, check_pairs, name_answers, read_pairs
+from pocketrnn_export.vocabularies.owners_texts import (
+    OwnersText,
+    check_pairs,
+    name_answers,
+    name_head_answers,
+    read_pairs,
+)
 from pocketrnn_export.vocabularies.rules_file import read_rules
 from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vocabulary
 
@@ -335,6 +342,7 @@ def test_a_file_holds_answers_and_tokens(tmp_path: Path) -> None:
         {"text": "c", "label": "World"},
         ["d", [4], "World"],
         ["e", ["e"]],
+        {"text": "f", "label": "World", "probabilities": [0.5, 0.5]},
     ]
     (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, lines)))
     assert read_pairs(tmp_path / "p.jsonl") == [
@@ -343,13 +351,34 @@ def test_a_file_holds_answers_and_tokens(tmp_path: Path) -> None:
         OwnersText("c", None, None, "World"),
         OwnersText("d", [4], None, "World"),
         OwnersText("e", None, ["e"], None),
+        OwnersText("f", None, None, [0.5, 0.5], "World"),
     ]
+
+
+@pytest.mark.parametrize("given", [{"a": 0.25, "b": 0.75, "c": 0.0}, [0.25, 0.75, 0.0], {"b": 0.2, "c": 0.2}])
+def test_a_label_beside_probabilities_is_the_likeliest_one(given: Any) -> None:
+    def named(label: Any) -> Any:
+        return name_answers([OwnersText("oil", answer=given, label=label)], ["a", "b", "c"])[0][1]
+
+    assert named("b") == named(["b"]) == named(None)
+    for wrong in ("a", ["a"]):
+        with pytest.raises(InputError, match=r"'oil' .*'a'.* 'b'"):
+            named(wrong)
+    with pytest.raises(InputError, match="'z'"):
+        named("z")
+
+
+def test_a_head_has_a_label_beside_its_probabilities() -> None:
+    heads = {"mood": LabelOutput(("bad", "good"))}
+    for label, is_right in (({"mood": "good"}, True), ({}, True), ({"mood": "bad"}, False)):
+        one = OwnersText("oil", answer={"mood": [0.25, 0.75]}, label=label)
+        with nullcontext() if is_right else pytest.raises(InputError, match="'bad'"):
+            assert name_head_answers([one], heads)[0][1] == {"bad": 0.25, "good": 0.75}
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ({"text": "a", "ids": [1], "label": "x", "probabilities": [1.0]}, "label and probabilities"),
         ({"text": "a", "ids": [1], "probabilities": "x"}, "'x' .*probabilities"),
         ({"text": "a", "ids": [1], "tokens": [1]}, "1 .*tokens"),
         ({"text": "a", "ids": [1], "tokens": "x"}, "'x' .*tokens"),

@@ -93,6 +93,31 @@ def test_a_mismatch_writes_the_nearest_rules_and_the_text_that_they_miss() -> No
     assert "'rises oil'" in message
 
 
+def test_a_mismatch_names_the_three_shortest_texts_that_the_nearest_rules_miss() -> None:
+    agreeing = [("oil : rises", [2, 6, 4]), ("oil", [2]), ("rises", [4]), ("oil rises oil", [2, 4, 2])]
+    missed = [("oil rises rises oil", [2]), ("rises oil oil", [2]), ("oil oil", [2]), ("oil rises", [2])]
+    with pytest.raises(InputError) as caught:
+        chosen(pairs=[*missed, *agreeing])
+    remedy = caught.value.remedy
+    assert [remedy.count(f"{text!r}:") for text, _ in missed] == [0, 1, 1, 1]
+    assert remedy.index("'oil oil':") < remedy.index("'oil rises':") < remedy.index("'rises oil oil':")
+
+
+def test_a_mismatch_does_not_repeat_the_owners_long_steps() -> None:
+    steps = cleaning(("sub", r"\bnot\b", ""), ("sub", r"[^\w\s]+x?", ""))
+    given = TextRules("characters", padding_id=1, steps=steps)
+    pairs = [("Oil : rises", [3, 4]), ("oil not", [2]), ("oil", [2]), ("rises", [2])]
+    with pytest.raises(InputError) as caught:
+        chosen(pairs=pairs, rules=given)
+    assert """with {"tokenizer": "whitespace", "lowercase": false}""" in str(caught.value)
+    with pytest.raises(InputError) as agreeing:
+        chosen(pairs=pairs[:3], rules=given)
+    with pytest.raises(InputError) as nearest:
+        chosen(pairs=pairs, rules=replace(given, tokenizer="whitespace", lowercase=False))
+    assert str(nearest.value).count("'rises'") == 3
+    assert max(len(str(error.value)) for error in (caught, agreeing, nearest)) < 750
+
+
 def test_a_step_that_looks_like_a_regular_expression_is_named(caplog: pytest.LogCaptureFixture) -> None:
     for pattern in (r"https?://\S+", "<.*?>", "[^a-z]", "[A-Z]+"):
         caplog.clear()
@@ -109,11 +134,11 @@ def test_a_step_that_looks_like_a_regular_expression_is_named(caplog: pytest.Log
     assert "regular expression" not in caplog.text
 
 
-def test_long_steps_are_told_by_their_beginning(caplog: pytest.LogCaptureFixture) -> None:
+def test_long_steps_are_counted(caplog: pytest.LogCaptureFixture) -> None:
     steps = cleaning(("sub", r"@\w+", ""), ("sub", r"#\w+x?", ""))
     chosen(rules=TextRules("whitespace", padding_id=1, steps=steps, stop_words=("oil",)), pairs=[])
-    assert "steps=" in caplog.text
-    assert len(caplog.text) < 2_000
+    assert "2 steps" in caplog.text
+    assert len(caplog.text) < 400
 
 
 @pytest.mark.parametrize("tokenizer", ["whitespace", "external"])
@@ -376,3 +401,21 @@ def rules_of_export(path: Path, **more: Any) -> TextRules:
     exec(MODEL, scope)  # noqa: S102 - our own text, above
     module: nn.Module = scope["Net"]()
     return export(module, path, labels=["no", "yes"], vocabulary=KNOWN, torchscript=False, **more).text
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ('"min_width": 5', "min_width"),
+        ('"first_id": "oil"', "first_id"),
+        ('"last_id": "oil"', "last_id"),
+        ('"max_width": 5', ""),
+    ],
+)
+def test_an_empty_id_without_an_effect_is_noted(more: str, named: str, caplog: pytest.LogCaptureFixture) -> None:
+    rules = read_rules(f'{{"empty_id": "<unk>", {more}}}', KNOWN)
+    assert (0 not in TextEncoder(rules, KNOWN.tokens).encode("")) == bool(named)
+    assert ("empty_id" in caplog.text, named in caplog.text) == (bool(named), True)
+    caplog.clear()
+    read_rules(f"{{{more}}}", KNOWN)
+    assert not caplog.text

@@ -14,6 +14,7 @@ from sampling import mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn import Classifier, LabelOutput, NumberInput, TagOutput, TextInput, verify
+from pocketrnn.bundle.crf import Crf
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, InputError, ParityError, PocketRNNError
 from pocketrnn.text import TextRules
@@ -220,7 +221,7 @@ def test_what_has_no_meaning_for_labels_of_tokens_is_refused(
 
 def test_input_and_output_may_be_given_as_they_are(tmp_path: Path) -> None:
     given = TextInput(TextRules("whitespace"), tuple(VOCABULARY))
-    output = TagOutput(tuple(LABELS))
+    output = TagOutput(tuple(LABELS), Crf((0.5,) * 5, (0.0,) * 5, ((0.0,) * 5,) * 5, over_tokens=True))
     manifest = export(made(zoo.Plain), tmp_path / "tagger", input=given, output=output, torchscript=False)
     assert manifest.output == output
     with pytest.raises(InputError, match="labels_of"):

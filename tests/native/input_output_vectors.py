@@ -92,6 +92,18 @@ class Features(Encoder):
         return answer
 
 
+class FeaturesHeads(Features):
+    def __init__(self) -> None:
+        super().__init__()
+        self.mood = nn.Linear(len(TOPICS), len(MOODS))
+
+    def forward(  # type: ignore[override]
+        self, tokens: Tensor, price: Tensor, kind: Tensor, user: Tensor, stars: Tensor
+    ) -> dict[str, Tensor]:
+        topic = super().forward(tokens, price, kind, user, stars)
+        return {"topic": topic, "m\u00f3od": self.mood(topic)}
+
+
 class Pairs(Encoder):
     """Each word beside those of the other text, and one text after the other."""
 
@@ -122,6 +134,13 @@ FILES: dict[str, _Kind] = {
     "heads": _Kind(Heads, TextInput(RULES, WORDS), HEADS, TEXTS, {"heads": HEADS.heads}),
     "features": _Kind(
         Features, FeatureInput(RULES, WORDS, FEATURES), LabelOutput(TOPICS), WITH_FEATURES, {"features": FEATURES}
+    ),
+    "features-heads": _Kind(
+        FeaturesHeads,
+        FeatureInput(RULES, WORDS, FEATURES),
+        HEADS,
+        WITH_FEATURES,
+        {"features": FEATURES, "heads": HEADS.heads},
     ),
     "pairs": _Kind(Pairs, PairInput(RULES, WORDS), LabelOutput(TOPICS), PAIRS, {"two_texts": True}),
 }

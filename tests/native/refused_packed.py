@@ -492,7 +492,7 @@ TAG_CHANGES: dict[str, dict[str, Change]] = {
     "tags": {
         "tags of fewer bytes than their head": lambda f: f.put(128 + 8 * TAGS + 4, 4),
         "tags behind the end": lambda f: f.put(128 + 8 * TAGS, _LARGE & ~63),
-        "a third way to decode": lambda f: f.put(f.section(TAGS), 2),
+        "a third way to decode": lambda f: f.put(f.section(TAGS), 3),
         "a CRF of numbers that nobody reads": lambda f: f.put(f.section(TAGS), 0),
         "marks of a tokenizer that knows none": lambda f: f.put(f.section(TAGS) + 4, 1),
         "more marks than there are numbers for": lambda f: f.put(f.section(TAGS) + 4, _LARGE),

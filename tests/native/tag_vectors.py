@@ -1,10 +1,11 @@
-"""Small packed taggers: by words with a CRF, by subwords, and by characters; and the tags of hostile texts."""
+"""Small packed taggers: by words with a CRF, by subwords with one over first pieces, and by characters; and the tags of
+hostile texts."""
 
 from __future__ import annotations
 
 import itertools
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ FILES: dict[str, tuple[AnyTextRules, tuple[str, ...], Crf | None]] = {
             max_tokens=7,
         ),
         _PIECES,
-        CRF,
+        replace(CRF, over_tokens=True),
     ),
 }
 TEXTS = (

@@ -155,7 +155,7 @@ def test_tokens_of_words_stand_where_they_stand_in_python(kind: tuple[str, str |
 
 @pytest.mark.parametrize("kind", SUBWORDS)
 def test_words_of_subwords_are_labelled_by_their_first_piece(kind: str, tagger: Maker) -> None:
-    both = tagger(SUBWORDS[kind], CRF)
+    both = tagger(SUBWORDS[kind], replace(CRF, over_tokens=True))
 
     @given(text=TEXTS)
     @example(text="oil. prices!a ,  ")
@@ -193,12 +193,19 @@ def test_a_crf_is_decoded_as_in_python(seed: int, tokens: int, scale: float, tag
     count = len(LABELS)
     numbers = generator.normal(0, scale, (count + 2, count)).round(2)
     numbers[generator.random(numbers.shape) < 0.2] = -1e4
-    content = with_tags(words, struct.pack("<2I", 1, 0) + numbers.astype("<f8").tobytes())
+    over_tokens = seed % 2 == 1
+    content = with_tags(words, struct.pack("<2I", 1 + over_tokens, 0) + numbers.astype("<f8").tobytes())
     both = Both(content, tagger.folder / "crf.prnn")
     rows = both.check(" ".join(generator.choice(WORDS, tokens)))
     assert rows is not None
     assert both.runtime.manifest.output == TagOutput(
-        LABELS, Crf(tuple(numbers[0]), tuple(numbers[-1]), tuple(map(tuple, numbers[1:-1].tolist())))
+        LABELS,
+        Crf(
+            tuple(numbers[0]),
+            tuple(numbers[-1]),
+            tuple(map(tuple, numbers[1:-1].tolist())),
+            over_tokens=over_tokens,
+        ),
     )
 
 
@@ -220,7 +227,7 @@ TAGS_OF_CRF = struct.pack("<2I", 1, 0) + bytes(8 * (len(LABELS) + 2) * len(LABEL
     "section",
     [
         struct.pack("<I", 0),
-        struct.pack("<2I", 2, 0),
+        struct.pack("<2I", 3, 0),
         struct.pack("<2I", 0, 1),
         struct.pack("<2I", 0, 0xFFFFFFFF),
         struct.pack("<4I", 0, 1, 0x80, 0x81),

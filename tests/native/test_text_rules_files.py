@@ -78,13 +78,16 @@ def engine_of(rules: AnyTextRules, vocabulary: Sequence[str]) -> Packed:
 SETS = (("az",), (" ", "\n"), ("<",), ("\0=", "?\U0010ffff"), (">",), ("Αω",), ("😀",), ("'", ".", "/"), ("09",))
 
 
-def drawn_run(draw: random.Random) -> Run:
+def drawn_run(draw: random.Random, *, at_words: bool = False) -> Run:
+    def maybe() -> bool:
+        return at_words and draw.random() < 0.5
+
     def many(fewest: int) -> tuple[int, int | None]:
         return draw.choice([(fewest, None), (1, None), (1, 1), (2, None), (1, 3)])
 
-    then = tuple(RunPart(draw.choice(SETS), *many(0)) for _ in range(draw.choice([0, 1, 1, 2, 4])))
+    then = tuple(RunPart(draw.choice(SETS), *many(0), maybe()) for _ in range(draw.choice([0, 1, 1, 2, 4])))
     before, ends_at, not_before = (draw.choice([(), (), (), *SETS]) for _ in range(3))
-    return Run(draw.choice(SETS), before, *many(1), ends_at, not_before, then)
+    return Run(draw.choice(SETS), before, *many(1), ends_at, not_before, then, at_words, maybe())
 
 
 def drawn_rules(draw: random.Random, tokenizer: str | None = None) -> TextRules:
@@ -96,8 +99,11 @@ def drawn_rules(draw: random.Random, tokenizer: str | None = None) -> TextRules:
         runs = tuple(drawn_run(draw) for _ in range(draw.choice([1, 1, 3])))
         kinds = [
             Replace(draw.choice(PIECES), by),
-            Keep(("az", "  ", draw.choice(["AZ", "Αω", "😀"])), by),
-            ReplaceRuns(runs, by),
+            # Longer ones grow too much.
+            Keep(("az", "  ", draw.choice(["AZ", "Αω", "😀"])), by[:3]),
+            ReplaceRuns(runs, by[:3]),
+            ReplaceRuns((*runs, drawn_run(draw, at_words=True)), by[:3], draw.choice([("az", "09"), ("Αω", "ßé")])),
+            *cleaning(("sub", r"\b\w{1,2}\b|\bs\S+\b", by[:3])),
             Lowercase(),
         ]
         return draw.choice(kinds)

@@ -104,6 +104,18 @@ def test_numbers_are_scaled_and_categories_become_ids() -> None:
     assert build_features_from_document(json.loads(json.dumps(make_features_document(FEATURES)))) == FEATURES
 
 
+def test_a_refusal_of_an_unknown_value_lists_the_nearest_and_the_first_values() -> None:
+    known = make_features({"user": [f"user{i}" for i in range(12)] + ["w" * 200], "kind": ["book", "film"]})
+    for values, told in (
+        ({"user": "User11", "kind": "book"}, ["user11?", "user0, ", "user9 and 3 more"]),
+        ({"user": "user1", "kind": "opera"}, ["book, film"]),
+        ({"usr": "user1", "kind": "film"}, ["user?", "user, kind"]),
+    ):
+        with pytest.raises(TextError) as caught:
+            encode_values(known, values)
+        assert [word for word in told if word not in caught.value.remedy] == []
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
@@ -363,6 +375,7 @@ def test_a_row_with_a_wrong_feature_is_refused_or_passed_over(
     assert next(iter(wrong)) in said
     done = run("classify", "-b", str(bundle), "--input", str(file), "--on-error", "skip")
     assert [bool(json.loads(line)["label"]) for line in done.stdout.splitlines()] == [True, False]
+    assert "1 of 2 rows passed over: 0 without a text, 0 left out, 1 with a missing or wrong feature." in done.stderr
 
 
 def test_inspect_verify_and_the_page_know_features(tmp_path: Path, bundle: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.crf import Crf
 from pocketrnn.bundle.output import TagOutput, build_output
 from pocketrnn.errors import BundleError, InputError
+from pocketrnn.text import TextRules
 
 LABELS = ("O", "B-A", "I-A")
 
@@ -63,6 +65,22 @@ def test_a_bundle_gives_the_decoded_labels(tmp_path: Path) -> None:
     assert [tag.label for tag in Classifier.load(folder).tag("oil prices")] == ["B-A", "I-A"]
     assert manifests.read_manifest(folder).output == TagOutput(LABELS, crf)
     assert set(json.loads((folder / "classifier.json").read_text())["crf"]) == {"start", "end", "transitions"}
+
+
+def test_a_crf_over_tokens_does_not_read_the_ids_around_them(tmp_path: Path) -> None:
+    # The first label is B-A, and O stands behind it: over all ids, B-A is that of the id before the tokens.
+    crf = Crf((-99.0, 99.0, -99.0), (0.0,) * 3, ((99.0, -99.0, 0.0), (99.0, 0.0, -99.0), (0.0,) * 3), over_tokens=True)
+    folder = bundle_maker.make(
+        tmp_path / "tagger", labels=LABELS, of_tokens=True, rules=TextRules(first_id=1), change=with_crf(crf)
+    )
+    classifier = Classifier.load(folder)
+    assert [tag.label for tag in classifier.tag("oil prices")] == ["B-A", "O"]
+    assert manifests.read_manifest(folder).output == TagOutput(LABELS, crf)
+    whole = bundle_maker.make(
+        tmp_path / "whole", labels=LABELS, of_tokens=True, rules=TextRules(first_id=1),
+        change=with_crf(replace(crf, over_tokens=False)),
+    )  # fmt: skip
+    assert [tag.label for tag in Classifier.load(whole).tag("oil prices")] == ["O", "O"]
 
 
 def test_a_crf_of_other_labels_is_refused(tmp_path: Path) -> None:

@@ -198,6 +198,10 @@ def test_two_columns_of_a_file_are_pairs(tmp_path: Path, bundle: Path, classifie
     assert [(row["premise"], row["hypothesis"]) for row in answered] == PAIRS
     missing = run("classify", "-b", str(bundle), "--input", str(file), *columns[:3], "other", exit_code=2).stderr
     assert "other" in missing
+    for some in ((), columns[:2], columns[2:]):
+        said = run("classify", "-b", str(bundle), "--input", str(file), *some, exit_code=2).stderr
+        assert "--text-column and --second-text-column" in said
+        assert "'premise', 'hypothesis'" in said
 
 
 def test_a_row_without_a_second_text_is_refused_or_passed_over(tmp_path: Path, bundle: Path) -> None:
@@ -205,6 +209,9 @@ def test_a_row_without_a_second_text_is_refused_or_passed_over(tmp_path: Path, b
     assert "Row 2" in run("classify", "-b", str(bundle), "--input", str(file), exit_code=2).stderr
     done = run("classify", "-b", str(bundle), "--input", str(file), "--on-error", "skip")
     assert [bool(json.loads(line)["label"]) for line in done.stdout.splitlines()] == [True, False]
+    file = written(tmp_path, "jsonl", [{"text": None, "second_text": None}, {"text": "oil", "second_text": "war"}])
+    said = run("classify", "-b", str(bundle), "--input", str(file), "--on-error", "skip").stderr
+    assert "1 of 2 rows passed over: 1 without a text," in said
 
 
 def test_inspect_verify_and_the_page_know_pairs(tmp_path: Path, bundle: Path) -> None:

@@ -12,8 +12,10 @@ from sampling import examples, mostly_slow
 
 from pocketrnn.errors import InputError
 from pocketrnn.text import Keep, Replace, ReplaceRuns, TextEncoder, TextRules, cleaning
-from pocketrnn.text.cleaning_steps import cleaning_function
+from pocketrnn.text.cleaning_steps import build_steps_from_documents, cleaning_function, make_step_documents
+from pocketrnn.text.runs import Run
 from pocketrnn.text.sub_patterns import convert_sub_to_steps
+from pocketrnn.text.subword_splits import SplitAtRuns
 
 # Patterns of public notebooks.
 PATTERNS = (
@@ -28,11 +30,15 @@ PATTERNS = (
     "<.*?>+", r"https*\S+", r"@\S+|https?:\S+|http?:\S|[^A-Za-z0-9]+",
     r"(@[A-Za-z0-9]+)|([^0-9A-Za-z \t])|(\w+:\/\/\S+)",
     "x?(b|c)", "[ab]{1,2}(b|c)", "a+?", r"[\x5c\u00e9\b]+",
+    r"\b(a|an|the)\b", r"\b\w{1,2}\b", r"\bhttp\S+", r"\bhttps?://\S+\b", r"\b[a-z]\b", r"n['’]t\b", r"\b\w*\d\w*\b",
+    r"\b\d{3}[-.]?\d{4}\b", r"#[0-9a-f]{3,6}\b", r"\W*\b\w\b", r"\b[\w.-]+@[\w.-]+\b", r"\b - \b|\b -\b|\b- \b",
+    r"@\w+\b", r"\b(\w+)\b", r"\b[^\W\d_]+?\b", r"\b(?:\d+(?:st|th)|&)\b", r"\b[a-z]\s+\b", r"\S+\b",
+    r"[a-z]*\b'", r"\bb?\d*\b",
 )  # fmt: skip
 PIECES = st.sampled_from([
     *"ab<>@#&;.,!?'\"()[]/$ \n\r\t\\09_-é中😀\x1c\u2028٣\ud83d\ude00",
     "http://", "https://a.b/c?d=e%20f", "www.x", "<br />", "<a href='x'>", "a@b.c", "&amp;", "12345", "n't", "RT ", "ftp://",
-    "pic.twitter.com/", "...", "&#12;",
+    "pic.twitter.com/", "...", "&#12;", "n't", "the", "an", "#a1b2", "e\u0301", "1st", "555-1234", " - ",
 ])  # fmt: skip
 TEXTS = st.lists(PIECES, max_size=25).map("".join)
 
@@ -45,8 +51,8 @@ def test_a_notebooks_pattern_gives_what_the_notebook_gives(pattern: str, text: s
 
 
 ATOMS = st.sampled_from([
-    "a", "b", "<", ">", " ", r"\.", "[ab]", "[^a]", "[^>\n]", ".", r"\s", r"\S", r"\w", r"\d", r"\W", r"\D", "[a-c<]",
-    "@", "\n", r"[\w@]", "1", "é", "😀", r"[^\W\d]", "[]a-]", r"\u00e9",
+    "a", "b", "<", ">", " ", r"\b", r"\b", r"\.", "[ab]", "[^a]", "[^>\n]", ".", r"\s", r"\S", r"\w", r"\d", r"\W",
+    r"\D", "[a-c<]", "@", "\n", r"[\w@]", "1", "é", "😀", r"[^\W\d]", "[]a-]", r"\u00e9",
 ])  # fmt: skip
 SIGNS = st.sampled_from(["", "", "", "", "?", "*", "+", "{2}", "{1,2}", "{2,}", "{,2}", "*?", "+?", "{2,}?"])
 DRAWN = st.recursive(
@@ -64,7 +70,7 @@ DRAWN = st.recursive(
 @given(
     pattern=DRAWN,
     by=st.sampled_from(["-", "-", r"\g<0>-", r"-\1"]),
-    texts=st.lists(st.text("aabb<> .@1\n\té😀_c\ud800", max_size=14), min_size=8, max_size=8),
+    texts=st.lists(st.text("aabb<> .@1\n\té😀_c\ud800\u0301", max_size=14), min_size=8, max_size=8),
 )
 def test_a_drawn_pattern_gives_what_re_gives_or_is_refused(pattern: str, by: str, texts: list[str]) -> None:
     try:
@@ -99,7 +105,12 @@ def test_the_simplest_step_is_taken(pattern: str, by: str, steps: tuple[Keep | R
     [
         (r"^\s+", "", r"'\^'"),
         ("a$", "", r"'\$'"),
-        (r"\bthe\b", "", r"b'"),
+        (r"\Bthe", "", r"B'"),
+        (r"\S+\b\S", "", r"\\\\S\+\\\\b'"),
+        (r"@.*?\b", "", r"\.\*\?\\\\b'"),
+        (r"\b", "-", r"b'"),
+        (r"(\b|a*)", "-", r"\(\\\\b\|a\*\)'"),
+        ("x" + "a?@?" * 10 + r"\b", "", "'a'"),
         (r"(.)\1+", r"\1", r"1'"),
         ("(?i)url", "", r"'\(\?i\)'"),
         ("(?<=a)b", "", r"'\(\?<='"),
@@ -180,3 +191,28 @@ def test_many_begins_without_an_end_take_linear_time() -> None:
     text, start = "<[a" * examples(40_000, 300_000), time.perf_counter()
     assert "".join(TextEncoder(rules, ["<unk>"]).tokens(text)) == text
     assert time.perf_counter() - start < 20
+
+
+def test_many_begins_without_a_boundary_take_linear_time() -> None:
+    steps = cleaning(("sub", r"[a-z]+\b", ""), ("sub", r"-\S+\b", ""))
+    text, start = "a" * examples(40_000, 300_000) + "9" + "-" * examples(40_000, 300_000), time.perf_counter()
+    assert cleaning_function(steps)(text) == text
+    assert time.perf_counter() - start < 20
+
+
+def test_boundaries_of_words_stand_in_the_document_and_need_the_set_of_a_word() -> None:
+    (step,) = cleaning(("sub", r"\bn't\b", " "))
+    (document,) = make_step_documents([step])
+    (run,) = document["replace_runs"]
+    assert (run["from_boundary"], run["then"][-1]["to_boundary"]) == (True, True)
+    assert build_steps_from_documents([document]) == (step,)
+    for wrong in (
+        {**document, "word": []},
+        {**document, "replace_runs": [{"ranges": ["a"]}]},
+        {**document, "word": "az"},
+        {**document, "replace_runs": [{"ranges": ["a"], "from_boundary": False}]},
+    ):
+        with pytest.raises(InputError):
+            build_steps_from_documents([wrong])
+    with pytest.raises(InputError):
+        SplitAtRuns((Run(("a",), to_boundary=True),), "removed")

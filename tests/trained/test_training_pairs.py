@@ -28,6 +28,8 @@ from pocketrnn_training.classifiers.checkpoint import write
 from pocketrnn_training.measures.evaluation import compute_checkpoint_logits
 from pocketrnn_training.preparation.augmentation import WordDropout
 from pocketrnn_training.preparation.text_preparation import prepare_texts
+from pocketrnn_training.rows import labelled_texts
+from pocketrnn_training.rows.column_files import read_columns
 from pocketrnn_training.rows.labelled_rows import assign_folds
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.text_settings import TextSettings
@@ -112,6 +114,19 @@ def test_a_row_without_a_second_text_or_a_label_is_refused(tmp_path: Path, text:
     with pytest.raises(DataError) as refused:
         read_pairs([tmp_path / "rows.jsonl"], text_column="premise", second_text_column="hypothesis", labels=("x", "y"))
     assert re.search(named, str(refused.value)), refused.value
+
+
+def test_each_file_of_pairs_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [write_rows(tmp_path / f"{i}.csv", easy_pairs(4)) for i in range(2)]
+    read: list[Path] = []
+
+    def count(path: Path, *more: Any, **options: Any) -> Any:
+        read.append(path)
+        return read_columns(path, *more, **options)
+
+    monkeypatch.setattr(labelled_texts, "read_columns", count)
+    data = read_pairs(paths, text_column="premise", second_text_column="hypothesis")
+    assert (read, len(data), len(data.second_texts)) == (paths, 8, 8)
 
 
 def test_rows_of_a_label_outside_the_classes_stay_pairs(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +17,12 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import DataError
 from pocketrnn_export import export_trained
 from pocketrnn_export.packing import pack
+from pocketrnn_export.trained import make_arguments_from_checkpoint
 from pocketrnn_training import evaluate, fit, read_checkpoint, train
+from pocketrnn_training.classifiers.crf_layer import CrfLayer
 from pocketrnn_training.measures.evaluation import predict_tag_targets
 from pocketrnn_training.measures.span_scores import SpanScores
-from pocketrnn_training.preparation.prepared_data import IGNORED, OtherSources
+from pocketrnn_training.preparation.prepared_data import IGNORED, OtherSources, Task
 from pocketrnn_training.preparation.tag_preparation import prepare_tags
 from pocketrnn_training.rows.conll_files import read_tagged
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
@@ -163,6 +167,8 @@ def test_a_tagger_is_trained_and_evaluated_by_its_spans(trained: Path) -> None:
     checkpoint = read_checkpoint(trained / "people")
     assert checkpoint.labels == ("B-LOC", "B-PER", "I-LOC", "O")
     assert checkpoint.training["metric"] == "f1"
+    assert checkpoint.crf is not None
+    assert make_arguments_from_checkpoint(checkpoint)[1]["crf"] == checkpoint.crf
     found = json.loads(run("evaluate", str(trained / "people"), str(trained / "test.conll"), "--json").output)
     assert found["rows"] == 37
     assert found["spans"]["all"]["spans"] == 14
@@ -213,12 +219,67 @@ def test_words_that_the_rules_cut_have_their_label_at_the_first_piece(tmp_path: 
     assert steps.tolist() == np.flatnonzero(task.step_targets.ids != IGNORED).tolist()
 
 
+@pytest.mark.parametrize("words", [[3, 1], [1], [2, 4]])
+def test_the_loss_of_a_crf_is_that_of_the_right_order_among_all(words: list[int]) -> None:
+    generator = torch.Generator().manual_seed(len(words))
+    layer = CrfLayer(3)
+    for scores in layer.parameters():
+        scores.data = torch.randn(scores.shape, generator=generator)
+    logits = torch.randn(len(words), 6, 3, generator=generator)
+    targets, expected = torch.full((len(words), 6), IGNORED), 0.0
+    for i, count in enumerate(words):
+        # Steps without a target stand between the words, and behind them.
+        places = torch.randperm(6, generator=generator)[:count].sort().values
+        targets[i, places] = torch.randint(3, (count,), generator=generator)
+        row = logits[i, places].numpy()
+        sums = [layer.crf.score(row, np.array(order)) for order in itertools.product(range(3), repeat=count)]
+        expected += float(np.logaddexp.reduce(sums)) - layer.crf.score(row, targets[i, places].numpy())
+    assert layer.compute_summed_loss(logits, targets).item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_what_a_crf_answers_has_the_decoded_label_as_the_likeliest() -> None:
+    layer = CrfLayer(3)
+    layer.transitions.data = 3 * torch.randn(3, 3, generator=torch.Generator().manual_seed(0))
+    logits, words = torch.randn(400, 3, generator=torch.Generator().manual_seed(1)), np.full(100, 4)
+    answers = layer.decode_words(logits, words)
+    parts = np.split(logits.numpy(), np.arange(4, 400, 4))
+    assert answers.argmax(1).tolist() == [label for part in parts for label in layer.crf.decode_labels(part)]
+    likeliest = np.concatenate([layer.crf.probabilities(part) for part in parts])
+    np.testing.assert_allclose(answers.exp().sort(1).values, np.sort(likeliest, axis=1), atol=1e-6)
+    assert (answers.argmax(1).numpy() != likeliest.argmax(1)).any()
+
+
+def prepared(folder: Path, text: str, **options: Any) -> Task:
+    data = read_tagged(written(folder, text))
+    settings = TagSettings(vocabulary_size=20, **options)
+    return prepare_tags(data, data, settings, lambda _: None, beside=OtherSources())[0]
+
+
+def test_spans_have_a_crf_that_rules_out_what_no_sentence_has(tmp_path: Path) -> None:
+    spans = "a O\nb B-X\na I-X\n\n" * 4
+    task = prepared(tmp_path, spans)
+    assert task.architecture.crf
+    assert task.ruled_out is not None
+    # B-X, I-X, O: nothing but a B-X and an I-X stands before an I-X.
+    assert task.ruled_out.tolist() == [[False, i in (0, 3), False] for i in range(4)]
+    begun = prepared(tmp_path, spans + "b I-X\na O\n\n").ruled_out
+    assert begun is not None
+    assert begun[:, 1].tolist() == [False, False, False, True]
+    for without in (
+        prepared(tmp_path, "a N\nb V\n\n" * 4),
+        prepared(tmp_path, spans, label_smoothing=0.1),
+        prepared(tmp_path, spans, class_weights="balanced"),
+    ):
+        assert (without.architecture.crf, without.ruled_out) == (False, None)
+
+
 def test_an_interrupted_run_of_a_tagger_resumes_with_the_same_weights(trained: Path) -> None:
     data, states = read_tagged((trained / "people.conll",)), list[TrainingState]()
     settings = TagSettings(epochs=3, hidden_dim=6, embedding_dim=6, vocabulary_size=60, device="cpu", final_fit=False)
     whole = train(data, settings, keep=states.append)
     again = train(data, settings, resume=states[0])
     assert torch.equal(whole.module.fc.weight, again.module.fc.weight)
+    assert torch.equal(whole.module.crf.transitions, again.module.crf.transitions)
     assert whole.metrics == again.metrics
 
 

@@ -13,7 +13,7 @@ for (const { file, wasm, items, refused } of JSON.parse(readFileSync(0))) {
     takes: items.map((item) => classifier.takes(item)),
     ids: items.map((item) => classifier.encode(item)),
     logits: (await classifier.logits(items)).map((row) => Array.from(row)),
-    alone: await Promise.all(items.map(async (item) => (await classifier.classify(item)).label)),
+    alone: await Promise.all(items.map((item) => classifier.predict([item]))),
     said: await Promise.all(refused.map((item) => classifier.classify(item).catch((error) => `${error.name}: ${error.message}`))),
   });
   await classifier.release();

@@ -45,11 +45,24 @@ def test_texts_with_features_are_answered_as_in_python(wasm: Path, node: Node) -
         assert answer["beside"].startswith("price, kind, user, stars")
         assert answer["takes"] == [True] * len(items)
         assert answer["ids"] == [[one for one in classifier.encode(item) if one >= 0] for item in given]
-        assert answer["alone"] == classifier.predict(given)
+        assert answer["alone"] == [[label] for label in classifier.predict(given)]
         np.testing.assert_allclose(answer["logits"], classifier.logits(given), atol=1e-5)
         for said, name in zip(answer["said"], wrong, strict=True):
             assert said.startswith("InputError"), said
             assert name in said
+
+
+def test_each_of_several_heads_answers_a_text_with_its_features_as_in_python(wasm: Path, node: Node) -> None:
+    item = ["Oil prices rise.", {**VALUES, "price": 7.25}]
+    classifier = Classifier.load(PACKED / "features-heads.prnn")
+    cases = [
+        {"file": str(PACKED / "features-heads.prnn"), "wasm": str(wasm / engine), "items": [item], "refused": ["oil"]}
+        for engine in ENGINES
+    ]
+    for answer in node("beside_in_node.mjs", cases):
+        np.testing.assert_allclose(answer["logits"], classifier.logits([tuple(item)]), atol=1e-5)
+        assert answer["alone"] == [classifier.predict([tuple(item)])]
+        assert answer["said"][0].startswith("InputError")
 
 
 def test_pairs_are_answered_as_in_python(wasm: Path, node: Node) -> None:
@@ -66,7 +79,7 @@ def test_pairs_are_answered_as_in_python(wasm: Path, node: Node) -> None:
         assert answer["takes"] == [True] * len(pairs)
         rows = [[*first, -2, *second] for first, second in answer["ids"]]
         assert rows == [classifier.encode(pair) for pair in pairs]
-        assert answer["alone"] == classifier.predict(pairs)
+        assert answer["alone"] == [[label] for label in classifier.predict(pairs)]
         np.testing.assert_allclose(answer["logits"], classifier.logits(pairs), atol=1e-5)
         for said in answer["said"]:
             assert said.startswith("InputError"), said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ __all__ = [
     "describe_rules",
     "find_most_agreeing",
     "list_candidate_rules",
+    "write_nearest_rules",
     "write_rules_option",
 ]
 
@@ -26,7 +28,7 @@ __all__ = [
 _FIRST_TEXTS: Final = 20
 _BEST: Final = 8
 # The most characters of a message that describe steps: the set of `\w` alone has 740 ranges.
-_MOST_WRITTEN: Final = 300
+_MOST_WRITTEN: Final = 120
 # The format's tokenizers, tried first without steps before them.
 _TOKENIZERS: Final = (*TOKENIZERS, "space")
 # basic_english as a step is the tokenizer of that name.
@@ -129,6 +131,19 @@ def describe_rules(rules: TextRules) -> str:
     return rules.tokenizer + (" with " + " and ".join(said) if said else "")
 
 
+def write_nearest_rules(rules: TextRules, given: TextRules, implied: TextRules) -> str:
+    """Write how to give these rules: as `--rules`, or by the members that change where the given rules have long steps.
+
+    Example:
+        >>> write_nearest_rules(TextRules("space"), TextRules(), TextRules())
+        '--rules \'{"tokenizer": "space"}\''
+    """
+    option = write_rules_option(rules, implied)
+    if not rules.steps or rules.steps != given.steps or len(option) <= _MOST_WRITTEN:
+        return f"--rules {shlex.quote(option)}"
+    return f"your --rules with {write_rules_option(rules, given)}"
+
+
 def write_rules_option(rules: TextRules, implied: TextRules) -> str:
     """Write the argument of `--rules` for these rules: their differences from the implied ones.
 
@@ -138,7 +153,7 @@ def write_rules_option(rules: TextRules, implied: TextRules) -> str:
     """
     before = make_rules_document(implied)
     document = {name: value for name, value in make_rules_document(rules).items() if before.get(name, ...) != value}
-    if names := _find_step_names(rules):
+    if "steps" in document and (names := _find_step_names(rules)):
         document["steps"] = list(names)
     return json.dumps(document, ensure_ascii=False)
 
@@ -169,7 +184,5 @@ def _find_step_names(rules: TextRules) -> tuple[str, ...]:
 def _describe_steps(rules: TextRules) -> str:
     if names := _find_step_names(rules):
         return " and ".join(names)
-    more = len(rules.steps) - 3
-    written = json.dumps(make_step_documents(rules.steps[:3]), ensure_ascii=False)
-    first = f"steps={written if len(written) <= _MOST_WRITTEN else written[:_MOST_WRITTEN] + '...'}"
-    return first + (f" and {more} more" if more > 0 else "")
+    written = json.dumps(make_step_documents(rules.steps), ensure_ascii=False)
+    return f"steps={written}" if len(written) <= _MOST_WRITTEN else f"{len(rules.steps)} steps"

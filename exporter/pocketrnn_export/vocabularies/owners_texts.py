@@ -6,7 +6,6 @@ labels. So a text may have either, or both.
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -48,6 +47,7 @@ class OwnersText:
         ids: its ids; None where they are not given.
         tokens: its tokens; None where they are not given.
         answer: the answer of the owner's classifier, as it was given; `name_answers` reads it with the labels.
+        label: the label that was given beside probabilities; it must be the likeliest by these.
         head: the head that gave the answer; empty where there is one set of labels.
     """
 
@@ -55,6 +55,7 @@ class OwnersText:
     ids: list[int] | None = None
     tokens: list[str] | None = None
     answer: Any = None
+    label: Any = None
     head: str = ""
 
 
@@ -70,7 +71,7 @@ def list_pairs(texts: Iterable[OwnersText]) -> list[Pair]:
 
 def read_pairs(path: Path) -> list[OwnersText]:
     """Read texts, one a line: `{"text": "...", "ids": [...]}` or `["...", [...]]`. A line of the first kind may hold
-    `tokens`, and `label` or `probabilities`; other members are ignored.
+    `tokens`, and `label`, `probabilities` or both; other members are ignored.
 
     Raises:
         InputError: the file cannot be read, or a line does not have this form; the message has its number.
@@ -87,11 +88,11 @@ def read_pairs(path: Path) -> list[OwnersText]:
             found.append(_make_text(document, where, _LINE))
             continue
         text, ids, tokens, label, probabilities = (document.get(name) for name in _MEMBERS)
-        if label is not None and probabilities is not None:
-            raise InputError(f"{where} has a label and probabilities.", "Give the probabilities alone.")
         answer = label if probabilities is None else _check_probabilities(probabilities, where)
         one = _make_text([text, tokens if ids is None else ids, *([] if answer is None else [answer])], where, _LINE)
-        found.append(one if tokens is None or ids is None else replace(one, tokens=_check_tokens(tokens, where, _LINE)))
+        if tokens is not None and ids is not None:
+            one = replace(one, tokens=_check_tokens(tokens, where, _LINE))
+        found.append(one if probabilities is None else replace(one, label=label))
     return found
 
 
@@ -164,7 +165,8 @@ def name_answers(texts: Iterable[OwnersText], labels: Sequence[str]) -> list[tup
         labels: the labels, in the order of the logits.
 
     Raises:
-        InputError: an answer has an unknown label, a number that is not a probability, or not one for each label.
+        InputError: an answer has an unknown label, a number that is not a probability, or not one for each label; or
+            its label is not the likeliest by its probabilities.
 
     Example:
         >>> name_answers([OwnersText("oil", answer=[0.25, 0.75])], ["World", "Business"])[0][1]
@@ -173,7 +175,7 @@ def name_answers(texts: Iterable[OwnersText], labels: Sequence[str]) -> list[tup
     found = []
     for one in texts:
         if one.answer is not None:
-            found.append((one, _name_answer(one, labels)))
+            found.append((one, _name_answer_with_label(one, labels)))
     return found
 
 
@@ -205,9 +207,28 @@ def name_head_answers(texts: Iterable[OwnersText], heads: Mapping[str, LabelOutp
             if name not in heads:
                 near = suggest_similar_name(str(name), heads) or f"Its heads: {', '.join(heads)}."
                 raise InputError(f"The answer to {short_repr(one.text, 40)} names no head: {brief_text(name)}.", near)
-            of_head = replace(one, answer=answer, head=name)
-            found.append((of_head, _name_answer(of_head, heads[name].labels)))
+            label = one.label.get(name) if isinstance(one.label, Mapping) else one.label
+            of_head = replace(one, answer=answer, label=label, head=name)
+            found.append((of_head, _name_answer_with_label(of_head, heads[name].labels)))
     return found
+
+
+def _name_answer_with_label(one: OwnersText, labels: Sequence[str]) -> Answer:
+    """Return the answer by the names of the labels; refuse a label beside probabilities that has not the highest."""
+    answer = _name_answer(one, labels)
+    if one.label is None or not isinstance(answer, Mapping):
+        return answer
+    chosen = _name_answer(replace(one, answer=one.label), labels)
+    others = [number for label, number in answer.items() if label not in chosen]
+    for label in chosen:
+        if label not in answer or answer[label] < max(others, default=0.0):
+            raise InputError(
+                f"The answer to {short_repr(one.text, 40)} has the label {short_repr(label, 40)}, and the highest "
+                f"probability for {short_repr(max(answer, key=answer.__getitem__), 40)}.",
+                "Leave out the label if it is the right one, and not the one that your classifier gives; else leave "
+                "out the probabilities.",
+            )
+    return answer
 
 
 def _name_answer(one: OwnersText, labels: Sequence[str]) -> Answer:
@@ -248,7 +269,7 @@ def _check_labels(names: Iterable[Any], labels: Sequence[str], where: str) -> tu
 
 
 def _check_probability(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not hasattr(value, "__float__") or not math.isfinite(value) or not 0 <= value <= 1:
+    if isinstance(value, bool) or not hasattr(value, "__float__") or not 0 <= value <= 1:
         raise InputError(
             f"{where} has the probability {brief_text(value)}.",
             "Give numbers from 0 to 1, after the softmax or sigmoid, and not the logits.",

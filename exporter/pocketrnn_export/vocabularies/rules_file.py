@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -10,11 +11,13 @@ from pocketrnn.bundle.atomic_writing import suggest_near_file
 from pocketrnn.bundle.json_schema import find_first_fault
 from pocketrnn.bundle.manifest import load_manifest_schema
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text import EXTERNAL, SUBWORDS, TextRules, cleaning, make_rules_document, rules_of
+from pocketrnn.text import EXTERNAL, SUBWORDS, AnyTextRules, TextRules, cleaning, make_rules_document, rules_of
 from pocketrnn.text.cleaning_steps import CleaningStep, build_steps_from_documents, make_step_documents
 from pocketrnn_export.vocabularies.vocabulary import Vocabulary, make_implied_rules
 
 __all__ = ["read_rules"]
+
+_log = logging.getLogger(__name__)
 
 _LARGEST: Final = 1 << 24
 _GIVE: Final = (
@@ -60,8 +63,20 @@ def read_rules(given: str, vocabulary: Vocabulary) -> TextRules:
         raise InputError(f"{name} does not hold text rules: {fault}.", _GIVE)
     implied = make_implied_rules(vocabulary, EXTERNAL if document.get("tokenizer") == EXTERNAL else "basic_english")
     rules = rules_of(make_rules_document(implied) | document)
+    if "empty_id" in document and (member := _find_member_that_fills(rules)):
+        _log.warning(
+            "empty_id has no effect beside %s, with which an empty text has ids. Leave it out, or give your pipeline's "
+            "ids of an empty text with --pairs, which compares them.", member,
+        )  # fmt: skip
     # The tokenizer is not `subwords`.
     return cast("TextRules", rules)
+
+
+def _find_member_that_fills(rules: AnyTextRules) -> str:
+    """Return the member that gives ids to an empty text; empty if there is none."""
+    if rules.min_width is not None:
+        return "min_width"
+    return "first_id" if rules.first_ids else "last_id" if rules.last_ids else ""
 
 
 def _parse_document(given: str, name: str) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import logging
 import re
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import zip_longest
@@ -25,7 +24,7 @@ from pocketrnn_export.vocabularies.nearest_rules import (
     describe_rules,
     find_most_agreeing,
     list_candidate_rules,
-    write_rules_option,
+    write_nearest_rules,
 )
 from pocketrnn_export.vocabularies.owners_texts import Pair
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, Vocabulary, make_implied_rules
@@ -35,6 +34,7 @@ __all__ = ["choose_rules", "make_named_rules"]
 _log = logging.getLogger(__name__)
 
 _NAMED_WORDS: Final = 5
+_NAMED_TEXTS: Final = 3
 _TEXTS_FOR_STEPS: Final = 20
 _WORDS_TO_TELL_BY: Final = 4
 # The marks of regular expressions that texts seldom have: \\S, [^, .*, )?, (?:
@@ -180,24 +180,37 @@ def _advise_on_rules(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequenc
         (tried for frame in frames for tried in list_candidate_rules(frame)), pairs, agrees
     )
     given = sum(agrees(rules, pair) for pair in pairs)
-    option = f"--rules {shlex.quote(write_rules_option(best, make_implied_rules(vocabulary)))}"
+    option = write_nearest_rules(best, rules, make_implied_rules(vocabulary))
     if agreed == len(pairs):
         return f"{describe_rules(best)} agrees on all {agreed} texts: give {option}."
     if given and given >= agreed:
         return (
             f"These rules, {describe_rules(rules)}, agree on {given} of {len(pairs)} texts, and no others that were "
-            f"tried agree on more: see docs/text-rules.md. {external}"
+            f"tried agree on more. {_describe_missed(encoder_of(rules), pairs, vocabulary, 1)}docs/text-rules.md says "
+            f"what rules can do. {external}"
         )
     if not agreed and (other := _advise_on_vocabulary(TextEncoder(rules, vocabulary.tokens), pairs, vocabulary)):
         return other
     if not agreed:
         return f"No rules that were tried agree on any text; docs/text-rules.md says what rules can do. {external}"
-    text, ids = next(pair for pair in pairs if not agrees(best, pair))
-    difference = _describe_difference(TextEncoder(best, vocabulary.tokens), text, ids, vocabulary.tokens)
     return (
-        f"The nearest rules, {describe_rules(best)}, agree on {agreed} of {len(pairs)} texts: {option}. On "
-        f"{short_repr(text)}, {difference}: docs/text-rules.md says what rules can do. {external}"
+        f"The nearest rules agree on {agreed} of {len(pairs)} texts: {option}. "
+        f"{_describe_missed(encoder_of(best), pairs, vocabulary)}docs/text-rules.md says what rules can do. {external}"
     )
+
+
+def _describe_missed(encoder: TextEncoder, pairs: Sequence[Pair], vocabulary: Vocabulary, told: int = 0) -> str:
+    """Describe the shortest texts to which the rules give other ids, and the first difference of each.
+
+    Args:
+        encoder: the rules.
+        pairs: the owner's texts and ids.
+        vocabulary: the tokens.
+        told: how many of the first of these texts were told before.
+    """
+    found = [(text, _describe_difference(encoder, text, ids, vocabulary.tokens)) for text, ids in pairs]
+    missed = sorted([one for one in found if one[1]][told:], key=lambda one: len(one[0]))[:_NAMED_TEXTS]
+    return f"They miss {'; '.join(f'{short_repr(text)}: {said}' for text, said in missed)}. " if missed else ""
 
 
 def _advise_on_vocabulary(encoder: TextEncoder, pairs: Sequence[Pair], vocabulary: Vocabulary) -> str:
@@ -272,8 +285,7 @@ def _find_agreeing_rules(
     )
     raise InputError(
         f"{short_repr(text)}: at index {index} your tokenizer gives {_describe_word(their)}, and "
-        f"{describe_rules(best)} gives {_describe_word(own)}. "
-        f"{describe_rules(best)} agrees on {agreed} of {len(texts)} texts.",
+        f"{describe_rules(best)} gives {_describe_word(own)}. These rules agree on {agreed} of {len(texts)} texts.",
         "Give rules that cut texts as your tokenizer does; docs/text-rules.md says what rules can do. "
         f"{_advise_external(vocabulary)}",
     )

@@ -270,7 +270,10 @@ class Classifier:
             pass
         except EngineError as error:
             if error.args[0] == _engine.UNKNOWN:
-                raise ValueError(f"{which} has {name}={value!r}, which {name} does not know.") from None
+                raise ValueError(
+                    f"{which} has {name}={value!r}, which {name} does not know. Give one of its values, which "
+                    "pocketrnn inspect lists."
+                ) from None
             if error.args[0] != _engine.NOT_FINITE:
                 raise
         raise ValueError(f"{which} has {name}={value!r}, which is not a finite float32.")

@@ -23,6 +23,8 @@ class Crf:
         start: for each label, its score at the first token.
         end: for each label, its score at the last token.
         transitions: [from, to]: for each label of a token, the score of each label of the next token.
+        over_tokens: whether the sequence is that of the tokens that have a tag, such as the first pieces of words; else
+            it is that of all ids.
 
     Raises:
         InputError: the sizes do not fit each other.
@@ -36,6 +38,7 @@ class Crf:
     start: tuple[float, ...] = field(repr=False)
     end: tuple[float, ...] = field(repr=False)
     transitions: tuple[tuple[float, ...], ...] = field(repr=False)
+    over_tokens: bool = False
 
     def __post_init__(self) -> None:
         labels = len(self.start)
@@ -54,7 +57,8 @@ class Crf:
             >>> Crf((0.5,), (0.0,), ((1.0,),)).document
             {'start': (0.5,), 'end': (0.0,), 'transitions': ((1.0,),)}
         """
-        return {"start": self.start, "end": self.end, "transitions": self.transitions}
+        over = {"over": "tokens"} if self.over_tokens else {}
+        return {"start": self.start, "end": self.end, "transitions": self.transitions, **over}
 
     def decode_labels(self, logits: NDArray[Any]) -> NDArray[np.int64]:
         """Find the labels of the tokens with the largest sum of scores (Viterbi); in a tie, the earlier label.

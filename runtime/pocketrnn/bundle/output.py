@@ -273,4 +273,5 @@ def build_output(
 
 def _build_crf(members: Mapping[str, Any]) -> Crf:
     start, end = (tuple(map(float, members[name])) for name in ("start", "end"))
-    return Crf(start, end, tuple(tuple(map(float, row)) for row in members["transitions"]))
+    moves = tuple(tuple(map(float, row)) for row in members["transitions"])
+    return Crf(start, end, moves, over_tokens=members.get("over") == "tokens")

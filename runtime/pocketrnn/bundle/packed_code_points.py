@@ -7,11 +7,14 @@ from typing import Final
 
 from pocketrnn.bundle.packed_strings import encode_words
 from pocketrnn.text.ranges import list_range_points, merge_ranges
-from pocketrnn.text.runs import Run
+from pocketrnn.text.runs import Run, RunPart
 
 __all__ = ["encode_run", "encode_set"]
 
 _ASCII: Final = 128
+# Marks of a part beside its `least`.
+_TO_BOUNDARY: Final = 128
+_FROM_BOUNDARY: Final = 256
 
 
 def encode_set(ranges: Iterable[str]) -> bytes:
@@ -23,8 +26,13 @@ def encode_set(ranges: Iterable[str]) -> bytes:
 
 def encode_run(run: Run, *, goes_on: bool = True) -> bytes:
     """Encode a run; without `goes_on` only its own set and the one before it."""
-    content = encode_words([run.least, run.most or 0]) + encode_set(run.ranges) + encode_set(run.before)
+    content = _encode_part(run, _FROM_BOUNDARY * run.from_boundary) + encode_set(run.before)
     if not goes_on:
         return content
-    parts = b"".join(encode_words([part.least, part.most or 0]) + encode_set(part.ranges) for part in run.then)
+    parts = b"".join(map(_encode_part, run.then))
     return content + encode_set(run.ends_at) + encode_set(run.not_before) + encode_words([len(run.then)]) + parts
+
+
+def _encode_part(part: Run | RunPart, mark: int = 0) -> bytes:
+    least = part.least + _TO_BOUNDARY * part.to_boundary + mark
+    return encode_words([least, part.most or 0]) + encode_set(part.ranges)

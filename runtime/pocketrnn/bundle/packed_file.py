@@ -17,7 +17,7 @@ from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.json_schema import parse_document
 from pocketrnn.bundle.manifest import Example, Graph, Limits, Manifest, StepGraph, make_manifest_document
 from pocketrnn.bundle.output import Activation, HeadsOutput, LabelOutput
-from pocketrnn.bundle.packed_code_points import encode_run
+from pocketrnn.bundle.packed_code_points import encode_run, encode_set
 from pocketrnn.bundle.packed_codes import Section, Storage
 from pocketrnn.bundle.packed_strings import encode_strings, encode_utf8, encode_words, pad_to_word
 from pocketrnn.errors import BundleError, find_error_reason
@@ -422,7 +422,10 @@ def _encode_rules(rules: TextRules) -> bytes:
 def _encode_step(step: CleaningStep) -> bytes:
     what, by = encode_utf8(getattr(step, "what", "")), encode_utf8(getattr(step, "by", ""))
     ranges, runs = merge_ranges(list_range_points(getattr(step, "ranges", ()))), getattr(step, "runs", ())
-    content = encode_words(end for some in ranges for end in some) + b"".join(map(encode_run, runs))
+    content = encode_words(end for some in ranges for end in some)
+    if word := getattr(step, "word", ()):
+        content += encode_set(word)
+    content += b"".join(map(encode_run, runs))
     content += pad_to_word(what) + pad_to_word(by)
     count = len(ranges) or len(runs) or len(what)
     return encode_words([step.packed_kind, 4 + len(content) // 4, count, len(by)]) + content

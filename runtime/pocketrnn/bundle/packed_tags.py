@@ -20,6 +20,8 @@ __all__ = ["Marks", "encode_tags_section", "read_marks", "restore_crf"]
 
 # The first and the last code point of each range, one after the other.
 Marks = Sequence[int]
+# The first word of the section: no CRF, one over all ids, one over the tokens.
+_NO_CRF, _OVER_IDS, _OVER_TOKENS = range(3)
 
 
 def encode_tags_section(manifest: Manifest, marks: Marks | None = None) -> bytes:
@@ -38,11 +40,12 @@ def encode_tags_section(manifest: Manifest, marks: Marks | None = None) -> bytes
         return b""
     if marks is None:
         marks = () if isinstance(manifest.text.rules, TextRules) else _list_unicode_punctuation()
-    crf = b""
+    kind, numbers = _NO_CRF, b""
     if output.crf is not None:
+        kind = _OVER_TOKENS if output.crf.over_tokens else _OVER_IDS
         parts = (output.crf.start, *output.crf.transitions, output.crf.end)
-        crf = np.array([number for part in parts for number in part], "<f8").tobytes()
-    return encode_words([int(output.crf is not None), len(marks) // 2, *marks]) + crf
+        numbers = np.array([number for part in parts for number in part], "<f8").tobytes()
+    return encode_words([kind, len(marks) // 2, *marks]) + numbers
 
 
 def read_marks(section: bytes) -> Marks:
@@ -72,7 +75,8 @@ def restore_crf(document: Mapping[str, Any], section: bytes, labels: int) -> dic
         return {**document}
     numbers = np.frombuffer(section[8 + 4 * len(read_marks(section)) :], "<f8").reshape(labels + 2, labels)
     start, *transitions, end = numbers.tolist()
-    return {**document, "crf": {"start": start, "end": end, "transitions": transitions}}
+    over = {"over": "tokens"} if section[0] == _OVER_TOKENS else {}
+    return {**document, "crf": {"start": start, "end": end, "transitions": transitions, **over}}
 
 
 @lru_cache(maxsize=1)

@@ -43,6 +43,7 @@ from pocketrnn.tables.writer import write_rows
 __all__ = ["classify_file", "open_answer_output"]
 
 _STREAM: Final = "-"
+_NAME_BOTH: Final = "Name the columns with the two texts with --text-column and --second-text-column."
 # In seconds. A bar for less time than this would be gone before it is read.
 _BAR_AFTER: Final = 2.0
 _BAR_EVERY: Final = 0.2
@@ -89,6 +90,8 @@ def classify_file(
             stream = stack.enter_context(_copy_to_disk(stream))
         name = "Standard input" if given == _STREAM else given
         source = RowSource(name, kind, size, on_error=files.on_error)
+        if classifier.manifest.has_two_texts:
+            source.name_columns = _NAME_BOTH
         added = [name for head in heads for pair in head.names for name in pair]
         if len(set(added)) < len(added):
             raise InputError("Two heads would write to one column.", "Choose one of them: --head.")
@@ -136,12 +139,14 @@ def _plan_columns(
 
 
 def _report_skipped_rows(source: RowSource, kinds_of_text: list[str]) -> None:
-    if passed_over := source.left_out + source.without_text + source.without_answer:
+    counts = (source.left_out, source.without_text, source.without_feature, source.without_answer)
+    if passed_over := sum(counts):
         kinds = " or ".join(kinds_of_text)
+        lacking = f", {source.without_feature:,} with a missing or wrong feature" if source.without_feature else ""
         beyond = f", {source.without_answer:,} {kinds}" if source.without_answer else ""
         click.echo(
             f"{passed_over:,} of {source.rows:,} rows passed over: {source.without_text:,} without a text, "
-            f"{source.left_out:,} left out{beyond}. {source.first_fault}",
+            f"{source.left_out:,} left out{lacking}{beyond}. {source.first_fault}",
             err=True,
         )
 

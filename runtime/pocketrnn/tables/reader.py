@@ -15,6 +15,7 @@ from pocketrnn.tables.checks import (
     DAMAGED_PARQUET,
     SAVE_AS_UTF8,
     check_columns,
+    list_first_names,
     make_parquet_error,
     parse_json_object,
 )
@@ -34,7 +35,6 @@ _BATCH_CHUNKS: Final = 4
 _LARGEST_FIELD: Final = 1 << 26
 # A line is held until it ends: a line that never ends, as from a device, would fill the memory.
 _LONGEST_LINE: Final = 1 << 28
-_NAME_THE_COLUMN: Final = "Name the column with the texts with --text-column."
 
 
 def read_batches(
@@ -85,11 +85,15 @@ def add_second_texts(batches: Iterable[RowBatch], source: RowSource, column: str
         [('Who won?', 'The reds.')]
     """
     for batch in batches:
-        values = _list_column_values(batch.rows, column, source)
+        values = _list_column_values(batch.rows, column, source, source.name_columns)
         without, first = set(batch.without_text), source.rows - len(values) + 1
         for index, value in enumerate(values):
-            if not isinstance(value, str):
-                without.add(index)
+            if isinstance(value, str) or index in without:
+                continue
+            without.add(index)
+            if isinstance(batch.rows, JsonRows):
+                _count_object_without_text(source, first + index, batch.rows.objects()[index], column)
+            else:
                 source.count_without_text(first + index, f"has no text in {column!r}")
         pairs = [
             (text, value if isinstance(value, str) else "") for text, value in zip(batch.texts, values, strict=True)
@@ -128,27 +132,19 @@ def add_features(batches: Iterable[RowBatch], source: RowSource, features: Featu
             except TextError as error:
                 given = make_usual_values(features)
                 if index not in without:
-                    source.count_without_text(first + index, error.problem.strip().removesuffix("."))
+                    source.count_without_feature(first + index, error.problem.strip().removesuffix("."))
                 without.add(index)
             texts.append((text, given))
         yield replace(batch, texts=texts, without_text=sorted(without))
 
 
-def _list_column_values(
-    rows: CsvRows | JsonRows | ArrowRows,
-    column: str,
-    source: RowSource,
-    remedy: str = "Name the column with the second texts with --second-text-column.",
-) -> list[Any]:
+def _list_column_values(rows: CsvRows | JsonRows | ArrowRows, column: str, source: RowSource, remedy: str) -> list[Any]:
     """The values of a column, one for each row."""
     if isinstance(rows, JsonRows):
         return [row.get(column) for row in rows.objects()]
     names = rows.names if isinstance(rows, CsvRows) else rows.batch.schema.names
     if column not in names:
-        raise DataError(
-            f"{source.name} has no column {column!r}; it has {', '.join(map(repr, names))}.",
-            remedy,
-        )
+        raise DataError(f"{source.name} has no column {column!r}; its columns are {list_first_names(names)}.", remedy)
     if isinstance(rows, CsvRows):
         index = names.index(column)
         return [row[index] for row in rows.rows]
@@ -174,7 +170,7 @@ def _check_column_names(names: Sequence[str], text_column: str, added: Sequence[
         # It is unknown which of a row's fields is the text, unless the file has one column.
         others = [f"column_{number}" for number in range(2, len(names) + 1)][:3]
         header = write_header_line_remedy((text_column, *others), DELIMITERS[source.kind])
-    check_columns(names, (text_column, *names), source.name, _NAME_THE_COLUMN, header)
+    check_columns(names, (text_column, *names), source.name, source.name_columns, header)
     _check_columns_free(names, added, source)
 
 
@@ -411,7 +407,7 @@ def _read_json_lines(
             text = row.get(text_column)
             if not isinstance(text, str):
                 without.append(len(lines))
-                source.count_without_text(source.rows + len(lines) + 1, _describe_missing_text(row, text_column))
+                _count_object_without_text(source, source.rows + len(lines) + 1, row, text_column)
                 text = ""
             texts.append(text)
             lines.append(line)
@@ -433,15 +429,15 @@ def _parse_object(line: str, is_utf8: bool) -> dict[str, Any] | None:
     return parse_json_object(line) if line else None
 
 
-def _describe_missing_text(row: Mapping[str, Any], text_column: str) -> str:
-    if text_column not in row:
-        return f"has no {text_column!r}"
-    value = row[text_column]
-    return (
-        f"has nothing in {text_column!r}"
-        if value is None
-        else f"has {short_repr(value, 40)} in {text_column!r}, not text"
-    )
+def _count_object_without_text(source: RowSource, number: int, row: Mapping[str, Any], column: str) -> None:
+    value = row.get(column)
+    if column not in row:
+        what = f"has no {column!r}; it has {list_first_names(list(row)) or 'nothing'}"
+    elif value is None:
+        what = f"has nothing in {column!r}"
+    else:
+        what = f"has {short_repr(value, 40)} in {column!r}, not text"
+    source.count_without_text(number, what, has_column=column in row)
 
 
 def _read_parquet(stream: IO[bytes], source: RowSource, text_column: str, added: Sequence[str]) -> Iterator[RowBatch]:
@@ -457,7 +453,7 @@ def _read_parquet(stream: IO[bytes], source: RowSource, text_column: str, added:
         if not (arrow.types.is_string(kind) or arrow.types.is_large_string(kind) or kind == arrow.string_view()):
             raise DataError(
                 f"The column {text_column!r} of {source.name} holds {kind}, not text.",
-                _NAME_THE_COLUMN,
+                source.name_columns,
             )
         source.size = file.metadata.num_rows
         given = False

@@ -130,7 +130,7 @@ class RowBatch:
 
     Attributes:
         texts: one text for each row, or a pair of two; an empty text where the row lacks one.
-        without_text: the indices of the rows without a text.
+        without_text: the indices of the rows without a text, or without the features that a classifier needs.
         rows: the rows as they are in the file.
         read: how much of `RowSource.size` has been read.
     """
@@ -158,6 +158,9 @@ class Column:
     is_list: bool = False
 
 
+_FILL_OR_SKIP: Final = "Fill it, or skip such rows with --on-error skip."
+
+
 @dataclass
 class RowSource:
     """A file of rows that is being read, with the counts and faults so far.
@@ -169,10 +172,12 @@ class RowSource:
         rows: how many rows have been read.
         left_out: how many of them could not be read, and are in no batch.
         without_text: how many of them are in a batch without a text.
+        without_feature: how many of them have a text, and lack a feature or have a value that it cannot have.
         without_answer: how many of them are in a batch with a text that the classifier cannot take.
         first_fault: the description of the first fault in these rows.
         on_error: `raise` refuses a row that lacks a text or cannot be read; `skip` keeps the former without a text, and
             leaves the latter out. A row with a text that the classifier cannot take is treated like one without a text.
+        name_columns: what to do where the file has no column of texts by the expected name.
     """
 
     name: str
@@ -181,22 +186,30 @@ class RowSource:
     rows: int = 0
     left_out: int = 0
     without_text: int = 0
+    without_feature: int = 0
     without_answer: int = 0
     first_fault: str | None = None
     on_error: OnError = "raise"
+    name_columns: str = "Name the column with the texts with --text-column."
 
-    def count_without_text(self, row: int, what: str) -> None:
+    def count_without_text(self, row: int, what: str, *, has_column: bool = True) -> None:
         """Count a row without a text.
 
         Args:
             row: its number, from 1.
             what: what is wrong, as the end of a sentence.
+            has_column: whether the row has the column for it.
 
         Raises:
             DataError: such rows are refused.
         """
-        self._record_fault(row, what, "Fill it, or skip such rows with --on-error skip.")
+        self._record_fault(row, what, _FILL_OR_SKIP if has_column else f"{self.name_columns} {_FILL_OR_SKIP}")
         self.without_text += 1
+
+    def count_without_feature(self, row: int, what: str) -> None:
+        """Count a row without a usable feature; arguments and error as for `count_without_text`."""
+        self._record_fault(row, what, _FILL_OR_SKIP)
+        self.without_feature += 1
 
     def count_left_out(self, row: int, what: str) -> None:
         """Count a row that cannot be read; arguments and error as for `count_without_text`."""

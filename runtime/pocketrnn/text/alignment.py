@@ -213,7 +213,7 @@ def _apply_step(step: CleaningStep, placed: _PlacedCharacters) -> _PlacedCharact
     if isinstance(step, Replace):
         return placed.replace_parts((at, at + len(step.what), step.by) for at in _find_occurrences(text, step.what))
     if isinstance(step, ReplaceRuns):
-        return placed.replace_parts((start, end, step.by) for start, end in make_run_search(step.runs)(text))
+        return placed.replace_parts((start, end, step.by) for start, end in make_run_search(step.runs, step.word)(text))
     return placed.replace_parts(_find_replacements_outside(step, text))
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.ranges import check_ranges, check_string, make_range_test
+from pocketrnn.text.ranges import check_ranges, check_string, convert_list_to_tuple, make_range_test
 from pocketrnn.text.runs import Run, build_runs_from_documents, check_runs, make_run_documents, make_run_search
 
 __all__ = [
@@ -91,6 +91,7 @@ class ReplaceRuns:
     Attributes:
         runs: 1 to 16 runs.
         by: up to 256 code points; "" deletes.
+        word: the code points of words as ranges, where runs begin or end at boundaries of words; else empty.
 
     Raises:
         InputError: a value has a wrong type or length, or holds half of a UTF-16 surrogate pair.
@@ -100,13 +101,18 @@ class ReplaceRuns:
         'In # and #'
     """
 
-    packed_kind: ClassVar = 3
     runs: tuple[Run, ...]
     by: str = ""
+    word: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_string(self.by, "The replacement of a step", 0)
-        check_runs(self.runs)
+        check_runs(self.runs, self.word)
+
+    @property
+    def packed_kind(self) -> int:
+        """The number of the kind in a packed file: 4 where boundaries of words count."""
+        return 4 if self.word else 3
 
 
 @dataclass(frozen=True)
@@ -203,8 +209,8 @@ def _make_step_document(step: CleaningStep) -> dict[str, Any]:
             return {"replace": what, "by": by}
         case Keep(ranges, by):
             return {"keep": list(ranges), "by": by}
-        case ReplaceRuns(runs, by):
-            return {"replace_runs": make_run_documents(runs), "by": by}
+        case ReplaceRuns(runs, by, word):
+            return {"replace_runs": make_run_documents(runs), "by": by, **({"word": list(word)} if word else {})}
         case Lowercase():
             return {"lowercase": True}
 
@@ -230,8 +236,9 @@ def _build_step_of_document(document: Any) -> CleaningStep:
         return Replace(document["replace"], document["by"])
     if members == {"keep", "by"} and isinstance(document["keep"], list | tuple):
         return Keep(tuple(document["keep"]), document["by"])
-    if members == {"replace_runs", "by"} and isinstance(document["replace_runs"], list):
-        return ReplaceRuns(build_runs_from_documents(document["replace_runs"]), document["by"])
+    if members - {"word"} == {"replace_runs", "by"} and isinstance(document["replace_runs"], list):
+        word = convert_list_to_tuple(document.get("word", []))
+        return ReplaceRuns(build_runs_from_documents(document["replace_runs"]), document["by"], word)
     raise InputError(
         f"{short_repr(document)} is not a step.",
         'Give {"replace": "...", "by": "..."}, {"keep": ["az"], "by": "..."}, {"lowercase": true} or '
@@ -245,7 +252,7 @@ def _make_step_function(step: CleaningStep) -> Callable[[str], str]:
     if isinstance(step, Replace):
         return lambda text: text.replace(step.what, step.by)
     if isinstance(step, ReplaceRuns):
-        find = make_run_search(step.runs)
+        find = make_run_search(step.runs, step.word)
         return lambda text: _replace_parts(text, find(text), step.by)
     table = _KeptCodes(step)
     return lambda text: text.translate(table)

@@ -50,6 +50,9 @@ _MOST_IDS: Final = 1 << 24
 _MOST_FEATURES: Final = 65_536
 # Among more values, the nearest one to an unknown value is not looked for: it takes long.
 _FEW: Final = 1_000
+# So many names or values are told in a message, and so much of a long one.
+_NAMED: Final = 10
+_LONGEST_NAMED: Final = 40
 # The names that mean something else in a line that calls a module, or in a row of a file.
 _TAKEN: Final = frozenset(
     ["text", "tokens", "lengths", "module", "features", "categories", "first", "second", "torch", "nn", "F", "np"]
@@ -200,8 +203,10 @@ class Category:
         found = self.values.get(word, self.unknown)
         if found is None:
             near = suggest_similar_name(word, self.values) if len(self.values) <= _FEW else ""
-            known = near or f"It has {len(self.values):,} values: give one of them."
-            raise TextError(f"{which} has {name}={short_repr(word, 40)}, which {name} does not know.", known)
+            raise TextError(
+                f"{which} has {name}={short_repr(word, 40)}, which {name} does not know.",
+                f"{near} Give one of its values: {_list_first_words(list(self.values))}.".lstrip(),
+            )
         return float(found)
 
 
@@ -337,11 +342,11 @@ def encode_values(features: Features, values: Mapping[str, Any], which: str = "T
         if name not in names:
             raise TextError(
                 f"{which} has the feature {short_repr(name, 40)}, which the classifier does not take.",
-                suggest_similar_name(str(name), names) or f"Give {', '.join(names)}.",
+                f"{suggest_similar_name(str(name), names)} Give {_list_first_words(names)}.".lstrip(),
             )
     for name in names:
         if name not in values or values[name] is None:
-            raise TextError(f"{which} has no value for the feature {name}.", f"Give {', '.join(names)}.")
+            raise TextError(f"{which} has no value for the feature {name}.", f"Give {_list_first_words(names)}.")
     with np.errstate(over="ignore"):
         return np.array([feature.encode(values[name], name, which) for name, feature in features], np.float32)
 
@@ -467,6 +472,14 @@ def _parse_number(written: str) -> float | str | None:
 def _is_number(value: object) -> bool:
     """Whether a value is a number: of Python or numpy, and neither a truth value nor an array."""
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool | np.bool_)
+
+
+def _list_first_words(words: Sequence[str]) -> str:
+    """The first words of a list and how many more there are, for a message."""
+    first = ", ".join(
+        word if len(word) <= _LONGEST_NAMED else short_repr(word, _LONGEST_NAMED) for word in words[:_NAMED]
+    )
+    return first if len(words) <= _NAMED else f"{first} and {len(words) - _NAMED:,} more"
 
 
 def _read_category_word(value: object) -> str | None:

@@ -37,7 +37,7 @@ class TextRules(FrameRules):
         ngrams: 1 for tokens only, n to add n-grams up to n.
         max_tokens: how many of the tokenizer's tokens are read (n-grams are made from these), or None for all.
         unknown_id: the id of a token that the vocabulary does not hold, or None to drop such tokens.
-        empty_id: the id of a text that has no id left.
+        empty_id: the id of a text that has no id left, as no text has beside `first_id`, `last_id` or `min_width`.
         padding_id: the id that pads the rows of a batch to one width, and every text to `min_width`.
         steps: the cleaning steps before the text is split; `cleaning` makes them from names and pairs.
         stop_words: tokens that are dropped, before `max_tokens` counts them.

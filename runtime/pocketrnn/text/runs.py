@@ -7,7 +7,7 @@ as there are and gives nothing back, so that a search takes linear time.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,7 +27,10 @@ __all__ = [
 MOST_RUNS: Final = 16
 MOST_PARTS: Final = 31
 LONGEST_RUN: Final = 64
-_RUN_MEMBERS: Final = {"ranges", "before", "least", "most", "ends_at", "not_before", "then"}
+_RUN_MEMBERS: Final = {
+    "ranges", "before", "least", "most", "ends_at", "not_before", "from_boundary", "to_boundary", "then",
+}  # fmt: skip
+_PART_MEMBERS: Final = {"ranges", "least", "most", "to_boundary"}
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class RunPart:
         ranges: as in `Keep`.
         least: the fewest of them, from 0.
         most: the most of them; None for no limit.
+        to_boundary: whether it ends at the last boundary of a word that it reaches, as `Run` says.
 
     Raises:
         InputError: a range is not valid, or a number is out of its range.
@@ -46,6 +50,7 @@ class RunPart:
     ranges: tuple[str, ...]
     least: int = 1
     most: int | None = 1
+    to_boundary: bool = False
 
     def __post_init__(self) -> None:
         check_ranges(self.ranges, "The set of a part of a run")
@@ -64,6 +69,9 @@ class Run:
         ends_at: ranges, or empty: the run ends after its last code point of these; without one it is not a run.
         not_before: ranges, or empty: if one of these follows, the run's last code point is left out.
         then: the parts that must follow, in order.
+        from_boundary: whether it begins at a boundary of a word: of the code points on both sides, one is of a word
+            and the other is not, or there is none.
+        to_boundary: whether its own code points end at such a boundary. The last ones are given back until they do.
 
     Raises:
         InputError: a range is not valid, or a number is out of its range.
@@ -81,6 +89,8 @@ class Run:
     ends_at: tuple[str, ...] = ()
     not_before: tuple[str, ...] = ()
     then: tuple[RunPart, ...] = ()
+    from_boundary: bool = False
+    to_boundary: bool = False
 
     def __post_init__(self) -> None:
         check_ranges(self.ranges, "The set of a run")
@@ -95,7 +105,12 @@ class Run:
     @property
     def parts(self) -> tuple[RunPart, ...]:
         """Its own code points as a part, and those that must follow."""
-        return (RunPart(self.ranges, self.least, self.most), *self.then)
+        return (RunPart(self.ranges, self.least, self.most, self.to_boundary), *self.then)
+
+    @property
+    def asks_boundaries(self) -> bool:
+        """Whether it begins or a part of it ends at a boundary of a word."""
+        return self.from_boundary or any(part.to_boundary for part in self.parts)
 
     @property
     def fewest(self) -> int:
@@ -115,8 +130,12 @@ def _check_count(least: Any, most: Any, fewest: int) -> None:
         raise InputError(f"most is {short_repr(most)}.", f"Use {max(least, 1)} to {LONGEST_RUN}, or none.")
 
 
-def check_runs(runs: Any) -> None:
+def check_runs(runs: Any, word: tuple[str, ...] = ()) -> None:
     """Check that a value is a tuple of 1 to 16 runs.
+
+    Args:
+        runs: the value.
+        word: the code points of words; empty where no run may ask for boundaries of words.
 
     Raises:
         InputError: it is not.
@@ -125,6 +144,13 @@ def check_runs(runs: Any) -> None:
         raise InputError(f"runs is {short_repr(runs)}.", "Make them of Run.")
     if not 1 <= len(runs) <= MOST_RUNS:
         raise InputError(f"There are {len(runs)} kinds of runs.", f"Use 1 to {MOST_RUNS}.")
+    if word:
+        check_ranges(word, "The set of a word's code points")
+    if bool(word) != any(run.asks_boundaries for run in runs):
+        raise InputError(
+            f"The set of a word's code points is {short_repr(word)}.",
+            "Give one where runs begin or end at a boundary of a word, and only there.",
+        )
 
 
 class _SetBits(dict[str, int]):
@@ -149,7 +175,9 @@ class _RunBits:
     before: int
     ends_at: int
     not_before: int
-    parts: tuple[tuple[int, int, int], ...]
+    word: int
+    from_boundary: bool
+    parts: tuple[tuple[int, int, int, bool], ...]
 
 
 # Where the parts of a run without a limit stood when the run failed: the number of the part, its start and its end. A
@@ -157,22 +185,26 @@ class _RunBits:
 _Vain = dict[int, tuple[int, int]]
 
 
-def make_run_search(runs: tuple[Run, ...]) -> Callable[[str], Iterator[tuple[int, int]]]:
+def make_run_search(runs: tuple[Run, ...], word: tuple[str, ...] = ()) -> Callable[[str], Iterator[tuple[int, int]]]:
     """Make a function that finds runs in a text, from left to right: the begin and the end of each.
 
     At each position the first of `runs` that matches counts. The search goes on after the match.
+
+    Args:
+        runs: what is found.
+        word: the code points of words, for runs that ask for boundaries of words.
 
     Example:
         >>> list(make_run_search((Run(("09",), most=3),))("ab1234"))
         [(2, 5), (5, 6)]
     """
-    sets = list({ranges: None for run in runs for ranges in run.sets if ranges})
+    sets = list({ranges: None for ranges in (word, *(some for run in runs for some in run.sets)) if ranges})
     bits = _SetBits(sets)
     of = {(): 0, **{ranges: 1 << i for i, ranges in enumerate(sets)}}
     each = [
         _RunBits(
-            of[run.before], of[run.ends_at], of[run.not_before],
-            tuple((of[part.ranges], part.least, part.most or sys.maxsize) for part in run.parts),
+            of[run.before], of[run.ends_at], of[run.not_before], of[word], run.from_boundary,
+            tuple((of[part.ranges], part.least, part.most or sys.maxsize, part.to_boundary) for part in run.parts),
         )
         for run in runs
     ]  # fmt: skip
@@ -183,6 +215,8 @@ def make_run_search(runs: tuple[Run, ...]) -> Callable[[str], Iterator[tuple[int
     def find_end(text: str, start: int, here: int, vain: list[_Vain]) -> int:
         """Find the end of the first run that matches at `start`; 0 if none does."""
         for i, run in enumerate(each):
+            if run.from_boundary and not _is_boundary(text, start, bits, run.word):
+                continue
             for skipped, first in ((1, run.before), (0, run.parts[0][0])):
                 if here & first and (end := _find_run_end(text, start + skipped, bits, run, vain[i])):
                     return end
@@ -205,7 +239,7 @@ def _find_run_end(text: str, start: int, bits: _SetBits, run: _RunBits, vain: _V
     """Find the end of a run whose code points of `ranges` begin at `start`; 0 if the run does not match."""
     end = start
     read: list[tuple[int, int, int]] = []
-    for number, (inside, least, most) in enumerate(run.parts):
+    for number, (inside, least, most, to_boundary) in enumerate(run.parts):
         begin = end
         begun, stop = vain.get(number, (0, 0))
         if begun <= begin < stop:
@@ -217,15 +251,24 @@ def _find_run_end(text: str, start: int, bits: _SetBits, run: _RunBits, vain: _V
                     end -= 1
             if run.not_before and begin < end < len(text) and bits[text[end]] & run.not_before:
                 end -= 1
+        while to_boundary and end > begin and not _is_boundary(text, end, bits, run.word):
+            end -= 1
+        fails = end - begin < least or (to_boundary and not _is_boundary(text, end, bits, run.word))
         if most == sys.maxsize and stop > begin:
             # A run may begin where the first part leaves something out at its end, unless it leaves out all.
-            read.append((number, begin, end if end > begin else stop))
-        if end - begin < least:
+            read.append((number, begin, stop if fails or end == begin else end))
+        if fails:
             break
     else:
         return end
     vain.update((number, (begin, stop)) for number, begin, stop in read)
     return 0
+
+
+def _is_boundary(text: str, at: int, bits: _SetBits, word: int) -> bool:
+    """Whether `\\b` of `re` matches at a position, by a set of a word's code points."""
+    before, after = at and bits[text[at - 1]] & word, at < len(text) and bits[text[at]] & word
+    return bool(before) != bool(after)
 
 
 def _find_set_run_end(text: str, start: int, bits: _SetBits, inside: int, most: int) -> int:
@@ -252,20 +295,29 @@ def _make_run_document(run: Run) -> dict[str, Any]:
     more = {
         "before": list(run.before), "least": run.least if run.least > 1 else None, "most": run.most,
         "ends_at": list(run.ends_at), "not_before": list(run.not_before),
+        "from_boundary": run.from_boundary, "to_boundary": run.to_boundary,
         "then": list(map(_make_part_document, run.then)),
     }  # fmt: skip
     return {"ranges": list(run.ranges), **{name: value for name, value in more.items() if value}}
 
 
 def _make_part_document(part: RunPart) -> dict[str, Any]:
-    most = {} if part.most is None else {"most": part.most}
-    return {"ranges": list(part.ranges), "least": part.least, **most}
+    more = {"most": part.most, "to_boundary": part.to_boundary}
+    return {
+        "ranges": list(part.ranges), "least": part.least, **{name: value for name, value in more.items() if value},
+    }  # fmt: skip
+
+
+def _read_mark(document: Mapping[str, Any], name: str) -> bool:
+    if document.get(name, True) is not True:
+        raise InputError(f"{name} is {short_repr(document[name])}.", "Use true, or leave it out.")
+    return name in document
 
 
 def _build_part_of_document(document: Any) -> RunPart:
     match document:
-        case {"ranges": list(ranges), "least": least} if document.keys() <= {"ranges", "least", "most"}:
-            return RunPart(tuple(ranges), least, document.get("most"))
+        case {"ranges": list(ranges), "least": least} if document.keys() <= _PART_MEMBERS:
+            return RunPart(tuple(ranges), least, document.get("most"), _read_mark(document, "to_boundary"))
     raise InputError(f"{short_repr(document)} is not part of a run.", "docs/format.md says what a run has.")
 
 
@@ -277,7 +329,8 @@ def _build_run_of_document(document: Any) -> Run:
             )
             least, most = document.get("least", 1), document.get("most")
             then = tuple(map(_build_part_of_document, document.get("then", [])))
-            return Run(tuple(ranges), before, least, most, ends_at, not_before, then)
+            marks = (_read_mark(document, name) for name in ("from_boundary", "to_boundary"))
+            return Run(tuple(ranges), before, least, most, ends_at, not_before, then, *marks)
     raise InputError(f"{short_repr(document)} is not a run.", "docs/format.md says what a run has.")
 
 

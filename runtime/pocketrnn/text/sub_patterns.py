@@ -1,8 +1,9 @@
 """Writes a call of `re.sub` as cleaning steps that do the same to every text, or names the part of the pattern that no
 step can do.
 
-A pattern becomes alternatives of items: sets of code points, each with the fewest and the most that it takes. An item
-of a step gives nothing back to the next one, so that a pattern is refused where one may have to.
+A pattern becomes alternatives of items: sets of code points, each with the fewest and the most that it takes, and
+boundaries of words. An item of a step gives nothing back to the next one, so that a pattern is refused where one may
+have to.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Final
 
 from pocketrnn.errors import InputError, short_repr
@@ -47,10 +49,9 @@ _GROUP: Final = re.compile(r"\((?:\?:|\?P<\w+>|(?!\?))")
 _REFERENCE: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\(?:g<(\w+)>|([1-9]\d?))")
 
 
-_BESIDE: Final = "it asks what is beside a match; without it the texts may be the same, as --pairs shows"
 _NAMES: Final = "it names a character"
 _WHY_NO_ESCAPE: Final = {
-    **dict.fromkeys("bB", _BESIDE),
+    "B": "it asks for a place that is no boundary of a word",
     **dict.fromkeys("AZz", "it asks where in the text a match is"),
 }
 
@@ -62,7 +63,7 @@ class _NoEqualStepError(Exception):
 @dataclass(frozen=True)
 class _Item:
     """A set of code points, its text in the pattern, the fewest and the most that it takes, whether it takes as few as
-    it can, and whether alternatives follow, which `re` tries for each number of code points.
+    it can, and whether alternatives follow, which `re` tries for each number of code points. A boundary takes nothing.
     """
 
     points: _Set
@@ -75,6 +76,16 @@ class _Item:
     @property
     def is_one(self) -> bool:
         return (self.least, self.most) == (1, 1)
+
+    @property
+    def is_boundary(self) -> bool:
+        """Whether it is `\\b`, which asks that a word begins or ends there."""
+        return self.most == 0
+
+    @property
+    def is_required(self) -> bool:
+        """Whether nothing matches without it."""
+        return self.least > 0 or self.is_boundary
 
 
 _Items = list[_Item]
@@ -181,6 +192,9 @@ class _Parser:
             raise _NoEqualStepError(point, "it asks where in the text a match is")
         if point == "[":
             points = self._parse_class()
+        elif point == "\\" and self._next() == "b":
+            self._at += 1
+            return [[_Item([], r"\b", 0, 0)]]
         elif point == "\\":
             points = self._parse_escape(in_class=False)
         elif point == ".":
@@ -265,10 +279,28 @@ class _Parser:
 
 def _split_optional_beginning(before: _Items, choice: _Items) -> list[_Items]:
     """Make alternatives of a choice that may begin a pattern with nothing, since a run begins with something."""
-    if before or len(choice) != 1 or choice[0].least:
+    if not all(item.is_boundary for item in before) or len(choice) != 1 or choice[0].is_required:
         return [choice]
     there: list[_Items] = [[replace(choice[0], least=1)], []]
     return there[::-1] if choice[0].is_lazy else there
+
+
+def _split_before_boundaries(items: _Items, before: _Item | None = None) -> list[_Items]:
+    """Make alternatives of each item that may take nothing before a boundary: with it, and without it. Not of one that
+    comes behind its like, as the last in `\\d\\d*\\b`: between two of the same kind is no boundary.
+    """
+    if not items:
+        return [[]]
+    first, *rest = items
+    found = _split_before_boundaries(rest, first)
+    end = next((item for item in rest if item.is_required), first)
+    made = [[replace(first, branches=first.branches or len(found) > 1), *one] for one in found]
+    if first.is_required or not end.is_boundary or (before and _is_pure(before, first)):
+        return made
+    there, without = [[replace(one[0], least=1), *one[1:]] for one in made], _split_before_boundaries(rest, before)
+    if len(there) + len(without) > _MOST_ALTERNATIVES:
+        raise _NoEqualStepError(first.source, r"it makes too many alternatives before \b")
+    return [*without, *there] if first.is_lazy else [*there, *without]
 
 
 def _drop_repeated(choices: list[_Items]) -> list[_Items]:
@@ -308,7 +340,7 @@ def _unicode_points(name: str) -> _Set:
 
 def _make_steps(alternatives: Sequence[_Items], pattern: str, by: str) -> tuple[CleaningStep, ...]:
     found: list[_Items] = []
-    for items in map(_give_nothing_back, alternatives):
+    for items in map(_give_nothing_back, chain.from_iterable(map(_split_before_boundaries, alternatives))):
         if not any(item.least for item in items):
             raise _NoEqualStepError(pattern, "it may match nothing")
         # If both match one code point, their order does not matter.
@@ -332,16 +364,24 @@ def _make_steps(alternatives: Sequence[_Items], pattern: str, by: str) -> tuple[
             return (Keep(_convert_points_to_ranges(others, item.source), by),)
     if len(found) > MOST_RUNS:
         raise _NoEqualStepError(pattern, f"it has more than {MOST_RUNS} alternatives")
-    return (ReplaceRuns(tuple(map(_make_run, found)), by),)
+    runs = tuple(map(_make_run, found))
+    asks = any(run.asks_boundaries for run in runs)
+    return (ReplaceRuns(runs, by, make_ranges_from_points(_unicode_points("w")) if asks else ()),)
 
 
 def _make_run(items: _Items) -> Run:
-    if len(items) > MOST_PARTS + 1:
+    ends = [*(item.is_boundary for item in items[1:]), False]
+    taking = [(item, end) for item, end in zip(items, ends, strict=True) if not item.is_boundary]
+    if len(taking) > MOST_PARTS + 1:
         raise _NoEqualStepError("".join(item.source for item in items), f"it has more than {MOST_PARTS + 1} parts")
     first, *parts = [
-        RunPart(_convert_points_to_ranges(item.points, item.source), item.least, item.most) for item in items
+        RunPart(_convert_points_to_ranges(item.points, item.source), item.least, item.most, to_boundary)
+        for item, to_boundary in taking
     ]
-    return Run(first.ranges, least=first.least, most=first.most, then=tuple(parts))
+    return Run(
+        first.ranges, least=first.least, most=first.most, then=tuple(parts), from_boundary=items[0].is_boundary,
+        to_boundary=first.to_boundary,
+    )  # fmt: skip
 
 
 def _has_half(points: _Set) -> bool:
@@ -415,22 +455,39 @@ def _give_nothing_back(items: _Items) -> _Items:
     """
     made: _Items = []
     for item in reversed(items):
+        if item.is_boundary and made and made[0].is_boundary:
+            continue
         made = [*_take_few(item, made), *made] if item.is_lazy else [item, *made]
     for i in range(len(made) - 3, -1, -1):
         made[i : i + 3] = _take_to_first(*made[i : i + 3])
     for i in range(len(made) - 2, -1, -1):
         made[i : i + 2] = _take_together(*made[i : i + 2])
     for i, item in enumerate(made):
-        if item.least == item.most or not any(other.least for other in made[i + 1 :]):
-            continue
-        for other in made[i + 1 :]:
-            if _has_common_points(item.points, other.points):
-                raise _NoEqualStepError(
-                    item.source + other.source, "what the first takes may have to be given back to the second"
-                )
-            if other.least:
-                break
+        if item.least != item.most and any(other.is_required for other in made[i + 1 :]):
+            _check_keeps(item, made[i + 1 :])
     return made
+
+
+def _check_keeps(item: _Item, behind: _Items) -> None:
+    """Check that no match needs an item to give back some of what it takes, so that what is behind it matches."""
+    for i, other in enumerate(behind):
+        if other.is_boundary:
+            # At its end, a run gives back up to a boundary.
+            is_end = not i and not item.branches and not any(more.is_required for more in behind[1:])
+            if not is_end and not _is_pure(item):
+                raise _NoEqualStepError(item.source + other.source, "it may have to give back more than once")
+        elif _has_common_points(item.points, other.points):
+            raise _NoEqualStepError(
+                item.source + other.source, "what the first takes may have to be given back to the second"
+            )
+        if other.is_required:
+            break
+
+
+def _is_pure(*items: _Item) -> bool:
+    """Whether all code points of items are of words, or none is. Then no boundary is between two of them."""
+    word, points = _unicode_points("w"), merge_ranges(point for item in items for point in item.points)
+    return not _subtract_points(points, word) or not _has_common_points(points, word)
 
 
 def _take_few(item: _Item, behind: _Items) -> _Items:
@@ -439,13 +496,13 @@ def _take_few(item: _Item, behind: _Items) -> _Items:
     if not behind:
         return fewest
     end, *rest = behind
-    is_free = not any(other.least for other in rest)
+    if end.is_boundary and _is_pure(item):
+        return [replace(item, is_lazy=False)]
+    is_free = not any(other.is_required for other in rest)
     if item.branches:
         raise _NoEqualStepError(item.source, "alternatives follow it")
     if end.least != 1 or (_has_common_points(item.points, end.points) and not is_free):
-        raise _NoEqualStepError(
-            item.source + "".join(other.source for other in behind), "its end is more than one character"
-        )
+        raise _NoEqualStepError(item.source + "".join(other.source for other in behind), "its end is not one character")
     before = _subtract_points(item.points, end.points)
     return [*fewest, *([replace(item, points=before, least=0, is_lazy=False)] if before else [])]
 

@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from pocketrnn.errors import InputError
 from pocketrnn_training.classifiers import unpacked
+from pocketrnn_training.classifiers.crf_layer import CrfLayer
 from pocketrnn_training.classifiers.linear import LinearArchitecture, LinearClassifier, LinearScores, check_table_sizes
 from pocketrnn_training.classifiers.random_kernels import KernelArchitecture, KernelClassifier
 from pocketrnn_training.settings.base_settings import CELLS, NO_POOLING, POOLINGS, QRNN
@@ -28,6 +29,7 @@ __all__ = [
     "SequenceClassifier",
     "append_previous_step",
     "build_classifier",
+    "get_crf_layer",
     "is_recurrent_weight",
     "labels_tokens",
 ]
@@ -65,6 +67,7 @@ class Architecture:
             for a classifier without one.
         joints: the rows of its table of characters where pieces of words meet; 0 without one.
         two_texts: whether a row is two texts, which are read by the same layers and compared (`PairClassifier`).
+        crf: whether a CRF decodes the labels of words, where each token has a label (`CrfLayer`).
 
     Raises:
         InputError: a value is out of its range.
@@ -91,6 +94,7 @@ class Architecture:
     pairs: int = 0
     joints: int = 0
     two_texts: bool = False
+    crf: bool = False
 
     def __post_init__(self) -> None:
         _check_layers(self, "vocabulary_size", "embedding_dim")
@@ -105,6 +109,8 @@ class Architecture:
                 "The classifier labels tokens, and is padded or has a linear part.",
                 "Use a packed one without a linear part.",
             )
+        if self.crf and not labels_tokens(self):
+            raise InputError("A CRF decodes labels of tokens, and the classifier labels texts.", "Leave crf out.")
         if self.pairs and not self.packed:
             raise InputError(
                 "A linear part reads a text by its length, and the classifier is not packed.", "Use one of the two."
@@ -243,7 +249,8 @@ def _compute_state_dim(a: _RecurrentArchitecture) -> int:
 
 def _describe_layers(a: _RecurrentArchitecture) -> str:
     ways = "both directions" if a.bidirectional else "one direction"
-    pooling = "a label for each token" if a.pooling == NO_POOLING else f"{a.pooling} pooling"
+    of_tokens = "a label for each token" + (", decoded by a CRF" if isinstance(a, Architecture) and a.crf else "")
+    pooling = of_tokens if a.pooling == NO_POOLING else f"{a.pooling} pooling"
     layers = f"{a.layers} x ({a.input_dim} -> {a.hidden_dim}), {pooling}"
     return f"{a.cell.upper()} in {ways}: {layers}, {a.input_description}, {a.classes} classes"
 
@@ -352,6 +359,7 @@ class RecurrentClassifier(_RecurrentBase):
         self.linear: LinearScores | None = None
         if architecture.pairs:
             self.linear = LinearScores(architecture.linear_part_alone)
+        self.crf: CrfLayer | None = CrfLayer(architecture.classes) if architecture.crf else None
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
         """The logits of a batch.
@@ -543,6 +551,16 @@ def build_classifier(architecture: AnyArchitecture) -> AnyClassifier:
     if isinstance(architecture, SequenceArchitecture):
         return SequenceClassifier(architecture)
     return PairClassifier(architecture) if architecture.two_texts else RecurrentClassifier(architecture)
+
+
+def get_crf_layer(module: AnyClassifier) -> CrfLayer | None:
+    """The CRF of a module; None without one.
+
+    Example:
+        >>> get_crf_layer(read_checkpoint(Path("reviews.checkpoint")).module) is None
+        True
+    """
+    return module.crf if isinstance(module, RecurrentClassifier) else None
 
 
 def append_previous_step(steps: Tensor) -> Tensor:

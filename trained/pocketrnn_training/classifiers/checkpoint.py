@@ -20,6 +20,7 @@ from safetensors import torch as safetensors
 from pocketrnn.answers import Answers
 from pocketrnn.bundle import manifest
 from pocketrnn.bundle.atomic_writing import write_whole_folder
+from pocketrnn.bundle.crf import Crf
 from pocketrnn.bundle.json_schema import find_first_fault, parse_document
 from pocketrnn.errors import CheckpointError, InputError, PocketRNNError
 from pocketrnn.numbers.number_input import NumberInput
@@ -31,6 +32,7 @@ from pocketrnn_training.classifiers.architecture import (
     Architecture,
     SequenceArchitecture,
     build_classifier,
+    get_crf_layer,
     is_recurrent_weight,
 )
 from pocketrnn_training.classifiers.checkpoint_folder import CONFIG_JSON, MAKE_AGAIN, WEIGHTS, read_member
@@ -66,7 +68,7 @@ FORMAT: Final = "pocketrnn-checkpoint"
 # A checkpoint of another version was made by another release.
 VERSION: Final = 1
 # Members of an architecture that are written only where they are not 0 or false.
-_MISSING_IF_0: Final = ("pairs", "joints", "own_scale", "two_texts")
+_MISSING_IF_0: Final = ("pairs", "joints", "own_scale", "two_texts", "crf")
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,17 @@ class Checkpoint:
             False
         """
         return isinstance(self.architecture, Architecture) and self.architecture.two_texts
+
+    @property
+    def crf(self) -> Crf | None:
+        """The scores by which the labels of words are decoded; None where each word has its likeliest label.
+
+        Example:
+            >>> read_checkpoint(Path("reviews.checkpoint")).crf is None
+            True
+        """
+        layer = get_crf_layer(self.module)
+        return None if layer is None else layer.crf
 
     @property
     def is_linear(self) -> bool:

@@ -14,7 +14,12 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from pocketrnn.errors import PocketRNNError
-from pocketrnn_training.classifiers.architecture import AnyClassifier, RecurrentClassifier, build_classifier
+from pocketrnn_training.classifiers.architecture import (
+    AnyClassifier,
+    RecurrentClassifier,
+    build_classifier,
+    get_crf_layer,
+)
 from pocketrnn_training.classifiers.checkpoint import FITTED_ROWS, Checkpoint
 from pocketrnn_training.classifiers.inference import compute_logits
 from pocketrnn_training.classifiers.linear import LINEAR
@@ -174,9 +179,7 @@ class TrainingLoop:
             metrics = self.run_epoch(learner, epoch, fabric, emit, stopped)
             if metrics is None:
                 return
-            recurrent = task.select_validation_logits(
-                compute_logits(learner.module, task.validation_rows, batch_size, fabric)
-            )
+            recurrent = self._compute_validation_logits(learner.module, batch_size, fabric)
             parts = self._find_part_weights(recurrent, of_linear_part)
             validation_logits = _add_parts(parts, recurrent, of_linear_part)
             history.append(self._validate(validation_logits, epoch, metrics, history))
@@ -193,6 +196,13 @@ class TrainingLoop:
             # The state first: whoever reads "best so far" and interrupts the run then finds it on the disk.
             emit(TrainingState(self.digest, tuple(history), best, learner.tensors() | validation))
             emit(history[-1])
+
+    def _compute_validation_logits(self, module: AnyClassifier, batch_size: int, fabric: Fabric) -> Tensor:
+        """The logits of the recurrent part for the validation rows or words; or what a CRF answers in their place."""
+        task = self.task
+        logits = task.select_validation_logits(compute_logits(module, task.validation_rows, batch_size, fabric))
+        crf, words = get_crf_layer(module), task.validation_words
+        return logits if crf is None or words is None else crf.decode_words(logits, words)
 
     def _find_part_weights(self, recurrent: Tensor, linear: Tensor | None) -> RecurrentLinearWeights:
         """The weights of both parts: those of the task, or else fitted on their logits of the validation rows."""

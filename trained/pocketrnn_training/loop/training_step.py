@@ -16,6 +16,7 @@ from pocketrnn_training.classifiers.architecture import (
     Architecture,
     RecurrentClassifier,
     build_classifier,
+    get_crf_layer,
 )
 from pocketrnn_training.classifiers.inference import make_batch
 from pocketrnn_training.loop.optimizers import copy_state_tensors, make_optimizers, restore_state
@@ -99,6 +100,9 @@ class Learner:
             _initialize_embedding(self.module, task.vectors)
             if task.several_labels:
                 _set_bias_to_shares(self.module, task.targets)
+        self._crf = get_crf_layer(self.module)
+        if self._crf is not None and task.ruled_out is not None:
+            self._crf.rule_out(task.ruled_out)
         if task.spelling is not None and isinstance(self.module, RecurrentClassifier):
             self.module.embedding = SpelledEmbedding(self.module.embedding, task.spelling)
         self.module.to(fabric.device)
@@ -145,10 +149,14 @@ class Learner:
     def _backpropagate(self, batch: TrainingBatch, shift: Tensor | None) -> tuple[Tensor, Tensor]:
         """Backpropagate the loss of the batch, with `shift` added to its embeddings."""
         more = () if shift is None else (shift,)
-        logits = self._fabric_module(batch.inputs, batch.lengths, *more).flatten(0, -2)
-        loss = compute_summed_student_loss(logits, batch.targets, batch.lesson, self._class_weights, self._smoothing)
+        logits = self._fabric_module(batch.inputs, batch.lengths, *more)
+        flat = logits.flatten(0, -2)
+        if self._crf is None:
+            loss = compute_summed_student_loss(flat, batch.targets, batch.lesson, self._class_weights, self._smoothing)
+        else:
+            loss = self._crf.compute_summed_loss(logits, batch.targets.view(logits.shape[:2]))
         self._fabric.backward(loss * batch.scale)
-        return loss, logits
+        return loss, flat
 
     def _backpropagate_with_adversarial_shift(
         self, batch: TrainingBatch, module: RecurrentClassifier

@@ -40,13 +40,13 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
 
 
 def apply_temperature(module: AnyClassifier, temperature: float) -> None:
-    """Divide the module's logits by `temperature`, in the weights of its last layer and of its linear part.
+    """Divide the module's logits by `temperature`, in the weights of its last layer, its linear part and its CRF.
 
     Then every runtime in every language gives calibrated probabilities, without code for it.
     """
     with torch.no_grad():
         for name, weight in module.named_parameters():
-            if name.startswith(("fc.", LINEAR)):
+            if name.startswith(("fc.", "crf.", LINEAR)):
                 weight.div_(temperature)
 
 

@@ -230,7 +230,9 @@ def predict_tag_targets(classifier: Classifier | Checkpoint, data: TaggedSentenc
     """
     if isinstance(classifier, Checkpoint):
         encoded, steps = encode_sentences(data.sentences, classifier.text_rules, classifier.vocabulary)
-        return compute_logits(classifier.module, encoded, 1)[torch.from_numpy(steps)].argmax(dim=1).numpy()
+        logits, crf = compute_logits(classifier.module, encoded, 1)[torch.from_numpy(steps)].numpy(), classifier.crf
+        parts = np.split(logits, np.cumsum(data.lengths)[:-1])
+        return np.concatenate([part.argmax(1) if crf is None else crf.decode_labels(part) for part in parts])
     index = {label: target for target, label in enumerate(classifier.labels)}
     given = np.full(len(data.targets), -1, np.int64)
     starts = np.cumsum(data.lengths) - data.lengths

@@ -90,6 +90,8 @@ class Task:
             has no target; else None.
         validation_step_targets: the same for the validation rows.
         word_targets: where tokens are labelled, the target of each of the `words`; else None.
+        ruled_out: bool [1 + labels, labels], the orders of labels that a CRF rules out (`CrfLayer.rule_out`); else
+            None.
     """
 
     rules: AnyTextRules | NumberInput
@@ -120,6 +122,7 @@ class Task:
     step_targets: EncodedTexts | None = None
     validation_step_targets: EncodedTexts | None = None
     word_targets: npt.NDArray[np.int64] | None = None
+    ruled_out: npt.NDArray[np.bool_] | None = None
 
     @property
     def size(self) -> int:
@@ -166,7 +169,7 @@ class Task:
     @property
     def validation_lengths(self) -> npt.NDArray[np.int64]:
         """int64 [validation targets]: the number of steps of the target's row, or of words of its sentence."""
-        words = self._validation_words
+        words = self.validation_words
         if words is not None:
             return np.repeat(words, words)
         # The mark between two texts is not a token.
@@ -175,14 +178,14 @@ class Task:
 
     def validation_f1(self, logits: Tensor) -> float:
         """The F1 of the logits on the validation targets; the F1 of spans, where the labels are those of spans."""
-        words = self._validation_words
+        words = self.validation_words
         if words is None or not has_span_prefixes(self.labels):
             return compute_f1_from_logits(logits, torch.from_numpy(self.validation_targets))
         predicted = logits.argmax(dim=1).numpy()
         return SpanScores.of(self.labels, words, self.validation_targets, predicted).f1
 
     @property
-    def _validation_words(self) -> npt.NDArray[np.int64] | None:
+    def validation_words(self) -> npt.NDArray[np.int64] | None:
         """int64 [validation rows]: the number of words of each sentence; None unless tokens are labelled."""
         steps = self.validation_step_targets
         return None if steps is None else np.add.reduceat((steps.ids != IGNORED).astype(np.int64), steps.offsets[:-1])

@@ -78,13 +78,23 @@ class StoredTexts(Sequence[str]):
     @classmethod
     def of(cls, chunks: Iterable[Iterable[str]], in_memory: int = _IN_MEMORY) -> StoredTexts:
         """Store the texts of all chunks, in their order."""
-        content, lengths = ByteBuffer(in_memory), ByteBuffer(in_memory)
+        return cls.of_columns(([chunk] for chunk in chunks), in_memory)[0]
+
+    @classmethod
+    def of_columns(cls, chunks: Iterable[Sequence[Iterable[str]]], in_memory: int = _IN_MEMORY) -> list[StoredTexts]:
+        """Store the texts of several columns: each chunk has the next rows of all. No chunk is one empty column."""
+        buffers: list[tuple[ByteBuffer, ByteBuffer]] = []
         for chunk in chunks:
-            encoded = [text.encode("utf-8", _LONE_SURROGATES) for text in chunk]
-            content.write(b"".join(encoded))
-            lengths.write(np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded)).tobytes())
-        ends = np.cumsum(lengths.numbers(np.int64))
-        return cls(content.buffer(), np.concatenate(([0], ends))[:-1].astype(np.int64), ends)
+            buffers = buffers or [(ByteBuffer(in_memory), ByteBuffer(in_memory)) for _ in chunk]
+            for (content, lengths), texts in zip(buffers, chunk, strict=True):
+                encoded = [text.encode("utf-8", _LONE_SURROGATES) for text in texts]
+                content.write(b"".join(encoded))
+                lengths.write(np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded)).tobytes())
+        made = []
+        for content, lengths in buffers or [(ByteBuffer(), ByteBuffer())]:
+            ends = np.cumsum(lengths.numbers(np.int64))
+            made.append(cls(content.buffer(), np.concatenate(([0], ends))[:-1].astype(np.int64), ends))
+        return made
 
     def __len__(self) -> int:
         return len(self._starts)

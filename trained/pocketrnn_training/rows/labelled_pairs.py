@@ -12,9 +12,13 @@ import numpy.typing as npt
 
 from pocketrnn.errors import DataError
 from pocketrnn.tables.encodings import UTF8
-from pocketrnn_training.rows.column_files import read_columns
 from pocketrnn_training.rows.labelled_rows import split_classes
-from pocketrnn_training.rows.labelled_texts import LabelledTexts, read_files, select_texts
+from pocketrnn_training.rows.labelled_texts import (
+    LabelledTexts,
+    read_labelled_columns,
+    select_texts,
+    separate_outside,
+)
 from pocketrnn_training.settings.base_settings import Settings
 
 __all__ = ["SECOND_COLUMN_REMEDY", "LabelledPairs", "read_pairs"]
@@ -44,15 +48,15 @@ class LabelledPairs(LabelledTexts):
     second_texts: Sequence[str] = field(default=(), repr=False)
 
     @classmethod
-    def of(cls, first: LabelledTexts, second_texts: Sequence[str], outside: Sequence[Any] = ()) -> LabelledPairs:
-        """Make pairs of labelled first texts and of second texts in the same order; `outside` has pairs.
+    def of(cls, first: LabelledTexts, second_texts: Sequence[str]) -> LabelledPairs:
+        """Make pairs of labelled first texts and of second texts in the same order.
 
         Example:
             >>> LabelledPairs.of(LabelledTexts(["a"], np.array([0]), ("yes", "no"), "a row"), ["b"]).inputs
             [('a', 'b')]
         """
         of_first = (first.texts, first.targets, first.labels, first.source, first.licence)
-        return cls(*of_first, outside=outside, second_texts=second_texts)
+        return cls(*of_first, second_texts=second_texts)
 
     @property
     def inputs(self) -> Sequence[tuple[str, str]]:  # type: ignore[override]
@@ -157,10 +161,7 @@ def read_pairs(
         >>> len(data.texts) == len(data.second_texts)
         True
     """
-    for path in paths:
-        next(read_columns(path, (text_column, second_text_column), SECOND_COLUMN_REMEDY, encoding), None)
-    first, second = (
-        read_files(paths, text_column=column, encoding=encoding, **options)
-        for column in (text_column, second_text_column)
-    )
-    return LabelledPairs.of(first, second.texts, list(zip(first.outside, second.outside, strict=True)))
+    columns = (text_column, second_text_column)
+    first, (second,) = read_labelled_columns(paths, columns, SECOND_COLUMN_REMEDY, encoding=encoding, **options)
+    data, outside = LabelledPairs.of(first, second), options.get("outside")
+    return data if outside is None else separate_outside(data, outside)

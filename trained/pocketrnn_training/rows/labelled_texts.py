@@ -6,11 +6,12 @@ Each text has one label; or, in a multi-label data set, any number of labels.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import compress
 from pathlib import Path
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ from pocketrnn.errors import DataError, InputError, short_repr
 from pocketrnn.tables.checks import check_same_labels, list_first_names
 from pocketrnn.tables.encodings import UTF8
 from pocketrnn.tables.rows import LABEL_SEPARATOR
-from pocketrnn_training.rows.column_files import read_columns
+from pocketrnn_training.rows.column_files import COLUMN_REMEDY, read_columns
 from pocketrnn_training.rows.disk_backed_data import ByteBuffer, StoredTexts
 from pocketrnn_training.rows.labelled_rows import UNLABELLED, LabelledRows, check_labelled, normalize_label, split_rows
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers
@@ -31,6 +32,7 @@ __all__ = [
     "make_multi_label_texts",
     "parse_labels",
     "read_files",
+    "read_labelled_columns",
     "read_texts",
     "select_texts",
     "separate_outside",
@@ -44,6 +46,9 @@ _ROWS_COPIED: Final = 10_000
 _NONE_OF_SEVERAL: Final = (
     "Where a text can have several labels, a text of none of the classes has no label, so outside has no meaning."
 )
+
+
+_Rows = TypeVar("_Rows", bound="LabelledTexts")
 
 
 @dataclass(frozen=True)
@@ -207,15 +212,15 @@ def select_texts(texts: Sequence[str], chosen: npt.NDArray[np.int64]) -> Sequenc
     return texts.rows(chosen) if isinstance(texts, StoredTexts) else [texts[i] for i in chosen.tolist()]
 
 
-def separate_outside(data: LabelledTexts, label: str) -> LabelledTexts:
+def separate_outside(data: _Rows, label: str) -> _Rows:
     """Remove one label from the classes: its rows are of none of the classes, and their texts become `outside`.
 
     Args:
         data: rows with one label each.
-        label: the label of rows that are of none of the classes; one of the labels of `data`.
+        label: the label of rows that are of none of the classes.
 
     Raises:
-        DataError: only one class is left, or the rows have any number of labels.
+        DataError: no row has the label, only one class is left, or the rows have any number of labels.
 
     Example:
         >>> data = LabelledTexts(["a", "b", "c"], np.array([0, 2, 1]), ("no", "other", "yes"), source="three rows")
@@ -224,6 +229,11 @@ def separate_outside(data: LabelledTexts, label: str) -> LabelledTexts:
     """
     if data.several_labels:
         raise DataError(_NONE_OF_SEVERAL, "Leave it out, and give these texts an empty list of labels.")
+    if label not in data.labels:
+        raise DataError(
+            f"No row of {data.source} has the label {label!r} of --outside; there are {list_first_names(data.labels)}.",
+            "Name the label of the rows that are of none of the classes.",
+        )
     place = data.labels.index(label)
     labels = (*data.labels[:place], *data.labels[place + 1 :])
     if len(labels) < 2:
@@ -284,14 +294,48 @@ def read_files(
         >>> data.labels
         ('bad', 'good')
     """
+    data, _ = read_labelled_columns(
+        paths, (text_column,), COLUMN_REMEDY, label_column=label_column, labels=labels, blank_labels=blank_labels,
+        multi_label=multi_label, label_separator=label_separator, encoding=encoding, outside=outside,
+        join_labels=join_labels, drop_unlabelled=drop_unlabelled,
+    )  # fmt: skip
+    return data if outside is None else separate_outside(data, outside)
+
+
+def read_labelled_columns(
+    paths: Sequence[Path],
+    text_columns: Sequence[str],
+    remedy: str,
+    *,
+    label_column: str = "label",
+    labels: tuple[str, ...] | None = None,
+    blank_labels: bool = False,
+    multi_label: bool = False,
+    label_separator: str = LABEL_SEPARATOR,
+    encoding: str = UTF8,
+    outside: str | None = None,
+    join_labels: bool = False,
+    drop_unlabelled: bool = False,
+) -> tuple[LabelledTexts, list[StoredTexts]]:
+    """Read files with one or several columns of texts, in one pass: the labelled texts of the first, and the texts of
+    each further one. The label `outside` stays among the classes.
+
+    Args:
+        paths: the files.
+        text_columns: the names of the columns that hold texts.
+        remedy: what to do if a column is missing, for the error.
+
+    The other arguments and the errors are those of `read_files`.
+    """
     if outside is not None:
         if multi_label:
             raise InputError(_NONE_OF_SEVERAL, "Leave --outside out, and give these texts an empty list of labels.")
         if labels is not None and outside in labels:
             raise InputError(f"{outside!r} is one of the classes.", "Name another label as outside, or leave it out.")
         labels = None if labels is None else (*labels, outside)
+    read = partial(_read_checked_texts, text_columns=text_columns, remedy=remedy, encoding=encoding)
     if multi_label:
-        return _read_multi_label(paths, text_column, label_column, labels, label_separator, encoding, join_labels)
+        return _read_multi_label(paths, read, label_column, labels, label_separator, join_labels)
     codes = ByteBuffer()
     code_of: dict[str, int] = {}
     dropped = 0
@@ -299,19 +343,19 @@ def read_files(
     def code(label: str) -> int:
         return code_of.setdefault(label, len(code_of)) if label else UNLABELLED
 
-    def list_texts_and_codes() -> Iterator[list[str]]:
+    def list_texts_and_codes() -> Iterator[list[list[str]]]:
         nonlocal dropped
         for path in paths:
             keep_blank = blank_labels or drop_unlabelled
-            for texts, labels_of_rows in _read_checked_chunks(path, text_column, label_column, keep_blank, encoding):
+            for *columns, labels_of_rows in _read_checked_chunks(path, read, label_column, keep_blank, encoding):
                 if drop_unlabelled:
                     have = [bool(label.strip()) for label in labels_of_rows]
                     dropped += have.count(False)
-                    texts, labels_of_rows = list(compress(texts, have)), list(compress(labels_of_rows, have))
+                    *columns, labels_of_rows = (list(compress(some, have)) for some in (*columns, labels_of_rows))
                 codes.write(array("q", map(code, labels_of_rows)).tobytes())
-                yield texts
+                yield columns
 
-    texts = StoredTexts.of(list_texts_and_codes())
+    texts, *others = StoredTexts.of_columns(list_texts_and_codes())
     source = ", ".join(path.name for path in paths) + (f" without {dropped:,} unlabelled rows" if dropped else "")
     if not len(texts):
         raise DataError(f"{source} holds no rows.", "Give a file with labelled texts.")
@@ -321,15 +365,7 @@ def read_files(
         if not code_of:
             raise DataError(f"No row of {source} has a label.", "Give some rows of each class a label.")
         labels = sort_classes(set(names), f"{len(texts)} rows of {source}", "rows")
-    data = LabelledTexts(texts, make_class_targets(targets, names, labels, source), labels, source)
-    if outside is None:
-        return data
-    if outside not in labels:
-        raise DataError(
-            f"No row of {source} has the label {outside!r} of --outside; there are {list_first_names(labels)}.",
-            "Name the label of the rows that are of none of the classes.",
-        )
-    return separate_outside(data, outside)
+    return LabelledTexts(texts, make_class_targets(targets, names, labels, source), labels, source), others
 
 
 def _unify_label_spelling(
@@ -347,22 +383,20 @@ def _unify_label_spelling(
 
 def _read_multi_label(
     paths: Sequence[Path],
-    text_column: str,
+    read: Callable[..., Iterator[list[list[Any]]]],
     label_column: str,
     labels: tuple[str, ...] | None,
     separator: str,
-    encoding: str,
     join_labels: bool,
-) -> LabelledTexts:
-    """Read files as `read_files` does, of texts with any number of labels."""
+) -> tuple[LabelledTexts, list[StoredTexts]]:
+    """Read files as `read_labelled_columns` does, of texts with any number of labels."""
     codes, counts = ByteBuffer(), ByteBuffer()
     code_of: dict[str, int] = {}
 
-    def list_texts_and_codes() -> Iterator[list[str]]:
+    def list_texts_and_codes() -> Iterator[list[list[str]]]:
         for path in paths:
             before = 0
-            for texts, values in read_columns(path, (text_column, label_column), encoding=encoding):
-                _check_values(texts, (str,), text_column, path, before)
+            for *columns, values in read(path, label_column=label_column):
                 for row, value in enumerate(values, start=before + 1):
                     names = parse_labels(value, separator)
                     if names is None:
@@ -373,16 +407,16 @@ def _read_multi_label(
                     found = [code_of.setdefault(name, len(code_of)) for name in names]
                     codes.write(array("q", found).tobytes())
                     counts.write(array("q", (len(found),)).tobytes())
-                before += len(texts)
-                yield texts
+                before += len(values)
+                yield columns
 
-    texts = StoredTexts.of(list_texts_and_codes())
+    texts, *others = StoredTexts.of_columns(list_texts_and_codes())
     source = ", ".join(path.name for path in paths)
     if not len(texts):
         raise DataError(f"{source} holds no rows.", "Give a file with labelled texts.")
     found = codes.numbers(np.int64)
     names = _unify_label_spelling(code_of, found, labels) if join_labels else tuple(code_of)
-    return make_multi_label_texts(texts, found, counts.numbers(np.int64), names, labels, source)
+    return make_multi_label_texts(texts, found, counts.numbers(np.int64), names, labels, source), others
 
 
 def parse_labels(value: Any, separator: str = LABEL_SEPARATOR) -> list[str] | None:
@@ -507,19 +541,30 @@ def with_unlabelled(
     return replace(data, texts=texts, targets=np.concatenate((data.targets, unlabelled)), source=source)
 
 
+def _read_checked_texts(
+    path: Path, text_columns: Sequence[str], label_column: str, remedy: str, encoding: str
+) -> Iterator[list[list[Any]]]:
+    """Read one file, some thousand rows at a time: each column of texts, checked, and the labels as they are."""
+    before = 0
+    for *columns, labels in read_columns(path, (*text_columns, label_column), remedy, encoding):
+        for name, texts in zip(text_columns, columns, strict=True):
+            _check_values(texts, (str,), name, path, before)
+        before += len(labels)
+        yield [*columns, labels]
+
+
 def _read_checked_chunks(
-    path: Path, text_column: str, label_column: str, blank_labels: bool, encoding: str
-) -> Iterator[tuple[list[str], list[str]]]:
+    path: Path, read: Callable[..., Iterator[list[list[Any]]]], label_column: str, blank_labels: bool, encoding: str
+) -> Iterator[list[list[str]]]:
     """Read and check the texts and labels of one file, some thousand rows at a time; "" is a missing label."""
     before = 0
-    for texts, labels in read_columns(path, (text_column, label_column), encoding=encoding):
-        _check_values(texts, (str,), text_column, path, before)
+    for *columns, labels in read(path, label_column=label_column):
         labels = ["" if label is None else label for label in labels]
         _check_values(labels, (str, int), label_column, path, before)
         if "" in labels and not blank_labels:
             raise _make_missing_labels_error(path, label_column, before + labels.index("") + 1, encoding)
-        before += len(texts)
-        yield texts, list(map(str, labels))
+        before += len(labels)
+        yield [*columns, list(map(str, labels))]
 
 
 def _make_missing_labels_error(path: Path, column: str, first: int, encoding: str) -> DataError:

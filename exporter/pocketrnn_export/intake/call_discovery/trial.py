@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -233,8 +233,7 @@ def _wrap_head_outputs(function: Call, joined: JoinedHeads) -> Call:
     if not joined.around:
         return function
     # The answer stands for `module` in the code.
-    join = compile_call(joined.write("module"))
-    return lambda module, tokens, lengths: join(function(module, tokens, lengths), tokens, lengths)
+    return _wrap_answer(function, compile_call(joined.write("module")))
 
 
 def _choose_outputs(
@@ -301,30 +300,28 @@ def _gives_answers(holds: WorkingCall, answers: Sequence[Tensor]) -> bool:
 def _wrap_answer_part(function: Call, suffix: str) -> Call:
     if not suffix:
         return function
+    return _wrap_answer(function, lambda answer, tokens, lengths: _read_part(answer, suffix, tokens, lengths))
+
+
+def _wrap_answer(function: Call, change: Callable[[Any, Tensor, Tensor], Any]) -> Call:
+    """The same kind of call, whose answer is changed: `change` is given the answer, the tokens and the lengths."""
     if isinstance(function, PairCall):
         of_both = function.of_both
 
-        def part(module: nn.Module, first: Tensor, second: Tensor, *lengths: Tensor) -> Any:
-            return _read_part(of_both(module, first, second, *lengths), suffix, first, lengths[0])
+        def call_both(module: nn.Module, first: Tensor, second: Tensor, *lengths: Tensor) -> Any:
+            return change(of_both(module, first, second, *lengths), first, lengths[0])
 
-        return PairCall(part)
+        return PairCall(call_both)
 
     if isinstance(function, FeatureCall):
         named = function.named
-        return replace(
-            function, named=lambda module, *given: _read_part(named(module, *given), suffix, given[0], given[1])
-        )
+        return replace(function, named=lambda module, *given: change(named(module, *given), given[0], given[1]))
 
     if isinstance(function, CharacterCall):
         spelled = function.spelled
-        return replace(
-            function, spelled=lambda module, *given: _read_part(spelled(module, *given), suffix, given[0], given[1])
-        )
+        return replace(function, spelled=lambda module, *given: change(spelled(module, *given), given[0], given[1]))
 
-    def call(module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:
-        return _read_part(function(module, tokens, lengths), suffix, tokens, lengths)
-
-    return call
+    return lambda module, tokens, lengths: change(function(module, tokens, lengths), tokens, lengths)
 
 
 def _read_part(answer: Any, written: str, tokens: Tensor, lengths: Tensor) -> Any:

@@ -1,0 +1,107 @@
+"""A conditional random field (CRF) over the labels of a sentence's words, trained together with the layers below it.
+
+Lafferty, McCallum and Pereira, "Conditional random fields", 2001. The runtime decodes: `pocketrnn.bundle.crf`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from pocketrnn.bundle.crf import Crf
+
+__all__ = ["CrfLayer"]
+
+# The first score of an order of labels that cannot be. It is far below what logits make up for, and a probability of
+# such an order is still a number above 0.
+_RULED_OUT: Final = -100.0
+_LEAST: Final = 1e-300
+
+
+class CrfLayer(nn.Module):
+    """The scores for the order of labels. The sequence is that of a sentence's words: the first pieces of each.
+
+    Example:
+        >>> CrfLayer(3).compute_summed_loss(torch.zeros(1, 2, 3), torch.tensor([[2, -100]])).item() > 1.09
+        True
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.start, self.end = nn.Parameter(torch.zeros(classes)), nn.Parameter(torch.zeros(classes))
+        self.transitions = nn.Parameter(torch.zeros(classes, classes))
+
+    @property
+    def crf(self) -> Crf:
+        """The same scores for the runtime.
+
+        Example:
+            >>> CrfLayer(2).crf.over_tokens
+            True
+        """
+        start, end, transitions = (
+            scores.detach().double().cpu().tolist() for scores in (self.start, self.end, self.transitions)
+        )
+        return Crf(tuple(start), tuple(end), tuple(map(tuple, transitions)), over_tokens=True)
+
+    def rule_out(self, orders: npt.NDArray[np.bool_]) -> None:
+        """Start with scores that rule out some orders of labels.
+
+        Args:
+            orders: bool [1 + classes, classes]: whether each label is ruled out for the first word; and for each label
+                of a word, for the next word.
+        """
+        scores = torch.from_numpy(orders) * _RULED_OUT
+        with torch.no_grad():
+            self.start.copy_(scores[0])
+            self.transitions.copy_(scores[1:])
+
+    def compute_summed_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The negative logarithms of the probabilities of the right labels of sentences, summed; float32 [].
+
+        Args:
+            logits: float32 [batch, sequence, classes].
+            targets: int64 [batch, sequence], negative where a step has no target; each row has one that is not.
+        """
+        words = (targets >= 0).sum(1)
+        # The steps with a target come first, in their order.
+        order = (targets < 0).byte().argsort(dim=1, stable=True)[:, : int(words.max())]
+        logits = logits.float().gather(1, order.unsqueeze(2).expand(-1, -1, logits.size(2)))
+        targets = targets.gather(1, order)
+        is_word, labels = targets >= 0, targets.clamp_min(0)
+        own = logits.gather(2, labels.unsqueeze(2)).squeeze(2)
+        own[:, 1:] += self.transitions[labels[:, :-1], labels[:, 1:]]
+        last = labels.gather(1, words.unsqueeze(1) - 1).squeeze(1)
+        scores = (own * is_word).sum(1) + self.start[labels[:, 0]] + self.end[last]
+        return (self._compute_log_sums(logits, is_word) - scores).sum()
+
+    def _compute_log_sums(self, logits: Tensor, is_word: Tensor) -> Tensor:
+        """log sum exp of the scores of all orders of labels, float32 [batch], by the forward algorithm."""
+        sums = logits[:, 0] + self.start
+        for i in range(1, logits.size(1)):
+            longer = (sums.unsqueeze(2) + self.transitions).logsumexp(1) + logits[:, i]
+            sums = torch.where(is_word[:, i : i + 1], longer, sums)
+        return (sums + self.end).logsumexp(1)
+
+    def decode_words(self, logits: Tensor, words: npt.NDArray[np.int64]) -> Tensor:
+        """The answers for the words of sentences, as the runtime gives them, in the place of logits.
+
+        Args:
+            logits: float32 [words of all sentences, classes].
+            words: int64 [sentences], the number of words of each.
+
+        Returns:
+            float32 [words of all sentences, classes], the logarithm of each label's probability. The decoded label has
+            the largest: where another label of the word is likelier, the two are exchanged.
+        """
+        crf, found = self.crf, []
+        for part in np.split(logits.double().numpy(), np.cumsum(words)[:-1]):
+            answers, rows = crf.probabilities(part), np.arange(len(part))
+            labels, likeliest = crf.decode_labels(part), answers.argmax(1)
+            answers[rows, labels], answers[rows, likeliest] = answers[rows, likeliest], answers[rows, labels]
+            found.append(answers)
+        return torch.from_numpy(np.log(np.concatenate(found).clip(_LEAST)).astype(np.float32))
