@@ -341,3 +341,15 @@ def test_another_shape_is_told_with_both(tmp_path: Path) -> None:
     assert (
         "  the file gives an answer of the shape [1, 3], where the module's is [2, 3]" in checked(Words(), turned).lines
     )
+
+
+class ByTwo(Steps):
+    """A number for each step, of even numbers of steps only."""
+
+    def forward(self, x: Tensor) -> Any:
+        return self.rnn(x.reshape(x.size(0), -1, 2))[0].sum(2).repeat_interleave(2, 1) * 100
+
+
+def test_the_numbers_of_steps_are_not_columns(tmp_path: Path) -> None:
+    file = written(ByTwo(), tmp_path / "two.onnx", torch.randn(3, 64), names=["x"], axes={"x": AXES})
+    assert checked(ByTwo(), file).is_right

@@ -18,6 +18,7 @@ from pocketrnn_export.checking.call_recording import (
     JoinedOutputModule,
     ModuleCall,
     RecordedCall,
+    fit_scale,
     join_outputs,
     move_number_inputs,
     record_call,
@@ -193,7 +194,7 @@ class ComparedFile:
     def _join_scales(self, own: Sequence[Array], rows: int) -> Logits:
         """Return the scale of each number of a table."""
         each = [
-            np.broadcast_to(self.scales.get(name, np.float64(1)), one.shape)
+            np.broadcast_to(fit_scale(self.scales.get(name, np.ones(1)), one.shape), one.shape)
             for one, (_, name) in zip(own, self.outputs, strict=True)
         ]
         table: Logits = np.maximum(join_outputs(each, rows), 1.0)

@@ -28,6 +28,7 @@ __all__ = [
     "can_run_on_size",
     "can_take_ids_below",
     "draw_case",
+    "fit_scale",
     "join_outputs",
     "list_named_inputs",
     "list_sizes_of_steps",
@@ -278,7 +279,9 @@ class JoinedOutputModule(nn.Module):
         with undo_assignments(self.module):
             outputs = _record_forward(self.module, self.function, tokens, lengths, {})
         scaled = [
-            outputs[name] / torch.from_numpy(self.scales[name]) if name in self.scales else outputs[name]
+            outputs[name] / torch.from_numpy(fit_scale(self.scales[name], tuple(outputs[name].shape)))
+            if name in self.scales
+            else outputs[name]
             for name in self.outputs
         ]
         table: Tensor = join_outputs(scaled, len(tokens), torch)
@@ -317,6 +320,16 @@ def move_number_inputs(function: Call) -> Call:
             hook.remove()
 
     return call_with_moved_inputs
+
+
+def fit_scale(scale: Array, shape: tuple[int, ...]) -> Array:
+    """Return the scale of each column of an array; the largest for all, if it has another number of columns.
+
+    Example:
+        >>> fit_scale(np.array([2.0, 5.0]), (3, 2)).tolist()
+        [2.0, 5.0]
+    """
+    return scale if shape[-1:] == scale.shape else np.asarray(scale.max())
 
 
 class _UncopiedFunction:
