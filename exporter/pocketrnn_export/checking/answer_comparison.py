@@ -82,8 +82,8 @@ class ComparedFile:
         fed: which of the module's inputs each input of the file takes.
         outputs: pairs of the number of a file's output and the name of the module's.
         largest: the largest number of each of the module's outputs in its first calls.
-        scales: the outputs with numbers above 1, each with the largest number of each of its columns: rounding is
-            measured in parts of these, since a price of 250,000 may be off by more than the share beside it.
+        scales: how many times larger each column of an output is than the smallest column: rounding is measured in
+            parts of these, since a price of 250,000 may be off by more than the share beside it.
         classes: those of the module's outputs that may give a number for each class.
         values: those that may be other numbers.
         activations: the outputs that one side gives after an activation: the name of the other side's, `module` or

@@ -309,16 +309,17 @@ def _find_largest_numbers(calls: Sequence[RecordedCall]) -> dict[str, float]:
 def _find_scales(
     calls: Sequence[RecordedCall], columns: Collection[str], left_out: Collection[str]
 ) -> dict[str, Array]:
-    """Return the largest number of each output, or 1 if that is larger; for outputs with columns, of each column."""
+    """Return how many times larger each output is than the smallest of them; for outputs with columns, each column.
+    Numbers below 1 count as 1."""
     found: dict[str, Array] = {}
     for name, array in calls[0].outputs.items():
         if array.dtype.kind != "f" or name in left_out:
             continue
         shape = (-1, array.shape[-1]) if name in columns else (-1, 1)
-        tables = [np.abs(call.outputs[name]).reshape(shape) for call in calls if name in call.outputs]
-        largest = np.concatenate(tables).max(0, initial=1.0, where=np.isfinite(np.concatenate(tables)))
-        found |= {name: largest.astype(np.float64)} if largest.max() > 1 else {}
-    return found
+        numbers = np.concatenate([np.abs(call.outputs[name]).reshape(shape) for call in calls if name in call.outputs])
+        found[name] = numbers.max(0, initial=1.0, where=np.isfinite(numbers)).astype(np.float64)
+    least = min((float(scale.min()) for scale in found.values()), default=1.0)
+    return {name: scale / least for name, scale in found.items() if scale.max() > least}
 
 
 def _find_outputs_with_classes(calls: Sequence[RecordedCall]) -> frozenset[str]:
