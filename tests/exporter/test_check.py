@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +15,14 @@ import onnx
 import pytest
 import torch
 from click.testing import CliRunner
+from exported_files import TOKENS, Steps, Words, checked, traced, written
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from pocketrnn.commands.cli import main
-from pocketrnn_export import Verdict, check, check_files
+from pocketrnn_export import check_files
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
-
-
-class Words(nn.Module):
-    """A classifier of 20 ids with 3 labels."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(3)
-        self.embedding = nn.Embedding(20, 5)
-        self.rnn = nn.GRU(5, 4, batch_first=True)
-        self.out = nn.Linear(4, 3)
-
-    def forward(self, text: Tensor) -> Any:
-        states, _ = self.rnn(self.embedding(text))
-        return self.out(states.mean(1))
 
 
 class Scaled(Words):
@@ -162,19 +147,6 @@ class Typed(Words):
         return self.out(states.mean(1))
 
 
-class Steps(nn.Module):
-    """A module of sequences of two numbers a step."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(4)
-        self.rnn = nn.LSTM(2, 3, batch_first=True)
-        self.out = nn.Linear(3, 2)
-
-    def forward(self, x: Tensor) -> Any:
-        return self.out(self.rnn(x)[0][:, -1])
-
-
 class OfSix(Steps):
     """A module that takes six steps, and no other number of them."""
 
@@ -225,52 +197,9 @@ class Drawn(Words):
         return super().forward(text) + torch.rand(1)
 
 
-TOKENS = torch.randint(0, 20, (3, 7), generator=torch.Generator().manual_seed(1))
-
-
-def written(
-    module: nn.Module,
-    path: Path,
-    *inputs: Tensor,
-    names: Sequence[str] = ("text",),
-    fixed: Sequence[int] = (),
-    axes: dict[str, dict[int, str]] | None = None,
-    outputs: Sequence[str] | None = None,
-) -> Path:
-    """The file that torch's exporter makes; the axes in `fixed` keep their traced size."""
-    axes = axes or {
-        name: {axis: f"axis {axis}" for axis in range(min(2, value.dim())) if axis not in fixed}
-        for name, value in zip(names, inputs, strict=True)
-    }
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module.eval(),
-            inputs,
-            path,
-            input_names=list(names),
-            output_names=outputs,
-            dynamic_axes=axes,
-            dynamo=False,
-        )
-    return path
-
-
 @pytest.fixture(scope="module")
 def right(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return written(Words(), tmp_path_factory.mktemp("right") / "words.onnx", TOKENS)
-
-
-def traced(module: nn.Module, path: Path, *inputs: Tensor) -> Path:
-    """A TorchScript file: traced on the inputs, or scripted where there are none."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        (torch.jit.trace(module.eval(), inputs) if inputs else torch.jit.script(module.eval())).save(path)
-    return path
-
-
-def checked(module: nn.Module, file: Path, **more: Any) -> Verdict:
-    return check(module, file, progress=False, **more)
 
 
 def test_a_right_file_passes(right: Path) -> None:

@@ -48,7 +48,14 @@ _MORE_SECONDS: Final = 5.0
 # If a row's answer in a batch differs by more than this from its answer alone, the rows of the batch are not
 # independent.
 _APART: Final = 1e-3
+# The columns of an input have tables of their own only where there are no more than these.
+_MOST_COLUMNS: Final = 32
 _OTHER_SIZE: Final = 13
+# Numbers that may be ids in a column of their own.
+_WHOLE: Final = "whole numbers"
+# Where a module runs on none of the usual sizes, the steps up to this many are tried, with the likeliest roles.
+_MOST_STEPS: Final = 128
+_LIKELY: Final = 4
 
 
 class UncallableModuleError(InputError):
@@ -101,17 +108,43 @@ def find_call_by_axes(
         is_declared = "b" not in itertools.chain(*way)
         if not is_declared and time.process_time() > until:
             continue
-        if (called := _try_axis_roles(module, ports, way, sizes, counts, padding_id)) is None:
+        called = _try_axis_roles(module, ports, way, sizes, counts, padding_id)
+        if called is None or _takes_columns_as_steps(called, ports, way):
             continue
         if is_declared or (len(called.sizes) > 1 and _has_independent_rows(called) and runs_in_file(called)):
             return _prefer_call_with_free_steps(called, way, zip(ways_of_others, others, strict=True))
         until = until if others else min(until, time.process_time() + _MORE_SECONDS)
         others.append(called)
         ways_of_others.append(way)
+    if not others and any(_is_float(port) for port in ports):
+        whole = (
+            _try_axis_roles(module, ports, way, SIZES[:2], counts, padding_id, kinds=(_WHOLE,))
+            for way in ways[:_LIKELY]
+        )
+        others = [called for called in whole if called is not None and _has_independent_rows(called)]
+    if not others:
+        others = _find_calls_of_one_length(module, ports, ways, counts, padding_id)
     if others:
         return max(others, key=lambda called: (runs_in_file(called), _has_independent_rows(called), len(called.sizes)))
     shapes = ", ".join(f"{port.name} {list(port.axes or ())}" for port in file.inputs)
     raise UncallableModuleError(f"The module does not run on what the file takes ({shapes})")
+
+
+def _find_calls_of_one_length(
+    module: nn.Module, ports: Sequence[Port], ways: Sequence[tuple[_Roles, ...]], counts: Sequence[int], padding_id: int
+) -> list[ModuleCall]:
+    """Return a call with the one number of steps on which a module runs, as one with a linear layer over all steps
+    does; empty if none is found."""
+    widths = {int(size) for weight in module.parameters() for size in weight.shape if size > 1}
+    joined = {int(weight.shape[1]) for weight in module.parameters() if weight.dim() > 1}
+    lengths = {all_steps // width for all_steps, width in itertools.product(joined, widths)}
+    for steps in sorted({*range(1, _MOST_STEPS + 1), *lengths} - {0}):
+        for way in [way for way in ways if "s" in itertools.chain(*way)][:_LIKELY]:
+            sizes = list_sizes_of_steps(steps)
+            found = _try_axis_roles(module, ports, way, (), counts, padding_id, trials=sizes)
+            if found is not None and _has_independent_rows(found):
+                return [found]
+    return []
 
 
 def _prefer_call_with_free_steps(
@@ -136,19 +169,21 @@ def _try_axis_roles(
     sizes: Iterable[tuple[int, int]],
     counts: Sequence[int],
     padding_id: int,
+    trials: Sequence[tuple[int, int]] = (),
+    kinds: Sequence[str] = (EVERYWHERE, NEAR, POSITIVE),
 ) -> ModuleCall | None:
-    """Return the call with these roles if the module runs with it on all `sizes`, with numbers and masks for which its
-    answers are finite."""
+    """Return the call with these roles if the module runs with it on all `sizes` and one of the `trials`, with numbers
+    and masks for which its answers are finite; without trials, on one of the sizes of first calls."""
     masks = (False, True) if any(_is_mask(port) for port in ports) else (False,)
-    for kind, hides in itertools.product((EVERYWHERE, NEAR, POSITIVE), masks):
+    for kind, hides in itertools.product(kinds, masks):
         make = functools.partial(_make_call, module, ports, way, padding_id=padding_id, kind=kind, hides=hides)
-        made = make({port.name: counts[0] for port in ports})
+        made = make({port.name: counts[:1] for port in ports})
         if not all(can_run_on_size(made, *size) for size in sizes):
             return None
-        if (called := select_running_sizes(made, _list_trial_sizes(ports, way))) is None:
+        if (called := select_running_sizes(made, trials or _list_trial_sizes(ports, way))) is None:
             return None
         if _gives_finite_answers(called):
-            return replace(make(_count_ids_of_inputs(make, called, ports, counts)), sizes=called.sizes)
+            return replace(make(_count_ids_of_inputs(make, called, ports, way, counts)), sizes=called.sizes)
     return None
 
 
@@ -168,16 +203,48 @@ def _has_independent_rows(called: ModuleCall) -> bool:
     )
 
 
+def _takes_columns_as_steps(called: ModuleCall, ports: Sequence[Port], way: Sequence[_Roles]) -> bool:
+    """Whether an axis taken for the sequence has a column for each of some features: the module does not run on fewer
+    than the file declares, and does not read more."""
+    declared = {
+        size
+        for port, roles in zip(ports, way, strict=True)
+        for size, role in zip(port.axes or (), roles, strict=False)
+        if role == "s" and isinstance(size, int)
+    }
+    for size in declared:
+        rows = called.sizes[0][0]
+        case = draw_case(called, rows, size + 3, ragged=False)
+        other = replace(case, tokens=np.where(np.arange(size + 3) < size, case.tokens, case.tokens + 1) % called.ids)
+        if can_run_on_size(called, rows, size - 1, ragged=False) or not can_run_on_size(called, rows, size + 3):
+            continue
+        one, another = (record_call(called, some).outputs.values() for some in (case, other))
+        if all(map(np.array_equal, one, another)):
+            return True
+    return False
+
+
 def _count_ids_of_inputs(
-    make: Callable[[Mapping[str, int]], ModuleCall], called: ModuleCall, ports: Sequence[Port], counts: Sequence[int]
-) -> dict[str, int]:
-    """Return for each input the most ids with which the module runs, since each input may have its own table."""
-    found = {port.name: counts[0] for port in ports}
-    for port in ports if len(counts) > 1 else ():
+    make: Callable[[Mapping[str, Sequence[int]]], ModuleCall],
+    called: ModuleCall,
+    ports: Sequence[Port],
+    way: Sequence[_Roles],
+    counts: Sequence[int],
+) -> dict[str, Sequence[int]]:
+    """Return for each column of each input the most ids with which the module runs, since each may have its own
+    table."""
+    widths = [_compute_inner_size(roles) for roles in way]
+    found: dict[str, Sequence[int]] = {
+        port.name: [counts[0]] * (width if width <= _MOST_COLUMNS else 1)
+        for port, width in zip(ports, widths, strict=True)
+    }
+    every = [(port.name, column) for port in ports if not _is_float(port) for column in range(len(found[port.name]))]
+    for name, column in every if len(counts) > 1 else ():
         for count in counts[:0:-1]:
-            tried = replace(make({**found, port.name: count}), sizes=called.sizes)
-            if can_take_ids_below(tried, count, inputs=len(ports)):
-                found[port.name] = count
+            columns = [*found[name][:column], count, *found[name][column + 1 :]]
+            tried = replace(make({**found, name: columns}), sizes=called.sizes)
+            if can_take_ids_below(tried, count, draws=len(ports) + max(widths)):
+                found[name] = columns
                 break
     return found
 
@@ -273,45 +340,49 @@ def _make_call(
     module: nn.Module,
     ports: Sequence[Port],
     way: Sequence[_Roles],
-    counts: Mapping[str, int],
+    counts: Mapping[str, Sequence[int]],
     *,
     padding_id: int,
     kind: str,
     hides: bool,
 ) -> ModuleCall:
+    # Whole numbers may be ids of any table.
+    least = min(map(min, counts.values())) if kind == _WHOLE else None
     sizes = {_compute_inner_size(roles) for port, roles in zip(ports, way, strict=True) if _is_float(port)}
-    tables = {size: _make_sample_rows(size, kind) for size in sizes}
+    tables = {size: _make_sample_rows(size, kind, least) for size in sizes}
     most = min((len(table) for table in tables.values()), default=0)
     has_steps = any("s" in roles for roles in way)
     has_offsets = any(map(_is_offset, ports, way))
 
     def given(number: int, tokens: Tensor, lengths: Tensor) -> Tensor:
         port, roles = ports[number], way[number]
+        width = _compute_inner_size(roles)
         real = torch.arange(tokens.shape[1]) < lengths[:, None]
-        count = most if _is_float(port) else counts[port.name]
-        # Each input is given another draw, so that one in the place of another is seen.
-        drawn = torch.where(real, tokens + number, tokens) % count
+        # Each input is given another draw, so that one in the place of another is seen; and so is each column of one.
+        drawn = torch.where(real, tokens + number, tokens)
         if roles == ("s",) and has_offsets:
             # The rows one after the other: the offsets say where each begins.
-            return _cast_as_declared(drawn[real], port)
-        drawn = drawn if "s" in roles else drawn[:, :1]
-        drawn = drawn if "b" in roles else drawn[:1]
+            return _cast_as_declared(drawn[real] % counts[port.name][0], port)
+        places = slice(None if "b" in roles else 1), slice(None if "s" in roles else 1)
+        drawn = drawn[places]
         if _is_mask(port):
-            value = (real ^ hides).to(torch.int64)
+            value = (real ^ hides).to(torch.int64)[..., None]
         elif _is_offset(port, roles):
-            value = (lengths.cumsum(0) - lengths)[:, None]
+            value = (lengths.cumsum(0) - lengths)[:, None, None]
         elif _is_float(port):
-            return _order_axes(tables[_compute_inner_size(roles)][drawn], port, roles)
+            return _order_axes(tables[width][drawn % most], port, roles)
         elif "s" not in roles and has_steps and _is_length(port, roles):
-            value = lengths[:, None]
+            value = lengths[:, None, None]
         else:
-            value = drawn
-        return _order_axes(value[..., None].expand(*value.shape, _compute_inner_size(roles)), port, roles)
+            columns = torch.arange(width) * real[places][..., None]
+            value = (drawn[..., None] + columns) % torch.tensor(counts[port.name])
+        return _order_axes(value.expand(*value.shape[:2], width), port, roles)
 
     def function(module: nn.Module, tokens: Tensor, lengths: Tensor, shorter: int | None = None) -> Any:
         half = max(1, tokens.shape[1] // 2)
         cut = (tokens[:, :half], lengths.clamp(max=half))
-        return module(*(given(n, *(cut if n == shorter else (tokens, lengths))) for n in range(len(ports))))
+        every = [given(n, *(cut if n == shorter else (tokens, lengths))) for n in range(len(ports))]
+        return _call_with_inputs(module, dict(zip((port.name for port in ports), every, strict=True)))
 
     shapes = (f"{port.name} [{', '.join(map(_make_axis_name, roles))}]" for port, roles in zip(ports, way, strict=True))
     samples = next(iter(tables.values())).numpy() if tables else None
@@ -319,11 +390,26 @@ def _make_call(
     in_steps = [n for n, roles in enumerate(way) if "s" in roles and not _is_mask(ports[n])]
     unequal = tuple(functools.partial(function, shorter=n) for n in in_steps) if len(in_steps) > 1 else ()
     unit = "steps" if tables else "tokens"
-    ids = max([most] * bool(tables) + [counts[port.name] for port in ports if not _is_float(port)])
+    ids = max([most] * bool(tables) + [n for port in ports if not _is_float(port) for n in counts[port.name]])
     return ModuleCall(
         module, f"module({', '.join(shapes)})", function, ids, 0 if tables else padding_id, ragged, samples,
         unit=unit if has_steps else "", one_row="b" not in itertools.chain(*way), unequal=() if ragged else unequal,
+        numbers="" if kind == EVERYWHERE or not tables else kind,
     )  # fmt: skip
+
+
+def _call_with_inputs(module: nn.Module, inputs: Mapping[str, Tensor]) -> Any:
+    """Call a module with the inputs of a file, in the file's order; by their names, if inputs with a default stand
+    between them."""
+    parameters = list_forward_parameters(module)
+    names = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_POSITIONAL]
+    if set(inputs) <= set(names) and list(inputs) != names[: len(inputs)]:
+        return module(**inputs)
+    given = list(inputs.values())
+    if 0 < len(names) == len(parameters) < len(given):
+        # The last parameter takes a tuple, as the two states of an LSTM.
+        return module(*given[: len(names) - 1], tuple(given[len(names) - 1 :]))
+    return module(*given)
 
 
 def _order_axes(value: Tensor, port: Port, roles: _Roles) -> Tensor:
@@ -347,11 +433,14 @@ def _cast_as_declared(value: Tensor, port: Port) -> Tensor:
 
 
 @functools.lru_cache(maxsize=16)
-def _make_sample_rows(size: int, kind: str) -> Tensor:
-    """Return rows of `size` numbers; for sizes as large as a picture's, fewer rows with repeated numbers."""
-    rows = make_sample_table(min(size, _LARGE), kind=kind).rows
+def _make_sample_rows(size: int, kind: str, below: int | None) -> Tensor:
+    """Return rows of `size` numbers, of whole ones below a number if it is given; for sizes as large as a picture's,
+    fewer rows with repeated numbers."""
+    rows = make_sample_table(min(size, _LARGE), kind=EVERYWHERE if kind == _WHOLE else kind).rows
     if size > _LARGE:
         rows = np.stack([np.resize(row, size) for row in rows[:: -(-len(rows) * size // _MOST_NUMBERS)]])
+    if below is not None:
+        rows = np.floor(np.abs(rows)) % below
     return torch.from_numpy(rows)
 
 

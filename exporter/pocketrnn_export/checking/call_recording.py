@@ -24,12 +24,15 @@ __all__ = [
     "ModuleCall",
     "ModuleWithSignature",
     "RecordedCall",
+    "answers_again_alike",
     "can_run_on_size",
     "can_take_ids_below",
     "draw_case",
+    "fit_scale",
     "join_outputs",
     "list_named_inputs",
     "list_sizes_of_steps",
+    "move_number_inputs",
     "record_call",
     "record_inputs",
     "select_running_sizes",
@@ -39,6 +42,9 @@ __all__ = [
 # The sizes of the first calls, (batch, tokens): two sizes that differ in both numbers, then other sizes for modules
 # that refuse these.
 SIZES: Final = ((3, 7), (2, 11), (1, 7), (2, 29), (5, 64))
+# One step of a float32 number below 1 is 2**-24 of the power of two above it. Multiples of 1/16 are not rounded.
+_BITS: Final = 24
+_EXACT: Final = 16
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,7 @@ class ModuleCall:
         unit: what a row consists of: `tokens` or `steps`; empty where no input has a sequence.
         one_row: whether its inputs have no batch axis: each case is then only its first row.
         name: what the module is called in sentences.
+        numbers: what its numbers were limited to, if it has no finite answers to others.
         unequal: for each of several inputs with a sequence, the function that gives it half as many steps as the
             others.
     """
@@ -74,6 +81,7 @@ class ModuleCall:
     unit: str = "tokens"
     one_row: bool = False
     name: str = "the module"
+    numbers: str = ""
     unequal: tuple[Call, ...] = ()
 
 
@@ -96,6 +104,14 @@ def _record_tensors(called: ModuleCall, case: Case, inputs: dict[str, Tensor]) -
     tensors = (torch.from_numpy(case.tokens), torch.from_numpy(case.lengths))
     with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(called.module):
         return _record_forward(called.module, called.function, *tensors, inputs)
+
+
+def answers_again_alike(called: ModuleCall, case: Case) -> bool:
+    """Whether a second call gives the answers of the first, with all that the first one left in the module."""
+    tensors = (torch.from_numpy(case.tokens), torch.from_numpy(case.lengths))
+    with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(called.module):
+        one, other = (_record_forward(called.module, called.function, *tensors, {}) for _ in range(2))
+        return all(torch.allclose(one[name], other[name], equal_nan=True) for name in one)
 
 
 def record_inputs(called: ModuleCall, case: Case) -> Mapping[str, Array]:
@@ -144,15 +160,17 @@ def can_run_on_size(called: ModuleCall, rows: int, steps: int, *, ragged: bool |
     return True
 
 
-def can_take_ids_below(called: ModuleCall, count: int, *, inputs: int = 1) -> bool:
-    """Whether a module runs on the last ids below `count`; as many as it has inputs, since each is given another."""
-    rows, steps = called.sizes[0]
-    tokens = np.resize((count - 1 - np.arange(inputs)) % count, (rows, steps))
-    try:
-        record_call(called, Case("the last ids", tokens, np.full(rows, steps, np.int64)))
-    # Whatever a user's module raises.
-    except (Exception, SystemExit):
-        return False
+def can_take_ids_below(called: ModuleCall, count: int, *, draws: int = 1) -> bool:
+    """Whether a module runs on the last ids below `count`: on as many as its inputs and their columns are given
+    different draws."""
+    shape = called.sizes[0]
+    for last in range(draws):
+        tokens = np.full(shape, (count - 1 - last) % count)
+        try:
+            record_call(called, Case("the last ids", tokens, np.full(shape[0], shape[1], np.int64)))
+        # Whatever a user's module raises.
+        except (Exception, SystemExit):
+            return False
     return True
 
 
@@ -248,19 +266,70 @@ class JoinedOutputModule(nn.Module):
     Args:
         called: how the module is called.
         outputs: which of its outputs.
+        scales: the numbers that the columns of an output are divided by; an output without them stays as it is.
     """
 
-    def __init__(self, called: ModuleCall, outputs: tuple[str, ...]) -> None:
+    def __init__(self, called: ModuleCall, outputs: tuple[str, ...], scales: Mapping[str, Array] | None = None) -> None:
         super().__init__()
         self.module = called.module
-        self.function, self.outputs = _UncopiedFunction(called.function), outputs
+        self.function, self.outputs, self.scales = _UncopiedFunction(called.function), outputs, scales or {}
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """The table for a batch."""
         with undo_assignments(self.module):
             outputs = _record_forward(self.module, self.function, tokens, lengths, {})
-        table: Tensor = join_outputs([outputs[name] for name in self.outputs], len(tokens), torch)
+        scaled = [
+            outputs[name] / torch.from_numpy(fit_scale(self.scales[name], tuple(outputs[name].shape)))
+            if name in self.scales
+            else outputs[name]
+            for name in self.outputs
+        ]
+        table: Tensor = join_outputs(scaled, len(tokens), torch)
         return table
+
+
+def move_number_inputs(function: Call) -> Call:
+    """Return a call in which each number that forward takes is moved by one float32 step, up or down, as
+    `make_perturbed_module_runs` moves weights: a row that is divided by its own deviation depends on the last digits of
+    its numbers, and no weight shows that.
+
+    Example:
+        >>> moved = move_number_inputs(called.function)
+        >>> moved(module.double(), tokens, lengths).dtype
+        torch.float64
+    """
+    generator = torch.Generator().manual_seed(0)
+
+    def move(value: Any) -> Any:
+        if isinstance(value, Tensor) and value.is_floating_point():
+            step = torch.ldexp(torch.ones_like(value), torch.frexp(value).exponent - _BITS)
+            sign = torch.randint(0, 2, value.shape, generator=generator) * 2 - 1
+            is_rounded = value.isfinite() & (value * _EXACT != (value * _EXACT).round())
+            return torch.where(is_rounded, value + sign * step, value)
+        if type(value) in (list, tuple):
+            return type(value)(map(move, value))
+        return {name: move(one) for name, one in value.items()} if type(value) is dict else value
+
+    def call_with_moved_inputs(module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:
+        hook = module.register_forward_pre_hook(
+            lambda _layer, args, kwargs: (move(args), move(kwargs)), with_kwargs=True
+        )
+        try:
+            return function(module, tokens, lengths)
+        finally:
+            hook.remove()
+
+    return call_with_moved_inputs
+
+
+def fit_scale(scale: Array, shape: tuple[int, ...]) -> Array:
+    """Return the scale of each column of an array; the largest for all, if it has another number of columns.
+
+    Example:
+        >>> fit_scale(np.array([2.0, 5.0]), (3, 2)).tolist()
+        [2.0, 5.0]
+    """
+    return scale if shape[-1:] == scale.shape else np.asarray(scale.max())
 
 
 class _UncopiedFunction:

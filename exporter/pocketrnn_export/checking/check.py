@@ -7,7 +7,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +23,8 @@ from pocketrnn_export.checking.call_recording import (
     ModuleCall,
     ModuleWithSignature,
     RecordedCall,
+    answers_again_alike,
+    can_run_on_size,
     draw_case,
     record_call,
 )
@@ -37,6 +39,7 @@ from pocketrnn_export.checking.exported_file import Array, CheckedFile, find_mis
 from pocketrnn_export.checking.file_call_discovery import find_call
 from pocketrnn_export.checking.input_output_matching import match_inputs, match_outputs
 from pocketrnn_export.checking.missing_activation import find_activation, gives_probabilities
+from pocketrnn_export.checking.turned_masks import compare_turned_masks
 from pocketrnn_export.checking.unequal_lengths import compare_unequal_lengths
 from pocketrnn_export.checking.verdict import Verdict
 from pocketrnn_export.checking.verdict_on_outcomes import make_verdict, report_rounding
@@ -228,10 +231,14 @@ def _compare_with_module(module: nn.Module, file: CheckedFile, told: _CallOption
             outcomes["these sizes"] = [*outcomes.get("these sizes", ()), *inside]
             bounds = bounds if all(outcome.is_same for outcome in inside) else None
         verdict = compare_unequal_lengths(beside, calls, make_verdict(beside, outcomes, bounds))
+        verdict = compare_turned_masks(beside, verdict)
     if isinstance(module, ModuleWithSignature):
         return verdict
     if file.is_half_precision:
         verdict = report_rounding(beside, outcomes, verdict)
+    if not answers_again_alike(called, cases[0]):
+        note = f"{name} keeps a state, and answers otherwise when it is called again: each call was made as its first."
+        verdict = replace(verdict, notes=(*verdict.notes, note))
     return replace(verdict, called=called.line)
 
 
@@ -264,6 +271,7 @@ def _pair_outputs(beside: ComparedFile, calls: Sequence[RecordedCall]) -> Compar
         beside,
         outputs=outputs,
         largest=_find_largest_numbers(calls),
+        scales=_find_scales(calls, classes, activations),
         classes=classes,
         values=frozenset(values),
         activations=activations,
@@ -296,6 +304,22 @@ def _find_largest_numbers(calls: Sequence[RecordedCall]) -> dict[str, float]:
         for name in calls[0].outputs
         if all(name in call.outputs for call in calls)
     }
+
+
+def _find_scales(
+    calls: Sequence[RecordedCall], columns: Collection[str], left_out: Collection[str]
+) -> dict[str, Array]:
+    """Return how many times larger each output is than the smallest of them; for outputs with columns, each column.
+    Numbers below 1 count as 1."""
+    found: dict[str, Array] = {}
+    for name, array in calls[0].outputs.items():
+        if array.dtype.kind != "f" or name in left_out:
+            continue
+        shape = (-1, array.shape[-1]) if name in columns else (-1, 1)
+        numbers = np.concatenate([np.abs(call.outputs[name]).reshape(shape) for call in calls if name in call.outputs])
+        found[name] = numbers.max(0, initial=1.0, where=np.isfinite(numbers)).astype(np.float64)
+    least = min((float(scale.min()) for scale in found.values()), default=1.0)
+    return {name: scale / least for name, scale in found.items() if scale.max() > least}
 
 
 def _find_outputs_with_classes(calls: Sequence[RecordedCall]) -> frozenset[str]:
@@ -338,7 +362,7 @@ def _are_equal(one: Sequence[Array], other: Sequence[Array]) -> bool:
 
 
 def _find_declared_sizes(beside: ComparedFile, calls: Sequence[RecordedCall]) -> Bounds:
-    """Return the sizes of the batch and the sequence that the file declares as fixed."""
+    """Return the sizes of the batch and the sequence that the file declares as fixed, or the only one of the module."""
     sizes = beside.called.sizes
     if beside.called.one_row:
         ((rows, steps),) = sizes
@@ -350,6 +374,11 @@ def _find_declared_sizes(beside: ComparedFile, calls: Sequence[RecordedCall]) ->
             for place, role in enumerate(("rows", "steps")):
                 if isinstance(declared, int) and of_calls == [size[place] for size in sizes]:
                     found[role] = (declared, declared)
+    ((rows, steps), *others) = sizes
+    if all(size[1] == steps for size in others) and not any(
+        can_run_on_size(beside.called, rows, near, ragged=False) for near in (steps - 1, steps + 1)
+    ):
+        found["steps"] = (steps, steps)
     return Bounds(found.get("rows", ANY), found.get("steps", ANY))
 
 

@@ -234,10 +234,10 @@ def _count_declared_bytes(tensor: TensorProto) -> int:
 
 
 def _open_torchscript(path: Path) -> CheckedFile:
-    script = load_torchscript(path).eval()
+    script = load_torchscript(path)
     arguments = script.forward.schema.arguments[1:]  # type: ignore[attr-defined]
     inputs = tuple(Port(argument.name) for argument in arguments if not argument.has_default_value())
-    run = _TorchScriptRun(lambda: load_torchscript(path).eval())
+    run = _TorchScriptRun(lambda: load_torchscript(path))
     return CheckedFile(path, inputs, (), run, None, *_convert_torch_weights(script.state_dict()))
 
 

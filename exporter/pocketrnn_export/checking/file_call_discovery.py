@@ -27,9 +27,10 @@ from pocketrnn_export.checking.call_recording import (
     select_running_sizes,
 )
 from pocketrnn_export.checking.exported_file import CheckedFile, count_table_rows
-from pocketrnn_export.checking.input_output_matching import match_inputs, rate_answer_shapes
+from pocketrnn_export.checking.input_output_matching import match_inputs, normalize_name, rate_answer_shapes
 from pocketrnn_export.comparing.cases import Case
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, list_forward_parameters
+from pocketrnn_export.intake.call_discovery.refusals import AmbiguousCallError
 from pocketrnn_export.intake.call_discovery.search import find_convention
 from pocketrnn_export.intake.calling_convention import Call, compile_call
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, make_sample_table
@@ -90,23 +91,9 @@ def find_call(
             return False
         return any(rate_answer_shapes(file, fed, call) for call in calls)
 
-    of_texts: ModuleCall | None = None
-    if not numbers:
-        for classes, of_tokens in itertools.product(_list_likely_class_counts(file, module), (False, True)):
-            asked = ModuleFacts(
-                _drop_optional_inputs(module, file), known, padding_id, classes, values=True, of_tokens=of_tokens
-            )
-            try:
-                with filter_records(lambda _record: False):
-                    found = find_convention(asked)
-            except PocketRNNError as error:
-                _log.debug("Not called with %d numbers: %s", classes, error.problem)
-                continue
-            called = ModuleCall(module, found.line, found.function, known, padding_id, found.takes_lengths)
-            if (running := select_running_sizes(called, SIZES)) is not None:
-                of_texts = _choose_most_ids(running, counts)
-                if runs_in_file(of_texts):
-                    return of_texts
+    of_texts = None if numbers else _find_call_of_texts(module, file, counts, known, padding_id, runs_in_file)
+    if of_texts is not None and runs_in_file(of_texts):
+        return of_texts
     tried = [] if of_texts is None else [of_texts]
     try:
         every = sorted({*counts, *_list_table_row_counts(module, ids)})
@@ -121,6 +108,38 @@ def find_call(
     return next((called for called in with_steps if called is not None), tried[0])
 
 
+def _find_call_of_texts(
+    module: nn.Module,
+    file: CheckedFile,
+    counts: Sequence[int],
+    ids: int,
+    padding_id: int,
+    runs_in_file: Callable[[ModuleCall], bool],
+) -> ModuleCall | None:
+    """Find a call as `export` does; prefer one with which the file runs, too."""
+    names = _list_inputs_in_file(module, file)
+    kept = module if names is None else _keep_inputs(module, names)
+    last = None
+    for classes, of_tokens in itertools.product(_list_likely_class_counts(file, module), (False, True)):
+        asked = ModuleFacts(kept, ids, padding_id, classes, values=True, of_tokens=of_tokens)
+        try:
+            with filter_records(lambda _record: False):
+                found = find_convention(asked)
+        except AmbiguousCallError:
+            # The ways differ in a mask, say. Others that were found for tokens would be odd ones.
+            break
+        except PocketRNNError as error:
+            _log.debug("Not called with %d numbers: %s", classes, error.problem)
+            continue
+        function = found.function if names is None else _call_with_inputs(found.function, names)
+        called = ModuleCall(module, found.line, function, ids, padding_id, found.takes_lengths)
+        if (running := select_running_sizes(called, SIZES)) is not None:
+            last = _choose_most_ids(running, counts)
+            if runs_in_file(last):
+                break
+    return last
+
+
 def _find_undeclared_steps(called: ModuleCall, runs_in_file: Callable[[ModuleCall], bool]) -> ModuleCall | None:
     """Return the call with a number of steps with which a file runs that does not declare it; None if there is none."""
     for steps in range(1, _MOST_STEPS + 1) if called.unit else ():
@@ -130,16 +149,27 @@ def _find_undeclared_steps(called: ModuleCall, runs_in_file: Callable[[ModuleCal
     return None
 
 
-def _drop_optional_inputs(module: nn.Module, file: CheckedFile) -> nn.Module:
-    """Return a module without the inputs that have a default, where the file takes as many as are left."""
+def _list_inputs_in_file(module: nn.Module, file: CheckedFile) -> list[str] | None:
+    """Return the names of the module's inputs without those that have a default and that the file does not take; None
+    where it takes all, or others."""
     parameters = list_forward_parameters(module)
-    needed = [parameter.name for parameter in parameters if parameter.default is inspect.Parameter.empty]
-    if not len(needed) == len(file.inputs) < len(parameters):
-        return module
-    wrapped = ModuleWithSignature(lambda *tensors: module(*tensors), needed)
+    named = {normalize_name(port.name) for port in file.inputs}
+    needed = [p.name for p in parameters if p.default is inspect.Parameter.empty]
+    kept = [p.name for p in parameters if p.name in needed or normalize_name(p.name) in named]
+    found = next((names for names in (needed, kept) if len(names) == len(file.inputs)), None)
+    return None if found is not None and len(found) == len(parameters) else found
+
+
+def _keep_inputs(module: nn.Module, names: Sequence[str]) -> nn.Module:
+    """Return a module that takes only some of the inputs of another."""
+    wrapped = ModuleWithSignature(lambda *tensors: module(**dict(zip(names, tensors, strict=True))), names)
     # Its layers are looked at.
     wrapped.inner = module
     return wrapped
+
+
+def _call_with_inputs(function: Call, names: Sequence[str]) -> Call:
+    return lambda module, tokens, lengths: function(_keep_inputs(module, names), tokens, lengths)
 
 
 def _takes_numbers(file: CheckedFile, table: nn.Embedding | None) -> bool:

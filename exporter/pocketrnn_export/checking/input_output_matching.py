@@ -19,6 +19,7 @@ __all__ = [
     "make_feeds",
     "match_inputs",
     "match_outputs",
+    "normalize_name",
     "rate_answer_shapes",
     "squeeze_shape",
 ]
@@ -164,7 +165,7 @@ def rate_answer_shapes(file: CheckedFile, way: Sequence[MatchedInput], call: Rec
 
 def _match_by_name(port: Port, left: Sequence[str], calls: Sequence[RecordedCall]) -> str | None:
     fits = [name for name in left if _fits_port(port, calls[0].inputs[name])]
-    return next((name for name in fits if _normalize_name(name) == _normalize_name(port.name)), None)
+    return next((name for name in fits if normalize_name(name) == normalize_name(port.name)), None)
 
 
 def _match_by_order(port: Port, left: Sequence[str], calls: Sequence[RecordedCall]) -> str | None:
@@ -174,7 +175,13 @@ def _match_by_order(port: Port, left: Sequence[str], calls: Sequence[RecordedCal
     return next(iter(same_type or fits), None)
 
 
-def _normalize_name(name: str) -> str:
+def normalize_name(name: str) -> str:
+    """Return a name without its case and its marks.
+
+    Example:
+        >>> normalize_name("Input_IDs")
+        'inputids'
+    """
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
@@ -207,11 +214,11 @@ def match_outputs(
         InputError: no outputs match.
     """
     names, count = list(outputs), len(file.outputs) if answers is None else len(answers)
-    by_name = {_normalize_name(name): name for name in names}
+    by_name = {normalize_name(name): name for name in names}
     pairs = [
-        (number, by_name[_normalize_name(port.name)])
+        (number, by_name[normalize_name(port.name)])
         for number, port in enumerate(file.outputs)
-        if _normalize_name(port.name) in by_name
+        if normalize_name(port.name) in by_name
     ]
     if not pairs and count == len(names):
         pairs = list(enumerate(names))

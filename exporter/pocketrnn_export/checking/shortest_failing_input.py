@@ -10,6 +10,7 @@ import numpy as np
 
 from pocketrnn_export.checking.answer_comparison import ComparedFile, Outcome
 from pocketrnn_export.checking.call_recording import record_call
+from pocketrnn_export.checking.exported_file import Array
 from pocketrnn_export.checking.verdict import Shown
 from pocketrnn_export.comparing.cases import Case, make_one_row_cases
 
@@ -79,9 +80,9 @@ def _describe_input(beside: ComparedFile, case: Case) -> Shown:
     expected, given = beside.compute_both_answers(case)
     shown = _describe_input_rows(beside, case)
     if isinstance(given, str):
-        return Shown(shown, _round_first_numbers(expected[0]), given, math.inf)
-    if given.shape != expected.shape:
-        return Shown(shown, _round_first_numbers(expected[0]), _round_first_numbers(given[0]), math.inf)
+        return Shown(shown, _round_first_numbers(expected[0]), f"fails: {given}", math.inf)
+    if shapes := beside.describe_other_shape(case):
+        return Shown(shown, _round_first_numbers(expected[0]), f"gives {shapes}", math.inf)
     apart = np.nan_to_num(np.abs(expected.astype(float) - given.astype(float)), nan=np.inf)
     row = int(apart.max(1).argmax())
     first = max(0, int(apart[row].argmax()) - _NUMBERS + 1)
@@ -98,14 +99,18 @@ def _describe_input_rows(beside: ComparedFile, case: Case) -> tuple[Any, ...]:
     inputs = record_call(beside.called, case).inputs
     if len(inputs) > 1:
         return tuple(
-            (name, *(array.tolist() if array.ndim and array.size <= most else [f"{list(array.shape)} numbers"]))
+            (name, *(array.tolist() if array.ndim and array.size <= most else [_describe_shape(array)]))
             for name, array in inputs.items()
         )
     rows: list[Any] = [row[:length] for row, length in zip(case.tokens, case.lengths, strict=True)]
     if samples is not None:
         rows = [samples[row % len(samples)].round(6) for row in rows]
-    shown = tuple(tuple(row.tolist()) if row.size <= most else (f"{list(row.shape)} numbers",) for row in rows[:3])
+    shown = tuple(tuple(row.tolist()) if row.size <= most else (_describe_shape(row),) for row in rows[:3])
     return (*shown, f"and {len(rows) - 3} rows more") if len(rows) > 3 else shown
+
+
+def _describe_shape(array: Array) -> str:
+    return f"numbers of the shape {list(array.shape)}"
 
 
 def _round_first_numbers(row: Any) -> tuple[float, ...]:

@@ -12,7 +12,7 @@ from pocketrnn_export.checking.call_recording import RecordedCall, draw_case, re
 from pocketrnn_export.checking.verdict import Verdict
 from pocketrnn_export.checking.verdict_on_outcomes import make_verdict, summarize_outcomes
 
-__all__ = ["compare_unequal_lengths"]
+__all__ = ["compare_unequal_lengths", "join_limited_verdict"]
 
 # The batches in which one input has half the steps of another; and the steps of an ordinary one.
 _UNEQUAL_SIZES: Final = ((1, 2), (2, 3), (1, 4), (2, 9), (4, 12), (2, 33))
@@ -39,7 +39,8 @@ def compare_unequal_lengths(beside: ComparedFile, calls: Sequence[RecordedCall],
     for name, (asked, outcomes) in found.items():
         of_unequal = make_verdict(asked, {f"{name} shorter": outcomes}, None)
         if not of_unequal.is_right:
-            return _join_unequal_length_verdict(verdict, of_unequal, name)
+            reason = f"{verdict.file} fails where {name} is shorter than another input, and {verdict.name} answers."
+            return join_limited_verdict(verdict, of_unequal, "inputs of equal length", reason)
     kinds = {f"{name} shorter": outcomes for name, (_, outcomes) in found.items()}
     count = sum(map(len, kinds.values()))
     notes = [f"In {count} more batches one of {', '.join(found)} is shorter than the others."] if count else []
@@ -84,17 +85,24 @@ def _list_unequal_inputs(
     return unequal, list(places) or (list(named) if len(set(named.values())) > 1 else [])
 
 
-def _join_unequal_length_verdict(verdict: Verdict, of_unequal: Verdict, name: str) -> Verdict:
-    """Return the verdict on a file that is right only where its inputs have one length."""
-    sizes = f"inputs of equal length{f' and {verdict.sizes}' * bool(verdict.sizes)}"
+def join_limited_verdict(verdict: Verdict, of_others: Verdict, sizes: str, reason: str) -> Verdict:
+    """Return the verdict on a file that is right for some inputs only.
+
+    Args:
+        verdict: the verdict on these.
+        of_others: the verdict on others.
+        sizes: for which it is right.
+        reason: the sentence for a file that fails on the others.
+
+    Example:
+        >>> join_limited_verdict(verdict, of_others, "inputs of equal length", reason).sizes
+        'inputs of equal length'
+    """
     joined = replace(
-        of_unequal,
-        sizes=sizes,
+        of_others,
+        sizes=f"{sizes}{f' and {verdict.sizes}' * bool(verdict.sizes)}",
         looked_at=verdict.looked_at,
-        comparisons=(*verdict.comparisons, *of_unequal.comparisons),
-        numbers_changed=max(verdict.numbers_changed, of_unequal.numbers_changed),
+        comparisons=(*verdict.comparisons, *of_others.comparisons),
+        numbers_changed=max(verdict.numbers_changed, of_others.numbers_changed),
     )
-    if of_unequal.kind == "wrong":
-        return joined
-    reason = f"{verdict.file} fails where {name} is shorter than another input, and {verdict.name} answers."
-    return replace(joined, kind="some sizes", reason=reason)
+    return joined if of_others.kind == "wrong" else replace(joined, kind="some sizes", reason=reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
@@ -31,7 +31,7 @@ class Shown:
     Attributes:
         given: the ids or numbers of each row; for several inputs, the name and the rows of each.
         expected: the module's answer to the row that differs most, its first numbers.
-        answer: the file's, or the error that it fails with.
+        answer: the file's; or what it does instead: the error that it fails with, or the other shape of its answer.
         difference: how far apart these are; infinite where the file fails.
     """
 
@@ -111,23 +111,26 @@ class Verdict:
             said.append(f"It is right for {self.sizes}.")
         if self.shown is not None:
             said += [
-                f"Shown by {_format_values(self.shown.given)}",
+                f"Shown by {_format_inputs(self.shown.given)}",
                 f"  {self.name} answers {_format_values(self.shown.expected)}",
             ]
             of_file = self.shown.answer
-            said.append(
-                "  the file "
-                f"{f'fails: {of_file}' if isinstance(of_file, str) else f'answers {_format_values(of_file)}'}"
-            )
+            said.append(f"  the file {of_file if isinstance(of_file, str) else f'answers {_format_values(of_file)}'}")
         if self.departs:
             said.append(self.departs)
         if self.called:
-            fed = ", ".join(f"{name} is {own}" for name, own in self.inputs.items())
-            said.append(f"{self.name} is called as {self.called}; {fed or 'the file takes no input'}.")
+            said.append(f"{self.name} is called as {self.called}{self._describe_inputs()}.")
         said += [self.looked_at] if self.looked_at else []
         if self.float64_difference is not None:
             said.append(f"In double precision the largest difference is {self.float64_difference:.1e}.")
         return [*said, *self.notes]
+
+    def _describe_inputs(self) -> str:
+        """Return the file's inputs that have other names than the module's."""
+        if not self.inputs:
+            return "; the file takes no input"
+        pairs = [f"{name} is given {own}" for name, own in self.inputs.items() if name != own]
+        return f"; the file's input {', '.join(pairs)}" if pairs else ""
 
     @property
     def document(self) -> dict[str, Any]:
@@ -148,7 +151,14 @@ class Verdict:
         ]
 
 
-def _format_values(values: tuple[Any, ...]) -> str:
+def _format_inputs(given: tuple[Any, ...]) -> str:
+    """Return the rows of the only input; or the name of each of several, with its rows."""
+    if all(isinstance(one, tuple) and len(one) > 1 and isinstance(one[0], str) for one in given):
+        return ", ".join(f"{name} {_format_values(rows)}" for name, *rows in given)
+    return _format_values(given)
+
+
+def _format_values(values: Sequence[Any]) -> str:
     return "[" + ", ".join(_format_number(value) for value in values) + "]"
 
 

@@ -44,7 +44,10 @@ def make_verdict(beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]]
         comparisons=summarize_outcomes(name, outcomes),
         numbers_changed=max((one.numbers_off for one in every), default=0.0),
         looked_at=_describe_sizes(every, unit),
-        notes=(*_describe_transposed_inputs(beside), *_describe_uncompared_outputs(beside), *shapes),
+        notes=(
+            *_describe_transposed_inputs(beside), *_describe_numbers(beside), *_describe_uncompared_outputs(beside),
+            *shapes,
+        ),
     )  # fmt: skip
     wrong = [outcome for outcome in every if not outcome.is_same]
     if beside.activations:
@@ -203,6 +206,11 @@ def _describe_transposed_inputs(beside: ComparedFile) -> list[str]:
     return [
         f"The file's input {name} is given the module's with its axes in the order {o}." for name, o in turned.items()
     ]
+
+
+def _describe_numbers(beside: ComparedFile) -> list[str]:
+    called = beside.called
+    return [f"It was given {called.numbers} only: {called.name} does not answer all others."] * bool(called.numbers)
 
 
 def _describe_uncompared_outputs(beside: ComparedFile) -> list[str]:

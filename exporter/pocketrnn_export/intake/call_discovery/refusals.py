@@ -19,6 +19,7 @@ from pocketrnn_export.torch_internals import TORCH_FOLDER
 
 __all__ = [
     "SAY_TWO_TEXTS",
+    "AmbiguousCallError",
     "FailedCall",
     "Reason",
     "choose_refusal",
@@ -128,7 +129,11 @@ def _find_line_in_user_file(error: BaseException) -> str:
     return ""
 
 
-def make_ambiguity_error(holding: Sequence[tuple[str, str]]) -> ExportError:
+class AmbiguousCallError(ExportError):
+    """Several calls work, with different answers."""
+
+
+def make_ambiguity_error(holding: Sequence[tuple[str, str]]) -> AmbiguousCallError:
     """Return the error where two or more calls work with different answers; a part named as logits is proposed first.
 
     Args:
@@ -138,13 +143,13 @@ def make_ambiguity_error(holding: Sequence[tuple[str, str]]) -> ExportError:
     said = [f'"{call}{suffix}"' for call, suffix in holding]
     if len({call for call, _ in holding}) == 1:
         places = ", ".join(f"answer{suffix}" for _, suffix in holding)
-        return ExportError(
+        return AmbiguousCallError(
             f"The module gives {len(holding)} answers that may be those of the labels ({places}), as one with several "
             "heads does.",
             f"Say which is that of these labels: --call {' or --call '.join(said[:2])}, in Python call=. Or export all "
             "heads in one bundle, with the labels of each: --head, in Python heads=.",
         )
-    return ExportError(
+    return AmbiguousCallError(
         f"The module can be called in {len(holding)} ways that give other answers: {' and '.join(said[:3])}.",
         f"Say which is right: --call {' or --call '.join(said[:2])}, in Python call=.",
     )
