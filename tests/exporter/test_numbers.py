@@ -420,6 +420,45 @@ def test_what_cannot_be_exported_is_refused_in_the_words_of_numbers(
     assert "pocketrnn_samples" not in dict(module.named_modules())
 
 
+class Kinds(nn.Module):
+    """Takes numbers, a mask and the time since the last number as [batch, kind, time, channels]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(3, 8, batch_first=True)
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(x[:, 0, :, :], x[:, 1, :, :], x[:, 2, :, :])
+
+    def last(self, values: Tensor, mask: Tensor, since: Tensor) -> Tensor:
+        return self.fc(self.gru(values * mask * torch.exp(-since))[0][:, -1])
+
+
+class UnboundKinds(Kinds):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(*x.unbind(1))
+
+
+class Since(Kinds):
+    """The same as an input beside the numbers."""
+
+    def forward(self, x: Tensor, since: Tensor) -> Tensor:
+        return self.last(x, since[:, :, None], since[:, :, None])
+
+
+@pytest.mark.parametrize(
+    ("kind", "named"), [(Kinds, "torch.stack"), (UnboundKinds, "unsqueeze"), (Since, "samples[..., -1]")]
+)
+def test_a_form_or_an_input_that_samples_have_not_is_refused_with_the_way_to_make_it(
+    kind: type[nn.Module], named: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ExportError, match=r"--call") as caught:
+        export(kind().eval(), tmp_path / "b", **XYZ)
+    assert named in caught.value.remedy
+    assert "features" not in caught.value.remedy
+
+
 class AnyShape(nn.Module):
     """Views whatever it is given as its batch size says, which is that of a probe by chance."""
 
@@ -629,6 +668,9 @@ def test_words_of_texts_become_those_of_numbers() -> None:
     kept = "the context of a keyword, texts/word.py:3: `text = self.words(tokens)`, docs/text-rules.md, label 'text'"
     assert reword_for_numbers(kept) == kept
     assert reword_for_numbers("the context, a text; module(x, tokens)") == "the context, a sequence; module(x, samples)"
+    assert "module, samples and lengths" in reword_for_numbers("that uses module, tokens and lengths")
+    assert "samples[..., -1]" in reword_for_numbers("A bundle is given nothing but a text.")
+    assert "--steps" in reword_for_numbers("let the text rules cut texts, or fill them up: max_width, min_width.")
 
 
 @pytest.fixture(scope="module")

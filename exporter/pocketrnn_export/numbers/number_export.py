@@ -579,8 +579,9 @@ def _make_golden_examples(
 _WORDS: Final = (
     (r"token ids", "samples"), (r"texts", "sequences"), (r"text", "sequence"), (r"Texts", "Sequences"),
     (r"Text", "Sequence"), (r"tokens\.t\(\)", "samples.transpose(0, 1)"), (r"(?<=[(=])tokens", "samples"),
-    (r"tokens(?=\.\w|\[)", "samples"), (r"(?<=, )tokens(?=\))", "samples"), (r"tokens", "steps"), (r"token", "step"),
-    (r"vocabulary", "table"), (r"words", "steps"), (r"word", "step"), (r"ids", "rows"), (r"id", "row"),
+    (r"tokens(?=\.\w|\[)", "samples"), (r"(?<=, )tokens(?=\))|(?<=module, )tokens", "samples"), (r"tokens", "steps"),
+    (r"token", "step"), (r"vocabulary", "table"), (r"words", "steps"), (r"word", "step"), (r"ids", "rows"),
+    (r"id", "row"),
 )  # fmt: skip
 # Code of the owner, files and pages are not changed, nor a word inside another word.
 _KEPT: Final = r"`[^`]*`|[\w.~-]*/[\w./-]+|[\w-]+\.(?:py|ipynb|json|md)\b"
@@ -591,6 +592,11 @@ _RULES_OF_TEXTS: Final = (
     (re.compile(r"let the text rules cut texts: max_width"), "cut sequences before the bundle is given them"),
     (re.compile(r"Call it by itself on ids, module\(torch\.randint\(\d+, \(3, 7\)\)\)"),
      "Call it by itself on samples [batch, time, channels], such as torch.randn(3, 7, channels)"),
+    (re.compile(r"let the text rules cut texts, or fill them up: max_width, min_width"),
+     "have every sequence of one number of steps: steps=, or --steps"),
+    (re.compile(r"A bundle is given nothing but a text\."),
+     "A bundle is given nothing but a text. Further numbers of each step, such as a mask or the time since the step "
+     'before, can be channels of it: --call "module(samples[..., :-1], samples[..., -1])", say.'),
     (re.compile(r"let the text rules pad and cut \(min_width, max_width\), outside of forward"),
      "have every sequence of one number of steps: steps=, or --steps"),
     (re.compile(r"Give example texts for which it is another \(example_texts=, --texts\)"),
