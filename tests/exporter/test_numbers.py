@@ -121,6 +121,30 @@ def test_a_module_of_one_number_of_steps_is_told_how_to_say_it(tmp_path: Path) -
         export(Window().eval(), tmp_path / "b", **XYZ)
 
 
+class Relaxes(nn.Module):
+    """A cell of its own, whose state a step divides: no recurrent layer of ONNX does so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.fc = nn.Linear(3, 5), nn.Linear(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = x.new_zeros(len(x), 5)
+        for t in range(x.size(1)):
+            gate = torch.sigmoid(self.gate(x[:, t]))
+            state = (state + gate) / (1 + gate)
+        return self.fc(state)
+
+
+def test_a_loop_that_is_no_layer_is_written_out_where_all_sequences_have_so_many_steps(tmp_path: Path) -> None:
+    module = Relaxes().eval()
+    export(module, tmp_path / "b", steps=4, **XYZ)
+    sequence = np.ones((4, 3), np.float32)
+    with torch.no_grad():
+        expected = module(torch.from_numpy(sequence)[None]).softmax(-1)
+    np.testing.assert_allclose(Classifier.load(tmp_path / "b").predict_proba([sequence]), expected, atol=1e-6)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [OverNumbers, Unread])
 def test_attention_over_numbers_and_inputs_that_are_not_read_are_no_hindrance(
@@ -670,6 +694,7 @@ def test_words_of_texts_become_those_of_numbers() -> None:
     assert reword_for_numbers("the context, a text; module(x, tokens)") == "the context, a sequence; module(x, samples)"
     assert "module, samples and lengths" in reword_for_numbers("that uses module, tokens and lengths")
     assert "samples[..., -1]" in reword_for_numbers("A bundle is given nothing but a text.")
+    assert "--steps" in reword_for_numbers("the same number of tokens (min_width and max_width of the rules)")
     assert "--steps" in reword_for_numbers("let the text rules cut texts, or fill them up: max_width, min_width.")
 
 

@@ -594,6 +594,7 @@ _RULES_OF_TEXTS: Final = (
      "Call it by itself on samples [batch, time, channels], such as torch.randn(3, 7, channels)"),
     (re.compile(r"let the text rules cut texts, or fill them up: max_width, min_width"),
      "have every sequence of one number of steps: steps=, or --steps"),
+    (re.compile(r"\(min_width and max_width of the rules\)"), "(steps=, or --steps)"),
     (re.compile(r"A bundle is given nothing but a text\."),
      "A bundle is given nothing but a text. Further numbers of each step, such as a mask or the time since the step "
      'before, can be channels of it: --call "module(samples[..., :-1], samples[..., -1])", say.'),
