@@ -483,6 +483,22 @@ def test_a_form_or_an_input_that_samples_have_not_is_refused_with_the_way_to_mak
     assert "features" not in caught.value.remedy
 
 
+class RowsAsTime(nn.Module):
+    """Takes [batch, channels, time], and its LSTM reads the batch as time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.lstm, self.fc = nn.Conv1d(3, 5, 1), nn.LSTM(5, 8), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.lstm(self.convolution(x).transpose(1, 2))[0][:, -1])
+
+
+def test_a_layout_that_runs_for_one_sequence_only_is_asked_about(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"--layout bct"):
+        export(RowsAsTime().eval(), tmp_path / "b", one_text=True, **XYZ)
+
+
 class AnyShape(nn.Module):
     """Views whatever it is given as its batch size says, which is that of a probe by chance."""
 

@@ -294,6 +294,12 @@ def _find_layout(
         # another layout, too.
         of_batches = [one for one in held if not one.prepared.one_text]
         of_batches = of_batches or [one for one in held if one.layout == known.layouts[0]]
+        if held and not of_batches and known.wanted.one_text:
+            runs = " and ".join(LAYOUTS[one.layout] for one in held)
+            raise ExportError(
+                f"One sequence at a time, the module runs on {runs}, and not on {LAYOUTS[known.layouts[0]]}.",
+                f"If it takes these axes, say so: layout={held[0].layout!r}, or --layout {held[0].layout}.",
+            )
         if len(of_batches) > 1 and not all(np.array_equal(one.answers, of_batches[0].answers) for one in of_batches):
             said = " or ".join(f"{LAYOUTS[one.layout]} ({one.layout!r})" for one in of_batches)
             raise ExportError(f"The module can be given {said}.", f"Say which: layout={of_batches[0].layout!r}.")
