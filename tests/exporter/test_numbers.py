@@ -121,6 +121,30 @@ def test_a_module_of_one_number_of_steps_is_told_how_to_say_it(tmp_path: Path) -
         export(Window().eval(), tmp_path / "b", **XYZ)
 
 
+class Relaxes(nn.Module):
+    """A cell of its own, whose state a step divides: no recurrent layer of ONNX does so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.fc = nn.Linear(3, 5), nn.Linear(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = x.new_zeros(len(x), 5)
+        for t in range(x.size(1)):
+            gate = torch.sigmoid(self.gate(x[:, t]))
+            state = (state + gate) / (1 + gate)
+        return self.fc(state)
+
+
+def test_a_loop_that_is_no_layer_is_written_out_where_all_sequences_have_so_many_steps(tmp_path: Path) -> None:
+    module = Relaxes().eval()
+    export(module, tmp_path / "b", steps=4, **XYZ)
+    sequence = np.ones((4, 3), np.float32)
+    with torch.no_grad():
+        expected = module(torch.from_numpy(sequence)[None]).softmax(-1)
+    np.testing.assert_allclose(Classifier.load(tmp_path / "b").predict_proba([sequence]), expected, atol=1e-6)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [OverNumbers, Unread])
 def test_attention_over_numbers_and_inputs_that_are_not_read_are_no_hindrance(
@@ -420,6 +444,61 @@ def test_what_cannot_be_exported_is_refused_in_the_words_of_numbers(
     assert "pocketrnn_samples" not in dict(module.named_modules())
 
 
+class Kinds(nn.Module):
+    """Takes numbers, a mask and the time since the last number as [batch, kind, time, channels]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(3, 8, batch_first=True)
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(x[:, 0, :, :], x[:, 1, :, :], x[:, 2, :, :])
+
+    def last(self, values: Tensor, mask: Tensor, since: Tensor) -> Tensor:
+        return self.fc(self.gru(values * mask * torch.exp(-since))[0][:, -1])
+
+
+class UnboundKinds(Kinds):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(*x.unbind(1))
+
+
+class Since(Kinds):
+    """The same as an input beside the numbers."""
+
+    def forward(self, x: Tensor, since: Tensor) -> Tensor:
+        return self.last(x, since[:, :, None], since[:, :, None])
+
+
+@pytest.mark.parametrize(
+    ("kind", "named"), [(Kinds, "torch.stack"), (UnboundKinds, "unsqueeze"), (Since, "samples[..., -1]")]
+)
+def test_a_form_or_an_input_that_samples_have_not_is_refused_with_the_way_to_make_it(
+    kind: type[nn.Module], named: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ExportError, match=r"--call") as caught:
+        export(kind().eval(), tmp_path / "b", **XYZ)
+    assert named in caught.value.remedy
+    assert "features" not in caught.value.remedy
+
+
+class RowsAsTime(nn.Module):
+    """Takes [batch, channels, time], and its LSTM reads the batch as time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.lstm, self.fc = nn.Conv1d(3, 5, 1), nn.LSTM(5, 8), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.lstm(self.convolution(x).transpose(1, 2))[0][:, -1])
+
+
+def test_a_layout_that_runs_for_one_sequence_only_is_asked_about(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"--layout bct"):
+        export(RowsAsTime().eval(), tmp_path / "b", one_text=True, **XYZ)
+
+
 class AnyShape(nn.Module):
     """Views whatever it is given as its batch size says, which is that of a probe by chance."""
 
@@ -629,6 +708,10 @@ def test_words_of_texts_become_those_of_numbers() -> None:
     kept = "the context of a keyword, texts/word.py:3: `text = self.words(tokens)`, docs/text-rules.md, label 'text'"
     assert reword_for_numbers(kept) == kept
     assert reword_for_numbers("the context, a text; module(x, tokens)") == "the context, a sequence; module(x, samples)"
+    assert "module, samples and lengths" in reword_for_numbers("that uses module, tokens and lengths")
+    assert "samples[..., -1]" in reword_for_numbers("A bundle is given nothing but a text.")
+    assert "--steps" in reword_for_numbers("the same number of tokens (min_width and max_width of the rules)")
+    assert "--steps" in reword_for_numbers("let the text rules cut texts, or fill them up: max_width, min_width.")
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,7 @@ from pocketrnn_export.intake.pair_call import PairCall, split_pairs
 from pocketrnn_export.mobile_profile import write_mobile_bundle
 from pocketrnn_export.packed_text_rules import pack_text_rules
 from pocketrnn_export.packing import pack, read_packable_manifest
+from pocketrnn_export.tracing.python_semantics.users_globals import find_users_globals
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 
@@ -212,6 +213,14 @@ def test_masks_are_given_by_a_line(tmp_path: Path) -> None:
     assert exported(zoo.WithMasks, tmp_path / "nli", call=line).manifest.graph.inputs[2:] == (
         "lengths", "second_lengths"
     )  # fmt: skip
+
+
+def test_len_of_a_text_in_a_line_is_its_size_in_a_trace() -> None:
+    module = prepared(zoo.InTime, call="module(first.t() + 0 * torch.arange(len(first)), second.t())").module
+    line = compile_call("module(first, len(first))")
+    assert isinstance(line, PairCall)
+    named = [names["call"].__code__.co_varnames for names in find_users_globals(module) if "call" in names]
+    assert line.of_both.__code__.co_varnames in named
 
 
 def test_a_question_about_the_second_text_names_its_line() -> None:

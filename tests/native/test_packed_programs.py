@@ -158,7 +158,19 @@ class _CountsForRNN(_CountsItself):
     layer = nn.RNN
 
 
-@pytest.mark.parametrize("kind", mostly_slow([_CountsItself, _CountsForGRU, _CountsForRNN], 3))
+class _CountsAndSorts(_CountsItself):
+    """Sorts the texts of a batch by these lengths, as before `enforce_sorted`, and puts them back."""
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        lengths, order = (tokens != 1).sum(1).clamp(min=1).sort(descending=True)
+        packed = pack_padded_sequence(self.embedding(tokens)[order], lengths, batch_first=True)
+        outputs, last = self.layer_of_words(packed)
+        every = pad_packed_sequence(outputs, batch_first=True, total_length=tokens.size(1))[0]
+        numbers = torch.cat([every.amax(1), last[0][0], last[0][1]], 1)
+        return self.fc(numbers[order.sort()[1]])  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("kind", mostly_slow([_CountsItself, _CountsForGRU, _CountsForRNN, _CountsAndSorts], 3))
 def test_a_layer_reads_as_many_steps_as_forward_counts(kind: type[nn.Module]) -> None:
     content, graph = graph_of_kind(kind)
     engine = Packed(packed_graph(content, graph, vocabulary_of(user_modules.WORDS), LABELS))

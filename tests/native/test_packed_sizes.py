@@ -172,6 +172,9 @@ RULES = {
                          AffineRange((0, False), 0, (0, 1))),
     "where(n > 620, 1, 2)": ([("Greater", ["n", "620"]), ("Where", ["", "1", "2"])], None, Numbers(((0, 2),))),
     "clip(n, 1, 620)": ([("Clip", ["n", "1", "620"])], None, Numbers(((1, 0),))),
+    "3 for each of n": ([("Range", ["0", "n", "1"]), ("Mul", ["", "0"]), ("Add", ["", "3"]), ("ReduceSum", [""])],
+                        Numbers(((3, 0),)), Numbers(((3, 0),))),
+    "sum(arange(n))": ([("Range", ["0", "n", "1"]), ("ReduceSum", [""])], None, None),
     "abs(n - 650)": ([("Sub", ["n", "650"]), ("Abs", [""])], None, Numbers(((-1, 650),))),
 }  # fmt: skip
 

@@ -294,6 +294,12 @@ def _find_layout(
         # another layout, too.
         of_batches = [one for one in held if not one.prepared.one_text]
         of_batches = of_batches or [one for one in held if one.layout == known.layouts[0]]
+        if held and not of_batches and known.wanted.one_text:
+            runs = " and ".join(LAYOUTS[one.layout] for one in held)
+            raise ExportError(
+                f"One sequence at a time, the module runs on {runs}, and not on {LAYOUTS[known.layouts[0]]}.",
+                f"If it takes these axes, say so: layout={held[0].layout!r}, or --layout {held[0].layout}.",
+            )
         if len(of_batches) > 1 and not all(np.array_equal(one.answers, of_batches[0].answers) for one in of_batches):
             said = " or ".join(f"{LAYOUTS[one.layout]} ({one.layout!r})" for one in of_batches)
             raise ExportError(f"The module can be given {said}.", f"Say which: layout={of_batches[0].layout!r}.")
@@ -579,8 +585,9 @@ def _make_golden_examples(
 _WORDS: Final = (
     (r"token ids", "samples"), (r"texts", "sequences"), (r"text", "sequence"), (r"Texts", "Sequences"),
     (r"Text", "Sequence"), (r"tokens\.t\(\)", "samples.transpose(0, 1)"), (r"(?<=[(=])tokens", "samples"),
-    (r"tokens(?=\.\w|\[)", "samples"), (r"(?<=, )tokens(?=\))", "samples"), (r"tokens", "steps"), (r"token", "step"),
-    (r"vocabulary", "table"), (r"words", "steps"), (r"word", "step"), (r"ids", "rows"), (r"id", "row"),
+    (r"tokens(?=\.\w|\[)", "samples"), (r"(?<=, )tokens(?=\))|(?<=module, )tokens", "samples"), (r"tokens", "steps"),
+    (r"token", "step"), (r"vocabulary", "table"), (r"words", "steps"), (r"word", "step"), (r"ids", "rows"),
+    (r"id", "row"),
 )  # fmt: skip
 # Code of the owner, files and pages are not changed, nor a word inside another word.
 _KEPT: Final = r"`[^`]*`|[\w.~-]*/[\w./-]+|[\w-]+\.(?:py|ipynb|json|md)\b"
@@ -591,6 +598,12 @@ _RULES_OF_TEXTS: Final = (
     (re.compile(r"let the text rules cut texts: max_width"), "cut sequences before the bundle is given them"),
     (re.compile(r"Call it by itself on ids, module\(torch\.randint\(\d+, \(3, 7\)\)\)"),
      "Call it by itself on samples [batch, time, channels], such as torch.randn(3, 7, channels)"),
+    (re.compile(r"let the text rules cut texts, or fill them up: max_width, min_width"),
+     "have every sequence of one number of steps: steps=, or --steps"),
+    (re.compile(r"\(min_width and max_width of the rules\)"), "(steps=, or --steps)"),
+    (re.compile(r"A bundle is given nothing but a text\."),
+     "A bundle is given nothing but a text. Further numbers of each step, such as a mask or the time since the step "
+     'before, can be channels of it: --call "module(samples[..., :-1], samples[..., -1])", say.'),
     (re.compile(r"let the text rules pad and cut \(min_width, max_width\), outside of forward"),
      "have every sequence of one number of steps: steps=, or --steps"),
     (re.compile(r"Give example texts for which it is another \(example_texts=, --texts\)"),

@@ -336,9 +336,13 @@ def _make_loop_error(loops: list[Loop], reason: NotALayer, module: nn.Module) ->
     advice = "Write it as an nn.RNN, nn.LSTM or nn.GRU; or, if it passes nothing on, for all steps at once."
     if "number of the step" in str(reason) or "iterations differ" in str(reason):
         advice += " Weights that depend on the step are a tensor: (x * (0.9 ** torch.arange(n))[:, None]).sum(1)."
+    one_length = (
+        " Or, if all texts have the same number of tokens (min_width and max_width of the rules), say so: the loop is "
+        "then written out."
+    )
     return UntraceableError(
         f"The module loops over the steps of a text, {loops[reason.loop or 0].where}, and {reason}.",
-        advice if cell is None else cell[1],
+        (advice if cell is None else cell[1]) + one_length,
     )
 
 

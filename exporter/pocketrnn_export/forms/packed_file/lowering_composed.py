@@ -105,7 +105,14 @@ def _lower_top_k(lowering: Lowering, node: onnx.NodeProto) -> None:
     attributes, source = read_attributes(node), node.input[0]
     if lowering.read_constant(node.input[1]).tolist() != [1]:
         raise ExportError("Its k is not 1.", "")
-    axis = attributes.get("axis", -1) % len(lowering.sizes(source))
+    sizes = lowering.sizes(source)
+    axis = attributes.get("axis", -1) % len(sizes)
+    if sizes[axis] == _ONE and all(not a for a, _ in sizes):
+        # The one number, at index 0: texts are sorted by their lengths, and a program has one text.
+        lowering.alias(node.output[0], lowering.add_whole_value(source))
+        zeros = np.zeros([b for _, b in sizes], np.int64)
+        lowering.alias(node.output[1], lowering.program.constant(zeros if zeros.ndim == 2 else zeros.reshape(-1)))
+        return
     view, is_least = lowering.view(source, axis, axis), not attributes.get("largest", 1)
     value = _read_float_value(lowering, source)
     for name, operation, kind in (

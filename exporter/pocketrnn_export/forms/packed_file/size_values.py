@@ -585,7 +585,9 @@ def _is_reduction_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
     """Whether a reduction is a sum, or of one number, or of equal numbers."""
     known, sizes = values.number(node, 0), values.sizes(node.input[0])
     if not isinstance(known, Numbers) or sizes is None:
-        # The maximum, minimum or mean of equal numbers; their sum depends on how many there are.
+        if node.op_type == "ReduceSum":
+            # A constant times how many there are, as a mask that is true for all tokens.
+            return sizes is not None and multiply_sizes(sizes) is not None and bool(known and known.constant)
         same = isinstance(known, AffineRange) and not known.step
         return same and node.op_type in ("ReduceMax", "ReduceMin", "ReduceMean")
     before, after = (np.prod([b for _, b in shape]) for shape in (sizes, values.sizes(node.output[0]) or [(0, 0)]))

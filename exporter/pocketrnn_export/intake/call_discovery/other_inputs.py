@@ -202,7 +202,8 @@ def find_changing_inputs(
         f"If {names} {'are' if ' and ' in names else 'is'} always the same, say so by values in the line: "
         f'--call "{way.line}{suffix}", or call=.'
     )
-    if any(kind is not None and "each text" in kind for _, kind in changing) and not asked.features:
+    of_each = any(kind is not None and "each text" in kind for _, kind in changing)
+    if of_each and not asked.features and not asked.samples:
         advice += (
             " If it is a number or a category of each text, make it a feature: --features, in Python features= "
             "(docs/features.md)."

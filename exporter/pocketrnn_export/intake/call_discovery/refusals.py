@@ -88,9 +88,15 @@ def explain_exception(
     advice = (
         f"Its forward takes ({names}): say how to call it, by --call with a line of Python that uses module, {given} "
         "(docs/modules.md), or by call= with a function."
-        + ("" if asked.features else " Numbers and categories of each text are features: features= (docs/features.md).")
+        + (
+            ""
+            if asked.features or asked.samples
+            else " Numbers and categories of each text are features: features= (docs/features.md)."
+        )
         if "," in names
-        else f"Call it by itself on ids, module(torch.randint({asked.ids}, (3, 7))), and correct the line that fails."
+        else f"Call it by itself on ids, module(torch.randint({asked.ids}, (3, 7))), and correct the line that fails. "
+        'If it takes them in another form, say how that is made: --call "module(tokens.unsqueeze(1))", say, or call= '
+        "with a function (docs/modules.md)."
     )
     if isinstance(error, IndexError) and "out of bounds for dimension" in str(error) and names.count(",") == 1:
         advice += ' If the second input is the position of the last token: --call "module(tokens, lengths - 1)".'
@@ -170,9 +176,17 @@ def make_characters_error(asked: ModuleFacts) -> ExportError | None:
     )
 
 
-def make_documents_error(line: str) -> ExportError:
-    """Return the error for a module that takes rows of rows of ids; `line` gives it each text as one row."""
+def make_documents_error(line: str, *, of_samples: bool = False) -> ExportError:
+    """Return the error for a module that takes rows of rows of ids, or of samples; `line` gives it each text as one
+    row."""
     single = f'If each of your texts is a single row, say so: --call "{line}", or call=. '
+    if of_samples:
+        return ExportError(
+            "The module takes samples of four axes, such as a mask and times beside the numbers, [batch, kinds, time, "
+            "channels]. A bundle is given one sequence [time, channels].",
+            f"{single if 'unsqueeze(1)' in line else ''}To make the four axes of further channels, say how: --call "
+            '"module(torch.stack([samples[..., :3], samples[..., 3:]], 1))", say, or call= with a function.',
+        )
     return ExportError(
         "The module takes rows of rows of ids, such as a document of sentences [batch, sentences, words] or a pair of "
         "texts. A bundle reads a text as one row, and cuts none into sentences.",

@@ -204,7 +204,7 @@ def _search_candidates(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> Con
             holding, failing = _find_working_calls(asked, given, widths, one_text=one_text)
             failures += failing
             if rows_of_rows := [holds for holds in holding if _takes_rows_of_rows(asked, holds)]:
-                raise make_documents_error(rows_of_rows[0].convention.line)
+                raise make_documents_error(rows_of_rows[0].convention.line, of_samples=asked.samples)
             if len(holding) > 1:
                 raise make_ambiguity_error([(one.call, one.convention.line[len(one.call) :]) for one in holding])
             if holding:

@@ -40,9 +40,12 @@ def find_users_globals(module: nn.Module) -> list[dict[str, Any]]:
             if _read_root_package(kind.__module__) not in _NOT_USERS:
                 roots.add(_read_root_package(kind.__module__))
                 functions += vars(kind).values()
-        kept = list(vars(layer).values())
-        # A wrapper may hold the function that calls the module in a dataclass.
-        kept += [part for value in kept if dataclasses.is_dataclass(value) for part in vars(value).values()]
+        kept, opened = list(vars(layer).values()), set[int]()
+        # A wrapper may hold the function that calls the module in a dataclass: for two texts, in one inside another.
+        for value in kept:
+            if dataclasses.is_dataclass(value) and not isinstance(value, type) and id(value) not in opened:
+                opened.add(id(value))
+                kept += [getattr(value, part.name, None) for part in dataclasses.fields(value)]
         functions += [value for value in kept if isinstance(value, FunctionType | MethodType | functools.partial)]
         waiting += [names for names in map(_read_globals_of_function, functions) if names is not None]
     while waiting:
