@@ -694,8 +694,9 @@ def cache_onnx_registry(translated: Collection[Any] = ()) -> Iterator[None]:
     from torch.onnx._internal.exporter import _registration
 
     shipped = _registration.ONNXRegistry.from_torchlib
+    overload: Any = torch._ops.OpOverload
     # The registry's keys.
-    own = {target.name() if isinstance(target, torch._ops.OpOverload) else target for target in translated}
+    own = {target.name() if isinstance(target, overload) else target for target in translated}
 
     def from_torchlib(opset_version: int = _registration.ONNXRegistry().opset_version) -> Any:
         try:
