@@ -192,7 +192,7 @@ def test_lengths_that_count_the_ids_of_padded_texts_keep_the_features_of_each(tm
         (zoo.BranchOnPrice, "values"),
         (zoo.OfTokens, "for each token"),
         (zoo.Blind, "same answer"),
-        (zoo.OneTensor, r"feature_modules.py:\d+.*as arguments of their own"),
+        (zoo.OneTensor, r"feature_modules.py:\d+.*\(x\).*features"),
         (zoo.Experts, r"out\[kind == i\] = .*torch\.where\("),
     ],
 )
