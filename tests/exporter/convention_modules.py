@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -288,6 +289,19 @@ class Nested(Base):
 class LayerAxis(Base):
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(self.rnn(self.embedding(x))[1][0])
+
+
+class NeverTheFirst(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.rnn(self.embedding(x))[1][0]) + torch.tensor([-1e4, 0.0, 0.0, 0.0])
+
+
+class InfiniteForTheFirst(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        attention = self.embedding(x).sum(2).masked_fill(x == 1, -math.inf).softmax(1)
+        logits = self.fc(self.rnn(self.embedding(x))[1][0] * attention.amax(1, keepdim=True))
+        logits[:, 0] = -math.inf
+        return logits * 2
 
 
 class Softmax(Base):

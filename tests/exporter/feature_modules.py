@@ -249,6 +249,75 @@ class CutAtNineTokens(Reader):
         return self.judged(self.read(text), price / 1_000)
 
 
+class InMeta(Reader):
+    """Numbers and a category in a dict beside the text."""
+
+    def __init__(self) -> None:
+        super().__init__(3)
+        self.kinds = nn.Embedding(KINDS, 2)
+
+    def forward(self, text: Tensor, meta: dict[str, Tensor]) -> Tensor:
+        return self.judged(self.read(text), meta["price"].unsqueeze(1), self.kinds(meta["kind"]))
+
+
+class Clipped(Reader):
+    """It writes into the numbers that it is given."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
+
+    def forward(self, text: Tensor, numbers: Tensor) -> Tensor:
+        numbers.clamp_(min=-3)
+        numbers[numbers > 3] = 3
+        return self.judged(self.read(text), numbers)
+
+
+class Angle(Reader):
+    """The angle is a sum with pi, which float32 does not hold."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def forward(self, text: Tensor, price: Tensor) -> Tensor:
+        return self.judged(self.read(text), torch.atan2(price, -torch.ones_like(price)))
+
+
+class OneTensor(Reader):
+    """The number is the first column of the ids."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.judged(self.read(x[:, 1:].long()), x[:, :1])
+
+
+class Experts(Reader):
+    """A layer for each category, of the rows that have it."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.experts = nn.ModuleList(nn.Linear(5, CLASSES) for _ in range(KINDS))
+
+    def forward(self, text: Tensor, kind: Tensor) -> Tensor:
+        hidden = self.read(text)
+        out = torch.zeros(len(text), CLASSES)
+        for i, expert in enumerate(self.experts):
+            out[kind == i] = expert(hidden[kind == i])
+        return out
+
+
+class ChosenExperts(Experts):
+    """The same by a choice for each row."""
+
+    def forward(self, text: Tensor, kind: Tensor) -> Tensor:
+        hidden = self.read(text)
+        out = torch.zeros(len(text), CLASSES)
+        for i, expert in enumerate(self.experts):
+            out = torch.where((kind == i)[:, None], expert(hidden), out)
+        return out
+
+
 def columns(values: Any) -> Tensor:
     """Numbers as [1, n]."""
     return torch.tensor([values], dtype=torch.float32)

@@ -184,6 +184,15 @@ def test_what_cannot_be_told_apart_is_refused_with_what_to_write(kind: type[nn.M
     assert refusal.value.remedy
 
 
+def test_a_large_number_of_one_label_hides_no_difference_of_the_others() -> None:
+    assert prepared(zoo.NeverTheFirst).convention.line == "module(tokens)"
+
+
+def test_minus_infinity_is_refused_with_its_line_and_a_number_to_take() -> None:
+    with pytest.raises(ExportError, match=r"convention_modules.py:\d+: `logits\[:, 0\] = -math.inf`.*-1e4"):
+        prepared(zoo.InfiniteForTheFirst)
+
+
 def test_a_module_for_one_sentence_is_run_on_one_text_at_a_time() -> None:
     found = prepared(zoo.OneSentence)
     assert found.one_text

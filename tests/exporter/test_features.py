@@ -88,6 +88,11 @@ CALLS: dict[type[nn.Module], tuple[Any, str, Callable[..., Tensor]]] = {
         lambda m, x, _n, p, s, i, j: m(x, zoo.columns([p, s]), torch.tensor([[i, j]])),
     ),
     zoo.MaybeMeta: (["a", "b"], "module(tokens, features)", lambda m, x, _n, *v: m(x, zoo.columns(v))),
+    zoo.InMeta: (
+        {**PRICE, **KIND}, "module(tokens, {'price': price, 'kind': kind})",
+        lambda m, x, _n, p, k: m(x, {"price": torch.tensor([p]), "kind": torch.tensor([k])}),
+    ),
+    zoo.ChosenExperts: (KIND, "module(tokens, kind)", lambda m, x, _n, k: m(x, torch.tensor([k]))),
     zoo.InTime: (KIND, "module(tokens.t(), kind)", lambda m, x, _n, k: m(x.t(), torch.tensor([k]))),
 }  # fmt: skip
 
@@ -187,10 +192,12 @@ def test_lengths_that_count_the_ids_of_padded_texts_keep_the_features_of_each(tm
         (zoo.BranchOnPrice, "values"),
         (zoo.OfTokens, "for each token"),
         (zoo.Blind, "same answer"),
+        (zoo.OneTensor, r"feature_modules.py:\d+.*\(x\).*features"),
+        (zoo.Experts, r"out\[kind == i\] = .*torch\.where\("),
     ],
 )
 def test_a_module_whose_features_mix_or_branch_is_refused(tmp_path: Path, kind: type[nn.Module], said: str) -> None:
-    features: Any = ["one", "two"] if kind is zoo.OfTokens else ["price"]
+    features: Any = {zoo.OfTokens: ["one", "two"], zoo.Experts: KIND}.get(kind, ["price"])
     with pytest.raises(ExportError, match=said) as refused:
         exported(kind, tmp_path / "sales", features)
     assert "one_text" not in refused.value.remedy
@@ -221,6 +228,23 @@ def test_a_branch_by_a_size_that_only_large_numbers_show_is_followed(tmp_path: P
         with torch.no_grad():
             expected = module(torch.full((1, tokens), 5), zoo.columns([9_000.0]))
         assert np.allclose(classifier.logits([([5] * tokens, {"price": 9_000})]), expected, atol=1e-4)
+
+
+# Operators that packed files do not have.
+@pytest.mark.parametrize(("kind", "features"), [(zoo.Angle, ["a"]), (zoo.Clipped, ["a", "b"])])
+def test_numbers_that_forward_writes_into_or_that_float32_does_not_hold_are_no_difference(
+    tmp_path: Path, kind: type[nn.Module], features: list[str]
+) -> None:
+    classifier, module = exported(kind, tmp_path / "sales", features), made(kind)
+    for number in (0.0, -0.0, 7.5, -7.5):
+        with torch.no_grad():
+            expected = module(torch.tensor([[5, 6]]), zoo.columns([number, 9.0][: len(features)]))
+        given = classifier.logits([([5, 6], {"a": number, "b": 9.0} if len(features) > 1 else {"a": number})])
+        assert np.allclose(given, expected, atol=1e-5)
+
+
+def test_features_in_a_dict_are_given_by_their_names() -> None:
+    assert "assumed" not in prepared(zoo.InMeta, {**PRICE, **KIND}).convention.provenance
 
 
 def test_a_feature_that_changes_no_answer_is_noted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -62,8 +62,9 @@ def _compare_graphs(a: GraphProto, b: GraphProto, names: dict[str, str]) -> str 
 
 def _remove_widening_casts(graph: GraphProto) -> GraphProto:
     """Remove from a float64 graph the casts of tensors that forward makes in float32, such as
-    `torch.full((n, n), -1e9)`. They change no number, and the float32 graph has no such cast."""
-    kinds = {value.name: value.type.tensor_type.elem_type for value in graph.value_info}
+    `torch.full((n, n), -1e9)`, and of inputs in float32, such as features. They change no number, and the float32 graph
+    has no such cast."""
+    kinds = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.input)}
     made = GraphProto()
     made.CopyFrom(graph)
     del made.node[:]

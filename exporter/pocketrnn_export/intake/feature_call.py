@@ -54,7 +54,8 @@ class FeatureCall:
 
     def call_module_with_features(self, module: nn.Module, tokens: Tensor, lengths: Any, numbers: Tensor) -> Any:
         """Return the module's answer to texts and the numbers of their features, float32 [batch, features]."""
-        return self.named(module, tokens, lengths, _name_columns(self.features, numbers))
+        # A copy: forward may write into what it is given.
+        return self.named(module, tokens, lengths, _name_columns(self.features, numbers.clone()))
 
     def split(self, tokens: Tensor, lengths: Any) -> tuple[Tensor, Any, Tensor]:
         """Split rows of ids into the texts, their lengths, and the numbers of their features."""

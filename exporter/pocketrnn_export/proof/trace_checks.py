@@ -221,7 +221,8 @@ def refuse_mixed_rows(asked: FreshCopyModule, traced: TracedProgram) -> None:
         raise UntraceableError(
             f"The module computes across the texts of a batch, {place}, so that a text's answer may depend on its "
             "neighbours.",
-            "Compute each text's answer from its own tokens: name the axis of a sum, a maximum or a count.",
+            "Compute each text's answer from its own tokens: name the axis of a sum, a maximum or a count, and choose "
+            "by torch.where(chosen[:, None], f(x), out) in place of out[chosen] = f(x[chosen]).",
         )
 
 

@@ -287,7 +287,11 @@ def _count_embedding_rows(graph: ir.Graph) -> int | None:
     """
     direct, computed, compared = _find_lookups(graph)
     if not direct and not computed and not compared:
-        raise ExportError("The module looks its tokens up in no embedding.", "Begin forward with an nn.Embedding.")
+        raise ExportError(
+            "The module looks its tokens up in no embedding.",
+            "Begin forward with an nn.Embedding of them; numbers beside them are an argument of their own, not columns "
+            "of one tensor.",
+        )
     rows = [int(lookup.inputs[0].shape[0]) for lookup in direct]  # type: ignore[arg-type, union-attr, index]
     return min(rows, default=None)
 

@@ -19,7 +19,7 @@ def list_feature_values(signature: Signature, features: Features) -> Iterator[di
     """Yield which inputs are features, the likely ones first: for the index of each, the code of values to try.
 
     Every feature is passed once. Numbers that match no input by name share one input, or get one each; so do
-    categories.
+    categories. Or one input gets all of them as a dict.
 
     Args:
         signature: the inputs of a forward.
@@ -42,6 +42,8 @@ def list_feature_values(signature: Signature, features: Features) -> Iterator[di
                     **given,
                     **{i: _list_codes_for_group(group, features) for i, group in zip(places, groups, strict=True)},
                 }
+        if len(places) == 1:
+            yield {**given, places[0]: _list_codes_for_dict(left)}
 
 
 def find_named_features(slots: Sequence[Slot], features: Features) -> dict[int, str]:
@@ -112,3 +114,14 @@ def _list_codes_for_group(group: tuple[str, ...], features: Features) -> list[st
     if group == every:
         return ["categories" if is_ids else "features"]
     return [f"torch.stack([{', '.join(group)}], 1)"]
+
+
+def _list_codes_for_dict(left: Features) -> list[str]:
+    """The code of the values of an input that finds features in a dict by their names."""
+    ends = ("",) if all(isinstance(feature, Category) for _, feature in left) else ("", "[:, None]")
+    return [
+        "{"
+        + ", ".join(f"'{name}': {name}{'' if isinstance(feature, Category) else end}" for name, feature in left)
+        + "}"
+        for end in ends
+    ]

@@ -43,7 +43,7 @@ class Reason(enum.IntEnum):
     RAISES_ON_OTHER_SIZES = enum.auto()
     # The answer holds no numbers that may be the logits.
     NO_LOGITS = enum.auto()
-    # The logits are not finite, or the same for every text, or a single text or short texts only have an answer.
+    # The logits are NaN or infinite, or the same for every text, or a single text or short texts only have an answer.
     USELESS_LOGITS = enum.auto()
     # A tagger whose answer has another count of numbers for each token.
     OTHER_NUMBERS_OF_TOKENS = enum.auto()
@@ -52,6 +52,8 @@ class Reason(enum.IntEnum):
     LABELS_OF_TEXTS = enum.auto()
     # The module runs, and its answer is another one than that of one text to these labels.
     OTHER_ANSWER = enum.auto()
+    # It gives these labels, and one of them minus infinity.
+    INFINITE_LOGITS = enum.auto()
     # Another input than the text changes the answer.
     INPUT_BESIDE = enum.auto()
     RANDOM = enum.auto()
@@ -85,15 +87,16 @@ def explain_exception(
     given = "first, second, first_lengths and second_lengths" if asked.two_texts else "tokens and lengths"
     given = f"tokens, lengths, {', '.join(list_feature_variables(asked.features))}" if asked.features else given
     given = "tokens, lengths and characters" if asked.spellings is not None else given
+    alone = ": let it take the features as arguments of their own, or" if asked.features and "," not in names else ":"
     advice = (
-        f"Its forward takes ({names}): say how to call it, by --call with a line of Python that uses module, {given} "
-        "(docs/modules.md), or by call= with a function."
+        f"Its forward takes ({names}){alone} say how to call it, by --call with a line of Python that uses module, "
+        f"{given} (docs/modules.md), or by call= with a function."
         + (
             ""
             if asked.features or asked.samples
             else " Numbers and categories of each text are features: features= (docs/features.md)."
         )
-        if "," in names
+        if "," in names or asked.features
         else f"Call it by itself on ids, module(torch.randint({asked.ids}, (3, 7))), and correct the line that fails. "
         'If it takes them in another form, say how that is made: --call "module(tokens.unsqueeze(1))", say, or call= '
         "with a function (docs/modules.md)."

@@ -335,7 +335,9 @@ def _note_feature_order(way: CallCandidate, features: Features) -> tuple[str, ..
     """Return a note on the inputs whose features were found by their order, and not by their names."""
     named = find_named_features(way.slots, features)
     by_order = []
-    for i in (i for i in way.find_inputs_given("beside") if i not in named):
+    for i in way.find_inputs_given("beside"):
+        if i in named or (way.options[i].value or "").startswith("{"):
+            continue
         given = ", ".join(name for name, _ in list_features_in_code(way.options[i].value, features))
         by_order.append(f"forward's {way.slots[i].name} is given {given}")
     if not by_order or len(features) < 2:

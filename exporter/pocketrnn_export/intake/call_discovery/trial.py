@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -42,6 +43,7 @@ from pocketrnn_export.intake.calling_convention import (
 )
 from pocketrnn_export.intake.character_call import CharacterCall
 from pocketrnn_export.intake.feature_call import FeatureCall, add_marks, draw_features
+from pocketrnn_export.intake.infinite_answers import find_infinity_line
 from pocketrnn_export.intake.neighbour_refusal import explain_batch_dependence
 from pocketrnn_export.intake.pair_call import PairCall, split_pairs
 from pocketrnn_export.intake.random_draws import find_drawing_line
@@ -343,8 +345,7 @@ def _check_call(
         said = explain_exception(error, asked, line, functools.partial(can_run_line, asked))
         return FailedCall(line, Reason.RAISES_ON_OTHER_SIZES, *said, error)
     if not all(bool(torch.isfinite(answer).all()) for answer in answers):
-        problem = "The module gives logits that are not finite numbers."
-        return FailedCall(line, Reason.USELESS_LOGITS, problem, "Check its weights.")
+        return _explain_infinity(asked, convention, batches, answers)
     if not all(torch.equal(a, b) for a, b in zip(answers, again, strict=True)):
         problem = "The module gives other answers when it is run again on the same texts."
         return FailedCall(line, Reason.RANDOM, problem, _advise_on_randomness(asked, line))
@@ -476,6 +477,28 @@ def can_run_line(asked: ModuleFacts, line: str) -> bool:
     return True
 
 
+def _explain_infinity(
+    asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]], answers: Sequence[Tensor]
+) -> FailedCall:
+    """Return the failure of a call whose answers are not finite, with the line where this begins."""
+    batch = next(one for one, answer in zip(batches, answers, strict=True) if not bool(torch.isfinite(answer).all()))
+    line = find_infinity_line(lambda: read_answer(asked, convention, *batch))
+    place = f", at {line}" if line else ""
+    if all(bool((torch.isfinite(answer) | (answer == -math.inf)).all()) for answer in answers):
+        return FailedCall(
+            convention.line,
+            Reason.INFINITE_LOGITS,
+            f"The module gives minus infinity among its logits{place}.",
+            "Use a finite number for a label that cannot be, such as -1e4: its probability is 0 all the same.",
+        )
+    return FailedCall(
+        convention.line,
+        Reason.USELESS_LOGITS,
+        f"The module gives logits that are not finite numbers{place}.",
+        "Check its weights, and what that line makes of 0 and of numbers below." if line else "Check its weights.",
+    )
+
+
 def _advise_on_randomness(asked: ModuleFacts, line: str) -> str:
     """Return the advice for a module whose answers change from call to call."""
     batch = asked.draw_batch(asked.rows, asked.widths.clip(7))
@@ -571,7 +594,8 @@ def _check_answer_shapes(asked: ModuleFacts, convention: Convention, batch: tupl
 
 
 def _is_near(a: Tensor, b: Tensor) -> bool:
-    return bool((a - b).abs().max() <= _SAME * max(1.0, float(b.abs().max())))
+    # Each number by its own size: beside the -1e4 of a label that cannot be, others may differ.
+    return bool(((a - b).abs() <= _SAME * b.abs().clamp(min=1.0)).all())
 
 
 def _are_rows_near(a: Tensor, b: Tensor) -> bool:
