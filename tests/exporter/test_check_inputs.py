@@ -264,7 +264,7 @@ def test_a_column_of_ids_among_numbers(tmp_path: Path) -> None:
     found = checked(FirstIsCategory(), file)
     assert (found.is_right, found.notes) == (
         True,
-        ("It was given whole numbers only: FirstIsCategory does not answer all others.",),
+        ("Only whole numbers were given: FirstIsCategory has no finite answer to some others.",),
     )
     other = FirstIsCategory()
     with torch.no_grad():
