@@ -142,20 +142,24 @@ class Columns(nn.Module):
         return self.out(torch.cat([table(categories[:, i]) for i, table in enumerate(self.tables)], 1))
 
 
-def test_columns_of_categories_have_ids_and_tables_of_their_own(tmp_path: Path) -> None:
-    given = torch.tensor([[1, 2, 3], [0, 1, 2]])
-    axes = {"categories": {0: "batch"}}
+CATEGORIES = torch.tensor([[1, 2, 3], [0, 1, 2]])
+ROWS = {"categories": {0: "batch"}}
+
+
+def test_columns_of_categories_have_tables_of_their_own(tmp_path: Path) -> None:
     module = Columns(9, 4, 6).eval()
-    file = written(module, tmp_path / "columns.onnx", given, names=["categories"], axes=axes)
+    file = written(module, tmp_path / "columns.onnx", CATEGORIES, names=["categories"], axes=ROWS)
     found = checked(module, file)
     # More columns than three are taken, and not read.
     assert (found.is_right, found.called) == (True, "module(categories [batch, 3])")
-    other = Columns(9, 4, 6).eval()
     with torch.no_grad():
-        other.tables[0].weight[8] += 1
-    assert checked(other, file).kind == "wrong"
+        module.tables[0].weight[8] += 1
+    assert checked(module, file).kind == "wrong"
+
+
+def test_columns_of_categories_have_ids_of_their_own(tmp_path: Path) -> None:
     module = Columns(5, 5, 5).eval()
-    file = written(module, tmp_path / "alike.onnx", given, names=["categories"], axes=axes)
+    file = written(module, tmp_path / "alike.onnx", CATEGORIES, names=["categories"], axes=ROWS)
     exchanged = edited(file, before=True, node="Gather", places=np.array([0, 2, 1]), axis=1)
     assert checked(module, exchanged).kind == "wrong"
 
@@ -197,14 +201,13 @@ class WithTypes(AsOfTransformers):
         return super().forward(input_ids, token_type_ids=token_type_ids)
 
 
-def test_the_file_takes_some_of_the_inputs_that_have_a_default(tmp_path: Path) -> None:
-    names = ["input_ids", "attention_mask"]
-    masked = written(AsOfTransformers(), tmp_path / "masked.onnx", TOKENS, MASK, names=names)
-    found = checked(AsOfTransformers(), masked)
-    assert (found.is_right, found.inputs) == (True, {name: name for name in names})
-    names = ["input_ids", "token_type_ids"]
-    typed = written(WithTypes(), tmp_path / "typed.onnx", TOKENS, MASK, names=names)
-    found = checked(AsOfTransformers(), typed)
+@pytest.mark.parametrize(("module", "second"), [(AsOfTransformers, "attention_mask"), (WithTypes, "token_type_ids")])
+def test_the_file_takes_some_of_the_inputs_that_have_a_default(
+    module: type[Words], second: str, tmp_path: Path
+) -> None:
+    names = ["input_ids", second]
+    file = written(module(), tmp_path / "some.onnx", TOKENS, MASK, names=names)
+    found = checked(AsOfTransformers(), file)
     assert (found.is_right, found.inputs) == (True, {name: name for name in names})
 
 
@@ -261,7 +264,7 @@ def test_a_column_of_ids_among_numbers(tmp_path: Path) -> None:
     found = checked(FirstIsCategory(), file)
     assert (found.is_right, found.notes) == (
         True,
-        ("It was given whole numbers only: FirstIsCategory does not answer all others.",),
+        ("Only whole numbers were given: FirstIsCategory has no finite answer to some others.",),
     )
     other = FirstIsCategory()
     with torch.no_grad():

@@ -210,7 +210,8 @@ def _describe_transposed_inputs(beside: ComparedFile) -> list[str]:
 
 def _describe_numbers(beside: ComparedFile) -> list[str]:
     called = beside.called
-    return [f"It was given {called.numbers} only: {called.name} does not answer all others."] * bool(called.numbers)
+    said = f"Only {called.numbers} were given: {called.name} has no finite answer to some others."
+    return [said] * bool(called.numbers)
 
 
 def _describe_uncompared_outputs(beside: ComparedFile) -> list[str]:
