@@ -13,11 +13,13 @@ import torch
 import user_modules
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, spectral_norm, weight_norm
+from torch.nn.utils.rnn import pack_sequence
 
 from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
 from pocketrnn_export.intake.module_preparation import prepare_module
+from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(user_modules.WORDS - 2))]
@@ -275,3 +277,18 @@ def test_what_is_raised_elsewhere_is_one_sentence_too(tmp_path: Path) -> None:
         export(CannotBeListed(), tmp_path / "b", labels=LABELS, vocabulary=VOCABULARY)
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_a_state_of_another_batch_beside_packed_rows_is_an_error_and_does_not_end_the_process(
+    kind: type[nn.RNNBase],
+) -> None:
+    layer, rows = kind(4, 6), pack_sequence([torch.ones(5, 4), torch.ones(2, 4)])
+    for batch in (1, 2, 3):
+        state = torch.zeros(1, batch, 6)
+        with run_quietly_on_cpu():
+            if batch == 2:
+                layer(rows, (state, state) if kind is nn.LSTM else state)
+                continue
+            with pytest.raises(RuntimeError, match=rf"\(1, 2, 6\).*\[1, {batch}, 6\]"):
+                layer(rows, (state, state) if kind is nn.LSTM else state)

@@ -143,13 +143,36 @@ def replace_gpu_types() -> Iterator[None]:
 _TO_A_DEVICE: Final = frozenset({Tensor.cuda, Tensor.to, Tensor.type})
 
 
+# The functions of recurrent layers.
+_OF_LAYERS: Final = frozenset({torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu})
+_LOOKED_AT: Final = _TO_A_DEVICE | _OF_LAYERS
+
+
+def _check_states_of_packed_rows(args: Sequence[Any]) -> None:
+    """Raise torch's error of a first state of another batch size than that of packed rows.
+
+    torch 2.13 checks no state beside packed rows, and reads foreign memory: a state of a fixed batch size ended the
+    process.
+    """
+    if len(args) < 3 or not (isinstance(args[1], Tensor) and args[1].dim() == 1 and len(args[1])):
+        return
+    rows = int(args[1][0])
+    for state in args[2] if isinstance(args[2], list | tuple) else [args[2]]:
+        if isinstance(state, Tensor) and state.dim() == 3 and state.shape[1] != rows:
+            wanted = (state.shape[0], rows, state.shape[2])
+            raise RuntimeError(f"Expected hidden[0] size {wanted}, got {list(state.shape)}")
+
+
 class _CpuMode(FunctionMode):
     """A mode that calls every function of torch with the CPU as its device."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         # The fast way for most calls: a run of a small layer makes dozens.
         kwargs = kwargs or {}
-        if "device" not in kwargs and func not in _TO_A_DEVICE:
+        if "device" not in kwargs and func not in _LOOKED_AT:
+            return func(*args, **kwargs)
+        if func in _OF_LAYERS:
+            _check_states_of_packed_rows(args)
             return func(*args, **kwargs)
         return call_on_cpu(func, args, kwargs, lambda func, args, kwargs: func(*args, **kwargs))
 
