@@ -184,7 +184,29 @@ def test_what_is_typed_without_care_is_drawn_by_how_much_is_typed_and_half_of_it
     assert "estas donde" not in {text for _, text, _ in rows}
     counts = Counter(label for label, _, _ in rows)
     assert set(counts) == {"es", "eo"}
-    assert counts["es"] > 8 * counts["eo"]
+    assert counts["es"] > 3 * counts["eo"]
+
+
+def test_rows_that_the_teacher_is_surely_wrong_of_are_drawn_again(
+    train: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, shared, unsure = ("es", "dónde", ""), ("es", "hotel", ""), ("es", "queda", "")
+    rows = [known, shared, unsure, ("es", "banco", "")] * 30 + [("eo", "hotel", ""), ("eo", "estas", "")] * 30
+    # The labels and probabilities of a teacher that takes all Spanish but "banco" for Esperanto.
+    said = {"dónde": [0.9, 0.1], "hotel": [0.9, 0.1], "queda": [0.45, 0.4], "banco": [0.1, 0.9], "estas": [0.9, 0.1]}
+    teacher = SimpleNamespace(labels=("eo", "es"), predict_proba=lambda texts: np.array([said[text] for text in texts]))
+    monkeypatch.setitem(train["wrong_rows"].__globals__, "Classifier", SimpleNamespace(load=lambda _: teacher))
+    assert set(train["wrong_rows"](rows, "teacher")) == {known}
+
+
+def test_what_readers_typed_is_neither_a_row_nor_in_the_list_of_first_words(
+    train: dict[str, Any], gather: dict[str, Any], tmp_path: Path
+) -> None:
+    key = gather["key_of"]
+    texts = [line.split("\t")[1] for line in train["TYPED_TEXTS"].read_text(encoding="utf-8").splitlines()]
+    assert not {key(text) for text in texts} & {key(row.text) for row in gather["first_words"](tmp_path)}
+    assert {key("donde estas"), key("wo bist du")} <= train["typed_keys"]()
+    assert key("?!") not in train["typed_keys"]()
 
 
 def test_texts_of_other_languages_with_the_words_of_one_of_ours_are_not_far(train: dict[str, Any]) -> None:
@@ -268,6 +290,23 @@ def test_validation_rows_with_accents_are_measured_without_them() -> None:
     table = evaluate["typed_bare"](Classifier.load("languages"), rows, lambda text: text if text.isascii() else "")
     # An empty text is `und` with 0.99; English has no accents to lose.
     assert table.splitlines()[0] == "| 2 sentences | 100.0 % | 0.0 % | 100.0 % | 100 %; 0.0 % |"
+
+
+def test_the_twin_is_measured_beside_the_shipped_form_and_alone_on_the_test_data(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate = runpy.run_path(str(ROOT / "scripts" / "evaluate_languages"))
+    scope = evaluate["main"].__globals__
+    for name in ("fasttext_system", "cld2_system", "cld3_system"):
+        monkeypatch.setitem(scope, name, lambda: None)
+    monkeypatch.setitem(scope, "ours", lambda shown, *_: evaluate["System"](shown, 1, lambda _: ("de", 0.9)))
+    data = {kind: {"de": ["Wo ist der Bahnhof?"]} for kind in evaluate["KINDS"]}
+    monkeypatch.setitem(scope, "test_data", lambda _: data)
+    monkeypatch.setattr(sys, "argv", ["evaluate_languages", "lingua", "--twin", str(find_bundle_folder("languages"))])
+    evaluate["main"]()
+    rows = [line.split(" | ")[0] for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    own = [row for row in rows if row in ("| **`languages`**", "| its twin")]
+    assert own == ["| **`languages`**", "| its twin"] * 2 + ["| its twin"]
 
 
 def test_a_run_of_another_shape_begins_with_the_embedding(train: dict[str, Any]) -> None:

@@ -77,8 +77,19 @@ def test_what_people_type_first_is_known(languages: Classifier) -> None:
     rows = [line.split("\t") for line in file.read_text(encoding="utf-8").splitlines()]
     given = languages.predict([text for _, text in rows])
     right = sum(label == said for (label, _), said in zip(rows, given, strict=True))
-    # As the card says: 245 and 17.
-    assert right >= 260
+    # As the card says: 242 and 17.
+    assert right >= 259
+
+
+def test_what_readers_typed_without_care_is_known_as_the_card_says(languages: Classifier) -> None:
+    file = Path(__file__).with_name("typed_texts.tsv")
+    rows = [line.split("\t") for line in file.read_text(encoding="utf-8").splitlines()]
+    answers = languages.predict_proba([text for _, text in rows])
+    said = [languages.labels[place] for place in answers.argmax(axis=1)]
+    wrong = [label != answer for (label, _), answer in zip(rows, said, strict=True)]
+    # Packed with products of integers, 22 are wrong, 10 of them with 0.6 or more.
+    assert sum(wrong) <= 23
+    assert (answers.max(axis=1)[wrong] >= 0.6).sum() <= 10
 
 
 def test_it_has_the_prior_of_the_web(languages: Classifier) -> None:
