@@ -234,6 +234,33 @@ def test_windows_of_an_adaptive_pool_are_those_of_pytorch() -> None:
             torch.testing.assert_close(pools[name](session, x, count), expected, msg=f"{name} {size} {count}")
 
 
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.7, 1.0])
+def test_a_quantile_between_infinite_numbers_is_that_of_pytorch(share: float) -> None:
+    x = torch.tensor([[-torch.inf, 2.0, 1.0], [torch.inf, 2.0, -torch.inf], [-torch.inf, -torch.inf, 3.0]])
+    found = order_statistics.quantile(TraceSession(nn.Identity()), x, share, 1)
+    torch.testing.assert_close(found, torch.quantile(x, share, 1), equal_nan=True)
+
+
+def test_infinity_and_nan_stay_in_their_own_window() -> None:
+    session, x = TraceSession(nn.Identity()), torch.tensor([[[1.0, torch.inf, 2.0, torch.nan, 3.0, -torch.inf, 4.0]]])
+    pools = {pool.names[0]: pool for pool in pooling.POOLING}
+    for count in (2, 3, 5, 7):
+        found = pools["adaptive_avg_pool1d"](session, x, count)
+        torch.testing.assert_close(found, nn.functional.adaptive_avg_pool1d(x, count), equal_nan=True)
+    for corners in (False, True):
+        arguments: dict[str, Any] = {"size": 7, "mode": "linear", "align_corners": corners}
+        found = evenly_spaced_numbers.interpolate(session, x, **arguments)
+        torch.testing.assert_close(found, nn.functional.interpolate(x, **arguments), equal_nan=True)
+    table, ids = torch.randn(9, 4), torch.tensor([[1, 0, 3, 2, 0, 5, 6]])
+    for padding in (None, 0, 3):
+        weighted: dict[str, Any] = {"mode": "sum", "per_sample_weights": x[0], "padding_idx": padding}
+        found = pooling.embedding_bag(session, ids, table, **weighted)
+        torch.testing.assert_close(found, nn.functional.embedding_bag(ids, table, **weighted), equal_nan=True)
+        split: dict[str, Any] = {**weighted, "per_sample_weights": x[0, 0], "offsets": torch.tensor([0, 1, 2])}
+        found = pooling.embedding_bag(session, ids[0], table, **split)
+        torch.testing.assert_close(found, nn.functional.embedding_bag(ids[0], table, **split), equal_nan=True)
+
+
 @pytest.mark.parametrize("size", [1, 2, 5, 7, 12, 49])
 def test_interpolated_steps_are_those_of_pytorch(size: int) -> None:
     x, session = torch.randn(2, 3, size), TraceSession(nn.Identity())

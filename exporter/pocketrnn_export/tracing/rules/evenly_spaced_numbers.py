@@ -114,7 +114,9 @@ def interpolate(
         place = ((place + 0.5) * apart - 0.5).clamp(min=0.0)
     before = place.floor().to(torch.int64).clamp(max=steps - 1)
     weight = (place - before.to(x.dtype)).clamp(min=0.0, max=1.0)
-    after = (before + 1).clamp(max=steps - 1)
+    # To as many steps as there are, PyTorch reads no neighbour, whose infinity or NaN would be multiplied by 0.
+    has_neighbour = torch.full((), steps, dtype=torch.int64) != size
+    after = (before + has_neighbour.to(torch.int64)).clamp(max=steps - 1)
     return x.index_select(2, before) * (1 - weight) + x.index_select(2, after) * weight
 
 

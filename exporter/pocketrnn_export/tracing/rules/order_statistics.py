@@ -77,7 +77,9 @@ def quantile(_session: TraceSession, x: Any, q: Any, dim: Any = None, keepdim: b
     weight = (rank - below).reshape([1] * x.dim())
     # NaN is sorted behind all other numbers, and is the result if there is one.
     last = values.index_select(dim, torch.full((1,), x.shape[dim] - 1, dtype=torch.int64))
-    found = torch.where(torch.isnan(last), torch.nan, lower + weight * (upper - lower))
+    # From the nearer one, as torch.lerp: the other may be infinite.
+    between = torch.where(weight < 0.5, lower + weight * (upper - lower), upper - (upper - lower) * (1 - weight))
+    found = torch.where(torch.isnan(last), torch.nan, between)
     return found if keepdim else found.squeeze(dim)
 
 

@@ -37,8 +37,6 @@ def embedding_bag(
     if max_norm is not None or mode not in {"sum", "mean", "max"} or not isinstance(weight, Tensor):
         return declined("a table with a norm, or of a mode that is not known")
     rows = torch.nn.functional.embedding(input, weight)
-    if per_sample_weights is not None:
-        rows = rows * per_sample_weights.unsqueeze(-1)
     counted = torch.ones_like(input, dtype=torch.bool)
     if padding_idx is not None:
         counted = input != (padding_idx if padding_idx >= 0 else weight.shape[0] + padding_idx)
@@ -54,6 +52,9 @@ def embedding_bag(
         largest = rows.masked_fill(~counted.unsqueeze(-1), -math.inf).amax(1)
         return torch.where(counted.any(1, keepdim=True), largest, torch.zeros((), dtype=rows.dtype))
     mask = counted.to(rows.dtype)
+    if per_sample_weights is not None:
+        # Not a product of both: a row that does not count may have the weight NaN.
+        mask = torch.where(counted, per_sample_weights, torch.zeros((), dtype=rows.dtype))
     total = (mask @ rows[0]) if input.dim() == 1 else (rows * mask.unsqueeze(-1)).sum(1)
     return total if mode == "sum" else total / mask.sum(1, keepdim=True).clamp(min=1)
 
@@ -267,7 +268,8 @@ def _reduce_windows(x: Tensor, axis: int, count: int, *, largest: bool) -> Tenso
     if largest:
         found = last.unsqueeze(-2).masked_fill(~inside, -math.inf).amax(-1)
     else:
-        found = last @ (inside.to(x.dtype) / (ends - starts).to(x.dtype)).transpose(0, 1)
+        # Not a product with zeros, which makes NaN of an infinity in another window.
+        found = last.unsqueeze(-2).masked_fill(~inside, 0.0).sum(-1) / (ends - starts).squeeze(-1).to(x.dtype)
     return found.movedim(-1, axis)
 
 
