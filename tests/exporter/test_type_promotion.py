@@ -39,6 +39,7 @@ CALLS: Final[tuple[Call, ...]] = (
     lambda x: torch.pow(x.abs(), x.abs() * 0.37),
     lambda x: torch.searchsorted(EDGES, x, right=True),
     lambda x: x.nansum(1, keepdim=True),
+    lambda x: torch.stack([x.sum(1), x.float().mean(1), (x > 0).any(1)], 1),
 )
 MORE_CALLS: Final[tuple[Call, ...]] = (
     *(
@@ -122,6 +123,7 @@ def test_tensors_side_by_side_are_joined_without_a_sequence() -> None:
         ("max", (ROWS, 1)),
         ("searchsorted", (torch.zeros(3), 0.5)),
         ("nansum", (torch.ones(2),)),
+        ("stack", ([torch.ones(2), torch.zeros(2)],)),
     ],
 )
 def test_numbers_of_one_type_are_left_as_they_are(name: str, given: tuple[object, ...]) -> None:

@@ -6,6 +6,7 @@ most operations; these are the ones where it fails, or for whose type onnxruntim
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -116,6 +117,15 @@ def nansum(_session: TraceSession, x: Any, *given: Any, **named: Any) -> Any:
     return torch.sum(x, *given, **named) if _is_whole(x) else declined("of fractions")
 
 
+@rule("stack", when=exporting)
+def stack_several_dtypes(_session: TraceSession, tensors: Any, dim: int = 0, **more: Any) -> Any:
+    """`torch.stack([counts, shares], 1)`: integers beside floats."""
+    if more or not isinstance(tensors, (list, tuple)) or len({one.dtype for one in tensors}) < 2:
+        return declined("of one type")
+    kind = functools.reduce(torch.promote_types, (one.dtype for one in tensors))
+    return torch.stack([one if one.dtype == kind else one.to(kind) for one in tensors], dim)
+
+
 MIXED_NUMBERS: Final = (
     Rule(("clamp", "clip"), _make_clamp_rule(torch.clamp), exporting),
     Rule(("clamp_", "clip_"), _make_inplace_clamp_rule(Tensor.clamp_), exporting),
@@ -126,4 +136,5 @@ MIXED_NUMBERS: Final = (
     add_bools,
     raise_integers_to_floats,
     nansum,
+    stack_several_dtypes,
 )
