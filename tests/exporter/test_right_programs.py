@@ -295,6 +295,23 @@ class FixedLastStep(OfNineTokens):
         return logits
 
 
+class CountsPairsOfWords(OfNineTokens):
+    def forward(self, tokens: Tensor) -> Tensor:
+        logits: Tensor = self.fc(self.rnn(self.embedding(tokens))[1][-1])
+        if tokens.size(1) > 1:
+            logits = logits + (tokens[:, :-1] == self.RARE).float().mean(1, keepdim=True)
+        return logits
+
+
+def test_a_branch_for_a_single_token_is_one_of_its_own() -> None:
+    module = CountsPairsOfWords().eval()
+    run = make_runnable_program(find_right_program(module, (torch.randint(2, 40, (3, 7)),))).run
+    for tokens in (1, 2, 3, 8):
+        text = torch.full((2, tokens), 5)
+        text[1, 0] = CountsPairsOfWords.RARE
+        np.testing.assert_allclose(run((text,)), compute_answer(module, (text,)), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "kind", mostly_slow([FixedLastStep, OfNineTokens, OfAllButNineTokens, OtherTableOfNineTokens], 4)
 )

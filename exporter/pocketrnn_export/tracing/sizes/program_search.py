@@ -225,7 +225,8 @@ class _Search(Generic[Traced]):
         if attempt.plan is not None and attempt.plan.others:
             return True
         usual = Sizes(self.regions.batch or USUAL.batch, USUAL.tokens)
-        traced = usual if attempt.plan is None else attempt.plan.example
+        # Not the sizes of its trace, which has no axis of size 1.
+        traced = usual if attempt.plan is None else attempt.plan.sizes
         return self._have_same_choices(self.regions.find_region(traced), self.regions.find_region(case))
 
     def _have_same_choices(self, one: int, other: int) -> bool:

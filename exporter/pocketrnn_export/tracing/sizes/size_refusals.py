@@ -31,7 +31,10 @@ def make_size_refusal_error(
     """The error that names the question whose other side is wrong in every program."""
     usual = Sizes(batch or USUAL.batch, USUAL.tokens)
     asked = {tuple(q.holds(case) for q in known if q.branch) for case in cases}
-    failures = [next(case for case in cases if not judge.agrees(attempt, case)) for attempt in attempts]
+    # A program that agrees everywhere may choose by other operators than forward, or differ with weights that forget
+    # nothing.
+    wrong = [next((case for case in cases if not judge.agrees(attempt, case)), None) for attempt in attempts]
+    failures = [case for case in wrong if case is not None]
     for case in failures:
         # A question of the module's own code tells more than one of an operation.
         blamed = [q for q in known if q.holds(case) != q.holds(usual)]
