@@ -42,6 +42,7 @@ from pocketrnn_export.proof.trace_checks import (
     refuse_unequal_iterations,
 )
 from pocketrnn_export.proof.unmet_pair_conditions import find_blocking_questions
+from pocketrnn_export.proof.way_values import WayValues
 from pocketrnn_export.torch_internals import replace_program_weights
 from pocketrnn_export.tracing.layers.layer_weights import add_onnx_weights
 from pocketrnn_export.tracing.python_semantics.caught_errors import find_catching_files
@@ -135,7 +136,7 @@ def _find_program(
             notes = refuse_other_sizes(asked, plain, graph.run)
             return replace(plain, notes=notes, padding_tells=find_padding_effects(asked, plain))
 
-    lasting = _LastingModule.of(asked)
+    lasting, values = _LastingModule.of(asked), WayValues(asked.module)
 
     def attempt(program: TracedProgram, log: TraceLog) -> ProgramAttempt[TracedProgram]:
         def run(sizes: Sizes) -> Any:
@@ -160,6 +161,9 @@ def _find_program(
         batch=1 if one_text else None,
         lasting=None if lasting is None else lasting.make_judge(1 if one_text else None),
         choices=lambda sizes: record_choices(asked.module, asked.draw_inputs(sizes)),
+        computes_values=lambda program, own, sizes: values.are_computed(
+            program, asked.draw_inputs(own), asked.draw_inputs(sizes)
+        ),
     )
     if lasting is not None:
         lasting.refuse_lost_code(found.traced, judged, found.bounds)
