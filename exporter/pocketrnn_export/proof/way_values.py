@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Iterable, Mapping
+from types import FrameType
 from typing import Any, Final
 
 import torch
@@ -31,6 +32,8 @@ _Place = tuple[str, int, str, bool]
 _Digest = tuple[int, float, float]
 # How far two products may be apart, of the norm: rounding is some 1e-6.
 _NEAR: Final = 1e-3
+# What rounding leaves of two equal numbers, one less the other.
+_NOTHING: Final = 1e-6
 # The most numbers in a value that is looked at.
 _LARGEST: Final = 1 << 20
 _Inputs = tuple[Tensor, ...]
@@ -73,7 +76,7 @@ class WayValues:
         before = self._own[id(traced)][1]
         # PyTorch runs other operators of a layer for one text, on a line whose values are not the program's anyway.
         rewritten = {(file, line) for (file, line, _, reads), lacks in before.items() if lacks and not reads}
-        # What an operator reads that is run on this way only, such as x[:, 0] for a mean of one step, tells nothing.
+        # The operands of one that is run on this way only, such as x[:, 0] for a mean of one step, tell nothing.
         return not any(
             lacks and not before.get((file, line, operator, reads), reads or (file, line) in rewritten)
             for (file, line, operator, reads), lacks in found.items()
@@ -134,7 +137,7 @@ class _ValueRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         # Before it is run: it may write in place.
         given = _digest_values([*read.values()]) if len(read) > 1 else []
         result = func(*args, **(kwargs or {}))
-        frame = sys._getframe(1)
+        frame: FrameType | None = sys._getframe(1)
         while frame is not None and not is_user_frame(frame):
             frame = frame.f_back
         if frame is not None:
@@ -157,16 +160,16 @@ def _digest_values(values: Any) -> list[_Digest]:
         if value.is_complex() or not 0 < value.numel() <= _LARGEST:
             continue
         numbers = torch.nan_to_num(value.detach().reshape(-1).double(), 0.5, 1e30, -1e30)
-        made.append((len(numbers), float(numbers.norm()), float(numbers @ _draw_numbers(len(numbers)))))
+        made.append((len(numbers), float(numbers.norm()), float(numbers @ _draw_numbers()[: len(numbers)])))
     return made
 
 
-@functools.lru_cache(maxsize=64)
-def _draw_numbers(count: int) -> Tensor:
+@functools.cache
+def _draw_numbers() -> Tensor:
     """Fixed random numbers of a standard normal distribution."""
-    return torch.randn(count, generator=torch.Generator().manual_seed(count), dtype=torch.float64)
+    return torch.randn(_LARGEST, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
 
 
 def _are_equal(one: _Digest, other: _Digest) -> bool:
-    near = _NEAR * max(one[1], other[1]) + 1e-12
+    near = _NEAR * max(one[1], other[1]) + _NOTHING
     return abs(one[1] - other[1]) <= near and abs(one[2] - other[2]) <= near
