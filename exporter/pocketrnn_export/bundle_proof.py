@@ -130,10 +130,6 @@ class ProofPlan:
         Args:
             prepared: the module.
             cases, texts, private, tolerance, report, rows: as the attributes.
-
-        Example:
-            >>> ProofPlan.of(prepared, cases).reference.name
-            'pytorch'
         """
         return cls(
             reference=prepared.make_reference(),
@@ -209,10 +205,6 @@ def make_module_proof_cases(
         graph: the entry of its graph in classifier.json.
         bounds: as for `refuse_mixed_texts`.
         loud, tried, phrase: as for `make_cases_for_rules`.
-
-    Example:
-        >>> list(make_module_proof_cases(prepared, TextRules(), graph, ()))
-        ['shapes', 'drawn shapes', 'hazards', 'every id']
     """
     return make_cases_for_rules(
         rules,

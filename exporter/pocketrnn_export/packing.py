@@ -305,10 +305,6 @@ def make_bundle_program(manifest: Manifest, content: bytes, step: bytes | None) 
 
     Raises:
         ExportError: the engine has no operation for an operator of one of them.
-
-    Example:
-        >>> make_bundle_program(manifest, (folder / "model.onnx").read_bytes(), None).step
-        b''
     """
     whole, of_step = _make_programs(manifest, content, step)
     return whole.finished(of_step)

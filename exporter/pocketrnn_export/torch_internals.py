@@ -598,10 +598,6 @@ def call_forward_directly() -> Iterator[None]:
     """While the block runs, call the forward of users' layers without hooks directly, so that a forward may raise.
     Without this, a trace keeps a stack of the called layers, does not pop it when a call raises, and fails at the end
     of the next call.
-
-    Example:
-        >>> with call_forward_directly():
-        ...     module(tokens)
     """
     own = nn.Module.__call__
 

@@ -127,12 +127,7 @@ def _make_allowed_change(data: Path | None, max_loss: float | None, max_changed:
 
 
 def format_integer_warning(manifest: Manifest) -> list[str]:
-    """The warning about a file of integers that was measured on golden examples only; no lines for other files.
-
-    Example:
-        >>> format_integer_warning(manifest)
-        []
-    """
+    """The warning about a file of integers that was measured on golden examples only; no lines for other files."""
     from pocketrnn.verdicts import read_integer_verdict
 
     verdict = read_integer_verdict(manifest)

@@ -129,10 +129,6 @@ def read_number_arguments(numbers: NumberOptions, options: dict[str, Any]) -> di
     Raises:
         click.UsageError: an option applies to texts only.
         InputError: an option's value is unusable.
-
-    Example:
-        >>> read_number_arguments(numbers, options)["channels"]
-        ['ax', 'ay', 'az']
     """
     from pocketrnn_export.vocabularies.labels import read_labels
 

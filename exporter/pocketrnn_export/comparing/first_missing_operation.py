@@ -93,10 +93,6 @@ def find_differing_operation(
         inputs: a batch with two different answers: tokens, and lengths if the module takes them.
         place: gives the line of a frame.
         given: the graph's inputs by name, if they are not `inputs` in their order.
-
-    Example:
-        >>> str(find_differing_operation(module, content, [tokens], lambda frame: "m.py:12: `a / b`"))  # doctest: +SKIP
-        '`div` at m.py:12: `a / b`'
     """
     steps: list[_Step] = []
     try:

@@ -32,9 +32,6 @@ def export_without_faulty_rules(make: Callable[[], _Made]) -> _Made:
     Raises:
         AnswersDifferError: a program gives other answers than the module, whichever rule is left out.
         FormsDifferError: a graph gives other answers than the module, whichever rule is left out.
-
-    Example:
-        >>> export_without_faulty_rules(lambda: write_bundle(path, description, forms(), plan))
     """
     told = set[str]()
 

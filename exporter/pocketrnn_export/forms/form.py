@@ -91,10 +91,6 @@ def log_uncompared_parts(forms: Iterable[Form], more: Iterable[str] = ()) -> dic
     Args:
         forms: the forms of one module.
         more: further sentences of this kind.
-
-    Example:
-        >>> log_uncompared_parts(forms)
-        {}
     """
     notes = dict.fromkeys([*(note for form in forms for note in form.notes), *more])
     for note in notes:

@@ -389,12 +389,7 @@ def undo_assignments(module: nn.Module) -> Iterator[None]:
 
 
 def find_global_batch_sizes(layer: nn.Module) -> list[tuple[str, dict[str, Any]]]:
-    """Return the global names from which forward reads a fixed batch size, each with the dict of its file's globals.
-
-    Example:
-        >>> find_global_batch_sizes(module)[0][0]
-        'batch_size'
-    """
+    """Return the global names from which forward reads a fixed batch size, each with the dict of its file's globals."""
     forward = getattr(getattr(layer, "forward", None), "__func__", None)
     if not isinstance(forward, FunctionType):
         return []

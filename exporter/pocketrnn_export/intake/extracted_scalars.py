@@ -34,10 +34,6 @@ def describe_unseen_state(asked: ModuleFacts, convention: Convention) -> tuple[s
     Args:
         asked: the module, which is left as it was.
         convention: how it is called.
-
-    Example:
-        >>> describe_unseen_state(asked, convention)
-        ()
     """
     tokens, lengths = asked.draw_batch(1 if convention.one_text else asked.rows, asked.trial_widths[-1][-1])
     operations = OperatorRecorder()

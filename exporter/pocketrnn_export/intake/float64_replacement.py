@@ -30,10 +30,6 @@ def replace_doubles(module: nn.Module) -> nn.Module:
 
     Args:
         module: a copy with float32 weights. TorchScript is left unchanged, as its code holds its dtypes.
-
-    Example:
-        >>> replace_doubles(copied.float())(samples).dtype
-        torch.float32
     """
     kind = type(module)
     if isinstance(module, torch.jit.ScriptModule) or "forward" in vars(module):

@@ -58,9 +58,6 @@ def refuse_direct_weight_reads(
 
     Raises:
         ExportError: it reads the weight; names it.
-
-    Example:
-        >>> refuse_direct_weight_reads(asked, convention, find_unapplied_norms(module))
     """
     usual = [(asked.rows, width) for pair in asked.trial_widths for width in pair]
     for rows, width in [*usual, *sizes] if norms else []:

@@ -39,9 +39,6 @@ def check_after_all_cells(named: ModuleName, module: nn.Module, weights: SavedWe
 
     Raises:
         InputError: the answers differ, a cell raises or ends the process, or the time is over.
-
-    Example:
-        >>> check_after_all_cells(named, load_module(named), None, seconds=3600)
     """
     state = {name: value.detach().cpu() for name, value in module.state_dict().items()}
     try:

@@ -41,9 +41,6 @@ def refuse_random_construction(named: ModuleName, module: nn.Module, weights: Sa
 
     Raises:
         InputError: some tensor differs.
-
-    Example:
-        >>> refuse_random_construction(named, load_module(named))
     """
     again, answer = _make_in_new_process(named, weights)
     for name, digest in _compute_digests(module).items():

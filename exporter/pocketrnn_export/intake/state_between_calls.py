@@ -76,9 +76,6 @@ def refuse_dependence_on_calls(asked: ModuleFacts, convention: Convention) -> No
 
     Raises:
         ExportError: its answers depend on kept state; names the attribute.
-
-    Example:
-        >>> refuse_dependence_on_calls(asked, asked_convention(asked))
     """
     rows, width = 1 if convention.one_text else asked.rows, asked.trial_widths[-1][-1]
     text, other, longer = (
@@ -113,9 +110,6 @@ def refuse_dependence_on_sizes(asked: ModuleFacts, convention: Convention, sizes
 
     Raises:
         ExportError: it depends; names the attribute.
-
-    Example:
-        >>> refuse_dependence_on_sizes(asked, convention, [(3, 36), (3, 37), (3, 38)])
     """
     if sizes := sorted(sizes, key=lambda size: size[0] * size[1]):
         rows = asked.rows

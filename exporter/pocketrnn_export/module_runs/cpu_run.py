@@ -46,10 +46,6 @@ def run_quietly_on_cpu() -> Iterator[None]:
     """While the block runs, this thread's tensors stay on the CPU instead of a GPU, and its prints are dropped.
 
     Layers that use a fast path without gradients use it here too, as in the owner's own runs.
-
-    Example:
-        >>> with run_quietly_on_cpu():
-        ...     logits = module(tokens.cuda())
     """
     with replace_gpu_types(), _CpuMode(), silence_output(), _allow_fast_paths(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -87,10 +83,6 @@ def compute_answer(module: Callable[..., Any], inputs: Sequence[Tensor]) -> Any:
     Args:
         module: in eval mode.
         inputs: its inputs; the first axis of each is the batch.
-
-    Example:
-        >>> compute_answer(module, [torch.tensor([[3, 4]])]).shape
-        torch.Size([1, 4])
     """
     with torch.no_grad(), run_quietly_on_cpu():
         if len(inputs[0]) != 1:

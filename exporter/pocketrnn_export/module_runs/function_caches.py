@@ -29,10 +29,6 @@ Place = tuple[Any, str, Any]
 def find_caches(module: nn.Module) -> list[Place]:
     """Find the cached functions in a module's layers and classes, and in the files of these; each with the place that
     holds it.
-
-    Example:
-        >>> [name for _, name, _ in find_caches(module)]
-        ['decay']
     """
     layers, kinds = list(module.modules()), dict[type, None]()
     for layer in layers:
@@ -63,10 +59,6 @@ def use_fresh_caches(places: Iterable[Place]) -> Iterator[None]:
 
     Args:
         places: the result of `find_caches`.
-
-    Example:
-        >>> with use_fresh_caches(find_caches(module)):
-        ...     logits = module(tokens)
     """
     fresh: dict[int, Any] = {}
     methods: dict[Any, Any] = {}

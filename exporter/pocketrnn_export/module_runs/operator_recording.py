@@ -399,10 +399,6 @@ def is_same_program(one: Program, other: Program) -> bool:
 def find_first_difference(one: Program, other: Program) -> int | None:
     """Find the position of the first operator that differs between two programs, or has other constants; None if there
     is none.
-
-    Example:
-        >>> find_first_difference(own, copied)
-        7
     """
     for place, ((name, given), (other_name, other_given)) in enumerate(zip(one, other, strict=False)):
         if name != other_name or len(given) != len(other_given) or not all(map(_is_same_argument, given, other_given)):

@@ -58,10 +58,6 @@ def add_table_to_graph(content: bytes, rows: Samples) -> bytes:
 
     Returns:
         an ONNX file whose first input is `tokens` int64 [batch, time].
-
-    Example:
-        >>> add_table_to_graph(content, rows)[:2]
-        b'\\x08\\n'
     """
     model = onnx.load_from_string(content)
     graph = model.graph

@@ -67,11 +67,6 @@ def let_module_take_ids(module: nn.Module, rows: Samples, layout: Layout | None)
 
     Raises:
         ExportError: the module cannot take ids.
-
-    Example:
-        >>> with let_module_take_ids(module, table.rows, "btc") as of_ids:
-        ...     of_ids(torch.tensor([[8, 9, 10]])).shape
-        torch.Size([1, 6])
     """
     table = nn.Embedding(rows.shape[0], rows.shape[1], _weight=torch.from_numpy(rows.copy()), _freeze=True)
     first = next((t for t in module.parameters() if t.is_floating_point()), None)

@@ -81,10 +81,6 @@ def find_constant_values(
     Args:
         program: from torch.export.
         runs: inputs, as the program takes them; the runs stop as soon as each value has changed.
-
-    Example:
-        >>> find_constant_values(program, inputs)
-        {any_1: 'False'}
     """
     waiting = _find_text_nodes(program)
     seen = _RangeRecorder(program, waiting)

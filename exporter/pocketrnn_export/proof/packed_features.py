@@ -31,10 +31,6 @@ def compare_features(file: Path, features: Features) -> Comparison:
 
     Raises:
         ParityError: one differs.
-
-    Example:
-        >>> compare_features(Path("orders.prnn"), classifier.manifest.features).labels_differing
-        0
     """
     packed, count = import_native_module().Packed(file.read_bytes()), 0
     for index, (name, feature) in enumerate(features):

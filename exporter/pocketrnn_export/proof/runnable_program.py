@@ -36,10 +36,6 @@ def make_runnable_program(traced: TracedProgram, weights: Mapping[str, Tensor] |
     Args:
         traced: the program.
         weights: weights to use in place of its own, by name.
-
-    Example:
-        >>> make_runnable_program(traced).run((tokens, lengths)).shape
-        (3, 4)
     """
     program = traced.program
     kinds = [spec.kind for spec in program.graph_signature.output_specs]

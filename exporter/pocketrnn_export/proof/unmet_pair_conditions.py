@@ -38,10 +38,6 @@ def find_blocking_questions(
         asked: a module of two texts.
         plain: its ordinary trace, or the error of the trace.
         questions: the conditions on sizes.
-
-    Example:
-        >>> find_blocking_questions(asked, plain, log.questions)
-        []
     """
     if isinstance(plain, ExportError):
         return list(questions)

@@ -272,10 +272,6 @@ def trace_onnx_graph(
 
     Raises:
         ExportError: the module cannot be traced with dynamic axes, or has an operation without an ONNX operator.
-
-    Example:
-        >>> graph = trace_onnx_graph(module.eval(), (torch.zeros(3, 7, dtype=torch.int64),), {})
-        >>> Path("model.onnx").write_bytes(graph.content)
     """
     names = GraphNames(names.inputs[: len(example)], names.outputs)
     graphs: dict[torch.export.ExportedProgram, OnnxGraph] = {}

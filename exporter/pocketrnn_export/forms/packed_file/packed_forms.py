@@ -35,10 +35,6 @@ def make_packed_form(path: Path, graph: Graph, rows: Floats | None = None) -> Fo
     Raises:
         MissingExtraError: the native engine is not installed.
         BundleError: the file does not open.
-
-    Example:
-        >>> list(make_packed_form(Path("news.prnn"), manifest.graph).runs)
-        ['packed', 'packed, in place']
     """
     runs = {opened: make_packed_run(path, in_place=in_place, rows=rows) for opened, in_place in WAYS.items()}
     return Form(graph, "graph", path.read_bytes(), runs, one_row=True)

@@ -43,10 +43,6 @@ def reroll_loops(program: torch.export.ExportedProgram, loops: Sequence[Loop]) -
 
     Raises:
         NotALayer: a loop is not a recurrent layer, or is not understood.
-
-    Example:
-        >>> whole = reroll_loops(program, loops)
-        >>> program = torch.export.export(whole, example, dynamic_shapes=axes, strict=False)
     """
     traced = TracedGraph(program)
     return _RerolledModule(traced, [MatchedLoop(traced, i, loop) for i, loop in enumerate(loops)])
