@@ -125,12 +125,7 @@ class ProofPlan:
         report: str | Path | None = None,
         rows: NDArray[np.float32] | None = None,
     ) -> ProofPlan:
-        """The plan to prove a module's own forms.
-
-        Args:
-            prepared: the module.
-            cases, texts, private, tolerance, report, rows: as the attributes.
-        """
+        """The plan to prove a module's own forms."""
         return cls(
             reference=prepared.make_reference(),
             cases=cases,
@@ -197,15 +192,7 @@ def make_module_proof_cases(
     tried: Sequence[int] = (),
     phrase: Sequence[int] = (),
 ) -> dict[str, list[Case]]:
-    """The cases of the proof of a module's own forms, by kind of inputs, without the texts.
-
-    Args:
-        prepared: the module.
-        rules: the text rules.
-        graph: the entry of its graph in classifier.json.
-        bounds: as for `refuse_mixed_texts`.
-        loud, tried, phrase: as for `make_cases_for_rules`.
-    """
+    """The cases of the proof of a module's own forms, by kind of inputs, without the texts."""
     return make_cases_for_rules(
         rules,
         ids=prepared.ids,

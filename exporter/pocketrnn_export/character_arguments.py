@@ -51,11 +51,6 @@ def check_character_arguments(
 ) -> None:
     """Refuse options that a bundle with characters cannot have.
 
-    Args:
-        of_tokens: whether the labels are of tokens.
-        torchscript, streaming, edge, one_text: the arguments of `export`.
-        beside: the name of an argument for other inputs beside a text, if the user gave one; else empty.
-
     Raises:
         InputError: one of them is given.
     """

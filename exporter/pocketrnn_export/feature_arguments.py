@@ -125,11 +125,6 @@ def check_feature_arguments(
 ) -> None:
     """Refuse options that a bundle with features cannot have.
 
-    Args:
-        description: the bundle's description.
-        pairs: the owner's texts, with their ids or answers.
-        torchscript, streaming, edge, one_text: the arguments of `export`.
-
     Raises:
         InputError: one of them is given.
     """

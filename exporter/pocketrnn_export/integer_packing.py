@@ -76,10 +76,6 @@ def write_temporary_packed_file(content: bytes) -> Iterator[Path]:
 def make_integer_programs(programs: Programs, name: str) -> tuple[IntegerForm, PackedProgram]:
     """Make the programs with products of integers: the integer form of the first, and the sections of both.
 
-    Args:
-        programs: the programs in float32.
-        name: the classifier's name, for the message.
-
     Raises:
         InputError: no weights of the program have an integer form.
     """

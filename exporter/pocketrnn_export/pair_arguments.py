@@ -50,11 +50,6 @@ def check_pair_arguments(
 ) -> None:
     """Refuse options that a bundle for two texts cannot have.
 
-    Args:
-        description: the bundle's description.
-        pairs: the owner's texts, with their ids or answers.
-        torchscript, streaming, edge, one_text: the arguments of `export`.
-
     Raises:
         InputError: one of them is given.
     """

@@ -37,7 +37,7 @@ Item = TypeVar("Item")
 
 @contextlib.contextmanager
 def filter_records(choose: Callable[[logging.LogRecord], bool]) -> Iterator[None]:
-    """For the block, add a filter to all loggers of the exporter: one on a single logger would leave out its children."""
+    """For the block, add a filter to all loggers of the exporter: one on one logger leaves out its children."""
     loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith(EXPORTER)]
     for logger in loggers:
         logger.addFilter(choose)

@@ -98,17 +98,7 @@ def read_rows_to_measure(
     label_separator: str,
     several_labels: bool,
 ) -> LabelledTexts | None:
-    """Read the labelled texts that the options name, before any work is done; None without --data.
-
-    Args:
-        labels: the classifier's labels.
-        data: `--data`.
-        max_loss: `--max-loss`.
-        text_column: `--text-column`.
-        label_column: `--label-column`.
-        label_separator: `--label-separator`.
-        several_labels: whether a text can have any number of labels.
-    """
+    """Read the labelled texts that the options name, before any work is done; None without --data."""
     if max_loss is not None and data is None:
         raise click.UsageError("--max-loss needs --data to be measured on.")
     if data is None:

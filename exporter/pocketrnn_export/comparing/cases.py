@@ -370,10 +370,6 @@ def convert_to_pairs(case: Case, padding_id: int) -> Case:
     """Turn each row into a pair of texts: a mark splits it at a position that depends on its length. A row of one id
     becomes both texts; a row that already holds a mark stays as it is.
 
-    Args:
-        case: the case.
-        padding_id: the token past a row's length.
-
     Example:
         >>> convert_to_pairs(Case("one", np.array([[5, 6, 7], [8, 0, 0]]), np.array([3, 1])), 0).tokens.tolist()
         [[5, -1, 6, 7], [8, -1, 8, 0]]
@@ -401,12 +397,6 @@ def make_pair_cases(
 ) -> dict[str, list[Case]]:
     """The inputs, by kind, for the proof of a module that takes two texts: the given cases as pairs, the same pairs
     swapped, and pairs of all combinations of the sizes in `SEQUENCES`.
-
-    Args:
-        cases: cases of rows of ids, by kind.
-        ids: the number of ids.
-        padding_id: the token past a row's length.
-        ragged: whether pairs of several lengths share a batch.
 
     Example:
         >>> found = make_pair_cases({"every id": [Case("two", np.array([[5, 6]]), np.array([2]))]}, 9, 0, ragged=False)
@@ -443,11 +433,6 @@ def _swap_texts(case: Case, padding_id: int) -> Case:
 
 def replace_ids(cases: Iterable[Case], unwanted: Collection[int], ids: int) -> list[Case]:
     """Replace some ids by others in every text; tokens past a row's length stay.
-
-    Args:
-        cases: the cases.
-        unwanted: the ids to replace.
-        ids: the number of ids, more than the unwanted ones.
 
     Example:
         >>> replace_ids([Case("two", np.array([[0, 5], [6, 0]]), np.array([2, 1]))], [0, 5], 8)[0].tokens.tolist()

@@ -63,10 +63,6 @@ def given_to(method: Callable[..., Any], call: Callable[[], object]) -> Tensor:
     """Return the numbers that a method receives in a call of the module, such as a CRF's emissions; the call ends
     there.
 
-    Args:
-        method: a method of the module, or of one of its layers.
-        call: calls the module.
-
     Raises:
         ValueError: the call does not reach the method, or gives it no numbers.
 

@@ -24,11 +24,6 @@ _TOKENS = 64
 def find_convention_with_characters(asked: ModuleFacts, spellings: Spellings, call: str | Call | None) -> Convention:
     """Find out how to call a module of words and their characters; as `find_convention`.
 
-    Args:
-        asked: the module, and what is known of it.
-        spellings: what its ids stand for.
-        call: as for `find_convention`.
-
     Raises:
         ExportError: as `find_convention`; or the module fails on a character.
         InputError: the line does not use the characters.

@@ -40,10 +40,6 @@ def find_convention_with_features(asked: ModuleFacts, call: str | Call | None) -
     """Find out how to call a module of texts with features; as `find_convention`, with notes on features that change no
     answer.
 
-    Args:
-        asked: the module, and what is known of it.
-        call: as for `find_convention`.
-
     Raises:
         ExportError: as `find_convention`; or the module fails on the id of a category.
         InputError: the line does not use a feature.
@@ -157,11 +153,6 @@ def _find_failure_on_ids(
 
 def _refuse_failing_numbers(asked: ModuleFacts, convention: Convention, *, is_finite: bool) -> None:
     """Run the module on numbers of each feature.
-
-    Args:
-        asked: the module, with features on which it runs.
-        convention: how it is called.
-        is_finite: whether it also fails where its answer is not finite.
 
     Raises:
         ExportError: it fails on one; the error has a line that keeps the feature in a range.

@@ -30,10 +30,6 @@ _PYTHONS: Final = (bool, int, float, str, list, tuple, dict, set, np.ndarray)
 def describe_unseen_state(asked: ModuleFacts, convention: Convention) -> tuple[str, ...]:
     """Return a note on a module that takes numbers computed from words out of tensors, and may keep them as state: they
     are floats, or the module holds numpy arrays, or it changes its own numbers or lists; else an empty tuple.
-
-    Args:
-        asked: the module, which is left as it was.
-        convention: how it is called.
     """
     tokens, lengths = asked.draw_batch(1 if convention.one_text else asked.rows, asked.trial_widths[-1][-1])
     operations = OperatorRecorder()

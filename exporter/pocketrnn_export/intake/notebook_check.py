@@ -31,12 +31,6 @@ def check_after_all_cells(named: ModuleName, module: nn.Module, weights: SavedWe
 
     The cells run in a new process.
 
-    Args:
-        named: how the module was made.
-        module: the module, with its weights.
-        weights: the weights that were loaded into it.
-        seconds: how long the cells may run.
-
     Raises:
         InputError: the answers differ, a cell raises or ends the process, or the time is over.
     """

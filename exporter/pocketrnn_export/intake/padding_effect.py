@@ -45,11 +45,6 @@ def find_candidate_ids(module: nn.Module, *, ids: int, special: Iterable[int]) -
     """Return the ids that a module may treat as padding: the special ones, the first ones and the last, those that it
     stores as numbers (`self.pad_idx`), and those whose embedding is zero.
 
-    Args:
-        module: the user's module.
-        ids: how many ids there are.
-        special: ids that mean something in the text rules.
-
     Example:
         >>> find_candidate_ids(nn.Embedding(40, 8, padding_idx=11), ids=40, special=[1])
         [1, 0, 2, 3, 4, 5, 6, 7, 39, 11]
@@ -124,11 +119,6 @@ def find_mixing_ids(
 def keep_answered_ids(run: Run, candidates: Sequence[int], width: int) -> list[int]:
     """Keep the ids that pass a test: the module answers a text that consists only of this id. A module may fail on a
     text of padding only.
-
-    Args:
-        run: the module.
-        candidates: the ids that are tried.
-        width: how many tokens such a text has.
     """
     rows = np.repeat(np.array(candidates, np.int64)[:, None], width, axis=1)
     return [int(row[0]) for row in _keep_answered_rows(run, rows)]

@@ -70,10 +70,6 @@ class _RecordedAnswer:
 def refuse_dependence_on_calls(asked: ModuleFacts, convention: Convention) -> None:
     """Refuse a module whose answer to a text depends on earlier texts, or on the number of calls.
 
-    Args:
-        asked: the module, which is left as it was.
-        convention: how it is called.
-
     Raises:
         ExportError: its answers depend on kept state; names the attribute.
     """

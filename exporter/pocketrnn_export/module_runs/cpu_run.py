@@ -199,12 +199,7 @@ def _allow_fast_paths() -> Iterator[None]:
 
 
 def call_on_cpu(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Callable[..., Any]) -> Any:
-    """Call a function of torch with the CPU in place of every device.
-
-    Args:
-        func, args, kwargs: the function and its arguments.
-        run: calls it with (func, args, kwargs).
-    """
+    """Call a function of torch with the CPU in place of every device."""
     kwargs = dict(kwargs)
     if func is Tensor.cuda:
         return args[0]

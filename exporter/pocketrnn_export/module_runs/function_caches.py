@@ -55,11 +55,7 @@ def find_caches(module: nn.Module) -> list[Place]:
 
 @contextlib.contextmanager
 def use_fresh_caches(places: Iterable[Place]) -> Iterator[None]:
-    """Give cached functions new, empty caches while the block runs.
-
-    Args:
-        places: the result of `find_caches`.
-    """
+    """Give cached functions new, empty caches while the block runs."""
     fresh: dict[int, Any] = {}
     methods: dict[Any, Any] = {}
     entries: list[Place] = []

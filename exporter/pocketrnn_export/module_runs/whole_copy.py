@@ -39,10 +39,6 @@ _ATOMS: Final = (type, ModuleType, BuiltinFunctionType, torch.dtype, torch.devic
 def make_whole_copy(value: _T, known: Mapping[int, Any] | None = None) -> _T:
     """Make a deep copy. If `copy.deepcopy` loses or shares something, objects are copied by their attributes instead.
 
-    Args:
-        value: the object to copy.
-        known: copies that exist already, by the ids of the originals.
-
     Raises:
         Exception: the exception of `copy.deepcopy`, if both ways fail.
     """

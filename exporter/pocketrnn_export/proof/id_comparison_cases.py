@@ -40,10 +40,6 @@ def find_compared_ids(program: torch.export.ExportedProgram, ids: int) -> tuple[
     """Find the ids that a program compares words with, each once, in its order; and the ids whose row in a table
     differs from nearly all others.
 
-    Args:
-        program: from torch.export.
-        ids: the number of ids.
-
     Example:
         >>> find_compared_ids(program, 40)  # of (x[:, :-1] == 38) & (x[:, 1:] == 37)
         (38, 37)

@@ -25,10 +25,6 @@ _OTHER: Final = "\N{REPLACEMENT CHARACTER}"
 def compare_features(file: Path, features: Features) -> Comparison:
     """Compare each number and each category of the engine with the runtime's, to the last bit.
 
-    Args:
-        file: a packed file of a classifier that takes features.
-        features: its features.
-
     Raises:
         ParityError: one differs.
     """

@@ -63,12 +63,6 @@ def refuse_changed_answers(
 
     First come the sizes of the trace and its checks, then the sizes on both sides of each condition in forward.
 
-    Args:
-        asked: the module.
-        found: its program.
-        usual: the text.
-        before: its answer before the module ran on anything else.
-
     Raises:
         ExportError: the answer changes.
     """

@@ -38,11 +38,7 @@ def keep_nans(model: ir.Model) -> None:
 
 
 def add_nan_guards(content: bytes) -> bytes:
-    """Add guards to a graph whose inputs may hold any numbers, including NaN.
-
-    Args:
-        content: an ONNX file, without guards.
-    """
+    """Add guards to a graph whose inputs may hold any numbers, including NaN."""
     model = ir.serde.deserialize_model(onnx.shape_inference.infer_shapes(onnx.load_model_from_string(content)))
     _add_guards(model.graph, compute_ranges(model.graph, ANYTHING))
     made: bytes = ir.serde.serialize_model(model).SerializeToString()

@@ -54,11 +54,6 @@ def make_packed_step_form(path: Path, step: StepGraph, rows: Floats | None = Non
 def make_packed_run(path: Path, *, in_place: bool = False, rows: Floats | None = None) -> Run:
     """A run of a packed file on arrays, each row alone.
 
-    Args:
-        path: the file.
-        in_place: open it as on a machine with little memory.
-        rows: as for `make_packed_form`.
-
     Raises:
         MissingExtraError: the native engine is not installed.
         BundleError: it does not open. The run raises an ExportError where the engine refuses a row.
@@ -96,12 +91,6 @@ def _convert_limit_errors() -> Iterator[None]:
 
 def make_packed_step_run(path: Path, *, parts: int | None, in_place: bool = False, rows: Floats | None = None) -> Run:
     """A run of a packed file's step on whole texts or sequences.
-
-    Args:
-        path: the file.
-        parts: as for `make_chunked_run`.
-        in_place: open it as on a machine with little memory.
-        rows: as for `make_packed_form`.
 
     Raises:
         MissingExtraError: the native engine is not installed.
