@@ -193,13 +193,7 @@ class FlowRecorder(FunctionMode):
 
 
 def record_flow(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> FlowRecorder:
-    """Call a module, and record how its answer is computed; empty where it fails while it is watched.
-
-    Example:
-        >>> flow = record_flow(module, compiled("module(tokens)"), tokens, lengths)
-        >>> flow.leads_to(flow.answer["features"], flow.answer["logits"])
-        True
-    """
+    """Call a module, and record how its answer is computed; empty where it fails while it is watched."""
     given = (tokens.clone(), lengths.clone())
     seen = FlowRecorder(given)
     with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(module):

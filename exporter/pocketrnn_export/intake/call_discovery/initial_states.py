@@ -108,12 +108,6 @@ def advise_on_fixed_batch(
 
     All states of that batch size are named at once, and a line is proposed only if the module runs with it.
 
-    Args:
-        module: the module.
-        error: the error that it raised.
-        line: how it was called.
-        runs: whether the module runs with a line.
-
     Example:
         >>> advise_on_fixed_batch(module, error, "module(tokens)", runs)
         'Its module.h0 and module.c0 are states for 64 texts. If each text begins with zeros, say so: ...'
@@ -197,7 +191,9 @@ def _find_held_states(module: nn.Module) -> Iterator[_HeldState]:
              for size in (layer.hidden_size, getattr(layer, "proj_size", 0))}  # fmt: skip
     for target, layer in _list_named_layers(module):
         for name, value in {**vars(layer), **read_own_buffers(layer), **read_own_parameters(layer)}.items():
-            tensors = list(value.values() if isinstance(value, dict) else value if _is_sequence(value) else [value])
+            tensors = list(
+                value.values() if isinstance(value, dict) else value if isinstance(value, tuple | list) else [value]
+            )
             if name.startswith("_") or not tensors or not all(isinstance(t, Tensor) for t in tensors):
                 continue
             is_like = _STATE.fullmatch(name) or all(t.shape[-1:] and t.shape[-1] in sizes for t in tensors)
@@ -207,21 +203,17 @@ def _find_held_states(module: nn.Module) -> Iterator[_HeldState]:
             at = places.pop()
             shape = tensors[0].shape
             of_one = tuple(1 if i == at else n for i, n in enumerate(shape))
-            zeros = _write_container(value, [_write_zeros(t.shape, _find_texts_axis(t)) for t in tensors])
+            sizes = (
+                ["tokens.size(0)" if i == _find_texts_axis(t) else str(n) for i, n in enumerate(t.shape)]
+                for t in tensors
+            )
+            zeros = _write_container(value, [f"torch.zeros({', '.join(each)})" for each in sizes])
             yield _HeldState(f"{target}.{name}", shape[at], of_one, zeros, isinstance(value, nn.Parameter))
-
-
-def _is_sequence(value: object) -> bool:
-    return isinstance(value, tuple | list)
 
 
 def _find_texts_axis(state: Tensor) -> int:
     """Return the axis of the texts in [layers, texts, hidden] or [texts, hidden]; -1 where it is not a state."""
     return state.dim() - 2 if state.dim() in (2, 3) else -1
-
-
-def _write_zeros(shape: Sequence[int], at: int) -> str:
-    return f"torch.zeros({', '.join('tokens.size(0)' if i == at else str(n) for i, n in enumerate(shape))})"
 
 
 def _write_container(value: object, zeros: Sequence[str]) -> str:

@@ -275,12 +275,7 @@ class _TracedAnswer:
 def trace_answer(
     asked: ModuleFacts, way: CallCandidate, suffix: str, batch: tuple[Tensor, Tensor], *, neutral: bool = False
 ) -> _TracedAnswer | None:
-    """Return an answer of the module, and how it is computed from the text; None if it fails or lacks that answer.
-
-    Example:
-        >>> trace_answer(asked, way, ".logits", batch).reads_beside
-        False
-    """
+    """Return an answer of the module, and how it is computed from the text; None if it fails or lacks that answer."""
     operations = OperatorRecorder(neutral=neutral)
     answer = (_compute_answer_tensors(asked, way, batch, operations=operations) or {}).get(suffix)
     if answer is None:

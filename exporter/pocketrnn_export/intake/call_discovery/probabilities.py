@@ -94,11 +94,6 @@ class _ProbedAnswers:
 def add_activation(asked: ModuleFacts, convention: Convention, *, found: bool) -> Convention:
     """Add to a convention the activation that turns logits into probabilities, and whether the answers are logits.
 
-    Args:
-        asked: the module, and what is known of it.
-        convention: how it is called.
-        found: whether the call was found, and not written by the owner.
-
     Raises:
         ExportError: a bundle cannot give its probabilities, or the numbers may be logits, probabilities or values.
     """
