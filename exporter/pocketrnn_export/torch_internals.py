@@ -579,7 +579,6 @@ class _ArgumentChanger(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._changed = changed
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        del types
         return func(*map(self._changed, args), **(kwargs or {}))
 
 

@@ -160,7 +160,7 @@ class _CallRecorder(FunctionMode):
         self.steps, self.place = steps, place
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        taken = tuple(list_tensors_in((args, tuple((kwargs or {}).values()))))
+        taken = tuple(list_tensors_in((args, kwargs)))
         before = {id(tensor): count_writes(tensor) for tensor in taken}
         result = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "").strip("_")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -62,10 +62,7 @@ class Float64Mode(FunctionMode):
         if torch.get_default_dtype() != self._usual:
             torch.set_default_dtype(self._usual)
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        del types
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         if func == _DTYPE:
             # `torch.finfo(x.dtype).eps` must be that of float32, since x stands for a float32 tensor.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -61,10 +61,7 @@ class _ExtractedNumberRecorder(FunctionMode):
         self.lines: dict[str, None] = {}
         self.floats = False
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        del types
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(func, "__name__", "") in _TAKE_OUT and isinstance(args[0], Tensor):
             frame = next(list_call_frames(sys._getframe(1)), None)
             if frame is not None and self._operations.find_labels(args[0]):

@@ -92,10 +92,7 @@ class _WeightReadRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         self._weights, self._brought = weights, set[int]()
         self.found: list[str] = []
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        del types
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = str(getattr(func, "overloadpacket", func)).rpartition(".")[2]
         given = _list_memory_addresses((args, kwargs)) & self._weights.keys()
         result = func(*args, **(kwargs or {}))

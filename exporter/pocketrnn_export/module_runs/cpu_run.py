@@ -266,7 +266,7 @@ def silence_output() -> Iterator[None]:
 
 
 def list_tensors_in(value: Any) -> Iterator[Tensor]:
-    """Yield the tensors among the arguments or results of a torch function, also those in lists and tuples.
+    """Yield the tensors among the arguments or results of a torch function, also those in lists, tuples and dicts.
 
     Example:
         >>> len(list(list_tensors_in((torch.zeros(2), [torch.ones(3)], "sum"))))
@@ -274,6 +274,6 @@ def list_tensors_in(value: Any) -> Iterator[Tensor]:
     """
     if isinstance(value, Tensor):
         yield value
-    elif isinstance(value, list | tuple):
-        for item in value:
+    elif isinstance(value, list | tuple | dict):
+        for item in value.values() if isinstance(value, dict) else value:
             yield from list_tensors_in(item)

@@ -108,6 +108,12 @@ def advise_on_fixed_batch(
 
     All states of that batch size are named at once, and a line is proposed only if the module runs with it.
 
+    Args:
+        module: the module.
+        error: the error that it raised.
+        line: how it was called.
+        runs: whether the module runs with a line.
+
     Example:
         >>> advise_on_fixed_batch(module, error, "module(tokens)", runs)
         'Its module.h0 and module.c0 are states for 64 texts. If each text begins with zeros, say so: ...'
@@ -203,17 +209,17 @@ def _find_held_states(module: nn.Module) -> Iterator[_HeldState]:
             at = places.pop()
             shape = tensors[0].shape
             of_one = tuple(1 if i == at else n for i, n in enumerate(shape))
-            sizes = (
-                ["tokens.size(0)" if i == _find_texts_axis(t) else str(n) for i, n in enumerate(t.shape)]
-                for t in tensors
-            )
-            zeros = _write_container(value, [f"torch.zeros({', '.join(each)})" for each in sizes])
+            zeros = _write_container(value, [_write_zeros(t.shape, _find_texts_axis(t)) for t in tensors])
             yield _HeldState(f"{target}.{name}", shape[at], of_one, zeros, isinstance(value, nn.Parameter))
 
 
 def _find_texts_axis(state: Tensor) -> int:
     """Return the axis of the texts in [layers, texts, hidden] or [texts, hidden]; -1 where it is not a state."""
     return state.dim() - 2 if state.dim() in (2, 3) else -1
+
+
+def _write_zeros(shape: Sequence[int], at: int) -> str:
+    return f"torch.zeros({', '.join('tokens.size(0)' if i == at else str(n) for i, n in enumerate(shape))})"
 
 
 def _write_container(value: object, zeros: Sequence[str]) -> str:
