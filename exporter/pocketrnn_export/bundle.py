@@ -530,11 +530,7 @@ def _choose_proof_texts(
 
 
 def _refuse_unchecked_tokens(rules: AnyTextRules, pairs: Sequence[OwnersText]) -> None:
-    """Refuse a text with its tokens but without ids, if the rules split texts: the tokens would not be compared.
-
-    Raises:
-        InputError: the rules split texts, and a text comes with its tokens only.
-    """
+    """Refuse a text with its tokens but without ids, if the rules split texts: the tokens would not be compared."""
     for one in pairs if rules.tokenizer != EXTERNAL else ():
         if one.tokens and one.ids is None and one.answer is None:
             raise InputError(
@@ -673,11 +669,7 @@ def _choose_form_kinds(
 
 
 def _check_tagger_arguments(rules: AnyTextRules, pairs: Sequence[OwnersText], *, streaming: bool, edge: bool) -> None:
-    """Refuse options that a bundle with labels of tokens cannot have.
-
-    Raises:
-        InputError: one of them is given.
-    """
+    """Refuse options that a bundle with labels of tokens cannot have."""
     if streaming or edge:
         raise InputError(
             f"The labels are of tokens: such a bundle cannot have a {'step graph' if streaming else 'profile edge'}.",

@@ -156,9 +156,6 @@ def refuse_mixed_texts(
         limits: the limits of its graph.
         bounds: (batch, sequence) on both sides of every size condition in forward.
         numbers: the small constants of its graph.
-
-    Raises:
-        ExportError: the module is refused.
     """
     ids, padding_id = prepared.ids, prepared.padding_id
     if prepared.given is not None:

@@ -49,9 +49,6 @@ def read_characters(given: CharactersGiven) -> Characters:
 def check_character_arguments(*, of_tokens: bool, beside: str, **options: bool) -> None:
     """Refuse options that a bundle with characters cannot have: labels of texts, the argument `beside` for other inputs
     beside a text, and those of `refuse_options`.
-
-    Raises:
-        InputError: one of them is given.
     """
     what = "The module takes the characters of each word"
     if not of_tokens:

@@ -95,9 +95,6 @@ def refuse_options(what: str, **options: bool) -> None:
         what: what the module takes, as the beginning of a sentence.
         options: the options of `export` that it excludes, each with True if the user wants it.
 
-    Raises:
-        InputError: the user wants one of them.
-
     Example:
         >>> refuse_options("The module takes two texts", streaming=False, edge=False)
     """
@@ -116,9 +113,6 @@ def refuse_options_of_plain_texts(
         pairs: the owner's texts, with their ids or answers.
         call: how the bundle is given tokens.
         options: as for `refuse_options`.
-
-    Raises:
-        InputError: one of them is given.
     """
     refuse_options(what, **options)
     if description.output.of_tokens:

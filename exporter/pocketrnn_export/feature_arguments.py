@@ -114,10 +114,6 @@ def choose_texts_with_features(
 
 
 def check_feature_arguments(description: Description, pairs: Sequence[OwnersText], **options: bool) -> None:
-    """Refuse options that a bundle with features cannot have; arguments as for `refuse_options_of_plain_texts`.
-
-    Raises:
-        InputError: one of them is given.
-    """
+    """Refuse options that a bundle with features cannot have; arguments as for `refuse_options_of_plain_texts`."""
     what = f"The module takes {', '.join(name for name, _ in description.text.features)} beside a text"
     refuse_options_of_plain_texts(what, description, pairs, "classify((tokens, features))", **options)

@@ -39,11 +39,7 @@ def flatten_pairs(pairs: Sequence[Any]) -> list[str]:
 
 
 def check_pair_arguments(description: Description, pairs: Sequence[OwnersText], **options: bool) -> None:
-    """Refuse options that a bundle for two texts cannot have; arguments as for `refuse_options_of_plain_texts`.
-
-    Raises:
-        InputError: one of them is given.
-    """
+    """Refuse options that a bundle for two texts cannot have; arguments as for `refuse_options_of_plain_texts`."""
     rules, what = description.text.rules, "The module takes two texts"
     call = "classify((first_tokens, second_tokens))"
     refuse_options_of_plain_texts(what, description, pairs, call, **options)

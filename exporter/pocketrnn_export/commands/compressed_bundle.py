@@ -31,11 +31,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def check_is_bundle(path_or_name: str | Path) -> None:
-    """Refuse a path that is neither a bundle nor a packed file, before PyTorch is loaded, which takes seconds.
-
-    Raises:
-        BundleError: it is neither.
-    """
+    """Refuse a path that is neither a bundle nor a packed file, before PyTorch is loaded, which takes seconds."""
     folder = find_bundle_folder(path_or_name)
     if not is_packed_file(folder):
         manifests.read_manifest(folder)

@@ -172,9 +172,6 @@ def refuse_text_options(options: dict[str, Any], of_numbers: str) -> None:
         options: all options of the command.
         of_numbers: the option or the source from which we know that it takes numbers.
 
-    Raises:
-        click.UsageError: one is given.
-
     Example:
         >>> refuse_text_options(dict.fromkeys(("vocabulary", "texts")), "--channels")
     """

@@ -69,11 +69,7 @@ def find_convention_with_features(asked: ModuleFacts, call: str | Call | None) -
 
 
 def _refuse_token_numbers(asked: ModuleFacts) -> None:
-    """Refuse a module that runs if each token is given the features of its text.
-
-    Raises:
-        ExportError: it does.
-    """
+    """Refuse a module that runs if each token is given the features of its text."""
     for way in itertools.islice(list_forward_candidates(asked), _MOST_WAYS):
         places, wide = way.find_inputs_given("beside"), way
         for i in places:
@@ -89,11 +85,7 @@ def _refuse_token_numbers(asked: ModuleFacts) -> None:
 
 
 def _check_names(asked: ModuleFacts, line: str) -> None:
-    """Refuse a line that does not name each feature, alone or by `features` and `categories`.
-
-    Raises:
-        InputError: it does not.
-    """
+    """Refuse a line that does not name each feature, alone or by `features` and `categories`."""
     try:
         read = list_names_in_line(line)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -109,11 +101,7 @@ def _check_names(asked: ModuleFacts, line: str) -> None:
 
 
 def _refuse_failing_ids(asked: ModuleFacts, convention: Convention) -> None:
-    """Run the module on every id of each category.
-
-    Raises:
-        ExportError: it fails on one, which is named.
-    """
+    """Run the module on every id of each category."""
     for column, (name, feature) in enumerate(asked.features):
         if not isinstance(feature, Category):
             continue

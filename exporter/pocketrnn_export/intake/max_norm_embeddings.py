@@ -55,9 +55,6 @@ def refuse_direct_weight_reads(
         convention: how it is called.
         norms: `find_unapplied_norms` of the module as it was given.
         sizes: more sizes (texts, tokens) to try.
-
-    Raises:
-        ExportError: it reads the weight; names it.
     """
     usual = [(asked.rows, width) for pair in asked.trial_widths for width in pair]
     for rows, width in [*usual, *sizes] if norms else []:

@@ -211,9 +211,6 @@ class ExportableModule:
 
         Args:
             cases: sizes at which its answers may change, such as those on both sides of a branch; rows of full length.
-
-        Raises:
-            ExportError: it answers differently.
         """
         run = self.make_reference().run
         for case in self.fit_cases_to_module(cases):

@@ -197,9 +197,6 @@ def refuse_short_form(shortly: Mapping[str, object], given: object, output: obje
 def refuse_text_arguments(given: Mapping[str, object], channels: object, of_numbers: Mapping[str, object]) -> None:
     """Refuse arguments for texts in an export of a module of numbers, and the reverse.
 
-    Raises:
-        InputError: such an argument is given.
-
     Example:
         >>> refuse_text_arguments({"vocabulary": None}, 3, {})
     """

@@ -702,9 +702,6 @@ def refuse_rounded_doubles(graph: ir.Graph, held: Collection[float]) -> None:
     Args:
         graph: without operations on constants.
         held: the result of `find_float32_numbers`.
-
-    Raises:
-        ExportError: there is such a number; the line of forward is named.
     """
     for node in graph.all_nodes():
         given = [value for value in node.inputs if value is not None]

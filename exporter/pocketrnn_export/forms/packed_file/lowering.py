@@ -674,9 +674,6 @@ def _lower_gather(lowering: Lowering, node: onnx.NodeProto) -> None:
 def _find_gather_nd_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
     """The only axis along which GatherND picks elements, and the program's value with the indices along it. All other
     axes in its index tuples, such as the batch, have one element.
-
-    Raises:
-        ExportError: it picks along several axes.
     """
     sizes, of_indices = lowering.sizes(node.input[0]), lowering.sizes(node.input[1])
     first, (_, width) = read_attributes(node).get("batch_dims", 0), of_indices[-1]
@@ -694,9 +691,6 @@ def _find_gather_nd_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int,
 def _find_gather_elements_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
     """The axis along which GatherElements picks the same indices for all positions of the other axes; and the program's
     value with these indices.
-
-    Raises:
-        ExportError: the indices differ along the other axes.
     """
     source, indices = node.input
     axis = read_attributes(node).get("axis", 0) % len(lowering.sizes(source))

@@ -82,11 +82,7 @@ def _lower_recurrent(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 def _check_layer(lowering: Lowering, node: onnx.NodeProto, attributes: dict[str, Any]) -> tuple[int, int]:
-    """Check a layer, and return the codes of its kind and of its directions.
-
-    Raises:
-        ExportError: the engine does not support it.
-    """
+    """Check a layer, and return the codes of its kind and of its directions."""
     named = attributes.get("direction", b"forward")
     directions = {b"forward": 1, b"reverse": 2, b"bidirectional": 3}.get(named, 0)
     if not directions:

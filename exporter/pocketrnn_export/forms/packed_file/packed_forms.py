@@ -74,11 +74,7 @@ def make_packed_run(path: Path, *, in_place: bool = False, rows: Floats | None =
 
 @contextmanager
 def _convert_limit_errors() -> Iterator[None]:
-    """Convert an engine's refusal of a text of the proof.
-
-    Raises:
-        ExportError: the engine refuses a text.
-    """
+    """Convert an engine's refusal of a text of the proof."""
     try:
         yield
     except LimitError as error:

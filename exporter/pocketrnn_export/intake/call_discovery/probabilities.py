@@ -320,11 +320,7 @@ def _describe_sums_over_tokens(probed: _ProbedAnswers) -> str:
 
 
 def _refuse_common_sums(convention: Convention, probed: _ProbedAnswers) -> None:
-    """Refuse answers whose numbers, or exp of them, have the same sum for every text.
-
-    Raises:
-        ExportError: the sum is the same.
-    """
+    """Refuse answers whose numbers, or exp of them, have the same sum for every text."""
     total = probed.find_common_sum(probed.all)
     to_one = total is not None and math.isclose(total, 1, abs_tol=1e-4)
     if to_one and probed.are_between_zero_and_one:
