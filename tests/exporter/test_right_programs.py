@@ -303,6 +303,20 @@ class CountsPairsOfWords(OfNineTokens):
         return logits
 
 
+class AddsHalfATruth(OfNineTokens):
+    def forward(self, tokens: Tensor) -> Tensor:
+        logits: Tensor = self.fc(self.embedding(tokens).mean(1)[:, :5]) + (tokens.size(1) > 4) * 0.5
+        return logits
+
+
+def test_the_truth_of_a_size_is_multiplied_by_a_fraction() -> None:
+    module = AddsHalfATruth().eval()
+    run = make_runnable_program(find_right_program(module, (torch.randint(2, 40, (3, 7)),))).run
+    for tokens in (1, 4, 5, 8):
+        text = torch.full((2, tokens), 5)
+        np.testing.assert_allclose(run((text,)), compute_answer(module, (text,)), atol=1e-5)
+
+
 def test_a_branch_for_a_single_token_is_one_of_its_own() -> None:
     module = CountsPairsOfWords().eval()
     run = make_runnable_program(find_right_program(module, (torch.randint(2, 40, (3, 7)),))).run

@@ -32,7 +32,7 @@ _Place = tuple[str, int, str, bool]
 _Digest = tuple[int, float, float]
 # How far two products may be apart, of the norm: rounding is some 1e-6.
 _NEAR: Final = 1e-3
-# What rounding leaves of two equal numbers, one less the other.
+# Rounding leaves no more of two equal numbers, one less the other.
 _NOTHING: Final = 1e-6
 # The most numbers in a value that is looked at.
 _LARGEST: Final = 1 << 20
