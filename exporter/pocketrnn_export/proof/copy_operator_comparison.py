@@ -74,13 +74,6 @@ class _RecordedProgram:
 def refuse_other_operators(given: OwnersModule, cases: Iterable[Case]) -> None:
     """Refuse a module whose copy runs other operators than the module itself, or which runs other operators when its
     scripted and cached functions are replaced by the Python functions that are traced in their place.
-
-    Args:
-        given: the owner's module.
-        cases: the inputs.
-
-    Raises:
-        ExportError: the operators differ; the message names the first one.
     """
     for case in cases:
         inputs = [torch.from_numpy(case.tokens), *([torch.from_numpy(case.lengths)] if given.takes_lengths else [])]
