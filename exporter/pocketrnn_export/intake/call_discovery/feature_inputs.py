@@ -20,10 +20,6 @@ def list_feature_values(signature: Signature, features: Features) -> Iterator[di
 
     Every feature is passed once. Numbers that match no input by name share one input, or get one each; so do
     categories. Or one input gets all of them as a dict.
-
-    Args:
-        signature: the inputs of a forward.
-        features: the features.
     """
     named = find_named_features(signature.slots, features)
     given = {i: _list_codes_for_feature(name, features) for i, name in named.items()}
