@@ -81,6 +81,51 @@ def test_a_mismatch_names_the_tokenizer_that_agrees() -> None:
         chosen(pairs=[("oil", [8])])
 
 
+WORDS = ("oil", "rises", "it's", "don't", "1984", "zest", "plot", "film")
+TEXTS = ("", "!!", "Oil--rises!", "It's oil, don't", "(1984) zest; naïve", "plot/film “oil” e-mail", "oil rises " * 125)
+LETTERS = (*"abcdefghijklmnopqrstuvwxyzOIPZD",)
+
+
+def number(tokens: Sequence[str], known: Sequence[str], unknown: int, empty: int) -> list[int]:
+    ids = {word: index for index, word in enumerate(known)}
+    return [ids.get(token, unknown) for token in tokens][:200] or [empty]
+
+
+@pytest.mark.parametrize(
+    ("split", "known", "unknown", "empty", "option"),
+    [
+        (lambda text: re.findall(r"[a-z0-9']+", text.lower()), ("[PAD]", "[UNK]", *WORDS), 1, 0,
+         {"tokenizer": "whitespace", "steps": [{"sub": ["[^a-z0-9']+", " "]}], "max_width": 200, "empty_id": 0}),
+        (lambda text: re.split(r"[^a-z0-9']+", text.lower()), ("[PAD]", "[UNK]", *WORDS), 1, 1,
+         {"tokenizer": "space", "steps": [{"sub": ["[^a-z0-9']+", " "]}], "max_width": 200}),
+        (lambda text: re.findall(r"[\w']+", text), ("[PAD]", "[UNK]", "Oil", "It's", *WORDS), 1, 1,
+         {"tokenizer": "whitespace", "lowercase": False, "steps": [{"sub": ["[^\\w']+", " "]}], "max_width": 200}),
+        (list, ("<pad>", *LETTERS), 0, 0,
+         {"tokenizer": "characters", "lowercase": False, "unknown_id": 0, "max_width": 200}),
+        (str.split, ("<pad>", "<unk>", "Oil--rises!", *WORDS), 1, 0,
+         {"tokenizer": "whitespace", "lowercase": False, "max_width": 200, "empty_id": 0}),
+    ],
+)  # fmt: skip
+def test_a_mismatch_finds_the_members_that_the_ids_give_away(
+    split: Callable[[str], list[str]], known: tuple[str, ...], unknown: int, empty: int, option: dict[str, Any]
+) -> None:
+    vocabulary = read_vocabulary([*known])
+    pairs = [(text, number(split(text), known, unknown, empty)) for text in TEXTS]
+    with pytest.raises(InputError) as caught:
+        choose_rules(vocabulary, None, None, pairs, [])
+    assert f"all {len(TEXTS)} texts" in caught.value.remedy
+    written = shlex.split(caught.value.remedy.split("give --rules ")[1].removesuffix("."))[0]
+    assert json.loads(written) == option
+    assert choose_rules(vocabulary, read_rules(written, vocabulary), None, pairs, []).max_width == 200
+
+
+def test_a_width_is_not_proposed_that_cuts_other_texts() -> None:
+    pairs = [("oil rises oil", [2, 4, 2]), ("Oil rises", [2])]
+    with pytest.raises(InputError) as caught:
+        chosen(pairs=pairs)
+    assert "max_width" not in caught.value.remedy
+
+
 def test_a_mismatch_writes_the_nearest_rules_and_the_text_that_they_miss() -> None:
     pairs = [("Oil : rises", [3, 6, 4]), ("oil,", [0]), ("oil rises", [2, 4]), ("rises oil", [2])]
     given = TextRules("characters", padding_id=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,7 +14,9 @@ from typing import Any, Final
 
 from pocketrnn.text import TOKENIZERS, TextRules, make_rules_document
 from pocketrnn.text.cleaning_shorthand import NAMED_STEPS, cleaning
-from pocketrnn.text.cleaning_steps import CleaningStep, make_step_documents
+from pocketrnn.text.cleaning_steps import CleaningStep, ReplaceRuns, make_step_documents
+from pocketrnn.text.ranges import complement_points, list_range_points, make_ranges_from_points, merge_ranges
+from pocketrnn.text.runs import Run
 
 __all__ = [
     "add_first_and_last_ids",
@@ -39,10 +42,20 @@ _PAIRS: Final = tuple(
         ("remove_punctuation", "punctuation_to_space", "letters", "letters_and_digits", "word_characters"),
     )
 )
+# The spaces of re.findall(r"\\w+", text) and of words with apostrophes.
+_BETWEEN_WORDS: Final = (r"\W+", r"[^\w']+")
+# Words of more ranges of characters are those of a script, which regular expressions of the field seldom write.
+_MOST_RANGES: Final = 24
+_SPECIAL: Final = re.compile(r"[<\[{_].*[>\]}_]", re.DOTALL)
 
 
-def list_candidate_rules(rules: TextRules) -> Iterator[TextRules]:
-    """Yield the rules with every tokenizer, then with every named step before it, then with usual pairs of steps.
+def list_candidate_rules(rules: TextRules, tokens: Sequence[str] = ()) -> Iterator[TextRules]:
+    """Yield the rules with every tokenizer, then with every named step before it, then with usual pairs of steps, then
+    with a space in place of all characters that words do not have, as `re.findall` and `re.split` do.
+
+    Args:
+        rules: where they have steps, no others are tried.
+        tokens: those of the vocabulary, whose characters are tried as those of words.
 
     Example:
         >>> [found.tokenizer for found in list_candidate_rules(TextRules())][:3]
@@ -55,6 +68,9 @@ def list_candidate_rules(rules: TextRules) -> Iterator[TextRules]:
                     yield replace(rules, tokenizer=tokenizer, lowercase=lowercase)
                 elif tokenizer != "basic_english" and not rules.steps:
                     yield replace(rules, tokenizer=tokenizer, lowercase=lowercase, steps=_make_steps(steps))
+    for pattern in () if rules.steps else (*_BETWEEN_WORDS, *_list_patterns_between(tokens)):
+        for tokenizer, lowercase in product(("whitespace", "space"), (True, False)):
+            yield replace(rules, tokenizer=tokenizer, lowercase=lowercase, steps=_make_pattern_steps(pattern))
 
 
 def add_first_and_last_ids(rules: TextRules, rows: Sequence[Sequence[int]]) -> list[TextRules]:
@@ -155,6 +171,8 @@ def write_rules_option(rules: TextRules, implied: TextRules) -> str:
     document = {name: value for name, value in make_rules_document(rules).items() if before.get(name, ...) != value}
     if "steps" in document and (names := _find_step_names(rules)):
         document["steps"] = list(names)
+    elif "steps" in document and (pattern := _find_pattern(rules.steps)):
+        document["steps"] = [{"sub": [pattern, " "]}]
     return json.dumps(document, ensure_ascii=False)
 
 
@@ -177,6 +195,47 @@ def _make_steps(names: tuple[str, ...]) -> tuple[CleaningStep, ...]:
     return cleaning(*names)
 
 
+@functools.cache
+def _make_pattern_steps(pattern: str) -> tuple[CleaningStep, ...]:
+    return cleaning(("sub", pattern, " "))
+
+
+def _list_patterns_between(tokens: Sequence[str]) -> Iterator[str]:
+    """Yield the patterns of all characters that the vocabulary's words do not have, with and without digits in words.
+
+    A vocabulary may lack a word with a q: letters and digits of ASCII are taken together.
+    """
+    held = {ord(point) for token in tokens if len(token) < 2 or not _SPECIAL.fullmatch(token) for point in token}
+    words = [(code, code) for code in held if not chr(code).isspace() and not 0xD800 <= code <= 0xDFFF]
+    whole = [(ord(some[0]), ord(some[1])) for some in ("09", "AZ", "az")]
+    full = [some for some in whole if any(some[0] <= code <= some[1] for code in held)]
+    for added in (full, [*full, whole[0]]) if full else ():
+        ranges = make_ranges_from_points(merge_ranges([*words, *added]))
+        if len(ranges) <= _MOST_RANGES:
+            yield _write_pattern(ranges)
+
+
+def _write_pattern(kept: Sequence[str]) -> str:
+    """Write the pattern of runs of all characters outside ranges, letters first: [^a-z0-9']+."""
+    ordered = sorted(kept, key=lambda some: (not some[0].isalpha(), not some[0].isdigit(), some))
+    return f"[^{''.join('-'.join(f'{_escape(point)}' for point in some) for some in ordered)}]+"
+
+
+def _escape(point: str) -> str:
+    return f"\\{point}" if point in "\\]^-[&~|" else point
+
+
+def _find_pattern(steps: Sequence[CleaningStep]) -> str:
+    """Return the pattern between words whose replacement by a space is the only step; empty if there is none."""
+    match steps:
+        case [ReplaceRuns(runs=[Run(ranges=ranges)], by=" ")]:
+            kept = make_ranges_from_points(complement_points(list_range_points(ranges)))
+            tried = (*_BETWEEN_WORDS, _write_pattern(kept)) if len(kept) <= _MOST_RANGES else _BETWEEN_WORDS
+            return next((one for one in tried if _make_pattern_steps(one) == tuple(steps)), "")
+        case _:
+            return ""
+
+
 def _find_step_names(rules: TextRules) -> tuple[str, ...]:
     return next((names for names in (*_STEPS, *_PAIRS) if rules.steps and rules.steps == _make_steps(names)), ())
 
@@ -184,5 +243,7 @@ def _find_step_names(rules: TextRules) -> tuple[str, ...]:
 def _describe_steps(rules: TextRules) -> str:
     if names := _find_step_names(rules):
         return " and ".join(names)
+    if pattern := _find_pattern(rules.steps):
+        return f"steps={json.dumps([{'sub': [pattern, ' ']}], ensure_ascii=False)}"
     written = json.dumps(make_step_documents(rules.steps), ensure_ascii=False)
     return f"steps={written}" if len(written) <= _MOST_WRITTEN else f"{len(rules.steps)} steps"

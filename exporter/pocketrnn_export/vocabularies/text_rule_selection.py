@@ -20,13 +20,13 @@ from pocketrnn.text.cleaning_steps import Replace
 from pocketrnn.text.pretokenized import Text, Tokenizer
 from pocketrnn_export.json_file import brief_text
 from pocketrnn_export.vocabularies.nearest_rules import (
-    add_first_and_last_ids,
     describe_rules,
     find_most_agreeing,
     list_candidate_rules,
     write_nearest_rules,
 )
 from pocketrnn_export.vocabularies.owners_texts import Pair
+from pocketrnn_export.vocabularies.rules_from_ids import agrees_with_ids, find_rules_from_ids
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, Vocabulary, make_implied_rules
 
 __all__ = ["choose_rules", "make_named_rules"]
@@ -120,8 +120,7 @@ def choose_rules(
 def _describe_difference(encoder: TextEncoder, text: str, ids: Sequence[int], tokens: Sequence[str]) -> str:
     """Describe how the ids of the owner's pipeline differ from those of the rules; empty if they are the same."""
     ours, padding = encoder.encode(text), encoder.rules.padding_id
-    # The owner's module cannot take a text without ids, so its answer is not known.
-    if ours == list(ids) or not (ids or encoder.look_up(encoder.tokens(text))):
+    if agrees_with_ids(encoder, text, ids):
         return ""
     more = len(ids) - len(ours)
     if more > 0 and list(ids) == [*ours, *[padding] * more]:
@@ -169,33 +168,26 @@ def _advise_on_rules(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequenc
     if isinstance(rules, SubwordRules):
         return f"Give the tokenizer of your pipeline; a text may be cut or padded there too. {external}"
 
-    # The texts of one rule are asked for one after the other.
-    encoder_of = functools.lru_cache(maxsize=1)(lambda tried: TextEncoder(tried, vocabulary.tokens))
-
-    def agrees(tried: TextRules, pair: Pair) -> bool:
-        return not _describe_difference(encoder_of(tried), *pair, vocabulary.tokens)
-
-    frames = add_first_and_last_ids(rules, [ids for _, ids in pairs])
-    best, agreed = find_most_agreeing(
-        (tried for frame in frames for tried in list_candidate_rules(frame)), pairs, agrees
-    )
-    given = sum(agrees(rules, pair) for pair in pairs)
+    best, agreed = find_rules_from_ids(rules, vocabulary.tokens, pairs)
+    before = TextEncoder(rules, vocabulary.tokens)
+    given = sum(agrees_with_ids(before, *pair) for pair in pairs)
     option = write_nearest_rules(best, rules, make_implied_rules(vocabulary))
     if agreed == len(pairs):
         return f"{describe_rules(best)} agrees on all {agreed} texts: give {option}."
     if given and given >= agreed:
         return (
             f"These rules, {describe_rules(rules)}, agree on {given} of {len(pairs)} texts, and no others that were "
-            f"tried agree on more. {_describe_missed(encoder_of(rules), pairs, vocabulary, 1)}docs/text-rules.md says "
+            f"tried agree on more. {_describe_missed(before, pairs, vocabulary, 1)}docs/text-rules.md says "
             f"what rules can do. {external}"
         )
-    if not agreed and (other := _advise_on_vocabulary(TextEncoder(rules, vocabulary.tokens), pairs, vocabulary)):
+    if not given and (other := _advise_on_vocabulary(before, pairs, vocabulary)):
         return other
     if not agreed:
         return f"No rules that were tried agree on any text; docs/text-rules.md says what rules can do. {external}"
+    missed = _describe_missed(TextEncoder(best, vocabulary.tokens), pairs, vocabulary)
     return (
         f"The nearest rules agree on {agreed} of {len(pairs)} texts: {option}. "
-        f"{_describe_missed(encoder_of(best), pairs, vocabulary)}docs/text-rules.md says what rules can do. {external}"
+        f"{missed}docs/text-rules.md says what rules can do. {external}"
     )
 
 
@@ -263,7 +255,9 @@ def _find_agreeing_rules(
         text, theirs = text_and_tokens
         return encoder.look_up(theirs) == encoder.look_up(encoder.tokens(text))
 
-    tried: list[Any] = [rules] if rules is not None else list(list_candidate_rules(make_implied_rules(vocabulary)))
+    tried: list[Any] = (
+        [rules] if rules is not None else list(list_candidate_rules(make_implied_rules(vocabulary), vocabulary.tokens))
+    )
     best, agreed = find_most_agreeing(tried, owners, agrees)
     # Among 60 rules, some agree on a few texts by chance.
     if agreed == len(texts) and (rules is not None or not best.steps or len(texts) >= _TEXTS_FOR_STEPS):

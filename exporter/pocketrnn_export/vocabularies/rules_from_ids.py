@@ -1,0 +1,135 @@
+"""Find the text rules that agree best with the owner's ids: the usual rules, then the members that the ids give away.
+
+A text that rules miss often shows by its ids which member is wrong: the id of an unknown word, that of a text without a
+token, the width at which one long text was cut.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Final
+
+from pocketrnn.text import AnyTextRules, TextEncoder, TextRules
+from pocketrnn_export.vocabularies.nearest_rules import add_first_and_last_ids, list_candidate_rules
+from pocketrnn_export.vocabularies.owners_texts import Pair
+
+__all__ = ["agrees_with_ids", "find_rules_from_ids"]
+
+# All candidates are tried on the first texts, the best are completed on some texts, and the best of these on all.
+_FIRST_TEXTS: Final = 20
+_TEXTS_TO_COMPLETE_ON: Final = 100
+_BEST: Final = 12
+_ROUNDS: Final = 4
+# How many ids are tried for one member: the most frequent ones.
+_IDS: Final = 2
+
+
+def find_rules_from_ids(rules: TextRules, tokens: Sequence[str], pairs: Sequence[Pair]) -> tuple[TextRules, int]:
+    """Return the first rules that agree on the most of the owner's texts, and the number of these texts.
+
+    Args:
+        rules: the given ones, whose stop words, n-grams and widths are kept.
+        tokens: those of the vocabulary, in the order of their ids.
+        pairs: texts with the ids that the owner's pipeline gives.
+
+    Example:
+        >>> pairs = [("oil Oil", [1, 3]), ("oil", [1]), ("", [2])]
+        >>> found, agreed = find_rules_from_ids(TextRules(), ["<unk>", "oil", "<eos>", "Oil"], pairs)
+        >>> found.tokenizer, found.lowercase, found.empty_id, agreed
+        ('whitespace', False, 2, 3)
+    """
+    frames = add_first_and_last_ids(rules, [ids for _, ids in pairs])
+    tried = [one for frame in frames for one in list_candidate_rules(frame, tokens)]
+    first, longest = pairs[:_FIRST_TEXTS], max(len(ids) for _, ids in pairs)
+
+    def score(one: TextRules) -> int:
+        encoder = TextEncoder(one, tokens)
+        return -sum(agrees_with_ids(encoder, *pair) + _agrees_on_known_words(encoder, *pair, longest) for pair in first)
+
+    ranked = sorted(tried, key=score)[:_BEST]
+    some = _choose_texts(pairs)
+    completed = [_complete_rules(one, tokens, some, longest) for one in ranked]
+    best = max(completed, key=lambda found: found[1])[0]
+    return _complete_rules(best, tokens, pairs, longest)
+
+
+def agrees_with_ids(encoder: TextEncoder, text: str, ids: Sequence[int]) -> bool:
+    """Return whether rules give the owner's ids to a text. A text to which both give none agrees: the owner's module
+    cannot take it, so its answer is not known.
+
+    Example:
+        >>> agrees_with_ids(TextEncoder(TextRules(), ["<unk>", "oil"]), "Oil", [1])
+        True
+    """
+    return encoder.encode(text) == list(ids) or not (ids or encoder.look_up(encoder.tokens(text)))
+
+
+def _agrees_on_known_words(encoder: TextEncoder, text: str, ids: Sequence[int], longest: int) -> bool:
+    """Return whether the ids of known words are the same, up to the owner's longest row."""
+    rules: AnyTextRules = encoder.rules
+    others = {0, rules.padding_id, rules.unknown_id}  # type: ignore[union-attr]
+    return [i for i in encoder.encode(text)[:longest] if i not in others] == [i for i in ids if i not in others]
+
+
+def _choose_texts(pairs: Sequence[Pair]) -> list[Pair]:
+    """Return the first texts, and the shortest and the longest ones: these show the id of an empty text, and a cut."""
+    if len(pairs) <= 2 * _TEXTS_TO_COMPLETE_ON:
+        return list(pairs)
+    first, rest = pairs[:_TEXTS_TO_COMPLETE_ON], pairs[_TEXTS_TO_COMPLETE_ON:]
+    by_length = sorted(rest, key=lambda pair: len(pair[0]))
+    half = _TEXTS_TO_COMPLETE_ON // 2
+    return [*first, *by_length[:half], *by_length[-half:]]
+
+
+def _complete_rules(
+    rules: TextRules, tokens: Sequence[str], pairs: Sequence[Pair], longest: int
+) -> tuple[TextRules, int]:
+    """Change one member after the other, as long as the rules agree on more texts; return how many these are."""
+
+    def count(tried: TextRules) -> int:
+        encoder = TextEncoder(tried, tokens)
+        return sum(agrees_with_ids(encoder, *pair) for pair in pairs)
+
+    best, agreed = rules, count(rules)
+    for _ in range(_ROUNDS):
+        if agreed == len(pairs):
+            break
+        encoder = TextEncoder(best, tokens)
+        missed = [pair for pair in pairs if not agrees_with_ids(encoder, *pair)]
+        changed = [(count(one), one) for one in _list_changes(encoder, best, missed, longest)]
+        more, found = max(changed, key=lambda one: one[0], default=(agreed, best))
+        if more <= agreed:
+            break
+        best, agreed = found, more
+    return best, agreed
+
+
+def _list_changes(encoder: TextEncoder, rules: TextRules, missed: Sequence[Pair], longest: int) -> Iterator[TextRules]:
+    """Yield the rules with one other member, as the ids of the missed texts show it."""
+    empty: Counter[int] = Counter()
+    unknown: Counter[int] = Counter()
+    for text, ids in missed:
+        ours = encoder.encode(text)
+        if not encoder.look_up(encoder.tokens(text)):
+            # Where unknown words are dropped, the id may also be that of an unknown word.
+            empty.update([ids[0]] if len(ids) == 1 else [])
+        different = [(own, theirs) for own, theirs in zip([*ours, None], ids, strict=False) if own != theirs]
+        if different and (rules.unknown_id is None or different[0][0] == rules.unknown_id):
+            unknown[different[0][1]] += 1
+    for id_, _ in empty.most_common(_IDS):
+        yield replace(rules, empty_id=id_)
+    for id_, _ in unknown.most_common(_IDS):
+        yield replace(rules, unknown_id=id_)
+        yield replace(rules, unknown_id=id_, empty_id=id_)
+    if rules.unknown_id is not None:
+        yield replace(rules, unknown_id=None)
+    if rules.max_width is None and rules.max_tokens is None and any(len(ids) == longest for _, ids in missed):
+        around = (rules.first_id is not None) + (rules.last_id is not None)
+        for side in ("right", "left"):
+            cut = replace(rules, cut_side=side)  # type: ignore[arg-type]
+            if longest > around:
+                yield replace(cut, max_width=longest)
+            if around and longest > around:
+                yield replace(cut, max_tokens=longest - around)
