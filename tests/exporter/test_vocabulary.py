@@ -602,7 +602,38 @@ def test_a_whole_module_is_refused_with_the_way_out(file: Callable[..., Path], s
 @pytest.mark.parametrize("saver", [torch_saved, torch_saved_legacy])
 def test_weights_are_told_from_a_vocabulary(file: Callable[..., Path], saver: Callable[..., bytes]) -> None:
     assert "weights (a state_dict)" in refusal(file(saver(Classifier().state_dict()), "weights.pt"))
-    assert "a dict of dicts" in refusal(file(saver({"epoch": 3, "loss": 0.5, "model": Classifier().state_dict()})))
+    said = refusal(file(saver({"epoch": 3, "loss": 0.5, "model": Classifier().state_dict()}), "model.pt"))
+    assert "'epoch', 'loss', 'model'" in said
+    assert 'model.pt")["vocab"], open("vocab.json", "w"))' in said
+
+
+@pytest.mark.parametrize("saver", [torch_saved, torch_saved_legacy])
+def test_the_vocabulary_of_a_checkpoint_is_taken_and_its_key_named(
+    file: Callable[..., Path], saver: Callable[..., bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    model = nn.Linear(2, 2)
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    words = {"<unk>": 0, "oil": 1, "rises": 2}
+    rest = {"epoch": 3, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    for key, held in (("vocab_stoi", words), ("word2idx", words), ("token_to_idx", words), ("my words", [*words])):
+        for more in ({}, {"classes": ["bad", "good"]}, {"label2id": {"bad": 0, "good": 1}}, {"vocab_itos": [*words]}):
+            caplog.clear()
+            read = read_vocabulary(file(saver({**rest, **more, key: held}), "model.pt"))
+            assert (read.tokens, read.default_index) == (tuple(words), 0)
+            assert repr(key) in caplog.text or "vocab_itos" in caplog.text
+
+
+def test_a_checkpoint_of_several_vocabularies_is_refused_with_the_line_that_saves_one(
+    file: Callable[..., Path],
+) -> None:
+    source, target = {"<unk>": 0, "oil": 1}, {"<unk>": 0, "huile": 1}
+    path = file(torch_saved({"src_vocab": source, "trg_vocab": target, "counts": {"oil": 7, "war": 9}}), "model.pt")
+    said = refusal(path)
+    assert "'src_vocab', 'trg_vocab', 'counts'" in said
+    assert f'json.dump(torch.load("{path}")["src_vocab"], open("vocab.json", "w"))' in said
+    assert "not clear" in refusal(file(torch_saved({"counts": {"oil": 7, "war": 9}, "epoch": 2})))
 
 
 def test_other_archives_and_other_pickled_things_are_refused(file: Callable[..., Path]) -> None:

@@ -14,15 +14,20 @@ Sources of the formats:
 from __future__ import annotations
 
 import io
+import json
+import logging
+import re
 import struct
 import zipfile
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pocketrnn.errors import DataError
+from pocketrnn.errors import DataError, short_repr
 from pocketrnn_export.inert_pickle import PickleReader, UnsupportedPickleError, require_type
 
 __all__ = ["SAVE_PLAIN", "SavedVocab", "read_pickle", "read_zip"]
+
+_log = logging.getLogger(__name__)
 
 SAVE_PLAIN: Final = (
     "Where it was made, save the tokens alone, and give vocab.json: json.dump(word2idx, open('vocab.json', 'w')) for a "
@@ -58,6 +63,12 @@ _KNOWN: Final = (
 )
 # Protocols 0 to 2 use the names of Python 2.
 _PYTHON_2: Final = {"__builtin__": "builtins", "copy_reg": "copyreg"}
+
+# The names that vocabularies and labels have in a checkpoint: vocab_stoi, word2idx, token_to_idx; label2id, classes.
+_OF_WORDS: Final = re.compile("vocab|stoi|itos|word|token|char", re.IGNORECASE)
+_OF_LABELS: Final = re.compile("label|class|tag|categor|target", re.IGNORECASE)
+_NAMED_KEYS: Final = 12
+_PICKLES: Final = (".pkl", ".pickle")
 
 
 @dataclass(frozen=True)
@@ -103,7 +114,8 @@ def read_pickle(content: bytes, source: str) -> SavedVocab | list[Any] | dict[st
         source: the name of the file in messages.
 
     Returns:
-        A Vocab's content; or, for a saved list, tuple or dict, its items, unchecked.
+        A Vocab's content; or, for a saved list, tuple or dict, its items, unchecked; for a dict that holds
+        several things, such as a checkpoint, the one vocabulary among them.
 
     Raises:
         DataError: the pickle names something that a Vocab does not need, is damaged, too large, or not a vocabulary.
@@ -181,7 +193,8 @@ class _VocabReader(PickleReader):
             made.state = state
 
     def set_items(self, target: Any, items: list[Any]) -> None:
-        if not all(type(key) is str for key in items[::2]):
+        # An optimizer's state in a checkpoint has whole numbers as keys.
+        if not all(type(key) in (str, int) for key in items[::2]):
             raise DataError(f"{self.source} holds a dict whose keys are not all strings.",
                             "Give a list of tokens, or a dict from token to id.")  # fmt: skip
         super().set_items(target.members if isinstance(target, _RecordedObject) else target, items)
@@ -227,18 +240,61 @@ def _find_vocabulary(root: Any, source: str) -> SavedVocab | list[Any] | dict[st
         if root.name in _NEW_VOCAB | _OLD_VOCAB:
             raise _make_unknown_form_error(source)
     if isinstance(root, dict):
-        tensors = any(isinstance(value, _RecordedObject) and value.name == _TENSOR for value in root.values())
-        nested = any(isinstance(value, dict) for value in root.values())
-        if tensors or nested:
-            raise DataError(
-                f"{source} holds {'weights (a state_dict)' if tensors else 'a dict of dicts'}, not a vocabulary.",
-                "`pocketrnn export` takes weights with --weights. Give a file of the vocabulary alone.",
-            )
+        if any(isinstance(value, dict | _RecordedObject) for value in root.values()):
+            return _find_member(root, source)
+        if not all(type(key) is str for key in root):
+            raise DataError(f"{source} holds a dict whose keys are not all strings.",
+                            "Give a list of tokens, or a dict from token to id.")  # fmt: skip
         return root
     if isinstance(root, list | tuple):
         return list(root)
     what = root.name if isinstance(root, _RecordedObject | _Name) else type(root).__name__
     raise DataError(f"{source} holds something of type {what}, not a vocabulary.", SAVE_PLAIN)
+
+
+def _find_member(root: dict[Any, Any], source: str) -> SavedVocab | list[Any] | dict[str, Any]:
+    """Return the vocabulary that a dict of several things, such as a checkpoint, holds under one of its keys."""
+    if root and all(isinstance(value, _RecordedObject) and value.name == _TENSOR for value in root.values()):
+        raise DataError(
+            f"{source} holds weights (a state_dict), not a vocabulary.",
+            "`pocketrnn export` takes weights with --weights. Give a file of the vocabulary alone.",
+        )
+    found = {key: value for key, value in root.items() if type(key) is str and _is_vocabulary(value)}
+    for names in (_OF_WORDS, _OF_LABELS):
+        if len(found) > 1:
+            named = {key: value for key, value in found.items() if bool(names.search(key)) is (names is _OF_WORDS)}
+            found = named or found
+    first, *others = found.items() or [("", None)]
+    if not found or any(_list_words(value) != _list_words(first[1]) for _, value in others):
+        keys = ", ".join(short_repr(key, 40) for key in [*root][:_NAMED_KEYS]) + ", ..." * (len(root) > _NAMED_KEYS)
+        wanted = next(iter(found), "vocab")
+        loaded = f'torch.load("{source}")' if not source.endswith(_PICKLES) else f'pickle.load(open("{source}", "rb"))'
+        raise DataError(
+            f"{source} holds a dict with the keys {keys}, and it is not clear which of them is the vocabulary.",
+            f"Save it alone, and give vocab.json: json.dump({loaded}[{json.dumps(wanted)}], "
+            'open("vocab.json", "w")), with the key of your map from words to ids.',
+        )
+    _log.warning("%s holds several things: the vocabulary is its %s.", source, short_repr(first[0], 40))
+    return first[1] if isinstance(first[1], dict) else _find_vocabulary(first[1], source)
+
+
+def _is_vocabulary(value: Any) -> bool:
+    """Whether a value is a map from words to consecutive ids, a list of words, or a Vocab."""
+    if isinstance(value, _RecordedObject):
+        return value.name in _NEW_VOCAB | _OLD_VOCAB | {_NATIVE_VOCAB}
+    if isinstance(value, dict):
+        ids = value.values()
+        if len(value) < 2 or not all(type(key) is str for key in value) or not all(type(id_) is int for id_ in ids):
+            return False
+        return len(set(ids)) == len(value) and min(ids) in (0, 1) and max(ids) - min(ids) == len(value) - 1
+    return isinstance(value, list | tuple) and len(value) > 1 and all(type(word) is str for word in value)
+
+
+def _list_words(value: Any) -> list[Any]:
+    """Return the words in the order of their ids, to compare two members; that of a Vocab is itself."""
+    if isinstance(value, dict):
+        return sorted(value, key=value.__getitem__)
+    return [value] if isinstance(value, _RecordedObject) else list(value)
 
 
 def _read_native_vocab(made: _RecordedObject, source: str) -> SavedVocab:

@@ -132,7 +132,7 @@ def read_vocabulary(source: VocabularySource) -> Vocabulary:
       breaks are LF or CR LF; empty lines at the end are not tokens, and one elsewhere is an error
     - the path of the same as JSON, of a Keras tokenizer's `to_json()`, or of what `write_vocabulary` wrote
     - the path of a Vocab, a list, a tuple or a dict that `torch.save` or `pickle.dump` wrote. Nothing in it is run; see
-      `torchtext_vocab`.
+      `torchtext_vocab`. A checkpoint may hold it under any key, beside weights: the key is logged
 
     A torchtext Vocab's default index, or its absence, is kept. For sources that cannot have one (lists, dicts, your own
     class, text files), the default index is the id of "<unk>", of the one token with a name like it ("[UNK]", "<OOV>"),
