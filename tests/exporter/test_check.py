@@ -103,6 +103,18 @@ class NeverWithoutTokens(WithoutZeros):
         return torch.nan_to_num(super().forward(text), nan=7.0)
 
 
+class Doubled(Words):
+    """Its first output is a thousand times as large as the second."""
+
+    def __init__(self, first: float, second: float) -> None:
+        super().__init__()
+        self.first, self.second = first * 1000.0, second
+
+    def forward(self, text: Tensor) -> Any:
+        numbers = super().forward(text)
+        return numbers * self.first, torch.tanh(numbers) * self.second
+
+
 class WithLabels(Words):
     """Numbers and the label of the largest; of the smallest, if it is told so."""
 
@@ -341,12 +353,26 @@ def test_small_numbers_are_compared_by_their_size(tmp_path: Path) -> None:
 
 
 def test_whole_numbers_are_compared_and_lacking_outputs_told(tmp_path: Path) -> None:
-    assert checked(WithLabels(), written(WithLabels(), tmp_path / "right.onnx", TOKENS)).notes == ()
+    right = checked(WithLabels(), written(WithLabels(), tmp_path / "right.onnx", TOKENS, outputs=["p", "best"]))
+    assert right.notes == ("Compared: the outputs p with output 0 of WithLabels, best with output 1 of WithLabels.",)
     found = checked(WithLabels(), written(WithLabels(smallest=True), tmp_path / "smallest.onnx", TOKENS))
     assert found.kind == "wrong"
     first = checked(WithLabels(), written(Words(), tmp_path / "first.onnx", TOKENS))
     assert first.is_right
     assert any("output 1 of WithLabels" in note for note in first.notes)
+
+
+def test_a_difference_names_the_output_and_shows_its_numbers(tmp_path: Path) -> None:
+    for larger, factor, named in ((False, 2.0, "few"), (True, 2.0, "many")):
+        file = written(
+            Doubled(factor, 1.0) if larger else Doubled(1.0, factor),
+            tmp_path / f"{named}.onnx", TOKENS, outputs=["many", "few"],
+        )  # fmt: skip
+        found = checked(Doubled(1.0, 1.0), file)
+        assert found.shown is not None
+        assert found.shown.output == named
+        assert np.allclose(np.multiply(found.shown.expected, 2.0), found.shown.answer, rtol=1e-4)
+        assert any(line.startswith("Shown by") and line.endswith(f", output {named}") for line in found.lines)
 
 
 def test_an_input_with_a_default_that_the_file_lacks_is_left_out(tmp_path: Path) -> None:
@@ -431,7 +457,8 @@ def test_two_texts_are_given_unequal_lengths(tmp_path: Path) -> None:
         assert wrong.shown is not None
         assert len(wrong.shown.given[0][1]) < len(wrong.shown.given[1][1])
     assert checked(TwoTexts(), whole).kind == "some sizes"
-    assert checked(Paired(), written(Paired(), tmp_path / "p.onnx", *given, names=["words", "shapes"])).notes == ()
+    paired = checked(Paired(), written(Paired(), tmp_path / "p.onnx", *given, names=["words", "shapes"]))
+    assert [note.split()[0] for note in paired.notes] == ["Compared:"]
     alike = written(TwoTexts(), tmp_path / "alike.onnx", *given, names=names)
     assert "not looked at" in checked(TwoTexts(), alike).notes[-1]
 

@@ -266,6 +266,23 @@ class ComparedFile:
         given = self._select_file_outputs(call)
         return expected, given if isinstance(given, str) else join_outputs(given, rows)
 
+    def find_differing_output(self, case: Case) -> tuple[str, slice]:
+        """Return the name of the file's output that differs most, in its unit, and its columns in the tables of
+        `compute_both_answers`; an empty name where one output is compared."""
+        own = self._select_module_outputs(record_call(self.called, case))
+        expected, given = self.compute_both_answers(case)
+        if len(own) == 1 or isinstance(given, str):
+            return "", slice(0, None)
+        ends = np.cumsum([join_outputs([one], len(case.lengths)).shape[1] for one in own]).tolist()
+        columns = [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+        apart = np.nan_to_num(np.abs(expected.astype(float) - given.astype(float)), nan=np.inf)
+        largest = [
+            apart[:, some].max(initial=0.0) / self._find_difference_unit(name)
+            for some, (_, name) in zip(columns, self.outputs, strict=True)
+        ]
+        worst = int(np.argmax(largest))
+        return self.file.name_output(self.outputs[worst][0]), columns[worst]
+
     def describe_other_shape(self, case: Case) -> str:
         """Return the shapes of the file's answer and of the module's, if the numbers of one have no counterpart in the
         other; else an empty string."""

@@ -87,6 +87,10 @@ class CheckedFile:
         """Whether it holds weights in half precision, or computes in it."""
         return self.rounding > 1 or any(array.dtype == np.float16 for array in self.weights)
 
+    def name_output(self, number: int) -> str:
+        """Return the name of an output; its number where the file does not name it."""
+        return self.outputs[number].name if number < len(self.outputs) else str(number)
+
     def compute_outputs(self, arrays: Sequence[Array]) -> list[Array] | str:
         """Return the outputs for one array an input, or the error that its engine raises, in one line."""
         try:

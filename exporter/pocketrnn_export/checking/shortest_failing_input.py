@@ -83,12 +83,13 @@ def _describe_input(beside: ComparedFile, case: Case) -> Shown:
         return Shown(shown, _round_first_numbers(expected[0]), f"fails: {given}", math.inf)
     if shapes := beside.describe_other_shape(case):
         return Shown(shown, _round_first_numbers(expected[0]), f"gives {shapes}", math.inf)
+    output, columns = beside.find_differing_output(case)
+    expected, given = expected[:, columns], given[:, columns]
     apart = np.nan_to_num(np.abs(expected.astype(float) - given.astype(float)), nan=np.inf)
     row = int(apart.max(1).argmax())
     first = max(0, int(apart[row].argmax()) - _NUMBERS + 1)
-    return Shown(
-        shown, _round_first_numbers(expected[row][first:]), _round_first_numbers(given[row][first:]), float(apart.max())
-    )
+    own, other = (_round_first_numbers(table[row][first:]) for table in (expected, given))
+    return Shown(shown, own, other, float(apart.max()), output)
 
 
 def _describe_input_rows(beside: ComparedFile, case: Case) -> tuple[Any, ...]:

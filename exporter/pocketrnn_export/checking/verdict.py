@@ -33,12 +33,14 @@ class Shown:
         expected: the module's answer to the row that differs most, its first numbers.
         answer: the file's; or what it does instead: the error that it fails with, or the other shape of its answer.
         difference: how far apart these are; infinite where the file fails.
+        output: the name of the file's output that the numbers are from; empty where one output was compared.
     """
 
     given: tuple[Any, ...]
     expected: tuple[float, ...]
     answer: tuple[float, ...] | str
     difference: float
+    output: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Verdict:
         comparisons: what was looked at: a line for each kind of inputs.
         looked_at: the number of batches, and their sizes, in a sentence.
         float64_difference: the largest difference in double precision; None where that was not computed.
-        notes: what was not compared, a sentence each.
+        notes: which outputs were compared, where there are several, and what was not compared, a sentence each.
         numbers_changed: the largest difference of numbers that may be values, as a part of the largest such number.
         activation: a phrase that says which side alone ends with an activation; empty if neither does.
 
@@ -111,7 +113,7 @@ class Verdict:
             said.append(f"It is right for {self.sizes}.")
         if self.shown is not None:
             said += [
-                f"Shown by {_format_inputs(self.shown.given)}",
+                f"Shown by {_format_inputs(self.shown.given)}{self.shown.output and f', output {self.shown.output}'}",
                 f"  {self.name} answers {_format_values(self.shown.expected)}",
             ]
             of_file = self.shown.answer

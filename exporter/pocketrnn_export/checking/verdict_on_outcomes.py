@@ -11,7 +11,7 @@ from pocketrnn.bundle.manifest import Comparison
 from pocketrnn_export.checking.answer_comparison import ComparedFile, Outcome
 from pocketrnn_export.checking.call_recording import draw_case, record_call, record_inputs
 from pocketrnn_export.checking.correct_sizes import Bounds
-from pocketrnn_export.checking.exported_file import CheckedFile, find_missing_matrices
+from pocketrnn_export.checking.exported_file import find_missing_matrices
 from pocketrnn_export.checking.input_output_matching import make_feeds
 from pocketrnn_export.checking.shortest_failing_input import find_shortest_input
 from pocketrnn_export.checking.verdict import Verdict
@@ -36,12 +36,12 @@ def make_verdict(beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]]
         str(file.path), "right", f"{file.path} answers as {name} does{', in another shape' * bool(shapes)}.",
         name=name,
         inputs={fed.port.name: fed.name for fed in beside.fed},
-        outputs={_name_output_of_file(file, number): own for number, own in beside.outputs},
+        outputs={file.name_output(number): own for number, own in beside.outputs},
         comparisons=summarize_outcomes(name, outcomes),
         numbers_changed=max((one.numbers_off for one in every), default=0.0),
         looked_at=_describe_sizes(every, unit),
         notes=(
-            *_describe_transposed_inputs(beside), *_describe_numbers(beside), *_describe_uncompared_outputs(beside),
+            *_describe_transposed_inputs(beside), *_describe_numbers(beside), *_describe_compared_outputs(beside),
             *shapes,
         ),
     )  # fmt: skip
@@ -181,10 +181,6 @@ def _find_differing_operation(beside: ComparedFile, shown: Case) -> str:
     return beside.describe_departure(shown if ordinary is None or ordinary.is_same or ordinary.error else ordinary.case)
 
 
-def _name_output_of_file(file: CheckedFile, number: int) -> str:
-    return file.outputs[number].name if number < len(file.outputs) else str(number)
-
-
 def _describe_other_shapes(outcomes: Iterable[Outcome]) -> list[str]:
     odd = next((outcome for outcome in outcomes if outcome.shapes), None)
     if odd is None:
@@ -205,11 +201,16 @@ def _describe_numbers(beside: ComparedFile) -> list[str]:
     return [said] * bool(called.numbers)
 
 
-def _describe_uncompared_outputs(beside: ComparedFile) -> list[str]:
+def _describe_compared_outputs(beside: ComparedFile) -> list[str]:
+    """Say which outputs were compared, if one side has several, and which were not."""
     numbers, names = ({pair[place] for pair in beside.outputs} for place in (0, 1))
     left = [port.name for number, port in enumerate(beside.file.outputs) if number not in numbers]
     lacking = [name for name in beside.largest if name not in names]
     of_both = ((left, "of the file"), (lacking, f"of {beside.called.name}, which the file lacks"))
-    return [
+    pairs = [(beside.file.name_output(number), own) for number, own in beside.outputs]
+    both = [f"{one} with output {own} of {beside.called.name}" if one != own else one for one, own in pairs]
+    several = len(pairs) > 1 or left or lacking
+    compared = [f"Compared: the output{'s' * (len(both) > 1)} {', '.join(both)}."] if several else []
+    return compared + [
         f"Not compared: the output{'s' * (len(some) > 1)} {', '.join(some)} {whose}." for some, whose in of_both if some
     ]
