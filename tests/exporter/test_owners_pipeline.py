@@ -402,6 +402,18 @@ def run(folder: Path, *more: str) -> Result:
     return CliRunner().invoke(main, [*arguments, "--no-torchscript", "-o", f"{folder}/b", *more])
 
 
+def test_other_ids_are_refused_before_the_module_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("raise RuntimeError('loaded')\nclass Net: pass\n")
+    (tmp_path / "v.json").write_text(json.dumps(KNOWN.tokens))
+    (tmp_path / "p.jsonl").write_text('["Oil rises", [3, 4]]\n')
+    result = run(tmp_path, "--random-weights", "--pairs", str(tmp_path / "p.jsonl"))
+    assert result.exit_code == 2
+    assert "'Oil rises': at index 0" in result.stderr
+    assert "PyTorch" not in result.stderr
+    (tmp_path / "p.jsonl").write_text('["Oil rises", [2, 4]]\n')
+    assert "loaded" in run(tmp_path, "--random-weights", "--pairs", str(tmp_path / "p.jsonl")).stderr
+
+
 # In the fast suite, what is compared is tested from Python, and `--rules` in test_text_rules_end_to_end.py.
 @pytest.mark.slow
 def test_the_command_line_says_what_it_assumes_and_refuses_what_differs(tmp_path: Path) -> None:

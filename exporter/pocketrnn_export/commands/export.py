@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest
     from pocketrnn.text import AnyTextRules, TextRules
     from pocketrnn.text.characters import Characters
+    from pocketrnn_export.vocabularies.owners_texts import OwnersText
     from pocketrnn_export.vocabularies.tokenizer_json import Subwords
     from pocketrnn_export.vocabularies.vocabulary import Vocabulary
 
@@ -232,6 +233,8 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     _check_forms_for_tokens_or_heads(options)
     named = parse_source(source, options)
     _check_output(output, packed=options["profile"] == "packed" and not numbers.are_given, force=options["force"])
+    with print_stages():
+        of_texts = None if numbers.are_given else _read_text_arguments(source, named, options)
     with print_if_slow("Loading PyTorch ..."):
         for package in ("torch", "onnx", "onnxscript", "safetensors"):
             require_module(package, "export")
@@ -246,7 +249,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
             module, call = _load_number_module(source, named, options)
             description = read_number_arguments(numbers, {**options, "call": call})
         else:
-            module, description = _read_arguments(source, named, options)
+            module, description = _read_arguments(source, named, options, of_texts)
     profile = options["profile"]
     if "channels" not in description:
         _check_text_options(source, description, numbers, options)
@@ -421,8 +424,9 @@ def _check_source(path: Path) -> None:
         raise InputError(f"{path} may define many modules.", f"Name one of them, such as {path}:Classifier.")
 
 
-def _read_arguments(source: str, named: ModuleName | None, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Load the module that SOURCE names, and read the other arguments of `export`."""
+def _read_text_arguments(source: str, named: ModuleName | None, options: dict[str, Any]) -> dict[str, Any] | None:
+    """Read the arguments that turn texts into ids, and refuse rules that give other ids than the owner's; None for a
+    checkpoint. PyTorch is not needed, so that a refusal comes before it is loaded."""
     of_a_module = (
         "vocabulary",
         "labels",
@@ -451,7 +455,7 @@ def _read_arguments(source: str, named: ModuleName | None, options: dict[str, An
             raise click.UsageError(
                 f"{source} is a checkpoint, which already contains the values of {', '.join(given)}."
             )
-        return read_checkpoint_arguments(Path(source))
+        return None
     subwords = options["tokenizer"] is not None and options["tokenizer"] not in _TOKENIZERS
     if options["labels"] is not None and options["head"]:
         raise click.UsageError("--labels and --head exclude each other: give the labels of each head.")
@@ -461,15 +465,24 @@ def _read_arguments(source: str, named: ModuleName | None, options: dict[str, An
     if missing := [f"--{option}" for option in needed if options[option] is None]:
         numbers = ", or --channels if it takes sequences of numbers" if "--vocabulary" in missing else ""
         raise click.UsageError(f"{source} needs {' and '.join(missing)}{numbers}.")
+    tokens, rules = _read_tokens_and_rules(options, subwords=subwords)
+    pairs = _read_agreeing_pairs(options["pairs"], tokens, rules)
+    return {"vocabulary": tokens, "rules": rules, "example_ids": pairs}
+
+
+def _read_arguments(
+    source: str, named: ModuleName | None, options: dict[str, Any], text: dict[str, Any] | None
+) -> tuple[Any, dict[str, Any]]:
+    """Load the module that SOURCE names, and read the other arguments of `export`; `text` holds those of
+    `_read_text_arguments`."""
+    if text is None:
+        return read_checkpoint_arguments(Path(source))
     module, call = load_module_and_call(source, named, options)
     from pocketrnn_export.feature_arguments import read_features
     from pocketrnn_export.vocabularies.labels import read_labels
-    from pocketrnn_export.vocabularies.owners_texts import read_pairs
 
-    tokens, rules = _read_tokens_and_rules(options, subwords=subwords)
     return module, {
-        "vocabulary": tokens,
-        "example_ids": [] if options["pairs"] is None else read_pairs(options["pairs"]),
+        **text,
         **({"heads": _read_heads(options["head"])} if options["head"] else {"labels": read_labels(options["labels"])}),
         "labels_of": options["labels_of"] or "texts",
         "two_texts": options["two_texts"],
@@ -480,8 +493,26 @@ def _read_arguments(source: str, named: ModuleName | None, options: dict[str, An
         "call": call,
         "gives": options["gives"],
         "one_text": options["one_text"],
-        "rules": rules,
     }
+
+
+def _read_agreeing_pairs(path: Path | None, tokens: Sequence[str], rules: AnyTextRules | Subwords) -> list[OwnersText]:
+    """Read the pairs; refuse rules that give other ids.
+
+    Raises:
+        InputError: the file cannot be read, or a text has other ids.
+    """
+    from pocketrnn.text import SubwordRules, TextRules
+    from pocketrnn_export.vocabularies.owners_texts import list_pairs, read_pairs
+    from pocketrnn_export.vocabularies.text_rule_selection import refuse_other_ids
+    from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
+
+    if path is None:
+        return []
+    pairs = read_pairs(path)
+    plain = rules if isinstance(rules, TextRules | SubwordRules) else rules.rules
+    refuse_other_ids(read_vocabulary(tokens), plain, list_pairs(pairs))
+    return pairs
 
 
 def _read_characters(path: Path | None, width: int | None) -> Characters | None:

@@ -29,7 +29,7 @@ from pocketrnn_export.vocabularies.owners_texts import Pair
 from pocketrnn_export.vocabularies.rules_from_ids import agrees_with_ids, find_rules_from_ids
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, Vocabulary, make_implied_rules
 
-__all__ = ["choose_rules", "make_named_rules"]
+__all__ = ["choose_rules", "make_named_rules", "refuse_other_ids"]
 
 _log = logging.getLogger(__name__)
 
@@ -105,16 +105,36 @@ def choose_rules(
         chosen = rules if rules is not None else make_named_rules(vocabulary, tokenizer)
     encoder = TextEncoder(chosen, vocabulary.tokens)
     _warn_of_unreachable_words(encoder, vocabulary.tokens)
+    refuse_other_ids(vocabulary, chosen, pairs)
+    if pairs:
+        _log.info("Comparing the text rules with your pipeline: %d texts have the same ids", len(pairs))
+    return chosen
+
+
+def refuse_other_ids(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair]) -> None:
+    """Refuse rules that give other ids than the owner's pipeline; PyTorch is not needed.
+
+    Args:
+        vocabulary: the tokens.
+        rules: with `external`, texts are not compared.
+        pairs: texts with the ids that the owner's pipeline gives.
+
+    Raises:
+        InputError: a text has other ids; the message shows the first difference.
+
+    Example:
+        >>> refuse_other_ids(read_vocabulary(["<unk>", "oil"]), TextRules(), [("Oil", [1])])
+    """
+    if not pairs or rules.tokenizer == EXTERNAL:
+        return
+    encoder = TextEncoder(rules, vocabulary.tokens)
     for number, (text, ids) in enumerate(pairs, 1):
         if difference := _describe_difference(encoder, text, ids, vocabulary.tokens):
             cut = ", ".join(map(repr, encoder.tokens(text)[:12]))
             raise InputError(
                 f"Text {number} of your pipeline, {short_repr(text)}: {difference}.",
-                f"The rules cut it into {cut or 'nothing'}. {_advise_on_rules(vocabulary, chosen, pairs)}",
+                f"The rules cut it into {cut or 'nothing'}. {_advise_on_rules(vocabulary, rules, pairs)}",
             )
-    if pairs:
-        _log.info("Comparing the text rules with your pipeline: %d texts have the same ids", len(pairs))
-    return chosen
 
 
 def _describe_difference(encoder: TextEncoder, text: str, ids: Sequence[int], tokens: Sequence[str]) -> str:
