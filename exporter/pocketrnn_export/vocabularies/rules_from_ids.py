@@ -69,7 +69,7 @@ def agrees_with_ids(encoder: TextEncoder, text: str, ids: Sequence[int]) -> bool
 def _agrees_on_known_words(encoder: TextEncoder, text: str, ids: Sequence[int], longest: int) -> bool:
     """Return whether the ids of known words are the same, up to the owner's longest row."""
     rules: AnyTextRules = encoder.rules
-    others = {0, rules.padding_id, rules.unknown_id}  # type: ignore[union-attr]
+    others = {0, rules.padding_id, rules.unknown_id}
     return [i for i in encoder.encode(text)[:longest] if i not in others] == [i for i in ids if i not in others]
 
 
@@ -128,7 +128,7 @@ def _list_changes(encoder: TextEncoder, rules: TextRules, missed: Sequence[Pair]
     if rules.max_width is None and rules.max_tokens is None and any(len(ids) == longest for _, ids in missed):
         around = (rules.first_id is not None) + (rules.last_id is not None)
         for side in ("right", "left"):
-            cut = replace(rules, cut_side=side)  # type: ignore[arg-type]
+            cut = replace(rules, cut_side=side)
             if longest > around:
                 yield replace(cut, max_width=longest)
             if around and longest > around:
