@@ -130,7 +130,7 @@ def export(
     crf: bool | Crf = True,
     vocabulary: VocabularySource | None = None,
     tokenizer: str | os.PathLike[str] | Tokenizer | None = None,
-    rules: AnyTextRules | Subwords | None = None,
+    rules: AnyTextRules | Subwords | Mapping[str, Any] | None = None,
     example_ids: Iterable[OwnersPair] = (),
     example_texts: Sequence[Text | tuple[str, str] | tuple[str, Mapping[str, Any]]] = (),
     torchscript: bool | None = None,
@@ -185,7 +185,7 @@ def export(
     crf: bool | Crf = True,
     vocabulary: VocabularySource | None = None,
     tokenizer: str | os.PathLike[str] | Tokenizer | None = None,
-    rules: AnyTextRules | Subwords | None = None,
+    rules: AnyTextRules | Subwords | Mapping[str, Any] | None = None,
     channels: Sequence[str] | int | None = None,
     example_ids: Iterable[OwnersPair] = (),
     lengths: bool | None = None,
@@ -251,7 +251,8 @@ def export(
             "<eos>" around them, pads them to one width (docs/text-rules.md). By default the vocabulary decides: its
             default index, else its "<unk>", stands for unknown words, and its "<pad>" is the padding. Without a default
             index and an "<unk>", unknown words are dropped. Or the result of `read_tokenizer`, which is compared with
-            the library that wrote the file, where that is installed and there are no pairs.
+            the library that wrote the file, where that is installed and there are no pairs. Beside a tokenizer of
+            subwords, a dict of the widths that its file does not say: `{"min_width": 200, "max_width": 200}`.
         example_ids: pairs (text, ids) of your own pipeline, unpadded, or (text, ids, answer) with what your classifier
             answers: a label, a list of labels, the probabilities of all labels, or a map label -> probability. The
             rules must give these ids, and the bundle these answers, probabilities within 0.001. Give tokens in place of

@@ -27,6 +27,7 @@ from pocketrnn_export.vocabularies.nearest_rules import (
     write_nearest_rules,
 )
 from pocketrnn_export.vocabularies.owners_texts import Pair
+from pocketrnn_export.vocabularies.tokenizer_widths import write_agreeing_widths
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, Vocabulary, make_implied_rules
 
 __all__ = ["choose_rules", "make_named_rules"]
@@ -167,7 +168,12 @@ def _advise_on_rules(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequenc
     """Return advice with the rules that agree best with the pairs, written as an option."""
     external = _advise_external(vocabulary)
     if isinstance(rules, SubwordRules):
-        return f"Give the tokenizer of your pipeline; a text may be cut or padded there too. {external}"
+        if widths := write_agreeing_widths(rules, vocabulary.tokens, pairs):
+            return f"All {len(pairs)} texts agree with --rules '{widths}' beside the tokenizer: give it."
+        return (
+            "Give the tokenizer of your pipeline. If your code cuts or pads the ids itself, say so: --rules "
+            f'\'{{"min_width": 200, "max_width": 200}}\', say. {external}'
+        )
 
     # The texts of one rule are asked for one after the other.
     encoder_of = functools.lru_cache(maxsize=1)(lambda tried: TextEncoder(tried, vocabulary.tokens))
