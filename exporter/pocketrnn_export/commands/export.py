@@ -223,7 +223,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         --vocabulary vocab.pth --labels World,Sports,Business,Sci/Tech -o news
       pocketrnn export "notebook.ipynb:Classifier(8000)" --weights last.ckpt \\
         --vocabulary word2idx.json --labels labels.json --pairs pairs.jsonl -o news
-      pocketrnn export model.py:Reviews --weights reviews.pt --vocabulary vocab.json \
+      pocketrnn export model.py:Reviews --weights reviews.pt --vocabulary vocab.json \\
         --head topic=oil,cup,war --head mood=bad,good -o reviews
       pocketrnn export model.py:Steps --weights steps.pt --channels ax,ay,az \\
         --scaler scaler.joblib --labels walking,standing -o steps
