@@ -756,12 +756,12 @@ def _measure_padding(
     if effect is None or not effect.exceeds_rounding:
         return description
     advice = "" if prepared.takes_lengths or prepared.widths.least > 1 or prepared.two_texts else (
-        ". If your pipeline pads texts to one width, say so in the rules: min_width, max_width and pad_side "
+        ". If your pipeline pads every text to one width, say so in the rules: min_width, max_width and pad_side "
         "(docs/text-rules.md)"
     )  # fmt: skip
     _log.warning(
-        "%s, as in batches of your own (seen on %d texts); pocketrnn answers each text without padding%s",
-        effect.sentence_start, effect.texts, advice,
+        "In batches with padding, your module answers differently (a probability changes by up to %.2g); pocketrnn "
+        "answers each text alone, without padding%s", effect.largest, advice,
     )  # fmt: skip
     return description.add_provenance({"padding": effect.document})
 
