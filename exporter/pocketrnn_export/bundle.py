@@ -75,6 +75,8 @@ from pocketrnn_export.forms.onnx.onnx_form import ONNX, find_small_integers
 from pocketrnn_export.forms.step_form import STEP
 from pocketrnn_export.forms.torchscript import TORCHSCRIPT
 from pocketrnn_export.head_arguments import make_heads_output, refuse_arguments_with_heads
+from pocketrnn_export.intake.call_discovery.call_by_answers import find_calls_that_agree
+from pocketrnn_export.intake.call_discovery.refusals import AmbiguousCallError
 from pocketrnn_export.intake.calling_convention import Call
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module, update_ids_run_alone
 from pocketrnn_export.intake.padding_effect import find_candidate_ids, keep_answered_ids, measure_padding_effect
@@ -465,9 +467,13 @@ def _export_text_module(
         answers: the answers of the owner's classifier to some of them.
         compared: whether the owner gave texts with their ids or answers.
     """
-    prepared, forms = _prepare_module_and_forms(
-        _make_prepare_function(module, description, wanted), kinds, description, one_text=wanted.one_text
-    )
+    ask = _make_prepare_function(module, description, wanted)
+    try:
+        prepared, forms = _prepare_module_and_forms(ask, kinds, description, one_text=wanted.one_text)
+    except AmbiguousCallError as error:
+        call = _choose_call_by_answers(module, description, error, answers)
+        ask = functools.partial(ask, call=call)
+        prepared, forms = _prepare_module_and_forms(ask, kinds, description, one_text=wanted.one_text)
     inputs = _find_graph_entry(forms)[0].inputs
     if description.spellings is not None:
         words = replace(description, spellings=None).token_id_count
@@ -499,6 +505,39 @@ def _export_text_module(
     plan = replace(plan, spellings=description.spellings)
     _log.info("Proving all forms, and the runtime on texts, equal to PyTorch")
     return write_bundle(path, description, forms, plan, force=force)
+
+
+def _choose_call_by_answers(
+    module: nn.Module,
+    description: Description,
+    error: AmbiguousCallError,
+    answers: Sequence[tuple[OwnersText, Answer]],
+) -> str:
+    """Choose the one call that gives the owner's answers.
+
+    Raises:
+        AmbiguousCallError: there are no answers of one text with one set of labels, or not exactly one call agrees.
+    """
+    text, output = description.text, description.output
+    rows = [(one.ids, answer) for one, answer in answers if one.ids and not one.head]
+    if not rows or output.of_tokens or text.pairs or text.features or description.spellings is not None:
+        raise error
+    agreeing = find_calls_that_agree(
+        module, error.calls, rows, output.labels, multi_label=output.activation == "sigmoid"
+    )
+    if len(agreeing) == 1:
+        _log.warning(
+            'The module can be called in %d ways that give other answers. "%s" is taken: it alone gives your '
+            "classifier's answer to every text with an answer (%d).", len(error.calls), agreeing[0], len(rows),
+        )  # fmt: skip
+        return agreeing[0]
+    if not agreeing:
+        said = "None of them gives your classifier's answer to every text with an answer."
+    elif error.deciding_id is None or any(error.deciding_id in ids for ids, _ in rows):
+        said = f"{len(agreeing)} of them give your classifier's answer to every text with an answer."
+    else:
+        said = "None of your texts with an answer holds that id."
+    raise AmbiguousCallError(f"{error.problem} {said}", error.remedy) from None
 
 
 def _choose_proof_texts(
