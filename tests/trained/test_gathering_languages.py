@@ -17,6 +17,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -180,7 +182,7 @@ def test_what_is_typed_without_care_is_drawn_by_how_much_is_typed_and_half_of_it
         drawn.ready([])
     rejected = {train["key_of"]("estas donde")}
     rows = list(train["careless_rows"](languages, 2000, rejected, random.Random(0)))
-    assert all(whole == text for _, text, whole in rows)
+    assert {whole for _, _, whole in rows} == {""}
     assert {text for _, text, _ in rows} >= {"donde", "dónde", "donde estas", "estás dónde"}
     assert "estas donde" not in {text for _, text, _ in rows}
     counts = Counter(label for label, _, _ in rows)
@@ -229,12 +231,12 @@ def test_a_disguised_text_is_in_none_of_our_languages(train: dict[str, Any]) -> 
         assert sum(word in text.split() for word in words) <= train["MOST_SHARED"] * len(words)
 
 
-def test_rows_that_a_teacher_is_wrong_of_are_not_taught_by_it(train: dict[str, Any]) -> None:
+def test_rows_that_a_teacher_is_wrong_of_or_has_no_text_of_are_not_taught_by_it(train: dict[str, Any]) -> None:
     labels = train["LABELS"]
-    texts = ["Where is the station?", "3.14159 / 2024-11-05 = 77%", "Where is the station?"]
-    targets = np.array([labels.index(label) for label in ("en", "und", "de")])
-    data = LabelledTexts(["", *texts[1:]], targets, labels, "written here")
-    assert train["taught"](data, texts, ["languages"]).answered.tolist() == [True, True, False]
+    texts = ["Where is the station?", "3.14159 / 2024-11-05 = 77%", "Where is the station?", ""]
+    targets = np.array([labels.index(label) for label in ("en", "und", "de", "de")])
+    data = LabelledTexts(["", *texts[1:3], "wo bist du"], targets, labels, "written here")
+    assert train["taught"](data, texts, ["languages"]).answered.tolist() == [True, True, False, False]
 
 
 def test_the_teacher_reads_rows_with_their_accents(train: dict[str, Any]) -> None:
@@ -447,6 +449,25 @@ def test_lines_of_programs_with_words_of_languages_are_in_none(train: dict[str, 
     assert {"merhaba", "hello"} <= set(words)
     lines = [form.format(*random.Random(0).choices(words, k=form.count("{}"))) for form in train["SNIPPETS"]]
     assert not any("{}" in line for line in lines)
+
+
+def test_long_texts_stand_beside_the_rows_of_the_run_before(train: dict[str, Any], tmp_path: Path) -> None:
+    for name in ("rows", "first", "out"):
+        (tmp_path / name).mkdir()
+    long, short, word = "Dies ist ein langer Satz, " * 4, "Ein kurzer Satz.", "Satz" * 20
+    for source in train["LONG_FROM"]:
+        (tmp_path / "rows" / f"{source}.tsv").write_text("")
+    lines = f"de\ttext\t1\t{long}\nde\ttext\t1\t{short}\nde\tword\t1\t{word}\n"
+    (tmp_path / "rows" / "ntrex.tsv").write_text(lines)
+    (tmp_path / "rows" / "libreoffice.tsv").write_text(f"und\ttext\t1\tMessages of programs: {long}\n")
+    for name in ("train", "validation", "unknown"):
+        table = pa.table({"label": ["fr"], "text": ["Merci"], "whole": ["Merci"]})
+        pq.write_table(table, tmp_path / "first" / f"{name}.parquet")
+    train["draw_long"](tmp_path / "rows", tmp_path / "first", tmp_path / "out")
+    drawn = pq.read_table(tmp_path / "out" / "train.parquet").to_pydict()
+    rows = sorted(zip(drawn["label"], drawn["text"], drawn["whole"], strict=True))
+    assert rows == [("de", long, ""), ("fr", "Merci", "")]
+    assert pq.read_table(tmp_path / "out" / "validation.parquet").num_rows == 1
 
 
 def test_marks_alone_have_no_word(train: dict[str, Any]) -> None:
