@@ -144,6 +144,11 @@ def test_the_order_of_features_decides_where_names_do_not_and_is_said() -> None:
 
 
 @pytest.mark.slow
+def test_an_input_of_lengths_has_those_of_the_text_beside_a_feature_that_is_called_like_it() -> None:
+    found = prepared(zoo.Packed, ["length", "b", "c"])
+    assert found.convention.line == "module(tokens, lengths, features)"
+
+
 def test_a_line_or_function_says_how_features_are_given(tmp_path: Path) -> None:
     line = "module(tokens, stars[:, None], price.unsqueeze(1))"
     assert prepared(zoo.ByOrder, ["price", "stars"], call=line).convention.line == line
