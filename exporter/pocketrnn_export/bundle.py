@@ -410,7 +410,7 @@ def export(
         _check_tagger_arguments(chosen, pairs, streaming=streaming, edge=edge)
     if two_texts or beside:
         (check_pair_arguments if two_texts else check_feature_arguments)(
-            description, pairs, torchscript=torchscript is True, streaming=streaming, edge=edge, one_text=one_text
+            description, pairs, torchscript=torchscript is True, streaming=streaming, edge=edge
         )
         torchscript = False
     kinds = _choose_form_kinds(module, chosen, torchscript=torchscript, streaming=streaming, edge=edge)
@@ -739,9 +739,7 @@ def _prepare_module_and_forms(
             prepared, forms = tried, _make_forms(kinds, tried, description)
         return prepared, forms
 
-    return run_with_single_text_fallback(
-        prepared, make_forms, ask, batches_only=EDGE in kinds or prepared.two_texts or bool(prepared.features)
-    )
+    return run_with_single_text_fallback(prepared, make_forms, ask, batches_only=EDGE in kinds)
 
 
 def _measure_padding(

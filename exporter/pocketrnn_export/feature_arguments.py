@@ -121,20 +121,19 @@ def check_feature_arguments(
     torchscript: bool,
     streaming: bool,
     edge: bool,
-    one_text: bool,
 ) -> None:
     """Refuse options that a bundle with features cannot have.
 
     Args:
         description: the bundle's description.
         pairs: the owner's texts, with their ids or answers.
-        torchscript, streaming, edge, one_text: the arguments of `export`.
+        torchscript, streaming, edge: the arguments of `export`.
 
     Raises:
         InputError: one of them is given.
     """
     what = f"The module takes {', '.join(name for name, _ in description.text.features)} beside a text"
-    refuse_options(what, streaming=streaming, edge=edge, torchscript=torchscript, one_text=one_text)
+    refuse_options(what, streaming=streaming, edge=edge, torchscript=torchscript)
     if description.output.of_tokens:
         raise InputError(f"{what}, and the labels are of tokens.", "Leave labels_of out.")
     if description.text.rules.tokenizer == EXTERNAL:
