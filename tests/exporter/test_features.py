@@ -106,7 +106,8 @@ def test_how_features_are_given_is_found_out(kind: type[nn.Module]) -> None:
     assert found.takes_lengths is found.padding is ("lengths" in line)
 
 
-@pytest.mark.parametrize("kind", mostly_slow(list(CALLS), 3))
+# How the others are called is found out above, and what categories answer is compared with `InTime`.
+@pytest.mark.parametrize("kind", mostly_slow(list(CALLS), 6))
 def test_a_bundle_answers_as_its_owners_module_does(tmp_path: Path, kind: type[nn.Module]) -> None:
     given, _, call = CALLS[kind]
     classifier, module = exported(kind, tmp_path / "sales", given), made(kind)

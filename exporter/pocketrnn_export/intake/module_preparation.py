@@ -211,9 +211,6 @@ class ExportableModule:
 
         Args:
             cases: sizes at which its answers may change, such as those on both sides of a branch; rows of full length.
-
-        Raises:
-            ExportError: it answers differently.
         """
         run = self.make_reference().run
         for case in self.fit_cases_to_module(cases):
@@ -367,12 +364,7 @@ def _refuse_dependence_on_sizes(
 
 
 def update_ids_run_alone(prepared: ExportableModule, candidates: Collection[int]) -> ExportableModule:
-    """Try more ids: find those whose texts cannot be answered in a batch with others.
-
-    Example:
-        >>> update_ids_run_alone(prepared, [57]).alone
-        {57: 0.0142}
-    """
+    """Try more ids: find those whose texts cannot be answered in a batch with others."""
     if prepared.one_text:
         return prepared
     told, tried = dict(prepared.alone), set(prepared.tried)

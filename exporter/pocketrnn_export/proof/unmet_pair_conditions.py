@@ -33,15 +33,6 @@ def find_blocking_questions(
 ) -> list[Question]:
     """The conditions that a program does not follow: all in the module's own code, and those others on one side of
     which the program's answer differs from the module's, or the module fails.
-
-    Args:
-        asked: a module of two texts.
-        plain: its ordinary trace, or the error of the trace.
-        questions: the conditions on sizes.
-
-    Example:
-        >>> find_blocking_questions(asked, plain, log.questions)
-        []
     """
     if isinstance(plain, ExportError):
         return list(questions)

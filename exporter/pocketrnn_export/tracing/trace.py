@@ -125,12 +125,7 @@ def make_rerolled_session(module: nn.Module, log: TraceLog, *, cut_counted: bool
 
 
 def make_script_session(module: nn.Module) -> TraceSession:
-    """A session of a user's module for TorchScript.
-
-    Example:
-        >>> with make_script_session(module):
-        ...     script = torch.jit.trace(module, example, check_trace=False)
-    """
+    """A session of a user's module for TorchScript."""
     return TraceSession(module, (PYTHON, DEVICE), (check_initial_states, *_USERS_CODE), scripted=True)
 
 
@@ -194,9 +189,6 @@ def trace_program(
 
     Raises:
         ExportError: the module cannot be traced with dynamic axes.
-
-    Example:
-        >>> trace_program(module, example, None, TraceLog()).program.graph.nodes
     """
     traced = copy_again(module)
     add_onnx_weights(traced)

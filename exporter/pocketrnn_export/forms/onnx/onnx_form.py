@@ -98,9 +98,6 @@ class SingleTextModule(nn.Module):
 def find_small_integers(content: bytes) -> list[int]:
     """The integers among a graph's small constants, each with its neighbours (`x > 3` is true for 4): the numbers that
     forward may compare ids with.
-
-    Args:
-        content: the file's bytes.
     """
     graph = onnx.load_model_from_string(content).graph
     tensors = [*graph.initializer, *(a.t for node in graph.node if node.op_type == "Constant" for a in node.attribute)]
@@ -111,12 +108,7 @@ def find_small_integers(content: bytes) -> list[int]:
 
 
 def wrap_onnx_graph_as_form(content: bytes, graph: Graph) -> Form:
-    """The form of an ONNX graph: onnxruntime runs it with and without its graph optimizations.
-
-    Args:
-        content: the file's bytes.
-        graph: its entry in classifier.json; the digest is set here.
-    """
+    """The form of an ONNX graph: onnxruntime runs it with and without its graph optimizations."""
     try:
         check_graph(content, Path(ONNX_FILE))
     except BundleError as error:
@@ -276,10 +268,6 @@ def trace_onnx_graph(
 
     Raises:
         ExportError: the module cannot be traced with dynamic axes, or has an operation without an ONNX operator.
-
-    Example:
-        >>> graph = trace_onnx_graph(module.eval(), (torch.zeros(3, 7, dtype=torch.int64),), {})
-        >>> Path("model.onnx").write_bytes(graph.content)
     """
     names = GraphNames(names.inputs[: len(example)], names.outputs)
     graphs: dict[torch.export.ExportedProgram, OnnxGraph] = {}

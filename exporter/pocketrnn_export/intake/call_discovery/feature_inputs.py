@@ -23,10 +23,6 @@ def list_feature_values(signature: Signature, features: Features) -> Iterator[di
 
     An input with a name of lengths may be given those of the text, whatever features there are: first, unless a feature
     has the same name.
-
-    Args:
-        signature: the inputs of a forward.
-        features: the features.
     """
     named = find_named_features(signature.slots, features)
     of_text = {i: name for i, name in named.items() if signature.slots[i].role != "lengths"}

@@ -73,12 +73,7 @@ class ModuleFacts:
         return compile_call(line, self.features, self.spellings)
 
     def make_facts_for_head(self, name: str) -> ModuleFacts:
-        """Return the facts for one of the heads.
-
-        Example:
-            >>> asked.make_facts_for_head("mood").classes
-            2
-        """
+        """Return the facts for one of the heads."""
         head = self.heads[name]
         return replace(self, classes=len(head.labels), multi_label=head.activation == "sigmoid", heads={})
 
