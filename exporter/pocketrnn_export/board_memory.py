@@ -63,10 +63,6 @@ class EngineMemory:
 def compute_required_memory(manifest: Manifest, content: bytes) -> EngineMemory | None:
     """The memory that a packed file needs; None for a file with neither a window nor a stream.
 
-    Args:
-        manifest: the manifest in the file.
-        content: the packed file.
-
     Example:
         >>> compute_required_memory(manifest, Path("gesture.prnn").read_bytes()).window
         64

@@ -366,17 +366,11 @@ def export(
             "Give the classes, in the order of the logits: labels=[...]; or those of each head: heads={...}.",
         )
     check_folder_free(path, force=force, made_by=CLASSIFIER_JSON)
+    excluded = {"streaming": streaming, "edge": edge, "torchscript": torchscript is True}
     spelled = None if characters is None else read_characters(characters)
     if spelled is not None:
         other = "two_texts" if two_texts else "heads" if several else "features" if features is not None else ""
-        check_character_arguments(
-            of_tokens=labels_of == "tokens",
-            torchscript=torchscript is True,
-            streaming=streaming,
-            edge=edge,
-            one_text=one_text,
-            beside=other,
-        )
+        check_character_arguments(of_tokens=labels_of == "tokens", beside=other, one_text=one_text, **excluded)
         torchscript = False
     example_ids, owners_characters = (example_ids, []) if spelled is None else split_off_characters(example_ids)
     text, pairs = read_text_arguments(vocabulary, tokenizer, rules), check_pairs(example_ids)
@@ -409,9 +403,7 @@ def export(
     if description.output.of_tokens:
         _check_tagger_arguments(chosen, pairs, streaming=streaming, edge=edge)
     if two_texts or beside:
-        (check_pair_arguments if two_texts else check_feature_arguments)(
-            description, pairs, torchscript=torchscript is True, streaming=streaming, edge=edge, one_text=one_text
-        )
+        (check_pair_arguments if two_texts else check_feature_arguments)(description, pairs, **excluded)
         torchscript = False
     kinds = _choose_form_kinds(module, chosen, torchscript=torchscript, streaming=streaming, edge=edge)
     description, given, texts = _choose_proof_texts(description, text.tokenizer, pairs, shown, examples=examples)
@@ -538,11 +530,7 @@ def _choose_proof_texts(
 
 
 def _refuse_unchecked_tokens(rules: AnyTextRules, pairs: Sequence[OwnersText]) -> None:
-    """Refuse a text with its tokens but without ids, if the rules split texts: the tokens would not be compared.
-
-    Raises:
-        InputError: the rules split texts, and a text comes with its tokens only.
-    """
+    """Refuse a text with its tokens but without ids, if the rules split texts: the tokens would not be compared."""
     for one in pairs if rules.tokenizer != EXTERNAL else ():
         if one.tokens and one.ids is None and one.answer is None:
             raise InputError(
@@ -681,11 +669,7 @@ def _choose_form_kinds(
 
 
 def _check_tagger_arguments(rules: AnyTextRules, pairs: Sequence[OwnersText], *, streaming: bool, edge: bool) -> None:
-    """Refuse options that a bundle with labels of tokens cannot have.
-
-    Raises:
-        InputError: one of them is given.
-    """
+    """Refuse options that a bundle with labels of tokens cannot have."""
     if streaming or edge:
         raise InputError(
             f"The labels are of tokens: such a bundle cannot have a {'step graph' if streaming else 'profile edge'}.",
@@ -739,9 +723,7 @@ def _prepare_module_and_forms(
             prepared, forms = tried, _make_forms(kinds, tried, description)
         return prepared, forms
 
-    return run_with_single_text_fallback(
-        prepared, make_forms, ask, batches_only=EDGE in kinds or prepared.two_texts or bool(prepared.features)
-    )
+    return run_with_single_text_fallback(prepared, make_forms, ask, batches_only=EDGE in kinds)
 
 
 def _measure_padding(

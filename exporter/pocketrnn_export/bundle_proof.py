@@ -125,16 +125,7 @@ class ProofPlan:
         report: str | Path | None = None,
         rows: NDArray[np.float32] | None = None,
     ) -> ProofPlan:
-        """The plan to prove a module's own forms.
-
-        Args:
-            prepared: the module.
-            cases, texts, private, tolerance, report, rows: as the attributes.
-
-        Example:
-            >>> ProofPlan.of(prepared, cases).reference.name
-            'pytorch'
-        """
+        """The plan to prove a module's own forms."""
         return cls(
             reference=prepared.make_reference(),
             cases=cases,
@@ -165,9 +156,6 @@ def refuse_mixed_texts(
         limits: the limits of its graph.
         bounds: (batch, sequence) on both sides of every size condition in forward.
         numbers: the small constants of its graph.
-
-    Raises:
-        ExportError: the module is refused.
     """
     ids, padding_id = prepared.ids, prepared.padding_id
     if prepared.given is not None:
@@ -201,19 +189,7 @@ def make_module_proof_cases(
     tried: Sequence[int] = (),
     phrase: Sequence[int] = (),
 ) -> dict[str, list[Case]]:
-    """The cases of the proof of a module's own forms, by kind of inputs, without the texts.
-
-    Args:
-        prepared: the module.
-        rules: the text rules.
-        graph: the entry of its graph in classifier.json.
-        bounds: as for `refuse_mixed_texts`.
-        loud, tried, phrase: as for `make_cases_for_rules`.
-
-    Example:
-        >>> list(make_module_proof_cases(prepared, TextRules(), graph, ()))
-        ['shapes', 'drawn shapes', 'hazards', 'every id']
-    """
+    """The cases of the proof of a module's own forms, by kind of inputs, without the texts."""
     return make_cases_for_rules(
         rules,
         ids=prepared.ids,

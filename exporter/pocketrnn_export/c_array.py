@@ -23,9 +23,6 @@ _KEYWORDS = {
 def make_array_name(path: Path) -> str:
     """The name of the C array for a file with this path.
 
-    Args:
-        path: the file.
-
     Returns:
         a valid name in C and C++, in ASCII.
 

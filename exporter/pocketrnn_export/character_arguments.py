@@ -46,25 +46,16 @@ def read_characters(given: CharactersGiven) -> Characters:
     return make_characters(given)
 
 
-def check_character_arguments(
-    *, of_tokens: bool, torchscript: bool, streaming: bool, edge: bool, one_text: bool, beside: str
-) -> None:
-    """Refuse options that a bundle with characters cannot have.
-
-    Args:
-        of_tokens: whether the labels are of tokens.
-        torchscript, streaming, edge, one_text: the arguments of `export`.
-        beside: the name of an argument for other inputs beside a text, if the user gave one; else empty.
-
-    Raises:
-        InputError: one of them is given.
+def check_character_arguments(*, of_tokens: bool, beside: str, **options: bool) -> None:
+    """Refuse options that a bundle with characters cannot have: labels of texts, the argument `beside` for other inputs
+    beside a text, and those of `refuse_options`.
     """
     what = "The module takes the characters of each word"
     if not of_tokens:
         raise InputError(f"{what}, and the labels are of texts.", "Leave characters out, or say labels_of='tokens'.")
     if beside:
         raise InputError(f"{what}, and {beside} is given, too.", f"Leave {beside} or characters out.")
-    refuse_options(what, streaming=streaming, edge=edge, torchscript=torchscript, one_text=one_text)
+    refuse_options(what, **options)
 
 
 def split_off_characters(given: Iterable[Any]) -> tuple[list[Any], list[tuple[str, Any]]]:

@@ -179,9 +179,6 @@ class _Stage:
 def check_kept_word_count(words: int, vocabulary_size: int) -> None:
     """Refuse a number of words to keep that does not shorten the vocabulary.
 
-    Raises:
-        InputError: it is not below the vocabulary's size.
-
     Example:
         >>> check_kept_word_count(5000, 15000)
     """
@@ -258,9 +255,6 @@ def _write_smaller_bundle(folder: Path, manifest: Manifest, storage: Storage, pa
 
     Returns:
         the effect of rounding on the same inputs: measured, and not part of the proof.
-
-    Raises:
-        ParityError: it is not equal.
     """
     kept_words = replace(manifest.text, vocabulary=manifest.text.vocabulary[: storage.rows])
     description = replace(Description.of(manifest), input=kept_words)

@@ -106,12 +106,7 @@ class Description:
         return KnownTexts(rules, vocabulary, self.known) if rules.tokenizer == EXTERNAL else self.text.encoder()
 
     def make_classifier_inputs(self, texts: Sequence[Any]) -> list[Any]:
-        """The inputs of a Classifier for these texts: their ids, where the owner's code splits texts.
-
-        Example:
-            >>> description.make_classifier_inputs(["oil prices"])
-            ['oil prices']
-        """
+        """The inputs of a Classifier for these texts: their ids, where the owner's code splits texts."""
         if self.text.rules.tokenizer != EXTERNAL:
             return list(texts)
         return [list(self.known[text]) for text in texts]

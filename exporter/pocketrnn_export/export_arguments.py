@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import TypedDict
 
 from pocketrnn.errors import InputError
+from pocketrnn.text import EXTERNAL
+from pocketrnn_export.description import Description
 from pocketrnn_export.intake.calling_convention import Call
+from pocketrnn_export.vocabularies.owners_texts import OwnersText
 
 __all__ = [
     "AnyNumberArguments",
@@ -16,6 +19,7 @@ __all__ = [
     "NumberArguments",
     "OwnersPair",
     "refuse_options",
+    "refuse_options_of_plain_texts",
 ]
 
 # A text with its ids, tokens or None; and the answer of the owner's classifier, if given.
@@ -91,11 +95,35 @@ def refuse_options(what: str, **options: bool) -> None:
         what: what the module takes, as the beginning of a sentence.
         options: the options of `export` that it excludes, each with True if the user wants it.
 
-    Raises:
-        InputError: the user wants one of them.
-
     Example:
         >>> refuse_options("The module takes two texts", streaming=False, edge=False)
     """
     if found := next((name for name, wanted in options.items() if wanted), None):
         raise InputError(f"{what}, and cannot be exported with {found}.", f"Leave {found} out.")
+
+
+def refuse_options_of_plain_texts(
+    what: str, description: Description, pairs: Iterable[OwnersText], call: str, **options: bool
+) -> None:
+    """Refuse options that a bundle cannot have whose texts come in pairs, or with features.
+
+    Args:
+        what: as for `refuse_options`.
+        description: the bundle's description.
+        pairs: the owner's texts, with their ids or answers.
+        call: how the bundle is given tokens.
+        options: as for `refuse_options`.
+    """
+    refuse_options(what, **options)
+    if description.output.of_tokens:
+        raise InputError(f"{what}, and the labels are of tokens.", "Leave labels_of out.")
+    if description.text.rules.tokenizer == EXTERNAL:
+        raise InputError(
+            f"{what}, and the tokenizer is external.",
+            f"Give rules that split texts; a classifier takes tokens or ids all the same: {call}.",
+        )
+    if any(one.answer is not None for one in pairs):
+        raise InputError(
+            f"{what}, and example_ids has the answer to a single text.",
+            "Give single texts with their ids, to which the rules are the same: [(text, ids), ...].",
+        )

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from pocketrnn.errors import DataError, InputError, TextError
-from pocketrnn.text import EXTERNAL
 from pocketrnn.text.features import Category, FeatureRow, Features, Number, encode_values, freeze_text_with_features
 from pocketrnn_export.comparing.cases import choose_texts_for_proof
 from pocketrnn_export.description import Description
-from pocketrnn_export.export_arguments import refuse_options
+from pocketrnn_export.export_arguments import refuse_options_of_plain_texts
 from pocketrnn_export.json_file import parse_json
 from pocketrnn_export.proof.feature_cases import make_example_features
 from pocketrnn_export.vocabularies.owners_texts import OwnersText
@@ -114,36 +113,7 @@ def choose_texts_with_features(
     return [*drawn, *given] if made_too else [*given, *drawn]
 
 
-def check_feature_arguments(
-    description: Description,
-    pairs: Sequence[OwnersText],
-    *,
-    torchscript: bool,
-    streaming: bool,
-    edge: bool,
-    one_text: bool,
-) -> None:
-    """Refuse options that a bundle with features cannot have.
-
-    Args:
-        description: the bundle's description.
-        pairs: the owner's texts, with their ids or answers.
-        torchscript, streaming, edge, one_text: the arguments of `export`.
-
-    Raises:
-        InputError: one of them is given.
-    """
+def check_feature_arguments(description: Description, pairs: Sequence[OwnersText], **options: bool) -> None:
+    """Refuse options that a bundle with features cannot have; arguments as for `refuse_options_of_plain_texts`."""
     what = f"The module takes {', '.join(name for name, _ in description.text.features)} beside a text"
-    refuse_options(what, streaming=streaming, edge=edge, torchscript=torchscript, one_text=one_text)
-    if description.output.of_tokens:
-        raise InputError(f"{what}, and the labels are of tokens.", "Leave labels_of out.")
-    if description.text.rules.tokenizer == EXTERNAL:
-        raise InputError(
-            f"{what}, and the tokenizer is external.",
-            "Give rules that split texts; a classifier takes tokens or ids all the same: classify((tokens, features)).",
-        )
-    if any(one.answer is not None for one in pairs):
-        raise InputError(
-            f"{what}, and example_ids has the answer to a text alone.",
-            "Give the texts with their ids: [(text, ids), ...].",
-        )
+    refuse_options_of_plain_texts(what, description, pairs, "classify((tokens, features))", **options)

@@ -56,9 +56,6 @@ def refuse_arguments_with_heads(
 ) -> None:
     """Refuse arguments of `export` that a classifier with several heads cannot have.
 
-    Raises:
-        InputError: one of them is given.
-
     Example:
         >>> refuse_arguments_with_heads(
         ...     labels=None, labels_of="texts", thresholds=None, two_texts=False, streaming=False

@@ -83,10 +83,6 @@ def measure_integer_change(
     Raises:
         InputError: the classifier takes none of the rows.
         CompressionError: more has changed than is allowed.
-
-    Example:
-        >>> measure_integer_change(before, after, None, AllowedChange()).changed
-        0
     """
     answers = _collect_answers(before, after, data)
     known = answers.known

@@ -60,10 +60,6 @@ def find_size_order_changes(programs: Programs) -> frozenset[int]:
 def compute_token_limit(programs: Programs) -> int | None:
     """The most tokens, or steps, for which every integer of the programs fits into the engine's 32 bits; None where the
     graph's own limit is lower.
-
-    Example:
-        >>> compute_token_limit((program, None))
-        65535
     """
     return min((program.most for program in programs if program is not None and program.most), default=None)
 
@@ -79,10 +75,6 @@ def write_temporary_packed_file(content: bytes) -> Iterator[Path]:
 
 def make_integer_programs(programs: Programs, name: str) -> tuple[IntegerForm, PackedProgram]:
     """Make the programs with products of integers: the integer form of the first, and the sections of both.
-
-    Args:
-        programs: the programs in float32.
-        name: the classifier's name, for the message.
 
     Raises:
         InputError: no weights of the program have an integer form.

@@ -93,9 +93,6 @@ def check_data_labels(manifest: Manifest, data: LabelledTexts | LabelledSequence
         DataError: its labels are others, or in another order.
         InputError: its rows have several labels and the classifier gives one; its targets have another shape, or are
             not the index of a label.
-
-    Example:
-        >>> check_data_labels(Classifier.load("ag_news").manifest, None)
     """
     if data is None:
         return
@@ -146,10 +143,6 @@ def compare_labels(
 ) -> CandidateComparison:
     """Compare two forms as `compare_candidate` does, where answers are allowed to change; also count the rows whose
     predicted labels differ.
-
-    Example:
-        >>> compare_labels(manifest, "rounded", run, grid, expected, inputs="shapes", reference="onnx").line.rows
-        215
     """
     found = []
 

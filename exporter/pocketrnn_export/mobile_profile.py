@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from pocketrnn.bundle import manifest as manifests
@@ -20,15 +19,12 @@ from pocketrnn_export.proof.case_selection import make_cases_for_graph
 __all__ = ["write_mobile_bundle"]
 
 
-def write_mobile_bundle(
-    bundle: str | Path, path: str | Path, *, name: str | None = None, force: bool = False
-) -> Manifest:
+def write_mobile_bundle(bundle: str | Path, path: str | Path, *, force: bool = False) -> Manifest:
     """Write a bundle with its graphs in onnxruntime's own format (`.ort`) and the list of operators that they need.
 
     Args:
         bundle: a bundle's folder, with ONNX graphs.
         path: the folder to write: `model.ort` instead of `model.onnx`, and no TorchScript copy.
-        name: the classifier's name; by default as before.
         force: replace a bundle at `path`.
 
     Raises:
@@ -65,7 +61,7 @@ def write_mobile_bundle(
     )
     return write_bundle(
         path,
-        description if name is None else replace(description, name=name),
+        description,
         forms,
         plan,
         examples=manifest.texts,

@@ -278,10 +278,6 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
 def check_packable_rules(rules: AnyTextRules, name: str) -> None:
     """Refuse text rules that cannot be packed, before any work is done.
 
-    Args:
-        rules: the text rules.
-        name: the classifier's name, for the message.
-
     Raises:
         InputError: the tokenizer of the rules is external.
 
@@ -298,17 +294,8 @@ def check_packable_rules(rules: AnyTextRules, name: str) -> None:
 def make_bundle_program(manifest: Manifest, content: bytes, step: bytes | None) -> PackedProgram:
     """Make the program of a bundle's graph, and the program of its step graph if it has one.
 
-    Args:
-        manifest: the bundle's manifest.
-        content: the graph's file.
-        step: the step graph's file.
-
     Raises:
         ExportError: the engine has no operation for an operator of one of them.
-
-    Example:
-        >>> make_bundle_program(manifest, (folder / "model.onnx").read_bytes(), None).step
-        b''
     """
     whole, of_step = _make_programs(manifest, content, step)
     return whole.finished(of_step)

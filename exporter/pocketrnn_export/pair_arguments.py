@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from pocketrnn.errors import InputError, TextError
-from pocketrnn.text import EXTERNAL
 from pocketrnn.text.pairs import check_pair
 from pocketrnn_export.description import Description
-from pocketrnn_export.export_arguments import refuse_options
+from pocketrnn_export.export_arguments import refuse_options_of_plain_texts
 from pocketrnn_export.vocabularies.owners_texts import OwnersText
 
 __all__ = ["check_pair_arguments", "flatten_pairs"]
@@ -39,43 +38,13 @@ def flatten_pairs(pairs: Sequence[Any]) -> list[str]:
     return texts
 
 
-def check_pair_arguments(
-    description: Description,
-    pairs: Sequence[OwnersText],
-    *,
-    torchscript: bool,
-    streaming: bool,
-    edge: bool,
-    one_text: bool,
-) -> None:
-    """Refuse options that a bundle for two texts cannot have.
-
-    Args:
-        description: the bundle's description.
-        pairs: the owner's texts, with their ids or answers.
-        torchscript, streaming, edge, one_text: the arguments of `export`.
-
-    Raises:
-        InputError: one of them is given.
-    """
+def check_pair_arguments(description: Description, pairs: Sequence[OwnersText], **options: bool) -> None:
+    """Refuse options that a bundle for two texts cannot have; arguments as for `refuse_options_of_plain_texts`."""
     rules, what = description.text.rules, "The module takes two texts"
-    refuse_options(what, streaming=streaming, edge=edge, torchscript=torchscript, one_text=one_text)
-    if description.output.of_tokens:
-        raise InputError(f"{what}, and the labels are of tokens.", "Leave labels_of out.")
-    if rules.tokenizer == EXTERNAL:
-        raise InputError(
-            f"{what}, and the tokenizer is external.",
-            "Give rules that split texts. Your own tokens or ids can still be given: "
-            "classify((first_tokens, second_tokens)).",
-        )
+    call = "classify((first_tokens, second_tokens))"
+    refuse_options_of_plain_texts(what, description, pairs, call, **options)
     if (rules.min_width or 1) > 1:
         raise InputError(
             f"{what}, and the rules pad each to min_width, {rules.min_width} tokens.",
             "Leave min_width out of the rules: each text is answered at its own length.",
-        )
-    if any(one.answer is not None for one in pairs):
-        raise InputError(
-            f"{what}, and example_ids has the answer to one.",
-            "Give single texts with their ids, since the rules are the same for both texts of a pair: [(text, ids), "
-            "...].",
         )

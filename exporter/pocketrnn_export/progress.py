@@ -37,12 +37,7 @@ Item = TypeVar("Item")
 
 @contextlib.contextmanager
 def filter_records(choose: Callable[[logging.LogRecord], bool]) -> Iterator[None]:
-    """For the block, add a filter to all loggers of the exporter: a filter on one logger does not filter its children.
-
-    Example:
-        >>> with filter_records(lambda record: record.levelno >= logging.WARNING):
-        ...     export(module, "news", labels=labels, vocabulary=vocabulary)
-    """
+    """For the block, add a filter to all loggers of the exporter: one on one logger leaves out its children."""
     loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith(EXPORTER)]
     for logger in loggers:
         logger.addFilter(choose)
@@ -54,12 +49,7 @@ def filter_records(choose: Callable[[logging.LogRecord], bool]) -> Iterator[None
 
 
 def log_item_progress(items: Iterable[Item], doing: str) -> Iterator[Item]:
-    """Yield the items, and log before each what is done and how many are done.
-
-    Example:
-        >>> [case.name for case in log_item_progress(cases, "Comparing onnx on hazards")]
-        ['3000 tokens', 'many rows']
-    """
+    """Yield the items, and log before each what is done and how many are done."""
     items, log = list(items), logging.getLogger(PROGRESS)
     for i, item in enumerate(items):
         log.debug("%s: %d of %d", doing, i, len(items))

@@ -579,7 +579,6 @@ class _ArgumentChanger(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._changed = changed
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        del types
         return func(*map(self._changed, args), **(kwargs or {}))
 
 
@@ -598,10 +597,6 @@ def call_forward_directly() -> Iterator[None]:
     """While the block runs, call the forward of users' layers without hooks directly, so that a forward may raise.
     Without this, a trace keeps a stack of the called layers, does not pop it when a call raises, and fails at the end
     of the next call.
-
-    Example:
-        >>> with call_forward_directly():
-        ...     module(tokens)
     """
     own = nn.Module.__call__
 

@@ -193,6 +193,7 @@ setattr(Net, "mode", "max")
 model = Net(); type(model).mode = "max"
 _ = [setattr(Net, k, v) for k, v in {"mode": "max"}.items()]
 |class Net(Net):|    mode = "max"
+|def put(box, held):|    box.append(held)|box = []|put(box, Net)|box[0].mode = "max"
 |class Net(Net):|    a = 1|class Net(Net):|    b = 1|class Net(Net):|    mode = "max"
 |class Below(Net):|    a = 1|class Net(Below):|    mode = "max"
 |class Sub(Net):|    pass|Sub.__mro__[1].mode = "max"

@@ -395,12 +395,7 @@ def _describe_other_shape(own: Sequence[Array], given: Sequence[Array]) -> str:
 
 
 def compare_cases(beside: ComparedFile, cases: Iterable[Case]) -> list[Outcome]:
-    """Compare a file with its module on cases, without those that the module does not answer.
-
-    Example:
-        >>> compare_cases(beside, cases)
-        [Outcome(...), Outcome(...)]
-    """
+    """Compare a file with its module on cases, without those that the module does not answer."""
     return [outcome for case in cases if (outcome := beside.compare_case(case)) is not None]
 
 

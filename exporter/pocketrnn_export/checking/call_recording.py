@@ -232,10 +232,6 @@ class ModuleWithSignature(nn.Module):
     Args:
         run: the function: a ScriptModule, or what runs a file.
         names: the names of its inputs.
-
-    Example:
-        >>> ModuleWithSignature(script, ["tokens"])(tokens).shape
-        torch.Size([3, 4])
     """
 
     def __init__(self, run: Any, names: Sequence[str]) -> None:
@@ -292,11 +288,6 @@ def move_number_inputs(function: Call) -> Call:
     """Return a call in which each number that forward takes is moved by one float32 step, up or down, as
     `make_perturbed_module_runs` moves weights: a row that is divided by its own deviation depends on the last digits of
     its numbers, and no weight shows that.
-
-    Example:
-        >>> moved = move_number_inputs(called.function)
-        >>> moved(module.double(), tokens, lengths).dtype
-        torch.float64
     """
     generator = torch.Generator().manual_seed(0)
 

@@ -38,10 +38,6 @@ def collect_cases(called: ModuleCall, file: CheckedFile, fixed: Bounds) -> dict[
         called: how the module is called.
         file: the exported file; sizes near its whole numbers are among the cases.
         fixed: the sizes that the file declares as fixed; the proof's cases stay inside them.
-
-    Example:
-        >>> sorted(collect_cases(called, file, Bounds()))
-        ['drawn shapes', 'every id', 'every small size', 'hazards', 'rows alone', 'shapes']
     """
     if called.one_row:
         return select_cases_within_bounds(called, fixed)
@@ -80,12 +76,7 @@ def _make_proof_cases(
 
 
 def select_cases_within_bounds(called: ModuleCall, bounds: Bounds) -> dict[str, list[Case]]:
-    """Return the proof's cases with sizes inside the bounds.
-
-    Example:
-        >>> [len(case.lengths) for case in select_cases_within_bounds(called, Bounds(rows=(1, 1)))["these sizes"]][:3]
-        [1, 1, 1]
-    """
+    """Return the proof's cases with sizes inside the bounds."""
     (least_rows, most_rows), (least, most) = bounds.rows, bounds.steps
     limits = Limits(max_batch=most_rows, min_tokens=least, max_tokens=most)
     found = [case for some in _make_proof_cases(called, limits).values() for case in some]

@@ -25,10 +25,6 @@ _SIZES: Final = ((2, 5), (3, 9), (1, 4), (4, 12))
 def compare_turned_masks(beside: ComparedFile, verdict: Verdict) -> Verdict:
     """Compare file and module with each mask turned, so that it hides the beginning of the rows, and return the verdict
     on all cases.
-
-    Example:
-        >>> compare_turned_masks(beside, verdict).sizes
-        'masks that hide the end of rows'
     """
     called = beside.called
     if verdict.kind not in ("right", "some sizes") or not called.ragged or called.one_row:

@@ -22,10 +22,6 @@ _ORDINARY_STEPS: Final = 7
 def compare_unequal_lengths(beside: ComparedFile, calls: Sequence[RecordedCall], verdict: Verdict) -> Verdict:
     """Compare file and module where one input is half as long as the others, and return the verdict on all cases. A
     file that gives the sequence axes of all inputs one name is not run on these cases.
-
-    Example:
-        >>> compare_unequal_lengths(beside, calls, verdict).sizes
-        'inputs of equal length'
     """
     if verdict.kind not in ("right", "some sizes") or beside.called.one_row:
         return verdict
@@ -79,6 +75,9 @@ def _list_unequal_inputs(
         name: next((said for said, of in fed[name].declared_sizes if of == axis), None)
         for name, (_, axis) in places.items()
     }
+    if len({size for size in axes.values() if isinstance(size, int)}) > 1:
+        # Each has a length of its own in every run.
+        return {}, []
     unequal = {
         name: asked for name, (asked, _) in places.items() if axes[name] is None or set(axes.values()) != {axes[name]}
     }
@@ -93,10 +92,6 @@ def join_limited_verdict(verdict: Verdict, of_others: Verdict, sizes: str, reaso
         of_others: the verdict on others.
         sizes: for which it is right.
         reason: the sentence for a file that fails on the others.
-
-    Example:
-        >>> join_limited_verdict(verdict, of_others, "inputs of equal length", reason).sizes
-        'inputs of equal length'
     """
     joined = replace(
         of_others,

@@ -28,10 +28,6 @@ def make_verdict(beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]]
         beside: the file and its module.
         outcomes: the outcomes by kind of cases; at least one.
         bounds: the sizes for which the file is right; None where no such rule was found.
-
-    Example:
-        >>> make_verdict(beside, outcomes, None).kind
-        'wrong'
     """
     every = [outcome for some in outcomes.values() for outcome in some]
     file, name, unit = beside.file, beside.called.name, beside.called.unit
@@ -139,12 +135,7 @@ def _report_single_row_limit(beside: ComparedFile, every: Sequence[Outcome], ver
 
 
 def summarize_outcomes(name: str, outcomes: Mapping[str, Sequence[Outcome]]) -> tuple[Comparison, ...]:
-    """Return a line for each kind of cases: how many rows were compared, and their largest difference.
-
-    Example:
-        >>> summarize_outcomes("Net", {"shapes": outcomes})[0].largest_difference
-        1.8e-07
-    """
+    """Return a line for each kind of cases: how many rows were compared, and their largest difference."""
     return tuple(
         summarize_differences(
             [one.difference for one in some],

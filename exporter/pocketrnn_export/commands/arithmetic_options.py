@@ -48,13 +48,7 @@ def arithmetic_options(command: _Command) -> _Command:
 
 
 def check_measure_options(arithmetic: str, given: Mapping[str, Any], among: Sequence[str] = _MEASURES) -> None:
-    """Refuse options that measure the effect of integers, where the arithmetic is float32.
-
-    Args:
-        arithmetic: `--arithmetic`.
-        given: all options by name.
-        among: the names of the options that measure.
-    """
+    """Refuse options that measure the effect of integers, where the arithmetic is float32."""
     stated = [f"--{name.replace('_', '-')}" for name in among if given[name] is not None]
     if arithmetic == "float32" and stated:
         raise click.UsageError(f"{stated[0]} limits or measures the effect of int8: it needs --arithmetic int8.")
@@ -127,12 +121,7 @@ def _make_allowed_change(data: Path | None, max_loss: float | None, max_changed:
 
 
 def format_integer_warning(manifest: Manifest) -> list[str]:
-    """The warning about a file of integers that was measured on golden examples only; no lines for other files.
-
-    Example:
-        >>> format_integer_warning(manifest)
-        []
-    """
+    """The warning about a file of integers that was measured on golden examples only; no lines for other files."""
     from pocketrnn.verdicts import read_integer_verdict
 
     verdict = read_integer_verdict(manifest)

@@ -31,11 +31,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def check_is_bundle(path_or_name: str | Path) -> None:
-    """Refuse a path that is neither a bundle nor a packed file, before PyTorch is loaded, which takes seconds.
-
-    Raises:
-        BundleError: it is neither.
-    """
+    """Refuse a path that is neither a bundle nor a packed file, before PyTorch is loaded, which takes seconds."""
     folder = find_bundle_folder(path_or_name)
     if not is_packed_file(folder):
         manifests.read_manifest(folder)
@@ -98,17 +94,7 @@ def read_rows_to_measure(
     label_separator: str,
     several_labels: bool,
 ) -> LabelledTexts | None:
-    """Read the labelled texts that the options name, before any work is done; None without --data.
-
-    Args:
-        labels: the classifier's labels.
-        data: `--data`.
-        max_loss: `--max-loss`.
-        text_column: `--text-column`.
-        label_column: `--label-column`.
-        label_separator: `--label-separator`.
-        several_labels: whether a text can have any number of labels.
-    """
+    """Read the labelled texts that the options name, before any work is done; None without --data."""
     if max_loss is not None and data is None:
         raise click.UsageError("--max-loss needs --data to be measured on.")
     if data is None:

@@ -129,10 +129,6 @@ def read_number_arguments(numbers: NumberOptions, options: dict[str, Any]) -> di
     Raises:
         click.UsageError: an option applies to texts only.
         InputError: an option's value is unusable.
-
-    Example:
-        >>> read_number_arguments(numbers, options)["channels"]
-        ['ax', 'ay', 'az']
     """
     from pocketrnn_export.vocabularies.labels import read_labels
 
@@ -175,9 +171,6 @@ def refuse_text_options(options: dict[str, Any], of_numbers: str) -> None:
     Args:
         options: all options of the command.
         of_numbers: the option or the source from which we know that it takes numbers.
-
-    Raises:
-        click.UsageError: one is given.
 
     Example:
         >>> refuse_text_options(dict.fromkeys(("vocabulary", "texts")), "--channels")

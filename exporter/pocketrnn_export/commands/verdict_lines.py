@@ -48,10 +48,6 @@ def format_proof_table(parity: Parity, rows_called: str, *, of_labels: bool = Tr
         parity: the proof.
         rows_called: the name of a row: `texts` or `sequences`.
         of_labels: whether to show the number of labels that differ.
-
-    Example:
-        >>> format_proof_table(manifest.parity, "texts")[0].split()[:3]
-        ['compared', 'on', 'cases']
     """
     rows = [("compared", "on", "cases", rows_called, "largest difference", "labels differing")]
     rows += [
@@ -63,12 +59,7 @@ def format_proof_table(parity: Parity, rows_called: str, *, of_labels: bool = Tr
 
 
 def format_example_note(manifest: Manifest) -> list[str]:
-    """The note that the bundle holds texts of the user, and how to leave them out; empty if the bundle holds none.
-
-    Example:
-        >>> format_example_note(manifest)
-        []
-    """
+    """The note that the bundle holds texts of the user, and how to leave them out; empty if the bundle holds none."""
     if manifest.provenance.get("golden_examples") != "given texts":
         return []
     return [

@@ -93,10 +93,6 @@ def find_differing_operation(
         inputs: a batch with two different answers: tokens, and lengths if the module takes them.
         place: gives the line of a frame.
         given: the graph's inputs by name, if they are not `inputs` in their order.
-
-    Example:
-        >>> str(find_differing_operation(module, content, [tokens], lambda frame: "m.py:12: `a / b`"))  # doctest: +SKIP
-        '`div` at m.py:12: `a / b`'
     """
     steps: list[_Step] = []
     try:
@@ -164,7 +160,7 @@ class _CallRecorder(FunctionMode):
         self.steps, self.place = steps, place
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        taken = tuple(list_tensors_in((args, tuple((kwargs or {}).values()))))
+        taken = tuple(list_tensors_in((args, kwargs)))
         before = {id(tensor): count_writes(tensor) for tensor in taken}
         result = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "").strip("_")

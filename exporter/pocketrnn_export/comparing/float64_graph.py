@@ -60,11 +60,6 @@ def make_float64_onnx_run(content: bytes, *, unrounded: bool = False) -> Run64:
 
     Raises:
         ExportError: the graph cannot be computed in double precision; the returned function may raise it too.
-
-    Example:
-        >>> run = make_float64_onnx_run(Path("bundle/model.onnx").read_bytes())  # doctest: +SKIP
-        >>> run(tokens, lengths).dtype  # doctest: +SKIP
-        dtype('float64')
     """
     return make_float64_model_run(convert_model_to_float64(onnx.load_from_string(content)), unrounded=unrounded)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -62,10 +62,7 @@ class Float64Mode(FunctionMode):
         if torch.get_default_dtype() != self._usual:
             torch.set_default_dtype(self._usual)
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        del types
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         if func == _DTYPE:
             # `torch.finfo(x.dtype).eps` must be that of float32, since x stands for a float32 tensor.
@@ -75,7 +72,8 @@ class Float64Mode(FunctionMode):
         if func is Tensor.numpy and args[0].dtype == torch.float64:
             torch.set_default_dtype(torch.float64)
         if func in _OF_NUMBERS and not any(isinstance(a, Tensor) for a in args[:1]):
-            return _widen_result(func(*args, **kwargs))
+            result = func(*args, **kwargs)
+            return result.double() if isinstance(result, Tensor) and result.dtype == torch.float32 else result
         # Convert tensors that `.double()` did not reach, such as a plain attribute of the module; but not when an
         # attribute of a tensor is read or set.
         if getattr(func, "__name__", "") not in {"__get__", "__set__"}:
@@ -83,16 +81,14 @@ class Float64Mode(FunctionMode):
             kwargs = {name: _convert_argument(value) for name, value in kwargs.items()}
         if func is multi_head_attention_forward:
             # It computes 1 / sqrt(head_dim) itself, where a function mode does not see it.
-            with change_operator_arguments(_convert_number):
+            with change_operator_arguments(
+                lambda value: _convert_argument(value) if isinstance(value, float) else value
+            ):
                 return func(*args, **kwargs)
         result = func(*args, **kwargs)
         if isinstance(result, Tensor) and result.dtype == torch.float32:
             return _recompute_in_float64(func, args, kwargs, result)
         return result
-
-
-def _convert_number(value: Any) -> Any:
-    return _convert_argument(value) if isinstance(value, float) else value
 
 
 def _convert_argument(value: Any) -> Any:
@@ -127,10 +123,6 @@ def _recompute_in_float64(func: Any, args: tuple[Any, ...], kwargs: dict[str, An
     except (TypeError, RuntimeError, IndexError):
         return result.double()
     return computed if computed.dtype == torch.float64 else result.double()
-
-
-def _widen_result(result: Any) -> Any:
-    return result.double() if isinstance(result, Tensor) and result.dtype == torch.float32 else result
 
 
 def make_float64_copy(module: nn.Module) -> nn.Module:

@@ -67,20 +67,12 @@ def _sigmoid(x: Doubles) -> Doubles:
     return half
 
 
-def _relu(x: Doubles) -> Doubles:
-    return np.maximum(x, 0.0)
-
-
-def _affine(x: Doubles) -> Doubles:
-    # The factor is 1 and the offset 0: `_refuse_attributes` rejects all others.
-    return x
-
-
 _ACTIVATIONS: Final[dict[str, Callable[[Doubles], Doubles]]] = {
     "Tanh": np.tanh,
     "Sigmoid": _sigmoid,
-    "Relu": _relu,
-    "Affine": _affine,
+    "Relu": lambda x: np.maximum(x, 0.0),
+    # The factor is 1 and the offset 0: `_refuse_attributes` rejects all others.
+    "Affine": lambda x: x,
 }
 
 

@@ -128,11 +128,6 @@ def make_module_run(module: Callable[..., Any], *, takes_lengths: bool) -> Run:
     A module that packs with `enforce_sorted=True` needs rows sorted by falling length. So the rows are sorted, and the
     answers are put back in order; the order of rows does not matter to other modules.
     PyTorch's warnings are silenced: the module's owner has seen them before.
-
-    Example:
-        >>> run = make_module_run(module.eval(), takes_lengths=True)
-        >>> run(np.array([[3, 4], [5, 1]]), np.array([2, 1])).shape
-        (2, 4)
     """
 
     def run(tokens: Ids, lengths: Ids) -> Logits:
@@ -233,12 +228,6 @@ def compare_candidate(
 
     Raises:
         ParityError: the candidate fails on a case that the reference answers.
-
-    Example:
-        >>> grid = make_shape_grid(50, 1, ragged=True)
-        >>> expected = [pytorch(case.tokens, case.lengths) for case in grid]
-        >>> compare_candidate("onnx", onnx, grid, expected, inputs="shapes").line.largest_difference
-        1.2e-07
     """
     differences = []
     for case, logits in log_item_progress(zip(cases, expected, strict=True), f"Comparing {name} on {inputs}"):

@@ -59,10 +59,6 @@ def prove_parity(
 
     Raises:
         ParityError: a case does not pass; the message is a table of the failing cases.
-
-    Example:
-        >>> prove_parity([compare("onnx", onnx, grid, expected, inputs="shapes")], None).tolerance
-        1e-05
     """
     compared = list(compared)
     failing = [(one.line.inputs, d) for one in compared for d in one.each if not is_near_enough(d, tolerance)]

@@ -26,15 +26,9 @@ def export_without_faulty_rules(make: Callable[[], _Made]) -> _Made:
 
     If an export without one rule passes the full proof, its bundle is returned, and a warning names the faulty rule.
 
-    Args:
-        make: exports the module and proves the result.
-
     Raises:
         AnswersDifferError: a program gives other answers than the module, whichever rule is left out.
         FormsDifferError: a graph gives other answers than the module, whichever rule is left out.
-
-    Example:
-        >>> export_without_faulty_rules(lambda: write_bundle(path, description, forms(), plan))
     """
     told = set[str]()
 

@@ -25,10 +25,6 @@ def name_differing_line() -> Iterator[None]:
     Raises:
         AnswersDifferError: the block raised one.
         FormsDifferError: the block raised one.
-
-    Example:
-        >>> with name_differing_line():
-        ...     find_right_program(module, example)
     """
     try:
         yield

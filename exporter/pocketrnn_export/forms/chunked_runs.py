@@ -22,9 +22,6 @@ _EACH: Final = 10**9
 def choose_chunk_counts(each: str) -> dict[str, int | None]:
     """The numbers of chunks to cut a text or sequence into, by their names in the proof; None to cut at random.
 
-    Args:
-        each: the name of a step: `token`, `step`.
-
     Example:
         >>> list(choose_chunk_counts("token"))
         ['3 chunks', '1 token each', 'chunks at random']

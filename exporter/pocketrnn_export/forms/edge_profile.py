@@ -108,9 +108,6 @@ def trace_edge_graph(module: nn.Module, metadata: Mapping[str, str], *, takes_le
 
     Raises:
         ExportError: the module cannot be traced, or needs If, Loop or Scan.
-
-    Example:
-        >>> graph, opset = trace_edge_graph(module.eval(), {}, takes_lengths=True)
     """
     single = SingleTextModule(module, takes_lengths=takes_lengths)
     return _convert_for_small_engines(trace_onnx_graph(single, ONE_TEXT, metadata, one_text=True), metadata)

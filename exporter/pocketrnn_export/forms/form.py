@@ -86,16 +86,7 @@ class FormKind:
 
 
 def log_uncompared_parts(forms: Iterable[Form], more: Iterable[str] = ()) -> dict[str, str]:
-    """Log the parts of the forms that were not compared with the module, and return them as provenance, if any.
-
-    Args:
-        forms: the forms of one module.
-        more: further sentences of this kind.
-
-    Example:
-        >>> log_uncompared_parts(forms)
-        {}
-    """
+    """Log the parts of the forms that were not compared with the module, and return them as provenance, if any."""
     notes = dict.fromkeys([*(note for form in forms for note in form.notes), *more])
     for note in notes:
         _log.warning("%s", note.removesuffix("."))

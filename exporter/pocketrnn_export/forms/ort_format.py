@@ -25,12 +25,7 @@ OPERATORS_FILE: Final = "required_operators.config"
 
 
 def make_ort_form(content: bytes, graph: Graph) -> Form:
-    """The form of an ONNX graph in onnxruntime's format.
-
-    Args:
-        content: the ONNX file's bytes.
-        graph: its entry in classifier.json.
-    """
+    """The form of an ONNX graph in onnxruntime's format."""
     made = _convert_to_ort(content)
     entry = replace(graph, file=ORT_FILE, sha256=sha256(made))
     return Form(entry, "graph", made, {"ort": make_onnx_run(made, optimized=True)}, one_row=graph.batch == 1)
@@ -61,11 +56,7 @@ def _convert_to_ort(content: bytes) -> bytes:
 
 
 def list_operators(files: Mapping[str, bytes]) -> bytes:
-    """The list of operators that graphs in onnxruntime's format need, as onnxruntime's build reads it.
-
-    Args:
-        files: the graphs' bytes, by file name.
-    """
+    """The list of operators that graphs in onnxruntime's format need, as onnxruntime's build reads it."""
     from onnxruntime.tools.ort_format_model import create_config_from_models
 
     with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder, warnings.catch_warnings():

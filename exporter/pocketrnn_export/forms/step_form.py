@@ -65,11 +65,7 @@ def wrap_step_graph_as_form(content: bytes, graph: StepGraph, rows: Floats | Non
 
 
 def _check_streaming(module: nn.Module, rules: AnyTextRules) -> None:
-    """Refuse a module or rules that cannot stream, before any work is done.
-
-    Raises:
-        ExportError: the module or the rules cannot stream, with the reason.
-    """
+    """Refuse a module or rules that cannot stream, before any work is done."""
     if isinstance(module, RecurrentClassifier) and module.architecture.bidirectional:
         raise make_bidirectional_error("text", "word")
     if isinstance(module, RecurrentClassifier | LinearClassifier) and module.linear is not None:

@@ -103,7 +103,7 @@ def _find_tables(graph: ir.Graph) -> list[ir.Value]:
     return [
         value
         for value in graph.initializers.values()
-        if _is_weight(value, 2)
+        if _is_weight(value)
         and len(value.shape or ()) == 2
         and all(
             node.op_type == "Gather" and index == 0 and _read_gather_axis(node) == 0 for node, index in value.uses()
@@ -117,7 +117,7 @@ def _find_weights(graph: ir.Graph) -> list[tuple[ir.Value, int]]:
     for node in graph:
         for index in _WEIGHT_INPUTS.get(node.op_type, ()) if node.domain == "" else ():
             value = node.inputs[index] if index < len(node.inputs) else None
-            if value is not None and value.is_initializer() and _is_weight(value, 2):
+            if value is not None and value.is_initializer() and _is_weight(value):
                 found.setdefault(str(value.name), (value, _find_summed_axis(node, index)))
     return list(found.values())
 
@@ -130,12 +130,12 @@ def _find_summed_axis(node: ir.Node, index: int) -> int:
     return -2 if node.op_type == "MatMul" and index == 1 else -1
 
 
-def _is_weight(value: ir.Value, least_axes: int) -> bool:
+def _is_weight(value: ir.Value) -> bool:
     return (
         value.dtype == ir.DataType.FLOAT
         and value.const_value is not None
         and value.const_value.size >= _SMALLEST
-        and len(value.const_value.shape) >= least_axes
+        and len(value.const_value.shape) >= 2
         and not value.is_graph_output()
     )
 

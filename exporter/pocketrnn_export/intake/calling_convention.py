@@ -63,10 +63,6 @@ def given_to(method: Callable[..., Any], call: Callable[[], object]) -> Tensor:
     """Return the numbers that a method receives in a call of the module, such as a CRF's emissions; the call ends
     there.
 
-    Args:
-        method: a method of the module, or of one of its layers.
-        call: calls the module.
-
     Raises:
         ValueError: the call does not reach the method, or gives it no numbers.
 
@@ -389,12 +385,7 @@ def undo_assignments(module: nn.Module) -> Iterator[None]:
 
 
 def find_global_batch_sizes(layer: nn.Module) -> list[tuple[str, dict[str, Any]]]:
-    """Return the global names from which forward reads a fixed batch size, each with the dict of its file's globals.
-
-    Example:
-        >>> find_global_batch_sizes(module)[0][0]
-        'batch_size'
-    """
+    """Return the global names from which forward reads a fixed batch size, each with the dict of its file's globals."""
     forward = getattr(getattr(layer, "forward", None), "__func__", None)
     if not isinstance(forward, FunctionType):
         return []

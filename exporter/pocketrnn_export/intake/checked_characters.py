@@ -24,11 +24,6 @@ _TOKENS = 64
 def find_convention_with_characters(asked: ModuleFacts, spellings: Spellings, call: str | Call | None) -> Convention:
     """Find out how to call a module of words and their characters; as `find_convention`.
 
-    Args:
-        asked: the module, and what is known of it.
-        spellings: what its ids stand for.
-        call: as for `find_convention`.
-
     Raises:
         ExportError: as `find_convention`; or the module fails on a character.
         InputError: the line does not use the characters.
@@ -47,11 +42,7 @@ def find_convention_with_characters(asked: ModuleFacts, spellings: Spellings, ca
 
 
 def _refuse_failing_characters(asked: ModuleFacts, spellings: Spellings, convention: Convention) -> None:
-    """Run the module on all spellings that are not those of the vocabulary: they have every character.
-
-    Raises:
-        ExportError: it fails.
-    """
+    """Run the module on all spellings that are not those of the vocabulary: they have every character."""
     first = next(i for i, word in enumerate(spellings.words) if word != i or i == len(spellings.rows) - 1)
     rows, width = 1 if convention.one_text else asked.rows, asked.widths.clip(_TOKENS)
     for start in range(first, len(spellings.rows), width):
@@ -69,11 +60,7 @@ def _refuse_failing_characters(asked: ModuleFacts, spellings: Spellings, convent
 
 
 def _refuse_unused_characters(asked: ModuleFacts, spellings: Spellings, convention: Convention) -> None:
-    """Refuse a module that gives the same answers to words with other spellings.
-
-    Raises:
-        InputError: its answers are the same.
-    """
+    """Refuse a module that gives the same answers to words with other spellings."""
     alike = np.flatnonzero(spellings.words == np.bincount(spellings.words).argmax())
     width = asked.widths.clip(min(_TOKENS, len(alike)))
     tokens = torch.from_numpy(np.resize(alike, width))[None].expand(1 if convention.one_text else asked.rows, width)

@@ -40,10 +40,6 @@ def find_convention_with_features(asked: ModuleFacts, call: str | Call | None) -
     """Find out how to call a module of texts with features; as `find_convention`, with notes on features that change no
     answer.
 
-    Args:
-        asked: the module, and what is known of it.
-        call: as for `find_convention`.
-
     Raises:
         ExportError: as `find_convention`; or the module fails on the id of a category.
         InputError: the line does not use a feature.
@@ -73,11 +69,7 @@ def find_convention_with_features(asked: ModuleFacts, call: str | Call | None) -
 
 
 def _refuse_token_numbers(asked: ModuleFacts) -> None:
-    """Refuse a module that runs if each token is given the features of its text.
-
-    Raises:
-        ExportError: it does.
-    """
+    """Refuse a module that runs if each token is given the features of its text."""
     for way in itertools.islice(list_forward_candidates(asked), _MOST_WAYS):
         places, wide = way.find_inputs_given("beside"), way
         for i in places:
@@ -93,11 +85,7 @@ def _refuse_token_numbers(asked: ModuleFacts) -> None:
 
 
 def _check_names(asked: ModuleFacts, line: str) -> None:
-    """Refuse a line that does not name each feature, alone or by `features` and `categories`.
-
-    Raises:
-        InputError: it does not.
-    """
+    """Refuse a line that does not name each feature, alone or by `features` and `categories`."""
     try:
         read = list_names_in_line(line)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -113,11 +101,7 @@ def _check_names(asked: ModuleFacts, line: str) -> None:
 
 
 def _refuse_failing_ids(asked: ModuleFacts, convention: Convention) -> None:
-    """Run the module on every id of each category.
-
-    Raises:
-        ExportError: it fails on one, which is named.
-    """
+    """Run the module on every id of each category."""
     for column, (name, feature) in enumerate(asked.features):
         if not isinstance(feature, Category):
             continue
@@ -157,11 +141,6 @@ def _find_failure_on_ids(
 
 def _refuse_failing_numbers(asked: ModuleFacts, convention: Convention, *, is_finite: bool) -> None:
     """Run the module on numbers of each feature.
-
-    Args:
-        asked: the module, with features on which it runs.
-        convention: how it is called.
-        is_finite: whether it also fails where its answer is not finite.
 
     Raises:
         ExportError: it fails on one; the error has a line that keeps the feature in a range.

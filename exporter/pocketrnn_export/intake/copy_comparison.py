@@ -6,7 +6,6 @@ One run of the module shows whether the copy gives the same answers. It leaves t
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +22,6 @@ from pocketrnn_export.comparing.float64_proof import SPREADS
 from pocketrnn_export.comparing.logit_comparison import (
     LEAST_TOLERANCE,
     CandidateComparison,
-    Difference,
     compare_candidate,
     make_module_run,
     measure_difference,
@@ -73,10 +71,6 @@ class OwnersModule:
         """Compare the copy's answers with the module's own: in float32, where they must be the same, and in the
         precision of its weights if that is another, where the difference is reported.
 
-        Args:
-            answered: the cases of the proof, with the copy's answers.
-            exact: the exact answer to a case, with how far rounding may move it.
-
         Raises:
             ParityError: the copy gives other answers.
         """
@@ -92,12 +86,10 @@ class OwnersModule:
                 # Called only when needed: a module may override cpu() and float() and do more in them.
                 convert_to_float32(self.module, self.kept)
             counts, states = _list_plain_values(self.module), read_generator_states()
-            found = self._compare_all_answers(answered, "as given", exact)
+            found = self._compare_all_answers(answered, exact)
             after = _list_plain_values(self.module)
             if drawn := [name for name, state in read_generator_states().items() if state != states[name]]:
-                line = find_drawing_line(
-                    self.module, lambda: self._compare_all_answers(answered[:1], "as given", exact)
-                )
+                line = find_drawing_line(self.module, lambda: self._compare_all_answers(answered[:1], exact))
                 _log.warning(
                     "The module draws random numbers (%s) while it answers%s. On the %d texts of the proof its "
                     "answers do not depend on them; it was not shown that no answer does, and a bundle draws none",
@@ -106,7 +98,10 @@ class OwnersModule:
             changed = sorted(name for name in after if name not in counts or after[name] != counts[name])
             failing = [one for one in found.each if not is_near_enough(one, None)]
             # It may count its calls where no attribute shows it, as in an iterator.
-            by_calls = bool(changed) or (bool(failing) and self._has_changed_answer(found.each[0], answered[0], exact))
+            by_calls = bool(changed)
+            if failing and not changed:
+                again = self._compare_all_answers(answered[:1], exact).each[0]
+                by_calls = is_near_enough(found.each[0], None) != is_near_enough(again, None)
             if apart := self._measure_difference_with_gradients(answered):
                 _log.warning(
                     "While gradients are recorded, the module's answers differ by up to %.1e: PyTorch then runs other "
@@ -129,20 +124,12 @@ class OwnersModule:
             )
         return [*lines, CandidateComparison(found.line, ())]
 
-    def _has_changed_answer(
-        self, before: Difference, first: tuple[Case, Logits], exact: Callable[[Case], ExactAnswer | None]
-    ) -> bool:
-        """Whether the module's answer to a case has changed since it was first called."""
-        return is_near_enough(before, None) != is_near_enough(
-            self._compare_all_answers([first], "as given", exact).each[0], None
-        )
-
     def _compare_all_answers(
-        self, answered: Sequence[tuple[Case, Logits]], name: str, exact: Callable[[Case], ExactAnswer | None]
+        self, answered: Sequence[tuple[Case, Logits]], exact: Callable[[Case], ExactAnswer | None]
     ) -> CandidateComparison:
         run = make_module_run(self.called(self.module), takes_lengths=self.takes_lengths)
         cases, expected = [case for case, _ in answered], [logits for _, logits in answered]
-        return compare_candidate(name, run, cases, expected, inputs=_INPUTS, exact=exact, heads=self.heads)
+        return compare_candidate("as given", run, cases, expected, inputs=_INPUTS, exact=exact, heads=self.heads)
 
     def _measure_difference_with_gradients(self, answered: Sequence[tuple[Case, Logits]]) -> float:
         """Return the largest difference of the module's answers while gradients are recorded; 0 for rounding only."""
@@ -167,7 +154,7 @@ class OwnersModule:
             make_module_run(self.called(self.module), takes_lengths=self.takes_lengths),
             f"as given in {precision}",
         )
-        each, worst, infinite = [], (0.0, lambda: 0.0), 0
+        each, worst, infinite = [], (0.0, answered[0], answered[0][1]), 0
         for case, logits in answered:
             try:
                 given = run(case.tokens, case.lengths)
@@ -185,7 +172,7 @@ class OwnersModule:
                 found = measure_difference(name, case.name, logits[finite], given[finite], heads=self.heads)
                 each.append(found)
                 if finite.all() and found.largest > worst[0]:
-                    worst = found.largest, functools.partial(_count_rounding_steps, case, logits, given, exact)
+                    worst = found.largest, (case, logits), given
         rows = sum(len(case.lengths) for case, _ in answered) - infinite
         if not each:
             return []
@@ -193,7 +180,11 @@ class OwnersModule:
         # Rounding may be larger in this precision than in float32 by this factor.
         coarse = max(torch.finfo(getattr(torch, kind)).eps for kind in precision.split(", "))
         coarse = max(1.0, coarse / torch.finfo(torch.float32).eps)
-        if worst[0] > LEAST_TOLERANCE * coarse and worst[1]() > SPREADS * coarse:
+        (case, logits), given = worst[1:]
+        if (
+            worst[0] > LEAST_TOLERANCE * coarse
+            and (measure_difference("", case.name, logits, given, exact(case)).spreads or 0.0) > SPREADS * coarse
+        ):
             raise ParityError(
                 f"In {precision}, the precision of its weights, the module's answers differ by {worst[0]:.1e} "
                 "from those in float32, in which a bundle computes; that is more than rounding.",
@@ -206,12 +197,6 @@ class OwnersModule:
             f"; to {infinite} more the module has no finite answer in {precision}" if infinite else "",
         )  # fmt: skip
         return [CandidateComparison(line, ())]
-
-
-def _count_rounding_steps(
-    case: Case, logits: Logits, given: Logits, exact: Callable[[Case], ExactAnswer | None]
-) -> float:
-    return measure_difference("", case.name, logits, given, exact(case)).spreads or 0.0
 
 
 def _list_plain_values(module: nn.Module) -> dict[str, Any]:
@@ -234,12 +219,7 @@ def _try_copy(module: nn.Module) -> Any:
 
 
 def read_weight_precision(module: nn.Module) -> str | None:
-    """Return the dtypes of a module's weights, such as `float16`; None where all are float32.
-
-    Example:
-        >>> read_weight_precision(module.half())
-        'float16'
-    """
+    """Return the dtypes of a module's weights, such as `float16`; None where all are float32."""
     tensors = [*module.parameters(), *module.buffers()]
     kinds = {str(t.dtype).removeprefix("torch.") for t in tensors if t.is_floating_point()}
     return None if kinds <= {"float32"} else ", ".join(sorted(kinds))
@@ -248,10 +228,6 @@ def read_weight_precision(module: nn.Module) -> str | None:
 def convert_to_float32(module: nn.Module, kept: Callable[[nn.Module], Iterator[Tensor]]) -> nn.Module:
     """Convert a module in place to float32 on the CPU, including tensors of the weights' dtype that it holds as plain
     attributes. If all weights were float64, the tensors that its forward makes also become float32.
-
-    Args:
-        module: the module, which is changed.
-        kept: yields the tensors that a layer holds, also inside lists and dicts.
     """
     tensors = [*module.parameters(), *module.buffers()]
     kinds = {t.dtype for t in tensors if t.is_floating_point()}

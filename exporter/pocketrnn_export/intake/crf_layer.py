@@ -111,10 +111,6 @@ def find_decoder(module: nn.Module, labels: int) -> tuple[Decoder | None, str]:
     Args:
         module: in eval mode, on the CPU.
         labels: the number of labels.
-
-    Example:
-        >>> decoder_of(nn.Linear(2, 2), 2)
-        (None, '')
     """
     unknown = []
     for path, layer, names in _find_decoding_layers(module):

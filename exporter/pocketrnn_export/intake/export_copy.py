@@ -48,10 +48,6 @@ def copy_for_export(module: nn.Module) -> nn.Module:
 
     Raises:
         ExportError: the module holds a weight without a value, or cannot be copied.
-
-    Example:
-        >>> copy_for_export(module).training
-        False
     """
     module = unwrap_module(module)
     _refuse_missing_values(module)
@@ -81,12 +77,7 @@ def copy_for_export(module: nn.Module) -> nn.Module:
 
 
 def copy_module(module: nn.Module) -> nn.Module:
-    """Return a deep copy. TorchScript is saved and loaded again, and a tensor with a grad_fn is detached.
-
-    Example:
-        >>> copy_module(module) is module
-        False
-    """
+    """Return a deep copy. TorchScript is saved and loaded again, and a tensor with a grad_fn is detached."""
     if isinstance(module, torch.jit.ScriptModule):
         # deepcopy of a ScriptModule copies its tensors under autograd, and then warns about them.
         return load_from_bytes(save_to_bytes(module))

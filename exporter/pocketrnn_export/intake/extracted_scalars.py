@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,14 +30,6 @@ _PYTHONS: Final = (bool, int, float, str, list, tuple, dict, set, np.ndarray)
 def describe_unseen_state(asked: ModuleFacts, convention: Convention) -> tuple[str, ...]:
     """Return a note on a module that takes numbers computed from words out of tensors, and may keep them as state: they
     are floats, or the module holds numpy arrays, or it changes its own numbers or lists; else an empty tuple.
-
-    Args:
-        asked: the module, which is left as it was.
-        convention: how it is called.
-
-    Example:
-        >>> describe_unseen_state(asked, convention)
-        ()
     """
     tokens, lengths = asked.draw_batch(1 if convention.one_text else asked.rows, asked.trial_widths[-1][-1])
     operations = OperatorRecorder()
@@ -69,10 +61,7 @@ class _ExtractedNumberRecorder(FunctionMode):
         self.lines: dict[str, None] = {}
         self.floats = False
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        del types
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(func, "__name__", "") in _TAKE_OUT and isinstance(args[0], Tensor):
             frame = next(list_call_frames(sys._getframe(1)), None)
             if frame is not None and self._operations.find_labels(args[0]):

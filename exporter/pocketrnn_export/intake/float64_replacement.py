@@ -8,7 +8,6 @@ only the dtypes that forward names are changed here, and never a result.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from typing import Any, Final
 
 import torch
@@ -30,10 +29,6 @@ def replace_doubles(module: nn.Module) -> nn.Module:
 
     Args:
         module: a copy with float32 weights. TorchScript is left unchanged, as its code holds its dtypes.
-
-    Example:
-        >>> replace_doubles(copied.float())(samples).dtype
-        torch.float32
     """
     kind = type(module)
     if isinstance(module, torch.jit.ScriptModule) or "forward" in vars(module):
@@ -53,10 +48,7 @@ def replace_doubles(module: nn.Module) -> nn.Module:
 class _DoubleReplacer(FunctionMode):
     """A context manager in which float64 dtypes passed to torch functions become float32."""
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        del types
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is Tensor.double:
             return args[0].float()
         return func(*map(_convert_type, args), **{name: _convert_type(value) for name, value in (kwargs or {}).items()})

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pocketrnn_export.intake.user_frames import find_user_place
+from pocketrnn_export.module_runs.cpu_run import list_tensors_in
 from pocketrnn_export.torch_internals import FunctionMode
 
 __all__ = ["find_infinity_line"]
@@ -46,24 +47,13 @@ class _InfinityMode(FunctionMode):
         # Kept, so that no other tensor gets the identity of one of them.
         self._infinite: dict[int, Tensor] = {}
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        del types
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         # `out[:, 2] = -math.inf` returns nothing.
         made = args[0] if result is None and args else result
         if isinstance(made, Tensor) and made.is_floating_point() and not bool(torch.isfinite(made).all()):
-            if not any(id(value) in self._infinite for value in _list_tensors((*args, *kwargs.values()))):
+            if not any(id(value) in self._infinite for value in list_tensors_in((*args, *kwargs.values()))):
                 self.line = find_user_place(sys._getframe(1)) or self.line
             self._infinite[id(made)] = made
         return result
-
-
-def _list_tensors(values: Iterable[Any]) -> Iterator[Tensor]:
-    for value in values:
-        if isinstance(value, list | tuple):
-            yield from _list_tensors(value)
-        elif isinstance(value, Tensor):
-            yield value

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FrameType
@@ -65,10 +65,7 @@ class ActivationRecorder(FunctionMode):
         self.calls: list[ActivationCall] = []
         self._occurrences: Counter[Any] = Counter()
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        del types
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = _find_function_name(func)
         result = func(*args, **(kwargs or {}))
         if name in _KINDS:
@@ -94,10 +91,7 @@ class ActivationSkipper(FunctionMode):
         self._occurrences: Counter[Any] = Counter()
         self._instead = instead
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        del types
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = _find_function_name(func)
         if name in self._functions:
             site, _ = _find_call_site(sys._getframe(1))

@@ -55,12 +55,6 @@ def refuse_direct_weight_reads(
         convention: how it is called.
         norms: `find_unapplied_norms` of the module as it was given.
         sizes: more sizes (texts, tokens) to try.
-
-    Raises:
-        ExportError: it reads the weight; names it.
-
-    Example:
-        >>> refuse_direct_weight_reads(asked, convention, find_unapplied_norms(module))
     """
     usual = [(asked.rows, width) for pair in asked.trial_widths for width in pair]
     for rows, width in [*usual, *sizes] if norms else []:
@@ -95,10 +89,7 @@ class _WeightReadRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         self._weights, self._brought = weights, set[int]()
         self.found: list[str] = []
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        del types
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = str(getattr(func, "overloadpacket", func)).rpartition(".")[2]
         given = _list_memory_addresses((args, kwargs)) & self._weights.keys()
         result = func(*args, **(kwargs or {}))

@@ -63,9 +63,6 @@ def load_module(named: ModuleName, weights: SavedWeights | None = None) -> nn.Mo
     Raises:
         InputError: there is no such name, it is not a module, its arguments do not fit, or it needs what is not run.
         ExportError: the file, the class or the function raises an error.
-
-    Example:
-        >>> module = load_module(module_name("model.py:Classifier(8000, hidden=32)"))
     """
     return load_module_and_function(named, weights)[0]
 
@@ -75,9 +72,6 @@ def load_module_and_function(named: ModuleName, weights: SavedWeights | None = N
 
     Raises:
         InputError, ExportError: as `load_module` does; or there is no such function.
-
-    Example:
-        >>> module, call = load_module_and_function(replace(named, function="logits_of"))
     """
     check_file_exists(named.path)
     with _import_from(named.path):
@@ -107,9 +101,6 @@ def run_all_cells(named: ModuleName, weights: SavedWeights | None = None) -> nn.
     Raises:
         InputError: there is no such notebook.
         ExportError: a cell raises, or the name is not a module.
-
-    Example:
-        >>> trained = run_all_cells(module_name("notebook.ipynb:model"))
     """
     cells, _ = read_notebook(named.path)
     with _import_from(named.path):

@@ -211,9 +211,6 @@ class ExportableModule:
 
         Args:
             cases: sizes at which its answers may change, such as those on both sides of a branch; rows of full length.
-
-        Raises:
-            ExportError: it answers differently.
         """
         run = self.make_reference().run
         for case in self.fit_cases_to_module(cases):
@@ -367,12 +364,7 @@ def _refuse_dependence_on_sizes(
 
 
 def update_ids_run_alone(prepared: ExportableModule, candidates: Collection[int]) -> ExportableModule:
-    """Try more ids: find those whose texts cannot be answered in a batch with others.
-
-    Example:
-        >>> update_ids_run_alone(prepared, [57]).alone
-        {57: 0.0142}
-    """
+    """Try more ids: find those whose texts cannot be answered in a batch with others."""
     if prepared.one_text:
         return prepared
     told, tried = dict(prepared.alone), set(prepared.tried)
@@ -414,10 +406,8 @@ def _find_padding_and_alone_ids(prepared: ExportableModule, candidates: Sequence
         alone = _are_rows_independent(prepared, full)
     if not alone:
         case = prepared.fit_cases_to_module(select_neighbour_cases(full))[0]
-        run, asked_in_batches = prepared.make_reference().run, prepared.two_texts or bool(prepared.features)
-        raise ExportError(
-            *explain_batch_dependence(lambda: run(case.tokens, case.lengths), batches_only=asked_in_batches)
-        )
+        run = prepared.make_reference().run
+        raise ExportError(*explain_batch_dependence(lambda: run(case.tokens, case.lengths)))
     if not prepared.takes_lengths or not _are_rows_independent(prepared, uneven):
         return prepared
     return update_ids_run_alone(replace(prepared, padding=True), candidates)

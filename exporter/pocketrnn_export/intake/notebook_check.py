@@ -31,17 +31,8 @@ def check_after_all_cells(named: ModuleName, module: nn.Module, weights: SavedWe
 
     The cells run in a new process.
 
-    Args:
-        named: how the module was made.
-        module: the module, with its weights.
-        weights: the weights that were loaded into it.
-        seconds: how long the cells may run.
-
     Raises:
         InputError: the answers differ, a cell raises or ends the process, or the time is over.
-
-    Example:
-        >>> check_after_all_cells(named, load_module(named), None, seconds=3600)
     """
     state = {name: value.detach().cpu() for name, value in module.state_dict().items()}
     try:

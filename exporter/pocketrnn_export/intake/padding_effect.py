@@ -45,11 +45,6 @@ def find_candidate_ids(module: nn.Module, *, ids: int, special: Iterable[int]) -
     """Return the ids that a module may treat as padding: the special ones, the first ones and the last, those that it
     stores as numbers (`self.pad_idx`), and those whose embedding is zero.
 
-    Args:
-        module: the user's module.
-        ids: how many ids there are.
-        special: ids that mean something in the text rules.
-
     Example:
         >>> find_candidate_ids(nn.Embedding(40, 8, padding_idx=11), ids=40, special=[1])
         [1, 0, 2, 3, 4, 5, 6, 7, 39, 11]
@@ -94,13 +89,6 @@ def find_mixing_ids(
     Returns:
         the ids, each with the largest change seen in a probability; infinity where the module fails on such a batch.
         None where they could not be tried: texts without them, too, get other answers in a batch than alone.
-
-    Example:
-        >>> find_mixing_ids(
-        ...     prepared.make_reference(), [0, 1], ids=40, padding_id=1, widths=Widths(), ragged=False,
-        ...     activation="softmax",
-        ... )
-        {1: 0.0142}
     """
     if not candidates:
         return {}
@@ -131,15 +119,6 @@ def find_mixing_ids(
 def keep_answered_ids(run: Run, candidates: Sequence[int], width: int) -> list[int]:
     """Keep the ids that pass a test: the module answers a text that consists only of this id. A module may fail on a
     text of padding only.
-
-    Args:
-        run: the module.
-        candidates: the ids that are tried.
-        width: how many tokens such a text has.
-
-    Example:
-        >>> keep_answered_ids(prepared.make_reference().run, [0, 1, 2], 12)
-        [0, 2]
     """
     rows = np.repeat(np.array(candidates, np.int64)[:, None], width, axis=1)
     return [int(row[0]) for row in _keep_answered_rows(run, rows)]
@@ -308,13 +287,6 @@ def measure_padding_effect(
 
     Returns:
         None where nothing could be measured: every text has one width, or the module does not take padded ones.
-
-    Example:
-        >>> measure_padding_effect(
-        ...     prepared.make_reference(), [[5, 8, 3]], padding_id=1, widths=Widths(), most=None, takes_lengths=False,
-        ...     one_text=False, activation="softmax",
-        ... ).ids_after
-        300
     """
     widest = min(widths.most or most or 1 << 30, most or 1 << 30)
     rows = [list(row) for row in dict.fromkeys(map(tuple, texts)) if len(row) < widest][:_MOST_TEXTS]

@@ -38,12 +38,6 @@ def refuse_random_construction(named: ModuleName, module: nn.Module, weights: Sa
         module: the module, with its weights.
         weights: the weights that were loaded into it. Tensors that are not in them, such as layers in a plain list,
             are checked too.
-
-    Raises:
-        InputError: some tensor differs.
-
-    Example:
-        >>> refuse_random_construction(named, load_module(named))
     """
     again, answer = _make_in_new_process(named, weights)
     for name, digest in _compute_digests(module).items():
@@ -112,9 +106,6 @@ def _make_in_new_process(named: ModuleName, weights: SavedWeights | None) -> tup
 
     This runs in a new process: a file that changes PyTorch, by a hook on all modules or a wrapped function, would
     otherwise do so twice.
-
-    Raises:
-        InputError: it cannot be made a second time.
     """
     try:
         answer = run_in_process(_make_with_new_seed, named, weights)

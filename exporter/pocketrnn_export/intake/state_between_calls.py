@@ -68,18 +68,7 @@ class _RecordedAnswer:
 
 
 def refuse_dependence_on_calls(asked: ModuleFacts, convention: Convention) -> None:
-    """Refuse a module whose answer to a text depends on earlier texts, or on the number of calls.
-
-    Args:
-        asked: the module, which is left as it was.
-        convention: how it is called.
-
-    Raises:
-        ExportError: its answers depend on kept state; names the attribute.
-
-    Example:
-        >>> refuse_dependence_on_calls(asked, asked_convention(asked))
-    """
+    """Refuse a module whose answer to a text depends on earlier texts, or on the number of calls."""
     rows, width = 1 if convention.one_text else asked.rows, asked.trial_widths[-1][-1]
     text, other, longer = (
         asked.draw_batch(rows, width),
@@ -110,12 +99,6 @@ def refuse_dependence_on_sizes(asked: ModuleFacts, convention: Convention, sizes
         asked: the module, which is left as it was.
         convention: how it is called.
         sizes: (texts, tokens) on both sides of each size that forward compares with.
-
-    Raises:
-        ExportError: it depends; names the attribute.
-
-    Example:
-        >>> refuse_dependence_on_sizes(asked, convention, [(3, 36), (3, 37), (3, 38)])
     """
     if sizes := sorted(sizes, key=lambda size: size[0] * size[1]):
         rows = asked.rows
@@ -134,9 +117,6 @@ def _refuse_dependence_on_batches(asked: ModuleFacts, convention: Convention, ba
     """Refuse a module that answers a batch differently after other batches than a new copy does. Each batch is run
     twice, and then all are run in reverse order; if calls leave state in the module, each batch is also run after each
     other one.
-
-    Raises:
-        ExportError: it answers differently; names the attribute.
     """
     answered, clock = list[tuple[Batch, _RecordedAnswer]](), _TimeBudget()
     for batch in batches:

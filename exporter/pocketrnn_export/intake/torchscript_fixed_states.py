@@ -22,9 +22,6 @@ _LAYERS: Final = frozenset({"aten::lstm", "aten::gru", "aten::rnn_tanh", "aten::
 def refuse_fixed_states(module: nn.Module) -> None:
     """Refuse a module if it, or a part of it, is TorchScript with an initial state that depends on no input.
 
-    Raises:
-        ExportError: a recurrent layer has one.
-
     Example:
         >>> refuse_fixed_states(torch.jit.load("news.pt"))
     """

@@ -170,12 +170,7 @@ def describe_line(frame: FrameType, number: int | None = None) -> str:
 
 @contextlib.contextmanager
 def trace_frames(look: Callable[[FrameType, str, Any], Any]) -> Iterator[None]:
-    """While the block runs, call `look` for each new frame, as `sys.settrace` does.
-
-    Example:
-        >>> with trace_frames(lambda frame, event, argument: None):
-        ...     module(tokens)
-    """
+    """While the block runs, call `look` for each new frame, as `sys.settrace` does."""
     before = sys.gettrace()
     sys.settrace(look)
     try:

@@ -38,10 +38,6 @@ class ChangedAttribute:
 def restore_attributes(module: nn.Module) -> Iterator[None]:
     """Undo the block's assignments to attributes of a module and its layers, including their parameters, buffers and
     sublayers, and its changes of dicts that these hold. Writes into a tensor stay.
-
-    Example:
-        >>> with restore_attributes(module):
-        ...     module(tokens)
     """
     tables = _list_attribute_tables(module)
     before = [dict(table) for table in tables]
@@ -56,12 +52,7 @@ def restore_attributes(module: nn.Module) -> Iterator[None]:
 
 
 def assigns_attributes(run: Callable[[], object], module: nn.Module) -> bool:
-    """Whether a run of a module assigns to its attributes, such as a cache of positions. They are restored afterwards.
-
-    Example:
-        >>> assigns_attributes(lambda: module(tokens), module)
-        False
-    """
+    """Whether a run of a module assigns to its attributes, such as a cache of positions; they are restored after."""
     tables = _list_attribute_tables(module)
     before = [dict(table) for table in tables]
     with restore_attributes(module):
@@ -74,10 +65,6 @@ def assigns_attributes(run: Callable[[], object], module: nn.Module) -> bool:
 def find_attributes_changed_by_run(run: Callable[[], object], module: nn.Module) -> list[ChangedAttribute]:
     """The attributes of a module and its layers, tensors included, that a run changes: by assignment, or by a write
     into them. Numbers come first. The changes are not undone.
-
-    Example:
-        >>> find_attributes_changed_by_run(lambda: module(tokens), module)
-        [Kept(name='steps', before=0, after=1)]
     """
     before = dict(_list_attribute_states(module))
     # A user's module may raise anything; the proof meets and reports the same error.

@@ -46,10 +46,6 @@ def run_quietly_on_cpu() -> Iterator[None]:
     """While the block runs, this thread's tensors stay on the CPU instead of a GPU, and its prints are dropped.
 
     Layers that use a fast path without gradients use it here too, as in the owner's own runs.
-
-    Example:
-        >>> with run_quietly_on_cpu():
-        ...     logits = module(tokens.cuda())
     """
     with replace_gpu_types(), _CpuMode(), silence_output(), _allow_fast_paths(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -87,10 +83,6 @@ def compute_answer(module: Callable[..., Any], inputs: Sequence[Tensor]) -> Any:
     Args:
         module: in eval mode.
         inputs: its inputs; the first axis of each is the batch.
-
-    Example:
-        >>> compute_answer(module, [torch.tensor([[3, 4]])]).shape
-        torch.Size([1, 4])
     """
     with torch.no_grad(), run_quietly_on_cpu():
         if len(inputs[0]) != 1:
@@ -207,12 +199,7 @@ def _allow_fast_paths() -> Iterator[None]:
 
 
 def call_on_cpu(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Callable[..., Any]) -> Any:
-    """Call a function of torch with the CPU in place of every device.
-
-    Args:
-        func, args, kwargs: the function and its arguments.
-        run: calls it with (func, args, kwargs).
-    """
+    """Call a function of torch with the CPU in place of every device."""
     kwargs = dict(kwargs)
     if func is Tensor.cuda:
         return args[0]
@@ -279,7 +266,7 @@ def silence_output() -> Iterator[None]:
 
 
 def list_tensors_in(value: Any) -> Iterator[Tensor]:
-    """Yield the tensors among the arguments or results of a torch function, also those in lists and tuples.
+    """Yield the tensors among the arguments or results of a torch function, also those in lists, tuples and dicts.
 
     Example:
         >>> len(list(list_tensors_in((torch.zeros(2), [torch.ones(3)], "sum"))))
@@ -287,6 +274,6 @@ def list_tensors_in(value: Any) -> Iterator[Tensor]:
     """
     if isinstance(value, Tensor):
         yield value
-    elif isinstance(value, list | tuple):
-        for item in value:
+    elif isinstance(value, list | tuple | dict):
+        for item in value.values() if isinstance(value, dict) else value:
             yield from list_tensors_in(item)

@@ -29,10 +29,6 @@ Place = tuple[Any, str, Any]
 def find_caches(module: nn.Module) -> list[Place]:
     """Find the cached functions in a module's layers and classes, and in the files of these; each with the place that
     holds it.
-
-    Example:
-        >>> [name for _, name, _ in find_caches(module)]
-        ['decay']
     """
     layers, kinds = list(module.modules()), dict[type, None]()
     for layer in layers:
@@ -59,15 +55,7 @@ def find_caches(module: nn.Module) -> list[Place]:
 
 @contextlib.contextmanager
 def use_fresh_caches(places: Iterable[Place]) -> Iterator[None]:
-    """Give cached functions new, empty caches while the block runs.
-
-    Args:
-        places: the result of `find_caches`.
-
-    Example:
-        >>> with use_fresh_caches(find_caches(module)):
-        ...     logits = module(tokens)
-    """
+    """Give cached functions new, empty caches while the block runs."""
     fresh: dict[int, Any] = {}
     methods: dict[Any, Any] = {}
     entries: list[Place] = []

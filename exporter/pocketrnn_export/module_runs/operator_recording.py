@@ -244,10 +244,7 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
                 break
         return steps, moved
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        del types
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = str(getattr(func, "overloadpacket", func)).rpartition(".")[2]
         given = flatten_tree((args, kwargs))[0]
@@ -369,10 +366,7 @@ class _WholeLayers(FunctionMode):
         super().__init__()
         self._operations = operations
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        del types
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = str(getattr(func, "__name__", ""))
         if name in _LAYERS:
             return self._operations.record_as_one_operator(name, func, args, kwargs or {})
@@ -399,10 +393,6 @@ def is_same_program(one: Program, other: Program) -> bool:
 def find_first_difference(one: Program, other: Program) -> int | None:
     """Find the position of the first operator that differs between two programs, or has other constants; None if there
     is none.
-
-    Example:
-        >>> find_first_difference(own, copied)
-        7
     """
     for place, ((name, given), (other_name, other_given)) in enumerate(zip(one, other, strict=False)):
         if name != other_name or len(given) != len(other_given) or not all(map(_is_same_argument, given, other_given)):

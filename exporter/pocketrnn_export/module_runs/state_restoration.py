@@ -31,10 +31,6 @@ def restore_module(module: nn.Module) -> Iterator[None]:
     """Undo all changes of the block to a module: to its layers, tensors, attributes, lists and hooks, to the closures
     and defaults of its functions, to its classes, and to the globals of its file that it reads. The random state is
     restored too.
-
-    Example:
-        >>> with restore_module(module):
-        ...     module.eval()
     """
     undoing = list(_make_restorers(module))
     try:

@@ -39,16 +39,8 @@ _ATOMS: Final = (type, ModuleType, BuiltinFunctionType, torch.dtype, torch.devic
 def make_whole_copy(value: _T, known: Mapping[int, Any] | None = None) -> _T:
     """Make a deep copy. If `copy.deepcopy` loses or shares something, objects are copied by their attributes instead.
 
-    Args:
-        value: the object to copy.
-        known: copies that exist already, by the ids of the originals.
-
     Raises:
         Exception: the exception of `copy.deepcopy`, if both ways fail.
-
-    Example:
-        >>> make_whole_copy(module) is module
-        False
     """
     failure: Exception | None = None
     made: Any = None
@@ -76,12 +68,7 @@ def make_whole_copy(value: _T, known: Mapping[int, Any] | None = None) -> _T:
 
 
 def copy_again(value: _T) -> _T:
-    """Copy a result of `whole_copy` again: its classes lose nothing now, so the copy need not be compared.
-
-    Example:
-        >>> copy_again(make_whole_copy(module)) is module
-        False
-    """
+    """Copy a result of `whole_copy` again: its classes lose nothing now, so the copy need not be compared."""
     memory: dict[int, Any] = {}
     try:
         made = copy.deepcopy(value, memory)
@@ -101,12 +88,7 @@ def has_attributes(value: Any) -> bool:
 
 
 def find_copy_difference(original: Any, made: Any) -> str | None:
-    """Find the first part of a copy that differs from the original, or is shared with it; None if there is none.
-
-    Example:
-        >>> find_copy_difference(module, copied)
-        'gate.scale'
-    """
+    """Find the first part of a copy that differs from the original, or is shared with it; None if there is none."""
     waiting, met = deque([("", original, made)]), set[tuple[int, int]]()
     while waiting:
         path, one, other = waiting.popleft()

@@ -179,9 +179,6 @@ def refuse_short_form(shortly: Mapping[str, object], given: object, output: obje
 
     Raises:
         InputError: such an argument is given; or only one of input and output is given.
-
-    Example:
-        >>> refuse_short_form({"labels": None}, TextInput(TextRules(), ("oil",)), LabelOutput(("a", "b")))
     """
     if given is None or output is None:
         missing = "input" if given is None else "output"
@@ -199,9 +196,6 @@ def refuse_short_form(shortly: Mapping[str, object], given: object, output: obje
 
 def refuse_text_arguments(given: Mapping[str, object], channels: object, of_numbers: Mapping[str, object]) -> None:
     """Refuse arguments for texts in an export of a module of numbers, and the reverse.
-
-    Raises:
-        InputError: such an argument is given.
 
     Example:
         >>> refuse_text_arguments({"vocabulary": None}, 3, {})

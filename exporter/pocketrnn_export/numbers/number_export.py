@@ -149,12 +149,6 @@ def make_id_rules(rules: NumberInput, least: int) -> TextRules:
 def export_number_module(module: nn.Module, path: Path, known: NumberExport, *, force: bool = False) -> Manifest:
     """Export a recurrent module of sequences of numbers as a bundle that is proven to give the same answers.
 
-    Args:
-        module: the owner's module, which is not changed.
-        path: the folder to write.
-        known: everything else about the classifier.
-        force: replace a bundle at `path`.
-
     Raises:
         InputError: a sequence or a call cannot be used.
         ExportError: the module cannot be called with sequences of numbers, traced, or is not reproducible.

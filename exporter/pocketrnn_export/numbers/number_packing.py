@@ -35,11 +35,6 @@ def make_number_proof(
     """Return the reference and the cases for a packed file: the graph, called with ids of rows of numbers that are
     drawn as in the bundle's own proof; and these rows, float32 [ids, channels]. The golden examples are the cases
     `texts`.
-
-    Args:
-        manifest: the bundle's manifest.
-        content: the bundle's graph.
-        turns: as for `make_cases_for_graph`.
     """
     table, limits = _rebuild_table(manifest), manifest.graph.limits
     reference = make_graph_reference(_GRAPH, add_table_to_graph(content, table.rows))
@@ -58,10 +53,6 @@ def add_table_to_graph(content: bytes, rows: Samples) -> bytes:
 
     Returns:
         an ONNX file whose first input is `tokens` int64 [batch, time].
-
-    Example:
-        >>> add_table_to_graph(content, rows)[:2]
-        b'\\x08\\n'
     """
     model = onnx.load_from_string(content)
     graph = model.graph

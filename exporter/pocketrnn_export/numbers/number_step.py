@@ -32,10 +32,6 @@ def check_can_stream(rules: NumberInput, limits: Limits | None) -> None:
 def make_step_graph(content: bytes, *, most: int | None) -> tuple[StepGraph, bytes]:
     """Make the step graph of a graph that takes samples, and its entry in classifier.json.
 
-    Args:
-        content: the ONNX file.
-        most: the most steps that it takes.
-
     Raises:
         ExportError: the graph looks ahead, or has operators that are not known to continue from a state.
     """

@@ -25,7 +25,6 @@ __all__ = [
     "Layout",
     "let_module_take_ids",
     "rewrite_call_for_ids",
-    "rewrite_line_for_samples",
 ]
 
 # The axes of forward's input: b for the batch, t for time, c for channels. Time may come before the batch, which is
@@ -67,11 +66,6 @@ def let_module_take_ids(module: nn.Module, rows: Samples, layout: Layout | None)
 
     Raises:
         ExportError: the module cannot take ids.
-
-    Example:
-        >>> with let_module_take_ids(module, table.rows, "btc") as of_ids:
-        ...     of_ids(torch.tensor([[8, 9, 10]])).shape
-        torch.Size([1, 6])
     """
     table = nn.Embedding(rows.shape[0], rows.shape[1], _weight=torch.from_numpy(rows.copy()), _freeze=True)
     first = next((t for t in module.parameters() if t.is_floating_point()), None)
@@ -171,14 +165,3 @@ def rewrite_call_for_ids(call: str | Call) -> str | Call:
 
     call_on_samples.__name__ = getattr(call, "__name__", "call")
     return call_on_samples
-
-
-def rewrite_line_for_samples(line: str) -> str:
-    """Rewrite a line that calls a module on ids as one on samples, for readers.
-
-    Example:
-        >>> rewrite_line_for_samples("module(tokens.t(), lengths)[0]")
-        'module(samples.transpose(0, 1), lengths)[0]'
-    """
-    line = line.removeprefix(LOOKUP)
-    return line.replace("tokens.t()", "samples.transpose(0, 1)").replace("tokens", "samples")

@@ -54,7 +54,6 @@ def make_sample_table(
     least: int = 1,
     kind: str = EVERYWHERE,
     clip: tuple[float, float] | None = None,
-    seed: int = 0,
 ) -> SampleTable:
     """Make rows of numbers like a module's inputs: mostly of unit size, as scaled data is, with zeros, constants,
     spikes, tiny and large numbers. If sequences are given, half of the rows are like them.
@@ -67,14 +66,13 @@ def make_sample_table(
         least: how many steps a sequence has at least.
         kind: the kind of random numbers.
         clip: the least and the largest number that the rules let through to the module.
-        seed: the seed of the draws.
 
     Example:
         >>> table = make_sample_table(3)
         >>> table.rows.shape[1], table.rows[0].tolist()
         (3, [0.0, 0.0, 0.0])
     """
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     drawn = _draw_rows(generator, channels, kind, given)
     if kind != EVERYWHERE:
         drawn = np.clip(drawn, 0 if kind == POSITIVE else -_NEAR, 1 if kind == POSITIVE else _NEAR)

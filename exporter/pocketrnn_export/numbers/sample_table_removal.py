@@ -46,10 +46,6 @@ def replace_ids_by_samples(content: bytes, table: str, channels: int) -> bytes:
 
     Raises:
         ExportError: the graph uses the ids for more than the look-up.
-
-    Example:
-        >>> replace_ids_by_samples(content, "pocketrnn_samples.weight", 9)[:2]
-        b'\\x08\\n'
     """
     try:
         return _convert_graph_to_samples(content, table, channels)

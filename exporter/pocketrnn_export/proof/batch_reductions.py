@@ -60,12 +60,7 @@ BY_POSITION: Final = frozenset({
 
 
 def find_batch_reduction(program: torch.export.ExportedProgram) -> str:
-    """Find the line at which a program computes across the texts of a batch; empty if there is none.
-
-    Example:
-        >>> find_batch_reduction(program)
-        'model.py:12: `common = torch.bincount(x.reshape(-1)) > 300`'
-    """
+    """Find the line at which a program computes across the texts of a batch; empty if there is none."""
     batch = find_batch_symbols(program)
     if not batch:
         return ""

@@ -145,10 +145,6 @@ def make_cases_for_graph(
 
     Raises:
         BundleError: the provenance's entry of sizes is not valid.
-
-    Example:
-        >>> list(make_cases_for_graph(manifest.text.rules, manifest.graph, manifest.provenance))
-        ['shapes', 'drawn shapes', 'hazards', 'every id']
     """
     return make_cases_for_rules(
         rules,

@@ -48,12 +48,6 @@ def describe_constant_values(
 ) -> tuple[str, ...]:
     """A note for each line of code whose value is the same for all texts of a proof; see `find_constant_values`.
 
-    Args:
-        program: from torch.export; None if there is none.
-        cases: the cases of the proof, by kind of inputs.
-        names: the names of the graph's inputs.
-        one_row: whether it takes one text at a time.
-
     Example:
         >>> describe_constant_values(program, cases, ["tokens"], one_row=False)
         ('A value is False for all texts of the proof, model.py:12: `rare = phrase.any(1)`: what forward does ...',)
@@ -81,10 +75,6 @@ def find_constant_values(
     Args:
         program: from torch.export.
         runs: inputs, as the program takes them; the runs stop as soon as each value has changed.
-
-    Example:
-        >>> find_constant_values(program, inputs)
-        {any_1: 'False'}
     """
     waiting = _find_text_nodes(program)
     seen = _RangeRecorder(program, waiting)

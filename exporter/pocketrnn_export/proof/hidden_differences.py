@@ -84,10 +84,6 @@ def _clone_tensors(values: Sequence[Any]) -> list[Any]:
 class HiddenDifferences:
     """Two runs of a program on batches of two texts, of which the second text is compared. The second run may have a
     wider batch.
-
-    Example:
-        >>> HiddenDifferences(program, alone, beside).find_first_node()
-        amax
     """
 
     def __init__(self, program: torch.export.ExportedProgram, narrow: RecordedRun, wide: RecordedRun) -> None:

@@ -59,12 +59,7 @@ class IntegerWeights:
 
 
 def read_integer_weights(program: PackedProgram) -> Iterator[IntegerWeights]:
-    """Read the integer weights among a program's constants, as the format defines them.
-
-    Example:
-        >>> [one.whole.shape for one in read_integer_weights(program)]
-        [(100, 288), (96, 288), (100, 288), (96, 288)]
-    """
+    """Read the integer weights among a program's constants, as the format defines them."""
     for number, record in enumerate(np.frombuffer(program.values, "<u4").reshape(-1, _VALUE)):
         region, storage, offset, at_scales = (int(word) for word in record[1:5])
         if region != _NONE or storage != Storage.INTEGERS_BY_COLUMN:

@@ -16,10 +16,6 @@ def find_ids_of_extreme_vectors(module: nn.Module, ids: int) -> list[int]:
     """In each table of a module with a row for each id, find the id of the longest vector and the ids of the vectors
     with the largest and the smallest sum.
 
-    Args:
-        module: any module; its floating point parameters and buffers are searched.
-        ids: the number of ids.
-
     Example:
         >>> find_ids_of_extreme_vectors(nn.Embedding.from_pretrained(torch.tensor([[0.0], [-3.0], [1.0]])), 3)
         [1, 2]

@@ -259,10 +259,6 @@ def _log_calls(module: nn.Module, inputs: tuple[Tensor, ...]) -> _CallLog | None
 def use_unscripted_functions(module: nn.Module) -> Iterator[None]:
     """Replace scripted functions in a module's files by their Python originals while the block runs: a mode does not
     see the calls inside of scripted ones.
-
-    Example:
-        >>> with use_unscripted_functions(module):
-        ...     module(tokens)
     """
     found = [
         (names, name, value)

@@ -25,16 +25,8 @@ _OTHER: Final = "\N{REPLACEMENT CHARACTER}"
 def compare_features(file: Path, features: Features) -> Comparison:
     """Compare each number and each category of the engine with the runtime's, to the last bit.
 
-    Args:
-        file: a packed file of a classifier that takes features.
-        features: its features.
-
     Raises:
         ParityError: one differs.
-
-    Example:
-        >>> compare_features(Path("orders.prnn"), classifier.manifest.features).labels_differing
-        0
     """
     packed, count = import_native_module().Packed(file.read_bytes()), 0
     for index, (name, feature) in enumerate(features):

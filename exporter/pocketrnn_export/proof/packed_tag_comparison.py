@@ -21,10 +21,6 @@ _Row = tuple[int, int, int | None, float | None]
 def compare_tags(file: Path, texts: Sequence[str]) -> Comparison:
     """Compare the engine's tokens, places, labels and probabilities with those that the runtime makes from its logits.
 
-    Args:
-        file: a packed tagger.
-        texts: texts within its limits.
-
     Raises:
         ParityError: the tags differ.
 

@@ -46,10 +46,6 @@ def find_padded_steps(
         bounds: the numbers of tokens on both sides of each condition on a length.
         padding_id: the token after a text.
         until: the search stops at this `time.process_time()`.
-
-    Example:
-        >>> find_padded_steps(program, inputs_of, padding_id=1)
-        'model.py:12: `return self.fc(outputs.amax(1))`'
     """
     asked = sorted({n for n in bounds if 1 < n <= _LONGEST} - set(_LENGTHS))
     few, many = ((n, _MORE) for n in (*_LENGTHS, *asked)), ((n, _MANY_MORE) for n in _LENGTHS[-1:])

@@ -195,7 +195,6 @@ class _CallRecorder(FunctionMode):
         self.error: Exception | None = None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        del types
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         if name in _LEAVES_TORCH and args and self._made(args[0]):

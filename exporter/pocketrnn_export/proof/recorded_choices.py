@@ -30,10 +30,6 @@ def record_choices(module: nn.Module, inputs: tuple[Tensor, ...]) -> frozenset[C
     """Record the operators by which a copy of a module chooses, each with the numbers that it is given; and the names
     of the weights that it reads.
 
-    Args:
-        module: in eval mode, on the CPU.
-        inputs: its inputs.
-
     Raises:
         Exception: whatever the module raises.
 

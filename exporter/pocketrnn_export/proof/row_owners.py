@@ -86,10 +86,6 @@ def find_other_owners(
         program: from torch.export.
         inputs_of: makes random inputs from rows and steps, as the program takes them.
         batch: the symbols of the batch size.
-
-    Example:
-        >>> find_other_owners(program, inputs_of, batch)
-        'model.py:12: `pooled = F.max_pool2d(rare[None, None], (3, 1), padding=(1, 0))`'
     """
     # An axis of 16 numbers may be mistaken for a batch of 16. So a line counts only if it is found with both batch
     # sizes.

@@ -31,16 +31,7 @@ class RunnableProgram:
 
 
 def make_runnable_program(traced: TracedProgram, weights: Mapping[str, Tensor] | None = None) -> RunnableProgram:
-    """Make a program run in PyTorch, operator by operator, without its assertions about sizes.
-
-    Args:
-        traced: the program.
-        weights: weights to use in place of its own, by name.
-
-    Example:
-        >>> make_runnable_program(traced).run((tokens, lengths)).shape
-        (3, 4)
-    """
+    """Make a program run in PyTorch, operator by operator, without its assertions about sizes."""
     program = traced.program
     kinds = [spec.kind for spec in program.graph_signature.output_specs]
     forward = functools.cache(lambda: _remove_size_assertions(program.graph_module))

@@ -37,10 +37,6 @@ def find_tied_values(
         program: from torch.export.
         inputs_of: makes random inputs from rows and steps, as the program takes them.
         one_text: whether the batch size is always 1.
-
-    Example:
-        >>> find_tied_values(program, inputs_of, one_text=False)
-        'model.py:12: `best = scores.topk(3, 1).indices`'
     """
     for steps in _STEPS:
         given = inputs_of(1 if one_text else 2, steps)

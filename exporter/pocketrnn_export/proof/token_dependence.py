@@ -61,13 +61,7 @@ _OF_VECTORS: Final = frozenset({"abs", "amax", "any", "count_nonzero", "linalg_v
 
 
 def find_word_content(program: torch.export.ExportedProgram) -> dict[Node, WordContent]:
-    """Find how much of the words of its texts each node of a program may hold.
-
-    Example:
-        >>> found = find_word_content(program)
-        >>> [found[node].name for node in program.graph.nodes][-4:]
-        ['IDS', 'FLAGS', 'COUNTS', 'ANYTHING']
-    """
+    """Find how much of the words of its texts each node of a program may hold."""
     inputs = program.graph_signature.user_inputs
     found: dict[Node, WordContent] = {}
     for node in program.graph.nodes:

@@ -62,15 +62,6 @@ def refuse_changed_answers(
     """Refuse a module whose answer to a text changes after it has run on texts of other sizes.
 
     First come the sizes of the trace and its checks, then the sizes on both sides of each condition in forward.
-
-    Args:
-        asked: the module.
-        found: its program.
-        usual: the text.
-        before: its answer before the module ran on anything else.
-
-    Raises:
-        ExportError: the answer changes.
     """
     changed = "texts of other sizes changed values in its file, its classes or its functions"
     copied, started = copy_again(asked.module), time.process_time()
@@ -95,9 +86,6 @@ def refuse_size_loops(log: TraceLog) -> None:
     """Refuse a forward that tests a size in every iteration of a loop: `while t < x.size(1)`.
 
     Each trace of it would be unrolled, with thousands of steps for a text with so many.
-
-    Raises:
-        ExportError: there is such a loop.
     """
     lines: dict[str, set[int]] = {}
     for question in log.questions:
@@ -174,11 +162,7 @@ def refuse_unequal_iterations(asked: FreshCopyModule, graph: Answers, traced: Tr
 
 
 def refuse_tie_dependence(asked: FreshCopyModule, traced: TracedProgram) -> None:
-    """Refuse a module whose answers change with the order of equal values, on texts that repeat words.
-
-    Raises:
-        ExportError: an answer changes.
-    """
+    """Refuse a module whose answers change with the order of equal values, on texts that repeat words."""
     for batch, width in ((1, 1), (3, 8), (4, 33), *([(1, 200)] if asked.phrase else [])):
         # Rows of equal length are equal values, too, but another check's task: so only single texts hold phrases.
         given = (asked if batch == 1 else replace(asked, phrase=())).draw_inputs(Sizes(batch, width))

@@ -301,13 +301,7 @@ class ChangeFinder:
         return any(reads_own_state(one) for one in known if one is not None)
 
     def find_changed_packages(self, statement: Statement, own: str, *, later: bool = False) -> set[str]:
-        """Return the packages and files that a statement may change, or its functions when they are called.
-
-        Args:
-            statement: the statement.
-            own: the name of its file.
-            later: whether to return the changes by its functions.
-        """
+        """Return the packages and files that a statement may change, or its functions when they are called."""
         total = statement.later if later else self.totals[statement.index]
         if self._find_unlimited_change(total):
             return {ANY}

@@ -31,12 +31,7 @@ _ASK_FOR_A_FILE: Final = frozenset({"__import__", "find_spec", "getLogger", "imp
 
 @contextmanager
 def pretend_jupyter(file: ModuleType) -> Iterator[None]:
-    """While the block runs, a notebook is `__main__` for files beside it, and has no `__file__`.
-
-    Example:
-        >>> with pretend_jupyter(file):
-        ...     exec(code, vars(file))
-    """
+    """While the block runs, a notebook is `__main__` for files beside it, and has no `__file__`."""
     main, path = sys.modules["__main__"], file.__file__
     sys.modules["__main__"], file.__doc__ = file, _DOC
     del file.__file__

@@ -97,10 +97,6 @@ class Mentions:
 def collect_mentions(node: ast.stmt, packages: Set[str]) -> tuple[Mentions, Mentions]:
     """Return the mentions of a top-level statement when it is run, and of its functions when they are called.
 
-    Args:
-        node: the statement.
-        packages: the names of packages or parts of them.
-
     Example:
         >>> now, later = collect_mentions(ast.parse("def f(c=config):\\n    c.clear(); names.append(3)").body[0], set())
         >>> now.hands, later.writes, later.writes_given

@@ -118,12 +118,7 @@ def find_needed_statements(
 
 
 def find_name_checks(cells: Iterable[Cell]) -> list[str]:
-    """Return the statements that depend on whether their file is run by itself, each with its place.
-
-    Example:
-        >>> find_name_checks([python_file(Path("train.py"))])
-        ['line 8: `MAIN = __name__ == "__main__"`']
-    """
+    """Return the statements that depend on whether their file is run by itself, each with its place."""
     return [
         f"{s.cell_and_line}: `{s.title}`" for s in list_statements(cells) if not s.alone and depends_on_name(s.node)
     ]

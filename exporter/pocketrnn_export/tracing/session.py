@@ -117,10 +117,6 @@ class Rule:
         names: the names of the functions.
         rewrite: takes (session, *args, **kwargs) of the call; returns the new result, or `declined(reason)`.
         when: takes a session; returns the reason why the rule applies to no call now; empty if it may apply.
-
-    Example:
-        >>> narrow(session, x, 1, 0, 5)
-        DeclinedRule(reason='no size of the input is in it')
     """
 
     names: tuple[str, ...]

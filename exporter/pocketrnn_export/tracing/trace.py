@@ -125,12 +125,7 @@ def make_rerolled_session(module: nn.Module, log: TraceLog, *, cut_counted: bool
 
 
 def make_script_session(module: nn.Module) -> TraceSession:
-    """A session of a user's module for TorchScript.
-
-    Example:
-        >>> with make_script_session(module):
-        ...     script = torch.jit.trace(module, example, check_trace=False)
-    """
+    """A session of a user's module for TorchScript."""
     return TraceSession(module, (PYTHON, DEVICE), (check_initial_states, *_USERS_CODE), scripted=True)
 
 
@@ -194,9 +189,6 @@ def trace_program(
 
     Raises:
         ExportError: the module cannot be traced with dynamic axes.
-
-    Example:
-        >>> trace_program(module, example, None, TraceLog()).program.graph.nodes
     """
     traced = copy_again(module)
     add_onnx_weights(traced)
@@ -204,7 +196,8 @@ def trace_program(
     texts = 2 if takes_two_texts(example) else 1
     # Behind the texts come lengths, a state or features, with one axis over the texts.
     more = len(example) - texts
-    axes: Any = ({1: dynamic},) if one_text else ({0: dynamic, 1: dynamic},) * texts + ({0: dynamic},) * more
+    rows: dict[int, Any] = {} if one_text else {0: dynamic}
+    axes: Any = ({**rows, 1: dynamic},) * texts + (rows,) * more
     branches, choices = ([], []) if plan is None else plan.branches
     session = make_export_session(traced, log, branches, choices, cut_counted=cut_counted)
     with hide_messages(), torch.no_grad():

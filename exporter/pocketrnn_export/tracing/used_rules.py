@@ -25,14 +25,7 @@ _uses: Final[ContextVar[_Uses | None]] = ContextVar("uses", default=None)
 
 @contextlib.contextmanager
 def record_uses() -> Iterator[dict[str, None]]:
-    """Record the rules and translations that the block uses: their names become keys of the dict that it yields.
-
-    Example:
-        >>> with record_uses() as used:
-        ...     find_right_program(module, example)
-        >>> list(used)
-        ['order_statistics.median']
-    """
+    """Record the rules and translations that the block uses: their names become keys of the dict that it yields."""
     noted = _Uses()
     token = _uses.set(noted)
     try:

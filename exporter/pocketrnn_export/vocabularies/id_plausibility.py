@@ -56,9 +56,6 @@ def refuse_doubtful_ids(
         InputError: more texts have the largest number of tokens than by chance, and the rules do not cut; or texts are
             padded, and the rules do not pad; or the words that the ids name occur in other texts as often as in their
             own. Two texts with the largest number, which may be chance, give a warning.
-
-    Example:
-        >>> refuse_doubtful_ids(TextRules("external"), ["<unk>", "oil"], {"Oil!": [1]})
     """
     # For tokens, only the padding id matters here.
     padding = vocabulary[rules.padding_id] if rules.padding_id < len(vocabulary) else None

@@ -34,10 +34,6 @@ def compare_with_library(read: Subwords, texts: Iterable[str]) -> int:
 
     Raises:
         InputError: a text gets other ids.
-
-    Example:
-        >>> compare_with_library(read_tokenizer("tokenizer.json"), ["oil prices"])
-        1001
     """
     encode = _make_library_encode(read)
     if encode is None:

@@ -1,13 +1,9 @@
 """Read a torchtext Vocab that `torch.save` or `pickle.dump` wrote, without torchtext and without running anything.
 
-A pickle is a small program: it names functions and calls them. This reader follows the program but calls nothing. A
-named class or function stays a name, and a call becomes a record of the name and its arguments. Names and instructions
-that a Vocab does not need are refused. So nothing in a file can run, and limits on instructions, containers and bytes
-bound its time and memory.
+`inert_pickle.py` follows the pickle but calls nothing. Here a named class or function stays a name, and a call becomes
+a record of the name and its arguments. Names and instructions that a Vocab does not need are refused.
 
 Sources of the formats:
-- the instructions: Python's `pickletools` (protocols 0 to 5). PyTorch reads weights by a loop of its own for the same
-  reason (`torch/_weights_only_unpickler.py`).
 - the containers: PyTorch's "Serialization semantics" notes and `torch/serialization.py`: since 1.6 a zip archive of
   stored entries, the object in `data.pkl`; before, or on request, four pickles in a row (magic number, protocol,
   system, the object).
@@ -18,13 +14,13 @@ Sources of the formats:
 from __future__ import annotations
 
 import io
-import pickle
 import struct
 import zipfile
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pocketrnn.errors import DataError
+from pocketrnn_export.inert_pickle import PickleReader, UnsupportedPickleError, require_type
 
 __all__ = ["SAVE_PLAIN", "SavedVocab", "read_pickle", "read_zip"]
 
@@ -116,7 +112,7 @@ def read_pickle(content: bytes, source: str) -> SavedVocab | list[Any] | dict[st
         >>> read_pickle(pickle.dumps(["<unk>", "oil"]), "vocab.pkl")
         ['<unk>', 'oil']
     """
-    reader = _PickleReader(content, source)
+    reader = _VocabReader(content, source)
     root = reader.read_next_object()
     if isinstance(root, int) and root == _TORCH_MAGIC:
         reader.read_next_object()  # the protocol
@@ -142,224 +138,55 @@ class _RecordedObject:
     members: dict[str, Any] = field(default_factory=dict)
 
 
-_MEMOIZE: Final = pickle.MEMOIZE[0]
-_STOP: Final = pickle.STOP[0]
-_CONSTANTS: Final = {pickle.NONE[0]: None, pickle.NEWTRUE[0]: True, pickle.NEWFALSE[0]: False}
-# The bytes of a length or a number that follows an instruction, least significant first.
-_TEXTS: Final = {pickle.BINUNICODE[0]: 4, pickle.SHORT_BINUNICODE[0]: 1, pickle.BINUNICODE8[0]: 8}
-_UNSIGNED: Final = {pickle.BININT1[0]: 1, pickle.BININT2[0]: 2}
-_PUTS: Final = {pickle.BINPUT[0]: 1, pickle.LONG_BINPUT[0]: 4}
-_GETS: Final = {pickle.BINGET[0]: 1, pickle.LONG_BINGET[0]: 4}
-_TUPLES: Final = {pickle.EMPTY_TUPLE[0]: 0, pickle.TUPLE1[0]: 1, pickle.TUPLE2[0]: 2, pickle.TUPLE3[0]: 3}
-_EMPTY: Final = {pickle.EMPTY_LIST[0], pickle.EMPTY_DICT[0], pickle.EMPTY_SET[0]}
-_FROM_MARK: Final = {pickle.TUPLE[0], pickle.LIST[0], pickle.DICT[0]}
-_LINES: Final = {pickle.UNICODE[0], pickle.INT[0], pickle.LONG[0], pickle.FLOAT[0], pickle.PUT[0], pickle.GET[0]}
-_INSTRUCTIONS: Final = {
-    getattr(pickle, name)[0]: name
-    for name in dir(pickle)
-    if name.isupper() and isinstance(getattr(pickle, name), bytes)
-}
-
-
-class _PickleReader:
-    """Follows the pickles in `content`, one after the other."""
+class _VocabReader(PickleReader):
+    """Reads a pickle as containers, names and records of calls."""
 
     def __init__(self, content: bytes, source: str) -> None:
-        self.content = content
+        super().__init__(content, _MOST_INSTRUCTIONS, _MOST_CONTAINERS)
         self.source = source
-        self.at = 0
-        self.instructions = 0
-        self.containers = 0
 
     def read_next_object(self) -> Any:
-        self.stack: list[Any] = []
-        self.outer: list[list[Any]] = []
-        self.memo: dict[int, Any] = {}
         try:
-            return self._run_instructions()
+            return super().read_next_object()
+        except UnsupportedPickleError as error:
+            raise DataError(
+                f"{self.source} is a pickle with {error}, which no vocabulary needs. Nothing in it was run.", SAVE_PLAIN
+            ) from None
+        except EOFError:
+            raise DataError(f"{self.source} is a pickle that ends too early.", _SAVE_AGAIN) from None
         # Damaged lengths, indexes, texts and numbers raise these.
         except (IndexError, KeyError, ValueError, struct.error):
             raise DataError(f"{self.source} is a damaged pickle.", _SAVE_AGAIN) from None
 
-    def _run_instructions(self) -> Any:
-        # The codes of a token - a text, or a number, and its index in the memo - are handled here, without further
-        # calls.
-        content, size, memo = self.content, len(self.content), self.memo
-        at = self.at
-        while at < size:
-            code = content[at]
-            at += 1
-            self.instructions += 1
-            if self.instructions > _MOST_INSTRUCTIONS:
-                raise DataError(f"{self.source} is a pickle of over {_MOST_INSTRUCTIONS:,} instructions.", SAVE_PLAIN)
-            if code in _TEXTS:
-                start = at + _TEXTS[code]
-                # A length beyond the end is noticed when the loop ends, before the truncated text is used.
-                at = start + int.from_bytes(content[at:start], "little")
-                self.stack.append(str(content[start:at], "utf-8", "surrogatepass"))
-            elif code in _PUTS:
-                start, at = at, at + _PUTS[code]
-                memo[int.from_bytes(content[start:at], "little")] = self.stack[-1]
-            elif code == _MEMOIZE:
-                memo[len(memo)] = self.stack[-1]
-            elif code in _GETS:
-                start, at = at, at + _GETS[code]
-                self.stack.append(memo[int.from_bytes(content[start:at], "little")])
-            elif code in _UNSIGNED:
-                start, at = at, at + _UNSIGNED[code]
-                self.stack.append(int.from_bytes(content[start:at], "little"))
-            elif code == _STOP:
-                self.at = at
-                return self.stack.pop()
-            else:
-                self.at = at
-                self._run_rare_instruction(code)
-                at = self.at
-        raise DataError(f"{self.source} is a pickle that ends too early.", _SAVE_AGAIN)
+    def make_object(self, name: str, argument: Any) -> Any:
+        if name == "EMPTY_SET":
+            return _RecordedObject("builtins.set")
+        if name == "BINPERSID":
+            return self._load_persistent(require_type(self.pop_items(1)[0], tuple))
+        return super().make_object(name, argument)
 
-    def _run_rare_instruction(self, code: int) -> None:
-        stack = self.stack
-        if code == pickle.BININT[0]:
-            stack.append(struct.unpack("<i", self._read_bytes(4))[0])
-        elif code == pickle.BINFLOAT[0]:
-            stack.append(struct.unpack(">d", self._read_bytes(8))[0])
-        elif code == pickle.LONG1[0]:
-            stack.append(int.from_bytes(self._read_bytes(self._read_bytes(1)[0]), "little", signed=True))
-        elif code in _CONSTANTS:
-            stack.append(_CONSTANTS[code])
-        elif code == pickle.PROTO[0]:
-            if (protocol := self._read_bytes(1)[0]) > 5:
-                raise DataError(f"{self.source} is a pickle of the unknown protocol {protocol}.", SAVE_PLAIN)
-        elif code == pickle.FRAME[0]:
-            self._read_bytes(8)
-        elif code == pickle.MARK[0]:
-            self._count_container()
-            self.outer.append(stack)
-            self.stack = []
-        elif code in _LINES:
-            self._read_text_value(code)
-        elif code in (pickle.APPEND[0], pickle.APPENDS[0]):
-            items = [stack.pop()] if code == pickle.APPEND[0] else self._pop_since_mark()
-            self._require_type_of(self.stack[-1], list).extend(items)
-        elif code in (pickle.SETITEM[0], pickle.SETITEMS[0]):
-            items = self._pop_items(2) if code == pickle.SETITEM[0] else self._pop_since_mark()
-            target = self.stack[-1]
-            self._set_items(
-                target.members if isinstance(target, _RecordedObject) else self._require_type_of(target, dict), items
-            )
-        else:
-            self._make_container_or_call(code)
+    def call(self, called: Any, arguments: tuple[Any, ...]) -> Any:
+        name = require_type(called, _Name).name
+        if name == "collections.OrderedDict" and not arguments:
+            return {}
+        if name == "copyreg._reconstructor" and arguments and isinstance(arguments[0], _Name):
+            return _RecordedObject(arguments[0].name)
+        return _RecordedObject(name, arguments)
 
-    def _make_container_or_call(self, code: int) -> None:
-        made: Any
-        self._count_container()
-        if code in _TUPLES:
-            made = tuple(self._pop_items(_TUPLES[code]))
-        elif code in _EMPTY:
-            made = (
-                []
-                if code == pickle.EMPTY_LIST[0]
-                else {}
-                if code == pickle.EMPTY_DICT[0]
-                else _RecordedObject("builtins.set")
-            )
-        elif code in _FROM_MARK:
-            made = self._pop_since_mark()
-            if code == pickle.TUPLE[0]:
-                made = tuple(made)
-            elif code == pickle.DICT[0]:
-                made = self._set_items({}, made)
-        elif code == pickle.GLOBAL[0]:
-            module, name = self._read_text_line(), self._read_text_line()
-            made = self._make_name(module, name)
-        elif code == pickle.STACK_GLOBAL[0]:
-            module, name = self._pop_items(2)
-            made = self._make_name(self._require_type_of(module, str), self._require_type_of(name, str))
-        elif code in (pickle.REDUCE[0], pickle.NEWOBJ[0]):
-            called, args = self._pop_items(2)
-            made = _record_call(self._require_type_of(called, _Name).name, self._require_type_of(args, tuple))
-        elif code == pickle.BUILD[0]:
-            made, state = self._pop_items(2)
-            # The attributes of a dict (the `_metadata` of a state_dict) are not kept.
-            if type(made) is not dict:
-                if self._require_type_of(made, _RecordedObject).state is not None:
-                    raise ValueError("two states")
-                made.state = state
-        elif code == pickle.BINPERSID[0]:
-            made = self._load_persistent(self._require_type_of(self.stack.pop(), tuple))
-        else:
-            instruction = _INSTRUCTIONS.get(code, f"0x{code:02x}")
-            raise DataError(
-                f"{self.source} is a pickle with the instruction {instruction}, which no vocabulary needs. "
-                "Nothing in it was run.",
-                SAVE_PLAIN,
-            )
-        self.stack.append(made)
+    def set_state(self, made: Any, state: Any) -> None:
+        # The attributes of a dict (the `_metadata` of a state_dict) are not kept.
+        if type(made) is not dict:
+            if require_type(made, _RecordedObject).state is not None:
+                raise ValueError("two states")
+            made.state = state
 
-    def _count_container(self) -> None:
-        self.containers += 1
-        if self.containers > _MOST_CONTAINERS:
-            raise DataError(f"{self.source} holds more than {_MOST_CONTAINERS:,} nested parts; a vocabulary has few.",
-                            SAVE_PLAIN)  # fmt: skip
-
-    def _read_bytes(self, count: int) -> bytes:
-        taken = self.content[self.at : self.at + count]
-        if len(taken) < count:
-            raise ValueError("too short")
-        self.at += count
-        return taken
-
-    def _read_text_line(self) -> str:
-        end = self.content.index(b"\n", self.at)
-        line = self.content[self.at : end]
-        self.at = end + 1
-        return line.decode()
-
-    def _read_text_value(self, code: int) -> None:
-        """Read a value that protocol 0 writes as a line of text."""
-        if code == pickle.UNICODE[0]:
-            end = self.content.index(b"\n", self.at)
-            self.stack.append(str(self.content[self.at : end], "raw-unicode-escape"))
-            self.at = end + 1
-            return
-        line = self._read_text_line()
-        if code == pickle.PUT[0]:
-            self.memo[int(line)] = self.stack[-1]
-        elif code == pickle.GET[0]:
-            self.stack.append(self.memo[int(line)])
-        elif code == pickle.FLOAT[0]:
-            self.stack.append(float(line))
-        elif code == pickle.INT[0] and line in ("00", "01"):
-            self.stack.append(line == "01")
-        else:
-            self.stack.append(int(line.removesuffix("L")))
-
-    def _pop_items(self, count: int) -> list[Any]:
-        if len(self.stack) < count:
-            raise IndexError("the stack is too short")
-        taken = self.stack[len(self.stack) - count :]
-        del self.stack[len(self.stack) - count :]
-        return taken
-
-    def _pop_since_mark(self) -> list[Any]:
-        items = self.stack
-        self.stack = self.outer.pop()
-        return items
-
-    def _set_items(self, target: dict[str, Any], items: list[Any]) -> dict[str, Any]:
-        keys = items[::2]
-        if not all(type(key) is str for key in keys):
+    def set_items(self, target: Any, items: list[Any]) -> None:
+        if not all(type(key) is str for key in items[::2]):
             raise DataError(f"{self.source} holds a dict whose keys are not all strings.",
                             "Give a list of tokens, or a dict from token to id.")  # fmt: skip
-        target.update(zip(keys, items[1::2], strict=True))
-        return target
+        super().set_items(target.members if isinstance(target, _RecordedObject) else target, items)
 
-    def _require_type_of(self, value: Any, kind: type) -> Any:
-        if type(value) is not kind:
-            raise ValueError(f"not a {kind.__name__}")
-        return value
-
-    def _make_name(self, module: str, name: str) -> _Name:
+    def find_name(self, module: str, name: str) -> _Name:
         full = f"{_PYTHON_2.get(module, module)}.{name}"
         if full not in _KNOWN:
             raise self._make_refused_name_error(full)
@@ -381,18 +208,10 @@ class _PickleReader:
         """Return a stand-in for an object that torch.save keeps outside the pickle: a storage, or in the older form the
         source of a module."""
         if identity[0] == "module":
-            return self._require_type_of(identity[1], _Name)
+            return require_type(identity[1], _Name)
         if identity[0] != "storage":
             raise ValueError("unknown persistent id")
         return _RecordedObject("storage")
-
-
-def _record_call(name: str, args: tuple[Any, ...]) -> Any:
-    if name == "collections.OrderedDict" and not args:
-        return {}
-    if name == "copyreg._reconstructor" and args and isinstance(args[0], _Name):
-        return _RecordedObject(args[0].name)
-    return _RecordedObject(name, args)
 
 
 def _find_vocabulary(root: Any, source: str) -> SavedVocab | list[Any] | dict[str, Any]:

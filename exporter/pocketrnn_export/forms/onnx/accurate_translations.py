@@ -103,11 +103,6 @@ def _translate_add_with_factor(
     return translation
 
 
-def _log_sigmoid(x: Any) -> Any:
-    """`F.logsigmoid(x)` as -softplus(-x), which keeps both tails."""
-    return op.Neg(op.Softplus(op.Neg(x)))
-
-
 def _softplus_of_difference(first: Any, second: Any) -> Any:
     return op.Softplus(op.Neg(op.Abs(op.Sub(first, second))))
 
@@ -185,20 +180,12 @@ def _clamp(x: Any, min: Any = None, max: Any = None) -> Any:  # noqa: A002 - tor
     return op.Clip(x, low, high)
 
 
-def _clamp_max(x: Any, max_: Any) -> Any:
-    return _clamp(x, None, max_)
-
-
 def _clamp_by_tensors(x: Any, min: Any = None, max: Any = None) -> Any:  # noqa: A002 - torch's names
     """`x.clamp(min=tensor)`. torch's exporter makes tensors of numbers too, where x is in double precision: these are
     translated as numbers, since the proof compares the two graphs."""
     if all(bound is None or bound.shape == ir.Shape([]) for bound in (min, max)):
         return _clamp(x, min, max)
     return aten_clamp_tensor(x, min, max)
-
-
-def _clamp_max_by_tensor(x: Any, max_: Any) -> Any:
-    return _clamp_by_tensors(x, None, max_)
 
 
 def _scatter_reduce(x: Any, dim: int, index: Any, src: Any, reduce: str, include_self: bool = True) -> Any:
@@ -289,16 +276,6 @@ def _multiply_by(x: Any, factor: float) -> Any:
     product = op.Mul(x, _make_constant_like(factor, x))
     product.dtype = x.dtype
     return product
-
-
-def _selu(x: Any) -> Any:
-    """`F.selu(x)`; the numbers are PyTorch's, from ATen/native/Activation.cpp."""
-    return _elu(x, 1.6732632423543772848170429916717, 1.0507009873554804934193349852946)
-
-
-def _celu(x: Any, alpha: float = 1.0) -> Any:
-    """`F.celu(x, alpha)`."""
-    return _elu(x, alpha, 1.0, 1 / alpha)
 
 
 def _make_nan_addend(x: Any, like: Any = None) -> Any:
@@ -624,7 +601,7 @@ FUNCTION_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     _ATEN.masked_fill.Scalar: _masked_fill,
     _ATEN.addcmul.default: _translate_add_with_factor(aten_addcmul, op.Mul),
     _ATEN.addcdiv.default: _translate_add_with_factor(aten_addcdiv, op.Div),
-    _ATEN.log_sigmoid.default: _log_sigmoid,
+    _ATEN.log_sigmoid.default: lambda x: op.Neg(op.Softplus(op.Neg(x))),  # It keeps both tails.
     _ATEN.logaddexp.default: _log_add_exp,
     _ATEN.logaddexp2.default: _log_add_exp2,
     _ATEN.log2.default: _translate_log_to_base(2),
@@ -637,14 +614,15 @@ FUNCTION_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     _ATEN.clamp.Tensor: _clamp_by_tensors,
     _ATEN.clamp_min.default: _clamp,
     _ATEN.clamp_min.Tensor: _clamp_by_tensors,
-    _ATEN.clamp_max.default: _clamp_max,
-    _ATEN.clamp_max.Tensor: _clamp_max_by_tensor,
+    _ATEN.clamp_max.default: lambda x, max_: _clamp(x, None, max_),
+    _ATEN.clamp_max.Tensor: lambda x, max_: _clamp_by_tensors(x, None, max_),
     _ATEN.scatter_reduce.two: _scatter_reduce,
     _ATEN.diagonal.default: _diagonal,
     _ATEN.scaled_dot_product_attention.default: _attention,
     _ATEN.elu.default: _elu,
-    _ATEN.selu.default: _selu,
-    _ATEN.celu.default: _celu,
+    # The numbers are PyTorch's, from ATen/native/Activation.cpp.
+    _ATEN.selu.default: lambda x: _elu(x, 1.6732632423543772848170429916717, 1.0507009873554804934193349852946),
+    _ATEN.celu.default: lambda x, alpha=1.0: _elu(x, alpha, 1.0, 1 / alpha),
     _ATEN.atan2.default: _atan2,
     _ATEN.xlogy.Tensor: _translate_xlogy(op.Log),
     _ATEN.xlogy.Scalar_Self: _translate_xlogy(op.Log),
@@ -724,9 +702,6 @@ def refuse_rounded_doubles(graph: ir.Graph, held: Collection[float]) -> None:
     Args:
         graph: without operations on constants.
         held: the result of `find_float32_numbers`.
-
-    Raises:
-        ExportError: there is such a number; the line of forward is named.
     """
     for node in graph.all_nodes():
         given = [value for value in node.inputs if value is not None]

@@ -27,11 +27,6 @@ _WORDS = "tokens"
 def replace_ids_by_characters(forms: Sequence[Form], spellings: Spellings, ids: int) -> list[Form]:
     """Return the forms with a graph of words and characters in place of the graph of ids that stand for both.
 
-    Args:
-        forms: the forms of the module, with the graph of ids.
-        spellings: the word and the characters that each id stands for.
-        ids: how many ids of words there are.
-
     Raises:
         ExportError: the graph uses its ids for more than to look up both.
     """

@@ -75,53 +75,33 @@ def _rename_duplicate_constants(graph: ir.Graph) -> None:
                 graph.initializers[value.name] = value
 
 
-def _make_exact_constant(number: int) -> pattern.Constant:
-    return pattern.Constant(number, rel_tol=0.0, abs_tol=0.0)
-
-
-def _match_product_with_one(op: Any, x: Any) -> Any:
-    return op.Mul(x, _make_exact_constant(1))
-
-
-def _match_division_by_one(op: Any, x: Any) -> Any:
-    return op.Div(x, _make_exact_constant(1))
-
-
-def _match_plus_zero(op: Any, x: Any) -> Any:
-    return op.Add(x, _make_exact_constant(0))
-
-
-def _match_minus_zero(op: Any, x: Any) -> Any:
-    return op.Sub(x, _make_exact_constant(0))
+_ZERO, _ONE = (pattern.Constant(number, rel_tol=0.0, abs_tol=0.0) for number in (0, 1))
 
 
 def _replace_by_identity(op: Any, x: Any, **_: Any) -> Any:
     return op.Identity(x)
 
 
-def _match_row_lookup(op: Any, table: Any, ids: Any, axes: Any) -> Any:
-    return op.GatherND(table, op.Unsqueeze(ids, axes), batch_dims=0)
-
-
-def _replace_by_gather(op: Any, table: Any, ids: Any, **_: Any) -> Any:
-    return op.Gather(table, ids, axis=0)
-
-
 def _is_constant_table(_: Any, table: ir.Value, axes: ir.Value, **__: Any) -> bool:
     return table.const_value is not None and axes.const_value is not None and axes.const_value.numpy().tolist() == [-1]
 
 
-_TIMES_ONE: Final = pattern.RewriteRule(_match_product_with_one, _replace_by_identity, name="TimesOne")
-_PLUS_ZERO: Final = pattern.RewriteRule(_match_plus_zero, _replace_by_identity, name="PlusZero")
+_TIMES_ONE: Final = pattern.RewriteRule(lambda op, x: op.Mul(x, _ONE), _replace_by_identity, name="TimesOne")
+_PLUS_ZERO: Final = pattern.RewriteRule(lambda op, x: op.Add(x, _ZERO), _replace_by_identity, name="PlusZero")
 _UNSOUND: Final = frozenset(id(rule) for rule in list_unsound_rewrite_rules())
 
 # onnxscript's rules: those that match within a tolerance are replaced by exact ones, and unsound ones are left out.
 REWRITE_RULES: Final[tuple[pattern.RewriteRule, ...]] = (
     *_TIMES_ONE.commute(),
     *_PLUS_ZERO.commute(),
-    pattern.RewriteRule(_match_division_by_one, _replace_by_identity, name="ByOne"),
-    pattern.RewriteRule(_match_minus_zero, _replace_by_identity, name="MinusZero"),
+    pattern.RewriteRule(lambda op, x: op.Div(x, _ONE), _replace_by_identity, name="ByOne"),
+    pattern.RewriteRule(lambda op, x: op.Sub(x, _ZERO), _replace_by_identity, name="MinusZero"),
     # `self.embedding.weight[tokens]` is a lookup, as `self.embedding(tokens)` is.
-    pattern.RewriteRule(_match_row_lookup, _replace_by_gather, _is_constant_table, name="Lookup"),
+    pattern.RewriteRule(
+        lambda op, table, ids, axes: op.GatherND(table, op.Unsqueeze(ids, axes), batch_dims=0),
+        lambda op, table, ids, **_: op.Gather(table, ids, axis=0),
+        _is_constant_table,
+        name="Lookup",
+    ),
     *(rule for rule in list_default_rewrite_rules() if id(rule) not in _UNSOUND),
 )

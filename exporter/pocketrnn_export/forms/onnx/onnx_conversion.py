@@ -68,7 +68,6 @@ class OnnxGraph:
         bounds: sizes on both sides of every size condition in forward, for the proof; empty without such conditions.
             Sizes outside the limits are among them.
         notes: the parts that were not compared with the module.
-        orders: the operators in it whose order of equal values PyTorch leaves undefined.
         plan: the branches that were taken at size conditions in forward; None for those of the example.
         cut_counted: whether an unpacked sequence was cut to the longest of the lengths that forward counts itself.
         loops: the lines of the loops over the steps of a text, of which a few iterations were traced.
@@ -84,7 +83,6 @@ class OnnxGraph:
     limits: Limits = field(default_factory=Limits)
     bounds: tuple[Sizes, ...] = ()
     notes: tuple[str, ...] = ()
-    orders: tuple[str, ...] = ()
     plan: TracePlan | None = None
     cut_counted: bool = True
     loops: tuple[str, ...] = ()
@@ -168,7 +166,6 @@ def convert_program(
     graph = _clean_graph(exported.model, metadata, names)
     return replace(
         graph,
-        orders=traced.sort_operators,
         plan=traced.plan,
         cut_counted=traced.cut_counted,
         loops=traced.loops,

@@ -73,10 +73,6 @@ def _translate_comparison(floats: Callable[..., Any]) -> Callable[..., Any]:
     return translated
 
 
-def _true_division(first: Any, second: Any) -> Any:
-    return _mark_as_size_number(op.Div(_to_float64(first), _to_float64(second)))
-
-
 def _floor_division(first: Any, second: Any) -> Any:
     # ONNX rounds toward zero: the remainder, which has the divisor's sign in Mod, is subtracted before.
     return op.Div(op.Sub(first, op.Mod(first, second)), second)
@@ -108,10 +104,6 @@ def _round(value: Any, digits: Any = None) -> Any:
     return _mark_as_size_number(op.Round(_to_float64(value)))
 
 
-def _to_float(value: Any) -> Any:
-    return value if _is_float(value) else _to_float64(value)
-
-
 def _translate_shift(by: Callable[..., Any]) -> Callable[..., Any]:
     def translated(value: Any, bits: Any) -> Any:
         if not isinstance(bits, int):
@@ -129,7 +121,7 @@ def _apply_function(number: Any, function: str) -> Any:
 
 NUMBER_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     OF_NUMBER: _apply_function,
-    torch.sym_float: _to_float,
+    torch.sym_float: lambda value: value if _is_float(value) else _to_float64(value),
     sym_sqrt: lambda value: _mark_as_size_number(op.Sqrt(_to_float64(value))),
     torch.sym_max: _translate_numbers(op.Max),
     torch.sym_min: _translate_numbers(op.Min),
@@ -138,7 +130,7 @@ NUMBER_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     operator.mul: _translate_numbers(op.Mul),
     operator.neg: _translate_numbers(op.Neg),
     operator.abs: _translate_numbers(op.Abs),
-    operator.truediv: _true_division,
+    operator.truediv: lambda a, b: _mark_as_size_number(op.Div(_to_float64(a), _to_float64(b))),
     operator.floordiv: _translate_numbers(lambda a, b: op.Floor(op.Div(a, b)), _floor_division),
     operator.pow: _power_of_numbers,
     operator.lshift: _translate_shift(op.Mul),

@@ -227,10 +227,6 @@ def _add_ranges(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     return _compute_corner_range(lambda x, y: x + y, a, b, kind, nan=cancels)
 
 
-def _subtract_ranges(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    return _add_ranges(node, (given[0], _negate_range(node, given[1:], kind)), kind)
-
-
 def _multiply_ranges(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     a, b = given
     nan = (a.may_be_infinite and b.may_be_zero) or (b.may_be_infinite and a.may_be_zero)
@@ -247,10 +243,6 @@ def _divide_ranges(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRan
         return replace(ANYTHING, nan=nan or a.nan or b.nan)
     found = _compute_corner_range(lambda x, y: x / y, a, b, kind, nan=nan)
     return found | _ZERO if a.may_be_zero or b.may_be_infinite else found
-
-
-def _compute_reciprocal_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    return _divide_ranges(node, (NumberRange(1.0, 1.0), given[0]), kind)
 
 
 def _compute_matmul_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
@@ -291,12 +283,6 @@ def _round_range(found: NumberRange, kind: np.dtype[Any]) -> NumberRange:
     return NumberRange(float(kind.type(found.low)), float(kind.type(found.high)), found.nan)
 
 
-def _compute_concat_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    """The range of an operator that only moves numbers of all its inputs."""
-    del kind
-    return _join_ranges(given)
-
-
 def _compute_pad_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     """The range of the first input and of the value that fills the rest, which is 0 by default."""
     del kind
@@ -304,20 +290,8 @@ def _compute_pad_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> Nu
     return given[0] | (given[value] if len(given) > value else _ZERO)
 
 
-def _compute_one_hot_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    del kind
-    return given[2]
-
-
-def _compute_first_input_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    del kind
+def _compute_first_input_range(_node: ir.Node, given: _Inputs, _kind: np.dtype[Any]) -> NumberRange:
     return given[0]
-
-
-def _compute_top_k_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    """The range of the numbers, or of their indices."""
-    del kind
-    return given[0] | NumberRange(0.0, float(_MOST_SUMMED))
 
 
 def _compute_scatter_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
@@ -367,10 +341,6 @@ def _compute_clip_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> N
     return found if bounds[1] is None else _compute_min_range(node, (found, bounds[1]), kind)
 
 
-def _compute_cast_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    return _round_range(given[0], kind)
-
-
 def _read_constant_number(node: ir.Node, index: int) -> float | None:
     value = node.inputs[index] if index < len(node.inputs) else None
     if value is None or value.const_value is None or value.const_value.size != 1:
@@ -386,11 +356,6 @@ def _make_bounded_rule(bounds: NumberRange) -> _Rule:
         return replace(bounds, nan=given[0].nan)
 
     return reckoned
-
-
-def _compute_sine_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    del kind
-    return replace(_UNIT, nan=given[0].nan or given[0].may_be_infinite)
 
 
 def _compute_leaky_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
@@ -477,20 +442,9 @@ def _compute_relu_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> N
     return found if node.op_type == "Relu" else replace(found, low=0.0, high=found.high + 1)
 
 
-def _compute_index_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_index_range(_node: ir.Node, _given: _Inputs, _kind: np.dtype[Any]) -> NumberRange:
     """The range of indices, sizes and booleans."""
-    del given, kind
     return NumberRange(0.0, 2.0**40)
-
-
-def _compute_arange_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    del kind
-    return _join_ranges(given[:2])
-
-
-def _compute_where_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    del kind
-    return given[1] | given[2]
 
 
 def _compute_fill_range(node: ir.Node, _: _Inputs, kind: np.dtype[Any]) -> NumberRange:
@@ -518,55 +472,51 @@ def _compute_recurrent_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any])
     return replace(found, nan=x.nan or x.may_be_infinite)
 
 
-def _index_rules_by_operator(rules: Mapping[_Rule, str]) -> dict[str, _Rule]:
-    return {name: reckoned for reckoned, names in rules.items() for name in names.split()}
-
-
-_RULES: Final[Mapping[str, _Rule]] = _index_rules_by_operator(
-    {
-        _add_ranges: "Add",
-        _subtract_ranges: "Sub",
-        _multiply_ranges: "Mul",
-        _divide_ranges: "Div",
-        _compute_reciprocal_range: "Reciprocal",
-        _negate_range: "Neg",
-        _compute_matmul_range: "MatMul Gemm Conv Einsum",
-        _compute_concat_range: "Concat",
-        _compute_pad_range: "Pad Trilu",
-        _compute_one_hot_range: "OneHot",
-        _compute_scatter_range: "ScatterElements ScatterND",
-        _compute_top_k_range: "TopK",
-        _compute_first_input_range: "Gather GatherElements GatherND Slice Split Squeeze Unsqueeze Reshape Flatten "
-        "Transpose Expand Tile Identity ReverseSequence Compress DepthToSpace Dropout ReduceMax ReduceMin MaxPool "
-        "GlobalMaxPool",
-        _compute_leaky_range: "LeakyRelu Elu Selu Celu",
-        _make_monotone_rule(np.floor): "Floor",
-        _make_monotone_rule(np.ceil): "Ceil",
-        _make_monotone_rule(np.round): "Round",
-        _compute_reduce_sum_range: "ReduceSum CumSum",
-        _compute_mean_range: "ReduceMean AveragePool GlobalAveragePool",
-        _compute_max_range: "Max",
-        _compute_min_range: "Min",
-        _compute_clip_range: "Clip",
-        _compute_cast_range: "Cast CastLike",
-        _make_bounded_rule(_SHARE): "Sigmoid HardSigmoid",
-        _make_bounded_rule(_UNIT): "Tanh Erf Sign Softsign",
-        _compute_sine_range: "Sin Cos",
-        _make_monotone_rule(np.exp, rough=True): "Exp",
-        _compute_log_range: "Log",
-        _compute_sqrt_range: "Sqrt",
-        _compute_pow_range: "Pow",
-        _compute_softmax_range: "Softmax",
-        _compute_log_softmax_range: "LogSoftmax",
-        _compute_normalization_range: "LayerNormalization InstanceNormalization BatchNormalization GroupNormalization "
-        "LpNormalization",
-        _compute_magnitude_range: "Abs ReduceL1 ReduceL2 ReduceSumSquare",
-        _compute_relu_range: "Relu Softplus",
-        _compute_where_range: "Where",
-        _compute_fill_range: "ConstantOfShape Constant",
-        _compute_recurrent_range: "RNN GRU LSTM",
-        _compute_arange_range: "Range",
-        _compute_index_range: "Shape Size NonZero ArgMax ArgMin EyeLike IsNaN IsInf Not And Or Xor Equal Less "
-        "LessOrEqual Greater GreaterOrEqual",
-    }
-)
+_OPERATORS: Final[Mapping[_Rule, str]] = {
+    _add_ranges: "Add",
+    lambda node, given, kind: _add_ranges(node, (given[0], _negate_range(node, given[1:], kind)), kind): "Sub",
+    _multiply_ranges: "Mul",
+    _divide_ranges: "Div",
+    lambda node, given, kind: _divide_ranges(node, (NumberRange(1.0, 1.0), given[0]), kind): "Reciprocal",
+    _negate_range: "Neg",
+    _compute_matmul_range: "MatMul Gemm Conv Einsum",
+    lambda _node, given, _kind: _join_ranges(given): "Concat",
+    _compute_pad_range: "Pad Trilu",
+    lambda _node, given, _kind: given[2]: "OneHot",
+    _compute_scatter_range: "ScatterElements ScatterND",
+    # The numbers, or their indices.
+    lambda _node, given, _kind: given[0] | NumberRange(0.0, float(_MOST_SUMMED)): "TopK",
+    _compute_first_input_range: "Gather GatherElements GatherND Slice Split Squeeze Unsqueeze Reshape Flatten "
+    "Transpose Expand Tile Identity ReverseSequence Compress DepthToSpace Dropout ReduceMax ReduceMin MaxPool "
+    "GlobalMaxPool",
+    _compute_leaky_range: "LeakyRelu Elu Selu Celu",
+    _make_monotone_rule(np.floor): "Floor",
+    _make_monotone_rule(np.ceil): "Ceil",
+    _make_monotone_rule(np.round): "Round",
+    _compute_reduce_sum_range: "ReduceSum CumSum",
+    _compute_mean_range: "ReduceMean AveragePool GlobalAveragePool",
+    _compute_max_range: "Max",
+    _compute_min_range: "Min",
+    _compute_clip_range: "Clip",
+    lambda _node, given, kind: _round_range(given[0], kind): "Cast CastLike",
+    _make_bounded_rule(_SHARE): "Sigmoid HardSigmoid",
+    _make_bounded_rule(_UNIT): "Tanh Erf Sign Softsign",
+    lambda _node, given, _kind: replace(_UNIT, nan=given[0].nan or given[0].may_be_infinite): "Sin Cos",
+    _make_monotone_rule(np.exp, rough=True): "Exp",
+    _compute_log_range: "Log",
+    _compute_sqrt_range: "Sqrt",
+    _compute_pow_range: "Pow",
+    _compute_softmax_range: "Softmax",
+    _compute_log_softmax_range: "LogSoftmax",
+    _compute_normalization_range: "LayerNormalization InstanceNormalization BatchNormalization GroupNormalization "
+    "LpNormalization",
+    _compute_magnitude_range: "Abs ReduceL1 ReduceL2 ReduceSumSquare",
+    _compute_relu_range: "Relu Softplus",
+    lambda _node, given, _kind: given[1] | given[2]: "Where",
+    _compute_fill_range: "ConstantOfShape Constant",
+    _compute_recurrent_range: "RNN GRU LSTM",
+    lambda _node, given, _kind: _join_ranges(given[:2]): "Range",
+    _compute_index_range: "Shape Size NonZero ArgMax ArgMin EyeLike IsNaN IsInf Not And Or Xor Equal Less "
+    "LessOrEqual Greater GreaterOrEqual",
+}
+_RULES: Final = {name: rule for rule, names in _OPERATORS.items() for name in names.split()}

@@ -55,9 +55,6 @@ def convert_to_integers(program: Program) -> IntegerForm:
     Recurrent layers have an integer form if their states are from -1 to 1 (tanh, LSTM, GRU; if their first state is
     known to be, too), and linear layers if they run on every token. Other layers' weights stay float32, and so do
     weights that are not finite or have more than 2^17 rows.
-
-    Args:
-        program: not finished yet.
     """
     made = deepcopy(program)
     left, matrices, exact = [], set(), set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -27,7 +27,7 @@ from pocketrnn_export.forms.packed_file.pair_lengths import Lengths, compute_siz
 from pocketrnn_export.forms.packed_file.size_values import Numbers, Size, fit_affine, multiply_sizes, read_attributes
 from pocketrnn_export.forms.packed_file.token_dependent_values import ObservedGraph, evaluate_node, find_needed_nodes
 
-__all__ = ["HANDLERS", "Handler", "Lowering", "handles", "make_packing_error"]
+__all__ = ["HANDLERS", "Handler", "Lowering", "handles", "make_packing_error", "multiply_or_refuse", "split_sizes"]
 
 Array = npt.NDArray[Any]
 _ONE: Final = (0, 1)
@@ -350,16 +350,17 @@ class Lowering:
         target_offset: Size,
         target_strides: Sequence[Size],
     ) -> None:
-        """Copy numbers of a value, at offset + sum of strides * indices, to such places of another.
+        """Copy numbers of a value, at offset + sum of strides * indices, to such places of another. Nothing is moved
+        along axes of one number.
 
         Raises:
             ExportError: it has too many axes.
         """
-        missing = _MOST_MOVED_AXES - len(sizes)
-        if missing < 0:
+        axes = [axis for axis in zip(sizes, source_strides, target_strides, strict=True) if axis[0] != _ONE]
+        if len(axes) > _MOST_MOVED_AXES:
             raise ExportError(f"More than {_MOST_MOVED_AXES} axes are moved.", "")
-        words: list[int | Size] = [*[_ONE] * missing, *sizes, source_offset, *[(0, 0)] * missing, *source_strides]
-        words += [target_offset, *[(0, 0)] * missing, *target_strides]
+        counts, read, written = zip(*[(_ONE, (0, 0), (0, 0))] * (_MOST_MOVED_AXES - len(axes)), *axes, strict=True)
+        words: list[int | Size] = [*counts, source_offset, *read, target_offset, *written]
         self.program.add("copy", [source, target], *words)
 
     def alias(self, name: str, value: int) -> None:
@@ -403,17 +404,7 @@ class Lowering:
         Raises:
             ExportError: two axes of the text's length become one.
         """
-        sizes = self.sizes(name)
-        parts = [
-            multiply_sizes(sizes[:first]),
-            multiply_sizes(sizes[first : last + 1]),
-            multiply_sizes(sizes[last + 1 :]),
-        ]
-        if any(part is None for part in parts):
-            raise ExportError("Two axes with the text's length are merged.", "")
-        outer, middle, inner = parts
-        assert outer is not None and middle is not None and inner is not None  # noqa: S101, PT018 - seen above
-        return outer, middle, inner
+        return split_sizes(self.sizes(name), first, last)
 
     def unary(self, kind: str, source: int, target: int, alpha: float = 0.0, beta: float = 0.0) -> None:
         """Add target = kind(source), elementwise."""
@@ -501,15 +492,31 @@ def _is_narrow_integer(kind: np.dtype[Any]) -> bool:
     return kind.kind in "iu" and kind.itemsize < 4
 
 
+def multiply_or_refuse(sizes: Iterable[Size], problem: str = "Two axes with the text's length are merged.") -> Size:
+    """The product of sizes.
+
+    Raises:
+        ExportError: more than one of them depends on the tokens.
+    """
+    found = multiply_sizes(sizes)
+    if found is None:
+        raise ExportError(problem, "")
+    return found
+
+
+def split_sizes(sizes: Sequence[Size], first: int, last: int) -> tuple[Size, Size, Size]:
+    """The sizes of an array as [outer, the axes from first to last, inner]."""
+    outer, middle, inner = sizes[:first], sizes[first : last + 1], sizes[last + 1 :]
+    return multiply_or_refuse(outer), multiply_or_refuse(middle), multiply_or_refuse(inner)
+
+
 def _compute_array_strides(sizes: Sequence[Size]) -> list[Size]:
     """The stride of each axis of a contiguous array."""
     made = []
     for axis in range(len(sizes)):
         # Nothing is moved along an axis of one number.
-        stride = (0, 0) if sizes[axis] == _ONE else multiply_sizes(sizes[axis + 1 :])
-        if stride is None:
-            raise ExportError("Two axes with the text's length follow another axis.", "")
-        made.append(stride)
+        follow = "Two axes with the text's length follow another axis."
+        made.append((0, 0) if sizes[axis] == _ONE else multiply_or_refuse(sizes[axis + 1 :], follow))
     return made
 
 
@@ -627,11 +634,7 @@ def _lower_move(lowering: Lowering, node: onnx.NodeProto) -> None:
         sizes = lowering.sizes(name)
         made = lowering.add_value(name)
         own = _compute_array_strides(sizes)
-        kept = [i for i, size in enumerate(sizes) if size != _ONE]
-        lowering.add_copy(
-            lowering.add_whole_value(source), made,
-            [sizes[i] for i in kept], offset, [strides[i] for i in kept], (0, 0), [own[i] for i in kept],
-        )  # fmt: skip
+        lowering.add_copy(lowering.add_whole_value(source), made, sizes, offset, strides, (0, 0), own)
 
 
 def _has_one_sign(lowering: Lowering, name: str) -> bool:
@@ -671,9 +674,6 @@ def _lower_gather(lowering: Lowering, node: onnx.NodeProto) -> None:
 def _find_gather_nd_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
     """The only axis along which GatherND picks elements, and the program's value with the indices along it. All other
     axes in its index tuples, such as the batch, have one element.
-
-    Raises:
-        ExportError: it picks along several axes.
     """
     sizes, of_indices = lowering.sizes(node.input[0]), lowering.sizes(node.input[1])
     first, (_, width) = read_attributes(node).get("batch_dims", 0), of_indices[-1]
@@ -691,9 +691,6 @@ def _find_gather_nd_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int,
 def _find_gather_elements_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
     """The axis along which GatherElements picks the same indices for all positions of the other axes; and the program's
     value with these indices.
-
-    Raises:
-        ExportError: the indices differ along the other axes.
     """
     source, indices = node.input
     axis = read_attributes(node).get("axis", 0) % len(lowering.sizes(source))
@@ -718,16 +715,11 @@ def _lower_concat(lowering: Lowering, node: onnx.NodeProto) -> None:
         own = lowering.sizes(name)
         if (0, 0) in own:
             continue
-        offset = multiply_sizes([before, strides[axis]])
-        if offset is None:
-            raise ExportError("The text's length is multiplied by itself.", "")
+        offset = multiply_or_refuse([before, strides[axis]], "The text's length is multiplied by itself.")
         scalar = lowering.scalar(name)
-        kept = [i for i, size in enumerate(own) if size != _ONE]
         steps = _compute_array_strides(own) if scalar is None else [(0, 0)] * len(own)
-        lowering.add_copy(
-            lowering.add_whole_value(name) if scalar is None else scalar, made,
-            [own[i] for i in kept], (0, 0), [steps[i] for i in kept], offset, [strides[i] for i in kept],
-        )  # fmt: skip
+        read = lowering.add_whole_value(name) if scalar is None else scalar
+        lowering.add_copy(read, made, own, (0, 0), steps, offset, strides)
         before = (before[0] + own[axis][0], before[1] + own[axis][1])
 
 
@@ -761,15 +753,10 @@ def _lower_pad(lowering: Lowering, node: onnx.NodeProto) -> None:
     strides, own = _compute_array_strides(lowering.sizes(out)), _compute_array_strides(lowering.sizes(source))
     offsets = []
     for amounts, steps in ((shift, own), (before, strides)):
-        parts = [multiply_sizes(pair) for pair in zip(amounts, steps, strict=True)]
-        if any(part is None for part in parts):
-            raise ExportError("The text's length is multiplied by itself.", "")
-        offsets.append((sum(p[0] for p in parts if p), sum(p[1] for p in parts if p)))
-    kept = [i for i, size in enumerate(sizes) if size != _ONE]
-    lowering.add_copy(
-        lowering.add_whole_value(source), made,
-        [sizes[i] for i in kept], offsets[0], [own[i] for i in kept], offsets[1], [strides[i] for i in kept],
-    )  # fmt: skip
+        squared = "The text's length is multiplied by itself."
+        parts = [multiply_or_refuse(pair, squared) for pair in zip(amounts, steps, strict=True)]
+        offsets.append((sum(a for a, _ in parts), sum(b for _, b in parts)))
+    lowering.add_copy(lowering.add_whole_value(source), made, sizes, offsets[0], own, offsets[1], strides)
 
 
 @handles(*BINARY)

@@ -12,7 +12,7 @@ import onnx
 from pocketrnn.bundle.packed_codes import Binary, Layer, Pooling, Reduction
 from pocketrnn.errors import ExportError
 from pocketrnn_export.forms.packed_file.float32_precision import IN_FLOAT32, MOST_WHOLE
-from pocketrnn_export.forms.packed_file.lowering import Lowering, handles
+from pocketrnn_export.forms.packed_file.lowering import Lowering, handles, multiply_or_refuse, split_sizes
 from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, convert_float_to_bits
 from pocketrnn_export.forms.packed_file.size_values import Size, multiply_sizes, read_attributes
 
@@ -82,11 +82,7 @@ def _lower_recurrent(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 def _check_layer(lowering: Lowering, node: onnx.NodeProto, attributes: dict[str, Any]) -> tuple[int, int]:
-    """Check a layer, and return the codes of its kind and of its directions.
-
-    Raises:
-        ExportError: the engine does not support it.
-    """
+    """Check a layer, and return the codes of its kind and of its directions."""
     named = attributes.get("direction", b"forward")
     directions = {b"forward": 1, b"reverse": 2, b"bidirectional": 3}.get(named, 0)
     if not directions:
@@ -170,9 +166,7 @@ def _read_layer_weights(lowering: Lowering, node: onnx.NodeProto, direction: int
 def _add_linear(lowering: Lowering, x: str, matrix: Array, bias: Array | None, out: str) -> None:
     """Add out = x @ matrix + bias, where matrix [in, out] is the same for every text."""
     inner, outer = matrix.shape
-    rows = multiply_sizes(lowering.sizes(x)[:-1])
-    if rows is None:
-        raise ExportError("Two axes with the text's length are merged.", "")
+    rows = multiply_or_refuse(lowering.sizes(x)[:-1])
     weight = lowering.program.constant(np.ascontiguousarray(pad_columns(matrix)))
     added = NONE
     if bias is not None and bias.any():
@@ -249,9 +243,7 @@ def _lower_reduce(lowering: Lowering, node: onnx.NodeProto) -> None:
         lowering.unary("Abs", value, size)
         value = size
     elif node.op_type not in _REDUCED:
-        whole = multiply_sizes(sizes)
-        if whole is None:
-            raise ExportError("Two axes with the text's length are merged.", "")
+        whole = multiply_or_refuse(sizes)
         if node.op_type == "ReduceL2" and lowering.type(source) != FLOAT:
             raise ExportError("It reduces integers: the engine reduces only floats.", "")
         product = program.value(lowering.type(source), sizes)
@@ -263,16 +255,10 @@ def _lower_reduce(lowering: Lowering, node: onnx.NodeProto) -> None:
         first = last
         while axes and axes[-1] == first - 1:
             first = axes.pop()
-        parts = [
-            multiply_sizes(sizes[:first]),
-            multiply_sizes(sizes[first : last + 1]),
-            multiply_sizes(sizes[last + 1 :]),
-        ]
-        if any(part is None for part in parts):
-            raise ExportError("Two axes with the text's length are merged.", "")
+        parts = split_sizes(sizes, first, last)
         sizes[first : last + 1] = []
         made = program.value(lowering.type(out), sizes)
-        program.add("reduce", [value, made], kind, *(part for part in parts if part))
+        program.add("reduce", [value, made], kind, *parts)
         value = made
     if node.op_type == "ReduceL2":
         made = program.value(FLOAT, sizes)

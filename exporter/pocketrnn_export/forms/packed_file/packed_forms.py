@@ -35,10 +35,6 @@ def make_packed_form(path: Path, graph: Graph, rows: Floats | None = None) -> Fo
     Raises:
         MissingExtraError: the native engine is not installed.
         BundleError: the file does not open.
-
-    Example:
-        >>> list(make_packed_form(Path("news.prnn"), manifest.graph).runs)
-        ['packed', 'packed, in place']
     """
     runs = {opened: make_packed_run(path, in_place=in_place, rows=rows) for opened, in_place in WAYS.items()}
     return Form(graph, "graph", path.read_bytes(), runs, one_row=True)
@@ -57,11 +53,6 @@ def make_packed_step_form(path: Path, step: StepGraph, rows: Floats | None = Non
 
 def make_packed_run(path: Path, *, in_place: bool = False, rows: Floats | None = None) -> Run:
     """A run of a packed file on arrays, each row alone.
-
-    Args:
-        path: the file.
-        in_place: open it as on a machine with little memory.
-        rows: as for `make_packed_form`.
 
     Raises:
         MissingExtraError: the native engine is not installed.
@@ -83,11 +74,7 @@ def make_packed_run(path: Path, *, in_place: bool = False, rows: Floats | None =
 
 @contextmanager
 def _convert_limit_errors() -> Iterator[None]:
-    """Convert an engine's refusal of a text of the proof.
-
-    Raises:
-        ExportError: the engine refuses a text.
-    """
+    """Convert an engine's refusal of a text of the proof."""
     try:
         yield
     except LimitError as error:
@@ -100,12 +87,6 @@ def _convert_limit_errors() -> Iterator[None]:
 
 def make_packed_step_run(path: Path, *, parts: int | None, in_place: bool = False, rows: Floats | None = None) -> Run:
     """A run of a packed file's step on whole texts or sequences.
-
-    Args:
-        path: the file.
-        parts: as for `make_chunked_run`.
-        in_place: open it as on a machine with little memory.
-        rows: as for `make_packed_form`.
 
     Raises:
         MissingExtraError: the native engine is not installed.

@@ -119,9 +119,6 @@ class OperatorOutput:
 def refuse_differing_operations(lowering: Lowering) -> None:
     """Refuse a graph with an operator for which the engine and onnxruntime compute different numbers.
 
-    Args:
-        lowering: the graph's lowering, after its `run`.
-
     Raises:
         ExportError: there is such an operator; the message names it and its place.
         MissingExtraError: the native engine is not installed.
@@ -140,9 +137,6 @@ def refuse_differing_operations(lowering: Lowering) -> None:
 
 def run_operators_alone(lowering: Lowering) -> Iterator[OperatorOutput]:
     """Yield the outputs of each operator of a graph for numbers that do not come from texts.
-
-    Args:
-        lowering: the graph's lowering, after its `run`.
 
     Raises:
         MissingExtraError: the native engine is not installed.

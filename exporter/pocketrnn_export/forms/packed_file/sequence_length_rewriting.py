@@ -28,10 +28,6 @@ def rewrite_layers_with_lengths(content: bytes, of_tokens: Callable[[onnx.ModelP
     """Rewrite a graph for one text so that its layers read all steps, with the same outputs; the same bytes where they
     do already.
 
-    Args:
-        content: the ONNX file.
-        of_tokens: gives the names of the values that depend on the tokens themselves.
-
     A layer whose cells are used afterwards is not changed.
     """
     model = onnx.load_from_string(content)

@@ -156,10 +156,6 @@ def observe_graph(
 def find_size_values(model: onnx.ModelProto, most: int | None) -> SizeValues:
     """The values in a graph for whole texts, or sequences, that depend only on the number of their tokens.
 
-    Args:
-        model: the graph, with the inputs tokens or samples, and perhaps lengths.
-        most: the most tokens that it takes.
-
     Raises:
         ExportError: onnxruntime does not run it on one text.
     """
@@ -266,11 +262,6 @@ def find_needed_nodes(
     nodes: Sequence[onnx.NodeProto], outputs: Iterable[str], *, given: Container[str] = ()
 ) -> list[onnx.NodeProto]:
     """The nodes that some outputs of a graph need, in their order.
-
-    Args:
-        nodes: the graph's nodes.
-        outputs: the names of the needed outputs.
-        given: the names of values that need no node.
 
     Example:
         >>> [node.op_type for node in find_needed_nodes(model.graph.node, ["logits"])]

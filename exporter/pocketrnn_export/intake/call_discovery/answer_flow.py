@@ -7,7 +7,7 @@ no record, and nothing is concluded about it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pocketrnn_export.intake.call_discovery.logits_location import find_float_tensors
 from pocketrnn_export.intake.calling_convention import Call, undo_assignments
 from pocketrnn_export.intake.user_frames import run_user_call
-from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu
+from pocketrnn_export.module_runs.cpu_run import list_tensors_in, run_quietly_on_cpu
 from pocketrnn_export.torch_internals import FunctionMode
 
 __all__ = ["FlowRecorder", "record_flow"]
@@ -74,13 +74,10 @@ class FlowRecorder(FunctionMode):
         # Python may reuse the id of a tensor that was freed.
         self._alive: dict[int, Tensor] = {id(tensor): tensor for tensor in given}
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        del types
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         name = str(getattr(func, "__name__", "")).split(".")[0]
-        inputs, outputs = list(_find_tensors((args, kwargs))), list(_find_tensors(result))
+        inputs, outputs = list(list_tensors_in((args, kwargs))), list(list_tensors_in(result))
         if inputs and (name == "__setitem__" or (name.endswith("_") and not name.endswith("__"))):
             outputs += self._list_views(inputs[0])
         self._record_function_call(name, inputs, outputs)
@@ -193,13 +190,7 @@ class FlowRecorder(FunctionMode):
 
 
 def record_flow(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> FlowRecorder:
-    """Call a module, and record how its answer is computed; empty where it fails while it is watched.
-
-    Example:
-        >>> flow = record_flow(module, compiled("module(tokens)"), tokens, lengths)
-        >>> flow.leads_to(flow.answer["features"], flow.answer["logits"])
-        True
-    """
+    """Call a module, and record how its answer is computed; empty where it fails while it is watched."""
     given = (tokens.clone(), lengths.clone())
     seen = FlowRecorder(given)
     with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(module):
@@ -213,15 +204,3 @@ def record_flow(module: nn.Module, function: Call, tokens: Tensor, lengths: Tens
             seen.answer = run_user_call(function, module, tokens.clone(), lengths.clone())
             seen.leaves = dict(find_float_tensors(seen.answer))
     return seen
-
-
-def _find_tensors(value: Any, depth: int = 8) -> Iterator[Tensor]:
-    """Yield the tensors in the arguments or the result of a call."""
-    if isinstance(value, Tensor):
-        yield value
-    elif depth and isinstance(value, dict):
-        for each in value.values():
-            yield from _find_tensors(each, depth - 1)
-    elif depth and isinstance(value, list | tuple):
-        for each in value:
-            yield from _find_tensors(each, depth - 1)

@@ -42,15 +42,11 @@ def find_computed_parts(value: Any, held: set[int]) -> Iterator[tuple[str, Any]]
     """Yield the values that the code of an object's class computes, each with the text to write behind the object to
     reach it; `UncalledCode` where it was not called.
 
-    Args:
-        value: the object.
-        held: the ids of the values that it stores, which are not given again.
-
     Example:
         >>> [written for written, _ in find_computed_parts(Scores(scores, prior), held=set())]
         ['.logits']
     """
-    kinds = [kind for kind in type(value).__mro__ if not _is_library_class(kind)]
+    kinds = [kind for kind in type(value).__mro__ if kind.__module__.partition(".")[0] not in _LIBRARIES]
     members = {name: member for kind in reversed(kinds) for name, member in vars(kind).items()}
     for name, member in members.items():
         if name.startswith("_") or name in _CONVERSIONS:
@@ -78,12 +74,7 @@ def find_computed_parts(value: Any, held: set[int]) -> Iterator[tuple[str, Any]]
 
 
 def read_attribute(value: Any, name: str) -> Any:
-    """Return the attribute of an object by its name; a marker object where there is none.
-
-    Example:
-        >>> read_attribute(answer, "logits").shape
-        torch.Size([3, 4])
-    """
+    """Return the attribute of an object by its name; a marker object where there is none."""
     return _read_value_or_missing(lambda: getattr(value, name))
 
 
@@ -129,10 +120,6 @@ def _list_words_in_code(code: types.CodeType | None) -> Iterator[str]:
             yield from (
                 word for word in ([constant] if isinstance(constant, str) else constant) if isinstance(word, str)
             )
-
-
-def _is_library_class(kind: type) -> bool:
-    return kind.__module__.partition(".")[0] in _LIBRARIES
 
 
 def _is_computed(member: Any) -> bool:

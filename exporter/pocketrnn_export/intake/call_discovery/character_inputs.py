@@ -31,10 +31,6 @@ def list_character_signatures(
 ) -> Iterator[tuple[Signature, dict[int, list[str]]]]:
     """Yield signatures with another input as the text; and, by index, the code of values to try for the inputs that may
     take characters, or the numbers of characters of the words.
-
-    Args:
-        signature: the inputs of a forward.
-        characters: the characters.
     """
     slots = signature.slots
     lengths = f"({CHARACTERS} != {characters.padding}).sum(2)"

@@ -197,7 +197,9 @@ def _find_held_states(module: nn.Module) -> Iterator[_HeldState]:
              for size in (layer.hidden_size, getattr(layer, "proj_size", 0))}  # fmt: skip
     for target, layer in _list_named_layers(module):
         for name, value in {**vars(layer), **read_own_buffers(layer), **read_own_parameters(layer)}.items():
-            tensors = list(value.values() if isinstance(value, dict) else value if _is_sequence(value) else [value])
+            tensors = list(
+                value.values() if isinstance(value, dict) else value if isinstance(value, tuple | list) else [value]
+            )
             if name.startswith("_") or not tensors or not all(isinstance(t, Tensor) for t in tensors):
                 continue
             is_like = _STATE.fullmatch(name) or all(t.shape[-1:] and t.shape[-1] in sizes for t in tensors)
@@ -209,10 +211,6 @@ def _find_held_states(module: nn.Module) -> Iterator[_HeldState]:
             of_one = tuple(1 if i == at else n for i, n in enumerate(shape))
             zeros = _write_container(value, [_write_zeros(t.shape, _find_texts_axis(t)) for t in tensors])
             yield _HeldState(f"{target}.{name}", shape[at], of_one, zeros, isinstance(value, nn.Parameter))
-
-
-def _is_sequence(value: object) -> bool:
-    return isinstance(value, tuple | list)
 
 
 def _find_texts_axis(state: Tensor) -> int:

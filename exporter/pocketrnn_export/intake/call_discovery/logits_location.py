@@ -74,16 +74,7 @@ class OutputCounts:
 
 
 def count_numbers(asked: ModuleFacts, known: Sequence[Known]) -> OutputCounts:
-    """Count the numbers that the outputs of a module hold for each text.
-
-    Args:
-        asked: the module, and what is known of it.
-        known: tokens [batch, sequence], each with the module's answer.
-
-    Example:
-        >>> count_numbers(asked, [(tokens, (logits, weights)) for tokens, logits, weights in asked_at]).fixed
-        {'[0]': 4}
-    """
+    """Count the numbers that the outputs of a module hold for each text."""
     found: dict[str, list[int]] = {}
     others: set[str] = set()
     for tokens, answer in known:
@@ -118,13 +109,7 @@ class AnswerPlace:
 
 
 def find_logits_places(asked: ModuleFacts, known: Sequence[Known], *, suffixes: bool) -> list[AnswerPlace]:
-    """Return the places of tensors [rows, units] in an answer, or [rows, sequence, units] in any order of the axes.
-
-    Args:
-        asked: the module, and what is known of it.
-        known: batches of tokens with equal rows, each with the module's answer.
-        suffixes: whether parts of an answer are searched, too.
-    """
+    """Return the places of tensors [rows, units] in an answer, or [rows, sequence, units] in any order of the axes."""
     leaves, rows = [dict(find_float_tensors(answer)) for _, answer in known], len(known[0][0])
     if asked.heads:
         # The outputs of all heads, joined.
@@ -150,7 +135,10 @@ def find_logits_places(asked: ModuleFacts, known: Sequence[Known], *, suffixes: 
             found = [
                 AnswerPlace(suffix, wanted)
                 for suffix in asked_for
-                if all(_has_units(leaf.get(suffix), rows, wanted, asked) for leaf in leaves)
+                if all(
+                    suffix in leaf and count_numbers_per_text(leaf[suffix], rows, values=asked.values) == wanted
+                    for leaf in leaves
+                )
             ]
         # Some modules give the labels themselves beside the scores, as whole numbers.
         scores = [
@@ -177,10 +165,6 @@ def _list_arrangements(rows: int, units: int, widths: Sequence[int]) -> dict[str
         made[".transpose(0, 1)"] = [{(n, rows, units)} | ({(n, rows)} if units == 1 else set()) for n in widths]
         made[flat] = made[across] = [{(rows * n, units)} for n in widths]
     return made
-
-
-def _has_units(leaf: Tensor | None, rows: int, units: int, asked: ModuleFacts) -> bool:
-    return leaf is not None and count_numbers_per_text(leaf, rows, values=asked.values) == units
 
 
 def find_float_tensors(answer: Any) -> Iterator[tuple[str, Tensor]]:
@@ -336,10 +320,6 @@ def explain_missing_logits(known: Sequence[Known], asked: ModuleFacts) -> tuple[
 def find_missing_logits_reason(known: Known, asked: ModuleFacts) -> Reason:
     """Return the kind of reason why an answer lacks the wanted logits. If token labels are wanted, it may hold a text's
     logits, or other numbers for each token.
-
-    Example:
-        >>> find_missing_logits_reason((tokens, logits_of_texts), asked)
-        <Reason.LABELS_OF_TEXTS: 7>
     """
     tokens, answer = known
     leaves, (rows, width) = dict(find_float_tensors(answer)), tokens.shape

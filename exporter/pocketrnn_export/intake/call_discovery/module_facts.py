@@ -68,22 +68,12 @@ class ModuleFacts:
     features: Features = ()
     spellings: Spellings | None = None
 
-    @property
-    def requires_batches(self) -> bool:
-        """Whether a module that answers one text at a time is refused: it takes two texts, or features beside one."""
-        return self.two_texts or bool(self.features)
-
     def compile(self, line: str) -> Call:
         """Compile a line that may call the module; see `compile_call`."""
         return compile_call(line, self.features, self.spellings)
 
     def make_facts_for_head(self, name: str) -> ModuleFacts:
-        """Return the facts for one of the heads.
-
-        Example:
-            >>> asked.make_facts_for_head("mood").classes
-            2
-        """
+        """Return the facts for one of the heads."""
         head = self.heads[name]
         return replace(self, classes=len(head.labels), multi_label=head.activation == "sigmoid", heads={})
 

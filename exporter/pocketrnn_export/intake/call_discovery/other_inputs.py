@@ -100,7 +100,8 @@ def _list_value_kinds(asked: ModuleFacts) -> Iterator[_ValueKind]:
         "rows of ids for each token",
         tuple(f"{v}[..., None].repeat(1, 1, 6)" for v in ("(tokens * 0)", f"({every} % 9)")),
     )
-    for size in _list_layer_sizes(asked.module, asked.classes):
+    of_layers = _list_layer_sizes(asked.module, "in_features", "input_size", "embedding_dim")
+    for size in list(dict.fromkeys([asked.classes, *of_layers]))[:6]:
         numbers = f"(torch.arange(tokens.size(0) * {size}).reshape(-1, {size}) * 0.37 - 1.1)"
         yield _ValueKind("numbers for each text, such as features", (f"torch.zeros(tokens.size(0), {size})", numbers))
         steps = f"(torch.arange(tokens.numel() * {size}).reshape(*tokens.shape, {size}) * 0.07 - 1.1)"
@@ -120,14 +121,10 @@ def _list_value_kinds(asked: ModuleFacts) -> Iterator[_ValueKind]:
             yield _ValueKind("a dict by words of its code", (f"dict.fromkeys({keys!r}, {value})",))
 
 
-def _list_layer_sizes(module: nn.Module, classes: int) -> list[int]:
-    """Return the layers' input sizes and the classes."""
-    sizes = [classes]
-    for layer in module.modules():
-        for name in ("in_features", "input_size", "embedding_dim"):
-            if isinstance(size := getattr(layer, name, None), int):
-                sizes.append(size)
-    return list(dict.fromkeys(sizes))[:6]
+def _list_layer_sizes(module: nn.Module, *names: str) -> list[int]:
+    """Return the sizes that layers hold under these names."""
+    sizes = (getattr(layer, name, None) for layer in module.modules() for name in names)
+    return list(dict.fromkeys(size for size in sizes if isinstance(size, int)))[:6]
 
 
 def _list_state_shapes(module: nn.Module) -> list[str]:
@@ -275,12 +272,7 @@ class _TracedAnswer:
 def trace_answer(
     asked: ModuleFacts, way: CallCandidate, suffix: str, batch: tuple[Tensor, Tensor], *, neutral: bool = False
 ) -> _TracedAnswer | None:
-    """Return an answer of the module, and how it is computed from the text; None if it fails or lacks that answer.
-
-    Example:
-        >>> trace_answer(asked, way, ".logits", batch).reads_beside
-        False
-    """
+    """Return an answer of the module, and how it is computed from the text; None if it fails or lacks that answer."""
     operations = OperatorRecorder(neutral=neutral)
     answer = (_compute_answer_tensors(asked, way, batch, operations=operations) or {}).get(suffix)
     if answer is None:
@@ -448,7 +440,7 @@ def find_number_input(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> Fail
         return None
     batch = asked.draw_batch(asked.rows, asked.widths.clip(29))
     for way in [way for way in ways if way.signature is not None][:24]:
-        for size in _list_channel_counts(asked.module):
+        for size in _list_layer_sizes(asked.module, "input_size", "in_channels", "in_features"):
             numbers = f"torch.zeros(*tokens.shape, {size})"
             for value in (numbers, f"{numbers}.transpose(0, 1)", f"{numbers}.transpose(1, 2)"):
                 if (
@@ -465,13 +457,3 @@ def find_number_input(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> Fail
                         "--call, or call=.",
                     )
     return None
-
-
-def _list_channel_counts(module: nn.Module) -> list[int]:
-    """Return the layers' possible numbers of channels."""
-    found = []
-    for layer in module.modules():
-        for name in ("input_size", "in_channels", "in_features"):
-            if isinstance(size := getattr(layer, name, None), int):
-                found.append(size)
-    return list(dict.fromkeys(found))[:6]

@@ -36,15 +36,7 @@ class RefusedOutput:
 def refuse_output(
     asked: ModuleFacts, flow: FlowRecorder, known: Sequence[Known], line: str, suffix: str
 ) -> RefusedOutput | None:
-    """Return why an output is not the answer to the labels, although it has as many numbers; None where it may be.
-
-    Args:
-        asked: the module, and what is known of it.
-        flow: the recorded computation of its answer.
-        known: its answers to texts of several lengths.
-        line: how it is called.
-        suffix: the code that reaches the output in the answer.
-    """
+    """Return why an output is not the answer to the labels, although it has as many numbers; None where it may be."""
     theirs = f'say so: --call "{line}{suffix}", or call=.'
     if asked.classes in flow.table_rows | {asked.ids} and not asked.samples:
         problem = (

@@ -8,7 +8,7 @@ the tokens or at the padding.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
 from torch import nn
@@ -45,9 +45,6 @@ def list_pair_lines(module: nn.Module, *, lengths: bool | None) -> Iterator[str]
 def find_pair_names(module: nn.Module, line: str) -> tuple[str, str] | None:
     """Return the names of the two inputs to which a line gives the first and second text; None where they lack names.
 
-    Args:
-        module, line: a module, and one of its `list_pair_lines`.
-
     Example:
         >>> find_pair_names(nn.Bilinear(2, 2, 1), "module(first, second)")
         ('input1', 'input2')
@@ -66,12 +63,12 @@ def _list_signature_lines(signature: Signature) -> Iterator[str]:
     if len(texts) != 2 or len(told) not in (0, 2):
         return
     for text, of_lengths in itertools.product(_TEXTS[: 2 if told else None], _LENGTHS if told else ("",)):
-        values = [_find_known_value(slot) for slot in signature.slots]
+        values = [_KNOWN.get(find_role(slot.name)) if slot.required else None for slot in signature.slots]
         for side, i in zip(_SIDES, texts, strict=True):
             values[i] = text.format(side)
         for side, i in zip(_SIDES, told, strict=False):
             values[i] = of_lengths.format(side)
-        if _has_required_values(signature.slots, values):
+        if all(value is not None or not slot.required for slot, value in zip(signature.slots, values, strict=True)):
             yield signature.write(values)
 
 
@@ -80,11 +77,3 @@ def _may_be_text(slot: Slot) -> bool:
     if not slot.required or is_lengths_name(slot.name) or {"mask", "masks", "msk"} & set(split_name(slot.name)):
         return False
     return not slot.named or find_role(slot.name) in {"tokens", "other"}
-
-
-def _find_known_value(slot: Slot) -> str | None:
-    return _KNOWN.get(find_role(slot.name)) if slot.required else None
-
-
-def _has_required_values(slots: Sequence[Slot], values: Sequence[str | None]) -> bool:
-    return all(value is not None or not slot.required for slot, value in zip(slots, values, strict=True))

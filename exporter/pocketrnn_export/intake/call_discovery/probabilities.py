@@ -94,11 +94,6 @@ class _ProbedAnswers:
 def add_activation(asked: ModuleFacts, convention: Convention, *, found: bool) -> Convention:
     """Add to a convention the activation that turns logits into probabilities, and whether the answers are logits.
 
-    Args:
-        asked: the module, and what is known of it.
-        convention: how it is called.
-        found: whether the call was found, and not written by the owner.
-
     Raises:
         ExportError: a bundle cannot give its probabilities, or the numbers may be logits, probabilities or values.
     """
@@ -325,11 +320,7 @@ def _describe_sums_over_tokens(probed: _ProbedAnswers) -> str:
 
 
 def _refuse_common_sums(convention: Convention, probed: _ProbedAnswers) -> None:
-    """Refuse answers whose numbers, or exp of them, have the same sum for every text.
-
-    Raises:
-        ExportError: the sum is the same.
-    """
+    """Refuse answers whose numbers, or exp of them, have the same sum for every text."""
     total = probed.find_common_sum(probed.all)
     to_one = total is not None and math.isclose(total, 1, abs_tol=1e-4)
     if to_one and probed.are_between_zero_and_one:

@@ -73,14 +73,7 @@ class FailedCall:
 def explain_exception(
     error: BaseException, asked: ModuleFacts, line: str, runs: Callable[[str], bool]
 ) -> tuple[str, str]:
-    """Describe an exception that a module raised, with the owner's line; return the advice, too.
-
-    Args:
-        error: the error.
-        asked: the module.
-        line: how it was called.
-        runs: whether another line runs.
-    """
+    """Describe an exception that a module raised, with the owner's line; return the advice, too."""
     what = f"{type(error).__name__}: {first_line(error).rstrip('.')}"
     place = _find_line_in_user_file(error)
     names = _join_parameter_names(asked)

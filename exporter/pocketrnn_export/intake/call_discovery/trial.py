@@ -138,7 +138,8 @@ def _try_call(
     following: tuple[str, ...] = ()
     if places and not asked.of_tokens:
         tried = [tokens.shape[1] for tokens, _ in known]
-        known += _answer_other_lengths(asked, function, tried, rows, within=way is None)
+        lengths = asked.list_further_lengths(tried, within=way is None)
+        known += _answer_batches(asked, function, [asked.draw_batch(rows, length) for length in lengths])
         following = count_numbers(asked, known).following
         places = [place for place in places if place.suffix not in following]
     elif not places and any(tuple(leaf.shape) == (rows,) for _, leaf in find_float_tensors(answers[0])):
@@ -259,14 +260,6 @@ def _choose_outputs(
             yield replace(one, convention=replace(one.convention, left_out=left_out))
 
 
-def _answer_other_lengths(
-    asked: ModuleFacts, function: Call, tried: Sequence[int], rows: int, *, within: bool
-) -> list[Known]:
-    """Return the answers to texts of other lengths, without the lengths at which the module fails."""
-    lengths = asked.list_further_lengths(tried, within=within)
-    return _answer_batches(asked, function, [asked.draw_batch(rows, length) for length in lengths])
-
-
 def _answer_batches(asked: ModuleFacts, function: Call, batches: Sequence[tuple[Tensor, Tensor]]) -> list[Known]:
     """Return the batches that a module answers, each with the answer."""
     known: list[Known] = []
@@ -310,10 +303,7 @@ def _wrap_answer(function: Call, change: Callable[[Any, Tensor, Tensor], Any]) -
     if isinstance(function, PairCall):
         of_both = function.of_both
 
-        def call_both(module: nn.Module, first: Tensor, second: Tensor, *lengths: Tensor) -> Any:
-            return change(of_both(module, first, second, *lengths), first, lengths[0])
-
-        return PairCall(call_both)
+        return PairCall(lambda module, *given: change(of_both(module, *given), given[0], given[2]))
 
     if isinstance(function, FeatureCall):
         named = function.named
@@ -432,7 +422,7 @@ def _find_mixing(
                 kept = find_changed_attributes(asked, line)
                 more = f" {advise_on_kept_state(kept, line)}" if kept else ""
                 once = functools.partial(_answer_each_alone, asked, convention, tokens, lengths)
-                problem, advice = explain_batch_dependence(once, batches_only=asked.requires_batches)
+                problem, advice = explain_batch_dependence(once)
                 return FailedCall(line, Reason.OTHER_ANSWER, problem, advice + more)
     # Whatever a user's module raises.
     except (Exception, SystemExit) as error:
@@ -462,12 +452,7 @@ def _only_highest_id_mixes(asked: ModuleFacts, convention: Convention, tokens: T
 
 
 def can_run_line(asked: ModuleFacts, line: str) -> bool:
-    """Whether a module runs with a line, both on several texts and on one.
-
-    Example:
-        >>> can_run_line(asked, "module(tokens, 7)")
-        False
-    """
+    """Whether a module runs with a line, both on several texts and on one."""
     try:
         for rows in (asked.rows, 1):
             call_and_restore_state(asked.module, asked.compile(line), *asked.draw_batch(rows, asked.widths.clip(7)))
@@ -653,12 +638,7 @@ def _ignores_tokens_past_length(
 def describe_unlike_lengths(
     asked: ModuleFacts, convention: Convention, way: CallCandidate, batch: tuple[Tensor, Tensor]
 ) -> Iterable[str]:
-    """Yield notes on inputs that are named as lengths but do not work so, such as a number of characters.
-
-    Example:
-        >>> list(describe_unlike_lengths(asked, convention, way, batch))
-        ["forward's text_len is given the number of tokens, ..."]
-    """
+    """Yield notes on inputs that are named as lengths but do not work so, such as a number of characters."""
     if isinstance(asked.module, torch.jit.ScriptModule) or not convention.takes_lengths or convention.one_text:
         return
     for i in way.find_inputs_given("lengths"):
@@ -673,17 +653,8 @@ def _ends_where_input_says(
     asked: ModuleFacts, convention: Convention, way: CallCandidate, i: int, batch: tuple[Tensor, Tensor]
 ) -> bool:
     """Whether tokens past the lengths that only this input is given leave the answer unchanged."""
-    line = way.set_lengths_at(i).line
-    return _ends_at_length(
-        asked,
-        replace(convention, function=_wrap_answer_part(asked.compile(line), convention.line[len(way.line) :])),
-        batch,
-    )
-
-
-def _ends_at_length(asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
-    """Whether tokens past the given lengths leave the answer unchanged."""
-    answers = _compute_answers_around_ends(asked, convention, batch)
+    function = _wrap_answer_part(asked.compile(way.set_lengths_at(i).line), convention.line[len(way.line) :])
+    answers = _compute_answers_around_ends(asked, replace(convention, function=function), batch)
     return answers is not None and _is_near(answers[0], answers[2])
 
 

@@ -153,9 +153,6 @@ def _refuse_other_operators(
 ) -> None:
     """Refuse an iteration with an operator between its inputs and its states that layers do not have; operators that
     only the mask decides are allowed.
-
-    Raises:
-        NotALayer: there is such an operator.
     """
     given = {*sources, *([] if mask is None else [mask])}
     for node in _find_computing_nodes(loop, dependent, given):

@@ -136,10 +136,6 @@ def recognize_layer(cycle: StateCycle) -> RecurrentLayer:
 
     Raises:
         NotALayer: it is not a recurrent layer.
-
-    Example:
-        >>> recognize_layer(cycle).mode
-        'LSTM'
     """
     failed: list[NotALayer] = []
     if len({cycle.sizes[before] for before, _ in cycle.states}) == 1 and len(cycle.states) <= 2:

@@ -37,16 +37,8 @@ __all__ = ["reroll_loops"]
 def reroll_loops(program: torch.export.ExportedProgram, loops: Sequence[Loop]) -> nn.Module:
     """Make a module that computes the same as a traced one, without its loops.
 
-    Args:
-        program: traced by `make_export_session`.
-        loops: the loops that ran.
-
     Raises:
         NotALayer: a loop is not a recurrent layer, or is not understood.
-
-    Example:
-        >>> whole = reroll_loops(program, loops)
-        >>> program = torch.export.export(whole, example, dynamic_shapes=axes, strict=False)
     """
     traced = TracedGraph(program)
     return _RerolledModule(traced, [MatchedLoop(traced, i, loop) for i, loop in enumerate(loops)])

@@ -60,12 +60,7 @@ def record_errors(session: TraceSession) -> Iterator[None]:
 
 
 def find_catching_files(module: nn.Module) -> set[str]:
-    """Find the user's files with a module's code whose functions may catch errors.
-
-    Example:
-        >>> find_catching_files(module)
-        {'/home/me/model.py'}
-    """
+    """Find the user's files with a module's code whose functions may catch errors."""
     return {file for file in find_users_files(module) if not is_installed_file(file) and _may_catch_errors(file)}
 
 

@@ -151,11 +151,7 @@ class TraceLog:
         return error
 
     def check_time(self, where: Callable[[], str]) -> None:
-        """Refuse a forward that takes too long to follow, at a line of it.
-
-        Raises:
-            ExportError: it takes too long.
-        """
+        """Refuse a forward that takes too long to follow, at a line of it."""
         if time.process_time() > self.until:
             raise self.refuse(make_too_many_questions_error(where()))
 

@@ -208,10 +208,6 @@ def join_by_or(conditions: list[Condition]) -> Condition:
 def rename_sizes(expression: Any, names: Mapping[str, str]) -> Any:
     """Rename PyTorch's symbols in an expression to `BATCH`, `TOKENS` and `SECOND`; None if it has other symbols, or
     none.
-
-    Args:
-        expression: a sympy expression.
-        names: `batch`, `tokens` or `second`, by the name of the symbol.
     """
     free = {symbol: names.get(str(symbol)) for symbol in expression.free_symbols}
     if not free or None in free.values():

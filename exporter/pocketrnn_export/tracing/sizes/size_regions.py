@@ -163,9 +163,6 @@ def _evaluate_conditions(log: TraceLog, sizes: Sizes, batch: int | None) -> dict
 def _refuse_many_numbers(log: TraceLog, answers: Mapping[Condition, bool], batch: int | None) -> None:
     """Refuse a size that Python uses as a plain number, without trying more, if there are too many such numbers: each
     number would need its own path through forward.
-
-    Raises:
-        ExportError: there are too many.
     """
     way = np.ones(len(make_all_sizes(batch)), np.bool_)
     for condition, answer in answers.items():
