@@ -369,11 +369,11 @@ def export(
             "Give the classes, in the order of the logits: labels=[...]; or those of each head: heads={...}.",
         )
     check_folder_free(path, force=force, made_by=CLASSIFIER_JSON)
-    excluded = {"streaming": streaming, "edge": edge, "torchscript": torchscript is True, "one_text": one_text}
+    excluded = {"streaming": streaming, "edge": edge, "torchscript": torchscript is True}
     spelled = None if characters is None else read_characters(characters)
     if spelled is not None:
         other = "two_texts" if two_texts else "heads" if several else "features" if features is not None else ""
-        check_character_arguments(of_tokens=labels_of == "tokens", beside=other, **excluded)
+        check_character_arguments(of_tokens=labels_of == "tokens", beside=other, one_text=one_text, **excluded)
         torchscript = False
     example_ids, owners_characters = (example_ids, []) if spelled is None else split_off_characters(example_ids)
     text, pairs = read_text_arguments(vocabulary, tokenizer, rules), check_pairs(example_ids)
@@ -763,9 +763,7 @@ def _prepare_module_and_forms(
             prepared, forms = tried, _make_forms(kinds, tried, description)
         return prepared, forms
 
-    return run_with_single_text_fallback(
-        prepared, make_forms, ask, batches_only=EDGE in kinds or prepared.two_texts or bool(prepared.features)
-    )
+    return run_with_single_text_fallback(prepared, make_forms, ask, batches_only=EDGE in kinds)
 
 
 def _measure_padding(

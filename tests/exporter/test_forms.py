@@ -13,7 +13,7 @@ import user_modules
 from sampling import mostly_slow
 
 from pocketrnn.bundle.output import LabelOutput
-from pocketrnn.errors import ParityError
+from pocketrnn.errors import ExportError, ParityError
 from pocketrnn.text import TextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.bundle_proof import ProofPlan
@@ -23,6 +23,7 @@ from pocketrnn_export.comparing.logit_comparison import Logits, make_onnx_run
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.forms.onnx.onnx_form import ONNX, trace_onnx_graph
+from pocketrnn_export.forms.torchscript import TORCHSCRIPT
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.proof.case_selection import make_cases_for_rules
 
@@ -93,6 +94,35 @@ def test_a_form_of_one_row_is_run_on_each_row_alone(form: Form, plan: ProofPlan,
     for inputs, cases in plan.cases.items():
         line = lines["another engine", inputs]
         assert line.cases == line.rows == sum(len(case.lengths) for case in cases)
+
+
+class RareSums(torch.nn.Module):
+    """Does something else for texts whose ids have a rare sum, which no text of a proof has."""
+
+    def __init__(self, rare: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.embedding, self.rare = torch.nn.Embedding(WORDS, 4), rare
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        is_rare = (tokens * tokens).sum(1, keepdim=True) % 9_973 == 17
+        steps = self.embedding(tokens)
+        return torch.where(is_rare, self.rare(steps), steps.mean(1))
+
+
+def torchscript_of(rare: Callable[[torch.Tensor], torch.Tensor], *forms: Form) -> Form:
+    made = prepare_module(RareSums(rare), lengths=None, ids=WORDS, padding_id=1, classes=4, multi_label=False)
+    return TORCHSCRIPT.make(made, DESCRIPTION, forms)
+
+
+def test_torchscript_that_holds_a_size_of_its_trace_is_refused() -> None:
+    with pytest.raises(ExportError, match="11 tokens"):
+        torchscript_of(lambda x: torch.stack([part.mean(1) for part in x.split(5, 1)]).amax(0))
+
+
+def test_torchscript_is_traced_on_both_sides_of_what_forward_asks(form: Form) -> None:
+    assert torchscript_of(lambda x: x.amax(1) * x.size(1), form).content
+    with pytest.raises(ExportError, match="texts of 3 tokens"):
+        torchscript_of(lambda x: x.amax(1) if x.size(1) > 3 else x.sum(1), replace(form, bounds=((2, 4), (2, 3))))
 
 
 class Occurs(torch.nn.Module):

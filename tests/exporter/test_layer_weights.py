@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pocketrnn_export.tracing.layers import recurrence
 from pocketrnn_export.tracing.layers.layer_weights import add_onnx_weights, read_layer_weights
+from pocketrnn_export.tracing.layers.recurrence import OPERATOR
 
 
 @pytest.mark.parametrize(("hidden", "projected"), [(10, 4), (64, 60)])
@@ -32,3 +34,25 @@ def test_first_states_of_a_projected_layer_are_multiplied_nearly_as_in_double_pr
     assert ulps_off(whole + rest) < 0.1
     # Without the rest, the test would say nothing.
     assert ulps_off(whole) > 2
+
+
+@pytest.mark.parametrize("both_ways", [False, True])
+@pytest.mark.parametrize("mode", ["RNN_TANH", "RNN_RELU", "LSTM", "GRU"])
+def test_a_layer_of_full_rows_is_computed_whole_as_step_by_step(
+    mode: str, both_ways: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ways, gates = 1 + both_ways, {"LSTM": 4, "GRU": 3}.get(mode, 1)
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64) / 2
+
+    x, w, r = draw(9, 3, 4), draw(ways, gates * 5, 4), draw(ways, gates * 5, 5)
+    b, h0, c0 = draw(ways, 2 * gates * 5), draw(ways, 3, 5), draw(ways, 3, 5)
+    for given in ((None, None, None), (b, h0, c0)):
+        found = []
+        for few in (0, 99):
+            monkeypatch.setattr(recurrence, "_FEW_STEPS", few)
+            found.append(OPERATOR(x, w, r, given[0], None, *given[1:], mode))
+        for whole, steps in zip(*found, strict=True):
+            torch.testing.assert_close(whole, steps, rtol=0, atol=1e-14)

@@ -71,7 +71,7 @@ GRAPHS = (
 )
 
 
-@pytest.mark.parametrize("case", mostly_slow(GRAPHS, 4), ids=name_of)
+@pytest.mark.parametrize("case", mostly_slow(GRAPHS, 8), ids=name_of)
 def test_a_stepped_cell_becomes_a_recurrent_layer_of_the_graph(case: tuple[type[nn.Module], dict[str, int]]) -> None:
     kind, layers = case
     module = made(kind).eval()
@@ -125,7 +125,7 @@ GATED = (
 )
 
 
-@pytest.mark.parametrize("kind", mostly_slow(GATED, 3))
+@pytest.mark.parametrize("kind", mostly_slow(GATED, 6))
 def test_a_gate_that_no_drawn_number_opens_is_no_part_of_a_layer(kind: type[nn.Module]) -> None:
     with pytest.raises(ExportError, match=r"loop_modules\.py:\d+"):
         find_right_program(made(kind).eval(), (torch.full((3, 7), 2),))

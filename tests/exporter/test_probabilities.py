@@ -138,7 +138,7 @@ def refusal(module: nn.Module, classes: int, **options: Any) -> ExportError:
     return raised.value
 
 
-@pytest.mark.parametrize("name", mostly_slow(list(ONE_SIGN), 2))
+@pytest.mark.parametrize("name", mostly_slow(list(ONE_SIGN), 4))
 def test_numbers_of_one_sign_are_asked_about(name: str) -> None:
     refusal(ending(ONE_SIGN[name], 1), 1)
     refusal(ending(ONE_SIGN[name], 4), 4, multi_label=True)

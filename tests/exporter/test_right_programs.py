@@ -303,6 +303,20 @@ class CountsPairsOfWords(OfNineTokens):
         return logits
 
 
+class AddsHalfATruth(OfNineTokens):
+    def forward(self, tokens: Tensor) -> Tensor:
+        logits: Tensor = self.fc(self.embedding(tokens).mean(1)[:, :5]) + (tokens.size(1) > 4) * 0.5
+        return logits
+
+
+def test_the_truth_of_a_size_is_multiplied_by_a_fraction() -> None:
+    module = AddsHalfATruth().eval()
+    run = make_runnable_program(find_right_program(module, (torch.randint(2, 40, (3, 7)),))).run
+    for tokens in (1, 4, 5, 8):
+        text = torch.full((2, tokens), 5)
+        np.testing.assert_allclose(run((text,)), compute_answer(module, (text,)), atol=1e-5)
+
+
 def test_a_branch_for_a_single_token_is_one_of_its_own() -> None:
     module = CountsPairsOfWords().eval()
     run = make_runnable_program(find_right_program(module, (torch.randint(2, 40, (3, 7)),))).run
@@ -322,6 +336,63 @@ def test_a_branch_that_only_a_rare_word_shows_is_followed(kind: type[OfNineToken
         text = torch.full((2, tokens), 5)
         text[1, 3] = kind.RARE
         np.testing.assert_allclose(run((text,)), compute_answer(module, (text,)), atol=1e-5)
+
+
+class RareSums(nn.Module):
+    """Something else is done to texts whose ids have a rare sum, and no word alone tells it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.fc = nn.Embedding(60, 6), nn.Linear(6, 3)
+
+    def rare(self, x: Tensor) -> Tensor:
+        return x[:, :9].sum(1) if x.size(1) > 9 else x.amax(1)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.embedding(tokens)
+        is_rare = (tokens * tokens).sum(1, keepdim=True) % 9_973 == 17
+        logits: Tensor = self.fc(torch.where(is_rare, self.rare(x), x.mean(1)))
+        return logits
+
+
+class RareSumsTimesAGate(RareSums):
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.embedding(tokens)
+        is_rare = (tokens * tokens).sum(1, keepdim=True) % 9_973 == 17
+        logits: Tensor = self.fc(x.mean(1) + is_rare * self.rare(x))
+        return logits
+
+
+class RareSumsOfLongTexts(RareSums):
+    def rare(self, x: Tensor) -> Tensor:
+        return x[:, :9].sum(1) if x.size(1) > 9 else x.mean(1)
+
+
+class RareSumsOfEvenTexts(RareSums):
+    def rare(self, x: Tensor) -> Tensor:
+        return x[:, ::2].mean(1) if x.size(1) % 2 else x.sum(1)
+
+
+class RareSumsOfASingleToken(RareSums):
+    def rare(self, x: Tensor) -> Tensor:
+        return x.std(1) if x.size(1) > 1 else x[:, 0] + 1
+
+
+@pytest.mark.parametrize(
+    "kind",
+    mostly_slow([RareSumsOfLongTexts, RareSums, RareSumsTimesAGate, RareSumsOfEvenTexts, RareSumsOfASingleToken], 9),
+)
+def test_a_branch_behind_a_gate_that_no_text_opens_is_followed(kind: type[RareSums]) -> None:
+    torch.manual_seed(0)
+    module = kind().eval()
+    run = make_runnable_program(find_right_program(module, (torch.randint(2, 40, (3, 7)),))).run
+    generator = torch.Generator().manual_seed(1)
+    for tokens in (1, 6, 9, 10, 21):
+        # Texts of this sum are drawn until there are some; a single token has none.
+        texts = torch.randint(2, 60, (60_000, tokens), generator=generator)
+        rare = texts[(texts * texts).sum(1) % 9_973 == 17][:2]
+        for text in (texts[:2], *([rare] if len(rare) == 2 else [])):
+            np.testing.assert_allclose(run((text,)), compute_answer(module, (text,)), atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", mostly_slow([kind for kind, _ in loop_modules.EXPORTED], 99, first=16))

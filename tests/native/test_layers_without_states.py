@@ -98,7 +98,7 @@ def weights_of(program: Program, op: Op) -> list[tuple[int, ...] | None]:
     return [None if value == NONE else program.values[value].constant.shape for value in values]  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("name", mostly_slow(list(CASES), 2))
+@pytest.mark.parametrize("name", mostly_slow(list(CASES), 4))
 def test_the_engine_answers_as_onnxruntime_does(name: str) -> None:
     check_packed(*graph_of_case(name), vocabulary_of(WORDS))
 

@@ -257,7 +257,9 @@ def _list_trial_sizes(ports: Sequence[Port], way: Sequence[_Roles]) -> list[tupl
     declared: dict[str | int, int] = {}
     for port, roles in zip(ports, way, strict=True):
         pairs = zip(port.axes or (), roles, strict=False)
-        declared |= {role: size for size, role in pairs if isinstance(size, int) and not isinstance(role, int)}
+        for size, role in pairs:
+            if isinstance(size, int) and not isinstance(role, int):
+                declared[role] = max(size, declared.get(role, 0))
     (rows, steps), *others = SIZES
     steps = declared.get("s", steps)
     return list(dict.fromkeys([SIZES[0], (declared.get("b", rows), steps), (rows, steps), (1, steps), *others]))
@@ -353,10 +355,12 @@ def _make_call(
     most = min((len(table) for table in tables.values()), default=0)
     has_steps = any("s" in roles for roles in way)
     has_offsets = any(map(_is_offset, ports, way))
+    missing = _count_missing_steps(ports, way)
 
     def given(number: int, tokens: Tensor, lengths: Tensor) -> Tensor:
         port, roles = ports[number], way[number]
         width = _compute_inner_size(roles)
+        tokens, lengths = _drop_last_steps(tokens, lengths, missing[number])
         real = torch.arange(tokens.shape[1]) < lengths[:, None]
         # Each input is given another draw, so that one in the place of another is seen; and so is each column of one.
         drawn = torch.where(real, tokens + number, tokens)
@@ -384,17 +388,15 @@ def _make_call(
         every = [given(n, *(cut if n == shorter else (tokens, lengths))) for n in range(len(ports))]
         return _call_with_inputs(module, dict(zip((port.name for port in ports), every, strict=True)))
 
-    shapes = (f"{port.name} [{', '.join(map(_make_axis_name, roles))}]" for port, roles in zip(ports, way, strict=True))
     samples = next(iter(tables.values())).numpy() if tables else None
     ragged = has_offsets or any(map(_is_length, ports, way)) or any(map(_is_mask, ports))
     in_steps = [n for n, roles in enumerate(way) if "s" in roles and not _is_mask(ports[n])]
     unequal = tuple(functools.partial(function, shorter=n) for n in in_steps) if len(in_steps) > 1 else ()
-    unit = "steps" if tables else "tokens"
     ids = max([most] * bool(tables) + [n for port in ports if not _is_float(port) for n in counts[port.name]])
     return ModuleCall(
-        module, f"module({', '.join(shapes)})", function, ids, 0 if tables else padding_id, ragged, samples,
-        unit=unit if has_steps else "", one_row="b" not in itertools.chain(*way), unequal=() if ragged else unequal,
-        numbers="" if kind == EVERYWHERE or not tables else kind,
+        module, f"module({_describe_inputs(ports, way, missing)})", function, ids, 0 if tables else padding_id,
+        ragged, samples, unit=("steps" if tables else "tokens") if has_steps else "", unequal=() if ragged else unequal,
+        one_row="b" not in itertools.chain(*way), numbers="" if kind == EVERYWHERE or not tables else kind,
     )  # fmt: skip
 
 
@@ -444,8 +446,31 @@ def _make_sample_rows(size: int, kind: str, below: int | None) -> Tensor:
     return torch.from_numpy(rows)
 
 
-def _make_axis_name(role: str | int) -> str:
-    return {"b": "batch", "s": "sequence"}.get(str(role), str(role))
+def _describe_inputs(ports: Sequence[Port], way: Sequence[_Roles], missing: Sequence[int]) -> str:
+    return ", ".join(
+        f"{port.name} [{', '.join(_make_axis_name(role, less) for role in roles)}]"
+        for port, roles, less in zip(ports, way, missing, strict=True)
+    )
+
+
+def _drop_last_steps(tokens: Tensor, lengths: Tensor, missing: int) -> tuple[Tensor, Tensor]:
+    steps = max(1, tokens.shape[1] - missing)
+    return tokens[:, :steps], lengths.clamp(max=steps)
+
+
+def _make_axis_name(role: str | int, missing: int) -> str:
+    return {"b": "batch", "s": f"sequence - {missing}" if missing else "sequence"}.get(str(role), str(role))
+
+
+def _count_missing_steps(ports: Sequence[Port], way: Sequence[_Roles]) -> list[int]:
+    """Return how many steps each input has less than the one with the most, by the sizes that the file declares: a
+    question may have 30 tokens, and its text 50."""
+    declared = [
+        next((size for size, role in zip(port.axes or (), roles, strict=False) if role == "s"), None)
+        for port, roles in zip(ports, way, strict=True)
+    ]
+    most = max((size for size in declared if isinstance(size, int)), default=0)
+    return [most - size if isinstance(size, int) else 0 for size in declared]
 
 
 def _compute_inner_size(roles: _Roles) -> int:

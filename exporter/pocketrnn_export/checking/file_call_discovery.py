@@ -42,6 +42,8 @@ _log = logging.getLogger(__name__)
 _USUAL_IDS: Final = 100
 # The most steps that a file is tried with which does not declare its sizes.
 _MOST_STEPS: Final = 64
+# A word's answer in a text that differs by more than this from its answer alone is not that of a batch of words.
+_APART: Final = 1e-3
 
 
 def find_call(
@@ -82,15 +84,17 @@ def find_call(
         return _choose_most_ids(_make_owners_call(module, call, known, padding_id, channels), counts)
 
     def runs_in_file(called: ModuleCall) -> bool:
-        if all(port.axes is not None for port in file.inputs):
-            return True
         calls = [record_call(called, draw_case(called, *size)) for size in called.sizes]
         try:
             fed = match_inputs(file, calls, inputs, called.sizes)
         except InputError:
             return False
+        if all(port.axes is not None for port in file.inputs):
+            return True
         return any(rate_answer_shapes(file, fed, call) for call in calls)
 
+    if not numbers and (of_one := _find_call_of_one_text(module, file, known, padding_id)) is not None:
+        return _choose_most_ids(of_one, counts)
     of_texts = None if numbers else _find_call_of_texts(module, file, counts, known, padding_id, runs_in_file)
     if of_texts is not None and runs_in_file(of_texts):
         return of_texts
@@ -140,6 +144,40 @@ def _find_call_of_texts(
     return last
 
 
+def _find_call_of_one_text(module: nn.Module, file: CheckedFile, ids: int, padding_id: int) -> ModuleCall | None:
+    """Return the call with the ids of one text, if the file declares an input without a batch axis, and the ids in it
+    are not answered as each alone is."""
+    axes = [port.axes for port in file.inputs]
+    if len(axes) != 1 or axes[0] is None or len(axes[0]) != 1:
+        return None
+
+    def function(module: nn.Module, tokens: torch.Tensor, _lengths: torch.Tensor) -> Any:
+        (text,) = tokens
+        return module(text)
+
+    (steps,) = axes[0]
+    made = ModuleCall(module, "module(tokens[0])", function, ids, padding_id)
+    sizes = [(1, steps)] if isinstance(steps, int) else [(1, size[1]) for size in SIZES]
+    called = select_running_sizes(made, dict.fromkeys(sizes))
+    return None if called is None or _answers_each_token_alone(called) else called
+
+
+def _answers_each_token_alone(called: ModuleCall) -> bool:
+    case = draw_case(called, *called.sizes[0])
+    words = [Case("word", case.tokens[:, [place]], np.ones(1, np.int64)) for place in range(case.tokens.shape[1])]
+    try:
+        answers = [list(record_call(called, one).outputs.values()) for one in (case, *words)]
+    # Whatever a user's module raises.
+    except (Exception, SystemExit):
+        return False
+    together, *alone = ([np.atleast_1d(one) for one in answer] for answer in answers)
+    joined = [np.concatenate(parts) for parts in zip(*alone, strict=True)]
+    return all(
+        one.shape == other.shape and np.allclose(one, other, atol=_APART)
+        for one, other in zip(together, joined, strict=True)
+    )
+
+
 def _find_undeclared_steps(called: ModuleCall, runs_in_file: Callable[[ModuleCall], bool]) -> ModuleCall | None:
     """Return the call with a number of steps with which a file runs that does not declare it; None if there is none."""
     for steps in range(1, _MOST_STEPS + 1) if called.unit else ():
@@ -150,14 +188,18 @@ def _find_undeclared_steps(called: ModuleCall, runs_in_file: Callable[[ModuleCal
 
 
 def _list_inputs_in_file(module: nn.Module, file: CheckedFile) -> list[str] | None:
-    """Return the names of the module's inputs without those that have a default and that the file does not take; None
-    where it takes all, or others."""
+    """Return the names of the module's inputs that the file takes, where some of the module's have a default; None
+    where none has, or the file takes others."""
     parameters = list_forward_parameters(module)
     named = {normalize_name(port.name) for port in file.inputs}
     needed = [p.name for p in parameters if p.default is inspect.Parameter.empty]
+    if len(needed) == len(parameters):
+        return None
     kept = [p.name for p in parameters if p.name in needed or normalize_name(p.name) in named]
-    found = next((names for names in (needed, kept) if len(names) == len(file.inputs)), None)
-    return None if found is not None and len(found) == len(parameters) else found
+    # An exporter without names for the inputs keeps their order.
+    first = [p.name for p in parameters[: len(file.inputs)]]
+    likely = (needed, kept, first if set(needed) <= set(first) else [])
+    return next((names for names in likely if len(names) == len(file.inputs)), None)
 
 
 def _keep_inputs(module: nn.Module, names: Sequence[str]) -> nn.Module:

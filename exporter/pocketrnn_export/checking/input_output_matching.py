@@ -29,6 +29,8 @@ _MOST_AXES: Final = 4
 # The most orders of all axes that are ranked, and that are tried.
 _MOST_RANKED: Final = 1_000
 _MOST_RUN: Final = 24
+# The rate of a call of which each answer of the file has the shape of one of the module's.
+_FITTING: Final = 2
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,9 @@ def match_inputs(
     """Find the module's input for each input of a file, and the order of its axes.
 
     An order must agree with the declared sizes and with the names of the axes. If several do, the axes stay as they are
-    in the module's own call, if the file runs on all of these calls; else the order counts in which it runs on the most
-    of them, with several numbers of rows, and answers with the module's shapes.
+    in the module's own call, if the file runs on all of these calls; else the order counts in which it answers the most
+    of them with the module's shapes, or runs on the most of them, with several numbers of rows. Names of axes that fit
+    the module's own call are not contradicted.
 
     Args:
         file: the file.
@@ -94,7 +97,10 @@ def match_inputs(
         for port in file.inputs
     ]
     every = [tuple(way) for way in itertools.islice(itertools.product(*each), _MOST_RANKED)]
-    ranked = sorted(every, key=lambda way: _rank_orders(way, calls, sizes))
+    ranks = {way: _rank_orders(way, calls, sizes) for way in every}
+    # Names of the axes that fit the module's own call say that nothing is transposed.
+    fewest = min((rank[0] for rank in ranks.values() if not rank[1]), default=len(ranks))
+    ranked = sorted((way for way in every if ranks[way][0] <= fewest), key=lambda way: ranks[way])
     best, most = ranked[0], (-1, -1)
     for way in ranked[:_MOST_RUN]:
         agreeing = [rate_answer_shapes(file, way, call) for call in calls]
@@ -104,8 +110,10 @@ def match_inputs(
         ran = [size for size, rate in zip(sizes, agreeing, strict=True) if rate]
         if any(fed.order is not None for fed in way) and _may_fit_by_chance(way, sizes, ran):
             continue
-        if (runs, sum(agreeing)) > most:
-            best, most = way, (runs, sum(agreeing))
+        # Where no answer has the module's shape, the inputs are not the ones that the file was made for.
+        fits = agreeing.count(_FITTING), runs
+        if fits > most:
+            best, most = way, fits
     return best
 
 
@@ -160,7 +168,9 @@ def rate_answer_shapes(file: CheckedFile, way: Sequence[MatchedInput], call: Rec
     answers."""
     answers = file.compute_outputs(make_feeds(way, call.inputs))
     shapes = {squeeze_shape(array) for array in call.outputs.values()}
-    return 0 if isinstance(answers, str) else 1 + all(squeeze_shape(answer) in shapes for answer in answers)
+    if isinstance(answers, str):
+        return 0
+    return _FITTING if all(squeeze_shape(answer) in shapes for answer in answers) else 1
 
 
 def _match_by_name(port: Port, left: Sequence[str], calls: Sequence[RecordedCall]) -> str | None:

@@ -75,6 +75,9 @@ def _list_unequal_inputs(
         name: next((said for said, of in fed[name].declared_sizes if of == axis), None)
         for name, (_, axis) in places.items()
     }
+    if len({size for size in axes.values() if isinstance(size, int)}) > 1:
+        # Each has a length of its own in every run.
+        return {}, []
     unequal = {
         name: asked for name, (asked, _) in places.items() if axes[name] is None or set(axes.values()) != {axes[name]}
     }

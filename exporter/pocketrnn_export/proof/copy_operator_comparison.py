@@ -22,7 +22,7 @@ from pocketrnn_export.comparing.float64_operators import restore_threads
 from pocketrnn_export.intake.copy_comparison import OwnersModule, convert_to_float32, read_weight_precision
 from pocketrnn_export.intake.user_frames import describe_user_line
 from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu, set_eval_mode
-from pocketrnn_export.module_runs.function_caches import replace_entries
+from pocketrnn_export.module_runs.function_caches import Place, replace_entries
 from pocketrnn_export.module_runs.operator_recording import (
     OperatorRecorder,
     Program,
@@ -81,29 +81,33 @@ def refuse_other_operators(given: OwnersModule, cases: Iterable[Case]) -> None:
             own = _record_program(given, given.module, inputs)
         if own is None:
             return
+        copied = given.copied(given.module)
         _compare_programs(
-            own, _record_program(given, given.copied(given.module), inputs),
+            own, _record_program(given, copied, inputs),
             "The copy of the module that is exported runs other operators than the module itself",
             "Do not look anything up by the identity of the module or of a layer (`self is`, id(self), a dict or a "
             "WeakKeyDictionary with layers as keys, a method under functools.lru_cache), nor by the number of "
             "threads: let the module hold it as an attribute.",
         )  # fmt: skip
-        for replaced, what, advice in (
-            (_replace_scripted, "as the Python function that torch.jit.script compiled, which is traced,",
+        for function_of, what, advice in (
+            (unwrap_scripted_function, "as the Python function that torch.jit.script compiled, which is traced,",
              "Remove torch.jit.script from that function and check the module's answers; or make both versions "
              "compute the same: without torch.jit.is_scripting(), and without a helper that was redefined later."),
-            (_replace_cached, "without its cache, as it is traced,",
+            (unwrap_cached_function, "without its cache, as it is traced,",
              "Let a cached function depend only on its arguments, and not on anything that may change; or store its "
              "result as an attribute of the module."),
         ):  # fmt: skip
-            copied = given.copied(given.module)
-            with replaced(copied) as is_any:
-                if is_any:
-                    _compare_programs(
-                        own.make_normal_form(), (_record_program(given, copied, inputs) or own).make_normal_form(),
-                        f"A function of the module's file runs other operators {what} than as the module calls it",
-                        advice,
-                    )  # fmt: skip
+            entries, methods = _find_functions(copied, function_of)
+            if not entries and not methods:
+                continue
+            # Another copy, only where it is run: copies of large weights take long.
+            fresh = given.copied(given.module)
+            with replace_entries(entries), replace_methods(methods):
+                _compare_programs(
+                    own.make_normal_form(), (_record_program(given, fresh, inputs) or own).make_normal_form(),
+                    f"A function of the module's file runs other operators {what} than as the module calls it",
+                    advice,
+                )  # fmt: skip
 
 
 def _compare_programs(own: _RecordedProgram, other: _RecordedProgram | None, problem: str, advice: str) -> None:
@@ -133,17 +137,10 @@ def _record_program(given: OwnersModule, module: nn.Module, inputs: Sequence[Ten
     return None
 
 
-def _replace_scripted(module: nn.Module) -> contextlib.AbstractContextManager[bool]:
-    return _replace_functions(module, unwrap_scripted_function)
-
-
-def _replace_cached(module: nn.Module) -> contextlib.AbstractContextManager[bool]:
-    return _replace_functions(module, unwrap_cached_function)
-
-
-@contextlib.contextmanager
-def _replace_functions(module: nn.Module, function_of: Callable[[Any], Any]) -> Any:
-    """Replace functions in the owner's files and classes while the block runs; yield whether there are any."""
+def _find_functions(
+    module: nn.Module, function_of: Callable[[Any], Any]
+) -> tuple[list[Place], dict[tuple[type, str], Any]]:
+    """The functions in the owner's files and classes that have another one in their place, each with that one."""
     entries = [
         (names, name, function)
         for names in find_users_globals(module)
@@ -156,5 +153,4 @@ def _replace_functions(module: nn.Module, function_of: Callable[[Any], Any]) -> 
         for name, value in list(vars(kind).items())
         if (function := function_of(value)) is not None
     }
-    with replace_entries(entries), replace_methods(methods):
-        yield bool(entries or methods)
+    return entries, methods

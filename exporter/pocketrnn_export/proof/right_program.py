@@ -42,6 +42,7 @@ from pocketrnn_export.proof.trace_checks import (
     refuse_unequal_iterations,
 )
 from pocketrnn_export.proof.unmet_pair_conditions import find_blocking_questions
+from pocketrnn_export.proof.way_values import WayValues
 from pocketrnn_export.torch_internals import replace_program_weights
 from pocketrnn_export.tracing.layers.layer_weights import add_onnx_weights
 from pocketrnn_export.tracing.python_semantics.caught_errors import find_catching_files
@@ -160,6 +161,7 @@ def _find_program(
         batch=1 if one_text else None,
         lasting=None if lasting is None else lasting.make_judge(1 if one_text else None),
         choices=lambda sizes: record_choices(asked.module, asked.draw_inputs(sizes)),
+        computes_values=_make_value_comparison(asked),
     )
     if lasting is not None:
         lasting.refuse_lost_code(found.traced, judged, found.bounds)
@@ -168,6 +170,12 @@ def _find_program(
     refuse_mixed_rows(asked, settled_program)
     notes = refuse_other_sizes(asked, settled_program, made(found.traced).run)
     return replace(settled_program, notes=notes, padding_tells=find_padding_effects(asked, settled_program))
+
+
+def _make_value_comparison(asked: FreshCopyModule) -> Callable[[TracedProgram, Sizes, Sizes], bool]:
+    """Make the function that says whether a program that was traced for some sizes computes all values for others."""
+    values = WayValues(asked.module)
+    return lambda program, own, sizes: values.are_computed(program, asked.draw_inputs(own), asked.draw_inputs(sizes))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,9 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.proof.compared_module import FreshCopyModule
 from pocketrnn_export.proof.every_size import compute_answer_or_none
 from pocketrnn_export.proof.runnable_program import make_runnable_program
+from pocketrnn_export.proof.way_values import WayValues
 from pocketrnn_export.tracing.sizes.condition_log import Question
+from pocketrnn_export.tracing.sizes.conditions import USUAL
 from pocketrnn_export.tracing.trace import TracedProgram
 
 __all__ = ["find_blocking_questions"]
@@ -26,17 +28,20 @@ _BATCHES: Final = (1, 2, 5)
 # How far beyond a number in a condition sizes are tried, and how many sizes on each side of it.
 _BEYOND: Final = 3
 _MOST: Final = 40
+# On so many of these, the values behind gates are compared, too.
+_FEW: Final = 4
 
 
 def find_blocking_questions(
     asked: FreshCopyModule, plain: TracedProgram | ExportError, questions: Sequence[Question]
 ) -> list[Question]:
     """The conditions that a program does not follow: all in the module's own code, and those others on one side of
-    which the program's answer differs from the module's, or the module fails.
+    which the program's answer or a value on the way to it differs from the module's, or the module fails.
     """
     if isinstance(plain, ExportError):
         return list(questions)
     run = make_runnable_program(plain).run
+    values, usual = WayValues(asked.module), asked.draw_inputs(USUAL)
 
     def is_blocking(question: Question) -> bool:
         if question.branch or question.number:
@@ -47,9 +52,11 @@ def find_blocking_questions(
                 for sizes in _list_sizes_near_question(question)
                 if question.condition.holds_for_both(*sizes) == holds
             ]
-            for batch, first, second in sides[:_MOST]:
+            for i, (batch, first, second) in enumerate(sides[:_MOST]):
                 inputs = asked.draw_inputs_for_pair(batch, first, second)
                 if compute_answer_or_none(asked, inputs) is None or not asked.agrees(run, inputs):
+                    return True
+                if i < _FEW and not values.are_computed(plain, usual, inputs):
                     return True
             if not sides:
                 return True

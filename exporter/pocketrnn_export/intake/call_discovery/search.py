@@ -117,7 +117,8 @@ def _check_owners_call(asked: ModuleFacts, line: str, function: Call) -> Convent
     """Check a call that the owner wrote, and return its convention."""
     failures: list[FailedCall] = []
     for one_text, widths in itertools.product((False, True), asked.trial_widths):
-        if (asked.one_text and not one_text) or (one_text and asked.requires_batches):
+        # One text alone has one number of each feature: a module that fails on others is asked in batches.
+        if asked.one_text is not one_text and (asked.one_text or asked.features):
             continue
         if one_text and not asked.one_text and any(failed.reason >= Reason.OTHER_ANSWER for failed in failures):
             # The module takes a batch, but answers it wrongly. Only its owner may decide to export it for one text at a
@@ -201,7 +202,8 @@ def _search_candidates(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> Con
     # Where forward decodes labels, first look for the emissions that go into the decoder.
     arounds = [*(list_emission_calls(asked.module) if asked.of_tokens else []), ""]
     for one_text in (False, True):
-        if (asked.one_text and not one_text) or (one_text and asked.requires_batches):
+        # One text alone has one number of each feature: a module that fails on others is asked in batches.
+        if asked.one_text is not one_text and (asked.one_text or asked.features):
             continue
         for widths, setup, around in itertools.product(asked.trial_widths, setups, arounds):
             given = [replace(way, setup=setup, around=around) for way in ways]

@@ -80,11 +80,12 @@ def _make_method_stand_in(name: str, plain: type, shipped: Any, number: Callable
         if value is None and shipped is not None:
             return shipped(size, *others)
         value = plain(size) if value is None else value
-        return (
-            of_plain(value, *(_convert_to_plain_number(other) for other in others))
-            if callable(of_plain)
-            else getattr(value, name)
-        )
+        if not callable(of_plain):
+            return getattr(value, name)
+        made = of_plain(value, *(_convert_to_plain_number(other) for other in others))
+        # (n > 20) * 0.5: Python asks the fraction next, which does not know the size.
+        fractions = [other for other in others if isinstance(other, float)]
+        return getattr(float, name)(float(value), *fractions) if made is NotImplemented and fractions else made
 
     return method if callable(of_plain) else property(method)
 

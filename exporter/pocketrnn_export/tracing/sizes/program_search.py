@@ -48,6 +48,8 @@ Choice = tuple[str, float | None]
 
 # The processor time after which no further plan is tried.
 _SECONDS: Final = 60
+# The most tokens of a batch on which the values of a program are compared one by one.
+_MOST_COMPARED: Final = 4_096
 # The number of traces to try before a module is refused. A trace of a small module takes about a second.
 _ATTEMPTS: Final = 8
 
@@ -72,6 +74,7 @@ def find_program_for_all_sizes(
     batch: int | None = None,
     lasting: AnswerJudge | None = None,
     choices: Callable[[Sizes], frozenset[Choice]] = lambda _: frozenset(),
+    computes_values: Callable[[Traced, Sizes, Sizes], bool] = lambda *_: True,
 ) -> ProgramWithLimits[Traced]:
     """Find a program that gives the module's answers on both sides of every question, and in every region of sizes.
 
@@ -85,13 +88,14 @@ def find_program_for_all_sizes(
         batch: the batch size of every run, if it is fixed.
         lasting: compares programs with the module's answers with weights that forget nothing.
         choices: the operators of the module, for some sizes, that choose by the numbers that they are given.
+        computes_values: whether a program that was traced for some sizes computes each value of forward for others.
 
     Raises:
         ExportError: there is no such program; the message names the question and the line of the module's code.
     """
     judge = AnswerJudge(reference, in_doubles, batch)
     regions = explore_regions(follow, batch)
-    search = _Search(judge, regions, trace, [*questions, *regions.questions], lasting, choices)
+    search = _Search(judge, regions, trace, [*questions, *regions.questions], lasting, choices, computes_values)
     if isinstance(plain, ProgramAttempt):
         search.attempts.append(plain)
         search.periods |= plain.log.periods
@@ -114,9 +118,11 @@ class _Search(Generic[Traced]):
         questions: Sequence[Question],
         lasting: AnswerJudge | None,
         choices: Callable[[Sizes], frozenset[Choice]],
+        computes_values: Callable[[Traced, Sizes, Sizes], bool],
     ) -> None:
-        self.lasting, self.choices = lasting, choices
+        self.lasting, self.choices, self.computes_values = lasting, choices, computes_values
         self._choices: dict[int, frozenset[Choice] | None] = {}
+        self._computed: dict[tuple[int, Sizes], bool] = {}
         self.judge, self.regions, self.trace = judge, regions, trace
         self.known: list[Question] = []
         self.periods: set[int] = set()
@@ -216,6 +222,7 @@ class _Search(Generic[Traced]):
             self._makes_same_choices(attempt, case)
             and self.judge.agrees(attempt, case)
             and self._agrees_with_lasting_states(attempt, case)
+            and self._computes_same_values(attempt, case)
             for case in cases
         )
 
@@ -224,10 +231,25 @@ class _Search(Generic[Traced]):
         their answers may be equal for nearly all texts: only a rare word, or a large number, makes them differ."""
         if attempt.plan is not None and attempt.plan.others:
             return True
-        usual = Sizes(self.regions.batch or USUAL.batch, USUAL.tokens)
-        # Not the sizes of its trace, which has no axis of size 1.
-        traced = usual if attempt.plan is None else attempt.plan.sizes
+        traced = self._find_planned_sizes(attempt)
         return self._have_same_choices(self.regions.find_region(traced), self.regions.find_region(case))
+
+    def _find_planned_sizes(self, attempt: ProgramAttempt[Traced]) -> Sizes:
+        """The sizes that a program was traced for; not those of its trace, which has no axis of size 1."""
+        usual = Sizes(self.regions.batch or USUAL.batch, USUAL.tokens)
+        return usual if attempt.plan is None else attempt.plan.sizes
+
+    def _computes_same_values(self, attempt: ProgramAttempt[Traced], case: Sizes) -> bool:
+        """Whether a program computes each value of forward for a case of another region. Else a gate may hide from
+        nearly all texts that it is another one."""
+        if (attempt.plan is not None and attempt.plan.others) or case.batch * case.tokens > _MOST_COMPARED:
+            return True
+        traced = self._find_planned_sizes(attempt)
+        if self.regions.find_region(traced) == self.regions.find_region(case):
+            return True
+        if (id(attempt), case) not in self._computed:
+            self._computed[id(attempt), case] = self.computes_values(attempt.traced, traced, case)
+        return self._computed[id(attempt), case]
 
     def _have_same_choices(self, one: int, other: int) -> bool:
         """Whether forward chooses by the same operators in two regions. A number near a size that all texts of a region

@@ -1,0 +1,175 @@
+"""The values that a module computes on its way through forward, beside those of a program of another way.
+
+Where forward asks about a size, a program of one way may give the module's answers on another one to all texts that are
+tried, since a gate hides what only a few texts read: `torch.where(has_phrase, x[:, :9].mean(1) if n > 9 else
+x.amax(1), usual)`. The values that the gate hides tell the two apart: a program that answers for both ways computes all
+that the module does there.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Iterable, Mapping
+from types import FrameType
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from pocketrnn_export.intake.user_frames import is_user_frame
+from pocketrnn_export.module_runs.cpu_run import compute_answer, list_tensors_in
+from pocketrnn_export.module_runs.whole_copy import copy_again
+from pocketrnn_export.proof.runnable_program import NodeValues
+from pocketrnn_export.torch_internals import DispatchMode
+from pocketrnn_export.tracing.trace import TracedProgram
+
+__all__ = ["WayValues"]
+
+# A line of forward, an operator that it runs, and whether what that reads is meant, or what it makes.
+_Place = tuple[str, int, str, bool]
+# The size of a value, its norm, and its product with fixed random numbers.
+_Digest = tuple[int, float, float]
+# How far two products may be apart, of the norm: rounding is some 1e-6.
+_NEAR: Final = 1e-3
+# Rounding leaves no more of two equal numbers, one less the other.
+_NOTHING: Final = 1e-6
+# The most numbers in a value that is looked at.
+_LARGEST: Final = 1 << 20
+_Inputs = tuple[Tensor, ...]
+
+
+class WayValues:
+    """Compares the values of a module with those of its programs.
+
+    Args:
+        module: in eval mode, on the CPU; copies of it are run.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._own: dict[int, tuple[TracedProgram, dict[_Place, bool]]] = {}
+
+    def are_computed(self, traced: TracedProgram, own: _Inputs, inputs: _Inputs) -> bool:
+        """Whether a program computes each value that the module computes for some inputs, and has its operators of
+        several values, such as `torch.where`, with the same values; True where one of them fails.
+
+        A place in forward whose values the program has not for inputs of its own sizes either, since a rule has
+        rewritten it, tells nothing.
+
+        Args:
+            traced: the program.
+            own: inputs of the sizes that it was traced for.
+            inputs: inputs of other sizes.
+
+        Example:
+            >>> WayValues(module).are_computed(traced, *map(asked.draw_inputs, (Sizes(3, 7), Sizes(3, 1))))
+            True
+        """
+        # A user's module may raise anything.
+        try:
+            if id(traced) not in self._own:
+                self._own[id(traced)] = traced, _list_unmatched_places(self._module, traced, own)
+            found = _list_unmatched_places(self._module, traced, inputs)
+        except Exception:
+            return True
+        before = self._own[id(traced)][1]
+        # PyTorch runs other operators of a layer for one text, on a line whose values are not the program's anyway.
+        rewritten = {(file, line) for (file, line, _, reads), lacks in before.items() if lacks and not reads}
+        # The operands of one that is run on this way only, such as x[:, 0] for a mean of one step, tell nothing.
+        return not any(
+            lacks and not before.get((file, line, operator, reads), reads or (file, line) in rewritten)
+            for (file, line, operator, reads), lacks in found.items()
+        )
+
+
+def _list_unmatched_places(module: nn.Module, traced: TracedProgram, inputs: _Inputs) -> dict[_Place, bool]:
+    """For each place in forward, whether it computes a value that a program does not; and for an operator of several
+    values, whether the program has not one of the same values."""
+    values = NodeValues(traced.program)(inputs)
+    made = _digest_values([*values.values()])
+    known, operands = _group([(one[0], one) for one in made]), _group(_list_operands_of_nodes(values))
+    recorder = _ValueRecorder()
+    with recorder:
+        compute_answer(copy_again(module), inputs)
+    found: dict[_Place, bool] = {}
+    for (file, line), operator, result, given in recorder.found:
+        name = _name_operator(operator)
+        missing = any(not any(_are_equal(one, other) for other in known.get(one[0], ())) for one in result)
+        found[file, line, name, False] = found.get((file, line, name, False), False) or missing
+        if len(given) > 1:
+            alike = operands.get((name, *(one[0] for one in given)), ())
+            missing = not any(all(map(_are_equal, given, other)) for other in alike)
+            found[file, line, name, True] = found.get((file, line, name, True), False) or missing
+    return found
+
+
+def _list_operands_of_nodes(values: Mapping[torch.fx.Node, Any]) -> list[tuple[Any, list[_Digest]]]:
+    """The digests of what each node of a program reads, with its operator's name and their sizes."""
+    made = []
+    for node in values:
+        given = _digest_values([values[one] for one in node.all_input_nodes if one in values])
+        if node.op == "call_function" and len(given) > 1:
+            made.append(((_name_operator(node.target), *(one[0] for one in given)), given))
+    return made
+
+
+def _group(items: Iterable[tuple[Any, Any]]) -> dict[Any, list[Any]]:
+    made: dict[Any, list[Any]] = {}
+    for key, item in items:
+        made.setdefault(key, []).append(item)
+    return made
+
+
+def _name_operator(operator: Any) -> str:
+    return str(getattr(operator, "__name__", operator)).split(".")[0]
+
+
+class _ValueRecorder(DispatchMode):  # type: ignore[no-untyped-call]
+    """A mode that records for each operator its line in forward, itself, its values and what it reads."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.found: list[tuple[tuple[str, int], Any, list[_Digest], list[_Digest]]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        read = {id(one): one for one in list_tensors_in((*args, *(kwargs or {}).values()))}
+        # Before it is run: it may write in place.
+        given = _digest_values([*read.values()]) if len(read) > 1 else []
+        result = func(*args, **(kwargs or {}))
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and not is_user_frame(frame):
+            frame = frame.f_back
+        if frame is not None:
+            line = frame.f_code.co_filename, frame.f_lineno
+            memory = {_find_memory(one) for one in read.values()}
+            # Not a view: its numbers are those that are there already.
+            made = _digest_values([one for one in list_tensors_in(result) if _find_memory(one) not in memory])
+            self.found.append((line, func, made, given))
+        return result
+
+
+def _find_memory(value: Tensor) -> int:
+    return value.untyped_storage().data_ptr()
+
+
+def _digest_values(values: Any) -> list[_Digest]:
+    """The digests of the tensors among some values: of their numbers in their order, whatever the shape."""
+    made = []
+    for value in list_tensors_in(values):
+        if value.is_complex() or not 0 < value.numel() <= _LARGEST:
+            continue
+        numbers = torch.nan_to_num(value.detach().reshape(-1).double(), 0.5, 1e30, -1e30)
+        made.append((len(numbers), float(numbers.norm()), float(numbers @ _draw_numbers()[: len(numbers)])))
+    return made
+
+
+@functools.cache
+def _draw_numbers() -> Tensor:
+    """Fixed random numbers of a standard normal distribution."""
+    return torch.randn(_LARGEST, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+
+
+def _are_equal(one: _Digest, other: _Digest) -> bool:
+    near = _NEAR * max(one[1], other[1]) + _NOTHING
+    return abs(one[1] - other[1]) <= near and abs(one[2] - other[2]) <= near
