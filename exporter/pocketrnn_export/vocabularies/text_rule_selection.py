@@ -172,7 +172,7 @@ def _advise_on_rules(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequenc
     external = _advise_external(vocabulary)
     if isinstance(rules, SubwordRules):
         if widths := write_agreeing_widths(rules, vocabulary.tokens, pairs):
-            return f"All {len(pairs)} texts agree with --rules '{widths}' beside the tokenizer: give it."
+            return f"All {len(pairs)} texts agree with --rules '{widths}' (rules= in Python) beside the tokenizer."
         return (
             "Give the tokenizer of your pipeline. If your code cuts or pads the ids itself, say so: --rules "
             f'\'{{"min_width": 200, "max_width": 200}}\', say. {external}'
