@@ -71,7 +71,9 @@ class Entry:
         before_call: statements that are run before each call.
         arguments: what it is called with: an expression, or several with commas between. It may have `tokens` (int64
             [batch, sequence]), `lengths` (int64 [batch]), `rows`, or `samples` (float32 [batch, steps, channels]);
-            `n`, the batch; and `module`. Else `tokens`, or `samples`.
+            where `options` has `two_texts`, `first`, `first_lengths`, `second` and `second_lengths`; each of the
+            `features` by its name [batch], and `numbers`, those that are numbers [batch, numbers]; `n`, the batch; and
+            `module`. Else `tokens`, both texts, or `samples`.
         reads: the probabilities [n, labels] or [n], or the values, of its `output`; else the softmax of it, or itself
             where it gives values.
         options: further arguments of `export` that describe the task.
@@ -79,6 +81,7 @@ class Entry:
         tags: of a tagger: an expression for the labels of the tokens of `n` texts, whole numbers, as its owner's code
             asks for them. It may have `module`, `tokens`, `lengths`, `mask` (true at the tokens), `sentences` (the
             texts without their padding) and `n`.
+        features: what it takes beside a text: for each name the word "number", or how many values a category has.
         packages: the names of packages, of the tables `package`, that it imports.
 
     Example:
@@ -114,6 +117,7 @@ class Entry:
     gives: str | None = None
     told: Mapping[str, Any] = field(default_factory=dict)
     tags: str = ""
+    features: Mapping[str, Any] = field(default_factory=dict)
     packages: tuple[str, ...] = ()
 
     @property
@@ -149,7 +153,7 @@ def entries() -> Iterator[Entry]:
         TypeError: one has a field that there is not, or lacks one.
 
     Example:
-        >>> {one.page for one in entries()} == {"modules", "number-modules", "tags"}
+        >>> {one.page for one in entries()} == {"modules", "number-modules", "tags", "pairs"}
         True
     """
     for one in _corpus()["module"]:
@@ -253,8 +257,10 @@ def spec_of(entry: Entry, folder: Path) -> Any:
         >>> spec_of(entry, fetched(entry, cache)).module()  # doctest: +SKIP
         RNN(...)
     """
+    import torch
+
     found: list[dict[str, Any]] = []
-    usual = "samples" if entry.channels else "tokens"
+    usual = "samples" if entry.channels else ", ".join(name for name in names_of_inputs(entry) if "length" not in name)
     reading = entry.reads or ("output" if entry.values else "torch.softmax(output, -1)")
 
     def known() -> dict[str, Any]:
@@ -267,16 +273,24 @@ def spec_of(entry: Entry, folder: Path) -> Any:
         return eval(entry.make, known())  # noqa: S307
 
     def arguments(module: Any, given: Any) -> tuple[Any, ...]:
-        inputs = {"module": module, "n": len(given), **_inputs(entry, given)}
+        inputs = {"module": module, **(given if isinstance(given, Mapping) else _inputs(entry, given))}
+        first = next(value for name, value in inputs.items() if name != "module")
+        # A graph may be traced of this: len() would make a constant of the batch.
+        inputs["n"] = first.shape[0] if isinstance(first, torch.Tensor) else len(first)
+        if "number" in entry.features.values():
+            numbers = [inputs[name] for name, kind in entry.features.items() if kind == "number"]
+            inputs["numbers"] = torch.stack(numbers, 1)
         exec(entry.before_call, scope := {**known(), **inputs})  # noqa: S102
         called: tuple[Any, ...] = eval(f"({entry.arguments or usual},)", scope)  # noqa: S307
         return called
 
     def labels_of_tokens(module: Any, tokens: Any, lengths: Any) -> Any:
-        # One text is not cut: then its number of tokens may change.
-        texts = tokens if len(tokens) == 1 else [row[:n] for row, n in zip(tokens, lengths.tolist(), strict=True)]
-        inputs = {"tokens": tokens, "lengths": lengths, "mask": tokens != entry.padding, "sentences": list(texts)}
-        return eval(entry.tags, {**known(), "module": module, "n": len(tokens), **inputs})  # noqa: S307
+        inputs = {"tokens": tokens, "lengths": lengths, "mask": tokens != entry.padding, "n": tokens.shape[0]}
+        if "sentences" in entry.tags:
+            # One text is not cut: then its number of tokens may change.
+            cut = zip(tokens, lengths.tolist() if tokens.shape[0] > 1 else [None], strict=True)
+            inputs["sentences"] = [row[:n] for row, n in cut]
+        return eval(entry.tags, {**known(), "module": module, **inputs})  # noqa: S307
 
     def reads(output: Any, n: int) -> Any:
         return eval(reading, {**known(), "output": output, "n": n})  # noqa: S307
@@ -286,8 +300,20 @@ def spec_of(entry: Entry, folder: Path) -> Any:
         EXPORT=dict(entry.options), CALL=entry.call, GIVES=entry.gives, TOLD=dict(entry.told),
         NOT_COUNTED=entry.not_counted, CHANNELS=entry.channels or None, STEPS=entry.steps, LEAST=entry.least,
         VALUES=entry.values or None, known=known, module=module, arguments=arguments, probabilities=reads, values=reads,
-        TAGS=bool(entry.tags), tags=labels_of_tokens,
+        TAGS=bool(entry.tags), tags=labels_of_tokens, INPUTS=names_of_inputs(entry), FEATURES=dict(entry.features),
     )  # fmt: skip
+
+
+def names_of_inputs(entry: Entry) -> tuple[str, ...]:
+    """The names of the tensors that a module's owner makes of a batch of texts.
+
+    Example:
+        >>> names_of_inputs(next(entries()))
+        ('tokens', 'lengths')
+    """
+    if entry.options.get("two_texts"):
+        return "first", "first_lengths", "second", "second_lengths"
+    return "tokens", "lengths", *entry.features
 
 
 def module_of(spec: Any) -> Any:
@@ -328,6 +354,7 @@ def export_arguments(spec: Any, *, call: bool) -> dict[str, Any]:
         >>> export_arguments(spec, call=False)["labels"]  # doctest: +SKIP
         ['label 0', 'label 1']
     """
+    from pocketrnn import Number
     from pocketrnn.text import TextRules
 
     told = {"call": spec.CALL, "gives": spec.GIVES, **spec.TOLD} if call else {}
@@ -339,6 +366,11 @@ def export_arguments(spec: Any, *, call: bool) -> dict[str, Any]:
         return {**answers, "channels": spec.CHANNELS, "steps": spec.STEPS, **spec.EXPORT, **told}
     if spec.TAGS:
         answers["labels_of"] = "tokens"
+    if spec.FEATURES:
+        answers["features"] = {
+            name: Number() if kind == "number" else [f"value {i}" for i in range(kind)]
+            for name, kind in spec.FEATURES.items()
+        }
     words = [f"w{i}" for i in range(spec.IDS)]
     # A word of the owner's padding never comes in a text.
     words[spec.PADDING] = "<pad>"
@@ -382,17 +414,27 @@ def _definitions(entry: Entry, folder: Path) -> dict[str, Any]:
     file.__file__ = str(path)
     sys.meta_path.append(stubs := _Stubs(_not_installed(entry, folder)))
     try:
-        for statement in filter(_is_definition, _statements(text)):
-            # A definition that fails, as of a file of the repository that the entry does not name, is not needed.
-            with contextlib.suppress(Exception):
-                exec(compile(ast.Module([statement], []), str(path), "exec"), file.__dict__)  # noqa: S102
+        definitions = [*filter(_is_definition, _statements(text))]
+        # A definition that fails, as of a file of the repository that the entry does not name, is not needed; or it is
+        # of names that `before` gives.
+        failed = [one for one in definitions if not _is_defined(one, path, file.__dict__)]
         exec(entry.before, file.__dict__)  # noqa: S102 - that is what the field is for
+        for one in failed:
+            _is_defined(one, path, file.__dict__)
     finally:
         sys.meta_path.remove(stubs)
         # The exporter is not to find a package that is not installed.
         for name in [name for name, module in sys.modules.items() if isinstance(module, _Stub)]:
             del sys.modules[name]
     return file.__dict__
+
+
+def _is_defined(statement: ast.stmt, path: Path, names: dict[str, Any]) -> bool:
+    try:
+        exec(compile(ast.Module([statement], []), str(path), "exec"), names)  # noqa: S102
+    except Exception:
+        return False
+    return True
 
 
 def _module_name(stem: str) -> str:

@@ -22,7 +22,7 @@ import corpus  # noqa: E402
 from pocketrnn.text import TextRules  # noqa: E402
 
 ENTRIES = list(corpus.entries())
-PAGES = ("modules", "number-modules", "tags")
+PAGES = ("modules", "number-modules", "tags", "pairs")
 ROW = re.compile(r"\| ([^,|]+/[^,|]+), (.*), `([^`]*)` \| ([^|]*) \| ([^|]+(?: \| [^|]+)+) \|")
 FILE = """
 import a_package_that_nobody_has as missing
@@ -170,6 +170,41 @@ def test_a_file_that_a_repository_does_not_have_is_named(clones: Path, entry: co
         corpus.fetched(replace(entry, files=("gone.py",)), tmp_path / "cache", clones)
     with pytest.raises(FileNotFoundError, match="owner/other"):
         corpus.fetched(replace(entry, repository="owner/other"), tmp_path / "cache", clones)
+
+
+def test_two_texts_and_features_are_given_by_their_names(entry: corpus.Entry) -> None:
+    pair = replace(entry, options={"two_texts": True})
+    assert corpus.names_of_inputs(pair) == ("first", "first_lengths", "second", "second_lengths")
+    assert corpus.export_arguments(corpus.spec_of(pair, Path()), call=False)["two_texts"] is True
+
+    beside = corpus.spec_of(replace(entry, features={"price": "number", "kind": 3}), Path())
+    assert beside.INPUTS == ("tokens", "lengths", "price", "kind")
+    told = corpus.export_arguments(beside, call=False)["features"]
+    assert told["kind"] == ["value 0", "value 1", "value 2"]
+    assert told["price"].scale == 1
+
+
+def test_inputs_are_what_the_owner_calls_the_module_with(clones: Path, entry: corpus.Entry, tmp_path: Path) -> None:
+    features = {"price": "number", "kind": 3, "stars": "number"}
+    asked = replace(entry, features=features, arguments="tokens[:, :n], numbers, kind")
+    spec = corpus.spec_of(asked, corpus.fetched(asked, tmp_path / "cache", clones))
+    given = {"tokens": torch.ones(2, 3), "lengths": torch.tensor([3, 2]), "price": torch.tensor([0.5, 1.5])}
+    given |= {"kind": torch.tensor([2, 0]), "stars": torch.tensor([4.0, 5.0])}
+    tokens, numbers, kind = spec.arguments(None, given)
+    assert (tokens.shape, kind.tolist()) == ((2, 2), [2, 0])
+    assert numbers.tolist() == [[0.5, 4.0], [1.5, 5.0]]
+
+
+def test_a_definition_may_need_names_of_before(clones: Path, entry: corpus.Entry, tmp_path: Path) -> None:
+    file = clones / "owner+name" / "late.py"
+    file.write_text("class Late(Base):\n    size = SIZE\n")
+    git = ["git", "-C", str(file.parent), "-c", "user.name=n", "-c", "user.email=e@e"]
+    for command in (["add", "."], ["commit", "-q", "-m", "m"]):
+        subprocess.run([*git, *command], check=True)
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    late = replace(entry, path="late.py", files=(), commit=commit, before="Base, SIZE = nn.Module, 3", make="Late()")
+    spec = corpus.spec_of(late, corpus.fetched(late, tmp_path / "cache", clones))
+    assert corpus.module_of(spec).size == 3
 
 
 def test_a_line_and_sequences_are_told_to_export(entry: corpus.Entry) -> None:

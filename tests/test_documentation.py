@@ -53,6 +53,8 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(samples, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
+    # A page imports what it saved, as from Python's prompt.
+    monkeypatch.syspath_prepend(tmp_path)
     return tmp_path
 
 

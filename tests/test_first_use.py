@@ -279,8 +279,13 @@ def test_the_help_shows_the_examples_before_the_options_and_each_option_once(nam
     first = shown.index("Examples:")
     assert first < shown.index("\nOptions:")
     assert first < 400
+    before = ""
     for line in list_command_examples(command):
         assert f"\n  {line}\n" in shown
+        # One backslash in the docstring joins two lines into one, with the second one's indentation inside.
+        assert "  " not in line.strip()
+        assert line.startswith(" ") == before.endswith("\\")
+        before = line
     with command.make_context(name, [], resilient_parsing=True) as context:
         grouped = [p.name for options in command.group_options(context).values() for p in options]
         expected = [p.name for p in command.get_params(context) if isinstance(p, click.Option)]

@@ -75,6 +75,8 @@ from pocketrnn_export.forms.onnx.onnx_form import ONNX, find_small_integers
 from pocketrnn_export.forms.step_form import STEP
 from pocketrnn_export.forms.torchscript import TORCHSCRIPT
 from pocketrnn_export.head_arguments import make_heads_output, refuse_arguments_with_heads
+from pocketrnn_export.intake.call_discovery.call_by_answers import find_calls_that_agree
+from pocketrnn_export.intake.call_discovery.refusals import AmbiguousCallError
 from pocketrnn_export.intake.calling_convention import Call
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module, update_ids_run_alone
 from pocketrnn_export.intake.padding_effect import find_candidate_ids, keep_answered_ids, measure_padding_effect
@@ -130,7 +132,7 @@ def export(
     crf: bool | Crf = True,
     vocabulary: VocabularySource | None = None,
     tokenizer: str | os.PathLike[str] | Tokenizer | None = None,
-    rules: AnyTextRules | Subwords | None = None,
+    rules: AnyTextRules | Subwords | Mapping[str, Any] | None = None,
     example_ids: Iterable[OwnersPair] = (),
     example_texts: Sequence[Text | tuple[str, str] | tuple[str, Mapping[str, Any]]] = (),
     torchscript: bool | None = None,
@@ -185,7 +187,7 @@ def export(
     crf: bool | Crf = True,
     vocabulary: VocabularySource | None = None,
     tokenizer: str | os.PathLike[str] | Tokenizer | None = None,
-    rules: AnyTextRules | Subwords | None = None,
+    rules: AnyTextRules | Subwords | Mapping[str, Any] | None = None,
     channels: Sequence[str] | int | None = None,
     example_ids: Iterable[OwnersPair] = (),
     lengths: bool | None = None,
@@ -251,7 +253,8 @@ def export(
             "<eos>" around them, pads them to one width (docs/text-rules.md). By default the vocabulary decides: its
             default index, else its "<unk>", stands for unknown words, and its "<pad>" is the padding. Without a default
             index and an "<unk>", unknown words are dropped. Or the result of `read_tokenizer`, which is compared with
-            the library that wrote the file, where that is installed and there are no pairs.
+            the library that wrote the file, where that is installed and there are no pairs. Beside a tokenizer of
+            subwords, a dict of the widths that its file does not say: `{"min_width": 200, "max_width": 200}`.
         example_ids: pairs (text, ids) of your own pipeline, unpadded, or (text, ids, answer) with what your classifier
             answers: a label, a list of labels, the probabilities of all labels, or a map label -> probability. The
             rules must give these ids, and the bundle these answers, probabilities within 0.001. Give tokens in place of
@@ -366,11 +369,11 @@ def export(
             "Give the classes, in the order of the logits: labels=[...]; or those of each head: heads={...}.",
         )
     check_folder_free(path, force=force, made_by=CLASSIFIER_JSON)
-    excluded = {"streaming": streaming, "edge": edge, "torchscript": torchscript is True, "one_text": one_text}
+    excluded = {"streaming": streaming, "edge": edge, "torchscript": torchscript is True}
     spelled = None if characters is None else read_characters(characters)
     if spelled is not None:
         other = "two_texts" if two_texts else "heads" if several else "features" if features is not None else ""
-        check_character_arguments(of_tokens=labels_of == "tokens", beside=other, **excluded)
+        check_character_arguments(of_tokens=labels_of == "tokens", beside=other, one_text=one_text, **excluded)
         torchscript = False
     example_ids, owners_characters = (example_ids, []) if spelled is None else split_off_characters(example_ids)
     text, pairs = read_text_arguments(vocabulary, tokenizer, rules), check_pairs(example_ids)
@@ -464,9 +467,13 @@ def _export_text_module(
         answers: the answers of the owner's classifier to some of them.
         compared: whether the owner gave texts with their ids or answers.
     """
-    prepared, forms = _prepare_module_and_forms(
-        _make_prepare_function(module, description, wanted), kinds, description, one_text=wanted.one_text
-    )
+    ask = _make_prepare_function(module, description, wanted)
+    try:
+        prepared, forms = _prepare_module_and_forms(ask, kinds, description, one_text=wanted.one_text)
+    except AmbiguousCallError as error:
+        call = _choose_call_by_answers(module, description, error, answers)
+        ask = functools.partial(ask, call=call)
+        prepared, forms = _prepare_module_and_forms(ask, kinds, description, one_text=wanted.one_text)
     inputs = _find_graph_entry(forms)[0].inputs
     if description.spellings is not None:
         words = replace(description, spellings=None).token_id_count
@@ -498,6 +505,39 @@ def _export_text_module(
     plan = replace(plan, spellings=description.spellings)
     _log.info("Proving all forms, and the runtime on texts, equal to PyTorch")
     return write_bundle(path, description, forms, plan, force=force)
+
+
+def _choose_call_by_answers(
+    module: nn.Module,
+    description: Description,
+    error: AmbiguousCallError,
+    answers: Sequence[tuple[OwnersText, Answer]],
+) -> str:
+    """Choose the one call that gives the owner's answers.
+
+    Raises:
+        AmbiguousCallError: there are no answers of one text with one set of labels, or not exactly one call agrees.
+    """
+    text, output = description.text, description.output
+    rows = [(one.ids, answer) for one, answer in answers if one.ids and not one.head]
+    if not rows or output.of_tokens or text.pairs or text.features or description.spellings is not None:
+        raise error
+    agreeing = find_calls_that_agree(
+        module, error.calls, rows, output.labels, multi_label=output.activation == "sigmoid"
+    )
+    if len(agreeing) == 1:
+        _log.warning(
+            'The module can be called in %d ways that give other answers. "%s" is taken: it alone gives your '
+            "classifier's answer to every text with an answer (%d).", len(error.calls), agreeing[0], len(rows),
+        )  # fmt: skip
+        return agreeing[0]
+    if not agreeing:
+        said = "None of them gives your classifier's answer to every text with an answer."
+    elif error.deciding_id is None or any(error.deciding_id in ids for ids, _ in rows):
+        said = f"{len(agreeing)} of them give your classifier's answer to every text with an answer."
+    else:
+        said = "None of your texts with an answer holds that id."
+    raise AmbiguousCallError(f"{error.problem} {said}", error.remedy) from None
 
 
 def _choose_proof_texts(
@@ -723,9 +763,7 @@ def _prepare_module_and_forms(
             prepared, forms = tried, _make_forms(kinds, tried, description)
         return prepared, forms
 
-    return run_with_single_text_fallback(
-        prepared, make_forms, ask, batches_only=EDGE in kinds or prepared.two_texts or bool(prepared.features)
-    )
+    return run_with_single_text_fallback(prepared, make_forms, ask, batches_only=EDGE in kinds)
 
 
 def _measure_padding(
@@ -755,12 +793,12 @@ def _measure_padding(
     if effect is None or not effect.exceeds_rounding:
         return description
     advice = "" if prepared.takes_lengths or prepared.widths.least > 1 or prepared.two_texts else (
-        ". If your pipeline pads texts to one width, say so in the rules: min_width, max_width and pad_side "
+        ". If your pipeline pads every text to one width, say so in the rules: min_width, max_width and pad_side "
         "(docs/text-rules.md)"
     )  # fmt: skip
     _log.warning(
-        "%s, as in batches of your own (seen on %d texts); pocketrnn answers each text without padding%s",
-        effect.sentence_start, effect.texts, advice,
+        "In batches with padding, your module answers differently (a probability changes by up to %.2g); pocketrnn "
+        "answers each text alone, without padding%s", effect.largest, advice,
     )  # fmt: skip
     return description.add_provenance({"padding": effect.document})
 

@@ -96,6 +96,13 @@ class OptionalLengths(Base):
         return self.fc(self.rnn(packed)[1][0][-1])
 
 
+class CountsWithoutLengths(OptionalLengths):
+    """Without lengths, it takes the id 0 for padding."""
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        return super().forward(x, (x != 0).sum(1).clamp(min=1) if lengths is None else lengths)
+
+
 class Pair(Base):
     def forward(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         x, lengths = batch

@@ -203,3 +203,24 @@ class Joined(Siamese):
         joined = self.embedding(torch.cat([premise, hypothesis[:, 1:], hypothesis], dim=1))
         states = self.lstm(joined)[0]
         return self.fc(torch.cat([states[:, -1], states.mean(1), self.encoded(hypothesis), states.amax(1)], dim=1))
+
+
+class RowByRow(Siamese):
+    """The largest state of each text, in a loop over the rows of the batch, each cut at its length."""
+
+    def pooled(self, x: Tensor, lengths: Tensor) -> Tensor:
+        states = self.lstm(self.embedding(x))[0]
+        return torch.stack([row[:length].max(0).values for row, length in zip(states, lengths, strict=True)])
+
+    def forward(self, a: Tensor, a_lengths: Tensor, b: Tensor, b_lengths: Tensor) -> Tensor:
+        u, v = self.pooled(a, a_lengths), self.pooled(b, b_lengths)
+        logits: Tensor = self.fc(torch.cat([u, v, (u - v).abs(), u * v], dim=1))
+        return logits
+
+
+class OverTheBatch(Siamese):
+    """Each pair is compared with the mean of the batch."""
+
+    def forward(self, premise: Tensor, hypothesis: Tensor) -> Tensor:
+        logits = super().forward(premise, hypothesis)
+        return logits - logits.mean(0) / 2

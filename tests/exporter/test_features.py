@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,11 @@ def test_the_order_of_features_decides_where_names_do_not_and_is_said() -> None:
 
 
 @pytest.mark.slow
+def test_an_input_of_lengths_has_those_of_the_text_beside_a_feature_that_is_called_like_it() -> None:
+    found = prepared(zoo.Packed, ["length", "b", "c"])
+    assert found.convention.line == "module(tokens, lengths, features)"
+
+
 def test_a_line_or_function_says_how_features_are_given(tmp_path: Path) -> None:
     line = "module(tokens, stars[:, None], price.unsqueeze(1))"
     assert prepared(zoo.ByOrder, ["price", "stars"], call=line).convention.line == line
@@ -189,20 +195,54 @@ def test_lengths_that_count_the_ids_of_padded_texts_keep_the_features_of_each(tm
     ("kind", "said"),
     [
         (zoo.MeanOfBatch, "batch|texts"),
-        (zoo.RolledPrices, "batch|texts"),
         (zoo.BranchOnPrice, "values"),
         (zoo.OfTokens, "for each token"),
         (zoo.Blind, "same answer"),
         (zoo.OneTensor, r"feature_modules.py:\d+.*\(x\).*features"),
-        (zoo.Experts, r"out\[kind == i\] = .*torch\.where\("),
     ],
 )
 def test_a_module_whose_features_mix_or_branch_is_refused(tmp_path: Path, kind: type[nn.Module], said: str) -> None:
-    features: Any = {zoo.OfTokens: ["one", "two"], zoo.Experts: KIND}.get(kind, ["price"])
-    with pytest.raises(ExportError, match=said) as refused:
+    features: Any = {zoo.OfTokens: ["one", "two"]}.get(kind, ["price"])
+    with pytest.raises(ExportError, match=said):
         exported(kind, tmp_path / "sales", features)
-    assert "one_text" not in refused.value.remedy
     assert not (tmp_path / "sales").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "features", "said"),
+    [
+        pytest.param(zoo.RolledPrices, ["price"], r"price\.roll\(1, 0\)", marks=pytest.mark.slow),
+        (zoo.Experts, KIND, r"out\[kind == i\] = "),
+    ],
+)
+def test_rows_that_forward_chooses_are_answered_one_at_a_time_with_the_line_where(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: type[nn.Module], features: Any, said: str
+) -> None:
+    classifier = exported(kind, tmp_path / "sales", features)
+    assert classifier.manifest.graph.batch == 1
+    told = next(record.message for record in caplog.records if "one text at a time" in record.message)
+    assert re.search(said, told)
+    value = "film" if features is KIND else 7.5
+    (got,) = classifier.logits([("w1 w2", {next(iter(features)): value})])
+    given = torch.tensor([1]) if features is KIND else zoo.columns([7.5])
+    with torch.no_grad():
+        assert np.abs(got - made(kind)(torch.tensor([[3, 4]]), given)[0].numpy()).max() < 1e-5
+
+
+def test_a_module_that_mixes_rows_is_exported_for_one_text_at_a_time_with_its_features(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="beside other texts") as refused:
+        exported(zoo.MeanOfLogits, tmp_path / "sales", {**PRICE, **KIND})
+    assert "one_text=True" in refused.value.remedy
+    classifier = exported(zoo.MeanOfLogits, tmp_path / "sales", {**PRICE, **KIND}, one_text=True)
+    assert (classifier.manifest.graph.batch, classifier.manifest.graph.inputs) == (1, ("tokens", "features"))
+    module, asked = made(zoo.MeanOfLogits), [(9.0, "song"), (1.5, "book")]
+    got = classifier.logits([("w1 w2", {"price": price, "kind": kind}) for price, kind in asked])
+    tokens = torch.tensor([[3, 4]])
+    for row, (price, kind) in zip(got, asked, strict=True):
+        numbers = zoo.columns([(price - 3.0) / 2.0])
+        with torch.no_grad():
+            expected = module(tokens, numbers, torch.tensor([KIND["kind"].index(kind)]))[0]
+        assert np.abs(row - expected.numpy()).max() < 1e-5
 
 
 RANGES = [
@@ -318,7 +358,6 @@ def test_a_row_without_marks_has_the_same_features_in_every_batch() -> None:
         {"torchscript": True},
         {"streaming": True},
         {"edge": True},
-        {"one_text": True},
         {"labels_of": "tokens"},
         {"two_texts": True},
         {"tokenizer": "external"},

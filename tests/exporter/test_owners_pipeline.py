@@ -77,7 +77,7 @@ def test_a_mismatch_names_the_tokenizer_that_agrees() -> None:
         chosen(pairs=[("Oil : rises", [3, 6, 4]), ("oil,", [0])])
     with pytest.raises(InputError, match=r"basic_english.*\b1 .*\b2\b"):
         chosen(pairs=[("oil, oil", [2, 5, 2]), ("oil", [8])])
-    with pytest.raises(InputError, match=r"No rules .*docs/text-rules\.md"):
+    with pytest.raises(InputError, match=r"tokenizer external\b.*docs/text-rules\.md.*No rules"):
         chosen(pairs=[("oil", [8])])
 
 
@@ -136,6 +136,20 @@ def test_a_mismatch_writes_the_nearest_rules_and_the_text_that_they_miss() -> No
     assert option in message
     assert "3 of 4" in message
     assert "'rises oil'" in message
+
+
+def test_where_few_texts_agree_the_owners_code_is_named_first() -> None:
+    # Its stemming is in no rules, and it reads three tokens.
+    cut = [("oils rises rises rises", [2, 4, 4]), ("rise oils oil oil oil", [4, 2, 2]), ("rise", [4])]
+    with pytest.raises(InputError) as caught:
+        chosen(pairs=[*cut, ("oil", [2])])
+    said = str(caught.value)
+    assert said.index("--tokenizer external --max-tokens 3.") < said.index("on 1 of 4 texts")
+    padded = [(text, [3, *ids, *[1] * (3 - len(ids))]) for text, ids in cut]
+    with pytest.raises(InputError) as caught:
+        chosen(pairs=[*padded, ("oil", [3, 2, 1, 1])])
+    options = re.findall(r"--rules '(\{.*?\})'", str(caught.value))
+    assert json.loads(options[0]) == {"tokenizer": "external", "first_id": 3, "max_width": 4, "min_width": 4}
 
 
 def test_a_mismatch_names_the_three_shortest_texts_that_the_nearest_rules_miss() -> None:
@@ -319,11 +333,30 @@ def test_a_tokenizer_that_fails_is_said_so(tokenizer: Any, said: str) -> None:
 def test_words_that_no_text_can_give_are_counted(caplog: pytest.LogCaptureFixture) -> None:
     chosen()
     assert "2 words of the vocabulary" not in caplog.text
-    assert re.search(r"3 words of the vocabulary .*\(basic_english\): 'Oil', ':', \"n't\"\.", caplog.text)
+    assert re.search(r"3 words of the vocabulary.*\(basic_english\): 'Oil', ':', \"n't\"\.", caplog.text)
     caplog.clear()
     known = read_vocabulary({"<PAD>": 1, "[UNK]": 2, "new york": 3, "new": 5, "york": 6})
     choose_rules(known, TextRules("whitespace", ngrams=2, unknown_id=2, padding_id=1), None, [], [])
-    assert "can come from no text" not in caplog.text
+    assert "of the vocabulary" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("word", "steps"),
+    [
+        ("i\u0307kincisi", (("sub", "[^A-Za-z\u0130\xe7\u015f ]", ""), "lowercase")),
+        ("oil", (("sub", "[^A-Z ]", ""), "lowercase")),
+        ("\u03bf\u03b4\u03bf\u03c2", (("sub", "[^\u0391-\u03a9 ]", ""), "lowercase")),
+    ],
+)
+def test_words_that_another_spelling_gives_are_not_counted(
+    word: str, steps: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    rules = TextRules("whitespace", lowercase=False, steps=cleaning(*steps))
+    assert word not in TextEncoder(rules, ["<unk>", word]).tokens(word)
+    choose_rules(read_vocabulary(["<unk>", word]), rules, None, [], [])
+    assert "of the vocabulary" not in caplog.text
+    choose_rules(read_vocabulary(["<unk>", "42"]), rules, None, [], [])
+    assert re.search("1 word of the vocabulary.*'42'", caplog.text)
 
 
 def test_rules_that_are_assumed_are_said(caplog: pytest.LogCaptureFixture) -> None:

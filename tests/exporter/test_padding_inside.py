@@ -398,7 +398,8 @@ def test_what_padding_changes_is_said_with_the_figure_and_the_amount_or_nothing_
         return
     (told,) = notes(caplog)
     moved, ids = provenance["padding"]["probability_after"], provenance["padding"]["ids"]
-    assert f" {moved:.2g} ({ids} ids)" in told
+    largest = max(moved, provenance["padding"].get("probability_before", 0))
+    assert f"by up to {largest:.2g})" in told
     assert re.search(rf"{ids} ids of padding .* {moved:.2g}", inspected)
     assert ("min_width" in told) == (not name.startswith("Lengths"))
     assert abs(moved - moved_by_hand(module, classifier, texts, ids)) < 0.05 * moved + 1e-6

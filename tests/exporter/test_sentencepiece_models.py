@@ -14,6 +14,7 @@ from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, make_rules_document, rules_of
 from pocketrnn_export import read_tokenizer
 from pocketrnn_export.vocabularies.sentencepiece_model import read_charsmap, read_sentencepiece
+from pocketrnn_export.vocabularies.text_arguments import read_text_arguments
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords, read_tokenizer_json
 from pocketrnn_export.vocabularies.tokenizer_library_comparison import compare_with_library
 
@@ -50,6 +51,26 @@ def test_long_texts_get_the_same_ids(name: str) -> None:
     ids = TextEncoder(made.rules, made.tokens).encode(text)
     assert len(ids) > 15_000
     assert ids == sentencepiece.SentencePieceProcessor(model_proto=content).encode(text)
+
+
+@pytest.mark.parametrize("name", ["T5", "Llama"])
+def test_widths_are_given_beside_a_model(name: str, tmp_path: Path) -> None:
+    content = trained(**MODELS[name])
+    (tmp_path / "spiece.model").write_bytes(content)
+    widths = {"min_width": 6, "max_width": 6, "padding_id": 0, "cut_side": "left"}
+    read = read_text_arguments(None, tmp_path / "spiece.model", widths).subwords
+    assert read is not None
+    encode = sentencepiece.SentencePieceProcessor(model_proto=content).encode
+
+    def pad(text: str) -> list[int]:
+        ids = encode(text)[-6:]
+        return [*ids, *[0] * (6 - len(ids))]
+
+    assert differing(read, pad, 100, seed=1) == []
+    assert compare_with_library(read, ["Oil prices"]) > 900
+    if "<pad>" not in read.tokens:
+        with pytest.raises(InputError, match="padding_id"):
+            read_text_arguments(None, tmp_path / "spiece.model", {"min_width": 6})
 
 
 def test_pieces_of_one_score_are_merged_from_the_left() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import shutil
 import sys
 from dataclasses import replace
@@ -22,6 +24,7 @@ from pocketrnn.verdicts import TextVerdict, read_text_verdict
 from pocketrnn_export import export, read_tokenizer
 from pocketrnn_export.vocabularies.text_arguments import read_text_arguments
 from pocketrnn_export.vocabularies.tokenizer_library_comparison import compare_with_library
+from pocketrnn_export.vocabularies.tokenizer_widths import add_widths_to_tokenizer
 
 pytest.importorskip("tokenizers")
 
@@ -102,7 +105,8 @@ def test_the_ids_of_another_tokenizer_are_not_taken_for_these(folder: Path) -> N
         (["--tokenizer", "nowhere.json"], "nowhere.json"),
         (["--tokenizer", "basic_englisch"], "basic_english"),
         (["--tokenizer", "tokenizer.json", "--vocabulary", "tokenizer.json"], "--vocabulary"),
-        (["--tokenizer", "tokenizer.json", "--rules", "{}"], "--rules"),
+        (["--tokenizer", "tokenizer.json", "--rules", '{"last_id": 3}'], "last_id"),
+        (["--tokenizer", "tokenizer.json", "--rules", '{"max_tokens": 3}', "--max-tokens", "3"], "--max-tokens"),
         (["--tokenizer", "model.py"], "JSON"),
         (["--tokenizer", "."], "no tokenizer.json|Net"),
     ],
@@ -225,7 +229,9 @@ def test_a_tokenizer_holds_the_vocabulary_and_the_rules(folder: Path) -> None:
         ((None, None, None), "vocabulary="),
         ((None, "nowhere.json", None), "nowhere.json"),
         ((["a"], "tokenizer.json", None), "vocabulary"),
-        ((None, "tokenizer.json", TextRules()), "rules"),
+        ((None, "tokenizer.json", TextRules()), "rules={'min_width'"),
+        ((None, "tokenizer.json", {"min_width": "9"}), "min_width"),
+        ((None, "tokenizer.json", {"padding_id": "<none>"}), "<none>"),
         ((["a"], None, 7), "int"),
         ((None, Path("nowhere"), None), "nowhere"),
     ],
@@ -235,6 +241,72 @@ def test_arguments_that_contradict_each_other_or_are_missing_are_named(
 ) -> None:
     with pytest.raises(InputError, match=named):
         read_text_arguments(*arguments)
+
+
+# --- Widths that the owner's code adds ---
+
+
+def test_widths_beside_a_tokenizer_are_those_of_the_owners_code(folder: Path) -> None:
+    def pad(text: str) -> list[int]:
+        ids = FAMILIES["BERT uncased"].encode(text).ids[:9]
+        return [0] * (9 - len(ids)) + ids
+
+    sentences = [*SENTENCES, "", "unable"]
+    lines = [json.dumps({"text": text, "ids": pad(text)}) for text in sentences]
+    (folder / "padded.jsonl").write_text("\n".join(lines), "utf-8")
+    status, said = run(*EXPORT, "--tokenizer", "tokenizer.json", "--pairs", "padded.jsonl")
+    assert status == 2
+    option = re.search(r"--rules '(\{.*?\})'", " ".join(said.split()))
+    assert option is not None, said
+    assert json.loads(option[1]) == {"max_width": 9, "min_width": 9, "padding_id": 0, "pad_side": "left"}
+    status, said = run(*EXPORT, "--tokenizer", "tokenizer.json", "--pairs", "padded.jsonl", "--rules", option[1])
+    assert (status, "the same ids" in said) == (0, True), said
+    status, said = run("pack", "out", "-o", "out.prnn")
+    assert status == 0, said
+    classifier, packed = Classifier.load("out"), Classifier.load("out.prnn")
+    for text in [*sentences, *texts(20, seed=7)]:
+        assert classifier.encode(text) == packed.encode(text) == pad(text)
+
+
+def test_widths_beside_a_tokenizer_are_not_compared_with_its_library(folder: Path) -> None:
+    widths = {"min_width": 9, "max_width": 9}
+    read = read_text_arguments(None, "tokenizer.json", widths).subwords
+    assert read is not None
+    assert (read.rules.sizes, read.rules.padding_id) == ((9, 9), read.tokens.index("[PAD]"))
+    assert compare_with_library(read, SENTENCES) > 800
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"min_width": 12}, "min_width=16"),
+        ({"max_width": 12}, "max_width 12"),
+        ({"min_width": 16, "pad_side": "right"}, "pad_side='left'"),
+        ({"padding_id": 3}, "padding_id=1"),
+        ({"max_tokens": 3}, "max_tokens=5"),
+        ({"cut_side": "left"}, "cut_side='right'"),
+        ({"min_width": 16, "max_width": 16, "padding_id": "[PAD]"}, ""),
+    ],
+)
+def test_widths_that_the_tokenizers_file_says_otherwise_are_refused(
+    folder: Path, given: dict[str, Any], named: str
+) -> None:
+    tokenizer = type(FAMILIES["BERT uncased"]).from_file("tokenizer.json")
+    tokenizer.enable_truncation(7)
+    tokenizer.enable_padding(direction="left", length=16, pad_id=1)
+    with pytest.raises(InputError, match=re.escape(named)) if named else contextlib.nullcontext():
+        read_text_arguments(None, tokenizer, given)
+
+
+def test_an_id_for_padding_that_no_token_names_is_asked_for(folder: Path) -> None:
+    found = read_tokenizer("tokenizer.json")
+    # Readers take 0 where no token is named so.
+    read = replace(found, rules=replace(found.rules, padding_id=0))
+    assert read.tokens[0] == "[UNK]"
+    with pytest.raises(InputError, match="padding_id"):
+        add_widths_to_tokenizer(read, {"min_width": 9}, "tokenizer.json")
+    assert add_widths_to_tokenizer(read, {"min_width": 9, "padding_id": 0}, "tokenizer.json").rules.min_width == 9
+    assert add_widths_to_tokenizer(read, {"max_width": 9}, "tokenizer.json").rules.max_width == 9
 
 
 def test_rules_that_were_read_say_on_how_many_texts_the_library_gave_the_same_ids(folder: Path) -> None:

@@ -98,6 +98,7 @@ CALLS = {
     zoo.Attending: lambda m, a, b, _la, _lb: m(a, b),
     zoo.PaddedToLonger: lambda m, a, b, _la, _lb: m(a, b),
     zoo.Joined: lambda m, a, b, _la, _lb: m(a, b),
+    zoo.RowByRow: lambda m, a, b, la, lb: m(a, la, b, lb),
 }
 SIZES = [(1, 1), (1, 30), (30, 1), (3, 9), (3, 9), (17, 2), (9, 3), (5, 5), (3, 9)]
 
@@ -117,6 +118,7 @@ def test_a_bundle_answers_pairs_as_their_owners_module_does(tmp_path: Path, kind
     assert np.abs(alone - expected).max() < 1e-5
     assert np.abs(classifier.logits(pairs) - expected).max() < 1e-5
     assert verify(tmp_path / "nli").replays[0].examples > 2
+    assert (classifier.manifest.graph.batch == 1) is (kind is zoo.RowByRow)
     if kind is zoo.PaddedToLonger:
         with pytest.raises(ExportError, match="node_pad"):
             pack(tmp_path / "nli", tmp_path / "nli.prnn")
@@ -126,6 +128,18 @@ def test_a_bundle_answers_pairs_as_their_owners_module_does(tmp_path: Path, kind
         (line.candidate, line.inputs) for line in made_of.parity.comparisons
     }
     assert np.abs(Classifier.load(tmp_path / "nli.prnn").logits(pairs) - expected).max() < 1e-5
+
+
+def test_a_module_that_mixes_pairs_is_exported_for_one_at_a_time_where_its_owner_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="beside other texts") as refused:
+        exported(zoo.OverTheBatch, tmp_path / "nli")
+    assert "one_text=True" in refused.value.remedy
+    classifier, module = exported(zoo.OverTheBatch, tmp_path / "nli", one_text=True), made(zoo.OverTheBatch)
+    assert (classifier.manifest.graph.batch, classifier.manifest.graph.inputs) == (1, ("tokens", "second_tokens"))
+    pairs = [([3, 4], [5]), ([6], [7, 8, 9]), ([3, 4], [9])]
+    with torch.no_grad():
+        expected = [module(torch.tensor([first]), torch.tensor([second]))[0].numpy() for first, second in pairs]
+    assert np.abs(classifier.logits(pairs) - expected).max() < 1e-5
 
 
 class CountsPairs(zoo.Siamese):
@@ -236,7 +250,6 @@ def test_a_question_about_the_second_text_names_its_line() -> None:
         ({"streaming": True}, "streaming"),
         ({"edge": True}, "edge"),
         ({"torchscript": True}, "torchscript"),
-        ({"one_text": True}, "one_text"),
         ({"labels_of": "tokens"}, "labels_of"),
         ({"rules": TextRules(unknown_id=1, padding_id=0, min_width=9)}, "min_width"),
         ({"tokenizer": "external"}, "external"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import re
 import runpy
 import shutil
 import subprocess
@@ -16,6 +17,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -190,8 +193,8 @@ def test_what_is_typed_without_care_is_drawn_by_how_much_is_typed_and_half_of_it
 def test_rows_that_the_teacher_is_surely_wrong_of_are_drawn_again(
     train: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known, shared, unsure = ("es", "dónde", ""), ("es", "hotel", ""), ("es", "queda", "")
-    rows = [known, shared, unsure, ("es", "banco", "")] * 30 + [("eo", "hotel", ""), ("eo", "estas", "")] * 30
+    known, shared, unsure, right = (("es", text, text) for text in ("dónde", "hotel", "queda", "banco"))
+    rows = [known, shared, unsure, right] * 30 + [("eo", "hotel", "hotel"), ("eo", "estas", "estas")] * 30
     # The labels and probabilities of a teacher that takes all Spanish but "banco" for Esperanto.
     said = {"dónde": [0.9, 0.1], "hotel": [0.9, 0.1], "queda": [0.45, 0.4], "banco": [0.1, 0.9], "estas": [0.9, 0.1]}
     teacher = SimpleNamespace(labels=("eo", "es"), predict_proba=lambda texts: np.array([said[text] for text in texts]))
@@ -233,14 +236,14 @@ def test_rows_that_a_teacher_is_wrong_of_or_has_no_text_of_are_not_taught_by_it(
     texts = ["Where is the station?", "3.14159 / 2024-11-05 = 77%", "Where is the station?", ""]
     targets = np.array([labels.index(label) for label in ("en", "und", "de", "de")])
     data = LabelledTexts(["", *texts[1:3], "wo bist du"], targets, labels, "written here")
-    assert train["taught"](data, texts, "languages").answered.tolist() == [True, True, False, False]
+    assert train["taught"](data, texts, ["languages"]).answered.tolist() == [True, True, False, False]
 
 
 def test_the_teacher_reads_rows_with_their_accents(train: dict[str, Any]) -> None:
     whole, bare = "Où est la fenêtre ?", "Ou est la fenetre ?"
     labels = train["LABELS"]
     data = LabelledTexts([bare], np.array([labels.index("fr")]), labels, "written here")
-    answers = train["taught"](data, [whole], "languages")
+    answers = train["taught"](data, [whole], ["languages"])
     np.testing.assert_allclose(answers.values, Classifier.load("languages").predict_proba([whole]), atol=1e-6)
 
 
@@ -369,7 +372,7 @@ def test_rows_are_drawn_by_letters_and_never_of_the_test_data(train: dict[str, A
         drawn.texts["ntrex"] = [f"{label} one two three four", f"{label} five"]
         drawn.ready([])
     rejected = {gather["key_of"]("two three")}
-    rows = list(train["training_rows"](languages, {}, 40, rejected, draw))
+    rows = list(train["training_rows"](languages, {}, 40, 0.2, rejected, draw))
     counts = {label: sum(language == label for language, _ in rows) for label in train["LABELS"]}
     assert set(counts) == set(train["LABELS"])
     assert all(30 < count <= 40 for label, count in counts.items() if train["row_share"](label) == 1)
@@ -378,6 +381,13 @@ def test_rows_are_drawn_by_letters_and_never_of_the_test_data(train: dict[str, A
     assert counts["ja"] <= 16
     assert counts["und"] > 60
     assert not [text for _, text in rows if gather["key_of"](text) in rejected]
+
+
+def test_rows_of_the_test_data_are_known_but_for_case_and_marks_and_marks_alone_are_none(
+    gather: dict[str, Any], tmp_path: Path
+) -> None:
+    repository(tmp_path / "lingua", {"language-testdata/single-words/de.txt": "Satz\n\n...\n"})
+    assert gather["reject_keys"](tmp_path / "lingua") == {gather["key_of"]("satz!")}
 
 
 def test_what_people_type_first_is_of_few_words_and_without_numbers(gather: dict[str, Any]) -> None:
@@ -441,22 +451,42 @@ def test_lines_of_programs_with_words_of_languages_are_in_none(train: dict[str, 
     assert not any("{}" in line for line in lines)
 
 
-def test_the_weights_of_the_last_epoch_are_mixed_with_those_before(train: dict[str, Any]) -> None:
+def test_long_texts_stand_beside_the_rows_of_the_run_before(train: dict[str, Any], tmp_path: Path) -> None:
+    for name in ("rows", "first", "out"):
+        (tmp_path / name).mkdir()
+    long, short, word = "Dies ist ein langer Satz, " * 4, "Ein kurzer Satz.", "Satz" * 20
+    for source in train["LONG_FROM"]:
+        (tmp_path / "rows" / f"{source}.tsv").write_text("")
+    lines = f"de\ttext\t1\t{long}\nde\ttext\t1\t{short}\nde\tword\t1\t{word}\n"
+    (tmp_path / "rows" / "ntrex.tsv").write_text(lines)
+    (tmp_path / "rows" / "libreoffice.tsv").write_text(f"und\ttext\t1\tMessages of programs: {long}\n")
+    for name in ("train", "validation", "unknown"):
+        table = pa.table({"label": ["fr"], "text": ["Merci"], "whole": ["Merci"]})
+        pq.write_table(table, tmp_path / "first" / f"{name}.parquet")
+    train["draw_long"](tmp_path / "rows", tmp_path / "first", tmp_path / "out")
+    drawn = pq.read_table(tmp_path / "out" / "train.parquet").to_pydict()
+    rows = sorted(zip(drawn["label"], drawn["text"], drawn["whole"], strict=True))
+    assert rows == [("de", long, ""), ("fr", "Merci", "")]
+    assert pq.read_table(tmp_path / "out" / "validation.parquet").num_rows == 1
+
+
+def test_marks_alone_have_no_word(train: dict[str, Any]) -> None:
+    draw = random.Random(0)
+    rows = {train["marks_alone"](draw) for _ in range(3000)}
+    assert {"!!!", "...", "?!", ":-)", "!"} <= rows
+    assert not [row for row in rows if train["words_of"](row) and re.search(r"[^\W\d_]{2}", row)]
+
+
+def test_the_last_epoch_is_taken_and_not_the_best(train: dict[str, Any]) -> None:
     before = train["checkpoint_of"](find_bundle_folder("languages"))
-    temperature = before.metrics["temperature"]
-    # An epoch that learnt nothing: the weights before it, of which the last layer is not divided by the temperature.
-    old = {name: weight.clone() for name, weight in before.module.state_dict().items()}
-    for name in ("fc.weight", "fc.bias"):
-        old[name] *= temperature
+    trained = before.module.state_dict()
     epoch = SimpleNamespace(validation_accuracy=1.0, validation_f1=1.0, validation_loss=0.1, epoch=3)
-    state = SimpleNamespace(best=before, history=[epoch], tensors={f"module.{n}": 3 * w for n, w in old.items()})
+    tensors = {f"module.{name}": 3 * weight for name, weight in trained.items()}
+    state = SimpleNamespace(best=before, history=[epoch], tensors=tensors)
     texts = list(train["EXAMPLES"][:8])
     labels = [before.labels.index(label) for label in ("en", "de", "fr", "es", "pt", "it", "nl", "nb")]
     validation = LabelledTexts(texts, np.array(labels), before.labels, "written here")
-    last = train["of_last_epoch"](state, validation, before, 0.25)
-    # A quarter of three times each weight and three quarters of it.
-    torch.testing.assert_close(last.module.embedding.weight, 1.5 * old["embedding.weight"])
-    bias = last.module.fc.bias * last.metrics["temperature"]
-    bias[before.labels.index("und")] -= train["UND_MORE"]
-    torch.testing.assert_close(bias, 1.5 * old["fc.bias"])
+    last = train["of_last_epoch"](state, validation)
+    torch.testing.assert_close(last.module.embedding.weight, 3 * trained["embedding.weight"])
+    torch.testing.assert_close(last.module.fc.bias * last.metrics["temperature"], 3 * trained["fc.bias"])
     assert last.metrics["epoch"] == 3

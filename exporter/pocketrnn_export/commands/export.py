@@ -135,7 +135,8 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 @click.option(
     "--rules",
     metavar="FILE",
-    help="How texts become ids, for a module file: a JSON file, or JSON; see docs/text-rules.md.",
+    help="How texts become ids, for a module file: a JSON file, or JSON; beside a tokenizer of subwords, the widths "
+    "that its file does not say; see docs/text-rules.md.",
 )
 @click.option("--multi-label", is_flag=True, help="Each label of a module file is right or wrong by itself (sigmoid).")
 @click.option("--labels-of", type=click.Choice(["texts", "tokens"]),
@@ -223,7 +224,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         --vocabulary vocab.pth --labels World,Sports,Business,Sci/Tech -o news
       pocketrnn export "notebook.ipynb:Classifier(8000)" --weights last.ckpt \\
         --vocabulary word2idx.json --labels labels.json --pairs pairs.jsonl -o news
-      pocketrnn export model.py:Reviews --weights reviews.pt --vocabulary vocab.json \
+      pocketrnn export model.py:Reviews --weights reviews.pt --vocabulary vocab.json \\
         --head topic=oil,cup,war --head mood=bad,good -o reviews
       pocketrnn export model.py:Steps --weights steps.pt --channels ax,ay,az \\
         --scaler scaler.joblib --labels walking,standing -o steps
@@ -583,7 +584,9 @@ def load_module_and_call(source: str, named: ModuleName | None, options: dict[st
 
 def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[Sequence[str], AnyTextRules | Subwords]:
     """Read the vocabulary and the text rules; a tokenizer of subwords contains both."""
+    from pocketrnn_export.vocabularies.rules_file import parse_rules
     from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
+    from pocketrnn_export.vocabularies.tokenizer_widths import add_widths_to_tokenizer
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
     if not subwords:
@@ -596,11 +599,17 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
             f"There is no tokenizer {short_repr(given, 60)}, and no such file.",
             f"Use one of {names}, or give the path of a tokenizer.json.",
         )
-    if others := [f"--{option}" for option in ("vocabulary", "rules") if options[option] is not None]:
-        raise click.UsageError(f"{given} already contains the values of {' and '.join(others)}.")
+    if options["vocabulary"] is not None:
+        raise click.UsageError(f"{given} already contains the values of --vocabulary.")
     found = read_tokenizer(given)
+    if options["rules"] is not None:
+        widths = parse_rules(options["rules"])[1]
+        if most is not None and "max_tokens" in widths:
+            raise click.UsageError("--rules already contains the value of --max-tokens.")
+        found = add_widths_to_tokenizer(found, widths, given)
     if most is not None:
-        found = replace(found, rules=replace(found.rules, max_tokens=most), file_rules=found.rules)
+        file_rules = found.file_rules or found.rules
+        found = replace(found, rules=replace(found.rules, max_tokens=most), file_rules=file_rules)
     return found.tokens, found
 
 

@@ -406,10 +406,8 @@ def _find_padding_and_alone_ids(prepared: ExportableModule, candidates: Sequence
         alone = _are_rows_independent(prepared, full)
     if not alone:
         case = prepared.fit_cases_to_module(select_neighbour_cases(full))[0]
-        run, asked_in_batches = prepared.make_reference().run, prepared.two_texts or bool(prepared.features)
-        raise ExportError(
-            *explain_batch_dependence(lambda: run(case.tokens, case.lengths), batches_only=asked_in_batches)
-        )
+        run = prepared.make_reference().run
+        raise ExportError(*explain_batch_dependence(lambda: run(case.tokens, case.lengths)))
     if not prepared.takes_lengths or not _are_rows_independent(prepared, uneven):
         return prepared
     return update_ids_run_alone(replace(prepared, padding=True), candidates)

@@ -17,13 +17,12 @@ __all__ = ["explain_batch_dependence"]
 _NARROW: Final = (torch.bfloat16, torch.float16)
 
 
-def explain_batch_dependence(ask: Callable[[], object], *, batches_only: bool = False) -> tuple[str, str]:
+def explain_batch_dependence(ask: Callable[[], object]) -> tuple[str, str]:
     """Return the problem and the remedy.
 
     Args:
         ask: runs the module once, to see in which precision it computes: in bfloat16 a sum has an error of 1e-2, and a
             different one in a batch of another size. It may raise any exception.
-        batches_only: whether it takes two texts, or features: it is then never run on one text at a time.
 
     Example:
         >>> explain_batch_dependence(lambda: module(tokens))[0]
@@ -37,11 +36,10 @@ def explain_batch_dependence(ask: Callable[[], object], *, batches_only: bool = 
             f"The module computes in {kinds}, so that a text's answer is rounded differently beside other texts.",
             "Leave torch.autocast, .bfloat16() and .half() out of forward: a bundle computes in float32.",
         )
-    alone = " If you run it on one text at a time, export it so: --one-text, or one_text=True."
     return (
         "The module answers a text differently beside other texts of the same length.",
-        "Do not compute across the batch or branch on values: each row may depend on its own tokens only."
-        + ("" if batches_only else alone),
+        "Do not compute across the batch or branch on values: each row may depend on its own tokens only. If you run "
+        "it on one text at a time, export it so: --one-text, or one_text=True.",
     )
 
 

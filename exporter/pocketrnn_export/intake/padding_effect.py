@@ -234,18 +234,14 @@ class PaddingEffect:
         return self.after > _ROUNDING
 
     @property
-    def sentence_start(self) -> str:
-        """The effect as the start of a sentence.
+    def largest(self) -> float:
+        """The largest change of a probability, by padding after a text or before it.
 
         Example:
-            >>> PaddingEffect(9, after=0.69, ids_after=300, before=0.12, ids_before=10).sentence_start
-            'Padding after a text changes a probability by up to 0.69 (300 ids), before it by up to 0.12 (10 ids)'
+            >>> PaddingEffect(9, after=0.69, ids_after=300, before=0.12, ids_before=10).largest
+            0.69
         """
-        more = "" if self.before is None else f", before it by up to {self.before:.2g} ({_format_ids(self.ids_before)})"
-        return (
-            f"Padding after a text changes a probability by up to {self.after:.2g} "
-            f"({_format_ids(self.ids_after)}){more}"
-        )
+        return max(self.after, self.before or 0.0)
 
     @property
     def document(self) -> dict[str, Any]:
@@ -254,10 +250,6 @@ class PaddingEffect:
         if self.before is None:
             return after
         return {**after, "ids_before": self.ids_before, "probability_before": float(f"{self.before:.2g}")}
-
-
-def _format_ids(number: int) -> str:
-    return "1 id" if number == 1 else f"{number:,} ids"
 
 
 def measure_padding_effect(

@@ -60,9 +60,10 @@ class FreshCopyModule:
             texts.append(self._draw_tokens(replace(sizes, tokens=compute_second_text_size(sizes.tokens)), generator))
         if len(self.example) == len(texts):
             return tuple(texts)
-        if isinstance(self.module, FeatureModule):
+        of_features = getattr(self.module, "classifier", self.module)
+        if isinstance(of_features, FeatureModule):
             more = (self._cut_to_random_lengths(texts[0], generator),) if takes_lengths(self.example) else ()
-            return (texts[0], *more, draw_features(self.module.features, texts[0]))
+            return (texts[0], *more, draw_features(of_features.features, texts[0]))
         if self.example[-1].dim() > 1:
             state = torch.rand((sizes.batch, *self.example[1].shape[1:]), generator=generator)
             return texts[0], state.to(self.example[1].dtype)

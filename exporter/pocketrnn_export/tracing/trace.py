@@ -196,7 +196,8 @@ def trace_program(
     texts = 2 if takes_two_texts(example) else 1
     # Behind the texts come lengths, a state or features, with one axis over the texts.
     more = len(example) - texts
-    axes: Any = ({1: dynamic},) if one_text else ({0: dynamic, 1: dynamic},) * texts + ({0: dynamic},) * more
+    rows: dict[int, Any] = {} if one_text else {0: dynamic}
+    axes: Any = ({**rows, 1: dynamic},) * texts + (rows,) * more
     branches, choices = ([], []) if plan is None else plan.branches
     session = make_export_session(traced, log, branches, choices, cut_counted=cut_counted)
     with hide_messages(), torch.no_grad():

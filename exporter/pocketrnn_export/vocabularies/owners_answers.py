@@ -7,6 +7,7 @@ from the module, so only the answers of the owner's classifier can show errors i
 from __future__ import annotations
 
 import contextlib
+import json
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -337,6 +338,9 @@ def _describe_rules_option(rules: AnyTextRules) -> str:
     if rules.max_width is None and rules.cut_side == "right":
         return f"give --max-tokens {rules.max_tokens} (max_tokens={rules.max_tokens} in the rules)"
     if not isinstance(rules, TextRules):
-        return "say so in the tokenizer's file (truncation, padding)"
+        names = ("max_tokens", "max_width", "min_width", "cut_side", "pad_side")
+        widths = {name: value for name in names if (value := getattr(rules, name)) not in (None, "right")}
+        widths |= {} if rules.min_width is None else {"padding_id": rules.padding_id}
+        return f"give --rules {shlex.quote(json.dumps(widths))}, unless the tokenizer's file says another"
     ids = {name: getattr(rules, name) for name in ("unknown_id", "empty_id", "padding_id")}
     return f"give --rules {shlex.quote(write_rules_option(rules, replace(TextRules(), **ids)))}"

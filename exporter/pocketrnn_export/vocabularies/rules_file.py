@@ -15,7 +15,7 @@ from pocketrnn.text import EXTERNAL, SUBWORDS, AnyTextRules, TextRules, cleaning
 from pocketrnn.text.cleaning_steps import CleaningStep, build_steps_from_documents, make_step_documents
 from pocketrnn_export.vocabularies.vocabulary import Vocabulary, make_implied_rules
 
-__all__ = ["read_rules"]
+__all__ = ["parse_rules", "read_rules"]
 
 _log = logging.getLogger(__name__)
 
@@ -45,8 +45,7 @@ def read_rules(given: str, vocabulary: Vocabulary) -> TextRules:
         >>> read_rules('{"last_id": "<eos>", "steps": ["letters"]}', Vocabulary(("<unk>", "<eos>"), 0)).last_id
         1
     """
-    name = "The JSON of the text rules" if given.lstrip().startswith("{") else given
-    document = _parse_document(given, name)
+    name, document = parse_rules(given)
     if isinstance(steps := document.get("steps"), list):
         document["steps"] = [made for step in steps for made in make_step_documents(_make_steps(step))]
     for member, value in document.items():
@@ -79,7 +78,20 @@ def _find_member_that_fills(rules: AnyTextRules) -> str:
     return "first_id" if rules.first_ids else "last_id" if rules.last_ids else ""
 
 
-def _parse_document(given: str, name: str) -> dict[str, Any]:
+def parse_rules(given: str) -> tuple[str, dict[str, Any]]:
+    """Parse text rules as a user writes them; return their name in messages, and the object.
+
+    Args:
+        given: the path of a file, or the JSON itself, which begins with a brace.
+
+    Raises:
+        InputError: the file does not exist, or it is not a JSON object.
+
+    Example:
+        >>> parse_rules('{"min_width": 200}')[1]
+        {'min_width': 200}
+    """
+    name = "The JSON of the text rules" if given.lstrip().startswith("{") else given
     try:
         content = given if name != given else _read_content(Path(given))
         document = json.loads(content)
@@ -90,7 +102,7 @@ def _parse_document(given: str, name: str) -> dict[str, Any]:
         raise InputError(f"{name} cannot be read: {error.strerror or error}.", near or _GIVE) from None
     if not isinstance(document, dict):
         raise InputError(f"{name} holds no JSON object.", _GIVE)
-    return document
+    return name, document
 
 
 def _read_content(path: Path) -> str:

@@ -24,6 +24,8 @@ _BEST: Final = 12
 _ROUNDS: Final = 4
 # How many ids are tried for one member: the most frequent ones.
 _IDS: Final = 2
+# An id from 1 on is that of unknown words if so many texts show it: in one or two it is a word that code changed.
+_TEXTS_TO_TELL_BY: Final = 3
 
 
 def find_rules_from_ids(rules: TextRules, tokens: Sequence[str], pairs: Sequence[Pair]) -> tuple[TextRules, int]:
@@ -120,7 +122,9 @@ def _list_changes(encoder: TextEncoder, rules: TextRules, missed: Sequence[Pair]
             unknown[different[0][1]] += 1
     for id_, _ in empty.most_common(_IDS):
         yield replace(rules, empty_id=id_)
-    for id_, _ in unknown.most_common(_IDS):
+    for id_, count in unknown.most_common(_IDS):
+        if count < _TEXTS_TO_TELL_BY and id_ not in (0, rules.padding_id):
+            continue
         yield replace(rules, unknown_id=id_)
         yield replace(rules, unknown_id=id_, empty_id=id_)
     if rules.unknown_id is not None:

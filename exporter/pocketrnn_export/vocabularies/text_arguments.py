@@ -5,6 +5,7 @@ contains the others.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +15,7 @@ from pocketrnn.text import AnyTextRules, SubwordRules, TextRules
 from pocketrnn.text.pretokenized import Tokenizer
 from pocketrnn_export.vocabularies.tokenizer_files import is_library_tokenizer, read_tokenizer
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords
+from pocketrnn_export.vocabularies.tokenizer_widths import add_widths_to_tokenizer
 from pocketrnn_export.vocabularies.vocabulary import Vocabulary, VocabularySource, read_vocabulary
 
 __all__ = ["TextArguments", "read_text_arguments"]
@@ -41,7 +43,7 @@ class TextArguments:
 def read_text_arguments(
     vocabulary: VocabularySource | None,
     tokenizer: str | os.PathLike[str] | Tokenizer | None,
-    rules: AnyTextRules | Subwords | None,
+    rules: AnyTextRules | Subwords | Mapping[str, Any] | None,
 ) -> TextArguments:
     """Read the three arguments as `export` takes them.
 
@@ -54,10 +56,17 @@ def read_text_arguments(
         ('<unk>', 'oil')
     """
     if isinstance(tokenizer, os.PathLike) or _is_subword_tokenizer(tokenizer):
-        given = {"vocabulary": vocabulary, "rules": rules}
-        if others := " and ".join(name for name, argument in given.items() if argument is not None):
-            raise InputError(f"The tokenizer already contains {others}.", f"Leave out {others}.")
-        tokenizer, rules = None, read_tokenizer(tokenizer)
+        if vocabulary is not None:
+            raise InputError("The tokenizer already contains vocabulary.", "Leave out vocabulary.")
+        if not isinstance(rules, Mapping | None):
+            raise InputError(
+                "The tokenizer already contains rules.",
+                "Leave out rules, or give widths that its file does not say: rules={'min_width': 200, 'max_width': "
+                "200}.",
+            )
+        source = "The tokenizer" if is_library_tokenizer(tokenizer) else str(tokenizer)
+        found = read_tokenizer(tokenizer)
+        tokenizer, rules = None, add_widths_to_tokenizer(found, rules, source) if rules else found
     if isinstance(rules, Subwords):
         tokens = rules.tokens if vocabulary is None else vocabulary
         return TextArguments(read_vocabulary(tokens), tokenizer, rules.rules, rules)

@@ -7,9 +7,12 @@ can never give are counted, and the rules are compared with the output of the ow
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import re
-from collections.abc import Sequence
+import shlex
+import unicodedata
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from typing import Any, Final
@@ -20,6 +23,7 @@ from pocketrnn.text.cleaning_steps import Replace
 from pocketrnn.text.pretokenized import Text, Tokenizer
 from pocketrnn_export.json_file import brief_text
 from pocketrnn_export.vocabularies.nearest_rules import (
+    add_first_and_last_ids,
     describe_rules,
     find_most_agreeing,
     list_candidate_rules,
@@ -27,6 +31,7 @@ from pocketrnn_export.vocabularies.nearest_rules import (
 )
 from pocketrnn_export.vocabularies.owners_texts import Pair
 from pocketrnn_export.vocabularies.rules_from_ids import agrees_with_ids, find_rules_from_ids
+from pocketrnn_export.vocabularies.tokenizer_widths import write_agreeing_widths
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, Vocabulary, make_implied_rules
 
 __all__ = ["choose_rules", "make_named_rules", "refuse_other_ids"]
@@ -186,7 +191,12 @@ def _advise_on_rules(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequenc
     """Return advice with the rules that agree best with the pairs, written as an option."""
     external = _advise_external(vocabulary)
     if isinstance(rules, SubwordRules):
-        return f"Give the tokenizer of your pipeline; a text may be cut or padded there too. {external}"
+        if widths := write_agreeing_widths(rules, vocabulary.tokens, pairs):
+            return f"All {len(pairs)} texts agree with --rules '{widths}' (rules= in Python) beside the tokenizer."
+        return (
+            "Give the tokenizer of your pipeline. If your code cuts or pads the ids itself, say so: --rules "
+            f'\'{{"min_width": 200, "max_width": 200}}\', say. {external}'
+        )
 
     best, agreed = find_rules_from_ids(rules, vocabulary.tokens, pairs)
     before = TextEncoder(rules, vocabulary.tokens)
@@ -195,20 +205,40 @@ def _advise_on_rules(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequenc
     if agreed == len(pairs):
         return f"{describe_rules(best)} agrees on all {agreed} texts: give {option}."
     if given and given >= agreed:
-        return (
-            f"These rules, {describe_rules(rules)}, agree on {given} of {len(pairs)} texts, and no others that were "
-            f"tried agree on more. {_describe_missed(before, pairs, vocabulary, 1)}docs/text-rules.md says "
-            f"what rules can do. {external}"
-        )
-    if not given and (other := _advise_on_vocabulary(before, pairs, vocabulary)):
+        said = f"These rules, {describe_rules(rules)}, agree on {given} of {len(pairs)} texts, and no others that were"
+        said = f"{said} tried agree on more. {_describe_missed(before, pairs, vocabulary, 1)}"
+    elif not given and (other := _advise_on_vocabulary(before, pairs, vocabulary)):
         return other
-    if not agreed:
-        return f"No rules that were tried agree on any text; docs/text-rules.md says what rules can do. {external}"
-    missed = _describe_missed(TextEncoder(best, vocabulary.tokens), pairs, vocabulary)
+    elif not agreed:
+        said = "No rules that were tried agree on any text. "
+    else:
+        said = f"The nearest rules agree on {agreed} of {len(pairs)} texts: {option}. "
+        said += _describe_missed(TextEncoder(best, vocabulary.tokens), pairs, vocabulary)
+    if 2 * max(given, agreed) >= len(pairs):
+        return f"{said}docs/text-rules.md says what rules can do. {external}"
+    frames = add_first_and_last_ids(rules, [ids for _, ids in pairs])
     return (
-        f"The nearest rules agree on {agreed} of {len(pairs)} texts: {option}. "
-        f"{missed}docs/text-rules.md says what rules can do. {external}"
+        f"Leave the text to your code: give {_write_external_option(best, frames)}. In Python: "
+        f"{_write_external_argument(vocabulary)}. The bundle then takes tokens or ids, and it cannot be packed. Or "
+        f"write rules that do what your code does (docs/text-rules.md). {said}".rstrip()
     )
+
+
+def _write_external_option(nearest: TextRules, frames: Sequence[TextRules]) -> str:
+    """Write how to leave texts to the owner's code, with the widths and the first and last id of the nearest rules.
+
+    Args:
+        nearest: these rules.
+        frames: rules with widths that the owner's ids show. Without words that agree, no width makes more texts agree.
+    """
+    shown = next((f for f in frames if (f.first_id, f.last_id) == (None, None) and f.max_width is not None), nearest)
+    if nearest.max_width is None and nearest.max_tokens is None:
+        nearest = replace(nearest, max_width=shown.max_width)
+    names = ("max_tokens", "first_id", "last_id", "max_width", "min_width", "cut_side", "pad_side")
+    frame = {name: value for name in names if (value := getattr(nearest, name)) not in (None, "right")}
+    if len(frame) < 2 and frame.keys() <= {"max_width", "max_tokens"}:
+        return "--tokenizer external" + "".join(f" --max-tokens {most}" for most in frame.values())
+    return f"--rules {shlex.quote(json.dumps({'tokenizer': EXTERNAL, **frame}))}"
 
 
 def _describe_missed(encoder: TextEncoder, pairs: Sequence[Pair], vocabulary: Vocabulary, told: int = 0) -> str:
@@ -354,12 +384,31 @@ def _warn_of_unreachable_words(encoder: TextEncoder, tokens: Sequence[str]) -> N
     never = [
         token
         for i, token in enumerate(tokens)
-        if i not in special and not token.startswith(PLACEHOLDER) and token not in encoder.tokens(token)
+        if i not in special
+        and not token.startswith(PLACEHOLDER)
+        and not any(token in encoder.tokens(text) for text in _list_spellings(token))
     ]
     if never:
         words = ", ".join(map(short_repr, never[:_NAMED_WORDS])) + (", ..." if len(never) > _NAMED_WORDS else "")
         one = len(never) == 1
         _log.warning(
-            "%d %s of the vocabulary can come from no text under the rules (%s): %s.",
-            len(never), "word" if one else "words", describe_rules(encoder.rules), words,
+            "%d %s of the vocabulary, as %s and in upper case, %s not come through the rules (%s): %s.",
+            len(never), "word" if one else "words", "it stands" if one else "they stand", "does" if one else "do",
+            describe_rules(encoder.rules), words,
         )  # fmt: skip
+
+
+def _list_spellings(word: str) -> Iterator[str]:
+    """Yield a word, and other spellings of it that steps and lower-casing may turn into it.
+
+    A step before lower-casing may keep capitals only. It may also drop the U+0307 that lower-casing puts after an i:
+    U+0130 is the only letter whose lower case has two code points.
+    """
+    yield word
+    upper = word.upper()
+    yield from (upper, word[:1].upper() + word[1:], word.title(), word.swapcase())
+    for written, composed in (("i\u0307", "\u0130"), ("I\u0307", "\u0130"), ("ss", "\xdf"), ("ss", "\u1e9e")):
+        for spelling in (word, upper):
+            if written in spelling:
+                yield spelling.replace(written, composed)
+    yield unicodedata.normalize("NFC", upper)

@@ -50,7 +50,7 @@ from pocketrnn_training.texts.unicode_sets import (
     find_unicode_set,
 )
 
-__all__ = ["EXTERNAL_WAY", "Subwords", "read_tokenizer_json"]
+__all__ = ["EXTERNAL_WAY", "PADDING_NAMES", "Subwords", "read_tokenizer_json"]
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ _HOW: Final = {
     "Contiguous": "runs",
 }
 _LARGEST_SCORE: Final = sys.float_info.max
-_PADDING: Final = ("[PAD]", "<pad>", "<PAD>", "<|pad|>", "[pad]", "<|endoftext|>")
+PADDING_NAMES: Final = ("[PAD]", "<pad>", "<PAD>", "<|pad|>", "[pad]", "<|endoftext|>")
 
 
 @dataclass(frozen=True)
@@ -627,7 +627,7 @@ class _JsonReader:
     def read_padding_rules(self, part: Any, ids: Mapping[str, int]) -> tuple[int, int | None, Any]:
         """Return the padding id, the width to which texts are padded, and the side of the padding."""
         if part is None:
-            return next((ids[token] for token in _PADDING if token in ids), 0), None, "right"
+            return next((ids[token] for token in PADDING_NAMES if token in ids), 0), None, "right"
         if not isinstance(part, dict):
             raise self.make_damaged_error(f"the padding is {brief_text(part)}")
         if multiple := part.get("pad_to_multiple_of"):

@@ -78,17 +78,20 @@ ONE_TEXT: Final = (torch.zeros(1, 7, dtype=torch.int64),)
 
 
 class SingleTextModule(nn.Module):
-    """A classifier of one text without padding, tokens [1, sequence]."""
+    """A classifier of one text without padding, tokens [1, sequence]; of one pair, or of one text with its features."""
 
     def __init__(self, classifier: nn.Module, *, takes_lengths: bool) -> None:
         super().__init__()
         self.classifier = classifier
         self.takes_lengths = takes_lengths
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        whole = torch.full((1,), tokens.shape[1], dtype=torch.int64)
-        lengths = (mark_full_width(whole),) if self.takes_lengths else ()
-        logits: Tensor = self.classifier(tokens, *lengths)
+    def forward(self, tokens: Tensor, beside: Tensor | None = None) -> Tensor:
+        """Return the logits [1, classes]; `beside` is the second text, int64 [1, sequence], or float32 features."""
+        given = (tokens,) if beside is None else (tokens, beside)
+        texts, features = [[t for t in given if t.is_floating_point() == floats] for floats in (False, True)]
+        whole = [torch.full((1,), text.shape[1], dtype=torch.int64) for text in texts]
+        lengths = map(mark_full_width, whole) if self.takes_lengths else ()
+        logits: Tensor = self.classifier(*texts, *lengths, *features)
         return logits
 
 
@@ -189,7 +192,8 @@ def make_onnx_form(prepared: ExportableModule, metadata: Mapping[str, str], *, i
         ExportError: no graph is right for every batch and sequence length, or up to a stated limit.
     """
     one_text = prepared.one_text
-    example = prepared.example[:1] if one_text else prepared.example
+    # The lengths of a single text follow from its ids.
+    example = tuple(value for value in prepared.example if value.dim() > 1) if one_text else prepared.example
 
     def wrap_for_trace(module: nn.Module) -> nn.Module:
         return SingleTextModule(module, takes_lengths=prepared.takes_lengths) if one_text else module

@@ -20,8 +20,21 @@ def list_feature_values(signature: Signature, features: Features) -> Iterator[di
 
     Every feature is passed once. Numbers that match no input by name share one input, or get one each; so do
     categories. Or one input gets all of them as a dict.
+
+    An input with a name of lengths may be given those of the text, whatever features there are: first, unless a feature
+    has the same name.
     """
     named = find_named_features(signature.slots, features)
+    of_text = {i: name for i, name in named.items() if signature.slots[i].role != "lengths"}
+    is_like = any(signature.slots[i].name != name for i, name in named.items() if i not in of_text)
+    for one in [of_text, named] if is_like else [named, of_text] if len(of_text) < len(named) else [named]:
+        yield from _list_values_beside(signature, features, one)
+
+
+def _list_values_beside(
+    signature: Signature, features: Features, named: Mapping[int, str]
+) -> Iterator[dict[int, list[str]]]:
+    """Yield the values for inputs where features have these inputs by their names."""
     given = {i: _list_codes_for_feature(name, features) for i, name in named.items()}
     left = tuple((name, feature) for name, feature in features if name not in named.values())
     if not left:

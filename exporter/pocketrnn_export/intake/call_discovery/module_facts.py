@@ -68,11 +68,6 @@ class ModuleFacts:
     features: Features = ()
     spellings: Spellings | None = None
 
-    @property
-    def requires_batches(self) -> bool:
-        """Whether a module that answers one text at a time is refused: it takes two texts, or features beside one."""
-        return self.two_texts or bool(self.features)
-
     def compile(self, line: str) -> Call:
         """Compile a line that may call the module; see `compile_call`."""
         return compile_call(line, self.features, self.spellings)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -12,9 +14,10 @@ from torch import Tensor
 from pocketrnn_export.intake.call_discovery.candidates import CallCandidate
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.other_inputs import is_same_answer, trace_answer
+from pocketrnn_export.intake.call_discovery.trial import call_and_restore_state
 from pocketrnn_export.module_runs.operator_recording import Program
 
-__all__ = ["find_call_without_lengths"]
+__all__ = ["find_call_without_lengths", "find_deciding_id"]
 
 # The operators with which a module counts the tokens or steps of a text.
 _COUNTS: Final = frozenset({
@@ -55,19 +58,49 @@ def _count_operators(program: Program) -> Counter[str]:
     return Counter(name for name in names if name in _COUNTS)
 
 
-def _agrees_for_every_id(
-    asked: ModuleFacts, way: CallCandidate, left_out: CallCandidate, suffix: str, *, rows: int
-) -> bool:
-    """Whether texts that together hold every id, the padding id too, get the same answers with and without lengths."""
+def find_deciding_id(asked: ModuleFacts, lines: tuple[str, str], *, one_text: bool) -> int | None:
+    """Find the id without which two calls give the same answers to all texts that were tried; None if there is none.
+
+    Args:
+        asked: the module, and what is known of it.
+        lines: the two calls.
+        one_text: whether the module takes one text at a time.
+    """
+    calls = [asked.compile(line) for line in lines]
+    rows = 1 if one_text else asked.rows
+    for without in dict.fromkeys((asked.padding_id, 0)):
+        # Whatever a user's module raises.
+        with contextlib.suppress(Exception, SystemExit):
+            given = list(_make_batches_of_every_id(asked, rows=rows, without=without))
+            answers = ([call_and_restore_state(asked.module, call, *batch) for call in calls] for batch in given)
+            if all(is_same_answer(one, other) for one, other in answers):
+                return without
+    return None
+
+
+def _make_batches_of_every_id(
+    asked: ModuleFacts, *, rows: int, without: int | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield texts that together hold every id, or every id but one, and their lengths."""
     width = asked.widths.clip(_WIDTH)
     ids = torch.arange(min(asked.ids, _MOST))
-    tokens = torch.full((-(-len(ids) // width), width), asked.ids - 1 - (asked.padding_id == asked.ids - 1))
+    usual = asked.ids - 1 - (asked.padding_id == asked.ids - 1)
+    tokens = torch.full((-(-len(ids) // width), width), usual)
     tokens.view(-1)[: len(ids)] = ids
+    if without is not None:
+        tokens[tokens == without] = usual
     # Reversed rows, too: an id that ends a row hides an error in counting there.
     tokens = torch.cat([tokens, tokens.flip(1)])
     step = 1 if rows == 1 else len(tokens)
     for several in (tokens[begin : begin + step] for begin in range(0, len(tokens), step)):
-        batch = several, torch.full((len(several),), width)
+        yield several, torch.full((len(several),), width)
+
+
+def _agrees_for_every_id(
+    asked: ModuleFacts, way: CallCandidate, left_out: CallCandidate, suffix: str, *, rows: int
+) -> bool:
+    """Whether texts that together hold every id, the padding id too, get the same answers with and without lengths."""
+    for batch in _make_batches_of_every_id(asked, rows=rows):
         one, other = (trace_answer(asked, each, suffix, batch) for each in (way, left_out))
         if one is not None and other is not None and not is_same_answer(one.numbers, other.numbers):
             return False

@@ -132,15 +132,30 @@ def _find_line_in_user_file(error: BaseException) -> str:
 
 
 class AmbiguousCallError(ExportError):
-    """Several calls work, with different answers."""
+    """Several calls work, with different answers.
+
+    Attributes:
+        calls: these calls.
+        deciding_id: the id without which a text gets the same answer by each, if that was found.
+    """
+
+    calls: tuple[str, ...] = ()
+    deciding_id: int | None = None
 
 
-def make_ambiguity_error(holding: Sequence[tuple[str, str]]) -> AmbiguousCallError:
+def make_ambiguity_error(holding: Sequence[tuple[str, str]], deciding_id: int | None = None) -> AmbiguousCallError:
     """Return the error where two or more calls work with different answers; a part named as logits is proposed first.
 
     Args:
         holding: the calls, each with the code behind it that reaches the answer.
+        deciding_id: the id without which a text gets the same answer by each, if that was found.
     """
+    error = _describe_ambiguity(holding, deciding_id)
+    error.calls, error.deciding_id = tuple(f"{call}{suffix}" for call, suffix in holding), deciding_id
+    return error
+
+
+def _describe_ambiguity(holding: Sequence[tuple[str, str]], deciding_id: int | None) -> AmbiguousCallError:
     holding = sorted(holding, key=lambda one: not _NAMED.search(one[1]))
     said = [f'"{call}{suffix}"' for call, suffix in holding]
     if len({call for call, _ in holding}) == 1:
@@ -152,8 +167,14 @@ def make_ambiguity_error(holding: Sequence[tuple[str, str]]) -> AmbiguousCallErr
             "heads in one bundle, with the labels of each: --head, in Python heads=.",
         )
     return AmbiguousCallError(
-        f"The module can be called in {len(holding)} ways that give other answers: {' and '.join(said[:3])}.",
-        f"Say which is right: --call {' or --call '.join(said[:2])}, in Python call=.",
+        f"The module can be called in {len(holding)} ways that give other answers: {' and '.join(said[:3])}."
+        + (
+            f" In all that was tried, they differ only for texts that hold the id {deciding_id}."
+            if deciding_id is not None
+            else ""
+        ),
+        f"Say which is right: --call {' or --call '.join(said[:2])}, in Python call=. Or let the answers of your "
+        "classifier decide: give texts with their ids and labels or probabilities, --pairs, in Python example_ids=.",
     )
 
 

@@ -30,7 +30,10 @@ from pocketrnn_export.intake.call_discovery.candidates import (
 from pocketrnn_export.intake.call_discovery.feature_inputs import find_named_features, list_features_in_code
 from pocketrnn_export.intake.call_discovery.initial_states import list_setup_statements
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.call_discovery.optional_lengths import find_call_without_lengths
+from pocketrnn_export.intake.call_discovery.optional_lengths import (
+    find_call_without_lengths,
+    find_deciding_id,
+)
 from pocketrnn_export.intake.call_discovery.other_inputs import (
     describe_defaults,
     find_call_with_other_mask,
@@ -41,6 +44,7 @@ from pocketrnn_export.intake.call_discovery.pair_call_candidates import find_pai
 from pocketrnn_export.intake.call_discovery.probabilities import add_activation
 from pocketrnn_export.intake.call_discovery.refusals import (
     SAY_TWO_TEXTS,
+    AmbiguousCallError,
     FailedCall,
     Reason,
     choose_refusal,
@@ -113,7 +117,8 @@ def _check_owners_call(asked: ModuleFacts, line: str, function: Call) -> Convent
     """Check a call that the owner wrote, and return its convention."""
     failures: list[FailedCall] = []
     for one_text, widths in itertools.product((False, True), asked.trial_widths):
-        if (asked.one_text and not one_text) or (one_text and asked.requires_batches):
+        # One text alone has one number of each feature: a module that fails on others is asked in batches.
+        if asked.one_text is not one_text and (asked.one_text or asked.features):
             continue
         if one_text and not asked.one_text and any(failed.reason >= Reason.OTHER_ANSWER for failed in failures):
             # The module takes a batch, but answers it wrongly. Only its owner may decide to export it for one text at a
@@ -197,7 +202,8 @@ def _search_candidates(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> Con
     # Where forward decodes labels, first look for the emissions that go into the decoder.
     arounds = [*(list_emission_calls(asked.module) if asked.of_tokens else []), ""]
     for one_text in (False, True):
-        if (asked.one_text and not one_text) or (one_text and asked.requires_batches):
+        # One text alone has one number of each feature: a module that fails on others is asked in batches.
+        if asked.one_text is not one_text and (asked.one_text or asked.features):
             continue
         for widths, setup, around in itertools.product(asked.trial_widths, setups, arounds):
             given = [replace(way, setup=setup, around=around) for way in ways]
@@ -319,9 +325,9 @@ def _add_notes(asked: ModuleFacts, holds: WorkingCall, widths: Sequence[int]) ->
         return replace(holds.convention, pair=find_pair_names(asked.module, holds.way.plain))
     batches = asked.batches(1 if holds.convention.one_text else asked.rows, widths)
     if (other := find_call_with_other_mask(asked, holds.way, holds.suffix, batches)) is not None:
-        raise make_ambiguity_error([(holds.convention.line, ""), (other, "")])
+        raise _make_error_of_two(asked, holds, other)
     if (other := find_call_without_lengths(asked, holds.way, holds.suffix, batches[0])) is not None:
-        raise make_ambiguity_error([(holds.convention.line, ""), (other, "")])
+        raise _make_error_of_two(asked, holds, other)
     notes = (
         *holds.convention.notes,
         *_note_feature_order(holds.way, asked.features),
@@ -329,6 +335,12 @@ def _add_notes(asked: ModuleFacts, holds: WorkingCall, widths: Sequence[int]) ->
         *describe_unlike_lengths(asked, holds.convention, holds.way, batches[-1]),
     )
     return replace(holds.convention, notes=notes)
+
+
+def _make_error_of_two(asked: ModuleFacts, holds: WorkingCall, other: str) -> AmbiguousCallError:
+    lines = holds.convention.line, other
+    found = find_deciding_id(asked, lines, one_text=holds.convention.one_text)
+    return make_ambiguity_error([(line, "") for line in lines], found)
 
 
 def _note_feature_order(way: CallCandidate, features: Features) -> tuple[str, ...]:

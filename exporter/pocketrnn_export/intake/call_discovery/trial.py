@@ -422,7 +422,7 @@ def _find_mixing(
                 kept = find_changed_attributes(asked, line)
                 more = f" {advise_on_kept_state(kept, line)}" if kept else ""
                 once = functools.partial(_answer_each_alone, asked, convention, tokens, lengths)
-                problem, advice = explain_batch_dependence(once, batches_only=asked.requires_batches)
+                problem, advice = explain_batch_dependence(once)
                 return FailedCall(line, Reason.OTHER_ANSWER, problem, advice + more)
     # Whatever a user's module raises.
     except (Exception, SystemExit) as error:

@@ -1,0 +1,63 @@
+"""Choose between calls that give other answers by the answers of the owner's classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from pocketrnn_export.intake.call_discovery.trial import call_and_restore_state
+from pocketrnn_export.intake.calling_convention import compile_call
+from pocketrnn_export.vocabularies.owners_texts import Answer
+
+__all__ = ["find_calls_that_agree"]
+
+# The largest difference from the owner's probabilities, which may be rounded to two decimals. The proof compares the
+# chosen call more strictly.
+_NEAR: Final = 6e-3
+Rows: TypeAlias = "Sequence[tuple[Sequence[int], Answer]]"
+
+
+def find_calls_that_agree(
+    module: nn.Module, calls: Sequence[str], rows: Rows, labels: Sequence[str], *, multi_label: bool
+) -> list[str]:
+    """Return the calls that give the owner's answer to every text.
+
+    Args:
+        module: the module.
+        calls: lines that call it.
+        rows: the ids of texts, with the answers of the owner's classifier.
+        labels: the labels, in the order of the module's numbers.
+        multi_label: whether each label is right or wrong by itself.
+    """
+    return [call for call in calls if _agrees(module, call, rows, labels, multi_label=multi_label)]
+
+
+def _agrees(module: nn.Module, line: str, rows: Rows, labels: Sequence[str], *, multi_label: bool) -> bool:
+    call, fits = compile_call(line), [True, True]
+    for ids, answer in rows:
+        try:
+            found = call_and_restore_state(module, call, torch.tensor([list(ids)]), torch.tensor([len(ids)]))
+            numbers = found.double().reshape(-1)
+        # Whatever a user's module raises.
+        except (Exception, SystemExit):
+            return False
+        # The module gives probabilities, or logits: one of them for all texts.
+        binary = len(numbers) == 1 and len(labels) == 2
+        made = numbers.sigmoid() if binary or multi_label else numbers.softmax(0)
+        for i, one in enumerate((numbers, made)):
+            each = torch.cat([1 - one, one]) if binary else one
+            fits[i] = fits[i] and _is_answer(each, answer, labels, multi_label=multi_label)
+    return any(fits)
+
+
+def _is_answer(found: Tensor, answer: Answer, labels: Sequence[str], *, multi_label: bool) -> bool:
+    if len(found) != len(labels):
+        return False
+    if isinstance(answer, Mapping):
+        return all(abs(answer[label] - float(found[labels.index(label)])) <= _NEAR for label in answer)
+    if multi_label:
+        return {label for label, p in zip(labels, found.tolist(), strict=True) if p >= 0.5} == set(answer)
+    return labels[int(found.argmax())] in answer

@@ -1,0 +1,126 @@
+"""Add the widths of the owner's own code to the rules of a subword tokenizer, whose file says none.
+
+A notebook often cuts and pads the ids that a tokenizer gives by hand: `ids[:200] + [0] * (200 - len(ids))`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Any, Final
+
+from pocketrnn.errors import InputError, short_repr
+from pocketrnn.text import SubwordRules, TextEncoder
+from pocketrnn_export.vocabularies.owners_texts import Pair
+from pocketrnn_export.vocabularies.tokenizer_json import PADDING_NAMES, Subwords
+
+__all__ = ["add_widths_to_tokenizer", "write_agreeing_widths"]
+
+_log = logging.getLogger(__name__)
+
+_MEMBERS: Final = ("max_tokens", "max_width", "min_width", "cut_side", "pad_side", "padding_id")
+_GIVE: Final = f"Beside a tokenizer, rules may hold {', '.join(_MEMBERS[:-1])} and {_MEMBERS[-1]}."
+
+
+def add_widths_to_tokenizer(read: Subwords, given: Mapping[str, Any], source: str) -> Subwords:
+    """Add widths, sides and the padding to the rules of a tokenizer.
+
+    Args:
+        read: what was read of the tokenizer.
+        given: some of `max_tokens`, `max_width`, `min_width`, `cut_side`, `pad_side` and `padding_id`, as in
+            `TextRules`; `padding_id` may be a token.
+        source: the tokenizer's name in messages.
+
+    Raises:
+        InputError: there is another member, a value is out of its range, the file says another value, or texts are
+            padded and nothing says which id pads them.
+
+    Example:
+        >>> widths = {"min_width": 200, "max_width": 200, "padding_id": 0}
+        >>> add_widths_to_tokenizer(read_tokenizer("tokenizer.json"), widths, "tokenizer.json").rules.sizes
+        (200, 200)
+    """
+    if others := [str(name) for name in given if name not in _MEMBERS]:
+        raise InputError(
+            f"{source} already contains the values of {short_repr(', '.join(others), 80)} in rules.", _GIVE
+        )
+    widths = {name: value for name, value in given.items() if value is not None}
+    if isinstance(token := widths.get("padding_id"), str):
+        if token not in read.tokens:
+            raise InputError(f"padding_id is {short_repr(token)}, which is not a token of {source}.", "Give an id.")
+        widths["padding_id"] = read.tokens.index(token)
+    for name, value in _list_stated_values(read).items():
+        if widths.get(name, value) != value:
+            raise InputError(
+                f"{source} says {name}={short_repr(value)}, and rules say {name}={short_repr(widths[name])}.",
+                f"Leave {name} out of the rules, or change the file with enable_truncation and enable_padding.",
+            )
+    rules = replace(read.rules, **widths)
+    if rules.min_width is not None and "padding_id" not in widths:
+        if not _names_padding(read):
+            raise InputError(
+                f"Texts are padded to min_width={rules.min_width}, and {source} names no token for padding.",
+                'Say which id your pipeline pads with: "padding_id": 0, say.',
+            )
+        if read.rules.min_width is None:
+            _log.warning(
+                "Texts are padded with the id %d (%s) of %s. If your pipeline takes another, say so: padding_id.",
+                rules.padding_id, short_repr(read.tokens[rules.padding_id]), source,
+            )  # fmt: skip
+    return replace(read, rules=rules, file_rules=read.file_rules or read.rules)
+
+
+def write_agreeing_widths(rules: SubwordRules, tokens: Sequence[str], pairs: Sequence[Pair]) -> str:
+    """Write widths, as `--rules` beside the tokenizer, with which all texts get the owner's ids; empty if none do.
+
+    Args:
+        rules: the tokenizer's rules.
+        tokens: its tokens.
+        pairs: texts with the ids that the owner's pipeline gives.
+
+    Example:
+        >>> rules = SubwordRules(WholeWords(), unknown_id=0)
+        >>> write_agreeing_widths(rules, ["[UNK]", "oil"], [("oil", [1, 0, 0]), ("gas", [0, 0, 0])])
+        '{"max_width": 3, "min_width": 3, "padding_id": 0}'
+    """
+    rows = [ids for _, ids in pairs if len(ids)]
+    if not rows or rules.max_width is not None or rules.min_width is not None:
+        return ""
+    most, ends = max(map(len, rows)), sorted({row[end] for row in rows for end in (0, -1)})
+    padded = [{"min_width": most, "padding_id": i, "pad_side": side} for side in ("right", "left") for i in ends]
+    for cut, padding in product(("right", "left"), ({}, *padded) if len(set(map(len, rows))) == 1 else ({},)):
+        widths: dict[str, Any] = {"max_width": most, **padding, "cut_side": cut}
+        encoder = TextEncoder(replace(rules, **widths), tokens)
+        if all(encoder.encode(text) == list(ids) for text, ids in pairs if len(ids)):
+            return json.dumps({name: value for name, value in widths.items() if value != "right"})
+    return ""
+
+
+def _list_stated_values(read: Subwords) -> dict[str, Any]:
+    """List the members of which the tokenizer's file says the value."""
+    rules = read.rules
+    stated: dict[str, Any] = {}
+    if rules.max_tokens is not None:
+        stated |= {"max_tokens": rules.max_tokens, "cut_side": rules.cut_side}
+    if rules.min_width is not None:
+        stated |= {"min_width": rules.min_width, "pad_side": rules.pad_side}
+    if _has_padding_part(read):
+        stated["padding_id"] = rules.padding_id
+    return stated
+
+
+def _has_padding_part(read: Subwords) -> bool:
+    return isinstance(read.content, str) and json.loads(read.content).get("padding") is not None
+
+
+def _names_padding(read: Subwords) -> bool:
+    """Whether the padding id is one that the file names. Readers take 0, or sentencepiece's unknown piece, else."""
+    padding = read.rules.padding_id
+    return (
+        read.tokens[padding : padding + 1] in [(name,) for name in PADDING_NAMES]
+        or (read.library == "tokenizers" and padding != 0)
+        or _has_padding_part(read)
+    )
