@@ -1,7 +1,7 @@
-"""Modules of other people, as `tests/corpus.toml` says where they are, how they are made and how they are called.
+"""Fetch and build modules of other people; `tests/corpus.toml` says where they are and how they are made and called.
 
-Their code is not part of this project. `fetched` takes the files of an entry from GitHub, or from a folder of clones,
-into a cache; `spec_of` runs the classes and functions of its file, and makes a module of it.
+Their code is not part of this project. `fetch_entry` takes the files of an entry from GitHub or a folder of clones,
+into a cache; `make_spec` runs the classes and functions of its file, and makes a module of it.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from typing import Any, Final
 __all__ = [
     "CORPUS",
     "Entry",
-    "cache_folder",
-    "entries",
-    "export_arguments",
-    "fetched",
-    "folder_of",
+    "fetch_entry",
+    "find_cache_folder",
+    "get_entry_folder",
     "is_fetched",
-    "module_of",
-    "packages_of",
-    "spec_of",
+    "list_package_entries",
+    "make_export_arguments",
+    "make_spec",
+    "make_spec_module",
+    "read_entries",
 ]
 
 CORPUS: Final = Path(__file__).parents[1] / "tests" / "corpus.toml"
@@ -85,7 +85,7 @@ class Entry:
         packages: the names of packages, of the tables `package`, that it imports.
 
     Example:
-        >>> next(one.path for one in entries() if one.repository == "keon/3-min-pytorch").endswith(".py")
+        >>> next(one.path for one in read_entries() if one.repository == "keon/3-min-pytorch").endswith(".py")
         True
     """
 
@@ -125,7 +125,7 @@ class Entry:
         """Its name in tables and records.
 
         Example:
-            >>> next(entries()).title.split(", ")[0]
+            >>> next(read_entries()).title.split(", ")[0]
             '649453932/Chinese-Text-Classification-Pytorch'
         """
         return f"{self.repository}, {self.path}, {self.name}"
@@ -135,7 +135,7 @@ class Entry:
         """Whether there is a line that it is exported with.
 
         Example:
-            >>> any(one.has_line for one in entries())
+            >>> any(one.has_line for one in read_entries())
             True
         """
         return bool(self.call or self.gives or self.told)
@@ -146,31 +146,31 @@ class Entry:
         return bool(self.commit and self.make)
 
 
-def entries() -> Iterator[Entry]:
+def read_entries() -> Iterator[Entry]:
     """The entries of `tests/corpus.toml`, in their order.
 
     Raises:
         TypeError: one has a field that there is not, or lacks one.
 
     Example:
-        >>> {one.page for one in entries()} == {"modules", "number-modules", "tags", "pairs"}
+        >>> {one.page for one in read_entries()} == {"modules", "number-modules", "tags", "pairs"}
         True
     """
-    for one in _corpus()["module"]:
+    for one in _read_corpus_file()["module"]:
         yield Entry(**{name: tuple(value) if isinstance(value, list) else value for name, value in one.items()})
 
 
-def _corpus() -> dict[str, Any]:
+def _read_corpus_file() -> dict[str, Any]:
     return tomllib.loads(CORPUS.read_text(encoding="utf-8"))
 
 
-def packages_of(entry: Entry) -> list[Entry]:
+def list_package_entries(entry: Entry) -> list[Entry]:
     """The packages of other repositories that an entry's module imports, each as an entry that has its files."""
-    known = _corpus().get("package", {})
+    known = _read_corpus_file().get("package", {})
     return [Entry(page="", name="", special="", results=(), make="0", **known[name]) for name in entry.packages]
 
 
-def fetched(entry: Entry, cache: Path, repositories: Path | None = None) -> Path:
+def fetch_entry(entry: Entry, cache: Path, repositories: Path | None = None) -> Path:
     """The folder of an entry's files, which are taken if they are not there.
 
     Args:
@@ -183,22 +183,24 @@ def fetched(entry: Entry, cache: Path, repositories: Path | None = None) -> Path
         OSError: a file is not to be had.
 
     Example:
-        >>> fetched(next(entries()), Path("/tmp/corpus")).name  # doctest: +SKIP
+        >>> fetch_entry(next(read_entries()), Path("/tmp/corpus")).name  # doctest: +SKIP
         '6cb26819af7b646275aff8a4693676f2849e67f6'
     """
-    folder = folder_of(entry, cache)
-    for package in packages_of(entry):
-        fetched(package, cache, repositories)
+    folder = get_entry_folder(entry, cache)
+    for package in list_package_entries(entry):
+        fetch_entry(package, cache, repositories)
     for path in (entry.path, *entry.files):
         if not (folder / path).exists():
-            content = _of_clone(entry, path, repositories) if repositories else _of_github(entry, path)
+            content = (
+                _copy_from_clone(entry, path, repositories) if repositories else _download_from_github(entry, path)
+            )
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(content)
     return folder
 
 
-def folder_of(entry: Entry, cache: Path) -> Path:
-    """Where an entry's files are, or will be."""
+def get_entry_folder(entry: Entry, cache: Path) -> Path:
+    """Get the folder of an entry's files, whether they are fetched yet or not."""
     return cache / entry.repository / entry.commit
 
 
@@ -206,20 +208,22 @@ def is_fetched(entry: Entry, cache: Path) -> bool:
     """Whether all files of an entry are there.
 
     Example:
-        >>> is_fetched(next(entries()), Path("/no/such/folder"))
+        >>> is_fetched(next(read_entries()), Path("/no/such/folder"))
         False
     """
-    return entry.is_located and all((folder_of(entry, cache) / path).exists() for path in (entry.path, *entry.files))
+    return entry.is_located and all(
+        (get_entry_folder(entry, cache) / path).exists() for path in (entry.path, *entry.files)
+    )
 
 
-def _of_github(entry: Entry, path: str) -> bytes:
+def _download_from_github(entry: Entry, path: str) -> bytes:
     address = f"{RAW}/{entry.repository}/{entry.commit}/{urllib.parse.quote(path)}"
     with urllib.request.urlopen(address, timeout=SECONDS) as answer:  # noqa: S310 - RAW is https
         content: bytes = answer.read()
     return content
 
 
-def _of_clone(entry: Entry, path: str, repositories: Path) -> bytes:
+def _copy_from_clone(entry: Entry, path: str, repositories: Path) -> bytes:
     named = (repositories / entry.repository, repositories / entry.repository.replace("/", "+"))
     places = (folder / inner for folder in named for inner in (".git", "repo/.git", "repo", "."))
     for place in places:
@@ -232,11 +236,11 @@ def _of_clone(entry: Entry, path: str, repositories: Path) -> bytes:
     raise FileNotFoundError(f"{repositories} has no clone of {entry.repository}")
 
 
-def cache_folder() -> Path:
-    """Where fetched files are, if no option names a folder: POCKETRNN_CORPUS, or a folder of the user's cache.
+def find_cache_folder() -> Path:
+    """Find the folder for fetched files, if no option names one: POCKETRNN_CORPUS, or a folder of the user's cache.
 
     Example:
-        >>> cache_folder().name  # doctest: +SKIP
+        >>> find_cache_folder().name  # doctest: +SKIP
         'pocketrnn-corpus'
     """
     usual = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pocketrnn-corpus"
@@ -246,7 +250,7 @@ def cache_folder() -> Path:
 # --- a module of the files
 
 
-def spec_of(entry: Entry, folder: Path) -> Any:
+def make_spec(entry: Entry, folder: Path) -> Any:
     """The spec of a module for scripts/measure_modules, as in a spec.py: `module()`, `arguments()` and so on.
 
     Args:
@@ -254,7 +258,7 @@ def spec_of(entry: Entry, folder: Path) -> Any:
         folder: what `fetched` gave.
 
     Example:
-        >>> spec_of(entry, fetched(entry, cache)).module()  # doctest: +SKIP
+        >>> make_spec(entry, fetch_entry(entry, cache)).module()  # doctest: +SKIP
         RNN(...)
     """
     import torch
@@ -265,15 +269,15 @@ def spec_of(entry: Entry, folder: Path) -> Any:
 
     def known() -> dict[str, Any]:
         if not found:
-            _seed()
-            found.append(_definitions(entry, folder))
+            _seed_generators()
+            found.append(_run_definitions(entry, folder))
         return found[0]
 
     def module() -> Any:
         return eval(entry.make, known())  # noqa: S307
 
     def arguments(module: Any, given: Any) -> tuple[Any, ...]:
-        inputs = {"module": module, **(given if isinstance(given, Mapping) else _inputs(entry, given))}
+        inputs = {"module": module, **(given if isinstance(given, Mapping) else _make_inputs(entry, given))}
         first = next(value for name, value in inputs.items() if name != "module")
         # A graph may be traced of this: len() would make a constant of the batch.
         inputs["n"] = first.shape[0] if isinstance(first, torch.Tensor) else len(first)
@@ -308,7 +312,7 @@ def names_of_inputs(entry: Entry) -> tuple[str, ...]:
     """The names of the tensors that a module's owner makes of a batch of texts.
 
     Example:
-        >>> names_of_inputs(next(entries()))
+        >>> names_of_inputs(next(read_entries()))
         ('tokens', 'lengths')
     """
     if entry.options.get("two_texts"):
@@ -316,16 +320,16 @@ def names_of_inputs(entry: Entry) -> tuple[str, ...]:
     return "tokens", "lengths", *entry.features
 
 
-def module_of(spec: Any) -> Any:
-    """The module of a spec, always with the same random weights.
+def make_spec_module(spec: Any) -> Any:
+    """Make the module of a spec, always with the same random weights.
 
     Example:
-        >>> module_of(spec).training  # doctest: +SKIP
+        >>> make_spec_module(spec).training  # doctest: +SKIP
         False
     """
     # An import may draw numbers.
     getattr(spec, "known", dict)()
-    _seed()
+    _seed_generators()
     module = spec.module()
     for layer in module.modules():
         # Its owner's train() may be something else.
@@ -334,7 +338,7 @@ def module_of(spec: Any) -> Any:
     return module if spec.CHANNELS else module.float()
 
 
-def _seed() -> None:
+def _seed_generators() -> None:
     import numpy as np
     import torch
 
@@ -343,15 +347,15 @@ def _seed() -> None:
     random.seed(7)
 
 
-def export_arguments(spec: Any, *, call: bool) -> dict[str, Any]:
-    """The arguments of `export` beside the module and the path.
+def make_export_arguments(spec: Any, *, call: bool) -> dict[str, Any]:
+    """Make the arguments of `export`, without the module and the path.
 
     Args:
         spec: of a module.
         call: whether with the one line.
 
     Example:
-        >>> export_arguments(spec, call=False)["labels"]  # doctest: +SKIP
+        >>> make_export_arguments(spec, call=False)["labels"]  # doctest: +SKIP
         ['label 0', 'label 1']
     """
     from pocketrnn import Number
@@ -381,7 +385,7 @@ def export_arguments(spec: Any, *, call: bool) -> dict[str, Any]:
     return {**answers, "vocabulary": words, "rules": rules, **spec.EXPORT, **told}
 
 
-def _inputs(entry: Entry, given: Any) -> dict[str, Any]:
+def _make_inputs(entry: Entry, given: Any) -> dict[str, Any]:
     import torch
 
     if entry.channels:
@@ -390,7 +394,7 @@ def _inputs(entry: Entry, given: Any) -> dict[str, Any]:
     return {"tokens": torch.tensor(given), "lengths": torch.tensor(lengths), "rows": given}
 
 
-def _definitions(entry: Entry, folder: Path) -> dict[str, Any]:
+def _run_definitions(entry: Entry, folder: Path) -> dict[str, Any]:
     """The names of a file: its classes and functions, what it imports, and constants; nothing else of it is run."""
     import numpy as np
     import torch
@@ -398,23 +402,23 @@ def _definitions(entry: Entry, folder: Path) -> dict[str, Any]:
     from torch.nn.utils.rnn import pack_padded_sequence
 
     path, cache = folder / entry.path, folder.parents[2]
-    _forget_the_last(cache)
+    _forget_last_modules(cache)
     sys.path[:0] = [str(folder / part) for part in reversed(Path(entry.path).parents)]
-    sys.path[:0] = [str(folder_of(package, cache)) for package in packages_of(entry)]
-    file = types.ModuleType(_module_name(path.stem))
+    sys.path[:0] = [str(get_entry_folder(package, cache)) for package in list_package_entries(entry)]
+    file = types.ModuleType(_make_module_name(path.stem))
     file.__package__ = ".".join(Path(entry.path).parent.parts)
     file.__dict__.update(torch=torch, nn=nn, F=nn.functional, np=np, SimpleNamespace=types.SimpleNamespace,
                          pack_padded_sequence=pack_padded_sequence)  # fmt: skip
     sys.modules[file.__name__] = file
-    text = _text_of(path)
+    text = _read_source(path)
     if path.suffix == ".ipynb":
         # The exporter reads this as the module's file.
         path = path.with_suffix(".py")
         path.write_text(text, encoding="utf-8")
     file.__file__ = str(path)
-    sys.meta_path.append(stubs := _Stubs(_not_installed(entry, folder)))
+    sys.meta_path.append(stubs := _Stubs(_find_missing_packages(entry, folder)))
     try:
-        definitions = [*filter(_is_definition, _statements(text))]
+        definitions = [*filter(_is_definition, _parse_statements(text))]
         # A definition that fails, as of a file of the repository that the entry does not name, is not needed; or it is
         # of names that `before` gives.
         failed = [one for one in definitions if not _is_defined(one, path, file.__dict__)]
@@ -437,13 +441,13 @@ def _is_defined(statement: ast.stmt, path: Path, names: dict[str, Any]) -> bool:
     return True
 
 
-def _module_name(stem: str) -> str:
+def _make_module_name(stem: str) -> str:
     """That of the file, if no module that others import has it."""
     name = re.sub(r"\W", "_", stem)
     return f"{name}_of_corpus" if name in sys.modules or name in sys.stdlib_module_names else name
 
 
-def _forget_the_last(cache: Path) -> None:
+def _forget_last_modules(cache: Path) -> None:
     """Two repositories may have a `utils`."""
     inside = str(cache)
 
@@ -456,7 +460,7 @@ def _forget_the_last(cache: Path) -> None:
     sys.path[:] = [place for place in sys.path if not place.startswith(inside)]
 
 
-def _statements(text: str) -> list[ast.stmt]:
+def _parse_statements(text: str) -> list[ast.stmt]:
     try:
         return ast.parse(text).body
     except TabError:
@@ -485,17 +489,17 @@ def _is_definition(statement: ast.stmt) -> bool:
     )
 
 
-def _not_installed(entry: Entry, folder: Path) -> set[str]:
+def _find_missing_packages(entry: Entry, folder: Path) -> set[str]:
     """The packages that its files import, and that are neither installed nor among the files."""
     names = set()
     for path in (entry.path, *entry.files):
         if path.endswith(".py") and path != entry.path:
             text = (folder / path).read_text(encoding="utf-8-sig")
         elif path == entry.path:
-            text = _text_of(folder / path)
+            text = _read_source(folder / path)
         else:
             continue
-        for node in ast.walk(ast.Module(_statements(text), [])):
+        for node in ast.walk(ast.Module(_parse_statements(text), [])):
             if isinstance(node, ast.Import):
                 names |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -503,7 +507,7 @@ def _not_installed(entry: Entry, folder: Path) -> set[str]:
     return {name for name in names if name not in sys.modules and importlib.util.find_spec(name) is None}
 
 
-def _text_of(path: Path) -> str:
+def _read_source(path: Path) -> str:
     """A file's text; of a notebook the cells, without the lines that only Jupyter knows and the cells that are not
     Python."""
     text = path.read_text(encoding="utf-8-sig")

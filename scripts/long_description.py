@@ -1,4 +1,4 @@
-"""For hatchling: README as a package index can show it, where no file of the repository lies beside it.
+"""Hook for hatchling: make the README for a package index, where links to files of the repository do not work.
 
 A link to a file becomes the file's path, and pictures are left out. The names of files stay true: all of them are in
 the source distribution too.
@@ -19,15 +19,15 @@ class LongDescription(MetadataHookInterface):
     def update(self, metadata: dict[str, Any]) -> None:
         """Called when the package's metadata is made."""
         readme = Path(self.root, "README.md").read_text(encoding="utf-8")
-        metadata["readme"] = {"content-type": "text/markdown", "text": without_links_to_files(readme)}
+        metadata["readme"] = {"content-type": "text/markdown", "text": replace_file_links(readme)}
 
 
-def without_links_to_files(markdown: str) -> str:
+def replace_file_links(markdown: str) -> str:
     """`[the proof](docs/proof.md)` as `` the proof (`docs/proof.md`) ``; links to other hosts and headings stay."""
     markdown = re.sub(r"!\[[^\]]*\]\((?![a-z]+:)[^)]+\)\n*", "", markdown)
-    return re.sub(r"\[([^\]]+)\]\((?!#|[a-z]+:)([^)#]+)(?:#[^)]*)?\)", _named, markdown)
+    return re.sub(r"\[([^\]]+)\]\((?!#|[a-z]+:)([^)#]+)(?:#[^)]*)?\)", _name_link_target, markdown)
 
 
-def _named(link: re.Match[str]) -> str:
+def _name_link_target(link: re.Match[str]) -> str:
     text, path = link[1], link[2].rstrip("/")
     return f"`{path}`" if text.strip("`") in (path, Path(path).name) else f"{text} (`{path}`)"

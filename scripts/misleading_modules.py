@@ -27,13 +27,13 @@ from pocketrnn.errors import LimitError, PocketRNNError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.intake.calling_convention import compile_call
-from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu
+from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 from pocketrnn_export.packing import pack
 
 _TESTS: Final = Path(__file__).parents[1] / "tests"
 sys.path += [str(_TESTS / "exporter"), str(_TESTS / "native"), str(_TESTS)]
 
-__all__ = ["Misleading", "Outcome", "misleading", "outcomes"]
+__all__ = ["Misleading", "Outcome", "list_misleading_modules", "measure_outcomes"]
 
 # Every length up to here, then some longer ones.
 LENGTHS = 420
@@ -45,7 +45,7 @@ _RULES: Final = TextRules("whitespace", padding_id=1, unknown_id=0, empty_id=0)
 
 @dataclass(frozen=True)
 class Misleading:
-    """A module, and what is known to its owner alone.
+    """A module, and the facts about it that only its owner knows.
 
     Attributes:
         family: what it misleads about.
@@ -78,7 +78,7 @@ class Misleading:
         """The arguments of `export` beside the module and the bundle's path.
 
         Example:
-            >>> next(misleading()).arguments["labels"]
+            >>> next(list_misleading_modules()).arguments["labels"]
             ['label 0', 'label 1', 'label 2', 'label 3']
         """
         labels = [f"label {i}" for i in range(self.classes)]
@@ -101,64 +101,64 @@ class Outcome:
     what: str
 
 
-def outcomes(processes: int = 1) -> Iterator[Outcome]:
+def measure_outcomes(processes: int = 1) -> Iterator[Outcome]:
     """The outcome of each module, in the order of `misleading`.
 
     Example:
-        >>> sum(one.verdict == "wrong" for one in outcomes())
+        >>> sum(one.verdict == "wrong" for one in measure_outcomes())
         0
     """
-    count = len(_all_modules())
+    count = len(_list_all_modules())
     # A process that runs out of memory is one module's, and modules hold functions that no process can be sent.
-    with multiprocessing.get_context("spawn").Pool(processes, _one_thread, maxtasksperchild=20) as pool:
-        yield from pool.imap(_outcome_of, range(count))
+    with multiprocessing.get_context("spawn").Pool(processes, _use_one_thread, maxtasksperchild=20) as pool:
+        yield from pool.imap(_measure_outcome_at, range(count))
 
 
 @functools.cache
-def _all_modules() -> tuple[Misleading, ...]:
-    return tuple(misleading())
+def _list_all_modules() -> tuple[Misleading, ...]:
+    return tuple(list_misleading_modules())
 
 
-def _one_thread() -> None:
+def _use_one_thread() -> None:
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)
 
 
-def _outcome_of(place: int) -> Outcome:
-    return _outcome(_all_modules()[place])
+def _measure_outcome_at(place: int) -> Outcome:
+    return _measure_outcome(_list_all_modules()[place])
 
 
-def misleading() -> Iterator[Misleading]:
+def list_misleading_modules() -> Iterator[Misleading]:
     """The modules, family by family.
 
     Example:
-        >>> next(misleading()).family
+        >>> next(list_misleading_modules()).family
         'an input that no text gives'
     """
     families = (
-        _inputs,
-        _outputs,
-        _probabilities,
-        _sizes,
-        _packed_sizes,
-        _padding,
-        _tails,
-        _encoders,
-        _beside_others,
-        _rare,
-        _forgotten,
-        _copies,
-        _caught_errors,
-        _text_sides,
-        _packed_precision,
-        _numbers,
+        _list_input_modules,
+        _list_output_modules,
+        _list_probability_modules,
+        _list_size_modules,
+        _list_packed_size_modules,
+        _list_padding_modules,
+        _list_tail_modules,
+        _list_encoder_modules,
+        _list_batch_modules,
+        _list_rare_word_modules,
+        _list_forgetting_modules,
+        _list_copied_modules,
+        _list_error_catching_modules,
+        _list_text_rule_modules,
+        _list_precision_modules,
+        _list_number_modules,
     )
     return itertools.chain.from_iterable(family() for family in families)
 
 
-def _inputs() -> Iterator[Misleading]:
+def _list_input_modules() -> Iterator[Misleading]:
     import input_modules as zoo
-    from test_inputs import FOUND, REFUSED, TOLD
+    from test_inputs_of_forward import FOUND, REFUSED, TOLD
 
     for kind in REFUSED:
         yield Misleading("an input that no text gives", kind.__name__, kind, None, zoo.CLASSES, zoo.WORDS)
@@ -172,8 +172,8 @@ def _inputs() -> Iterator[Misleading]:
         yield Misleading("inputs left out", kind.__name__, kind, call, zoo.CLASSES, zoo.WORDS, told=told)
 
 
-def _outputs() -> Iterator[Misleading]:
-    import answer_modules as zoo
+def _list_output_modules() -> Iterator[Misleading]:
+    import output_modules as zoo
     from test_output_ambiguity import COMPUTED, DEEPER, FOLLOWING, LEFT_OUT, NOTHING_LEFT_OUT, OTHER
 
     for name, (made, classes, widths, _) in FOLLOWING.items():
@@ -192,31 +192,31 @@ def _outputs() -> Iterator[Misleading]:
         yield Misleading("outputs beside the answer", name, made, call, classes, zoo.WORDS)
 
 
-def _probabilities() -> Iterator[Misleading]:
+def _list_probability_modules() -> Iterator[Misleading]:
     import convention_modules as zoo
     import test_probabilities as ends
 
     for name, end in ends.ONE_SIGN.items():
         # Asked about: what it is only its owner knows.
-        made = _ending(ends.Ends, end, 1)
+        made = _add_end(ends.Ends, end, 1)
         yield Misleading("probabilities, not by an activation", name, made, None, 2, zoo.WORDS)
     for name, end in ends.SUMS.items():
         classes = 2 if name == "beside its own" else 4
-        yield Misleading("probabilities, not by an activation", name, _ending(ends.Ends, end, classes), None, classes,
+        yield Misleading("probabilities, not by an activation", name, _add_end(ends.Ends, end, classes), None, classes,
                          zoo.WORDS)  # fmt: skip
     for name, (end, units) in ends.CONVERTED.items():
-        yield Misleading("probabilities by an activation", name, _ending(ends.Ends, end, units), "module(tokens)",
+        yield Misleading("probabilities by an activation", name, _add_end(ends.Ends, end, units), "module(tokens)",
                          max(2, units), zoo.WORDS, probabilities=True)  # fmt: skip
     for name, (end, units) in ends.LOGITS.items():
-        yield Misleading("logits that look like probabilities", name, _ending(ends.Ends, end, units), "module(tokens)",
+        yield Misleading("logits that look like probabilities", name, _add_end(ends.Ends, end, units), "module(tokens)",
                          max(2, units), zoo.WORDS)  # fmt: skip
 
 
-def _ending(kind: Callable[..., nn.Module], end: Any, units: int) -> Callable[[], nn.Module]:
+def _add_end(kind: Callable[..., nn.Module], end: Any, units: int) -> Callable[[], nn.Module]:
     return lambda: kind(end, units)
 
 
-def _sizes() -> Iterator[Misleading]:
+def _list_size_modules() -> Iterator[Misleading]:
     import size_modules as zoo
 
     kinds = [*zoo.HONOURED, *(kind for kind, _ in zoo.LIMITED), *(kind for kind, _ in (*zoo.REFUSED, *zoo.CAUGHT))]
@@ -226,7 +226,7 @@ def _sizes() -> Iterator[Misleading]:
         yield Misleading("sizes", kind.__name__, kind, call, module.out.out_features, module.emb.num_embeddings)
 
 
-def _packed_sizes() -> Iterator[Misleading]:
+def _list_packed_size_modules() -> Iterator[Misleading]:
     import packed_size_modules as large
     import size_modules as zoo
 
@@ -240,7 +240,7 @@ def _packed_sizes() -> Iterator[Misleading]:
         yield Misleading("sizes, in packed files", kind.__name__, kind, call, classes, ids, packed=True)
 
 
-def _padding() -> Iterator[Misleading]:
+def _list_padding_modules() -> Iterator[Misleading]:
     import padding_modules as zoo
 
     for kind in zoo.MODULES:
@@ -248,7 +248,7 @@ def _padding() -> Iterator[Misleading]:
         if kind is zoo.TimeMajor:
             call = "module(tokens.t())"
         # The module's padding id and the number of its ids.
-        yield Misleading("padding inside of texts", kind.__name__, _padded(kind), call, 3, 40)
+        yield Misleading("padding inside of texts", kind.__name__, _list_padded_modules(kind), call, 3, 40)
 
 
 # Numbers that onnxruntime's kernels lose; each is made of the state of a layer, and finite.
@@ -271,20 +271,20 @@ class _Tail(nn.Module):
         return logits
 
 
-def _tails() -> Iterator[Misleading]:
+def _list_tail_modules() -> Iterator[Misleading]:
     for name, function in _TAILS.items():
         yield Misleading("numbers that kernels lose", name, functools.partial(_Tail, function), "module(tokens)", 3, 40)
 
 
-def _encoders() -> Iterator[Misleading]:
+def _list_encoder_modules() -> Iterator[Misleading]:
     import test_right_programs as zoo
 
     for kind in (zoo.Encoded, zoo.Masked):
         yield Misleading("encoders of torch.nn", kind.__name__, kind, "module(tokens)", 3, zoo.WORDS)
 
 
-def _beside_others() -> Iterator[Misleading]:
-    import row_modules as rows
+def _list_batch_modules() -> Iterator[Misleading]:
+    import row_mixing_modules as rows
     import test_batch_reductions as zoo
 
     mixed = (
@@ -313,8 +313,8 @@ def _beside_others() -> Iterator[Misleading]:
         yield Misleading(family, tied.__name__, tied, "module(tokens)", rows.CLASSES, rows.WORDS)
 
 
-def _rare() -> Iterator[Misleading]:
-    import rare_modules as zoo
+def _list_rare_word_modules() -> Iterator[Misleading]:
+    import rare_word_modules as zoo
 
     for kind in (*zoo.KEEP, *zoo.KEEP_BY_SIZES, *zoo.READ_ROWS):
         yield Misleading("state that rare texts show", kind.__name__, kind, None, zoo.CLASSES, zoo.WORDS)
@@ -332,7 +332,7 @@ def _rare() -> Iterator[Misleading]:
         yield Misleading("what no text shows", kind.__name__, kind, call, zoo.CLASSES, zoo.WORDS)
 
 
-def _forgotten() -> Iterator[Misleading]:
+def _list_forgetting_modules() -> Iterator[Misleading]:
     import forgetting_modules as zoo
 
     for kind in zoo.FORGET:
@@ -341,8 +341,8 @@ def _forgotten() -> Iterator[Misleading]:
         )
 
 
-def _copies() -> Iterator[Misleading]:
-    import copied_modules as zoo
+def _list_copied_modules() -> Iterator[Misleading]:
+    import misleading_copy_modules as zoo
 
     for kind in zoo.OTHERS:
         yield Misleading("a copy that does something else", kind.__name__, kind, None, zoo.CLASSES, zoo.WORDS)
@@ -350,16 +350,16 @@ def _copies() -> Iterator[Misleading]:
         yield Misleading("a copy that does the same", kind.__name__, kind, "module(tokens)", zoo.CLASSES, zoo.WORDS)
 
 
-def _caught_errors() -> Iterator[Misleading]:
+def _list_error_catching_modules() -> Iterator[Misleading]:
     import caught_error_modules as zoo
 
     for kind in (*zoo.REFUSED, *zoo.HARMLESS):
         yield Misleading("errors that are caught", kind.__name__, kind, "module(tokens)", zoo.CLASSES, zoo.WORDS)
 
 
-def _text_sides() -> Iterator[Misleading]:
+def _list_text_rule_modules() -> Iterator[Misleading]:
     """Pairs with the answers of an owner whose vocabulary, labels, cuts or padding are not those that are given."""
-    import test_owners_answers as zoo
+    import test_owner_answer_comparison as zoo
 
     ids = len(zoo.WORDS)
     generator = np.random.default_rng(0)
@@ -389,7 +389,7 @@ def _text_sides() -> Iterator[Misleading]:
             yield Misleading(family, f"{name}, {what}", zoo.net, None, 4, ids, options=options)
 
 
-def _packed_precision() -> Iterator[Misleading]:
+def _list_precision_modules() -> Iterator[Misleading]:
     import packed_precision_modules as zoo
     from packed_size_modules import LABELS, WORDS
 
@@ -399,7 +399,7 @@ def _packed_precision() -> Iterator[Misleading]:
         )
 
 
-def _numbers() -> Iterator[Misleading]:
+def _list_number_modules() -> Iterator[Misleading]:
     import misleading_number_modules as zoo
 
     for packed in (False, True):
@@ -408,11 +408,11 @@ def _numbers() -> Iterator[Misleading]:
             yield Misleading(family, kind.__name__, kind, "module(tokens)", 4, 0, packed=packed, channels=3)
 
 
-def _padded(kind: Callable[..., nn.Module]) -> Callable[[], nn.Module]:
+def _list_padded_modules(kind: Callable[..., nn.Module]) -> Callable[[], nn.Module]:
     return lambda: kind(1, 40)
 
 
-def _outcome(one: Misleading) -> Outcome:
+def _measure_outcome(one: Misleading) -> Outcome:
     torch.manual_seed(0)
     module = one.made().eval()
     with tempfile.TemporaryDirectory() as folder:
@@ -431,16 +431,16 @@ def _outcome(one: Misleading) -> Outcome:
         classifier = Classifier.load(bundle)
         if one.call is None:
             return Outcome(one.family, one.name, "wrong", limited=False, what="exported, and nobody said its call")
-        return _compared(one, module, classifier)
+        return _compare_answers(one, module, classifier)
 
 
-def _compared(one: Misleading, module: nn.Module, classifier: Classifier) -> Outcome:
+def _compare_answers(one: Misleading, module: nn.Module, classifier: Classifier) -> Outcome:
     """Texts or sequences of every length, alone and in batches, against the owner's call of the module."""
     generator, limited = np.random.default_rng(0), False
     texts: list[Any] = []
     rows: list[np.ndarray] = []
     for length in (*range(1, LENGTHS + 1), *LONGER):
-        text, row = _drawn(one, generator, length)
+        text, row = _draw_input(one, generator, length)
         try:
             classifier.logits([text])
         except LimitError:
@@ -454,7 +454,7 @@ def _compared(one: Misleading, module: nn.Module, classifier: Classifier) -> Out
     )  # fmt: skip
     for place, i in enumerate(order):
         tokens = torch.from_numpy(rows[i])[None]
-        own = _own(one, module, tokens)
+        own = _call_as_owner(one, module, tokens)
         alone = (classifier.predict_proba if one.probabilities else classifier.logits)([texts[i]])[0]
         for answer in (alone, together[place]):
             given = answer[-own.size :]
@@ -465,7 +465,7 @@ def _compared(one: Misleading, module: nn.Module, classifier: Classifier) -> Out
     return Outcome(one.family, one.name, "right", limited, "")
 
 
-def _drawn(one: Misleading, generator: np.random.Generator, length: int) -> tuple[Any, np.ndarray]:
+def _draw_input(one: Misleading, generator: np.random.Generator, length: int) -> tuple[Any, np.ndarray]:
     """A text or a sequence, as a user gives it and as the module takes it."""
     if one.channels is not None:
         sequence = generator.normal(0, 300 if length % 3 == 0 else 1, (length, one.channels)).astype(np.float32)
@@ -475,7 +475,7 @@ def _drawn(one: Misleading, generator: np.random.Generator, length: int) -> tupl
     return " ".join(words[i] for i in ids), ids
 
 
-def _own(one: Misleading, module: nn.Module, tokens: Tensor) -> np.ndarray:
+def _call_as_owner(one: Misleading, module: nn.Module, tokens: Tensor) -> np.ndarray:
     with torch.no_grad(), run_quietly_on_cpu():
         answer = compile_call(str(one.call))(module, tokens, torch.tensor([tokens.shape[1]]))
     return np.asarray(answer.double().reshape(-1).numpy())

@@ -13,13 +13,21 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from corpus import cache_folder, entries, export_arguments, folder_of, is_fetched, module_of, spec_of
+from corpus import (
+    find_cache_folder,
+    get_entry_folder,
+    is_fetched,
+    make_export_arguments,
+    make_spec,
+    make_spec_module,
+    read_entries,
+)
 
 # It also lets the files of the tests be imported.
-from misleading_modules import misleading
+from misleading_modules import list_misleading_modules
 from torch import nn
 
-__all__ = ["CORPUS", "Recorded", "files_of_modules", "recorded"]
+__all__ = ["CORPUS", "Recorded", "list_module_files", "list_recorded_modules"]
 
 TESTS: Final = Path(__file__).parents[1] / "tests"
 # The family of the modules of other people.
@@ -37,7 +45,7 @@ class Recorded:
         arguments: what `export` is given beside the module and the bundle's path.
 
     Example:
-        >>> next(one.name for one in recorded() if one.family == "user_modules.py")
+        >>> next(one.name for one in list_recorded_modules() if one.family == "user_modules.py")
         'user_modules.py, PackedLastState'
     """
 
@@ -47,70 +55,75 @@ class Recorded:
     arguments: Callable[[], dict[str, Any]]
 
 
-def recorded() -> Iterator[Recorded]:
+def list_recorded_modules() -> Iterator[Recorded]:
     """Every module that is recorded, family by family, each name once.
 
     Example:
-        >>> sorted({one.family for one in recorded()})[0]
+        >>> sorted({one.family for one in list_recorded_modules()})[0]
         'a number for each token'
     """
     seen: set[object] = set()
-    for one in itertools.chain(_misleading(), _of_tests(), _of_corpus()):
+    for one in itertools.chain(_list_misleading(), _list_test_modules(), _list_corpus_modules()):
         # A module of the tests that misleads is exported once, as it is in its family.
-        if not {one.name, kind := _kind(one.made)} & seen:
+        if not {one.name, kind := _find_recordable_class(one.made)} & seen:
             seen |= {one.name} | ({kind} if isinstance(kind, type) else set())
             yield one
 
 
-def files_of_modules() -> list[Path]:
-    """The files of the tests that hold modules.
+def list_module_files() -> list[Path]:
+    """List the files of the tests that hold modules.
 
     Example:
-        >>> "user_modules.py" in [path.name for path in files_of_modules()]
+        >>> "user_modules.py" in [path.name for path in list_module_files()]
         True
     """
     found = (path for folder in ("exporter", "native") for path in (TESTS / folder).glob("*_modules.py"))
     return sorted(path for path in found if not path.name.startswith("test_"))
 
 
-def _kind(made: Callable[[], nn.Module]) -> object:
+def _find_recordable_class(made: Callable[[], nn.Module]) -> object:
     """The class whose modules it makes without a choice, or itself."""
     chosen = made.args[0] if isinstance(made, functools.partial) and len(made.args) == 1 else made
     return chosen if isinstance(chosen, type) else made
 
 
-def _misleading() -> Iterator[Recorded]:
-    for one in misleading():
+def _list_misleading() -> Iterator[Recorded]:
+    for one in list_misleading_modules():
         yield Recorded(one.family, f"{one.family}, {one.name}", one.made, lambda one=one: one.arguments)
 
 
-def _of_tests() -> Iterator[Recorded]:
+def _list_test_modules() -> Iterator[Recorded]:
     """Each class with a forward that can be made without arguments, as the tests export most of them."""
-    for path in files_of_modules():
+    for path in list_module_files():
         zoo = importlib.import_module(path.stem)
         if path.stem == "number_modules":
             for name, (made, _, options) in zoo.EXPORTED.items():
                 yield Recorded(path.name, f"{path.name}, {name}", made, lambda options=options: dict(options))
             continue
         for name, kind in vars(zoo).items():
-            if _is_of(kind, zoo) and not name.startswith("_"):
-                yield Recorded(path.name, f"{path.name}, {name}", kind, lambda zoo=zoo, kind=kind: _usual(zoo, kind))
+            if _is_recordable(kind, zoo) and not name.startswith("_"):
+                yield Recorded(
+                    path.name, f"{path.name}, {name}", kind, lambda zoo=zoo, kind=kind: _find_usual_arguments(zoo, kind)
+                )
 
 
-def _of_corpus() -> Iterator[Recorded]:
+def _list_corpus_modules() -> Iterator[Recorded]:
     """The modules of other people, as they are and with the line that `tests/corpus.toml` has."""
-    cache = cache_folder()
-    for entry in entries():
+    cache = find_cache_folder()
+    for entry in read_entries():
         if is_fetched(entry, cache):
-            spec = spec_of(entry, folder_of(entry, cache))
-            made, arguments = functools.partial(module_of, spec), functools.partial(export_arguments, spec, call=False)
+            spec = make_spec(entry, get_entry_folder(entry, cache))
+            made, arguments = (
+                functools.partial(make_spec_module, spec),
+                functools.partial(make_export_arguments, spec, call=False),
+            )
             yield Recorded(CORPUS, f"{CORPUS}, {entry.title}", made, arguments)
             if entry.has_line:
-                arguments = functools.partial(export_arguments, spec, call=True)
+                arguments = functools.partial(make_export_arguments, spec, call=True)
                 yield Recorded(CORPUS, f"{CORPUS}, {entry.title}, with one line", made, arguments)
 
 
-def _is_of(kind: Any, zoo: ModuleType) -> bool:
+def _is_recordable(kind: Any, zoo: ModuleType) -> bool:
     """Whether it is a module of this file that has a forward, and can be made without arguments."""
     if not (isinstance(kind, type) and issubclass(kind, nn.Module) and kind.__module__ == zoo.__name__):
         return False
@@ -120,7 +133,7 @@ def _is_of(kind: Any, zoo: ModuleType) -> bool:
     return not needed and kind.forward is not nn.Module.forward
 
 
-def _usual(zoo: ModuleType, kind: type[nn.Module]) -> dict[str, Any]:
+def _find_usual_arguments(zoo: ModuleType, kind: type[nn.Module]) -> dict[str, Any]:
     """The vocabulary and labels of the tests of a file; two labels for one unit."""
     last = getattr(kind(), "fc", None)
     classes = 2 if isinstance(last, nn.Linear) and last.out_features == 1 else getattr(zoo, "CLASSES", 4)

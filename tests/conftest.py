@@ -9,7 +9,7 @@ import signal
 import pytest
 from hypothesis import settings
 from proof_sizes import fewer_sizes_are_asked, scant_proofs, short_proofs, usual_proofs, whole_proofs
-from sampling import SLOW_TOO
+from slow_case_sampling import SLOW_TOO
 
 __all__ = ["fewer_sizes_are_asked", "scant_proofs", "short_proofs", "usual_proofs", "whole_proofs"]
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import pytest
-from sampling import SLOW_TOO
+from slow_case_sampling import SLOW_TOO
 
 __all__ = ["fewer_sizes_are_asked", "scant_proofs", "short_proofs", "short_sizes", "usual_proofs", "whole_proofs"]
 
@@ -24,24 +24,29 @@ _SMALLEST: Final = 5
 # which a module is compared with its program: 512 and 64 take about 2 s of every export. A test of such lengths or
 # batches has no short proofs.
 _WHOLE: Final = {
-    "proof.every_size": {"MOST_TOKENS": 40, "MOST_TEXTS": 25, "SECONDS": 5.0},
+    "proof.every_size_comparison": {"MOST_TOKENS": 40, "MOST_TEXTS": 25, "SECONDS": 5.0},
     "proof.loop_iterations": {"MOST_STEPS": 200},
-    "comparing.cases": {"SEQUENCES": (1, 2, 17, 64, 257), "LONGEST": 3_000, "_DRAWN": 16, "_REPEATED": (1, 7, 30, 300)},
+    "comparing.proof_inputs": {
+        "SEQUENCES": (1, 2, 17, 64, 257),
+        "LONGEST": 3_000,
+        "_DRAWN": 16,
+        "_REPEATED": (1, 7, 30, 300),
+    },
     "intake.state_between_calls": {"LONGEST": 3_000, "_LONG": 150, "_LONGER": 400, "_LONGEST": 1_500, "_SECONDS": 2.0},
     "intake.copy_comparison": {"_SECONDS": 1.0},
-    "proof.trace_checks": {"SECONDS": 5.0},
+    "proof.trace_refusals": {"SECONDS": 5.0},
     "proof.operator_comparison": {"_SECONDS": 4.0},
-    "proof.row_owners": {"_ROWS": (16, 32)},
+    "proof.row_owner_tracking": {"_ROWS": (16, 32)},
     "proof.row_perturbation": {"_STEPS": (6, 3)},
     "proof.hidden_differences": {"_DRAWS": 12},
     "proof.padding_invariance": {"_LENGTHS": (3, 40)},
-    "proof.tied_values": {"_STEPS": (2, 9, 40)},
+    "proof.tied_value_order": {"_STEPS": (2, 9, 40)},
     # A refusal is one export then, and not one for each rule.
-    "diagnose.faulty_rules": {"SECONDS": 0.0},
+    "diagnose.faulty_trace_rules": {"SECONDS": 0.0},
 }
 # Without the longest rows, which are half of the time. Whole proofs test the findings of these rows.
 _FAST: Final = {
-    "comparing.cases": {"SEQUENCES": (1, 2, 17, 64), "LONGEST": 300, "_DRAWN": 6, "_REPEATED": (1, 7, 30)},
+    "comparing.proof_inputs": {"SEQUENCES": (1, 2, 17, 64), "LONGEST": 300, "_DRAWN": 6, "_REPEATED": (1, 7, 30)},
     "intake.state_between_calls": {**_WHOLE["intake.state_between_calls"], "LONGEST": 300},
     "intake.copy_comparison": {"_SECONDS": 0.1},
 }
@@ -49,23 +54,23 @@ _FAST: Final = {
 _SHORT: Final = {
     **_WHOLE,
     **_FAST,
-    "proof.every_size": {"MOST_TOKENS": 12, "MOST_TEXTS": 6, "SECONDS": 5.0},
+    "proof.every_size_comparison": {"MOST_TOKENS": 12, "MOST_TEXTS": 6, "SECONDS": 5.0},
     "intake.state_between_calls": {"LONGEST": 60, "_LONG": 20, "_LONGER": 30, "_LONGEST": 60, "_SECONDS": 2.0},
     "proof.hidden_differences": {"_DRAWS": 4},
     "proof.padding_invariance": {"_LENGTHS": (3, 9)},
-    "proof.tied_values": {"_STEPS": (2, 9)},
+    "proof.tied_value_order": {"_STEPS": (2, 9)},
 }
 # The forms beside the module only: nothing is looked for that no case shows.
 _SCANT: Final = {
     **_SHORT,
-    "proof.every_size": {"MOST_TOKENS": 12, "MOST_TEXTS": 6, "SECONDS": 0.0},
+    "proof.every_size_comparison": {"MOST_TOKENS": 12, "MOST_TEXTS": 6, "SECONDS": 0.0},
     "intake.state_between_calls": {"LONGEST": 60, "_LONG": 20, "_LONGER": 30, "_LONGEST": 60, "_SECONDS": 0.0},
-    "proof.trace_checks": {"SECONDS": 0.0},
+    "proof.trace_refusals": {"SECONDS": 0.0},
     "proof.operator_comparison": {"_SECONDS": 0.0},
-    "proof.row_owners": {"_ROWS": ()},
+    "proof.row_owner_tracking": {"_ROWS": ()},
     "proof.row_perturbation": {"_STEPS": ()},
     "proof.padding_invariance": {"_LENGTHS": ()},
-    "proof.tied_values": {"_STEPS": ()},
+    "proof.tied_value_order": {"_STEPS": ()},
 }
 # How often all weights are moved to see how far rounding may move an answer.
 _DRAWS, _FEW_DRAWS = 8, 2
@@ -147,7 +152,8 @@ def _sizes(sizes: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
 @contextmanager
 def _proofs(of: Callable[[_Cases], _Cases], draws: int) -> Iterator[None]:
     # Not above: conftest.py imports this file, also where there is no PyTorch.
-    from pocketrnn_export.comparing import cases, rounding_spread
+    from pocketrnn_export.comparing import proof_inputs as cases
+    from pocketrnn_export.comparing import rounding_spread
     from pocketrnn_export.proof import case_selection
 
     with pytest.MonkeyPatch.context() as patch:

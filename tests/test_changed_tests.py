@@ -16,41 +16,41 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SCRIPT: dict[str, Any] = runpy.run_path(str(ROOT / "scripts" / "changed_tests"))
-chosen: Callable[..., list[str]] = SCRIPT["chosen_tests"]
+chosen: Callable[..., list[str]] = SCRIPT["choose_tests"]
 
 
 @pytest.mark.parametrize(
     ("changed", "tests"),
     [
         (
-            ["exporter/pocketrnn_export/tracing/trace.py"],
+            ["exporter/pocketrnn_export/tracing/module_trace.py"],
             ["tests/exporter", "tests/test_documentation.py", "tests/test_imports.py"],
         ),
         (
-            ["exporter/pocketrnn_export/forms/packed_file/lowering.py"],
+            ["exporter/pocketrnn_export/forms/packed_file/operator_lowering.py"],
             ["tests/exporter", "tests/native", "tests/test_documentation.py", "tests/test_imports.py"],
         ),
         (
             ["trained/pocketrnn_training/training.py"],
             ["tests/test_documentation.py", "tests/test_imports.py", "tests/trained"],
         ),
-        (["runtime/pocketrnn/tables/reader.py"], ["tests/runtime", "tests/test_documentation.py", "tests/vectors"]),
+        (["runtime/pocketrnn/tables/row_reader.py"], ["tests/runtime", "tests/test_documentation.py", "tests/vectors"]),
         (
             ["runtime/pocketrnn/text/rules.py"],
             ["tests/native", "tests/runtime", "tests/test_documentation.py", "tests/vectors", "tests/web"],
         ),
-        (["runtime/native/src/open.inc"], ["tests/native", "tests/test_installed.py", "tests/web"]),
+        (["runtime/native/src/file_opening.inc"], ["tests/native", "tests/test_installed_wheel.py", "tests/web"]),
         (["runtime/web/native.js"], ["tests/web"]),
         (["docs/proof.md", "README.md"], ["tests/test_documentation.py"]),
         (["CHANGELOG.md", "LICENSE", ".github/workflows/tests.yml"], []),
-        (["tests/exporter/test_loops.py"], ["tests/exporter/test_loops.py"]),
+        (["tests/exporter/test_step_loops.py"], ["tests/exporter/test_step_loops.py"]),
         # A file in a folder that is asked for anyway.
         (
-            ["tests/exporter/test_loops.py", "exporter/pocketrnn_export/bundle.py"],
+            ["tests/exporter/test_step_loops.py", "exporter/pocketrnn_export/bundle_export.py"],
             ["tests/exporter", "tests/test_documentation.py", "tests/test_imports.py"],
         ),
         (["tests/exporter/conftest.py"], ["tests/exporter"]),
-        (["tests/conftest.py", "exporter/pocketrnn_export/bundle.py"], ["tests"]),
+        (["tests/conftest.py", "exporter/pocketrnn_export/bundle_export.py"], ["tests"]),
         (["tests/native/hostile.c"], ["tests/native"]),
         (["tests/vectors/words/vectors.jsonl"], ["tests/native", "tests/vectors", "tests/web"]),
         (["tests/exporter/test_that_was_deleted.py"], []),
@@ -124,20 +124,20 @@ def repository(tmp_path: Path) -> Callable[..., str]:
 def test_a_branch_is_compared_with_where_it_left_main_and_main_with_its_commit_before(
     repository: Callable[..., str], tmp_path: Path
 ) -> None:
-    assert SCRIPT["usual_base"](tmp_path) == "HEAD~1"
-    assert SCRIPT["changed_since"]("HEAD~1", tmp_path) == ["second"]
+    assert SCRIPT["find_base_commit"](tmp_path) == "HEAD~1"
+    assert SCRIPT["list_changed_paths"]("HEAD~1", tmp_path) == ["second"]
     left = repository("rev-parse", "HEAD")
     repository("checkout", "-b", "branch")
     repository("third")
     repository("fourth")
-    assert SCRIPT["usual_base"](tmp_path) == left
+    assert SCRIPT["find_base_commit"](tmp_path) == left
     (tmp_path / "not committed").touch()
-    assert sorted(SCRIPT["changed_since"](left, tmp_path)) == ["fourth", "not committed", "third"]
+    assert sorted(SCRIPT["list_changed_paths"](left, tmp_path)) == ["fourth", "not committed", "third"]
 
 
 def test_what_is_no_commit_is_said(repository: Callable[..., str], tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"git diff.*nowhere"):
-        SCRIPT["changed_since"]("nowhere", tmp_path)
+        SCRIPT["list_changed_paths"]("nowhere", tmp_path)
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def clone(tmp_path: Path) -> Path:
     for name in ("scripts/venv", "scripts/build_native", *(f".venv/bin/{p}" for p in ("ruff", "mypy", "pytest"))):
         (root / name).write_text(f"#!/bin/sh\n{said.get(name, '')}\n")
         (root / name).chmod(0o755)
-    for name in ("exporter/bundle.py", "tests/exporter/test_loops.py", "tests/runtime/test_streams.py", "LICENSE"):
+    for name in ("exporter/bundle.py", "tests/exporter/test_step_loops.py", "tests/runtime/test_streams.py", "LICENSE"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
     (root / ".gitignore").write_text(".venv\n")
@@ -174,7 +174,7 @@ def test_all_tests_of_what_changed_are_run_and_the_fast_ones_of_the_rest(clone: 
     assert runs("--all") == ["<-n><auto><-m><slow or not slow>"]
     (clone / "LICENSE").write_text("free")
     assert runs("--changed", "HEAD") == ["<-n><auto><--dist><loadfile>"]
-    (clone / "exporter" / "bundle.py").write_text("more")
+    (clone / "exporter" / "bundle_export.py").write_text("more")
     both = [
         "<-n><auto><-m><slow or not slow><-x><tests/exporter>",
         "<-n><auto><--dist><loadfile><--ignore=tests/exporter><-x>",

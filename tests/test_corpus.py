@@ -21,7 +21,7 @@ import corpus  # noqa: E402
 
 from pocketrnn.text import TextRules  # noqa: E402
 
-ENTRIES = list(corpus.entries())
+ENTRIES = list(corpus.read_entries())
 PAGES = ("modules", "number-modules", "tags", "pairs")
 ROW = re.compile(r"\| ([^,|]+/[^,|]+), (.*), `([^`]*)` \| ([^|]*) \| ([^|]+(?: \| [^|]+)+) \|")
 FILE = """
@@ -118,19 +118,19 @@ def test_no_code_of_others_is_in_the_tree() -> None:
 def test_a_module_is_taken_from_a_clone_and_made(clones: Path, entry: corpus.Entry, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     assert not corpus.is_fetched(entry, cache)
-    folder = corpus.fetched(entry, cache, clones)
+    folder = corpus.fetch_entry(entry, cache, clones)
     assert corpus.is_fetched(entry, cache)
     assert folder == cache / "owner" / "name" / entry.commit
     # Nobody is asked again.
-    assert corpus.fetched(entry, cache) == folder
+    assert corpus.fetch_entry(entry, cache) == folder
 
-    spec = corpus.spec_of(entry, folder)
-    module, again = corpus.module_of(spec), corpus.module_of(spec)
+    spec = corpus.make_spec(entry, folder)
+    module, again = corpus.make_spec_module(spec), corpus.make_spec_module(spec)
     assert module.fc.weight.equal(again.fc.weight)
     called = spec.arguments(module, [[2, 3, 4, 1], [5, 6, 1, 1]])
     assert called[1].tolist() == [3, 2]
     assert spec.probabilities(module(*called), 2).sum(1).tolist() == pytest.approx([1, 1])
-    assert corpus.export_arguments(spec, call=False)["vocabulary"][1] == "<pad>"
+    assert corpus.make_export_arguments(spec, call=False)["vocabulary"][1] == "<pad>"
     assert "a_package_that_nobody_has" not in sys.modules
 
 
@@ -138,15 +138,15 @@ def test_a_tagger_is_asked_as_its_owner_asks_and_its_packages_are_taken_too(
     clones: Path, entry: corpus.Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = {"repository": "owner/name", "commit": entry.commit, "path": "layers.py"}
-    monkeypatch.setattr(corpus, "_corpus", lambda: {"package": {"layers": package}})
+    monkeypatch.setattr(corpus, "_read_corpus_file", lambda: {"package": {"layers": package}})
     tags = "[module(s[None], n)[0].argmax() + 0 * s for s in sentences] if mask.any() else lengths"
     tagger = replace(entry, files=(), packages=("layers",), tags=tags)
-    folder = corpus.fetched(tagger, tmp_path / "cache", clones)
+    folder = corpus.fetch_entry(tagger, tmp_path / "cache", clones)
     assert (folder / "layers.py").exists()
-    spec = corpus.spec_of(tagger, folder)
+    spec = corpus.make_spec(tagger, folder)
     tokens, lengths = torch.tensor([[2, 3, 4], [5, 6, 1]]), torch.tensor([3, 2])
-    assert [len(labels) for labels in spec.tags(corpus.module_of(spec), tokens, lengths)] == [3, 2]
-    assert corpus.export_arguments(spec, call=False)["labels_of"] == "tokens"
+    assert [len(labels) for labels in spec.tags(corpus.make_spec_module(spec), tokens, lengths)] == [3, 2]
+    assert corpus.make_export_arguments(spec, call=False)["labels_of"] == "tokens"
 
 
 def test_a_file_is_taken_from_github_at_its_commit(
@@ -160,26 +160,26 @@ def test_a_file_is_taken_from_github_at_its_commit(
         return io.BytesIO(b"x = 1")
 
     monkeypatch.setattr(urllib.request, "urlopen", answer)
-    folder = corpus.fetched(replace(entry, path="a b/c.ipynb", files=()), tmp_path)
+    folder = corpus.fetch_entry(replace(entry, path="a b/c.ipynb", files=()), tmp_path)
     assert asked == [f"https://raw.githubusercontent.com/owner/name/{entry.commit}/a%20b/c.ipynb"]
     assert (folder / "a b" / "c.ipynb").read_bytes() == b"x = 1"
 
 
 def test_a_file_that_a_repository_does_not_have_is_named(clones: Path, entry: corpus.Entry, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"gone\.py at [0-9a-f]{40}"):
-        corpus.fetched(replace(entry, files=("gone.py",)), tmp_path / "cache", clones)
+        corpus.fetch_entry(replace(entry, files=("gone.py",)), tmp_path / "cache", clones)
     with pytest.raises(FileNotFoundError, match="owner/other"):
-        corpus.fetched(replace(entry, repository="owner/other"), tmp_path / "cache", clones)
+        corpus.fetch_entry(replace(entry, repository="owner/other"), tmp_path / "cache", clones)
 
 
 def test_two_texts_and_features_are_given_by_their_names(entry: corpus.Entry) -> None:
     pair = replace(entry, options={"two_texts": True})
     assert corpus.names_of_inputs(pair) == ("first", "first_lengths", "second", "second_lengths")
-    assert corpus.export_arguments(corpus.spec_of(pair, Path()), call=False)["two_texts"] is True
+    assert corpus.make_export_arguments(corpus.make_spec(pair, Path()), call=False)["two_texts"] is True
 
-    beside = corpus.spec_of(replace(entry, features={"price": "number", "kind": 3}), Path())
+    beside = corpus.make_spec(replace(entry, features={"price": "number", "kind": 3}), Path())
     assert beside.INPUTS == ("tokens", "lengths", "price", "kind")
-    told = corpus.export_arguments(beside, call=False)["features"]
+    told = corpus.make_export_arguments(beside, call=False)["features"]
     assert told["kind"] == ["value 0", "value 1", "value 2"]
     assert told["price"].scale == 1
 
@@ -187,7 +187,7 @@ def test_two_texts_and_features_are_given_by_their_names(entry: corpus.Entry) ->
 def test_inputs_are_what_the_owner_calls_the_module_with(clones: Path, entry: corpus.Entry, tmp_path: Path) -> None:
     features = {"price": "number", "kind": 3, "stars": "number"}
     asked = replace(entry, features=features, arguments="tokens[:, :n], numbers, kind")
-    spec = corpus.spec_of(asked, corpus.fetched(asked, tmp_path / "cache", clones))
+    spec = corpus.make_spec(asked, corpus.fetch_entry(asked, tmp_path / "cache", clones))
     given = {"tokens": torch.ones(2, 3), "lengths": torch.tensor([3, 2]), "price": torch.tensor([0.5, 1.5])}
     given |= {"kind": torch.tensor([2, 0]), "stars": torch.tensor([4.0, 5.0])}
     tokens, numbers, kind = spec.arguments(None, given)
@@ -203,13 +203,13 @@ def test_a_definition_may_need_names_of_before(clones: Path, entry: corpus.Entry
         subprocess.run([*git, *command], check=True)
     commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     late = replace(entry, path="late.py", files=(), commit=commit, before="Base, SIZE = nn.Module, 3", make="Late()")
-    spec = corpus.spec_of(late, corpus.fetched(late, tmp_path / "cache", clones))
-    assert corpus.module_of(spec).size == 3
+    spec = corpus.make_spec(late, corpus.fetch_entry(late, tmp_path / "cache", clones))
+    assert corpus.make_spec_module(spec).size == 3
 
 
 def test_a_line_and_sequences_are_told_to_export(entry: corpus.Entry) -> None:
     numbers: dict[str, Any] = {"labels": 0, "values": 2, "channels": 3, "steps": 7, "call": "module(samples)[0]"}
-    spec = corpus.spec_of(replace(entry, **numbers), Path())
-    without, told = (corpus.export_arguments(spec, call=call) for call in (False, True))
+    spec = corpus.make_spec(replace(entry, **numbers), Path())
+    without, told = (corpus.make_export_arguments(spec, call=call) for call in (False, True))
     assert (told["values"], told["channels"], told["steps"]) == (["value 0", "value 1"], 3, 7)
     assert (without.get("call"), told["call"]) == (None, "module(samples)[0]")

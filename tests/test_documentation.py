@@ -19,11 +19,11 @@ import pandas
 import pytest
 import torch
 from click.testing import CliRunner
-from documented import SHOWN_ONLY, blocks_of, check_output, commands_of, run_block, run_command, written_by
+from documentation_code import SHOWN_ONLY, blocks_of, check_output, commands_of, run_block, run_command, written_by
 
 from pocketrnn.commands.cli import main
 from pocketrnn_export import export
-from pocketrnn_export.vocabularies.rules_file import read_rules
+from pocketrnn_export.vocabularies.text_rules_file import read_rules
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
 ROOT = Path(__file__).parents[1]
@@ -336,7 +336,7 @@ def test_the_navigation_is_the_index_of_the_pages() -> None:
     scope = runpy.run_path(str(ROOT / "scripts" / "docs_site.py"))
     index = "[a](a.md)\n## Run\n- [b](b.md), [a](a.md), [no](x.png)\n## Train\n[c](c.md#d) [d](d.md)\n"
     expected = [{"Overview": "README.md"}, {"A": "a.md"}, {"Run": [{"B": "b.md"}]}, {"Train": [{"D": "d.md"}]}]
-    assert scope["navigation"](index) == expected
+    assert scope["make_navigation"](index) == expected
 
 
 def test_a_link_out_of_the_documentation_is_a_path_on_the_site() -> None:

@@ -29,15 +29,22 @@ PACKAGES = {"pocketrnn": "runtime", "pocketrnn_training": "trained", "pocketrnn_
 # `bundle` those of texts, `trained` a checkpoint; `compression`, `packing` and `mobile` make something of
 # a bundle, `integer_accuracy` measures what integers change, and `c_array` makes a file of C of a packed one.
 WINGS = (
-    *("torch_internals", "progress", "module_runs", "comparing", "json_file", "inert_pickle", "vocabularies"),
-    *("source_code", "description", "intake", "tracing", "proof", "crf_export", "forms", "bundle_proof"),
-    *("bundle_writer", "diagnose", "export_guards", "label_comparison", "integer_accuracy", "integer_packing"),
+    *("torch_internals", "progress", "module_runs", "comparing", "json_file", "safe_pickle_reader", "vocabularies"),
+    *("source_code", "bundle_description", "intake", "tracing", "proof", "crf_export", "forms", "bundle_proof"),
+    *(
+        "bundle_writer",
+        "diagnose",
+        "export_guards",
+        "predicted_label_comparison",
+        "integer_accuracy",
+        "integer_packing",
+    ),
     *("numbers", "export_arguments", "head_arguments", "pair_arguments", "feature_arguments", "character_arguments"),
-    *("bundle", "trained"),
+    *("bundle_export", "checkpoint_export"),
     *(
         "compression",
         "c_array",
-        "board_memory",
+        "microcontroller_memory",
         "packing",
         "packed_text_rules",
         "mobile_profile",
@@ -62,7 +69,7 @@ TRAINING_WINGS = (
         "baselines",
         "data_kinds",
     ),
-    *("candidates", "training", "folds", "fitting", "report", "run_folder", "run"),
+    *("candidates", "training", "cross_validation", "fitting", "report", "run_folder", "run"),
 )
 # Folders of the exporter that hold files and other folders.
 BESIDE_FOLDERS = tuple(f"pocketrnn_export{folder}" for folder in ("", ".intake", ".tracing", ".forms"))
@@ -176,7 +183,7 @@ def test_a_wing_of_the_runtime_imports_only_from_those_to_its_left() -> None:
     wrong = [
         (name, other)
         for name in wing
-        for other in imports_of(name) & set(modules) - {"pocketrnn.errors", "pocketrnn.installation"}
+        for other in imports_of(name) & set(modules) - {"pocketrnn.errors", "pocketrnn.install_commands"}
         if other not in wing or RUNTIME_WINGS.index(wing[other]) > RUNTIME_WINGS.index(wing[name])
     ]
     assert wrong == []
@@ -552,7 +559,7 @@ PLAIN = ("runtime", "trained", "exporter", "scripts", "tests", "docs", "examples
 # Pages that are made of the code, where their sentences are held.
 MADE = {ROOT / "docs" / f"{name}.md" for name in ("command-line", "files", "reference")}
 # Files whose texts hold such sentences on purpose: these tests, and a verdict that tells how many rows it is about.
-SHOWN = {ROOT / "tests" / "test_imports.py", ROOT / "tests" / "native" / "test_integers.py"}
+SHOWN = {ROOT / "tests" / "test_imports.py", ROOT / "tests" / "native" / "test_integer_products.py"}
 # From the begin of a text, or from the end of a sentence or a clause, to the end of the sentence.
 OF_OR_WHAT = re.compile(r"""(?:^|[.!?:;]["')*`\]]* )["'(*_[]*((?:Of|What) .*?(?:[.!?](?=["')*_`]*(?: |$))|$))""")
 

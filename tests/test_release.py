@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sampling import mostly_slow
+from slow_case_sampling import mostly_slow
 
 from pocketrnn import __version__
 
@@ -35,7 +35,7 @@ def written(folder: Path, *names: str) -> Path:
 
 
 def test_the_version_has_one_home(release: dict[str, Any]) -> None:
-    assert release["declared_version"]() == __version__
+    assert release["read_declared_version"]() == __version__
     for file in ("pyproject.toml", "runtime/native/pyproject.toml"):
         project = tomllib.loads((ROOT / file).read_text(encoding="utf-8"))["project"]
         assert "version" not in project, file
@@ -88,7 +88,7 @@ def test_a_missing_or_another_file_ends_a_release(
 
 def test_the_native_wheel_is_asked_a_test_vector(release: dict[str, Any]) -> None:
     assert release["PACKED"].exists()
-    assert release["first_vector"]()["label"] == "Sports"
+    assert release["read_first_vector"]()["label"] == "Sports"
 
 
 def test_the_workflows_test_every_python_that_the_package_takes() -> None:
@@ -181,7 +181,7 @@ def test_a_package_index_shows_the_readme_without_links_to_files(monkeypatch: py
     monkeypatch.setattr(interface, "MetadataHookInterface", object, raising=False)
     monkeypatch.setitem(sys.modules, "hatchling.metadata.plugin.interface", interface)
     scope = runpy.run_path(str(ROOT / "scripts" / "long_description.py"))
-    shown = scope["without_links_to_files"]
+    shown = scope["replace_file_links"]
     assert shown("![a](docs/a.png)\n\n[the proof](docs/proof.md#x), [`a.md`](docs/a.md)") == (
         "the proof (`docs/proof.md`), `docs/a.md`"
     )

@@ -52,7 +52,7 @@ std::string sha256(const std::string& bytes) {
 
 // The check of what an ONNX file may hold; see docs/format.md, "What a graph may hold". It is a protobuf message, which is walked
 // here in the
-// way of runtime/pocketrnn/graph_check/onnx_wire.py: strictly, so that nothing in it is left for others to find.
+// way of runtime/pocketrnn/graph_check/onnx_protobuf.py: strictly, so that nothing in it is left for others to find.
 namespace graph {
 
 using Bytes = std::string_view;

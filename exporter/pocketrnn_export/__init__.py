@@ -11,10 +11,10 @@ from pocketrnn.errors import require_module
 
 if TYPE_CHECKING:
     from pocketrnn.verification import verify
-    from pocketrnn_export.bundle import export
+    from pocketrnn_export.bundle_export import export
     from pocketrnn_export.checking.check import check, check_files
     from pocketrnn_export.checking.verdict import Verdict
-    from pocketrnn_export.trained import export_trained
+    from pocketrnn_export.checkpoint_export import export_trained
     from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
 
 __all__ = ["Verdict", "check", "check_files", "export", "export_trained", "read_tokenizer", "verify"]
@@ -23,8 +23,8 @@ _HOMES = {
     "Verdict": "pocketrnn_export.checking.verdict",
     "check": "pocketrnn_export.checking.check",
     "check_files": "pocketrnn_export.checking.check",
-    "export": "pocketrnn_export.bundle",
-    "export_trained": "pocketrnn_export.trained",
+    "export": "pocketrnn_export.bundle_export",
+    "export_trained": "pocketrnn_export.checkpoint_export",
     "read_tokenizer": "pocketrnn_export.vocabularies.tokenizer_files",
     "verify": "pocketrnn.verification",
 }

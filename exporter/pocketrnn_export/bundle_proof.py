@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pocketrnn.bundle.manifest import Comparison, Graph, Limits, Parity
 from pocketrnn.errors import ExportError, ParityError
 from pocketrnn.text import AnyTextRules
-from pocketrnn_export.comparing.cases import Case, make_boundary_cases
+from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.comparing.float64_proof import prove_graph
 from pocketrnn_export.comparing.logit_comparison import (
     CandidateComparison,
@@ -24,18 +24,18 @@ from pocketrnn_export.comparing.logit_comparison import (
     make_module_run,
 )
 from pocketrnn_export.comparing.parity_verdict import is_near_enough, prove_parity, write_report
+from pocketrnn_export.comparing.proof_inputs import Case, make_boundary_cases
 from pocketrnn_export.crf_export import OwnersLabels
-from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.intake.copy_comparison import OwnersModule
 from pocketrnn_export.intake.module_preparation import ExportableModule
-from pocketrnn_export.module_runs.whole_copy import copy_again
+from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
 from pocketrnn_export.proof.case_selection import make_cases_for_rules
-from pocketrnn_export.proof.copy_operator_comparison import refuse_other_operators
-from pocketrnn_export.proof.every_size import check_mixed_lengths
+from pocketrnn_export.proof.every_size_comparison import check_batches_of_mixed_lengths
+from pocketrnn_export.proof.module_and_copy_operators import refuse_other_operators
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
-from pocketrnn_export.vocabularies.owners_answers import AnsweredText
-from pocketrnn_export.vocabularies.proof_spellings import Spellings
+from pocketrnn_export.vocabularies.owner_answer_comparison import AnsweredText
+from pocketrnn_export.vocabularies.word_spellings import Spellings
 
 __all__ = [
     "FormsDifferError",
@@ -45,7 +45,7 @@ __all__ = [
     "judge_forms",
     "judge_proof",
     "make_module_proof_cases",
-    "refuse_mixed_texts",
+    "refuse_batch_dependent_answers",
     "reword_proof_for_numbers",
     "select_provable_forms",
     "select_texts_within_limits",
@@ -125,7 +125,7 @@ class ProofPlan:
         report: str | Path | None = None,
         rows: NDArray[np.float32] | None = None,
     ) -> ProofPlan:
-        """The plan to prove a module's own forms."""
+        """Return the plan to prove a module's own forms."""
         return cls(
             reference=prepared.make_reference(),
             cases=cases,
@@ -139,13 +139,13 @@ class ProofPlan:
         )
 
     def make_runtime_inputs(self, description: Description) -> list[Any]:
-        """The inputs of a Classifier for the texts, or of its graph for the sequences."""
+        """Return the inputs of a Classifier for the texts, or of its graph for the sequences."""
         if self.rows is None:
             return description.make_classifier_inputs(self.texts)
         return [self.rows[case.tokens[0]] for case in self.cases["texts"]]
 
 
-def refuse_mixed_texts(
+def refuse_batch_dependent_answers(
     prepared: ExportableModule, limits: Limits | None, bounds: Sequence[tuple[int, int]], numbers: Iterable[int]
 ) -> None:
     """Refuse a module whose answer to a text depends on the batch size, on the lengths of other texts in the batch, or
@@ -166,15 +166,17 @@ def refuse_mixed_texts(
     if not prepared.one_text and prepared.widths.fixed is None:
         _log.info("Running the module on a text in batches with other texts of each length")
         # A copy: a cache by length would stay in single precision for the runs in double precision.
-        run = make_module_run(copy_again(prepared.reference), takes_lengths=prepared.takes_lengths)
+        run = make_module_run(copy_complete_copy(prepared.reference), takes_lengths=prepared.takes_lengths)
         usual = [i for i in range(ids) if i != padding_id and i not in prepared.alone]
         ragged = prepared.padding
         try:
-            check_mixed_lengths(run, usual or [0], padding_id, limits, ragged=ragged, bounds=bounds, numbers=numbers)
+            check_batches_of_mixed_lengths(
+                run, usual or [0], padding_id, limits, ragged=ragged, bounds=bounds, numbers=numbers
+            )
         except ExportError as error:
             if not prepared.two_texts:
                 raise
-            advice = "Let a pair's answer depend on its own tokens only, and on no size of its batch."
+            advice = "A pair's answer must depend on its own tokens only, and not on the sizes of its batch."
             raise ExportError(error.problem, advice) from error
     prepared.check_neighbours(make_boundary_cases(bounds, ids, padding_id, ragged=False))
 
@@ -189,7 +191,7 @@ def make_module_proof_cases(
     tried: Sequence[int] = (),
     phrase: Sequence[int] = (),
 ) -> dict[str, list[Case]]:
-    """The cases of the proof of a module's own forms, by kind of inputs, without the texts."""
+    """Return the cases of the proof of a module's own forms, by kind of inputs, without the texts."""
     return make_cases_for_rules(
         rules,
         ids=prepared.ids,
@@ -207,7 +209,7 @@ def make_module_proof_cases(
 
 
 def select_texts_within_limits(limits: Limits | None, texts: Sequence[Any], description: Description) -> list[Any]:
-    """The texts that a graph with these limits takes.
+    """Return the texts that a graph with these limits takes.
 
     Example:
         >>> select_texts_within_limits(Limits(max_tokens=1), ["oil prices", "oil"], description)
@@ -220,8 +222,8 @@ def select_texts_within_limits(limits: Limits | None, texts: Sequence[Any], desc
 def select_provable_forms(
     forms: Iterable[Form], plan: ProofPlan, answers: ReferenceAnswers
 ) -> tuple[list[Form], list[CandidateComparison]]:
-    """The forms to keep, and their lines of the proof. A form that is not required and differs from the reference is
-    left out with a warning.
+    """Return the forms to keep, and their lines of the proof. A form that is not required and differs from the
+    reference is left out with a warning.
 
     Raises:
         FormsDifferError: a required form cannot be run.
@@ -235,8 +237,8 @@ def select_provable_forms(
                 raise FormsDifferError(error.problem, error.remedy) from error
             _log.warning("%s is left out. %s", form.file, error.problem)
             continue
-        if not form.required and not _all_pass(found, plan.tolerance):
-            _log.warning("%s is left out: its answers are not those of %s", form.file, plan.reference.name)
+        if not form.required and not _all_comparisons_pass(found, plan.tolerance):
+            _log.warning("%s is left out: its answers differ from those of %s", form.file, plan.reference.name)
             continue
         kept.append(form)
         compared += found
@@ -264,7 +266,7 @@ def compare_form_on_cases(form: Form, answers: ReferenceAnswers) -> list[Candida
     return compared
 
 
-def _all_pass(compared: Iterable[CandidateComparison], tolerance: float | None) -> bool:
+def _all_comparisons_pass(compared: Iterable[CandidateComparison], tolerance: float | None) -> bool:
     return all(is_near_enough(found, tolerance) for one in compared for found in one.each)
 
 
@@ -336,7 +338,7 @@ def judge_proof(plan: ProofPlan, compared: Sequence[CandidateComparison], answer
     if plan.report is not None:
         write_report(plan.report, compared, plan.tolerance)
     allowed = answers.tolerance if plan.tolerance is None else plan.tolerance
-    parity = prove_parity(compared, plan.tolerance, allowed=allowed, float64_error=answers.float64_error)
+    parity = prove_parity(compared, plan.tolerance, allowed=allowed, float64_error=answers.measure_float64_error)
     if plan.rows is not None:
         parity = replace(parity, comparisons=tuple(reword_proof_for_numbers(parity.comparisons)))
     if plan.earlier is None:
@@ -346,8 +348,8 @@ def judge_proof(plan: ProofPlan, compared: Sequence[CandidateComparison], answer
 
 
 def reword_proof_for_numbers(comparisons: Iterable[Comparison]) -> list[Comparison]:
-    """The lines of a proof with the terms for sequences of numbers. The lines of a step are joined into one for all
-    kinds of inputs, since a microcontroller keeps them in flash.
+    """Return the lines of a proof with the terms for sequences of numbers. The lines of a step are joined into one for
+    all kinds of inputs, since a microcontroller keeps them in flash.
 
     Example:
         >>> reword_proof_for_numbers([Comparison("onnx", "packed", "texts", 9, 9, 0.0, 0)])[0].inputs

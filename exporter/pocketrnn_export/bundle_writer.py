@@ -16,16 +16,16 @@ from pocketrnn.bundle.atomic_writing import write_whole_folder
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Example, Manifest, NumberExample, encode_manifest
 from pocketrnn.classifier import Classifier
 from pocketrnn.verdicts import TEXT_RULES, AnswerComparison
+from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.bundle_proof import ProofPlan, compare_in_float64, judge_forms, judge_proof, select_provable_forms
-from pocketrnn_export.comparing.cases import Case, Logits, encode_text_cases
 from pocketrnn_export.comparing.float64_operators import use_one_thread
+from pocketrnn_export.comparing.proof_inputs import Case, Logits, encode_text_cases
 from pocketrnn_export.crf_export import compare_decoded_labels
-from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form
-from pocketrnn_export.proof.end_to_end import compare_end_to_end, compare_hazard_rows
+from pocketrnn_export.proof.end_to_end_comparison import compare_end_to_end, compare_hazard_rows
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
-from pocketrnn_export.vocabularies.owners_answers import compare_answers
-from pocketrnn_export.vocabularies.proof_spellings import Spellings
+from pocketrnn_export.vocabularies.owner_answer_comparison import compare_answers
+from pocketrnn_export.vocabularies.word_spellings import Spellings
 
 __all__ = ["make_golden_examples", "read_package_versions", "write_bundle"]
 
@@ -120,7 +120,7 @@ def write_bundle(
 
 
 def _add_owners_answers(provenance: Mapping[str, Any], answers: AnswerComparison | None) -> Mapping[str, Any]:
-    """The provenance, with the result of comparing the owner's answers added to the text rules."""
+    """Return the provenance, with the result of comparing the owner's answers added to the text rules."""
     stated = provenance.get(TEXT_RULES)
     if answers is None or not isinstance(stated, Mapping):
         return provenance
@@ -130,12 +130,12 @@ def _add_owners_answers(provenance: Mapping[str, Any], answers: AnswerComparison
 
 
 def _make_form_entries(forms: Iterable[Form]) -> dict[str, Any]:
-    """The manifest's entries for the forms, by member."""
+    """Return the manifest's entries for the forms, by member."""
     return {"torchscript": None, **{form.member: form.entry for form in forms if form.member is not None}}
 
 
 def _replace_spellings_by_words(cases: Sequence[Case], spellings: Spellings | None) -> Sequence[Case]:
-    """The cases with the ids of the words, without those of their spellings."""
+    """Return the cases with the ids of the words, without those of their spellings."""
     return cases if spellings is None else [replace(case, tokens=spellings.words[case.tokens]) for case in cases]
 
 
@@ -159,7 +159,7 @@ def make_golden_examples(
 
 
 def read_package_versions() -> dict[str, str]:
-    """The versions of Python and of the packages that a bundle is made with."""
+    """Return the versions of Python and of the packages that a bundle is made with."""
     return {
         "pocketrnn": pocketrnn.__version__,
         "python": sys.version.split()[0],

@@ -21,7 +21,7 @@ _KEYWORDS = {
 
 
 def make_array_name(path: Path) -> str:
-    """The name of the C array for a file with this path.
+    """Return the name of the C array for a file with this path.
 
     Returns:
         a valid name in C and C++, in ASCII.
@@ -36,7 +36,7 @@ def make_array_name(path: Path) -> str:
 
 
 def extract_packed_content(file: bytes) -> bytes:
-    """The bytes of a packed file that a C header holds; a packed file is returned as it is.
+    """Return the bytes of a packed file that a C header holds; a packed file is returned as it is.
 
     Example:
         >>> extract_packed_content(convert_to_c_array(b"PRNN", "news").encode())
@@ -49,7 +49,7 @@ def extract_packed_content(file: bytes) -> bytes:
 
 
 def convert_to_c_array(content: bytes, name: str, definitions: str = "") -> str:
-    """A packed file as C source.
+    """Return a packed file as C source.
 
     Args:
         content: the packed file's bytes; their number is a multiple of 4.

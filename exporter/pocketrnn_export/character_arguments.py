@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.alignment import place_text_tokens
-from pocketrnn.text.characters import Characters, make_characters, spell_tokens
+from pocketrnn.text.alignment import locate_text_tokens
 from pocketrnn.text.encoder import TextEncoder
 from pocketrnn.text.text_input import TextInput
+from pocketrnn.text.token_characters import Characters, make_characters, spell_tokens
 from pocketrnn_export.export_arguments import refuse_options
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
@@ -19,7 +19,7 @@ __all__ = [
     "check_character_arguments",
     "compare_characters",
     "read_characters",
-    "split_off_characters",
+    "separate_characters_from_texts",
 ]
 
 # The characters as `export` takes them: `Characters`, or its vocabulary, or the path of its file.
@@ -58,11 +58,11 @@ def check_character_arguments(*, of_tokens: bool, beside: str, **options: bool) 
     refuse_options(what, **options)
 
 
-def split_off_characters(given: Iterable[Any]) -> tuple[list[Any], list[tuple[str, Any]]]:
+def separate_characters_from_texts(given: Iterable[Any]) -> tuple[list[Any], list[tuple[str, Any]]]:
     """Split texts with their ids and the ids of their characters into texts with ids, and texts with characters.
 
     Example:
-        >>> split_off_characters([("oil", [4], [[7, 8, 9]]), ("gas", [5])])
+        >>> separate_characters_from_texts([("oil", [4], [[7, 8, 9]]), ("gas", [5])])
         ([('oil', [4]), ('gas', [5])], [('oil', [[7, 8, 9]])])
     """
     pairs, spelled = [], []
@@ -90,7 +90,7 @@ def compare_characters(given: TextInput, characters: Characters, owners: Sequenc
     """
     encoder = TextEncoder(given.rules, given.vocabulary)
     for text, rows in owners:
-        own = spell_tokens(characters, place_text_tokens(encoder, text))[:, 1:].tolist()
+        own = spell_tokens(characters, locate_text_tokens(encoder, text))[:, 1:].tolist()
         for i, (ours, theirs) in enumerate(zip(own, rows, strict=False)):
             if _strip_character_padding(ours, characters) != _strip_character_padding(theirs, characters):
                 raise InputError(

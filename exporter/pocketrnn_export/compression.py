@@ -21,23 +21,23 @@ from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.atomic_writing import check_folder_free, write_whole_folder
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, ROUNDED, Comparison, Example, Manifest, encode_manifest
 from pocketrnn.bundle.packed_file import is_packed_file
-from pocketrnn.bundle.zoo import find_bundle_folder
+from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import CompressionError, InputError
 from pocketrnn.text import EXTERNAL
 from pocketrnn.text.pretokenized import Text
 from pocketrnn.verdicts import COMPRESSED
+from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.bundle_proof import ProofPlan, select_texts_within_limits
 from pocketrnn_export.bundle_writer import read_package_versions, write_bundle
-from pocketrnn_export.comparing.cases import Case, choose_texts_for_proof, encode_text_cases
 from pocketrnn_export.comparing.logit_comparison import make_graph_reference, make_onnx_run
-from pocketrnn_export.description import Description
+from pocketrnn_export.comparing.proof_inputs import Case, choose_texts_for_proof, encode_text_cases
 from pocketrnn_export.forms.edge_profile import wrap_edge_graph_as_form
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.forms.onnx.onnx_form import wrap_onnx_graph_as_form
-from pocketrnn_export.forms.step_form import wrap_step_graph_as_form
+from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
 from pocketrnn_export.forms.weight_quantization import STORAGES, Storage, quantize_graph
-from pocketrnn_export.label_comparison import (
+from pocketrnn_export.predicted_label_comparison import (
     check_data_labels,
     compare_labels,
     compute_label_margins,
@@ -184,15 +184,15 @@ def check_kept_word_count(words: int, vocabulary_size: int) -> None:
     """
     if not 1 <= words < vocabulary_size:
         raise InputError(
-            f"{words} words cannot be kept of a vocabulary of {vocabulary_size}.",
+            f"{words} words cannot be kept from a vocabulary of {vocabulary_size}.",
             f"Use a number from 1 to {vocabulary_size - 1}.",
         )
 
 
 def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts | None, max_loss: float | None) -> None:
     rules = manifest.text.rules
-    manifest.check_one_text("what is lost is measured with classifiers of")
-    manifest.check_one_head("what is lost is measured with classifiers of")
+    manifest.require_single_text("what is lost is measured with classifiers of")
+    manifest.require_single_head("what is lost is measured with classifiers of")
     if manifest.output.of_tokens:
         raise InputError(
             f"{manifest.name} gives a label for each token, and the loss is measured by the labels of texts.",
@@ -364,7 +364,8 @@ def _measure_stages(stages: Sequence[_Stage], data: LabelledTexts | None) -> tup
 
 
 def _make_example_inputs(manifest: Manifest, examples: Sequence[Example]) -> list[Text]:
-    """The inputs of a bundle for its own golden examples, or for those of the larger bundle that it was made from."""
+    """Return the inputs of a bundle for its own golden examples, or for those of the larger bundle that it was made
+    from."""
     if manifest.text.rules.tokenizer != EXTERNAL:
         return [example.text for example in examples]
     return [replace_high_ids(example.ids, manifest.text.rules, manifest.graph.embedding_rows) for example in examples]
@@ -421,8 +422,8 @@ def _make_compressed_provenance(
 
 
 def format_steps_table(steps: Sequence[StageMeasurement]) -> str:
-    """The steps as a Markdown table; each row includes the steps above it. With few texts the column of labels has
-    counts, since a percentage would suggest too much precision."""
+    """Return the steps as a Markdown table; each row includes the steps above it. With few texts the column of labels
+    has counts, since a percentage would suggest too much precision."""
     texts = steps[0].texts
     lines = [
         f"| | bytes, all files | accuracy | label as the original, {texts:,} texts | one text, p50, us |",

@@ -1,4 +1,4 @@
-"""The labels that a tagger's CRF decodes: find the CRF's weights, and compare its labels with the owner's."""
+"""Export a tagger's CRF: find its weights, and compare the labels that it decodes with the owner's."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from torch import nn
 
 from pocketrnn.bundle.crf import Crf
 from pocketrnn.bundle.manifest import Comparison
-from pocketrnn.bundle.output import TagOutput
+from pocketrnn.bundle.output_kinds import TagOutput
 from pocketrnn.classifier import Classifier, compute_logits_of_steps
 from pocketrnn.errors import ExportError, InputError, ParityError
-from pocketrnn_export.comparing.cases import Case, Ids
+from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.comparing.logit_comparison import CandidateComparison, Difference, summarize_differences
-from pocketrnn_export.description import Description
-from pocketrnn_export.intake.call_discovery.candidates import (
+from pocketrnn_export.comparing.proof_inputs import Case, Ids
+from pocketrnn_export.intake.call_discovery.call_candidates import (
     MOST_LINES,
     list_forward_candidates,
     list_method_candidates,
 )
+from pocketrnn_export.intake.call_discovery.call_trial import call_and_restore_state, read_answer
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.call_discovery.trial import call_and_restore_state, read_answer
 from pocketrnn_export.intake.calling_convention import Call, CallAdapter, Convention, compile_call
-from pocketrnn_export.intake.crf_layer import (
+from pocketrnn_export.intake.crf_discovery import (
     Decoder,
     find_decoder,
     find_matching_crf,
@@ -86,7 +86,7 @@ def add_crf(
     reference, convention = prepared.reference, prepared.convention
     module = reference.module if isinstance(reference, CallAdapter) else reference
     decoder, unknown = find_decoder(module, len(description.output.labels))
-    called = _find_captured_call(convention)
+    called = _find_call_captured_by_given_to(convention)
     if called is None and not _is_forward_call(convention):
         found = _find_crf_by_calls(module, convention, description, description.output)
         if found is not None:
@@ -182,14 +182,14 @@ def _refuse_padded_texts(description: Description, where: str) -> None:
 
 
 def _is_forward_call(convention: Convention) -> bool:
-    """Whether a line calls forward, and not another method; True for the name of a function."""
+    """Return whether a line calls forward, and not another method; True for the name of a function."""
     with contextlib.suppress(SyntaxError):
         calls = [node.func for node in ast.walk(ast.parse(convention.line)) if isinstance(node, ast.Call)]
         return any(isinstance(function, ast.Name) and function.id == "module" for function in calls)
     return True
 
 
-def _find_captured_call(convention: Convention) -> str | None:
+def _find_call_captured_by_given_to(convention: Convention) -> str | None:
     """Find the call whose CRF input a line captures with `given_to`; None for a line without `given_to`."""
     if "given_to(" not in convention.line:
         return None
@@ -202,11 +202,11 @@ def _find_captured_call(convention: Convention) -> str | None:
 
 
 def _make_label_function(module: nn.Module, call: Call) -> Callable[[Ids], list[int]]:
-    def labels(tokens: Ids) -> list[int]:
+    def compute_labels(tokens: Ids) -> list[int]:
         answer = call_and_restore_state(module, call, torch.from_numpy(tokens), torch.tensor([tokens.shape[1]]))
         return read_labels_in_answer(answer) or []
 
-    return labels
+    return compute_labels
 
 
 def compare_decoded_labels(
@@ -235,7 +235,9 @@ def compare_decoded_labels(
     pairs = answers.compute_answers("texts", one_row=False)
     for case, emissions in pairs:
         answered = np.isfinite(emissions).all(axis=1)
-        own = crf.decode_labels(compute_logits_of_steps(classifier, [_steps_of(case.tokens[0], rows)])[answered])
+        own = crf.decode_labels(
+            compute_logits_of_steps(classifier, [_convert_ids_to_rows(case.tokens[0], rows)])[answered]
+        )
         found = [] if owners.decoder is None else [np.array(owners.decoder.labels(emissions[answered]), np.int64)]
         words = case.tokens if rows is None else rows[case.tokens][..., 0]
         if owners.whole is not None and padding_id not in words:
@@ -247,7 +249,7 @@ def compare_decoded_labels(
             differences.append(Difference("decoding", case.name, gap, 0))
     if owners.whole is not None:
         for tokens in _draw_long_rows(classifier, padding_id):
-            emissions = compute_logits_of_steps(classifier, [_steps_of(tokens[0], rows)])
+            emissions = compute_logits_of_steps(classifier, [_convert_ids_to_rows(tokens[0], rows)])
             labels = np.array(owners.whole(tokens), np.int64)
             case = Case(f"{tokens.shape[1]} tokens", tokens, np.array([tokens.shape[1]]))
             _measure_score_gap(crf, emissions, crf.decode_labels(emissions), labels, case)
@@ -256,7 +258,7 @@ def compare_decoded_labels(
     return [CandidateComparison(line, ())]
 
 
-def _steps_of(tokens: Ids, rows: Ids | None) -> Ids:
+def _convert_ids_to_rows(tokens: Ids, rows: Ids | None) -> Ids:
     return tokens if rows is None else rows[tokens]
 
 
@@ -271,7 +273,7 @@ def _draw_long_rows(classifier: Classifier, padding_id: int) -> Iterator[Ids]:
 
 
 def _measure_score_gap(crf: Crf, emissions: Any, own: Any, labels: Any, case: Case) -> float:
-    """The difference of the CRF scores of two label sequences, per token.
+    """Return the difference of the CRF scores of two label sequences, per token.
 
     Raises:
         ParityError: it is more than rounding.

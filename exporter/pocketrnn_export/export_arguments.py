@@ -8,9 +8,9 @@ from typing import TypedDict
 
 from pocketrnn.errors import InputError
 from pocketrnn.text import EXTERNAL
-from pocketrnn_export.description import Description
+from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.intake.calling_convention import Call
-from pocketrnn_export.vocabularies.owners_texts import OwnersText
+from pocketrnn_export.vocabularies.owner_text_file import OwnersText
 
 __all__ = [
     "AnyNumberArguments",

@@ -111,7 +111,7 @@ def run_with_single_text_fallback(
         except (ExportError, InputError):
             raise error from error.__cause__
         _log.warning(
-            "Exported for one text at a time, so that many texts take longer: there is no graph for batches. %s",
+            "Exported for one text at a time, which is slower for many texts: a graph for batches is not possible. %s",
             error.problem,
         )
         return made

@@ -8,12 +8,12 @@ from typing import Any, TypeAlias
 
 from pocketrnn.errors import DataError, InputError, TextError
 from pocketrnn.text.features import Category, FeatureRow, Features, Number, encode_values, freeze_text_with_features
-from pocketrnn_export.comparing.cases import choose_texts_for_proof
-from pocketrnn_export.description import Description
+from pocketrnn_export.bundle_description import Description
+from pocketrnn_export.comparing.proof_inputs import choose_texts_for_proof
 from pocketrnn_export.export_arguments import refuse_options_of_plain_texts
 from pocketrnn_export.json_file import parse_json
 from pocketrnn_export.proof.feature_cases import make_example_features
-from pocketrnn_export.vocabularies.owners_texts import OwnersText
+from pocketrnn_export.vocabularies.owner_text_file import OwnersText
 
 __all__ = [
     "FeaturesGiven",
@@ -70,7 +70,7 @@ def _read_feature(name: str, members: Any, file: str, form: str) -> Number | Cat
 
 
 def freeze_texts_with_features(texts: Sequence[Any], features: Features) -> list[tuple[str, FeatureRow]]:
-    """The example texts with their features, checked, as tuples that can be members of a set.
+    """Return the example texts with their features, checked, as tuples that can be members of a set.
 
     Raises:
         InputError: one is not a tuple of a string and its features, or a feature is refused.
@@ -96,7 +96,7 @@ def freeze_texts_with_features(texts: Sequence[Any], features: Features) -> list
 def choose_texts_with_features(
     given: Sequence[tuple[str, FeatureRow]], description: Description, *, made_too: bool
 ) -> list[tuple[str, FeatureRow]]:
-    """The texts of a proof with their features: the user's or random ones, and texts without a known token.
+    """Return the texts of a proof with their features: the user's or random ones, and texts without a known token.
 
     Args:
         given: as from `freeze_texts_with_features`.

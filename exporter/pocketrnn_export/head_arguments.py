@@ -5,15 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pocketrnn.bundle.output import NO_PRIORS, HeadsOutput, LabelOutput
+from pocketrnn.bundle.output_kinds import NO_PRIORS, HeadsOutput, LabelOutput
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn_export.description import make_label_output
+from pocketrnn_export.bundle_description import make_label_output
 
 __all__ = ["make_heads_output", "refuse_arguments_with_heads"]
 
 
 def make_heads_output(heads: Mapping[str, Sequence[str] | LabelOutput], *, multi_label: bool = False) -> HeadsOutput:
-    """The output of a classifier with several heads.
+    """Return the output of a classifier with several heads.
 
     Args:
         heads: the labels of each head by its name, or its whole output: `LabelOutput(labels, "sigmoid", thresholds)`.

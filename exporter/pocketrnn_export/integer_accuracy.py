@@ -13,11 +13,11 @@ from pocketrnn.classifier import Classifier, compute_logits_of_steps
 from pocketrnn.errors import CompressionError, InputError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.verdicts import IntegerVerdict
-from pocketrnn_export.label_comparison import Flags, compute_predicted_labels, read_target_labels
+from pocketrnn_export.predicted_label_comparison import Flags, compute_predicted_labels, read_target_labels
 
 if TYPE_CHECKING:
+    from pocketrnn_training.rows.labelled_sequences import LabelledSequences
     from pocketrnn_training.rows.labelled_texts import LabelledTexts
-    from pocketrnn_training.rows.sequences import LabelledSequences
 
 __all__ = ["MOST_CHANGED", "MOST_LOST", "AllowedChange", "compute_accuracy_change_interval", "measure_integer_change"]
 
@@ -106,7 +106,7 @@ def measure_integer_change(
 
 
 def compute_accuracy_change_interval(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tuple[float, float]:
-    """The 95 % confidence interval of the change of the accuracy, from pairs of answers to the same rows.
+    """Return the 95 % confidence interval of the change of the accuracy, from pairs of answers to the same rows.
 
     Args:
         before, after: bool [rows], whether the answer is right.
@@ -142,7 +142,7 @@ def _collect_answers(
     taken = ~np.isnan(logits[0]).any(1) & ~np.isnan(logits[1]).any(1)
     if not taken.any():
         raise InputError("The classifier takes none of the data's rows.", "Give others; see its limits with inspect.")
-    answers, (first, second) = Answers.of(before.manifest), (some[taken] for some in logits)
+    answers, (first, second) = Answers.from_manifest(before.manifest), (some[taken] for some in logits)
     probabilities = answers.probabilities(first), answers.probabilities(second)
     return _PairedAnswers(
         probabilities,
@@ -156,8 +156,8 @@ def _collect_answers(
 def _find_distinct_rows(
     data: LabelledTexts | LabelledSequences | None,
 ) -> tuple[list[Any] | None, Flags | None, Flags | None]:
-    """The distinct rows of the data, with their labels and whether these are known; of equal rows, one with a known
-    label is kept."""
+    """Return the distinct rows of the data, with their labels and whether these are known; of equal rows, one with a
+    known label is kept."""
     if data is None:
         return None, None, None
     rows: Any = data.sequences if hasattr(data, "sequences") else data.texts
@@ -172,8 +172,8 @@ def _find_distinct_rows(
 
 
 def _compute_row_logits(classifier: Classifier, rows: list[Any] | None) -> NDArray[np.float32]:
-    """The logits of the rows, with NaN for a row that the classifier refuses; without rows, the logits of the golden
-    examples."""
+    """Return the logits of the rows, with NaN for a row that the classifier refuses; without rows, the logits of the
+    golden examples."""
     if rows is not None:
         return classifier.logits(rows, on_error="skip")
     if not isinstance(classifier.manifest.input, NumberInput):
@@ -209,5 +209,5 @@ def _check_change(verdict: IntegerVerdict, allowed: AllowedChange) -> None:
 
 
 def _format_rounded_up(number: float) -> str:
-    """The number rounded up to two decimals, as text."""
+    """Return the number rounded up to two decimals, as text."""
     return f"{np.ceil(100 * number - 1e-6) / 100:g}"

@@ -14,11 +14,11 @@ from pocketrnn.bundle.manifest import INTEGERS, Comparison, Manifest, Parity
 from pocketrnn.bundle.packed_file import PackedProgram
 from pocketrnn.errors import InputError
 from pocketrnn.verdicts import IntegerVerdict
-from pocketrnn_export.comparing.cases import Case, Run
 from pocketrnn_export.comparing.logit_comparison import LEAST_TOLERANCE, CandidateComparison, Reference
+from pocketrnn_export.comparing.proof_inputs import Case, Run
 from pocketrnn_export.forms.packed_file.integer_program import IntegerForm, convert_to_integers
 from pocketrnn_export.forms.packed_file.packed_program import Program
-from pocketrnn_export.label_comparison import compare_labels
+from pocketrnn_export.predicted_label_comparison import compare_labels
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
 __all__ = [
@@ -47,8 +47,8 @@ def assemble_programs(programs: Programs) -> PackedProgram:
 
 
 def find_size_order_changes(programs: Programs) -> frozenset[int]:
-    """The numbers of tokens, or of steps, near which one size in the graphs becomes larger than another. The proof has
-    cases at these numbers.
+    """Return the numbers of tokens, or of steps, near which one size in the graphs becomes larger than another. The
+    proof has cases at these numbers.
 
     Example:
         >>> sorted(find_size_order_changes((program, None)))
@@ -58,8 +58,8 @@ def find_size_order_changes(programs: Programs) -> frozenset[int]:
 
 
 def compute_token_limit(programs: Programs) -> int | None:
-    """The most tokens, or steps, for which every integer of the programs fits into the engine's 32 bits; None where the
-    graph's own limit is lower.
+    """Return the most tokens, or steps, for which every integer of the programs fits into the engine's 32 bits; None
+    where the graph's own limit is lower.
     """
     return min((program.most for program in programs if program is not None and program.most), default=None)
 
@@ -138,7 +138,7 @@ def compare_integer_answers(
 
 
 def compute_integer_tolerance(changed: Iterable[CandidateComparison]) -> float:
-    """The tolerance between answers of the same file with integers.
+    """Return the tolerance between answers of the same file with integers.
 
     Where a state is halfway between two integers, the last digit of an activation decides: another processor may round
     to the other one. A few such differences change an answer by less than all roundings together, so the change on

@@ -87,7 +87,8 @@ def parse_serde_float(text: str) -> float:
 
 
 def brief_text(value: Any) -> str:
-    """A value from a file as short text for a message. A container is only named: it may be large, or contain itself.
+    """Return a value from a file as short text for a message. A container is only named: it may be large, or contain
+    itself.
 
     Example:
         >>> brief_text("oil"), brief_text([1, 2])

@@ -9,10 +9,10 @@ from pocketrnn.bundle.atomic_writing import check_folder_free
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Manifest
 from pocketrnn.errors import InputError
 from pocketrnn.verdicts import make_graph_name
+from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.bundle_proof import ProofPlan
 from pocketrnn_export.bundle_writer import write_bundle
 from pocketrnn_export.comparing.logit_comparison import make_graph_reference
-from pocketrnn_export.description import Description
 from pocketrnn_export.forms.ort_format import OPERATORS_FILE, list_operators, make_ort_form, make_ort_step_form
 from pocketrnn_export.proof.case_selection import make_cases_for_graph
 

@@ -10,12 +10,12 @@ from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.atomic_writing import write_whole_file
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import encode_packed_text_rules, is_packed_file
-from pocketrnn.bundle.zoo import find_bundle_folder
+from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
 from pocketrnn.engines.native import import_native_module
 from pocketrnn.errors import BundleError, InputError, ParityError, short_repr
 from pocketrnn.text import EXTERNAL, TextEncoder
 from pocketrnn.text.text_input import TextInput
-from pocketrnn_export.comparing.cases import choose_texts_for_proof
+from pocketrnn_export.comparing.proof_inputs import choose_texts_for_proof
 from pocketrnn_export.progress import show_progress
 
 __all__ = ["pack_text_rules"]
@@ -53,8 +53,8 @@ def pack_text_rules(bundle: str | Path, path: str | Path, *, force: bool = False
     manifest = manifests.read_manifest(folder)
     if not isinstance(manifest.input, TextInput):
         raise InputError(f"{folder.name} takes sequences of numbers, which have no text rules.", "Pack it as a whole.")
-    manifest.check_one_text("a file of text rules is of")
-    manifest.check_one_head("a file of text rules has the labels of")
+    manifest.require_single_text("a file of text rules is of")
+    manifest.require_single_head("a file of text rules has the labels of")
     with show_progress(progress), write_whole_file(Path(path), force=force) as work:
         content = encode_packed_text_rules(manifest)
         _log.info("Comparing the file's ids with those of the bundle's rules")

@@ -23,7 +23,7 @@ from pocketrnn.bundle.manifest import (
     NumberExample,
     StepGraph,
 )
-from pocketrnn.bundle.output import HeadsOutput
+from pocketrnn.bundle.output_kinds import HeadsOutput
 from pocketrnn.bundle.packed_file import (
     PackedProgram,
     encode_packed_file,
@@ -31,7 +31,7 @@ from pocketrnn.bundle.packed_file import (
     make_graph_entry,
     make_step_entry,
 )
-from pocketrnn.bundle.zoo import find_bundle_folder
+from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
 from pocketrnn.classifier import Classifier, compute_logits_of_steps
 from pocketrnn.engines.native import import_native_module
 from pocketrnn.errors import ExportError, InputError
@@ -40,7 +40,7 @@ from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import make_graph_name
-from pocketrnn_export.board_memory import compute_required_memory
+from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.bundle_proof import (
     ProofPlan,
     compare_form_on_cases,
@@ -50,14 +50,6 @@ from pocketrnn_export.bundle_proof import (
 )
 from pocketrnn_export.bundle_writer import read_package_versions
 from pocketrnn_export.c_array import convert_to_c_array, make_array_name
-from pocketrnn_export.comparing.cases import (
-    Case,
-    Ids,
-    Logits,
-    choose_pairs_for_proof,
-    choose_texts_for_proof,
-    encode_text_cases,
-)
 from pocketrnn_export.comparing.float64_operators import use_one_thread
 from pocketrnn_export.comparing.logit_comparison import (
     CandidateComparison,
@@ -66,11 +58,19 @@ from pocketrnn_export.comparing.logit_comparison import (
     make_graph_reference,
 )
 from pocketrnn_export.comparing.parity_verdict import prove_parity
-from pocketrnn_export.description import Description
+from pocketrnn_export.comparing.proof_inputs import (
+    Case,
+    Ids,
+    Logits,
+    choose_pairs_for_proof,
+    choose_texts_for_proof,
+    encode_text_cases,
+)
 from pocketrnn_export.feature_arguments import choose_texts_with_features
 from pocketrnn_export.forms.form import Form
-from pocketrnn_export.forms.onnx.kept_nans import LAYERS, remove_nan_guards
-from pocketrnn_export.forms.packed_file.lowering import Lowering
+from pocketrnn_export.forms.onnx.nan_propagation import LAYERS, remove_nan_guards
+from pocketrnn_export.forms.packed_file.graph_to_program import lower_graph
+from pocketrnn_export.forms.packed_file.operator_lowering import Lowering
 from pocketrnn_export.forms.packed_file.packed_forms import (
     WAYS,
     make_packed_form,
@@ -78,8 +78,7 @@ from pocketrnn_export.forms.packed_file.packed_forms import (
     make_packed_step_form,
 )
 from pocketrnn_export.forms.packed_file.packed_operator_comparison import refuse_differing_operations
-from pocketrnn_export.forms.packed_file.program_of_graph import lower_graph
-from pocketrnn_export.forms.step_form import wrap_step_graph_as_form
+from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
 from pocketrnn_export.integer_accuracy import AllowedChange, measure_integer_change
 from pocketrnn_export.integer_packing import (
     Programs,
@@ -93,23 +92,24 @@ from pocketrnn_export.integer_packing import (
     mark_proof_as_unmeasured,
     write_temporary_packed_file,
 )
-from pocketrnn_export.label_comparison import check_data_labels
+from pocketrnn_export.microcontroller_memory import compute_required_memory
 from pocketrnn_export.numbers.number_export import reword_messages_for_numbers
 from pocketrnn_export.numbers.number_packing import compare_number_rules, make_number_proof
-from pocketrnn_export.numbers.number_step import check_can_stream, make_step_graph
+from pocketrnn_export.numbers.number_step_graph import check_can_stream, make_step_graph
+from pocketrnn_export.predicted_label_comparison import check_data_labels
 from pocketrnn_export.progress import show_progress
 from pocketrnn_export.proof.case_selection import find_text_widths, make_cases_for_graph
-from pocketrnn_export.proof.end_to_end import compare_end_to_end
+from pocketrnn_export.proof.end_to_end_comparison import compare_end_to_end
 from pocketrnn_export.proof.integer_product_comparison import compare_products
-from pocketrnn_export.proof.packed_features import compare_features
+from pocketrnn_export.proof.packed_feature_comparison import compare_features
 from pocketrnn_export.proof.packed_tag_comparison import compare_tags
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pocketrnn_training.rows.labelled_sequences import LabelledSequences
     from pocketrnn_training.rows.labelled_texts import LabelledTexts
-    from pocketrnn_training.rows.sequences import LabelledSequences
 
 __all__ = ["Arithmetic", "check_packable_rules", "make_bundle_program", "pack", "read_packable_manifest"]
 
@@ -174,7 +174,7 @@ def pack(
         raise InputError(f"arithmetic is {arithmetic!r}.", "Use 'float32' or 'int8'.")
     if arithmetic == "float32" and (data, allowed) != (None, None):
         raise InputError(
-            "Products in float32 change nothing, so data has nothing to measure.", "Use arithmetic='int8'."
+            "Products in float32 change nothing: there is nothing to measure on data.", "Use arithmetic='int8'."
         )
     path = Path(path)
     with show_progress(progress), write_whole_file(path, force=force) as work:
@@ -220,8 +220,8 @@ def _pack_bundle(
     if manifest.stream is not None:
         step = read_graph(folder / manifest.stream.file, manifest.stream.sha256)
     elif streaming:
-        manifest.check_one_text("a stream is of")
-        manifest.check_one_head("a stream is of")
+        manifest.require_single_text("a stream is of")
+        manifest.require_single_head("a stream is of")
         if manifest.output.of_tokens:
             raise InputError(
                 f"{manifest.name} gives a label for each token, and a stream answers for a text.",
@@ -255,7 +255,7 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
         raise InputError(f"{folder} is packed already.", "Give the bundle that it was made from.")
     manifest = manifests.read_manifest(folder)
     if manifest.characters is not None:
-        manifest.check_one_text("a packed file takes")
+        manifest.require_single_text("a packed file takes")
     if isinstance(manifest.input, TextInput):
         check_packable_rules(manifest.input.rules, manifest.name)
     if arithmetic == "int8" and manifest.output.of_tokens:
@@ -264,8 +264,8 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
             "Pack it in float32.",
         )
     if arithmetic == "int8":
-        manifest.check_one_text("what integers change is measured on")
-        manifest.check_one_head("what integers change is measured by the labels of")
+        manifest.require_single_text("what integers change is measured on")
+        manifest.require_single_head("what integers change is measured by the labels of")
     if arithmetic == "int8" and manifest.output.activation == "values":
         raise InputError(
             f"{manifest.name} gives values, and the effect of integers is measured by labels.", "Pack it in float32."
@@ -373,7 +373,7 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step: bytes | None) -> _
 
 
 def _limit_tokens(manifest: Manifest, most: int | None) -> Manifest:
-    """The manifest with a limit of as many tokens as the engine's integers allow.
+    """Return the manifest with a limit of as many tokens as the engine's integers allow.
 
     Raises:
         ExportError: there are two texts, whose numbers of tokens a manifest does not limit.
@@ -395,14 +395,15 @@ def _limit_tokens(manifest: Manifest, most: int | None) -> Manifest:
 
 
 def _lower_for_comparison(manifest: Manifest, content: bytes, whole: Lowering) -> Lowering:
-    """The lowering whose operators are compared one by one: of two texts, that of two of the same length."""
+    """Return the lowering whose operators are compared one by one: of two texts, that of two of the same length."""
     if not manifest.has_two_texts:
         return whole
     return lower_graph(content, manifest.graph, padding_id=manifest.text.rules.padding_id, alike=True)
 
 
 def _narrow_limits(manifest: Manifest, least: int, most: int | None) -> Manifest:
-    """The manifest with limits of `least` to `most` tokens; where the graph's own limits are narrower, these stay."""
+    """Return the manifest with limits of `least` to `most` tokens; where the graph's own limits are narrower, these
+    stay."""
     limits = manifest.graph.limits or Limits()
     least = max(least, limits.min_tokens or 1)
     most = min(most or sys.maxsize, limits.max_tokens or sys.maxsize)
@@ -467,13 +468,13 @@ def _pack_with_integers(
 
 
 def _update_example(example: Example | NumberExample, classifier: Classifier) -> Example | NumberExample:
-    """A copy of a golden example with this classifier's answer."""
+    """Return a copy of a golden example with this classifier's answer."""
     given = example.ids if isinstance(example, Example) else np.array(example.samples, np.float32)
     return replace(example, logits=tuple(compute_logits_of_steps(classifier, [given])[0].tolist()))
 
 
 def _make_plan(manifest: Manifest, content: bytes, turns: frozenset[int]) -> ProofPlan:
-    """The plan of a packed file's proof, with cases at the sizes where the programs take another path."""
+    """Return the plan of a packed file's proof, with cases at the sizes where the programs take another path."""
     given, texts, rows = manifest.input, list[Any](), None
     cases: Mapping[str, Sequence[Case]]
     if not isinstance(given, TextInput):
@@ -492,7 +493,7 @@ def _make_plan(manifest: Manifest, content: bytes, turns: frozenset[int]) -> Pro
 
 
 def _choose_texts(manifest: Manifest, description: Description) -> list[Any]:
-    """The texts of a packed file's proof: the golden examples, and texts without a known token."""
+    """Return the texts of a packed file's proof: the golden examples, and texts without a known token."""
     shown: list[Any] = [example.text for example in manifest.texts]
     if manifest.features:
         return choose_texts_with_features(shown, description, made_too=False)
@@ -532,7 +533,7 @@ def _compare_streams(
     cases, expected = zip(*answers.compute_answers("texts", one_row=True), strict=True)
     left = iter(texts)
 
-    def run(_tokens: Ids, _lengths: Ids) -> Logits:
+    def stream_texts(_tokens: Ids, _lengths: Ids) -> Logits:
         content = next(left).encode("utf-8", "surrogatepass")
         places = [0, *sorted(generator.integers(0, len(content) + 1, 4).tolist()), len(content)]
         stream = engine.Stream(packed)
@@ -540,6 +541,6 @@ def _compare_streams(
         return np.array(rows[-1:], np.float32)
 
     return compare_candidate(
-        f"{opened}, as a stream", run, cases, expected, inputs="texts", reference=answers.reference.name,
+        f"{opened}, as a stream", stream_texts, cases, expected, inputs="texts", reference=answers.reference.name,
         exact=answers.compute_answer_with_spread,
     )  # fmt: skip

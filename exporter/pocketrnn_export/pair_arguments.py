@@ -7,15 +7,15 @@ from typing import Any
 
 from pocketrnn.errors import InputError, TextError
 from pocketrnn.text.pairs import check_pair
-from pocketrnn_export.description import Description
+from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.export_arguments import refuse_options_of_plain_texts
-from pocketrnn_export.vocabularies.owners_texts import OwnersText
+from pocketrnn_export.vocabularies.owner_text_file import OwnersText
 
 __all__ = ["check_pair_arguments", "flatten_pairs"]
 
 
 def flatten_pairs(pairs: Sequence[Any]) -> list[str]:
-    """All texts of some pairs in one list, to compare rules on.
+    """Return all texts of some pairs in one list, to compare rules on.
 
     Raises:
         InputError: one is not a pair of strings.

@@ -138,7 +138,8 @@ TEXT_FILES: Final = frozenset(
 
 
 # `size_functions` has the functions that torch writes into a size's expression and sympy lacks: FloorDiv, Mod,
-# PythonMod, Min, Max, the Int- and FloatTrueDiv, ... `tracing/sizes/conditions.py` has a table of all known functions.
+# PythonMod, Min, Max, the Int- and FloatTrueDiv, ... `tracing/sizes/size_conditions.py` has a table of all known
+# functions.
 # Without `size_functions`, a relation would hold a function of an unknown class, and the module would be refused with
 # the function's name.
 
@@ -155,7 +156,7 @@ sym_min: Final[Callable[..., Any]] = torch.sym_min
 
 
 def read_size_expression(size: Any) -> Any:
-    """The sympy expression of a size: `s27 + 1`; for a SymBool, a relation.
+    """Return the sympy expression of a size: `s27 + 1`; for a SymBool, a relation.
 
     Symbols whose value is known are replaced. Without: no condition on sizes is understood.
     """
@@ -163,22 +164,22 @@ def read_size_expression(size: Any) -> Any:
 
 
 def read_size_symbol(size: Any) -> str:
-    """The first name of an input's size, which `read_size_expression` gives until the size is restricted."""
+    """Return the first name of an input's size, which `read_size_expression` gives until the size is restricted."""
     return str(size.node._expr)
 
 
 def read_size_hint(size: Any) -> int:
-    """The number of a size in the traced example. Without it, a trace could not choose a branch."""
+    """Return the number of a size in the traced example. Without it, a trace could not choose a branch."""
     return int(size.node.hint)
 
 
 def find_shape_environment(size: Any) -> Any:
-    """The ShapeEnv of a trace, which keeps all its sizes."""
+    """Return the ShapeEnv of a trace, which keeps all its sizes."""
     return size.node.shape_env
 
 
 def list_guards(environment: Any) -> list[Any]:
-    """The guards that a trace has made so far, in their order; an empty list without an environment.
+    """Return the guards that a trace has made so far, in their order; an empty list without an environment.
 
     Without: a restriction of a graph is found only where its answers differ.
     """
@@ -187,12 +188,12 @@ def list_guards(environment: Any) -> list[Any]:
 
 
 def read_guard_relation(guard: Any) -> Any:
-    """The sympy relation of a guard."""
+    """Return the sympy relation of a guard."""
     return guard.expr
 
 
 def find_guard_location(guard: Any) -> tuple[str, int]:
-    """The file and line at which a guard was made; ("", 0) where that is not known."""
+    """Return the file and line at which a guard was made; ("", 0) where that is not known."""
     frame = guard.sloc.framework_loc
     return (frame.filename, frame.lineno) if hasattr(frame, "filename") else ("", 0)
 
@@ -238,10 +239,10 @@ def answer_size_conditions(
     """
     shipped: Callable[[Any], bool] = torch.SymBool.__bool__
 
-    def answered(self: Any) -> bool:
+    def answer_condition(self: Any) -> bool:
         return answer(self, shipped)
 
-    return replace_methods({(torch.SymBool, "__bool__"): answered})
+    return replace_methods({(torch.SymBool, "__bool__"): answer_condition})
 
 
 # --- Tensors of a trace -----------------------------------------------------------------------------------------------
@@ -253,14 +254,14 @@ TRACED_TENSORS: Final[tuple[type, ...]] = (FakeTensor, FunctionalTensor)
 
 
 def make_unknown_size_mode() -> FakeTensorMode:
-    """A mode in which a forward runs without computing numbers; each unknown size has its own symbol, even if two are
-    equal."""
+    """Return a mode in which a forward runs without computing numbers; each unknown size has its own symbol, even if
+    two are equal."""
     return FakeTensorMode(shape_env=ShapeEnv(duck_shape=False), allow_non_fake_inputs=True)
 
 
 def make_unknown_size_tensor(mode: FakeTensorMode, value: Tensor, axes: int) -> Tensor:
-    """A tensor of such a mode like `value`, with its first `axes` sizes unknown; a size of 1 stays a number, as in
-    PyTorch."""
+    """Return a tensor of such a mode like `value`, with its first `axes` sizes unknown; a size of 1 stays a number, as
+    in PyTorch."""
     kinds = [DimDynamic.DYNAMIC if i < axes and n > 1 else DimDynamic.STATIC for i, n in enumerate(value.shape)]
     context: Any = StatelessSymbolicContext(dynamic_sizes=kinds, constraint_sizes=[None] * value.dim())
     return mode.from_tensor(value, symbolic_context=context)
@@ -288,18 +289,18 @@ past_function_modes = torch._C.DisableTorchFunction
 
 
 def find_base_tensor(tensor: Tensor) -> Tensor:
-    """The base tensor of a view; a tensor that is not a view is returned unchanged. Without it, facts about lengths
-    would stay valid after a write into a slice of them."""
+    """Return the base tensor of a view; a tensor that is not a view is returned unchanged. Without it, facts about
+    lengths would stay valid after a write into a slice of them."""
     return tensor if tensor._base is None else tensor._base
 
 
 def count_writes(tensor: Tensor) -> int:
-    """The number of in-place writes to a tensor, which autograd counts."""
+    """Return the number of in-place writes to a tensor, which autograd counts."""
     return tensor._version
 
 
 def read_memory_address(tensor: Tensor) -> int:
-    """The memory address of a tensor's storage, which its views share; 0 for a tensor without numbers."""
+    """Return the memory address of a tensor's storage, which its views share; 0 for a tensor without numbers."""
     return tensor.untyped_storage().data_ptr()
 
 
@@ -312,7 +313,7 @@ _METHODS: Final[dict[str, Any]] = {
 
 
 def find_original_method(function: Any) -> Any:
-    """The original method of a tensor, for a replacement of it (`torch.Tensor.squeeze = mine`).
+    """Return the original method of a tensor, for a replacement of it (`torch.Tensor.squeeze = mine`).
 
     torch's C code looks a method up by its name to pass it to a mode, and finds the replacement, which has run already.
     Every other function is returned as it is.
@@ -368,7 +369,7 @@ class FunctionMode(TorchFunctionMode):
 
 
 def _has_original_methods() -> bool:
-    """Whether all methods of tensors are torch's own."""
+    """Return whether all methods of tensors are torch's own."""
     there = vars(Tensor)
     return len(there) == len(_METHODS) and all(map(operator.is_, there.values(), _METHODS.values()))
 
@@ -380,7 +381,8 @@ without_dispatch_modes = _disable_current_modes
 
 
 def list_written_arguments(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
-    """The arguments that a call of an operator writes into; an empty list for a function that is not an operator.
+    """Return the arguments that a call of an operator writes into; an empty list for a function that is not an
+    operator.
 
     Without: a state that is written in place would keep its old value.
     """
@@ -388,7 +390,7 @@ def list_written_arguments(operator: Any, args: Sequence[Any], kwargs: Mapping[s
 
 
 def list_aliased_arguments(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
-    """The arguments that share memory with a call's results, or that it writes into."""
+    """Return the arguments that share memory with a call's results, or that it writes into."""
     return _select_arguments(operator, args, kwargs, lambda _: True)
 
 
@@ -405,29 +407,30 @@ def _select_arguments(
 
 @functools.cache
 def _read_argument_aliases(operator: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """The names of an operator's arguments, and the alias information of those that share memory with its results."""
+    """Return the names of an operator's arguments, and the alias information of those that share memory with its
+    results."""
     arguments = getattr(getattr(operator, "_schema", None), "arguments", ())
     aliases = {one.name: one.alias_info for one in arguments if one.alias_info is not None}
     return tuple(one.name for one in arguments), aliases
 
 
 def flatten_tree(tree: Any) -> tuple[list[Any], Any]:
-    """The leaves of nested lists, tuples and dicts in one list, and the structure."""
+    """Return the leaves of nested lists, tuples and dicts in one list, and the structure."""
     return _pytree.tree_flatten(tree)
 
 
 def unflatten_tree(leaves: list[Any], form: Any) -> Any:
-    """The structure from `flatten_tree` with these leaves."""
+    """Return the structure from `flatten_tree` with these leaves."""
     return _pytree.tree_unflatten(leaves, form)
 
 
 def overload_name(target: Any) -> str:
-    """The overload of an operator: `Tensor` for `aten.add.Tensor`; empty for another target."""
+    """Return the overload of an operator: `Tensor` for `aten.add.Tensor`; empty for another target."""
     return str(getattr(target, "_overloadname", ""))
 
 
 def parse_operator_schema(text: str) -> Any:
-    """The name, the overload and the arguments of an operator, parsed from its TorchScript schema."""
+    """Return the name, the overload and the arguments of an operator, parsed from its TorchScript schema."""
     return torch._C.parse_schema(text)
 
 
@@ -468,7 +471,8 @@ _TELLING: Final[tuple[tuple[str, str, Any], ...]] = (
 
 
 def list_tracing_queries() -> list[tuple[ModuleType, str, Callable[..., Any], Any]]:
-    """The functions that tell a module whether it is traced: module, name, function, and result outside of a trace."""
+    """Return the functions that tell a module whether it is traced: module, name, function, and result outside of a
+    trace."""
     modules = [(importlib.import_module(module), name, answer) for module, name, answer in _TELLING]
     return [(module, name, getattr(module, name), answer) for module, name, answer in modules if hasattr(module, name)]
 
@@ -556,7 +560,8 @@ BatchNorm: Final = nn.modules.batchnorm._BatchNorm
 
 
 def read_own_parameters(layer: nn.Module) -> dict[str, nn.Parameter | None]:
-    """A layer's own dict of parameters, for reading: with those that are None, and shared ones under each name."""
+    """Return a layer's own dict of parameters, for reading: with those that are None, and shared ones under each
+    name."""
     return layer._parameters
 
 
@@ -583,12 +588,13 @@ class _ArgumentChanger(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def read_own_buffers(layer: nn.Module) -> dict[str, Tensor | None]:
-    """A layer's own dict of buffers, for reading and writing."""
+    """Return a layer's own dict of buffers, for reading and writing."""
     return layer._buffers
 
 
 def read_own_modules(layer: nn.Module) -> dict[str, nn.Module | None]:
-    """A layer's own dict of submodules, for reading and writing: `setattr` would use a class attribute of that name."""
+    """Return a layer's own dict of submodules, for reading and writing: `setattr` would use a class attribute of that
+    name."""
     return layer._modules
 
 
@@ -600,12 +606,12 @@ def call_forward_directly() -> Iterator[None]:
     """
     own = nn.Module.__call__
 
-    def call(layer: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    def call_layer(layer: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if type(layer).__module__.startswith("torch.") or layer._forward_hooks or layer._forward_pre_hooks:
             return own(layer, *args, **kwargs)
         return layer.forward(*args, **kwargs)
 
-    nn.Module.__call__ = call  # type: ignore[method-assign]
+    nn.Module.__call__ = call_layer  # type: ignore[method-assign]
     try:
         yield
     finally:
@@ -613,18 +619,18 @@ def call_forward_directly() -> Iterator[None]:
 
 
 def read_own_forward_pre_hooks(layer: nn.Module) -> dict[int, Callable[..., Any]]:
-    """A layer's own dict of forward pre-hooks, such as those of the old weight_norm."""
+    """Return a layer's own dict of forward pre-hooks, such as those of the old weight_norm."""
     return layer._forward_pre_hooks
 
 
 def unwrap_compiled_module(module: nn.Module) -> nn.Module:
-    """The module that `torch.compile` wraps; any other module as it is."""
+    """Return the module that `torch.compile` wraps; any other module as it is."""
     inner = getattr(module, "_orig_mod", module)
     return inner if isinstance(inner, nn.Module) else module
 
 
 def unwrap_scripted_function(value: Any) -> Any:
-    """The Python function that `torch.jit.script` compiled; None where it is not scripted, or was loaded.
+    """Return the Python function that `torch.jit.script` compiled; None where it is not scripted, or was loaded.
 
     Without: a scripted function is traced only at the sizes of the example.
     """
@@ -632,13 +638,13 @@ def unwrap_scripted_function(value: Any) -> Any:
 
 
 def list_weight_names(layer: nn.RNNBase) -> Sequence[str]:
-    """The names of a recurrent layer's weights in the order in which PyTorch's kernels take them."""
+    """Return the names of a recurrent layer's weights in the order in which PyTorch's kernels take them."""
     return layer._flat_weights_names
 
 
 def read_flat_weights(layer: nn.RNNBase) -> list[tuple[str, Any]]:
-    """The weights that a recurrent layer runs with, by name. After a parametrization was added, they may be older than
-    the attributes with these names."""
+    """Return the weights that a recurrent layer runs with, by name. After a parametrization was added, they may be
+    older than the attributes with these names."""
     return list(zip(layer._flat_weights_names, layer._flat_weights, strict=True))
 
 
@@ -650,7 +656,8 @@ def update_flat_weights(layer: nn.RNNBase) -> None:
 def replace_program_weights(
     program: torch.export.ExportedProgram, state: Mapping[str, Tensor]
 ) -> torch.export.ExportedProgram:
-    """A copy of a program with other weights, by name. Without it, a form would be compared only with its own weights.
+    """Return a copy of a program with other weights, by name. Without it, a form would be compared only with its own
+    weights.
 
     A conversion leaves the sizes that an operator made, such as a longest length, as pending, so that a second one of
     the same program fails.
@@ -714,7 +721,7 @@ def cache_onnx_registry(translated: Collection[Any] = ()) -> Iterator[None]:
 
 @functools.cache
 def _read_onnx_operators(opset_version: int, registered: int) -> dict[Any, list[Any]]:
-    """The operators that torch's exporter and onnxscript translate, as `ONNXRegistry.from_torchlib` finds them;
+    """Return the operators that torch's exporter and onnxscript translate, as `ONNXRegistry.from_torchlib` finds them;
     `registered`, the number of registered operators, is a key of the cache."""
     del registered
     from onnxscript.function_libs.torch_lib import ops, registration
@@ -742,17 +749,17 @@ def _read_onnx_operators(opset_version: int, registered: int) -> dict[Any, list[
 
 
 def list_default_rewrite_rules() -> Sequence[Any]:
-    """The rewrite rules of `onnxscript.optimizer.optimize`."""
+    """Return the rewrite rules of `onnxscript.optimizer.optimize`."""
     from onnxscript import rewriter
 
     return rewriter._DEFAULT_REWRITE_RULES
 
 
 def list_unsound_rewrite_rules() -> list[Any]:
-    """The rewrite rules that may change answers: rules that treat a constant near 0 or 1 as 0 or 1; the rule that drops
-    a slice whose result has the sizes of its input in the example, as `x[:, -100:]` for 7 tokens; and rules that join
-    two clamps whose bounds may not overlap. Without this list, such a constant, slice or clamp would be lost, and the
-    proof would find that only where it changes answers to random texts."""
+    """Return the rewrite rules that may change answers: rules that treat a constant near 0 or 1 as 0 or 1; the rule
+    that drops a slice whose result has the sizes of its input in the example, as `x[:, -100:]` for 7 tokens; and rules
+    that join two clamps whose bounds may not overlap. Without this list, such a constant, slice or clamp would be lost,
+    and the proof would find that only where it changes answers to random texts."""
     from onnxscript.rewriter.rules.common import _fuse_relus_clips, _min_max_to_clip, _no_op, collapse_slice2_rule
 
     exact = (_no_op.dropout_zero_rule, _no_op.dropout_inference_rule)
@@ -764,7 +771,7 @@ def list_unsound_rewrite_rules() -> list[Any]:
 
 
 def uses_encoder_fast_path(layer: nn.TransformerEncoderLayer) -> bool:
-    """Whether PyTorch runs an encoder layer by its fast path without gradients, for an input of three axes: the
+    """Return whether PyTorch runs an encoder layer by its fast path without gradients, for an input of three axes: the
     conditions of `TransformerEncoderLayer.forward`.
 
     Without: masks have the meaning of the traced code, which differs, and the proof finds that.

@@ -4,14 +4,14 @@
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pocketrnn.answers import Prediction
-    from pocketrnn.bundle.output import HeadsOutput, LabelOutput, TagOutput, ValueOutput
+    from pocketrnn.bundle.output_kinds import HeadsOutput, LabelOutput, TagOutput, ValueOutput
     from pocketrnn.classifier import Classifier
     from pocketrnn.errors import PocketRNNError
     from pocketrnn.numbers.number_input import NumberInput
     from pocketrnn.tags import Span, Tag, Tags, spans_of
-    from pocketrnn.text.characters import Characters
     from pocketrnn.text.features import Category, Number
     from pocketrnn.text.text_input import CharacterInput, FeatureInput, PairInput, TextInput
+    from pocketrnn.text.token_characters import Characters
     from pocketrnn.verification import verify
 
 __version__ = "0.1.0"
@@ -45,11 +45,11 @@ __all__ = [
 _FROM = {
     "Category": "pocketrnn.text.features",
     "CharacterInput": "pocketrnn.text.text_input",
-    "Characters": "pocketrnn.text.characters",
+    "Characters": "pocketrnn.text.token_characters",
     "Classifier": "pocketrnn.classifier",
     "FeatureInput": "pocketrnn.text.text_input",
-    "HeadsOutput": "pocketrnn.bundle.output",
-    "LabelOutput": "pocketrnn.bundle.output",
+    "HeadsOutput": "pocketrnn.bundle.output_kinds",
+    "LabelOutput": "pocketrnn.bundle.output_kinds",
     "Number": "pocketrnn.text.features",
     "NumberInput": "pocketrnn.numbers.number_input",
     "PairInput": "pocketrnn.text.text_input",
@@ -57,10 +57,10 @@ _FROM = {
     "Prediction": "pocketrnn.answers",
     "Span": "pocketrnn.tags",
     "Tag": "pocketrnn.tags",
-    "TagOutput": "pocketrnn.bundle.output",
+    "TagOutput": "pocketrnn.bundle.output_kinds",
     "Tags": "pocketrnn.tags",
     "TextInput": "pocketrnn.text.text_input",
-    "ValueOutput": "pocketrnn.bundle.output",
+    "ValueOutput": "pocketrnn.bundle.output_kinds",
     "spans_of": "pocketrnn.tags",
     "verify": "pocketrnn.verification",
 }

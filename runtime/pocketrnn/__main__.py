@@ -1,6 +1,6 @@
 """`pocketrnn` and `python -m pocketrnn`: the command line, with care for signals from the first moment on."""
 
-from pocketrnn.commands.termination import SHELL_STATUS, exit_on_signals, exit_process
+from pocketrnn.commands.signal_handling import SHELL_STATUS, exit_on_signals, exit_process
 from pocketrnn.errors import Terminated
 
 __all__ = ["main"]

@@ -65,11 +65,11 @@ class Answers:
     heads: Mapping[str, Answers] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, manifest: Manifest) -> Answers:
+    def from_manifest(cls, manifest: Manifest) -> Answers:
         """Build the answers from a bundle's manifest.
 
         Example:
-            >>> Answers.of(Classifier.load("ag_news").manifest).labels
+            >>> Answers.from_manifest(Classifier.load("ag_news").manifest).labels
             ('World', 'Sports', 'Business', 'Sci/Tech')
         """
         return cls(manifest.name, manifest.labels, manifest.output.activation, manifest.output.thresholds)
@@ -84,7 +84,7 @@ class Answers:
         thresholds = None if self.thresholds is None else tuple(self.thresholds[place] for place in places)
         return Answers(self.name, tuple(self.labels[place] for place in places), self.activation, thresholds)
 
-    def check_one_head(self, what: str) -> None:
+    def require_single_head(self, what: str) -> None:
         """Refuse a feature that needs one set of labels, if there are several heads; with one set, refuse nothing.
 
         Args:

@@ -18,7 +18,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from pocketrnn.bundle.packed_file import is_packed_file
-from pocketrnn.bundle.zoo import find_bundle_folder
+from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import InputError
 from pocketrnn.text.pretokenized import Text
@@ -59,7 +59,7 @@ class Speed:
     ratio: float
 
     @property
-    def texts_a_second(self) -> float:
+    def texts_per_second(self) -> float:
         """How many texts were answered in a second."""
         return 1e6 / self.mean
 
@@ -67,7 +67,7 @@ class Speed:
 def make_one_by_one_run(answer: Callable[[Any], object], items: Sequence[Any]) -> Run:
     """A run that answers one item after the other and returns the seconds of each answer, float64 [items]."""
 
-    def time_each() -> NDArray[np.float64]:
+    def time_each_item() -> NDArray[np.float64]:
         clock = time.perf_counter
         times = [clock()]
         for item in items:
@@ -75,18 +75,18 @@ def make_one_by_one_run(answer: Callable[[Any], object], items: Sequence[Any]) -
             times.append(clock())
         return np.diff(times)
 
-    return time_each
+    return time_each_item
 
 
 def make_all_at_once_run(answer: Callable[[Any], object], items: Sequence[Any]) -> Run:
     """A run that answers all items in one call and returns the seconds of the call, float64 [1]."""
 
-    def time_all() -> NDArray[np.float64]:
+    def time_all_items() -> NDArray[np.float64]:
         start = time.perf_counter()
         answer(items)
         return np.array([time.perf_counter() - start])
 
-    return time_all
+    return time_all_items
 
 
 def measure_interleaved(contestants: Mapping[str, Run], texts: int, rounds: int) -> list[Speed]:
@@ -141,7 +141,7 @@ def format_speed_table(speeds: Sequence[Speed]) -> str:
     for speed in speeds:
         p50 = "" if speed.p50 is None else f"{speed.p50:.1f}"
         p99 = "" if speed.p99 is None else f"{speed.p99:.1f}"
-        lines.append(f"| {speed.name} | {p50} | {p99} | {speed.texts_a_second:,.0f} | {speed.ratio:.2f} |")
+        lines.append(f"| {speed.name} | {p50} | {p99} | {speed.texts_per_second:,.0f} | {speed.ratio:.2f} |")
     return "\n".join(lines)
 
 

@@ -16,14 +16,14 @@ from pocketrnn.answers import Answers, Prediction
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import is_packed_file
-from pocketrnn.bundle.zoo import find_bundle_folder
+from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
 from pocketrnn.engines.batching import MAX_TOKENS, Steps
 from pocketrnn.engines.engine import CPU, Engine, Options, check_threads, compute_logits, find_step_dtype
 from pocketrnn.engines.parallel import Workers
 from pocketrnn.errors import InputError, LimitError
 from pocketrnn.estimator import TrainedEstimator
 from pocketrnn.heads import build_answers, choose_head
-from pocketrnn.label_subset import ChosenLabels, choose_labels, restrict_engine, weigh_labels
+from pocketrnn.label_subset import ChosenLabels, apply_label_prior, choose_labels, wrap_engine_for_labels
 from pocketrnn.text.checked_texts import OnError
 from pocketrnn.text.pretokenized import Text, Tokenizer
 from pocketrnn.text.text_input import TextInput
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pocketrnn.number_streams import CarriedStream, NumberStream, Window
     from pocketrnn.numbers.range_watch import OutOfRange
     from pocketrnn.stream import Stream
-    from pocketrnn.tagging import TagIntake
+    from pocketrnn.tag_intake import TagIntake
     from pocketrnn.tags import Tags
 
 __all__ = [
@@ -45,9 +45,9 @@ __all__ = [
     "compute_logits_of_steps",
     "compute_logits_until_refused",
     "get_chosen_answers",
-    "kinds_refused",
     "make_refusal_error",
     "read_graph_metadata",
+    "refusal_reasons",
 ]
 
 Floats = NDArray[np.float32]
@@ -190,15 +190,15 @@ class Classifier(TrainedEstimator):
     def _apply_prior(self, prior: str | Mapping[str, float] | None) -> Classifier:
         if prior is None:
             return self
-        return self._restrict_to_labels(weigh_labels(self._answers, prior, self.manifest.output.priors))
+        return self._restrict_to_labels(apply_label_prior(self._answers, prior, self.manifest.output.priors))
 
     def _restrict_to_labels(self, chosen: ChosenLabels) -> Classifier:
         # Not with copy.copy, which would load the bundle again, as pickle does.
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
-        other._chosen = chosen.map_to_engine_labels(self._chosen)
-        other._answers = chosen.answers(self._answers)
-        other._intake = self._intake.replace_engine(restrict_engine(self._engine, other._chosen), other._answers)
+        other._chosen = chosen.convert_to_engine_labels(self._chosen)
+        other._answers = chosen.make_chosen_answers(self._answers)
+        other._intake = self._intake.replace_engine(wrap_engine_for_labels(self._engine, other._chosen), other._answers)
         return other
 
     @property
@@ -333,9 +333,9 @@ class Classifier(TrainedEstimator):
         intake = self._intake
         if not isinstance(intake, TextIntake):
             return self._make_recording_stream(saved, window, hop, 1 if top is None else top)
-        intake.check_whole()
-        intake.check_one_text("a stream is")
-        self._answers.check_one_head("a stream is of")
+        intake.require_text_labels()
+        intake.require_single_text("a stream is")
+        self._answers.require_single_head("a stream is of")
         if (window, hop, top) != (None, None, None):
             raise InputError(f"{self.name} takes texts, and a text has no windows.", "Leave out window, hop and top.")
         if self._tokenizer is not None:
@@ -379,7 +379,7 @@ class Classifier(TrainedEstimator):
             [0, 64, 128]
         """
         self._make_number_intake("classify()")
-        return self._make_recording_stream(None, window, hop, top).whole(recording)
+        return self._make_recording_stream(None, window, hop, top).answer_whole_recording(recording)
 
     def classify(self, given: object, top: int = 1, *, among: Iterable[str] | None = None) -> Prediction:
         """Classify one text, alone or with features, one pair of texts, or one sequence of numbers.
@@ -414,7 +414,7 @@ class Classifier(TrainedEstimator):
             return self.among(among).classify(given, top)
         if top != 1 or self._gives_values:
             self._answers.check_top(top)
-        return self._answers.prediction(self._intake.logits_of_one(given), top)
+        return self._answers.prediction(self._intake.compute_item_logits(given), top)
 
     def explain(self, text: Text, label: str | None = None, *, most_fragments: int = 64) -> Explanation:
         """Explain an answer by its words: leave out each word once and measure how much the label loses.
@@ -441,11 +441,11 @@ class Classifier(TrainedEstimator):
         # Imported only when needed, like the stream.
         from pocketrnn.explanation import Explainer
 
-        self._texts("predict_proba()").check_one_text("explain() takes")
-        self._answers.check_one_head("explain() is of")
+        self._texts("predict_proba()").require_single_text("explain() takes")
+        self._answers.require_single_head("explain() is of")
         ready = self._texts("predict_proba()").ready
         whole = text if isinstance(text, str) and ready.splits else ready.tokens(text)
-        return Explainer(self.manifest, self._answers, self.encode, self._compute_logits_of_variants).explained(
+        return Explainer(self.manifest, self._answers, self.encode, self._compute_logits_of_variants).explain_label(
             whole, label, most_fragments
         )
 
@@ -559,7 +559,7 @@ class Classifier(TrainedEstimator):
             >>> [(tag.token, tag.label, tag.start) for tag in Classifier.load("people").tag("Ada lives in Berlin")]
             [('Ada', 'B-PER', 0), ('lives', 'O', 4), ('in', 'O', 10), ('Berlin', 'B-LOC', 13)]
         """
-        return self._make_tag_intake().make_tags_of_one(text)
+        return self._make_tag_intake().make_text_tags(text)
 
     @overload
     def predict_tags(self, texts: Iterable[Text], *, on_error: Literal["raise"] = "raise") -> list[Tags]: ...
@@ -596,7 +596,7 @@ class Classifier(TrainedEstimator):
             ['B-PER']
         """
         intake, skipped = self._make_tag_intake(), 0
-        for _, group in self._workers.map_in_order(intake.tags, intake.groups(texts, on_error)):
+        for _, group in self._workers.map_in_order(intake.tags, intake.group_texts(texts, on_error)):
             skipped += sum(tags is None for tags in group)
             yield from group
         self._warn_of_skipped(skipped)
@@ -698,7 +698,7 @@ class Classifier(TrainedEstimator):
             (2, 192)
         """
         intake = self._texts("logits()")
-        intake.check_one_text("embed() takes")
+        intake.require_single_text("embed() takes")
         given = intake.chunks(texts, on_error, self._workers.threads)
         work = partial(intake.embeddings, on_error=on_error)
         parts, skipped = [], 0
@@ -726,7 +726,7 @@ class Classifier(TrainedEstimator):
 
     def _warn_of_skipped(self, count: int) -> None:
         if count:
-            _log.warning("%s passed over %d items %s", self.name, count, ", or ".join(self._intake.kinds_skipped))
+            _log.warning("%s passed over %d items %s", self.name, count, ", or ".join(self._intake.skip_reasons))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _load_copy, (
@@ -747,11 +747,11 @@ class _Intake(Protocol):
     """Turns what users give into the engine's input: a `TextIntake` or a `NumberIntake`."""
 
     @property
-    def kinds_skipped(self) -> Sequence[str]:
-        """The faults of items that are passed over, as ends of a sentence."""
+    def skip_reasons(self) -> Sequence[str]:
+        """Why items are skipped: each reason as the end of a sentence."""
         ...
 
-    def logits_of_one(self, given: object) -> list[float]:
+    def compute_item_logits(self, given: object) -> list[float]:
         """The logits of one text or sequence."""
         ...
 
@@ -780,7 +780,7 @@ def _build_intake(
             raise InputError("out_of_range is for sequences of numbers, and the bundle takes texts.", "Leave it out.")
         if manifest.output.of_tokens:
             # Imported when needed: only labels of tokens need it.
-            from pocketrnn.tagging import TagIntake
+            from pocketrnn.tag_intake import TagIntake
 
             return TagIntake(manifest, engine, answers, tokenizer)
         if manifest.input.pairs:
@@ -850,11 +850,11 @@ def encode_texts_as_steps(classifier: Classifier, texts: Iterable[Any]) -> list[
     """
     if classifier.manifest.characters is None:
         return [classifier.encode(text) for text in texts]
-    from pocketrnn.tagging import TagIntake
+    from pocketrnn.tag_intake import TagIntake
 
     intake = classifier._intake
     assert isinstance(intake, TagIntake)  # noqa: S101 - only labels of tokens have characters
-    return [intake.steps(text) for text in texts]
+    return [intake.make_steps(text) for text in texts]
 
 
 def compute_logits_of_steps(classifier: Classifier, rows: Sequence[Sequence[int] | Steps]) -> Floats:
@@ -882,20 +882,20 @@ def compute_logits_of_steps(classifier: Classifier, rows: Sequence[Sequence[int]
     kind = find_step_dtype(classifier.manifest)
     logits = compute_logits(classifier._engine, classifier.name, [np.asarray(row, kind) for row in rows])
     if classifier._chosen is not None:
-        logits = classifier._chosen.choose_from_rows(logits)
+        logits = classifier._chosen.select_from_rows(logits)
     if not classifier.manifest.output.of_tokens:
         classifier._answers.check_finite(logits)
     return logits
 
 
-def kinds_refused(classifier: Classifier) -> list[str]:
+def refusal_reasons(classifier: Classifier) -> list[str]:
     """Describe the faults for which a text is skipped, each as the end of a sentence.
 
     Example:
-        >>> kinds_refused(Classifier.load("news.prnn"))
+        >>> refusal_reasons(Classifier.load("news.prnn"))
         ['too costly, or of too large whole numbers, for the file']
     """
-    return classifier._texts("classify()").kinds_refused
+    return classifier._texts("classify()").refusal_reasons
 
 
 def compute_logits_until_refused(classifier: Classifier, texts: Sequence[Any]) -> tuple[Floats, LimitError | None]:

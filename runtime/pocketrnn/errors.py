@@ -131,7 +131,7 @@ def require_module(module: str, extra: str) -> ModuleType:
         package = module.partition(".")[0]
         if error.name is None or error.name.partition(".")[0] != package:
             raise
-        from pocketrnn.installation import make_extra_install_command
+        from pocketrnn.install_commands import make_extra_install_command
 
         raise MissingExtraError(
             f"This needs the package {package}, which is not installed.",

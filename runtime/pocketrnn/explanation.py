@@ -1,6 +1,6 @@
 """Explains which words decided: each word is left out once, and the rest is classified (leave-one-out, or occlusion).
 
-This works with every tokenizer, n-grams included, and with every engine. `runtime/web/contributions.js` is the same in
+This works with every tokenizer, n-grams included, and every engine. `runtime/web/word_contributions.js` is the same in
 JavaScript.
 """
 
@@ -102,7 +102,7 @@ class Explainer:
     def _has_subwords(self) -> bool:
         return self.manifest.text.rules.tokenizer == SUBWORDS
 
-    def explained(self, text: str | list[str], label: str | None, most_fragments: int) -> Explanation:
+    def explain_label(self, text: str | list[str], label: str | None, most_fragments: int) -> Explanation:
         """The effect of each word on a label; see `Classifier.explain`.
 
         Raises:

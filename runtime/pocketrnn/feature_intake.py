@@ -28,7 +28,7 @@ class FeatureIntake(TextIntake):
         super().__init__(manifest, engine, answers, tokenizer)
         self.ready = _FeatureRowEncoder(manifest, tokenizer)
 
-    def check_one_text(self, what: str) -> NoReturn:
+    def require_single_text(self, what: str) -> NoReturn:
         """Refuse a method that works for a text alone.
 
         Raises:
@@ -39,9 +39,9 @@ class FeatureIntake(TextIntake):
         )
 
     @property
-    def kinds_skipped(self) -> list[str]:
+    def skip_reasons(self) -> list[str]:
         """Describe the faults for which an item is skipped, each as the end of a sentence."""
-        return ["that are not texts with their features", *self.kinds_refused]
+        return ["that are not texts with their features", *self.refusal_reasons]
 
 
 class _FeatureRowEncoder(TextRowEncoder):

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from pocketrnn.answers import Answers, Chunk, Floats
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.bundle.output import HeadsOutput
+from pocketrnn.bundle.output_kinds import HeadsOutput
 from pocketrnn.errors import InputError, short_repr, suggest_similar_name
 from pocketrnn.label_subset import ChosenLabels
 
-__all__ = ["HeadAnswers", "build_answers", "choose_head", "find_likeliest", "name_likeliest"]
+__all__ = ["HeadAnswers", "build_answers", "choose_head", "find_likeliest", "format_likeliest"]
 
 
 def build_answers(manifest: Manifest) -> Answers:
@@ -27,7 +27,7 @@ def build_answers(manifest: Manifest) -> Answers:
     """
     output = manifest.output
     if not isinstance(output, HeadsOutput):
-        return Answers.of(manifest)
+        return Answers.from_manifest(manifest)
     heads = {
         name: Answers(f"{manifest.name} ({name})", head.labels, head.activation, head.thresholds)
         for name, head in output.heads.items()
@@ -48,7 +48,7 @@ class HeadAnswers(Answers):
         {'topic': 'cup', 'mood': 'bad'}
     """
 
-    def parts(self) -> Iterator[tuple[str, Answers, slice]]:
+    def iterate_heads(self) -> Iterator[tuple[str, Answers, slice]]:
         """Yield each head with its name and the place of its logits."""
         start = 0
         for name, head in self.heads.items():
@@ -58,12 +58,12 @@ class HeadAnswers(Answers):
 
     def restrict_to_labels(self, places: Sequence[int]) -> Answers:
         """The answers for some of the labels of one head."""
-        for _, head, at in self.parts():
+        for _, head, at in self.iterate_heads():
             if at.start <= places[0] < at.stop:
                 return head.restrict_to_labels([place - at.start for place in places])
         raise IndexError(places[0])
 
-    def check_one_head(self, what: str) -> None:
+    def require_single_head(self, what: str) -> None:
         """Refuse a feature for one set of labels.
 
         Raises:
@@ -77,22 +77,24 @@ class HeadAnswers(Answers):
 
     def probabilities(self, logits: Floats) -> Any:
         """Convert logits to probabilities, for each head float32 [texts, its labels]."""
-        return {name: head.probabilities(logits[:, at]) for name, head, at in self.parts()}
+        return {name: head.probabilities(logits[:, at]) for name, head, at in self.iterate_heads()}
 
     def prediction(self, logits: Sequence[float], top: int = 1) -> Any:
         """Convert one row of logits to an answer for each head; a head of fewer labels than `top` gives all of them."""
-        return {name: head.prediction(logits[at], min(top, len(head.labels))) for name, head, at in self.parts()}
+        return {
+            name: head.prediction(logits[at], min(top, len(head.labels))) for name, head, at in self.iterate_heads()
+        }
 
     def labels_reached(self, probabilities: Any, threshold: float | None = None) -> Any:
         """List for each text the labels of each head that reach their threshold."""
-        found = {name: head.labels_reached(probabilities[name], threshold) for name, head, _ in self.parts()}
+        found = {name: head.labels_reached(probabilities[name], threshold) for name, head, _ in self.iterate_heads()}
         return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
 
     def likeliest_labels(self, answered: Iterable[Chunk]) -> Any:
         """The likeliest label of each head for each text; None for a text that was skipped."""
         labels: list[dict[str, str] | None] = []
         for logits, skipped in answered:
-            best = [[head.labels[i] for i in logits[:, at].argmax(1).tolist()] for _, head, at in self.parts()]
+            best = [[head.labels[i] for i in logits[:, at].argmax(1).tolist()] for _, head, at in self.iterate_heads()]
             rows = [dict(zip(self.heads, row, strict=True)) for row in zip(*best, strict=True)]
             passed_over = set(skipped)
             labels += [None if i in passed_over else row for i, row in enumerate(rows)]
@@ -112,7 +114,7 @@ class HeadAnswers(Answers):
         Raises:
             PocketRNNError: a row does not have probabilities.
         """
-        for _, head, at in self.parts():
+        for _, head, at in self.iterate_heads():
             head.check_finite(logits[:, at])
 
 
@@ -128,7 +130,7 @@ def choose_head(answers: Answers, name: str) -> ChosenLabels:
     """
     if not isinstance(answers, HeadAnswers):
         raise InputError(f"{answers.name} has no heads: it answers with one set of labels.", "Use it as it is.")
-    for known, _, at in answers.parts():
+    for known, _, at in answers.iterate_heads():
         if known == name:
             return ChosenLabels(tuple(range(at.start, at.stop)), (0.0,) * (at.stop - at.start))
     near = suggest_similar_name(str(name), tuple(answers.heads)) or f"Its heads: {', '.join(answers.heads)}."
@@ -145,16 +147,16 @@ def find_likeliest(answers: Answers, logits: NDArray[Any]) -> NDArray[np.int64]:
     if not isinstance(answers, HeadAnswers):
         found = [logits.argmax(1)]
     else:
-        found = [at.start + logits[:, at].argmax(1) for _, _, at in answers.parts()]
+        found = [at.start + logits[:, at].argmax(1) for _, _, at in answers.iterate_heads()]
     places: NDArray[np.int64] = np.stack(found, 1)
     return places
 
 
-def name_likeliest(answers: Answers, logits: Sequence[float]) -> str:
+def format_likeliest(answers: Answers, logits: Sequence[float]) -> str:
     """Name the likeliest label of one row of logits; with several heads, that of each.
 
     Example:
-        >>> name_likeliest(Answers("mood", ("bad", "good"), "softmax"), [0.0, 1.0])
+        >>> format_likeliest(Answers("mood", ("bad", "good"), "softmax"), [0.0, 1.0])
         'good'
     """
     return ", ".join(answers.labels[i] for i in find_likeliest(answers, np.array([logits]))[0].tolist())

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from pocketrnn.answers import Answers
-from pocketrnn.bundle.output import Priors
+from pocketrnn.bundle.output_kinds import Priors
 from pocketrnn.engines.engine import Engine, EngineAnswer, Floats, Ids, Steps, TextEngine
 from pocketrnn.errors import InputError, short_repr, suggest_similar_name
 
-__all__ = ["ChosenLabels", "choose_labels", "restrict_engine", "weigh_labels"]
+__all__ = ["ChosenLabels", "apply_label_prior", "choose_labels", "wrap_engine_for_labels"]
 
 # The label for texts that are none of the others, by ISO 639: it stays among the chosen labels.
 UNDETERMINED = "und"
@@ -31,30 +31,30 @@ class ChosenLabels:
         weights: the number that is added to the logit of each: the logarithm of how often it is expected.
 
     Example:
-        >>> ChosenLabels((0, 2), (0.0, 0.0)).choose_from_row([0.5, 1.5, 2.5])
+        >>> ChosenLabels((0, 2), (0.0, 0.0)).select_from_row([0.5, 1.5, 2.5])
         [0.5, 2.5]
     """
 
     places: tuple[int, ...]
     weights: tuple[float, ...]
 
-    def choose_from_row(self, logits: Sequence[float]) -> list[float]:
+    def select_from_row(self, logits: Sequence[float]) -> list[float]:
         """Select and weigh the logits of these labels from one row of all logits."""
         return [logits[place] + weight for place, weight in zip(self.places, self.weights, strict=True)]
 
-    def choose_from_rows(self, logits: Floats) -> Floats:
+    def select_from_rows(self, logits: Floats) -> Floats:
         """Select and weigh logits: float32 [texts, labels] to float32 [texts, chosen labels]."""
         chosen: Floats = logits[:, list(self.places)] + np.array(self.weights, np.float32)
         return chosen
 
-    def map_to_engine_labels(self, outer: ChosenLabels | None) -> ChosenLabels:
+    def convert_to_engine_labels(self, outer: ChosenLabels | None) -> ChosenLabels:
         """These labels, with `places` converted from indices of the labels of `outer` to the engine's."""
         if outer is None:
             return self
         weights = (outer.weights[place] + weight for place, weight in zip(self.places, self.weights, strict=True))
         return ChosenLabels(tuple(outer.places[place] for place in self.places), tuple(weights))
 
-    def answers(self, all_labels: Answers) -> Answers:
+    def make_chosen_answers(self, all_labels: Answers) -> Answers:
         """The `Answers` for the chosen labels, from the `Answers` for all labels."""
         return all_labels.restrict_to_labels(self.places)
 
@@ -92,11 +92,11 @@ def choose_labels(answers: Answers, among: Iterable[str]) -> ChosenLabels:
     kept = (named | {UNDETERMINED} if named or not left_out else set(answers.labels)) - left_out
     places = tuple(place for place, label in enumerate(answers.labels) if label in kept)
     if not places or not (named or left_out):
-        raise InputError("among leaves no label.", f"Name some of: {_list_some_labels(answers)}.")
+        raise InputError("among leaves no label.", f"Name some of: {_format_first_labels(answers)}.")
     return ChosenLabels(places, (0.0,) * len(places))
 
 
-def weigh_labels(answers: Answers, prior: str | Mapping[str, float], named: Priors) -> ChosenLabels:
+def apply_label_prior(answers: Answers, prior: str | Mapping[str, float], named: Priors) -> ChosenLabels:
     """Weigh all labels by how often each is expected; the labels that `prior` does not name are together expected as
     often as the rarest label that it names.
 
@@ -112,7 +112,7 @@ def weigh_labels(answers: Answers, prior: str | Mapping[str, float], named: Prio
             give a text several labels or none.
 
     Example:
-        >>> weigh_labels(Answers("tongue", ("de", "en"), "softmax"), {"de": 1, "en": 1}, {}).weights
+        >>> apply_label_prior(Answers("tongue", ("de", "en"), "softmax"), {"de": 1, "en": 1}, {}).weights
         (0.0, 0.0)
     """
     _check_single_label(answers, "prior")
@@ -141,7 +141,7 @@ def weigh_labels(answers: Answers, prior: str | Mapping[str, float], named: Prio
 
 
 def _check_single_label(answers: Answers, name: str) -> None:
-    answers.check_one_head(f"{name} is of")
+    answers.require_single_head(f"{name} is of")
     if answers.activation != "softmax":
         raise InputError(
             f"{name} is for classifiers that give exactly one label, and {answers.name} does not.",
@@ -151,7 +151,7 @@ def _check_single_label(answers: Answers, name: str) -> None:
         )
 
 
-def _list_some_labels(answers: Answers) -> str:
+def _format_first_labels(answers: Answers) -> str:
     more = len(answers.labels) - _SHOWN
     return f"{', '.join(answers.labels[:_SHOWN])}{f' and {more} more' if more > 0 else ''}"
 
@@ -159,16 +159,16 @@ def _list_some_labels(answers: Answers) -> str:
 def _make_unknown_label_error(answers: Answers, label: object) -> InputError:
     near = (
         suggest_similar_name(str(label).removeprefix("-"), answers.labels)
-        or f"Its labels: {_list_some_labels(answers)}."
+        or f"Its labels: {_format_first_labels(answers)}."
     )
     return InputError(f"{answers.name} has no label {short_repr(label, 40)}.", near)
 
 
-def restrict_engine(engine: Engine, chosen: ChosenLabels) -> Engine:
+def wrap_engine_for_labels(engine: Engine, chosen: ChosenLabels) -> Engine:
     """Wrap an engine so that it gives the logits of the chosen labels alone.
 
     Example:
-        >>> restrict_engine(engine, ChosenLabels((0, 2), (0.0, 0.0))).logits_of_one(np.array([[17]]))
+        >>> wrap_engine_for_labels(engine, ChosenLabels((0, 2), (0.0, 0.0))).compute_item_logits(np.array([[17]]))
         [0.5, 2.5]
     """
     return (
@@ -189,12 +189,12 @@ class _ChosenLabelsEngine:
         # from them itself.
         return getattr(self._engine, name)
 
-    def logits_of_one(self, steps: Steps) -> list[float]:
-        return self._chosen.choose_from_row(self._engine.logits_of_one(steps))
+    def compute_item_logits(self, steps: Steps) -> list[float]:
+        return self._chosen.select_from_row(self._engine.compute_item_logits(steps))
 
     def logits(self, steps: Steps, lengths: Ids) -> EngineAnswer:
         logits, refused = self._engine.logits(steps, lengths)
-        return EngineAnswer(self._chosen.choose_from_rows(logits), refused)
+        return EngineAnswer(self._chosen.select_from_rows(logits), refused)
 
 
 class _ChosenLabelsTextEngine(_ChosenLabelsEngine):
@@ -202,11 +202,11 @@ class _ChosenLabelsTextEngine(_ChosenLabelsEngine):
 
     def logits_of_text(self, text: str) -> list[float] | None:
         logits = self._engine.logits_of_text(text)
-        return None if logits is None else self._chosen.choose_from_row(logits)
+        return None if logits is None else self._chosen.select_from_row(logits)
 
     def logits_of_texts(self, texts: Sequence[str]) -> EngineAnswer:
         logits, refused = self._engine.logits_of_texts(texts)
-        return EngineAnswer(self._chosen.choose_from_rows(logits), refused)
+        return EngineAnswer(self._chosen.select_from_rows(logits), refused)
 
     def stop(self) -> None:
         self._engine.stop()

@@ -42,7 +42,7 @@ class NumberIntake:
         InputError: `out_of_range` is none of these.
     """
 
-    kinds_skipped: Final = ("that are not sequences for it",)
+    skip_reasons: Final = ("that are not sequences for it",)
 
     def __init__(self, manifest: Manifest, engine: Engine, answers: Answers, out_of_range: str = "warn") -> None:
         self._name, self._engine, self._answers = manifest.name, engine, answers
@@ -50,13 +50,13 @@ class NumberIntake:
         self.input = manifest.numbers
         self.watch = RangeWatch(manifest.name, self.input, out_of_range)
 
-    def logits_of_one(self, sequence: object) -> list[float]:
+    def compute_item_logits(self, sequence: object) -> list[float]:
         """The logits of one sequence.
 
         Raises:
             SequenceError: the argument is not such a sequence, or is beyond the limits.
         """
-        return self._engine.logits_of_one(self.prepared(sequence)[None])
+        return self._engine.compute_item_logits(self.prepared(sequence)[None])
 
     def prepared(self, sequence: object) -> Floats:
         """The input of the graph for a sequence, float32 [time, channels].
@@ -124,13 +124,13 @@ class NumberIntake:
                 kept.append(index)
             except SequenceError as error:
                 if on_error == "raise":
-                    raise _name_position(error, first + index) from None
+                    raise _add_position_to_error(error, first + index) from None
                 skipped.append(index)
         logits = np.zeros((len(items), len(self._answers.labels)), np.float32)
-        logits[kept] = self.compute_logits_of_prepared(prepared)
+        logits[kept] = self.compute_prepared_logits(prepared)
         return logits, skipped
 
-    def compute_logits_of_prepared(self, sequences: list[Floats]) -> Floats:
+    def compute_prepared_logits(self, sequences: list[Floats]) -> Floats:
         """The logits of prepared sequences, float32 [time, channels] each.
 
         Raises:
@@ -153,7 +153,7 @@ def _divide_into_chunks(waiting: Iterator[object]) -> Iterator[_Chunk]:
         first += len(items)
 
 
-def _name_position(error: SequenceError, position: int) -> SequenceError:
+def _add_position_to_error(error: SequenceError, position: int) -> SequenceError:
     """Add the position among all sequences to the error of a sequence."""
     problem = error.problem.replace("The sequence", f"The sequence at position {position}", 1)
     if problem == error.problem:

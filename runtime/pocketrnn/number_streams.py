@@ -114,12 +114,12 @@ class CarriedStream:
                 "Begin another stream.",
             )
         logits, state = self._engine.step(prepared, self._state)
-        given = logits if self._chosen is None else self._chosen.choose_from_rows(logits)
+        given = logits if self._chosen is None else self._chosen.select_from_rows(logits)
         (answer,) = self._answers.make_answers(given, self._top)
         self._logits, self._state, self.steps = logits, state, self.steps + len(prepared)
         return [Window(0, self.steps, answer)]
 
-    def whole(self, recording: object) -> list[Window]:
+    def answer_whole_recording(self, recording: object) -> list[Window]:
         """Answer a complete recording, like `push`."""
         return self.push(recording)
 
@@ -182,7 +182,7 @@ class NumberStream:
         prepared = [
             self._intake.prepared(held[start - self._first : start - self._first + self.window]) for start in starts
         ]
-        answers = self._answers.make_answers(self._intake.compute_logits_of_prepared(prepared), self._top)
+        answers = self._answers.make_answers(self._intake.compute_prepared_logits(prepared), self._top)
         if starts:
             self._next = starts[-1] + self.hop
         # With a hop longer than the window, the next window may begin after all held samples.
@@ -190,7 +190,7 @@ class NumberStream:
         self._held, self._first = held[dropped:].copy(), self._first + dropped
         return [Window(start, start + self.window, answer) for start, answer in zip(starts, answers, strict=True)]
 
-    def whole(self, recording: object) -> list[Window]:
+    def answer_whole_recording(self, recording: object) -> list[Window]:
         """Answer the windows of a complete recording.
 
         Raises:

@@ -28,7 +28,7 @@ class PairIntake(TextIntake):
         super().__init__(manifest, engine, answers, tokenizer)
         self.ready = _PairRowEncoder(manifest, tokenizer)
 
-    def check_one_text(self, what: str) -> NoReturn:
+    def require_single_text(self, what: str) -> NoReturn:
         """Refuse a feature that works for one text only.
 
         Raises:
@@ -37,9 +37,9 @@ class PairIntake(TextIntake):
         raise InputError(f"{self._name} takes two texts, and {what} one.", "Use classify() or predict().")
 
     @property
-    def kinds_skipped(self) -> list[str]:
+    def skip_reasons(self) -> list[str]:
         """Describe the faults for which an item is skipped, each as the end of a sentence."""
-        return ["that are not two texts", *self.kinds_refused]
+        return ["that are not two texts", *self.refusal_reasons]
 
 
 class _PairRowEncoder(TextRowEncoder):

@@ -16,8 +16,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from pocketrnn.bundle.manifest import Comparison, Example, Manifest, describe_padding_effect
-from pocketrnn.bundle.output import HeadsOutput
-from pocketrnn.heads import build_answers, name_likeliest
+from pocketrnn.bundle.output_kinds import HeadsOutput
+from pocketrnn.heads import build_answers, format_likeliest
 from pocketrnn.text import EXTERNAL
 from pocketrnn.verdicts import describe_graph_proof, group_chain_links, read_text_verdict
 from pocketrnn.verification import Verification
@@ -160,13 +160,13 @@ def _render_export_proof(comparisons: Sequence[Comparison]) -> Iterator[str]:
         "that of the module too. The unit for it is the spread: how far the exact answer moves when the weights are "
         f"rounded. A form may be {_SPREADS} spreads from the exact answer. Each dot is one kind of input.</p>"
     )
-    if any(c.is_rounding for c in comparisons):
+    if any(c.measures_rounding for c in comparisons):
         yield (
             "<p>One link of the chain is not proven: where weights are stored in fewer bytes, they are rounded, which "
             "changes answers. The change is measured, and drawn as the rest. The links after it are proven equal to "
             "the graph with these rounded weights.</p>"
         )
-    if any(c.is_integer_arithmetic for c in comparisons):
+    if any(c.measures_integer_arithmetic for c in comparisons):
         yield (
             "<p>One link of the chain is not proven: after it the program multiplies integers of 8 bits, which changes "
             "answers. The change is measured, and drawn as the rest. The integers themselves are compared with a plain "
@@ -217,7 +217,7 @@ def _render_replays(verified: Verification) -> Iterator[str]:
 def _find_likeliest_labels(manifest: Manifest, example: Example) -> str:
     """The likeliest label of a text, or of each of its tokens, as one string."""
     answers = build_answers(manifest)
-    return " ".join(name_likeliest(answers, row) for row in example.rows)
+    return " ".join(format_likeliest(answers, row) for row in example.rows)
 
 
 def _describe_probabilities(manifest: Manifest) -> str:
@@ -256,7 +256,7 @@ def _render_open_points(manifest: Manifest) -> Iterator[str]:
 
 
 def _has_integer_arithmetic(manifest: Manifest) -> bool:
-    return any(line.is_integer_arithmetic for line in manifest.parity.comparisons)
+    return any(line.measures_integer_arithmetic for line in manifest.parity.comparisons)
 
 
 def _render_provenance(manifest: Manifest) -> Iterator[str]:

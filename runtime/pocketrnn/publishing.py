@@ -10,7 +10,7 @@ from typing import Final
 from pocketrnn.bundle.hub import SCHEME, HubAddress, parse_address, require_hub_library, translate_hub_errors
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import is_packed_file
-from pocketrnn.bundle.zoo import find_bundle_folder
+from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
 from pocketrnn.errors import InputError
 from pocketrnn.text.features import make_usual_values, write_feature_options
 from pocketrnn.text.text_input import TextInput

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.zoo import find_bundle_folder
+from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
 from pocketrnn.classifier import Classifier, get_chosen_answers
 from pocketrnn.errors import BundleError, InputError, require_module
 from pocketrnn.text.checked_texts import OnError
@@ -104,8 +104,8 @@ def _read_bundle_files(folder: Path) -> dict[str, bytes]:
     manifest = manifests.read_manifest(folder)
     if not isinstance(manifest.input, TextInput):
         raise BundleError(f"{folder} takes sequences of numbers, not texts.", manifests.TAKES_NUMBERS)
-    manifest.check_one_text("a column holds")
-    manifest.check_one_head("a column holds the labels of")
+    manifest.require_single_text("a column holds")
+    manifest.require_single_head("a column holds the labels of")
     graph = manifests.read_checked_bytes(folder / manifest.graph.file, manifest.graph.sha256)
     return {manifests.CLASSIFIER_JSON: (folder / manifests.CLASSIFIER_JSON).read_bytes(), manifest.graph.file: graph}
 

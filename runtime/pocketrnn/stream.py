@@ -22,7 +22,7 @@ import numpy as np
 
 from pocketrnn.answers import Answers, Prediction
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.bundle.refused_texts import make_limit_error, name_text_in_error
+from pocketrnn.bundle.refused_texts import add_text_name_to_error, make_limit_error
 from pocketrnn.engines.engine import Engine, Floats
 from pocketrnn.errors import InputError, LimitError, TextError
 from pocketrnn.label_subset import ChosenLabels
@@ -257,7 +257,7 @@ class Stream:
         state, logits = self._state, self._logits
         limits, tokens = self._manifest.graph.limits, max(1, at.ids + len(ids) + len(open_ids))
         if limits is not None and not limits.allows_length(tokens):
-            raise name_text_in_error(make_limit_error(self._manifest.name, limits, tokens), "The text so far")
+            raise add_text_name_to_error(make_limit_error(self._manifest.name, limits, tokens), "The text so far")
         try:
             if ids:
                 logits, state = self._engine.step(ids, state)
@@ -269,9 +269,9 @@ class Stream:
             else:
                 answer = logits
         except LimitError as error:
-            raise name_text_in_error(error, "The text so far") from None
+            raise add_text_name_to_error(error, "The text so far") from None
         self._at, self._state, self._logits = at, state, logits
-        return (answer.copy() if self._chosen is None else self._chosen.choose_from_rows(answer))[0]  # type: ignore[no-any-return]
+        return (answer.copy() if self._chosen is None else self._chosen.select_from_rows(answer))[0]  # type: ignore[no-any-return]
 
     def _read_words(self, at: StreamPosition, fragment: str) -> _Read:
         at, settled, open_ = read_fragment(at, fragment, cast("TextRules", self._manifest.text.rules), self._longest)
@@ -286,7 +286,7 @@ class Stream:
         if most <= 0:
             return replace(at, tail=""), [], [*rules.last_ids]
         text, goes_on = at.tail + fragment, bool(at.context)
-        cut = self._cuts.last(text)
+        cut = self._cuts.find_last_cut(text)
         settled = pieces.encode(text[:cut], goes_on=goes_on)[:most] if cut else []
         open_ = pieces.encode(text[cut:], goes_on=goes_on or cut > 0)[: most - len(settled)]
         context = "a" if goes_on or cut else ""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, overload
 
-__all__ = ["Span", "Tag", "Tags", "has_span_prefixes", "may_follow", "select_text_between", "spans_of"]
+__all__ = ["Span", "Tag", "Tags", "has_span_prefixes", "may_follow_label", "select_text_between", "spans_of"]
 
 # B-PER or I_LOC of BIO; with E and S of IOBES, L and U of BILOU, M of BMES.
 _PREFIXED: Final = re.compile(r"^([BIESLUM])[-_](.+)$")
@@ -136,12 +136,12 @@ def has_span_prefixes(labels: Iterable[str]) -> bool:
     return any(label.startswith(("B", "S", "U")) and _PREFIXED.match(label) for label in labels)
 
 
-def may_follow(label: str, before: str | None) -> bool:
+def may_follow_label(label: str, before: str | None) -> bool:
     """Whether a label may stand behind another, or at the begin of a text: I, M, E and L continue a span of the same
     label that B, I or M has left open.
 
     Example:
-        >>> may_follow("I-PER", "B-PER"), may_follow("I-PER", "O"), may_follow("I-PER", None)
+        >>> may_follow_label("I-PER", "B-PER"), may_follow_label("I-PER", "O"), may_follow_label("I-PER", None)
         (True, False, False)
     """
     prefix, name = _split_label(label, is_plain=False)

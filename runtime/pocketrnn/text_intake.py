@@ -11,11 +11,11 @@ from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.refused_texts import (
     SKIP_THEM,
+    add_text_name_to_error,
     describe_limit_faults,
     find_texts_beyond_limits,
     make_limit_error,
     make_too_costly_error,
-    name_text_in_error,
 )
 from pocketrnn.engines.engine import Engine, EngineAnswer, Floats, Ids, TextEngine
 from pocketrnn.errors import LimitError
@@ -52,19 +52,19 @@ class TextIntake:
         self._marks = len(manifest.features)
         self.encoder = manifest.text.encoder()
         self.ready = TextRowEncoder(manifest.name, self.encoder, manifest.graph.embedding_rows, tokenizer)
-        self._reader = self._find_text_engine(engine)
+        self._reader = self._choose_text_engine(engine)
 
-    def _find_text_engine(self, engine: Engine) -> TextEngine | None:
+    def _choose_text_engine(self, engine: Engine) -> TextEngine | None:
         """The engine, if it encodes texts itself and strings are left to the bundle's tokenizer; else None."""
         return engine if isinstance(engine, TextEngine) and self.ready.splits else None
 
     def replace_engine(self, engine: Engine, answers: Answers) -> TextIntake:
         """The same intake for another engine and other answers."""
         other = copy.copy(self)
-        other._engine, other._answers, other._reader = engine, answers, self._find_text_engine(engine)
+        other._engine, other._answers, other._reader = engine, answers, self._choose_text_engine(engine)
         return other
 
-    def check_whole(self) -> None:
+    def require_text_labels(self) -> None:
         """Refuse to answer for a whole text, if the labels are of its tokens. This class refuses nothing: its labels
         are of texts.
 
@@ -72,7 +72,7 @@ class TextIntake:
             InputError: the labels are of tokens.
         """
 
-    def check_one_text(self, what: str) -> None:
+    def require_single_text(self, what: str) -> None:
         """Refuse a feature that takes one text, if the classifier takes two. This class refuses nothing: it takes one.
 
         Args:
@@ -82,7 +82,7 @@ class TextIntake:
             InputError: the classifier takes two texts.
         """
 
-    def logits_of_one(self, text: object) -> list[float]:
+    def compute_item_logits(self, text: object) -> list[float]:
         """The logits of one text.
 
         Raises:
@@ -99,7 +99,7 @@ class TextIntake:
         """The logits of int64 [1, tokens]."""
         if self._limits is not None and not self._limits.accepts_ids(tokens[0], self._padding_id):
             raise make_limit_error(self._name, self._limits, tokens.shape[1] - self._marks)
-        return self._engine.logits_of_one(tokens)
+        return self._engine.compute_item_logits(tokens)
 
     def chunks(self, texts: Iterable[Text], on_error: OnError, threads: int) -> Iterable[Chunk]:
         """Check texts and divide them into chunks; see `pocketrnn.text.checked_texts.divide_into_chunks`."""
@@ -168,13 +168,13 @@ class TextIntake:
     def _make_refusal_error_in(self, chunk: Chunk, index: int) -> LimitError:
         """The error for a refused text of a chunk, with its position among all texts."""
         text = f"The text at position {chunk.first + index} (counted from 0)"
-        return name_text_in_error(self.find_refusal_error(chunk.texts[index]), text, SKIP_THEM)
+        return add_text_name_to_error(self.find_refusal_error(chunk.texts[index]), text, SKIP_THEM)
 
     def find_refusal_error(self, text: Text) -> LimitError:
-        """The error that `logits_of_one` raises for a refused text: a string, its tokens, or checked ids."""
+        """The error that `compute_item_logits` raises for a refused text: a string, its tokens, or checked ids."""
         try:
             if isinstance(text, str) or not (text and isinstance(text[0], int)):
-                self.logits_of_one(text)
+                self.compute_item_logits(text)
             else:
                 self._compute_logits_of_row(np.array([text], np.int64))
         except LimitError as error:
@@ -182,16 +182,16 @@ class TextIntake:
         return make_too_costly_error(self._name)
 
     @property
-    def kinds_refused(self) -> list[str]:
+    def refusal_reasons(self) -> list[str]:
         """Describe the faults for which a valid text is skipped, each as the end of a sentence."""
         reads = isinstance(self._engine, TextEngine)
         limits = [] if self._limits is None else describe_limit_faults(self._limits)
         return [*limits, *(["too costly, or of too large whole numbers, for the file"] if reads else [])]
 
     @property
-    def kinds_skipped(self) -> list[str]:
+    def skip_reasons(self) -> list[str]:
         """Describe the faults for which an item is skipped, each as the end of a sentence."""
-        return ["that are not texts", *self.kinds_refused]
+        return ["that are not texts", *self.refusal_reasons]
 
     def stop(self) -> None:
         """Stop the engine's work in other threads."""

@@ -252,7 +252,7 @@ def _read_stated_answers(stated: Any, manifest: Manifest) -> AnswerComparison | 
     unordered = stated.get("unordered")
     if not isinstance(unordered, list | tuple) or not all(label in manifest.labels for label in unordered):
         return None
-    changed = any(line.is_rounding or line.is_integer_arithmetic for line in manifest.parity.comparisons)
+    changed = any(line.measures_rounding or line.measures_integer_arithmetic for line in manifest.parity.comparisons)
     return AnswerComparison(labels, probabilities, largest, tolerance, tuple(unordered), changed)
 
 
@@ -423,7 +423,7 @@ def describe_graph_proof(manifest: Manifest) -> str:
     module = first.reference.removesuffix(_FLOAT64)
     exact = first.candidate.endswith(_FLOAT64)
     module = "the PyTorch module" if module == "pytorch" else module
-    if any(line.is_integer_arithmetic for line in manifest.parity.comparisons):
+    if any(line.measures_integer_arithmetic for line in manifest.parity.comparisons):
         return describe_integer_verdict(manifest)
     rounding, own = describe_rounding(manifest), "".join(map(_describe_own_precision, manifest.parity.comparisons))
     if rounding:
@@ -450,7 +450,7 @@ def describe_number_scale(manifest: Manifest) -> str:
 
 def _describe_own_precision(line: Comparison) -> str:
     """The measured difference from the module's own answers, if it computes in another precision than float32."""
-    if line.is_rounding or line.is_integer_arithmetic or not line.is_measured:
+    if line.measures_rounding or line.measures_integer_arithmetic or not line.is_measured:
         return ""
     precision = line.candidate.removeprefix(IN_OWN_PRECISION)
     apart = f"{line.largest_difference:.1e}"
@@ -461,7 +461,7 @@ def describe_integer_verdict(manifest: Manifest) -> str:
     """The verdict for a packed file with integer arithmetic, which is not proven equal to the module."""
     verdict = read_integer_verdict(manifest)
     measured = "The file does not say what that changes." if verdict is None else verdict.sentence
-    lines = [line for line in manifest.parity.comparisons if line.is_integer_arithmetic]
+    lines = [line for line in manifest.parity.comparisons if line.measures_integer_arithmetic]
     rows, labels = sum(line.rows for line in lines), sum(line.labels_differing for line in lines)
     drawn = f" {labels:,} of {rows:,} inputs of the proof get another label; most of these inputs are random."
     rounding = describe_rounding(manifest)
@@ -475,7 +475,7 @@ def describe_integer_verdict(manifest: Manifest) -> str:
 
 def describe_rounding(manifest: Manifest) -> str:
     """The measured effect of rounding the weights, which is not part of the proof; empty where none were rounded."""
-    changed = [line for line in manifest.parity.comparisons if line.is_rounding]
+    changed = [line for line in manifest.parity.comparisons if line.measures_rounding]
     if not changed:
         return ""
     if not any(line.largest_difference for line in changed):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import check_digest, is_packed_file
-from pocketrnn.bundle.zoo import find_bundle_folder
+from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
 from pocketrnn.classifier import Classifier, compute_logits_of_steps, encode_texts_as_steps, read_graph_metadata
 from pocketrnn.errors import BundleError, ParityError, PocketRNNError
 from pocketrnn.heads import build_answers, find_likeliest

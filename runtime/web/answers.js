@@ -1,4 +1,4 @@
-/** The part that texts.js and numbers.js share: what a file says of itself, logits to labels, and a classifier that answers by
+/** Shared by texts.js and numbers.js: the document of a file, the conversion of logits to labels, and a classifier that uses
  * them. */
 
 import { BundleError, EngineError, InputError, isString, LimitError, MAKE_AGAIN, PocketRNNError, STATUS } from "./engine.js";
@@ -12,7 +12,7 @@ const LABELLED = {
   activation: (value) => ACTIVATIONS.includes(value),
 };
 const HEADS = {
-  heads: (value) => isListOf(value, (head) => isName(head?.name) && !faultIn(head, LABELLED) && hasThresholds(head)) && value.length > 1,
+  heads: (value) => isListOf(value, (head) => isName(head?.name) && !findFaultyMember(head, LABELLED) && hasThresholds(head)) && value.length > 1,
 };
 const DOCUMENT = {
   name: isName,
@@ -20,13 +20,13 @@ const DOCUMENT = {
   parity: (value) => Number.isFinite(value?.tolerance) && value.tolerance >= 0,
 };
 
-const faultIn = (document, needed) => Object.keys(needed).find((name) => !needed[name](document?.[name]));
+const findFaultyMember = (document, needed) => Object.keys(needed).find((name) => !needed[name](document?.[name]));
 const hasThresholds = ({ thresholds, labels }) =>
   thresholds === undefined ||
   (isListOf(thresholds, (one) => Number.isFinite(one) && one >= 0 && one <= 1) && thresholds.length === labels.length);
 
 /** The error for a file that says other than its engine reads. */
-export const contradiction = () =>
+export const makeContradictionError = () =>
   new BundleError("The packed file contradicts itself: its document is not what its engine reads.", MAKE_AGAIN);
 
 /** A file's own description, compared with what its engine reads. `more` has further members of it, with what they must be. */
@@ -38,13 +38,13 @@ export function readDocument(packed, more) {
     throw new BundleError(`The packed file holds no valid document: ${error.message}.`, MAKE_AGAIN);
   }
   const needed = { ...DOCUMENT, ...(document?.heads === undefined ? LABELLED : HEADS), ...more };
-  const fault = faultIn(document, needed) ?? (document.heads || hasThresholds(document) ? undefined : "thresholds");
+  const fault = findFaultyMember(document, needed) ?? (document.heads || hasThresholds(document) ? undefined : "thresholds");
   if (fault) throw new BundleError(`The packed file holds no valid document: ${fault} is missing or wrong.`, MAKE_AGAIN);
   const { labels_of } = document;
   const ofTokens = packed.call("labels_tokens", packed.classifier) === 1;
   if (labels_of !== undefined && !ofTokens)
     throw new BundleError(`${document.name} gives a label for each token, and not one for a text.`, "Pack the bundle, and use tag() of native.js.");
-  if (labels_of !== (ofTokens ? "tokens" : undefined)) throw contradiction();
+  if (labels_of !== (ofTokens ? "tokens" : undefined)) throw makeContradictionError();
   const givesValues = packed.call("gives_values", packed.classifier) === 1;
   const read = packed.heads();
   const stated = document.heads ?? [{ ...document, name: undefined }];
@@ -53,12 +53,12 @@ export function readDocument(packed, more) {
     read[i].labels === labels.length &&
     labels.every((label, k) => packed.string("label", read[i].first + k) === label) &&
     activation === ACTIVATIONS[givesValues ? 2 : Number(read[i].isMultiLabel)];
-  if (read.length !== stated.length || !stated.every(isAsRead)) throw contradiction();
+  if (read.length !== stated.length || !stated.every(isAsRead)) throw makeContradictionError();
   return document;
 }
 
 /** The meaning of a file's logits; `engine` gives the engine that is asked, as long as there is one. */
-export function answersOf(document, engine) {
+export function makeAnswers(document, engine) {
   if (!document.heads) return new Answers(document, engine);
   let first = 0;
   const parts = document.heads.map((head) => {
@@ -100,7 +100,7 @@ export class Answers {
   }
 
   /** Its own among all logits of the engine. */
-  own(logits) {
+  selectLogits(logits) {
     return logits.slice(this.#first, this.#first + this.labels.length);
   }
 
@@ -132,7 +132,7 @@ export class Answers {
 
   /** The same with a prior: how often each label is expected, in any unit, or the name of one of the file. Those that are not
    * named count together as the rarest that is. Without it, as they are. */
-  expecting(prior) {
+  applyPrior(prior) {
     if (prior === undefined) return this;
     const { name, labels, activation, priors = {} } = this.#document;
     if (activation !== "softmax")
@@ -228,14 +228,14 @@ export class Answers {
   difference(which, answer, logits) {
     const { activation, parity } = this.#document;
     const largest = (row) => row.indexOf(Math.max(...row));
-    if (activation !== "values" && largest(answer) !== largest(logits)) throw this.notAsMade(which, "the label is another one");
+    if (activation !== "values" && largest(answer) !== largest(logits)) throw this.makeDifferenceError(which, "the label is another one");
     const scale = Math.max(1, Math.max(...logits.map(Math.abs)) / 10);
     const difference = Math.max(...logits.map((logit, k) => Math.abs(answer[k] - logit))) / scale;
-    if (!(difference <= parity.tolerance)) throw this.notAsMade(which, `a logit differs by ${difference}`);
+    if (!(difference <= parity.tolerance)) throw this.makeDifferenceError(which, `a logit differs by ${difference}`);
     return difference;
   }
 
-  notAsMade(which, how) {
+  makeDifferenceError(which, how) {
     return new PocketRNNError(
       `${this.#document.name} does not answer its golden example ${which} as it did when it was made: ${how}.`,
       "Do not use it in this browser; report the browser and its version.",
@@ -272,7 +272,7 @@ class HeadAnswers {
     return "heads";
   }
 
-  own(logits) {
+  selectLogits(logits) {
     return logits;
   }
 
@@ -280,7 +280,7 @@ class HeadAnswers {
     return this.#checkNone(chosen, "among is");
   }
 
-  expecting(prior) {
+  applyPrior(prior) {
     return this.#checkNone(prior, "a prior is");
   }
 
@@ -299,15 +299,15 @@ class HeadAnswers {
   }
 
   prediction(logits, top) {
-    return this.#each((part) => part.prediction(part.own(logits), Math.min(top, part.labels.length)));
+    return this.#each((part) => part.prediction(part.selectLogits(logits), Math.min(top, part.labels.length)));
   }
 
   likeliest(logits) {
-    return this.#each((part) => part.likeliest(part.own(logits)));
+    return this.#each((part) => part.likeliest(part.selectLogits(logits)));
   }
 
   probabilities(logits) {
-    return this.#each((part) => part.probabilities(part.own(logits)));
+    return this.#each((part) => part.probabilities(part.selectLogits(logits)));
   }
 
   labelsReached(probabilities, threshold) {
@@ -315,15 +315,15 @@ class HeadAnswers {
   }
 
   checkFinite(rows) {
-    this.#each((part) => part.checkFinite(rows.map((row) => part.own(row))));
+    this.#each((part) => part.checkFinite(rows.map((row) => part.selectLogits(row))));
   }
 
   difference(which, answer, logits) {
-    return Math.max(...Object.values(this.#each((part) => part.difference(which, part.own(answer), part.own(logits)))));
+    return Math.max(...Object.values(this.#each((part) => part.difference(which, part.selectLogits(answer), part.selectLogits(logits)))));
   }
 
-  notAsMade(which, how) {
-    return this.head(this.names[0]).notAsMade(which, how);
+  makeDifferenceError(which, how) {
+    return this.head(this.names[0]).makeDifferenceError(which, how);
   }
 
   #each(made) {
@@ -343,7 +343,7 @@ export class AnyClassifier {
     this.#packed = packed;
     this.#document = document;
     this.#row = row;
-    this._answers = answersOf(document, () => this._engine);
+    this._answers = makeAnswers(document, () => this._engine);
   }
 
   /** The name of the classifier. */
@@ -380,21 +380,21 @@ export class AnyClassifier {
    * @param options.prior how often each label is expected, in any unit, { en: 70, de: 30 }; or the name of a prior of the file.
    */
   async classify(given, top = 1, { among, prior } = {}) {
-    const answers = this._answers.among(among).expecting(prior);
+    const answers = this._answers.among(among).applyPrior(prior);
     answers.checkTop(top);
-    return answers.prediction(await this._one(given), top);
+    return answers.prediction(await this._computeItemLogits(given), top);
   }
 
   /** The likeliest label of each, in their order, options as in `classify`; of a file that gives values, these. */
   async predict(given, { among, prior } = {}) {
-    const answers = this._answers.among(among).expecting(prior);
+    const answers = this._answers.among(among).applyPrior(prior);
     return (await this.logits(given)).map((row) => answers.likeliest(row));
   }
 
   /** The probabilities of every label for each: arrays in the order of `labels`, 0 for those that `among` leaves out. Those of a
    * multi-label classifier (activation "sigmoid") do not add up to 1. */
   async predictProba(given, { among, prior } = {}) {
-    const answers = this._answers.among(among).expecting(prior);
+    const answers = this._answers.among(among).applyPrior(prior);
     return (await this.logits(given)).map((row) => answers.probabilities(row));
   }
 
@@ -410,7 +410,7 @@ export class AnyClassifier {
   }
 
   /** The logits of one, which is the only one that is asked about. */
-  async _one(given) {
+  async _computeItemLogits(given) {
     return (await this.logits([given]))[0];
   }
 
@@ -428,12 +428,12 @@ export class AnyClassifier {
     try {
       return ask();
     } catch (error) {
-      throw error instanceof EngineError ? this._failed(error.message, error.status) : error;
+      throw error instanceof EngineError ? this._makeError(error.message, error.status) : error;
     }
   }
 
   /** The error for a status of the engine and its sentence; `which` is what was asked, as the begin of a sentence. */
-  _failed(sentence, status, which = `The ${this.#row}`) {
+  _makeError(sentence, status, which = `The ${this.#row}`) {
     if (status === STATUS.COSTLY)
       return new LimitError(
         `${which} would take more memory or time of ${this.name} than a file of its size may ask for.`,

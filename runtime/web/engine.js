@@ -51,7 +51,7 @@ export class BundleError extends InputError {}
 
 export const isString = (value) => typeof value === "string";
 const isAddress = (value) => isString(value) || value instanceof URL;
-export const aligned = (bytes) => Math.ceil(bytes / ALIGN) * ALIGN;
+export const alignUp = (bytes) => Math.ceil(bytes / ALIGN) * ALIGN;
 
 // ------------------------------------------------------------------------------------------------ strings and UTF-8
 
@@ -95,7 +95,7 @@ function codeAt(bytes, at) {
 
 /** The bytes at an address, over http or, in Node, of a file. */
 async function read(address, remedy) {
-  const url = await resolved(address);
+  const url = await resolveAddress(address);
   const failed = (why, cause) => new BundleError(`${url} cannot be read: ${why}.`, remedy, { cause });
   if (url.protocol === "file:" && globalThis.process?.versions?.node) {
     try {
@@ -115,14 +115,14 @@ async function read(address, remedy) {
 }
 
 /** An address as a URL: on a page, beside it; in Node, in the current folder. */
-async function resolved(address) {
+async function resolveAddress(address) {
   const base = globalThis.document?.baseURI ?? globalThis.location?.href;
   if (base !== undefined || !globalThis.process?.versions?.node) return new URL(address, base);
   const { pathToFileURL } = await import("node:url");
   return new URL(address, pathToFileURL(`${process.cwd()}/`));
 }
 
-export const bytesOf = (content) => new Uint8Array(content.buffer ?? content, content.byteOffset ?? 0, content.byteLength);
+export const viewBytes = (content) => new Uint8Array(content.buffer ?? content, content.byteOffset ?? 0, content.byteLength);
 export const isBytes = (value) => value instanceof ArrayBuffer || ArrayBuffer.isView(value);
 
 // A module that puts a number into every lane of a vector: whether it is valid says whether there is SIMD.
@@ -135,7 +135,7 @@ const PLAIN = new URL("./pocketrnn-plain.wasm", import.meta.url);
 const compiled = new Map();
 
 /** The engine's module, compiled once for all classifiers of a page. */
-function engine(wasm) {
+function compileEngine(wasm) {
   if (wasm instanceof WebAssembly.Module) return wasm;
   const source = wasm ?? (WebAssembly.validate(Uint8Array.from(HAS_SIMD)) ? WITH_SIMD : PLAIN);
   if (isBytes(source)) return compile(source, "pocketrnn.wasm");
@@ -168,8 +168,8 @@ export class Packed {
   constructor(instance, content) {
     this.#exports = instance.exports;
     this.#stack = this.#exports.__stack_pointer.value;
-    const file = aligned(this.#exports.__heap_base.value);
-    const slots = aligned(file + content.length);
+    const file = alignUp(this.#exports.__heap_base.value);
+    const slots = alignUp(file + content.length);
     this.base = slots;
     this.reserve(2 * ALIGN);
     this.bytes.set(content, file);
@@ -178,7 +178,7 @@ export class Packed {
     this.check(this.call("open", slots, file, content.length, 0, slots + 4), true);
     const size = this.wordsAt(slots + 4, 1)[0] + EXTRA;
     const memory = slots + ALIGN;
-    this.base = aligned(memory + size);
+    this.base = alignUp(memory + size);
     this.reserve(ALIGN);
     this.wordsAt(slots + 4, 1)[0] = size;
     this.check(this.call("open", slots, file, content.length, memory, slots + 4));
@@ -229,26 +229,26 @@ export class Packed {
 
   /** One text's ids. */
   encode(text) {
-    const { end, given } = this.#placedText(text);
-    return this.#ids(aligned(end), "encode", ...given);
+    const { end, given } = this.#writeText(text);
+    return this.#ids(alignUp(end), "encode", ...given);
   }
 
   /** The ids of a text that is cut already, of its tokens. */
   encodeTokens(tokens) {
-    const { end, given } = this.#placedTokens(tokens);
-    return this.#ids(aligned(end), "encode_tokens", ...given);
+    const { end, given } = this.#writeTokens(tokens);
+    return this.#ids(alignUp(end), "encode_tokens", ...given);
   }
 
   #ids(work, name, ...given) {
-    const { start, count } = this.#found(work, name, ...given);
+    const { start, count } = this.#callForArray(work, name, ...given);
     return Array.from(new Int32Array(this.bytes.buffer, start, count));
   }
 
   /** The tags of a text, or of a list of its tokens: where each stands, by bytes or tokens, the number of its label, or undefined, and
    * its probability. */
   tags(given) {
-    const { end, given: placed } = isString(given) ? this.#placedText(given) : this.#placedTokens(given);
-    const { start, count } = this.#found(aligned(end), isString(given) ? "tag" : "tag_tokens", ...placed);
+    const { end, given: placed } = isString(given) ? this.#writeText(given) : this.#writeTokens(given);
+    const { start, count } = this.#callForArray(alignUp(end), isString(given) ? "tag" : "tag_tokens", ...placed);
     const probabilities = new Float32Array(this.bytes.buffer, start, 4 * count);
     return Array.from({ length: count }, (_, i) => {
       const [from, to, label] = this.wordsAt(start + 16 * i, 3);
@@ -260,17 +260,17 @@ export class Packed {
   tokenLogits(ids) {
     const { classes } = this;
     const given = this.base + ALIGN;
-    const logits = aligned(given + 4 * ids.length);
-    const work = aligned(logits + 4 * classes * ids.length);
+    const logits = alignUp(given + 4 * ids.length);
+    const work = alignUp(logits + 4 * classes * ids.length);
     this.reserve(work - this.base);
     this.wordsAt(given, ids.length).set(ids);
-    this.check(this.answered(work, () => this.call("token_logits", this.classifier, given, ids.length, logits, work, this.base)));
+    this.check(this.callWithMemory(work, () => this.call("token_logits", this.classifier, given, ids.length, logits, work, this.base)));
     return ids.map((_, i) => new Float32Array(this.bytes.buffer, logits + 4 * classes * i, classes).slice());
   }
 
   /** Where something stands that a function of the engine has made, and how many of it there are. */
-  #found(work, name, ...given) {
-    const status = this.answered(work, () =>
+  #callForArray(work, name, ...given) {
+    const status = this.callWithMemory(work, () =>
       this.call(name, this.classifier, ...given, this.base + 4, this.base + 8, work, this.base),
     );
     this.check(status);
@@ -287,7 +287,7 @@ export class Packed {
 
   /** What the program is given for the number, or the string of a category, of a feature; or the status by which it is refused. */
   encodeFeature(index, value) {
-    const { at, bytes } = this.#placed(isString(value) ? value : "");
+    const { at, bytes } = this.#writeAfterHead(isString(value) ? value : "");
     const status = isString(value)
       ? this.call("feature_of_category", this.classifier, index, at, bytes, this.base)
       : this.call("feature_of_number", this.classifier, index, value, this.base);
@@ -299,15 +299,15 @@ export class Packed {
   logitsBeside(text, beside) {
     const { classes } = this;
     const logits = this.base + ALIGN;
-    const numbers = aligned(logits + 4 * classes);
-    const at = aligned(numbers + (isString(beside) ? 0 : 4 * beside.length));
+    const numbers = alignUp(logits + 4 * classes);
+    const at = alignUp(numbers + (isString(beside) ? 0 : 4 * beside.length));
     this.reserve(at + 3 * (text.length + beside.length) - this.base);
     const end = writeString(text, this.bytes, at);
     const last = isString(beside) ? writeString(beside, this.bytes, end) : end;
     if (last === end && !isString(beside)) new Float32Array(this.bytes.buffer, numbers, beside.length).set(beside);
     const [name, ...given] = isString(beside) ? ["classify_pair", end, last - end] : ["classify_with", numbers];
-    const work = aligned(last);
-    const status = this.answered(work, () => this.call(name, this.classifier, at, end - at, ...given, logits, work, this.base));
+    const work = alignUp(last);
+    const status = this.callWithMemory(work, () => this.call(name, this.classifier, at, end - at, ...given, logits, work, this.base));
     return { status, logits: new Float32Array(this.bytes.buffer, logits, classes).slice() };
   }
 
@@ -329,8 +329,8 @@ export class Packed {
 
   /** Where the words of a text stand: bytes from and to, in turn. */
   words(text) {
-    const { at, bytes } = this.#placed(text);
-    const places = aligned(at + bytes);
+    const { at, bytes } = this.#writeAfterHead(text);
+    const places = alignUp(at + bytes);
     this.reserve(places + 8 * bytes - this.base);
     return this.wordsAt(places, 2 * this.call("words", this.classifier, at, bytes, places)).slice();
   }
@@ -339,17 +339,17 @@ export class Packed {
   logits(texts) {
     const { classes } = this;
     const structs = this.base + ALIGN;
-    const logits = aligned(structs + 16 * texts.length);
-    let at = aligned(logits + 4 * classes * texts.length);
+    const logits = alignUp(structs + 16 * texts.length);
+    let at = alignUp(logits + 4 * classes * texts.length);
     this.reserve(at + texts.reduce((sum, text) => sum + 3 * text.length, 0) - this.base);
     texts.forEach((text, i) => {
       const end = writeString(text, this.bytes, at);
       this.wordsAt(structs + 16 * i, 4).set([at, end - at, logits + 4 * classes * i, 0]);
       at = end;
     });
-    const work = aligned(at);
+    const work = alignUp(at);
     this.wordsAt(this.base + 4, 1)[0] = 0; // how many are done
-    const status = this.answered(work, () =>
+    const status = this.callWithMemory(work, () =>
       this.call("classify_many", this.classifier, structs, texts.length, this.base + 4, work, this.base),
     );
     this.check(status);
@@ -374,7 +374,7 @@ export class Packed {
     const size = this.call("stream_size", this.classifier);
     if (size === 0) throw new EngineError(STATUS.NO_STREAM, this.sentence(STATUS.NO_STREAM));
     const at = this.base + ALIGN;
-    const given = aligned(at + size);
+    const given = alignUp(at + size);
     this.reserve(given + (saved?.length ?? 0) - this.base);
     this.wordsAt(this.base, 2).set([size, 0]);
     this.check(this.call("stream_open", this.classifier, this.base + 4, at, this.base));
@@ -382,30 +382,30 @@ export class Packed {
       this.bytes.set(saved, given);
       this.check(this.call("stream_resume", this.classifier, at, given, saved.length));
     }
-    return this.used(at);
+    return this.copyStream(at);
   }
 
   /** The bytes that a stream of the engine uses; the second word of them says how many. */
-  used(at) {
+  copyStream(at) {
     return this.bytes.slice(at, at + this.wordsAt(at, 2)[1]);
   }
 
   /** Read a further fragment, a string or UTF-8: the stream after it, and the logits of all the text so far. */
   push(stream, fragment) {
     const at = this.base + ALIGN;
-    const logits = aligned(at + this.call("stream_size", this.classifier));
-    const text = aligned(logits + 4 * this.classes);
+    const logits = alignUp(at + this.call("stream_size", this.classifier));
+    const text = alignUp(logits + 4 * this.classes);
     this.reserve(text + (isString(fragment) ? 3 : 1) * fragment.length - this.base);
     this.bytes.set(stream, at);
     const end = isString(fragment) ? writeString(fragment, this.bytes, text) : text + fragment.length;
     if (!isString(fragment)) this.bytes.set(fragment, text);
-    const work = aligned(end);
-    const status = this.answered(work, () =>
+    const work = alignUp(end);
+    const status = this.callWithMemory(work, () =>
       this.call("stream_push", this.classifier, at, text, end - text, logits, work, this.base),
     );
     this.check(status);
     return {
-      stream: this.used(at),
+      stream: this.copyStream(at),
       logits: new Float32Array(this.bytes.buffer, logits, this.classes).slice(),
     };
   }
@@ -413,7 +413,7 @@ export class Packed {
   /** The bytes that a stream needs to go on elsewhere. */
   saved(stream) {
     const at = this.base + ALIGN;
-    const out = aligned(at + stream.length);
+    const out = alignUp(at + stream.length);
     this.reserve(out + stream.length - this.base);
     this.bytes.set(stream, at);
     this.wordsAt(this.base, 1)[0] = stream.length;
@@ -421,20 +421,20 @@ export class Packed {
     return this.bytes.slice(out, out + this.wordsAt(this.base, 1)[0]);
   }
 
-  #placed(text) {
+  #writeAfterHead(text) {
     const at = this.base + ALIGN;
     this.reserve(ALIGN + 3 * text.length);
     return { at, bytes: writeString(text, this.bytes, at) - at };
   }
 
-  #placedText(text) {
-    const { at, bytes } = this.#placed(text);
+  #writeText(text) {
+    const { at, bytes } = this.#writeAfterHead(text);
     return { end: at + bytes, given: [at, bytes] };
   }
 
-  #placedTokens(tokens) {
+  #writeTokens(tokens) {
     const ends = this.base + ALIGN;
-    const at = aligned(ends + 4 * tokens.length);
+    const at = alignUp(ends + 4 * tokens.length);
     this.reserve(at + tokens.reduce((sum, token) => sum + 3 * token.length, 0) - this.base);
     let end = at;
     tokens.forEach((token, i) => {
@@ -445,7 +445,7 @@ export class Packed {
   }
 
   /** Ask with all memory from `work` on, and with more as long as more is wanted. */
-  answered(work, ask) {
+  callWithMemory(work, ask) {
     this.reserve(work + PAGE - this.base);
     for (;;) {
       const size = this.bytes.length - work;
@@ -488,12 +488,12 @@ export class Packed {
  * @param wasm where pocketrnn.wasm is, if not beside this module.
  * @param make what is made of the open file.
  */
-export async function opened(source, wasm, make) {
+export async function openPacked(source, wasm, make) {
   if (!isAddress(source) && !isBytes(source))
     throw new InputError("A packed file was not given.", "Give the address of a file that `pocketrnn pack` wrote, or its bytes.");
   const what = isBytes(source) ? "The packed file" : String(source);
-  const reading = isBytes(source) ? bytesOf(source) : read(source, "Check the address.");
-  const compiling = Promise.resolve(engine(wasm));
+  const reading = isBytes(source) ? viewBytes(source) : read(source, "Check the address.");
+  const compiling = Promise.resolve(compileEngine(wasm));
   compiling.catch(() => undefined); // of two files that are missing, the packed one is told
   const content = await reading;
   const module = await compiling;

@@ -1,10 +1,10 @@
-/** The graph of a bundle, looked through before onnxruntime-web reads it. */
+/** Check the graph of a bundle before onnxruntime-web reads it. */
 
 import { BundleError } from "./engine.js";
 
 // The check of what an ONNX file may hold; see docs/format.md, "What a graph may hold". It is a protobuf message, which is walked
 // as
-// runtime/pocketrnn/graph_check/onnx_wire.py does it: strictly, so that nothing in it is left for others to find.
+// runtime/pocketrnn/graph_check/onnx_protobuf.py does it: strictly, so that nothing in it is left for others to find.
 const OPERATORS = new Set(
   `
     Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh Attention AveragePool BatchNormalization BitShift
@@ -230,10 +230,10 @@ class GraphWalk {
       if (["Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze"].includes(operator)) made = first;
       if (operator === "Concat") for (const values of given) made = made.concat(values).slice(0, KNOWN_VALUES + 1);
       if (made.length && made.length <= KNOWN_VALUES) for (const name of outputs) known.set(name, made);
-      let size = padded(attributes.get("pads") ?? []);
-      if (operator === "ConstantOfShape") size = product(first);
-      if (["Expand", "Tile", "OneHot"].includes(operator)) size = product(second);
-      if (operator === "Pad") size = Math.max(size, padded(second));
+      let size = computePaddingGrowth(attributes.get("pads") ?? []);
+      if (operator === "ConstantOfShape") size = multiplySizes(first);
+      if (["Expand", "Tile", "OneHot"].includes(operator)) size = multiplySizes(second);
+      if (operator === "Pad") size = Math.max(size, computePaddingGrowth(second));
       if (operator === "Range" && second.length) {
         const step = third[0] ?? 1;
         size = step === 0 ? NaN : (second[0] - (first[0] ?? 0)) / step;
@@ -245,10 +245,10 @@ class GraphWalk {
   }
 }
 
-const product = (sizes) => sizes.reduce((all, size) => all * Math.max(1, size), 1);
+const multiplySizes = (sizes) => sizes.reduce((all, size) => all * Math.max(1, size), 1);
 
 /** The product of what is added at each axis: its beginning stands in the first half, its end in the second. */
-function padded(pads) {
+function computePaddingGrowth(pads) {
   const half = Math.ceil(pads.length / 2);
   return pads.slice(0, half).reduce((all, pad, i) => all * (1 + Math.max(0, pad + (pads[i + half] ?? 0))), 1);
 }

@@ -12,10 +12,10 @@
  * methods.
  */
 
-import { contradiction, isListOf, readDocument } from "./answers.js";
-import { BundleError, bytesOf, EngineError, InputError, isBytes, isString, opened, STATUS } from "./engine.js";
+import { makeContradictionError, isListOf, readDocument } from "./answers.js";
+import { BundleError, viewBytes, EngineError, InputError, isBytes, isString, openPacked, STATUS } from "./engine.js";
 import { spansOf } from "./tags.js";
-import { checkedText, LIMITS, listed, OF_TEXTS, rowsOf, TextClassifier, unitsOf, whichOf } from "./texts.js";
+import { checkText, LIMITS, checkList, OF_TEXTS, listLogitRows, TextClassifier, makeUnitFinder, nameText } from "./texts.js";
 
 export { spansOf } from "./tags.js";
 export { BundleError, InputError, LimitError, PocketRNNError } from "./engine.js";
@@ -30,20 +30,20 @@ const AT_ONCE = 256;
  * @returns a Classifier of texts, or a NumberClassifier of sequences of numbers.
  */
 export function load(source, { wasm, outOfRange } = {}) {
-  return opened(source, wasm, async (packed) => {
-    if (!packed.channels) return new Classifier(packed, documentOf(packed));
+  return openPacked(source, wasm, async (packed) => {
+    if (!packed.channels) return new Classifier(packed, checkPackedDocument(packed));
     // Whoever has texts only does without.
     return (await import("./numbers.js")).NumberClassifier.of(packed, outOfRange);
   });
 }
 
 /** The file's own description, compared with what its engine reads. */
-function documentOf(packed) {
+function checkPackedDocument(packed) {
   if (packed.channels)
     throw new BundleError("The packed file takes sequences of numbers.", "Use NumberClassifier of numbers.js, or load for either kind.");
   const document = readDocument(packed, OF_TEXTS);
-  const fits = (e) => rowsOf(e).every((row) => row.length === packed.classes) && (document.labels_of === undefined ? 1 : e.ids.length) === rowsOf(e).length;
-  if (!document.examples.every(fits)) throw contradiction();
+  const fits = (e) => listLogitRows(e).every((row) => row.length === packed.classes) && (document.labels_of === undefined ? 1 : e.ids.length) === listLogitRows(e).length;
+  if (!document.examples.every(fits)) throw makeContradictionError();
   return document;
 }
 
@@ -57,7 +57,7 @@ export class Classifier extends TextClassifier {
    * @throws BundleError there is no such file, it is damaged or no packed classifier, or pocketrnn.wasm is missing.
    */
   static async load(source, { wasm } = {}) {
-    return opened(source, wasm, (packed) => new Classifier(packed, documentOf(packed)));
+    return openPacked(source, wasm, (packed) => new Classifier(packed, checkPackedDocument(packed)));
   }
 
   /**
@@ -66,7 +66,7 @@ export class Classifier extends TextClassifier {
    * @throws LimitError a text is beyond the classifier's limits.
    */
   async logits(texts) {
-    const rows = (await this.#wholeLogits(texts)).map((row) => this._answers.own(row));
+    const rows = (await this.#wholeLogits(texts)).map((row) => this._answers.selectLogits(row));
     this._answers.checkFinite(rows);
     return rows;
   }
@@ -92,12 +92,12 @@ export class Classifier extends TextClassifier {
   /** The logits of all heads. */
   async #wholeLogits(texts) {
     this.#checkWhole();
-    const given = listed(texts);
+    const given = checkList(texts);
     const packed = this._engine;
     const rows = [];
     if (packed.takesPairs || packed.features.length) return given.map((one, i) => this.#logitsBeside(one, given.length > 1 ? i : undefined));
     for (let start = 0; start < given.length; start += AT_ONCE) {
-      const some = given.slice(start, start + AT_ONCE).map(checkedText);
+      const some = given.slice(start, start + AT_ONCE).map(checkText);
       const { statuses, logits } = this._asked(() => packed.logits(some));
       const wrong = statuses.findIndex((status) => status !== STATUS.OK);
       if (wrong >= 0) this.#refuse(statuses[wrong], some[wrong], given.length > 1 ? start + wrong : undefined);
@@ -109,9 +109,9 @@ export class Classifier extends TextClassifier {
   /** The logits of a text with what stands beside it. */
   #logitsBeside(given, place) {
     const packed = this._engine;
-    const which = whichOf(place);
+    const which = nameText(place);
     const [text, beside] = this._parted(given, which);
-    const { status, logits } = packed.logitsBeside(text, packed.takesPairs ? beside : encodedFeatures(packed, beside, which));
+    const { status, logits } = packed.logitsBeside(text, packed.takesPairs ? beside : encodeFeatures(packed, beside, which));
     if (status !== STATUS.OK) this.#refuse(status, given, place);
     return logits;
   }
@@ -133,7 +133,7 @@ export class Classifier extends TextClassifier {
 
   /** The tags of each of several texts, in their order. */
   async predictTags(texts) {
-    const given = listed(texts);
+    const given = checkList(texts);
     return Promise.all(given.map((text) => this.tag(text)));
   }
 
@@ -147,9 +147,9 @@ export class Classifier extends TextClassifier {
     } catch (error) {
       if (!(error instanceof EngineError)) throw error;
       if (isText) this.#refuse(error.status, given);
-      throw this._failed(error.message, error.status);
+      throw this._makeError(error.message, error.status);
     }
-    const [begins, ends] = isText ? [unitsOf(given), unitsOf(given)] : [(at) => at, (at) => at];
+    const [begins, ends] = isText ? [makeUnitFinder(given), makeUnitFinder(given)] : [(at) => at, (at) => at];
     const all = found.map(({ start, end, label, probability }) => {
       const [from, to] = [begins(start), ends(end)];
       return { token: isText ? given.slice(from, to) : given[from], label: this.labels[label], probability, start: from, end: to };
@@ -179,13 +179,13 @@ export class Classifier extends TextClassifier {
     this.#checkWhole();
     if (saved !== undefined && !isBytes(saved)) throw new InputError("saved is not bytes.", "Give what stream.save() gave.");
     return new Stream({
-      saved: saved && bytesOf(saved),
+      saved: saved && viewBytes(saved),
       asked: (ask) => this._asked(() => ask(this._engine)),
       answers: this._answers,
     });
   }
 
-  _failed(sentence, status, which) {
+  _makeError(sentence, status, which) {
     if (status === STATUS.NO_STREAM)
       return new InputError(
         `The packed file of ${this.name} cannot answer while a text arrives: it holds no step.`,
@@ -193,18 +193,18 @@ export class Classifier extends TextClassifier {
       );
     const whole = "Classify such a text as a whole.";
     const remedy = { [STATUS.UNDECIDED]: whole, [STATUS.WAITING]: whole, [STATUS.SAVED]: "Begin the stream again from its text.", [STATUS.PLACES]: "Split the text yourself, and give the list of its tokens." }[status];
-    return remedy ? new InputError(sentence, remedy) : super._failed(sentence, status, which);
+    return remedy ? new InputError(sentence, remedy) : super._makeError(sentence, status, which);
   }
 
   /** Says why a text was refused, whose place is undefined where it is the only one. */
   #refuse(status, text, place) {
-    if (LIMITS.has(status)) for (const ids of this._idsOf(text)) this._checkLimits(ids, place);
-    throw this._failed(this._engine.sentence(status), status, whichOf(place));
+    if (LIMITS.has(status)) for (const ids of this._listIds(text)) this._checkLimits(ids, place);
+    throw this._makeError(this._engine.sentence(status), status, nameText(place));
   }
 }
 
 /** What the program is given for the features of a text, by their names; `which` is the text, as the begin of a sentence. */
-function encodedFeatures(packed, values, which) {
+function encodeFeatures(packed, values, which) {
   const names = packed.features.map(({ name }) => name);
   const remedy = `Give ${names.join(", ")}.`;
   const unknown = Object.keys(values).find((name) => !names.includes(name));
@@ -273,7 +273,7 @@ export class Stream {
   #pushed(fragment) {
     if (!isString(fragment) && !isBytes(fragment))
       throw new InputError(`A fragment must be a string or bytes, not ${typeof fragment}.`, "Give what has arrived of the text.");
-    const whole = isString(fragment) ? this.#begun + fragment : bytesOf(fragment);
+    const whole = isString(fragment) ? this.#begun + fragment : viewBytes(fragment);
     const begun = isString(whole) && BEGUN.test(whole) ? whole.at(-1) : "";
     return this.#classifier.asked((packed) => {
       const before = isString(whole) || !this.#begun ? this.#bytes : packed.push(this.#bytes, this.#begun).stream;

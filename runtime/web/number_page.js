@@ -1,8 +1,8 @@
 /** The page of a classifier of sequences of numbers: answers the windows of a recording, and of this device's motion sensor. */
 
-import { likelySource, Motion, sourcesOf } from "./motion.js";
+import { guessSource, Motion, listSensorSources } from "./motion_sensor.js";
 import { InputError } from "./engine.js";
-import { recordingOf } from "./recording.js";
+import { parseRecording } from "./recording_file.js";
 
 const SHOWN_LABELS = 5;
 const SHOWN_WINDOWS = 200;
@@ -47,10 +47,10 @@ function cell(tag, text) {
   return made;
 }
 
-const percent = (probability) => `${(100 * probability).toFixed(1)} %`;
+const formatPercent = (probability) => `${(100 * probability).toFixed(1)} %`;
 
 /** Start the page. `say` shows a sentence, or an error. */
-export function startOfNumbers(classifier, say) {
+export function startNumberPage(classifier, say) {
   const { channels, units, window, hop, steps, rate } = classifier.manifest.numbers;
   at("of-texts").hidden = true;
   at("of-texts").insertAdjacentHTML("afterend", PAGE);
@@ -67,7 +67,7 @@ export function startOfNumbers(classifier, say) {
     if (classifier.farSaid) say(classifier.farSaid);
     const pairs = classifier.givesValues
       ? classifier.labels.map((label, i) => [label, answer[i].toPrecision(6)])
-      : answer.top.map(({ label, probability }) => [label, percent(probability), probability]);
+      : answer.top.map(({ label, probability }) => [label, formatPercent(probability), probability]);
     at("now").replaceChildren(
       ...pairs.map(([label, figure, probability]) => {
         const bar = document.createElement(probability === undefined ? "span" : "meter");
@@ -92,7 +92,7 @@ export function startOfNumbers(classifier, say) {
   async function answerRecording(text) {
     const question = ++asked;
     clear();
-    const samples = recordingOf(text, channels);
+    const samples = parseRecording(text, channels);
     const count = samples.length / channels.length;
     let windows = 0;
     if (chosen("window") === undefined && chosen("hop") === undefined) {
@@ -124,12 +124,12 @@ export function startOfNumbers(classifier, say) {
 
 /** Let the channels be read from the motion sensor, where it gives what each of them is. */
 function offerSensor({ channels, units, rate, stream, show, clear, say, next, isCurrent }) {
-  const choices = channels.map((name, i) => ({ name, sources: sourcesOf(units?.[i]) }));
+  const choices = channels.map((name, i) => ({ name, sources: listSensorSources(units?.[i]) }));
   if (choices.some(({ sources }) => !sources.length)) return;
   const selects = choices.map(({ name, sources }) => {
     const select = document.createElement("select");
     select.append(...sources.map((source) => cell("option", source.name)));
-    select.selectedIndex = likelySource(name, sources);
+    select.selectedIndex = guessSource(name, sources);
     return select;
   });
   at("sources").replaceChildren(

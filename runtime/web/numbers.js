@@ -11,9 +11,9 @@
  * is made of it by the rules in the file, as everywhere.
  */
 
-import { AnyClassifier, contradiction, isListOf, readDocument } from "./answers.js";
+import { AnyClassifier, makeContradictionError, isListOf, readDocument } from "./answers.js";
 import {
-  ALIGN, aligned, BundleError, bytesOf, checkDigest, InputError, isBytes, isString, opened, STATUS,
+  ALIGN, alignUp, BundleError, viewBytes, checkDigest, InputError, isBytes, isString, openPacked, STATUS,
 } from "./engine.js";
 
 export { BundleError, InputError, LimitError, PocketRNNError } from "./engine.js";
@@ -34,9 +34,9 @@ const TOO_LARGE = 3;
 const SHOWN_CHANNELS = 6;
 const MOST_INT32 = 2 ** 31 - 1;
 
-const isWholeFrom1 = (value) => Number.isSafeInteger(value) && value >= 1;
-const grouped = (number) => number.toLocaleString("en-US");
-const quoted = (name) => (name.includes("'") && !name.includes('"') ? `"${name}"` : `'${name.replaceAll("'", "\\'")}'`);
+const isPositiveWhole = (value) => Number.isSafeInteger(value) && value >= 1;
+const formatNumber = (number) => number.toLocaleString("en-US");
+const quoteName = (name) => (name.includes("'") && !name.includes('"') ? `"${name}"` : `'${name.replaceAll("'", "\\'")}'`);
 const isGap = (value) => value === null || value === undefined;
 const isNumber = (value) => typeof value === "number";
 /** Whether numbers can be read from it as from an array: Float16Array too, where there is one. */
@@ -44,7 +44,7 @@ const isNumbers = (value) => ArrayBuffer.isView(value) && isNumber(value.length)
 const isWhole = (value) => WHOLE.includes(value.constructor);
 
 /** A value as a message shows it. */
-function shown(value) {
+function formatValue(value) {
   const text = (isNumbers(value) ? `${value.constructor.name} of ${value.length}` : JSON.stringify(value)) ?? String(value);
   const spaced = text.replace(/,(?=\S)/g, ", ");
   return spaced.length <= 40 ? spaced : `${spaced.slice(0, 37)}...`;
@@ -53,36 +53,36 @@ function shown(value) {
 // -------------------------------------------------------------------------------------------------------- the engine
 
 /** Write samples into the engine's memory, step after step; where they stand. */
-function placed(packed, samples) {
+function writeSamples(packed, samples) {
   const at = packed.base + ALIGN;
   packed.reserve(ALIGN + samples.byteLength);
-  packed.bytes.set(bytesOf(samples), at);
+  packed.bytes.set(viewBytes(samples), at);
   return at;
 }
 
 /** How samples are answered: a status, and the logits. `ask` calls the engine: (at, steps, logits, work, size) -> status. */
-function answered(packed, samples, ask) {
-  const at = placed(packed, samples);
-  const logits = aligned(at + samples.byteLength);
-  const work = aligned(logits + 4 * packed.classes);
-  const status = packed.answered(work, () => ask(at, samples.length / packed.channels, logits, work, packed.base));
+function answerSamples(packed, samples, ask) {
+  const at = writeSamples(packed, samples);
+  const logits = alignUp(at + samples.byteLength);
+  const work = alignUp(logits + 4 * packed.classes);
+  const status = packed.callWithMemory(work, () => ask(at, samples.length / packed.channels, logits, work, packed.base));
   return { status, logits: new Float32Array(packed.bytes.buffer, logits, packed.classes).slice() };
 }
 
 /** Of samples as the sensor gives them, a Float64Array or Int32Array. */
-const logitsOfSamples = (packed, samples) =>
-  answered(packed, samples, (at, steps, ...rest) =>
+const computeLogitsOfSamples = (packed, samples) =>
+  answerSamples(packed, samples, (at, steps, ...rest) =>
     packed.call("classify_numbers", packed.classifier, at, TYPES.get(samples.constructor), steps, ...rest),
   );
 
 /** Of samples as the program is given them, a Float32Array. */
-const logitsOfPrepared = (packed, samples) =>
-  answered(packed, samples, (...all) => packed.call("logits_of_samples", packed.classifier, ...all));
+const computeLogitsOfPrepared = (packed, samples) =>
+  answerSamples(packed, samples, (...all) => packed.call("logits_of_samples", packed.classifier, ...all));
 
 /** What the program is given for samples as the sensor gives them: a status, and float32. */
-function preparedBy(packed, samples) {
-  const at = placed(packed, samples);
-  const out = aligned(at + samples.byteLength);
+function prepareSamples(packed, samples) {
+  const at = writeSamples(packed, samples);
+  const out = alignUp(at + samples.byteLength);
   packed.reserve(out + 4 * samples.length - packed.base);
   const steps = samples.length / packed.channels;
   const status = packed.call("prepare", packed.classifier, at, TYPES.get(samples.constructor), steps, out);
@@ -90,26 +90,26 @@ function preparedBy(packed, samples) {
 }
 
 /** Read further samples, as the sensor gives them: a status, the stream after them, and the logits of all samples so far. */
-function pushed(packed, stream, samples) {
+function pushSamples(packed, stream, samples) {
   const at = packed.base + ALIGN;
-  const given = aligned(at + stream.length);
-  const logits = aligned(given + samples.byteLength);
-  const work = aligned(logits + 4 * packed.classes);
+  const given = alignUp(at + stream.length);
+  const logits = alignUp(given + samples.byteLength);
+  const work = alignUp(logits + 4 * packed.classes);
   packed.reserve(work - packed.base);
   packed.bytes.set(stream, at);
-  packed.bytes.set(bytesOf(samples), given);
+  packed.bytes.set(viewBytes(samples), given);
   const type = TYPES.get(samples.constructor);
   const steps = samples.length / packed.channels;
-  const status = packed.answered(work, () =>
+  const status = packed.callWithMemory(work, () =>
     packed.call("stream_push_numbers", packed.classifier, at, given, type, steps, logits, work, packed.base),
   );
-  return { status, stream: packed.used(at), logits: new Float32Array(packed.bytes.buffer, logits, packed.classes).slice() };
+  return { status, stream: packed.copyStream(at), logits: new Float32Array(packed.bytes.buffer, logits, packed.classes).slice() };
 }
 
 /** What the rules of the file refuse of samples: which kind of fault (of FAULTS; 0 for none), how many such there are, and which is
  * the first. */
-function faultOf(packed, samples) {
-  const at = placed(packed, samples);
+function findFault(packed, samples) {
+  const at = writeSamples(packed, samples);
   const type = TYPES.get(samples.constructor);
   const kind = packed.call("fault_of_samples", packed.classifier, at, type, samples.length / packed.channels, packed.base);
   const [count, first] = packed.wordsAt(packed.base, 2);
@@ -117,7 +117,7 @@ function faultOf(packed, samples) {
 }
 
 /** The golden examples: what the program was given, and the logits. */
-function examplesOf(packed) {
+function readExamples(packed) {
   const copied = (at, count) => new Float32Array(packed.bytes.buffer, at, count).slice();
   return Array.from({ length: packed.call("examples", packed.classifier) }, (_, i) => {
     packed.check(packed.call("number_example", packed.classifier, i, packed.base, packed.base + 4, packed.base + 8));
@@ -130,14 +130,14 @@ function examplesOf(packed) {
 
 const isRules = (value) =>
   isListOf(value?.channels, isString) &&
-  ["steps", "window", "hop"].every((name) => value[name] === undefined || isWholeFrom1(value[name])) &&
+  ["steps", "window", "hop"].every((name) => value[name] === undefined || isPositiveWhole(value[name])) &&
   (value.integer_scale === undefined || isListOf(value.integer_scale, Number.isFinite)) &&
   (value.units === undefined || isListOf(value.units, isString)) &&
   (value.training_range === undefined ||
     (value.training_range.length === value.channels.length && isListOf(value.training_range, (pair) => isListOf(pair, Number.isFinite))));
 
 /** What the file says of itself, held against what its engine reads. */
-function documentOf(packed) {
+function checkPackedDocument(packed) {
   if (!packed.channels) throw new BundleError("The packed file is of a classifier of texts.", "Use Classifier.load, or load for either kind.");
   const document = readDocument(packed, { numbers: isRules });
   const { channels, steps, window, hop } = document.numbers;
@@ -150,22 +150,22 @@ function documentOf(packed) {
     (hop ?? window ?? 0) !== ofHop ||
     (steps !== undefined && (packed.least !== steps || packed.most !== steps))
   )
-    throw contradiction();
+    throw makeContradictionError();
   return document;
 }
 
 // --------------------------------------------------------------------------------------------------------- sequences
 
-const noSequence = (value, channels) =>
-  new SequenceError(`${shown(value)} is not a sequence of numbers [time, channels].`, `Give an array or rows of ${channels.length} numbers.`);
+const makeNotASequenceError = (value, channels) =>
+  new SequenceError(`${formatValue(value)} is not a sequence of numbers [time, channels].`, `Give an array or rows of ${channels.length} numbers.`);
 
 /** The rows of a sequence, checked: [time][channels], or [time] of one channel, as arrays or typed arrays. */
-function checkedRows(sequence, channels) {
+function checkRows(sequence, channels) {
   const rows = Array.from(sequence);
   if (channels.length === 1 && rows.every((row) => isNumber(row) || isGap(row))) return rows.map((row) => [row]);
   const isRow = (row) => isNumbers(row) || isListOf(row, (value) => isNumber(value) || isGap(value));
   const flat = rows.every((row) => isNumber(row) || isGap(row));
-  if (!flat && !(rows.every(isRow) && rows.every((row) => row.length === rows[0].length))) throw noSequence(sequence, channels);
+  if (!flat && !(rows.every(isRow) && rows.every((row) => row.length === rows[0].length))) throw makeNotASequenceError(sequence, channels);
   checkShape(flat ? [rows.length] : [rows.length, rows[0].length], channels);
   return rows;
 }
@@ -184,15 +184,15 @@ function checkShape(shape, channels) {
  *
  * @throws SequenceError it is not such a sequence.
  */
-function samplesOf(sequence, rules) {
+function convertToSamples(sequence, rules) {
   const { channels, integer_scale: scale } = rules;
   if (isString(sequence) || typeof sequence?.[Symbol.iterator] !== "function")
-    throw new SequenceError(`${shown(sequence)} is not a sequence of numbers.`, "Give an array [time, channels], or a list of rows.");
-  if (ArrayBuffer.isView(sequence) && !isNumbers(sequence)) throw noSequence("An array of BigInt", channels);
+    throw new SequenceError(`${formatValue(sequence)} is not a sequence of numbers.`, "Give an array [time, channels], or a list of rows.");
+  if (ArrayBuffer.isView(sequence) && !isNumbers(sequence)) throw makeNotASequenceError("An array of BigInt", channels);
   if (sequence.length === 0) throw new SequenceError("The sequence is empty.", "Give at least one time step.");
   const isFlat = isNumbers(sequence);
   if (isFlat && sequence.length % channels.length) checkShape([sequence.length], channels);
-  const rows = isFlat ? [sequence] : checkedRows(sequence, channels);
+  const rows = isFlat ? [sequence] : checkRows(sequence, channels);
   if (!rows.length) throw new SequenceError("The sequence is empty.", "Give at least one time step.");
   // An array of JavaScript's does not say whether 1 is what a sensor gives or a number in the channel's own unit.
   if (scale && !rows.every(isNumbers))
@@ -201,7 +201,7 @@ function samplesOf(sequence, rules) {
       "Give an Int16Array or Int32Array of whole numbers as the sensor gives them, or a Float64Array of numbers in the channels' units.",
     );
   const whole = Boolean(scale) && isWhole(rows[0]);
-  if (scale && rows.some((row) => isWhole(row) !== whole)) throw noSequence(sequence, channels);
+  if (scale && rows.some((row) => isWhole(row) !== whole)) throw makeNotASequenceError(sequence, channels);
   const samples = new (whole ? Int32Array : Float64Array)(isFlat ? sequence.length : rows.length * channels.length);
   rows.forEach((row, step) => {
     for (let i = 0; i < row.length; i++) {
@@ -213,14 +213,14 @@ function samplesOf(sequence, rules) {
 }
 
 /** What arrives of a recording as rows: one step is a number for each channel. */
-function stepOrSteps(samples, channels) {
+function convertStepToRows(samples, channels) {
   const isStep = channels > 1 && Array.isArray(samples) && samples.length === channels && samples.every((one) => isNumber(one) || isGap(one));
   return isStep ? [samples] : samples;
 }
 
-function listed(sequences) {
+function checkList(sequences) {
   if (isString(sequences) || typeof sequences?.[Symbol.iterator] !== "function")
-    throw new SequenceError(`${shown(sequences)} is not a list of sequences.`, "Give a list of arrays [time, channels].");
+    throw new SequenceError(`${formatValue(sequences)} is not a list of sequences.`, "Give a list of arrays [time, channels].");
   return Array.from(sequences);
 }
 
@@ -250,7 +250,7 @@ export class NumberClassifier extends AnyClassifier {
 
   constructor(packed, document, outOfRange) {
     super(packed, document, "sequence");
-    if (!WAYS.includes(outOfRange)) throw new InputError(`outOfRange is ${shown(outOfRange)}.`, `Use one of: ${WAYS.join(", ")}.`);
+    if (!WAYS.includes(outOfRange)) throw new InputError(`outOfRange is ${formatValue(outOfRange)}.`, `Use one of: ${WAYS.join(", ")}.`);
     this.#outOfRange = outOfRange;
   }
 
@@ -264,12 +264,12 @@ export class NumberClassifier extends AnyClassifier {
    * @throws BundleError there is no such file, it is damaged or takes texts, or pocketrnn.wasm is missing.
    */
   static async load(source, { wasm, outOfRange } = {}) {
-    return opened(source, wasm, (packed) => NumberClassifier.of(packed, outOfRange));
+    return openPacked(source, wasm, (packed) => NumberClassifier.of(packed, outOfRange));
   }
 
   /** Of a file that the engine has opened; for `load`. */
   static of(packed, outOfRange = "warn") {
-    return new NumberClassifier(packed, documentOf(packed), outOfRange);
+    return new NumberClassifier(packed, checkPackedDocument(packed), outOfRange);
   }
 
   /** The channels of a sequence, in their order. */
@@ -290,8 +290,8 @@ export class NumberClassifier extends AnyClassifier {
   /** What the program is given for a sequence: a Float32Array, step after step.
    * @throws SequenceError it is not such a sequence, or beyond the classifier's limits. */
   prepared(sequence) {
-    const samples = this.#samplesOf(sequence);
-    const { status, prepared } = preparedBy(this._engine, samples);
+    const samples = this.#convertToSamples(sequence);
+    const { status, prepared } = prepareSamples(this._engine, samples);
     if (status !== STATUS.OK) this.#checkSamples(samples, 0);
     const { steps, pad_side: side, pad_value: padding = 0 } = this.#rules;
     const count = samples.length / this.channels.length;
@@ -316,9 +316,9 @@ export class NumberClassifier extends AnyClassifier {
    * @throws SequenceError one is not such a sequence, or beyond the classifier's limits.
    */
   async logits(sequences) {
-    return listed(sequences).map((sequence, i) => {
+    return checkList(sequences).map((sequence, i) => {
       try {
-        return this.#logitsOf(this.#samplesOf(sequence));
+        return this.#logitsOf(this.#convertToSamples(sequence));
       } catch (error) {
         if (!(error instanceof SequenceError)) throw error;
         const problem = error.problem.replace("The sequence", `The sequence at position ${i}`);
@@ -352,12 +352,12 @@ export class NumberClassifier extends AnyClassifier {
       );
     const after = hop ?? (isGap(window) ? rules.hop : undefined) ?? size;
     for (const [name, number] of Object.entries({ window: size, hop: after }))
-      if (!isWholeFrom1(number)) throw new InputError(`${name} is ${shown(number)}.`, "Give a whole number from 1.");
+      if (!isPositiveWhole(number)) throw new InputError(`${name} is ${formatValue(number)}.`, "Give a whole number from 1.");
     return new NumberStream({
       window: size,
       hop: after,
       channels: this.channels.length,
-      samplesOf: (given) => samplesOf(given, rules),
+      convertToSamples: (given) => convertToSamples(given, rules),
       checkSamples: (samples, first) => {
         this.#checkSamples(samples, first, TOO_LARGE);
         this.#checkRange(samples, first);
@@ -369,8 +369,8 @@ export class NumberClassifier extends AnyClassifier {
   #carried(top, saved) {
     if (saved !== undefined && !isBytes(saved)) throw new InputError("saved is not bytes.", "Give what stream.save() gave.");
     return new CarriedStream({
-      samplesOf: (given) => samplesOf(stepOrSteps(given, this.channels.length), this.#rules),
-      begun: () => this._asked(() => this._engine.stream(saved && bytesOf(saved))),
+      convertToSamples: (given) => convertToSamples(convertStepToRows(given, this.channels.length), this.#rules),
+      begun: () => this._asked(() => this._engine.stream(saved && viewBytes(saved))),
       pushed: (stream, samples, first) => this.#pushed(stream, samples, first),
       saved: (stream) => this._engine.saved(stream),
       answer: (logits) => this.#answer(logits, top),
@@ -379,7 +379,7 @@ export class NumberClassifier extends AnyClassifier {
 
   #pushed(before, samples, first) {
     this.#checkRange(samples, first);
-    const { status, stream, logits } = pushed(this._engine, before, samples);
+    const { status, stream, logits } = pushSamples(this._engine, before, samples);
     if (status !== STATUS.OK) {
       this.#checkSamples(samples, first);
       throw this.#refusal(status, first + samples.length / this.channels.length);
@@ -392,10 +392,10 @@ export class NumberClassifier extends AnyClassifier {
   async recording(recording, { window, hop, top = 1 } = {}) {
     const stream = this.stream({ window, hop, top });
     if (stream instanceof CarriedStream) return stream.push(recording);
-    const steps = samplesOf(recording, this.#rules).length / this.channels.length;
+    const steps = convertToSamples(recording, this.#rules).length / this.channels.length;
     if (steps < stream.window)
       throw new SequenceError(
-        `The recording has ${grouped(steps)} steps, fewer than a window of ${grouped(stream.window)}.`,
+        `The recording has ${formatNumber(steps)} steps, fewer than a window of ${formatNumber(stream.window)}.`,
         "Give a longer one; or another window: recording(..., { window }).",
       );
     return stream.push(recording);
@@ -413,9 +413,9 @@ export class NumberClassifier extends AnyClassifier {
   async verify() {
     const packed = this._engine;
     await checkDigest(packed.file);
-    const found = examplesOf(packed).map(({ samples, logits }, i) => {
-      const { status, logits: answer } = logitsOfPrepared(packed, samples);
-      if (status !== STATUS.OK) throw this._failed(this._engine.sentence(status), status);
+    const found = readExamples(packed).map(({ samples, logits }, i) => {
+      const { status, logits: answer } = computeLogitsOfPrepared(packed, samples);
+      if (status !== STATUS.OK) throw this._makeError(this._engine.sentence(status), status);
       return this._answers.difference(`number ${i + 1}`, answer, logits);
     });
     return Math.max(0, ...found);
@@ -426,8 +426,8 @@ export class NumberClassifier extends AnyClassifier {
   }
 
   /** A sequence as the engine takes it, which is looked at. */
-  #samplesOf(sequence) {
-    const samples = samplesOf(sequence, this.#rules);
+  #convertToSamples(sequence) {
+    const samples = convertToSamples(sequence, this.#rules);
     this.#checkRange(samples, 0);
     return samples;
   }
@@ -440,7 +440,7 @@ export class NumberClassifier extends AnyClassifier {
     const [step, channel] = [first + Math.floor(far.at / channels.length), far.at % channels.length];
     const within = `${far.least} to ${far.most}${units ? ` ${units[channel]}` : ""}`;
     const problem =
-      `Channel ${quoted(channels[channel])} is ${far.value} at step ${step} (counted from 0), far outside of ${within}, in which ` +
+      `Channel ${quoteName(channels[channel])} is ${far.value} at step ${step} (counted from 0), far outside of ${within}, in which ` +
       `${this.name} was trained.`;
     const remedy = "Check the unit; whole numbers of a sensor are brought to it by integer_scale.";
     if (this.#outOfRange === "refuse") throw new SequenceError(problem, remedy);
@@ -448,8 +448,8 @@ export class NumberClassifier extends AnyClassifier {
     console.warn(this.#farSaid);
   }
 
-  async _one(sequence) {
-    return this.#logitsOf(this.#samplesOf(sequence));
+  async _computeItemLogits(sequence) {
+    return this.#logitsOf(this.#convertToSamples(sequence));
   }
 
   #answer(logits, top) {
@@ -457,7 +457,7 @@ export class NumberClassifier extends AnyClassifier {
   }
 
   #logitsOf(samples) {
-    const { status, logits } = logitsOfSamples(this._engine, samples);
+    const { status, logits } = computeLogitsOfSamples(this._engine, samples);
     if (status !== STATUS.OK) {
       // What is wrong with its numbers is told before its length.
       this.#checkSamples(samples, 0);
@@ -470,37 +470,37 @@ export class NumberClassifier extends AnyClassifier {
   /** Refuse samples that the rules refuse, by channel and step; `first` is the step of the first, and faults from `below` on are no
    * matter yet. */
   #checkSamples(samples, first, below = Infinity) {
-    const { kind, count, first: at } = faultOf(this._engine, samples);
+    const { kind, count, first: at } = findFault(this._engine, samples);
     if (!kind || kind >= below) return;
     const [what, remedy] = FAULTS[kind];
     const { channels } = this;
     const step = first + Math.floor(at / channels.length);
-    const more = count > 1 ? `, and ${grouped(count - 1)} more are` : "";
-    throw new SequenceError(`Channel ${quoted(channels[at % channels.length])} is ${what} at step ${step} (counted from 0)${more}.`, remedy);
+    const more = count > 1 ? `, and ${formatNumber(count - 1)} more are` : "";
+    throw new SequenceError(`Channel ${quoteName(channels[at % channels.length])} is ${what} at step ${step} (counted from 0)${more}.`, remedy);
   }
 
   /** Why a sequence was refused. */
   #refusal(status, steps) {
-    if (status !== STATUS.TOO_SHORT && status !== STATUS.TOO_LONG) return this._failed(this._engine.sentence(status), status);
+    if (status !== STATUS.TOO_SHORT && status !== STATUS.TOO_LONG) return this._makeError(this._engine.sentence(status), status);
     const fixed = this.#rules.steps;
     const few = status === STATUS.TOO_SHORT;
     if (fixed !== undefined)
       return new SequenceError(
-        `The sequence has ${grouped(steps)} steps, and the classifier takes ${grouped(fixed)}.`,
+        `The sequence has ${formatNumber(steps)} steps, and the classifier takes ${formatNumber(fixed)}.`,
         few
           ? "Give as many steps; or export it with a pad_side, if it was trained on sequences that were filled up."
           : "Cut it, or give the whole recording to recording() or stream(), which answer each window.",
       );
-    const bound = few ? `at least ${grouped(this._engine.least)}` : `at most ${grouped(this._engine.most)}`;
+    const bound = few ? `at least ${formatNumber(this._engine.least)}` : `at most ${formatNumber(this._engine.most)}`;
     return new SequenceError(
-      `The sequence has ${grouped(steps)} steps, and ${this.name} takes ${bound}.`,
+      `The sequence has ${formatNumber(steps)} steps, and ${this.name} takes ${bound}.`,
       few ? "Give a longer one." : "Divide it; a recording in windows: stream({ window }).",
     );
   }
 
-  _failed(sentence, status, which) {
+  _makeError(sentence, status, which) {
     if (status === STATUS.SAVED) return new InputError(sentence, "Begin the stream again from its samples.");
-    return super._failed(sentence, status, which);
+    return super._makeError(sentence, status, which);
   }
 }
 
@@ -526,8 +526,8 @@ export class NumberStream {
    * @throws SequenceError they are not such samples. The stream is then as it was before.
    */
   async push(samples) {
-    const { channels, samplesOf, checkSamples, answer } = this.#classifier;
-    const given = samplesOf(stepOrSteps(samples, channels));
+    const { channels, convertToSamples, checkSamples, answer } = this.#classifier;
+    const given = convertToSamples(convertStepToRows(samples, channels));
     const before = this.#held ?? given.subarray(0, 0);
     if (before.length && before.constructor !== given.constructor)
       throw new SequenceError(
@@ -565,7 +565,7 @@ export class CarriedStream {
 
   /** How many steps were read. */
   get steps() {
-    // Word 12 of a stream's head, of 64 bits; runtime/native/src/stream.inc.
+    // Word 12 of a stream's head, of 64 bits; runtime/native/src/text_stream.inc.
     return Number(new DataView(this.#stream.buffer, this.#stream.byteOffset).getBigUint64(48, true));
   }
 
@@ -576,8 +576,8 @@ export class CarriedStream {
    * @throws SequenceError they are not such samples. The stream is then as it was before.
    */
   async push(samples) {
-    const { samplesOf, pushed, answer } = this.#classifier;
-    const { stream, logits } = pushed(this.#stream, samplesOf(samples), this.steps);
+    const { convertToSamples, pushed, answer } = this.#classifier;
+    const { stream, logits } = pushSamples(this.#stream, convertToSamples(samples), this.steps);
     this.#stream = stream;
     return [{ start: 0, stop: this.steps, answer: answer(logits) }];
   }

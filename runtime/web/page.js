@@ -1,9 +1,9 @@
 /** The page: classifies as one types, says where the answer changed, and colours the words by what they contributed. For a file
  * that takes sequences of numbers, it is number_page.js. */
 
-import { contributionsOf } from "./contributions.js";
+import { measureContributions } from "./word_contributions.js";
 import { load as loadPacked } from "./native.js";
-import { answersSoFar } from "./so_far.js";
+import { classifyEachBeginning } from "./answers_while_typing.js";
 
 // Placed beside this page by whoever serves it; README.md says how. Nothing is fetched from anywhere else.
 const PACKED = "classifier.prnn";
@@ -129,8 +129,8 @@ async function start() {
   const ready = `Ready: ${classifier.labels.length} ${what}; its golden examples are answered here as where it was made.`;
   showStatus(ready);
   if (classifier.channels) {
-    const { startOfNumbers } = await import("./number_page.js");
-    startOfNumbers(classifier, (said) => (said instanceof Error ? showError(said) : showStatus(said)));
+    const { startNumberPage } = await import("./number_page.js");
+    startNumberPage(classifier, (said) => (said instanceof Error ? showError(said) : showStatus(said)));
     return;
   }
   at("text").disabled = false;
@@ -161,10 +161,10 @@ async function start() {
       // Let the browser draw, and take the next key, before the longer part.
       await new Promise((resolve) => setTimeout(resolve));
       if (question !== asked) return;
-      const answers = await answersSoFar(classifier, text, { among, prior });
+      const answers = await classifyEachBeginning(classifier, text, { among, prior });
       if (question !== asked) return;
       showSoFar(text, answers);
-      const fragments = await contributionsOf(classifier, text, label);
+      const fragments = await measureContributions(classifier, text, label);
       if (question !== asked) return;
       showWords(text, fragments);
       at("words").dataset.answered = text;

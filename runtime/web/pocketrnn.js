@@ -11,10 +11,10 @@
  * decides where it comes from. The format is docs/format.md; runtime/pocketrnn/ is the same in Python.
  */
 
-import { contradiction, isListOf, readDocument } from "./answers.js";
-import { BundleError, bytesOf, InputError, isString, opened, PocketRNNError, STATUS } from "./engine.js";
+import { makeContradictionError, isListOf, readDocument } from "./answers.js";
+import { BundleError, viewBytes, InputError, isString, openPacked, PocketRNNError, STATUS } from "./engine.js";
 import { checkGraph } from "./graph_check.js";
-import { checkedText, EXTERNAL, listed, OF_TEXTS, TextClassifier } from "./texts.js";
+import { checkText, EXTERNAL, checkList, OF_TEXTS, TextClassifier } from "./texts.js";
 
 export { BundleError, InputError, LimitError, PocketRNNError } from "./engine.js";
 
@@ -75,13 +75,13 @@ export function sha256InJavaScript(bytes) {
 }
 
 /** A function that gives the bytes of a file of the bundle by its name. */
-function filesOf(source) {
+function makeFileReader(source) {
   if (typeof source !== "string" && !(source instanceof URL))
     return async (name) => {
       const content = source?.[name];
       if (content === undefined)
         throw new BundleError(`${name} was not given.`, `Give a bundle's folder, or { "${TEXT_RULES}": bytes, ... }.`);
-      return bytesOf(content);
+      return viewBytes(content);
     };
   const folder = new URL(String(source).replace(/\/?$/, "/"), globalThis.document?.baseURI ?? globalThis.location?.href);
   return async (name) => {
@@ -127,7 +127,7 @@ function isText(token, tokenizer) {
 }
 
 /** The ids of as short a text as the graph takes, of the highest id; before it a lower one, where that is the padding's. */
-function shortestText({ ids: rows, least, most }, real_token, padding) {
+function makeShortestText({ ids: rows, least, most }, real_token, padding) {
   const ids = new Array(least).fill(rows - 1);
   if (!real_token || padding !== rows - 1) return ids;
   if (least < most) ids.push(ids[0]);
@@ -181,11 +181,11 @@ export class Classifier extends TextClassifier {
   static async load(source, { ort, sessionOptions = {}, wasm } = {}) {
     if (!ort?.InferenceSession)
       throw new InputError("onnxruntime-web was not given.", "Import it, and call Classifier.load(folder, { ort }).");
-    const file = filesOf(source);
-    return opened(await file(TEXT_RULES), wasm, async (packed) => {
+    const file = makeFileReader(source);
+    return openPacked(await file(TEXT_RULES), wasm, async (packed) => {
       const document = readDocument(packed, OF_BUNDLES);
       const { graph } = document;
-      if (packed.least > MOST_FEWEST) throw contradiction();
+      if (packed.least > MOST_FEWEST) throw makeContradictionError();
       const content = await file(graph.file);
       if ((await sha256(content)) !== graph.sha256)
         throw new BundleError(`${graph.file} was changed after it was made: its digest does not match.`, MAKE_AGAIN);
@@ -211,7 +211,7 @@ export class Classifier extends TextClassifier {
    * @throws InputError it is neither, the rules could give no such ids, or it is a string and the bundle splits none.
    */
   encode(text) {
-    if (!isString(text)) return this.#readyIds(text);
+    if (!isString(text)) return this.#encodeReadyText(text);
     this.#checkSplits();
     return super.encode(text);
   }
@@ -229,9 +229,9 @@ export class Classifier extends TextClassifier {
       );
   }
 
-  #readyIds(text) {
+  #encodeReadyText(text) {
     const values = Array.isArray(text) || (ArrayBuffer.isView(text) && !(text instanceof DataView)) ? [...text] : undefined;
-    if (values === undefined) checkedText(text);
+    if (values === undefined) checkText(text);
     const packed = this._engine;
     const kind = values.length === 0 || isString(values[0]) ? "tokens" : "ids";
     for (const [index, value] of values.entries())
@@ -269,7 +269,7 @@ export class Classifier extends TextClassifier {
    * @throws LimitError a text is beyond the graph's limits.
    */
   async logits(texts) {
-    const rows = listed(texts).map((text) => this.encode(text));
+    const rows = checkList(texts).map((text) => this.encode(text));
     const answers = new Array(rows.length);
     const { graph } = this.manifest;
     const ids = new Set(graph.alone);
@@ -329,7 +329,7 @@ export class Classifier extends TextClassifier {
       );
     let answer;
     try {
-      answer = await this.#run([shortestText(packed, graph.limits?.real_token, text.padding_id)]);
+      answer = await this.#run([makeShortestText(packed, graph.limits?.real_token, text.padding_id)]);
     } catch (error) {
       throw new BundleError(
         `The graph of ${this.name} cannot be run with the highest token id, ${packed.ids - 1}: ${error.cause?.message}.`,

@@ -1,4 +1,4 @@
-/** The spans that the labels of a text's tokens stand for, as runtime/pocketrnn/tags.py has them. */
+/** Find the spans that labels of tokens mark, as runtime/pocketrnn/tags.py does. */
 
 // B-PER, I_LOC; E and S of IOBES, L and U of BILOU, M of BMES.
 const PREFIXED = /^([BIESLUM])[-_]([^]+)$/;
@@ -19,7 +19,7 @@ export function spansOf(tags, text) {
   const found = [];
   let open;
   for (const { label, start, end } of tags) {
-    const [prefix, rest] = partsOf(label, isPlain);
+    const [prefix, rest] = splitLabel(label, isPlain);
     if (rest !== undefined && rest === open && "IMEL".includes(prefix)) found.at(-1).end = end;
     else if (rest !== undefined) found.push({ label: rest, start, end });
     open = "ESLU".includes(prefix) ? undefined : rest;
@@ -28,7 +28,7 @@ export function spansOf(tags, text) {
 }
 
 /** The prefix and the rest of a label; undefined for the rest where it is of no span. A plain label goes on. */
-function partsOf(label, isPlain) {
+function splitLabel(label, isPlain) {
   if (isPlain) return ["I", OUTSIDE.test(label) ? undefined : label];
   const [, prefix, rest] = PREFIXED.exec(label) ?? [undefined, "O", undefined];
   return [prefix, rest];

@@ -9,22 +9,22 @@ export const EXTERNAL = "external";
 export const LIMITS = new Set([STATUS.TOO_SHORT, STATUS.TOO_LONG, STATUS.NO_WORD]);
 
 /** The rows of logits of a golden example: of a text one, of its tokens one for each id. */
-export const rowsOf = ({ logits }) => (isListOf(logits, Array.isArray) && logits.length ? logits : [logits]);
+export const listLogitRows = ({ logits }) => (isListOf(logits, Array.isArray) && logits.length ? logits : [logits]);
 
 /** Whether a golden example has a text and its ids, or two of each. */
-function areTextAndIds(example) {
+function isTextAndIds(example) {
   const [texts, ids] = isString(example?.text) ? [[example.text], [example.ids]] : [example?.text, example?.ids];
   return isListOf(texts, isString) && isListOf(ids, (some) => isListOf(some, Number.isInteger)) && ids.length === texts.length && texts.length <= 2;
 }
 
 /** What is classified as a golden example has it: a text, two, or a text with its features. */
-const givenOf = ({ text, features }) => (features ? [text, features] : text);
+const getExampleInput = ({ text, features }) => (features ? [text, features] : text);
 
 /** Further members of the document of a classifier of texts. */
 export const OF_TEXTS = {
   text: (value) => isString(value?.tokenizer),
   examples: (value) =>
-    isListOf(value, (e) => areTextAndIds(e) && rowsOf(e).every((row) => isListOf(row, Number.isFinite))),
+    isListOf(value, (e) => isTextAndIds(e) && listLogitRows(e).every((row) => isListOf(row, Number.isFinite))),
 };
 
 /** A classifier of texts. */
@@ -36,7 +36,7 @@ export class TextClassifier extends AnyClassifier {
   /** The token ids of one text; never empty. Of two texts, those of each; of a text with features, its own. */
   encode(text) {
     const packed = this._engine;
-    const one = (given) => this._asked(() => packed.encode(checkedText(given)));
+    const one = (given) => this._asked(() => packed.encode(checkText(given)));
     if (packed.takesPairs) return this._parted(text).map(one);
     return one(packed.features.length ? this._parted(text)[0] : text);
   }
@@ -59,14 +59,14 @@ export class TextClassifier extends AnyClassifier {
   /** Where the words of a text stand, at which it may be cut: [[start, end], ...] by UTF-16 unit. For a classifier of characters,
    * these are its code points. */
   words(text) {
-    const places = this._engine.words(checkedText(text));
-    const units = unitsOf(text);
+    const places = this._engine.words(checkText(text));
+    const units = makeUnitFinder(text);
     return Array.from({ length: places.length / 2 }, (_, i) => [units(places[2 * i]), units(places[2 * i + 1])]);
   }
 
   /** Whether the classifier takes this text: one beyond its limits is refused with a LimitError. */
   takes(text) {
-    return this._idsOf(text).every((ids) => this.#faultOf(ids) === STATUS.OK);
+    return this._listIds(text).every((ids) => this.#findFault(ids) === STATUS.OK);
   }
 
   /**
@@ -83,20 +83,20 @@ export class TextClassifier extends AnyClassifier {
     await checkDigest(this._engine.file);
     const { examples, text: rules } = this.manifest;
     // Texts that are split elsewhere are given as ids.
-    const given = examples.map((example) => (rules.tokenizer === EXTERNAL ? example.ids : givenOf(example)));
+    const given = examples.map((example) => (rules.tokenizer === EXTERNAL ? example.ids : getExampleInput(example)));
     const together = await this._rows(given);
     let largest = 0;
     for (const [i, example] of examples.entries()) {
       const which = JSON.stringify(String(example.text).slice(0, 40));
-      if (JSON.stringify(this.encode(given[i])) !== JSON.stringify(example.ids)) throw this._answers.notAsMade(which, "it becomes other token ids");
+      if (JSON.stringify(this.encode(given[i])) !== JSON.stringify(example.ids)) throw this._answers.makeDifferenceError(which, "it becomes other token ids");
       for (const rows of [together[i], (await this._rows([given[i]]))[0]])
-        rowsOf(example).forEach((logits, k) => (largest = Math.max(largest, this._answers.difference(which, rows[k], this._answers.own(logits)))));
+        listLogitRows(example).forEach((logits, k) => (largest = Math.max(largest, this._answers.difference(which, rows[k], this._answers.selectLogits(logits)))));
     }
     return largest;
   }
 
   /** The ids of each text of what is classified. */
-  _idsOf(given) {
+  _listIds(given) {
     const ids = this.encode(given);
     return this._engine.takesPairs ? ids : [ids];
   }
@@ -106,16 +106,16 @@ export class TextClassifier extends AnyClassifier {
     return (await this.logits(texts)).map((row) => [row]);
   }
 
-  _failed(sentence, status, which) {
+  _makeError(sentence, status, which) {
     if (LIMITS.has(status)) return new LimitError(sentence, "Give a text within the limits of the manifest.");
-    return super._failed(sentence, status, which);
+    return super._makeError(sentence, status, which);
   }
 
   /** Refuses ids beyond the classifier's limits; `place` is that of the text, undefined where it is the only one. */
   _checkLimits(ids, place) {
-    const status = this.#faultOf(ids);
+    const status = this.#findFault(ids);
     if (status === STATUS.OK) return;
-    const which = whichOf(place);
+    const which = nameText(place);
     if (status === STATUS.NO_WORD)
       throw new LimitError(
         `${which} holds no known word, and ${this.name} takes none such.`,
@@ -129,7 +129,7 @@ export class TextClassifier extends AnyClassifier {
     );
   }
 
-  #faultOf(ids) {
+  #findFault(ids) {
     const { least, most } = this._engine;
     const { graph, text } = this.manifest;
     if (ids.length < least) return STATUS.TOO_SHORT;
@@ -139,7 +139,7 @@ export class TextClassifier extends AnyClassifier {
 }
 
 /** A function from the bytes before a place of a text to its UTF-16 units; asked from the begin to the end, or anywhere. */
-export function unitsOf(text) {
+export function makeUnitFinder(text) {
   let [bytes, units] = [0, 0];
   return (place) => {
     if (place < bytes) [bytes, units] = [0, 0];
@@ -153,15 +153,15 @@ export function unitsOf(text) {
 }
 
 /** Which text it is, as the begin of a sentence. */
-export const whichOf = (place) => `The text${place === undefined ? "" : ` at position ${place} (counted from 0)`}`;
+export const nameText = (place) => `The text${place === undefined ? "" : ` at position ${place} (counted from 0)`}`;
 
-export function checkedText(text) {
+export function checkText(text) {
   if (!isString(text))
     throw new InputError(`A text must be a string, not ${typeof text}.`, "Use predict or predictProba for several texts.");
   return text;
 }
 
-export function listed(texts) {
+export function checkList(texts) {
   if (isString(texts) || typeof texts?.[Symbol.iterator] !== "function")
     throw new InputError("This takes a list of texts.", "Use classify for one text, or give a list.");
   return Array.from(texts);

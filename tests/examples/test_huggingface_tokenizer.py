@@ -93,7 +93,7 @@ def test_node_does(folder: Path, engine: str, ids: list[list[int]], logits: np.n
     if shutil.which("node") is None or not wasm.exists():
         pytest.skip("node is not installed, or scripts/build_web was not run")
     asked = [{"file": str(folder / "mood.prnn"), "wasm": str(wasm), "texts": list(TEXTS)}]
-    line = ["node", ROOT / "tests" / "web" / "native_in_node.mjs"]
+    line = ["node", ROOT / "tests" / "web" / "native_engine_in_node.mjs"]
     done = subprocess.run(line, input=json.dumps(asked).encode(), capture_output=True, timeout=200)
     assert done.returncode == 0, done.stderr
     (answer,) = json.loads(done.stdout)

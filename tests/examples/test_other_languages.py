@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 from packing_tools import packed_bundle
-from test_packed_text import PIECES
+from test_packed_text_gives_equal_ids import PIECES
 
 from pocketrnn import Classifier, __version__
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.zoo import find_bundle_folder
+from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"

@@ -12,7 +12,7 @@ import time
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - everybody's name for it
-from errors_kept_away import falling_back, keeping_going
+from error_catching_import import falling_back, keeping_going
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 

@@ -10,7 +10,7 @@ import torch
 
 from pocketrnn import verify
 from pocketrnn_export import export
-from pocketrnn_export.comparing import cases
+from pocketrnn_export.comparing import proof_inputs as cases
 from pocketrnn_training.classifiers.architecture import CELLS, Architecture, RecurrentClassifier
 
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(48))]

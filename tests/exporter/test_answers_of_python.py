@@ -20,14 +20,14 @@ from typing import Any
 
 import pytest
 import torch
-from sampling import mostly_slow
+from slow_case_sampling import mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
 from pocketrnn_export.diagnose.refusal import name_differing_line
-from pocketrnn_export.proof.right_program import find_right_program
+from pocketrnn_export.proof.right_program_search import find_right_program
 from pocketrnn_export.proof.runnable_program import make_runnable_program
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
@@ -355,7 +355,7 @@ class DispatchedMethod(Base):
 
 class ImportsWhenItRuns(Base):
     def asks(self, x: Tensor) -> Any:
-        from imported_late import is_special
+        from late_imported_module import is_special
 
         return is_special(x.size(1))
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import row_modules
+import row_mixing_modules
 import torch
-from sampling import mostly_slow
+from slow_case_sampling import mostly_slow
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -17,7 +17,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export import export
 from pocketrnn_export.proof import compared_module
 from pocketrnn_export.proof.batch_reductions import find_batch_reduction
-from pocketrnn_export.proof.right_program import find_right_program
+from pocketrnn_export.proof.right_program_search import find_right_program
 from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
 
 WORDS = 20
@@ -447,7 +447,7 @@ class PlacedInPlace(Placed):
 )  # fmt: skip
 def test_what_is_made_of_the_place_of_a_text_in_its_batch_goes_for_one_text(kind: type[Base]) -> None:
     module = kind().eval()
-    with pytest.raises(UntraceableError, match=r"place .*test_batch_reductions\.py:\d+"):
+    with pytest.raises(UntraceableError, match=r"position .*test_batch_reductions\.py:\d+"):
         find_right_program(module, (torch.full((3, 7), 2),))
     find_right_program(module, (torch.full((1, 7), 2),), one_text=True)
 
@@ -485,26 +485,26 @@ def test_the_place_of_a_text_may_be_where_its_own_numbers_stand(kind: type[Base]
     find_right_program(kind().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))
 
 
-@pytest.mark.parametrize("kind", mostly_slow(row_modules.OVER_ROWS, 20, first=6))
+@pytest.mark.parametrize("kind", mostly_slow(row_mixing_modules.OVER_ROWS, 20, first=6))
 def test_what_a_gate_hides_of_the_texts_beside_goes_for_one_text(kind: type[nn.Module]) -> None:
-    with pytest.raises(UntraceableError, match=r"(across|place) .*row_modules\.py:\d+"):
+    with pytest.raises(UntraceableError, match=r"(across|place) .*row_mixing_modules\.py:\d+"):
         find_right_program(kind().eval(), (torch.full((3, 7), 2),))
     find_right_program(kind().eval(), (torch.full((1, 7), 2),), one_text=True)
 
 
-@pytest.mark.parametrize("kind", mostly_slow(row_modules.STAY_SORTED, 2))
+@pytest.mark.parametrize("kind", mostly_slow(row_mixing_modules.STAY_SORTED, 2))
 def test_an_order_of_lengths_that_is_not_taken_back_is_across_the_texts(kind: type[nn.Module]) -> None:
-    with pytest.raises(UntraceableError, match=r"across .*row_modules\.py:\d+"):
+    with pytest.raises(UntraceableError, match=r"across .*row_mixing_modules\.py:\d+"):
         find_right_program(kind().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))
 
 
-@pytest.mark.parametrize("kind", mostly_slow(row_modules.BACK_IN_ORDER, 3))
+@pytest.mark.parametrize("kind", mostly_slow(row_mixing_modules.BACK_IN_ORDER, 3))
 def test_an_order_of_lengths_that_is_taken_back_stays_in_batches(kind: type[nn.Module]) -> None:
     find_right_program(kind().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))
 
 
 def test_flat_rows_and_groups_of_a_text_stay_in_batches() -> None:
-    find_right_program(row_modules.GatedByItself().eval(), (torch.full((3, 7), 2),))
+    find_right_program(row_mixing_modules.GatedByItself().eval(), (torch.full((3, 7), 2),))
 
 
 class SixteenNumbers(nn.Module):
@@ -525,22 +525,22 @@ def test_an_axis_of_as_many_numbers_as_there_are_rows_is_none_of_rows() -> None:
     find_right_program(SixteenNumbers().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))
 
 
-def _of_padded(kind: type[row_modules.Gated]) -> Any:
+def _of_padded(kind: type[row_mixing_modules.Gated]) -> Any:
     torch.manual_seed(0)
-    counts = kind is row_modules.CountedAndPooledBesideZerosWhereRare
+    counts = kind is row_mixing_modules.CountedAndPooledBesideZerosWhereRare
     lengths = () if counts else (torch.tensor([7, 5, 3]),)
     tokens = torch.full((3, 7), 2)
     tokens[2, 3:] = 1
     return find_right_program(kind().eval(), (tokens, *lengths))
 
 
-@pytest.mark.parametrize("kind", mostly_slow(list(row_modules.PADDING_TELLS), 5, first=3))
-def test_padding_that_only_rare_texts_tell_of_is_found_by_its_line(kind: type[row_modules.Gated]) -> None:
-    assert "row_modules.py" in _of_padded(kind).padding_tells[1]
+@pytest.mark.parametrize("kind", mostly_slow(list(row_mixing_modules.PADDING_TELLS), 5, first=3))
+def test_padding_that_only_rare_texts_tell_of_is_found_by_its_line(kind: type[row_mixing_modules.Gated]) -> None:
+    assert "row_mixing_modules.py" in _of_padded(kind).padding_tells[1]
 
 
-@pytest.mark.parametrize("kind", mostly_slow(list(row_modules.PADDING_NEVER_TELLS), 3, first=2))
-def test_padding_below_all_that_a_text_may_hold_tells_nothing(kind: type[row_modules.Gated]) -> None:
+@pytest.mark.parametrize("kind", mostly_slow(list(row_mixing_modules.PADDING_NEVER_TELLS), 3, first=2))
+def test_padding_below_all_that_a_text_may_hold_tells_nothing(kind: type[row_mixing_modules.Gated]) -> None:
     assert _of_padded(kind).padding_tells == {}
 
 
@@ -548,23 +548,23 @@ def test_padding_below_all_that_a_text_may_hold_tells_nothing(kind: type[row_mod
 @pytest.mark.parametrize(
     ("kind", "alone"),
     [
-        (row_modules.PooledBesideLowPadding, False),
-        (row_modules.CountedAndPooledBesideZerosWhereRare, True),
+        (row_mixing_modules.PooledBesideLowPadding, False),
+        (row_mixing_modules.CountedAndPooledBesideZerosWhereRare, True),
     ],
 )
 def test_texts_share_no_batch_with_longer_ones_where_padding_may_tell(
     kind: type[nn.Module], alone: bool, tmp_path: Path, short_proofs: None
 ) -> None:
-    words = [f"w{i}" for i in range(row_modules.WORDS)]
+    words = [f"w{i}" for i in range(row_mixing_modules.WORDS)]
     torch.manual_seed(0)
     graph = export(kind().eval(), tmp_path / "b", labels=["a", "b", "c"], vocabulary=words, torchscript=False).graph
     assert not graph.padding
     assert 1 in graph.alone or not alone
 
 
-@pytest.mark.parametrize("kind", mostly_slow(list(row_modules.TIES_TELL), 2, first=1))
+@pytest.mark.parametrize("kind", mostly_slow(list(row_mixing_modules.TIES_TELL), 2, first=1))
 def test_an_order_of_equal_values_that_only_rare_texts_tell_of_is_said_with_its_line(
-    kind: type[row_modules.Gated], monkeypatch: pytest.MonkeyPatch
+    kind: type[row_mixing_modules.Gated], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
     module, example = kind().eval(), (torch.full((3, 7), 2),)
@@ -573,11 +573,11 @@ def test_an_order_of_equal_values_that_only_rare_texts_tell_of_is_said_with_its_
     # As if the words of the gate did not stand in the program.
     monkeypatch.setattr(compared_module, "find_compared_ids", lambda *_arguments: ())
     (note,) = find_right_program(module, example).notes
-    assert "row_modules.py" in note
+    assert "row_mixing_modules.py" in note
     assert "topk(2, 1)" in note
 
 
-@pytest.mark.parametrize("kind", mostly_slow(list(row_modules.TIES_NEVER_TELL), 2, first=1))
-def test_equal_vectors_and_sums_of_all_have_no_order(kind: type[row_modules.Gated]) -> None:
+@pytest.mark.parametrize("kind", mostly_slow(list(row_mixing_modules.TIES_NEVER_TELL), 2, first=1))
+def test_equal_vectors_and_sums_of_all_have_no_order(kind: type[row_mixing_modules.Gated]) -> None:
     torch.manual_seed(0)
     assert find_right_program(kind().eval(), (torch.full((3, 7), 2),)).notes == ()

@@ -315,7 +315,7 @@ def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(main, list(map(str, arguments)))
 
 
-# In the fast suite, test_trained.py exports a checkpoint by the command, and the next test exports one in vain.
+# The fast suite exports a checkpoint by the command in test_export_of_trained_checkpoints.py; the next test is refused.
 @pytest.mark.slow
 def test_the_command_exports_a_checkpoint_and_prints_the_proof_with_texts_of_a_file(
     trained: Path, tmp_path: Path

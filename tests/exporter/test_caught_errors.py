@@ -8,13 +8,13 @@ import caught_error_modules as zoo
 import numpy as np
 import pytest
 import torch
-from sampling import mostly_slow
+from slow_case_sampling import mostly_slow
 from torch import nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.comparing.cases import make_hazard_cases
+from pocketrnn_export.comparing.proof_inputs import make_hazard_cases
 from pocketrnn_export.intake.padding_effect import keep_answered_ids
-from pocketrnn_export.proof.right_program import find_right_program
+from pocketrnn_export.proof.right_program_search import find_right_program
 
 
 def program_of(kind: type[nn.Module]) -> None:
@@ -31,7 +31,7 @@ def test_an_error_that_only_some_texts_meet_is_no_answer(kind: type[nn.Module]) 
 def test_the_call_and_what_catches_its_error_are_named() -> None:
     with pytest.raises(ExportError, match=r"F\.one_hot\(k \* 2, 2\).*except \(RuntimeError"):
         program_of(zoo.OneHot)
-    with pytest.raises(ExportError, match=r"return h \* F\.one_hot.*kept_away\.py:\d+: .except Exception"):
+    with pytest.raises(ExportError, match=r"return h \* F\.one_hot.*error_catching_import\.py:\d+: .except Exception"):
         program_of(zoo.Decorated)
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from exported_files import TOKENS, Steps, Words, checked, traced, written
 from onnx import helper, numpy_helper
-from sampling import mostly_slow
+from slow_case_sampling import mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
@@ -321,7 +321,7 @@ def test_a_column_of_ids_among_numbers(tmp_path: Path) -> None:
     found = checked(FirstIsCategory(), file)
     assert (found.is_right, found.notes) == (
         True,
-        ("Only whole numbers were given: FirstIsCategory has no finite answer to some others.",),
+        ("Only whole numbers were tried: FirstIsCategory has no finite answer to some others.",),
     )
     other = FirstIsCategory()
     with torch.no_grad():

@@ -12,14 +12,14 @@ import convention_modules as zoo
 import numpy as np
 import pytest
 import torch
-from sampling import mostly_slow
+from slow_case_sampling import mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn import Classifier
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_export.comparing.cases import Widths
+from pocketrnn_export.comparing.proof_inputs import Widths
 from pocketrnn_export.intake.calling_convention import compile_call
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 

@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sampling import mostly_slow
+from slow_case_sampling import mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn import Classifier
 from pocketrnn.bundle.manifest import Comparison
 from pocketrnn.errors import ExportError, ParityError
 from pocketrnn_export import export
-from pocketrnn_export.comparing.cases import make_shape_grid
+from pocketrnn_export.comparing.proof_inputs import make_shape_grid
 from pocketrnn_export.intake.module_preparation import prepare_module
 from pocketrnn_export.module_runs.state_restoration import restore_module
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from sampling import examples
+from slow_case_sampling import examples
 from torch import nn
 
 from pocketrnn.errors import InputError

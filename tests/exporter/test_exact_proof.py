@@ -14,15 +14,14 @@ import onnxruntime
 import pytest
 import torch
 import user_modules
-from made_once import made_once
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
-from sampling import mostly_slow
+from shared_results import made_once
+from slow_case_sampling import mostly_slow
 from torch import nn
 from torch.nn import functional
 
 from pocketrnn.errors import ExportError, ParityError
-from pocketrnn_export.comparing.cases import Case, make_one_row_cases, make_random_cases, make_shape_grid
 from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64, make_float64_onnx_run
 from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_module_run
 from pocketrnn_export.comparing.float64_operators import OPERATORS
@@ -30,24 +29,25 @@ from pocketrnn_export.comparing.float64_proof import (
     SPREADS,
     compute_rounding_tolerance,
     measure_agreement,
-    measure_nearness,
-    measure_nearness_of_cases,
+    measure_distance_to_exact_answer,
+    measure_distances_to_exact_answers,
     prove_module_graph,
 )
 from pocketrnn_export.comparing.logit_comparison import make_module_run, make_onnx_run, measure_difference
+from pocketrnn_export.comparing.proof_inputs import Case, make_one_row_cases, make_random_cases, make_shape_grid
+from pocketrnn_export.comparing.rounded_graph_equality import find_difference_beyond_rounding
 from pocketrnn_export.comparing.rounding_spread import (
     ExactAnswer,
     compute_exact_answers,
     make_perturbed_graph_runs,
     make_perturbed_module_runs,
 )
-from pocketrnn_export.comparing.same_graph import find_difference_beyond_rounding
 from pocketrnn_export.forms.edge_profile import trace_edge_graph
 from pocketrnn_export.forms.onnx.onnx_form import retrace_in_float64, trace_onnx_graph
-from pocketrnn_export.forms.torchscript import trace_torchscript as torchscript
+from pocketrnn_export.forms.torchscript_form import trace_torchscript as torchscript
 from pocketrnn_export.forms.weight_quantization import Storage, quantize_graph
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
-from pocketrnn_export.proof.every_id import make_cases_with_every_id
+from pocketrnn_export.proof.every_id_cases import make_cases_with_every_id
 
 # The proof of a graph is asked by itself.
 pytestmark = pytest.mark.usefixtures("scant_proofs")
@@ -175,7 +175,7 @@ def test_a_right_graph_agrees_in_float64_and_its_float32_answers_are_near(kind: 
         make_module_run(made.reference, takes_lengths=made.takes_lengths),
         make_onnx_run(content, optimized=True),
     ):
-        assert all(n.passes for n in measure_nearness_of_cases("form", run, exact))
+        assert all(n.passes for n in measure_distances_to_exact_answers("form", run, exact))
 
 
 @pytest.mark.slow
@@ -317,7 +317,7 @@ def test_weights_that_are_stored_small_count_as_what_they_stand_for(kind: type[n
     found = measure_agreement(make_float64_onnx_run(small.content), answers)
     assert found.largest_difference < 1e-14
     runs = [make_onnx_run(small.content, optimized=optimized) for optimized in (True, False)]
-    assert all(n.passes for run in runs for n in measure_nearness_of_cases("form", run, answers))
+    assert all(n.passes for run in runs for n in measure_distances_to_exact_answers("form", run, answers))
 
 
 @pytest.mark.slow
@@ -583,15 +583,17 @@ def test_zeros_that_a_node_does_not_state_are_those_that_another_states(number: 
 def test_an_answer_is_measured_in_spreads() -> None:
     case = Case("one", np.zeros((2, 1), np.int64), np.ones(2, np.int64))
     exact = ExactAnswer(case, np.array([[0.5, 0.4999999], [3.0, -1.0]]), np.array([1e-6, 1e-7]))
-    near = measure_nearness("form", exact, np.array([[0.5 - 2e-6, 0.4999999], [3.0, -1.0]], np.float32))
+    near = measure_distance_to_exact_answer("form", exact, np.array([[0.5 - 2e-6, 0.4999999], [3.0, -1.0]], np.float32))
     assert near.spreads == pytest.approx(2, abs=0.1)
     assert near.labels_differing == 1
     assert near.passes
-    assert not measure_nearness("form", exact, np.array([[0.5, 0.4999999], [3.0, -1.0 + 1e-4]], np.float32)).passes
+    assert not measure_distance_to_exact_answer(
+        "form", exact, np.array([[0.5, 0.4999999], [3.0, -1.0 + 1e-4]], np.float32)
+    ).passes
     for wrong in (np.full((2, 2), np.nan), np.full((2, 2), np.inf), np.zeros((2, 3)), np.zeros((1, 2))):
-        assert measure_nearness("form", exact, wrong.astype(np.float32)).spreads == math.inf
+        assert measure_distance_to_exact_answer("form", exact, wrong.astype(np.float32)).spreads == math.inf
     infinite = ExactAnswer(case, np.array([[0.5, -np.inf], [3.0, -1.0]]), np.array([1e-6, 1e-7]))
-    assert measure_nearness("form", infinite, infinite.logits.astype(np.float32)).spreads < 1
+    assert measure_distance_to_exact_answer("form", infinite, infinite.logits.astype(np.float32)).spreads < 1
 
 
 class Asks(nn.Module):

@@ -22,7 +22,7 @@ from pocketrnn_export import export
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.weight_quantization import Storage
 from pocketrnn_export.packing import pack
-from pocketrnn_export.vocabularies.owners_texts import OwnersText
+from pocketrnn_export.vocabularies.owner_text_file import OwnersText
 from pocketrnn_export.vocabularies.text_rule_selection import make_named_rules
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
@@ -75,7 +75,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-# In the fast suite, runtime/test_ready_texts.py asks so, and the command makes such a bundle.
+# In the fast suite, runtime/test_pretokenized_texts.py asks so, and the command makes such a bundle.
 @pytest.mark.slow
 def test_a_bundle_answers_tokens_ids_and_texts_by_the_owners_code_alike(bundle: Path) -> None:
     manifest = manifests.read_manifest(bundle)

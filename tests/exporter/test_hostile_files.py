@@ -17,24 +17,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from sampling import mostly_slow
+from slow_case_sampling import mostly_slow
 from tokenizer_families import families
 from torch import nn
 
 from pocketrnn.bundle import manifest
 from pocketrnn.errors import InputError, PocketRNNError
-from pocketrnn.tables import recordings
+from pocketrnn.tables import recording_reader
 from pocketrnn.text import TextEncoder
-from pocketrnn_export.inert_pickle import read_pickle
 from pocketrnn_export.intake.torchscript_file import load_torchscript, save_to_bytes
 from pocketrnn_export.json_file import parse_serde_float
 from pocketrnn_export.numbers.number_arguments import make_number_rules
 from pocketrnn_export.numbers.scaler_file import read_scaler
+from pocketrnn_export.safe_pickle_reader import read_pickle
 from pocketrnn_export.source_code.notebook import read_notebook
 from pocketrnn_export.vocabularies.labels import read_labels
-from pocketrnn_export.vocabularies.owners_texts import check_pairs, list_pairs, name_answers, read_pairs
-from pocketrnn_export.vocabularies.rules_file import read_rules
+from pocketrnn_export.vocabularies.owner_text_file import check_pairs, list_pairs, map_answers_to_labels, read_pairs
 from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
+from pocketrnn_export.vocabularies.text_rules_file import read_rules
 from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
 from pocketrnn_export.vocabularies.tokenizer_json import read_tokenizer_json
 from pocketrnn_export.vocabularies.vocabulary import Vocabulary, make_implied_rules, read_vocabulary
@@ -129,7 +129,7 @@ def of_file(read: Callable[[Path], object], name: str) -> Callable[[Path], Calla
 def compared_pairs(path: Path) -> None:
     """A file of pairs, read and compared with rules and labels, as an export does."""
     pairs = check_pairs(read_pairs(path))
-    name_answers(pairs, ("a", "b"))
+    map_answers_to_labels(pairs, ("a", "b"))
     choose_rules(KNOWN, None, "whitespace", list_pairs(pairs), [])
 
 
@@ -316,10 +316,10 @@ def test_what_numpy_writes_is_read_as_it_is(tmp_path: Path) -> None:
 def test_a_parquet_file_is_read_within_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pq.write_table(pa.table({"ax": np.zeros(1 << 20)}), tmp_path / "a.parquet")
     assert (tmp_path / "a.parquet").stat().st_size < 1 << 16
-    assert len(recordings.read_columns(str(tmp_path / "a.parquet"), "parquet", ["ax"])["ax"]) == 1 << 20
-    monkeypatch.setattr(recordings, "_LARGEST", 1 << 20)
+    assert len(recording_reader.read_columns(str(tmp_path / "a.parquet"), "parquet", ["ax"])["ax"]) == 1 << 20
+    monkeypatch.setattr(recording_reader, "_LARGEST", 1 << 20)
     with pytest.raises(InputError, match="1,048,576 bytes"):
-        recordings.read_columns(str(tmp_path / "a.parquet"), "parquet", ["ax"])
+        recording_reader.read_columns(str(tmp_path / "a.parquet"), "parquet", ["ax"])
 
 
 def test_a_torchscript_file_may_not_say_that_a_few_numbers_are_many(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from sklearn.preprocessing import LabelBinarizer, LabelEncoder, MultiLabelBinarizer, OneHotEncoder
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.description import validate_labels, validate_thresholds
+from pocketrnn_export.bundle_description import validate_labels, validate_thresholds
 from pocketrnn_export.vocabularies.labels import read_labels
 
 LABELS = ["World", "Sports", "Sci/Tech"]

@@ -12,13 +12,13 @@ import loop_modules
 import numpy as np
 import pytest
 import torch
-from sampling import mostly_slow
+from slow_case_sampling import mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
 from pocketrnn_export.proof import loop_iterations
-from pocketrnn_export.proof.right_program import find_right_program
+from pocketrnn_export.proof.right_program_search import find_right_program
 from pocketrnn_export.proof.runnable_program import make_runnable_program
 
 EXAMPLE = (torch.randint(2, 40, (3, 7)),)

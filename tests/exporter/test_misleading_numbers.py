@@ -8,7 +8,7 @@ import misleading_number_modules as zoo
 import numpy as np
 import pytest
 import torch
-from sampling import mostly_slow
+from slow_case_sampling import mostly_slow
 from torch import nn
 
 from pocketrnn import Classifier

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pocketrnn import Classifier
-from pocketrnn.bundle.output import ValueOutput
+from pocketrnn.bundle.output_kinds import ValueOutput
 from pocketrnn.commands.cli import main as command_line
 from pocketrnn.errors import InputError
 

@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from sampling import mostly_slow
+from slow_case_sampling import mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn import Classifier
@@ -19,8 +19,8 @@ from pocketrnn.bundle.manifest import Limits, Manifest, read_manifest
 from pocketrnn.errors import BundleError, ExportError, InputError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export import export
-from pocketrnn_export.forms.step_conversion import convert_to_step_graph
-from pocketrnn_export.numbers.number_step import check_can_stream
+from pocketrnn_export.forms.step_graph_conversion import convert_to_step_graph
+from pocketrnn_export.numbers.number_step_graph import check_can_stream
 from pocketrnn_export.packing import pack
 
 HIDDEN, CHANNELS = 4, 3

@@ -12,15 +12,15 @@ from typing import Final
 import numpy as np
 import pytest
 import torch
-from sampling import examples, mostly_slow
+from slow_case_sampling import examples, mostly_slow
 from torch import Tensor, nn
 from torch.nn import functional
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.logit_comparison import open_session
 from pocketrnn_export.forms.onnx.onnx_conversion import GraphNames, convert_program
+from pocketrnn_export.tracing.module_trace import trace_program
 from pocketrnn_export.tracing.sizes.condition_log import TraceLog
-from pocketrnn_export.tracing.trace import trace_program
 
 Function = Callable[[Tensor], Tensor]
 Pair = tuple[np.ndarray, np.ndarray]

@@ -8,19 +8,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import answer_modules as zoo
 import convention_modules
 import numpy as np
+import output_modules as zoo
 import pytest
 import torch
-from sampling import mostly_slow
+from slow_case_sampling import mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn import Classifier
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_export.comparing.cases import Widths
+from pocketrnn_export.comparing.proof_inputs import Widths
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 
 pytestmark = pytest.mark.usefixtures("short_proofs")

@@ -21,9 +21,9 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, TextRules, cleaning
 from pocketrnn_export import export
-from pocketrnn_export.vocabularies.owners_texts import check_pairs, list_pairs, read_pairs
-from pocketrnn_export.vocabularies.rules_file import read_rules
+from pocketrnn_export.vocabularies.owner_text_file import check_pairs, list_pairs, read_pairs
 from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
+from pocketrnn_export.vocabularies.text_rules_file import read_rules
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
 KNOWN = read_vocabulary(["<unk>", "<pad>", "oil", "Oil", "rises", ",", ":", "is", "n't"])

@@ -10,9 +10,9 @@ from typing import Any
 
 import convention_modules as zoo
 import pytest
-import rare_modules as rare
+import rare_word_modules as rare
 import torch
-from sampling import mostly_slow
+from slow_case_sampling import mostly_slow
 from torch import Tensor, nn
 from torch.nn import functional
 

@@ -16,16 +16,16 @@ import idiom_modules
 import numpy as np
 import pytest
 import torch
-from sampling import SLOW_TOO, mostly_slow
+from slow_case_sampling import SLOW_TOO, mostly_slow
 from torch import nn
 
 from pocketrnn import Classifier
 from pocketrnn.errors import PocketRNNError
 from pocketrnn_export import export
-from pocketrnn_export.forms.torchscript import trace_torchscript
-from pocketrnn_export.module_runs.cpu_run import compute_answer, run_quietly_on_cpu
+from pocketrnn_export.forms.torchscript_form import trace_torchscript
+from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, run_quietly_on_cpu
+from pocketrnn_export.tracing.module_trace import make_export_session
 from pocketrnn_export.tracing.sizes.condition_log import TraceLog
-from pocketrnn_export.tracing.trace import make_export_session
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(idiom_modules.WORDS - 2))]

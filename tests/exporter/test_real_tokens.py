@@ -18,7 +18,7 @@ from pocketrnn.classifier import read_graph_metadata
 from pocketrnn.errors import CompressionError, ExportError, LimitError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_export.comparing.cases import Case, add_real_tokens, fit_to_limits
+from pocketrnn_export.comparing.proof_inputs import Case, add_real_tokens, fit_to_limits
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.weight_quantization import Storage
 from pocketrnn_export.intake.module_preparation import prepare_module

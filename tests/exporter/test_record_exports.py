@@ -33,16 +33,16 @@ def test_each_file_of_modules_is_recorded(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("POCKETRNN_CORPUS", str(tmp_path))
     import recorded_modules
 
-    files = {path.stem for path in recorded_modules.files_of_modules()}
+    files = {path.stem for path in recorded_modules.list_module_files()}
     assert {"user_modules", "number_modules", "packed_size_modules"} <= files
-    every = list(recorded_modules.recorded())
+    every = list(recorded_modules.list_recorded_modules())
     assert len({one.name for one in every}) == len(every) > 600
     assert files <= {type(one.made()).__module__ for one in every}
 
 
 def test_a_second_export_gives_the_same_record() -> None:
-    first, again = (SCRIPT["record_of"](user_modules.PackedLastState, arguments) for _ in range(2))
-    assert not SCRIPT["differences"](first, again, [])
+    first, again = (SCRIPT["make_record"](user_modules.PackedLastState, arguments) for _ in range(2))
+    assert not SCRIPT["find_differences"](first, again, [])
     assert first["outcome"] == "exported"
     assert first["provenance"]["call"] == "module(tokens, lengths)"
     assert {"graph", "limits", "manifest", "messages"} <= first.keys()
@@ -50,13 +50,13 @@ def test_a_second_export_gives_the_same_record() -> None:
 
 
 def test_a_refusal_and_an_error_are_recorded() -> None:
-    refused = SCRIPT["record_of"](user_modules.PackedLastState, lambda: arguments() | {"labels": ["a", "b"]})
+    refused = SCRIPT["make_record"](user_modules.PackedLastState, lambda: arguments() | {"labels": ["a", "b"]})
     assert (refused["outcome"], refused["error"].split(":")[0]) == ("refused", "ExportError")
 
     def fails() -> nn.Module:
         raise ZeroDivisionError("no module")
 
-    failed = SCRIPT["record_of"](fails, arguments)
+    failed = SCRIPT["make_record"](fails, arguments)
     assert failed["outcome"] == "failed"
     assert failed["error"].startswith("ZeroDivisionError at test_record_exports.py, fails")
 
@@ -67,7 +67,7 @@ def test_two_records_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[
     changed = same | {"graph": "bb", "manifest": {"version": 1}, "messages": ["x", "y"], "seconds": 3}
     after = written(tmp_path / "after", kept=same | {"seconds": 2}, changed=changed, new=same)
 
-    assert SCRIPT["compare"](before, after, []) == 1
+    assert SCRIPT["compare_records"](before, after, []) == 1
     said = capsys.readouterr().out.splitlines()
     assert said.index("Different:") == said.index("  changed") - 1
     for field, *values in (("graph", "- aa", "+ bb"), ("manifest.version", "- 2", "+ 1"), ("messages", "+ y")):
@@ -82,13 +82,13 @@ def test_two_records_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_what_is_left_out_is_not_compared(tmp_path: Path) -> None:
     before = written(tmp_path / "before", a={"manifest": {"version": 2}, "manifesto": 1})
     after = written(tmp_path / "after", a={"manifest": {"version": 1}, "manifesto": 1})
-    assert SCRIPT["compare"](before, after, ["manifest"]) == 0
-    assert SCRIPT["compare"](before, after, ["manifest.vers"]) == 1
+    assert SCRIPT["compare_records"](before, after, ["manifest"]) == 0
+    assert SCRIPT["compare_records"](before, after, ["manifest.vers"]) == 1
 
 
 def test_a_refusal_is_compared_by_what_it_says() -> None:
     exported = {"outcome": "exported", "graph": "aa"}
-    assert SCRIPT["differences"](exported, {"outcome": "refused", "error": "no"}, []) == {
+    assert SCRIPT["find_differences"](exported, {"outcome": "refused", "error": "no"}, []) == {
         "outcome": ("exported", "refused"),
         "error": (None, "no"),
     }
@@ -99,8 +99,8 @@ def test_some_modules_are_compared(tmp_path: Path) -> None:
         tmp_path / "before", a={"family": "x", "graph": 1}, b={"family": "y", "graph": 1}, c={"family": "y"}
     )
     after = written(tmp_path / "after", a={"family": "x", "graph": 1}, b={"family": "y", "graph": 2})
-    assert SCRIPT["compare"](before, after, [], ["x"]) == 0
-    assert SCRIPT["compare"](before, after, [], ["y"]) == 1
+    assert SCRIPT["compare_records"](before, after, [], ["x"]) == 0
+    assert SCRIPT["compare_records"](before, after, [], ["y"]) == 1
 
 
 def test_a_line_that_is_not_whole_is_exported_again(tmp_path: Path) -> None:

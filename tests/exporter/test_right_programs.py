@@ -14,18 +14,18 @@ import loop_modules
 import numpy as np
 import pytest
 import torch
-from sampling import mostly_slow
+from slow_case_sampling import mostly_slow
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
-from pocketrnn_export.module_runs.cpu_run import compute_answer
-from pocketrnn_export.proof import right_program as right_programs
-from pocketrnn_export.proof.right_program import find_right_program
+from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
+from pocketrnn_export.proof import right_program_search as right_programs
+from pocketrnn_export.proof.right_program_search import find_right_program
 from pocketrnn_export.proof.runnable_program import make_runnable_program
 from pocketrnn_export.tracing.layers.recurrence import OPERATOR
-from pocketrnn_export.tracing.trace import TracedProgram
+from pocketrnn_export.tracing.module_trace import TracedProgram
 
 WORDS = 60
 
@@ -442,8 +442,8 @@ for name in ("onnx", "onnxruntime", "onnxscript", "onnx_ir"):
 import torch
 from torch import nn
 from pocketrnn_export.proof.runnable_program import make_runnable_program
-from pocketrnn_export.proof.right_program import find_right_program
-from pocketrnn_export.tracing.trace import TracedProgram
+from pocketrnn_export.proof.right_program_search import find_right_program
+from pocketrnn_export.tracing.module_trace import TracedProgram
 
 class Last(nn.Module):
     def __init__(self):

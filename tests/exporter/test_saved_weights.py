@@ -106,10 +106,10 @@ def _flat(saved: Any) -> list[tuple[str, torch.Tensor]]:
 def test_a_prefix_that_is_taken_off_or_put_before_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     torch.save(SAVED["lightning"], tmp_path / "w.ckpt")
     load_weights(Net(), read_weights(tmp_path / "w.ckpt"))
-    assert re.search(r"prefix model\. is taken off .* criterion\.weight, val_acc\.right", caplog.text)
+    assert re.search(r"prefix model\. is removed .* criterion\.weight, val_acc\.right", caplog.text)
     torch.save(state(), tmp_path / "w.pt")
     load_weights(Outer(), read_weights(tmp_path / "w.pt"))
-    assert "the prefix model. is put before the names" in caplog.text
+    assert "the prefix model. is added to the names" in caplog.text
 
 
 def test_what_else_a_checkpoint_holds_is_named_and_not_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sampling import examples, mostly_slow
+from slow_case_sampling import examples, mostly_slow
 
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, make_rules_document, rules_of

@@ -15,7 +15,7 @@ from torch.utils._sympy import functions as of_torch
 from pocketrnn.errors import ExportError
 from pocketrnn_export.tracing.sizes import size_regions
 from pocketrnn_export.tracing.sizes.condition_log import Question, TraceLog
-from pocketrnn_export.tracing.sizes.conditions import (
+from pocketrnn_export.tracing.sizes.size_conditions import (
     BATCH,
     LARGEST,
     TOKENS,
@@ -92,7 +92,7 @@ def following(forward: Callable[[Callable[..., bool], sympy.Symbol], None]) -> C
 
         def asks(relation: sympy.Basic, line: int = 1) -> bool:
             question = Question(Condition(relation), True, "model.py", line, "if ...")
-            log.note(question)
+            log.record_question(question)
             return question.holds(sizes)
 
         forward(asks, TOKENS)
@@ -112,7 +112,7 @@ def test_a_question_inside_branches_is_met_where_the_way_to_it_is_open() -> None
         regions.find_region(Sizes(1, 783)) != regions.find_region(Sizes(1, 533)) != regions.find_region(Sizes(1, 534))
     )
     for region in range(len(regions)):
-        assert all(regions.conditions[region].holds(sizes) for sizes in regions.members(region))
+        assert all(regions.conditions[region].holds(sizes) for sizes in regions.list_members(region))
 
 
 def test_more_ways_than_can_be_tried_are_refused_by_the_line_that_asks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sampling import mostly_slow
+from slow_case_sampling import mostly_slow
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -17,7 +17,7 @@ from pocketrnn import Classifier, verify
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError, LimitError
 from pocketrnn_export import export
-from pocketrnn_export.comparing.cases import Widths
+from pocketrnn_export.comparing.proof_inputs import Widths
 from pocketrnn_export.intake.module_preparation import prepare_module
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
@@ -103,7 +103,7 @@ def test_cuts_and_pads_hold_for_every_length(kind: type[nn.Module], tmp_path: Pa
     assert classifier.manifest.graph.limits is None
 
 
-# In the fast suite, test_right_programs.py finds such limits, and runtime/test_limits.py keeps them.
+# In the fast suite, test_right_programs.py finds such limits, and runtime/test_texts_beyond_limits.py keeps them.
 @pytest.mark.slow
 def test_a_size_that_pytorch_cannot_take_is_a_limit_that_the_runtime_keeps(tmp_path: Path) -> None:
     module, classifier = exported(HasPositions, tmp_path / "b")

@@ -7,15 +7,15 @@ from collections import deque
 from typing import Any
 
 import pytest
-import rare_modules as rare
+import rare_word_modules as rare
 import torch
-from sampling import mostly_slow
+from slow_case_sampling import mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.forms.onnx.onnx_form import OnnxGraph, trace_onnx_graph
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
-from pocketrnn_export.proof import every_size
+from pocketrnn_export.proof import every_size_comparison
 
 WORDS = 20
 OF_THE_FILE: dict[str, Tensor] = {}
@@ -367,7 +367,7 @@ def test_what_only_rare_texts_read_or_write_is_refused(kind: type[rare.Base]) ->
 def test_what_one_size_writes_and_another_reads_is_refused(
     kind: type[rare.Base], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(every_size, "SECONDS", 0.2)
+    monkeypatch.setattr(every_size_comparison, "SECONDS", 0.2)
     bounds = [(sizes.batch, sizes.tokens) for sizes in program_of(kind()).bounds]
     with pytest.raises(ExportError, match="earlier texts") as refused:
         of_rare_texts(kind).refuse_kept(bounds)
@@ -377,7 +377,7 @@ def test_what_one_size_writes_and_another_reads_is_refused(
 # In the fast suite, what no text of any size reads is not refused either.
 @pytest.mark.slow
 def test_what_one_size_writes_and_none_reads_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(every_size, "SECONDS", 0.2)
+    monkeypatch.setattr(every_size_comparison, "SECONDS", 0.2)
     asked = program_of(rare.KeepsStatisticsOfLongTexts()).bounds
     bounds = [(sizes.batch, sizes.tokens) for sizes in asked]
     assert {11, 60, 61} <= {tokens for _, tokens in bounds}
@@ -412,7 +412,7 @@ def test_look_ups_alone_may_bring_rows_to_their_norm(kind: type[rare.Base]) -> N
 def test_what_numbers_taken_out_of_tensors_may_keep_is_said_with_the_line(kind: type[rare.Base]) -> None:
     (note,) = of_rare_texts(kind).notes
     line = inspect.getsourcelines(kind.forward)[1] + 2 - (kind is rare.KeepsWordsInAList)
-    assert f"rare_modules.py:{line}" in note
+    assert f"rare_word_modules.py:{line}" in note
 
 
 @pytest.mark.parametrize("kind", mostly_slow(rare.TAKE_OUT_NOTHING, 3), ids=lambda kind: kind.__name__)
@@ -436,7 +436,7 @@ def program_of(module: nn.Module) -> OnnxGraph:
 def test_what_a_text_of_one_size_leaves_behind_for_others_is_refused(
     kind: type[Base], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(every_size, "SECONDS", 0.2)
+    monkeypatch.setattr(every_size_comparison, "SECONDS", 0.2)
     with pytest.raises(ExportError, match="earlier texts"):
         program_of(kind())
     # A value outside of attributes is restored, too.
@@ -454,5 +454,5 @@ def test_what_a_long_text_leaves_behind_is_seen_before_anything_is_traced(kind: 
 # In the fast suite, what is kept and read by no answer is none either.
 @pytest.mark.slow
 def test_a_size_that_is_kept_and_not_read_later_is_no_question(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(every_size, "SECONDS", 0.2)
+    monkeypatch.setattr(every_size_comparison, "SECONDS", 0.2)
     assert program_of(AsksAndSticksNot()).bounds

@@ -14,7 +14,7 @@ import user_modules
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sampling import SLOW_TOO, examples, mostly_slow
+from slow_case_sampling import SLOW_TOO, examples, mostly_slow
 
 from pocketrnn import Classifier, verify
 from pocketrnn.bundle import manifest
@@ -24,9 +24,9 @@ from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.comparing.logit_comparison import open_session
 from pocketrnn_export.compression import compress
-from pocketrnn_export.forms import step_form
+from pocketrnn_export.forms import step_graph_form
 from pocketrnn_export.forms.onnx.onnx_form import WHOLE_TEXTS, trace_onnx_graph
-from pocketrnn_export.forms.step_conversion import convert_to_step_graph
+from pocketrnn_export.forms.step_graph_conversion import convert_to_step_graph
 from pocketrnn_export.forms.weight_quantization import Storage
 from pocketrnn_training.classifiers import checkpoint
 from pocketrnn_training.classifiers.architecture import Architecture, RecurrentClassifier
@@ -185,7 +185,7 @@ def test_a_step_graph_that_answers_otherwise_is_not_written(tmp_path: Path, monk
         model.graph.node.insert(0, onnx.helper.make_node("Mul", ["state", "half"], ["halved"]))
         return model.SerializeToString(), size
 
-    monkeypatch.setattr(step_form, "convert_to_step_graph", forgets_its_state)
+    monkeypatch.setattr(step_graph_form, "convert_to_step_graph", forgets_its_state)
     with pytest.raises(ParityError, match="step graph"):
         exported(classifier_of("gru", 1, "last"), tmp_path / "b")
     assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,7 @@ import random
 from functools import cache
 
 import pytest
-from sampling import examples, mostly_slow
+from slow_case_sampling import examples, mostly_slow
 
 from pocketrnn.text.subword_stream_cuts import SubwordCuts, find_stream_obstacle
 from pocketrnn.text.subwords import SubwordEncoder
@@ -61,7 +61,7 @@ def test_what_stands_before_a_cut_is_the_same_whatever_follows(name: str) -> Non
     for text in texts(drawn, seed=3):
         at, ids = 0, []
         for end in sorted(rng.choices(range(len(text) + 1), k=3)):
-            if cut := cuts.last(text[at:end]):
+            if cut := cuts.find_last_cut(text[at:end]):
                 ids += pieces.encode(text[at : at + cut], goes_on=at > 0)
                 at += cut
                 found += 1

@@ -10,7 +10,7 @@ import pytest
 import tag_modules as zoo
 import torch
 from click.testing import CliRunner
-from sampling import mostly_slow
+from slow_case_sampling import mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn import Classifier, LabelOutput, NumberInput, TagOutput, TextInput, verify
@@ -19,16 +19,16 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, InputError, ParityError, PocketRNNError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
+from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.bundle_proof import ProofPlan
 from pocketrnn_export.bundle_writer import write_bundle
-from pocketrnn_export.comparing.cases import Case, select_answer_rows, split_by_text
 from pocketrnn_export.comparing.logit_comparison import are_rows_independent, make_module_run, measure_difference
+from pocketrnn_export.comparing.proof_inputs import Case, select_answer_rows, split_by_text
 from pocketrnn_export.compression import compress
-from pocketrnn_export.description import Description
 from pocketrnn_export.forms.onnx.onnx_form import ONNX
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.mobile_profile import write_mobile_bundle
-from pocketrnn_export.module_runs.cpu_run import set_eval_mode
+from pocketrnn_export.module_runs.quiet_cpu_run import set_eval_mode
 from pocketrnn_export.packing import pack, read_packable_manifest
 from pocketrnn_export.proof.case_selection import make_cases_for_rules
 

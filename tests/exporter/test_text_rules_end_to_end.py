@@ -20,7 +20,7 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, ExportError, InputError
 from pocketrnn.text import TextRules, cleaning, make_rules_document
 from pocketrnn_export import export
-from pocketrnn_export.vocabularies.rules_file import read_rules
+from pocketrnn_export.vocabularies.text_rules_file import read_rules
 from pocketrnn_export.vocabularies.vocabulary import Vocabulary
 from pocketrnn_training.classifiers.architecture import Architecture, RecurrentClassifier
 
@@ -237,7 +237,7 @@ def test_what_plain_rules_say_has_the_members_of_version_1() -> None:
     assert make_rules_document(TextRules()).keys() == ALWAYS_THERE
 
 
-# In the fast suite, test_padding_inside.py exports with such rules.
+# In the fast suite, test_padding_id_inside_texts.py exports with such rules.
 @pytest.mark.slow
 def test_members_whose_absence_means_the_same_are_left_out(tmp_path: Path) -> None:
     manifest = export(Packed(), tmp_path / "bundle", labels=LABELS, vocabulary=WORDS, torchscript=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 
 import pytest
-from sampling import mostly_slow
+from slow_case_sampling import mostly_slow
 
 from pocketrnn.text.subword_splits import (
     Pattern,

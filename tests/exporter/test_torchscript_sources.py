@@ -11,7 +11,7 @@ import pytest
 import torch
 import user_modules
 from click.testing import CliRunner
-from sampling import mostly_slow
+from slow_case_sampling import mostly_slow
 from torch import nn
 
 from pocketrnn import Classifier

@@ -18,7 +18,7 @@ import torch
 import user_modules
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sampling import examples, mostly_slow
+from slow_case_sampling import examples, mostly_slow
 from torch import nn
 from torch.nn.utils import rnn
 
@@ -42,8 +42,8 @@ def made(kind: type[nn.Module], seed: int = 0) -> nn.Module:
         return kind()
 
 
-# In the fast suite, test_python_semantics.py has such a module, test_module_intake.py one that must stay as it was, and
-# runtime/test_embeddings.py asks what is before the last layer.
+# In the fast suite, test_python_semantics.py has such a module, test_modules_in_unusual_states.py one that must stay
+# as it was, and runtime/test_embeddings.py asks what is before the last layer.
 @pytest.mark.slow
 @pytest.mark.usefixtures("usual_proofs")
 @pytest.mark.parametrize("kind", user_modules.EXPORTED, ids=lambda kind: kind.__name__)

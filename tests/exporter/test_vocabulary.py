@@ -23,7 +23,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from sampling import examples
+from slow_case_sampling import examples
 from torch import nn
 
 from pocketrnn.errors import DataError, InputError, OutputError

@@ -12,7 +12,7 @@ import pytest
 import tag_modules as tags
 import torch
 from click.testing import CliRunner
-from sampling import mostly_slow
+from slow_case_sampling import mostly_slow
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
@@ -22,12 +22,12 @@ from pocketrnn.errors import ExportError, InputError
 from pocketrnn.text import TextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export import export
-from pocketrnn_export.character_arguments import compare_characters, read_characters, split_off_characters
+from pocketrnn_export.character_arguments import compare_characters, read_characters, separate_characters_from_texts
 from pocketrnn_export.compression import compress
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.mobile_profile import write_mobile_bundle
 from pocketrnn_export.packing import read_packable_manifest
-from pocketrnn_export.vocabularies.proof_spellings import make_spellings
+from pocketrnn_export.vocabularies.word_spellings import make_spellings
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 
@@ -233,7 +233,7 @@ def test_the_owners_characters_are_compared() -> None:
     for other, what in (([own[0], [2, 5]], "token 1"), (own[:1], "2 tokens")):
         with pytest.raises(InputError, match=what):
             compare_characters(given, CHARACTERS, [("W7 w1", other)])
-    pairs, spelled = split_off_characters([("w1", [3], np.array([[2, 4]])), ("w2", [4]), ("w3", [5], "O")])
+    pairs, spelled = separate_characters_from_texts([("w1", [3], np.array([[2, 4]])), ("w2", [4]), ("w3", [5], "O")])
     assert (pairs, spelled) == ([("w1", [3]), ("w2", [4]), ("w3", [5], "O")], [("w1", [[2, 4]])])
 
 

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from compiled_once import compiled_once
+from compiled_programs import compiled_once
 
 from pocketrnn import Classifier
-from pocketrnn.bundle.zoo import find_bundle_folder
+from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
 
 ROOT = Path(__file__).parents[2]
 NATIVE = ROOT / "runtime" / "native"

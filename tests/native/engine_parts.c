@@ -34,53 +34,53 @@ static char *content(const char *path, size_t *size)
         exit(2);
     *size = (size_t)ftell(file);
     rewind(file);
-    char *bytes = aligned_alloc(ALIGN, aligned(*size + 1));
+    char *bytes = aligned_alloc(ALIGN, align_size(*size + 1));
     if (!bytes || fread(bytes, 1, *size, file) != *size)
         exit(2);
     fclose(file);
     return bytes;
 }
 
-static void least(double *of, double from)
+static void keep_least(double *of, double from)
 {
     double taken = now() - from;
     *of = taken < *of ? taken : *of;
 }
 
 /* The products of the inputs of all layers that read the ids' embeddings, for all steps. */
-static void products(struct run *r)
+static void run_products(struct run *r)
 {
     const real *at[LARGE_BLOCK], *before[LARGE_BLOCK];
     for (int k = 0; k < MOST_KNOWN && r->g->known[k].layer; k++)
-        for (size_t i = 0; i < directions_of(r->g->known[k].layer); i++) {
-            struct direction d = direction_of(r, r->g->known[k].layer, i, r->steps, r->scratch);
+        for (size_t i = 0; i < count_directions(r->g->known[k].layer); i++) {
+            struct direction d = make_direction(r, r->g->known[k].layer, i, r->steps, r->scratch);
             for (size_t done = 0; done < d.steps; done += d.block)
-                input_sums(&d, done, d.steps - done < d.block ? d.steps - done : d.block, at,
+                sum_inputs(&d, done, d.steps - done < d.block ? d.steps - done : d.block, at,
                            d.kind == FORGET && d.back != NONE ? before : NULL);
         }
 }
 
 static void measure(const char *text, size_t bytes, double *of)
 {
-    struct arena a = arena_of(work, sizeof work);
+    struct arena a = make_arena(work, sizeof work);
     const int32_t *ids;
     size_t count;
     double begin = now();
-    if (encode(p, text, bytes, &ids, &count, &a) || beyond(p, ids, count))
+    if (encode(p, text, bytes, &ids, &count, &a) || is_text_beyond_limits(p, ids, count))
         exit(1);
-    least(&of[TO_IDS], begin);
+    keep_least(&of[TO_IDS], begin);
     struct run r = {.p = p, .g = &p->whole, .steps = count};
     begin = now();
-    if (placed(&r, ids, NULL, &a))
+    if (place_values(&r, ids, NULL, &a))
         exit(1);
-    least(&of[PLACING], begin);
+    keep_least(&of[PLACING], begin);
     const struct op *op = p->whole.ops;
     for (uint32_t i = 0; i < p->whole.op_count; i++, op = next_op(op)) {
         begin = now();
         if (RUN[op->code](&r, op))
             exit(1);
         if (i < PARTS)
-            least(&of[i], begin);
+            keep_least(&of[i], begin);
     }
 }
 
@@ -110,21 +110,21 @@ int main(int count, char **arguments)
         for (size_t i = 0; i < texts; i++)
             measure(at[i], (size_t)(at[i + 1] - at[i] - 1), of[i]);
         for (size_t i = 0; i < texts; i++) {
-            struct arena a = arena_of(work, sizeof work);
+            struct arena a = make_arena(work, sizeof work);
             const int32_t *ids;
             size_t steps;
             encode(p, at[i], (size_t)(at[i + 1] - at[i] - 1), &ids, &steps, &a);
             struct run r = {.p = p, .g = &p->whole, .steps = steps};
-            placed(&r, ids, NULL, &a);
+            place_values(&r, ids, NULL, &a);
             begin = now();
-            products(&r);
-            least(&of[i][PRODUCTS], begin);
+            run_products(&r);
+            keep_least(&of[i][PRODUCTS], begin);
         }
         for (size_t i = 0; i < texts; i++) {
             size_t most = sizeof work;
             begin = now();
             prnn_classify(p, at[i], (size_t)(at[i + 1] - at[i] - 1), logits, work, &most);
-            least(&of[i][ALL], begin);
+            keep_least(&of[i][ALL], begin);
         }
     }
     double mean[SLOTS] = {0};

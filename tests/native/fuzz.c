@@ -39,23 +39,23 @@ static size_t file_count;
         }                                                                                                              \
     while (0)
 
-static void *exactly(size_t bytes)
+static void *allocate_exactly(size_t bytes)
 {
     void *memory = malloc(bytes ? bytes : 1);
     CHECK(memory);
     return memory;
 }
 
-static void *copy_of(const void *from, size_t bytes)
+static void *copy_exactly(const void *from, size_t bytes)
 {
-    void *memory = exactly(bytes);
+    void *memory = allocate_exactly(bytes);
     if (bytes)
         memcpy(memory, from, bytes);
     return memory;
 }
 
 /* The header's magic, version, size and sums, as a file of these bytes must have them. */
-static void make_fit(unsigned char *file, size_t bytes)
+static void make_sums_fit(unsigned char *file, size_t bytes)
 {
     unsigned long long first = 0, second = 0;
     uint32_t size = (uint32_t)bytes, version = 1;
@@ -78,7 +78,7 @@ static opener *const WAYS[] = {prnn_open, prnn_open_in_place};
 enum { WAY_COUNT = sizeof WAYS / sizeof *WAYS };
 
 /* Whether it opens, in one of the two ways. */
-static int opens(struct opened *o, int way)
+static int opens_either_way(struct opened *o, int way)
 {
     size_t size = 0;
     int status = WAYS[way](&o->classifier, o->file, o->bytes, NULL, &size);
@@ -87,7 +87,7 @@ static int opens(struct opened *o, int way)
     if (status != PRNN_MEMORY || size > MOST_MEMORY)
         return 0;
     size += o->bytes % 8 ? 0 : 1 << 13; /* products of words too */
-    o->memory = exactly(size);
+    o->memory = allocate_exactly(size);
     status = WAYS[way](&o->classifier, o->file, o->bytes, o->memory, &size);
     CHECK(status == PRNN_OK);
     return 1;
@@ -99,10 +99,10 @@ static int is_known(int status) { return status >= PRNN_OK && status <= PRNN_UNK
 static void embed(const prnn *classifier, const int32_t *ids, size_t count)
 {
     size_t numbers = prnn_embedding_size(classifier);
-    prnn_number *embedding = exactly(numbers * sizeof *embedding);
+    prnn_number *embedding = allocate_exactly(numbers * sizeof *embedding);
     for (size_t size = 1 << 10;;) {
         size_t given = size;
-        void *memory = exactly(size);
+        void *memory = allocate_exactly(size);
         int status = prnn_embed(classifier, ids, count, embedding, memory, &size);
         free(memory);
         CHECK(is_known(status) && (status == PRNN_ARGUMENT) == !numbers);
@@ -121,7 +121,7 @@ static void encode_tokens(const prnn *classifier, const char *text, size_t bytes
     for (size_t size = 1 << 10;;) {
         const int32_t *made;
         size_t count, given = size;
-        void *memory = exactly(size);
+        void *memory = allocate_exactly(size);
         int status = prnn_encode_tokens(classifier, text, ends, 2, &made, &count, memory, &size);
         CHECK(is_known(status) && (status != PRNN_MEMORY || size > given));
         for (size_t i = 0; status == PRNN_OK && i < count; i++)
@@ -132,7 +132,7 @@ static void encode_tokens(const prnn *classifier, const char *text, size_t bytes
     }
 }
 
-static void keep(const prnn *classifier, int status, const prnn_number *logits);
+static void keep_answer(const prnn *classifier, int status, const prnn_number *logits);
 
 /* The tags of a text, or of two tokens of it, and the logits of some ids, where labels are of tokens. */
 static void tag(const prnn *classifier, const char *text, size_t bytes)
@@ -142,7 +142,7 @@ static void tag(const prnn *classifier, const char *text, size_t bytes)
         for (size_t size = 1 << 10;;) {
             const struct prnn_tagged *tags;
             size_t count, given = size, most = as_tokens ? 2 : bytes;
-            void *memory = exactly(size);
+            void *memory = allocate_exactly(size);
             int status = as_tokens ? prnn_tag_tokens(classifier, text, ends, 2, &tags, &count, memory, &size)
                                    : prnn_tag(classifier, text, bytes, &tags, &count, memory, &size);
             CHECK(is_known(status) && (status != PRNN_MEMORY || size > given));
@@ -156,14 +156,14 @@ static void tag(const prnn *classifier, const char *text, size_t bytes)
                 break;
         }
     int32_t ids[] = {0, 0, 0};
-    prnn_number *logits = exactly(3 * classes * sizeof *logits);
+    prnn_number *logits = allocate_exactly(3 * classes * sizeof *logits);
     for (size_t size = 1 << 10;;) {
-        void *memory = exactly(size);
+        void *memory = allocate_exactly(size);
         int status = prnn_token_logits(classifier, ids, 3, logits, memory, &size);
         CHECK(is_known(status));
         free(memory);
         if (status != PRNN_MEMORY || size > MOST_MEMORY) {
-            keep(classifier, status, logits);
+            keep_answer(classifier, status, logits);
             break;
         }
     }
@@ -178,7 +178,7 @@ static int encode(const prnn *classifier, const char *text, size_t bytes)
     for (size_t size = 1 << 10;;) {
         const int32_t *made;
         size_t count, given = size;
-        void *memory = exactly(size);
+        void *memory = allocate_exactly(size);
         int status = prnn_encode(classifier, text, bytes, &made, &count, memory, &size);
         CHECK(is_known(status));
         CHECK(status != PRNN_MEMORY || size > given);
@@ -200,7 +200,7 @@ enum { MOST_KEPT = 1 << 14 };
 static struct { prnn_number logits[MOST_KEPT]; int status[MOST_KEPT]; size_t count; } kept[2], *keeping;
 
 /* Nothing is said where memory is short, since how much is taken depends on the way. */
-static int agree(int one, int other)
+static int statuses_agree(int one, int other)
 {
     int is_short = one == PRNN_MEMORY || other == PRNN_MEMORY || one == PRNN_COSTLY || other == PRNN_COSTLY;
     return one == other || is_short;
@@ -208,7 +208,7 @@ static int agree(int one, int other)
 
 static int are_same(prnn_number a, prnn_number b) { return memcmp(&a, &b, sizeof a) == 0 || (isnan(a) && isnan(b)); }
 
-static void keep(const prnn *classifier, int status, const prnn_number *logits)
+static void keep_answer(const prnn *classifier, int status, const prnn_number *logits)
 {
     size_t classes = prnn_classes(classifier);
     for (size_t k = 0; WANTED == OF_WAYS && k < classes && keeping->count < MOST_KEPT; k++) {
@@ -221,7 +221,7 @@ static void compare_kept(void)
 {
     CHECK(kept[0].count == kept[1].count);
     for (size_t i = 0; i < kept[0].count; i++) {
-        CHECK(agree(kept[0].status[i], kept[1].status[i]));
+        CHECK(statuses_agree(kept[0].status[i], kept[1].status[i]));
         CHECK(kept[0].status[i] || kept[1].status[i] || are_same(kept[0].logits[i], kept[1].logits[i]));
     }
 }
@@ -230,7 +230,7 @@ static int classify(const prnn *classifier, const char *text, size_t bytes, prnn
 {
     for (size_t size = 1 << 10;;) {
         size_t given = size;
-        void *memory = exactly(size);
+        void *memory = allocate_exactly(size);
         int status = prnn_classify(classifier, text, bytes, logits, memory, &size);
         free(memory);
         CHECK(is_known(status));
@@ -245,20 +245,20 @@ static void classify_together(const prnn *classifier, struct prnn_text *texts, s
 {
     size_t done = 0, classes = prnn_classes(classifier);
     for (size_t i = 0; i < count; i++)
-        texts[i].logits = exactly(classes * sizeof(prnn_number));
+        texts[i].logits = allocate_exactly(classes * sizeof(prnn_number));
     int status = PRNN_MEMORY;
     for (size_t size = 1 << 12; status == PRNN_MEMORY && size <= MOST_MEMORY;) {
-        void *memory = exactly(size);
+        void *memory = allocate_exactly(size);
         status = prnn_classify_many(classifier, texts, count, &done, memory, &size);
         free(memory);
     }
-    prnn_number *alone = exactly(classes * sizeof *alone);
+    prnn_number *alone = allocate_exactly(classes * sizeof *alone);
     for (size_t i = 0; i < done; i++) {
         CHECK(is_known(texts[i].status));
         if (WANTED != OF_TEXT && WANTED != OF_WAYS) /* strange numbers may differ */
             continue;
         int status_alone = classify(classifier, texts[i].text, texts[i].bytes, alone);
-        CHECK(agree(status_alone, texts[i].status));
+        CHECK(statuses_agree(status_alone, texts[i].status));
         for (size_t k = 0; !status_alone && !texts[i].status && k < classes; k++)
             CHECK(WANTED == OF_WAYS ? are_same(alone[k], texts[i].logits[k])
                                     : fabs((double)alone[k] - (double)texts[i].logits[k]) <= 1e-4);
@@ -274,20 +274,20 @@ static void stream(const prnn *classifier, const char *text, size_t bytes)
     size_t size = prnn_stream_size(classifier), done = 0;
     if (!size || size > MOST_MEMORY)
         return;
-    void *memory = exactly(size);
+    void *memory = allocate_exactly(size);
     prnn_stream *read;
     CHECK(prnn_stream_open(classifier, &read, memory, &size) == PRNN_OK);
-    prnn_number *logits = exactly(prnn_classes(classifier) * sizeof *logits);
+    prnn_number *logits = allocate_exactly(prnn_classes(classifier) * sizeof *logits);
     for (int half = 0; half < 2; half++) {
         size_t some = half ? bytes - done : bytes / 2, room = 1 << 10, given;
         int status;
         do {
-            void *work = exactly(given = room);
+            void *work = allocate_exactly(given = room);
             status = prnn_stream_push(classifier, read, text + done, some, logits, work, &room);
             free(work);
             CHECK(is_known(status) && (status != PRNN_MEMORY || room > given));
         } while (status == PRNN_MEMORY && room <= MOST_MEMORY);
-        keep(classifier, status, logits);
+        keep_answer(classifier, status, logits);
         done += status ? 0 : some;
     }
     free(logits);
@@ -301,11 +301,11 @@ static void answer_numbers(const prnn *classifier, const char *text, size_t byte
     size_t channels = prnn_channels(classifier);
     if (!channels || channels > 1 << 10)
         return;
-    prnn_number *logits = exactly(prnn_classes(classifier) * sizeof *logits);
+    prnn_number *logits = allocate_exactly(prnn_classes(classifier) * sizeof *logits);
     for (int type = PRNN_FLOAT32; type <= PRNN_INT32; type++)
         for (size_t steps = 0; steps < 30; steps = 3 * steps + 1) {
             size_t count = steps * channels, size = 1 << 10, given;
-            unsigned char *samples = exactly(count * EACH[type]);
+            unsigned char *samples = allocate_exactly(count * EACH[type]);
             for (size_t i = 0; i < count; i++) {
                 double number = bytes ? (text[i % bytes] - 80) / 8. : (double)i;
                 float single = (float)number;
@@ -316,12 +316,12 @@ static void answer_numbers(const prnn *classifier, const char *text, size_t byte
             }
             int status;
             do {
-                void *memory = exactly(given = size);
+                void *memory = allocate_exactly(given = size);
                 status = prnn_classify_numbers(classifier, samples, type, steps, logits, memory, &size);
                 free(memory);
                 CHECK(is_known(status) && (status != PRNN_MEMORY || size > given));
             } while (status == PRNN_MEMORY && size <= MOST_MEMORY);
-            keep(classifier, status, logits);
+            keep_answer(classifier, status, logits);
             if (status == PRNN_OK)
                 CHECK(is_known(prnn_probabilities(classifier, logits, logits)));
             free(samples);
@@ -335,23 +335,23 @@ static void stream_numbers(const prnn *classifier, const char *text, size_t byte
     size_t size = prnn_stream_size(classifier), channels = prnn_channels(classifier);
     if (!size || size > MOST_MEMORY || !channels || channels > 1 << 10)
         return;
-    void *memory = exactly(size);
+    void *memory = allocate_exactly(size);
     prnn_stream *read;
     CHECK(prnn_stream_open(classifier, &read, memory, &size) == PRNN_OK);
-    prnn_number *logits = exactly(prnn_classes(classifier) * sizeof *logits);
+    prnn_number *logits = allocate_exactly(prnn_classes(classifier) * sizeof *logits);
     for (size_t steps = 1; steps < 6; steps += 4) {
         size_t room = 1 << 10, given;
-        int16_t *samples = exactly(steps * channels * sizeof *samples);
+        int16_t *samples = allocate_exactly(steps * channels * sizeof *samples);
         for (size_t i = 0; i < steps * channels; i++)
             samples[i] = (int16_t)(bytes ? text[i % bytes] * 100 : (int)i);
         int status;
         do {
-            void *work = exactly(given = room);
+            void *work = allocate_exactly(given = room);
             status = prnn_stream_push_numbers(classifier, read, samples, PRNN_INT16, steps, logits, work, &room);
             free(work);
             CHECK(is_known(status) && (status != PRNN_MEMORY || room > given));
         } while (status == PRNN_MEMORY && room <= MOST_MEMORY);
-        keep(classifier, status, logits);
+        keep_answer(classifier, status, logits);
         free(samples);
     }
     free(logits);
@@ -362,8 +362,8 @@ static void stream_numbers(const prnn *classifier, const char *text, size_t byte
 static void answer_beside(const prnn *classifier, const char *text, size_t bytes)
 {
     size_t count = prnn_features(classifier), half = bytes / 2;
-    float *features = exactly(count * sizeof *features);
-    prnn_number *logits = exactly(prnn_classes(classifier) * sizeof *logits);
+    float *features = allocate_exactly(count * sizeof *features);
+    prnn_number *logits = allocate_exactly(prnn_classes(classifier) * sizeof *logits);
     for (uint32_t i = 0; i < count; i++) {
         int is_category;
         size_t name_bytes;
@@ -376,7 +376,7 @@ static void answer_beside(const prnn *classifier, const char *text, size_t bytes
     }
     for (size_t size = 1 << 10;;) {
         size_t given = size;
-        void *memory = exactly(size);
+        void *memory = allocate_exactly(size);
         int status = prnn_takes_pairs(classifier)
                          ? prnn_classify_pair(classifier, text, half, text + half, bytes - half, logits, memory, &size)
                          : prnn_classify_with(classifier, text, bytes, features, logits, memory, &size);
@@ -384,7 +384,7 @@ static void answer_beside(const prnn *classifier, const char *text, size_t bytes
         CHECK(is_known(status) && (status != PRNN_MEMORY || size > given));
         CHECK(status != PRNN_OK || count || prnn_takes_pairs(classifier));
         if (status != PRNN_MEMORY || size > MOST_MEMORY) {
-            keep(classifier, status, logits);
+            keep_answer(classifier, status, logits);
             break;
         }
     }
@@ -397,12 +397,12 @@ static void answer(const prnn *classifier, const char *text, size_t bytes)
     answer_beside(classifier, text, bytes);
     answer_numbers(classifier, text, bytes);
     stream_numbers(classifier, text, bytes);
-    prnn_number *logits = exactly(prnn_classes(classifier) * sizeof *logits);
+    prnn_number *logits = allocate_exactly(prnn_classes(classifier) * sizeof *logits);
     encode(classifier, text, bytes);
     encode_tokens(classifier, text, bytes);
     tag(classifier, text, bytes);
     int answered = classify(classifier, text, bytes, logits);
-    keep(classifier, answered, logits);
+    keep_answer(classifier, answered, logits);
     if (answered == PRNN_OK) {
         int status = prnn_probabilities(classifier, logits, logits);
         CHECK(status == PRNN_OK || (status == PRNN_NOT_FINITE && WANTED != OF_TEXT));
@@ -465,15 +465,15 @@ static void fuzz_file(const uint8_t *data, size_t bytes)
     bytes &= ~(size_t)3;
     if (bytes < 256)
         return;
-    struct opened o = {.file = copy_of(data, bytes), .bytes = bytes};
-    make_fit(o.file, bytes);
+    struct opened o = {.file = copy_exactly(data, bytes), .bytes = bytes};
+    make_sums_fit(o.file, bytes);
     for (int way = 0; way < WAY_COUNT; way++) {
         static const char *const TEXTS[] = {"", "oil", "w1 w2 w3 w4 w5, \"w6\" <br /> w7. \xCE\xA3 \xC4\xB0 it's",
                                             "a b c d e f g h i j k l m n o p q r s t u v w x y z",
                                             "a b c d e f g h i j k l m n o p q r s t u v w x y z A B C D E F G H I J K L M N"};
         keeping = &kept[way];
         keeping->count = 0;
-        if (opens(&o, way)) {
+        if (opens_either_way(&o, way)) {
             read_all(o.classifier);
             for (size_t i = 0; i < sizeof TEXTS / sizeof *TEXTS; i++)
                 answer(o.classifier, TEXTS[i], strlen(TEXTS[i]));
@@ -487,7 +487,7 @@ static void fuzz_file(const uint8_t *data, size_t bytes)
 
 static void fuzz_text(const uint8_t *data, size_t bytes)
 {
-    char *text = copy_of(data, bytes);
+    char *text = copy_exactly(data, bytes);
     for (size_t i = 0; i < file_count; i++)
         answer(files[i].classifier, text, bytes);
     free(text);
@@ -512,20 +512,20 @@ static void fuzz_rules(const uint8_t *data, size_t bytes)
     bytes -= 2;
     words = words < bytes / 4 ? words : bytes / 4;
     size_t at = (files[0].bytes + 63) & ~(size_t)63;
-    struct opened o = {.file = exactly(at + 4 * words), .bytes = at + 4 * words};
+    struct opened o = {.file = allocate_exactly(at + 4 * words), .bytes = at + 4 * words};
     memset(o.file, 0, o.bytes);
     memcpy(o.file, files[0].file, files[0].bytes);
     memcpy(o.file + at, data, 4 * words);
     uint32_t section[2] = {(uint32_t)at, (uint32_t)(4 * words)};
     memcpy(o.file + 128 + 2 * 8, section, 8);
-    make_fit(o.file, o.bytes);
+    make_sums_fit(o.file, o.bytes);
     for (int way = 0; way < 2 * WAY_COUNT; way++) {
         if (way == WAY_COUNT) {
             leave_rules(o.file);
-            make_fit(o.file, o.bytes);
+            make_sums_fit(o.file, o.bytes);
         }
-        if (opens(&o, way % WAY_COUNT)) {
-            char *text = copy_of(data + 4 * words, bytes - 4 * words);
+        if (opens_either_way(&o, way % WAY_COUNT)) {
+            char *text = copy_exactly(data + 4 * words, bytes - 4 * words);
             answer(o.classifier, text, bytes - 4 * words);
             free(text);
         }
@@ -538,7 +538,7 @@ static void read_files(const char *names)
 {
     while (file_count < MOST_FILES && *names) {
         size_t length = strcspn(names, ":");
-        char *name = exactly(length + 1);
+        char *name = allocate_exactly(length + 1);
         memcpy(name, names, length);
         name[length] = 0;
         names += length + (names[length] == ':');
@@ -547,10 +547,10 @@ static void read_files(const char *names)
         CHECK(stream && !fseek(stream, 0, SEEK_END));
         o->bytes = (size_t)ftell(stream);
         rewind(stream);
-        o->file = exactly(o->bytes);
+        o->file = allocate_exactly(o->bytes);
         CHECK(fread(o->file, 1, o->bytes, stream) == o->bytes);
         fclose(stream);
-        CHECK(opens(o, file_count++ % WAY_COUNT));
+        CHECK(opens_either_way(o, file_count++ % WAY_COUNT));
         free(name);
     }
 }

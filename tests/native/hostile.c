@@ -12,7 +12,7 @@
 
 static const char *TEXTS[] = {"", "oil", "w1 w2 w3 w4 w5, \"w6\" <br /> w7. \xCE\xA3 \xC4\xB0 it's", "a b c d e f g h i j k"};
 
-static void *exactly(size_t bytes)
+static void *allocate_exactly(size_t bytes)
 {
     void *memory = malloc(bytes ? bytes : 1);
     if (!memory)
@@ -21,25 +21,25 @@ static void *exactly(size_t bytes)
 }
 
 /* Of a classifier of numbers each byte of a text is the samples of a step. */
-static int16_t *samples_of(const prnn *classifier, const char *text, size_t bytes)
+static int16_t *make_samples(const prnn *classifier, const char *text, size_t bytes)
 {
     size_t channels = prnn_channels(classifier);
-    int16_t *samples = exactly(bytes * channels * sizeof *samples);
+    int16_t *samples = allocate_exactly(bytes * channels * sizeof *samples);
     for (size_t i = 0; i < bytes * channels; i++)
         samples[i] = (int16_t)(text[i / channels] * 50 + (int)(i % channels));
     return samples;
 }
 
 /* One fragment, with as much working memory as it asks for, in its exact size. */
-static int pushed(const prnn *classifier, prnn_stream *stream, const char *fragment, size_t bytes, prnn_number *logits)
+static int push_exactly(const prnn *classifier, prnn_stream *stream, const char *fragment, size_t bytes, prnn_number *logits)
 {
     size_t size = 1 << 12;
     int status = PRNN_MEMORY;
-    char *text = exactly(bytes);
-    int16_t *samples = samples_of(classifier, fragment, bytes);
+    char *text = allocate_exactly(bytes);
+    int16_t *samples = make_samples(classifier, fragment, bytes);
     memcpy(text, fragment, bytes);
     for (int tries = 0; tries < 12 && size < 1 << 26 && status == PRNN_MEMORY; tries++) {
-        void *memory = exactly(size);
+        void *memory = allocate_exactly(size);
         status = prnn_channels(classifier)
                      ? prnn_stream_push_numbers(classifier, stream, samples, PRNN_INT16, bytes, logits, memory, &size)
                      : prnn_stream_push(classifier, stream, text, bytes, logits, memory, &size);
@@ -54,14 +54,14 @@ static int pushed(const prnn *classifier, prnn_stream *stream, const char *fragm
 static prnn_stream *streamed(const prnn *classifier, size_t length)
 {
     size_t size = prnn_stream_size(classifier);
-    prnn_number *logits = exactly(prnn_classes(classifier) * sizeof *logits);
+    prnn_number *logits = allocate_exactly(prnn_classes(classifier) * sizeof *logits);
     prnn_stream *stream = NULL;
-    void *memory = exactly(size);
+    void *memory = allocate_exactly(size);
     if (prnn_stream_open(classifier, &stream, memory, &size) != PRNN_OK)
         exit(8);
     for (size_t i = 0; i < sizeof TEXTS / sizeof *TEXTS; i++)
         for (size_t at = 0, bytes = strlen(TEXTS[i]); at < bytes; at += length)
-            pushed(classifier, stream, TEXTS[i] + at, bytes - at < length ? bytes - at : length, at % 2 ? NULL : logits);
+            push_exactly(classifier, stream, TEXTS[i] + at, bytes - at < length ? bytes - at : length, at % 2 ? NULL : logits);
     free(logits);
     return stream;
 }
@@ -70,13 +70,13 @@ static unsigned char *saved(const prnn *classifier, const prnn_stream *stream, s
 {
     *size = 0;
     prnn_stream_save(classifier, stream, NULL, size);
-    unsigned char *bytes = exactly(*size);
+    unsigned char *bytes = allocate_exactly(*size);
     if (prnn_stream_save(classifier, stream, bytes, size) != PRNN_OK)
         exit(8);
     return bytes;
 }
 
-static void read_on(const prnn *classifier)
+static void read_stream_on(const prnn *classifier)
 {
     size_t size;
     prnn_stream *stream = streamed(classifier, 3);
@@ -84,7 +84,7 @@ static void read_on(const prnn *classifier)
     free(stream);
     stream = streamed(classifier, 100);
     if (prnn_stream_resume(classifier, stream, bytes, size) == PRNN_OK)
-        pushed(classifier, stream, "\xCE", 1, NULL);
+        push_exactly(classifier, stream, "\xCE", 1, NULL);
     free(bytes);
     free(stream);
 }
@@ -94,16 +94,16 @@ static void answer_numbers(const prnn *classifier)
     size_t channels = prnn_channels(classifier);
     if (!channels || channels > 1 << 10)
         return;
-    prnn_number *logits = exactly(prnn_classes(classifier) * sizeof *logits);
+    prnn_number *logits = allocate_exactly(prnn_classes(classifier) * sizeof *logits);
     for (size_t steps = 0; steps < 30; steps = 3 * steps + 1) {
         size_t size = 1 << 12, count = steps * channels;
-        int16_t *samples = exactly(count * sizeof *samples);
-        float *prepared = exactly(count * sizeof *prepared);
+        int16_t *samples = allocate_exactly(count * sizeof *samples);
+        float *prepared = allocate_exactly(count * sizeof *prepared);
         for (size_t i = 0; i < count; i++)
             samples[i] = (int16_t)(i * 7919);
         prnn_prepare(classifier, samples, PRNN_INT16, steps, prepared);
         for (int tries = 0; tries < 12 && size < 1 << 26; tries++) {
-            void *memory = exactly(size);
+            void *memory = allocate_exactly(size);
             int status = prnn_classify_numbers(classifier, samples, PRNN_INT16, steps, logits, memory, &size);
             if (status == PRNN_OK)
                 prnn_probabilities(classifier, logits, logits);
@@ -128,9 +128,9 @@ static void answer_numbers(const prnn *classifier)
 static void make_ids(const prnn *classifier, const char *given)
 {
     size_t bytes = strlen(given);
-    char *text = exactly(bytes);
+    char *text = allocate_exactly(bytes);
     memcpy(text, given, bytes);
-    uint32_t least, most, rows, *ends = exactly(3 * sizeof *ends);
+    uint32_t least, most, rows, *ends = allocate_exactly(3 * sizeof *ends);
     prnn_limits(classifier, &least, &most, &rows);
     ends[0] = ends[1] = (uint32_t)bytes / 2;
     ends[2] = (uint32_t)bytes;
@@ -139,7 +139,7 @@ static void make_ids(const prnn *classifier, const char *given)
         size_t size = 1 << 12, count = 0;
         for (int tries = 0; tries < 12 && size < 1 << 26 && status == PRNN_MEMORY; tries++) {
             const int32_t *ids;
-            void *memory = exactly(size);
+            void *memory = allocate_exactly(size);
             status = is_cut ? prnn_encode_tokens(classifier, text, ends, 3, &ids, &count, memory, &size)
                             : prnn_encode(classifier, text, bytes, &ids, &count, memory, &size);
             for (size_t i = 0; status == PRNN_OK && i < count; i++)
@@ -158,7 +158,7 @@ static void make_ids(const prnn *classifier, const char *given)
 static void answer_beside(const prnn *classifier, prnn_number *logits)
 {
     size_t count = prnn_features(classifier), name_bytes;
-    float *features = exactly(count * sizeof *features);
+    float *features = allocate_exactly(count * sizeof *features);
     for (uint32_t i = 0; i < count; i++) {
         int is_category;
         features[i] = (float)i;
@@ -171,7 +171,7 @@ static void answer_beside(const prnn *classifier, prnn_number *logits)
     }
     for (size_t i = 0; i < sizeof TEXTS / sizeof *TEXTS; i++)
         for (size_t size = 1 << 12, tries = 0; tries < 12 && size < 1 << 26; tries++) {
-            void *memory = exactly(size);
+            void *memory = allocate_exactly(size);
             const char *second = TEXTS[(i + 1) % 4];
             int status = count ? prnn_classify_with(classifier, TEXTS[i], strlen(TEXTS[i]), features, logits, memory, &size)
                                : prnn_classify_pair(classifier, TEXTS[i], strlen(TEXTS[i]), second, strlen(second), logits, memory, &size);
@@ -180,11 +180,11 @@ static void answer_beside(const prnn *classifier, prnn_number *logits)
                 break;
         }
     for (size_t length = 0; length < 40; length = 3 * length + 1) {
-        int32_t *row = exactly(length * sizeof *row);
+        int32_t *row = allocate_exactly(length * sizeof *row);
         for (size_t k = 0; k < length; k++)
             row[k] = k < count ? (int32_t)(k * 0x3F7FFFFFu) : k == count + length / 2 ? -1 : (int32_t)(k % 3);
         for (size_t size = 1 << 12, tries = 0; tries < 12 && size < 1 << 26; tries++) {
-            void *memory = exactly(size);
+            void *memory = allocate_exactly(size);
             int status = prnn_logits(classifier, row, length, logits, memory, &size);
             free(memory);
             if (status != PRNN_MEMORY)
@@ -199,16 +199,16 @@ static void answer(const prnn *classifier)
 {
     answer_numbers(classifier);
     if (prnn_stream_size(classifier) && prnn_stream_size(classifier) < 1 << 22 && prnn_channels(classifier) <= 1 << 10)
-        read_on(classifier);
-    prnn_number *logits = exactly(prnn_classes(classifier) * sizeof *logits);
+        read_stream_on(classifier);
+    prnn_number *logits = allocate_exactly(prnn_classes(classifier) * sizeof *logits);
     for (size_t i = 0; i < sizeof TEXTS / sizeof *TEXTS; i++)
         make_ids(classifier, TEXTS[i]);
     for (size_t i = 0; i < sizeof TEXTS / sizeof *TEXTS; i++) {
         size_t bytes = strlen(TEXTS[i]), size = 1 << 12;
-        char *text = exactly(bytes);
+        char *text = allocate_exactly(bytes);
         memcpy(text, TEXTS[i], bytes);
         for (int tries = 0; tries < 12 && size < 1 << 26; tries++) {
-            void *memory = exactly(size);
+            void *memory = allocate_exactly(size);
             int status = prnn_classify(classifier, text, bytes, logits, memory, &size);
             if (status == PRNN_OK)
                 prnn_probabilities(classifier, logits, logits);
@@ -221,10 +221,10 @@ static void answer(const prnn *classifier)
     answer_beside(classifier, logits);
     struct prnn_text many[6];
     for (size_t i = 0; i < 6; i++)
-        many[i] = (struct prnn_text){TEXTS[i % 4], strlen(TEXTS[i % 4]), exactly(prnn_classes(classifier) * sizeof *logits), 0};
+        many[i] = (struct prnn_text){TEXTS[i % 4], strlen(TEXTS[i % 4]), allocate_exactly(prnn_classes(classifier) * sizeof *logits), 0};
     size_t done = 0, room = 1 << 12;
     for (int tries = 0; tries < 12 && room < 1 << 26; tries++) {
-        void *memory = exactly(room);
+        void *memory = allocate_exactly(room);
         int status = prnn_classify_many(classifier, many, 6, &done, memory, &room);
         free(memory);
         if (status != PRNN_MEMORY)
@@ -261,14 +261,14 @@ static void answer(const prnn *classifier)
 typedef int opener(const prnn **, const void *, size_t, void *, size_t *);
 
 /* Whether a file opens in one of the two ways, and answers then. */
-static int opens_by(opener *open, const unsigned char *file, size_t bytes)
+static int opens_with(opener *open, const unsigned char *file, size_t bytes)
 {
     const prnn *classifier;
     size_t size = 0;
     int status = open(&classifier, file, bytes, NULL, &size);
     size += bytes % 8 ? 0 : 1 << 13; /* products of words too */
     if (status == PRNN_MEMORY && size < 1 << 26) {
-        void *memory = exactly(size);
+        void *memory = allocate_exactly(size);
         status = open(&classifier, file, bytes, memory, &size);
         if (status == PRNN_OK)
             answer(classifier);
@@ -279,10 +279,10 @@ static int opens_by(opener *open, const unsigned char *file, size_t bytes)
 
 static int opens(const unsigned char *content, size_t bytes)
 {
-    unsigned char *file = exactly(bytes);
+    unsigned char *file = allocate_exactly(bytes);
     memcpy(file, content, bytes);
-    int opened = opens_by(prnn_open, file, bytes);
-    if (opens_by(prnn_open_in_place, file, bytes) != opened) {
+    int opened = opens_with(prnn_open, file, bytes);
+    if (opens_with(prnn_open_in_place, file, bytes) != opened) {
         puts("a file opens in one way only");
         exit(1);
     }
@@ -345,35 +345,35 @@ static unsigned changed_streams(const unsigned char *content, size_t bytes, long
     const prnn *classifier;
     size_t size = 0, kept, resumed = 0;
     prnn_open(&classifier, content, bytes, NULL, &size);
-    void *memory = exactly(size);
+    void *memory = allocate_exactly(size);
     prnn_open(&classifier, content, bytes, memory, &size);
     if (!prnn_stream_size(classifier)) {
         free(memory);
         return 0;
     }
-    prnn_number *logits = exactly(prnn_classes(classifier) * sizeof *logits);
+    prnn_number *logits = allocate_exactly(prnn_classes(classifier) * sizeof *logits);
     prnn_stream *stream = streamed(classifier, 5);
-    pushed(classifier, stream, " wor\xCE\xA3.\xC3", 8, logits);
+    push_exactly(classifier, stream, " wor\xCE\xA3.\xC3", 8, logits);
     unsigned char *right = saved(classifier, stream, &kept);
     for (size_t i = 0; !times && i < kept; i++) {
         right[i] ^= 1;
         resumed += prnn_stream_resume(classifier, stream, right, kept) == PRNN_OK;
         right[i] ^= 1;
-        unsigned char *cut = exactly(i);
+        unsigned char *cut = allocate_exactly(i);
         memcpy(cut, right, i);
         resumed += prnn_stream_resume(classifier, stream, cut, i) == PRNN_OK;
         free(cut);
     }
     for (; times > 0; times--) {
-        unsigned char *one = exactly(kept);
+        unsigned char *one = allocate_exactly(kept);
         memcpy(one, right, kept);
         for (unsigned k = 1 + drawn(3); k; k--)
             change(one, kept, 0, 0);
         make_stream_fit(one, kept);
         if (prnn_stream_resume(classifier, stream, one, kept) == PRNN_OK) {
             for (size_t i = 0; i < sizeof TEXTS / sizeof *TEXTS; i++)
-                pushed(classifier, stream, TEXTS[i], strlen(TEXTS[i]), logits);
-            pushed(classifier, stream, "\x83 \xC3", 3, logits);
+                push_exactly(classifier, stream, TEXTS[i], strlen(TEXTS[i]), logits);
+            push_exactly(classifier, stream, "\x83 \xC3", 3, logits);
         }
         free(one);
     }
@@ -403,9 +403,9 @@ static unsigned random_streams(const prnn *classifier, long times)
     size_t size = prnn_stream_size(classifier);
     uint32_t classes = prnn_classes(classifier);
     unsigned different = 0;
-    prnn_number *whole = exactly(classes * sizeof *whole), *part = exactly(classes * sizeof *part);
+    prnn_number *whole = allocate_exactly(classes * sizeof *whole), *part = allocate_exactly(classes * sizeof *part);
     prnn_stream *stream;
-    void *memory = exactly(size), *work = exactly(1 << 18);
+    void *memory = allocate_exactly(size), *work = allocate_exactly(1 << 18);
     if (prnn_stream_open(classifier, &stream, memory, &size) != PRNN_OK)
         exit(8);
     for (; times > 0; times--) {
@@ -421,12 +421,12 @@ static unsigned random_streams(const prnn *classifier, long times)
         prnn_stream_reset(classifier, stream);
         do {
             size_t some = drawn(3) ? drawn(bytes - done + 1) : bytes - done;
-            if (pushed(classifier, stream, text + done, some, drawn(4) || done + some == bytes ? part : NULL) &&
+            if (push_exactly(classifier, stream, text + done, some, drawn(4) || done + some == bytes ? part : NULL) &&
                 (done + some || !prnn_channels(classifier)))
                 different++;
             done += some;
         } while (done < bytes);
-        int16_t *samples = samples_of(classifier, text, bytes);
+        int16_t *samples = make_samples(classifier, text, bytes);
         int status = prnn_channels(classifier) ? prnn_classify_numbers(classifier, samples, PRNN_INT16, bytes, whole, work, &room)
                                                : prnn_classify(classifier, text, bytes, whole, work, &room);
         free(samples);
@@ -445,7 +445,7 @@ static unsigned differing_streams(const unsigned char *content, size_t bytes, lo
     size_t size = 0;
     prnn_open(&classifier, content, bytes, NULL, &size);
     size += times % 2 ? 0 : 1 << 13; /* products of words too */
-    void *memory = exactly(size);
+    void *memory = allocate_exactly(size);
     prnn_open(&classifier, content, bytes, memory, &size);
     unsigned different = prnn_stream_size(classifier) ? random_streams(classifier, times) : 0;
     free(memory);
@@ -460,7 +460,7 @@ int main(int count, char **arguments)
     fseek(stream, 0, SEEK_END);
     size_t bytes = (size_t)ftell(stream);
     rewind(stream);
-    unsigned char *file = exactly(bytes), *changed = exactly(bytes);
+    unsigned char *file = allocate_exactly(bytes), *changed = allocate_exactly(bytes);
     if (fread(file, 1, bytes, stream) != bytes)
         return 9;
     fclose(stream);

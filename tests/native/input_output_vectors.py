@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.bundle.manifest import Comparison, Example, Graph, Manifest, Parity
-from pocketrnn.bundle.output import HeadsOutput, LabelOutput, Output
+from pocketrnn.bundle.output_kinds import HeadsOutput, LabelOutput, Output
 from pocketrnn.bundle.packed_file import encode_packed_file, make_graph_entry
 from pocketrnn.heads import build_answers
 from pocketrnn.text import TextRules
 from pocketrnn.text.features import Category, Number, freeze_text_with_features, make_features
 from pocketrnn.text.text_input import FeatureInput, PairInput, TextInput
-from pocketrnn_export.description import Description
+from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.forms.onnx.onnx_form import ONNX
 from pocketrnn_export.intake.module_preparation import prepare_module
 from pocketrnn_export.packing import make_bundle_program

@@ -41,14 +41,14 @@ __attribute__((target("avx2"))) static __m256i instead(__m256i sum, __m256i x, _
 enum { MOST_ROWS = 9, MOST_INPUTS = 1100, MOST_OUTPUTS = 328 };
 
 static uint64_t state = 88172645463325252u;
-static uint32_t drawn(uint32_t below)
+static uint32_t draw_below(uint32_t below)
 {
     state = state * 6364136223846793005u + 1442695040888963407u;
     return (uint32_t)(state >> 33) % below;
 }
 
 /* Memory of just so many bytes, for the sanitizers. */
-static void *exactly(size_t bytes)
+static void *allocate_exactly(size_t bytes)
 {
     void *memory = malloc(bytes);
     if (!memory)
@@ -57,21 +57,21 @@ static void *exactly(size_t bytes)
 }
 
 /* Drawn numbers, or the largest there are with one sign or both: what saturates 16 bits somewhere. */
-static int8_t number(int how, int lowest)
+static int8_t draw_number(int how, int lowest)
 {
-    int any = (int)drawn(255 + (lowest < -127)) + lowest;
-    return (int8_t)(how == 0 ? any : how == 1 ? 127 : how == 2 ? lowest : drawn(2) ? 127 : lowest);
+    int any = (int)draw_below(255 + (lowest < -127)) + lowest;
+    return (int8_t)(how == 0 ? any : how == 1 ? 127 : how == 2 ? lowest : draw_below(2) ? 127 : lowest);
 }
 
 static int products_differ(const struct integers *set, size_t m, size_t inputs, size_t n, int how)
 {
-    size_t row = in_fours(inputs), groups = row / 4;
-    int8_t *x = exactly(m * row), *w = exactly(row * n);
-    int32_t *starts = exactly(n * sizeof *starts), *given = exactly(m * n * sizeof *given), *wanted = exactly(m * n * sizeof *wanted);
+    size_t row = round_up_to_4(inputs), groups = row / 4;
+    int8_t *x = allocate_exactly(m * row), *w = allocate_exactly(row * n);
+    int32_t *starts = allocate_exactly(n * sizeof *starts), *given = allocate_exactly(m * n * sizeof *given), *wanted = allocate_exactly(m * n * sizeof *wanted);
     for (size_t i = 0; i < m * row; i++)
-        x[i] = i % row < inputs ? number(how % 4, -128) : 0;
+        x[i] = i % row < inputs ? draw_number(how % 4, -128) : 0;
     for (size_t i = 0; i < row * n; i++)
-        w[i] = number(how / 4, -127);
+        w[i] = draw_number(how / 4, -127);
     for (size_t j = 0; j < n; j++) {
         starts[j] = 0;
         for (size_t g = 0; g < groups; g++)
@@ -96,18 +96,18 @@ static int roundings_differ(const struct integers *set)
     static const real HARD[] = {0, -0.0f, 1, -1, 0.5f / 127, 1.5f / 127, 2.5f / 127, -0.5f / 127, -126.5f / 127, 1e-42f, 3, -3,
                                 1e30f, -1e30f, INFINITY, -INFINITY, NAN};
     enum { COUNT = 331 };
-    real *x = exactly(COUNT * sizeof *x);
-    int8_t *given = exactly(COUNT), *wanted = exactly(COUNT);
+    real *x = allocate_exactly(COUNT * sizeof *x);
+    int8_t *given = allocate_exactly(COUNT), *wanted = allocate_exactly(COUNT);
     int differ = 0;
     for (int times = 0; times < 200; times++)
-        for (size_t n = times % 2 ? COUNT : 1 + drawn(COUNT), i = 0; i <= n; i++) {
+        for (size_t n = times % 2 ? COUNT : 1 + draw_below(COUNT), i = 0; i <= n; i++) {
             if (i < n) {
-                x[i] = drawn(4) ? ((real)drawn(1 << 24) / (1 << 23) - 1) : HARD[drawn(sizeof HARD / sizeof *HARD)];
-                if (drawn(3) == 0) /* just between two */
-                    x[i] = ((real)drawn(254) - 127 + 0.5f) / 127;
+                x[i] = draw_below(4) ? ((real)draw_below(1 << 24) / (1 << 23) - 1) : HARD[draw_below(sizeof HARD / sizeof *HARD)];
+                if (draw_below(3) == 0) /* just between two */
+                    x[i] = ((real)draw_below(254) - 127 + 0.5f) / 127;
                 continue;
             }
-            real factor = times % 3 ? 127 : (real)drawn(1 << 20) / 4096;
+            real factor = times % 3 ? 127 : (real)draw_below(1 << 20) / 4096;
             set->rounded(x, n, factor, given);
             plain_integers.rounded(x, n, factor, wanted);
             differ |= memcmp(given, wanted, n) != 0;
@@ -123,7 +123,7 @@ static int roundings_differ(const struct integers *set)
 int main(int count, char **names)
 {
     struct integer_set sets[INTEGER_SETS] = {{0}};
-    int status = 0, found = integer_sets(sets);
+    int status = 0, found = list_integer_sets(sets);
     for (int s = 0; s < found; s++) {
         int asked = 0, differ = 0;
 #ifdef INSTEAD_OF_AVXVNNI
@@ -137,7 +137,7 @@ int main(int count, char **names)
         for (size_t m = 1; m <= MOST_ROWS; m += 1 + m / 4)
             for (size_t k = 0; k < sizeof OUTPUTS / sizeof *OUTPUTS; k++)
                 for (int how = 0; how < 16; how++, asked++)
-                    differ |= products_differ(sets[s].integers, m, 1 + drawn(how % 5 ? 40 : MOST_INPUTS), OUTPUTS[k], how);
+                    differ |= products_differ(sets[s].integers, m, 1 + draw_below(how % 5 ? 40 : MOST_INPUTS), OUTPUTS[k], how);
         differ |= products_differ(sets[s].integers, 5, MOST_INTEGERS, 24, 9) | roundings_differ(sets[s].integers);
         printf("%s: %d products, %s\n", sets[s].name, asked + 1, differ ? "not all the same" : "the same");
         status |= differ;

@@ -10,7 +10,7 @@
 size_t LLVMFuzzerMutate(uint8_t *data, size_t bytes, size_t most);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t bytes, size_t most, unsigned seed);
 
-#include "layout.inc"
+#include "file_layout.inc"
 
 enum { RULES = NAME_RULES, VOCABULARY = NAME_VOCABULARY, VALUES = NAME_VALUES, OPS = NAME_OPS, WEIGHTS = NAME_WEIGHTS, STEP = NAME_STEP, TAGS = NAME_TAGS, HEADS = NAME_HEADS, FEATURES = NAME_FEATURES, MOST_OPS = 512 };
 enum { VALUE_WORDS = sizeof(struct value) / 4, STEP_WORDS = sizeof(struct step_head) / 4 };
@@ -19,10 +19,10 @@ enum { ROOM = 1 << 11, MOVES = 4, SOME_IDS = 26 }; /* what a section may grow by
 enum { FIRST_SECTION = 32, OUTPUT = 21, COUNT_OF_VALUES, COUNT_OF_OPS, REGIONS, CHANNELS = 27, COUNT_OF_FEATURES, TWO_TEXTS }; /* words of the header */
 
 /* How many of an operation's first operands are read; the one behind them is written. */
-static uint32_t reads_of(const uint32_t *op) { return (uint32_t)strspn(ROLES[op[0]], "ri"); }
+static uint32_t count_reads(const uint32_t *op) { return (uint32_t)strspn(ROLES[op[0]], "ri"); }
 
 static uint64_t state;
-static uint32_t drawn(uint32_t below)
+static uint32_t draw_below(uint32_t below)
 {
     state = state * 6364136223846793005u + 1442695040888963407u;
     return below ? (uint32_t)(state >> 33) % below : 0;
@@ -41,7 +41,7 @@ struct file {
 };
 
 /* Where the operations begin; 0 if these are none. */
-static int listed(struct file *f)
+static int list_operations(struct file *f)
 {
     int name = f->is_step ? STEP : OPS;
     uint32_t before = f->is_step ? STEP_WORDS : 0, words = (uint32_t)(f->bytes[name] / 4) - before;
@@ -56,7 +56,7 @@ static int listed(struct file *f)
     return f->ops.count != 0;
 }
 
-static int parted(const uint8_t *data, size_t bytes, struct file *f)
+static int take_file_apart(const uint8_t *data, size_t bytes, struct file *f)
 {
     if (bytes < HEADER)
         return 0;
@@ -71,12 +71,12 @@ static int parted(const uint8_t *data, size_t bytes, struct file *f)
     }
     f->values = (uint32_t *)(void *)f->section[VALUES];
     f->value_count = (uint32_t)(f->bytes[VALUES] / (4 * VALUE_WORDS));
-    f->is_step = f->bytes[STEP] > 4 * STEP_WORDS && drawn(3) == 0;
-    return f->value_count && listed(f);
+    f->is_step = f->bytes[STEP] > 4 * STEP_WORDS && draw_below(3) == 0;
+    return f->value_count && list_operations(f);
 }
 
 /* The file's bytes; 0 if there is no room. Sections keep their order. */
-static size_t whole(const struct file *f, uint8_t *data, size_t most)
+static size_t put_file_together(const struct file *f, uint8_t *data, size_t most)
 {
     uint32_t header[HEADER / 4];
     size_t at = HEADER;
@@ -98,92 +98,92 @@ static size_t whole(const struct file *f, uint8_t *data, size_t most)
     return (at + 3) & ~(size_t)3;
 }
 
-static uint32_t *op_drawn(struct file *f) { return f->ops.words + f->ops.at[drawn(f->ops.count)]; }
-static uint32_t *value_drawn(const struct file *f) { return f->values + VALUE_WORDS * drawn(f->value_count); }
+static uint32_t *draw_op(struct file *f) { return f->ops.words + f->ops.at[draw_below(f->ops.count)]; }
+static uint32_t *draw_value(const struct file *f) { return f->values + VALUE_WORDS * draw_below(f->value_count); }
 
 /* The place of a value among an operation's words. */
-static uint32_t *operand_drawn(struct file *f)
+static uint32_t *draw_operand(struct file *f)
 {
-    uint32_t *op = op_drawn(f), *fields = op + 2;
-    if (op[0] == OP_RECURRENT && drawn(2))
-        return fields + (drawn(3) ? 12 + drawn(8) : 4 + drawn(2));
-    return fields + drawn(reads_of(op) + 1u);
+    uint32_t *op = draw_op(f), *fields = op + 2;
+    if (op[0] == OP_RECURRENT && draw_below(2))
+        return fields + (draw_below(3) ? 12 + draw_below(8) : 4 + draw_below(2));
+    return fields + draw_below(count_reads(op) + 1u);
 }
 
 /* Another value, more often than not one of the same type, and a constant for a constant. */
-static uint32_t value_like(struct file *f, uint32_t one)
+static uint32_t draw_value_like(struct file *f, uint32_t one)
 {
     for (int tries = 0; tries < 12; tries++) {
-        uint32_t other = drawn(f->value_count);
+        uint32_t other = draw_below(f->value_count);
         const uint32_t *a = f->values + VALUE_WORDS * other, *b = f->values + VALUE_WORDS * (one < f->value_count ? one : 0);
-        if (drawn(2) == 0 || (a[0] == b[0] && (a[1] == NONE) == (b[1] == NONE)))
+        if (draw_below(2) == 0 || (a[0] == b[0] && (a[1] == NONE) == (b[1] == NONE)))
             return other;
     }
     return one;
 }
 
-static uint32_t number_drawn(uint32_t before)
+static uint32_t draw_number(uint32_t before)
 {
     static const uint32_t NUMBERS[] = {0, 1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 31, 32, 33, 64, 256, 1 << 12, 1 << 16, 1 << 20, 1 << 24,
                                        1 << 30, 0x7FFFFFFF, 0x80000000, NONE, 0xFFFFFFF8};
-    switch (drawn(6)) {
+    switch (draw_below(6)) {
     case 0: return before + 1;
     case 1: return before - 1;
     case 2: return before * 2;
     case 3: return before / 2;
-    case 4: return drawn(64);
-    default: return NUMBERS[drawn(sizeof NUMBERS / sizeof *NUMBERS)];
+    case 4: return draw_below(64);
+    default: return NUMBERS[draw_below(sizeof NUMBERS / sizeof *NUMBERS)];
     }
 }
 
 static void change_operand(struct file *f)
 {
-    uint32_t *operand = operand_drawn(f);
-    *operand = drawn(12) ? value_like(f, *operand) : NONE;
+    uint32_t *operand = draw_operand(f);
+    *operand = draw_below(12) ? draw_value_like(f, *operand) : NONE;
 }
 
 static void change_field(struct file *f)
 {
-    uint32_t *op = op_drawn(f), behind = op[1] - 2 - reads_of(op) - 1;
+    uint32_t *op = draw_op(f), behind = op[1] - 2 - count_reads(op) - 1;
     if (behind) {
-        uint32_t *field = op + 2 + reads_of(op) + 1 + drawn(behind);
-        *field = number_drawn(*field);
+        uint32_t *field = op + 2 + count_reads(op) + 1 + draw_below(behind);
+        *field = draw_number(*field);
     }
 }
 
 static void change_value(struct file *f)
 {
-    uint32_t *value = value_drawn(f);
-    switch (drawn(6)) {
+    uint32_t *value = draw_value(f);
+    switch (draw_below(6)) {
     case 0:
-        value[0] = drawn(3) | (drawn(4) ? 0 : 256);
+        value[0] = draw_below(3) | (draw_below(4) ? 0 : 256);
         break;
     case 1: /* another region, or a constant that is none any more */
-        value[1] = drawn(8) ? drawn(f->header[REGIONS] + 1) : NONE;
+        value[1] = draw_below(8) ? draw_below(f->header[REGIONS] + 1) : NONE;
         break;
     case 2: /* stored otherwise, where the numbers are few enough to stay in the weights */
-        value[2] = drawn(5);
-        value[3] = drawn(2) ? 0 : value[3];
-        value[4] = drawn(2) ? 0 : value[4];
+        value[2] = draw_below(5);
+        value[3] = draw_below(2) ? 0 : value[3];
+        value[4] = draw_below(2) ? 0 : value[4];
         break;
     case 3:
-        value[3 + drawn(2)] = drawn((uint32_t)(f->bytes[WEIGHTS] / 64) + 1) * 64;
+        value[3 + draw_below(2)] = draw_below((uint32_t)(f->bytes[WEIGHTS] / 64) + 1) * 64;
         break;
     case 4: { /* the same numbers, in other sizes */
-        uint32_t other = 5 + 2 * drawn(4), number = value[6];
+        uint32_t other = 5 + 2 * draw_below(4), number = value[6];
         value[6] = value[other + 1];
         value[other + 1] = number;
         break;
     }
     default: {
-        uint32_t *word = value + 5 + drawn(8);
-        *word = number_drawn(*word);
+        uint32_t *word = value + 5 + draw_below(8);
+        *word = draw_number(*word);
     }
     }
 }
 
 /* How many numbers a value has for a text of fuzz.c; 0 where that is none, or far too many. */
-static uint64_t numbers_of(const struct file *f, uint32_t value)
+static uint64_t count_value_numbers(const struct file *f, uint32_t value)
 {
     const uint32_t *sizes = f->values + VALUE_WORDS * value + 5;
     uint64_t numbers = 1;
@@ -197,13 +197,13 @@ static uint64_t numbers_of(const struct file *f, uint32_t value)
 static int is_constant(const struct file *f, uint32_t value) { return f->values[VALUE_WORDS * value + 1] == NONE; }
 
 /* A value of the same type with at least as many numbers, and none of the other program; `one` where there is none. */
-static uint32_t fitting(const struct file *f, uint32_t one, int is_written)
+static uint32_t draw_fitting_value(const struct file *f, uint32_t one, int is_written)
 {
     uint32_t first = f->is_step ? f->header[COUNT_OF_VALUES] : 0;
     for (int tries = 0; one < f->value_count && tries < 40; tries++) {
-        uint32_t other = drawn(f->value_count);
+        uint32_t other = draw_below(f->value_count);
         if (other == one || f->values[VALUE_WORDS * other] != f->values[VALUE_WORDS * one] ||
-            (is_constant(f, other) ? is_written : other < first) || numbers_of(f, other) < numbers_of(f, one))
+            (is_constant(f, other) ? is_written : other < first) || count_value_numbers(f, other) < count_value_numbers(f, one))
             continue;
         return other;
     }
@@ -211,21 +211,21 @@ static uint32_t fitting(const struct file *f, uint32_t one, int is_written)
 }
 
 /* An operation reads another value in place of one that has no more numbers. */
-static void redirect(struct file *f)
+static void redirect_operand(struct file *f)
 {
-    uint32_t *operand = operand_drawn(f);
-    *operand = fitting(f, *operand, 0);
+    uint32_t *operand = draw_operand(f);
+    *operand = draw_fitting_value(f, *operand, 0);
 }
 
 /* So many numbers as a matrix of some rows, stored in some way, at the weights' begin or wherever they were. */
-static void shape(const struct file *f, uint32_t *value, uint32_t numbers)
+static void shape_value(const struct file *f, uint32_t *value, uint32_t numbers)
 {
-    uint32_t columns = 1 + drawn(numbers < 64 ? numbers : 64);
-    if (drawn(3)) /* as wide as the kernels' rows, or as another constant */
-        columns = drawn(2) ? 8 * (1 + drawn(6)) : value_drawn(f)[8];
+    uint32_t columns = 1 + draw_below(numbers < 64 ? numbers : 64);
+    if (draw_below(3)) /* as wide as the kernels' rows, or as another constant */
+        columns = draw_below(2) ? 8 * (1 + draw_below(6)) : draw_value(f)[8];
     if (!columns || columns > numbers || numbers % columns)
-        columns = drawn(2) ? 1 : numbers;
-    value[2] = drawn(4) ? 1 + drawn(3) : 0;
+        columns = draw_below(2) ? 1 : numbers;
+    value[2] = draw_below(4) ? 1 + draw_below(3) : 0;
     if (value[3] + (uint64_t)numbers * (value[2] == 1 ? 2 : value[2] ? 1 : 4) > f->bytes[WEIGHTS])
         value[3] = 0;
     value[4] = 0;
@@ -238,25 +238,25 @@ static void shape(const struct file *f, uint32_t *value, uint32_t numbers)
 }
 
 /* A constant stored otherwise, in sizes of the same product. */
-static void reshape(struct file *f)
+static void reshape_value(struct file *f)
 {
-    uint32_t at = drawn(f->value_count), *value = f->values + VALUE_WORDS * at;
-    uint64_t numbers = numbers_of(f, at);
+    uint32_t at = draw_below(f->value_count), *value = f->values + VALUE_WORDS * at;
+    uint64_t numbers = count_value_numbers(f, at);
     if (is_constant(f, at) && value[0] == 0 && numbers && numbers <= 1 << 16)
-        shape(f, value, (uint32_t)numbers);
+        shape_value(f, value, (uint32_t)numbers);
 }
 
 /* A further constant, which is read in place of a value of no more numbers. The whole text's program cannot have it
  * where a step's values stand behind its own. */
 static void add_constant(struct file *f)
 {
-    uint32_t *operand = operand_drawn(f), *value = f->values + VALUE_WORDS * f->value_count, more = drawn(3) ? 0 : drawn(9);
-    uint64_t numbers = *operand < f->value_count ? numbers_of(f, *operand) + more : 0;
+    uint32_t *operand = draw_operand(f), *value = f->values + VALUE_WORDS * f->value_count, more = draw_below(3) ? 0 : draw_below(9);
+    uint64_t numbers = *operand < f->value_count ? count_value_numbers(f, *operand) + more : 0;
     if (!numbers || numbers > f->bytes[WEIGHTS] || f->values[VALUE_WORDS * *operand] || (f->bytes[STEP] && !f->is_step))
         return;
     memset(value, 0, 4 * VALUE_WORDS);
     value[1] = NONE;
-    shape(f, value, (uint32_t)numbers);
+    shape_value(f, value, (uint32_t)numbers);
     f->bytes[VALUES] += 4 * VALUE_WORDS;
     *operand = f->value_count++;
     *(f->is_step ? (uint32_t *)(void *)f->section[STEP] + 1 : f->header + COUNT_OF_VALUES) += 1;
@@ -265,29 +265,29 @@ static void add_constant(struct file *f)
 /* A constant becomes the small matrix that weights in place are, or all of them do. */
 static void make_small(struct file *f)
 {
-    int all = drawn(2) == 0;
+    int all = draw_below(2) == 0;
     for (uint32_t i = 0; i < f->value_count; i++) {
         uint32_t *value = f->values + VALUE_WORDS * i;
-        if (value[1] == NONE && !(value[0] & 0xFF) && (all || !drawn(4)) && value[6] > 1)
-            value[2] = 1 + (drawn(4) ? 0 : drawn(3));
+        if (value[1] == NONE && !(value[0] & 0xFF) && (all || !draw_below(4)) && value[6] > 1)
+            value[2] = 1 + (draw_below(4) ? 0 : draw_below(3));
     }
 }
 
 /* One number wherever it stands, as a size of values and of operations: what belongs together stays together. */
 static void change_everywhere(struct file *f)
 {
-    uint32_t *op = op_drawn(f), from = op[2 + drawn(op[1] - 2)], to = drawn(4) ? 1 + drawn(40) : number_drawn(from);
+    uint32_t *op = draw_op(f), from = op[2 + draw_below(op[1] - 2)], to = draw_below(4) ? 1 + draw_below(40) : draw_number(from);
     for (uint32_t i = 0; i < f->value_count * VALUE_WORDS; i++)
-        if (i % VALUE_WORDS >= 5 && f->values[i] == from && drawn(8))
+        if (i % VALUE_WORDS >= 5 && f->values[i] == from && draw_below(8))
             f->values[i] = to;
     for (uint32_t k = 0; k < f->ops.count; k++)
-        for (uint32_t n = reads_of(f->ops.words + f->ops.at[k]) + 3u; n < f->ops.words[f->ops.at[k] + 1]; n++)
-            if (f->ops.words[f->ops.at[k] + n] == from && drawn(8))
+        for (uint32_t n = count_reads(f->ops.words + f->ops.at[k]) + 3u; n < f->ops.words[f->ops.at[k] + 1]; n++)
+            if (f->ops.words[f->ops.at[k] + n] == from && draw_below(8))
                 f->ops.words[f->ops.at[k] + n] = to;
 }
 
 /* An operation is put where another one begins, or behind the last. */
-static void put(struct file *f, const uint32_t *op, uint32_t before)
+static void insert_op(struct file *f, const uint32_t *op, uint32_t before)
 {
     uint32_t *words = f->ops.words, last = f->ops.at[f->ops.count - 1], end = last + words[last + 1];
     uint32_t at = before < f->ops.count ? f->ops.at[before] : end;
@@ -295,53 +295,53 @@ static void put(struct file *f, const uint32_t *op, uint32_t before)
     memcpy(words + at, op, 4 * op[1]);
     *(f->is_step ? (uint32_t *)(void *)f->section[STEP] + 2 : f->header + COUNT_OF_OPS) += 1;
     f->bytes[f->is_step ? STEP : OPS] += 4 * op[1];
-    listed(f);
+    list_operations(f);
 }
 
-static void take(struct file *f, uint32_t which)
+static void remove_op(struct file *f, uint32_t which)
 {
     uint32_t *words = f->ops.words, last = f->ops.at[f->ops.count - 1], end = last + words[last + 1];
     uint32_t at = f->ops.at[which], size = words[at + 1];
     memmove(words + at, words + at + size, 4 * (size_t)(end - at - size));
     *(f->is_step ? (uint32_t *)(void *)f->section[STEP] + 2 : f->header + COUNT_OF_OPS) -= 1;
     f->bytes[f->is_step ? STEP : OPS] -= 4 * size;
-    listed(f);
+    list_operations(f);
 }
 
 /* Operations change places, one is left out, or done a second time with other operands. */
 static void change_order(struct file *f)
 {
-    uint32_t copy[64], which = drawn(f->ops.count), *op = f->ops.words + f->ops.at[which], reads = reads_of(op);
+    uint32_t copy[64], which = draw_below(f->ops.count), *op = f->ops.words + f->ops.at[which], reads = count_reads(op);
     memcpy(copy, op, 4 * op[1]);
-    int how = (int)drawn(6);
+    int how = (int)draw_below(6);
     if (how < 3) {
         for (uint32_t i = 0; how && i <= reads; i++)
-            copy[2 + i] = drawn(2) ? fitting(f, copy[2 + i], i == reads) : copy[2 + i];
-        put(f, copy, drawn(2) ? which + 1 : drawn(f->ops.count + 1));
+            copy[2 + i] = draw_below(2) ? draw_fitting_value(f, copy[2 + i], i == reads) : copy[2 + i];
+        insert_op(f, copy, draw_below(2) ? which + 1 : draw_below(f->ops.count + 1));
     } else if (f->ops.count > 1) {
-        take(f, which);
+        remove_op(f, which);
         if (how < 5)
-            put(f, copy, drawn(f->ops.count + 1));
+            insert_op(f, copy, draw_below(f->ops.count + 1));
     }
 }
 
-static uint32_t padded(uint32_t numbers) { return (numbers + 7) & ~7u; }
+static uint32_t round_up_to_8(uint32_t numbers) { return (numbers + 7) & ~7u; }
 
 /* Weights of a layer or product become integers of just as many rows and columns, or stand in the place of such; the bytes
  * that no such weight may be are changed, so that the file opens. */
 static void make_integers(struct file *f)
 {
-    uint32_t *op = op_drawn(f), *fields = op + 2, rows, columns, at;
+    uint32_t *op = draw_op(f), *fields = op + 2, rows, columns, at;
     if (op[0] == OP_LINEAR) {
         at = fields[1];
         rows = fields[6];
-        columns = padded(fields[7]);
+        columns = round_up_to_8(fields[7]);
     } else if (op[0] == OP_RECURRENT) {
         static const uint32_t GATES[] = {1, 1, 4, 3, 2, 0, 0, 0};
-        uint32_t of_state = drawn(2), direction = drawn(2);
+        uint32_t of_state = draw_below(2), direction = draw_below(2);
         at = fields[12 + 4 * direction + of_state];
         rows = fields[8 + (fields[6] == FORGET ? 0 : of_state)];
-        columns = GATES[fields[6] & 7] * padded(fields[9]);
+        columns = GATES[fields[6] & 7] * round_up_to_8(fields[9]);
     } else
         return;
     uint64_t bytes = (((uint64_t)rows + 3) & ~(uint64_t)3) * columns;
@@ -349,23 +349,23 @@ static void make_integers(struct file *f)
         return;
     uint32_t *value = f->values + VALUE_WORDS * at, sizes[] = {0, rows, 0, columns, 0, 1, 0, 1};
     value[2] = INTEGERS_BY_COLUMN;
-    value[3] = drawn((uint32_t)((f->bytes[WEIGHTS] - bytes) / 64) + 1) * 64;
-    value[4] = drawn((uint32_t)((f->bytes[WEIGHTS] - 4 * (uint64_t)columns) / 64) + 1) * 64;
+    value[3] = draw_below((uint32_t)((f->bytes[WEIGHTS] - bytes) / 64) + 1) * 64;
+    value[4] = draw_below((uint32_t)((f->bytes[WEIGHTS] - 4 * (uint64_t)columns) / 64) + 1) * 64;
     memcpy(value + 5, sizes, sizeof sizes);
-    for (uint64_t i = 0; drawn(8) && i < bytes; i++)
+    for (uint64_t i = 0; draw_below(8) && i < bytes; i++)
         f->section[WEIGHTS][value[3] + i] += f->section[WEIGHTS][value[3] + i] == 0x80;
     f->header[1] = 3;
 }
 
 /* A layer does without a product of its states, and perhaps with none but gates of its inputs, of one step or two. */
-static void forget(struct file *f)
+static void make_layer_forget(struct file *f)
 {
-    uint32_t *op = op_drawn(f), *fields = op + 2, forgets = drawn(3);
+    uint32_t *op = draw_op(f), *fields = op + 2, forgets = draw_below(3);
     if (op[0] != OP_RECURRENT)
         return;
     for (uint32_t i = 0; i < 2; i++) {
         uint32_t *weights = fields + 12 + 4 * i;
-        weights[1] = forgets && drawn(2) ? weights[0] : NONE;
+        weights[1] = forgets && draw_below(2) ? weights[0] : NONE;
         weights[3] = forgets ? NONE : weights[3];
     }
     fields[5] = forgets ? NONE : fields[5];
@@ -375,19 +375,19 @@ static void forget(struct file *f)
 static void change_header(struct file *f)
 {
     static const uint8_t PLACES[] = {16, 17, 18, 19, 20, OUTPUT, REGIONS, 26, CHANNELS, COUNT_OF_FEATURES, TWO_TEXTS};
-    uint32_t *word = f->header + PLACES[drawn(sizeof PLACES)];
-    *word = drawn(2) ? number_drawn(*word) : drawn(f->value_count);
+    uint32_t *word = f->header + PLACES[draw_below(sizeof PLACES)];
+    *word = draw_below(2) ? draw_number(*word) : draw_below(f->value_count);
 }
 
 static void change_step(struct file *f)
 {
-    uint32_t *word = (uint32_t *)(void *)f->section[STEP] + drawn(STEP_WORDS);
+    uint32_t *word = (uint32_t *)(void *)f->section[STEP] + draw_below(STEP_WORDS);
     if (f->bytes[STEP])
-        *word = drawn(2) ? number_drawn(*word) : drawn(f->value_count);
+        *word = draw_below(2) ? draw_number(*word) : draw_below(f->value_count);
 }
 
 /* Where the steps of subwords begin among the words of the rules, behind what the model has. */
-static uint64_t steps_at(const struct file *f, const uint32_t *rules)
+static uint64_t read_rule_steps(const struct file *f, const uint32_t *rules)
 {
     const struct subwords_head *h = (const struct subwords_head *)(const void *)(rules + RULES_WORDS);
     uint64_t at = RULES_WORDS + MORE_WORDS + ((uint64_t)h->prefix + 3) / 4 + ((uint64_t)h->suffix + 3) / 4;
@@ -404,26 +404,26 @@ static void change_rules(struct file *f)
     uint32_t *rules = (uint32_t *)(void *)f->section[RULES], words = (uint32_t)(f->bytes[RULES] / 4);
     if (!words)
         return;
-    uint32_t at = drawn(words), how = drawn(8);
+    uint32_t at = draw_below(words), how = draw_below(8);
     if (words >= RULES_WORDS + MORE_WORDS && rules[0] == SUBWORDS && how) {
-        at = how < 3 ? drawn(RULES_WORDS + MORE_WORDS) : at;
-        uint64_t step = steps_at(f, rules);
-        for (uint32_t skip = how > 4 ? drawn(16) : 0; skip && step + 4 <= words; skip--)
+        at = how < 3 ? draw_below(RULES_WORDS + MORE_WORDS) : at;
+        uint64_t step = read_rule_steps(f, rules);
+        for (uint32_t skip = how > 4 ? draw_below(16) : 0; skip && step + 4 <= words; skip--)
             step += rules[step + 1] ? rules[step + 1] : 4;
         if (how > 4 && step + 4 <= words) {
             struct subword_op *op = (struct subword_op *)(void *)(rules + step);
             int is_of_set = op->kind >= SW_KEEP && op->kind <= SW_FOLD_RUNS;
             if (how == 5)
-                op->kind = is_of_set ? SW_KEEP + drawn(4) : drawn(SW_KINDS);
+                op->kind = is_of_set ? SW_KEEP + draw_below(4) : draw_below(SW_KINDS);
             else if (how == 6)
-                *(drawn(2) ? &op->a : &op->b) = drawn(8);
+                *(draw_below(2) ? &op->a : &op->b) = draw_below(8);
             else if (op->words > 4 && op->words <= words - step)
-                at = (uint32_t)step + 4 + drawn(op->words - 4);
+                at = (uint32_t)step + 4 + draw_below(op->words - 4);
             if (how < 7)
                 return;
         }
     }
-    rules[at] = drawn(4) ? number_drawn(rules[at]) : rules[drawn(words)];
+    rules[at] = draw_below(4) ? draw_number(rules[at]) : rules[draw_below(words)];
 }
 
 /* A word of what is said of labels of tokens, of features or of heads, where they are; else of the rules. */
@@ -435,9 +435,9 @@ static void change_labels(struct file *f)
         change_rules(f);
         return;
     }
-    uint32_t at = drawn(4) ? drawn(count) : drawn(2);
-    words[at] = number_drawn(words[at]);
-    if (name == HEADS && count > 4 && drawn(2)) /* as many labels in another order */
+    uint32_t at = draw_below(4) ? draw_below(count) : draw_below(2);
+    words[at] = draw_number(words[at]);
+    if (name == HEADS && count > 4 && draw_below(2)) /* as many labels in another order */
         words[3] = f->header[16] - words[1];
 }
 
@@ -446,27 +446,27 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t bytes, size_t most, unsigne
     struct file f = {0};
     state = seed * 2654435761u + 88172645463325252u;
     size_t made = 0;
-    if (drawn(8) && parted(data, bytes, &f)) {
-        int of_subwords = f.bytes[RULES] > 4 && *(uint32_t *)(void *)f.section[RULES] == SUBWORDS, rules_only = of_subwords && drawn(2);
-        for (uint32_t k = 1 + drawn(MOVES); k; k--)
-            switch (rules_only ? 20 : drawn(21)) {
+    if (draw_below(8) && take_file_apart(data, bytes, &f)) {
+        int of_subwords = f.bytes[RULES] > 4 && *(uint32_t *)(void *)f.section[RULES] == SUBWORDS, rules_only = of_subwords && draw_below(2);
+        for (uint32_t k = 1 + draw_below(MOVES); k; k--)
+            switch (rules_only ? 20 : draw_below(21)) {
             case 0: case 1: change_operand(&f); break;
             case 2: case 3: change_field(&f); break;
             case 4: case 5: change_value(&f); break;
             case 6: make_small(&f); change_operand(&f); break;
             case 7: change_everywhere(&f); break;
-            case 8: case 9: redirect(&f); break;
-            case 10: case 11: reshape(&f); break;
+            case 8: case 9: redirect_operand(&f); break;
+            case 10: case 11: reshape_value(&f); break;
             case 12: add_constant(&f); break;
             case 13: change_order(&f); break;
             case 14: change_header(&f); break;
             case 15: change_step(&f); break;
             case 16: case 17: make_integers(&f); break;
-            case 18: forget(&f); break;
+            case 18: make_layer_forget(&f); break;
             case 19: change_labels(&f); break;
             default: change_rules(&f);
             }
-        made = whole(&f, data, most);
+        made = put_file_together(&f, data, most);
     }
     for (int i = 0; i < SECTIONS; i++)
         free(f.section[i]);

@@ -24,7 +24,7 @@ static void put_hex(uint32_t word)
     put(digits);
 }
 
-static uint32_t bits_of(float number)
+static uint32_t get_float_bits(float number)
 {
     uint32_t bits;
     memcpy(&bits, &number, sizeof bits);
@@ -40,14 +40,14 @@ static int answer(const prnn *classifier, const double *samples, size_t steps)
     int status = prnn_prepare(classifier, samples, PRNN_FLOAT64, steps, prepared);
     uint32_t sum = 2166136261u;
     for (size_t i = 0; !status && i < count; i++)
-        sum = (sum ^ bits_of(prepared[i])) * 16777619u;
+        sum = (sum ^ get_float_bits(prepared[i])) * 16777619u;
     if (!status)
         status = prnn_classify_numbers(classifier, samples, PRNN_FLOAT64, steps, logits, work, &size);
     if (status)
         return status;
     put_hex(sum);
     for (uint32_t i = 0; i < prnn_classes(classifier); i++)
-        put_hex(bits_of(logits[i]));
+        put_hex(get_float_bits(logits[i]));
     put("\n");
     return PRNN_OK;
 }

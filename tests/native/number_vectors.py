@@ -16,12 +16,12 @@ import numpy.typing as npt
 from onnx import TensorProto, helper, numpy_helper
 
 from pocketrnn.bundle.manifest import INTEGERS, Comparison, Graph, Manifest, NumberExample, Parity
-from pocketrnn.bundle.output import Activation, build_output
+from pocketrnn.bundle.output_kinds import Activation, build_output
 from pocketrnn.bundle.packed_file import encode_packed_file, make_graph_entry, make_step_entry
 from pocketrnn.numbers.number_input import NumberInput
+from pocketrnn_export.forms.packed_file.graph_to_program import make_program
 from pocketrnn_export.forms.packed_file.integer_program import convert_to_integers
-from pocketrnn_export.forms.packed_file.program_of_graph import make_program
-from pocketrnn_export.forms.step_conversion import convert_to_step_graph
+from pocketrnn_export.forms.step_graph_conversion import convert_to_step_graph
 
 __all__ = ["CARRIED", "FILES", "OF_INTEGERS", "MadeOfNumbers", "made"]
 

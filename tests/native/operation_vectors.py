@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.bundle.manifest import INTEGERS, Comparison, Example, Graph, Manifest, Parity
-from pocketrnn.bundle.output import LabelOutput
-from pocketrnn.bundle.packed_codes import Binary, Reduction, Unary
+from pocketrnn.bundle.output_kinds import LabelOutput
+from pocketrnn.bundle.packed_enums import Binary, Reduction, Unary
 from pocketrnn.bundle.packed_file import encode_packed_file, make_graph_entry
 from pocketrnn.text import TextRules
 from pocketrnn.text.text_input import TextInput
@@ -29,7 +29,7 @@ from pocketrnn_export.forms.packed_file.packed_program import (
     round_columns,
     round_rows,
 )
-from pocketrnn_export.forms.packed_file.size_values import Size
+from pocketrnn_export.forms.packed_file.size_dependent_values import Size
 
 __all__ = ["FILES", "Made", "made"]
 

@@ -12,16 +12,16 @@ from torch import nn
 
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import INTEGERS, Comparison, Example, Graph, Limits, Manifest, Parity, StepGraph
-from pocketrnn.bundle.output import LabelOutput, TagOutput
+from pocketrnn.bundle.output_kinds import LabelOutput, TagOutput
 from pocketrnn.bundle.packed_file import PackedProgram, encode_packed_file, make_graph_entry, make_step_entry
 from pocketrnn.errors import PocketRNNError
 from pocketrnn.text import AnyTextRules, TextRules
 from pocketrnn.text.text_input import TextInput
-from pocketrnn_export.comparing.cases import Widths
-from pocketrnn_export.description import Description
+from pocketrnn_export.bundle_description import Description
+from pocketrnn_export.comparing.proof_inputs import Widths
 from pocketrnn_export.forms.onnx.onnx_form import ONNX
+from pocketrnn_export.forms.packed_file.graph_to_program import make_program
 from pocketrnn_export.forms.packed_file.integer_program import convert_to_integers
-from pocketrnn_export.forms.packed_file.program_of_graph import make_program
 from pocketrnn_export.intake.module_preparation import prepare_module
 from pocketrnn_export.packing import make_bundle_program
 from pocketrnn_native._engine import OK

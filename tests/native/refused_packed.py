@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pocketrnn.bundle.packed_codes import Section, Storage
+from pocketrnn.bundle.packed_enums import Section, Storage
 from pocketrnn.bundle.packed_file import compute_word_sums
 from pocketrnn.text.tokenizers import PACKED_TOKENIZERS
 

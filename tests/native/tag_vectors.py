@@ -13,7 +13,7 @@ from packing_tools import packed_tagger, tagger_program
 
 from pocketrnn import Classifier
 from pocketrnn.bundle.crf import Crf
-from pocketrnn.bundle.output import TagOutput
+from pocketrnn.bundle.output_kinds import TagOutput
 from pocketrnn.errors import InputError
 from pocketrnn.tags import Tags
 from pocketrnn.text import AnyTextRules, Keep, Replace, SubwordRules, TextRules

@@ -8,8 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from compiled_once import compiled_once
-from documented import blocks_of
+from compiled_programs import compiled_once
+from documentation_code import blocks_of
 from operation_vectors import _TOKENS, WIDTH, _Maker
 
 from pocketrnn_export.forms.packed_file import packed_program

@@ -5,9 +5,9 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from compiled_once import compiled_once
+from compiled_programs import compiled_once
 from packing_tools import packed_graph
-from test_layers_without_states import LABELS, WORDS, graph_of_case
+from test_packed_forgetting_layers import LABELS, WORDS, graph_of_case
 from test_packed_programs import vocabulary_of
 
 HERE = Path(__file__).parent

@@ -13,7 +13,7 @@ import torch
 from onnx import TensorProto, helper
 from packed_size_modules import LABELS, WORDS, made
 from packing_tools import graph_of, packed_graph
-from sampling import mostly_slow
+from slow_case_sampling import mostly_slow
 from torch import nn
 
 import pocketrnn_native
@@ -21,8 +21,8 @@ from pocketrnn import Classifier
 from pocketrnn.bundle.manifest import Graph, StepGraph
 from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import ExportError, LimitError
+from pocketrnn_export.forms.packed_file.graph_to_program import make_program
 from pocketrnn_export.forms.packed_file.packed_forms import make_packed_run, make_packed_step_run
-from pocketrnn_export.forms.packed_file.program_of_graph import make_program
 from pocketrnn_native._engine import LARGE, EngineError
 
 VOCABULARY = ("<unk>", "<pad>", *(f"w{i}" for i in range(2, WORDS)))

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import subword_vectors
 import user_modules
-from compiled_once import compiled_once
+from compiled_programs import compiled_once
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from packing_tools import packed_bundle, packed_graph
 from refused_packed import File
-from sampling import examples, mostly_slow
+from slow_case_sampling import examples, mostly_slow
 from test_packed_programs import LABELS, _Numbers, graph_of_kind, vocabulary_of
 from test_packed_streams import vocabulary_for
 

@@ -21,8 +21,8 @@ from pocketrnn import Classifier, verify
 from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Limits, encode_manifest
 from pocketrnn.bundle.manifest import read_manifest as read_manifest
-from pocketrnn.bundle.output import build_output
-from pocketrnn.bundle.zoo import find_bundle_folder
+from pocketrnn.bundle.output_kinds import build_output
+from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
 from pocketrnn.commands.cli import main
 from pocketrnn.engines import native
 from pocketrnn.engines.engine import Floats
@@ -114,7 +114,7 @@ def test_thresholds_of_a_bundle_hold_in_a_packed_file_with_and_without_pocketrnn
 ) -> None:
     words, folder, path = Path(__file__).parents[1] / "vectors" / "words", tmp_path / "bundle", tmp_path / "words.prnn"
     texts = ["the cup game", "The team wins the cup game!", "", "unheard-of", "NASA's space probe"]
-    answers = replace(Answers.of(read_manifest(words)), activation=activation)
+    answers = replace(Answers.from_manifest(read_manifest(words)), activation=activation)
     likeliest = answers.probabilities(Classifier.load(words).logits(texts)).max(axis=1)
     thresholds = (float(np.median(likeliest)) - 1e-3,) * 4
     changed = replace(read_manifest(words), output=build_output(answers.labels, activation, thresholds))

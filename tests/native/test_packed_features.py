@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from input_output_vectors import FEATURES, WITH_FEATURES
 from packing_tools import logits_of
-from sampling import examples
+from slow_case_sampling import examples
 
 import pocketrnn_native
 from pocketrnn import Classifier

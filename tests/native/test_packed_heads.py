@@ -10,7 +10,7 @@ from refused_packed import File
 
 import pocketrnn_native
 from pocketrnn import Classifier
-from pocketrnn.bundle.packed_codes import Section
+from pocketrnn.bundle.packed_enums import Section
 from pocketrnn.errors import BundleError
 from pocketrnn_native import EngineError, _engine
 

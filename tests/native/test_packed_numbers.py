@@ -22,24 +22,24 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from refused_packed import File
-from sampling import examples
+from slow_case_sampling import examples
 from torch import Tensor, nn
 
 from pocketrnn import Classifier, NumberInput, verify
 from pocketrnn.bundle.manifest import Comparison, Graph, Parity, compute_file_sha256, encode_manifest
 from pocketrnn.bundle.packed_file import compute_word_sums, encode_packed_file
-from pocketrnn.bundle.zoo import find_bundle_folder
+from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
 from pocketrnn.commands.cli import main
 from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import BundleError, ExportError, InputError, PocketRNNError, SequenceError
 from pocketrnn.verdicts import describe_graph_proof, read_integer_verdict
 from pocketrnn_export import export
-from pocketrnn_export.forms.packed_file.program_of_graph import make_program
+from pocketrnn_export.forms.packed_file.graph_to_program import make_program
 from pocketrnn_export.integer_accuracy import AllowedChange
 from pocketrnn_export.packing import pack
 from pocketrnn_native import EngineError, Packed, _engine
+from pocketrnn_training.rows.labelled_sequences import LabelledSequences
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
-from pocketrnn_training.rows.sequences import LabelledSequences
 
 PACKED = Path(__file__).parents[1] / "vectors" / "packed"
 SOURCE = Path(__file__).parents[2] / "runtime" / "native" / "src"

@@ -13,10 +13,10 @@ import pytest
 import test_all_configurations as family
 import torch
 import user_modules
-from made_once import made_once
 from onnx import TensorProto, helper, numpy_helper
 from packing_tools import graph_of, logits_of, packed_graph
-from sampling import mostly_slow
+from shared_results import made_once
+from slow_case_sampling import mostly_slow
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -24,7 +24,7 @@ from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn.graph_check.last_layer import add_output, find_last_layer_input
 from pocketrnn_export.comparing.float64_graph import make_float64_onnx_run
-from pocketrnn_export.forms.packed_file.program_of_graph import make_program
+from pocketrnn_export.forms.packed_file.graph_to_program import make_program
 from pocketrnn_export.forms.weight_quantization import Storage, quantize_graph
 from pocketrnn_native import Packed
 

@@ -11,10 +11,10 @@ import onnx
 import packed_size_modules as zoo
 import pytest
 import torch
-from made_once import made_once
 from onnx import TensorProto, helper, numpy_helper
 from packing_tools import graph_of
-from sampling import examples
+from shared_results import made_once
+from slow_case_sampling import examples
 from torch import nn
 
 from pocketrnn import Classifier
@@ -24,8 +24,8 @@ from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import BundleError, ExportError, LimitError, ParityError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_export.forms.packed_file.program_of_graph import make_program
-from pocketrnn_export.forms.packed_file.size_values import AffineRange, Numbers, SizeValues, Span
+from pocketrnn_export.forms.packed_file.graph_to_program import make_program
+from pocketrnn_export.forms.packed_file.size_dependent_values import AffineRange, Numbers, SizeValues, Span
 from pocketrnn_export.forms.packed_file.token_dependent_values import evaluate_node, observe_graph
 from pocketrnn_export.packing import pack
 from pocketrnn_export.proof.case_selection import ASKED_SIZES, make_condition_sizes_entry, read_condition_sizes

@@ -18,24 +18,24 @@ import pytest
 import test_all_configurations as family
 from click.testing import CliRunner
 from packing_tools import logits_of, packed_bundle, packed_graph
-from sampling import examples
+from slow_case_sampling import examples
 from test_streams import FRAGMENTS
 
 import pocketrnn_native
 from pocketrnn import Classifier, verify
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Graph, Limits, StepGraph
-from pocketrnn.bundle.output import LabelOutput
+from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, InputError, LimitError, TextError
 from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn.text.text_input import TextInput
-from pocketrnn_export.comparing.cases import Widths
+from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.comparing.logit_comparison import open_session
-from pocketrnn_export.description import Description
+from pocketrnn_export.comparing.proof_inputs import Widths
 from pocketrnn_export.forms.onnx.onnx_form import ONNX
-from pocketrnn_export.forms.packed_file.program_of_graph import make_program
-from pocketrnn_export.forms.step_form import STEP
+from pocketrnn_export.forms.packed_file.graph_to_program import make_program
+from pocketrnn_export.forms.step_graph_form import STEP
 from pocketrnn_export.intake.module_preparation import prepare_module
 from pocketrnn_export.packing import pack
 from pocketrnn_native import EngineError, Packed

@@ -16,7 +16,7 @@ import subword_vectors
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from packing_tools import packed_bundle, packed_manifest, program_of_folder
-from sampling import examples
+from slow_case_sampling import examples
 from test_packed_subwords import FAMILIES, TEXTS, some_rules
 from test_subword_streams import PARTS, RULES
 

@@ -16,15 +16,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from packing_tools import packed_tagger, tagger_program
 from refused_packed import File
-from sampling import examples, mostly_slow
+from slow_case_sampling import examples, mostly_slow
 from tag_vectors import CRF, LABELS, as_rows
 
 import pocketrnn_native
 from pocketrnn import Classifier
 from pocketrnn.bundle.crf import Crf
 from pocketrnn.bundle.manifest import Limits
-from pocketrnn.bundle.output import TagOutput
-from pocketrnn.bundle.packed_codes import Section
+from pocketrnn.bundle.output_kinds import TagOutput
+from pocketrnn.bundle.packed_enums import Section
 from pocketrnn.errors import BundleError, InputError, LimitError
 from pocketrnn.text import AnyTextRules, Replace, SubwordRules, TextRules, cleaning
 from pocketrnn.text.cleaning_shorthand import NAMED_STEPS

@@ -20,7 +20,7 @@ import tag_vectors
 from packing_tools import logits_of, packed_bundle
 
 from pocketrnn import Classifier, verify
-from pocketrnn.bundle import packed_codes
+from pocketrnn.bundle import packed_enums
 from pocketrnn.errors import BundleError, LimitError, PocketRNNError
 from pocketrnn_export.forms.packed_file.packed_program import _LAYOUT
 from pocketrnn_native import EngineError, Packed
@@ -253,18 +253,18 @@ def test_the_writer_and_the_engine_have_one_table_of_operations() -> None:
 
 # The names of an enum in C, and what stands before each name there.
 ENUMS = {
-    "section_name": (packed_codes.Section, "NAME_"),
-    "number_type": (packed_codes.NumberType, ""),
-    "storage": (packed_codes.Storage, ""),
-    "subword_model": (packed_codes.SubwordModel, ""),
-    "subword_operation": (packed_codes.SubwordOperation, "SW_"),
-    "cut": (packed_codes.Cut, "CUT_"),
-    "pattern_kind": (packed_codes.PatternKind, "LIKE_"),
-    "layer_kind": (packed_codes.Layer, ""),
-    "unary_kind": (packed_codes.Unary, ""),
-    "binary_kind": (packed_codes.Binary, ""),
-    "reduction": (packed_codes.Reduction, ""),
-    "pooling": (packed_codes.Pooling, "POOL_"),
+    "section_name": (packed_enums.Section, "NAME_"),
+    "number_type": (packed_enums.NumberType, ""),
+    "storage": (packed_enums.Storage, ""),
+    "subword_model": (packed_enums.SubwordModel, ""),
+    "subword_operation": (packed_enums.SubwordOperation, "SW_"),
+    "cut": (packed_enums.Cut, "CUT_"),
+    "pattern_kind": (packed_enums.PatternKind, "LIKE_"),
+    "layer_kind": (packed_enums.Layer, ""),
+    "unary_kind": (packed_enums.Unary, ""),
+    "binary_kind": (packed_enums.Binary, ""),
+    "reduction": (packed_enums.Reduction, ""),
+    "pooling": (packed_enums.Pooling, "POOL_"),
 }
 # The last names of some enums, which count the others.
 COUNTS = {"SECTIONS", "MODELS", "SW_KINDS", "LIKE_KINDS"}
@@ -276,7 +276,7 @@ def named(codes: type) -> dict[str, int]:
 
 @pytest.mark.parametrize("enum", ENUMS)
 def test_python_and_the_engine_have_one_name_for_each_number(enum: str) -> None:
-    source = "".join((NATIVE / "src" / name).read_text("ascii") for name in ("layout.inc", "subword_steps.inc"))
+    source = "".join((NATIVE / "src" / name).read_text("ascii") for name in ("file_layout.inc", "subword_steps.inc"))
     (body,) = re.findall(rf"^enum {enum} {{(.*?)}};", source, re.MULTILINE | re.DOTALL)
     in_c = {name: number for number, name in enumerate(re.findall(r"\w+", body)) if name not in COUNTS}
     codes, before = ENUMS[enum]
@@ -284,7 +284,7 @@ def test_python_and_the_engine_have_one_name_for_each_number(enum: str) -> None:
 
 
 def test_every_list_of_names_is_compared_with_the_engine() -> None:
-    assert {codes for codes, _ in ENUMS.values()} == {getattr(packed_codes, name) for name in packed_codes.__all__}
+    assert {codes for codes, _ in ENUMS.values()} == {getattr(packed_enums, name) for name in packed_enums.__all__}
 
 
 @pytest.mark.parametrize("name", ["Layer", "Unary", "Binary", "Reduction", "Pooling"])
@@ -292,7 +292,7 @@ def test_the_page_names_every_kind_of_an_operation_with_its_number(name: str) ->
     page = (NATIVE.parents[1] / "docs" / "packed-format.md").read_text(encoding="utf-8")
     (row,) = re.findall(rf"^\| {name.lower()} \| (.*) \|$", page, re.MULTILINE)
     kinds = {kind: int(number) for number, kind in re.findall(r"(\d+) `(\w+)`", row)}
-    assert kinds == named(getattr(packed_codes, name))
+    assert kinds == named(getattr(packed_enums, name))
 
 
 def test_the_packed_vectors_hold_every_operation_and_stay_small() -> None:

@@ -30,7 +30,7 @@ from pocketrnn.bundle.manifest import (
     encode_manifest,
     make_digest_entry,
 )
-from pocketrnn.bundle.output import LabelOutput, TagOutput, build_output
+from pocketrnn.bundle.output_kinds import LabelOutput, TagOutput, build_output
 from pocketrnn.text import TextRules
 from pocketrnn.text.features import FEATURE_INPUTS, Features, split_features
 from pocketrnn.text.pairs import PAIR_INPUTS

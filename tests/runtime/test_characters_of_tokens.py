@@ -21,9 +21,9 @@ from pocketrnn.bundle.manifest import Example, Manifest, encode_with_digest, rea
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, InputError
 from pocketrnn.text import TextRules
-from pocketrnn.text.alignment import place_split_tokens
-from pocketrnn.text.characters import spell_tokens
+from pocketrnn.text.alignment import locate_split_tokens
 from pocketrnn.text.text_input import TextInput
+from pocketrnn.text.token_characters import spell_tokens
 
 LETTERS = Characters(["<pad>", "<unk>", *"Naoils"], width=4)
 WEIGHT = np.array([1.0, -2.0, 0.5, 0.25], np.float32)
@@ -54,7 +54,7 @@ def with_characters(manifest: Manifest) -> Manifest:
     examples = []
     for example in manifest.texts:
         words = str(example.text).replace(",", " ,").split()
-        placed = replace(place_split_tokens(encoder, words), ids=encoder.encode(str(example.text)))
+        placed = replace(locate_split_tokens(encoder, words), ids=encoder.encode(str(example.text)))
         sums = spell_tokens(LETTERS, placed)[:, 1:].sum(1)
         rows = np.array(example.logits, np.float32) + sums[:, None].astype(np.float32) * WEIGHT
         examples.append(Example(example.text, example.ids, tuple(tuple(map(float, row)) for row in rows)))
@@ -178,7 +178,7 @@ def test_what_reads_words_alone_is_refused(bundle: Path) -> None:
         with pytest.raises(InputError):
             call()
     with pytest.raises(InputError, match=r"characters.*a packed file"):
-        classifier.manifest.check_one_text("a packed file takes")
+        classifier.manifest.require_single_text("a packed file takes")
     with pytest.raises(InputError):
         classifier.classify("oil")
 

@@ -19,14 +19,14 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sampling import examples
+from slow_case_sampling import examples
 
 from pocketrnn import Classifier
 from pocketrnn.commands.classify_file import _Progress
 from pocketrnn.commands.cli import main
-from pocketrnn.installation import make_extra_install_command
-from pocketrnn.tables import reader as table_reader
-from pocketrnn.tables.rows import BATCH_ROWS, RowBatch, RowSource
+from pocketrnn.install_commands import make_extra_install_command
+from pocketrnn.tables import row_reader as table_reader
+from pocketrnn.tables.row_batches import BATCH_ROWS, RowBatch, RowSource
 
 COMMAND = [sys.executable, "-m", "pocketrnn"]
 NAMES = ["id", "text", "note"]

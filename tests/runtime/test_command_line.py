@@ -19,12 +19,12 @@ import bundle_maker
 import click
 import pytest
 from click.testing import CliRunner, Result
-from sampling import mostly_slow
+from slow_case_sampling import mostly_slow
 
 import pocketrnn.commands.cli
 from pocketrnn import Classifier, __version__
 from pocketrnn.commands.cli import main
-from pocketrnn.installation import make_extra_install_command
+from pocketrnn.install_commands import make_extra_install_command
 
 OURS = ("bench", "classify", "inspect", "verify")
 COMMAND = [sys.executable, "-m", "pocketrnn"]
@@ -440,7 +440,7 @@ def test_an_argument_is_utf8_whatever_the_locale_or_it_is_refused(
 def test_a_line_that_never_ends_is_refused_before_it_fills_the_memory(
     given: list[str], padded: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pocketrnn.tables.reader._LONGEST_LINE", 1 << 22)
+    monkeypatch.setattr("pocketrnn.tables.row_reader._LONGEST_LINE", 1 << 22)
     monkeypatch.setattr("pocketrnn.commands.standard_streams._LONGEST_LINE", 1 << 22)
     with Path("/dev/zero").open("rb") as endless:
         result = CliRunner().invoke(main, ["classify", "-b", str(padded), *given], input=endless)

@@ -23,12 +23,12 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
-from sampling import examples
+from slow_case_sampling import examples
 
 import pocketrnn.bundle.manifest as manifests
 from pocketrnn import Classifier, verify
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.bundle.output import LabelOutput
+from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, ParityError
 

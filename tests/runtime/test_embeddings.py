@@ -1,4 +1,4 @@
-"""`embed`: the numbers before the last linear layer, for every text as it is answered."""
+"""`embed` returns the input of the last linear layer for every text."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from pocketrnn import Classifier
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.classifier import get_chosen_answers
 from pocketrnn.commands.cli import main
-from pocketrnn.commands.explained import format_coloured_line, format_explanation_as_json
+from pocketrnn.commands.explanation_output import format_coloured_line, format_explanation_as_json
 from pocketrnn.errors import InputError, LimitError, TextError
 from pocketrnn.explanation import Explainer, Explanation, Fragment
 from pocketrnn.text import SubwordRules, TextRules
@@ -97,7 +97,7 @@ def test_all_shortened_texts_are_answered_in_one_call(classifier: Classifier) ->
         return classifier.logits(texts), []  # type: ignore[arg-type]
 
     explainer = Explainer(classifier.manifest, get_chosen_answers(classifier), classifier.encode, logits)  # type: ignore[arg-type]
-    explainer.explained(TEXT, None, 64)
+    explainer.explain_label(TEXT, None, 64)
     assert calls == [6]
 
 
@@ -148,7 +148,7 @@ def test_infinite_log_odds_are_no_fault(classifier: Classifier) -> None:
         lambda text: [0] * max(1, len(text.split())),
         lambda _: (rows, []),
     )
-    explanation = explainer.explained("x y", None, 64)
+    explanation = explainer.explain_label("x y", None, 64)
     assert [fragment.log_odds for fragment in explanation.fragments] == [0.0, math.inf]
     assert json.loads(format_explanation_as_json("x y", explanation))["fragments"][1]["log_odds"] is None
     assert "x" in format_coloured_line("x y", explanation)

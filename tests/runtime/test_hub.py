@@ -13,7 +13,7 @@ import pytest
 from hub_server import Hub, served_hub
 
 from pocketrnn.bundle.hub import HubAddress, parse_address
-from pocketrnn.bundle.zoo import find_bundle_folder
+from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
 from pocketrnn.errors import InputError, MissingExtraError
 
 pytest.importorskip("huggingface_hub")

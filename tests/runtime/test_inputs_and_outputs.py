@@ -13,7 +13,7 @@ import pytest
 from pocketrnn import LabelOutput, NumberInput, TextInput, ValueOutput
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Comparison, Graph, Limits, Manifest, NumberExample, Parity, StepGraph
-from pocketrnn.bundle.output import build_output
+from pocketrnn.bundle.output_kinds import build_output
 from pocketrnn.engines.engine import EngineAnswer, compute_logits
 from pocketrnn.errors import BundleError, InputError, LimitError
 from pocketrnn.text import TextRules
@@ -112,7 +112,7 @@ def test_a_sequence_that_is_refused_among_others_is_refused_with_its_own_reason(
             assert (steps.shape, lengths.tolist()) == ((5, 2), [2, 3])
             return EngineAnswer(np.zeros((2, 4), np.float32), [1])
 
-        def logits_of_one(self, steps: np.ndarray) -> list[float]:
+        def compute_item_logits(self, steps: np.ndarray) -> list[float]:
             assert steps.shape == (1, 3, 2)
             raise LimitError("It leads to a number beyond 32 bits.", "Shorten it.")
 

@@ -17,10 +17,10 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from sampling import examples
+from slow_case_sampling import examples
 
 from pocketrnn import Classifier, verify
-from pocketrnn.bundle.output import LabelOutput
+from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, InputError, TextError
 from pocketrnn.stream import StreamPosition, read_fragment

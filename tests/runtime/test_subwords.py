@@ -1,4 +1,4 @@
-"""Rules of subwords: what they make of texts, in a bundle too; and what of them is refused.
+"""Subword rules encode texts as expected, also in a bundle; invalid rules are refused.
 
 tests/exporter/test_tokenizer_json.py compares their ids with Hugging Face's library on many texts.
 """
@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sampling import examples, mostly_slow
+from slow_case_sampling import examples, mostly_slow
 
 from pocketrnn import Classifier
 from pocketrnn.bundle import manifest as manifests

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sampling import SLOW_TOO
+from slow_case_sampling import SLOW_TOO
 
 
 @pytest.fixture
@@ -68,4 +68,4 @@ def no_shipped_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
 def rough_durations(monkeypatch: pytest.MonkeyPatch) -> None:
     """How long a run takes, told by one step in place of three: those steps are a third of a run of a few rows."""
     if importlib.util.find_spec("torch") is not None:
-        monkeypatch.setattr(importlib.import_module("pocketrnn_training.loop.duration"), "_TIMED_STEPS", 1)
+        monkeypatch.setattr(importlib.import_module("pocketrnn_training.loop.duration_estimate"), "_TIMED_STEPS", 1)

@@ -24,7 +24,7 @@ import torch
 
 from pocketrnn import Classifier
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.zoo import find_bundle_folder
+from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
 from pocketrnn_training import LabelledTexts
 
 ROOT = Path(__file__).parents[2]
@@ -71,17 +71,17 @@ def repository(folder: Path, files: dict[str, str]) -> None:
 def test_a_code_of_a_language_is_one_of_ours_a_far_one_or_left_out(
     gather: dict[str, Any], code: str, label: str | None
 ) -> None:
-    assert gather["label_of"](code) == label
+    assert gather["get_label"](code) == label
 
 
 def test_what_stands_in_messages_for_something_else_is_taken_out(gather: dict[str, Any]) -> None:
     messages = ["<b>Datei</b> $1 wurde gelöscht. Mehr unter [[Special:Log|Logbuch]].", "{0} von {1}", "a = b"]
-    found = [row.text for raw in gather["interface"]("de", messages) if (row := gather["cleaned"](raw))]
+    found = [row.text for raw in gather["make_interface_rows"]("de", messages) if (row := gather["clean_row"](raw))]
     assert found == ["Datei wurde gelöscht.", "Mehr unter Logbuch.", "von"]
 
 
 def test_a_row_in_another_script_or_of_no_letters_is_dropped(gather: dict[str, Any]) -> None:
-    row, cleaned = gather["Row"], gather["cleaned"]
+    row, cleaned = gather["Row"], gather["clean_row"]
     assert cleaned(row("ru", "text", 1, "Open the file")) is None
     assert cleaned(row("ru", "text", 1, "Откройте файл README сейчас")).text == "Откройте файл README сейчас"
     assert cleaned(row("de", "word", 1, "zwei Wörter")) is None
@@ -122,7 +122,7 @@ def test_neighbours_draw_from_the_sources_that_all_of_them_have(train: dict[str,
     drawn.texts["ntrex"], drawn.texts["common_voice"] = ["berita"] * 2000, ["bicara"] * 6000
 
     def share_of_speech(neighbours: list[dict[str, int]]) -> float:
-        drawn.ready(neighbours)
+        drawn.prepare_drawing(neighbours)
         weights = dict(zip(drawn.sources, drawn.source_weights, strict=True))
         return float(weights["common_voice"] / sum(weights.values()))
 
@@ -133,7 +133,7 @@ def test_neighbours_draw_from_the_sources_that_all_of_them_have(train: dict[str,
 def test_serbian_is_read_in_both_alphabets(train: dict[str, Any]) -> None:
     drawn = train["Drawn"]("sr", random.Random(0))
     drawn.texts["ntrex"] = ["Његова љубав, џеп и ћуприја"]
-    drawn.ready([])
+    drawn.prepare_drawing([])
     rows = [drawn.row() for _ in range(400)]
     latin = [row for row in rows if row.isascii() or any(c in "džćlj" for c in row)]
     assert 0.3 < len(latin) / len(rows) < 0.5
@@ -145,7 +145,7 @@ def test_what_two_neighbours_say_alike_is_dropped(train: dict[str, Any]) -> None
     languages["hr"].texts["firefox"] = ["Otvori datoteku", "Spremi točno"]
     languages["bs"].texts["mediawiki"] = ["otvori datoteku", "Sačuvaj tačno"]
     languages["de"].texts["firefox"] = ["Otvori datoteku"]
-    train["same_rows_removed"](languages)
+    train["remove_shared_rows"](languages)
     kept = {label: list(languages[label].texts.values()) for label in ("hr", "bs", "de")}
     assert kept == {"hr": [["Spremi točno"]], "bs": [["Sačuvaj tačno"]], "de": [["Otvori datoteku"]]}
 
@@ -154,7 +154,7 @@ def test_a_row_of_foreign_words_of_marks_or_of_a_short_word_is_drawn_again(train
     languages = {label: train["Drawn"](label, random.Random(0)) for label in ("en", "st", "und")}
     languages["en"].words = {f"word{number}": 1.0 for number in range(train["LONG_LIST"])} | {"hello": 900.0, "at": 9.0}
     languages["st"].texts["mediawiki"] = ["Hello, lumela bohle", "Lumela ntate", "lumela, ke teng"]
-    short = train["foreign_words_removed"](languages)
+    short = train["remove_foreign_words"](languages)
     assert set(short) == {"en\tat"}
     assert "hello" in languages["en"].frequent
     assert set(languages["st"].words) == {"lumela"}
@@ -168,7 +168,7 @@ def test_a_word_that_much_more_is_typed_of_once_its_accents_are_off_is_foreign(t
     languages["es"].words = fillers | {"estás": 900.0, "bueno": 900.0}
     languages["eo"].words = {f"vorto{number}": 1.0 for number in range(train["LONG_LIST"])} | {"estas": 30.0}
     languages["eo"].words |= {"bueno": 500.0}
-    train["foreign_words_removed"](languages)
+    train["remove_foreign_words"](languages)
     foreign = [languages["eo"].foreign(word) for word in ("estas", "bueno", "vorto1")]
     assert foreign == [True, True, False]
     assert not languages["es"].foreign("estás")
@@ -179,9 +179,9 @@ def test_what_is_typed_without_care_is_drawn_by_how_much_is_typed_and_half_of_it
     for drawn in languages.values():
         drawn.careless = {"dónde": 1.0, "estás": 1.0}
         drawn.texts["ntrex"] = ["¿Dónde estás tú y qué es eso?"]
-        drawn.ready([])
-    rejected = {train["key_of"]("estas donde")}
-    rows = list(train["careless_rows"](languages, 2000, rejected, random.Random(0)))
+        drawn.prepare_drawing([])
+    rejected = {train["make_key"]("estas donde")}
+    rows = list(train["draw_careless_rows"](languages, 2000, rejected, random.Random(0)))
     assert {whole for _, _, whole in rows} == {""}
     assert {text for _, text, _ in rows} >= {"donde", "dónde", "donde estas", "estás dónde"}
     assert "estas donde" not in {text for _, text, _ in rows}
@@ -198,25 +198,25 @@ def test_rows_that_the_teacher_is_surely_wrong_of_are_drawn_again(
     # The labels and probabilities of a teacher that takes all Spanish but "banco" for Esperanto.
     said = {"dónde": [0.9, 0.1], "hotel": [0.9, 0.1], "queda": [0.45, 0.4], "banco": [0.1, 0.9], "estas": [0.9, 0.1]}
     teacher = SimpleNamespace(labels=("eo", "es"), predict_proba=lambda texts: np.array([said[text] for text in texts]))
-    monkeypatch.setitem(train["wrong_rows"].__globals__, "Classifier", SimpleNamespace(load=lambda _: teacher))
-    assert set(train["wrong_rows"](rows, "teacher")) == {known}
+    monkeypatch.setitem(train["select_wrong_rows"].__globals__, "Classifier", SimpleNamespace(load=lambda _: teacher))
+    assert set(train["select_wrong_rows"](rows, "teacher")) == {known}
 
 
 def test_what_readers_typed_is_neither_a_row_nor_in_the_list_of_first_words(
     train: dict[str, Any], gather: dict[str, Any], tmp_path: Path
 ) -> None:
-    key = gather["key_of"]
+    key = gather["make_key"]
     texts = [line.split("\t")[1] for line in train["TYPED_TEXTS"].read_text(encoding="utf-8").splitlines()]
     assert not {key(text) for text in texts} & {key(row.text) for row in gather["first_words"](tmp_path)}
-    assert {key("donde estas"), key("wo bist du")} <= train["typed_keys"]()
-    assert key("?!") not in train["typed_keys"]()
+    assert {key("donde estas"), key("wo bist du")} <= train["read_typed_keys"]()
+    assert key("?!") not in train["read_typed_keys"]()
 
 
 def test_texts_of_other_languages_with_the_words_of_one_of_ours_are_not_far(train: dict[str, Any]) -> None:
     languages = {label: train["Drawn"](label, random.Random(0)) for label in train["LABELS"]}
     languages["ca"].words = dict.fromkeys(("tothom", "dret", "llibertat"), 1.0)
     languages["und"].texts["rights"] = ["Tothom té dret", "Tamurt n Leqbayel", "བོད་སྐད་"]
-    assert train["far_texts"](languages) == {"rights": ["Tamurt n Leqbayel"]}
+    assert train["select_far_texts"](languages) == {"rights": ["Tamurt n Leqbayel"]}
 
 
 def test_a_disguised_text_is_in_none_of_our_languages(train: dict[str, Any]) -> None:
@@ -225,9 +225,9 @@ def test_a_disguised_text_is_in_none_of_our_languages(train: dict[str, Any]) -> 
     for drawn in languages.values():
         drawn.texts["ntrex"] = [text]
         drawn.known = frozenset(text.split())
-        drawn.ready([])
+        drawn.prepare_drawing([])
     for number in range(40):
-        words = train["words_of"](train["disguised"](languages, random.Random(number)))
+        words = train["split_words"](train["draw_disguised_text"](languages, random.Random(number)))
         assert sum(word in text.split() for word in words) <= train["MOST_SHARED"] * len(words)
 
 
@@ -236,14 +236,14 @@ def test_rows_that_a_teacher_is_wrong_of_or_has_no_text_of_are_not_taught_by_it(
     texts = ["Where is the station?", "3.14159 / 2024-11-05 = 77%", "Where is the station?", ""]
     targets = np.array([labels.index(label) for label in ("en", "und", "de", "de")])
     data = LabelledTexts(["", *texts[1:3], "wo bist du"], targets, labels, "written here")
-    assert train["taught"](data, texts, ["languages"]).answered.tolist() == [True, True, False, False]
+    assert train["make_teacher_answers"](data, texts, ["languages"]).answered.tolist() == [True, True, False, False]
 
 
 def test_the_teacher_reads_rows_with_their_accents(train: dict[str, Any]) -> None:
     whole, bare = "Où est la fenêtre ?", "Ou est la fenetre ?"
     labels = train["LABELS"]
     data = LabelledTexts([bare], np.array([labels.index("fr")]), labels, "written here")
-    answers = train["taught"](data, [whole], ["languages"])
+    answers = train["make_teacher_answers"](data, [whole], ["languages"])
     np.testing.assert_allclose(answers.values, Classifier.load("languages").predict_proba([whole]), atol=1e-6)
 
 
@@ -266,14 +266,14 @@ def test_the_teacher_reads_rows_with_their_accents(train: dict[str, Any]) -> Non
 def test_accents_that_people_leave_off_are_left_off_and_other_letters_stay(
     train: dict[str, Any], text: str, bare: str
 ) -> None:
-    assert train["without_accents"](text) == bare
+    assert train["remove_accents"](text) == bare
 
 
 def test_rows_are_drawn_with_and_without_accents_and_never_of_the_test_data(
     train: dict[str, Any], gather: dict[str, Any]
 ) -> None:
     draw, rows = random.Random(0), [("de", "Schöne Grüße"), ("fr", "élève")] * 400
-    typed = set(train["as_typed"](rows, {gather["key_of"]("eleve")}, draw))
+    typed = set(train["make_typed_rows"](rows, {gather["make_key"]("eleve")}, draw))
     german = {text for label, text, whole in typed if label == "de" and whole == "Schöne Grüße"}
     assert german == {
         *("Schöne Grüße", "Schone Grusse", "Schoene Gruesse"),
@@ -290,7 +290,9 @@ def test_validation_rows_with_accents_are_measured_without_them() -> None:
         for kind in ("sentence", "pair", "word"):
             for column, value in (("label", label), ("kind", kind), ("text", text)):
                 rows[column].append(value)
-    table = evaluate["typed_bare"](Classifier.load("languages"), rows, lambda text: text if text.isascii() else "")
+    table = evaluate["measure_without_accents"](
+        Classifier.load("languages"), rows, lambda text: text if text.isascii() else ""
+    )
     # An empty text is `und` with 0.99; English has no accents to lose.
     assert table.splitlines()[0] == "| 2 sentences | 100.0 % | 0.0 % | 100.0 % | 100 %; 0.0 % |"
 
@@ -302,9 +304,9 @@ def test_the_twin_is_measured_beside_the_shipped_form_and_alone_on_the_test_data
     scope = evaluate["main"].__globals__
     for name in ("fasttext_system", "cld2_system", "cld3_system"):
         monkeypatch.setitem(scope, name, lambda: None)
-    monkeypatch.setitem(scope, "ours", lambda shown, *_: evaluate["System"](shown, 1, lambda _: ("de", 0.9)))
+    monkeypatch.setitem(scope, "make_own_system", lambda shown, *_: evaluate["System"](shown, 1, lambda _: ("de", 0.9)))
     data = {kind: {"de": ["Wo ist der Bahnhof?"]} for kind in evaluate["KINDS"]}
-    monkeypatch.setitem(scope, "test_data", lambda _: data)
+    monkeypatch.setitem(scope, "read_test_data", lambda _: data)
     monkeypatch.setattr(sys, "argv", ["evaluate_languages", "lingua", "--twin", str(find_bundle_folder("languages"))])
     evaluate["main"]()
     rows = [line.split(" | ")[0] for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
@@ -313,10 +315,10 @@ def test_the_twin_is_measured_beside_the_shipped_form_and_alone_on_the_test_data
 
 
 def test_a_run_of_another_shape_begins_with_the_embedding(train: dict[str, Any]) -> None:
-    before = train["checkpoint_of"](find_bundle_folder("languages"))
+    before = train["restore_checkpoint"](find_bundle_folder("languages"))
     same = replace(train["SETTINGS"], cell=before.architecture.cell, hidden_dim=before.architecture.hidden_dim)
-    assert train["begun"](before, same) is before
-    other = train["begun"](before, replace(same, hidden_dim=8))
+    assert train["start_from_checkpoint"](before, same) is before
+    other = train["start_from_checkpoint"](before, replace(same, hidden_dim=8))
     assert other.architecture == replace(before.architecture, hidden_dim=8)
     assert torch.equal(other.module.embedding.weight, before.module.embedding.weight)
     assert other.module.fc.weight.shape[1] == 8
@@ -325,7 +327,7 @@ def test_a_run_of_another_shape_begins_with_the_embedding(train: dict[str, Any])
 def test_the_prior_of_the_web_is_written_into_a_bundle(train: dict[str, Any], tmp_path: Path) -> None:
     bundle = tmp_path / "languages"
     shutil.copytree(find_bundle_folder("languages"), bundle)
-    train["name_prior"](bundle)
+    train["write_prior"](bundle)
     prior = manifests.read_manifest(bundle).output.priors["web"]
     assert prior["en"] > prior["es"] > prior["bs"] > prior["und"]
     assert Classifier.load(bundle, prior="web").classify("Hello").label == "en"
@@ -334,7 +336,7 @@ def test_the_prior_of_the_web_is_written_into_a_bundle(train: dict[str, Any], tm
 def test_a_training_goes_on_from_the_weights_of_the_bundle(train: dict[str, Any]) -> None:
     folder = find_bundle_folder("languages")
     manifest = manifests.read_manifest(folder)
-    module = train["checkpoint_of"](folder).module
+    module = train["restore_checkpoint"](folder).module
     for example in manifest.examples[::8]:
         with torch.inference_mode():
             logits = module(torch.tensor([example.ids]), torch.tensor([len(example.ids)]))
@@ -342,7 +344,7 @@ def test_a_training_goes_on_from_the_weights_of_the_bundle(train: dict[str, Any]
 
 
 def test_texts_in_a_script_of_no_language_teach_nothing(train: dict[str, Any]) -> None:
-    known = train["in_known_script"]
+    known = train["is_in_known_script"]
     assert [known(text) for text in ("tyrkiske språk", "ትግርኛ", "བོད་སྐད་", "ᏣᎳᎩ", "ދިވެހި")] == [
         True,
         True,
@@ -356,11 +358,11 @@ def test_parts_of_texts_are_of_as_many_words_as_asked(train: dict[str, Any]) -> 
     draw = random.Random(0)
     text = "The quick brown fox jumps over the lazy dog."
     for words in (1, 2, 5):
-        part = train["part_of"](text, "en", words, draw)
+        part = train["draw_part"](text, "en", words, draw)
         assert len(part.split()) == words
         assert part in text
     assert (
-        train["part_of"]("委員会は来週報告書を公表する予定です", "ja", 2, draw)
+        train["draw_part"]("委員会は来週報告書を公表する予定です", "ja", 2, draw)
         in "委員会は来週報告書を公表する予定です"
     )
 
@@ -370,38 +372,38 @@ def test_rows_are_drawn_by_letters_and_never_of_the_test_data(train: dict[str, A
     languages = {label: train["Drawn"](label, draw) for label in train["LABELS"]}
     for label, drawn in languages.items():
         drawn.texts["ntrex"] = [f"{label} one two three four", f"{label} five"]
-        drawn.ready([])
-    rejected = {gather["key_of"]("two three")}
-    rows = list(train["training_rows"](languages, {}, 40, 0.2, rejected, draw))
+        drawn.prepare_drawing([])
+    rejected = {gather["make_key"]("two three")}
+    rows = list(train["draw_training_rows"](languages, {}, 40, 0.2, rejected, draw))
     counts = {label: sum(language == label for language, _ in rows) for label in train["LABELS"]}
     assert set(counts) == set(train["LABELS"])
-    assert all(30 < count <= 40 for label, count in counts.items() if train["row_share"](label) == 1)
+    assert all(30 < count <= 40 for label, count in counts.items() if train["compute_row_share"](label) == 1)
     assert min(counts["fr"], counts["ru"], counts["sr"], counts["ar"]) > 30
     assert counts["el"] <= 8
     assert counts["ja"] <= 16
     assert counts["und"] > 60
-    assert not [text for _, text in rows if gather["key_of"](text) in rejected]
+    assert not [text for _, text in rows if gather["make_key"](text) in rejected]
 
 
 def test_rows_of_the_test_data_are_known_but_for_case_and_marks_and_marks_alone_are_none(
     gather: dict[str, Any], tmp_path: Path
 ) -> None:
     repository(tmp_path / "lingua", {"language-testdata/single-words/de.txt": "Satz\n\n...\n"})
-    assert gather["reject_keys"](tmp_path / "lingua") == {gather["key_of"]("satz!")}
+    assert gather["read_rejected_keys"](tmp_path / "lingua") == {gather["make_key"]("satz!")}
 
 
 def test_what_people_type_first_is_of_few_words_and_without_numbers(gather: dict[str, Any]) -> None:
     said = ["Merci", "1er janvier", "  – Oui !", "x" * 41, "Да"]
-    rows = [gather["cleaned"](row) for row in gather["first"]("fr", said)]
+    rows = [gather["clean_row"](row) for row in gather["make_first_word_rows"]("fr", said)]
     assert [row.text for row in rows if row] == ["Merci", "Oui !"]
     assert all(row.kind == "first" for row in rows if row)
-    assert list(gather["first"](None, said)) == list(gather["first"]("und", said)) == []
+    assert list(gather["make_first_word_rows"](None, said)) == list(gather["make_first_word_rows"]("und", said)) == []
 
 
 def test_the_list_of_first_words_has_every_language(gather: dict[str, Any], tmp_path: Path) -> None:
     rows = list(gather["first_words"](tmp_path))
     assert {row.language for row in rows} == set(gather["NAMES"])
-    assert all(gather["cleaned"](row) for row in rows)
+    assert all(gather["clean_row"](row) for row in rows)
 
 
 def test_a_translation_of_what_is_said_by_itself_is_one(gather: dict[str, Any], tmp_path: Path) -> None:
@@ -418,7 +420,7 @@ house
     (folder / "dsl/oneway/en-tr-enwiktionary.dsl.dz").write_bytes(gzip.compress(entries.encode("utf-16")))
     for command in (["add", "-A"], ["-c", "user.name=x", "-c", "user.email=x@example.org", "commit", "-qm", "y"]):
         subprocess.run(["git", "-C", folder, *command], check=True)
-    rows = [gather["cleaned"](row) for row in gather["dictionaries"](tmp_path)]
+    rows = [gather["clean_row"](row) for row in gather["dictionaries"](tmp_path)]
     assert [(row.language, row.text) for row in rows] == [("tr", "merhaba"), ("tr", "selam")]
 
 
@@ -426,7 +428,7 @@ def test_a_first_word_of_several_languages_is_drawn_by_how_much_is_typed_in_each
     languages = {label: train["Drawn"](label, random.Random(0)) for label in train["LABELS"]}
     languages["en"].first.update({"Hi": 3, "Ahoy": 1})
     languages["ca"].first.update({"hi": 1, "Bon dia": 2})
-    shares = train["first_shares"](languages)
+    shares = train["compute_first_shares"](languages)
     assert set(shares) == {("en", "Hi"), ("en", "Ahoy"), ("ca", "Bon dia")}
     # A word of three sources is said more often than one of a single source.
     assert shares["en", "Hi"] == 9 * shares["en", "Ahoy"]
@@ -434,18 +436,18 @@ def test_a_first_word_of_several_languages_is_drawn_by_how_much_is_typed_in_each
 
 def test_first_words_are_drawn_as_people_type_them(train: dict[str, Any]) -> None:
     draw = random.Random(0)
-    rows = {train["typed"]("Günaydın", "tr", ["Selam"], draw) for _ in range(2000)}
+    rows = {train["draw_as_typed"]("Günaydın", "tr", ["Selam"], draw) for _ in range(2000)}
     assert {"Günaydın", "GÜNAYDIN", "Günaydın!!", "Günaydın haha"} <= rows
     assert any("😀" in row for row in rows)
     assert any("Selam" in row for row in rows)
-    assert train["in_capitals"]("iyi", "tr") == "İYİ"
-    assert train["in_capitals"]("καλημέρα", "el") == "ΚΑΛΗΜΕΡΑ"
+    assert train["convert_to_capitals"]("iyi", "tr") == "İYİ"
+    assert train["convert_to_capitals"]("καλημέρα", "el") == "ΚΑΛΗΜΕΡΑ"
 
 
 def test_lines_of_programs_with_words_of_languages_are_in_none(train: dict[str, Any]) -> None:
     languages = {label: train["Drawn"](label, random.Random(0)) for label in train["LABELS"]}
     languages["tr"].first.update(["Merhaba"])
-    words = train["snippet_words"](languages)
+    words = train["read_snippet_words"](languages)
     assert {"merhaba", "hello"} <= set(words)
     lines = [form.format(*random.Random(0).choices(words, k=form.count("{}"))) for form in train["SNIPPETS"]]
     assert not any("{}" in line for line in lines)
@@ -474,11 +476,11 @@ def test_marks_alone_have_no_word(train: dict[str, Any]) -> None:
     draw = random.Random(0)
     rows = {train["marks_alone"](draw) for _ in range(3000)}
     assert {"!!!", "...", "?!", ":-)", "!"} <= rows
-    assert not [row for row in rows if train["words_of"](row) and re.search(r"[^\W\d_]{2}", row)]
+    assert not [row for row in rows if train["split_words"](row) and re.search(r"[^\W\d_]{2}", row)]
 
 
 def test_the_last_epoch_is_taken_and_not_the_best(train: dict[str, Any]) -> None:
-    before = train["checkpoint_of"](find_bundle_folder("languages"))
+    before = train["restore_checkpoint"](find_bundle_folder("languages"))
     trained = before.module.state_dict()
     epoch = SimpleNamespace(validation_accuracy=1.0, validation_f1=1.0, validation_loss=0.1, epoch=3)
     tensors = {f"module.{name}": 3 * weight for name, weight in trained.items()}
@@ -486,7 +488,7 @@ def test_the_last_epoch_is_taken_and_not_the_best(train: dict[str, Any]) -> None
     texts = list(train["EXAMPLES"][:8])
     labels = [before.labels.index(label) for label in ("en", "de", "fr", "es", "pt", "it", "nl", "nb")]
     validation = LabelledTexts(texts, np.array(labels), before.labels, "written here")
-    last = train["of_last_epoch"](state, validation)
+    last = train["make_last_checkpoint"](state, validation)
     torch.testing.assert_close(last.module.embedding.weight, 3 * trained["embedding.weight"])
     torch.testing.assert_close(last.module.fc.bias * last.metrics["temperature"], 3 * trained["fc.bias"])
     assert last.metrics["epoch"] == 3

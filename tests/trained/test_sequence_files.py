@@ -33,7 +33,7 @@ def test_ts_files_hold_sequences_of_any_length_with_gaps(tmp_path: Path) -> None
         [1, 0],
         ("channel_1", "channel_2"),
     )
-    assert data.shown(1) == f"line 9 of {path}: 1 step"
+    assert data.format_row(1) == f"line 9 of {path}: 1 step"
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from pocketrnn_training import training
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.commands.evaluate import evaluate
 from pocketrnn_training.commands.train import train
-from pocketrnn_training.loop import metrics
+from pocketrnn_training.loop import running_metrics
 from pocketrnn_training.measures.evaluation import score_classes
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training_events import Epoch, EventLines, Progress, StageNotice
@@ -320,14 +320,14 @@ def test_an_unpacked_checkpoint_is_evaluated_as_it_was_trained(somewhere_else: P
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, epoch: int, fault: BaseException) -> None:
     """Let a run end with `fault` when it first tells of `epoch`."""
-    real = metrics.RunningMetrics.progress
+    real = running_metrics.RunningMetrics.progress
 
-    def progress(self: metrics.RunningMetrics, at: int, epochs: int, row: int, rows: int) -> Progress:
+    def progress(self: running_metrics.RunningMetrics, at: int, epochs: int, row: int, rows: int) -> Progress:
         if at == epoch:
             raise fault
         return real(self, at, epochs, row, rows)
 
-    monkeypatch.setattr(metrics.RunningMetrics, "progress", progress)
+    monkeypatch.setattr(running_metrics.RunningMetrics, "progress", progress)
 
 
 def test_ctrl_c_in_the_first_epoch_keeps_the_old_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from sampling import mostly_slow
+from slow_case_sampling import mostly_slow
 from training_data import QUICK, easy_texts, write_csv
 
 from pocketrnn.commands.cli import main
@@ -91,7 +91,7 @@ def test_it_reads_the_rows_that_were_held_out(monkeypatch: pytest.MonkeyPatch) -
     held = LabelledTexts(["seldom never ever"] * 30, np.full(30, 2), data.labels, "held out")
     settings = replace(FITTED, epochs=6, min_freq=1, word_dropout=0.0)
     more = replace(data, texts=[*data.texts, "seldom never ever"], targets=np.append(data.targets, 0))
-    monkeypatch.setattr(LabelledTexts, "parts", lambda *_: (more, held))
+    monkeypatch.setattr(LabelledTexts, "split", lambda *_: (more, held))
     before = states_of(settings, more)
     assert before[5].best.metrics["validation_accuracy"] == 0.0
     encoder_rows = before[-1].best

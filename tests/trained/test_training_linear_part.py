@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sampling import mostly_slow
+from slow_case_sampling import mostly_slow
 from training_data import LABELS, QUICK, SMALL, easy_texts
 
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import ExportError, InputError
-from pocketrnn_export.bundle import export
+from pocketrnn_export.bundle_export import export
+from pocketrnn_export.checkpoint_export import export_trained, make_arguments_from_checkpoint
 from pocketrnn_export.packing import pack
-from pocketrnn_export.trained import export_trained, make_arguments_from_checkpoint
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.architecture import RecurrentClassifier
 from pocketrnn_training.classifiers.inference import compute_logits, encode_rows
-from pocketrnn_training.classifiers.linear import LINEAR, LinearArchitecture, LinearScores
+from pocketrnn_training.classifiers.linear_classifier import LINEAR, LinearArchitecture, LinearScores
 from pocketrnn_training.measures.calibration import apply_temperature
 from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.rows.batches import EncodedTexts
@@ -89,20 +89,21 @@ def test_a_word_that_no_row_has_is_known_by_its_vector() -> None:
 def test_characters_are_counted_where_two_pieces_meet_and_not_where_two_words_do() -> None:
     rows = EncodedTexts(np.array([2, 3], np.int32), np.array([0, 2]))
     for spelled in ((" wal", "king"), (" tal", "king"), (" ba", "kery")):
-        first, second = counted(*spelled, pairs=1024, pieces=True).of(rows)[2].indices.tolist()
+        first, second = counted(*spelled, pairs=1024, pieces=True).count_features(rows)[2].indices.tolist()
         assert first != second
     numbers = [
-        counted(*spelled, pairs=1024, pieces=True).of(rows)[2] for spelled in ((" wal", "king"), (" tal", "kit"))
+        counted(*spelled, pairs=1024, pieces=True).count_features(rows)[2]
+        for spelled in ((" wal", "king"), (" tal", "kit"))
     ]
     # "al" before "ki", whatever stands around them.
     assert len(np.intersect1d(*(one.indices for one in numbers))) == 1
-    assert counted(" wal ", " king ").of(rows)[2].shape == (1, 0)
+    assert counted(" wal ", " king ").count_features(rows)[2].shape == (1, 0)
 
 
 @pytest.mark.parametrize("pairs", [2, 3, 1 << 16])
 def test_numbers_of_joints_stay_below_their_count(pairs: int) -> None:
     known = counted(*map(str, range(50)), pairs=pairs, pieces=True)
-    codes = known.codes_of_joints
+    codes = known.joint_codes
     assert codes.min() >= 0
     assert codes[:, 0].max() + codes[:, 1].max() < known.joints <= pairs
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sampling import mostly_slow
+from slow_case_sampling import mostly_slow
 from training_data import LABELS, QUICK, easy_texts
 
 from pocketrnn.errors import DataError, InputError
@@ -169,7 +169,7 @@ def test_words_that_only_the_vectors_know_are_known_too(tmp_path: Path) -> None:
     # A word too rare for the data's vocabulary is read as itself.
     task = prepare_texts(data, None, chosen, lambda _: None, beside=OtherSources(word_vectors=path))[0]
     encoder = TextEncoder(task.rules, task.vocabulary)
-    again = [i for text in data.parts(None, chosen)[0].texts for i in encoder.encode(text)]
+    again = [i for text in data.split(None, chosen)[0].texts for i in encoder.encode(text)]
     assert task.rows.values.tolist() == again
     size = len(checkpoint.vocabulary)
     for change, kept in (({"vector_words": 0}, size - 3), ({"max_vocabulary": size - 2}, size - 2)):
@@ -283,7 +283,7 @@ def test_the_second_lesson_the_mean_over_padded_states_is_mostly_padding() -> No
 @pytest.mark.parametrize("packed", [True, False])
 def test_logits_are_in_the_order_of_the_rows(packed: bool) -> None:
     checkpoint = train(easy_texts(60), replace(QUICK, packed=packed, epochs=1))
-    texts = EncodedTexts.of(easy_texts(50, seed=2).texts, TextEncoder(checkpoint.rules, checkpoint.vocabulary))
+    texts = EncodedTexts.from_texts(easy_texts(50, seed=2).texts, TextEncoder(checkpoint.rules, checkpoint.vocabulary))
     logits = compute_logits(checkpoint.module, texts, 16)
     for start in range(0, 50, 16):
         tokens, lengths = texts.batch(np.arange(start, min(start + 16, 50)), 1)

@@ -34,7 +34,7 @@ from pocketrnn_training.rows.labelled_rows import assign_folds
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.texts import installed_vectors
-from pocketrnn_training.texts.vectors import write_table
+from pocketrnn_training.texts.word_vectors import write_table
 from pocketrnn_training.training import TrainingState
 
 QUICK = PairSettings(**{name: value for name, value in CHOICES.items() if name != "compare"})
@@ -98,7 +98,7 @@ def test_files_of_pairs_are_read_in_all_formats(tmp_path: Path, suffix: str) -> 
     assert data.inputs == [("A dog runs", "It moves"), ("A cat", "")]
     assert [data.labels[target] for target in data.targets] == ["yes", "no"]
     assert data.rows(np.array([1])).inputs == [("A cat", "")]
-    assert data.shown(0) == "A dog runs | It moves"
+    assert data.format_row(0) == "A dog runs | It moves"
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_pairs_of_one_first_text_are_trained_on_or_held_out_together() -> None:
     first = [f"premise {i // 3}" for i in range(90)]
     targets = np.concatenate([rng.permutation(3) for _ in range(30)])
     data = LabelledPairs(first, targets, ("x", "y", "z"), "rows", second_texts=[f"so {i}" for i in range(90)])
-    training, held_out = data.parts(None, QUICK)
+    training, held_out = data.split(None, QUICK)
     assert not {*training.texts} & {*held_out.texts}
     assert (len(training), len(held_out)) == (81, 9)
     assert held_out.counts().tolist() == [3, 3, 3]
@@ -153,7 +153,7 @@ def test_pairs_of_one_first_text_are_trained_on_or_held_out_together() -> None:
 def test_pairs_of_one_question_are_held_out_one_by_one() -> None:
     data = easy_pairs(40)
     data = replace(data, texts=["the question"] * 40, second_texts=[f"answer {i}" for i in range(40)])
-    training, held_out = data.parts(None, QUICK)
+    training, held_out = data.split(None, QUICK)
     assert (len(training), len(held_out)) == (36, 4)
 
 
@@ -211,10 +211,10 @@ def test_a_token_that_the_other_text_has_is_told_from_one_that_it_lacks() -> Non
     one = torch.tensor([1])
     with_it, without = ((torch.tensor([[5]]), torch.tensor([[i, 5]]), one, one) for i in (5, 6))
     # The 5 after the end of the second text does not count.
-    texts = [module._read_beside(first, a, second, b) for first, second, a, b in (with_it, without)]
+    texts = [module._read_next_to(first, a, second, b) for first, second, a, b in (with_it, without)]
     assert not torch.allclose(*texts)
     module.in_other.data.zero_()
-    texts = [module._read_beside(first, a, second, b) for first, second, a, b in (with_it, without)]
+    texts = [module._read_next_to(first, a, second, b) for first, second, a, b in (with_it, without)]
     assert torch.allclose(*texts)
 
 

@@ -18,7 +18,7 @@ from pocketrnn_training import Checkpoint, NumberSettings, TeacherAnswers, TextS
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.architecture import is_recurrent_weight
 from pocketrnn_training.loop.training_loop import TrainingState
-from pocketrnn_training.rows.sequences import Recording, make_labelled_sequences
+from pocketrnn_training.rows.labelled_sequences import Recording, make_labelled_sequences
 
 SETTINGS = replace(QUICK, cell="qrnn", epochs=1)
 ROWS = easy_texts(60)

@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from sampling import mostly_slow
+from slow_case_sampling import mostly_slow
 from training_data import LABELS, QUICK, easy_texts, noting, write_csv
 
 from pocketrnn.bundle.atomic_writing import repair_interrupted_write
@@ -31,12 +31,12 @@ from pocketrnn_training import run_folder, training
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.architecture import RecurrentClassifier
 from pocketrnn_training.classifiers.checkpoint_folder import RESUME, is_unfinished
-from pocketrnn_training.loop import metrics
-from pocketrnn_training.loop.processes import ProcessError
-from pocketrnn_training.measures.calibration import calibration_error, fit_temperature
+from pocketrnn_training.loop import running_metrics
+from pocketrnn_training.loop.training_processes import ProcessError
+from pocketrnn_training.measures.calibration import compute_calibration_error, fit_temperature
 from pocketrnn_training.report import run_report as report
 from pocketrnn_training.report.report_page import render_page
-from pocketrnn_training.rows.batches import draw_epoch_rows
+from pocketrnn_training.rows.batches import draw_epoch_row_numbers
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.training import TrainingState, train
 from pocketrnn_training.training_events import Epoch, Notice, Progress
@@ -146,15 +146,15 @@ def test_the_command_resumes_only_what_was_broken_off_and_the_same(
     assert nothing.exit_code == 2
     assert "interrupted run in c" in nothing.stderr
 
-    progress = metrics.RunningMetrics.progress
+    progress = running_metrics.RunningMetrics.progress
 
-    def interrupted(self: metrics.RunningMetrics, epoch: int, epochs: int, row: int, rows: int) -> Progress:
+    def interrupted(self: running_metrics.RunningMetrics, epoch: int, epochs: int, row: int, rows: int) -> Progress:
         if epoch == 2:
             raise KeyboardInterrupt
         return progress(self, epoch, epochs, row, rows)
 
     with monkeypatch.context() as patched:
-        patched.setattr(metrics.RunningMetrics, "progress", interrupted)
+        patched.setattr(running_metrics.RunningMetrics, "progress", interrupted)
         broken = run(*command)
     assert broken.exit_code == 130
     assert "same command and --resume." in broken.stderr
@@ -209,7 +209,7 @@ def test_a_kill_between_the_two_renames_is_undone(tmp_path: Path) -> None:
 
 @given(rows=st.integers(1, 30), size=st.integers(1, 70), seed=st.integers(0, 5), epochs=st.integers(1, 6))
 def test_every_row_is_drawn_once_before_any_is_drawn_again(rows: int, size: int, seed: int, epochs: int) -> None:
-    drawn = np.concatenate([draw_epoch_rows(rows, size, epoch, seed) for epoch in range(1, epochs + 1)])
+    drawn = np.concatenate([draw_epoch_row_numbers(rows, size, epoch, seed) for epoch in range(1, epochs + 1)])
     assert len(drawn) == size * epochs
     for start in range(0, len(drawn), rows):
         part = drawn[start : start + rows]
@@ -311,7 +311,7 @@ def test_a_process_that_dies_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         def __reduce__(self) -> tuple[object, tuple[int]]:
             return os._exit, (9,)
 
-    monkeypatch.setattr("pocketrnn_training.loop.processes._SilentFabric", Dying)
+    monkeypatch.setattr("pocketrnn_training.loop.training_processes._SilentFabric", Dying)
     with pytest.raises(ProcessError, match=r"process ended: .*__main__"):
         train(easy_texts(60), replace(QUICK, processes=2))
 
@@ -474,7 +474,7 @@ def test_the_temperature_that_was_put_in_is_found(temperature: float, seed: int)
     sharpened = torch.tensor(logits * temperature, dtype=torch.float32)
     found = fit_temperature(sharpened, torch.from_numpy(targets))
     assert found == pytest.approx(temperature, rel=0.12)
-    assert calibration_error(sharpened / found, torch.from_numpy(targets)) < 0.035
+    assert compute_calibration_error(sharpened / found, torch.from_numpy(targets)) < 0.035
 
 
 def test_a_few_rows_that_are_all_right_do_not_make_every_answer_certain() -> None:
@@ -486,7 +486,7 @@ def test_the_calibration_error_is_the_distance_of_probability_and_accuracy() -> 
     # Ten rows at 0.75 of which five are right, ten at 0.95 of which all are.
     odds = torch.tensor([[0.75, 0.25]] * 10 + [[0.95, 0.05]] * 10)
     targets = torch.tensor([0] * 5 + [1] * 5 + [0] * 10)
-    assert calibration_error(odds.log(), targets) == pytest.approx((0.25 * 10 + 0.05 * 10) / 20)
+    assert compute_calibration_error(odds.log(), targets) == pytest.approx((0.25 * 10 + 0.05 * 10) / 20)
 
 
 @pytest.mark.slow
@@ -550,7 +550,7 @@ def test_no_text_is_held_out_that_is_also_trained_on() -> None:
     easy = easy_texts(120)
     doubled = LabelledTexts([*easy.texts] * 2, np.tile(easy.targets, 2), LABELS, "twice")
     settings = replace(QUICK, validation_share=0.3)
-    training_rows, held_out = doubled.parts(None, settings)
+    training_rows, held_out = doubled.split(None, settings)
     assert not set(training_rows.texts) & set(held_out.texts)
     assert len(training_rows) + len(held_out) == 240
     assert set(held_out.targets.tolist()) == {0, 1, 2}
@@ -558,13 +558,13 @@ def test_no_text_is_held_out_that_is_also_trained_on() -> None:
 
 def test_the_last_row_of_a_class_stays_held_out_though_its_text_is_trained_on() -> None:
     data = labelled(*[(label, f"the {label}") for label in LABELS for _ in range(4)])
-    _, held_out = data.parts(None, QUICK)
+    _, held_out = data.split(None, QUICK)
     assert sorted(held_out.targets.tolist()) == [0, 1, 2]
 
 
 def test_no_row_is_lost_where_a_class_has_one_row_only() -> None:
     rows = labelled(("cat", "a"), ("cat", "b"), ("dog", "c"), ("dog", "d"), ("elk", "e"))
-    training_rows, held_out = rows.parts(None, QUICK)
+    training_rows, held_out = rows.split(None, QUICK)
     assert sorted([*training_rows.texts, *held_out.texts]) == list("abcde")
     assert "e" in training_rows.texts
 
@@ -623,10 +623,13 @@ def test_the_report_does_not_read_the_validation_rows_again(reviews: Path, monke
     checkpoint = checkpoints.read(Path("c"))
     validation = easy_texts(40, seed=2)
     state = states_of(easy_texts(), replace(QUICK, epochs=2))[-1]
-    read, known = report.ValidationAnswers.of(state.best, validation), report.ValidationAnswers.from_state(state)
+    read, known = (
+        report.ValidationAnswers.from_checkpoint(state.best, validation),
+        report.ValidationAnswers.from_state(state),
+    )
     assert read.probabilities.shape[1] == known.probabilities.shape[1] == len(checkpoint.labels)
-    _, held_out = easy_texts().parts(None, QUICK)
-    again = report.ValidationAnswers.of(state.best, held_out)
+    _, held_out = easy_texts().split(None, QUICK)
+    again = report.ValidationAnswers.from_checkpoint(state.best, held_out)
     np.testing.assert_allclose(again.probabilities, known.probabilities, atol=1e-5)
     np.testing.assert_array_equal(again.lengths, known.lengths)
 

@@ -28,7 +28,7 @@ from pocketrnn_training.preparation.augmentation import Augmentation
 from pocketrnn_training.preparation.continued_training import make_settings_from_checkpoint
 from pocketrnn_training.rows.batches import EncodedSequences
 from pocketrnn_training.rows.data_source import DataSource
-from pocketrnn_training.rows.sequences import LabelledSequences, Recording, make_labelled_sequences
+from pocketrnn_training.rows.labelled_sequences import LabelledSequences, Recording, make_labelled_sequences
 from pocketrnn_training.run import TrainingRun
 from pocketrnn_training.settings.number_settings import NumberSettings
 from pocketrnn_training.settings.settings_from_options import find_default, make_settings
@@ -81,13 +81,13 @@ def test_validation_sequences_that_are_read_otherwise_are_refused_by_what_differ
         (replace(data, rules=replace(data.rules, window=4)), r"\bwindow 4, .*None"),
     ):
         with pytest.raises(DataError, match=named.format(*data.labels)):
-            data.parts(other, QUICK)
+            data.split(other, QUICK)
 
 
 def test_a_run_learns_and_its_scale_is_that_of_the_training_rows() -> None:
     data = easy_sequences()
     checkpoint = train(data, replace(QUICK, epochs=4))
-    training, _ = data.parts(None, QUICK)
+    training, _ = data.split(None, QUICK)
     steps = np.concatenate(list(training.sequences))
     assert isinstance(checkpoint.rules, NumberInput)
     assert np.allclose(checkpoint.rules.mean, steps.mean(axis=0))
@@ -130,7 +130,7 @@ def test_padding_and_the_rows_beside_it_change_no_answer_of_a_row() -> None:
     torch.manual_seed(0)
     module = SequenceClassifier(SHAPE).eval()
     rng = np.random.default_rng(0)
-    rows = EncodedSequences.of([rng.normal(size=(n, 2)) for n in (1, 2, 9, 30, 4)], NumberInput(("a", "b")))
+    rows = EncodedSequences.from_sequences([rng.normal(size=(n, 2)) for n in (1, 2, 9, 30, 4)], NumberInput(("a", "b")))
     together = compute_logits(module, rows, 16)
     for row in range(5):
         samples, lengths = rows.batch(np.array([row]), 0.0)
@@ -162,13 +162,13 @@ def test_windows_are_of_one_label_and_those_of_a_recording_stay_together() -> No
     assert [int(s[0, 0]) for s in data.sequences[:8]] == [0, 2, 4, 6, 14, 16, 18, 20]
     (note,) = data.notes
     assert note.startswith("1 of 5 stretches")
-    training, held_out = data.parts(None, QUICK)
+    training, held_out = data.split(None, QUICK)
     assert len(training) + len(held_out) == len(data)
     assert not set(training.recordings.tolist()) & set(held_out.recordings.tolist())
     with pytest.raises(DataError, match=r"\bwalk .*'a', .*'b' .*step 11\b"):
         make_labelled_sequences([Recording("walk", steps, labels)], replace(rules, window=None, hop=None), None, "two")
     with pytest.raises(DataError, match="Every class has 1 stretch"):
-        data.rows(np.flatnonzero(np.isin(data.recordings, [0, 3]))).parts(None, QUICK)
+        data.rows(np.flatnonzero(np.isin(data.recordings, [0, 3]))).split(None, QUICK)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_fit_gives_an_estimator_of_sequences() -> None:
 def test_a_linear_model_of_random_convolutions_learns_too() -> None:
     data, more = easy_sequences(), easy_sequences(seed=1)
     rules = replace(data.rules, mean=(0.0, 30.0))
-    of_data, of_more = (EncodedSequences.of(d.sequences, rules) for d in (data, more))
+    of_data, of_more = (EncodedSequences.from_sequences(d.sequences, rules) for d in (data, more))
     found = fit_convolution_baseline(of_data, data.targets, of_more, more.targets)
     assert found is not None
     assert found.accuracy > 0.8

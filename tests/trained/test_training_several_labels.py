@@ -16,8 +16,8 @@ import torch
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
-from sampling import mostly_slow
 from sklearn.metrics import f1_score
+from slow_case_sampling import mostly_slow
 from training_data import CHOICES, QUICK, noting
 
 from pocketrnn import Classifier
@@ -31,7 +31,7 @@ from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.measures.logit_measures import (
     compute_f1_from_logits,
     compute_mean_loss,
-    find_best_threshold,
+    find_best_f1_threshold,
     find_right_rows,
 )
 from pocketrnn_training.measures.thresholds import choose_thresholds, predict_cross_fitted
@@ -189,7 +189,7 @@ def test_validation_rows_of_one_label_each_are_refused_beside_rows_of_several() 
     data = tagged_texts(20)
     one = LabelledTexts(["a", "b"], np.array([0, 1]), data.labels, "one")
     with pytest.raises(DataError, match="one label") as refused:
-        data.parts(one, QUICK)
+        data.split(one, QUICK)
     assert "multi_label=True" in refused.value.remedy
 
 
@@ -203,7 +203,7 @@ def test_the_share_of_each_label_is_about_what_was_asked_for() -> None:
 def test_no_validation_text_is_trained_on_where_that_can_be() -> None:
     data = tagged_texts(200)
     copies = replace(data, texts=["the same text"] * 20 + list(data.texts[20:]))
-    training, held_out = copies.parts(None, replace(QUICK, validation_share=0.3))
+    training, held_out = copies.split(None, replace(QUICK, validation_share=0.3))
     assert "the same text" not in list(held_out.texts)
     assert len(training) + len(held_out) == 200
 
@@ -230,7 +230,7 @@ def test_measures_are_those_of_scikit_learn_and_torch() -> None:
 @given(st.lists(st.tuples(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9, 1.0]), st.booleans()), min_size=1, max_size=12))
 def test_no_other_threshold_has_a_higher_f1(answers: list[tuple[float, bool]]) -> None:
     probabilities, right = np.array([p for p, _ in answers]), np.array([r for _, r in answers])
-    threshold, f1 = find_best_threshold(probabilities, right)
+    threshold, f1 = find_best_f1_threshold(probabilities, right)
     assert 0 <= threshold <= 1
 
     def at(least: float) -> float:
@@ -248,7 +248,7 @@ def test_a_rare_label_is_given_from_near_the_threshold_of_all_on() -> None:
     probabilities = np.where(targets, 0.6, 0.2) + rng.normal(0, 0.01, targets.shape)
     probabilities[200:202, 1] = 0.95
     often, rarely = choose_thresholds(probabilities, targets)
-    of_all, _ = find_best_threshold(probabilities.ravel(), targets.ravel())
+    of_all, _ = find_best_f1_threshold(probabilities.ravel(), targets.ravel())
     assert abs(rarely - of_all) < 0.1
     assert 0.2 < often < 0.6
     assert (predict_cross_fitted(probabilities, targets) == targets).mean() > 0.99
@@ -352,7 +352,7 @@ def test_the_linear_model_is_one_for_each_label() -> None:
     assert found is not None
     assert found.micro_f1 is not None
     assert found.micro_f1 > 0.8
-    assert "micro F1" in found.said
+    assert "micro F1" in found.summary
 
 
 # The commands

@@ -16,8 +16,8 @@ from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import DataError
 from pocketrnn_export import export_trained
+from pocketrnn_export.checkpoint_export import make_arguments_from_checkpoint
 from pocketrnn_export.packing import pack
-from pocketrnn_export.trained import make_arguments_from_checkpoint
 from pocketrnn_training import evaluate, fit, read_checkpoint, train
 from pocketrnn_training.classifiers.crf_layer import CrfLayer
 from pocketrnn_training.measures.evaluation import predict_tag_targets
@@ -27,7 +27,7 @@ from pocketrnn_training.preparation.tag_preparation import prepare_tags
 from pocketrnn_training.rows.conll_files import read_tagged
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
 from pocketrnn_training.settings.tag_settings import TagSettings
-from pocketrnn_training.texts.pieces import MARK
+from pocketrnn_training.texts.piece_learning import MARK
 from pocketrnn_training.texts.tagged_pieces import encode_sentences
 from pocketrnn_training.training import TrainingState
 
@@ -54,7 +54,7 @@ def test_conll_u_gives_forms_and_upos_without_ranges_and_empty_nodes(tmp_path: P
     data = read_tagged(written(tmp_path, CONLLU, "a.conllu"))
     assert data.sentences == [("von", "dem", "10 000"), ("#",)]
     assert [data.labels[i] for i in data.targets] == ["ADP", "DET", "NUM", "SYM"]
-    assert data.shown(2) == "von dem [10 000]"
+    assert data.format_row(2) == "von dem [10 000]"
     assert len(data.rows(data.targets[:1] * 0 + 1).targets) == 1
 
 
@@ -110,11 +110,11 @@ def test_a_missing_file_and_a_label_of_another_classifier_are_refused(tmp_path: 
 
 def test_different_sentences_are_held_out(tmp_path: Path) -> None:
     data = read_tagged(written(tmp_path, "a B\n\nb O\n\n" * 5))
-    training, held_out = data.parts(None, TagSettings())
+    training, held_out = data.split(None, TagSettings())
     assert not set(training.sentences) & set(held_out.sentences)
     assert len(training) + len(held_out) == len(data)
     with pytest.raises(DataError, match=r"tags\.conll .*--validation"):
-        read_tagged(written(tmp_path, "a B\nb O\n")).parts(None, TagSettings())
+        read_tagged(written(tmp_path, "a B\nb O\n")).split(None, TagSettings())
 
 
 NAMES = ["Ada", "Émile", "Zoë", "O'Neil", "Ng"]
@@ -313,6 +313,6 @@ def test_rows_of_another_kind_are_refused(trained: Path, tmp_path: Path) -> None
 def test_spans_are_counted_as_conlleval_counts_them() -> None:
     labels, words = ("O", "B-X", "I-X", "B-Y"), np.array([3, 2])
     # True: X from 0 to 2, and Y. Given: X of one word, and X at 1 in place of Y, then nothing.
-    scores = SpanScores.of(labels, words, np.array([1, 2, 0, 3, 0]), np.array([1, 0, 0, 3, 2]))
+    scores = SpanScores.from_predictions(labels, words, np.array([1, 2, 0, 3, 0]), np.array([1, 0, 0, 3, 2]))
     assert (scores.all.spans, scores.all.precision, scores.all.recall) == (2, 1 / 3, 0.5)
     assert [(one.label, one.f1) for one in scores.labels] == [("X", 0.0), ("Y", 1.0)]

@@ -255,7 +255,7 @@ def test_the_loss_by_hand() -> None:
     logits, weights = [1.0, 0.0], [1.0, 3.0]
     answer = TeacherAnswers.of([[0.9, 0.1], [0.9, 0.1], [0, 0]], answered=[True, True, False])
     # Both, an answer alone, a label alone.
-    teaching = TeacherTargets.of(answer, np.array([True, False, True]), weight=0.25, temperature=2.0)
+    teaching = TeacherTargets.from_answers(answer, np.array([True, False, True]), weight=0.25, temperature=2.0)
     assert teaching.label_share.tolist() == [0.75, 0.0, 1.0]
     soft = [math.sqrt(0.9), math.sqrt(0.1)]
     soft = [value / sum(soft) for value in soft]
@@ -334,7 +334,7 @@ def test_rows_without_label_and_answer_are_refused() -> None:
 
 def test_rows_without_a_label_are_never_held_out() -> None:
     data = without_labels(easy_texts(120))
-    training, validation = data.parts(None, TextSettings())
+    training, validation = data.split(None, TextSettings())
     assert (validation.targets >= 0).all()
     assert (training.targets == UNLABELLED).sum() == 60
     assert len(training) + len(validation) == 120
@@ -346,7 +346,7 @@ def test_a_text_without_a_label_that_is_validated_with_is_not_learnt(given: bool
     twice = LabelledTexts(
         [*data.texts, *data.texts], np.concatenate((data.targets, np.full(60, UNLABELLED))), LABELS, "twice"
     )
-    training, validation = twice.parts(data.rows(np.arange(6)) if given else None, TextSettings())
+    training, validation = twice.split(data.rows(np.arange(6)) if given else None, TextSettings())
     assert len(validation) == 6
     assert not {*validation.texts} & {t for t, c in zip(training.texts, training.targets, strict=True) if c < 0}
     assert len(training) == (114 if given else 108)

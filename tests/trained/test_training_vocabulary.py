@@ -45,7 +45,7 @@ def test_order_and_ids_are_torchtexts(texts: list[str], min_freq: int, max_size:
         return
     vocabulary, encoded = build(texts, rules, min_freq=min_freq, max_size=max_size)
     assert vocabulary == expected
-    by_encoder = EncodedTexts.of(texts, TextEncoder(rules, vocabulary))
+    by_encoder = EncodedTexts.from_texts(texts, TextEncoder(rules, vocabulary))
     assert np.array_equal(encoded.ids, by_encoder.ids)
     assert np.array_equal(encoded.offsets, by_encoder.offsets)
 

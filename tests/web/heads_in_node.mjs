@@ -1,7 +1,7 @@
 // Answers of packed files with several heads, given as { file, wasm, texts, head } by path, by the native engine as WebAssembly.
 import { readFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
-import { contributionsOf } from "../../runtime/web/contributions.js";
+import { measureContributions } from "../../runtime/web/word_contributions.js";
 import { load } from "../../runtime/web/native.js";
 
 const said = (error) => ({ said: `${error.name}: ${error.message}` });
@@ -20,7 +20,7 @@ for (const { file, wasm, texts, head } of JSON.parse(readFileSync(0))) {
     given: await classifier.predictLabels(texts),
     alone: await Promise.all(texts.map((text) => one.classify(text))),
     thresholds: one.thresholds ?? null,
-    contributions: await contributionsOf(one, texts[0], label),
+    contributions: await measureContributions(one, texts[0], label),
     refused: await Promise.all([
       classifier.classify(texts[0], 1, { among: ["bad"] }).catch(said),
       classifier.classify(texts[0], 99).catch(said),

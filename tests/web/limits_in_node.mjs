@@ -2,7 +2,7 @@
 // that loading makes, then those for `within` together; what is said of each text of `beyond`, alone and as the second;
 // and the ids of the first run.
 import { readFileSync } from "node:fs";
-import { contributionsOf } from "../../runtime/web/contributions.js";
+import { measureContributions } from "../../runtime/web/word_contributions.js";
 import { Classifier } from "../../runtime/web/pocketrnn.js";
 
 class Tensor {
@@ -35,5 +35,5 @@ for (const text of beyond) {
   said.push([classifier.takes(text), await errorOf(classifier.classify(text)), await errorOf(classifier.logits([within[0], text]))]);
 }
 const refusedRuns = shapes.length - answered.length;
-const contributions = await contributionsOf(classifier, "the cup", classifier.labels[0]);
+const contributions = await measureContributions(classifier, "the cup", classifier.labels[0]);
 process.stdout.write(JSON.stringify({ shapes: answered, said, refusedRuns, contributions: contributions.length, tokens: first }));

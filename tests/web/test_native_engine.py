@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sampling import SLOW_TOO, examples
+from slow_case_sampling import SLOW_TOO, examples
 from web_node import Node
 from web_texts import adversarial, real
 
@@ -72,7 +72,7 @@ def answers(node: Node, wasm: Path, packed: Path) -> dict[tuple[str, str], dict[
         for bundle, engine in cases
     ]
     names = [(bundle.name, engine) for bundle, engine in cases]
-    return dict(zip(names, node("native_in_node.mjs", questions), strict=True))
+    return dict(zip(names, node("native_engine_in_node.mjs", questions), strict=True))
 
 
 def beyond_of(bundle: Path) -> list[str]:
@@ -122,7 +122,7 @@ def test_adversarial_and_real_texts_are_answered_and_explained_as_by_the_bundle(
 ) -> None:
     from packing_tools import packed_bundle
 
-    from pocketrnn.bundle.zoo import find_bundle_folder
+    from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
 
     path = tmp_path / "news.prnn"
     path.write_bytes(packed_bundle(find_bundle_folder(name)))
@@ -132,7 +132,7 @@ def test_adversarial_and_real_texts_are_answered_and_explained_as_by_the_bundle(
     questions = [
         {"file": str(path), "wasm": str(wasm / engine), "texts": texts, "explained": explained} for engine in ENGINES
     ]
-    for answer in node("native_in_node.mjs", questions):
+    for answer in node("native_engine_in_node.mjs", questions):
         assert answer["ids"] == [classifier.encode(text) for text in texts]
         np.testing.assert_allclose(answer["logits"], classifier.logits(texts), atol=1e-5, rtol=0)
         np.testing.assert_allclose(answer["probabilities"], classifier.predict_proba(texts), atol=1e-5, rtol=0)
@@ -159,7 +159,7 @@ def test_texts_of_subwords_are_explained_as_in_python(node: Node, wasm: Path) ->
         "\u1000\u1780 ab\u00e9",
     ]
     question = {"file": str(path), "wasm": str(wasm / ENGINES[0]), "texts": texts, "explained": texts}
-    (answer,) = node("native_in_node.mjs", [question])
+    (answer,) = node("native_engine_in_node.mjs", [question])
     for text, got in zip(texts, answer["contributions"], strict=True):
         fragments = classifier.explain(text).fragments
         units = [utf16_units(text[:place]) for f in fragments for place in (f.start, f.end)]
@@ -261,7 +261,7 @@ def test_changes_with_sums_made_to_fit_never_break_the_next_answer(
 
 def test_what_is_no_file_no_engine_or_no_text_is_refused_in_a_sentence(node: Node, wasm: Path, packed: Path) -> None:
     question = {"good": str(packed / "words.prnn"), "wasm": str(wasm / "pocketrnn.wasm"), "folder": str(packed)}
-    said = node("refused_in_node.mjs", question)
+    said = node("refused_bundles_in_node.mjs", question)
     begins = {
         "nothing": "InputError: A packed file was not given.",
         "object": "InputError: A packed file was not given.",

@@ -18,7 +18,7 @@ from web_texts import adversarial, real, vocabulary_of
 
 from pocketrnn import Classifier
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.bundle.zoo import find_bundle_folder
+from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
 from pocketrnn.text import TextEncoder, TextRules
 
 pytestmark = pytest.mark.slow
@@ -148,8 +148,8 @@ def test_the_page_is_ready_with_ag_news_small_in_a_megabyte(seen: dict[str, Any]
     assert seen["readyBytes"] < 1 << 20
     files = sorted(urlsplit(url).path.rpartition("/")[2] for url in seen["readyRequests"] if url.startswith("http"))
     assert files == [
-        "answers.js", "classifier.prnn", "contributions.js", "engine.js", "index.html", "native.js", "page.css",
-        "page.js", "pocketrnn.wasm", "so_far.js", "tags.js", "texts.js",
+        "answers.js", "classifier.prnn", "word_contributions.js", "engine.js", "index.html", "native.js", "page.css",
+        "page.js", "pocketrnn.wasm", "answers_while_typing.js", "tags.js", "texts.js",
     ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import bundle_maker
 import numpy as np
 import pytest
-from sampling import mostly_slow
+from slow_case_sampling import mostly_slow
 from web_node import Node
 from web_texts import PIECES, as_utf16
 

@@ -12,7 +12,7 @@ from web_node import Node, bundle_files, in_base64
 from pocketrnn import Classifier
 from pocketrnn.answers import Answers
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.output import build_output
+from pocketrnn.bundle.output_kinds import build_output
 
 WORDS = Path(__file__).parents[1] / "vectors" / "words"
 TEXTS = ["the cup game", "The team wins the cup game!", "", "unheard-of", "NASA's space probe"]
@@ -24,7 +24,7 @@ def bundle(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "model.onnx").write_bytes((WORDS / "model.onnx").read_bytes())
     # Some of the texts reach them, and some do not.
-    answers = replace(Answers.of(manifests.read_manifest(WORDS)), activation=request.param)
+    answers = replace(Answers.from_manifest(manifests.read_manifest(WORDS)), activation=request.param)
     probabilities = answers.probabilities(Classifier.load(WORDS).logits(TEXTS))
     largest = probabilities.max(1) if request.param == "softmax" else probabilities
     thresholds = tuple(np.broadcast_to(np.median(largest, axis=0), 4).round(4).tolist())
@@ -58,7 +58,7 @@ def test_a_packed_file_keeps_them(node: Node, wasm: Path, bundle: Path, tmp_path
     packed = Classifier.load(path)
     assert packed.thresholds == Classifier.load(bundle).thresholds
     question = {"file": str(path), "wasm": str(wasm / "pocketrnn.wasm"), "texts": TEXTS}
-    (answer,) = node("native_in_node.mjs", [question])
+    (answer,) = node("native_engine_in_node.mjs", [question])
     assert answer["thresholds"] == list(packed.thresholds or ())
     assert answer["given"] == [list(labels) for labels in packed.predict_labels(TEXTS)]
     assert answer["from"] == [list(labels) for labels in packed.predict_labels(TEXTS, 0.3)]

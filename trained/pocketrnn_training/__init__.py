@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from pocketrnn_training.classifiers.checkpoint import Checkpoint
     from pocketrnn_training.classifiers.checkpoint import read as read_checkpoint
     from pocketrnn_training.classifiers.checkpoint import write as write_checkpoint
+    from pocketrnn_training.cross_validation import CrossValidation
     from pocketrnn_training.fitting import FittedClassifier, cross_validate, fit
-    from pocketrnn_training.folds import CrossValidation
     from pocketrnn_training.measures.evaluation import Evaluation, evaluate
     from pocketrnn_training.preparation.teacher import read_teacher
     from pocketrnn_training.rows.ag_news_files import ag_news
     from pocketrnn_training.rows.conll_files import read_tagged
     from pocketrnn_training.rows.labelled_pairs import LabelledPairs, read_pairs
+    from pocketrnn_training.rows.labelled_sequences import LabelledSequences
     from pocketrnn_training.rows.labelled_texts import LabelledTexts, read_files, with_unlabelled
     from pocketrnn_training.rows.sequence_files import read_sequences
-    from pocketrnn_training.rows.sequences import LabelledSequences
     from pocketrnn_training.rows.tagged_sentences import TaggedSentences
     from pocketrnn_training.rows.teacher_answers import TeacherAnswers
     from pocketrnn_training.settings.number_settings import NumberSettings
@@ -83,11 +83,11 @@ _TRAINS = ("torch", "safetensors", "pyarrow", "lightning_fabric", "scipy", "skle
 _HOMES = {
     "Architecture": ("classifiers.architecture", "Architecture", ("torch",)),
     "Checkpoint": ("classifiers.checkpoint", "Checkpoint", ("torch", "safetensors")),
-    "CrossValidation": ("folds", "CrossValidation", _TRAINS),
+    "CrossValidation": ("cross_validation", "CrossValidation", _TRAINS),
     "Evaluation": ("measures.evaluation", "Evaluation", ("torch", "safetensors", "pyarrow", "sklearn")),
     "FittedClassifier": ("fitting", "FittedClassifier", _TRAINS),
     "LabelledPairs": ("rows.labelled_pairs", "LabelledPairs", ("pyarrow",)),
-    "LabelledSequences": ("rows.sequences", "LabelledSequences", ("pyarrow",)),
+    "LabelledSequences": ("rows.labelled_sequences", "LabelledSequences", ("pyarrow",)),
     "LabelledTexts": ("rows.labelled_texts", "LabelledTexts", ("pyarrow",)),
     "NumberSettings": ("settings.number_settings", "NumberSettings", ()),
     "PairSettings": ("settings.pair_settings", "PairSettings", ()),

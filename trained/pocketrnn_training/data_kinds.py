@@ -18,8 +18,8 @@ from pocketrnn_training.preparation.tag_preparation import prepare_tags
 from pocketrnn_training.preparation.text_preparation import prepare_texts
 from pocketrnn_training.rows.labelled_pairs import LabelledPairs
 from pocketrnn_training.rows.labelled_rows import LabelledRows
+from pocketrnn_training.rows.labelled_sequences import LabelledSequences
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
-from pocketrnn_training.rows.sequences import LabelledSequences
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
 from pocketrnn_training.settings.base_settings import Settings
 from pocketrnn_training.settings.number_settings import NumberSettings

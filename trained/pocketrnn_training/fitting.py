@@ -16,24 +16,24 @@ import torch
 from pocketrnn.errors import DataError, InputError, SequenceError, short_repr
 from pocketrnn.estimator import TrainedEstimator
 from pocketrnn.numbers.number_input import NumberInput, convert_sequence_to_array
-from pocketrnn.tables.checks import list_first_names
+from pocketrnn.tables.row_checks import list_first_names
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
+from pocketrnn_training.cross_validation import CrossValidation, cross_validate_rows
 from pocketrnn_training.data_kinds import find_kind
-from pocketrnn_training.folds import CrossValidation, cross_validate_rows
-from pocketrnn_training.loop.threads import limit_threads
+from pocketrnn_training.loop.thread_limit import limit_threads
 from pocketrnn_training.measures.evaluation import Evaluation, compute_checkpoint_logits, evaluate
 from pocketrnn_training.preparation.continued_training import add_checkpoint_labels
 from pocketrnn_training.rows.labelled_pairs import LabelledPairs
 from pocketrnn_training.rows.labelled_rows import LabelledRows
+from pocketrnn_training.rows.labelled_sequences import LabelledSequences, Recording, make_labelled_sequences
 from pocketrnn_training.rows.labelled_texts import (
     LabelledTexts,
     make_class_targets,
     make_multi_label_texts,
-    separate_outside,
+    separate_outside_rows,
     sort_classes,
 )
-from pocketrnn_training.rows.sequences import LabelledSequences, Recording, make_labelled_sequences
 from pocketrnn_training.settings.number_settings import NumberSettings
 from pocketrnn_training.settings.sequence_options import SequenceOptions
 from pocketrnn_training.settings.settings_from_options import make_settings
@@ -162,9 +162,9 @@ class FittedClassifier(TrainedEstimator):
             rules = self.checkpoint.rules
             if isinstance(rules, NumberInput):
                 plain = replace(rules, mean=None, scale=None)
-                return evaluate(self.checkpoint, _label_numbers(texts, labels, plain, self.labels)[0])
+                return evaluate(self.checkpoint, _make_labelled_sequences(texts, labels, plain, self.labels)[0])
             several = self.checkpoint.activation == "sigmoid"
-            return evaluate(self.checkpoint, label_texts(texts, labels, self.labels, several_labels=several)[0])
+            return evaluate(self.checkpoint, make_labelled_texts(texts, labels, self.labels, several_labels=several)[0])
 
     def save(self, folder: str | Path, *, force: bool = False) -> None:
         """Write the checkpoint, for `read_checkpoint`, `pocketrnn export` and `pocketrnn evaluate`.
@@ -258,11 +258,11 @@ def fit(
     if channels is not None:
         make_settings(NumberSettings, choices).check_beside(word_vectors=word_vectors, before=before, outside=outside)
         rules = _make_number_rules(channels, numbers or {})
-        data, given = _label_numbers(texts, labels, rules)
-        held_out = None if validation is None else _label_numbers(*validation, rules, data.labels)[0]
+        data, given = _make_labelled_sequences(texts, labels, rules)
+        held_out = None if validation is None else _make_labelled_sequences(*validation, rules, data.labels)[0]
     else:
         _refuse_number_options(numbers)
-        data, held_out, given = _label_both_parts(texts, labels, validation, outside, before)
+        data, held_out, given = _make_training_and_validation_rows(texts, labels, validation, outside, before)
     checkpoint = train(
         data,
         make_settings(find_kind(data).settings, choices),
@@ -317,10 +317,10 @@ def cross_validate(
     """
     data: LabelledRows
     if channels is not None:
-        data = _label_numbers(texts, labels, _make_number_rules(channels, numbers or {}))[0]
+        data = _make_labelled_sequences(texts, labels, _make_number_rules(channels, numbers or {}))[0]
     else:
         _refuse_number_options(numbers)
-        data = label_texts(texts, labels)[0]
+        data = make_labelled_texts(texts, labels)[0]
     return cross_validate_rows(
         data,
         make_settings(find_kind(data).settings, choices),
@@ -351,7 +351,7 @@ def _find_outside_name(outside: Any, given: Mapping[str, Any]) -> str:
     return name
 
 
-def _label_both_parts(
+def _make_training_and_validation_rows(
     texts: Iterable[Any],
     labels: Iterable[Any],
     validation: tuple[Iterable[Any], Iterable[Any]] | None,
@@ -359,11 +359,11 @@ def _label_both_parts(
     before: FittedClassifier | Checkpoint | None,
 ) -> tuple[LabelledTexts, LabelledTexts | None, dict[str, Any]]:
     """Make the training and the validation rows of `fit`, and the given labels by their names."""
-    data, given = label_texts(texts, labels)
+    data, given = make_labelled_texts(texts, labels)
     known = None
     if outside is not None:
         known = _find_outside_name(outside, given)
-        data = separate_outside(data, known)
+        data = separate_outside_rows(data, known)
         del given[known]
     if isinstance(before, FittedClassifier):
         data, given = add_checkpoint_labels(before.checkpoint, data), {**before.given, **given}
@@ -373,11 +373,11 @@ def _label_both_parts(
         return data, None, given
     # Validation rows may have the label `outside`, too.
     also = data.labels if known is None else (*data.labels, known)
-    held_out = label_texts(*validation, also, several_labels=data.several_labels)[0]
-    return data, held_out if known is None else separate_outside(held_out, known), given
+    held_out = make_labelled_texts(*validation, also, several_labels=data.several_labels)[0]
+    return data, held_out if known is None else separate_outside_rows(held_out, known), given
 
 
-def label_texts(
+def make_labelled_texts(
     texts: Iterable[Any],
     labels: Iterable[Any],
     known: tuple[str, ...] | None = None,
@@ -396,16 +396,16 @@ def label_texts(
         DataError: they cannot be used; see `fit`. A label is not one of `known`.
 
     Example:
-        >>> data, given = label_texts(["good", "bad"], [1, 0])
+        >>> data, given = make_labelled_texts(["good", "bad"], [1, 0])
         >>> data.labels, given
         (('0', '1'), {'1': 1, '0': 0})
     """
     checked, given = _check_texts(texts), dict[str, Any]()
     if _are_pairs(checked):
         firsts, seconds = (list(some) for some in zip(*checked, strict=True))
-        data, given = label_texts(firsts, labels, known, several_labels=several_labels)
+        data, given = make_labelled_texts(firsts, labels, known, several_labels=several_labels)
         return LabelledPairs.of(data, seconds), given
-    values = list(_read_labels_from_indicators(labels) or _to_items(labels, "labels"))
+    values = list(_read_labels_from_indicators(labels) or _iterate_items(labels, "labels"))
     if len(values) != len(checked):
         raise DataError(f"There are {len(checked):,} texts and {len(values):,} labels.", "Give one for each text.")
     if not checked:
@@ -413,7 +413,7 @@ def label_texts(
     if several_labels is None:
         several_labels = isinstance(values[0], _LISTS)
     if several_labels:
-        return _label_with_several(checked, values, known, given), given
+        return _make_multi_label_rows(checked, values, known, given), given
     names = [_add_given_label(label, row, given) for row, label in enumerate(values)]
     if known is None:
         known = sort_classes(given, f"{len(checked):,} texts", "texts")
@@ -439,13 +439,13 @@ def _make_number_rules(channels: Sequence[str] | int, numbers: Mapping[str, Any]
     return SequenceOptions(tuple(channels), None, **numbers).rules(len(channels))
 
 
-def _label_numbers(
+def _make_labelled_sequences(
     sequences: Iterable[Any], labels: Iterable[Any], rules: NumberInput, known: tuple[str, ...] | None = None
 ) -> tuple[LabelledSequences, dict[str, Any]]:
     """Make rows of sequences and labels in memory, and return them with the given labels by their names."""
     if isinstance(sequences, str | bytes | Mapping) or not isinstance(sequences, Iterable):
         raise DataError(f"The sequences are {short_repr(sequences, 40)}.", "Give a list of arrays [time, channels].")
-    arrays, values = list(sequences), list(_to_items(labels, "labels"))
+    arrays, values = list(sequences), list(_iterate_items(labels, "labels"))
     if len(arrays) != len(values):
         raise DataError(f"There are {len(arrays):,} sequences and {len(values):,} labels.", "Give one for each.")
     given: dict[str, Any] = {}
@@ -460,7 +460,7 @@ def _label_numbers(
     return make_labelled_sequences(recordings, rules, known, "sequences given in Python"), given
 
 
-def _label_with_several(
+def _make_multi_label_rows(
     texts: list[str], values: Sequence[Any], known: tuple[str, ...] | None, given: dict[str, Any]
 ) -> LabelledTexts:
     """Make rows of texts with any number of labels, and add the given labels to `given`."""
@@ -490,7 +490,7 @@ def _read_labels_from_indicators(labels: Any) -> list[list[Any]] | None:
     return [[names[i] for i in np.flatnonzero(row).tolist()] for row in marks]
 
 
-def _to_items(values: Iterable[Any], what: str) -> Iterable[Any]:
+def _iterate_items(values: Iterable[Any], what: str) -> Iterable[Any]:
     """Iterate over the values; values of numpy, pandas and pyarrow become Python's own."""
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise DataError(f"{what} is {short_repr(values, 40)}.", f"Give {what} as a list, or as a column of a table.")
@@ -512,7 +512,7 @@ def _is_pair(item: Any) -> bool:
 
 def _check_texts(texts: Iterable[Any], *, two: bool | None = None) -> list[Any]:
     """The texts as strings, or pairs of texts as tuples of strings; `two` says which, else the first item does."""
-    found = list(_to_items(texts, "texts"))
+    found = list(_iterate_items(texts, "texts"))
     if _are_pairs(found) if two is None else two:
         return [_check_pair(pair, row) for row, pair in enumerate(found)]
     for row, text in enumerate(found):
@@ -563,14 +563,14 @@ def _make_default_report(progress: bool) -> Callable[[Progress | Epoch | Notice]
         return _log_event
     lines = EventLines(_print_to_stderr, _SHORT)
 
-    def told(event: Progress | Epoch | Notice) -> None:
+    def print_event(event: Progress | Epoch | Notice) -> None:
         # Without handlers, logging itself shows a warning.
         if isinstance(event, Notice) and not isinstance(event, StageNotice):
             _log_event(event)
         else:
             lines.show_event(event)
 
-    return told
+    return print_event
 
 
 def _print_to_stderr(line: str) -> None:

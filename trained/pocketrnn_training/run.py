@@ -18,8 +18,8 @@ from pocketrnn_training.baselines.baseline import Baseline
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.classifiers.checkpoint_folder import check_output
+from pocketrnn_training.cross_validation import CrossValidation, cross_validate_rows
 from pocketrnn_training.data_kinds import find_kind
-from pocketrnn_training.folds import CrossValidation, cross_validate_rows
 from pocketrnn_training.preparation.continued_training import add_checkpoint_labels, make_settings_from_checkpoint
 from pocketrnn_training.preparation.teacher import read_teacher
 from pocketrnn_training.report import run_report as reports
@@ -154,7 +154,7 @@ class TrainingRun:
             report(StageNotice(f"After the training, {self.folds} folds take about {times} again."))
         notices: list[Notice] = []
 
-        def note(event: Progress | Epoch | Notice) -> None:
+        def collect_notice(event: Progress | Epoch | Notice) -> None:
             if isinstance(event, Notice) and not isinstance(event, StageNotice):
                 notices.append(event)
             report(event)
@@ -168,7 +168,7 @@ class TrainingRun:
                 validation=given,
                 word_vectors=self.word_vectors,
                 examples=None if self.examples else (),
-                report=note,
+                report=collect_notice,
                 keep=self._keep,
                 resume=self.state,
                 before=self._start,
@@ -179,7 +179,7 @@ class TrainingRun:
         answers = reports.ValidationAnswers.from_state(state)
         # The same split as in the training.
         of_folds = best.measured_by_folds
-        training_data, validation_data = (data, data) if of_folds else data.parts(given, self.settings)
+        training_data, validation_data = (data, data) if of_folds else data.split(given, self.settings)
         baseline = _measure_baseline(training_data, validation_data, best, report)
         if self.folds is not None:
             best = self._cross_validate(best, data, self.folds, time.monotonic() - start, report)
@@ -248,7 +248,7 @@ def _measure_baseline(
     report(StageNotice("A simple model is fitted on the same rows, to compare with."))
     baseline = find_kind(training).baseline(training, validation, best)
     if baseline is not None:
-        report(StageNotice(f"The {baseline.NAME} {baseline.said}."))
+        report(StageNotice(f"The {baseline.NAME} {baseline.summary}."))
     else:
         report(StageNotice("There is no such model: the rows have one class or no word, or it would be too large."))
     return baseline

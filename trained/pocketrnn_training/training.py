@@ -16,7 +16,7 @@ from lightning_fabric import Fabric
 
 from pocketrnn.errors import InputError
 from pocketrnn_training.candidates.candidate import read_candidates
-from pocketrnn_training.candidates.comparison import (
+from pocketrnn_training.candidates.candidate_comparison import (
     Comparison,
     compare_candidates,
     may_compare_candidates,
@@ -25,10 +25,10 @@ from pocketrnn_training.candidates.comparison import (
 from pocketrnn_training.candidates.fit_without_epochs import fit_at_once, is_fitted_at_once
 from pocketrnn_training.classifiers.checkpoint import Checkpoint, make_rules_member
 from pocketrnn_training.data_kinds import find_kind
-from pocketrnn_training.loop.duration import estimate_duration
+from pocketrnn_training.loop.duration_estimate import estimate_duration
 from pocketrnn_training.loop.final_fit import FinalFit, OnlyFit
-from pocketrnn_training.loop.processes import Loop, run_in_processes, silence_fabric
 from pocketrnn_training.loop.training_loop import TrainingError, TrainingLoop, TrainingState
+from pocketrnn_training.loop.training_processes import Loop, run_in_processes, silence_fabric
 from pocketrnn_training.preparation.prepared_data import OtherSources, Task
 from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
@@ -107,7 +107,7 @@ def train(
     if validation is not None and (other := find_kind(validation)) is not kind:
         raise InputError(
             f"The training rows are {kind.settings.ROWS}, and the validation rows are {other.settings.ROWS}.",
-            "Give both of one kind.",
+            "Give training and validation rows of the same kind.",
         )
     if type(settings) is not kind.settings:
         raise InputError(
@@ -195,7 +195,7 @@ def _compare_by_folds(
     if resume is not None:
         candidates = read_candidates(resume.best.data)
         return Comparison(candidates) if candidates else None
-    return compare_candidates(data.parts(validation, settings)[0], settings, _run_training, report, sources=sources)
+    return compare_candidates(data.split(validation, settings)[0], settings, _run_training, report, sources=sources)
 
 
 def _make_different_run_error(state: TrainingState, settings: Settings) -> InputError:
@@ -230,10 +230,12 @@ def _train_to_end(
     assert state is not None  # noqa: S101 - it was kept after the first epoch at the latest
     if loop.task.folds is not None:
         return state.best
-    epochs = loop.epochs if loop.keeps_last else int(state.best.metrics["epoch"])
+    epochs = loop.epochs if loop.keeps_last_epoch else int(state.best.metrics["epoch"])
     if loop.settings.final_fit and state.fitted < epochs:
         whole = loop.replace_task(loop.task.add_validation_rows()).replace_epochs(epochs)
-        as_many = "" if loop.keeps_last else f", for {epochs} epoch{'' if epochs == 1 else 's'}, as many as were kept"
+        as_many = (
+            "" if loop.keeps_last_epoch else f", for {epochs} epoch{'' if epochs == 1 else 's'}, as many as were kept"
+        )
         report(StageNotice(f"It is fitted once more, on all {whole.task.size:,} rows{as_many}."))
         _run_training(FinalFit(whole, state), loop.settings, emit)
     return state.best

@@ -133,24 +133,24 @@ class EventLines:
         # An epoch ends with its own line of validation figures, except an epoch of a final fit.
         ended, self._ended = self._ended, None
         if ended is not None and not isinstance(event, Epoch):
-            self._show_epoch(ended, ended.epoch)
+            self._print_epoch(ended, ended.epoch)
         if isinstance(event, Notice):
             self._line(event)
         elif isinstance(event, Epoch):
-            self._show_epoch(event, event.epoch)
+            self._print_epoch(event, event.epoch)
         else:
             self._epochs = event.epochs
             if event.row == event.rows:
                 self._ended = event
-            elif self._is_late():
+            elif self._is_rarely_due():
                 self._line(event)
 
-    def _show_epoch(self, event: Progress | Epoch, epoch: int) -> None:
+    def _print_epoch(self, event: Progress | Epoch, epoch: int) -> None:
         one_of = -(-self._epochs // _LINES)
-        if epoch % one_of == 0 or self._is_late():
+        if epoch % one_of == 0 or self._is_rarely_due():
             self._line(event)
 
-    def _is_late(self) -> bool:
+    def _is_rarely_due(self) -> bool:
         return time.monotonic() - self._shown >= _EVERY
 
     def _line(self, event: Progress | Epoch | Notice) -> None:

@@ -18,21 +18,21 @@ from pocketrnn_export.checking.call_recording import (
     JoinedOutputModule,
     ModuleCall,
     RecordedCall,
-    fit_scale,
+    broadcast_scale,
     join_outputs,
-    move_number_inputs,
+    perturb_number_inputs,
     record_call,
 )
 from pocketrnn_export.checking.exported_file import Array, CheckedFile
-from pocketrnn_export.checking.input_output_matching import MatchedInput, make_feeds, squeeze_shape
+from pocketrnn_export.checking.input_output_matching import MatchedInput, make_file_inputs, squeeze_shape
 from pocketrnn_export.checking.missing_activation import Activation
-from pocketrnn_export.comparing.cases import Case, Logits
 from pocketrnn_export.comparing.first_missing_operation import find_differing_operation
 from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64
 from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_module_run
-from pocketrnn_export.comparing.float64_proof import SPREADS, measure_nearness
+from pocketrnn_export.comparing.float64_proof import SPREADS, measure_distance_to_exact_answer
 from pocketrnn_export.comparing.logit_comparison import LEAST_TOLERANCE, Difference, Reference, measure_difference
 from pocketrnn_export.comparing.parity_verdict import is_near_enough
+from pocketrnn_export.comparing.proof_inputs import Case, Logits
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer, make_perturbed_module_runs
 from pocketrnn_export.intake.user_frames import find_user_place
 
@@ -103,7 +103,7 @@ class ComparedFile:
 
     def run_file(self, call: RecordedCall) -> list[Array] | str:
         """Return the file's outputs for the inputs of a call, or the error with which it fails."""
-        return self.file.compute_outputs(make_feeds(self.fed, call.inputs))
+        return self.file.compute_outputs(make_file_inputs(self.fed, call.inputs))
 
     def _select_module_outputs(self, call: RecordedCall) -> list[Array]:
         """Return those outputs of the module that are compared."""
@@ -194,7 +194,7 @@ class ComparedFile:
     def _join_scales(self, own: Sequence[Array], rows: int) -> Logits:
         """Return the scale of each number of a table."""
         each = [
-            np.broadcast_to(fit_scale(self.scales.get(name, np.ones(1)), one.shape), one.shape)
+            np.broadcast_to(broadcast_scale(self.scales.get(name, np.ones(1)), one.shape), one.shape)
             for one, (_, name) in zip(own, self.outputs, strict=True)
         ]
         table: Logits = np.maximum(join_outputs(each, rows), 1.0)
@@ -202,7 +202,10 @@ class ComparedFile:
 
     def _make_outcome(self, case: Case, units: Logits, scales: Logits, expected: Logits, given: Logits) -> Outcome:
         left_out = _find_uncompared_numbers(expected, given)
-        expected, given = _replace_by_zeros(left_out, expected), _replace_by_zeros(left_out, given)
+        expected, given = (
+            _replace_uncompared_by_zeros(left_out, expected),
+            _replace_uncompared_by_zeros(left_out, given),
+        )
         found = measure_difference("file", case.name, expected, given)
         if not math.isfinite(found.largest):
             return Outcome(case, found, False)
@@ -215,16 +218,18 @@ class ComparedFile:
             return Outcome(case, found, relative <= max(_NEAR, least))
         exact = replace(
             exact,
-            logits=_replace_by_zeros(left_out, exact.logits),
+            logits=_replace_uncompared_by_zeros(left_out, exact.logits),
             spread=np.nan_to_num(exact.spread, nan=_LEAST_SPREAD),
         )
         expected, given = expected / scales, given / scales
         if self.file.rounding > 1:
-            is_same = self._is_half_rounding(exact, given, _HALF_SPREADS)
+            is_same = self._is_within_half_precision_rounding(exact, given, _HALF_SPREADS)
             self._asked.extend([] if is_same else [case])
             return Outcome(case, found, is_same)
         found = replace(found, spreads=measure_difference("file", case.name, expected, given, exact).spreads)
-        is_same = is_near_enough(found, None) or (relative <= _NEAR and self._is_engines_rounding(case, found))
+        is_same = is_near_enough(found, None) or (
+            relative <= _NEAR and self._is_explained_by_engine_rounding(case, found)
+        )
         if found.largest <= LEAST_TOLERANCE:
             # The spread of a row is that of its largest number, or of 1: small outputs are compared with the module's
             # own error.
@@ -234,17 +239,17 @@ class ComparedFile:
             self._asked.append(case)
         return Outcome(case, found, is_same)
 
-    def _is_engines_rounding(self, case: Case, found: Difference) -> bool:
-        """Whether the file computes what the module does, and onnxruntime's operators round more than weights that are
-        moved show: its sigmoid where states that are inputs drive gates, a deviation of equal numbers."""
+    def _is_explained_by_engine_rounding(self, case: Case, found: Difference) -> bool:
+        """Return whether the file computes what the module does, and onnxruntime's operators round more than weights
+        that are moved show: its sigmoid where states that are inputs drive gates, a deviation of equal numbers."""
         if found.spreads is not None and found.spreads <= _OF_ENGINE * SPREADS:
             return True
-        in_doubles = self._compare_case_in_doubles(case)
+        in_doubles = self._compare_case_in_double_precision(case)
         return not isinstance(in_doubles, str) and in_doubles[1]
 
-    def _is_half_rounding(self, exact: ExactAnswer, given: Any, most: float) -> bool:
-        """Whether an answer is as near to the exact one as a file in half precision may be."""
-        return measure_nearness("file", exact, given).spreads <= most * self.file.rounding
+    def _is_within_half_precision_rounding(self, exact: ExactAnswer, given: Any, most: float) -> bool:
+        """Return whether an answer is as near to the exact one as a file in half precision may be."""
+        return measure_distance_to_exact_answer("file", exact, given).spreads <= most * self.file.rounding
 
     def measure_case(self, case: Case) -> Difference:
         """Return the difference between the two answers to a case that both give."""
@@ -255,7 +260,10 @@ class ComparedFile:
         expected, numbers = join_outputs(own, rows), join_outputs(alike, rows)
         left_out = _find_uncompared_numbers(expected, numbers)
         found = measure_difference(
-            "file", case.name, _replace_by_zeros(left_out, expected), _replace_by_zeros(left_out, numbers)
+            "file",
+            case.name,
+            _replace_uncompared_by_zeros(left_out, expected),
+            _replace_uncompared_by_zeros(left_out, numbers),
         )
         return replace(found, labels_differing=self._count_different_labels(own, alike, rows))
 
@@ -306,7 +314,7 @@ class ComparedFile:
             run = make_float64_module_run(scaled, takes_lengths=True)
         except ExportError as error:
             return error.problem
-        moved = replace(self.called, function=move_number_inputs(self.called.function))
+        moved = replace(self.called, function=perturb_number_inputs(self.called.function))
         table = JoinedOutputModule(moved, self._joined_output_module.outputs, self.scales)
         return Reference("module", run, run, lambda: make_perturbed_module_runs(table, takes_lengths=True))
 
@@ -318,8 +326,8 @@ class ComparedFile:
         except ExportError:
             return None
 
-    def compare_in_doubles(self, outcomes: Sequence[Outcome]) -> tuple[float | None, str, Outcome | None]:
-        """Return the largest difference in double precision; why it is missing; and a case that differs by more than
+    def compare_in_double_precision(self, outcomes: Sequence[Outcome]) -> tuple[float | None, str, Outcome | None]:
+        """Return the largest difference in float64, or None and the reason; and a case that differs by more than
         rounding."""
         small = [one.case for one in outcomes if one.case.tokens.size <= _TOKENS_IN_DOUBLES]
         chosen = small[:: max(1, len(small) // _CASES_IN_DOUBLES)]
@@ -328,7 +336,7 @@ class ComparedFile:
         for case in chosen:
             if time.process_time() - started > _SECONDS_IN_DOUBLES:
                 break
-            found = self._compare_case_in_doubles(case)
+            found = self._compare_case_in_double_precision(case)
             if isinstance(found, str):
                 return None, f"Not compared in double precision: {found}", None
             apart, is_same = found
@@ -337,7 +345,7 @@ class ComparedFile:
                 return largest, "", Outcome(case, apart, False)
         return largest, "", None
 
-    def _compare_case_in_doubles(self, case: Case) -> tuple[Difference, bool] | str:
+    def _compare_case_in_double_precision(self, case: Case) -> tuple[Difference, bool] | str:
         """Return how far the file is from the module where both compute in double precision, and whether that is only
         the rounding of the file's numbers; or the reason why it cannot be said."""
         if isinstance(self._float64_graph, str):
@@ -354,16 +362,21 @@ class ComparedFile:
         scales = self._join_scales([call.outputs[name] for _, name in self.outputs], len(case.lengths))
         table = join_outputs([answers[number] for number, _ in self.outputs], len(case.lengths)) / scales
         left_out = _find_uncompared_numbers(expected, table)
-        expected, given = _replace_by_zeros(left_out, expected), _replace_by_zeros(left_out, table)
+        expected, given = (
+            _replace_uncompared_by_zeros(left_out, expected),
+            _replace_uncompared_by_zeros(left_out, table),
+        )
         apart = measure_difference("file, float64", case.name, expected, given)
         if apart.largest <= _ROUNDED or (exact := self._compute_exact_answer(case)) is None:
             return apart, True
         apart = measure_difference("file, float64", case.name, expected, given, exact)
         is_same = apart.spreads is None or apart.spreads <= SPREADS
         # Numbers of the graph that are no weights are rounded to half precision, too.
-        is_same = is_same or (self.file.rounding > 1 and self._is_half_rounding(exact, given, _OF_CONSTANTS))
+        is_same = is_same or (
+            self.file.rounding > 1 and self._is_within_half_precision_rounding(exact, given, _OF_CONSTANTS)
+        )
         if not is_same and self._is_nearer_to_exact(exact.logits, table, call, scales):
-            return "onnx's operators compute something else."
+            return "onnx's reference operators give another answer than onnxruntime."
         return apart, is_same
 
     @functools.cached_property
@@ -377,16 +390,16 @@ class ComparedFile:
             return error.problem
 
     def _is_nearer_to_exact(self, exact: Logits, table: Logits, call: RecordedCall, scales: Logits) -> bool:
-        """Whether onnxruntime's answer is nearer to the module's exact answer than to the answer of onnx's reference
-        operators. If so, the reference operators compute something else."""
+        """Return whether onnxruntime's answer is nearer to the module's exact answer than to the answer of onnx's
+        reference operators. If so, the reference operators compute something else."""
         given = self._select_file_outputs(call)
         own = table if isinstance(given, str) else join_outputs(given, len(exact)) / scales
         return bool(np.abs(own - exact).max() < np.abs(own - table).max())
 
     def _convert_inputs_to_float64(self, call: RecordedCall) -> list[Array]:
-        return [a.astype(np.float64) if a.dtype.kind == "f" else a for a in make_feeds(self.fed, call.inputs)]
+        return [a.astype(np.float64) if a.dtype.kind == "f" else a for a in make_file_inputs(self.fed, call.inputs)]
 
-    def describe_departure(self, case: Case) -> str:
+    def describe_first_differing_operation(self, case: Case) -> str:
         """Return a sentence on the first operation of forward whose result differs in the file, with its line and node;
         empty if it cannot be found.
         """
@@ -399,7 +412,7 @@ class ComparedFile:
             content = self.file.model.SerializeToString()
             names = [fed.port.name for fed in self.fed]
             found = find_differing_operation(
-                table, content, inputs, _find_place_in_forward, given=dict(zip(names, arrays, strict=True))
+                table, content, inputs, _find_forward_line, given=dict(zip(names, arrays, strict=True))
             )
         except ExportError:
             return ""
@@ -416,7 +429,7 @@ def compare_cases(beside: ComparedFile, cases: Iterable[Case]) -> list[Outcome]:
     return [outcome for case in cases if (outcome := beside.compare_case(case)) is not None]
 
 
-def _find_place_in_forward(frame: FrameType | None) -> str:
+def _find_forward_line(frame: FrameType | None) -> str:
     """Return the user's line that called a frame; empty for a frame inside `join_outputs`, which is not a part of
     forward.
     """
@@ -439,5 +452,5 @@ def _find_uncompared_numbers(expected: Any, given: Any) -> Any:
     return is_nan | (~np.isfinite(expected) & (expected == given)) if expected.shape == given.shape else is_nan
 
 
-def _replace_by_zeros(left_out: Any, table: Any) -> Any:
+def _replace_uncompared_by_zeros(left_out: Any, table: Any) -> Any:
     return np.where(left_out, 0.0, table).astype(table.dtype) if left_out.any() else table

@@ -1,4 +1,4 @@
-"""Record a call of a module: the tensors that its forward takes, and those that it returns."""
+"""Record a call of a module: the input and output tensors of its forward."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn_export.checking.exported_file import Array
-from pocketrnn_export.comparing.cases import Case
+from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.intake.calling_convention import Call, undo_assignments
 from pocketrnn_export.intake.user_frames import run_user_call
-from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu
+from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
 __all__ = [
     "SIZES",
@@ -24,15 +24,15 @@ __all__ = [
     "ModuleCall",
     "ModuleWithSignature",
     "RecordedCall",
-    "answers_again_alike",
+    "broadcast_scale",
     "can_run_on_size",
     "can_take_ids_below",
     "draw_case",
-    "fit_scale",
+    "gives_same_answers_again",
     "join_outputs",
     "list_named_inputs",
     "list_sizes_of_steps",
-    "move_number_inputs",
+    "perturb_number_inputs",
     "record_call",
     "record_inputs",
     "select_running_sizes",
@@ -106,8 +106,8 @@ def _record_tensors(called: ModuleCall, case: Case, inputs: dict[str, Tensor]) -
         return _record_forward(called.module, called.function, *tensors, inputs)
 
 
-def answers_again_alike(called: ModuleCall, case: Case) -> bool:
-    """Whether a second call gives the answers of the first, with all that the first one left in the module."""
+def gives_same_answers_again(called: ModuleCall, case: Case) -> bool:
+    """Return whether a second call gives the answers of the first, with all that the first one left in the module."""
     tensors = (torch.from_numpy(case.tokens), torch.from_numpy(case.lengths))
     with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(called.module):
         one, other = (_record_forward(called.module, called.function, *tensors, {}) for _ in range(2))
@@ -151,7 +151,7 @@ def list_sizes_of_steps(steps: int) -> tuple[tuple[int, int], ...]:
 
 
 def can_run_on_size(called: ModuleCall, rows: int, steps: int, *, ragged: bool | None = None) -> bool:
-    """Whether a module runs on a batch of this many rows and steps."""
+    """Return whether a module runs on a batch of this many rows and steps."""
     try:
         record_call(called, draw_case(called, rows, steps, ragged=ragged))
     # Whatever a user's module raises.
@@ -161,7 +161,7 @@ def can_run_on_size(called: ModuleCall, rows: int, steps: int, *, ragged: bool |
 
 
 def can_take_ids_below(called: ModuleCall, count: int, *, draws: int = 1) -> bool:
-    """Whether a module runs on the last ids below `count`: on as many as its inputs and their columns are given
+    """Return whether a module runs on the last ids below `count`: on as many as its inputs and their columns are given
     different draws."""
     shape = called.sizes[0]
     for last in range(draws):
@@ -180,16 +180,19 @@ def _record_forward(
     """Run the module, put the inputs of the last call of forward into `inputs`, and return the outputs of that call."""
     outputs: dict[str, Tensor] = {}
 
-    def before(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def record_inputs_of_call(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         inputs.clear()
         # Forward may change what it is given.
         inputs.update({name: tensor.clone() for name, tensor in list_named_inputs(layer, args, kwargs)})
 
-    def after(_layer: nn.Module, _args: Any, answer: Any) -> None:
+    def record_outputs_of_call(_layer: nn.Module, _args: Any, answer: Any) -> None:
         outputs.clear()
         outputs.update(_list_named_tensors("", answer))
 
-    hooks = [module.register_forward_pre_hook(before, with_kwargs=True), module.register_forward_hook(after)]
+    hooks = [
+        module.register_forward_pre_hook(record_inputs_of_call, with_kwargs=True),
+        module.register_forward_hook(record_outputs_of_call),
+    ]
     try:
         answer = run_user_call(function, module, tokens, lengths)
     finally:
@@ -243,7 +246,7 @@ class ModuleWithSignature(nn.Module):
             vars(self)["forward"] = _add_signature(run, [inspect.Parameter(name, kind) for name in names])
 
     def forward(self, *tensors: Tensor) -> Any:
-        """The outputs."""
+        """Return the outputs."""
         return self.run(*tensors)
 
 
@@ -268,14 +271,14 @@ class JoinedOutputModule(nn.Module):
     def __init__(self, called: ModuleCall, outputs: tuple[str, ...], scales: Mapping[str, Array] | None = None) -> None:
         super().__init__()
         self.module = called.module
-        self.function, self.outputs, self.scales = _UncopiedFunction(called.function), outputs, scales or {}
+        self.function, self.outputs, self.scales = _SharedFunction(called.function), outputs, scales or {}
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """The table for a batch."""
+        """Return the table for a batch."""
         with undo_assignments(self.module):
             outputs = _record_forward(self.module, self.function, tokens, lengths, {})
         scaled = [
-            outputs[name] / torch.from_numpy(fit_scale(self.scales[name], tuple(outputs[name].shape)))
+            outputs[name] / torch.from_numpy(broadcast_scale(self.scales[name], tuple(outputs[name].shape)))
             if name in self.scales
             else outputs[name]
             for name in self.outputs
@@ -284,26 +287,26 @@ class JoinedOutputModule(nn.Module):
         return table
 
 
-def move_number_inputs(function: Call) -> Call:
+def perturb_number_inputs(function: Call) -> Call:
     """Return a call in which each number that forward takes is moved by one float32 step, up or down, as
     `make_perturbed_module_runs` moves weights: a row that is divided by its own deviation depends on the last digits of
     its numbers, and no weight shows that.
     """
     generator = torch.Generator().manual_seed(0)
 
-    def move(value: Any) -> Any:
+    def perturb_value(value: Any) -> Any:
         if isinstance(value, Tensor) and value.is_floating_point():
             step = torch.ldexp(torch.ones_like(value), torch.frexp(value).exponent - _BITS)
             sign = torch.randint(0, 2, value.shape, generator=generator) * 2 - 1
             is_rounded = value.isfinite() & (value * _EXACT != (value * _EXACT).round())
             return torch.where(is_rounded, value + sign * step, value)
         if type(value) in (list, tuple):
-            return type(value)(map(move, value))
-        return {name: move(one) for name, one in value.items()} if type(value) is dict else value
+            return type(value)(map(perturb_value, value))
+        return {name: perturb_value(one) for name, one in value.items()} if type(value) is dict else value
 
     def call_with_moved_inputs(module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:
         hook = module.register_forward_pre_hook(
-            lambda _layer, args, kwargs: (move(args), move(kwargs)), with_kwargs=True
+            lambda _layer, args, kwargs: (perturb_value(args), perturb_value(kwargs)), with_kwargs=True
         )
         try:
             return function(module, tokens, lengths)
@@ -313,17 +316,17 @@ def move_number_inputs(function: Call) -> Call:
     return call_with_moved_inputs
 
 
-def fit_scale(scale: Array, shape: tuple[int, ...]) -> Array:
+def broadcast_scale(scale: Array, shape: tuple[int, ...]) -> Array:
     """Return the scale of each column of an array; the largest for all, if it has another number of columns.
 
     Example:
-        >>> fit_scale(np.array([2.0, 5.0]), (3, 2)).tolist()
+        >>> broadcast_scale(np.array([2.0, 5.0]), (3, 2)).tolist()
         [2.0, 5.0]
     """
     return scale if shape[-1:] == scale.shape else np.asarray(scale.max())
 
 
-class _UncopiedFunction:
+class _SharedFunction:
     """A user's function that is not copied when the module is copied by deepcopy, since it may hold any object."""
 
     def __init__(self, function: Call) -> None:
@@ -332,7 +335,7 @@ class _UncopiedFunction:
     def __call__(self, module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:
         return self.function(module, tokens, lengths)
 
-    def __deepcopy__(self, _memory: dict[int, Any]) -> _UncopiedFunction:
+    def __deepcopy__(self, _memory: dict[int, Any]) -> _SharedFunction:
         return self
 
 

@@ -18,14 +18,13 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import InputError, PocketRNNError
 from pocketrnn_export.checking.answer_comparison import ComparedFile, Outcome, compare_cases
-from pocketrnn_export.checking.axis_roles import UncallableModuleError
 from pocketrnn_export.checking.call_recording import (
     ModuleCall,
     ModuleWithSignature,
     RecordedCall,
-    answers_again_alike,
     can_run_on_size,
     draw_case,
+    gives_same_answers_again,
     record_call,
 )
 from pocketrnn_export.checking.checked_cases import classify_padding, collect_cases, select_cases_within_bounds
@@ -37,18 +36,19 @@ from pocketrnn_export.checking.correct_sizes import (
 )
 from pocketrnn_export.checking.exported_file import Array, CheckedFile, find_missing_matrices, open_file
 from pocketrnn_export.checking.file_call_discovery import find_call
+from pocketrnn_export.checking.input_axis_roles import UncallableModuleError
 from pocketrnn_export.checking.input_output_matching import match_inputs, match_outputs
 from pocketrnn_export.checking.missing_activation import find_activation, gives_probabilities
-from pocketrnn_export.checking.turned_masks import compare_turned_masks
-from pocketrnn_export.checking.unequal_lengths import compare_unequal_lengths
+from pocketrnn_export.checking.reversed_masks import compare_with_reversed_masks
+from pocketrnn_export.checking.unequal_input_lengths import compare_unequal_lengths
 from pocketrnn_export.checking.verdict import Verdict
-from pocketrnn_export.checking.verdict_on_outcomes import make_verdict, report_rounding
-from pocketrnn_export.comparing.cases import Case
+from pocketrnn_export.checking.verdict_from_outcomes import make_verdict, report_half_precision_rounding
+from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.export_guards import lock_exports
 from pocketrnn_export.intake.call_discovery.module_facts import list_forward_parameters
 from pocketrnn_export.intake.calling_convention import Call
 from pocketrnn_export.intake.export_copy import copy_for_export
-from pocketrnn_export.intake.random_draws import find_drawing_line
+from pocketrnn_export.intake.random_draw_line import find_drawing_line
 from pocketrnn_export.module_runs.state_restoration import restore_random_state
 from pocketrnn_export.progress import log_item_progress, show_progress
 
@@ -60,7 +60,7 @@ SECONDS: Final = 120.0
 # The names of outputs with a number for each class.
 _OF_CLASSES: Final = re.compile("logit|prob|class|label|softmax", re.IGNORECASE)
 _FIX_SIZES: Final = (
-    "If it takes one size only, write that into it: python -m onnxruntime.tools.make_dynamic_shape_fixed "
+    "If it takes one size only, declare that size in it: python -m onnxruntime.tools.make_dynamic_shape_fixed "
     "--input_name NAME --input_shape 1,576 FILE NEW_FILE."
 )
 
@@ -159,7 +159,7 @@ def check_files(
     return replace(verdict, kind="right" if allowed else "changed", reason=f"{', '.join(parts)}.")
 
 
-class _FileRun:
+class _FileRunner:
     """Runs a file on tensors; deepcopy of the module that holds it does not copy it."""
 
     def __init__(self, file: CheckedFile) -> None:
@@ -170,7 +170,7 @@ class _FileRun:
         names = [port.name for port in self.file.outputs] or [str(number) for number in range(len(answers))]
         return {name: torch.from_numpy(np.asarray(answer)) for name, answer in zip(names, answers, strict=True)}
 
-    def __deepcopy__(self, _memory: dict[int, Any]) -> _FileRun:
+    def __deepcopy__(self, _memory: dict[int, Any]) -> _FileRunner:
         return self
 
 
@@ -184,7 +184,7 @@ def _wrap_file(file: CheckedFile) -> ModuleWithSignature:
         raise InputError(
             f"{file.path} does not say what it takes.", "Give the module: pocketrnn check model.py:Net --onnx FILE."
         )
-    return ModuleWithSignature(_FileRun(file), [port.name for port in file.inputs])
+    return ModuleWithSignature(_FileRunner(file), [port.name for port in file.inputs])
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ def _compare_with_module(module: nn.Module, file: CheckedFile, told: _CallOption
     beside = _pair_outputs(ComparedFile(called, file, fed, ()), calls)
     _refuse_random_answers(called, beside, cases[0], calls[0])
     fixed = _find_declared_sizes(beside, calls)
-    with _round_weights(own, file):
+    with _use_half_precision_weights(own, file):
         outcomes = _compare_cases(beside, collect_cases(called, file, fixed))
         if not outcomes:
             raise InputError(f"{name} answers none of the batches.", "Say how it is called: --call LINE, or call=.")
@@ -231,13 +231,13 @@ def _compare_with_module(module: nn.Module, file: CheckedFile, told: _CallOption
             outcomes["these sizes"] = [*outcomes.get("these sizes", ()), *inside]
             bounds = bounds if all(outcome.is_same for outcome in inside) else None
         verdict = compare_unequal_lengths(beside, calls, make_verdict(beside, outcomes, bounds))
-        verdict = compare_turned_masks(beside, verdict)
+        verdict = compare_with_reversed_masks(beside, verdict)
     if isinstance(module, ModuleWithSignature):
         return verdict
     if file.is_half_precision:
-        verdict = report_rounding(beside, outcomes, verdict)
-    if not answers_again_alike(called, cases[0]):
-        note = f"{name} keeps a state, and answers otherwise when it is called again: each call was made as its first."
+        verdict = report_half_precision_rounding(beside, outcomes, verdict)
+    if not gives_same_answers_again(called, cases[0]):
+        note = f"{name} keeps a state that changes later answers: it was restored to its first state before each call."
         verdict = replace(verdict, notes=(*verdict.notes, note))
     return replace(verdict, called=called.line)
 
@@ -254,7 +254,7 @@ def _pair_outputs(beside: ComparedFile, calls: Sequence[RecordedCall]) -> Compar
     answers = None if isinstance(said, str) else said
     if answers is None and not file.outputs:
         raise InputError(
-            f"{file.path} fails on each first call that {name} answers: {said}.",
+            f"{file.path} fails on each of the first calls, which {name} answers: {said}.",
             "Say which input is which, or how the module is called: --input parameter=input, --call LINE.",
         )
     outputs = match_outputs(file, answers, call.outputs)
@@ -279,7 +279,7 @@ def _pair_outputs(beside: ComparedFile, calls: Sequence[RecordedCall]) -> Compar
 
 
 @contextlib.contextmanager
-def _round_weights(module: nn.Module, file: CheckedFile) -> Iterator[None]:
+def _use_half_precision_weights(module: nn.Module, file: CheckedFile) -> Iterator[None]:
     """While the block runs, the module has its weights in half precision if the file has them so: then the file is as
     exact as its own precision."""
     kept: list[tuple[Tensor, Tensor]] = []
@@ -323,7 +323,7 @@ def _find_scales(
 
 
 def _find_outputs_with_classes(calls: Sequence[RecordedCall]) -> frozenset[str]:
-    """Return the outputs of several numbers, as many for every batch and length: one for each class."""
+    """Return the names of the float outputs whose last axis has the same size, above 1, in all calls."""
     return frozenset(
         name
         for name, first in calls[0].outputs.items()
@@ -350,7 +350,7 @@ def _refuse_random_answers(called: ModuleCall, beside: ComparedFile, case: Case,
         line = find_drawing_line(called.module, lambda: record_call(called, case))
         raise InputError(
             f"The module gives another answer at each call{': ' * bool(line)}{line}.",
-            "Take the random numbers out of forward, as eval() does with dropout.",
+            "Remove the random numbers from forward, as eval() does with dropout.",
         )
     one, other = beside.run_file(first), beside.run_file(first)
     if not isinstance(one, str) and not isinstance(other, str) and not _are_equal(one, other):

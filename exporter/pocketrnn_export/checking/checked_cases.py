@@ -15,11 +15,11 @@ from pocketrnn.text import TextRules
 from pocketrnn_export.checking.call_recording import ModuleCall, draw_case
 from pocketrnn_export.checking.correct_sizes import NO_PADDING, TO_LONGEST, WIDER, Bounds
 from pocketrnn_export.checking.exported_file import CheckedFile
-from pocketrnn_export.comparing.cases import Case, make_boundary_cases, make_one_row_cases
+from pocketrnn_export.comparing.proof_inputs import Case, make_boundary_cases, make_one_row_cases
 from pocketrnn_export.forms.onnx.onnx_form import find_small_integers
-from pocketrnn_export.proof import every_size
+from pocketrnn_export.proof import every_size_comparison
 from pocketrnn_export.proof.case_selection import make_cases_for_rules
-from pocketrnn_export.proof.largest_embeddings import find_ids_of_extreme_vectors
+from pocketrnn_export.proof.largest_embedding_ids import find_ids_of_extreme_vectors
 
 __all__ = ["classify_padding", "collect_cases", "select_cases_within_bounds"]
 
@@ -42,8 +42,8 @@ def collect_cases(called: ModuleCall, file: CheckedFile, fixed: Bounds) -> dict[
     if called.one_row:
         return select_cases_within_bounds(called, fixed)
     ids, padding_id, ragged = called.ids, called.padding_id, called.ragged
-    steps = [(2, n) for n in range(1, min(_EVERY_LENGTH, every_size.MOST_TOKENS) + 1)]
-    rows = [(n, 5) for n in range(1, min(_EVERY_BATCH, every_size.MOST_TEXTS) + 1)]
+    steps = [(2, n) for n in range(1, min(_EVERY_LENGTH, every_size_comparison.MOST_TOKENS) + 1)]
+    rows = [(n, 5) for n in range(1, min(_EVERY_BATCH, every_size_comparison.MOST_TEXTS) + 1)]
     sweep = [*steps, *((1, n) for n in range(1, 13)), *rows]
     cases = {"every small size": make_boundary_cases(sweep, ids, padding_id, ragged=False)}
     if ragged:

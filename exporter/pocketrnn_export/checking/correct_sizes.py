@@ -48,8 +48,8 @@ class Bounds:
     padding: int = WIDER
 
     def contains_size(self, rows: int, steps: int, *, padding: int) -> bool:
-        """Whether a size is inside the bounds."""
-        return _is_inside(self.rows, rows) and _is_inside(self.steps, steps) and padding <= self.padding
+        """Return whether a size is inside the bounds."""
+        return _is_within_bounds(self.rows, rows) and _is_within_bounds(self.steps, steps) and padding <= self.padding
 
     def describe_bounds(self, steps: str) -> str:
         """Return the bounds in words; `steps` is the unit of a row: tokens, or steps."""
@@ -61,7 +61,7 @@ class Bounds:
         return " and ".join(filter(None, parts))
 
 
-def _is_inside(bounds: tuple[int, int | None], size: int) -> bool:
+def _is_within_bounds(bounds: tuple[int, int | None], size: int) -> bool:
     return bounds[0] <= size and (bounds[1] is None or size <= bounds[1])
 
 

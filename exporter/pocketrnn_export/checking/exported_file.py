@@ -22,7 +22,7 @@ from torch import nn
 from pocketrnn.errors import InputError, PocketRNNError, first_line
 from pocketrnn_export.comparing.logit_comparison import open_session
 from pocketrnn_export.intake.torchscript_file import is_torchscript, load_torchscript
-from pocketrnn_export.module_runs.cpu_run import list_tensors_in
+from pocketrnn_export.module_runs.quiet_cpu_run import list_tensors_in
 
 __all__ = ["Array", "CheckedFile", "Port", "count_table_rows", "find_axis_role", "find_missing_matrices", "open_file"]
 
@@ -143,7 +143,7 @@ def open_file(path: str | Path) -> CheckedFile:
 
 
 def _is_weights_file(path: Path) -> bool:
-    """Whether torch.save wrote a file: it holds a pickle, where a file of torch.export holds JSON."""
+    """Return whether torch.save wrote a file: it holds a pickle, where a file of torch.export holds JSON."""
     with zipfile.ZipFile(path) as archive:
         return any(name.count("/") == 1 and name.endswith("/data.pkl") for name in archive.namelist())
 
@@ -164,26 +164,26 @@ def _open_onnx(path: Path) -> CheckedFile:
         size += _check_external_size(tensor, path.parent)
     declared = sum(map(_count_declared_bytes, tensors))
     if declared > max(1 << 20, _DENSEST * size):
-        raise InputError(f"Its weights are declared to have {declared:,} bytes, and it holds {size:,}.", _MAKE_AGAIN)
+        raise InputError(f"Its weights are declared with {declared:,} bytes, but it holds {size:,}.", _MAKE_AGAIN)
     if size > _LARGEST:
-        raise InputError(f"Its weights have {size:,} bytes, and 2 GB is the most.", _MAKE_AGAIN)
+        raise InputError(f"Its weights have {size:,} bytes, and the limit is 2 GB.", _MAKE_AGAIN)
     load_external_data_for_model(model, str(path.parent))
     session = open_session(model.SerializeToString())
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = tuple(_read_port(value) for value in model.graph.input if value.name not in weights)
     names = [port.name for port in inputs]
 
-    def run(arrays: Sequence[Array]) -> list[Array]:
+    def run_session(arrays: Sequence[Array]) -> list[Array]:
         return list(session.run(None, dict(zip(names, arrays, strict=True))))
 
     known = [tensor for tensor in tensors if tensor.data_type and tensor.data_type != TensorProto.STRING]
     arrays = [onnx.numpy_helper.to_array(tensor) for tensor in known]
     rounding = _OF_HALF if _has_half_precision_operators(model.graph) else 1.0
-    return CheckedFile(path, inputs, tuple(map(_read_port, model.graph.output)), run, model, arrays, rounding)
+    return CheckedFile(path, inputs, tuple(map(_read_port, model.graph.output)), run_session, model, arrays, rounding)
 
 
 def _has_half_precision_operators(graph: GraphProto) -> bool:
-    """Whether an operator takes numbers in half precision: one that only stores weights so casts them."""
+    """Return whether an operator takes numbers in half precision: one that only stores weights so casts them."""
     half = {tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT16}
     half |= {value.name for value in graph.input if value.type.tensor_type.elem_type == TensorProto.FLOAT16}
     for node in graph.node:
@@ -195,7 +195,7 @@ def _has_half_precision_operators(graph: GraphProto) -> bool:
 
 def _read_port(value: ValueInfoProto) -> Port:
     if value.type.WhichOneof("value") != "tensor_type":
-        raise InputError(f"{value.name} is not a tensor, but a sequence or the like.", "Let the graph take tensors.")
+        raise InputError(f"{value.name} is not a tensor, but a sequence or the like.", "Export it with tensors.")
     kind = value.type.tensor_type
     named = None if not kind.elem_type else str(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
     if not kind.HasField("shape"):
@@ -225,13 +225,13 @@ def _check_external_size(tensor: TensorProto, folder: Path) -> int:
     offset = int(said.get("offset", 0))
     length = int(said.get("length", place.stat().st_size - offset))
     if min(offset, length) < 0 or offset + length > place.stat().st_size:
-        raise InputError(f"{said.get('location')} is shorter than {tensor.name} says.", _MAKE_AGAIN)
+        raise InputError(f"{said.get('location')} is shorter than the data that {tensor.name} declares.", _MAKE_AGAIN)
     return length
 
 
 def _count_declared_bytes(tensor: TensorProto) -> int:
     if min(tensor.dims, default=1) < 0:
-        raise InputError(f"{tensor.name} has an axis of {min(tensor.dims)}.", _MAKE_AGAIN)
+        raise InputError(f"{tensor.name} has an axis of negative size {min(tensor.dims)}.", _MAKE_AGAIN)
     known = tensor.data_type and tensor.data_type != TensorProto.STRING
     size = int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize) if known else 1
     return int(math.prod(tensor.dims)) * size
@@ -241,11 +241,11 @@ def _open_torchscript(path: Path) -> CheckedFile:
     script = load_torchscript(path)
     arguments = script.forward.schema.arguments[1:]  # type: ignore[attr-defined]
     inputs = tuple(Port(argument.name) for argument in arguments if not argument.has_default_value())
-    run = _TorchScriptRun(lambda: load_torchscript(path))
+    run = _TorchScriptRunner(lambda: load_torchscript(path))
     return CheckedFile(path, inputs, (), run, None, *_convert_torch_weights(script.state_dict()))
 
 
-class _TorchScriptRun:
+class _TorchScriptRunner:
     """Runs a TorchScript file. A file whose forward keeps a state is loaded again for each run."""
 
     def __init__(self, load: Callable[[], torch.jit.ScriptModule]) -> None:
@@ -275,7 +275,7 @@ def _open_torch_export(path: Path) -> CheckedFile:
     program = torch.export.load(path)
     made = {node.name: node.meta.get("val") for node in program.graph.nodes}
 
-    def port(name: str) -> Port:
+    def make_port(name: str) -> Port:
         value = made.get(name)
         if not isinstance(value, torch.Tensor):
             return Port(name)
@@ -283,7 +283,9 @@ def _open_torch_export(path: Path) -> CheckedFile:
         return Port(name, _TYPES_OF_TORCH.get(value.dtype), axes)
 
     signature = program.graph_signature
-    inputs, outputs = (tuple(port(str(n)) for n in names) for names in (signature.user_inputs, signature.user_outputs))
+    inputs, outputs = (
+        tuple(make_port(str(n)) for n in names) for names in (signature.user_inputs, signature.user_outputs)
+    )
     module = program.module()
     held = _convert_torch_weights(program.state_dict)
     return CheckedFile(path, inputs, outputs, lambda arrays: _run_on_arrays(module, arrays), None, *held)

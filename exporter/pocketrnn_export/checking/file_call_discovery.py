@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from pocketrnn.errors import InputError, PocketRNNError
-from pocketrnn_export.checking.axis_roles import UncallableModuleError, find_call_by_axes
 from pocketrnn_export.checking.call_recording import (
     SIZES,
     ModuleCall,
@@ -27,11 +26,12 @@ from pocketrnn_export.checking.call_recording import (
     select_running_sizes,
 )
 from pocketrnn_export.checking.exported_file import CheckedFile, count_table_rows
+from pocketrnn_export.checking.input_axis_roles import UncallableModuleError, find_call_by_axes
 from pocketrnn_export.checking.input_output_matching import match_inputs, normalize_name, rate_answer_shapes
-from pocketrnn_export.comparing.cases import Case
+from pocketrnn_export.comparing.proof_inputs import Case
+from pocketrnn_export.intake.call_discovery.call_failures import AmbiguousCallError
+from pocketrnn_export.intake.call_discovery.call_search import find_convention
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, list_forward_parameters
-from pocketrnn_export.intake.call_discovery.refusals import AmbiguousCallError
-from pocketrnn_export.intake.call_discovery.search import find_convention
 from pocketrnn_export.intake.calling_convention import Call, compile_call
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, make_sample_table
 from pocketrnn_export.progress import filter_records
@@ -122,7 +122,7 @@ def _find_call_of_texts(
 ) -> ModuleCall | None:
     """Find a call as `export` does; prefer one with which the file runs, too."""
     names = _list_inputs_in_file(module, file)
-    kept = module if names is None else _keep_inputs(module, names)
+    kept = module if names is None else _restrict_to_inputs(module, names)
     last = None
     for classes, of_tokens in itertools.product(_list_likely_class_counts(file, module), (False, True)):
         asked = ModuleFacts(kept, ids, padding_id, classes, values=True, of_tokens=of_tokens)
@@ -133,7 +133,7 @@ def _find_call_of_texts(
             # The ways differ in a mask, say. Others that were found for tokens would be odd ones.
             break
         except PocketRNNError as error:
-            _log.debug("Not called with %d numbers: %s", classes, error.problem)
+            _log.debug("Found no call that gives %d numbers for a text: %s", classes, error.problem)
             continue
         function = found.function if names is None else _call_with_inputs(found.function, names)
         called = ModuleCall(module, found.line, function, ids, padding_id, found.takes_lengths)
@@ -202,7 +202,7 @@ def _list_inputs_in_file(module: nn.Module, file: CheckedFile) -> list[str] | No
     return next((names for names in likely if len(names) == len(file.inputs)), None)
 
 
-def _keep_inputs(module: nn.Module, names: Sequence[str]) -> nn.Module:
+def _restrict_to_inputs(module: nn.Module, names: Sequence[str]) -> nn.Module:
     """Return a module that takes only some of the inputs of another."""
     wrapped = ModuleWithSignature(lambda *tensors: module(**dict(zip(names, tensors, strict=True))), names)
     # Its layers are looked at.
@@ -211,7 +211,7 @@ def _keep_inputs(module: nn.Module, names: Sequence[str]) -> nn.Module:
 
 
 def _call_with_inputs(function: Call, names: Sequence[str]) -> Call:
-    return lambda module, tokens, lengths: function(_keep_inputs(module, names), tokens, lengths)
+    return lambda module, tokens, lengths: function(_restrict_to_inputs(module, names), tokens, lengths)
 
 
 def _takes_numbers(file: CheckedFile, table: nn.Embedding | None) -> bool:
@@ -270,9 +270,9 @@ def _make_owners_call(
         count, unit = (ids, "tokens") if rows is None else (len(rows), "steps")
         made = ModuleCall(module, line, looked_up, count, padding_id, samples=rows, unit=unit)
         if (called := select_running_sizes(made, SIZES)) is not None:
-            ragged = any(can_run_on_size(called, *size, ragged=True) for size in called.sizes) and _reads_lengths(
-                called
-            )
+            ragged = any(
+                can_run_on_size(called, *size, ragged=True) for size in called.sizes
+            ) and _depends_on_lengths_argument(called)
             return replace(called, ragged=ragged)
     raise UncallableModuleError(f"The module does not run as {line}")
 
@@ -282,8 +282,8 @@ def _count_channels(file: CheckedFile) -> int:
     return last if isinstance(last, int) else 1
 
 
-def _reads_lengths(called: ModuleCall) -> bool:
-    """Whether forward's inputs change with the lengths that a call is given."""
+def _depends_on_lengths_argument(called: ModuleCall) -> bool:
+    """Return whether forward's inputs change with the lengths that a call is given."""
     for size in called.sizes:
         full = draw_case(called, *size, ragged=False)
         short = Case(full.name, full.tokens, draw_case(called, *size, ragged=True).lengths)

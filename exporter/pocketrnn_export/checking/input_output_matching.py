@@ -16,7 +16,7 @@ from pocketrnn_export.checking.exported_file import Array, CheckedFile, Port, fi
 
 __all__ = [
     "MatchedInput",
-    "make_feeds",
+    "make_file_inputs",
     "match_inputs",
     "match_outputs",
     "normalize_name",
@@ -89,8 +89,8 @@ def match_inputs(
                 left.remove(found)
     if lost := [port.name for port in file.inputs if port.name not in fed]:
         raise InputError(
-            f"The input {lost[0]} of {file.path} is none of the module's: {', '.join(left) or 'none is left'}.",
-            "Say which: --input parameter=input, or inputs={'parameter': 'input'}.",
+            f"The input {lost[0]} of {file.path} matches no input of the module; left: {', '.join(left) or 'none'}.",
+            "Say which input it is: --input parameter=input, or inputs={'parameter': 'input'}.",
         )
     each = [
         [MatchedInput(port, fed[port.name], order) for order in _list_axis_orders(port, fed[port.name], calls)]
@@ -108,7 +108,7 @@ def match_inputs(
         if runs == len(calls) and way == ranked[0] and all(fed.order is None for fed in way):
             return way
         ran = [size for size, rate in zip(sizes, agreeing, strict=True) if rate]
-        if any(fed.order is not None for fed in way) and _may_fit_by_chance(way, sizes, ran):
+        if any(fed.order is not None for fed in way) and _may_match_by_chance(way, sizes, ran):
             continue
         # Where no answer has the module's shape, the inputs are not the ones that the file was made for.
         fits = agreeing.count(_FITTING), runs
@@ -117,11 +117,11 @@ def match_inputs(
     return best
 
 
-def _may_fit_by_chance(
+def _may_match_by_chance(
     way: Sequence[MatchedInput], sizes: Sequence[tuple[int, int]], ran: Sequence[tuple[int, int]]
 ) -> bool:
-    """Whether transposed inputs run with one number of rows only: a file that keeps its traced number of steps takes as
-    many rows for these. A file that declares a fixed size says itself which axis it is of."""
+    """Return whether transposed inputs run with one number of rows only: a file that keeps its traced number of steps
+    takes as many rows for these. A file that declares a fixed size says itself which axis it is of."""
     if any(isinstance(declared, int) for fed in way for declared, _ in fed.declared_sizes if fed.order is not None):
         return False
     return len({rows for rows, _ in ran}) < min(2, len({rows for rows, _ in sizes}))
@@ -166,7 +166,7 @@ def _rank_orders(
 def rate_answer_shapes(file: CheckedFile, way: Sequence[MatchedInput], call: RecordedCall) -> int:
     """Return 0 if the file fails on a call, and 2 if each of its answers has the shape of one of the module's
     answers."""
-    answers = file.compute_outputs(make_feeds(way, call.inputs))
+    answers = file.compute_outputs(make_file_inputs(way, call.inputs))
     shapes = {squeeze_shape(array) for array in call.outputs.values()}
     if isinstance(answers, str):
         return 0
@@ -201,7 +201,7 @@ def _fits_port(port: Port, array: Array) -> bool:
     return port.kind is None or np.dtype(port.kind).kind == array.dtype.kind or array.dtype.kind in "ib"
 
 
-def make_feeds(fed: Sequence[MatchedInput], given: Mapping[str, Array]) -> list[Array]:
+def make_file_inputs(fed: Sequence[MatchedInput], given: Mapping[str, Array]) -> list[Array]:
     """Return the arrays for a file's inputs, made from the module's inputs."""
     made = []
     for one in fed:
@@ -244,7 +244,7 @@ def match_outputs(
         own = [list(array.shape) for array in outputs.values()]
         raise InputError(
             f"No output of {file.path} has the shape of one of the module's: {shapes} beside {own}.",
-            "Export the module whose outputs are these, or compare with the module that the file was made of.",
+            "Export the module whose outputs are these, or compare with the module that the file was made from.",
         )
     return tuple(pairs)
 

@@ -25,29 +25,29 @@ class Activation:
     compute: Callable[[Array], Array]
 
 
-def _softmax(numbers: Array) -> Any:
+def _compute_softmax(numbers: Array) -> Any:
     powers = np.exp(numbers - numbers.max(-1, keepdims=True))
     return powers / powers.sum(-1, keepdims=True)
 
 
-def _log_softmax(numbers: Array) -> Any:
+def _compute_log_softmax(numbers: Array) -> Any:
     apart = numbers - numbers.max(-1, keepdims=True)
     return apart - np.log(np.exp(apart).sum(-1, keepdims=True))
 
 
-def _sigmoid(numbers: Array) -> Any:
+def _compute_sigmoid(numbers: Array) -> Any:
     return np.exp(-np.logaddexp(0, -numbers))
 
 
 _ACTIVATIONS: Final = (
-    Activation("softmax", _softmax),
-    Activation("logarithm of the softmax", _log_softmax),
-    Activation("sigmoid", _sigmoid),
+    Activation("softmax", _compute_softmax),
+    Activation("logarithm of the softmax", _compute_log_softmax),
+    Activation("sigmoid", _compute_sigmoid),
 )
 
 
 def gives_probabilities(numbers: Array) -> bool:
-    """Whether the numbers of each row, [..., classes], are probabilities, which sum to 1.
+    """Return whether the numbers of each row, [..., classes], are probabilities, which sum to 1.
 
     Example:
         >>> gives_probabilities(np.array([[0.2, 0.8]]))

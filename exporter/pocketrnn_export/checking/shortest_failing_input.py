@@ -12,7 +12,7 @@ from pocketrnn_export.checking.answer_comparison import ComparedFile, Outcome
 from pocketrnn_export.checking.call_recording import record_call
 from pocketrnn_export.checking.exported_file import Array
 from pocketrnn_export.checking.verdict import Shown
-from pocketrnn_export.comparing.cases import Case, make_one_row_cases
+from pocketrnn_export.comparing.proof_inputs import Case, make_one_row_cases
 
 __all__ = ["find_shortest_input"]
 
@@ -37,7 +37,7 @@ def find_shortest_input(beside: ComparedFile, wrong: Sequence[Outcome]) -> tuple
     worst = min(wrong, key=lambda one: (one.case.tokens.size, -one.difference.largest))
     least = worst.difference.largest * _PART if math.isfinite(worst.difference.largest) else 0.0
 
-    def still_differs(case: Case) -> bool:
+    def is_still_different(case: Case) -> bool:
         found = beside.compare_case(case)
         same_way = found is not None and not found.is_same and bool(found.error) == bool(worst.error)
         return same_way and found is not None and found.difference.largest >= least
@@ -50,7 +50,7 @@ def find_shortest_input(beside: ComparedFile, wrong: Sequence[Outcome]) -> tuple
             tried += 1
             if tried > _TRIED:
                 break
-            if still_differs(shorter):
+            if is_still_different(shorter):
                 case, shrinks = shorter, True
                 break
     return _describe_input(beside, case), case

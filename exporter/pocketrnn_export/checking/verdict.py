@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from pocketrnn.bundle.manifest import Comparison
-from pocketrnn.tables.writer import replace_nan_by_none
+from pocketrnn.tables.row_writer import replace_nan_by_none
 
 __all__ = ["Kind", "Shown", "Verdict", "make_verdict_page"]
 

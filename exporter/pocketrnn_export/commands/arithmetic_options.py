@@ -10,14 +10,14 @@ import click
 
 from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.errors import require_module
-from pocketrnn.tables.rows import LABEL_SEPARATOR
+from pocketrnn.tables.row_batches import LABEL_SEPARATOR
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest
     from pocketrnn.numbers.number_input import NumberInput
     from pocketrnn_export.integer_accuracy import AllowedChange
+    from pocketrnn_training.rows.labelled_sequences import LabelledSequences
     from pocketrnn_training.rows.labelled_texts import LabelledTexts
-    from pocketrnn_training.rows.sequences import LabelledSequences
 
 __all__ = [
     "arithmetic_options",
@@ -81,7 +81,7 @@ def read_integer_arguments(
     if data is None:
         return None, allowed
     require_module("pyarrow", "train")
-    from pocketrnn_training.rows.column_files import column_names
+    from pocketrnn_training.rows.column_files import read_column_names
     from pocketrnn_training.rows.labelled_texts import read_files, read_texts
     from pocketrnn_training.rows.sequence_files import read_sequences
     from pocketrnn_training.settings.sequence_options import SequenceOptions
@@ -89,7 +89,7 @@ def read_integer_arguments(
     if numbers is not None:
         options = SequenceOptions().of_classifier(numbers)
         return read_sequences([data], options, label_column=label_column, labels=labels), allowed
-    if label_column != _LABEL_COLUMN or _LABEL_COLUMN in column_names(data):
+    if label_column != _LABEL_COLUMN or _LABEL_COLUMN in read_column_names(data):
         rows = read_files(
             [data],
             text_column=text_column,
@@ -121,7 +121,7 @@ def _make_allowed_change(data: Path | None, max_loss: float | None, max_changed:
 
 
 def format_integer_warning(manifest: Manifest) -> list[str]:
-    """The warning about a file of integers that was measured on golden examples only; no lines for other files."""
+    """Return the warning about a file of integers that was measured on golden examples only; else nothing."""
     from pocketrnn.verdicts import read_integer_verdict
 
     verdict = read_integer_verdict(manifest)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pocketrnn.commands.command import Command, Text
-from pocketrnn.commands.standard_streams import format_json_line, print_if_slow, print_text
-from pocketrnn.commands.terminal import align_columns, escape_line
+from pocketrnn.commands.grouped_options import Command, Text
+from pocketrnn.commands.standard_streams import format_json_line, print_line_if_slow, print_text
+from pocketrnn.commands.terminal_text import align_columns, escape_line
 from pocketrnn.errors import ExportError, InputError, require_module
 from pocketrnn_export.commands.export import load_module_and_call, parse_source
 from pocketrnn_export.commands.progress_lines import print_stages
@@ -81,7 +81,7 @@ def check(source: str, after: Path | None, onnx: Path | None, page: Path | None,
         from pocketrnn.bundle.atomic_writing import check_file_free
 
         check_file_free(page, force=options["force"])
-    with print_if_slow("Loading PyTorch ..."):
+    with print_line_if_slow("Loading PyTorch ..."):
         for package in ("torch", "onnx", "onnxscript"):
             require_module(package, "export")
     with print_stages():

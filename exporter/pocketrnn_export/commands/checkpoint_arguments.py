@@ -14,7 +14,7 @@ def read_checkpoint_arguments(folder: Path) -> tuple[Any, dict[str, Any]]:
     Raises:
         CheckpointError: the folder is not a checkpoint, or is damaged.
     """
-    from pocketrnn_export.trained import make_arguments_from_checkpoint
+    from pocketrnn_export.checkpoint_export import make_arguments_from_checkpoint
     from pocketrnn_training.classifiers import checkpoint
 
     return make_arguments_from_checkpoint(checkpoint.read(folder))

@@ -9,17 +9,17 @@ from typing import Any, Final
 
 import click
 
-from pocketrnn.commands.command import Command, Text
-from pocketrnn.commands.standard_streams import print_if_slow, print_line
+from pocketrnn.commands.grouped_options import Command, Text
+from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.errors import require_module
-from pocketrnn_export.commands.checkpoint_arguments import read_checkpoint_arguments
-from pocketrnn_export.commands.compressed_bundle import (
+from pocketrnn_export.commands.bundle_compression import (
     COLUMNS,
     check_is_bundle,
     data_options,
     read_rows_to_measure,
     write_compressed_bundle,
 )
+from pocketrnn_export.commands.checkpoint_arguments import read_checkpoint_arguments
 from pocketrnn_export.commands.progress_lines import print_stages
 from pocketrnn_export.commands.verdict_lines import format_example_note, print_verdicts
 
@@ -79,12 +79,12 @@ def compress(
     """
     if not (Path(source) / "config.json").is_file():
         check_is_bundle(source)
-    with print_if_slow("Loading PyTorch ..."):
+    with print_line_if_slow("Loading PyTorch ..."):
         for package in ("torch", "onnx", "onnxscript", "safetensors"):
             require_module(package, "export")
         from pocketrnn.bundle import manifest as manifests
         from pocketrnn.bundle.atomic_writing import check_folder_free
-        from pocketrnn.bundle.zoo import find_bundle_folder
+        from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
         from pocketrnn_export.compression import check_kept_word_count
         from pocketrnn_export.forms.weight_quantization import Storage
         from pocketrnn_training.classifiers import checkpoint
@@ -94,7 +94,7 @@ def compress(
     measure = {option: options[option] for option in ("data", "max_loss", *COLUMNS)}
     how = {"name": name, "force": options["force"], "max_loss": options["max_loss"]}
     if (Path(source) / checkpoint.CONFIG_JSON).is_file():
-        from pocketrnn_export.bundle import export
+        from pocketrnn_export.bundle_export import export
 
         module, description = read_checkpoint_arguments(Path(source))
         if words is not None and "vocabulary" in description:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pocketrnn.bundle.atomic_writing import check_file_free, check_folder_free, suggest_near_file
-from pocketrnn.commands.command import Command, Text
-from pocketrnn.commands.standard_streams import print_if_slow, print_line
+from pocketrnn.commands.grouped_options import Command, Text
+from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.errors import InputError, require_module, short_repr
 from pocketrnn_export.commands.arithmetic_options import (
     arithmetic_options,
@@ -20,13 +20,13 @@ from pocketrnn_export.commands.arithmetic_options import (
     format_integer_warning,
     read_integer_arguments,
 )
-from pocketrnn_export.commands.checkpoint_arguments import read_checkpoint_arguments
-from pocketrnn_export.commands.compressed_bundle import (
+from pocketrnn_export.commands.bundle_compression import (
     COLUMNS,
     data_options,
     read_rows_to_measure,
     write_compressed_bundle,
 )
+from pocketrnn_export.commands.checkpoint_arguments import read_checkpoint_arguments
 from pocketrnn_export.commands.number_options import (
     NUMBER_OPTIONS,
     OF_CHECKPOINTS,
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
     from pocketrnn.bundle.manifest import Manifest
     from pocketrnn.text import AnyTextRules, TextRules
-    from pocketrnn.text.characters import Characters
-    from pocketrnn_export.vocabularies.owners_texts import OwnersText
+    from pocketrnn.text.token_characters import Characters
+    from pocketrnn_export.vocabularies.owner_text_file import OwnersText
     from pocketrnn_export.vocabularies.tokenizer_json import Subwords
     from pocketrnn_export.vocabularies.vocabulary import Vocabulary
 
@@ -236,12 +236,12 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     _check_output(output, packed=options["profile"] == "packed" and not numbers.are_given, force=options["force"])
     with print_stages():
         of_texts = None if numbers.are_given else _read_text_arguments(source, named, options)
-    with print_if_slow("Loading PyTorch ..."):
+    with print_line_if_slow("Loading PyTorch ..."):
         for package in ("torch", "onnx", "onnxscript", "safetensors"):
             require_module(package, "export")
         import torch
 
-        from pocketrnn_export.bundle import export as export_module
+        from pocketrnn_export.bundle_export import export as export_module
 
     # The code in the file of a module is small, too.
     torch.set_num_threads(1)
@@ -356,7 +356,7 @@ def _export_in_stages(module: Any, output: Path, description: dict[str, Any], op
     """Export to a temporary folder, then compress the bundle, convert it for mobile or pack it, and write that."""
     from pocketrnn.bundle import manifest
     from pocketrnn.bundle.atomic_writing import make_classifier_name
-    from pocketrnn_export.bundle import export as export_module
+    from pocketrnn_export.bundle_export import export as export_module
     from pocketrnn_export.forms.weight_quantization import Storage
     from pocketrnn_export.mobile_profile import write_mobile_bundle
     from pocketrnn_export.packing import pack
@@ -504,7 +504,7 @@ def _read_agreeing_pairs(path: Path | None, tokens: Sequence[str], rules: AnyTex
         InputError: the file cannot be read, or a text has other ids.
     """
     from pocketrnn.text import SubwordRules, TextRules
-    from pocketrnn_export.vocabularies.owners_texts import list_pairs, read_pairs
+    from pocketrnn_export.vocabularies.owner_text_file import list_pairs, read_pairs
     from pocketrnn_export.vocabularies.text_rule_selection import refuse_other_ids
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
@@ -584,7 +584,7 @@ def load_module_and_call(source: str, named: ModuleName | None, options: dict[st
 
 def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[Sequence[str], AnyTextRules | Subwords]:
     """Read the vocabulary and the text rules; a tokenizer of subwords contains both."""
-    from pocketrnn_export.vocabularies.rules_file import parse_rules
+    from pocketrnn_export.vocabularies.text_rules_file import parse_rules
     from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
     from pocketrnn_export.vocabularies.tokenizer_widths import add_widths_to_tokenizer
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
@@ -614,9 +614,9 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
 
 
 def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRules:
-    """The text rules in --rules, or those that the vocabulary, --tokenizer and --max-tokens imply."""
-    from pocketrnn_export.vocabularies.rules_file import read_rules
+    """Return the text rules in --rules, or those that the vocabulary, --tokenizer and --max-tokens imply."""
     from pocketrnn_export.vocabularies.text_rule_selection import make_named_rules
+    from pocketrnn_export.vocabularies.text_rules_file import read_rules
 
     if options["rules"] is None:
         return replace(make_named_rules(vocabulary, options["tokenizer"]), max_tokens=options["max_tokens"])

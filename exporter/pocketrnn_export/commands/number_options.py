@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from pocketrnn.commands.command import Text
-from pocketrnn.commands.terminal import escape_line
+from pocketrnn.commands.grouped_options import Text
+from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import InputError, find_error_reason, short_repr
 from pocketrnn_export.commands.verdict_lines import format_proof_table
 
@@ -150,7 +150,8 @@ def read_number_arguments(numbers: NumberOptions, options: dict[str, Any]) -> di
 
 
 def make_checkpoint_overrides(numbers: NumberOptions, channels: int) -> dict[str, Any]:
-    """The integer scale and the units that the options give, as arguments of `export`, with a value for each channel.
+    """Return the integer scale and the units that the options give, as arguments of `export`, with a value for each
+    channel.
 
     Example:
         >>> make_checkpoint_overrides(NumberOptions(**{**nothing, "integer_scale": "0.001"}), 2)
@@ -181,7 +182,7 @@ def refuse_text_options(options: dict[str, Any], of_numbers: str) -> None:
 
 
 def format_number_summary(manifest: Manifest, output: Path) -> list[str]:
-    """The lines that are printed after the export of a classifier of numbers: its proof, and the next command.
+    """Return the lines that are printed after the export of a classifier of numbers: its proof, and the next command.
 
     Example:
         >>> format_number_summary(manifest, Path("har"))[-1]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pocketrnn.commands.command import Command
-from pocketrnn.commands.standard_streams import print_if_slow, print_line
-from pocketrnn.commands.terminal import escape_line
+from pocketrnn.commands.grouped_options import Command
+from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
+from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import require_module
 from pocketrnn_export.commands.arithmetic_options import (
     arithmetic_options,
@@ -18,7 +18,7 @@ from pocketrnn_export.commands.arithmetic_options import (
     format_integer_warning,
     read_integer_arguments,
 )
-from pocketrnn_export.commands.compressed_bundle import check_is_bundle, data_options
+from pocketrnn_export.commands.bundle_compression import check_is_bundle, data_options
 from pocketrnn_export.commands.progress_lines import print_stages
 from pocketrnn_export.commands.verdict_lines import print_verdicts
 
@@ -108,7 +108,7 @@ def pack(
         raise click.UsageError("--text-rules writes no program: leave out --c-array, --streaming and --arithmetic.")
     check_measure_options(arithmetic, measured_with)
     check_is_bundle(bundle)
-    with print_if_slow("Loading PyTorch ..."):
+    with print_line_if_slow("Loading PyTorch ..."):
         for package in ("torch", "onnx", "onnxscript"):
             require_module(package, "export")
         from pocketrnn.numbers.number_input import NumberInput
@@ -162,9 +162,10 @@ def _pack_text_rules(bundle: str, path: Path, *, force: bool) -> None:
 
 
 def _make_memory_sentence(path: Path, manifest: Any) -> str | None:
-    """A sentence with the memory that a program without files needs for a packed file, or for the array in a header."""
-    from pocketrnn_export.board_memory import compute_required_memory
+    """Return a sentence with the memory that a program without files needs for a packed file, or for the array in a
+    header."""
     from pocketrnn_export.c_array import extract_packed_content
+    from pocketrnn_export.microcontroller_memory import compute_required_memory
 
     needed = compute_required_memory(manifest, extract_packed_content(path.read_bytes()))
     return None if needed is None else needed.sentence
@@ -172,7 +173,7 @@ def _make_memory_sentence(path: Path, manifest: Any) -> str | None:
 
 def _print_verdict(manifest: Manifest) -> None:
     """Print the verdict on the file, and a note on its thresholds."""
-    from pocketrnn.bundle.output import HeadsOutput
+    from pocketrnn.bundle.output_kinds import HeadsOutput
     from pocketrnn.text.text_input import TextInput
     from pocketrnn.verdicts import describe_graph_proof
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from pocketrnn.commands.command import write_at_end
+from pocketrnn.commands.grouped_options import print_at_end
 from pocketrnn.commands.standard_streams import print_line
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ def print_stages() -> Iterator[None]:
     from pocketrnn.verdicts import LOGGER
     from pocketrnn_export.progress import ProgressLines, show_log_lines
 
-    def warn(record: logging.LogRecord) -> None:
+    def print_warning(record: logging.LogRecord) -> None:
         line = f"Note: {record.getMessage()}"
-        if not (hasattr(record, "after_an_error") and write_at_end(line)):
+        if not (hasattr(record, "after_an_error") and print_at_end(line)):
             print_line(line, err=True)
 
-    lines = ProgressLines(lambda line: print_line(line, err=True), warn)
+    lines = ProgressLines(lambda line: print_line(line, err=True), print_warning)
     lines.addFilter(lambda record: record.name != LOGGER)
     with show_log_lines(lines):
         yield

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pocketrnn.commands.standard_streams import print_line
-from pocketrnn.commands.terminal import align_columns, escape_line
+from pocketrnn.commands.terminal_text import align_columns, escape_line
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest, Parity
@@ -42,7 +42,7 @@ def print_verdicts(manifest: Manifest) -> None:
 
 
 def format_proof_table(parity: Parity, rows_called: str, *, of_labels: bool = True) -> list[str]:
-    """The comparisons of a proof as a table: a header, and a line for each.
+    """Return the comparisons of a proof as a table: a header, and a line for each.
 
     Args:
         parity: the proof.
@@ -59,7 +59,8 @@ def format_proof_table(parity: Parity, rows_called: str, *, of_labels: bool = Tr
 
 
 def format_example_note(manifest: Manifest) -> list[str]:
-    """The note that the bundle holds texts of the user, and how to leave them out; empty if the bundle holds none."""
+    """Return the note that the bundle holds texts of the user, and how to leave them out; empty if the bundle holds
+    none."""
     if manifest.provenance.get("golden_examples") != "given texts":
         return []
     return [

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from pocketrnn_export.comparing.float64_graph import convert_model_to_float64
 from pocketrnn_export.comparing.float64_operators import OPERATORS
-from pocketrnn_export.module_runs.cpu_run import compute_answer, list_tensors_in
+from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, list_tensors_in
 from pocketrnn_export.torch_internals import FunctionMode, count_writes
 
 __all__ = ["DifferingOperation", "Place", "find_differing_operation"]
@@ -176,7 +176,7 @@ _Sorted = npt.NDArray[np.float64]
 
 
 def _compute_graph_values(model: onnx.ModelProto, inputs: Mapping[str, Any]) -> dict[str, _Sorted]:
-    """All values that a graph computes for a batch, by name, each sorted."""
+    """Return all values that a graph computes for a batch, by name, each sorted."""
     with np.errstate(all="ignore"):
         evaluator = ReferenceEvaluator(model, new_ops=list(OPERATORS))
         made = dict(evaluator.run(None, dict(inputs), intermediate=True))
@@ -196,7 +196,7 @@ def _group_by_size(values: Iterable[_Sorted]) -> dict[int, list[_Sorted]]:
 
 
 def _is_in_graph_values(values: Mapping[int, list[_Sorted]], tensor: Tensor) -> bool:
-    """Whether a graph has a tensor's numbers; true for a tensor that is not searched."""
+    """Return whether a graph has a tensor's numbers; true for a tensor that is not searched."""
     return not _can_search_tensor(tensor) or _contains_numbers(values, _sort_numbers(tensor))
 
 

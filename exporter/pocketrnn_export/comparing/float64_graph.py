@@ -18,8 +18,8 @@ from onnx.reference import ReferenceEvaluator
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn.text.features import split_features
 from pocketrnn.text.pairs import make_pair_inputs
-from pocketrnn_export.comparing.cases import select_answer_rows
 from pocketrnn_export.comparing.float64_operators import OPERATORS
+from pocketrnn_export.comparing.proof_inputs import select_answer_rows
 
 __all__ = [
     "SINGLE",
@@ -69,19 +69,19 @@ def make_float64_model_run(model: onnx.ModelProto, *, unrounded: bool = False) -
     evaluate = build_evaluator(model, unrounded=unrounded)
     names = [value.name for value in model.graph.input]
 
-    def run(tokens: Ids, lengths: Ids) -> Doubles:
+    def run_graph(tokens: Ids, lengths: Ids) -> Doubles:
         given = dict(zip(names, list_graph_inputs(names, tokens, lengths), strict=False))
         if "features" in given:
             given["features"] = given["features"].astype(np.float64)
         answer: Doubles = select_answer_rows(evaluate(given)[0], lengths)
         return answer
 
-    return run
+    return run_graph
 
 
 def list_graph_inputs(names: Sequence[str], tokens: Ids, lengths: Ids) -> tuple[npt.NDArray[Any], ...]:
-    """The inputs of a graph in the order of their names: tokens and lengths; for a graph of two texts, the tokens and
-    lengths of both; for one of texts with features, these too.
+    """Return the inputs of a graph in the order of their names: tokens and lengths; for a graph of two texts, the
+    tokens and lengths of both; for one of texts with features, these too.
 
     Args:
         names: the names of its inputs.
@@ -112,26 +112,26 @@ def build_evaluator(
         reference = ReferenceEvaluator(model, new_ops=list(OPERATORS))
     # The evaluator raises exceptions of many classes.
     except Exception as error:
-        raise _make_not_computed_error(error) from error
+        raise _make_float64_graph_error(error) from error
     if unrounded:
         _restore_constants(reference)
 
-    def evaluate(inputs: dict[str, npt.NDArray[Any]]) -> list[Doubles]:
+    def evaluate_model(inputs: dict[str, npt.NDArray[Any]]) -> list[Doubles]:
         try:
             with np.errstate(all="ignore"):
                 results = dict(reference.run(None, inputs, intermediate=True))
         except Exception as error:
-            raise _make_not_computed_error(error) from error
+            raise _make_float64_graph_error(error) from error
         single = [
             name
             for name, value in results.items()
             if getattr(value, "dtype", None) == np.float32 and not name.endswith(SINGLE)
         ]
         if single:
-            raise _make_not_computed_error(TypeError(f"{single[0]} is computed in float32"))
+            raise _make_float64_graph_error(TypeError(f"{single[0]} is computed in float32"))
         return [results[name] for name in outputs]
 
-    return evaluate
+    return evaluate_model
 
 
 def _restore_constants(reference: Any) -> None:
@@ -146,7 +146,7 @@ def _restore_constants(reference: Any) -> None:
             _restore_constants(node.impl_)
 
 
-def _make_not_computed_error(error: Exception) -> ExportError:
+def _make_float64_graph_error(error: Exception) -> ExportError:
     return ExportError(
         f"The graph cannot be computed in double precision: {first_line(error)}.",
         "Replace the operation that the message names by another in forward.",
@@ -172,7 +172,7 @@ def convert_model_to_float64(model: onnx.ModelProto) -> onnx.ModelProto:
         for node in graph.node:
             _convert_node(node)
     _round_products_of_int8(copied.graph)
-    _round_singles(copied.graph)
+    _round_marked_values_to_float32(copied.graph)
     return copied
 
 
@@ -207,7 +207,7 @@ def _round_products_of_int8(graph: GraphProto) -> None:
     graph.node.extend(copies)
 
 
-def _round_singles(graph: GraphProto) -> None:
+def _round_marked_values_to_float32(graph: GraphProto) -> None:
     """Round values whose name ends with SINGLE: Python computes them from sizes in float64, and PyTorch rounds them to
     float32 when they meet a tensor."""
     nodes: list[NodeProto] = []
@@ -227,7 +227,7 @@ def _round_singles(graph: GraphProto) -> None:
 
 
 def _is_rounded_product(graph: GraphProto, name: str) -> bool:
-    """Whether `_round_products_of_int8` has rounded this value."""
+    """Return whether `_round_products_of_int8` has rounded this value."""
     return any(node.op_type == "Cast" and node.output[0] == name.removesuffix(SINGLE) for node in graph.node)
 
 
@@ -260,5 +260,6 @@ def _convert_tensor(tensor: TensorProto) -> None:
 
 
 def list_perturbable_weights(model: onnx.ModelProto) -> list[TensorProto]:
-    """The weights of a model from `convert_model_to_float64`: its float64 initializers, but those of inner graphs."""
+    """Return the weights of a model from `convert_model_to_float64`: its float64 initializers, but those of inner
+    graphs."""
     return [tensor for tensor in model.graph.initializer if tensor.data_type == _DOUBLE]

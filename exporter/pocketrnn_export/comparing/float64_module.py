@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from torch.nn.functional import multi_head_attention_forward
 
 from pocketrnn.errors import ExportError, first_line
-from pocketrnn_export.comparing.cases import select_answer_rows
 from pocketrnn_export.comparing.float64_graph import Doubles, Ids, Run64
+from pocketrnn_export.comparing.proof_inputs import select_answer_rows
 from pocketrnn_export.module_runs.attribute_restoration import restore_attributes
-from pocketrnn_export.module_runs.cpu_run import compute_answer
+from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
 from pocketrnn_export.module_runs.function_caches import find_caches, use_fresh_caches
-from pocketrnn_export.module_runs.whole_copy import copy_again
+from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
 from pocketrnn_export.torch_internals import FunctionMode, change_operator_arguments
 
 __all__ = ["Float64Mode", "make_float64_copy", "make_float64_copy_run", "make_float64_module_run"]
@@ -138,12 +138,12 @@ def make_float64_copy(module: nn.Module) -> nn.Module:
             "A TorchScript module cannot be run in double precision: its code holds float32 constants and types.",
             "Give the Python module that it was compiled from.",
         )
-    copied = copy_again(module).double()
+    copied = copy_complete_copy(module).double()
     caches = find_caches(copied)
 
     @contextlib.contextmanager
     def compute_in_float64(run: nn.Module) -> Iterator[None]:
-        """Float64Mode, with caches and attributes kept apart from float32 runs."""
+        """Enter Float64Mode while the block runs, with caches and attributes kept apart from float32 runs."""
         with use_fresh_caches(caches), restore_attributes(run), Float64Mode():
             yield
 
@@ -186,7 +186,7 @@ def make_float64_module_run(module: nn.Module, *, takes_lengths: bool) -> Run64:
 def make_float64_copy_run(module: nn.Module, *, takes_lengths: bool) -> Run64:
     """Wrap a module from `make_float64_copy`, without another copy, as a function of arrays."""
 
-    def run(tokens: Ids, lengths: Ids) -> Doubles:
+    def run_module(tokens: Ids, lengths: Ids) -> Doubles:
         order = np.argsort(-lengths, kind="stable")
         inputs = [torch.from_numpy(tokens[order])]
         if takes_lengths:
@@ -195,19 +195,19 @@ def make_float64_copy_run(module: nn.Module, *, takes_lengths: bool) -> Run64:
             answer = compute_answer(module, inputs)
         # A user's module may raise anything, also by a call of sys.exit.
         except (Exception, SystemExit) as error:
-            raise _make_not_computed_error(first_line(error)) from error
+            raise _make_float64_module_error(first_line(error)) from error
         if answer.dtype != torch.float64:
-            raise _make_not_computed_error(f"it gives {answer.dtype}")
+            raise _make_float64_module_error(f"it gives {answer.dtype}")
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
         logits: Doubles = select_answer_rows(answer.numpy()[back], lengths)
         return logits
 
-    return run
+    return run_module
 
 
-def _make_not_computed_error(why: str) -> ExportError:
+def _make_float64_module_error(why: str) -> ExportError:
     return ExportError(
         f"The module cannot be run in double precision: {why}.",
-        "Let forward take its types from the tensors it is given.",
+        "Take dtypes in forward from its input tensors.",
     )

@@ -61,7 +61,7 @@ def _multiply_matrices(a: Doubles, b: Doubles) -> Doubles:
     return product
 
 
-def _sigmoid(x: Doubles) -> Doubles:
+def _compute_sigmoid(x: Doubles) -> Doubles:
     # By tanh, which never overflows; the error is 1e-16 at most.
     half: Doubles = 0.5 * np.tanh(0.5 * x) + 0.5
     return half
@@ -69,7 +69,7 @@ def _sigmoid(x: Doubles) -> Doubles:
 
 _ACTIVATIONS: Final[dict[str, Callable[[Doubles], Doubles]]] = {
     "Tanh": np.tanh,
-    "Sigmoid": _sigmoid,
+    "Sigmoid": _compute_sigmoid,
     "Relu": lambda x: np.maximum(x, 0.0),
     # The factor is 1 and the offset 0: `_refuse_attributes` rejects all others.
     "Affine": lambda x: x,
@@ -151,7 +151,7 @@ class _Recurrent(OpRun):
 
     @staticmethod
     def _is_identity(attributes: dict[str, Any]) -> bool:
-        """Whether an activation is Affine, all with factor 1 and offset 0, and no other option is set."""
+        """Return whether an activation is Affine, all with factor 1 and offset 0, and no other option is set."""
         return (
             "Affine" in (attributes.get("activations") or ())
             and set(attributes.get("activation_alpha") or ()) == {1.0}
@@ -176,10 +176,10 @@ class RNN(_Recurrent):
     def _make_step(self, r: Doubles, _b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> CellFunction:
         (f,), recurrent = activations, r.T.copy()
 
-        def step(gates: Doubles, state: tuple[Doubles, ...]) -> tuple[Doubles, ...]:
+        def compute_rnn_step(gates: Doubles, state: tuple[Doubles, ...]) -> tuple[Doubles, ...]:
             return (f(gates + _multiply_matrices(state[0], recurrent)),)
 
-        return step
+        return compute_rnn_step
 
 
 class LSTM(_Recurrent):
@@ -190,7 +190,7 @@ class LSTM(_Recurrent):
     def _make_step(self, r: Doubles, _b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> CellFunction:
         (f, g, h), recurrent, hidden = activations, r.T.copy(), r.shape[1]
 
-        def step(gates: Doubles, state: tuple[Doubles, ...]) -> tuple[Doubles, ...]:
+        def compute_lstm_step(gates: Doubles, state: tuple[Doubles, ...]) -> tuple[Doubles, ...]:
             summed = gates + _multiply_matrices(state[0], recurrent)
             # Slices, since `np.split` took a fifth of the time of a small layer.
             i_o_forget = f(summed[:, : 3 * hidden])
@@ -198,7 +198,7 @@ class LSTM(_Recurrent):
             cell = forget * state[1] + i * g(summed[:, 3 * hidden :])
             return o * h(cell), cell
 
-        return step
+        return compute_lstm_step
 
 
 class GRU(_Recurrent):
@@ -216,7 +216,7 @@ class GRU(_Recurrent):
         after, recurrent = bool(self.linear_before_reset), r.T.copy()
         of_gates, of_proposed = recurrent[:, :gated].copy(), recurrent[:, gated:].copy()
 
-        def step(gates: Doubles, state: tuple[Doubles, ...]) -> tuple[Doubles, ...]:
+        def compute_gru_step(gates: Doubles, state: tuple[Doubles, ...]) -> tuple[Doubles, ...]:
             (h,) = state
             product = _multiply_matrices(h, recurrent if after else of_gates)
             z_reset = f(gates[:, :gated] + product[:, :gated])
@@ -225,7 +225,7 @@ class GRU(_Recurrent):
             new = g(gates[:, gated:] + proposed)
             return ((1.0 - z) * new + z * h,)
 
-        return step
+        return compute_gru_step
 
 
 class Erf(OpRun):
@@ -320,7 +320,7 @@ class Conv(OpRun):
     op_domain = ""
 
     def _run(self, x: Doubles, w: Doubles, b: Doubles | None = None, **attributes: Any) -> tuple[Doubles]:
-        """The convolution; arguments as ONNX has them, in float64."""
+        """Return the convolution; arguments as ONNX has them, in float64."""
         axes = w.ndim - 2
         before, after = _compute_padding_sizes(x.shape[2:], w.shape[2:], attributes)
         if any(before) or any(after):
@@ -340,14 +340,14 @@ class Conv(OpRun):
 
 
 def _make_writable_tensor(x: Doubles) -> torch.Tensor:
-    """An array as a tensor; a read-only array is copied, since torch warns of it."""
+    """Return an array as a tensor; a read-only array is copied, since torch warns of it."""
     return torch.from_numpy(np.require(x, requirements=["C", "W"]))
 
 
 def _compute_padding_sizes(
     sizes: Sequence[int], kernel: Sequence[int], attributes: dict[str, Any]
 ) -> tuple[list[int], list[int]]:
-    """The padding before and after each axis that a convolution over axes of these sizes needs."""
+    """Return the padding before and after each axis that a convolution over axes of these sizes needs."""
     axes = len(kernel)
     kind = attributes.get("auto_pad") or "NOTSET"
     if kind in ("NOTSET", "VALID"):
@@ -368,7 +368,7 @@ class MaxPool(EvaluatorsMaxPool):
     op_domain = ""
 
     def _run(self, x: Doubles, **attributes: Any) -> tuple[Doubles, ...]:  # type: ignore[override]
-        """The largest of each window; arguments as ONNX has them, in float64."""
+        """Return the largest of each window; arguments as ONNX has them, in float64."""
         if len(self.output) > 1 or attributes.get("auto_pad") not in (None, "NOTSET", "VALID"):
             return super()._run(x, **attributes)  # type: ignore[no-untyped-call, no-any-return]
         kernel = list(attributes["kernel_shape"])

@@ -15,22 +15,22 @@ import numpy.typing as npt
 from torch import nn
 
 from pocketrnn.errors import ExportError, ParityError, first_line
-from pocketrnn_export.comparing.cases import Case, Run
 from pocketrnn_export.comparing.float64_graph import Run64, make_float64_onnx_run
 from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_copy_run
+from pocketrnn_export.comparing.proof_inputs import Case, Run
+from pocketrnn_export.comparing.rounded_graph_equality import find_difference_beyond_rounding
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer
-from pocketrnn_export.comparing.same_graph import find_difference_beyond_rounding
 from pocketrnn_export.progress import log_item_progress
 
 __all__ = [
     "DOUBLE_TOLERANCE",
     "SPREADS",
-    "Agreement",
-    "Nearness",
+    "DistanceToExactAnswer",
+    "Float64Agreement",
     "compute_rounding_tolerance",
     "measure_agreement",
-    "measure_nearness",
-    "measure_nearness_of_cases",
+    "measure_distance_to_exact_answer",
+    "measure_distances_to_exact_answers",
     "prove_graph",
     "prove_module_graph",
 ]
@@ -53,7 +53,7 @@ Numbers = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True)
-class Agreement:
+class Float64Agreement:
     """How well a graph agrees with its module in double precision.
 
     Attributes:
@@ -73,7 +73,7 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class Nearness:
+class DistanceToExactAnswer:
     """How near a float32 answer to a case is to the exact one.
 
     Attributes:
@@ -104,7 +104,7 @@ def prove_graph(
     content: bytes = b"",
     retraced: Callable[[], bytes] | None = None,
     spreads: Callable[[Case], ExactAnswer | None] = lambda _: None,
-) -> Agreement:
+) -> Float64Agreement:
     """Prove that a graph in double precision gives the exact answers: they agree to 1e-10.
 
     Args:
@@ -139,7 +139,7 @@ def prove_graph(
 
 def _compare_retraced_module(
     content: bytes, exact: Sequence[ExactAnswer], retraced: Callable[[], bytes]
-) -> tuple[Agreement | None, str]:
+) -> tuple[Float64Agreement | None, str]:
     """Trace the module in double precision and return its agreement, if the shipped graph is that graph with rounded
     numbers; else return the reason why it is not."""
     try:
@@ -152,7 +152,7 @@ def _compare_retraced_module(
         return None, f"traced in double precision, its graph has another {different}"
     if again.largest_difference > DOUBLE_TOLERANCE:
         return None, f"traced in double precision, it is {again.largest_difference:.1e} off too"
-    found = Agreement(again.cases, again.rows, again.largest_difference, again.case, numbers_rounded=True)
+    found = Float64Agreement(again.cases, again.rows, again.largest_difference, again.case, numbers_rounded=True)
     return found, ""
 
 
@@ -164,7 +164,7 @@ def prove_module_graph(
     takes_lengths: bool,
     every_id: Sequence[Case] = (),
     retrace: Retrace | None = None,
-) -> Agreement:
+) -> Float64Agreement:
     """Prove that a graph computes what its module does: in double precision they agree to 1e-10.
 
     It is for callers that have only a module and a graph: `scripts/measure_proof` and the tests. The exporter already
@@ -193,7 +193,7 @@ def prove_module_graph(
     )
 
 
-def _make_graph_differs_error(found: Agreement, reason: str) -> ParityError:
+def _make_graph_differs_error(found: Float64Agreement, reason: str) -> ParityError:
     return ParityError(
         f"In double precision the graph is {found.largest_difference:.1e} from the module on {found.case}, where a "
         f"right graph is within {DOUBLE_TOLERANCE:g}; {reason}.",
@@ -201,7 +201,7 @@ def _make_graph_differs_error(found: Agreement, reason: str) -> ParityError:
     )
 
 
-def measure_agreement(run: Run64, exact: Sequence[ExactAnswer]) -> Agreement:
+def measure_agreement(run: Run64, exact: Sequence[ExactAnswer]) -> Float64Agreement:
     """Measure how far a run in double precision is from the exact answers, without a limit.
 
     Raises:
@@ -227,7 +227,7 @@ def measure_agreement(run: Run64, exact: Sequence[ExactAnswer]) -> Agreement:
         worst = float(apart.max(initial=0.0))
         if worst > largest:
             largest, where = worst, answer.case.name
-    return Agreement(len(exact), rows, largest, where)
+    return Float64Agreement(len(exact), rows, largest, where)
 
 
 def _compute_absolute_differences(exact: Numbers, given: Numbers) -> npt.NDArray[np.float64]:
@@ -241,12 +241,14 @@ def _compute_absolute_differences(exact: Numbers, given: Numbers) -> npt.NDArray
     return np.where(np.isnan(apart), np.inf, apart)
 
 
-def measure_nearness(candidate: str, exact: ExactAnswer, given: npt.NDArray[np.float32]) -> Nearness:
+def measure_distance_to_exact_answer(
+    candidate: str, exact: ExactAnswer, given: npt.NDArray[np.float32]
+) -> DistanceToExactAnswer:
     """Measure how near an answer in float32 is to the exact one."""
     apart = _compute_absolute_differences(exact.logits, given)
     if exact.logits.shape != given.shape:
-        return Nearness(candidate, exact.case.name, math.inf, math.inf, len(exact.logits))
-    return Nearness(
+        return DistanceToExactAnswer(candidate, exact.case.name, math.inf, math.inf, len(exact.logits))
+    return DistanceToExactAnswer(
         candidate,
         exact.case.name,
         largest_difference=float(apart.max()),
@@ -255,11 +257,13 @@ def measure_nearness(candidate: str, exact: ExactAnswer, given: npt.NDArray[np.f
     )
 
 
-def measure_nearness_of_cases(candidate: str, run: Run, exact: Sequence[ExactAnswer]) -> list[Nearness]:
+def measure_distances_to_exact_answers(
+    candidate: str, run: Run, exact: Sequence[ExactAnswer]
+) -> list[DistanceToExactAnswer]:
     """Run a form in float32 on all cases, and measure how near each answer is to the exact one.
 
     It is for `scripts/measure_proof` and the tests. The exporter compares the labels in the same pass and calls
-    `measure_nearness`.
+    `measure_distance_to_exact_answer`.
 
     Raises:
         ParityError: the form fails on a case that the module answers. The caller checks whether every case passes.
@@ -274,12 +278,13 @@ def measure_nearness_of_cases(candidate: str, run: Run, exact: Sequence[ExactAns
                 f"{candidate} fails on {answer.case.name}, where the module answers: {first_line(error)}.",
                 "Nothing was written; the module cannot be exported as it is.",
             ) from error
-        found.append(measure_nearness(candidate, answer, given))
+        found.append(measure_distance_to_exact_answer(candidate, answer, given))
     return found
 
 
 def compute_rounding_tolerance(exact: Sequence[ExactAnswer]) -> float:
-    """How much two right float32 answers to these cases may differ: each is up to `SPREADS` spreads off the exact one.
+    """Return how much two right float32 answers to these cases may differ: each is up to `SPREADS` spreads off the
+    exact one.
 
     The result is between 1e-5 and 1e-2, rounded up to one digit. `verify` allows this difference on a bundle's golden
     examples.

@@ -14,12 +14,12 @@ import torch
 from pocketrnn.bundle.manifest import Comparison
 from pocketrnn.errors import ExportError, ParityError, first_line
 from pocketrnn.verification import compute_logit_differences
-from pocketrnn_export.comparing.cases import Case, Ids, Logits, Run, select_answer_rows, split_by_text
 from pocketrnn_export.comparing.first_missing_operation import Place
 from pocketrnn_export.comparing.float64_graph import Run64, list_graph_inputs, make_float64_onnx_run
-from pocketrnn_export.comparing.float64_proof import SPREADS, measure_nearness
+from pocketrnn_export.comparing.float64_proof import SPREADS, measure_distance_to_exact_answer
+from pocketrnn_export.comparing.proof_inputs import Case, Ids, Logits, Run, select_answer_rows, split_by_text
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer, compute_exact_answers, make_perturbed_graph_runs
-from pocketrnn_export.module_runs.cpu_run import compute_answer
+from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
 from pocketrnn_export.progress import log_item_progress
 
 __all__ = [
@@ -79,7 +79,7 @@ class Reference:
     heads: tuple[int, ...] = ()
 
     def exact(self, cases: Sequence[Case], *, spreads: bool) -> list[ExactAnswer]:
-        """The exact answers to the cases.
+        """Return the exact answers to the cases.
 
         Args:
             cases: the inputs.
@@ -130,7 +130,7 @@ def make_module_run(module: Callable[..., Any], *, takes_lengths: bool) -> Run:
     PyTorch's warnings are silenced: the module's owner has seen them before.
     """
 
-    def run(tokens: Ids, lengths: Ids) -> Logits:
+    def run_module(tokens: Ids, lengths: Ids) -> Logits:
         order = np.argsort(-lengths, kind="stable")
         inputs = [torch.from_numpy(tokens[order])]
         if takes_lengths:
@@ -141,7 +141,7 @@ def make_module_run(module: Callable[..., Any], *, takes_lengths: bool) -> Run:
         result: Logits = select_answer_rows(logits.float().numpy()[back], lengths)
         return result
 
-    return run
+    return run_module
 
 
 def make_onnx_run(content: bytes, *, optimized: bool) -> Run:
@@ -155,14 +155,14 @@ def make_onnx_run(content: bytes, *, optimized: bool) -> Run:
     session = open_session(content, optimized=optimized)
     names = [node.name for node in session.get_inputs()]
 
-    def run(tokens: Ids, lengths: Ids) -> Logits:
+    def run_graph(tokens: Ids, lengths: Ids) -> Logits:
         logits: Logits = session.run(
             ["logits"], dict(zip(names, list_graph_inputs(names, tokens, lengths), strict=False))
         )[0]
         rows: Logits = select_answer_rows(logits, lengths)
         return rows
 
-    return run
+    return run_graph
 
 
 def open_session(content: bytes, *, optimized: bool = True) -> onnxruntime.InferenceSession:
@@ -279,12 +279,12 @@ def measure_difference(
 
 
 def _measure_distance_in_spreads(candidate: str, expected: Logits, given: Logits, exact: ExactAnswer) -> float:
-    """The distance of a candidate from the exact answer, in units of the possible rounding."""
+    """Return the distance of a candidate from the exact answer, in units of the possible rounding."""
     if expected.shape != exact.logits.shape:
-        return measure_nearness(candidate, exact, given).spreads
+        return measure_distance_to_exact_answer(candidate, exact, given).spreads
     # The exact answers come from a copy in double precision. If the copy computes something else than the reference,
     # the reference is far from them.
-    own = measure_nearness("", exact, expected)
+    own = measure_distance_to_exact_answer("", exact, expected)
     if own.spreads > SPREADS * _OF_REFERENCE:
         return own.spreads / _OF_REFERENCE
     if expected.shape == given.shape and _is_only_candidate_far(exact, expected, given):
@@ -292,11 +292,11 @@ def _measure_distance_in_spreads(candidate: str, expected: Logits, given: Logits
     # The spread shows the rounding of weights, but not rounding inside forward, as in a layer norm of numbers with a
     # large mean. The reference's own error on the case shows the latter: a candidate's error may be twice as large.
     as_own = replace(exact, spread=np.maximum(exact.spread, _OF_OWN * own.largest_difference / SPREADS))
-    return measure_nearness(candidate, as_own, given).spreads
+    return measure_distance_to_exact_answer(candidate, as_own, given).spreads
 
 
 def _is_only_candidate_far(exact: ExactAnswer, expected: Logits, given: Logits) -> bool:
-    """Whether the candidate is far from the exact answer to some text while the reference is near."""
+    """Return whether the candidate is far from the exact answer to some text while the reference is near."""
     size = np.maximum(1.0, np.abs(exact.logits))
     with np.errstate(invalid="ignore"):
         near = (np.abs(expected - exact.logits) <= _NEAR * size).all(1)
@@ -325,7 +325,7 @@ def summarize_differences(
 def are_rows_independent(
     run: Run, cases: Iterable[Case], *, tolerance: float = 1e-5, rows: Sequence[int] | None = None
 ) -> bool:
-    """Whether each row of the cases, or each of `rows`, gets the same answer alone and in its batch."""
+    """Return whether each row of the cases, or each of `rows`, gets the same answer alone and in its batch."""
     for case in cases:
         together = split_by_text(run(case.tokens, case.lengths), case.lengths)
         for row in range(len(case.lengths)) if rows is None else rows:
@@ -342,7 +342,7 @@ def are_rows_independent(
 
 
 def are_texts_independent(reference: Reference, cases: Sequence[Case]) -> bool:
-    """Whether each row of the cases gets the same answer alone and in its batch, up to rounding.
+    """Return whether each row of the cases gets the same answer alone and in its batch, up to rounding.
 
     A larger batch may be summed in another order and rounded otherwise. A module that reads neighbouring rows differs
     in float64 too.

@@ -22,7 +22,6 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from pocketrnn_export.comparing.cases import Case
 from pocketrnn_export.comparing.float64_graph import (
     Run64,
     convert_model_to_float64,
@@ -30,6 +29,7 @@ from pocketrnn_export.comparing.float64_graph import (
     make_float64_model_run,
 )
 from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_copy_run
+from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.progress import log_item_progress
 
 __all__ = ["DRAWS", "ExactAnswer", "compute_exact_answers", "make_perturbed_graph_runs", "make_perturbed_module_runs"]
@@ -61,7 +61,7 @@ class ExactAnswer:
 
 
 def compute_exact_answers(run: Run64, moved: Iterator[Run64], cases: Sequence[Case]) -> list[ExactAnswer]:
-    """The exact answers to the cases, with the spread of each row.
+    """Return the exact answers to the cases, with the spread of each row.
 
     Args:
         run: the module, or a graph, in double precision.
@@ -70,18 +70,18 @@ def compute_exact_answers(run: Run64, moved: Iterator[Run64], cases: Sequence[Ca
         cases: the inputs.
     """
     answers = [run(case.tokens, case.lengths) for case in log_item_progress(cases, "Answering in double precision")]
-    spreads = [_HALF_ULP * np.maximum(1.0, np.abs(_replace_nonfinite(logits)).max(1)) for logits in answers]
+    spreads = [_HALF_ULP * np.maximum(1.0, np.abs(_replace_nonfinite_numbers(logits)).max(1)) for logits in answers]
     for other in moved:
-        for i, case in log_item_progress(enumerate(cases), "Answering with weights that are moved"):
+        for i, case in log_item_progress(enumerate(cases), "Computing answers with slightly changed weights"):
             given = other(case.tokens, case.lengths)
             # The difference of two infinities, from a probability of 0, is NaN and counts as 0.
             with np.errstate(invalid="ignore"):
-                apart = np.abs(_replace_nonfinite(given - answers[i])).max(1)
+                apart = np.abs(_replace_nonfinite_numbers(given - answers[i])).max(1)
             spreads[i] = np.maximum(spreads[i], apart)
     return [ExactAnswer(*of_case) for of_case in zip(cases, answers, spreads, strict=True)]
 
 
-def _replace_nonfinite(numbers: Doubles) -> Doubles:
+def _replace_nonfinite_numbers(numbers: Doubles) -> Doubles:
     return np.nan_to_num(numbers, nan=0.0, posinf=0.0, neginf=0.0)
 
 
@@ -101,7 +101,7 @@ def make_perturbed_module_runs(module: nn.Module, *, takes_lengths: bool, draws:
     for _ in range(draws):
         with torch.no_grad():
             for tensor, original, step in zip(tensors, originals, steps, strict=True):
-                tensor.copy_(torch.from_numpy(_perturb_weights(original, step, generator)))
+                tensor.copy_(torch.from_numpy(_move_weights_by_one_ulp(original, step, generator)))
         yield run
 
 
@@ -114,18 +114,20 @@ def make_perturbed_graph_runs(content: bytes, *, draws: int = DRAWS) -> Iterator
     generator = np.random.default_rng(0)
     for _ in range(draws):
         for tensor, original, step in zip(tensors, originals, steps, strict=True):
-            tensor.CopyFrom(numpy_helper.from_array(_perturb_weights(original, step, generator), tensor.name))
+            tensor.CopyFrom(numpy_helper.from_array(_move_weights_by_one_ulp(original, step, generator), tensor.name))
         yield make_float64_model_run(model)
 
 
 def _compute_ulp_steps(weights: npt.NDArray[np.float32]) -> Doubles:
-    """One ulp of each weight; 0 for a number that is exact."""
+    """Compute one ulp of each weight; 0 for a number that is exact."""
     with np.errstate(invalid="ignore", over="ignore"):
         meant = ~np.isfinite(weights) | (weights * _MEANT == np.round(weights * _MEANT))
         return np.where(meant, 0.0, np.spacing(np.abs(weights)).astype(np.float64))
 
 
-def _perturb_weights(weights: npt.NDArray[np.float32], steps: Doubles, generator: np.random.Generator) -> Doubles:
+def _move_weights_by_one_ulp(
+    weights: npt.NDArray[np.float32], steps: Doubles, generator: np.random.Generator
+) -> Doubles:
     signs = generator.integers(0, 2, weights.shape, dtype=np.int8) * 2.0 - 1.0
     moved: Doubles = np.asarray(weights + signs * steps)
     return moved

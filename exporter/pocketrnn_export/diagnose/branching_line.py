@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn_export.intake.user_frames import describe_line, is_installed_file, is_user_file, trace_frames
-from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu
-from pocketrnn_export.module_runs.whole_copy import copy_again
+from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
+from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
 __all__ = ["find_branching_line"]
 
@@ -46,9 +46,9 @@ def find_branching_line(module: nn.Module, odd: Inputs, others: Sequence[Inputs]
 
 
 def _list_executed_steps(module: nn.Module, inputs: Inputs) -> _Way:
-    """The steps that the user's code takes, in the order of their first occurrence."""
+    """Return the steps that the user's code takes, in the order of their first occurrence."""
     found: _Way = {}
-    copied = copy_again(module)
+    copied = copy_complete_copy(module)
     # A user's module may raise anything: its steps end there.
     with torch.no_grad(), run_quietly_on_cpu(), contextlib.suppress(Exception), _record_steps(found):
         copied(*inputs)
@@ -56,20 +56,20 @@ def _list_executed_steps(module: nn.Module, inputs: Inputs) -> _Way:
 
 
 def _record_steps(found: _Way) -> contextlib.AbstractContextManager[None]:
-    def enter(frame: FrameType, _event: str, _: Any) -> Any:
+    def trace_call(frame: FrameType, _event: str, _: Any) -> Any:
         file = frame.f_code.co_filename
         if is_installed_file(file) or not is_user_file(file):
             return None
         frame.f_trace_opcodes = True
         last, line = _BEGIN, frame.f_lineno
 
-        def look(frame: FrameType, event: str, _: Any) -> Any:
+        def trace_line(frame: FrameType, event: str, _: Any) -> Any:
             nonlocal last, line
             if event == "opcode":
                 found.setdefault((frame.f_code, last, frame.f_lasti), describe_line(frame, line))
                 last, line = frame.f_lasti, frame.f_lineno
-            return look
+            return trace_line
 
-        return look
+        return trace_line
 
-    return trace_frames(enter)
+    return trace_frames(trace_call)

@@ -12,7 +12,7 @@ from pocketrnn_export.bundle_proof import FormsDifferError
 from pocketrnn_export.comparing.float64_proof import DOUBLE_TOLERANCE, measure_agreement
 from pocketrnn_export.diagnose.branching_line import find_branching_line
 from pocketrnn_export.intake.user_frames import find_user_place
-from pocketrnn_export.proof.every_size import AnswersDifferError
+from pocketrnn_export.proof.every_size_comparison import AnswersDifferError
 
 __all__ = ["name_differing_line"]
 

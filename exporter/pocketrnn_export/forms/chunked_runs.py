@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn_export.comparing.cases import Ids, Logits, Run
+from pocketrnn_export.comparing.proof_inputs import Ids, Logits, Run
 
 __all__ = ["Floats", "ReadOn", "choose_chunk_counts", "make_chunked_run"]
 
@@ -20,7 +20,7 @@ _EACH: Final = 10**9
 
 
 def choose_chunk_counts(each: str) -> dict[str, int | None]:
-    """The numbers of chunks to cut a text or sequence into, by their names in the proof; None to cut at random.
+    """Return the numbers of chunks to cut a text or sequence into, by their names in the proof; None to cut at random.
 
     Example:
         >>> list(choose_chunk_counts("token"))
@@ -41,7 +41,7 @@ def make_chunked_run(read_on: ReadOn, state_size: int, parts: int | None, rows: 
     """
     generator = np.random.default_rng(0)
 
-    def run(tokens: Ids, lengths: Ids) -> Logits:
+    def run_in_chunks(tokens: Ids, lengths: Ids) -> Logits:
         answers = []
         for ids, length in zip(tokens, lengths, strict=True):
             state = np.zeros((1, state_size), np.float32)
@@ -50,7 +50,7 @@ def make_chunked_run(read_on: ReadOn, state_size: int, parts: int | None, rows: 
             answers.append(logits)
         return np.concatenate(answers)
 
-    return run
+    return run_in_chunks
 
 
 def _split_ids(ids: Ids, parts: int | None, generator: np.random.Generator) -> Iterator[Ids]:

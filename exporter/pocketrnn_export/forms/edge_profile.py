@@ -19,9 +19,9 @@ from torch import nn
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError, first_line, require_module
 from pocketrnn.text import AnyTextRules
-from pocketrnn_export.comparing.cases import Ids, Logits, Run
+from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.comparing.float64_module import make_float64_copy
-from pocketrnn_export.description import Description
+from pocketrnn_export.comparing.proof_inputs import Ids, Logits, Run
 from pocketrnn_export.forms.form import Form, FormKind
 from pocketrnn_export.forms.onnx.onnx_form import (
     ONE_TEXT,
@@ -46,7 +46,7 @@ _RECURRENT: Final = frozenset({"RNN", "GRU", "LSTM"})
 
 
 def wrap_edge_graph_as_form(content: bytes, graph: Graph) -> Form:
-    """The form of a graph that takes one text a run; it is run by tract too.
+    """Return the form of a graph that takes one text a run; it is run by tract too.
 
     Raises:
         MissingExtraError: tract is not installed.
@@ -78,14 +78,14 @@ def _make_edge_form(prepared: ExportableModule, description: Description, _forms
         limits=make_graph_limits(made, prepared),
     )
 
-    def retraced() -> bytes:
+    def retrace_graph() -> bytes:
         single = SingleTextModule(make_float64_copy(prepared.module), takes_lengths=prepared.takes_lengths)
         alike = retrace_in_float64(single, ONE_TEXT, description.metadata, made, one_text=True)
         return _convert_for_small_engines(alike, description.metadata, opset)[0].content
 
     return replace(
         wrap_edge_graph_as_form(made.content, graph),
-        retraced=retraced,
+        retraced=retrace_graph,
         bounds=list_graph_bounds(made),
         notes=(*made.notes, *prepared.notes),
     )
@@ -170,7 +170,7 @@ def _convert_to_opset(model: onnx.ModelProto, metadata: Mapping[str, str], opset
 
 
 def make_tract_run(content: bytes) -> Run:
-    """A run on arrays with tract, of an ONNX file that takes one text.
+    """Return a run on arrays with tract, of an ONNX file that takes one text.
 
     Raises:
         MissingExtraError: tract is not installed.
@@ -188,8 +188,8 @@ def make_tract_run(content: bytes) -> Run:
                 "Export it without a profile, or write forward without picking positions of the text by their index.",
             ) from error
 
-    def run(tokens: Ids, _lengths: Ids) -> Logits:
+    def run_with_tract(tokens: Ids, _lengths: Ids) -> Logits:
         logits: Logits = runnable.run([tokens])[0].to_numpy()
         return logits
 
-    return run
+    return run_with_tract

@@ -12,9 +12,9 @@ from torch.export import ExportedProgram
 
 from pocketrnn.bundle.manifest import Graph, StepGraph, TorchScript
 from pocketrnn.text import AnyTextRules
-from pocketrnn_export.comparing.cases import Run
+from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.comparing.float64_graph import Run64
-from pocketrnn_export.description import Description
+from pocketrnn_export.comparing.proof_inputs import Run
 from pocketrnn_export.intake.module_preparation import ExportableModule
 
 __all__ = ["Form", "FormKind", "OtherFile", "log_uncompared_parts", "sha256"]
@@ -94,5 +94,5 @@ def log_uncompared_parts(forms: Iterable[Form], more: Iterable[str] = ()) -> dic
 
 
 def sha256(content: bytes) -> str:
-    """The digest of a file for classifier.json."""
+    """Return the digest of a file for classifier.json."""
     return hashlib.sha256(content).hexdigest()

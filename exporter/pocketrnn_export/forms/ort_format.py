@@ -14,7 +14,7 @@ import onnxruntime
 from pocketrnn.bundle.manifest import Graph, StepGraph
 from pocketrnn_export.comparing.logit_comparison import make_onnx_run
 from pocketrnn_export.forms.form import Form, sha256
-from pocketrnn_export.forms.step_form import wrap_step_graph_as_form
+from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
 
 __all__ = ["OPERATORS_FILE", "list_operators", "make_ort_form", "make_ort_step_form"]
 
@@ -25,14 +25,14 @@ OPERATORS_FILE: Final = "required_operators.config"
 
 
 def make_ort_form(content: bytes, graph: Graph) -> Form:
-    """The form of an ONNX graph in onnxruntime's format."""
+    """Return the form of an ONNX graph in onnxruntime's format."""
     made = _convert_to_ort(content)
     entry = replace(graph, file=ORT_FILE, sha256=sha256(made))
     return Form(entry, "graph", made, {"ort": make_onnx_run(made, optimized=True)}, one_row=graph.batch == 1)
 
 
 def make_ort_step_form(content: bytes, graph: StepGraph) -> Form:
-    """The form of a step graph in onnxruntime's format; arguments as for `make_ort_form`."""
+    """Return the form of a step graph in onnxruntime's format; arguments as for `make_ort_form`."""
     # The reference evaluator of ONNX cannot read this format.
     return replace(
         wrap_step_graph_as_form(_convert_to_ort(content), replace(graph, file=ORT_STEP_FILE)), float64_run=None
@@ -56,7 +56,7 @@ def _convert_to_ort(content: bytes) -> bytes:
 
 
 def list_operators(files: Mapping[str, bytes]) -> bytes:
-    """The list of operators that graphs in onnxruntime's format need, as onnxruntime's build reads it."""
+    """Return the list of operators that graphs in onnxruntime's format need, as onnxruntime's build reads it."""
     from onnxruntime.tools.ort_format_model import create_config_from_models
 
     with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder, warnings.catch_warnings():

@@ -68,7 +68,7 @@ def quantize_graph(content: bytes, storage: Storage, metadata: Mapping[str, str]
     model, rounded = _read_model(content), _read_model(content)
     model.metadata_props.update(metadata)
     if storage.rows is not None:
-        _cut_tables(model.graph, storage.rows)
+        _cut_table_rows(model.graph, storage.rows)
     chosen = [(table, storage.embedding, -1) for table in _find_tables(model.graph)]
     chosen += [(weight, storage.weights, axis) for weight, axis in _find_weights(model.graph)]
     for value, stored, axis in chosen:
@@ -86,7 +86,7 @@ def _serialize_model(model: ir.Model) -> bytes:
     return written
 
 
-def _cut_tables(graph: ir.Graph, rows: int) -> None:
+def _cut_table_rows(graph: ir.Graph, rows: int) -> None:
     lookups = find_token_lookups(graph)
     for table in {id(node.inputs[0]): node.inputs[0] for node in lookups}.values():
         assert table is not None  # noqa: S101 - find_token_lookups gives nodes with a table
@@ -99,7 +99,7 @@ def _cut_tables(graph: ir.Graph, rows: int) -> None:
 
 
 def _find_tables(graph: ir.Graph) -> list[ir.Value]:
-    """The float tables [rows, numbers] that are only used for lookups."""
+    """Return the float tables [rows, numbers] that are only used for lookups."""
     return [
         value
         for value in graph.initializers.values()
@@ -112,7 +112,8 @@ def _find_tables(graph: ir.Graph) -> list[ir.Value]:
 
 
 def _find_weights(graph: ir.Graph) -> list[tuple[ir.Value, int]]:
-    """The weight matrices of the nodes, with the axis that the product sums over: numbers along it share a scale."""
+    """Return the weight matrices of the nodes, with the axis that the product sums over: numbers along it share a
+    scale."""
     found: dict[str, tuple[ir.Value, int]] = {}
     for node in graph:
         for index in _WEIGHT_INPUTS.get(node.op_type, ()) if node.domain == "" else ():
@@ -241,7 +242,7 @@ def _scale_after_lookup(graph: ir.Graph, lookup: ir.Node, scale: ir.Value | None
 
 
 def _make_dequantize_nodes(stored: ir.Value, scale: ir.Value | None, name: str) -> tuple[list[ir.Node], ir.Value]:
-    """The nodes that convert a stored value to float32, and the result."""
+    """Return the nodes that convert a stored value to float32, and the result."""
     cast = ir.node("Cast", [stored], {"to": _FLOAT32})
     result = cast.outputs[0]
     result.name, result.dtype = f"{name}.float32", ir.DataType.FLOAT

@@ -21,13 +21,13 @@ from pocketrnn.errors import InputError, first_line, short_repr
 from pocketrnn.text.features import Features
 from pocketrnn_export.intake.character_call import CHARACTERS, CharacterCall
 from pocketrnn_export.intake.feature_call import FeatureCall, list_feature_variables
-from pocketrnn_export.intake.last_activation import ActivationCall, ActivationSkipper
+from pocketrnn_export.intake.last_activation_removal import ActivationCall, ActivationSkipper
 from pocketrnn_export.intake.pair_call import PAIR_NAMES, PairCall
 from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.attribute_restoration import restore_attributes
 from pocketrnn_export.module_runs.operator_recording import label_other_input
 from pocketrnn_export.torch_internals import call_forward_directly
-from pocketrnn_export.vocabularies.proof_spellings import Spellings
+from pocketrnn_export.vocabularies.word_spellings import Spellings
 
 __all__ = [
     "BATCH_SIZE",
@@ -51,8 +51,8 @@ Call = Callable[[nn.Module, Tensor, Tensor], Any]
 BATCH_SIZE: Final = re.compile(r"^_?(batch_?(size|len)?|bsz?)$", re.IGNORECASE)
 
 
-class _MethodReached(BaseException):
-    """Raised where the wanted method is reached. A BaseException, so that a user's `except Exception` lets it pass."""
+class _CapturedNumbers(BaseException):
+    """Ends a call of a module at the method that `given_to` watches, with the tensor that the method was given."""
 
     def __init__(self, numbers: Tensor) -> None:
         super().__init__()
@@ -73,17 +73,17 @@ def given_to(method: Callable[..., Any], call: Callable[[], object]) -> Tensor:
     owner, function = method.__self__, method.__func__  # type: ignore[attr-defined]
     names = [name for kind in type(owner).__mro__ for name, value in vars(kind).items() if value is function]
 
-    def reached(*args: Any, **kwargs: Any) -> Any:
+    def capture_numbers(*args: Any, **kwargs: Any) -> Any:
         given = [v for v in (*args, *kwargs.values()) if isinstance(v, Tensor) and v.is_floating_point()]
         if not given:
             raise ValueError(f"{names[0]} is given no numbers")
-        raise _MethodReached(given[0])
+        raise _CapturedNumbers(given[0])
 
-    vars(owner)[names[0]] = reached
+    vars(owner)[names[0]] = capture_numbers
     try:
         with call_forward_directly():
             call()
-    except _MethodReached as found:
+    except _CapturedNumbers as found:
         return found.numbers
     finally:
         del vars(owner)[names[0]]
@@ -449,7 +449,7 @@ def compile_call(line: str, features: Features = (), spellings: Spellings | None
 
 
 def _names_two_texts(body: list[ast.stmt]) -> bool:
-    """Whether statements read the names of two texts without setting them first."""
+    """Return whether statements read the names of two texts without setting them first."""
     parts = [part for statement in body for part in ast.walk(statement)]
     names = [part for part in parts if isinstance(part, ast.Name)]
     own = {name.id for name in names if isinstance(name.ctx, ast.Store)}
@@ -458,7 +458,7 @@ def _names_two_texts(body: list[ast.stmt]) -> bool:
 
 
 def uses_lengths(line: str) -> bool:
-    """Whether a line uses the lengths."""
+    """Return whether a line uses the lengths."""
     named = {node.id for node in ast.walk(ast.parse(line.strip())) if isinstance(node, ast.Name)}
     return bool(named & {"lengths", *PAIR_NAMES[2:]})
 

@@ -1,4 +1,4 @@
-"""Call a module of words and their characters on rows of ids that stand for both: `vocabularies/proof_spellings.py`."""
+"""Call a module of words and their characters on rows of ids that stand for both: `vocabularies/word_spellings.py`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.vocabularies.proof_spellings import Spellings
+from pocketrnn_export.vocabularies.word_spellings import Spellings
 
 __all__ = ["CHARACTERS", "CharacterCall"]
 

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ParityError, first_line
-from pocketrnn_export.comparing.cases import Case, Logits, select_answer_rows
 from pocketrnn_export.comparing.float64_proof import SPREADS
 from pocketrnn_export.comparing.logit_comparison import (
     LEAST_TOLERANCE,
@@ -28,12 +27,13 @@ from pocketrnn_export.comparing.logit_comparison import (
     summarize_differences,
 )
 from pocketrnn_export.comparing.parity_verdict import is_near_enough
+from pocketrnn_export.comparing.proof_inputs import Case, Logits, select_answer_rows
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer
-from pocketrnn_export.intake.float64_replacement import replace_doubles
-from pocketrnn_export.intake.random_draws import find_drawing_line, read_generator_states
-from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu, set_eval_mode
+from pocketrnn_export.intake.float64_to_float32 import replace_doubles
+from pocketrnn_export.intake.random_draw_line import find_drawing_line, read_generator_states
+from pocketrnn_export.module_runs.complete_copy import find_copy_difference, make_complete_copy
+from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu, set_eval_mode
 from pocketrnn_export.module_runs.state_restoration import restore_module
-from pocketrnn_export.module_runs.whole_copy import find_copy_difference, make_whole_copy
 
 __all__ = ["OwnersModule", "convert_to_float32", "read_weight_precision"]
 
@@ -62,7 +62,7 @@ class OwnersModule:
     called: Callable[[nn.Module], nn.Module]
     takes_lengths: bool
     kept: Callable[[nn.Module], Iterator[Tensor]]
-    copied: Callable[[nn.Module], nn.Module] = make_whole_copy
+    copied: Callable[[nn.Module], nn.Module] = make_complete_copy
     heads: tuple[int, ...] = ()
 
     def compare_with_copy(
@@ -92,7 +92,7 @@ class OwnersModule:
                 line = find_drawing_line(self.module, lambda: self._compare_all_answers(answered[:1], exact))
                 _log.warning(
                     "The module draws random numbers (%s) while it answers%s. On the %d texts of the proof its "
-                    "answers do not depend on them; it was not shown that no answer does, and a bundle draws none",
+                    "answers do not depend on them; answers to other texts may, and a bundle draws no random numbers",
                     ", ".join(drawn), f", at {line}" if line else "", sum(len(case.lengths) for case, _ in answered),
                 )  # fmt: skip
             changed = sorted(name for name in after if name not in counts or after[name] != counts[name])
@@ -113,13 +113,13 @@ class OwnersModule:
                 raise ParityError(
                     f"The module's answer changes by {worst.largest:.1e} from call to call, on {worst.case}"
                     + (f": its forward changes its own {changed[0]}." if changed else "."),
-                    "Let a text's answer depend on no call before it.",
+                    "A text's answer must not depend on earlier calls.",
                 )
             lost = find_copy_difference(self.module, _try_copy(self.module))
             raise ParityError(
                 f"The copy of the module that is exported differs from the module itself by {worst.largest:.1e}, "
-                f"on {worst.case}" + (f": the copy has another {lost}." if lost else "."),
-                "Let copy.deepcopy(module) keep all that forward reads: no __deepcopy__ or __getstate__ that leaves "
+                f"on {worst.case}" + (f": {lost} differs in the copy." if lost else "."),
+                "copy.deepcopy(module) must copy all that forward reads: no __deepcopy__ or __getstate__ that leaves "
                 "something out, and nothing that is looked up by the module's identity.",
             )
         return [*lines, CandidateComparison(found.line, ())]
@@ -212,7 +212,7 @@ def _list_plain_values(module: nn.Module) -> dict[str, Any]:
 
 def _try_copy(module: nn.Module) -> Any:
     try:
-        return make_whole_copy(module)
+        return make_complete_copy(module)
     # It could be copied before; now the attribute that differs cannot be named.
     except Exception:
         return module

@@ -1,4 +1,4 @@
-"""Copy a user's module for the export: in float32 and eval mode, on the CPU, with plain tensors as weights."""
+"""Copy a user's module for the export: to float32, eval mode and the CPU, with plain tensors as weights."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from pocketrnn_export.intake.copy_comparison import convert_to_float32
 from pocketrnn_export.intake.torchscript_file import load_from_bytes, save_to_bytes
 from pocketrnn_export.intake.torchscript_fixed_states import refuse_fixed_states
 from pocketrnn_export.intake.traceable_torchscript import make_traceable_module
-from pocketrnn_export.module_runs.cpu_run import set_eval_mode
-from pocketrnn_export.module_runs.whole_copy import make_whole_copy
+from pocketrnn_export.module_runs.complete_copy import make_complete_copy
+from pocketrnn_export.module_runs.quiet_cpu_run import set_eval_mode
 from pocketrnn_export.torch_internals import (
     read_flat_weights,
     read_own_forward_pre_hooks,
@@ -50,7 +50,7 @@ def copy_for_export(module: nn.Module) -> nn.Module:
         ExportError: the module holds a weight without a value, or cannot be copied.
     """
     module = unwrap_module(module)
-    _refuse_missing_values(module)
+    _refuse_lazy_and_meta_tensors(module)
     refuse_fixed_states(module)
     try:
         with torch.no_grad():
@@ -93,11 +93,11 @@ def copy_module(module: nn.Module) -> nn.Module:
                 for tensor in _find_computed_tensors(layer)
                 if id(tensor) not in known
             }
-    return make_whole_copy(module, known)
+    return make_complete_copy(module, known)
 
 
 def has_torchscript(module: nn.Module) -> bool:
-    """Whether the module or one of its layers is TorchScript."""
+    """Return whether the module or one of its layers is TorchScript."""
     return any(isinstance(layer, torch.jit.ScriptModule) for layer in module.modules())
 
 
@@ -126,7 +126,7 @@ def unwrap_module(module: nn.Module) -> nn.Module:
     return unwrap_compiled_module(module)
 
 
-def _refuse_missing_values(module: nn.Module) -> None:
+def _refuse_lazy_and_meta_tensors(module: nn.Module) -> None:
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         if is_lazy(tensor):
             raise ExportError(
@@ -151,7 +151,7 @@ def _refuse_old_weights(module: nn.Module) -> None:
                 raise ExportError(
                     f"The module's layer {path or 'forward'} still runs with the {name} from before its "
                     "parametrization was added or changed.",
-                    "Call module.cpu() and check the module's answers: PyTorch takes the weights anew then.",
+                    "Call module.cpu() and check the module's answers: PyTorch then reads the weights again.",
                 )
 
 

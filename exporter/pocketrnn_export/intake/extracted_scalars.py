@@ -1,4 +1,4 @@
-"""Find numbers of a text that forward takes out of tensors and may keep: their flow cannot be followed."""
+"""Find numbers that forward takes out of tensors, as with .item(), and may keep: they cannot be followed further."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.calling_convention import Convention
 from pocketrnn_export.intake.user_frames import list_call_frames, run_user_call
 from pocketrnn_export.module_runs.attribute_restoration import ChangedAttribute, find_attributes_changed_by_run
-from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu
 from pocketrnn_export.module_runs.operator_recording import OperatorRecorder
+from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 from pocketrnn_export.module_runs.state_restoration import restore_module
 from pocketrnn_export.torch_internals import FunctionMode
 
@@ -36,17 +36,17 @@ def describe_unseen_state(asked: ModuleFacts, convention: Convention) -> tuple[s
     taken = _ExtractedNumberRecorder(operations)
     operations.label_tensors("text", tokens)
 
-    def run() -> None:
+    def run_module() -> None:
         with torch.no_grad(), run_quietly_on_cpu(), operations, taken:
             run_user_call(convention.function, asked.module, tokens, lengths)
 
     # A module that fails here also fails in the proof, which reports it.
     with restore_module(asked.module), contextlib.suppress(Exception, SystemExit):
-        changed = find_attributes_changed_by_run(run, asked.module)
+        changed = find_attributes_changed_by_run(run_module, asked.module)
         if taken.floats or (taken.lines and (_holds_numpy_arrays(asked.module) or any(map(_is_python_state, changed)))):
             return (
                 f"forward takes numbers out of tensors ({', '.join(taken.lines)}): if it keeps them from one text to "
-                "the next, that is found where it changes answers to the texts of the proof, and not where only a "
+                "the next, the proof finds that only if it changes the answer to one of its texts, and not if only a "
                 "rare text causes a change.",
             )
     return ()
@@ -71,7 +71,7 @@ class _ExtractedNumberRecorder(FunctionMode):
 
 
 def _is_python_state(kept: ChangedAttribute) -> bool:
-    """Whether a changed attribute is a Python value or container that does not hold only tensors."""
+    """Return whether a changed attribute is a Python value or container that does not hold only tensors."""
     held = kept.after.values() if isinstance(kept.after, dict) else kept.after
     if isinstance(held, str) or not isinstance(held, Iterable):
         return isinstance(held, _PYTHONS)
@@ -79,7 +79,7 @@ def _is_python_state(kept: ChangedAttribute) -> bool:
 
 
 def _holds_numpy_arrays(module: nn.Module) -> bool:
-    """Whether a layer holds a numpy array, also in a list, a dict or an object."""
+    """Return whether a layer holds a numpy array, also in a list, a dict or an object."""
     for layer in module.modules():
         for value in vars(layer).values():
             held = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]

@@ -17,7 +17,14 @@ from torch import Tensor, nn
 
 from pocketrnn.text.features import Category, Features, Number, make_feature_marks, split_features
 
-__all__ = ["FeatureCall", "NumberInRange", "add_marks", "draw_features", "draw_numbers", "list_feature_variables"]
+__all__ = [
+    "FeatureCall",
+    "NumberInRange",
+    "add_feature_marks",
+    "draw_feature_numbers",
+    "draw_features",
+    "list_feature_variables",
+]
 
 # Drawn numbers are whole multiples of 1 / _STEPS, from -2 to 2.
 _STEPS: Final = 1000
@@ -55,7 +62,7 @@ class FeatureCall:
     def call_module_with_features(self, module: nn.Module, tokens: Tensor, lengths: Any, numbers: Tensor) -> Any:
         """Return the module's answer to texts and the numbers of their features, float32 [batch, features]."""
         # A copy: forward may write into what it is given.
-        return self.named(module, tokens, lengths, _name_columns(self.features, numbers.clone()))
+        return self.named(module, tokens, lengths, _name_feature_columns(self.features, numbers.clone()))
 
     def split(self, tokens: Tensor, lengths: Any) -> tuple[Tensor, Any, Tensor]:
         """Split rows of ids into the texts, their lengths, and the numbers of their features."""
@@ -66,8 +73,8 @@ class FeatureCall:
 
 
 def list_feature_variables(features: Features) -> tuple[str, ...]:
-    """The names for features that a line of a call may use: the name of each feature, and the names for all numbers and
-    all categories.
+    """Return the names for features that a line of a call may use: the name of each feature, and the names for all
+    numbers and all categories.
 
     Example:
         >>> list_feature_variables(make_features(["stars"]))
@@ -76,9 +83,9 @@ def list_feature_variables(features: Features) -> tuple[str, ...]:
     return (*(name for name, _ in features), "features", "categories") if features else ()
 
 
-def _name_columns(features: Features, numbers: Tensor) -> dict[str, Tensor]:
-    """The features by the names that a line may use: a number float32 [batch], a category int64 [batch]; `features`
-    float32 [batch, numbers] are all numbers, and `categories` int64 [batch, categories] all categories."""
+def _name_feature_columns(features: Features, numbers: Tensor) -> dict[str, Tensor]:
+    """Return the features by the names that a line may use: a number float32 [batch], a category int64 [batch];
+    `features` float32 [batch, numbers] are all numbers, and `categories` int64 [batch, categories] all categories."""
     columns = {
         name: numbers[:, i].long() if isinstance(feature, Category) else numbers[:, i]
         for i, (name, feature) in enumerate(features)
@@ -102,10 +109,10 @@ def draw_features(features: Features, tokens: Tensor) -> Tensor:
         >>> draw_features(make_features(["stars"]), torch.tensor([[5, 6], [5, 7]])).unique(dim=0).shape
         torch.Size([1, 1])
     """
-    return torch.from_numpy(draw_numbers(features, tokens[:, 0].detach().cpu().numpy()))
+    return torch.from_numpy(draw_feature_numbers(features, tokens[:, 0].detach().cpu().numpy()))
 
 
-def draw_numbers(features: Features, keys: Any) -> Any:
+def draw_feature_numbers(features: Features, keys: Any) -> Any:
     """Draw features by whole numbers: int64 [rows] -> float32 [rows, features]."""
     drawn = np.empty((len(keys), len(features)), np.float32)
     for i, (_, feature) in enumerate(features):
@@ -128,7 +135,7 @@ def _mix_bits(keys: Any) -> Any:
         return keys ^ (keys >> np.uint64(31))
 
 
-def add_marks(tokens: Tensor, lengths: Tensor, numbers: Any) -> tuple[Tensor, Tensor]:
+def add_feature_marks(tokens: Tensor, lengths: Tensor, numbers: Any) -> tuple[Tensor, Tensor]:
     """Put the marks of features before texts: tokens [batch, sequence], lengths [batch], float32 [batch, features]."""
     marks = torch.from_numpy(make_feature_marks(np.asarray(numbers, np.float32)))
     return torch.cat([marks, tokens], 1), lengths + marks.shape[1]

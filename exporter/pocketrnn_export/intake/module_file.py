@@ -24,7 +24,7 @@ from torch import nn
 
 from pocketrnn.errors import ExportError, InputError, first_line, short_repr, suggest_similar_name
 from pocketrnn_export.intake.module_name import NO_VALUES, ModuleName, check_file_exists
-from pocketrnn_export.intake.shapes_of_weights import (
+from pocketrnn_export.intake.sizes_from_weights import (
     find_class,
     find_global_values,
     find_parameter_values,
@@ -74,7 +74,7 @@ def load_module_and_function(named: ModuleName, weights: SavedWeights | None = N
         InputError, ExportError: as `load_module` does; or there is no such function.
     """
     check_file_exists(named.path)
-    with _import_from(named.path):
+    with _add_import_folders(named.path):
         file = _run_file(named, weights)
         made = _make_module(named, file, weights)
     if not isinstance(made, nn.Module):
@@ -103,10 +103,10 @@ def run_all_cells(named: ModuleName, weights: SavedWeights | None = None) -> nn.
         ExportError: a cell raises, or the name is not a module.
     """
     cells, _ = read_notebook(named.path)
-    with _import_from(named.path):
+    with _add_import_folders(named.path):
         file = _make_empty_module(named.path)
         sys.modules[file.__name__] = file
-        vars(file)["get_ipython"] = _IgnoredJupyter
+        vars(file)["get_ipython"] = _JupyterStandIn
         values = {
             name: _evaluate_argument(node, str(named.path), vars(_FOR_VALUES))
             for name, node in (named.values or {}).items()
@@ -121,7 +121,7 @@ def run_all_cells(named: ModuleName, weights: SavedWeights | None = None) -> nn.
     return made
 
 
-class _IgnoredJupyter:
+class _JupyterStandIn:
     """Replaces Jupyter where its commands are left out: each command returns an empty list."""
 
     def __getattr__(self, command: str) -> Callable[..., list[str]]:
@@ -129,7 +129,7 @@ class _IgnoredJupyter:
 
 
 @contextmanager
-def _import_from(path: Path) -> Iterator[None]:
+def _add_import_folders(path: Path) -> Iterator[None]:
     """While the block runs, import first from the file's folder and the working folder, and hide the command line's
     options: they are for the export, not for the file."""
     folders = list(dict.fromkeys([str(path.absolute().parent), str(Path.cwd())]))
@@ -194,7 +194,7 @@ def _run_file(named: ModuleName, weights: SavedWeights | None) -> ModuleType:
 
 
 def _list_wanted_names(named: ModuleName) -> list[str]:
-    """The names that a file must define."""
+    """Return the names that a file must define."""
     return [named.name, *([named.function] if named.function else [])]
 
 
@@ -259,7 +259,7 @@ def _suggest_class(named: ModuleName, cells: Sequence[Cell], weights: SavedWeigh
 
 def _warn_of_code_not_run(notes: Sequence[str], unreadable: Sequence[str]) -> None:
     if notes:
-        _log.warning("Not run, though it may change what is run: %s", _join_first_notes(notes), extra=AFTER_AN_ERROR)
+        _log.warning("Not run, but may change the code that is run: %s", _join_first_notes(notes), extra=AFTER_AN_ERROR)
     if unreadable:
         _log.warning("Not Python 3, and so not read: %s", _join_first_notes(unreadable, 10, ", "), extra=AFTER_AN_ERROR)
 
@@ -267,7 +267,7 @@ def _warn_of_code_not_run(notes: Sequence[str], unreadable: Sequence[str]) -> No
 def _warn_of_name_checks(named: ModuleName, places: Sequence[str]) -> None:
     if places:
         where = "it runs in Jupyter or Colab" if named.is_notebook else "its file is run by itself"
-        _log.warning("Asks whether %s, and is answered no: %s", where, _join_first_notes(places), extra=AFTER_AN_ERROR)
+        _log.warning("A test whether %s gets the answer no: %s", where, _join_first_notes(places), extra=AFTER_AN_ERROR)
 
 
 def _join_first_notes(said: Sequence[str], most: int = _MOST_NOTES, between: str = "; ") -> str:
@@ -416,7 +416,7 @@ def _evaluate_argument(node: ast.expr, path: str, names: Mapping[str, Any]) -> A
 
 
 def _is_module_or_maker(value: Any, file: ModuleType) -> bool:
-    """Whether a value is a module, a class of modules, or a function of this file."""
+    """Return whether a value is a module, a class of modules, or a function of this file."""
     if isinstance(value, nn.Module):
         return True
     if isinstance(value, type):

@@ -12,10 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pocketrnn.bundle.output import LabelOutput
+from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line
 from pocketrnn.text.features import Features
-from pocketrnn_export.comparing.cases import (
+from pocketrnn_export.comparing.first_missing_operation import Place, find_differing_operation
+from pocketrnn_export.comparing.float64_graph import Run64
+from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_module_run
+from pocketrnn_export.comparing.logit_comparison import (
+    Reference,
+    are_rows_independent,
+    are_texts_independent,
+    make_module_run,
+)
+from pocketrnn_export.comparing.proof_inputs import (
     EXAMPLE_ROWS,
     EXAMPLE_STEPS,
     Case,
@@ -30,19 +39,11 @@ from pocketrnn_export.comparing.cases import (
     replace_ids,
     select_neighbour_cases,
 )
-from pocketrnn_export.comparing.first_missing_operation import Place, find_differing_operation
-from pocketrnn_export.comparing.float64_graph import Run64
-from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_module_run
-from pocketrnn_export.comparing.logit_comparison import (
-    Reference,
-    are_rows_independent,
-    are_texts_independent,
-    make_module_run,
-)
 from pocketrnn_export.comparing.rounding_spread import make_perturbed_module_runs
+from pocketrnn_export.intake.batch_dependence_advice import explain_batch_dependence
+from pocketrnn_export.intake.call_discovery.call_search import find_convention
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.probabilities import BOTH_SIGNS
-from pocketrnn_export.intake.call_discovery.search import find_convention
 from pocketrnn_export.intake.calling_convention import (
     Call,
     CallAdapter,
@@ -51,8 +52,7 @@ from pocketrnn_export.intake.calling_convention import (
     PackedFeatureModule,
     TwoTextModule,
 )
-from pocketrnn_export.intake.checked_characters import find_convention_with_characters
-from pocketrnn_export.intake.checked_features import find_convention_with_features
+from pocketrnn_export.intake.character_call_check import find_convention_with_characters
 from pocketrnn_export.intake.copy_comparison import OwnersModule
 from pocketrnn_export.intake.export_copy import (
     copy_for_export,
@@ -64,10 +64,10 @@ from pocketrnn_export.intake.export_copy import (
 )
 from pocketrnn_export.intake.extracted_scalars import describe_unseen_state
 from pocketrnn_export.intake.feature_call import draw_features
-from pocketrnn_export.intake.last_activation import Activation, apply_activation
+from pocketrnn_export.intake.feature_call_check import find_convention_with_features
+from pocketrnn_export.intake.last_activation_removal import Activation, apply_activation
 from pocketrnn_export.intake.max_norm_embeddings import find_unapplied_norms, refuse_direct_weight_reads
-from pocketrnn_export.intake.neighbour_refusal import explain_batch_dependence
-from pocketrnn_export.intake.padding_effect import find_candidate_ids, find_mixing_ids
+from pocketrnn_export.intake.padding_effect import find_batch_dependent_ids, find_candidate_ids
 from pocketrnn_export.intake.refused_modules import refuse_nonfinite_weights, refuse_unsafe_layers
 from pocketrnn_export.intake.state_between_calls import (
     is_changed_by_calls,
@@ -75,9 +75,9 @@ from pocketrnn_export.intake.state_between_calls import (
     refuse_dependence_on_sizes,
 )
 from pocketrnn_export.intake.text_length_limits import find_least_tokens, find_padding_fault, keep_answered_lengths
-from pocketrnn_export.vocabularies.proof_spellings import Spellings
+from pocketrnn_export.vocabularies.word_spellings import Spellings
 
-__all__ = ["ExportableModule", "prepare_module", "update_ids_run_alone"]
+__all__ = ["ExportableModule", "add_ids_that_need_own_batch", "prepare_module"]
 
 _log = logging.getLogger(__name__)
 # The rounding of long texts may differ this much between batches; a module that mixes texts differs by more.
@@ -218,7 +218,7 @@ class ExportableModule:
             if rows > 1 and not are_rows_independent(run, [case], tolerance=_NEIGHBOURS, rows=(0, rows - 1)):
                 raise ExportError(
                     f"The module answers a text differently in a batch of {rows} x {steps} tokens than alone.",
-                    "Branch on no size of the batch: a text's answer may depend on its own tokens only.",
+                    "Do not branch on the sizes of a batch: a text's answer must depend on its own tokens only.",
                 )
 
     @property
@@ -363,7 +363,7 @@ def _refuse_dependence_on_sizes(
     refuse_direct_weight_reads(asked, convention, norms, sizes)
 
 
-def update_ids_run_alone(prepared: ExportableModule, candidates: Collection[int]) -> ExportableModule:
+def add_ids_that_need_own_batch(prepared: ExportableModule, candidates: Collection[int]) -> ExportableModule:
     """Try more ids: find those whose texts cannot be answered in a batch with others."""
     if prepared.one_text:
         return prepared
@@ -371,7 +371,7 @@ def update_ids_run_alone(prepared: ExportableModule, candidates: Collection[int]
     for ragged in (False, True) if prepared.padding else (False,):
         left = [i for i in dict.fromkeys(candidates) if 0 <= i < prepared.ids and i not in prepared.alone]
         left = [i for i in left if (i, ragged) not in tried]
-        found = find_mixing_ids(
+        found = find_batch_dependent_ids(
             prepared.make_reference(),
             left,
             known=prepared.alone,
@@ -398,11 +398,11 @@ def _find_padding_and_alone_ids(prepared: ExportableModule, candidates: Sequence
     """
     ids, padding_id = prepared.ids, prepared.padding_id
     full, uneven = make_shape_grid(ids, 0, ragged=False), make_shape_grid(ids, padding_id, ragged=True)
-    prepared = update_ids_run_alone(prepared, candidates)
+    prepared = add_ids_that_need_own_batch(prepared, candidates)
     alone = _are_rows_independent(prepared, full)
     if not alone and ids <= _FEW:
         # One of the ids in the grid has the effect, and was not among the candidates.
-        prepared = update_ids_run_alone(prepared, range(ids))
+        prepared = add_ids_that_need_own_batch(prepared, range(ids))
         alone = _are_rows_independent(prepared, full)
     if not alone:
         case = prepared.fit_cases_to_module(select_neighbour_cases(full))[0]
@@ -410,7 +410,7 @@ def _find_padding_and_alone_ids(prepared: ExportableModule, candidates: Sequence
         raise ExportError(*explain_batch_dependence(lambda: run(case.tokens, case.lengths)))
     if not prepared.takes_lengths or not _are_rows_independent(prepared, uneven):
         return prepared
-    return update_ids_run_alone(replace(prepared, padding=True), candidates)
+    return add_ids_that_need_own_batch(replace(prepared, padding=True), candidates)
 
 
 def _return_unchanged(module: nn.Module) -> nn.Module:
@@ -488,8 +488,8 @@ def _split_heads(
 
 
 def _are_probabilities(part: Convention, logits: Logits, given: Logits, numbers: Logits) -> bool:
-    """Whether a module's numbers are the probabilities that follow from these logits; for a module that gives logits,
-    whether they are the same logits."""
+    """Return whether a module's numbers are the probabilities that follow from these logits; for a module that gives
+    logits, whether they are the same logits."""
     ours = given if part.activation is not None or part.undone is not None else logits
     # A single number is that of the second label.
     ours = ours[:, 1:] if part.units == 1 and ours.shape[1] == 2 else ours
@@ -500,10 +500,10 @@ def _make_float64_run(prepared: ExportableModule) -> Run64:
     """Return a run in double precision. The module is copied at the first call: float32 is usually enough."""
 
     @functools.cache
-    def made() -> Run64:
+    def make_run() -> Run64:
         return make_float64_module_run(prepared.module_for_float64, takes_lengths=prepared.takes_lengths)
 
-    return lambda tokens, lengths: made()(tokens, lengths)
+    return lambda tokens, lengths: make_run()(tokens, lengths)
 
 
 def _find_differing_operation(prepared: ExportableModule, content: bytes, case: Case, place: Place) -> str:
@@ -517,7 +517,7 @@ def _find_differing_operation(prepared: ExportableModule, content: bytes, case: 
 
 
 def _are_rows_independent(prepared: ExportableModule, grid: Sequence[Case]) -> bool:
-    """Whether a text's answer depends neither on the other texts of its batch nor on its padding."""
+    """Return whether a text's answer depends neither on the other texts of its batch nor on its padding."""
     reference = prepared.make_reference()
     return are_texts_independent(
         reference, keep_answered_lengths(reference.run, prepared.fit_cases_to_module(select_neighbour_cases(grid)))

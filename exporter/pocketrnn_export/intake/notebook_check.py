@@ -17,7 +17,7 @@ from torch import nn
 from pocketrnn.errors import InputError, PocketRNNError, first_line
 from pocketrnn_export.intake.module_file import run_all_cells
 from pocketrnn_export.intake.module_name import ModuleName
-from pocketrnn_export.intake.own_process import run_in_process
+from pocketrnn_export.intake.new_process_run import run_in_process
 from pocketrnn_export.intake.repeated_construction import are_same_answers, compute_probe_answer
 from pocketrnn_export.intake.weights_file import SavedWeights
 
@@ -39,7 +39,7 @@ def check_after_all_cells(named: ModuleName, module: nn.Module, weights: SavedWe
         answer = run_in_process(_answer_after_cells, named, weights, state, seconds=seconds)
     except TimeoutError:
         raise InputError(
-            f"The cells of {named.path} have not run within {seconds:g} seconds.",
+            f"The cells of {named.path} did not finish within {seconds:g} seconds.",
             "Give more with --run-notebook SECONDS, or shorten the training: the weights are not compared.",
         ) from None
     except EOFError:

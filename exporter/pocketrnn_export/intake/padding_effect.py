@@ -17,11 +17,17 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.comparing.cases import Case, Ids, Logits, Run, Widths, split_by_text
 from pocketrnn_export.comparing.logit_comparison import Reference, are_texts_independent
-from pocketrnn_export.intake.last_activation import Activation, apply_activation
+from pocketrnn_export.comparing.proof_inputs import Case, Ids, Logits, Run, Widths, split_by_text
+from pocketrnn_export.intake.last_activation_removal import Activation, apply_activation
 
-__all__ = ["PaddingEffect", "find_candidate_ids", "find_mixing_ids", "keep_answered_ids", "measure_padding_effect"]
+__all__ = [
+    "PaddingEffect",
+    "find_batch_dependent_ids",
+    "find_candidate_ids",
+    "keep_answered_ids",
+    "measure_padding_effect",
+]
 
 # The padding ids that are added to each of the first texts, as in a batch of similar lengths; and to the longest of
 # all texts in one batch, as beside a much longer text.
@@ -63,7 +69,7 @@ def find_candidate_ids(module: nn.Module, *, ids: int, special: Iterable[int]) -
     return [i for i in dict.fromkeys(map(int, found)) if 0 <= i < ids][:_MOST]
 
 
-def find_mixing_ids(
+def find_batch_dependent_ids(
     reference: Reference,
     candidates: Sequence[int],
     *,
@@ -93,7 +99,7 @@ def find_mixing_ids(
     if not candidates:
         return {}
     plain, reference = (
-        _choose_word_ids(ids, candidates, known, padding_id),
+        _choose_likely_word_ids(ids, candidates, known, padding_id),
         replace(reference, run=_cache_run(reference.run)),
     )
     for width in dict.fromkeys(map(widths.clip, _WIDTHS)):
@@ -137,7 +143,7 @@ def _cache_run(run: Run) -> Run:
     return run_with_cache
 
 
-def _choose_word_ids(ids: int, candidates: Sequence[int], known: Collection[int], padding_id: int) -> Ids:
+def _choose_likely_word_ids(ids: int, candidates: Sequence[int], known: Collection[int], padding_id: int) -> Ids:
     """Return ids that are likely words: not candidates, if there are others, and not ids known to have the effect."""
     chosen = np.setdiff1d(np.arange(ids), [*candidates, *known])
     # With few ids, all are candidates; the last ones are more likely words than the first.
@@ -181,7 +187,7 @@ def _add_neighbour_rows(full: Ids, rows: Ids, padding_id: int) -> Case:
 
 
 def _are_texts_independent(reference: Reference, case: Case) -> bool:
-    """Whether every row of a case gets the same answer as alone; False where the module fails on the case."""
+    """Return whether every row of a case gets the same answer as alone; False where the module fails on the case."""
     try:
         return are_texts_independent(reference, [case])
     except ExportError:
@@ -286,7 +292,11 @@ def measure_padding_effect(
         return None
     asked = _PaddedRun(reference.run, padding_id, takes_lengths=takes_lengths, one_text=one_text, activation=activation)
     moved = {
-        side: [found for batch, width in _choose_batches(rows, widest) for found in asked.moved(batch, width, side)]
+        side: [
+            found
+            for batch, width in _choose_batches(rows, widest)
+            for found in asked.measure_changes(batch, width, side)
+        ]
         for side in (("after",) if takes_lengths else ("after", "before"))
     }
     if not moved["after"]:
@@ -322,17 +332,19 @@ class _PaddedRun:
         self._padding_id, self._takes_lengths = padding_id, takes_lengths
         self._one_text, self._activation = one_text, activation
 
-    def moved(self, rows: Sequence[list[int]], width: int, side: str) -> list[tuple[float, int]]:
+    def measure_changes(self, rows: Sequence[list[int]], width: int, side: str) -> list[tuple[float, int]]:
         """Return for each text the change of a probability and the number of padding ids; texts on which the module
         fails, alone or padded, are left out."""
         if self._one_text and len(rows) > 1:
-            return [found for row in rows for found in self.moved([row], width, side)]
+            return [found for row in rows for found in self.measure_changes([row], width, side)]
         try:
             padded = self._pad_rows_beside_text(rows, width, side)
             together = split_by_text(self._run(*padded), padded[1])
         except ExportError:
             # It may fail on a batch of this many.
-            return [found for row in rows for found in self.moved([row], width, side)] if len(rows) > 1 else []
+            return (
+                [found for row in rows for found in self.measure_changes([row], width, side)] if len(rows) > 1 else []
+            )
         found = []
         for row, two in zip(rows, together, strict=False):
             with contextlib.suppress(ExportError):

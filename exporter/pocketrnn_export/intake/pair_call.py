@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.comparing.cases import choose_split_position
+from pocketrnn_export.comparing.proof_inputs import choose_split_position
 
 __all__ = ["PAIR_NAMES", "PairCall", "split_pairs"]
 

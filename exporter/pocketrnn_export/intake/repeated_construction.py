@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from pocketrnn.errors import InputError, PocketRNNError, first_line
 from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name import ModuleName
-from pocketrnn_export.intake.own_process import run_in_process
+from pocketrnn_export.intake.new_process_run import run_in_process
 from pocketrnn_export.intake.weights_file import SavedWeights, load_weights
-from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu, set_eval_mode
+from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu, set_eval_mode
 from pocketrnn_export.module_runs.state_restoration import find_global_names_read, restore_module
 
 __all__ = ["are_same_answers", "compute_probe_answer", "refuse_random_construction"]
@@ -79,7 +79,7 @@ def compute_probe_answer(module: nn.Module) -> Any:
 
 
 def are_same_answers(one: Any, other: Any) -> bool:
-    """Whether two answers to a probe are the same within rounding."""
+    """Return whether two answers to a probe are the same within rounding."""
     return one.shape == other.shape and np.allclose(one, other, rtol=1e-4, atol=1e-4, equal_nan=True)
 
 
@@ -112,7 +112,7 @@ def _make_in_new_process(named: ModuleName, weights: SavedWeights | None) -> tup
     except EOFError:
         raise InputError(
             f"{named.path} ends the process when its code is run a second time.",
-            "Give weights with --weights FILE and ask for no second time with --random-weights.",
+            "Give --random-weights, with --weights FILE for the weights: then the code is run only once.",
         ) from None
     if isinstance(answer, PocketRNNError):
         raise answer
@@ -150,22 +150,22 @@ def _find_tensors(module: nn.Module) -> dict[str, Tensor]:
     """Return every tensor that a module holds: parameters, buffers, and those in attributes and plain lists."""
     found: dict[str, Tensor] = {**dict(module.named_parameters()), **dict(module.named_buffers())}
 
-    def look(name: str, value: Any, depth: int) -> None:
+    def collect_tensors(name: str, value: Any, depth: int) -> None:
         if isinstance(value, Tensor):
             found.setdefault(name, value)
         elif isinstance(value, nn.Module):
             found.update((f"{name}.{inner}", tensor) for inner, tensor in _find_tensors(value).items())
         elif isinstance(value, list | tuple) and depth < _DEEPEST:
             for i, item in enumerate(value):
-                look(f"{name}[{i}]", item, depth + 1)
+                collect_tensors(f"{name}[{i}]", item, depth + 1)
         elif isinstance(value, dict) and depth < _DEEPEST:
             for key, item in value.items():
-                look(f"{name}[{key!r}]", item, depth + 1)
+                collect_tensors(f"{name}[{key!r}]", item, depth + 1)
 
     for path, layer in module.named_modules():
         for name, value in vars(layer).items():
             if not name.startswith("_"):
-                look(f"{path}.{name}" if path else name, value, 0)
+                collect_tensors(f"{path}.{name}" if path else name, value, 0)
     return found
 
 

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.comparing.cases import LONGEST
+from pocketrnn_export.comparing.proof_inputs import LONGEST
+from pocketrnn_export.intake.call_discovery.call_trial import advise_on_kept_state
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.call_discovery.trial import advise_on_kept_state
 from pocketrnn_export.intake.calling_convention import Convention
-from pocketrnn_export.intake.random_draws import find_drawing_line
+from pocketrnn_export.intake.random_draw_line import find_drawing_line
 from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.attribute_restoration import (
     ChangedAttribute,
@@ -31,8 +31,8 @@ from pocketrnn_export.module_runs.attribute_restoration import (
     find_attributes_changed_by_run,
     restore_attributes,
 )
-from pocketrnn_export.module_runs.cpu_run import list_tensors_in, run_quietly_on_cpu
 from pocketrnn_export.module_runs.operator_recording import OperatorRecorder, Program, is_same_program
+from pocketrnn_export.module_runs.quiet_cpu_run import list_tensors_in, run_quietly_on_cpu
 from pocketrnn_export.module_runs.state_restoration import restore_module
 
 __all__ = ["is_changed_by_calls", "refuse_dependence_on_calls", "refuse_dependence_on_sizes"]
@@ -86,9 +86,11 @@ def refuse_dependence_on_calls(asked: ModuleFacts, convention: Convention) -> No
             raise _make_dependence_error(_BEFORE, held, convention)
     alone = _answer_copy(asked, convention, text)
     for one in kept if alone else ():
-        if one.is_number and any(_depends_on_count(asked, convention, one, calls, text, alone[0]) for calls in _CALLS):
+        if one.is_number and any(
+            _depends_on_call_count(asked, convention, one, calls, text, alone[0]) for calls in _CALLS
+        ):
             raise _make_dependence_error("on the number of calls before", [one], convention)
-        if any(_depends_on_list(asked, convention, one, batch, n) for batch in (text, longer) for n in _ENTRIES):
+        if any(_depends_on_list_length(asked, convention, one, batch, n) for batch in (text, longer) for n in _ENTRIES):
             raise _make_dependence_error(_BEFORE, [one], convention)
 
 
@@ -124,7 +126,7 @@ def _refuse_dependence_on_batches(asked: ModuleFacts, convention: Convention, ba
             answered += [(batch, answer) for answer in _answer_copy(asked, convention, batch, noted=noted)]
     last = len(answered) - 1
     twice = [place for place in range(last) for _ in range(2)]
-    for order in ([*twice, *range(last, -1, -1)], _order_pairs(last + 1)):
+    for order in ([*twice, *range(last, -1, -1)], _order_with_all_neighbour_pairs(last + 1)):
         differs = list[Batch]()
         with restore_module(asked.module):
             run = partial(_compare_batches_in_order, asked, convention, [answered[place] for place in order], differs)
@@ -169,12 +171,12 @@ def _compare_batches_in_order(
                 return
 
 
-def _order_pairs(number: int) -> list[int]:
+def _order_with_all_neighbour_pairs(number: int) -> list[int]:
     """Return the numbers below `number` in an order that contains every pair of numbers as neighbours, also each number
     twice in a row.
 
     Example:
-        >>> _order_pairs(3)
+        >>> _order_with_all_neighbour_pairs(3)
         [0, 0, 1, 0, 1, 1, 2, 0, 2, 1, 2, 2]
     """
     return [one for last in range(number) for other in range(last + 1) for one in (last, other)]
@@ -191,13 +193,13 @@ def _find_state_used(
     operations = OperatorRecorder()
     answered: list[Tensor] = []
 
-    def run() -> None:
+    def run_module() -> None:
         for call, batch in enumerate(batches):
             operations.label_later_steps(f"call {call}")
             answered.append(_call_module(asked, convention, batch, operations, f"text {call}"))
 
     with restore_module(asked.module):
-        changed = find_attributes_changed_by_run(run, asked.module)
+        changed = find_attributes_changed_by_run(run_module, asked.module)
     if len(answered) < len(batches):
         return None
     last = len(batches) - 1
@@ -241,10 +243,10 @@ def _call_module(
         return run_user_call(convention.function, asked.module, tokens, lengths)
 
 
-def _depends_on_list(
+def _depends_on_list_length(
     asked: ModuleFacts, convention: Convention, kept: ChangedAttribute, batch: Batch, entries: int
 ) -> bool:
-    """Whether the answer changes once a list that each call extends holds the entries of many calls."""
+    """Return whether the answer changes once a list that each call extends holds the entries of many calls."""
     if not isinstance(kept.after, list | deque):
         return False
     expected = _answer_copy(asked, convention, batch)
@@ -268,13 +270,13 @@ def _depends_on_list(
 
 
 def _is_same(one: _RecordedAnswer, other: _RecordedAnswer) -> bool:
-    """Whether two answers have the same numbers, computed by the same operators and constants."""
+    """Return whether two answers have the same numbers, computed by the same operators and constants."""
     near = (one.numbers - other.numbers).abs().max() <= _SAME * max(1.0, float(other.numbers.abs().max()))
     both = one.program is not None and other.program is not None
     return bool(near) and (not both or is_same_program(one.program or (), other.program or ()))
 
 
-def _depends_on_count(
+def _depends_on_call_count(
     asked: ModuleFacts,
     convention: Convention,
     kept: ChangedAttribute,
@@ -282,7 +284,7 @@ def _depends_on_count(
     batch: Batch,
     expected: _RecordedAnswer,
 ) -> bool:
-    """Whether the answer changes once a number that each call changes has its value after many calls."""
+    """Return whether the answer changes once a number that each call changes has its value after many calls."""
     *path, name = kept.name.split(".")
     with restore_module(asked.module):
         setattr(asked.module.get_submodule(".".join(path)), name, kept.before + calls * (kept.after - kept.before))
@@ -313,8 +315,8 @@ def _make_dependence_error(on: str, changed: Sequence[ChangedAttribute], convent
 
 
 def is_changed_by_calls(asked: ModuleFacts, convention: Convention) -> bool:
-    """Whether forward assigns to attributes, such as a cache of positions, without changing its answers: then these
-    assignments are undone. A module whose next answer differs, such as a counter, is refused later."""
+    """Return whether forward assigns to attributes, such as a cache of positions, without changing its answers: then
+    these assignments are undone. A module whose next answer differs, such as a counter, is refused later."""
     rows = 1 if convention.one_text else asked.rows
     # A cache may grow only for the longest text of the proof.
     shapes = ((rows, asked.trial_widths[-1][-1], _CALLS_AT_A_TIME), (1, asked.widths.clip(LONGEST), 2))

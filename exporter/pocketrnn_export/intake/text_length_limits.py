@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from pocketrnn.errors import ExportError, first_line
-from pocketrnn_export.comparing.cases import Case, Run, Widths, choose_non_padding_id
+from pocketrnn_export.comparing.proof_inputs import Case, Run, Widths, choose_non_padding_id
 
 __all__ = ["find_least_tokens", "find_padding_fault", "keep_answered_lengths"]
 

@@ -40,7 +40,7 @@ def load_from_bytes(content: bytes) -> torch.jit.ScriptModule:
 
 
 def is_torchscript(path: Path) -> bool:
-    """Whether `torch.jit.save` wrote a file: an archive that contains code.
+    """Return whether `torch.jit.save` wrote a file: an archive that contains code.
 
     Raises:
         InputError: it is a damaged archive.
@@ -78,7 +78,7 @@ def load_torchscript(path: Path) -> torch.jit.ScriptModule:
 
 
 def _is_expanded(tensor: torch.Tensor) -> bool:
-    """Whether a tensor has more numbers than its storage, as after `expand`."""
+    """Return whether a tensor has more numbers than its storage, as after `expand`."""
     return tensor.layout is torch.strided and _count_bytes(tensor) > tensor.untyped_storage().nbytes()
 
 

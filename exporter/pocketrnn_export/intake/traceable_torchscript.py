@@ -225,7 +225,7 @@ def _read_stored_value(value: Any, script: torch.jit.ScriptModule) -> Any:
 
 
 def _is_packed_node(node: Any) -> bool:
-    """Whether a node is the overload for packed data, whose second of one more inputs is the batch sizes."""
+    """Return whether a node is the overload for packed data, whose second of one more inputs is the batch sizes."""
     return str(node.schema()).split("(")[0].endswith(".data")
 
 
@@ -243,7 +243,7 @@ def _run_layer(layer: nn.RNNBase, node: Any, inputs: list[Any]) -> Sequence[Any]
 
 
 def _is_zero_state(value: Any) -> bool:
-    """Whether initial states are zeros, the layer's default."""
+    """Return whether initial states are zeros, the layer's default."""
     node = value.node()
     if node.kind() == "prim::ListConstruct":
         return all(_is_zero_state(item) for item in node.inputs())

@@ -49,7 +49,7 @@ _PYTHON: Final = tuple(f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdli
 
 
 def is_user_frame(frame: FrameType) -> bool:
-    """Whether a frame runs the user's code, and not torch's or this package's.
+    """Return whether a frame runs the user's code, and not torch's or this package's.
 
     Example:
         >>> is_user_frame(sys._getframe())
@@ -59,12 +59,12 @@ def is_user_frame(frame: FrameType) -> bool:
 
 
 def is_user_file(file: str) -> bool:
-    """Whether a file holds the user's code, or a library other than torch and this package."""
+    """Return whether a file holds the user's code, or a library other than torch and this package."""
     return not file.startswith((_TORCH, "<")) and not is_own_file(file)
 
 
 def is_own_file(file: str) -> bool:
-    """Whether a file is one of this package, except the one that runs a user's TorchScript."""
+    """Return whether a file is one of this package, except the one that runs a user's TorchScript."""
     return file.startswith(_OURS) and file != traceable_torchscript.__file__
 
 
@@ -109,12 +109,12 @@ def find_outside_frame(frame: FrameType) -> FrameType:
 
 
 def is_installed_file(file: str) -> bool:
-    """Whether a file belongs to Python or an installed library."""
+    """Return whether a file belongs to Python or an installed library."""
     return _LIBRARY in file or file.startswith((*_PYTHON, "<"))
 
 
 def is_library_frame(frame: FrameType) -> bool:
-    """Whether a frame runs an installed library, such as einops."""
+    """Return whether a frame runs an installed library, such as einops."""
     return _LIBRARY in frame.f_code.co_filename
 
 

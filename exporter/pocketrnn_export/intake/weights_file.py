@@ -133,11 +133,11 @@ def _match_names(weights: SavedWeights, own: Mapping[str, Tensor]) -> Mapping[st
         inner = {name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)}
         outside = [name for name in state if not name.startswith(prefix)]
         left_out = f", and {_join_names(outside, 3)} left out" if outside else ""
-        _log.warning("%s: the prefix %s is taken off the names of its weights%s.", weights.path, prefix, left_out)
+        _log.warning("%s: the prefix %s is removed from the names of its weights%s.", weights.path, prefix, left_out)
         return inner
     added = _find_prefix(state, own)
     if added and own.keys() == {f"{added}{name}" for name in state}:
-        _log.warning("%s: the prefix %s is put before the names of its weights.", weights.path, added)
+        _log.warning("%s: the prefix %s is added to the names of its weights.", weights.path, added)
         return {f"{added}{name}": tensor for name, tensor in state.items()}
     return state
 
@@ -186,13 +186,13 @@ def _read_torch_save(path: Path) -> Any:
             saved = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if few or "weights_only" in str(error) or "Unsupported global" in str(error):
-            raise _make_more_than_tensors_error(path, others) from None
+            raise _make_unsafe_pickle_error(path, others) from None
         raise _make_damaged_file_error(path, error) from None
     # torch.load fails on damaged files with errors of many classes.
     except Exception as error:
         raise _make_damaged_file_error(path, error) from None
     if not isinstance(saved, Mapping) and few:
-        raise _make_more_than_tensors_error(path, few)
+        raise _make_unsafe_pickle_error(path, few)
     if few:
         _log.warning("%s holds objects besides tensors, whose classes are not imported: %s.", path, _join_names(few, 3))
     return saved
@@ -244,7 +244,7 @@ def _find_state_dict(saved: Any, path: Path, within: str = "") -> dict[str, Tens
                 )
             return _find_state_dict(saved[key], path, f"{within}.{key}")
         if isinstance(saved.get(key), _UnreadObject):
-            raise _make_more_than_tensors_error(path, [f"an object under {key}"])
+            raise _make_unsafe_pickle_error(path, [f"an object under {key}"])
     found = [key for key, value in saved.items() if isinstance(value, Mapping) and _is_state_dict(value)]
     if len(found) == 1:
         return _find_state_dict(saved[found[0]], path)
@@ -261,7 +261,7 @@ def _is_state_dict(value: Mapping[Any, Any]) -> bool:
 
 
 def _is_dense_tensor(value: Any) -> bool:
-    """Whether a value is a dense tensor, not sparse and not nested."""
+    """Return whether a value is a dense tensor, not sparse and not nested."""
     return isinstance(value, Tensor) and value.layout is torch.strided and not value.is_nested
 
 
@@ -279,7 +279,7 @@ def _find_arguments(saved: Any) -> dict[str, Any]:
     }
 
 
-def _make_more_than_tensors_error(path: Path, what: Sequence[str]) -> InputError:
+def _make_unsafe_pickle_error(path: Path, what: Sequence[str]) -> InputError:
     """Return the error for a file that holds these other classes; `what` is empty where they are not known."""
     held = _join_names([name if name.isprintable() else ascii(name) for name in what], 3) if what else "a whole module"
     return InputError(

@@ -39,32 +39,32 @@ def restore_attributes(module: nn.Module) -> Iterator[None]:
     """Undo the block's assignments to attributes of a module and its layers, including their parameters, buffers and
     sublayers, and its changes of dicts that these hold. Writes into a tensor stay.
     """
-    tables = _list_attribute_tables(module)
+    tables = _list_attribute_dicts(module)
     before = [dict(table) for table in tables]
     try:
         yield
     finally:
         for table, entries in zip(tables, before, strict=True):
             # Compare by identity: a comparison of two tensors would be traced as an operator.
-            if _are_tables_different(table, entries):
+            if _are_attribute_tables_different(table, entries):
                 table.clear()
                 table.update(entries)
 
 
 def assigns_attributes(run: Callable[[], object], module: nn.Module) -> bool:
     """Whether a run of a module assigns to its attributes, such as a cache of positions; they are restored after."""
-    tables = _list_attribute_tables(module)
+    tables = _list_attribute_dicts(module)
     before = [dict(table) for table in tables]
     with restore_attributes(module):
         # A user's module may raise anything; the proof meets and reports the same error.
         with contextlib.suppress(Exception, SystemExit):
             run()
-        return any(map(_are_tables_different, tables, before))
+        return any(map(_are_attribute_tables_different, tables, before))
 
 
 def find_attributes_changed_by_run(run: Callable[[], object], module: nn.Module) -> list[ChangedAttribute]:
-    """The attributes of a module and its layers, tensors included, that a run changes: by assignment, or by a write
-    into them. Numbers come first. The changes are not undone.
+    """Return the attributes of a module and its layers, tensors included, that a run changes: by assignment, or by a
+    write into them. Numbers come first. The changes are not undone.
     """
     before = dict(_list_attribute_states(module))
     # A user's module may raise anything; the proof meets and reports the same error.
@@ -102,7 +102,7 @@ def _list_attribute_states(module: nn.Module) -> Iterator[tuple[str, tuple[Any, 
                 yield f"{path}.{name}".lstrip("."), (state, value)
 
 
-def _list_attribute_tables(module: nn.Module) -> list[dict[Any, Any]]:
+def _list_attribute_dicts(module: nn.Module) -> list[dict[Any, Any]]:
     tables: list[dict[Any, Any]] = []
     for layer in module.modules():
         if not isinstance(layer, torch.jit.ScriptModule):
@@ -112,9 +112,9 @@ def _list_attribute_tables(module: nn.Module) -> list[dict[Any, Any]]:
     return tables
 
 
-def _are_tables_different(table: dict[Any, Any], entries: dict[Any, Any]) -> bool:
-    """Whether two tables hold other objects, or the same under other names. They are compared by identity, and in C,
-    since most calls compare dozens of tables."""
+def _are_attribute_tables_different(table: dict[Any, Any], entries: dict[Any, Any]) -> bool:
+    """Return whether two tables hold other objects, or the same under other names. They are compared by identity, and
+    in C, since most calls compare dozens of tables."""
     if not entries:
         return bool(table)
     return not (

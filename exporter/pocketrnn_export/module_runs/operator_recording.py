@@ -109,7 +109,7 @@ class _Constant:
     total: float
 
     def is_near(self, other: _Constant) -> bool:
-        """Whether two constants are equal up to rounding."""
+        """Return whether two constants are equal up to rounding."""
         if self.shape != other.shape:
             return False
         size = max(1.0, float(other.values.abs().max())) if other.values.numel() else 1.0
@@ -188,14 +188,14 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         self._now = frozenset(labels)
 
     def find_labels(self, *tensors: Tensor) -> Labels:
-        """The labels of the inputs that tensors depend on."""
+        """Return the labels of the inputs that tensors depend on."""
         return _NONE.union(
             *(self._steps[step].labels for tensor in tensors for step in self.find_steps_that_made(tensor))
         )
 
     def find_steps_that_made(self, tensor: Tensor) -> frozenset[int]:
-        """The steps that made a tensor's present numbers: the step that made it, and the last write into its memory
-        since."""
+        """Return the steps that made a tensor's present numbers: the step that made it, and the last write into its
+        memory since."""
         if not _has_memory(tensor):
             return frozenset()
         last = self._written.get(read_memory_address(tensor), -1)
@@ -206,13 +206,13 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         return steps | {last} if last > until else steps
 
     def extract_program(self, steps: Iterable[int], label: str) -> Program:
-        """The program that computes the results of steps from the values with a label. A value that does not depend on
-        these is a constant."""
+        """Return the program that computes the results of steps from the values with a label. A value that does not
+        depend on these is a constant."""
         places = {step: place for place, step in enumerate(self.find_needed_steps(steps, label))}
         return [(self._steps[step].name, _place_arguments(self._steps[step].arguments, places)) for step in places]
 
     def find_needed_steps(self, steps: Iterable[int], label: str) -> list[int]:
-        """The steps of `program_of`, in order."""
+        """Return the steps of the program that `extract_program` returns, in order."""
         needed: set[int] = set()
         waiting = list(steps)
         while waiting:
@@ -253,7 +253,7 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         read = [value for value in given if not (overwrites and any(value is one for one in written))]
         read = [] if name.startswith(GIVES_NO_NUMBERS) else read
         step = self._make_operator_step(f"{name}.{overload_name(func)}", read)
-        if self._fixed is not None and self._fixed in step.labels and self._is_mixed(name, args):
+        if self._fixed is not None and self._fixed in step.labels and self._gathers_unequal_numbers(name, args):
             step = replace(step, name=f"mixed.{step.name}")
         places = {read_memory_address(value) for value in given if _has_memory(value)}
         result = func(*args, **kwargs)
@@ -309,7 +309,8 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
     def _find_unchanged_operand_steps(
         self, name: str, given: Sequence[Any], step: _Step, result: Any
     ) -> frozenset[int] | None:
-        """The steps of the operand that an operator leaves unchanged because of constants; None if it may change."""
+        """Return the steps of the operand that an operator leaves unchanged because of constants; None if it may
+        change."""
         values = [one for one in zip(given, step.arguments, strict=True) if isinstance(one[1], _Argument)]
         constants = [one.constant for _, one in values if one.constant is not None]
         if name == "where" and values[0][1].constant is not None:
@@ -321,8 +322,8 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
             left = others[0] if is_one and (name.removesuffix("_") not in _FIRST or others[0] is values[0]) else None
         return left[1].steps if left is not None and left[0].shape == result.shape else None
 
-    def _is_mixed(self, name: str, args: tuple[Any, ...]) -> bool:
-        """Whether an operator gathers unequal numbers by labelled positions: `numbers.gather(1, positions)`."""
+    def _gathers_unequal_numbers(self, name: str, args: tuple[Any, ...]) -> bool:
+        """Return whether an operator gathers unequal numbers by labelled positions: `numbers.gather(1, positions)`."""
         if name == "index":
             along = [axis for axes, index in _find_indexed_axes(args[1]) if self.find_labels(index) for axis in axes]
         elif name in ("gather", "index_select"):
@@ -386,7 +387,7 @@ def label_other_input(value: Any) -> Any:
 
 
 def is_same_program(one: Program, other: Program) -> bool:
-    """Whether two programs have the same operators with the same constants."""
+    """Return whether two programs have the same operators with the same constants."""
     return find_first_difference(one, other) is None
 
 
@@ -436,14 +437,14 @@ def normalize_program(program: Program) -> tuple[Program, list[int]]:
 
 
 def _read_slice_arguments(given: Sequence[Any]) -> tuple[Any, ...]:
-    """The arguments of a slice with its defaults: tensor, axis, start, end, step."""
+    """Return the arguments of a slice with its defaults: tensor, axis, start, end, step."""
     tensor, axis, first, last, step = (*given, *(None,) * 5)[:5]
     return tensor, axis or 0, first or 0, _END if last is None else last, step or 1
 
 
 def _simplify_argument(one: Any) -> Any:
-    """An argument in the form that is compared: steps, numbers, constants; None for a type, a device or an omitted
-    argument."""
+    """Return an argument in the form that is compared: steps, numbers, constants; None for a type, a device or an
+    omitted argument."""
     if isinstance(one, _Constant) and one.values.numel() == 1:
         return float(one.values[0])
     if isinstance(one, bool | int | float):
@@ -487,10 +488,10 @@ def _make_constant(tensor: Tensor) -> _Constant:
 
 
 def _has_memory(tensor: Any) -> bool:
-    """Whether it is a tensor with memory: an empty, sparse or nested tensor has none."""
+    """Return whether it is a tensor with memory: an empty, sparse or nested tensor has none."""
     return isinstance(tensor, Tensor) and tensor.layout is torch.strided and read_memory_address(tensor) != 0
 
 
 def _make_memory_key(tensor: Tensor) -> Hashable:
-    """A key for the part of memory that a tensor shows."""
+    """Return a key for the part of memory that a tensor shows."""
     return read_memory_address(tensor), tensor.storage_offset(), tensor.shape, tensor.stride()

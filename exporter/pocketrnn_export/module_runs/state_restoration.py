@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.module_runs.whole_copy import has_attributes
+from pocketrnn_export.module_runs.complete_copy import has_attributes
 from pocketrnn_export.torch_internals import count_writes
 
 __all__ = ["find_global_names_read", "restore_module", "restore_random_state"]
@@ -87,14 +87,14 @@ def _make_restorers(module: nn.Module) -> Iterator[Callable[[], None]]:
 
 @functools.cache
 def find_global_names_read(code: CodeType) -> set[str]:
-    """The global names that a function and its inner functions read."""
+    """Return the global names that a function and its inner functions read."""
     inner = [find_global_names_read(part) for part in code.co_consts if isinstance(part, CodeType)]
     own = {one.argval for one in dis.get_instructions(code) if one.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
     return own.union(*inner)
 
 
 def _list_held_values(value: Any) -> list[Any]:
-    """The values that a container, function or object holds."""
+    """Return the values that a container, function or object holds."""
     held: list[Any] = []
     if isinstance(value, dict):
         held += value.values()
@@ -173,7 +173,7 @@ def _make_tensor_restorer(tensor: Tensor) -> Callable[[], None]:
     gradient = tensor.grad if tensor.is_leaf else None
     content = data.clone() if data.device.type == "cpu" else None
 
-    def undo() -> None:
+    def restore_tensor() -> None:
         if tensor.data_ptr() != data.data_ptr() or tensor.dtype != data.dtype or tensor.device != data.device:
             tensor.data = data
         if content is not None and (count_writes(tensor) != version or not torch.equal(tensor.data, content)):
@@ -183,20 +183,20 @@ def _make_tensor_restorer(tensor: Tensor) -> Callable[[], None]:
         if tensor.is_leaf and tensor.grad is not gradient:
             tensor.grad = gradient
 
-    return undo
+    return restore_tensor
 
 
 def _make_class_restorer(kind: type) -> Callable[[], None]:
     before = dict(vars(kind))
 
-    def undo() -> None:
+    def restore_class() -> None:
         for name in vars(kind).keys() - before.keys():
             delattr(kind, name)
         for name, value in before.items():
             if vars(kind).get(name) is not value:
                 setattr(kind, name, value)
 
-    return undo
+    return restore_class
 
 
 def _make_script_restorer(module: torch.jit.ScriptModule) -> Iterator[Callable[[], None]]:

@@ -24,42 +24,42 @@ from pocketrnn.bundle.manifest import (
 from pocketrnn.errors import ExportError, ParityError, PocketRNNError, SequenceError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import TextRules
+from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.bundle_proof import (
     ProofPlan,
     compare_in_float64,
     make_module_proof_cases,
-    refuse_mixed_texts,
+    refuse_batch_dependent_answers,
 )
 from pocketrnn_export.bundle_writer import read_package_versions, write_bundle
-from pocketrnn_export.comparing.cases import Case, Logits, Run, Widths, make_one_row_cases
 from pocketrnn_export.comparing.logit_comparison import Reference, make_onnx_run
-from pocketrnn_export.description import Description
+from pocketrnn_export.comparing.proof_inputs import Case, Logits, Run, Widths, make_one_row_cases
 from pocketrnn_export.export_guards import ExportOptions, run_with_single_text_fallback
 from pocketrnn_export.forms.form import Form, OtherFile, log_uncompared_parts, sha256
 from pocketrnn_export.forms.onnx.onnx_form import find_small_integers, make_onnx_form
-from pocketrnn_export.forms.step_form import wrap_step_graph_as_form
+from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
 from pocketrnn_export.intake.calling_convention import compile_call, undo_assignments
 from pocketrnn_export.intake.export_copy import unwrap_module
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
-from pocketrnn_export.numbers.number_step import check_can_stream, make_step_graph
+from pocketrnn_export.numbers.number_step_graph import check_can_stream, make_step_graph
 from pocketrnn_export.numbers.sample_lookup import (
     LAYOUTS,
     LOOKUP,
     TABLE,
     Layout,
-    let_module_take_ids,
+    make_module_take_ids,
     rewrite_call_for_ids,
 )
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, make_sample_table
 from pocketrnn_export.numbers.sample_table_removal import replace_ids_by_samples
 from pocketrnn_export.progress import filter_records
 from pocketrnn_export.proof.case_selection import find_text_widths, make_condition_sizes_entry
-from pocketrnn_export.proof.constant_values import describe_constant_values
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
+from pocketrnn_export.proof.values_equal_for_all_texts import describe_constant_values
 
 __all__ = [
     "NumberExport",
-    "drop_unsteady_cases",
+    "drop_unstable_cases",
     "export_number_module",
     "make_id_rules",
     "reword_for_numbers",
@@ -168,7 +168,7 @@ def export_number_module(module: nn.Module, path: Path, known: NumberExport, *, 
             _log.warning("The module does not have a finite answer to numbers of every size: the proof uses %s", kind)
         with (
             contextlib.suppress(_RoundingError),
-            _use_ids_for_samples(module, known, held.table, held.layout) as of_ids,
+            _make_module_take_ids(module, known, held.table, held.layout) as of_ids,
         ):
             return _export_on_ids(of_ids, path, known, held, force=force)
         held = _find_layout(module, known, given, (NEAR, POSITIVE))
@@ -178,7 +178,7 @@ def export_number_module(module: nn.Module, path: Path, known: NumberExport, *, 
             "numbers, give their mean and scale, or the scaler",
             held.table.kind,
         )
-        with _use_ids_for_samples(module, known, held.table, held.layout) as of_ids:
+        with _make_module_take_ids(module, known, held.table, held.layout) as of_ids:
             return _export_on_ids(of_ids, path, known, held, force=force)
 
 
@@ -235,18 +235,18 @@ def _find_least_steps(module: nn.Module, known: NumberExport) -> NumberExport:
     table = _make_table(known, (), NEAR)
 
     @functools.cache
-    def runs(steps: int) -> bool:
+    def can_run_on_steps(steps: int) -> bool:
         for layout in known.layouts:
-            with _collect_log_records(), _use_ids_for_samples(module, known, table, layout) as of_ids:
+            with _collect_log_records(), _make_module_take_ids(module, known, table, layout) as of_ids:
                 if _can_run_on_ids(of_ids, known, len(table.rows), steps):
                     return True
         return False
 
-    if runs(_USUAL_STEPS) or runs(_FEW_STEPS):
+    if can_run_on_steps(_USUAL_STEPS) or can_run_on_steps(_FEW_STEPS):
         return known
-    longer = next((steps for steps in _MORE_STEPS if runs(steps)), None)
+    longer = next((steps for steps in _MORE_STEPS if can_run_on_steps(steps)), None)
     if longer is None:
-        if (only := next(filter(runs, range(_FEW_STEPS + 1, _MOST_FIXED)), None)) is not None:
+        if (only := next(filter(can_run_on_steps, range(_FEW_STEPS + 1, _MOST_FIXED)), None)) is not None:
             raise ExportError(
                 f"The module takes sequences of {only:,} steps, and fails on longer ones.",
                 f"If all have so many, say so: steps={only}, or --steps {only}.",
@@ -255,7 +255,7 @@ def _find_least_steps(module: nn.Module, known: NumberExport) -> NumberExport:
     failing = longer // 2
     while longer - failing > 1:
         middle = (failing + longer) // 2
-        failing, longer = (failing, middle) if runs(middle) else (middle, longer)
+        failing, longer = (failing, middle) if can_run_on_steps(middle) else (middle, longer)
     return replace(known, least=longer)
 
 
@@ -317,7 +317,7 @@ def _find_channels(module: nn.Module, known: NumberExport) -> int | None:
     for count in sorted(size for size in said if isinstance(size, int) and 0 < size != given):
         table = make_sample_table(count, padding=rules.pad_value, steps=rules.steps, kind=NEAR)
         for layout in known.layouts:
-            with _collect_log_records(), let_module_take_ids(module, table.rows, layout) as of_ids:
+            with _collect_log_records(), make_module_take_ids(module, table.rows, layout) as of_ids:
                 if _can_run_on_ids(of_ids, known, len(table.rows)):
                     return count
     return None
@@ -356,7 +356,7 @@ class _FoundLayout:
 
 
 def _find_usual_call_line(held: Sequence[_FoundLayout]) -> str | None:
-    """Return the call in a layout that works, if it is a usual one: further layouts are tried with this line only. All
+    """Return the call of the first layout that works, or None if it is not a usual call. Other layouts use only it. All
     other lines, which fail, took a third of an export."""
     line = held[0].prepared.convention.line if held else ""
     return line if line.startswith(_LIKELY_CALLS) else None
@@ -365,7 +365,7 @@ def _find_usual_call_line(held: Sequence[_FoundLayout]) -> str | None:
 def _try_layout(
     module: nn.Module, known: NumberExport, table: SampleTable, layout: Layout, *, line: str | None
 ) -> _FoundLayout:
-    with _collect_log_records() as said, _use_ids_for_samples(module, known, table, layout) as of_ids:
+    with _collect_log_records() as said, _make_module_take_ids(module, known, table, layout) as of_ids:
         try:
             prepared = _prepare_on_ids(of_ids, known, table, one_text=known.wanted.one_text, line=line)
         except ExportError as error:
@@ -393,15 +393,15 @@ def _answer_one_sequence(prepared: ExportableModule) -> Logits:
     raise AssertionError("no steps")
 
 
-def _use_ids_for_samples(
+def _make_module_take_ids(
     module: nn.Module, known: NumberExport, table: SampleTable, layout: Layout
 ) -> contextlib.AbstractContextManager[nn.Module]:
     """Let the module, or its owner's call, take ids while the block runs."""
-    return let_module_take_ids(module, table.rows, layout if known.wanted.call is None else None)
+    return make_module_take_ids(module, table.rows, layout if known.wanted.call is None else None)
 
 
 def _can_run_on_ids(module: nn.Module, known: NumberExport, ids: int, steps: int | None = None) -> bool:
-    """Whether a module runs on a batch in this layout, of `steps` steps if given, whatever its answer is."""
+    """Return whether a module runs on a batch in this layout, of `steps` steps if given, whatever its answer is."""
     width = known.widths.clip(31) if steps is None else steps
     tokens = torch.from_numpy(8 + np.arange(3 * width).reshape(3, width) % (ids - 8))
     lengths = torch.full((3,), width)
@@ -437,12 +437,12 @@ def _export_on_ids(module: nn.Module, path: Path, known: NumberExport, held: _Fo
     prepared, form = _make_form(module, known, held)
     graph = form.entry
     assert isinstance(graph, Graph)  # noqa: S101 - it is the ONNX form
-    refuse_mixed_texts(prepared, graph.limits, form.bounds, find_small_integers(form.content))
+    refuse_batch_dependent_answers(prepared, graph.limits, form.bounds, find_small_integers(form.content))
     every = [*table.sequences, *table.made]
     sequences = [Case(f"sequence {i}", ids[None], np.array([len(ids)])) for i, ids in enumerate(every)]
     inside = [case for case in sequences if graph.limits is None or graph.limits.allows_length(case.tokens.shape[1])]
     proof = make_module_proof_cases(prepared, make_id_rules(known.rules, known.least), graph, form.bounds)
-    cases = drop_unsteady_cases(prepared.make_reference(), proof)
+    cases = drop_unstable_cases(prepared.make_reference(), proof)
     cases["texts"] = inside or [next(iter(cases.values()))[0]]
     wanted = known.wanted
     closed = describe_constant_values(form.program, cases, graph.inputs, one_row=form.one_row)
@@ -474,7 +474,7 @@ def _is_equal_in_doubles(form: Form, plan: ProofPlan) -> bool:
     return False
 
 
-def drop_unsteady_cases(reference: Reference, cases: Mapping[str, Sequence[Case]]) -> dict[str, Sequence[Case]]:
+def drop_unstable_cases(reference: Reference, cases: Mapping[str, Sequence[Case]]) -> dict[str, Sequence[Case]]:
     """Return the cases. If the reference's float32 answers to constant recordings are unstable, leave out the cases
     that contain one, and log that.
 
@@ -505,7 +505,7 @@ def drop_unsteady_cases(reference: Reference, cases: Mapping[str, Sequence[Case]
 
 
 def _has_constant_row(case: Case) -> bool:
-    """Whether a row of a case repeats one step throughout."""
+    """Return whether a row of a case repeats one step throughout."""
     rows = zip(case.tokens, case.lengths, strict=True)
     return any(length > 1 and bool((row[:length] == row[0]).all()) for row, length in rows)
 
@@ -515,7 +515,7 @@ def _make_form(module: nn.Module, known: NumberExport, held: _FoundLayout) -> tu
     prepared, table = held.prepared, held.table
     if prepared.needs_real_token:
         raise ExportError(
-            "The module fails on a sequence of zeros only.",
+            "The module fails on a sequence in which every number is 0.",
             "Let forward answer one: count at least one step, as in lengths.clamp(min=1).",
         )
     if prepared.alone and not prepared.one_text:
@@ -525,11 +525,13 @@ def _make_form(module: nn.Module, known: NumberExport, held: _FoundLayout) -> tu
         )
         prepared = _prepare_on_ids(module, known, table, one_text=True)
 
-    def made(prepared: ExportableModule) -> tuple[ExportableModule, Form]:
+    def make_module_and_form(prepared: ExportableModule) -> tuple[ExportableModule, Form]:
         _log.info("Tracing the module for ONNX")
         return prepared, make_onnx_form(prepared, known.description.metadata, ids=len(table.rows))
 
-    return run_with_single_text_fallback(prepared, made, functools.partial(_prepare_on_ids, module, known, table))
+    return run_with_single_text_fallback(
+        prepared, make_module_and_form, functools.partial(_prepare_on_ids, module, known, table)
+    )
 
 
 def _collect_forms(form: Form, known: NumberExport, table: SampleTable) -> list[Form]:
@@ -541,12 +543,15 @@ def _collect_forms(form: Form, known: NumberExport, table: SampleTable) -> list[
     inputs = ("samples", "lengths")[: len(graph.inputs)]
     graph = replace(graph, sha256=sha256(content), inputs=inputs, embedding_rows=0, limits=limits, alone=())
 
-    def run(*, optimized: bool) -> Run:
+    def make_sample_run(*, optimized: bool) -> Run:
         graph = make_onnx_run(content, optimized=optimized)
         # Inputs go by position: the first one takes the samples of the ids.
         return lambda tokens, lengths: graph(table.rows[tokens], lengths)  # type: ignore[arg-type]
 
-    runs = {"onnx on samples": run(optimized=True), "onnx on samples, as written": run(optimized=False)}
+    runs = {
+        "onnx on samples": make_sample_run(optimized=True),
+        "onnx on samples, as written": make_sample_run(optimized=False),
+    }
     of_ids = replace(form, entry=OtherFile(form.file), member=None)
     forms = [of_ids, Form(graph, "graph", content, runs, one_row=form.one_row)]
     if known.wanted.streaming:
@@ -635,22 +640,22 @@ def _choose_word_for_value(found: re.Match[str]) -> str:
 def reword_messages_for_numbers(*, of_values: bool) -> Iterator[None]:
     """While the block runs, reword log records and errors for numbers, and with `of_values` also for values."""
 
-    def said(sentence: str) -> str:
+    def reword_sentence(sentence: str) -> str:
         sentence = reword_for_numbers(sentence)
         return _OF_LABELS.sub(_choose_word_for_value, sentence) if of_values else sentence
 
-    def logged(record: logging.LogRecord) -> bool:
-        record.msg, record.args = said(record.getMessage()), ()
+    def reword_record(record: logging.LogRecord) -> bool:
+        record.msg, record.args = reword_sentence(record.getMessage()), ()
         return True
 
     try:
-        with filter_records(logged):
+        with filter_records(reword_record):
             yield
     except SequenceError:
         raise
     except PocketRNNError as error:
         kind: Callable[[str, str], PocketRNNError] = type(error)
-        told = kind(said(error.problem), said(error.remedy))
+        told = kind(reword_sentence(error.problem), reword_sentence(error.remedy))
         # Keep the error's other attributes, by which the line of the problem is found.
         vars(told).update({**vars(error), **{name: getattr(told, name) for name in ("problem", "remedy")}})
         raise told from error.__cause__

@@ -1,4 +1,4 @@
-"""Prove a packed file of a classifier of numbers: its reference, its cases, and its arithmetic on samples."""
+"""Make the reference and the cases for a packed file of numbers, and compare the engine's scaling with Python's."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pocketrnn.bundle.manifest import Comparison, Manifest
 from pocketrnn.engines.native import import_native_module
 from pocketrnn.errors import ParityError
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn_export.comparing.cases import Case
 from pocketrnn_export.comparing.logit_comparison import Reference, make_graph_reference
-from pocketrnn_export.numbers.number_export import drop_unsteady_cases, make_id_rules
+from pocketrnn_export.comparing.proof_inputs import Case
+from pocketrnn_export.numbers.number_export import drop_unstable_cases, make_id_rules
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, make_sample_table
 from pocketrnn_export.proof.case_selection import make_cases_for_graph
 
@@ -41,7 +41,7 @@ def make_number_proof(
     rules = make_id_rules(manifest.numbers, 1 if limits is None else limits.min_tokens or 1)
     cases = make_cases_for_graph(rules, manifest.graph, manifest.provenance, turns=turns, ids=len(table.rows))
     golden = [Case(f"sequence {i}", ids[None], np.array([len(ids)])) for i, ids in enumerate(table.sequences)]
-    return reference, drop_unsteady_cases(reference, {**cases, "texts": golden}), table.rows
+    return reference, drop_unstable_cases(reference, {**cases, "texts": golden}), table.rows
 
 
 def add_table_to_graph(content: bytes, rows: Samples) -> bytes:

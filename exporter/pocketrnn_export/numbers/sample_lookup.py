@@ -23,7 +23,7 @@ __all__ = [
     "LOOKUP",
     "TABLE",
     "Layout",
-    "let_module_take_ids",
+    "make_module_take_ids",
     "rewrite_call_for_ids",
 ]
 
@@ -55,7 +55,7 @@ class _LookupModule(nn.Module):
 
 
 @contextlib.contextmanager
-def let_module_take_ids(module: nn.Module, rows: Samples, layout: Layout | None) -> Iterator[nn.Module]:
+def make_module_take_ids(module: nn.Module, rows: Samples, layout: Layout | None) -> Iterator[nn.Module]:
     """Let a module take ids while the block runs; afterwards it is unchanged.
 
     Args:

@@ -112,27 +112,29 @@ def _draw_rows(
 ) -> npt.NDArray[np.float64]:
     """Draw independent rows, the ordinary ones first."""
 
-    def normal(rows: int, size: float) -> npt.NDArray[np.float64]:
+    def draw_normal_numbers(rows: int, size: float) -> npt.NDArray[np.float64]:
         return generator.normal(0, size, (rows, channels))
 
     parts = [
-        normal(300, 1.0),
+        draw_normal_numbers(300, 1.0),
         generator.uniform(-1, 1, (100, channels)),
         generator.uniform(0, 1, (100, channels)),
-        normal(100, 3.0),
-        normal(40, 1e-3),
-        normal(40, 2.0) * (generator.random((40, channels)) < 1 / channels),
+        draw_normal_numbers(100, 3.0),
+        draw_normal_numbers(40, 1e-3),
+        draw_normal_numbers(40, 2.0) * (generator.random((40, channels)) < 1 / channels),
         generator.integers(-3, 4, (40, channels)).astype(float),
-        normal(24, 10.0),
+        draw_normal_numbers(24, 10.0),
     ]
     if kind == EVERYWHERE:
         # Spikes, numbers far outside of any scale, and those below the smallest that float32 holds in full.
-        parts += [normal(12, 100.0), normal(6, 1e4), normal(6, 1e-40)]
+        parts += [draw_normal_numbers(12, 100.0), draw_normal_numbers(6, 1e4), draw_normal_numbers(6, 1e-40)]
     rows = np.concatenate(parts)[:_DRAWN]
     if given:
         real = np.concatenate(given).astype(float)
         like = real[generator.integers(0, len(real), len(rows) // 2)]
-        rows[: len(like)] = like + normal(len(like), 1.0) * real.std(0) * (generator.random((len(like), 1)) < 0.5) * 0.3
+        rows[: len(like)] = (
+            like + draw_normal_numbers(len(like), 1.0) * real.std(0) * (generator.random((len(like), 1)) < 0.5) * 0.3
+        )
     return rows
 
 

@@ -155,7 +155,7 @@ def _convert_node_to_samples(
     made.CopyFrom(node)
     made.input[0] = samples
     if node.op_type == "Shape":
-        _exclude_channels(made)
+        _exclude_channel_axis(made)
         return [made]
     if node.op_type == "Cast":
         ids[node.output[0]] = samples
@@ -169,7 +169,7 @@ def _convert_node_to_samples(
     return [made]
 
 
-def _exclude_channels(node: NodeProto) -> None:
+def _exclude_channel_axis(node: NodeProto) -> None:
     """Let a Shape node leave out the last axis, which ids do not have."""
     bounds = {attribute.name: attribute for attribute in node.attribute}
     if "end" not in bounds:
@@ -181,7 +181,7 @@ def _exclude_channels(node: NodeProto) -> None:
 
 
 def _keeps_channels(node: NodeProto, constants: Mapping[str, TensorProto]) -> bool:
-    """Whether a move of ids also works for samples: its axes are not negative."""
+    """Return whether a move of ids also works for samples: its axes are not negative."""
     if node.op_type in {"Slice", "Unsqueeze", "Squeeze"}:
         at = 3 if node.op_type == "Slice" else 1
         axes = constants.get(node.input[at]) if len(node.input) > at else None

@@ -1,7 +1,7 @@
 """Read the mean and scale of each channel from a scaler or its file; nothing in the file is executed.
 
 A file is `.npz` or `.json` with `mean` and `scale` (or `std`), or a scikit-learn scaler that `joblib.dump` or
-`pickle.dump` wrote (`inert_pickle.py`).
+`pickle.dump` wrote (`safe_pickle_reader.py`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from pocketrnn.errors import InputError, find_error_reason, first_line, short_repr
-from pocketrnn_export.inert_pickle import UnsupportedPickleError, read_pickle
 from pocketrnn_export.json_file import brief_text
+from pocketrnn_export.safe_pickle_reader import UnsupportedPickleError, read_pickle
 from pocketrnn_training.rows.array_files import read_arrays
 
 __all__ = ["find_mean_and_scale", "read_scaler"]

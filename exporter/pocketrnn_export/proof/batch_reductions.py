@@ -1,4 +1,4 @@
-"""Find out whether a program computes across the texts of a batch: a sum, a count or a maximum over all of them.
+"""Find out whether a program computes across the texts of a batch, such as a sum or a maximum over all of them.
 
 If it changes every answer, the texts get other answers in a batch than alone, and a run shows that. A count that is
 compared with a number changes nothing until a batch is large enough: `torch.bincount(tokens.flatten()) > 300`. So the
@@ -66,20 +66,22 @@ def find_batch_reduction(program: torch.export.ExportedProgram) -> str:
         return ""
     words = find_word_content(program)
     for node in find_needed_nodes(program):
-        if node.op == "call_function" and (_combines_rows(node, batch, words) or _moves_rows(node, batch, words)):
+        if node.op == "call_function" and (
+            _combines_rows(node, batch, words) or _moves_rows_by_words(node, batch, words)
+        ):
             return find_node_line(node) or "a line that is not known"
     return ""
 
 
 def find_batch_symbols(program: torch.export.ExportedProgram) -> set[Any]:
-    """The symbols of the batch size, of which each input may have its own; none if the batch size is fixed."""
+    """Return the symbols of the batch size, of which each input may have its own; none if the batch size is fixed."""
     inputs = set(program.graph_signature.user_inputs)
     values = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in inputs]
     return {read_size_expression(value.shape[0]) for value in values if isinstance(value.shape[0], torch.SymInt)}
 
 
 def find_compared_numbers(program: torch.export.ExportedProgram) -> list[int]:
-    """The integers that a program compares its values with, as in `x != 1`."""
+    """Return the integers that a program compares its values with, as in `x != 1`."""
     asked = [node for node in program.graph.nodes if read_operator_name(node) in ("eq", "ne")]
     return [
         arg for node in asked for arg in node.args if isinstance(arg, int) and not isinstance(arg, bool) and arg >= 0
@@ -87,7 +89,7 @@ def find_compared_numbers(program: torch.export.ExportedProgram) -> list[int]:
 
 
 def find_needed_nodes(program: torch.export.ExportedProgram) -> list[Node]:
-    """The nodes that the answer depends on, in their order; these include writes into a view of such a value."""
+    """Return the nodes that the answer depends on, in their order; these include writes into a view of such a value."""
     memory: dict[Node, Node] = {}
     writes: dict[Node, list[Node]] = {}
     for node in program.graph.nodes:
@@ -106,7 +108,7 @@ def find_needed_nodes(program: torch.export.ExportedProgram) -> list[Node]:
 
 
 def _combines_rows(node: Node, batch: set[Any], words: Mapping[Node, WordContent]) -> bool:
-    """Whether a node combines the values of several texts into one."""
+    """Return whether a node combines the values of several texts into one."""
     value, name = node.meta.get("val"), read_operator_name(node)
     if name in _LIKE or name.startswith(GIVES_NO_NUMBERS):
         return False
@@ -127,7 +129,8 @@ def _combines_rows(node: Node, batch: set[Any], words: Mapping[Node, WordContent
 
 
 def _is_length(sources: Sequence[Node], words: Mapping[Node, WordContent], *, counted: bool = False) -> bool:
-    """Whether the values are one integer for each text that words do not change; with `counted`, tried ids may."""
+    """Return whether the values are one integer for each text that words do not change; with `counted`, tried ids
+    may."""
     least, most = (WordContent.FLAGS, WordContent.COUNTS) if counted else (WordContent.NOTHING, WordContent.NOTHING)
     whole = all(n.meta["val"].dim() == 1 and not n.meta["val"].is_floating_point() for n in sources)
     return whole and all(least <= words[n] <= most for n in sources)
@@ -144,8 +147,8 @@ def _is_used_as_size(node: Node) -> bool:
     return True
 
 
-def _moves_rows(node: Node, batch: set[Any], words: Mapping[Node, WordContent]) -> bool:
-    """Whether a node moves a text to another row depending on the words, or joins each text with all others.
+def _moves_rows_by_words(node: Node, batch: set[Any], words: Mapping[Node, WordContent]) -> bool:
+    """Return whether a node moves texts to other rows depending on the words, or joins each text with all others.
 
     An order by lengths passes here: `row_perturbation.py` checks its use by changing words.
     """
@@ -172,7 +175,7 @@ def _moves_rows(node: Node, batch: set[Any], words: Mapping[Node, WordContent]) 
 
 
 def _read_axes(node: Node, position: int, default: int) -> set[int]:
-    """The axes that an operator is given, as numbers from 0."""
+    """Return the axes that an operator is given, as numbers from 0."""
     dims = max(1, node.all_input_nodes[0].meta["val"].dim())
     given = node.kwargs.get("dim", node.kwargs.get("dims", node.args[position] if len(node.args) > position else None))
     if isinstance(given, bool) or given is None:
@@ -199,7 +202,7 @@ def _is_mask(positions: Any) -> bool:
 
 
 def find_batch_axes(node: Node, batch: set[Any]) -> list[int]:
-    """The axes of a node's value whose size depends on the batch size."""
+    """Return the axes of a node's value whose size depends on the batch size."""
     sizes = list(node.meta["val"].shape)
     return [
         i for i, n in enumerate(sizes) if isinstance(n, torch.SymInt) and batch & read_size_expression(n).free_symbols

@@ -10,7 +10,7 @@ from pocketrnn.bundle.manifest import MAKE_AGAIN, Graph, Limits
 from pocketrnn.errors import BundleError
 from pocketrnn.text import AnyTextRules
 from pocketrnn.text.features import Features
-from pocketrnn_export.comparing.cases import (
+from pocketrnn_export.comparing.proof_inputs import (
     LARGEST,
     Case,
     Widths,
@@ -21,9 +21,9 @@ from pocketrnn_export.comparing.cases import (
     make_random_cases,
     make_shape_grid,
     replace_ids,
-    separate_rows_with_ids,
+    separate_rows_of_ids_run_alone,
 )
-from pocketrnn_export.proof.every_id import make_cases_with_every_id
+from pocketrnn_export.proof.every_id_cases import make_cases_with_every_id
 from pocketrnn_export.proof.feature_cases import add_features
 from pocketrnn_export.proof.id_comparison_cases import MOST_ASKED, make_cases_with_compared_ids
 
@@ -68,7 +68,7 @@ def make_cases_for_rules(
     two_texts: bool = False,
     features: Features = (),
 ) -> dict[str, list[Case]]:
-    """The inputs of a proof by kind, without the texts.
+    """Return the inputs of a proof by kind, without the texts.
 
     Args:
         rules: the text rules; their special ids occur more often.
@@ -78,7 +78,7 @@ def make_cases_for_rules(
         bounds: (batch, sequence) on both sides of each condition on a size in forward.
         one_row: the graph takes one text a run: then fewer and longer rows hold every id.
         alone: a text with one of these ids must run alone.
-        loud: ids with the largest embedding vectors; see `proof.largest_embeddings`.
+        loud: ids with the largest embedding vectors; see `proof.largest_embedding_ids`.
         tried: ids that the module may take for padding, if it answers a text of only this id.
         phrase: ids that its program compares words with; see `proof.id_comparison_cases`.
         two_texts: the rows are pairs of texts.
@@ -110,17 +110,18 @@ def make_cases_for_rules(
     # Up to 64 rows of the hazards and of the cases with every id, and two rows of each other case.
     most = {"hazards": _EVERY_ROW, "every id": _EVERY_ROW}
     asked = {
-        inputs: separate_rows_with_ids(some, alone, ids, most=most.get(inputs, 2)) for inputs, some in inside.items()
+        inputs: separate_rows_of_ids_run_alone(some, alone, ids, most=most.get(inputs, 2))
+        for inputs, some in inside.items()
     }
     found = {inputs: some for inputs, some in asked.items() if some}
     if not features:
         return found
 
-    def fitted(case: Case) -> Case:
+    def fit_case(case: Case) -> Case:
         (inside,) = fit_to_limits(widths.fit_cases([case], padding_id), limits, padding_id)
         return replace_ids([inside], alone, ids)[0] if len(set(alone)) < ids else inside
 
-    return add_features(found, features, fitted, most=limits.max_batch)
+    return add_features(found, features, fit_case, most=limits.max_batch)
 
 
 def make_cases_for_graph(
@@ -132,7 +133,7 @@ def make_cases_for_graph(
     ids: int | None = None,
     features: Features = (),
 ) -> dict[str, list[Case]]:
-    """The inputs, by kind and without the texts, of a proof of a form that is made from a graph; see
+    """Return the inputs, by kind and without the texts, of a proof of a form that is made from a graph; see
     `make_cases_for_rules`.
 
     Args:
@@ -178,7 +179,8 @@ def read_compared_ids(provenance: Mapping[str, Any], ids: int) -> list[int]:
 
 
 def make_compared_ids_entry(asked: Sequence[int]) -> dict[str, list[int]]:
-    """The entry in a bundle's provenance for the ids that its module compares words with; empty if there are none.
+    """Return the entry in a bundle's provenance for the ids that its module compares words with; empty if there are
+    none.
 
     Example:
         >>> make_compared_ids_entry([38, 37])
@@ -188,8 +190,8 @@ def make_compared_ids_entry(asked: Sequence[int]) -> dict[str, list[int]]:
 
 
 def make_condition_sizes_entry(bounds: Iterable[tuple[int, int]]) -> dict[str, list[list[int]]]:
-    """The entry in a bundle's provenance for the sizes on both sides of each condition on a size; empty if the module
-    has no such condition.
+    """Return the entry in a bundle's provenance for the sizes on both sides of each condition on a size; empty if the
+    module has no such condition.
 
     Example:
         >>> make_condition_sizes_entry([(3, 512), (3, 513)])
@@ -200,7 +202,7 @@ def make_condition_sizes_entry(bounds: Iterable[tuple[int, int]]) -> dict[str, l
 
 
 def read_condition_sizes(provenance: Mapping[str, Any], turns: Iterable[int] = ()) -> list[tuple[int, int]]:
-    """The sizes, (batch, tokens), at which a form of a bundle is compared in addition to the usual ones.
+    """Return the sizes, (batch, tokens), at which a form of a bundle is compared in addition to the usual ones.
 
     Args:
         provenance: the bundle's provenance.
@@ -227,5 +229,5 @@ def read_condition_sizes(provenance: Mapping[str, Any], turns: Iterable[int] = (
 
 
 def find_text_widths(rules: AnyTextRules) -> Widths:
-    """The numbers of tokens that a text can have by the rules."""
+    """Return the numbers of tokens that a text can have by the rules."""
     return Widths(rules.min_width or 1, rules.max_width, pad_left=rules.pad_side == "left")

@@ -12,13 +12,13 @@ from torch.export import ExportedProgram
 
 from pocketrnn_export.intake.calling_convention import FeatureModule
 from pocketrnn_export.intake.feature_call import draw_features
-from pocketrnn_export.module_runs.cpu_run import compute_answer
-from pocketrnn_export.module_runs.whole_copy import copy_again
-from pocketrnn_export.proof.every_size import APART, Answers, compute_answer_or_none
+from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
+from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
+from pocketrnn_export.proof.every_size_comparison import APART, Answers, compute_answer_or_none
 from pocketrnn_export.proof.id_comparison_cases import find_compared_ids, insert_phrases
 from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
-from pocketrnn_export.tracing.sizes.conditions import Sizes
-from pocketrnn_export.tracing.sizes.module_answers import largest_difference
+from pocketrnn_export.tracing.sizes.program_judging import largest_difference
+from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 
 __all__ = ["FreshCopyModule", "compute_second_text_size", "fill_lengths", "is_text", "resize_example"]
 
@@ -40,7 +40,7 @@ class FreshCopyModule:
     phrase: tuple[int, ...] = ()
 
     def add_compared_ids(self, program: ExportedProgram) -> FreshCopyModule:
-        """Also run the module on texts of the ids that its program compares words with, except ids that may be
+        """Return a copy that also draws texts of the ids which the program compares words with; not of ids that may be
         padding."""
         maybe_padding = {0, 1, int(self.example[0][-1, -1])}
         return replace(self, phrase=tuple(i for i in find_compared_ids(program, self.ids) if i not in maybe_padding))
@@ -94,15 +94,15 @@ class FreshCopyModule:
 
     def __call__(self, inputs: tuple[Tensor, ...]) -> Any:
         """Compute the logits as an array; may raise anything that the module raises."""
-        return _compute_logits(copy_again(self.module), inputs)
+        return _compute_logits(copy_complete_copy(self.module), inputs)
 
     def compute_float64_logits(self, sizes: Sizes) -> Any:
         """Compute the logits in double precision for inputs of some sizes; may raise whatever the module raises."""
         inputs = tuple(value.double() if value.is_floating_point() else value for value in self.draw_inputs(sizes))
-        return _compute_logits(copy_again(self.module).double(), inputs)
+        return _compute_logits(copy_complete_copy(self.module).double(), inputs)
 
     def agrees(self, graph: Answers, inputs: tuple[Tensor, ...]) -> bool:
-        """Whether a graph runs and gives the module's answer; True if the module gives none."""
+        """Return whether a graph runs and gives the module's answer; True if the module gives none."""
         if (expected := compute_answer_or_none(self, inputs)) is None:
             return True
         given = compute_answer_or_none(graph, inputs)
@@ -110,7 +110,7 @@ class FreshCopyModule:
 
 
 def is_text(value: Tensor) -> bool:
-    """Whether an input holds the token ids of texts, int64 [batch, sequence].
+    """Return whether an input holds the token ids of texts, int64 [batch, sequence].
 
     Example:
         >>> is_text(torch.zeros(3, 7))
@@ -134,7 +134,7 @@ def fill_lengths(inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
 
 
 def compute_second_text_size(tokens: int) -> int:
-    """The number of tokens in the second text, for a first text of this size.
+    """Return the number of tokens in the second text, for a first text of this size.
 
     Example:
         >>> [compute_second_text_size(tokens) for tokens in (1, 2, 7, 64)]

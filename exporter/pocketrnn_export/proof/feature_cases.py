@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn.text.features import Category, Features, Number, make_feature_marks
-from pocketrnn_export.comparing.cases import Case
-from pocketrnn_export.intake.feature_call import draw_numbers
+from pocketrnn_export.comparing.proof_inputs import Case
+from pocketrnn_export.intake.feature_call import draw_feature_numbers
 
 __all__ = ["add_features", "make_example_features"]
 
@@ -29,7 +29,8 @@ _DRAWN: Final = 33
 def add_features(
     cases: Mapping[str, Sequence[Case]], features: Features, fitted: Callable[[Case], Case], *, most: int | None
 ) -> dict[str, list[Case]]:
-    """The inputs of a proof, by kind, with drawn features; and batches of one text whose rows differ in features only.
+    """Return the inputs of a proof, by kind, with drawn features; and batches of one text whose rows differ in features
+    only.
 
     Args:
         cases: the inputs without features, as the graph takes them.
@@ -63,7 +64,7 @@ def add_features(
 
 
 def make_example_features(features: Features, rows: int) -> list[dict[str, Any]]:
-    """Feature values for some texts, in the owner's units: numbers around the mean, and the categories by turns.
+    """Make feature values for some texts, in the owner's units: numbers around the mean, and the categories by turns.
 
     Example:
         >>> make_example_features(make_features({"kind": ["book", "film"]}), 2)
@@ -71,12 +72,12 @@ def make_example_features(features: Features, rows: int) -> list[dict[str, Any]]
     """
     generator = np.random.default_rng(7)
 
-    def value(feature: Number | Category, row: int) -> Any:
+    def make_value(feature: Number | Category, row: int) -> Any:
         if isinstance(feature, Category):
             return list(feature.values)[row % len(feature.values)]
         return round(feature.mean + feature.scale * float(generator.normal()), 3)
 
-    return [{name: value(feature, row) for name, feature in features} for row in range(rows)]
+    return [{name: make_value(feature, row) for name, feature in features} for row in range(rows)]
 
 
 def _find_highest_id(cases: Mapping[str, Sequence[Case]]) -> int:
@@ -90,7 +91,7 @@ def _add_marks_to_case(case: Case, numbers: NDArray[np.float32]) -> Case:
 
 def _draw_rows(features: Features, generator: np.random.Generator, case: Case) -> NDArray[np.float32]:
     """Draw features for the rows of a case, with numbers of one of the sizes in each row."""
-    numbers: NDArray[np.float32] = draw_numbers(features, generator.integers(0, 1 << 40, len(case.tokens)))
+    numbers: NDArray[np.float32] = draw_feature_numbers(features, generator.integers(0, 1 << 40, len(case.tokens)))
     sizes = generator.choice(_SIZES, len(case.tokens)).astype(np.float32)
     for column, (_, feature) in enumerate(features):
         if not isinstance(feature, Category):
@@ -101,16 +102,16 @@ def _draw_rows(features: Features, generator: np.random.Generator, case: Case) -
 def _list_feature_rows(features: Features, generator: np.random.Generator) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Yield rows of features, with the name of their case."""
 
-    def drawn(rows: int) -> NDArray[np.float32]:
-        numbers: NDArray[np.float32] = draw_numbers(features, generator.integers(0, 1 << 40, rows))
+    def draw_feature_rows(rows: int) -> NDArray[np.float32]:
+        numbers: NDArray[np.float32] = draw_feature_numbers(features, generator.integers(0, 1 << 40, rows))
         return numbers
 
-    yield "rows that differ in features only", drawn(_DRAWN)
+    yield "rows that differ in features only", draw_feature_rows(_DRAWN)
     for column, (name, feature) in enumerate(features):
         if isinstance(feature, Category):
             values: Any = feature.ids
         else:
             values = [*_ALONE, *((own - feature.mean) / feature.scale for own in _OWN)]
-        numbers = drawn(len(values))
+        numbers = draw_feature_rows(len(values))
         numbers[:, column] = np.array(values, np.float32)
         yield f"{name} of each {'id' if isinstance(feature, Category) else 'size'}", numbers

@@ -119,7 +119,7 @@ class HiddenDifferences:
         return None
 
     def _has_same_value(self, node: Node) -> bool | None:
-        """Whether the text's part of a node's value is the same in both runs; None if that part is not known."""
+        """Return whether the text's part of a node's value is the same in both runs; None if that part is not known."""
         return self._is_value_equal(node, self._narrow.ran[node].results, self._wide.ran[node].results)
 
     def _is_value_equal(self, node: Node, narrow: Sequence[Any], wide: Sequence[Any]) -> bool | None:
@@ -138,7 +138,7 @@ class HiddenDifferences:
         return found or None
 
     def _find_text_index(self, stated: Any, narrow: Tensor, wide: Tensor) -> tuple[Any, ...] | None:
-        """The index of the text's numbers in both values; None if the axes are not known."""
+        """Return the index of the text's numbers in both values; None if the axes are not known."""
         if not isinstance(stated, Tensor) or not stated.dim() == narrow.dim() == wide.dim():
             return None
         found: list[Any] = []
@@ -151,7 +151,7 @@ class HiddenDifferences:
         return tuple(found)
 
     def _can_differ(self, node: Node) -> bool:
-        """Whether a node may give other numbers in the second run for some text."""
+        """Return whether a node may give other numbers in the second run for some text."""
         narrow, wide = self._narrow.ran[node], self._wide.ran[node]
         changing: dict[int, tuple[Any, ...]] = {}
         differing: dict[int, tuple[Any, ...]] = {}
@@ -183,8 +183,8 @@ class HiddenDifferences:
     def _has_differing_results(
         self, node: Node, changing: Mapping[int, tuple[Any, ...]], differing: Mapping[int, tuple[Any, ...]]
     ) -> bool:
-        """Whether a node's results differ after these changes in both runs: operands that are equal get other numbers,
-        and operands that differ are moved by the same number."""
+        """Return whether a node's results differ after these changes in both runs: operands that are equal get other
+        numbers, and operands that differ are moved by the same number."""
         narrow, wide = self._narrow.ran[node], self._wide.ran[node]
         own, beside = _clone_tensors(narrow.given), _clone_tensors(wide.given)
         for i, part in changing.items():
@@ -230,7 +230,7 @@ class HiddenDifferences:
         return near.clamp(low, high).to(value.dtype)
 
     def _find_number_range(self, node: Node) -> tuple[float, float]:
-        """The range of a node's numbers for any text."""
+        """Return the range of a node's numbers for any text."""
         name = read_operator_name(node).removesuffix("_")
         sources = node.all_input_nodes
         if name == "getitem" and read_operator_name(sources[0]) == "recurrence":

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pocketrnn_export.comparing.cases import Case, Ids, make_case_from_rows
+from pocketrnn_export.comparing.proof_inputs import Case, Ids, make_case_from_rows
 from pocketrnn_export.proof.batch_reductions import find_needed_nodes
 from pocketrnn_export.proof.token_dependence import read_operator_name
 
@@ -60,7 +60,7 @@ def find_compared_ids(program: torch.export.ExportedProgram, ids: int) -> tuple[
 
 
 def _compute_known_constants(program: torch.export.ExportedProgram) -> dict[Node, Tensor]:
-    """The weights and constants of a program by their nodes, and by nodes that only copy or reshape them."""
+    """Return the weights and constants of a program by their nodes, and by nodes that only copy or reshape them."""
     held = {**program.constants, **program.state_dict}
     specs = {spec.arg.name: str(spec.target) for spec in program.graph_signature.input_specs if spec.target}
     known: dict[Node, Tensor] = {}
@@ -81,7 +81,7 @@ def _list_few_numbers(constant: Tensor | None) -> list[int]:
 
 
 def _find_ids_of_rare_rows(table: Tensor | None, ids: int) -> list[int]:
-    """The ids whose row of a table differs from the most common row; none if there are many."""
+    """Return the ids whose row of a table differs from the most common row; none if there are many."""
     if table is None or table.dim() == 0 or len(table) != ids or table.numel() > 4 * ids or ids < 3 * _ODD:
         return []
     rows, which, counts = np.unique(
@@ -111,7 +111,7 @@ def insert_phrases(tokens: Tensor, asked: Sequence[int]) -> Tensor:
 
 
 def _list_id_orders(asked: Sequence[int]) -> list[list[int]]:
-    """All orders of a few ids; for more ids, the rotations of the list and of its reverse."""
+    """Return all orders of a few ids; for more ids, the rotations of the list and of its reverse."""
     if len(asked) <= _TOGETHER:
         return [list(order) for order in itertools.permutations(asked)]
     ways = (list(asked), list(asked)[::-1])
@@ -138,11 +138,11 @@ def make_cases_with_compared_ids(asked: Sequence[int], ids: int, padding_id: int
     generator = np.random.default_rng(5)
     phrases = np.array([real, real[::-1]], np.int64)
 
-    def drawn(rows: int, steps: int) -> Ids:
+    def draw_rows(rows: int, steps: int) -> Ids:
         return generator.integers(0, ids, (rows, steps), dtype=np.int64)
 
-    def inside(rows: int, steps: int) -> Ids:
-        made = drawn(rows, steps)
+    def insert_into_rows(rows: int, steps: int) -> Ids:
+        made = draw_rows(rows, steps)
         for row in range(rows):
             phrase = phrases[row % 2][:steps]
             start = int(generator.integers(0, steps - len(phrase) + 1))
@@ -154,13 +154,13 @@ def make_cases_with_compared_ids(asked: Sequence[int], ids: int, padding_id: int
     width = max(map(len, every))
     full = {
         "the asked ids": phrases,
-        "the asked ids among others": inside(3, len(real) + 2 * _AROUND),
+        "the asked ids among others": insert_into_rows(3, len(real) + 2 * _AROUND),
         "the asked ids many times": np.array([np.resize(phrase, _REPEATED) for phrase in phrases]),
         "one asked id many times": np.repeat(np.array(real[:_REPEATED_IDS], np.int64)[:, None], _REPEATED, axis=1),
         "asked ids in every order": np.array([np.resize(row, width) for row in every], np.int64),
     }
     cases = [Case(name, tokens, np.full(len(tokens), tokens.shape[1], np.int64)) for name, tokens in full.items()]
     if ragged:
-        uneven = [inside(2, length)[row % 2].tolist() for row, length in enumerate(_UNEVEN)]
+        uneven = [insert_into_rows(2, length)[row % 2].tolist() for row, length in enumerate(_UNEVEN)]
         cases.append(make_case_from_rows("the asked ids beside longer rows", uneven, padding_id))
     return cases

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.bundle.manifest import Comparison
-from pocketrnn.bundle.packed_codes import Storage
+from pocketrnn.bundle.packed_enums import Storage
 from pocketrnn.bundle.packed_file import PackedProgram
 from pocketrnn.engines.native import import_native_module
 from pocketrnn.errors import ParityError
@@ -97,7 +97,7 @@ def round_to_integers(x: Floats, *, as_states: bool) -> Integers:
 
 
 def sum_products(whole: Integers, weights: IntegerWeights) -> Integers:
-    """The sums of products, int32 [count, columns]."""
+    """Return the sums of products, int32 [count, columns]."""
     made: Integers = whole.astype(np.int32) @ weights.whole.astype(np.int32)
     return made
 

@@ -1,4 +1,4 @@
-"""Check that thousands of iterations of a loop over a text's steps do the same as the first ones.
+"""Check that thousands of iterations of a loop over a text's steps compute the same as the first ones.
 
 Only the first iterations of such a loop are traced. Python may count them in any way, and a much later step may do
 something else: `if t == 560: h = -h`, an entry of a list of numbers. A recurrent cell forgets such a step, or only a
@@ -26,13 +26,13 @@ from torch import Tensor, nn
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
-from pocketrnn_export.module_runs.cpu_run import compute_answer, list_tensors_in
-from pocketrnn_export.module_runs.whole_copy import copy_again
+from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
+from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, list_tensors_in
 from pocketrnn_export.torch_internals import DispatchMode, FunctionMode, unwrap_scripted_function
-from pocketrnn_export.tracing.python_semantics.loop_unroll import ITERATIONS
-from pocketrnn_export.tracing.python_semantics.users_globals import find_users_globals
-from pocketrnn_export.tracing.sizes.conditions import Sizes
-from pocketrnn_export.tracing.sizes.module_answers import is_within_limits
+from pocketrnn_export.tracing.python_semantics.few_iteration_loops import ITERATIONS
+from pocketrnn_export.tracing.python_semantics.user_file_globals import find_users_globals
+from pocketrnn_export.tracing.sizes.program_judging import is_within_limits
+from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 
 __all__ = ["MOST_STEPS", "check_every_step", "use_unscripted_functions"]
 
@@ -61,7 +61,7 @@ _SAME: Final = frozenset(
      Tensor.cuda}
 )  # fmt: skip
 
-_SAME_STEPS: Final = "Do the same in every step, whatever its number is; or use nn.RNN, nn.LSTM or nn.GRU."
+_SAME_STEPS: Final = "Compute the same in every step, whatever its number is; or use nn.RNN, nn.LSTM or nn.GRU."
 _TEXTS: Final = {1: "a text", 3: "three texts"}
 # How often each kind of call was made.
 _Calls = Counter[Hashable]
@@ -107,7 +107,7 @@ def check_every_step(
         calls = _CallCounter(module, lambda tokens, rows=rows: inputs_of(Sizes(rows, tokens)))  # type: ignore[misc]
         most = limits.max_tokens or MOST_STEPS
         longest = min(MOST_STEPS, most, calls.count_checkable_tokens(_SECONDS))
-        if (tokens := calls.find_other_function(longest, [size.tokens for size in bounds])) is not None:
+        if (tokens := calls.find_length_with_other_calls(longest, [size.tokens for size in bounds])) is not None:
             says = f"calls another function, or gives it another number, in {_TEXTS[rows]} of {tokens} tokens"
             raise ExportError(
                 f"The module's loop over the steps of a text, {loop}, {says} than in shorter ones.", _SAME_STEPS
@@ -165,9 +165,9 @@ class _CallCounter:
         log = self._log_calls_of_text(tokens)
         return None if log is None else log.count_calls_by_kind()
 
-    def find_other_function(self, longest: int, bounds: Iterable[int]) -> int | None:
-        """The number of tokens of the shortest text that was found in which a step calls another function than the
-        other steps, or gives it another number; None where each step does the same.
+    def find_length_with_other_calls(self, longest: int, bounds: Iterable[int]) -> int | None:
+        """Return the number of tokens of the shortest text that was found in which a step calls another function than
+        the other steps, or gives it another number; None where each step does the same.
 
         Args:
             longest: the most tokens of a text.
@@ -178,34 +178,34 @@ class _CallCounter:
             return None
         usual = _find_usual_numbers([log.list_numbers() for log in logs if log is not None])
 
-        def count(tokens: int) -> _Calls | None:
+        def count_calls(tokens: int) -> _Calls | None:
             log = self._log_calls_of_text(tokens)
             return None if log is None else log.count_functions(usual)
 
         below = max((tokens for tokens in bounds if tokens <= _FIRST), default=0)
         above = min((tokens for tokens in bounds if tokens > _FIRST), default=longest + 1)
         for short in (*(tokens for tokens in _SHORT if tokens >= below), max(below, _FIRST)):
-            first, second = count(short), count(short + 1)
+            first, second = count_calls(short), count_calls(short + 1)
             if first is None or second is None or first == second:
                 continue
-            added = _subtract(second, first)
+            added = _subtract_counts(second, first)
             for last in sorted({min(_THIRD, above - 1), min(longest, above - 1)}):
-                if last > short + 1 and not _adds_same_calls(first, added, last - short, count(last)):
+                if last > short + 1 and not _adds_same_calls(first, added, last - short, count_calls(last)):
                     alike, other = short + 1, last
                     while other - alike > 1:
                         middle = (alike + other) // 2
-                        same = _adds_same_calls(first, added, middle - short, count(middle))
+                        same = _adds_same_calls(first, added, middle - short, count_calls(middle))
                         alike, other = (middle, other) if same else (alike, middle)
                     return other
             return None
         return None
 
     def count_checkable_tokens(self, seconds: float) -> int:
-        """How many tokens of a text can be checked in that time."""
+        """Return how many tokens of a text can be checked in that time."""
         return int(seconds / max(self._a_token, 1e-6))
 
     def makes_same_calls(self, tokens: int) -> bool:
-        """Whether a text makes the calls of a shorter one, plus those of each further token; true if the module
+        """Return whether a text makes the calls of a shorter one, plus those of each further token; true if the module
         fails."""
         first, second, found = self._first, self._second, self._count_calls_of_text(tokens)
         if first is None or second is None or found is None:
@@ -227,17 +227,17 @@ def _find_usual_numbers(numbers: Sequence[_Numbers]) -> _Usual:
     return usual
 
 
-def _subtract(more: _Calls, fewer: _Calls) -> dict[Hashable, int]:
+def _subtract_counts(more: _Calls, fewer: _Calls) -> dict[Hashable, int]:
     apart = {kind: more[kind] - fewer[kind] for kind in more.keys() | fewer.keys()}
     return {kind: number for kind, number in apart.items() if number}
 
 
 def _adds_same_calls(first: _Calls, added: Mapping[Hashable, int], tokens: int, found: _Calls | None) -> bool:
-    """Whether further tokens add the same calls each, or none from one token on, where a text is cut; true if the
-    module fails."""
+    """Return whether further tokens add the same calls each, or none from one token on, where a text is cut; true if
+    the module fails."""
     if found is None:
         return True
-    more = _subtract(found, first)
+    more = _subtract_counts(found, first)
     times = {number / added[kind] if kind in added else -1 for kind, number in more.items()}
     return not more or (more.keys() == added.keys() and len(times) == 1 and 0 <= min(times) <= tokens)
 
@@ -248,7 +248,7 @@ def _log_calls(module: nn.Module, inputs: tuple[Tensor, ...]) -> _CallLog | None
     mode = _OperatorLogger(log) if any(isinstance(one, torch.jit.ScriptModule) for one in module.modules()) else None
     try:
         with use_unscripted_functions(module), mode or _FunctionLogger(log):
-            log.end_with(compute_answer(copy_again(module), inputs))
+            log.select_calls_that_reach_answer(compute_answer(copy_complete_copy(module), inputs))
     # A user's module may raise anything.
     except Exception:
         return None
@@ -332,7 +332,7 @@ class _CallLog:
         self._made[id(tensor)] = place
 
     def _find_call_index(self, tensor: Tensor) -> int:
-        """The index of the call that made a tensor; a negative number if it was made before the first call."""
+        """Return the index of the call that made a tensor; a negative number if it was made before the first call."""
         if id(tensor) in self._made:
             return self._made[id(tensor)]
         if id(tensor) not in self._given:
@@ -359,7 +359,7 @@ class _CallLog:
             )
         return repr(value) if isinstance(value, torch.dtype | torch.device) else type(value)
 
-    def end_with(self, answer: Any) -> None:
+    def select_calls_that_reach_answer(self, answer: Any) -> None:
         """Find the calls whose results reach the answer: a number that is printed does not."""
         kept = {self._made[id(one)] for one in list_tensors_in(answer) if self._made.get(id(one), -1) >= 0}
         if kept:
@@ -374,7 +374,7 @@ class _CallLog:
         self._made, self._given, self._kept = {}, {}, []
 
     def list_numbers(self) -> _Numbers:
-        """The numbers at each place of the arguments of each function, with how often they are given."""
+        """Return the numbers at each place of the arguments of each function, with how often they are given."""
         found: _Numbers = {}
         for func, arguments in self._needed:
             numbers: list[Hashable] = []
@@ -440,7 +440,7 @@ def _split_off_numbers(argument: Any, numbers: list[Hashable]) -> Hashable:
 
 
 def _normalize_distance(apart: int, most: int) -> Hashable:
-    """A distance that each iteration may repeat, or "far": the distance to the start of a text grows with it."""
+    """Return a distance that each iteration may repeat, or "far": the distance to the start of a text grows with it."""
     return apart if abs(apart) <= most else "far"
 
 
@@ -463,8 +463,8 @@ def _classify_argument(argument: Any, call: int, often: dict[int, int], numbers:
 
 
 def _find_used_calls(arguments: Any, *, of_all: bool = False) -> Iterable[int]:
-    """The calls whose results are arguments; without a list of all iterations' results, which uses each once, at the
-    end, where this is not asked for."""
+    """Yield the calls whose results are arguments; without a list of all iterations' results, which uses each once, at
+    the end, where this is not asked for."""
     for argument in arguments:
         if isinstance(argument, _CallIndex):
             yield argument

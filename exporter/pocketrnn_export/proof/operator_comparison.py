@@ -23,10 +23,10 @@ from torch.fx import Node
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.logit_comparison import open_session
 from pocketrnn_export.intake.user_frames import find_node_line
-from pocketrnn_export.proof.every_size import AnswersDifferError
+from pocketrnn_export.proof.every_size_comparison import AnswersDifferError
 from pocketrnn_export.proof.runnable_program import NodeValues
 
-__all__ = ["draw_hostile_numbers", "find_first_wrong_number", "refuse_differing_operators"]
+__all__ = ["draw_extreme_numbers", "find_first_wrong_number", "refuse_differing_operators"]
 
 # The limit of processor time; the operators of an ordinary module take a fifth of it.
 _SECONDS: Final = 4.0
@@ -129,7 +129,7 @@ def _compare_operator_group(
     session = graph.session(part, cut)
     if session is None:
         return
-    for draw in draw_hostile_numbers([values[node] for node in part.given]):
+    for draw in draw_extreme_numbers([values[node] for node in part.given]):
         given = dict(zip(part.given, draw, strict=True))
         expected = _compute_pytorch_result(part, values, given, run)
         if expected is None:
@@ -235,7 +235,7 @@ def _find_operator_group(
 
 
 def _is_mask(node: Node, values: Mapping[Node, Any]) -> bool:
-    """Whether a value holds only 0 and 1: numbers made from bools."""
+    """Return whether a value holds only 0 and 1: numbers made from bools."""
     made_of = [values.get(one) for one in node.all_input_nodes]
     return (
         values[node].dtype != torch.bool
@@ -249,34 +249,36 @@ def _can_compare(value: Any) -> bool:
 
 
 def _make_part_key(part: _OperatorGroup, values: Mapping[Node, Any]) -> str:
-    """A key that is the same for equal parts."""
+    """Return a key that is the same for equal parts."""
     places = {node: f"given {place}" for place, node in enumerate(part.given)}
     places |= {node: f"made {place}" for place, node in enumerate(part.nodes)}
 
-    def shown(node: Node) -> str:
+    def describe_node(node: Node) -> str:
         value = values.get(node)
         if node in places:
             return places[node]
         return f"{tuple(value.shape)} {value.dtype}" if isinstance(value, Tensor) else repr(value)
 
-    calls = [(str(node.target), str(torch.fx.node.map_arg((node.args, node.kwargs), shown))) for node in part.nodes]
+    calls = [
+        (str(node.target), str(torch.fx.node.map_arg((node.args, node.kwargs), describe_node))) for node in part.nodes
+    ]
     return str((calls, [(values[node].dtype, values[node].dim()) for node in part.given]))
 
 
 def _compute_pytorch_result(
     part: _OperatorGroup, values: Mapping[Node, Any], given: Mapping[Node, Tensor], run: NodeValues
 ) -> np.ndarray[Any, Any] | None:
-    """PyTorch's result for other numbers; None if it fails."""
+    """Compute PyTorch's result for other numbers; None if it fails."""
     made: dict[Node, Any] = {}
 
-    def value_of(node: Node) -> Any:
+    def find_node_value(node: Node) -> Any:
         found = made[node] if node in made else given.get(node, values[node])
         return found.clone() if isinstance(found, Tensor) else found
 
     try:
         with torch.no_grad():
             for node in part.nodes:
-                args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), value_of)
+                args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), find_node_value)
                 made[node] = run.call_function(node.target, args, kwargs)
         answer = made[part.last]
         return answer.numpy() if isinstance(answer, Tensor) else None
@@ -289,7 +291,7 @@ def _convert_to_float64(value: Tensor) -> Tensor:
     return value.double() if value.dtype == torch.float32 else value
 
 
-def draw_hostile_numbers(
+def draw_extreme_numbers(
     values: Sequence[Tensor], more: Sequence[tuple[Sequence[float], Sequence[int]]] = (), draws: int = _MOST_DRAWS
 ) -> Iterator[list[Tensor]]:
     """Yield numbers that are hard for operators, of the same types and sizes as some values, and the same in each run.
@@ -300,12 +302,12 @@ def draw_hostile_numbers(
         draws: the most draws of each kind.
 
     Example:
-        >>> [drawn.item() for (drawn,) in draw_hostile_numbers([torch.zeros(1, dtype=torch.int32)])][:3]
+        >>> [drawn.item() for (drawn,) in draw_extreme_numbers([torch.zeros(1, dtype=torch.int32)])][:3]
         [8, 6, 5]
     """
     generator = np.random.default_rng(0)
 
-    def drawn(value: Tensor, kind: int) -> Tensor:
+    def draw_numbers_like(value: Tensor, kind: int) -> Tensor:
         shape = tuple(value.shape)
         floats, whole = more[kind - len(_SPREADS)] if kind >= len(_SPREADS) else (_SPECIAL, _OF_KIND[kind])
         if value.dtype == torch.bool:
@@ -323,7 +325,7 @@ def draw_hostile_numbers(
     most = max(value.numel() for value in values)
     for kind in range(len(_SPREADS) + len(more)):
         for _ in range(min(draws, 1 + _NUMBERS // most)):
-            yield [drawn(value, kind) for value in values]
+            yield [draw_numbers_like(value, kind) for value in values]
 
 
 class _Graph:
@@ -341,11 +343,11 @@ class _Graph:
         self.names = frozenset(self._makers)
 
     def find_value_name(self, node: Node) -> str:
-        """The name of a node's value in the graph."""
+        """Return the name of a node's value in the graph."""
         return self._taken.get(node.name, node.name)
 
     def cut_out_group(self, part: _OperatorGroup) -> _GraphCutout | None:
-        """The nodes from the given values to the last one; None if they depend on other values too."""
+        """Return the nodes from the given values to the last one; None if they depend on other values too."""
         by_name = {self.find_value_name(node) for node in part.given}
         nodes, fed, weights = dict[int, onnx.NodeProto](), dict[str, Tensor](), dict[str, onnx.TensorProto]()
         left, read = [(part.last.name, False)], set[str]()
@@ -372,7 +374,7 @@ class _Graph:
         )
 
     def session(self, part: _OperatorGroup, cut: _GraphCutout) -> Any:
-        """A function that runs the nodes of a part; None if onnxruntime does not support them."""
+        """Return a function that runs the nodes of a part; None if onnxruntime does not support them."""
         fed = cut.fed | {self.find_value_name(node): self._known[node.name] for node in part.given}
         alone = helper.make_model(
             helper.make_graph(
@@ -390,10 +392,10 @@ class _Graph:
         except ExportError:
             return None
 
-        def run(given: Mapping[str, Tensor]) -> Any:
+        def run_nodes(given: Mapping[str, Tensor]) -> Any:
             return session.run(None, {name: given.get(name, value).numpy() for name, value in fed.items()})[0]
 
-        return run
+        return run_nodes
 
 
 def _make_value_info(name: str, value: Tensor) -> onnx.ValueInfoProto:

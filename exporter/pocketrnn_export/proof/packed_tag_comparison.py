@@ -54,7 +54,7 @@ def _compute_engine_tags(packed: Any, text: str) -> list[_Row]:
 
 
 def _compute_runtime_tags(classifier: Classifier, text: str) -> list[_Row]:
-    """The runtime's rows of a text, in its order; none if the places of its tokens are not known."""
+    """Return the runtime's rows of a text, in its order; none if the places of its tokens are not known."""
     try:
         tags = classifier.tag(text)
     except InputError:

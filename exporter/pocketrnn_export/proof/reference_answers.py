@@ -1,4 +1,4 @@
-"""The reference's answers to the cases of a proof, in both precisions, computed on demand."""
+"""Compute the reference's answers to the cases of a proof on demand, in single and double precision."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Final
 import numpy as np
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
-from pocketrnn_export.comparing.cases import Case, Logits, make_one_row_cases, split_by_text
 from pocketrnn_export.comparing.float64_proof import compute_rounding_tolerance
 from pocketrnn_export.comparing.logit_comparison import LEAST_TOLERANCE, Reference, measure_difference
+from pocketrnn_export.comparing.proof_inputs import Case, Logits, make_one_row_cases, split_by_text
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer
 from pocketrnn_export.progress import log_item_progress
 
@@ -44,7 +44,7 @@ class ReferenceAnswers:
 
     @functools.cache  # noqa: B019 - it lives as long as one proof
     def compute_answers(self, inputs: str, *, one_row: bool) -> list[tuple[Case, Logits]]:
-        """The cases of a kind, or each of their rows, with the answers in single precision."""
+        """Return the cases of a kind, or each of their rows, with the answers in single precision."""
         cases = make_one_row_cases(self._cases[inputs]) if one_row else self._cases[inputs]
         answered = []
         for case in log_item_progress(cases, f"Running {self.reference.name} on {inputs}"):
@@ -64,11 +64,11 @@ class ReferenceAnswers:
         return answered
 
     def compute_all_answers(self, *, one_row: bool) -> list[tuple[Case, Logits]]:
-        """The cases of all kinds, or each of their rows, with the answers in single precision."""
+        """Return the cases of all kinds, or each of their rows, with the answers in single precision."""
         return [pair for inputs in self.kinds for pair in self.compute_answers(inputs, one_row=one_row)]
 
     def _drop_rows_without_answer(self, case: Case, inputs: str) -> list[tuple[Case, Logits]]:
-        """The case with its answer, without rows that have no finite answer; empty if no row is left.
+        """Return the case with its answer, without rows that have no finite answer; empty if no row is left.
 
         A mask of minus infinity over a whole text gives NaN. The runtime refuses such a text, too. If the module gives
         NaN for a text of padding only, the cases hold no such text.
@@ -93,9 +93,8 @@ class ReferenceAnswers:
 
     @functools.cache  # noqa: B019 - it lives as long as one proof
     def compute_exact_answers_of_kind(self, inputs: str, *, one_row: bool) -> list[ExactAnswer] | None:
-        """The exact answers to the cases of a kind, or to each of their rows; None if the reference has none, with the
-        reason in `not_exact`.
-        """
+        """Return the exact answers to the cases of a kind, or to each of their rows; None if the reference has none,
+        with the reason in `not_exact`."""
         try:
             if one_row and self._rows_alone:
                 whole = self.compute_exact_answers_of_kind(inputs, one_row=False)
@@ -107,7 +106,7 @@ class ReferenceAnswers:
             return None
 
     def compute_answer_with_spread(self, case: Case) -> ExactAnswer | None:
-        """The exact answer to a case with how far rounding may move it; None if there is none."""
+        """Return the exact answer to a case with how far rounding may move it; None if there is none."""
         if id(case) not in self._spreads:
             try:
                 (self._spreads[id(case)],) = self.reference.exact([case], spreads=True)
@@ -116,8 +115,9 @@ class ReferenceAnswers:
                 return None
         return self._spreads[id(case)]
 
-    def float64_error(self, inputs: str, name: str) -> float | None:
-        """How far the reference is from its own answer in double precision, on a case; None if that is not known."""
+    def measure_float64_error(self, inputs: str, name: str) -> float | None:
+        """Return how far the reference is from its own answer in double precision, on a case; None if that is not
+        known."""
         for one_row in (False, True):
             for case, logits in self.compute_answers(inputs, one_row=one_row):
                 if case.name == name:
@@ -139,8 +139,8 @@ class ReferenceAnswers:
 
 
 def _is_answered(rows: Logits) -> bool:
-    """Whether a text, or each of its tokens, has a finite answer; the last tokens may have none, since a module that
-    counts tokens itself may leave them out."""
+    """Return whether a text, or each of its tokens, has a finite answer; the last tokens may have none, since a module
+    that counts tokens itself may leave them out."""
     finite = np.isfinite(rows.max(1))
     return bool(finite[0] and (finite[:-1] >= finite[1:]).all())
 

@@ -66,7 +66,7 @@ def find_row_numbers(
 
 
 def _differs_between_rows(node: Node, value: Any, batch: set[Any]) -> bool:
-    """Whether a value differs between rows of the same text."""
+    """Return whether a value differs between rows of the same text."""
     stated = node.meta.get("val")
     if node.op != "call_function" or not isinstance(stated, Tensor) or not isinstance(value, Tensor):
         return False
@@ -98,7 +98,8 @@ def _are_rows_different(rows: Tensor) -> bool:
 
 
 def _is_table_cut(node: Node, values: Mapping[Node, Any], batch: set[Any]) -> bool:
-    """Whether a tensor that does not depend on texts is cut to the batch size, and its rows are not all equal."""
+    """Return whether a tensor that does not depend on texts is cut to the batch size, and its rows are not all
+    equal."""
     stated = node.meta.get("val")
     if read_operator_name(node) not in _CUTS or not isinstance(stated, Tensor) or not find_batch_axes(node, batch):
         return False
@@ -110,7 +111,7 @@ def _is_table_cut(node: Node, values: Mapping[Node, Any], batch: set[Any]) -> bo
 
 
 def _is_position(node: Node, user: Node, numbers: set[Node], batch: set[Any]) -> bool:
-    """Whether a row number stays a row number, or is used as the position of the values of this row's text."""
+    """Return whether a row number stays a row number, or is used as the position of the values of this row's text."""
     name, value = read_operator_name(user).removesuffix("_"), user.meta.get("val")
     if name.startswith(GIVES_NO_NUMBERS) or name in _ORDERS:
         return True

@@ -97,8 +97,8 @@ def _make_changed_rows(
 
 
 def _find_text_axes(node: Node, batch: set[Any]) -> tuple[int, list[int] | None] | None:
-    """The number of axes of a node's value, and the axes over the texts; None in place of the axes for the longest of
-    the lengths, which is the width of the batch. None if the value is not a tensor."""
+    """Return the number of axes of a node's value, and the axes over the texts; None in place of the axes for the
+    longest of the lengths, which is the width of the batch. None if the value is not a tensor."""
     stated = node.meta.get("val")
     if node.op != "call_function" or not isinstance(stated, Tensor):
         return None
@@ -111,7 +111,7 @@ def _find_text_axes(node: Node, batch: set[Any]) -> tuple[int, list[int] | None]
 
 
 def _is_mixed(before: Any, after: Any, told: tuple[int, list[int] | None] | None) -> bool:
-    """Whether a value changed for more than one text."""
+    """Return whether a value changed for more than one text."""
     if told is None or not isinstance(before, Tensor) or not isinstance(after, Tensor):
         return False
     dims, axes = told

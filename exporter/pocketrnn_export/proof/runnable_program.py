@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.export.graph_signature import InputKind, OutputKind
 
-from pocketrnn_export.proof.every_size import compute_answer_or_none
-from pocketrnn_export.tracing.trace import TracedProgram
+from pocketrnn_export.proof.every_size_comparison import compute_answer_or_none
+from pocketrnn_export.tracing.module_trace import TracedProgram
 
 __all__ = ["NodeValues", "RunnableProgram", "make_runnable_program"]
 
@@ -36,12 +36,12 @@ def make_runnable_program(traced: TracedProgram, weights: Mapping[str, Tensor] |
     kinds = [spec.kind for spec in program.graph_signature.output_specs]
     forward = functools.cache(lambda: _remove_size_assertions(program.graph_module))
 
-    def run(inputs: tuple[Tensor, ...]) -> Any:
+    def run_program(inputs: tuple[Tensor, ...]) -> Any:
         with torch.no_grad():
             answers = forward()(*_list_graph_arguments(program, inputs, weights or {}))
         return answers[kinds.index(OutputKind.USER_OUTPUT)].numpy()
 
-    return RunnableProgram(run)
+    return RunnableProgram(run_program)
 
 
 class NodeValues(torch.fx.Interpreter):
@@ -52,13 +52,13 @@ class NodeValues(torch.fx.Interpreter):
         self._program = program
 
     def __call__(self, inputs: tuple[Tensor, ...]) -> dict[torch.fx.Node, Any]:
-        """The values for the module's inputs; empty if a node fails."""
+        """Return the values for the module's inputs; empty if a node fails."""
 
-        def run(*inputs: Tensor) -> Any:
+        def run_interpreter(*inputs: Tensor) -> Any:
             with torch.no_grad():
                 return self.run(*_list_graph_arguments(self._program, inputs, {}))
 
-        return {} if compute_answer_or_none(run, *inputs) is None else dict(self.env)
+        return {} if compute_answer_or_none(run_interpreter, *inputs) is None else dict(self.env)
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         return None if "_assert" in str(target) else super().call_function(target, args, kwargs)
@@ -67,15 +67,15 @@ class NodeValues(torch.fx.Interpreter):
 def _list_graph_arguments(
     program: torch.export.ExportedProgram, inputs: tuple[Tensor, ...], weights: Mapping[str, Tensor]
 ) -> list[Any]:
-    """The inputs of a program's graph: its weights and the module's inputs, in order."""
+    """Return the inputs of a program's graph: its weights and the module's inputs, in order."""
     given, known = iter(inputs), {**program.constants, **program.state_dict, **weights}
     specs = program.graph_signature.input_specs
     return [next(given) if spec.kind == InputKind.USER_INPUT else known[str(spec.target)] for spec in specs]
 
 
 def _remove_size_assertions(module: torch.fx.GraphModule) -> Callable[..., Any]:
-    """The code of a graph without its assertions about sizes, which the forms do not have. An interpreter of the nodes
-    takes half as long again for a small classifier, which runs at hundreds of sizes."""
+    """Return the code of a graph without its assertions about sizes, which the forms do not have. An interpreter of the
+    nodes takes half as long again for a small classifier, which runs at hundreds of sizes."""
     graph = torch.fx.Graph()
     graph.output(graph.graph_copy(module.graph, {}))
     for node in reversed(graph.nodes):

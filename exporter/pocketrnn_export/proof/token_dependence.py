@@ -1,4 +1,4 @@
-"""Find how much of a text's words each value of a program may hold: nothing, the places of tried ids, or anything.
+"""Find how much each value of a program may depend on a text's words: not at all, on tried ids only, or anyhow.
 
 A batch may be cut to the longest of its lengths, and sorted by them. A length is an input, or the count of ids that are
 not padding; such ids are tried one by one, and a text that holds one runs alone if it changes the answer
@@ -75,7 +75,7 @@ def find_word_content(program: torch.export.ExportedProgram) -> dict[Node, WordC
 
 
 def read_operator_name(node: Node) -> str:
-    """The name of what a node calls, without its overload."""
+    """Return the name of what a node calls, without its overload."""
     if node.target is operator.getitem:
         return "getitem"
     packet = getattr(node.target, "overloadpacket", node.target)
@@ -122,13 +122,13 @@ def _find_content_of_ids(node: Node, found: dict[Node, WordContent], ids: WordCo
     # But not for `table[x]`, whose result is not ids.
     if name in _MOVE and given == 1 and found[node.all_input_nodes[0]] is ids:
         return WordContent.MOVED_IDS
-    if name in _COMPARED and given == 1 and _separates_tried_ids(name, node.args[1]):
+    if name in _COMPARED and given == 1 and _compares_with_tried_ids(name, node.args[1]):
         return flags
     return WordContent.ANYTHING
 
 
-def _separates_tried_ids(name: str, number: Any) -> bool:
-    """Whether all ids on one side of a comparison are tried."""
+def _compares_with_tried_ids(name: str, number: Any) -> bool:
+    """Return whether all ids on one side of a comparison are tried."""
     if isinstance(number, Node):
         value = number.meta.get("val")
         return name in ("eq", "ne") and isinstance(value, Tensor) and value.dim() == 0
@@ -138,7 +138,7 @@ def _separates_tried_ids(name: str, number: Any) -> bool:
 
 
 def _finds_zero_vectors(node: Node, name: str, found: dict[Node, WordContent]) -> bool:
-    """Whether a node is `vectors.abs().sum(2) != 0`, or the like."""
+    """Return whether a node is `vectors.abs().sum(2) != 0`, or the like."""
     if name not in _COMPARED or len(node.all_input_nodes) != 1 or node.args[1] != 0:
         return False
     inner = node.all_input_nodes[0]

@@ -13,12 +13,12 @@ from typing import Final
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.proof.compared_module import FreshCopyModule
-from pocketrnn_export.proof.every_size import compute_answer_or_none
+from pocketrnn_export.proof.every_size_comparison import compute_answer_or_none
 from pocketrnn_export.proof.runnable_program import make_runnable_program
 from pocketrnn_export.proof.way_values import WayValues
+from pocketrnn_export.tracing.module_trace import TracedProgram
 from pocketrnn_export.tracing.sizes.condition_log import Question
-from pocketrnn_export.tracing.sizes.conditions import USUAL
-from pocketrnn_export.tracing.trace import TracedProgram
+from pocketrnn_export.tracing.sizes.size_conditions import USUAL
 
 __all__ = ["find_blocking_questions"]
 
@@ -66,8 +66,8 @@ def find_blocking_questions(
 
 
 def _list_sizes_near_question(question: Question) -> list[tuple[int, int, int]]:
-    """The sizes (texts, tokens of the first, tokens of the second) to try for a condition; those near a number in it
-    come first."""
+    """Return the sizes (texts, tokens of the first, tokens of the second) to try for a condition; those near a number
+    in it come first."""
     named = [abs(int(number)) for number in question.condition.numbers]
     near = sorted({n + more for n in named for more in range(-_BEYOND, _BEYOND + 1) if n + more > 0 and n < 5_000})
     beside = (1, 4, 9)

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn_export.intake.user_frames import is_user_frame
-from pocketrnn_export.module_runs.cpu_run import compute_answer, list_tensors_in
-from pocketrnn_export.module_runs.whole_copy import copy_again
+from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
+from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, list_tensors_in
 from pocketrnn_export.proof.runnable_program import NodeValues
 from pocketrnn_export.torch_internals import DispatchMode
-from pocketrnn_export.tracing.trace import TracedProgram
+from pocketrnn_export.tracing.module_trace import TracedProgram
 
 __all__ = ["WayValues"]
 
@@ -91,7 +91,7 @@ def _list_unmatched_places(module: nn.Module, traced: TracedProgram, inputs: _In
     known, operands = _group([(one[0], one) for one in made]), _group(_list_operands_of_nodes(values))
     recorder = _ValueRecorder()
     with recorder:
-        compute_answer(copy_again(module), inputs)
+        compute_answer(copy_complete_copy(module), inputs)
     found: dict[_Place, bool] = {}
     for (file, line), operator, result, given in recorder.found:
         name = _name_operator(operator)

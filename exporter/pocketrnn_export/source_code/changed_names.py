@@ -180,11 +180,11 @@ class ChangeFinder:
         return self._code[name]
 
     def is_code_name(self, name: str) -> bool:
-        """Whether a name stands for a function, a class or a package."""
+        """Return whether a name stands for a function, a class or a package."""
         return self._kinds.get(name) == _CODE
 
     def is_changeable(self, name: str) -> bool:
-        """Whether a name stands for an object that may be changed."""
+        """Return whether a name stands for an object that may be changed."""
         return self._kinds.get(name) not in (_CODE, _PLAIN)
 
     def list_names_from_stars(self, packages: Set[str]) -> set[str]:
@@ -203,7 +203,7 @@ class ChangeFinder:
     # --- changes by a statement
 
     def may_change_directly(self, statement: Statement, name: str) -> bool:
-        """Whether a statement itself, not counting functions that it calls, may change a name's object."""
+        """Return whether a statement itself, not counting functions that it calls, may change a name's object."""
         done = statement.now
         of_file = any(self._find_made_class(one) for one in self._binding.get(name, ()))
         unknown = {method for of, method in done.methods if _read_top_name(of) == name and of_file}
@@ -217,7 +217,7 @@ class ChangeFinder:
         return next((node for node in reversed(nodes) if isinstance(node, ast.ClassDef)), None)
 
     def _may_change_object(self, method: str) -> bool:
-        """Whether a method may change its object, judged by all methods of that name in the file."""
+        """Return whether a method may change its object, judged by all methods of that name in the file."""
         found = [one for s in self._all if isinstance(s.node, ast.ClassDef) for one in find_methods(s.node, method)]
         if not found:
             return True
@@ -260,7 +260,7 @@ class ChangeFinder:
         return PossibleChanges(tuple(sorted(found)), tuple(sorted(made)), self._find_unlimited_change(total))
 
     def _is_changed(self, name: str, total: Mentions, written: Set[str]) -> bool:
-        """Whether a module may be changed in more than its weights."""
+        """Return whether a module may be changed in more than its weights."""
         handed = {to for one, to, _ in total.hands if one == name}
         return (
             name in written
@@ -274,7 +274,7 @@ class ChangeFinder:
         )
 
     def _is_passed_to_changer(self, total: Mentions, name: str) -> bool:
-        """Whether an object is passed to code that may change it."""
+        """Return whether an object is passed to code that may change it."""
         for one, call, part in total.hands:
             to = _read_top_name(call)
             if one != name or (part and self._kinds.get(name) == _FLAT) or self.find_full_name(call) in READING:
@@ -287,7 +287,7 @@ class ChangeFinder:
         return False
 
     def _is_unknown_receiver(self, to: str) -> bool:
-        """Whether a function that receives a module is unknown."""
+        """Return whether a function that receives a module is unknown."""
         package, to = self.find_full_name(to).split(".")[0], _read_top_name(to)
         if to in self._imports:
             return package not in LEAVE_ALONE
@@ -365,7 +365,8 @@ class ChangeFinder:
         return name in found and not (part and self._kinds.get(name) in (_FLAT, _CODE))
 
     def _may_keep_argument(self, called: str, *, part: bool) -> bool:
-        """Whether the result of a call may be, or hold, its argument; with `part`, only a part of it is passed."""
+        """Return whether the result of a call may be, or hold, its argument; with `part`, only a part of it is
+        passed."""
         if not called or called == "()":
             return True
         top, last = _read_top_name(called), called.split(".")[-1]
@@ -379,7 +380,7 @@ class ChangeFinder:
         return True
 
     def _may_mix_arguments(self, called: str) -> bool:
-        """Whether a function of the file may put one of its arguments into another."""
+        """Return whether a function of the file may put one of its arguments into another."""
         return (
             called in self._binding
             and called not in self._imports
@@ -387,7 +388,7 @@ class ChangeFinder:
         )
 
     def _may_return_known(self, called: str, found: Set[str], makers: Set[str]) -> bool:
-        """Whether a function may return an object of the names `found`, or a result of `makers`."""
+        """Return whether a function may return an object of the names `found`, or a result of `makers`."""
         name, _, method = called.partition(".")
         if method:
             return name in makers or (name in found and method in self._giving)
@@ -401,12 +402,12 @@ class ChangeFinder:
 
 
 def _is_enum(node: ast.stmt) -> bool:
-    """Whether a class is an Enum, whose methods run while it is defined."""
+    """Return whether a class is an Enum, whose methods run while it is defined."""
     return isinstance(node, ast.ClassDef) and any("Enum" in ast.unparse(base) for base in node.bases)
 
 
 def _is_changed_by_reading(node: ast.AST | None) -> bool:
-    """Whether reading a value changes it or a part of it, as for an iterator."""
+    """Return whether reading a value changes it or a part of it, as for an iterator."""
     if isinstance(node, ast.Call):
         called = getattr(node.func, "id", getattr(node.func, "attr", ""))
         if called in ALIVE or called in FRESH_BUILTINS | HOLDING_BUILTINS:
@@ -421,7 +422,7 @@ def _is_changed_by_reading(node: ast.AST | None) -> bool:
 
 
 def _is_simple_assignment(node: ast.stmt) -> bool:
-    """Whether a statement assigns an expression to plain names."""
+    """Return whether a statement assigns an expression to plain names."""
     targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
     return isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign) and all(
         isinstance(t, ast.Name) for t in targets

@@ -104,15 +104,15 @@ def find_first_parameter_name(function: Definition) -> str:
 
 
 def takes_class(method: Function) -> bool:
-    """Whether a method takes its class, and not an object, as its first argument."""
+    """Return whether a method takes its class, and not an object, as its first argument."""
     return method.name in ("__new__", "__class_getitem__") or any(
         ast.unparse(one).endswith("classmethod") for one in method.decorator_list
     )
 
 
 def reads_own_state(node: ast.ClassDef) -> bool:
-    """Whether a module's forward assigns to an attribute that it also reads: its answer then depends on earlier calls,
-    also those of its training. An attribute that it only assigns, such as attention to plot, changes nothing."""
+    """Return whether a module's forward assigns to an attribute that it also reads: its answer then depends on earlier
+    calls, also those of its training. An attribute that it only assigns, such as attention to plot, changes nothing."""
     waiting, methods = ["forward", "__call__"], set[str]()
     read, assigned = set[str](), set[str]()
     while waiting:
@@ -132,7 +132,7 @@ def reads_own_state(node: ast.ClassDef) -> bool:
 
 
 def is_plain_value(node: ast.AST | None, names: Set[str]) -> bool:
-    """Whether an expression is visibly a number, a string or the like; `names` are names of such values."""
+    """Return whether an expression is visibly a number, a string or the like; `names` are names of such values."""
     if isinstance(node, ast.Constant | ast.Compare | ast.JoinedStr):
         return True
     if isinstance(node, ast.Name):
@@ -148,7 +148,7 @@ def is_plain_value(node: ast.AST | None, names: Set[str]) -> bool:
 
 
 def is_flat_container(node: ast.expr | None, names: Set[str]) -> bool:
-    """Whether an expression is a list, a dict or a namespace that holds only numbers, strings and the like."""
+    """Return whether an expression is a list, a dict or a namespace that holds only numbers, strings and the like."""
     if isinstance(node, ast.Call):
         made = getattr(node.func, "id", getattr(node.func, "attr", ""))
         values: Sequence[ast.expr] = [keyword.value for keyword in node.keywords if keyword.arg]
@@ -161,7 +161,7 @@ def is_flat_container(node: ast.expr | None, names: Set[str]) -> bool:
 
 
 def is_weight_access(node: ast.expr) -> bool:
-    """Whether an expression is a weight of a layer or a part of one, by its attribute names."""
+    """Return whether an expression is a weight of a layer or a part of one, by its attribute names."""
     parts = []
     while isinstance(node, ast.Attribute | ast.Subscript):
         if isinstance(node, ast.Attribute):
@@ -174,7 +174,7 @@ def is_weight_access(node: ast.expr) -> bool:
 
 
 def may_return_self(method: Function) -> bool:
-    """Whether a method may return its object, or a part of it."""
+    """Return whether a method may return its object, or a part of it."""
     own = find_first_parameter_name(method)
     for part in ast.walk(method):
         value = part.value if isinstance(part, ast.Return | ast.Yield | ast.YieldFrom) else None
@@ -190,11 +190,11 @@ def find_only_new_names(node: ast.AST) -> set[str]:
     """Return the names, and attributes as `.count`, to which code assigns only new lists, layers and numbers."""
     new: dict[str, bool] = {}
 
-    def given(target: ast.expr | None, value: ast.expr | None) -> None:
+    def record_assignment(target: ast.expr | None, value: ast.expr | None) -> None:
         if isinstance(target, ast.Tuple | ast.List):
             values = value.elts if isinstance(value, ast.Tuple) else [None] * len(target.elts)
             for one, part in zip(target.elts, values, strict=False):
-                given(one, part)
+                record_assignment(one, part)
         elif isinstance(target, ast.Name | ast.Attribute):
             name = target.id if isinstance(target, ast.Name) else f".{target.attr}"
             new[name] = new.get(name, True) and _is_new_value(value)
@@ -202,13 +202,13 @@ def find_only_new_names(node: ast.AST) -> set[str]:
     for part in ast.walk(node):
         if isinstance(part, ast.Assign):
             for target in part.targets:
-                given(target, part.value)
+                record_assignment(target, part.value)
         elif isinstance(part, ast.AnnAssign | ast.AugAssign):
-            given(part.target, part.value)
+            record_assignment(part.target, part.value)
         elif isinstance(part, ast.For | ast.comprehension):
-            given(part.target, None)
+            record_assignment(part.target, None)
         elif isinstance(part, ast.withitem):
-            given(part.optional_vars, None)
+            record_assignment(part.optional_vars, None)
     return {name for name, is_new in new.items() if is_new}
 
 

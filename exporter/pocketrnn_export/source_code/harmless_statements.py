@@ -1,4 +1,4 @@
-"""Find the statements of a file that are safe to run: they bind or change names, and do not read or train."""
+"""Find the statements of a file that are safe to run: they define or change names, and neither read nor train."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class HarmlessStatements:
         return "" if not binding and name in KNOWN_BUILTINS - _OTHER_BUILTINS else name
 
     def _is_harmless_method_of_file(self, method: str, seen: set[str]) -> bool:
-        """Whether classes of the file define a method, and it does not read or train."""
+        """Return whether classes of the file define a method, and it does not read or train."""
         classes = [s.node for s in self._statements if isinstance(s.node, ast.ClassDef)]
         found = [one for node in classes for one in find_methods(node, method)]
         return bool(found) and method not in _READING and all(self._reads_nothing(one, seen) for one in found)

@@ -42,7 +42,7 @@ def pretend_jupyter(file: ModuleType) -> Iterator[None]:
 
 
 def checks_for_jupyter(statement: ast.stmt, defined: Container[str]) -> bool:
-    """Whether a statement checks if, or where, it runs in Jupyter, by names that the notebook does not define.
+    """Return whether a statement checks if, or where, it runs in Jupyter, by names that the notebook does not define.
 
     Example:
         >>> checks_for_jupyter(ast.parse("x = 'get_ipython' in globals()").body[0], {"x"})
@@ -71,7 +71,7 @@ def checks_for_jupyter(statement: ast.stmt, defined: Container[str]) -> bool:
 
 
 def _looks_up_names(part: ast.AST, names: Set[str]) -> bool:
-    """Whether a call or subscript looks up one of the names as a string in a namespace: `globals().get("In")`,
+    """Return whether a call or subscript looks up one of the names as a string in a namespace: `globals().get("In")`,
     `f.__globals__["__name__"]`."""
     if not isinstance(part, ast.Call | ast.Subscript) or _is_name_variable(part):
         return False
@@ -82,7 +82,7 @@ def _looks_up_names(part: ast.AST, names: Set[str]) -> bool:
 
 
 def _compares_with_main(part: ast.Compare) -> bool:
-    """Whether `__main__` is compared with anything but `__name__`, whose value is known."""
+    """Return whether `__main__` is compared with anything but `__name__`, whose value is known."""
     compared = (part.left, *part.comparators)
     says = any(isinstance(one, ast.Constant) and one.value == "__main__" for one in compared)
     return says and not any(map(_is_name_variable, compared))
@@ -103,7 +103,7 @@ def replace_name_by_main(statement: ast.stmt) -> ast.stmt:
 
 
 def depends_on_name(statement: ast.stmt) -> bool:
-    """Whether a statement may depend on `__name__`, which is `__main__` where its file is run by itself.
+    """Return whether a statement may depend on `__name__`, which is `__main__` where its file is run by itself.
 
     Example:
         >>> depends_on_name(ast.parse("x = __name__ == '__main__'").body[0])

@@ -428,7 +428,7 @@ class _MentionReader:
 
 
 def _is_harmless_command(node: ast.Call) -> bool:
-    """Whether a call is a shell command, or a magic that does not change names."""
+    """Return whether a call is a shell command, or a magic that does not change names."""
     command = node.func.attr if isinstance(node.func, ast.Attribute) else ""
     magic = getattr(node.args[0], "value", None) if node.args else None
     return command in ("getoutput", "system") or (command == "run_line_magic" and magic in HARMLESS_MAGICS)
@@ -454,7 +454,7 @@ def _make_dotted_name(node: ast.AST) -> str:
 
 
 def _sets_attribute(node: ast.Attribute) -> bool:
-    """Whether an attribute is assigned, or is a method that sets an attribute of a module."""
+    """Return whether an attribute is assigned, or is a method that sets an attribute of a module."""
     return not isinstance(node.ctx, ast.Load) or node.attr.startswith(("__setattr__", "add_module", "register_"))
 
 

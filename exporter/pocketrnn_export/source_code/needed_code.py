@@ -23,8 +23,8 @@ from typing import Final
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.changed_names import ChangeFinder, PossibleChanges
 from pocketrnn_export.source_code.code_facts import Function, Import, list_head_expressions, list_imported_modules
-from pocketrnn_export.source_code.files_beside import ImportableFiles
 from pocketrnn_export.source_code.harmless_statements import HarmlessStatements
+from pocketrnn_export.source_code.imported_file_changes import ImportableFiles
 from pocketrnn_export.source_code.jupyter_environment import checks_for_jupyter, depends_on_name
 from pocketrnn_export.source_code.notebook import Cell
 from pocketrnn_export.source_code.statements import (
@@ -406,7 +406,7 @@ class _NeededSearch:
         later: set[str] = set()
         live: list[ast.AST] = [statement.node]
 
-        def visit(table: symtable.SymbolTable, names: set[str], top: bool) -> None:
+        def visit_table(table: symtable.SymbolTable, names: set[str], top: bool) -> None:
             for symbol in table.get_symbols():
                 if symbol.is_referenced() and (top or symbol.is_global()):
                     names.add(symbol.get_name())
@@ -414,11 +414,11 @@ class _NeededSearch:
                 kind, title = str(child.get_type()), child.get_name()
                 if kind == "function" and title not in ("listcomp", "setcomp", "dictcomp", "genexpr", "lambda"):
                     if str(table.get_type()) != "class" or self._may_be_called(title):
-                        visit(child, later, False)
+                        visit_table(child, later, False)
                 else:
-                    visit(child, names, False)
+                    visit_table(child, names, False)
 
-        visit(make_symbol_table(statement.node), now, True)
+        visit_table(make_symbol_table(statement.node), now, True)
         if isinstance(statement.node, ast.AugAssign) and isinstance(statement.node.target, ast.Name):
             now.add(statement.node.target.id)
         if isinstance(statement.node, ast.Delete):
@@ -442,7 +442,7 @@ def _is_plain_import(statement: Statement) -> bool:
 
 
 def _can_be_imported(node: ast.stmt) -> bool:
-    """Whether the packages of an import can be found; relative imports are not checked."""
+    """Return whether the packages of an import can be found; relative imports are not checked."""
     for module in list_imported_modules(node) if isinstance(node, Import) else ():
         try:
             if not module.startswith(".") and importlib.util.find_spec(module.split(".")[0]) is None:
@@ -463,15 +463,17 @@ def _find_last_sure_bindings(name: str, binding: Sequence[Statement]) -> list[St
 
 
 def _surely_binds(node: ast.stmt, name: str) -> bool:
-    def in_all(*blocks: Sequence[ast.stmt]) -> bool:
+    def binds_in_all_blocks(*blocks: Sequence[ast.stmt]) -> bool:
         return all(any(_surely_binds(part, name) for part in block) for block in blocks)
 
     if isinstance(node, ast.If):
-        return in_all(node.body, node.orelse)
+        return binds_in_all_blocks(node.body, node.orelse)
     if isinstance(node, ast.Try):
-        return in_all(node.finalbody) or in_all([*node.body, *node.orelse], *(h.body for h in node.handlers))
+        return binds_in_all_blocks(node.finalbody) or binds_in_all_blocks(
+            [*node.body, *node.orelse], *(h.body for h in node.handlers)
+        )
     if isinstance(node, ast.With | ast.AsyncWith):
-        return in_all(node.body)
+        return binds_in_all_blocks(node.body)
     return not isinstance(node, _Compound | ast.Expr | ast.AugAssign) and name in find_bound_names(node)
 
 

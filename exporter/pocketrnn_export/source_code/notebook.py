@@ -189,7 +189,7 @@ def _parse_cell(source: str) -> tuple[str, list[ast.stmt] | None]:
 
 
 def _is_expression(source: str) -> bool:
-    """Whether code is a single expression statement."""
+    """Return whether code is a single expression statement."""
     statements = parse_statements(source)
     return statements is not None and len(statements) == 1 and isinstance(statements[0], ast.Expr)
 

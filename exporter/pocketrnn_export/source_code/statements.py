@@ -135,7 +135,7 @@ def _split_statement(node: ast.stmt, cell: Cell) -> Iterator[tuple[ast.stmt, boo
 
 
 def _tests_for_main(test: ast.expr) -> bool | None:
-    """Whether a test is true exactly where a file is run by itself, as `__name__ == "__main__"`; False for its
+    """Return whether a test is true exactly where a file is run by itself, as `__name__ == "__main__"`; False for its
     opposite; None for other tests."""
     if not isinstance(test, ast.Compare) or len(test.ops) != 1 or not isinstance(test.ops[0], ast.Eq | ast.NotEq):
         return None
@@ -181,7 +181,7 @@ def make_symbol_table(node: ast.stmt) -> symtable.SymbolTable:
 
 
 def is_last_deleted(name: str, statements: Sequence[Statement]) -> bool:
-    """Whether the last statement on a name is `del`: a builtin that it hid is visible again."""
+    """Return whether the last statement on a name is `del`: a builtin that it hid is visible again."""
     for statement in reversed(statements):
         if isinstance(statement.node, ast.Delete) and name in {getattr(t, "id", "") for t in statement.node.targets}:
             return True

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from pocketrnn_export.intake.user_frames import describe_user_line
 from pocketrnn_export.module_runs.attribute_restoration import restore_attributes
-from pocketrnn_export.module_runs.cpu_run import silence_output
+from pocketrnn_export.module_runs.quiet_cpu_run import silence_output
 from pocketrnn_export.torch_internals import (
     FunctionMode,
     find_shape_environment,
@@ -38,12 +38,12 @@ from pocketrnn_export.torch_internals import (
     remove_buffer_hooks,
     replace_methods,
 )
+from pocketrnn_export.tracing.rule_use_recording import is_rule_left_out, record_rule_use
 from pocketrnn_export.tracing.sizes.condition_log import Branch, TraceLog
-from pocketrnn_export.tracing.sizes.conditions import USUAL, Condition, Sizes, rename_sizes
-from pocketrnn_export.tracing.sizes.notimplemented_truth import refuse_not_implemented_truth
+from pocketrnn_export.tracing.sizes.not_implemented_truth import refuse_not_implemented_truth
+from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Condition, Sizes, rename_sizes
 from pocketrnn_export.tracing.tensor_facts import Facts
 from pocketrnn_export.tracing.trace_operators import KEEP, SIZE
-from pocketrnn_export.tracing.used_rules import is_rule_left_out, record_rule_use
 
 __all__ = [
     "Call",
@@ -134,22 +134,22 @@ class Rule:
 
 
 def always(_: TraceSession) -> str:
-    """The condition of rules that apply in every trace."""
+    """Return the condition of rules that apply in every trace."""
     return ""
 
 
 def exporting(session: TraceSession) -> str:
-    """The condition of rules for `torch.export`, where a size is a `torch.SymInt`."""
+    """Return the condition of rules for `torch.export`, where a size is a `torch.SymInt`."""
     return "in a trace for TorchScript" if session.scripted else ""
 
 
 def in_a_loop(session: TraceSession) -> str:
-    """The condition of rules for an iteration of a loop over a size."""
+    """Return the condition of rules for an iteration of a loop over a size."""
     return "" if session.running else "no loop over a size runs"
 
 
 def is_on_branch(session: TraceSession) -> str:
-    """The condition of rules that make a program general, for a trace on chosen sizes."""
+    """Return the condition of rules that make a program general, for a trace on chosen sizes."""
     return "the trace is that of the example" if session.branch is None else ""
 
 
@@ -168,7 +168,7 @@ def _proceed_unchanged(_: TraceSession, call: Call, proceed: Callable[[Call], An
     return proceed(call)
 
 
-def _note_nothing(_: TraceSession, _call: Call, _result: Any) -> None:
+def _record_nothing(_: TraceSession, _call: Call, _result: Any) -> None:
     """Note nothing about a result."""
 
 
@@ -185,7 +185,7 @@ class Topic:
 
     rules: Sequence[Rule] = ()
     around: Callable[[TraceSession, Call, Callable[[Call], Any]], Any] = _proceed_unchanged
-    after: Callable[[TraceSession, Call, Any], None] = _note_nothing
+    after: Callable[[TraceSession, Call, Any], None] = _record_nothing
 
     @functools.cached_property
     def rules_by_function_name(self) -> dict[str, list[Rule]]:
@@ -220,12 +220,12 @@ _LOCK: Final = threading.RLock()
 
 
 def find_current_session() -> TraceSession | None:
-    """The session of this thread; None if it is not tracing."""
+    """Return the session of this thread; None if it is not tracing."""
     return _here.session
 
 
 def is_torchscript_trace() -> bool:
-    """Whether this thread traces for TorchScript, where a size is a tensor."""
+    """Return whether this thread traces for TorchScript, where a size is a tensor."""
     session = _here.session
     return session is not None and session.scripted
 
@@ -308,12 +308,13 @@ class TraceSession:
         self._stack.__exit__(kind, error, trace)
 
     def condition(self, relation: Any) -> Condition | None:
-        """A relation of torch in terms of batch and tokens; None if it depends on other symbols, or on none."""
+        """Return a relation of torch in terms of batch and tokens; None if it depends on other symbols, or on none."""
         renamed = rename_sizes(relation, self.names or {})
         return None if renamed is None else Condition(renamed)
 
     def rename_size(self, size: Any) -> Any:
-        """A size as an expression of batch and tokens; None if it is not symbolic, or depends on other symbols."""
+        """Return a size as an expression of batch and tokens; None if it is not symbolic, or depends on other
+        symbols."""
         return rename_sizes(read_size_expression(size), self.names or {}) if isinstance(size, torch.SymInt) else None
 
     def dispatch(self, call: Call, level: int = 0) -> Any:
@@ -340,10 +341,10 @@ class TraceSession:
 
     def _wrap_forward(self, forward: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(forward)
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
+        def call_forward(*args: Any, **kwargs: Any) -> Any:
             return self._run_forward_on_branches(forward, args, kwargs)
 
-        return wrapped
+        return call_forward
 
     def _run_forward_on_branches(
         self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -361,7 +362,7 @@ class TraceSession:
             self.branch = branch
             fitted = args
             if branch is not None and (branch.least is not None or branch.most is not None):
-                fitted = branch.fitted(args)
+                fitted = branch.fit_inputs(args)
             self._record_input_facts([value for value in (*fitted, *kwargs.values()) if isinstance(value, Tensor)])
             with restore_attributes(self.module), remove_buffer_hooks(), silence_output(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -384,7 +385,7 @@ class TraceSession:
             self.facts.note(value, whole=True, lengths="given" if value.dim() == 1 else "", width=width)
 
     def _keep_iterations(self, answer: Any) -> Any:
-        """The answer of forward; all results of loop iterations are kept in the graph, so that iterations look
+        """Return the answer of forward; all results of loop iterations are kept in the graph, so that iterations look
         alike."""
         made = self.facts.loop_tensors if self.loops else []
         if not made:
@@ -436,7 +437,7 @@ def _name_size_symbols(inputs: Sequence[Tensor]) -> dict[str, str]:
 
 
 def takes_lengths(inputs: Sequence[Tensor]) -> bool:
-    """Whether the lengths of texts are among the inputs of a module, int64 [batch].
+    """Return whether the lengths of texts are among the inputs of a module, int64 [batch].
 
     Example:
         >>> takes_lengths([torch.zeros(3, 7, dtype=torch.int64), torch.zeros(3, 2)])
@@ -446,7 +447,8 @@ def takes_lengths(inputs: Sequence[Tensor]) -> bool:
 
 
 def takes_two_texts(inputs: Sequence[Tensor]) -> bool:
-    """Whether a module takes two texts: the ids of both, int64 [batch, sequence], and then perhaps their lengths.
+    """Return whether a module takes two texts: the ids of both, int64 [batch, sequence], and then perhaps their
+    lengths.
 
     Example:
         >>> takes_two_texts([torch.zeros(3, 7, dtype=torch.int64), torch.zeros(3, 5, dtype=torch.int64)])

@@ -52,7 +52,7 @@ class Facts:
         self._known: dict[int, tuple[Tensor, Fact]] = {}
 
     def of(self, value: Any) -> Fact:
-        """The known facts about a value; empty for a value that is not a tensor."""
+        """Return the known facts about a value; empty for a value that is not a tensor."""
         known = self._known.get(id(value))
         return _NOTHING if known is None or known[0] is not value else known[1]
 

@@ -23,18 +23,18 @@ END: Final = 2**62
 
 
 @torch.library.custom_op("pocketrnn::cut", mutates_args=())
-def _cut(x: Tensor, axis: int, start: int, end: int, step: int) -> Tensor:
-    """`x[start:end:step]` along an axis, with its ends clamped as in Python and ONNX."""
+def _slice_clamped(x: Tensor, axis: int, start: int, end: int, step: int) -> Tensor:
+    """Slice x along an axis, `x[start:end:step]`, with the ends clamped as in Python and ONNX."""
     place = [slice(None)] * x.dim()
     place[axis] = slice(start, None if end >= END else end, step)
     return x[tuple(place)].clone()
 
 
-@_cut.register_fake
+@_slice_clamped.register_fake
 def _(x: Tensor, axis: int, start: Any, end: Any, step: int) -> Tensor:
     size = x.shape[axis]
 
-    def clamped(index: Any) -> Any:
+    def clamp_index(index: Any) -> Any:
         """`index` as a position in 0..size; a negative one, such as a size minus a number, counts from the end."""
         if not isinstance(index, torch.SymInt):
             return sym_min(index, size) if index >= 0 else sym_max(size + index, 0)
@@ -43,7 +43,7 @@ def _(x: Tensor, axis: int, start: Any, end: Any, step: int) -> Tensor:
         from_end = sym_max(size + index, 0)
         return sym_ite(index >= 0, sym_min(index, size), from_end)
 
-    first, last = clamped(start), size if isinstance(end, int) and end >= END else clamped(end)
+    first, last = clamp_index(start), size if isinstance(end, int) and end >= END else clamp_index(end)
     length = last if isinstance(first, int) and first == 0 else sym_max(last - first, 0)
     if step != 1:
         length = (length + step - 1) // step
@@ -51,12 +51,12 @@ def _(x: Tensor, axis: int, start: Any, end: Any, step: int) -> Tensor:
 
 
 @torch.library.custom_op("pocketrnn::size", mutates_args=())
-def _size(x: Tensor, axis: int) -> Tensor:
-    """The size of an axis as a tensor int64 [], which torch.export does not turn into a constant."""
+def _read_axis_size(x: Tensor, axis: int) -> Tensor:
+    """Return the size of an axis as a tensor int64 [], which torch.export does not turn into a constant."""
     return torch.tensor(x.shape[axis])
 
 
-@_size.register_fake
+@_read_axis_size.register_fake
 def _(x: Tensor, axis: int) -> Tensor:
     del axis
     return x.new_empty((), dtype=torch.int64)
@@ -64,7 +64,7 @@ def _(x: Tensor, axis: int) -> Tensor:
 
 @torch.library.custom_op("pocketrnn::cut_to_longest", mutates_args=())
 def _cut_to_longest(x: Tensor, lengths: Tensor) -> Tensor:
-    """x [sequence, batch, ...] up to the largest of the lengths [batch]."""
+    """Cut x [sequence, batch, ...] at the largest of the lengths [batch]."""
     return x[: int(lengths.max())].clone()
 
 
@@ -75,37 +75,37 @@ def _(x: Tensor, lengths: Tensor) -> Tensor:
 
 
 @torch.library.custom_op("pocketrnn::step", mutates_args=())
-def _step(x: Tensor, axis: int, index: int) -> Tensor:
-    """`x.select(axis, index)`, without a restriction on sizes."""
+def _select_step(x: Tensor, axis: int, index: int) -> Tensor:
+    """Select a step, `x.select(axis, index)`, without a restriction on sizes."""
     return x.select(axis, index).clone()
 
 
-@_step.register_fake
+@_select_step.register_fake
 def _(x: Tensor, axis: int, index: Any) -> Tensor:
     del index
     return x.new_empty([size for i, size in enumerate(x.shape) if i != axis])
 
 
 @torch.library.custom_op("pocketrnn::put", mutates_args=())
-def _put(x: Tensor, value: Tensor, axis: int, index: int) -> Tensor:
-    """x with `value` at a position of an axis: `torch.select_scatter`, without a restriction on sizes."""
+def _write_step(x: Tensor, value: Tensor, axis: int, index: int) -> Tensor:
+    """Return x with `value` at a position of an axis: `torch.select_scatter`, without a restriction on sizes."""
     return x.select_scatter(value, axis, index)
 
 
-@_put.register_fake
+@_write_step.register_fake
 def _(x: Tensor, value: Tensor, axis: int, index: Any) -> Tensor:
     del value, axis, index
     return torch.empty_like(x)
 
 
 @torch.library.custom_op("pocketrnn::stacked", mutates_args=())
-def _stacked(values: Sequence[Tensor], count: int, axis: int, loop: int, flipped: bool) -> Tensor:
-    """`torch.stack` of the results of all iterations of a loop, of which only the first are arguments; in reversed
+def _stack_iterations(values: Sequence[Tensor], count: int, axis: int, loop: int, flipped: bool) -> Tensor:
+    """Stack the results of all iterations of a loop, of which only the first are arguments; in reversed
     order if flipped."""
     raise NotImplementedError("pocketrnn::stacked exists to be traced, not to be run")
 
 
-@_stacked.register_fake
+@_stack_iterations.register_fake
 def _(values: Sequence[Tensor], count: Any, axis: int, loop: int, flipped: bool) -> Tensor:
     del loop, flipped
     shape = list(values[0].shape)
@@ -114,12 +114,12 @@ def _(values: Sequence[Tensor], count: Any, axis: int, loop: int, flipped: bool)
 
 
 @torch.library.custom_op("pocketrnn::keep", mutates_args=())
-def _keep(x: Tensor, values: Sequence[Tensor]) -> Tensor:
+def _keep_iteration_results(x: Tensor, values: Sequence[Tensor]) -> Tensor:
     """Return x, and keep other results of the iterations in the graph, so that all iterations look alike."""
     raise NotImplementedError("pocketrnn::keep exists to be traced, not to be run")
 
 
-@_keep.register_fake
+@_keep_iteration_results.register_fake
 def _(x: Tensor, values: Sequence[Tensor]) -> Tensor:
     del values
     return torch.empty_like(x)

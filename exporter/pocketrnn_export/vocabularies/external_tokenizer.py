@@ -9,8 +9,8 @@ import numpy as np
 from pocketrnn.errors import InputError, TextError, short_repr
 from pocketrnn.text import AnyTextRules, TextEncoder
 from pocketrnn.text.pretokenized import Text, TextRowEncoder, Tokenizer
-from pocketrnn_export.vocabularies.id_plausibility import refuse_doubtful_ids
-from pocketrnn_export.vocabularies.owners_texts import OwnersText
+from pocketrnn_export.vocabularies.owner_text_file import OwnersText
+from pocketrnn_export.vocabularies.signs_of_another_pipeline import refuse_doubtful_ids
 
 __all__ = ["KnownTexts", "collect_given_ids", "make_random_ids", "replace_high_ids"]
 

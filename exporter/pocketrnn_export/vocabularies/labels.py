@@ -10,7 +10,7 @@ from typing import Any, Final
 from pocketrnn.bundle.atomic_writing import suggest_near_file
 from pocketrnn.errors import InputError
 from pocketrnn_export.json_file import brief_text, parse_json
-from pocketrnn_export.vocabularies.label_encoder import is_encoder_file, read_encoder_labels
+from pocketrnn_export.vocabularies.label_encoder_file import is_encoder_file, read_encoder_labels
 
 __all__ = ["read_labels", "read_lines"]
 
@@ -122,7 +122,7 @@ def _read_labels_in_object(document: Mapping[str, Any], path: Path) -> list[Any]
 
 
 def _is_label_entry(key: str, value: Any, labels: Container[str]) -> bool:
-    """Whether a member of an object maps a label to an index, or an index to a label."""
+    """Return whether a member of an object maps a label to an index, or an index to a label."""
     if _is_digit_string(key) and type(value) in (str, int) and str(value) in labels:
         return True
     return type(value) is int and key in labels

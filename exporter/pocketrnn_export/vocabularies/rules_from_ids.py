@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import Final
 
 from pocketrnn.text import AnyTextRules, TextEncoder, TextRules
-from pocketrnn_export.vocabularies.nearest_rules import add_first_and_last_ids, list_candidate_rules
-from pocketrnn_export.vocabularies.owners_texts import Pair
+from pocketrnn_export.vocabularies.nearest_text_rules import add_first_and_last_ids, list_candidate_rules
+from pocketrnn_export.vocabularies.owner_text_file import Pair
 
 __all__ = ["agrees_with_ids", "find_rules_from_ids"]
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import Replace, SubwordRules
-from pocketrnn.text.charsmap import Charsmap
+from pocketrnn.text.sentencepiece_charsmap import Charsmap
 from pocketrnn.text.subword_models import MOST_PIECES, Bpe, Unigram
 from pocketrnn.text.subword_rules import AddedToken
 from pocketrnn.text.subword_steps import Fold, Prepend, Strip, SubwordStep, Table
@@ -218,13 +218,13 @@ def _read_model(content: bytes) -> tuple[list[_Piece], _ModelSettings]:
     if not pieces:
         raise _DamagedModelError("it has no piece")
     spec = _ModelSettings(
-        kind=_as_int(trainer.get(3, 1)),
-        byte_fallback=bool(_as_int(trainer.get(35, 0))),
-        suffix=bool(_as_int(trainer.get(24, 0))),
+        kind=_require_int(trainer.get(3, 1)),
+        byte_fallback=bool(_require_int(trainer.get(35, 0))),
+        suffix=bool(_require_int(trainer.get(24, 0))),
         charsmap=_require_bytes(normalizer.get(2, b"")),
-        dummy_prefix=bool(_as_int(normalizer.get(3, 1))),
-        extra_spaces=bool(_as_int(normalizer.get(4, 1))),
-        escaped=bool(_as_int(normalizer.get(5, 1))),
+        dummy_prefix=bool(_require_int(normalizer.get(3, 1))),
+        extra_spaces=bool(_require_int(normalizer.get(4, 1))),
+        escaped=bool(_require_int(normalizer.get(5, 1))),
     )
     return pieces, spec
 
@@ -236,7 +236,7 @@ def _read_piece(content: bytes) -> _Piece:
     except UnicodeDecodeError:
         raise _DamagedModelError("a piece is not UTF-8") from None
     score = struct.unpack("<f", _require_bytes(members.get(2, b"\0\0\0\0")))[0]
-    kind = _as_int(members.get(3, _NORMAL))
+    kind = _require_int(members.get(3, _NORMAL))
     if not text or not math.isfinite(score) or not _NORMAL <= kind <= _BYTE:
         raise _DamagedModelError(f"the piece {short_repr(text, 40)} has the score {score} and the type {kind}")
     return _Piece(text, score, kind)
@@ -248,7 +248,7 @@ def _require_bytes(value: Any) -> bytes:
     return value
 
 
-def _as_int(value: Any) -> int:
+def _require_int(value: Any) -> int:
     if not isinstance(value, int):
         raise _DamagedModelError("a string stands where there should be a number")
     return value

@@ -81,7 +81,7 @@ def read_text_arguments(
 
 
 def _is_subword_tokenizer(tokenizer: Any) -> bool:
-    """Whether an argument is the path of a subword tokenizer, as a string, or a tokenizer object of a library.
+    """Return whether an argument is the path of a subword tokenizer, as a string, or a tokenizer object of a library.
 
     Raises:
         InputError: it looks like the path of a file that does not exist.

@@ -22,14 +22,14 @@ from pocketrnn.text import EXTERNAL, AnyTextRules, SubwordRules, TextEncoder, Te
 from pocketrnn.text.cleaning_steps import Replace
 from pocketrnn.text.pretokenized import Text, Tokenizer
 from pocketrnn_export.json_file import brief_text
-from pocketrnn_export.vocabularies.nearest_rules import (
+from pocketrnn_export.vocabularies.nearest_text_rules import (
     add_first_and_last_ids,
     describe_rules,
     find_most_agreeing,
     list_candidate_rules,
     write_nearest_rules,
 )
-from pocketrnn_export.vocabularies.owners_texts import Pair
+from pocketrnn_export.vocabularies.owner_text_file import Pair
 from pocketrnn_export.vocabularies.rules_from_ids import agrees_with_ids, find_rules_from_ids
 from pocketrnn_export.vocabularies.tokenizer_widths import write_agreeing_widths
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, Vocabulary, make_implied_rules
@@ -218,9 +218,10 @@ def _advise_on_rules(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequenc
         return f"{said}docs/text-rules.md says what rules can do. {external}"
     frames = add_first_and_last_ids(rules, [ids for _, ids in pairs])
     return (
-        f"Leave the text to your code: give {_write_external_option(best, frames)}. In Python: "
-        f"{_write_external_argument(vocabulary)}. The bundle then takes tokens or ids, and it cannot be packed. Or "
-        f"write rules that do what your code does (docs/text-rules.md). {said}".rstrip()
+        f"Leave the text to your code: give {_write_external_option(best, frames)} "
+        f"({_write_external_argument(vocabulary)} in Python). The bundle then takes tokens or ids, and "
+        "Classifier.load(..., tokenizer=function); it cannot be packed. Or write rules that do what your code does "
+        f"(docs/text-rules.md). {said}".rstrip()
     )
 
 

@@ -60,7 +60,7 @@ def read_tokenizer(source: Any) -> Subwords:
         if not is_library_tokenizer(source):
             raise InputError(f"{brief_text(source)} is not a tokenizer of subwords.", _GIVE)
         inner = _unwrap_tokenizer(source)
-        # Its own scores, to the last bit; read from a file, they differ (`serde_float`).
+        # Its own scores, to the last bit; read from a file, they differ (`parse_serde_float`).
         return replace(read_tokenizer_json(inner.to_str(), "The tokenizer", number=float), tokenizer=inner)
     path = Path(source)
     if path.is_dir():
@@ -73,7 +73,7 @@ def read_tokenizer(source: Any) -> Subwords:
 
 
 def is_library_tokenizer(source: Any) -> bool:
-    """Whether an object is a `tokenizers.Tokenizer`, or a fast tokenizer of transformers, which holds one.
+    """Return whether an object is a `tokenizers.Tokenizer`, or a fast tokenizer of transformers, which holds one.
 
     Example:
         >>> is_library_tokenizer(str.split)

@@ -15,8 +15,8 @@ from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import Keep, Replace, SubwordRules
-from pocketrnn.text.ranges import make_ranges_from_points
-from pocketrnn.text.runs import LONGEST_RUN, Run
+from pocketrnn.text.code_point_ranges import make_ranges_from_points
+from pocketrnn.text.code_point_runs import LONGEST_RUN, Run
 from pocketrnn.text.subword_models import MOST_PIECES, Bpe, Model, Unigram, WholeWords, WordPiece
 from pocketrnn.text.subword_rules import AddedToken
 from pocketrnn.text.subword_splits import (
@@ -142,7 +142,9 @@ def _make_rules(document: Mapping[str, Any], reading: _JsonReader) -> tuple[Subw
     tokens = reading.order_tokens_by_id(all_ids)
     reading.check_distinct_tokens(added, tokens, steps)
     if any(isinstance(split, PrependTo) and split.first for split in splits) and any(map(_may_remove_text, steps)):
-        raise reading.refused("Metaspace with the prepend_scheme first behind a normalizer that removes something")
+        raise reading.make_refusal_error(
+            "Metaspace with the prepend_scheme first behind a normalizer that removes something"
+        )
     first, last = reading.read_frame_ids(document.get("post_processor"))
     most, cut = reading.read_truncation(document.get("truncation"), len(first) + len(last))
     padding, width, side = reading.read_padding_rules(document.get("padding"), all_ids)
@@ -170,7 +172,7 @@ def _make_rules(document: Mapping[str, Any], reading: _JsonReader) -> tuple[Subw
 
 
 def _ends_in_bytes(done: Sequence[SubwordStep | Split]) -> bool:
-    """Whether the model receives only GPT-2's byte characters."""
+    """Return whether the model receives only GPT-2's byte characters."""
     changing = [one for one in done if not isinstance(one, SplitAt | SplitAtText | SplitAtRuns | Pattern)]
     return bool(changing) and isinstance(changing[-1], Bytes)
 
@@ -225,7 +227,7 @@ class _JsonReader:
 
     # --- Checks of values ---
 
-    def refused(self, what: str) -> InputError:
+    def make_refusal_error(self, what: str) -> InputError:
         return InputError(f"{self._source}: the text rules cannot express {what}.", EXTERNAL_WAY)
 
     def make_damaged_error(self, what: str) -> InputError:
@@ -256,17 +258,19 @@ class _JsonReader:
     # --- Normalizers ---
 
     def read_normalizer_steps(self, part: Any) -> tuple[SubwordStep, ...]:
-        return () if part is None else tuple(self._steps(part))
+        return () if part is None else tuple(self._list_steps(part))
 
-    def _steps(self, part: Any) -> list[SubwordStep]:
+    def _list_steps(self, part: Any) -> list[SubwordStep]:
         kind = str(part.get("type")) if isinstance(part, dict) else "None"
         if kind not in self._read_steps:
-            raise self.refused(f"the normalizer {brief_text(kind)}")
+            raise self.make_refusal_error(f"the normalizer {brief_text(kind)}")
         return self._read_steps[kind](part)
 
     def _read_step_sequence(self, part: Mapping[str, Any]) -> list[SubwordStep]:
         return [
-            step for inner in self._read_parts(part.get("normalizers"), "normalizers") for step in self._steps(inner)
+            step
+            for inner in self._read_parts(part.get("normalizers"), "normalizers")
+            for step in self._list_steps(inner)
         ]
 
     def _make_normal_form(self, form: Any) -> Callable[[Mapping[str, Any]], list[SubwordStep]]:
@@ -310,7 +314,7 @@ class _JsonReader:
                 return [Keep(complement_ranges(ranges), by)]
             case (Run(ranges, (), 1 | 2 as least, None, (), (), ()),):
                 return [Fold(ranges, least, by)]
-        raise self.refused(f"Replace with the pattern {short_repr(pattern)}")
+        raise self.make_refusal_error(f"Replace with the pattern {short_repr(pattern)}")
 
     def _read_pattern(self, part: Mapping[str, Any], name: str) -> tuple[str, str]:
         pattern: Any = part.get("pattern")
@@ -324,17 +328,17 @@ class _JsonReader:
     # --- Pre-tokenizers ---
 
     def read_splits(self, part: Any) -> tuple[Split, ...]:
-        return () if part is None else tuple(self._splits(part))
+        return () if part is None else tuple(self._list_splits(part))
 
-    def _splits(self, part: Any) -> list[Split]:
+    def _list_splits(self, part: Any) -> list[Split]:
         kind = str(part.get("type")) if isinstance(part, dict) else "None"
         if kind not in self._read_splits:
-            raise self.refused(f"the pre-tokenizer {brief_text(kind)}")
+            raise self.make_refusal_error(f"the pre-tokenizer {brief_text(kind)}")
         return self._read_splits[kind](part)
 
     def _read_split_sequence(self, part: Mapping[str, Any]) -> list[Split]:
         inner = self._read_parts(part.get("pretokenizers"), "pretokenizers")
-        return [split for each in inner for split in self._splits(each)]
+        return [split for each in inner for split in self._list_splits(each)]
 
     def _read_split_behavior(self, part: Mapping[str, Any], default: str | None = None) -> Any:
         behavior = part.get("behavior", default)
@@ -367,7 +371,7 @@ class _JsonReader:
         if type(length) is not int or length < 1:
             raise self.make_damaged_error(f"FixedLength has the length {brief_text(length)}")
         if length > LONGEST_RUN:
-            raise self.refused(f"FixedLength of {length:,} characters, more than {LONGEST_RUN}")
+            raise self.make_refusal_error(f"FixedLength of {length:,} characters, more than {LONGEST_RUN}")
         return [SplitAtRuns((Run(make_ranges_from_points([(0, sys.maxunicode)]), most=length),), "isolated")]
 
     def _read_split(self, part: Mapping[str, Any]) -> list[Split]:
@@ -380,7 +384,9 @@ class _JsonReader:
             pattern = "".join(f"\\x{{{ord(point):X}}}" for point in pattern)
         if (split := parse_split(pattern, how, inverted=invert)) is not None:
             return [split]
-        raise self.refused(f"Split with the pattern {short_repr(pattern)} ({part.get('behavior')}, invert {invert})")
+        raise self.make_refusal_error(
+            f"Split with the pattern {short_repr(pattern)} ({part.get('behavior')}, invert {invert})"
+        )
 
     # --- Models ---
 
@@ -394,7 +400,7 @@ class _JsonReader:
             kind = "WordPiece" if "max_input_chars_per_word" in part else kind
         if kind == "Unigram":
             return self._read_unigram(part)
-        ids = self._ids(part.get("vocab"))
+        ids = self._read_piece_ids(part.get("vocab"))
         unknown_token = part.get("unk_token")
         if not isinstance(unknown_token, str | None):
             raise self.make_damaged_error(f"unk_token is {brief_text(unknown_token)}, not a string")
@@ -418,9 +424,9 @@ class _JsonReader:
             return WordPiece(prefix, min(most, (1 << 31) - 1)), ids, unknown
         if kind == "WordLevel":
             return WholeWords(), ids, unknown
-        raise self.refused(f"the model {brief_text(kind)}")
+        raise self.make_refusal_error(f"the model {brief_text(kind)}")
 
-    def _ids(self, vocab: Any) -> dict[str, int]:
+    def _read_piece_ids(self, vocab: Any) -> dict[str, int]:
         if not isinstance(vocab, dict) or not vocab:
             raise self.make_damaged_error(
                 f"the vocabulary is {brief_text(vocab)}, not an object of pieces and their ids"
@@ -435,7 +441,7 @@ class _JsonReader:
 
     def _read_bpe(self, part: Mapping[str, Any], ids: Mapping[str, int]) -> Bpe:
         if part.get("dropout"):
-            raise self.refused("BPE with dropout, whose ids are drawn by chance")
+            raise self.make_refusal_error("BPE with dropout, whose ids are drawn by chance")
         merges: list[int] = []
         given = part.get("merges")
         if not isinstance(given, list):
@@ -488,13 +494,13 @@ class _JsonReader:
                     )
         unknown = part.get("unk_id")
         if unknown is None:
-            raise self.refused("a Unigram model without an unknown piece")
+            raise self.make_refusal_error("a Unigram model without an unknown piece")
         if type(unknown) is not int or not 0 <= unknown < len(vocab):
             raise self.make_damaged_error(f"unk_id is {brief_text(unknown)}")
         given = set(ids.values())
         if unknown not in given or min(scores) < min(scores[i] for i in given):
             piece = vocab[unknown if unknown not in given else scores.index(min(scores))][0]
-            raise self.refused(
+            raise self.make_refusal_error(
                 f"the piece {short_repr(piece, 40)} twice, the first one unknown or with the lowest score"
             )
         return Unigram(tuple(scores), self._read_flag(part, "byte_fallback")), ids, unknown
@@ -521,7 +527,7 @@ class _JsonReader:
                     f"Save the tokenizer anew with the library. {EXTERNAL_WAY}",
                 )
             if self._read_flag(part, "single_word"):
-                raise self.refused(f"the added token {short_repr(text, 40)} with single_word")
+                raise self.make_refusal_error(f"the added token {short_repr(text, 40)} with single_word")
             if (other := of_id.setdefault(number, text)) != text:
                 # The library numbers by the count of pieces, even if their ids have gaps.
                 raise InputError(
@@ -547,9 +553,11 @@ class _JsonReader:
         for text in (tokens[token.id] for token in added if token.after_steps):
             becomes = made(text)
             if not becomes:
-                raise self.refused(f"the added token {short_repr(text, 40)}, which the normalizer makes empty")
+                raise self.make_refusal_error(
+                    f"the added token {short_repr(text, 40)}, which the normalizer makes empty"
+                )
             if (other := seen.setdefault(becomes, text)) != text:
-                raise self.refused(
+                raise self.make_refusal_error(
                     f"the added tokens {short_repr(other, 40)} and {short_repr(text, 40)}, which become the same"
                 )
 
@@ -579,7 +587,7 @@ class _JsonReader:
                 before, after = self.read_frame_ids(inner)
                 first, last = before + first, last + after
             return first, last
-        raise self.refused(f"the post-processor {brief_text(kind)}")
+        raise self.make_refusal_error(f"the post-processor {brief_text(kind)}")
 
     def _read_named_id(self, pair: Any, name: str) -> int:
         if not isinstance(pair, list) or len(pair) != 2:
@@ -600,9 +608,9 @@ class _JsonReader:
                         raise self.make_damaged_error(f"the special token {short_repr(name, 40)} has no ids")
                     sides[bool(texts)].extend(self._read_id(i, short_repr(name, 40)) for i in ids)
                 case _:
-                    raise self.refused(f"TemplateProcessing with {brief_text(str(item))}")
+                    raise self.make_refusal_error(f"TemplateProcessing with {brief_text(str(item))}")
         if texts != 1:
-            raise self.refused(f"TemplateProcessing with {texts} texts in `single`")
+            raise self.make_refusal_error(f"TemplateProcessing with {texts} texts in `single`")
         return tuple(sides[0]), tuple(sides[1])
 
     def read_truncation(self, part: Any, around: int) -> tuple[int | None, Any]:
@@ -615,14 +623,16 @@ class _JsonReader:
                 if direction not in ("Right", "Left"):
                     raise self.make_damaged_error(f"the truncation's direction is {brief_text(direction)}")
                 if most <= around:
-                    raise self.refused(f"truncation to {most} ids, of which {around} are added around the text")
+                    raise self.make_refusal_error(
+                        f"truncation to {most} ids, of which {around} are added around the text"
+                    )
                 if not isinstance(stride := part.get("stride", 0), int) or not 0 <= stride < most - around:
-                    raise self.refused(
+                    raise self.make_refusal_error(
                         f"truncation to {most} ids with the stride {brief_text(stride)}, where the library fails"
                     )
                 _log.warning("%s cuts texts to %d ids; the bundle does so too.", self._source, most)
                 return most - around, direction.lower()
-        raise self.refused(f"the truncation {brief_text(str(part))}")
+        raise self.make_refusal_error(f"the truncation {brief_text(str(part))}")
 
     def read_padding_rules(self, part: Any, ids: Mapping[str, int]) -> tuple[int, int | None, Any]:
         """Return the padding id, the width to which texts are padded, and the side of the padding."""
@@ -631,7 +641,7 @@ class _JsonReader:
         if not isinstance(part, dict):
             raise self.make_damaged_error(f"the padding is {brief_text(part)}")
         if multiple := part.get("pad_to_multiple_of"):
-            raise self.refused(f"padding to a multiple of {brief_text(multiple)}")
+            raise self.make_refusal_error(f"padding to a multiple of {brief_text(multiple)}")
         number = self._read_id(part.get("pad_id"), "the padding")
         direction = part.get("direction", "Right")
         if direction not in ("Right", "Left"):
@@ -647,4 +657,4 @@ class _JsonReader:
             case {"Fixed": int(width)} if 1 <= width <= 1 << 16:
                 _log.warning("%s pads texts to %d ids; the bundle does so too.", self._source, width)
                 return number, width, direction.lower()
-        raise self.refused(f"the padding {brief_text(str(part.get('strategy')))}")
+        raise self.make_refusal_error(f"the padding {brief_text(str(part.get('strategy')))}")

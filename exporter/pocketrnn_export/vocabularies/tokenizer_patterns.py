@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
-from pocketrnn.text.ranges import complement_points, list_range_points, make_ranges_from_points, merge_ranges
-from pocketrnn.text.runs import LONGEST_RUN, Run, RunPart
+from pocketrnn.text.code_point_ranges import complement_points, list_range_points, make_ranges_from_points, merge_ranges
+from pocketrnn.text.code_point_runs import LONGEST_RUN, Run, RunPart
 from pocketrnn.text.subword_splits import Pattern, Split, SplitAt, SplitAtRuns
 from pocketrnn_training.texts.unicode_sets import find_unicode_set
 
@@ -289,7 +289,8 @@ def _split_lookahead(pattern: str) -> tuple[str, _Set]:
 
 
 def _ends_run(first: _Taken, second: _Taken) -> bool:
-    """Whether the first item is `*` over a class that contains the second's, so that the run ends at the second."""
+    """Return whether the first item is `*` over a class that contains the second's, so that the run ends at the
+    second."""
     within = not _has_common_points(second[0], complement_points(first[0]))
     return first[1:] == (0, None) and second[1:] in ((1, None), (1, 1)) and within
 
@@ -318,7 +319,7 @@ def _check_no_backtracking(one: _Taken, behind: Sequence[_Taken]) -> None:
 
 
 def _has_common_points(some: _Set, others: _Set) -> bool:
-    """Whether two classes have a common code point."""
+    """Return whether two classes have a common code point."""
     return bool(complement_points(merge_ranges([*complement_points(some), *complement_points(others)])))
 
 

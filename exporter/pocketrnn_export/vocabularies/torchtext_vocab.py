@@ -1,7 +1,7 @@
 """Read a torchtext Vocab that `torch.save` or `pickle.dump` wrote, without torchtext and without running anything.
 
-`inert_pickle.py` follows the pickle but calls nothing. Here a named class or function stays a name, and a call becomes
-a record of the name and its arguments. Names and instructions that a Vocab does not need are refused.
+`safe_pickle_reader.py` follows the pickle but calls nothing. Here a named class or function stays a name, and a call
+becomes a record of the name and its arguments. Names and instructions that a Vocab does not need are refused.
 
 Sources of the formats:
 - the containers: PyTorch's "Serialization semantics" notes and `torch/serialization.py`: since 1.6 a zip archive of
@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pocketrnn.errors import DataError, short_repr
-from pocketrnn_export.inert_pickle import PickleReader, UnsupportedPickleError, require_type
+from pocketrnn_export.safe_pickle_reader import PickleReader, UnsupportedPickleError, require_type
 
 __all__ = ["SAVE_PLAIN", "SavedVocab", "read_pickle", "read_zip"]
 

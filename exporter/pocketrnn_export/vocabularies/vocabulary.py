@@ -238,8 +238,8 @@ def _find_token(tokens: Sequence[Any], name: str, others: frozenset[str]) -> int
 
 
 def _has_old_default(vocab: object) -> bool:
-    """Whether a Vocab with a list `itos` has a default index as torchtext up to 0.8 keeps it; a class of the owner's
-    seldom does."""
+    """Return whether a Vocab with a list `itos` has a default index as torchtext up to 0.8 keeps it; a class of the
+    owner's seldom does."""
     return hasattr(vocab, "unk_index") or _find_default_of_stoi(vocab) is not None
 
 
@@ -287,7 +287,7 @@ def _order_tokens(ids: Mapping[Any, Any], what: str) -> tuple[str, ...]:
         )
     taken: dict[int, str] = {}
     for token, value in ids.items():
-        number = _as_int(token, value, what)
+        number = _convert_id_to_int(token, value, what)
         if taken.setdefault(number, token) is not token:
             raise DataError(
                 f"{what} gives the id {brief_text(number)} to {brief_text(taken[number])} and to {brief_text(token)}.",
@@ -320,7 +320,7 @@ def _fill_missing_ids(taken: dict[int, str], highest: int, what: str) -> None:
     taken.update({i: f"{PLACEHOLDER}{i}>" for i in missing})
 
 
-def _as_int(token: Any, value: Any, what: str) -> int:
+def _convert_id_to_int(token: Any, value: Any, what: str) -> int:
     """Return an id as an int. Integers of numpy and torch are accepted; True is not."""
     try:
         if isinstance(value, bool):
@@ -411,7 +411,7 @@ def _split_lines(text: str, path: Path) -> tuple[str, ...]:
 
 
 def _is_vector_line(line: str) -> bool:
-    """Whether a line looks like one of a GloVe file: a word, then at least 5 numbers with a decimal point."""
+    """Return whether a line looks like one of a GloVe file: a word, then at least 5 numbers with a decimal point."""
     return re.fullmatch(r"\S+(?: -?\d+\.\d+(?:e-?\d+)?){5,} ?", line) is not None
 
 
@@ -498,7 +498,7 @@ def _normalize_key(name: Any) -> str:
 
 
 def _is_id_key(name: Any) -> bool:
-    """Whether a key of a dict is an id, as an int or in digits: JSON keys are strings."""
+    """Return whether a key of a dict is an id, as an int or in digits: JSON keys are strings."""
     if isinstance(name, str):
         return name.isascii() and name.isdecimal() and len(name) < 10
     return type(name) is int
@@ -509,7 +509,10 @@ def _read_token_list(items: Sequence[Any], what: str) -> Sequence[Any]:
     if not items or not all(isinstance(item, list | tuple) and len(item) == 2 for item in items):
         return items
     pairs = [(b, a) if isinstance(b, str) and type(a) is int else (a, b) for a, b in items]
-    tokens, numbers = [token for token, _ in pairs], [_as_int(token, number, what) for token, number in pairs]
+    tokens, numbers = (
+        [token for token, _ in pairs],
+        [_convert_id_to_int(token, number, what) for token, number in pairs],
+    )
     _check_tokens(tokens, what, "position", 0)
     if sorted(numbers) in (list(range(len(numbers))), list(range(1, len(numbers) + 1))):
         return _order_tokens(dict(zip(tokens, numbers, strict=True)), what)
@@ -555,5 +558,5 @@ def _check_saved_tokens(tokens: Sequence[Any], source: Path | str) -> tuple[str,
 
 
 def _has_surrogate(token: str) -> bool:
-    """Whether a token holds half of a surrogate pair, which UTF-8 cannot encode and JSON writes as an escape."""
+    """Return whether a token holds half of a surrogate pair, which UTF-8 cannot encode and JSON writes as an escape."""
     return not token.isascii() and any("\ud800" <= character <= "\udfff" for character in token)

@@ -1,4 +1,4 @@
-"""Packed classifiers, answered by an engine in C. Nothing is needed besides Python.
+"""Run packed classifiers with an engine in C. This package needs only Python.
 
 `pocketrnn pack` makes a packed file of a bundle; `pocketrnn.Classifier.load("news.prnn")` opens one with all that
 pocketrnn has. This package does without numpy and onnxruntime, and starts in milliseconds.
@@ -72,30 +72,30 @@ class Tag(NamedTuple):
 
 
 class _Labels(NamedTuple):
-    """The labels that are chosen among, where their logits stand, and whether each is decided by itself."""
+    """The labels of a classifier or head, the positions of their logits, and whether a text can have several."""
 
     labels: tuple[str, ...]
     at: slice
     several: bool
 
-    def prediction(self, logits: list[float], probabilities: list[float], top: int) -> Prediction:
+    def make_prediction(self, logits: list[float], probabilities: list[float], top: int) -> Prediction:
         own, found = logits[self.at], probabilities[self.at]
         order = sorted(range(len(own)), key=own.__getitem__, reverse=True)[:top]
         likeliest = tuple((self.labels[i], found[i]) for i in order)
         return Prediction(*likeliest[0], likeliest)
 
-    def likeliest(self, probabilities: list[float]) -> str:
+    def find_likeliest_label(self, probabilities: list[float]) -> str:
         own = probabilities[self.at]
         return self.labels[own.index(max(own))]
 
-    def reached(self, probabilities: list[float], wanted: tuple[float, ...]) -> tuple[str, ...]:
+    def select_reached_labels(self, probabilities: list[float], wanted: tuple[float, ...]) -> tuple[str, ...]:
         own = probabilities[self.at]
         asked = range(len(own)) if self.several else (own.index(max(own)),)
         return tuple(self.labels[i] for i in asked if own[i] >= wanted[i])
 
 
 def opened(path: str | os.PathLike[str]) -> Packed:
-    """A packed file, mapped: its pages are read when they are needed, and shared with every process that opens it.
+    """Map a packed file: its pages are read when they are needed, and shared by all processes that open it.
 
     Raises:
         EngineError: it is not a packed file, or damaged.
@@ -124,7 +124,7 @@ _open: weakref.WeakValueDictionary[tuple[str, int, int, int], Opened] = weakref.
 
 
 def shared(path: str | os.PathLike[str]) -> Opened:
-    """A packed file, opened once for all who hold it, as long as it is the same file.
+    """Open a packed file, or return the open object of the same file.
 
     Raises:
         EngineError: it is not a packed file, or damaged.
@@ -236,10 +236,10 @@ class Classifier:
             'Sports'
         """
         self._check_top(top)
-        answer: Prediction = self._prediction(self._logits(text), top)
+        answer: Prediction = self._make_predictions(self._compute_logits(text), top)
         return answer
 
-    def _logits(self, given: Any, which: str = "The text") -> list[float]:
+    def _compute_logits(self, given: Any, which: str = "The text") -> list[float]:
         if self._alone:
             return self._packed.logits(given)
         if not isinstance(given, tuple | list) or len(given) != 2:
@@ -279,7 +279,7 @@ class Classifier:
         raise ValueError(f"{which} has {name}={value!r}, which is not a finite float32.")
 
     def tag(self, text: str | list[str]) -> list[Tag]:
-        """A label for each token of one text, of a file that was packed of a tagger.
+        """Label each token of one text, with a packed tagger.
 
         Args:
             text: any string, or the list of its tokens.
@@ -304,7 +304,7 @@ class Classifier:
         ]
 
     def stream(self, saved: bytes | None = None) -> Stream:
-        """A text that arrives in fragments, answered for after each.
+        """Open a stream: a text that arrives in fragments, with an answer after each.
 
         Args:
             saved: what `Stream.save` gave, to go on from there.
@@ -324,11 +324,11 @@ class Classifier:
         if not 1 <= top <= most:
             raise ValueError(f"top is {top}, but there are {most} labels.")
 
-    def _prediction(self, logits: list[float], top: int) -> Any:
+    def _make_predictions(self, logits: list[float], top: int) -> Any:
         probabilities = self._packed.probabilities(logits)
         if not self._parts:
-            return self._own.prediction(logits, probabilities, top)
-        return {name: part.prediction(logits, probabilities, top) for name, part in self._parts.items()}
+            return self._own.make_prediction(logits, probabilities, top)
+        return {name: part.make_prediction(logits, probabilities, top) for name, part in self._parts.items()}
 
     def predict(self, texts: Iterable[Given]) -> list[str]:
         """The likeliest label of every text.
@@ -340,10 +340,10 @@ class Classifier:
             >>> Classifier.load("news.prnn").predict(["Oil prices rise again", "Striker scores twice in cup final"])
             ['Business', 'Sports']
         """
-        rows: list[Any] = self._probabilities(texts)
+        rows: list[Any] = self._compute_probabilities(texts)
         if not self._parts:
-            return [self._own.likeliest(row) for row in rows]
-        return [{name: part.likeliest(row) for name, part in self._parts.items()} for row in rows]  # type: ignore[misc]
+            return [self._own.find_likeliest_label(row) for row in rows]
+        return [{name: part.find_likeliest_label(row) for name, part in self._parts.items()} for row in rows]  # type: ignore[misc]
 
     @property
     def thresholds(self) -> tuple[float, ...] | None:
@@ -353,9 +353,9 @@ class Classifier:
             >>> Classifier.load("news.prnn").thresholds is None
             True
         """
-        return self._thresholds_of(self._head)
+        return self._read_thresholds(self._head)
 
-    def _thresholds_of(self, head: str | None) -> tuple[float, ...] | None:
+    def _read_thresholds(self, head: str | None) -> tuple[float, ...] | None:
         # Here and not above: few ask, and importing json takes as long as all else.
         import json
 
@@ -384,16 +384,18 @@ class Classifier:
         if threshold is not None and not 0 <= threshold <= 1:
             raise ValueError(f"threshold is {threshold}, which is not a probability.")
 
-        def wanted(part: _Labels, head: str | None) -> tuple[float, ...]:
-            kept = self._thresholds_of(head) if threshold is None else None
+        def choose_thresholds(part: _Labels, head: str | None) -> tuple[float, ...]:
+            kept = self._read_thresholds(head) if threshold is None else None
             return kept or (0.5 if threshold is None else threshold,) * len(part.labels)
 
-        rows = self._probabilities(texts)
+        rows = self._compute_probabilities(texts)
         if not self._parts:
-            least = wanted(self._own, self._head)
-            return [self._own.reached(row, least) for row in rows]
-        each = {name: wanted(part, name) for name, part in self._parts.items()}
-        found: Any = [{name: part.reached(row, each[name]) for name, part in self._parts.items()} for row in rows]
+            least = choose_thresholds(self._own, self._head)
+            return [self._own.select_reached_labels(row, least) for row in rows]
+        each = {name: choose_thresholds(part, name) for name, part in self._parts.items()}
+        found: Any = [
+            {name: part.select_reached_labels(row, each[name]) for name, part in self._parts.items()} for row in rows
+        ]
         return found  # type: ignore[no-any-return]
 
     def predict_proba(self, texts: Iterable[Given]) -> list[list[float]]:
@@ -407,13 +409,13 @@ class Classifier:
             >>> len(Classifier.load("news.prnn").predict_proba(["Oil prices rise again"])[0])
             4
         """
-        rows = self._probabilities(texts)
+        rows = self._compute_probabilities(texts)
         if not self._parts:
             return [row[self._own.at] for row in rows]
         found: Any = {name: [row[part.at] for row in rows] for name, part in self._parts.items()}
         return found  # type: ignore[no-any-return]
 
-    def _probabilities(self, texts: Iterable[Given]) -> list[list[float]]:
+    def _compute_probabilities(self, texts: Iterable[Given]) -> list[list[float]]:
         """The probabilities of all labels of the file, of every head, for every text."""
         if isinstance(texts, str):
             raise TypeError("Give a list of texts, or use classify for one.")
@@ -423,7 +425,7 @@ class Classifier:
             for i, one in enumerate(given):
                 which = f"The text at position {i} (counted from 0)"
                 try:
-                    rows.append(self._packed.probabilities(self._logits(one, which)))
+                    rows.append(self._packed.probabilities(self._compute_logits(one, which)))
                 except EngineError as error:
                     raise EngineError(error.args[0], f"{which} is refused: {error.args[1]}") from None
             return rows
@@ -471,7 +473,7 @@ class Stream:
             ('World', 'Business')
         """
         self._classifier._check_top(top)
-        answer: Prediction = self._classifier._prediction(self._stream.push(fragment), top)
+        answer: Prediction = self._classifier._make_predictions(self._stream.push(fragment), top)
         return answer
 
     def logits(self, fragment: str | bytes) -> list[float]:
@@ -487,7 +489,7 @@ class Stream:
         return self._stream.push(fragment)
 
     def save(self) -> bytes:
-        """All that is needed to go on elsewhere, with `Classifier.stream(saved)` of the same file: some kilobytes. It
+        """Save the stream, to resume it elsewhere with `Classifier.stream(saved)` of the same file: some kilobytes. It
         holds the text's unfinished last word.
 
         Example:

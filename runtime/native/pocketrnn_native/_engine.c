@@ -44,7 +44,7 @@ typedef struct {
 
 static struct PyModuleDef module_definition;
 
-static PyObject *failed_by(PyObject *self, int status, const char *reason)
+static PyObject *raise_status(PyObject *self, int status, const char *reason)
 {
     if (status == PRNN_STOPPED && PyErr_Occurred()) /* what a signal's handler has raised */
         return NULL;
@@ -60,8 +60,8 @@ static PyObject *failed_by(PyObject *self, int status, const char *reason)
     return NULL;
 }
 
-static PyObject *failed(PyObject *self, int status) { return failed_by(self, status, prnn_error(status)); }
-static PyObject *no_memory(PyObject *self) { return failed(self, PRNN_MEMORY); }
+static PyObject *raise_engine_error(PyObject *self, int status) { return raise_status(self, status, prnn_error(status)); }
+static PyObject *raise_no_memory(PyObject *self) { return raise_engine_error(self, PRNN_MEMORY); }
 
 /* The sentence alone, where Python would show a status beside it. */
 static PyObject *error_as_string(PyObject *error)
@@ -75,7 +75,7 @@ static PyObject *error_as_string(PyObject *error)
 }
 
 /* Make room for `size`; what was there is lost. Without the interpreter lock. */
-static int grown(struct memory *memory, size_t size)
+static int grow_memory(struct memory *memory, size_t size)
 {
     if (memory->bytes)
         free((char *)memory->bytes - IN_FRONT);
@@ -87,7 +87,7 @@ static int grown(struct memory *memory, size_t size)
     return start != NULL;
 }
 
-static void memory_freed(struct memory *memory)
+static void free_memory(struct memory *memory)
 {
     if (memory->bytes)
         free((char *)memory->bytes - IN_FRONT);
@@ -95,17 +95,17 @@ static void memory_freed(struct memory *memory)
 }
 
 /* Taken and given back while the interpreter lock is held. */
-static struct memory *memory_taken(Packed *self)
+static struct memory *take_memory(Packed *self)
 {
     struct memory *memory = self->idle;
     if (memory)
         self->idle = memory->next;
-    else if ((memory = calloc(1, sizeof *memory)) != NULL && !grown(memory, FIRST_SIZE)) {
+    else if ((memory = calloc(1, sizeof *memory)) != NULL && !grow_memory(memory, FIRST_SIZE)) {
         free(memory);
         memory = NULL;
     }
     if (!memory) {
-        no_memory((PyObject *)self);
+        raise_no_memory((PyObject *)self);
         return NULL;
     }
     memory->stops = &self->stops;
@@ -127,30 +127,30 @@ static int asked(const void *bytes)
     return is_over;
 }
 
-static void lock_let_go(struct memory *memory) { memory->thread = PyEval_SaveThread(); }
+static void release_lock(struct memory *memory) { memory->thread = PyEval_SaveThread(); }
 
-static void lock_taken_again(struct memory *memory)
+static void take_lock_again(struct memory *memory)
 {
     PyEval_RestoreThread(memory->thread);
     memory->thread = NULL;
 }
 
-static void memory_given_back(Packed *self, struct memory *memory)
+static void give_memory_back(Packed *self, struct memory *memory)
 {
     if (memory->size > LARGEST_KEPT) {
-        memory_freed(memory);
+        free_memory(memory);
         return;
     }
     memory->next = self->idle;
     self->idle = memory;
 }
 
-static int classified(const prnn *classifier, const char *text, size_t bytes, float *logits, struct memory *memory)
+static int classify_text(const prnn *classifier, const char *text, size_t bytes, float *logits, struct memory *memory)
 {
     for (;;) {
         size_t size = memory->size;
         int status = prnn_classify(classifier, text, bytes, logits, memory->bytes, &size);
-        if (status != PRNN_MEMORY || !grown(memory, size))
+        if (status != PRNN_MEMORY || !grow_memory(memory, size))
             return status;
     }
 }
@@ -178,18 +178,18 @@ static int logits_of_samples(const prnn *p, const void *samples, size_t steps, f
     return prnn_logits_of_samples(p, samples, steps, logits, memory, size);
 }
 
-static int answered(question *ask, const prnn *classifier, const void *input, size_t count, float *numbers, struct memory *memory)
+static int ask_with_memory(question *ask, const prnn *classifier, const void *input, size_t count, float *numbers, struct memory *memory)
 {
     for (;;) {
         size_t size = memory->size;
         int status = ask(classifier, input, count, numbers, memory->bytes, &size);
-        if (status != PRNN_MEMORY || !grown(memory, size))
+        if (status != PRNN_MEMORY || !grow_memory(memory, size))
             return status;
     }
 }
 
 /* A string's UTF-8; halves of surrogate pairs are written as if they were characters. *held keeps it alive. */
-static const char *utf8_of(PyObject *text, Py_ssize_t *bytes, PyObject **held)
+static const char *encode_utf8(PyObject *text, Py_ssize_t *bytes, PyObject **held)
 {
     if (!PyUnicode_Check(text)) {
         PyErr_SetString(PyExc_TypeError, "A text must be a string.");
@@ -213,7 +213,7 @@ static const char *utf8_of(PyObject *text, Py_ssize_t *bytes, PyObject **held)
     return encoded;
 }
 
-static PyObject *floats_of(const float *numbers, size_t count)
+static PyObject *make_float_list(const float *numbers, size_t count)
 {
     PyObject *list = PyList_New((Py_ssize_t)count);
     for (size_t i = 0; list && i < count; i++) {
@@ -225,12 +225,12 @@ static PyObject *floats_of(const float *numbers, size_t count)
 }
 
 /* A string of a packed file. Its sums may fit, and it may still not be UTF-8. */
-static PyObject *string_of(PyObject *object, const char *utf8, size_t bytes)
+static PyObject *make_string(PyObject *object, const char *utf8, size_t bytes)
 {
     PyObject *string = PyUnicode_DecodeUTF8(utf8, (Py_ssize_t)bytes, "surrogatepass");
     if (!string && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
         PyErr_Clear();
-        return failed_by(object, PRNN_CONTENT, "A string in the file is not UTF-8.");
+        return raise_status(object, PRNN_CONTENT, "A string in the file is not UTF-8.");
     }
     return string;
 }
@@ -240,21 +240,21 @@ static PyObject *packed_logits(PyObject *object, PyObject *text)
     Packed *self = (Packed *)object;
     PyObject *held = NULL, *result = NULL;
     Py_ssize_t bytes;
-    const char *utf8 = utf8_of(text, &bytes, &held);
+    const char *utf8 = encode_utf8(text, &bytes, &held);
     if (!utf8)
         return NULL;
     uint32_t classes = prnn_classes(self->classifier);
     float few[64], *logits = classes <= 64 ? few : malloc(classes * sizeof *logits);
-    struct memory *memory = logits ? memory_taken(self) : NULL;
+    struct memory *memory = logits ? take_memory(self) : NULL;
     if (memory) {
         int status;
-        lock_let_go(memory);
-        status = classified(self->classifier, utf8, (size_t)bytes, logits, memory);
-        lock_taken_again(memory);
-        memory_given_back(self, memory);
-        result = status == PRNN_OK ? floats_of(logits, classes) : failed(object, status);
+        release_lock(memory);
+        status = classify_text(self->classifier, utf8, (size_t)bytes, logits, memory);
+        take_lock_again(memory);
+        give_memory_back(self, memory);
+        result = status == PRNN_OK ? make_float_list(logits, classes) : raise_engine_error(object, status);
     } else if (!logits)
-        no_memory(object);
+        raise_no_memory(object);
     if (logits != few)
         free(logits);
     Py_DECREF(held);
@@ -268,33 +268,33 @@ static PyObject *packed_logits_beside(PyObject *object, PyObject *arguments)
     PyObject *text, *beside, *held = NULL, *second_held = NULL, *result = NULL;
     const char *utf8, *second = NULL;
     Py_ssize_t bytes, second_bytes = 0;
-    if (!PyArg_ParseTuple(arguments, "OO", &text, &beside) || !(utf8 = utf8_of(text, &bytes, &held)))
+    if (!PyArg_ParseTuple(arguments, "OO", &text, &beside) || !(utf8 = encode_utf8(text, &bytes, &held)))
         return NULL;
     size_t count = PyList_Check(beside) ? (size_t)PyList_Size(beside) : 0;
     if (!PyList_Check(beside))
-        second = utf8_of(beside, &second_bytes, &second_held);
+        second = encode_utf8(beside, &second_bytes, &second_held);
     else if (count != prnn_features(self->classifier))
-        failed(object, PRNN_INPUT);
+        raise_engine_error(object, PRNN_INPUT);
     uint32_t classes = prnn_classes(self->classifier);
     float *numbers = malloc((classes + count + 1) * sizeof *numbers), *logits = numbers ? numbers + count : NULL;
     for (size_t i = 0; numbers && i < count; i++)
         numbers[i] = (float)PyFloat_AsDouble(PyList_GetItem(beside, (Py_ssize_t)i));
     if (!numbers)
-        no_memory(object);
-    struct memory *memory = PyErr_Occurred() ? NULL : memory_taken(self);
+        raise_no_memory(object);
+    struct memory *memory = PyErr_Occurred() ? NULL : take_memory(self);
     if (memory) {
         int status;
         size_t size;
-        lock_let_go(memory);
+        release_lock(memory);
         do {
             size = memory->size;
             status = second ? prnn_classify_pair(self->classifier, utf8, (size_t)bytes, second, (size_t)second_bytes, logits,
                                                  memory->bytes, &size)
                             : prnn_classify_with(self->classifier, utf8, (size_t)bytes, numbers, logits, memory->bytes, &size);
-        } while (status == PRNN_MEMORY && grown(memory, size));
-        lock_taken_again(memory);
-        memory_given_back(self, memory);
-        result = status == PRNN_OK ? floats_of(logits, classes) : failed(object, status);
+        } while (status == PRNN_MEMORY && grow_memory(memory, size));
+        take_lock_again(memory);
+        give_memory_back(self, memory);
+        result = status == PRNN_OK ? make_float_list(logits, classes) : raise_engine_error(object, status);
     }
     free(numbers);
     Py_XDECREF(second_held);
@@ -314,7 +314,7 @@ static PyObject *packed_feature(PyObject *object, PyObject *arguments)
     if (!PyArg_ParseTuple(arguments, "IO", &index, &value))
         return NULL;
     if (PyUnicode_Check(value)) {
-        const char *utf8 = utf8_of(value, &bytes, &held);
+        const char *utf8 = encode_utf8(value, &bytes, &held);
         if (utf8)
             status = prnn_feature_of_category(classifier, index, utf8, (size_t)bytes, &made);
         Py_XDECREF(held);
@@ -322,7 +322,7 @@ static PyObject *packed_feature(PyObject *object, PyObject *arguments)
         status = prnn_feature_of_number(classifier, index, PyFloat_AsDouble(value), &made);
     if (PyErr_Occurred())
         return NULL;
-    return status ? failed(object, status) : PyFloat_FromDouble((double)made);
+    return status ? raise_engine_error(object, status) : PyFloat_FromDouble((double)made);
 }
 
 /* The features as (name, whether it is a category). */
@@ -333,7 +333,7 @@ static PyObject *packed_features(PyObject *object, PyObject *Py_UNUSED(none))
     size_t bytes;
     int is_category;
     for (uint32_t i = 0; list && (utf8 = prnn_feature(((Packed *)object)->classifier, i, &is_category, &bytes)) != NULL; i++) {
-        PyObject *name = string_of(object, utf8, bytes);
+        PyObject *name = make_string(object, utf8, bytes);
         PyObject *one = name ? Py_BuildValue("(NN)", name, PyBool_FromLong(is_category)) : NULL;
         if (!one || PyList_Append(list, one) < 0)
             Py_CLEAR(list);
@@ -348,11 +348,11 @@ static PyObject *packed_takes_pairs(PyObject *self, PyObject *Py_UNUSED(none))
 }
 
 /* The ids of a text, or, where there are `ends`, of its tokens. */
-static PyObject *ids_of(PyObject *object, const char *utf8, size_t bytes, const uint32_t *ends)
+static PyObject *make_id_list(PyObject *object, const char *utf8, size_t bytes, const uint32_t *ends)
 {
     Packed *self = (Packed *)object;
     PyObject *list = NULL;
-    struct memory *memory = memory_taken(self);
+    struct memory *memory = take_memory(self);
     if (memory) {
         const int32_t *ids;
         size_t count = 0, size;
@@ -361,17 +361,17 @@ static PyObject *ids_of(PyObject *object, const char *utf8, size_t bytes, const 
             size = memory->size;
             status = ends ? prnn_encode_tokens(self->classifier, utf8, ends, bytes, &ids, &count, memory->bytes, &size)
                           : prnn_encode(self->classifier, utf8, bytes, &ids, &count, memory->bytes, &size);
-        } while (status == PRNN_MEMORY && grown(memory, size));
+        } while (status == PRNN_MEMORY && grow_memory(memory, size));
         if (status == PRNN_OK)
             list = PyList_New((Py_ssize_t)count);
         else
-            failed(object, status);
+            raise_engine_error(object, status);
         for (size_t i = 0; list && i < count; i++) {
             PyObject *id = PyLong_FromLong(ids[i]);
             if (!id || PyList_SetItem(list, (Py_ssize_t)i, id) < 0)
                 Py_CLEAR(list);
         }
-        memory_given_back(self, memory);
+        give_memory_back(self, memory);
     }
     return list;
 }
@@ -380,15 +380,15 @@ static PyObject *packed_encode(PyObject *object, PyObject *text)
 {
     PyObject *held = NULL, *list = NULL;
     Py_ssize_t bytes;
-    const char *utf8 = utf8_of(text, &bytes, &held);
+    const char *utf8 = encode_utf8(text, &bytes, &held);
     if (utf8)
-        list = ids_of(object, utf8, (size_t)bytes, NULL);
+        list = make_id_list(object, utf8, (size_t)bytes, NULL);
     Py_XDECREF(held);
     return list;
 }
 
 /* The bytes of a list of tokens, one after the other, which are to be freed, and where each ends; NULL with an error. */
-static char *joined(PyObject *object, PyObject *tokens, uint32_t **ends)
+static char *join_tokens(PyObject *object, PyObject *tokens, uint32_t **ends)
 {
     if (!PyList_Check(tokens)) {
         PyErr_SetString(PyExc_TypeError, "The tokens of a text must be a list of strings.");
@@ -398,20 +398,20 @@ static char *joined(PyObject *object, PyObject *tokens, uint32_t **ends)
     char *all = malloc(room);
     int is_right = (*ends = malloc((count + 1) * sizeof **ends)) != NULL && all;
     if (!is_right)
-        no_memory(object);
+        raise_no_memory(object);
     for (size_t i = 0; i < count && is_right; i++) {
         PyObject *held = NULL;
         Py_ssize_t bytes;
-        const char *utf8 = utf8_of(PyList_GetItem(tokens, (Py_ssize_t)i), &bytes, &held);
+        const char *utf8 = encode_utf8(PyList_GetItem(tokens, (Py_ssize_t)i), &bytes, &held);
         is_right = utf8 != NULL;
         if (is_right && (size_t)bytes > INT32_MAX - size) {
-            failed(object, PRNN_TOO_LONG);
+            raise_engine_error(object, PRNN_TOO_LONG);
             is_right = 0;
         } else if (is_right && size + (size_t)bytes > room) {
             char *more = realloc(all, room = 2 * (size + (size_t)bytes));
             all = more ? more : all;
             if (!more) {
-                no_memory(object);
+                raise_no_memory(object);
                 is_right = 0;
             }
         }
@@ -431,17 +431,17 @@ static char *joined(PyObject *object, PyObject *tokens, uint32_t **ends)
 static PyObject *packed_encode_tokens(PyObject *object, PyObject *tokens)
 {
     uint32_t *ends;
-    char *all = joined(object, tokens, &ends);
+    char *all = join_tokens(object, tokens, &ends);
     if (!all)
         return NULL;
-    PyObject *list = ids_of(object, all, (size_t)PyList_Size(tokens), ends);
+    PyObject *list = make_id_list(object, all, (size_t)PyList_Size(tokens), ends);
     free(all);
     free(ends);
     return list;
 }
 
 /* How many code points begin before each byte of a text, and before its end; NULL where there is no memory. */
-static uint32_t *points_of(const char *utf8, size_t bytes)
+static uint32_t *count_points_before_bytes(const char *utf8, size_t bytes)
 {
     uint32_t *points = malloc((bytes + 1) * sizeof *points), count = 0;
     for (size_t i = 0; points && i <= bytes; i++) {
@@ -452,26 +452,26 @@ static uint32_t *points_of(const char *utf8, size_t bytes)
 }
 
 /* The tags of a text as a list of (start, end, label, probability), by code points; or by tokens, where there are `ends`. */
-static PyObject *tags_of(PyObject *object, const char *utf8, size_t bytes, const uint32_t *ends)
+static PyObject *make_tag_list(PyObject *object, const char *utf8, size_t bytes, const uint32_t *ends)
 {
     Packed *self = (Packed *)object;
     PyObject *list = NULL;
-    uint32_t *points = ends ? NULL : points_of(utf8, bytes);
-    struct memory *memory = points || ends ? memory_taken(self) : NULL;
+    uint32_t *points = ends ? NULL : count_points_before_bytes(utf8, bytes);
+    struct memory *memory = points || ends ? take_memory(self) : NULL;
     if (!points && !ends)
-        no_memory(object);
+        raise_no_memory(object);
     if (memory) {
         const struct prnn_tagged *tags;
         size_t count = 0, size;
         int status;
-        lock_let_go(memory);
+        release_lock(memory);
         do {
             size = memory->size;
             status = ends ? prnn_tag_tokens(self->classifier, utf8, ends, bytes, &tags, &count, memory->bytes, &size)
                           : prnn_tag(self->classifier, utf8, bytes, &tags, &count, memory->bytes, &size);
-        } while (status == PRNN_MEMORY && grown(memory, size));
-        lock_taken_again(memory);
-        list = status == PRNN_OK ? PyList_New((Py_ssize_t)count) : failed(object, status);
+        } while (status == PRNN_MEMORY && grow_memory(memory, size));
+        take_lock_again(memory);
+        list = status == PRNN_OK ? PyList_New((Py_ssize_t)count) : raise_engine_error(object, status);
         for (size_t i = 0; list && i < count; i++) {
             const struct prnn_tagged *tag = tags + i;
             uint32_t start = ends ? tag->start : points[tag->start], end = ends ? tag->end : points[tag->end];
@@ -480,7 +480,7 @@ static PyObject *tags_of(PyObject *object, const char *utf8, size_t bytes, const
             if (!one || PyList_SetItem(list, (Py_ssize_t)i, one) < 0)
                 Py_CLEAR(list);
         }
-        memory_given_back(self, memory);
+        give_memory_back(self, memory);
     }
     free(points);
     return list;
@@ -491,17 +491,17 @@ static PyObject *packed_tag(PyObject *object, PyObject *given)
     PyObject *held = NULL, *list = NULL;
     if (PyUnicode_Check(given)) {
         Py_ssize_t bytes;
-        const char *utf8 = utf8_of(given, &bytes, &held);
+        const char *utf8 = encode_utf8(given, &bytes, &held);
         if (utf8)
-            list = tags_of(object, utf8, (size_t)bytes, NULL);
+            list = make_tag_list(object, utf8, (size_t)bytes, NULL);
         Py_XDECREF(held);
         return list;
     }
     uint32_t *ends;
-    char *all = joined(object, given, &ends);
+    char *all = join_tokens(object, given, &ends);
     if (!all)
         return NULL;
-    list = tags_of(object, all, (size_t)PyList_Size(given), ends);
+    list = make_tag_list(object, all, (size_t)PyList_Size(given), ends);
     free(all);
     free(ends);
     return list;
@@ -524,13 +524,13 @@ static int by_length(const void *left, const void *right)
 }
 
 /* Fill in `texts` from a list of strings; whether all of them are. `held` keeps their UTF-8 alive. */
-static int texts_of(PyObject *list, struct prnn_text *texts, PyObject **held, Py_ssize_t count, float *logits,
+static int read_texts(PyObject *list, struct prnn_text *texts, PyObject **held, Py_ssize_t count, float *logits,
                     size_t classes)
 {
     for (Py_ssize_t i = 0; i < count; i++) {
         PyObject *text = PyList_GetItem(list, i);
         Py_ssize_t bytes;
-        texts[i].text = text ? utf8_of(text, &bytes, &held[i]) : NULL;
+        texts[i].text = text ? encode_utf8(text, &bytes, &held[i]) : NULL;
         if (!texts[i].text)
             return 0;
         texts[i].bytes = (size_t)bytes;
@@ -554,27 +554,27 @@ static PyObject *packed_logits_of_texts(PyObject *object, PyObject *arguments)
     PyObject **held = calloc((size_t)count + 1, sizeof *held);
     struct memory *memory = NULL;
     if (!texts || !held)
-        no_memory(object);
+        raise_no_memory(object);
     else if ((size_t)out.len != (size_t)count * classes * sizeof(float) || statuses.len != count)
         PyErr_SetString(PyExc_ValueError, "The buffers are not as long as the texts are many.");
-    else if (texts_of(list, texts, held, count, logits, classes))
-        memory = memory_taken(self);
+    else if (read_texts(list, texts, held, count, logits, classes))
+        memory = take_memory(self);
     if (memory) {
         int status;
         size_t done = 0;
-        lock_let_go(memory);
+        release_lock(memory);
         qsort(texts, (size_t)count, sizeof *texts, by_length);
         for (;;) {
             size_t size = memory->size;
             status = prnn_classify_many(self->classifier, texts, (size_t)count, &done, memory->bytes, &size);
-            if (status != PRNN_MEMORY || !grown(memory, size))
+            if (status != PRNN_MEMORY || !grow_memory(memory, size))
                 break;
         }
         for (Py_ssize_t i = 0; i < count; i++)
             ((uint8_t *)statuses.buf)[(size_t)(texts[i].logits - logits) / classes] = (uint8_t)texts[i].status;
-        lock_taken_again(memory);
-        result = status == PRNN_OK ? Py_NewRef(Py_None) : failed(object, status);
-        memory_given_back(self, memory);
+        take_lock_again(memory);
+        result = status == PRNN_OK ? Py_NewRef(Py_None) : raise_engine_error(object, status);
+        give_memory_back(self, memory);
     }
     for (Py_ssize_t i = 0; held && i < count; i++)
         Py_XDECREF(held[i]);
@@ -587,7 +587,7 @@ static PyObject *packed_logits_of_texts(PyObject *object, PyObject *arguments)
 
 /* The arguments for many inputs, `width` numbers for each, or for each of its ids: all inputs one after the other, each id or step of so
  * many bytes; int64 how many of these each has. As above. */
-static PyObject *numbers_of(Packed *self, PyObject *arguments, size_t bytes, size_t width, int for_ids, question *ask)
+static PyObject *answer_many(Packed *self, PyObject *arguments, size_t bytes, size_t width, int for_ids, question *ask)
 {
     PyObject *result = NULL;
     Py_buffer inputs, lengths, out, statuses;
@@ -600,18 +600,18 @@ static PyObject *numbers_of(Packed *self, PyObject *arguments, size_t bytes, siz
     if ((size_t)out.len != rows * width * sizeof(float) || (size_t)statuses.len != count)
         PyErr_SetString(PyExc_ValueError, "The buffers are not as long as the inputs are many.");
     else
-        memory = memory_taken(self);
+        memory = take_memory(self);
     if (memory) {
         int status = PRNN_OK;
         const char *at = inputs.buf;
         float *numbers = out.buf;
-        lock_let_go(memory);
+        release_lock(memory);
         for (size_t i = 0; i < count && status == PRNN_OK; i++) {
             if (each[i] < 0 || (uint64_t)each[i] > left) {
                 status = PRNN_ARGUMENT;
                 break;
             }
-            int own = answered(ask, self->classifier, at, (size_t)each[i], numbers, memory);
+            int own = ask_with_memory(ask, self->classifier, at, (size_t)each[i], numbers, memory);
             numbers += (for_ids ? (size_t)each[i] : 1) * width;
             ((uint8_t *)statuses.buf)[i] = (uint8_t)own;
             if (own == PRNN_MEMORY || own == PRNN_STOPPED)
@@ -619,9 +619,9 @@ static PyObject *numbers_of(Packed *self, PyObject *arguments, size_t bytes, siz
             at += (size_t)each[i] * bytes;
             left -= (size_t)each[i];
         }
-        lock_taken_again(memory);
-        memory_given_back(self, memory);
-        result = status == PRNN_OK ? Py_NewRef(Py_None) : failed((PyObject *)self, status);
+        take_lock_again(memory);
+        give_memory_back(self, memory);
+        result = status == PRNN_OK ? Py_NewRef(Py_None) : raise_engine_error((PyObject *)self, status);
     }
     PyBuffer_Release(&inputs);
     PyBuffer_Release(&lengths);
@@ -634,13 +634,13 @@ static PyObject *packed_logits_of_ids(PyObject *object, PyObject *arguments)
 {
     Packed *self = (Packed *)object;
     int for_ids = prnn_labels_tokens(self->classifier);
-    return numbers_of(self, arguments, sizeof(int32_t), prnn_classes(self->classifier), for_ids, for_ids ? logits_of_tokens : logits_of_ids);
+    return answer_many(self, arguments, sizeof(int32_t), prnn_classes(self->classifier), for_ids, for_ids ? logits_of_tokens : logits_of_ids);
 }
 
 static PyObject *packed_embeddings_of_ids(PyObject *object, PyObject *arguments)
 {
     Packed *self = (Packed *)object;
-    return numbers_of(self, arguments, sizeof(int32_t), prnn_embedding_size(self->classifier), 0, embedding_of_ids);
+    return answer_many(self, arguments, sizeof(int32_t), prnn_embedding_size(self->classifier), 0, embedding_of_ids);
 }
 
 static PyObject *packed_embedding_size(PyObject *self, PyObject *Py_UNUSED(none))
@@ -654,13 +654,13 @@ static PyObject *packed_logits_of_samples(PyObject *object, PyObject *arguments)
     Packed *self = (Packed *)object;
     size_t channels = prnn_channels(self->classifier);
     if (!channels)
-        return failed(object, PRNN_INPUT);
-    return numbers_of(self, arguments, channels * sizeof(float), prnn_classes(self->classifier), 0, logits_of_samples);
+        return raise_engine_error(object, PRNN_INPUT);
+    return answer_many(self, arguments, channels * sizeof(float), prnn_classes(self->classifier), 0, logits_of_samples);
 }
 
 /* How a sequence of zeros is answered in so much working memory, which begins where the most is lost for alignment; `stream` is NULL for samples as the
  * program is given them. With PRNN_MEMORY, *size is what to try. */
-static int answered_in(const prnn *p, prnn_stream *stream, size_t steps, size_t *size)
+static int answer_zeros_in(const prnn *p, prnn_stream *stream, size_t steps, size_t *size)
 {
     float *samples = calloc(steps * prnn_channels(p) + 1, sizeof *samples), *logits = calloc(prnn_classes(p) + 1, sizeof *logits);
     char *memory = malloc(*size + 3 * IN_FRONT), *begin = memory;
@@ -683,17 +683,17 @@ static int answered_in(const prnn *p, prnn_stream *stream, size_t steps, size_t 
 }
 
 /* The least working memory, to 16 bytes; what the engine says to try is more. 0 where it fails for another reason. */
-static size_t wanted_by(const prnn *p, prnn_stream *stream, size_t steps)
+static size_t find_least_memory(const prnn *p, prnn_stream *stream, size_t steps)
 {
     size_t few = 0, enough = 0, size = 0;
     int status;
-    while ((status = answered_in(p, stream, steps, &size)) == PRNN_MEMORY)
+    while ((status = answer_zeros_in(p, stream, steps, &size)) == PRNN_MEMORY)
         few = enough, enough = size;
     if (status != PRNN_OK)
         return 0;
     while (enough - few > 16) {
         size_t middle = size = few + (enough - few) / 2;
-        if (answered_in(p, stream, steps, &size) == PRNN_OK)
+        if (answer_zeros_in(p, stream, steps, &size) == PRNN_OK)
             enough = middle;
         else
             few = middle;
@@ -712,28 +712,28 @@ static PyObject *packed_memory(PyObject *object, PyObject *arguments)
     if (!PyArg_ParseTuple(arguments, "n", &steps))
         return NULL;
     if (!prnn_channels(p) || steps < 0)
-        return failed(object, PRNN_INPUT);
+        return raise_engine_error(object, PRNN_INPUT);
     size_t opened = 0, stream = prnn_stream_size(p), of_stream = 0;
     prnn_open_in_place(&again, self->file.buf, (size_t)self->file.len, NULL, &opened);
     void *memory = stream ? malloc(stream) : NULL;
     prnn_stream *begun;
     size_t size = stream;
     if (memory && prnn_stream_open(p, &begun, memory, &size) == PRNN_OK)
-        of_stream = wanted_by(p, begun, 1);
+        of_stream = find_least_memory(p, begun, 1);
     free(memory);
-    size_t of_steps = steps ? wanted_by(p, NULL, (size_t)steps) : 0;
+    size_t of_steps = steps ? find_least_memory(p, NULL, (size_t)steps) : 0;
     if (PyErr_Occurred())
         return NULL;
     return Py_BuildValue("(nnnn)", (Py_ssize_t)opened, (Py_ssize_t)of_steps, (Py_ssize_t)stream, (Py_ssize_t)of_stream);
 }
 
 /* How many steps a buffer of samples of a type has; -1 with an error, where it has no whole number of them. */
-static Py_ssize_t steps_in(PyObject *object, const Py_buffer *samples, int type)
+static Py_ssize_t count_steps(PyObject *object, const Py_buffer *samples, int type)
 {
     uint32_t channels = prnn_channels(((Packed *)object)->classifier);
     Py_ssize_t each = (Py_ssize_t)channels * (type == PRNN_INT16 ? 2 : type == PRNN_FLOAT64 ? 8 : 4);
     if (!channels)
-        failed(object, PRNN_INPUT);
+        raise_engine_error(object, PRNN_INPUT);
     else if (type < PRNN_FLOAT32 || type > PRNN_INT32 || samples->len % each)
         PyErr_SetString(PyExc_ValueError, "The samples are not a whole number of steps.");
     else
@@ -750,12 +750,12 @@ static PyObject *packed_prepare(PyObject *object, PyObject *arguments)
     int type;
     if (!PyArg_ParseTuple(arguments, "y*iw*", &samples, &type, &out))
         return NULL;
-    Py_ssize_t steps = steps_in(object, &samples, type);
+    Py_ssize_t steps = count_steps(object, &samples, type);
     if (steps >= 0 && out.len != steps * (Py_ssize_t)(prnn_channels(self->classifier) * sizeof(float)))
         PyErr_SetString(PyExc_ValueError, "The buffer is not as long as the samples.");
     else if (steps >= 0) {
         int status = prnn_prepare(self->classifier, samples.buf, type, (size_t)steps, out.buf);
-        result = status ? failed(object, status) : Py_NewRef(Py_None);
+        result = status ? raise_engine_error(object, status) : Py_NewRef(Py_None);
     }
     PyBuffer_Release(&samples);
     PyBuffer_Release(&out);
@@ -772,34 +772,34 @@ static PyObject *packed_logits_of_numbers(PyObject *object, PyObject *arguments)
     if (!PyArg_ParseTuple(arguments, "y*i", &samples, &type))
         return NULL;
     uint32_t classes = prnn_classes(self->classifier);
-    Py_ssize_t steps = steps_in(object, &samples, type);
+    Py_ssize_t steps = count_steps(object, &samples, type);
     float *logits = steps < 0 ? NULL : malloc(classes * sizeof *logits);
-    struct memory *memory = logits ? memory_taken(self) : NULL;
+    struct memory *memory = logits ? take_memory(self) : NULL;
     if (memory) {
         int status;
         size_t size;
-        lock_let_go(memory);
+        release_lock(memory);
         do {
             size = memory->size;
             status = prnn_classify_numbers(self->classifier, samples.buf, type, (size_t)steps, logits, memory->bytes, &size);
-        } while (status == PRNN_MEMORY && grown(memory, size));
-        lock_taken_again(memory);
-        memory_given_back(self, memory);
-        result = status == PRNN_OK ? floats_of(logits, classes) : failed(object, status);
+        } while (status == PRNN_MEMORY && grow_memory(memory, size));
+        take_lock_again(memory);
+        give_memory_back(self, memory);
+        result = status == PRNN_OK ? make_float_list(logits, classes) : raise_engine_error(object, status);
     } else if (steps >= 0 && !logits)
-        no_memory(object);
+        raise_no_memory(object);
     free(logits);
     PyBuffer_Release(&samples);
     return result;
 }
 
-static PyObject *strings_by(Packed *self, const char *(*get)(const prnn *, uint32_t, size_t *))
+static PyObject *make_string_tuple(Packed *self, const char *(*get)(const prnn *, uint32_t, size_t *))
 {
     PyObject *list = PyList_New(0);
     size_t bytes;
     const char *utf8;
     for (uint32_t i = 0; list && (utf8 = get(self->classifier, i, &bytes)) != NULL; i++) {
-        PyObject *string = string_of((PyObject *)self, utf8, bytes);
+        PyObject *string = make_string((PyObject *)self, utf8, bytes);
         if (!string || PyList_Append(list, string) < 0)
             Py_CLEAR(list);
         Py_XDECREF(string);
@@ -807,10 +807,10 @@ static PyObject *strings_by(Packed *self, const char *(*get)(const prnn *, uint3
     return list;
 }
 
-static PyObject *packed_labels(PyObject *self, PyObject *Py_UNUSED(none)) { return strings_by((Packed *)self, prnn_label); }
-static PyObject *packed_tokens(PyObject *self, PyObject *Py_UNUSED(none)) { return strings_by((Packed *)self, prnn_token); }
+static PyObject *packed_labels(PyObject *self, PyObject *Py_UNUSED(none)) { return make_string_tuple((Packed *)self, prnn_label); }
+static PyObject *packed_tokens(PyObject *self, PyObject *Py_UNUSED(none)) { return make_string_tuple((Packed *)self, prnn_token); }
 
-static PyObject *packed_channels(PyObject *self, PyObject *Py_UNUSED(none)) { return strings_by((Packed *)self, prnn_channel); }
+static PyObject *packed_channels(PyObject *self, PyObject *Py_UNUSED(none)) { return make_string_tuple((Packed *)self, prnn_channel); }
 
 static PyObject *packed_gives_values(PyObject *self, PyObject *Py_UNUSED(none))
 {
@@ -860,16 +860,16 @@ static PyObject *packed_examples(PyObject *object, PyObject *Py_UNUSED(none))
         int status = prnn_example(classifier, i, &text, &bytes, &ids, &count, &logits);
         if (status) {
             Py_DECREF(list);
-            return failed(object, status);
+            return raise_engine_error(object, status);
         }
-        PyObject *given = string_of(object, text, bytes), *numbers = PyList_New((Py_ssize_t)count);
+        PyObject *given = make_string(object, text, bytes), *numbers = PyList_New((Py_ssize_t)count);
         for (size_t k = 0; numbers && k < count; k++) {
             PyObject *id = PyLong_FromLong(ids[k]);
             if (!id || PyList_SetItem(numbers, (Py_ssize_t)k, id) < 0)
                 Py_CLEAR(numbers);
         }
         size_t rows = prnn_labels_tokens(classifier) ? count : 1;
-        PyObject *answer = floats_of(logits, rows * prnn_classes(classifier));
+        PyObject *answer = make_float_list(logits, rows * prnn_classes(classifier));
         PyObject *example = given && numbers && answer ? PyTuple_Pack(3, given, numbers, answer) : NULL;
         if (!example || PyList_Append(list, example) < 0)
             Py_CLEAR(list);
@@ -887,7 +887,7 @@ static PyObject *packed_heads(PyObject *object, PyObject *Py_UNUSED(none))
     PyObject *list = PyList_New(0);
     struct prnn_head head;
     for (uint32_t i = 0; list && prnn_head(((Packed *)object)->classifier, i, &head) && head.name; i++) {
-        PyObject *name = string_of(object, head.name, head.bytes);
+        PyObject *name = make_string(object, head.name, head.bytes);
         PyObject *one = name ? Py_BuildValue("(OIN)", name, head.labels, PyBool_FromLong(head.is_multi_label)) : NULL;
         if (!one || PyList_Append(list, one) < 0)
             Py_CLEAR(list);
@@ -908,12 +908,12 @@ static PyObject *packed_probabilities(PyObject *object, PyObject *logits)
     }
     float *numbers = malloc(classes * sizeof *numbers);
     if (!numbers)
-        return no_memory(object);
+        return raise_no_memory(object);
     for (uint32_t i = 0; i < classes; i++)
         numbers[i] = (float)PyFloat_AsDouble(PyList_GetItem(logits, i));
     if (!PyErr_Occurred()) {
         int status = prnn_probabilities(self->classifier, numbers, numbers);
-        result = status ? failed(object, status) : floats_of(numbers, classes);
+        result = status ? raise_engine_error(object, status) : make_float_list(numbers, classes);
     }
     free(numbers);
     return result;
@@ -941,10 +941,10 @@ static PyObject *packed_step(PyObject *object, PyObject *arguments)
         (channels && ids.len % (Py_ssize_t)(channels * sizeof(float))))
         PyErr_SetString(PyExc_ValueError, "The buffers are not as long as the samples, the state and the logits are.");
     else
-        memory = memory_taken(self);
+        memory = take_memory(self);
     if (memory) {
         int status;
-        lock_let_go(memory);
+        release_lock(memory);
         size_t size;
         do {
             size = memory->size;
@@ -952,10 +952,10 @@ static PyObject *packed_step(PyObject *object, PyObject *arguments)
                                                   logits.buf, new_state.buf, memory->bytes, &size)
                               : prnn_step(self->classifier, ids.buf, (size_t)ids.len / sizeof(int32_t), state.buf, logits.buf,
                                           new_state.buf, memory->bytes, &size);
-        } while (status == PRNN_MEMORY && grown(memory, size));
-        lock_taken_again(memory);
-        memory_given_back(self, memory);
-        result = status == PRNN_OK ? Py_NewRef(Py_None) : failed(object, status);
+        } while (status == PRNN_MEMORY && grow_memory(memory, size));
+        take_lock_again(memory);
+        give_memory_back(self, memory);
+        result = status == PRNN_OK ? Py_NewRef(Py_None) : raise_engine_error(object, status);
     }
     PyBuffer_Release(&ids);
     PyBuffer_Release(&state);
@@ -982,16 +982,16 @@ static PyObject *packed_integers(PyObject *object, PyObject *arguments)
         (size_t)sums.len != rows * n * sizeof(int32_t))
         PyErr_SetString(PyExc_ValueError, "The buffers do not fit weights of integers.");
     else
-        memory = memory_taken(self);
+        memory = take_memory(self);
     if (memory) {
         int status;
         size_t size;
         do {
             size = memory->size;
             status = prnn_integers(self->classifier, value, x.buf, rows, as_states, rounded.buf, sums.buf, memory->bytes, &size);
-        } while (status == PRNN_MEMORY && grown(memory, size));
-        memory_given_back(self, memory);
-        result = status == PRNN_OK ? Py_NewRef(Py_None) : failed(object, status);
+        } while (status == PRNN_MEMORY && grow_memory(memory, size));
+        give_memory_back(self, memory);
+        result = status == PRNN_OK ? Py_NewRef(Py_None) : raise_engine_error(object, status);
     }
     PyBuffer_Release(&x);
     PyBuffer_Release(&rounded);
@@ -1006,7 +1006,7 @@ static void packed_free(PyObject *object)
     while (self->idle) {
         struct memory *memory = self->idle;
         self->idle = memory->next;
-        memory_freed(memory);
+        free_memory(memory);
     }
     free(self->opened_in);
     if (self->has_file)
@@ -1047,7 +1047,7 @@ static PyObject *packed_new(PyTypeObject *type, PyObject *arguments, PyObject *k
             status = opens(&self->classifier, self->file.buf, (size_t)self->file.len, self->opened_in, &size);
     }
     if (status != PRNN_OK) {
-        failed((PyObject *)self, status);
+        raise_engine_error((PyObject *)self, status);
         Py_DECREF(self);
         return NULL;
     }
@@ -1072,21 +1072,21 @@ static PyObject *stream_push(PyObject *object, PyObject *fragment)
         held = Py_NewRef(fragment);
         text = PyBytes_AsStringAndSize(fragment, &begun, &bytes) < 0 ? NULL : begun;
     } else
-        text = utf8_of(fragment, &bytes, &held);
+        text = encode_utf8(fragment, &bytes, &held);
     const prnn *classifier = self->packed->classifier;
     float *logits = text ? malloc(prnn_classes(classifier) * sizeof *logits) : NULL;
-    struct memory *memory = logits ? memory_taken(self->packed) : NULL;
+    struct memory *memory = logits ? take_memory(self->packed) : NULL;
     if (memory) {
         int status;
         size_t size;
         do {
             size = memory->size;
             status = prnn_stream_push(classifier, self->stream, text, (size_t)bytes, logits, memory->bytes, &size);
-        } while (status == PRNN_MEMORY && grown(memory, size));
-        memory_given_back(self->packed, memory);
-        result = status == PRNN_OK ? floats_of(logits, prnn_classes(classifier)) : failed(object, status);
+        } while (status == PRNN_MEMORY && grow_memory(memory, size));
+        give_memory_back(self->packed, memory);
+        result = status == PRNN_OK ? make_float_list(logits, prnn_classes(classifier)) : raise_engine_error(object, status);
     } else if (text && !logits)
-        no_memory(object);
+        raise_no_memory(object);
     free(logits);
     Py_XDECREF(held);
     return result;
@@ -1102,20 +1102,20 @@ static PyObject *stream_push_numbers(PyObject *object, PyObject *arguments)
     if (!PyArg_ParseTuple(arguments, "y*i", &samples, &type))
         return NULL;
     const prnn *classifier = self->packed->classifier;
-    Py_ssize_t steps = steps_in((PyObject *)self->packed, &samples, type);
+    Py_ssize_t steps = count_steps((PyObject *)self->packed, &samples, type);
     float *logits = steps < 0 ? NULL : malloc(prnn_classes(classifier) * sizeof *logits);
-    struct memory *memory = logits ? memory_taken(self->packed) : NULL;
+    struct memory *memory = logits ? take_memory(self->packed) : NULL;
     if (memory) {
         int status;
         size_t size;
         do {
             size = memory->size;
             status = prnn_stream_push_numbers(classifier, self->stream, samples.buf, type, (size_t)steps, logits, memory->bytes, &size);
-        } while (status == PRNN_MEMORY && grown(memory, size));
-        memory_given_back(self->packed, memory);
-        result = status == PRNN_OK ? floats_of(logits, prnn_classes(classifier)) : failed(object, status);
+        } while (status == PRNN_MEMORY && grow_memory(memory, size));
+        give_memory_back(self->packed, memory);
+        result = status == PRNN_OK ? make_float_list(logits, prnn_classes(classifier)) : raise_engine_error(object, status);
     } else if (steps >= 0 && !logits)
-        no_memory(object);
+        raise_no_memory(object);
     free(logits);
     PyBuffer_Release(&samples);
     return result;
@@ -1132,7 +1132,7 @@ static PyObject *stream_save(PyObject *object, PyObject *Py_UNUSED(none))
     if (status == PRNN_OK)
         return saved;
     Py_DECREF(saved);
-    return failed(object, status);
+    return raise_engine_error(object, status);
 }
 
 static PyObject *stream_reset(PyObject *object, PyObject *Py_UNUSED(none))
@@ -1177,7 +1177,7 @@ static PyObject *stream_new(PyTypeObject *type, PyObject *arguments, PyObject *k
         if (status == PRNN_OK && saved.obj)
             status = prnn_stream_resume(self->packed->classifier, self->stream, saved.buf, (size_t)saved.len);
         if (status != PRNN_OK)
-            failed((PyObject *)self, status);
+            raise_engine_error((PyObject *)self, status);
         if (status != PRNN_OK)
             Py_CLEAR(self);
     }
@@ -1279,7 +1279,7 @@ static PyType_Spec error_spec = {"pocketrnn_native._engine.EngineError", 0, 0, P
  * another. */
 enum { INTERFACE = 7 };
 
-static int module_ready(PyObject *module)
+static int prepare_module(PyObject *module)
 {
     State *state = PyModule_GetState(module);
     state->error = PyType_FromSpecWithBases(&error_spec, PyExc_Exception);
@@ -1333,7 +1333,7 @@ static int module_clear(PyObject *module)
     return 0;
 }
 
-static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, module_ready}, {0, NULL}};
+static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, prepare_module}, {0, NULL}};
 
 static struct PyModuleDef module_definition = {
     PyModuleDef_HEAD_INIT, "_engine", "The engine of packed classifiers.", sizeof(State), module_methods, module_slots,

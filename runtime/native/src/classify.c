@@ -30,7 +30,7 @@ enum { WORDS_SIZE = 1 << 18 };
 static void *memory, *work;
 static size_t work_size = 1 << 15;
 
-static int failed(const char *what, const char *why)
+static int report_failure(const char *what, const char *why)
 {
     fflush(stdout);
     fprintf(stderr, "Error: %s: %s\n", what, why);
@@ -38,9 +38,9 @@ static int failed(const char *what, const char *why)
 }
 
 /* As every command of pocketrnn: 2 where the input is wrong, 1 where the task failed. */
-static int failed_by(const char *what, int status)
+static int report_status(const char *what, int status)
 {
-    failed(what, prnn_error(status));
+    report_failure(what, prnn_error(status));
     return status == PRNN_MEMORY || status == PRNN_NOT_FINITE ? 1 : 2;
 }
 
@@ -52,7 +52,7 @@ struct recording {
 };
 
 /* Whether there is as much working memory now; what was in it is lost. */
-static int has_room(size_t size)
+static int reserve_work(size_t size)
 {
     free(work);
     work = malloc(size);
@@ -60,29 +60,29 @@ static int has_room(size_t size)
     return work != NULL;
 }
 
-static int answered(const prnn *classifier, const char *text, size_t bytes, float *logits)
+static int answer_text(const prnn *classifier, const char *text, size_t bytes, float *logits)
 {
     for (;;) {
         size_t size = work_size;
         int status = prnn_classify(classifier, text, bytes, logits, work, &size);
-        if (status != PRNN_MEMORY || !has_room(size))
+        if (status != PRNN_MEMORY || !reserve_work(size))
             return status;
     }
 }
 
-static int answered_numbers(const prnn *classifier, const void *samples, int type, size_t steps, float *logits)
+static int answer_samples(const prnn *classifier, const void *samples, int type, size_t steps, float *logits)
 {
     for (;;) {
         size_t size = work_size;
         int status = type < 0 ? prnn_logits_of_samples(classifier, samples, steps, logits, work, &size)
                               : prnn_classify_numbers(classifier, samples, type, steps, logits, work, &size);
-        if (status != PRNN_MEMORY || !has_room(size))
+        if (status != PRNN_MEMORY || !reserve_work(size))
             return status;
     }
 }
 
 /* The same of a line with a tab between two texts. */
-static int answered_pair(const prnn *classifier, const char *line, size_t bytes, float *logits)
+static int answer_pair(const prnn *classifier, const char *line, size_t bytes, float *logits)
 {
     const char *tab = memchr(line, '\t', bytes);
     size_t first = tab ? (size_t)(tab - line) : bytes;
@@ -91,12 +91,12 @@ static int answered_pair(const prnn *classifier, const char *line, size_t bytes,
     for (;;) {
         size_t size = work_size;
         int status = prnn_classify_pair(classifier, line, first, tab + 1, bytes - first - 1, logits, work, &size);
-        if (status != PRNN_MEMORY || !has_room(size))
+        if (status != PRNN_MEMORY || !reserve_work(size))
             return status;
     }
 }
 
-static void put_text(const char *text, size_t bytes, char behind)
+static void print_text(const char *text, size_t bytes, char behind)
 {
     for (size_t i = 0; i < bytes; i++)
         if ((unsigned char)text[i] < 0x20 || text[i] == 0x7F)
@@ -106,7 +106,7 @@ static void put_text(const char *text, size_t bytes, char behind)
     putchar(behind);
 }
 
-static uint32_t likeliest(const float *logits, uint32_t count)
+static uint32_t find_likeliest(const float *logits, uint32_t count)
 {
     uint32_t best = 0;
     for (uint32_t i = 1; i < count; i++)
@@ -115,21 +115,21 @@ static uint32_t likeliest(const float *logits, uint32_t count)
 }
 
 /* Whether the likeliest label of any head differs between two rows of logits. */
-static int have_other_labels(const prnn *classifier, const float *row, const float *other)
+static int labels_differ(const prnn *classifier, const float *row, const float *other)
 {
     struct prnn_head head;
     for (uint32_t i = 0; prnn_head(classifier, i, &head); i++)
-        if (likeliest(row + head.first, head.labels) != likeliest(other + head.first, head.labels))
+        if (find_likeliest(row + head.first, head.labels) != find_likeliest(other + head.first, head.labels))
             return 1;
     return 0;
 }
 
 /* The likeliest label of each head with its probability, behind its name where there are several. */
-static void put_labels(const prnn *classifier, const float *probabilities)
+static void print_labels(const prnn *classifier, const float *probabilities)
 {
     struct prnn_head head;
     for (uint32_t i = 0; prnn_head(classifier, i, &head); i++) {
-        uint32_t best = head.first + likeliest(probabilities + head.first, head.labels);
+        uint32_t best = head.first + find_likeliest(probabilities + head.first, head.labels);
         size_t length;
         const char *label = prnn_label(classifier, best, &length);
         if (head.name)
@@ -139,7 +139,7 @@ static void put_labels(const prnn *classifier, const float *probabilities)
 }
 
 /* Room for rows of logits, in the place of what was there. */
-static int have_rows(const prnn *classifier, float **logits, size_t rows)
+static int reserve_rows(const prnn *classifier, float **logits, size_t rows)
 {
     float *more = realloc(*logits, (rows ? rows : 1) * prnn_classes(classifier) * sizeof *more);
     *logits = more ? more : *logits;
@@ -147,7 +147,7 @@ static int have_rows(const prnn *classifier, float **logits, size_t rows)
 }
 
 /* The answer to a golden example, of so many rows of logits; *golden is what it was where the file was made. */
-static int answered_example(const prnn *classifier, uint32_t index, float **logits, const float **golden, size_t *rows)
+static int answer_example(const prnn *classifier, uint32_t index, float **logits, const float **golden, size_t *rows)
 {
     const char *text;
     size_t bytes, count;
@@ -156,19 +156,19 @@ static int answered_example(const prnn *classifier, uint32_t index, float **logi
     *rows = 1;
     if (prnn_channels(classifier)) {
         prnn_number_example(classifier, index, &samples, &count, golden);
-        return answered_numbers(classifier, samples, -1, count, *logits);
+        return answer_samples(classifier, samples, -1, count, *logits);
     }
     prnn_example(classifier, index, &text, &bytes, &ids, &count, golden);
     int labels_tokens = prnn_labels_tokens(classifier);
     if (!labels_tokens && !prnn_features(classifier) && !prnn_takes_pairs(classifier))
-        return answered(classifier, text, bytes, *logits);
-    if (labels_tokens && !have_rows(classifier, logits, *rows = count))
+        return answer_text(classifier, text, bytes, *logits);
+    if (labels_tokens && !reserve_rows(classifier, logits, *rows = count))
         return PRNN_MEMORY;
     for (;;) {
         size_t size = work_size;
         int status = labels_tokens ? prnn_token_logits(classifier, ids, count, *logits, work, &size)
                                    : prnn_logits(classifier, ids, count, *logits, work, &size);
-        if (status != PRNN_MEMORY || !has_room(size))
+        if (status != PRNN_MEMORY || !reserve_work(size))
             return status;
     }
 }
@@ -181,11 +181,11 @@ static int verify(const prnn *classifier, float **logits)
     for (uint32_t i = 0; i < prnn_examples(classifier); i++) {
         const float *golden;
         size_t rows;
-        int answer = answered_example(classifier, i, logits, &golden, &rows);
+        int answer = answer_example(classifier, i, logits, &golden, &rows);
         if (answer != PRNN_OK)
-            return failed_by("a golden example", answer);
+            return report_status("a golden example", answer);
         for (const float *row = *logits, *end = row + rows * classes; row < end; row += classes, golden += classes) {
-            if (!prnn_gives_values(classifier) && have_other_labels(classifier, row, golden))
+            if (!prnn_gives_values(classifier) && labels_differ(classifier, row, golden))
                 status = 3;
             double apart = 0, scale = 1;
             for (uint32_t k = 0; k < classes; k++) {
@@ -201,25 +201,25 @@ static int verify(const prnn *classifier, float **logits)
     return status;
 }
 
-static int pushed(const prnn *classifier, prnn_stream *stream, const char *text, size_t bytes, float *logits)
+static int push_line(const prnn *classifier, prnn_stream *stream, const char *text, size_t bytes, float *logits)
 {
     for (;;) {
         size_t size = work_size;
         int status = prnn_stream_push(classifier, stream, text, bytes, logits, work, &size);
-        if (status != PRNN_MEMORY || !has_room(size))
+        if (status != PRNN_MEMORY || !reserve_work(size))
             return status;
     }
 }
 
-static int failed_by_line(unsigned long number, int status)
+static int report_line_status(unsigned long number, int status)
 {
     char what[64];
     snprintf(what, sizeof what, "line %lu of standard input", number);
-    return failed_by(what, status);
+    return report_status(what, status);
 }
 
 /* The tokens of every line, each with its label. */
-static int tagged_lines(const prnn *classifier)
+static int tag_lines(const prnn *classifier)
 {
     char *line = NULL;
     size_t room = 0;
@@ -233,23 +233,23 @@ static int tagged_lines(const prnn *classifier)
         do {
             size = work_size;
             status = prnn_tag(classifier, line, bytes, &tags, &count, work, &size);
-        } while (status == PRNN_MEMORY && has_room(size));
+        } while (status == PRNN_MEMORY && reserve_work(size));
         if (status != PRNN_OK)
-            return failed_by_line(number, status);
+            return report_line_status(number, status);
         for (size_t i = 0; i < count; i++) {
             size_t length = 1;
             const char *label = tags[i].label == PRNN_NO_LABEL ? "_" : prnn_label(classifier, tags[i].label, &length);
-            put_text(line + tags[i].start, tags[i].end - tags[i].start, '\t');
+            print_text(line + tags[i].start, tags[i].end - tags[i].start, '\t');
             printf("%.*s\n", (int)length, label);
         }
         puts("");
     }
     free(line);
-    return fflush(stdout) || ferror(stdin) ? failed("standard streams", "reading or writing failed") : 0;
+    return fflush(stdout) || ferror(stdin) ? report_failure("standard streams", "reading or writing failed") : 0;
 }
 
 /* Every line is a text; with a stream, the further part of one. */
-static int lines(const prnn *classifier, prnn_stream *stream, float *logits)
+static int answer_lines(const prnn *classifier, prnn_stream *stream, float *logits)
 {
     char *line = NULL;
     size_t room = 0;
@@ -258,24 +258,24 @@ static int lines(const prnn *classifier, prnn_stream *stream, float *logits)
         size_t whole = (size_t)read, bytes = whole;
         while (bytes && (line[bytes - 1] == '\n' || line[bytes - 1] == '\r'))
             bytes--;
-        int status = stream                         ? pushed(classifier, stream, line, whole, logits)
-                     : prnn_takes_pairs(classifier) ? answered_pair(classifier, line, bytes, logits)
-                                                    : answered(classifier, line, bytes, logits);
+        int status = stream                         ? push_line(classifier, stream, line, whole, logits)
+                     : prnn_takes_pairs(classifier) ? answer_pair(classifier, line, bytes, logits)
+                                                    : answer_text(classifier, line, bytes, logits);
         if (status == PRNN_OK)
             status = prnn_probabilities(classifier, logits, logits);
         if (status != PRNN_OK)
-            return failed_by_line(number, status);
-        put_labels(classifier, logits);
-        put_text(line, bytes, '\n');
+            return report_line_status(number, status);
+        print_labels(classifier, logits);
+        print_text(line, bytes, '\n');
         if (stream)
             fflush(stdout);
     }
     free(line);
-    return fflush(stdout) || ferror(stdin) ? failed("standard streams", "reading or writing failed") : 0;
+    return fflush(stdout) || ferror(stdin) ? report_failure("standard streams", "reading or writing failed") : 0;
 }
 
 /* The fields of a line, which is cut up: how many; the line's end is taken off. */
-static size_t fields_of(char *line, char separator, char **fields, size_t most)
+static size_t split_fields(char *line, char separator, char **fields, size_t most)
 {
     size_t count = 0;
     line[strcspn(line, "\r\n")] = 0;
@@ -288,7 +288,7 @@ static size_t fields_of(char *line, char separator, char **fields, size_t most)
 }
 
 /* Where each channel's column is; whether all have one. */
-static int columns_of(const prnn *classifier, char **fields, size_t count, size_t *columns)
+static int find_channel_columns(const prnn *classifier, char **fields, size_t count, size_t *columns)
 {
     for (uint32_t i = 0; i < prnn_channels(classifier); i++) {
         size_t bytes, at = 0;
@@ -305,7 +305,7 @@ static int columns_of(const prnn *classifier, char **fields, size_t count, size_
 }
 
 /* A field as a number; a missing one is NaN. Whether it is one. */
-static int number_in(char *field, double *number, int *is_whole)
+static int parse_number(char *field, double *number, int *is_whole)
 {
     char *end;
     field += strspn(field, " ");
@@ -320,26 +320,26 @@ static int read_recording(const prnn *classifier, struct recording *r)
 {
     size_t channels = prnn_channels(classifier), most = 1 << 12, *columns = calloc(channels, sizeof *columns), room = 0;
     char *line = NULL, **fields = calloc(most, sizeof *fields);
-    int status = !columns || !fields ? failed_by("standard input", PRNN_MEMORY)
-                 : getline(&line, &room, stdin) < 0 ? failed("standard input", "has no first line with the channels' names") : 0;
+    int status = !columns || !fields ? report_status("standard input", PRNN_MEMORY)
+                 : getline(&line, &room, stdin) < 0 ? report_failure("standard input", "has no first line with the channels' names") : 0;
     char *first = !status && !memcmp(line, "\xEF\xBB\xBF", 3) ? line + 3 : line, separator = !status && strchr(first, '\t') ? '\t' : ',';
-    size_t names = status ? 0 : fields_of(first, separator, fields, most);
-    if (!status && !columns_of(classifier, fields, names, columns))
+    size_t names = status ? 0 : split_fields(first, separator, fields, most);
+    if (!status && !find_channel_columns(classifier, fields, names, columns))
         status = 2;
     for (unsigned long number = 2; !status && getline(&line, &room, stdin) >= 0; number++) {
-        size_t count = fields_of(line, separator, fields, most), at = r->steps * channels;
+        size_t count = split_fields(line, separator, fields, most), at = r->steps * channels;
         if (count == 1 && !*fields[0])
             continue;
         if (at + channels > r->room) {
             r->room = 2 * (at + channels);
             double *more = realloc(r->samples, r->room * sizeof *more);
             if (!more)
-                status = failed_by("standard input", PRNN_MEMORY);
+                status = report_status("standard input", PRNN_MEMORY);
             r->samples = more ? more : r->samples;
         }
         int is_right = count == names;
         for (size_t i = 0; !status && is_right && i < channels; i++)
-            is_right = number_in(fields[columns[i]], &r->samples[at + i], &r->is_whole);
+            is_right = parse_number(fields[columns[i]], &r->samples[at + i], &r->is_whole);
         if (!status && !is_right) {
             fprintf(stderr, "Error: line %lu of standard input has no number for each column of the first line\n", number);
             status = 2;
@@ -353,23 +353,23 @@ static int read_recording(const prnn *classifier, struct recording *r)
 }
 
 /* The answer to some steps of a recording, as a line. */
-static int put_answer(const prnn *classifier, const void *samples, int type, size_t start, size_t steps, float *logits)
+static int print_answer(const prnn *classifier, const void *samples, int type, size_t start, size_t steps, float *logits)
 {
-    int status = answered_numbers(classifier, samples, type, steps, logits), is_values = prnn_gives_values(classifier);
+    int status = answer_samples(classifier, samples, type, steps, logits), is_values = prnn_gives_values(classifier);
     if (!status && !is_values)
         status = prnn_probabilities(classifier, logits, logits);
     if (status)
-        return failed_by("the recording on standard input", status);
+        return report_status("the recording on standard input", status);
     for (uint32_t i = 0; is_values && i < prnn_classes(classifier); i++)
         printf("%.6g\t", (double)logits[i]);
     if (!is_values)
-        put_labels(classifier, logits);
+        print_labels(classifier, logits);
     printf("%lu-%lu\n", (unsigned long)start, (unsigned long)(start + steps - 1));
     return 0;
 }
 
 /* Every window of a recording; where the file says of no window, all of it. */
-static int windows(const prnn *classifier, float *logits)
+static int answer_windows(const prnn *classifier, float *logits)
 {
     struct recording r = {.is_whole = 1};
     uint32_t window, hop;
@@ -378,15 +378,15 @@ static int windows(const prnn *classifier, float *logits)
     size_t channels = prnn_channels(classifier), count = r.steps * channels, each = r.is_whole ? sizeof(int32_t) : sizeof(double);
     int32_t *whole = status || !r.is_whole ? NULL : malloc((count + 1) * sizeof *whole);
     if (!status && r.is_whole && !whole)
-        status = failed_by("standard input", PRNN_MEMORY);
+        status = report_status("standard input", PRNN_MEMORY);
     for (size_t i = 0; !status && r.is_whole && i < count; i++) {
         if (fabs(r.samples[i]) > INT32_MAX)
-            status = failed("the recording on standard input", "a whole number has more than 32 bits");
+            status = report_failure("the recording on standard input", "a whole number has more than 32 bits");
         else
             whole[i] = (int32_t)r.samples[i];
     }
     if (!status && (!r.steps || r.steps < window))
-        status = failed("the recording on standard input", r.steps ? "it has fewer steps than a window" : "it has no step");
+        status = report_failure("the recording on standard input", r.steps ? "it has fewer steps than a window" : "it has no step");
     const char *samples = r.is_whole ? (const char *)whole : (const char *)r.samples;
     size_t first;
     if (!status && prnn_check_range(classifier, samples, type, r.steps, &first) == PRNN_FAR) {
@@ -397,10 +397,10 @@ static int windows(const prnn *classifier, float *logits)
     }
     size_t most = window ? window : r.steps, after = window ? hop : r.steps;
     for (size_t start = 0; !status && start + most <= r.steps; start += after)
-        status = put_answer(classifier, samples + start * channels * each, type, start, most, logits);
+        status = print_answer(classifier, samples + start * channels * each, type, start, most, logits);
     free(r.samples);
     free(whole);
-    return status ? status : fflush(stdout) || ferror(stdin) ? failed("standard streams", "reading or writing failed") : 0;
+    return status ? status : fflush(stdout) || ferror(stdin) ? report_failure("standard streams", "reading or writing failed") : 0;
 }
 
 int main(int count, char **arguments)
@@ -416,10 +416,10 @@ int main(int count, char **arguments)
     int descriptor = open(path, O_RDONLY);
     struct stat status;
     if (descriptor < 0 || fstat(descriptor, &status) || !S_ISREG(status.st_mode) || status.st_size < 4)
-        return failed(path, "cannot be read");
+        return report_failure(path, "cannot be read");
     const void *file = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_SHARED, descriptor, 0);
     if (file == MAP_FAILED)
-        return failed(path, "cannot be mapped");
+        return report_failure(path, "cannot be mapped");
     const prnn *classifier;
     size_t size = 0;
     int opened = prnn_open(&classifier, file, (size_t)status.st_size, NULL, &size);
@@ -427,20 +427,20 @@ int main(int count, char **arguments)
     if (opened == PRNN_MEMORY && (memory = malloc(size)) != NULL)
         opened = prnn_open(&classifier, file, (size_t)status.st_size, memory, &size);
     if (opened != PRNN_OK)
-        return failed_by(path, opened);
+        return report_status(path, opened);
     float *logits = malloc(prnn_classes(classifier) * sizeof *logits);
     work = malloc(work_size);
     prnn_stream *stream = NULL;
     size = streams ? prnn_stream_size(classifier) : 0;
     void *stream_memory = size ? malloc(size) : NULL;
     if (!logits || !work || (size && !stream_memory))
-        return failed_by(path, PRNN_MEMORY);
+        return report_status(path, PRNN_MEMORY);
     opened = streams ? prnn_stream_open(classifier, &stream, stream_memory, &size) : PRNN_OK;
     if (opened != PRNN_OK)
-        return failed_by(path, opened);
+        return report_status(path, opened);
     if (!verifies && prnn_channels(classifier))
-        return windows(classifier, logits);
+        return answer_windows(classifier, logits);
     if (!verifies && prnn_labels_tokens(classifier))
-        return tagged_lines(classifier);
-    return verifies ? verify(classifier, &logits) : lines(classifier, stream, logits);
+        return tag_lines(classifier);
+    return verifies ? verify(classifier, &logits) : answer_lines(classifier, stream, logits);
 }

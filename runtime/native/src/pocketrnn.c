@@ -43,17 +43,17 @@ typedef double wide; /* what sums, and functions that no kernel has, are compute
 #endif
 
 #include "instruction_sets.inc"
-#include "layout.inc"
-#include "file.inc"
-#include "checks.inc"
+#include "file_layout.inc"
+#include "file_reading.inc"
+#include "program_checks.inc"
 #include "unicode14.inc"
-#include "text.inc"
+#include "text_to_ids.inc"
 #if defined __GNUC__ && !defined __clang__
 #pragma GCC push_options
 #pragma GCC optimize("Os") /* not wider than it need be */
 #endif
-#include "runs.inc"
-#include "cleaning.inc"
+#include "code_point_runs.inc"
+#include "text_cleaning.inc"
 #include "subword_steps.inc"
 #include "subword_models.inc"
 #include "subword_cuts.inc"
@@ -73,19 +73,19 @@ typedef double wide; /* what sums, and functions that no kernel has, are compute
 #endif
 #include "recurrent.inc"
 #include "program.inc"
-#include "known_words.inc"
-#include "numbers.inc"
+#include "word_products.inc"
+#include "number_samples.inc"
 #if defined __GNUC__ && !defined __clang__
 #pragma GCC push_options
 #pragma GCC optimize("Os")
 #endif
-#include "open.inc"
+#include "file_opening.inc"
 #if defined __GNUC__ && !defined __clang__
 #pragma GCC push_options
 #pragma GCC optimize("Os")
 #endif
-#include "tags.inc"
-#include "stream.inc"
+#include "token_labels.inc"
+#include "text_stream.inc"
 #if defined __GNUC__ && !defined __clang__
 #pragma GCC pop_options
 #endif
@@ -142,19 +142,19 @@ uint32_t prnn_classes(const prnn *p) { return p->header->classes; }
 int prnn_is_multi_label(const prnn *p) { return p->header->activation == SIGMOID_OF_EACH; }
 int prnn_gives_values(const prnn *p) { return p->header->activation == AS_VALUES; }
 
-static const char *string_of(const struct strings *table, uint32_t index, size_t *bytes)
+static const char *get_string(const struct strings *table, uint32_t index, size_t *bytes)
 {
     if (index >= table->count)
         return NULL;
-    *bytes = start_of(table, index + 1) - start_of(table, index);
-    return (const char *)table->bytes + start_of(table, index);
+    *bytes = get_string_start(table, index + 1) - get_string_start(table, index);
+    return (const char *)table->bytes + get_string_start(table, index);
 }
 
-const char *prnn_label(const prnn *p, uint32_t index, size_t *bytes) { return string_of(&p->labels, index, bytes); }
-const char *prnn_token(const prnn *p, uint32_t id, size_t *bytes) { return string_of(&p->vocabulary, id, bytes); }
+const char *prnn_label(const prnn *p, uint32_t index, size_t *bytes) { return get_string(&p->labels, index, bytes); }
+const char *prnn_token(const prnn *p, uint32_t id, size_t *bytes) { return get_string(&p->vocabulary, id, bytes); }
 const char *prnn_channel(const prnn *p, uint32_t index, size_t *bytes)
 {
-    return prnn_channels(p) ? string_of(&p->vocabulary, index, bytes) : NULL;
+    return prnn_channels(p) ? get_string(&p->vocabulary, index, bytes) : NULL;
 }
 
 void prnn_limits(const prnn *p, uint32_t *least, uint32_t *most, uint32_t *ids)
@@ -176,14 +176,14 @@ int prnn_head(const prnn *p, uint32_t index, struct prnn_head *head)
     if (index >= all->count)
         return 0;
     *head = (struct prnn_head){.labels = all->heads[index].labels, .is_multi_label = all->heads[index].activation == SIGMOID_OF_EACH};
-    head->name = string_of(&all->names, index, &head->bytes);
+    head->name = get_string(&all->names, index, &head->bytes);
     for (uint32_t i = 0; i < index; i++)
         head->first += all->heads[i].labels;
     return 1;
 }
 
 /* The probabilities of one head's logits. */
-static int probabilities_of(const struct head *head, const real *logits, real *probabilities)
+static int compute_probabilities(const struct head *head, const real *logits, real *probabilities)
 {
     uint32_t classes = head->labels;
     int is_multi_label = head->activation == SIGMOID_OF_EACH;
@@ -210,7 +210,7 @@ int prnn_probabilities(const prnn *p, const real *logits, real *probabilities)
 {
     int status = prnn_gives_values(p) ? PRNN_VALUES : PRNN_OK;
     for (uint32_t i = 0, at = 0; i < p->heads.count && !status; at += p->heads.heads[i++].labels)
-        status = probabilities_of(&p->heads.heads[i], logits + at, probabilities + at);
+        status = compute_probabilities(&p->heads.heads[i], logits + at, probabilities + at);
     return status;
 }
 
@@ -218,7 +218,7 @@ uint32_t prnn_features(const prnn *p) { return p->header->features; }
 int prnn_takes_pairs(const prnn *p) { return p->header->pairs != 0; }
 
 /* Feature number `index` if it is of a kind; else NULL. */
-static const struct feature *feature_at(const prnn *p, uint32_t index, uint32_t kind)
+static const struct feature *find_feature(const prnn *p, uint32_t index, uint32_t kind)
 {
     if (index >= p->header->features)
         return NULL;
@@ -230,17 +230,17 @@ static const struct feature *feature_at(const prnn *p, uint32_t index, uint32_t 
 
 const char *prnn_feature(const prnn *p, uint32_t index, int *is_category, size_t *bytes)
 {
-    *is_category = feature_at(p, index, AS_CATEGORY) != NULL;
-    return prnn_features(p) ? string_of(&p->features.names, index, bytes) : NULL;
+    *is_category = find_feature(p, index, AS_CATEGORY) != NULL;
+    return prnn_features(p) ? get_string(&p->features.names, index, bytes) : NULL;
 }
 
 int prnn_feature_of_number(const prnn *p, uint32_t index, double number, float *feature)
 {
-    const struct feature *one = feature_at(p, index, AS_NUMBER);
+    const struct feature *one = find_feature(p, index, AS_NUMBER);
     if (!one)
         return PRNN_ARGUMENT;
     const uint32_t *words = (const uint32_t *)(one + 1);
-    double made = (number - double_at(words, 0)) / double_at(words, 1);
+    double made = (number - read_double(words, 0)) / read_double(words, 1);
     if (!(made <= MOST_FLOAT && made >= -MOST_FLOAT))
         return PRNN_NOT_FINITE;
     *feature = (float)made;
@@ -249,13 +249,13 @@ int prnn_feature_of_number(const prnn *p, uint32_t index, double number, float *
 
 int prnn_feature_of_category(const prnn *p, uint32_t index, const char *value, size_t bytes, float *feature)
 {
-    const struct feature *one = feature_at(p, index, AS_CATEGORY);
+    const struct feature *one = find_feature(p, index, AS_CATEGORY);
     struct strings values;
     if (!one)
         return PRNN_ARGUMENT;
     const uint32_t *words = (const uint32_t *)(one + 1), *end = (const uint32_t *)one + one->words;
     strings_at(words + 1, (size_t)(end - words - 1) * 4, &values);
-    int32_t place = find(&values, (const uint8_t *)value, bytes);
+    int32_t place = find_string(&values, (const uint8_t *)value, bytes);
     uint32_t id = place < 0 ? words[0] : *(end - values.count + place);
     if (id == NONE)
         return PRNN_UNKNOWN;
@@ -272,11 +272,11 @@ int prnn_example(const prnn *p, uint32_t index, const char **text, size_t *bytes
         return PRNN_INPUT;
     if (index >= prnn_examples(p))
         return PRNN_ARGUMENT;
-    const struct example *one = example_at(p, index);
+    const struct example *one = find_example(p, index);
     *bytes = one->bytes;
     *count = one->ids;
-    *text = (const char *)text_of(one);
-    *ids = ids_of(one);
-    *logits = logits_after(p, one);
+    *text = (const char *)get_example_text(one);
+    *ids = get_example_ids(one);
+    *logits = get_example_logits(p, one);
     return PRNN_OK;
 }

@@ -9,7 +9,7 @@
 
 /* Not to be compiled into calls of themselves. */
 #define PLAIN __attribute__((no_builtin))
-typedef uint64_t word __attribute__((aligned(1), may_alias));
+typedef uint64_t word __attribute__((align_size(1), may_alias));
 
 PLAIN void *memcpy(void *to, const void *from, size_t size)
 {
@@ -63,7 +63,7 @@ PLAIN void *memchr(const void *bytes, int byte, size_t size)
 /* ---- math.h: within some units of the last place of a double, of which a float keeps less than half --------------- */
 
 /* x * 2^power, where power is from -2098 to 1024. */
-static double scaled(double x, int power)
+static double scale_by_power_of_2(double x, int power)
 {
     while (power > 1023 || power < -1022) {
         int some = power > 0 ? 1023 : -1022;
@@ -83,7 +83,7 @@ static const double PARTS[18] = {
     7.647163731819816e-13, 4.779477332387385e-14, 2.8114572543455206e-15};
 
 /* The sum of x^n / n! from n = `first` on, divided by x^first, for |x| up to 0.35. */
-static double exponential_series(double x, int first)
+static double sum_exponential_series(double x, int first)
 {
     double sum = 0;
     for (int n = 17; n >= first; n--)
@@ -100,10 +100,10 @@ double exp(double x)
     if (x < -746)
         return 0;
     double power = floor(x * 1.44269504088896338700 + 0.5);
-    return scaled(exponential_series(x - power * LN2_HIGH - power * LN2_LOW, 0), (int)power);
+    return scale_by_power_of_2(sum_exponential_series(x - power * LN2_HIGH - power * LN2_LOW, 0), (int)power);
 }
 
-double expm1(double x) { return x > -0.35 && x < 0.35 ? x * exponential_series(x, 1) : exp(x) - 1; }
+double expm1(double x) { return x > -0.35 && x < 0.35 ? x * sum_exponential_series(x, 1) : exp(x) - 1; }
 
 double log(double x)
 {
@@ -184,7 +184,7 @@ double erf(double x)
 }
 
 /* sin(x + quarters * pi / 2). Beyond 2^20 the digits of x - n pi / 2 are lost one by one. */
-static double turned(double x, double quarters)
+static double compute_shifted_sine(double x, double quarters)
 {
     double n = floor(x * 0.63661977236758134308 + 0.5);
     /* pi / 2 in parts whose products with n are exact (fdlibm's) */
@@ -201,8 +201,8 @@ static double turned(double x, double quarters)
     return fmod(floor(n / 2), 2) != 0 ? -sum : sum;
 }
 
-double sin(double x) { return turned(x, 0); }
-double cos(double x) { return turned(x, 1); }
+double sin(double x) { return compute_shifted_sine(x, 0); }
+double cos(double x) { return compute_shifted_sine(x, 1); }
 
 /* ---- What native.js asks beside the functions of pocketrnn.h ------------------------------------------------------ */
 
@@ -225,8 +225,8 @@ int32_t prnn_words(const prnn *p, const uint8_t *text, size_t bytes, uint32_t (*
         return -1;
     for (;;) {
         const uint8_t *after = at;
-        size_t white = at == end || all_alone ? 0 : white_space(at, end);
-        uint32_t code = at == end ? 0 : (uint32_t)decoded(&after, end);
+        size_t white = at == end || all_alone ? 0 : measure_white_space(at, end);
+        uint32_t code = at == end ? 0 : (uint32_t)decode_code_point(&after, end);
         int alone = all_alone || (some_alone && is_unspaced(code));
         if ((at == end || white || alone || was_alone) && at > start) {
             places[count][0] = (uint32_t)(start - text);
@@ -249,8 +249,8 @@ int prnn_fault_of_samples(const prnn *p, const void *samples, int type, size_t s
     for (size_t at = 0; at < steps * p->header->channels; at++) {
         real made;
         size_t channel = at % p->header->channels;
-        int status = scaled_sample(p, samples, type, at, channel, &made);
-        int kind = !status ? 0 : status == PRNN_MISSING ? 2 : isfinite(sample_at(p, samples, type, at, channel)) ? 3 : 1;
+        int status = scale_sample(p, samples, type, at, channel, &made);
+        int kind = !status ? 0 : status == PRNN_MISSING ? 2 : isfinite(read_sample(p, samples, type, at, channel)) ? 3 : 1;
         if (!counts[kind]++)
             firsts[kind] = (uint32_t)at;
     }

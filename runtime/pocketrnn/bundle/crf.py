@@ -69,7 +69,7 @@ class Crf:
         Returns:
             int64 [tokens].
         """
-        scores, moves = self._numbers(logits)
+        scores, moves = self._read_logits(logits)
         best, before = scores[0] + self._start, []
         for step in scores[1:]:
             ways = best[:, None] + moves
@@ -87,7 +87,7 @@ class Crf:
             >>> Crf((0.5, 0.0), (0.0, 0.0), ((1.0, 0.0), (0.0, 0.0))).score(np.zeros((2, 2)), np.array([0, 0]))
             1.5
         """
-        scores, moves = self._numbers(logits)
+        scores, moves = self._read_logits(logits)
         own = scores[np.arange(len(labels)), labels].sum() + moves[labels[:-1], labels[1:]].sum()
         return float(own + self._start[labels[0]] + self._end[labels[-1]])
 
@@ -104,7 +104,7 @@ class Crf:
             >>> Crf((0.0, 0.0), (0.0, 0.0), ((0.0, 0.0), (0.0, 0.0))).probabilities(np.zeros((1, 2))).tolist()
             [[0.5, 0.5]]
         """
-        scores, moves = self._numbers(logits)
+        scores, moves = self._read_logits(logits)
         forward, backward = np.empty_like(scores), np.empty_like(scores)
         forward[0], backward[-1] = scores[0] + self._start, self._end
         for i in range(1, len(scores)):
@@ -124,5 +124,5 @@ class Crf:
     def _end(self) -> Doubles:
         return np.array(self.end)
 
-    def _numbers(self, logits: NDArray[Any]) -> tuple[Doubles, Doubles]:
+    def _read_logits(self, logits: NDArray[Any]) -> tuple[Doubles, Doubles]:
         return np.asarray(logits, np.float64), np.array(self.transitions)

@@ -22,11 +22,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
 
 from pocketrnn.bundle.json_schema import find_first_fault, parse_document
-from pocketrnn.bundle.output import HeadsOutput, Output, build_heads, build_output
+from pocketrnn.bundle.output_kinds import HeadsOutput, Output, build_heads, build_output
 from pocketrnn.errors import BundleError, InputError, PocketRNNError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import TextRules, rules_of
-from pocketrnn.text.characters import Characters, build_characters_from_document
 from pocketrnn.text.features import (
     Features,
     build_features_from_document,
@@ -36,6 +35,7 @@ from pocketrnn.text.features import (
 )
 from pocketrnn.text.pairs import make_pair_mark
 from pocketrnn.text.text_input import CharacterInput, FeatureInput, PairInput, TextInput, name_rules_against_streaming
+from pocketrnn.text.token_characters import Characters, build_characters_from_document
 
 __all__ = [
     "CLASSIFIER_JSON",
@@ -282,21 +282,21 @@ class Comparison:
     spreads: float | None = None
 
     @property
-    def is_rounding(self) -> bool:
+    def measures_rounding(self) -> bool:
         """Whether it measures the effect of rounding the weights, which has no limit.
 
         Example:
-            >>> Comparison("onnx", "rounded weights", "texts", 9, 9, 2e-3, 0).is_rounding
+            >>> Comparison("onnx", "rounded weights", "texts", 9, 9, 2e-3, 0).measures_rounding
             True
         """
         return self.candidate == ROUNDED
 
     @property
-    def is_integer_arithmetic(self) -> bool:
+    def measures_integer_arithmetic(self) -> bool:
         """Whether it measures the effect of integer arithmetic, which has no limit.
 
         Example:
-            >>> Comparison("packed", "int8 arithmetic", "texts", 9, 9, 2e-3, 0).is_integer_arithmetic
+            >>> Comparison("packed", "int8 arithmetic", "texts", 9, 9, 2e-3, 0).measures_integer_arithmetic
             True
         """
         return self.candidate == INTEGERS
@@ -310,7 +310,7 @@ class Comparison:
             >>> Comparison("pytorch", "as given in bfloat16", "all", 9, 9, 2e-3, 1).is_measured
             True
         """
-        return self.is_rounding or self.is_integer_arithmetic or self.candidate.startswith(IN_OWN_PRECISION)
+        return self.measures_rounding or self.measures_integer_arithmetic or self.candidate.startswith(IN_OWN_PRECISION)
 
 
 @dataclass(frozen=True)
@@ -384,7 +384,7 @@ class Manifest:
         """The characters that the classifier takes beside each token; None where it takes none."""
         return self.input.characters if isinstance(self.input, TextInput) else None
 
-    def check_one_text(self, what: str) -> None:
+    def require_single_text(self, what: str) -> None:
         """Refuse a feature that works for a text alone, where the classifier takes two texts, or features or characters
         beside one.
 
@@ -395,7 +395,7 @@ class Manifest:
             InputError: the classifier takes two texts, or a text with features or characters.
 
         Example:
-            >>> Classifier.load("ag_news").manifest.check_one_text("a packed file takes")
+            >>> Classifier.load("ag_news").manifest.require_single_text("a packed file takes")
         """
         if self.features:
             names = ", ".join(name for name, _ in self.features)
@@ -416,7 +416,7 @@ class Manifest:
         """The names of the heads; empty where the classifier answers with one set of labels."""
         return tuple(self.output.heads) if isinstance(self.output, HeadsOutput) else ()
 
-    def check_one_head(self, what: str) -> None:
+    def require_single_head(self, what: str) -> None:
         """Refuse a feature that works for one set of labels only, where the classifier has several heads.
 
         Args:
@@ -426,7 +426,7 @@ class Manifest:
             InputError: the classifier has several heads.
 
         Example:
-            >>> Classifier.load("ag_news").manifest.check_one_head("a packed file holds")
+            >>> Classifier.load("ag_news").manifest.require_single_head("a packed file holds")
         """
         if self.heads:
             raise InputError(
@@ -674,7 +674,7 @@ def _check_regular_file(path: Path, status: os.stat_result, largest: int) -> Non
     if stat.S_ISDIR(status.st_mode):
         raise BundleError(f"{path} cannot be read: it is a folder.", MAKE_AGAIN)
     if not stat.S_ISREG(status.st_mode):
-        raise BundleError(f"{path} cannot be read: it is not a regular file.", "Put the file itself in its place.")
+        raise BundleError(f"{path} cannot be read: it is not a regular file.", "Put a regular file in its place.")
     if status.st_size > largest:
         raise BundleError(
             f"{path} has {status.st_size:,} bytes; the most that such a file may have is {largest:,}.", MAKE_AGAIN
@@ -691,7 +691,7 @@ def _translate_read_errors(path: Path) -> Iterator[None]:
         reason = getattr(error, "strerror", None) or error
         raise BundleError(f"{path} cannot be read: {reason}.", "Check the file and its rights.") from None
     except MemoryError:
-        raise BundleError(f"{path} is too large for this machine's memory.", "Use a machine with more.") from None
+        raise BundleError(f"{path} is too large for this machine's memory.", "Use a larger machine.") from None
 
 
 def compute_input_digest(labels: tuple[str, ...], given: Input) -> str:

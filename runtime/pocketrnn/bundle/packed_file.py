@@ -16,14 +16,14 @@ import numpy as np
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.json_schema import parse_document
 from pocketrnn.bundle.manifest import Example, Graph, Limits, Manifest, StepGraph, make_manifest_document
-from pocketrnn.bundle.output import Activation, HeadsOutput, LabelOutput
-from pocketrnn.bundle.packed_code_points import encode_run, encode_set
-from pocketrnn.bundle.packed_codes import Section, Storage
+from pocketrnn.bundle.output_kinds import Activation, HeadsOutput, LabelOutput
+from pocketrnn.bundle.packed_code_point_sets import encode_run, encode_set
+from pocketrnn.bundle.packed_enums import Section, Storage
 from pocketrnn.bundle.packed_strings import encode_strings, encode_utf8, encode_words, pad_to_word
 from pocketrnn.errors import BundleError, find_error_reason
 from pocketrnn.text import SUBWORDS, TextRules
 from pocketrnn.text.cleaning_steps import CleaningStep
-from pocketrnn.text.ranges import list_range_points, merge_ranges
+from pocketrnn.text.code_point_ranges import list_range_points, merge_ranges
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.text.tokenizers import PACKED_TOKENIZERS
 
@@ -213,7 +213,7 @@ def read_packed_manifest(content: mmap.mmap, tokens: Callable[[], Iterable[str]]
     document, forms, marks = read_packed_document(content, path), None, None
     if header[_CHANNELS_IN_HEADER]:
         # Imported when needed: most files have neither numbers nor subwords.
-        from pocketrnn.bundle.packed_numbers import decode_number_examples
+        from pocketrnn.bundle.packed_number_rules import decode_number_examples
 
         labels, count, channels = (header[word] for word in (0, 9, _CHANNELS_IN_HEADER))
         examples = decode_number_examples(read_section(content, Section.EXAMPLES), count, labels, channels)
@@ -245,7 +245,7 @@ def read_packed_manifest(content: mmap.mmap, tokens: Callable[[], Iterable[str]]
         or state_size != (None if manifest.stream is None else manifest.stream.state_size)
         # A file with integer arithmetic that does not state it would be shown as proven equal.
         or has_integer_weights(read_section(content, Section.VALUES))
-        != any(line.is_integer_arithmetic for line in manifest.parity.comparisons)
+        != any(line.measures_integer_arithmetic for line in manifest.parity.comparisons)
     ):
         raise BundleError(f"{path} contradicts itself: its document is not what its engine reads.", PACK_AGAIN)
     return manifest
@@ -397,7 +397,7 @@ def compute_word_sums(content: bytes | bytearray) -> tuple[int, int]:
 
 
 def _encode_rules(rules: TextRules) -> bytes:
-    def or_none(number: int | None) -> int:
+    def encode_or_none(number: int | None) -> int:
         return _NONE if number is None else number
 
     head = [
@@ -405,11 +405,11 @@ def _encode_rules(rules: TextRules) -> bytes:
         int(rules.lowercase),
         rules.ngrams,
         rules.max_tokens or 0,
-        or_none(rules.unknown_id),
+        encode_or_none(rules.unknown_id),
         rules.empty_id,
         rules.padding_id,
-        or_none(rules.first_id),
-        or_none(rules.last_id),
+        encode_or_none(rules.first_id),
+        encode_or_none(rules.last_id),
         rules.max_width or 0,
         rules.min_width or 0,
         int(rules.cut_side == "left"),
@@ -469,7 +469,7 @@ def _make_manifest_sections(
     labels = [label for head in heads.values() for label in head.labels] if heads else output.labels
     made: dict[int, bytes] = {Section.LABELS: encode_strings(labels), Section.HEADS: _encode_heads(heads)}
     if not isinstance(given, TextInput):
-        from pocketrnn.bundle.packed_numbers import encode_number_example, encode_number_rules
+        from pocketrnn.bundle.packed_number_rules import encode_number_example, encode_number_rules
 
         made |= {Section.RULES: encode_number_rules(given), Section.VOCABULARY: encode_strings(given.channels)}
         examples = map(encode_number_example, manifest.sequences)

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.bundle.output import TagOutput
+from pocketrnn.bundle.output_kinds import TagOutput
 from pocketrnn.bundle.packed_strings import encode_words
 from pocketrnn.text import TextRules
-from pocketrnn.text.ranges import merge_ranges
+from pocketrnn.text.code_point_ranges import merge_ranges
 
 __all__ = ["Marks", "encode_tags_section", "read_marks", "restore_crf"]
 

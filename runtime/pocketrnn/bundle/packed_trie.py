@@ -41,7 +41,7 @@ class _Block:
                 return None
         return (fitting & -fitting).bit_length() - 1
 
-    def take(self, base: int, labels: Sequence[int]) -> None:
+    def mark_taken(self, base: int, labels: Sequence[int]) -> None:
         self.bases &= ~(1 << base)
         for label in labels:
             self.free &= ~(1 << (base ^ label))
@@ -72,14 +72,14 @@ def encode_pieces_trie(pieces: Mapping[str, int]) -> bytes:
     units: list[int] = []
     blocks: deque[_Block] = deque(maxlen=_OPEN)
 
-    def placed(labels: Sequence[int]) -> int:
+    def place_children(labels: Sequence[int]) -> int:
         for block in blocks:
             if (base := block.find_base(labels)) is not None:
-                block.take(base, labels)
+                block.mark_taken(base, labels)
                 return block.start + base
         blocks.append(_Block(len(units)))
         units.extend([0] * 256)
-        blocks[-1].take(0, labels)
+        blocks[-1].mark_taken(0, labels)
         return blocks[-1].start
 
     root = 0
@@ -88,7 +88,7 @@ def encode_pieces_trie(pieces: Mapping[str, int]) -> bytes:
     while waiting:
         first, stop, depth, place = waiting.pop()
         children = list(_find_children(encoded, first, stop, depth))
-        base = placed([label for label, _, _ in children])
+        base = place_children([label for label, _, _ in children])
         if len(units) > _MOST_UNITS:
             return b""
         if place < 0:

@@ -14,12 +14,12 @@ from pocketrnn.errors import LimitError
 
 __all__ = [
     "SKIP_THEM",
+    "add_text_name_to_error",
     "describe_limit_faults",
     "find_texts_beyond_limits",
     "make_limit_error",
     "make_too_costly_error",
     "make_too_large_error",
-    "name_text_in_error",
 ]
 
 SKIP_THEM: Final = "skip such texts with on_error='skip'"
@@ -80,7 +80,7 @@ def describe_limit_faults(limits: Limits) -> list[str]:
     ]
 
 
-def name_text_in_error(error: LimitError, text: str, otherwise: str = "") -> LimitError:
+def add_text_name_to_error(error: LimitError, text: str, otherwise: str = "") -> LimitError:
     """Replace "The text" by the name of one of several texts in an error of `make_limit_error`,
     `make_too_costly_error` or `make_too_large_error`.
 
@@ -90,7 +90,7 @@ def name_text_in_error(error: LimitError, text: str, otherwise: str = "") -> Lim
         otherwise: what else can be done about it, as the end of a sentence.
 
     Example:
-        >>> name_text_in_error(make_limit_error("news", Limits(max_tokens=300), 412), "Line 7").problem
+        >>> add_text_name_to_error(make_limit_error("news", Limits(max_tokens=300), 412), "Line 7").problem
         'Line 7 becomes 412 token ids, but news takes at most 300.'
     """
     remedy = f"{error.remedy.removesuffix('.')}, or {otherwise}." if otherwise else error.remedy

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pocketrnn.commands.file_options import DECIMALS, SECOND_TEXT
 from pocketrnn.commands.standard_streams import format_json_line
-from pocketrnn.commands.terminal import escape_line
+from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.tables.rows import LABEL_SEPARATOR
+from pocketrnn.tables.row_batches import LABEL_SEPARATOR
 
 if TYPE_CHECKING:
     from pocketrnn.answers import Answers, Prediction
@@ -66,7 +66,7 @@ class AnswerFormat:
                 what = f"{which} is {short_repr(text, 40)}, not two texts with a tab between."
                 raise InputError(what, "Give both texts, with a tab between.")
             return parts
-        from pocketrnn.tables.recordings import parse_json_constant
+        from pocketrnn.tables.recording_reader import parse_json_constant
 
         try:
             values = json.loads(text, parse_constant=parse_json_constant)
@@ -79,11 +79,11 @@ class AnswerFormat:
             )
         return values
 
-    def shorten_input(self, text: str) -> str:
+    def shorten_shown_input(self, text: str) -> str:
         """The text, or the beginning of a sequence's JSON, that is shown beside its answer."""
         return text if self.lists != "rows" or len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
-    def line(self, name: str, answer: Any) -> str:
+    def format_answer_line(self, name: str, answer: Any) -> str:
         """Format one answer, a prediction or values, as a line without a line break; `name` is the text, or the name of
         a sequence or window."""
         kind = "sequence" if self.lists == "rows" else "text"
@@ -98,11 +98,15 @@ class AnswerFormat:
         if self.answers.heads:
             heads = [(head, self._make_format_for_head(own), answer[head]) for head, own in self.answers.heads.items()]
             if self.as_json:
-                return format_json_line({**named, "heads": {head: own.members(one) for head, own, one in heads}})
-            return "\t".join((*(f"{escape_line(head)}: {own.columns(one)}" for head, own, one in heads), *columns))
+                return format_json_line(
+                    {**named, "heads": {head: own.make_json_members(one) for head, own, one in heads}}
+                )
+            return "\t".join(
+                (*(f"{escape_line(head)}: {own.make_line_columns(one)}" for head, own, one in heads), *columns)
+            )
         if self.as_json:
-            return format_json_line({**named, **self.members(answer)})
-        return "\t".join((self.columns(answer), *columns))
+            return format_json_line({**named, **self.make_json_members(answer)})
+        return "\t".join((self.make_line_columns(answer), *columns))
 
     def _make_format_for_head(self, answers: Answers) -> AnswerFormat:
         """The format for one head: by thresholds where one is given for all, or the head has its own."""
@@ -117,13 +121,13 @@ class AnswerFormat:
             return self.answers.list_labels_with_probabilities(answer, self.threshold)
         return answer.top[: self.top]
 
-    def members(self, answer: Prediction) -> dict[str, Any]:
+    def make_json_members(self, answer: Prediction) -> dict[str, Any]:
         """The members of a JSON object for one prediction."""
         given = self._select_given_labels(answer)
         pairs = [{"label": label, "probability": probability} for label, probability in given]
         return {"label": answer.label if given else "", "probability": answer.probability, "top": pairs}
 
-    def columns(self, answer: Prediction) -> str:
+    def make_line_columns(self, answer: Prediction) -> str:
         """The columns of labels and probabilities for one prediction."""
         given = self._select_given_labels(answer)
         if self.by_threshold:

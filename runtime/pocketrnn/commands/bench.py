@@ -6,7 +6,7 @@ from typing import IO
 
 import click
 
-from pocketrnn.commands.command import Command
+from pocketrnn.commands.grouped_options import Command
 from pocketrnn.commands.standard_streams import print_text, read_arriving_lines
 
 __all__ = ["bench"]
@@ -42,12 +42,12 @@ def bench(bundle: str, texts: IO[bytes] | None, rounds: int, threads: int) -> No
     from pocketrnn.benchmark import format_speed_table
     from pocketrnn.bundle import manifest as manifests
     from pocketrnn.bundle.packed_file import is_packed_file
-    from pocketrnn.bundle.zoo import find_bundle_folder
+    from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
     from pocketrnn.engines.native import NativeEngine
 
     folder = find_bundle_folder(bundle)
     manifest = NativeEngine(folder).manifest if is_packed_file(folder) else manifests.read_manifest(folder)
-    manifest.check_one_text("what is measured is the time of")
+    manifest.require_single_text("what is measured is the time of")
     if texts is None:
         external = manifest.text.rules.tokenizer == "external"
         examples = [list(example.ids) if external else example.text for example in manifest.texts]

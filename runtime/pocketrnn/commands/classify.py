@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pocketrnn.commands.answer_lines import AnswerFormat
-from pocketrnn.commands.command import Command, Text
 from pocketrnn.commands.file_options import FileOptions, file_options
+from pocketrnn.commands.grouped_options import Command, Text
 from pocketrnn.commands.standard_streams import (
     open_standard_input,
     print_text,
@@ -215,8 +215,8 @@ def classify(
     _check_options(files, texts, top, threshold, explains=explains, as_stream=as_stream, as_tokens=as_tokens)
     classifier = _choose_labels(Classifier.load(bundle, threads=threads, prior=prior), head, among)
     answers, of_texts = get_chosen_answers(classifier), isinstance(classifier.manifest.input, TextInput)
-    others = (files.are_given, top, threshold is not None, explains, as_stream, sequence_column)
-    if _answer_tags(classifier, texts, others, (as_json, as_conll, as_tokens)):
+    others = (files.asks_for_file, top, threshold is not None, explains, as_stream, sequence_column)
+    if _answer_if_tagger(classifier, texts, others, (as_json, as_conll, as_tokens)):
         return
     if of_texts:
         _check_text_options(classifier, files, sequence_column, as_json=as_json)
@@ -225,7 +225,7 @@ def classify(
     beside = _parse_features(classifier, files, feature)
     keeps = any(one.thresholds is not None for one in (answers, *answers.heads.values()))
     by_threshold = of_texts and (threshold is not None or (top is None and not explains and keeps))
-    if of_texts and files.are_given:
+    if of_texts and files.asks_for_file:
         from pocketrnn.commands.classify_file import classify_file
 
         classify_file(classifier, files, top or 1, by_threshold=by_threshold, threshold=threshold)
@@ -267,7 +267,7 @@ def _check_options(
     Raises:
         click.UsageError: two options exclude each other.
     """
-    if files.are_given and (texts or as_stream or as_tokens or explains):
+    if files.asks_for_file and (texts or as_stream or as_tokens or explains):
         raise click.UsageError("TEXTS, --stream, --tokens and --explain are not for files; see --top.")
     if as_stream and as_tokens:
         raise click.UsageError("--tokens is not for --stream, whose text is cut anywhere.")
@@ -287,13 +287,13 @@ def _check_text_options(
     """
     if sequence_column is not None:
         raise click.UsageError(f"--sequence-column is for sequences of numbers, and {classifier.name} takes texts.")
-    if files.are_given and as_json:
+    if files.asks_for_file and as_json:
         raise click.UsageError("--json is not for files; see --output-format.")
     if files.second_text_column is None:
         return
     if not classifier.manifest.has_two_texts:
         raise click.UsageError(f"--second-text-column is for two texts, and {classifier.name} does not take two.")
-    if not files.are_given:
+    if not files.asks_for_file:
         raise click.UsageError("--second-text-column is for files; see --input.")
 
 
@@ -323,10 +323,10 @@ def _parse_features(classifier: Classifier, files: FileOptions, given: Sequence[
     from pocketrnn.text.features import encode_values, parse_written_values
 
     features = classifier.manifest.features
-    if given and (files.are_given or not features):
+    if given and (files.asks_for_file or not features):
         takes = "a file has a column for each" if features else f"{classifier.name} takes none"
         raise click.UsageError(f"--feature is for features beside a text, and {takes}.")
-    if files.are_given or not features:
+    if files.asks_for_file or not features:
         return None
     written: dict[str, str] = {}
     for one in given:
@@ -353,7 +353,7 @@ def _choose_labels(classifier: Classifier, head: str | None, labels: str | None)
     return classifier if labels is None else classifier.among([one.strip() for one in labels.split(",") if one.strip()])
 
 
-def _answer_tags(
+def _answer_if_tagger(
     classifier: Classifier, texts: Sequence[str], given: Sequence[object], how: tuple[bool, bool, bool]
 ) -> bool:
     """Answer all texts if the bundle labels tokens, and return whether it does; `given` are options not for these."""
@@ -379,7 +379,7 @@ def _answer_tags(
 def _answer_fragments(classifier: Classifier, fragments: Sequence[str], wanted: AnswerFormat) -> None:
     stream = classifier.stream()
     for fragment in fragments or read_arriving_fragments(open_standard_input()):
-        print_text(wanted.line(fragment, stream.push(fragment, wanted.top)))
+        print_text(wanted.format_answer_line(fragment, stream.push(fragment, wanted.top)))
 
 
 def _answer_lines(classifier: Classifier, wanted: AnswerFormat) -> None:
@@ -402,7 +402,7 @@ def _answer_texts(
     Raises:
         InputError: one of them cannot be answered. Those before it are answered first.
     """
-    from pocketrnn.bundle.refused_texts import name_text_in_error
+    from pocketrnn.bundle.refused_texts import add_text_name_to_error
     from pocketrnn.classifier import compute_logits_until_refused
 
     if wanted.explains:
@@ -411,12 +411,14 @@ def _answer_texts(
     given = _parse_inputs(classifier, texts, wanted, kind, before)
     logits, error = compute_logits_until_refused(classifier, given)
     rows = wanted.answers.make_answers(logits, wanted.top)
-    answers = [wanted.line(wanted.shorten_input(text), row) for text, row in zip(texts, rows, strict=False)]
+    answers = [
+        wanted.format_answer_line(wanted.shorten_shown_input(text), row) for text, row in zip(texts, rows, strict=False)
+    ]
     # One write: click flushes after each.
     if answers:
         print_text("\n".join(answers))
     if error is not None:
-        raise name_text_in_error(error, f"{kind} {before + len(rows) + 1}")
+        raise add_text_name_to_error(error, f"{kind} {before + len(rows) + 1}")
 
 
 def _parse_inputs(
@@ -448,8 +450,8 @@ def _parse_inputs(
 
 def _explain_texts(classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, kind: str, before: int) -> None:
     """Answer one text after the other like `_answer_texts`, with the words that decided."""
-    from pocketrnn.bundle.refused_texts import name_text_in_error
-    from pocketrnn.commands.explained import format_coloured_line, format_explanation_as_json
+    from pocketrnn.bundle.refused_texts import add_text_name_to_error
+    from pocketrnn.commands.explanation_output import format_coloured_line, format_explanation_as_json
 
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
     coloured = on_terminal and not wanted.as_json and wanted.lists is None
@@ -459,5 +461,5 @@ def _explain_texts(classifier: Classifier, texts: Sequence[str], wanted: AnswerF
         try:
             explanation = classifier.explain(given)
         except LimitError as error:
-            raise name_text_in_error(error, f"{kind} {before + index + 1}") from None
+            raise add_text_name_to_error(error, f"{kind} {before + index + 1}") from None
         print_text(line_of(text, explanation))

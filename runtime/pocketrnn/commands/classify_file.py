@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 
 from pocketrnn.answers import Answers
 from pocketrnn.bundle.atomic_writing import suggest_near_file, write_whole_file
-from pocketrnn.bundle.refused_texts import name_text_in_error
+from pocketrnn.bundle.refused_texts import add_text_name_to_error
 from pocketrnn.classifier import (
     Classifier,
     compute_logits_of_batches,
     get_chosen_answers,
-    kinds_refused,
     make_refusal_error,
+    refusal_reasons,
 )
 from pocketrnn.commands.file_options import DECIMALS, SECOND_TEXT, FileOptions, make_answer_columns
 from pocketrnn.commands.label_separator import check_labels_separable
@@ -36,9 +36,9 @@ from pocketrnn.commands.standard_streams import open_standard_output
 from pocketrnn.errors import InputError, OutputError, short_repr
 from pocketrnn.heads import HeadAnswers
 from pocketrnn.tables.encodings import recode_to_utf8
-from pocketrnn.tables.reader import add_features, add_second_texts, read_batches
-from pocketrnn.tables.rows import DELIMITERS, Column, Kind, RowBatch, RowSource, find_file_kind
-from pocketrnn.tables.writer import write_rows
+from pocketrnn.tables.row_batches import DELIMITERS, Column, Kind, RowBatch, RowSource, find_file_kind
+from pocketrnn.tables.row_reader import add_features, add_second_texts, read_batches
+from pocketrnn.tables.row_writer import write_rows
 
 __all__ = ["classify_file", "open_answer_output"]
 
@@ -110,7 +110,7 @@ def classify_file(
 
             answered = _answer_batches(classifier, batches, columns_of, source, progress)
             write_rows(sink, written, answered, files.text_column, flush=to_stdout)
-    _report_skipped_rows(source, kinds_refused(classifier))
+    _report_skipped_rows(source, refusal_reasons(classifier))
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def _plan_columns(
     answers: Answers, files: FileOptions, top: int, *, by_threshold: bool, threshold: float | None
 ) -> list[_HeadColumns]:
     planned = []
-    parts = answers.parts() if isinstance(answers, HeadAnswers) else [("", answers, slice(None))]
+    parts = answers.iterate_heads() if isinstance(answers, HeadAnswers) else [("", answers, slice(None))]
     for name, head, place in parts:
         names = make_answer_columns(files, min(top, len(head.labels)), name)
         reached = by_threshold and (not name or threshold is not None or head.thresholds is not None)
@@ -198,7 +198,7 @@ def _find_rows_without_answer(
     # If rows are refused, no row was left out before this one, so that its number is known.
     first, text = beyond[0], batch.texts[beyond[0]]
     which = f"Row {before + first + 1}" if source.on_error == "raise" else f"The text {short_repr(text, 40)}"
-    error = name_text_in_error(
+    error = add_text_name_to_error(
         make_refusal_error(classifier, text), f"{which} of {source.name}", "skip such rows with --on-error skip"
     )
     if source.on_error == "raise":

@@ -18,9 +18,9 @@ from pocketrnn.commands.file_options import DECIMALS, FileOptions, make_answer_c
 from pocketrnn.commands.standard_streams import print_text
 from pocketrnn.errors import InputError
 from pocketrnn.tables.encodings import UTF8
-from pocketrnn.tables.recordings import group_rows_by_sequence, read_columns, stack_channels
-from pocketrnn.tables.rows import Column, CsvRows, RowBatch, find_file_kind
-from pocketrnn.tables.writer import Answered, write_rows
+from pocketrnn.tables.recording_reader import group_rows_by_sequence, read_columns, stack_channels
+from pocketrnn.tables.row_batches import Column, CsvRows, RowBatch, find_file_kind
+from pocketrnn.tables.row_writer import Answered, write_rows
 
 __all__ = ["check_recording_options", "classify_recordings"]
 
@@ -72,7 +72,7 @@ def classify_recordings(classifier: Classifier, files: FileOptions, wanted: Answ
     if to_stdout and files.output_format is None:
         for names, answers in answered:
             for name, answer in zip(names, answers, strict=True):
-                print_text(wanted.line(name, answer))
+                print_text(wanted.format_answer_line(name, answer))
         return
     if wanted.as_json:
         raise click.UsageError("--json is for lines on standard output; for a table, see --output-format.")

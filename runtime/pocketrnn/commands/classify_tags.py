@@ -14,7 +14,7 @@ from pocketrnn.commands.standard_streams import (
     print_text,
     read_arriving_lines,
 )
-from pocketrnn.commands.terminal import escape_line
+from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import InputError
 from pocketrnn.tags import select_text_between
 

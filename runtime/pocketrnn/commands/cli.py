@@ -20,12 +20,12 @@ import click
 from pocketrnn import __version__
 from pocketrnn.commands.bench import bench
 from pocketrnn.commands.classify import classify
-from pocketrnn.commands.command import list_lines_for_end, translate_to_options
+from pocketrnn.commands.grouped_options import list_lines_to_print_at_end, translate_to_options
 from pocketrnn.commands.inspect import inspect
 from pocketrnn.commands.push import push
+from pocketrnn.commands.signal_handling import raise_on_signals
 from pocketrnn.commands.standard_streams import discard_stdout, discard_stream, print_line, replace_closed_stderr
-from pocketrnn.commands.terminal import escape_line
-from pocketrnn.commands.termination import raise_on_signals
+from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.commands.verify import verify
 from pocketrnn.errors import (
     CompressionError,
@@ -168,13 +168,13 @@ class _CommandGroup(click.Group):
         try:
             with raise_on_signals(), _shorten_usage_errors():
                 given = super().invoke(ctx)
-            for line in list_lines_for_end(ctx):
+            for line in list_lines_to_print_at_end(ctx):
                 print_line(line, err=True)
             return given
         except PocketRNNError as error:
             name = ctx.invoked_subcommand
             command = None if name is None else self.get_command(ctx, name)
-            raise _CommandError(error, command, list_lines_for_end(ctx)) from error
+            raise _CommandError(error, command, list_lines_to_print_at_end(ctx)) from error
         except KeyboardInterrupt:
             print_line("Interrupted.", err=True)
             raise click.exceptions.Exit(_INTERRUPTED) from None

@@ -9,10 +9,10 @@ from typing import Any, Final, TypeVar, get_args
 
 import click
 
-from pocketrnn.commands.command import Text, make_column_option, make_encoding_option
+from pocketrnn.commands.grouped_options import Text, make_column_option, make_encoding_option
 from pocketrnn.errors import InputError
 from pocketrnn.tables.encodings import UTF8
-from pocketrnn.tables.rows import KINDS, Kind
+from pocketrnn.tables.row_batches import KINDS, Kind
 from pocketrnn.text.checked_texts import OnError
 
 __all__ = ["DECIMALS", "SECOND_TEXT", "FileOptions", "file_options", "make_answer_columns"]
@@ -44,7 +44,7 @@ class FileOptions:
     force: bool
 
     @property
-    def are_given(self) -> bool:
+    def asks_for_file(self) -> bool:
         """Whether the options ask to classify the rows of a file."""
         return any((self.input, self.output, self.input_format, self.output_format, self.encoding != UTF8))
 

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pocketrnn.commands.command import Command
+from pocketrnn.commands.grouped_options import Command
 from pocketrnn.commands.standard_streams import format_json_line, print_text
-from pocketrnn.commands.terminal import align_columns, escape_line, format_outline
+from pocketrnn.commands.terminal_text import align_columns, escape_line, format_outline
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Graph, Limits, Manifest
-    from pocketrnn.bundle.output import LabelOutput
+    from pocketrnn.bundle.output_kinds import LabelOutput
     from pocketrnn.numbers.number_input import NumberInput
     from pocketrnn.text import AnyTextRules
-    from pocketrnn.text.characters import Characters
     from pocketrnn.text.features import Feature
     from pocketrnn.text.text_input import TextInput
+    from pocketrnn.text.token_characters import Characters
 
 __all__ = ["inspect"]
 
@@ -45,7 +45,7 @@ def inspect(bundle: str, as_json: bool) -> None:
     """
     from pocketrnn.bundle import manifest as manifests
     from pocketrnn.bundle.packed_file import is_packed_file
-    from pocketrnn.bundle.zoo import find_bundle_folder
+    from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
 
     folder = find_bundle_folder(bundle)
     if is_packed_file(folder):
@@ -111,7 +111,7 @@ def _describe_as_lines(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator
 def _describe_output(manifest: Manifest) -> list[tuple[str, str]]:
     """The lines about a classifier's output: labels and their activation, those of each head, or values with their
     units."""
-    from pocketrnn.bundle.output import HeadsOutput, ValueOutput
+    from pocketrnn.bundle.output_kinds import HeadsOutput, ValueOutput
 
     output, count = manifest.output, len(manifest.labels)
     if isinstance(output, HeadsOutput):
@@ -148,7 +148,7 @@ def _describe_text_input(given: TextInput, graph: Graph) -> list[tuple[str, str]
         ("tokens read", _describe_tokens_read(text)),
         ("unknown word", "dropped" if text.unknown_id is None else f"id {text.unknown_id}"),
         ("empty text", f"id {text.empty_id}"),
-        *([("around a text", _describe_frame(text))] if _describe_frame(text) else []),
+        *([("around a text", _describe_added_ids(text))] if _describe_added_ids(text) else []),
         ("vocabulary", f"{len(given.vocabulary):,} tokens; {graph.embedding_rows:,} embedding rows"),
     ]
 
@@ -213,8 +213,8 @@ def _format_proof_lines(manifest: Manifest, rows_of: str) -> Iterator[str]:
     rows = [
         (
             line.reference,
-            f"{line.candidate} (what {'rounding' if line.is_rounding else 'it'} changed)"
-            if line.is_rounding or line.is_integer_arithmetic
+            f"{line.candidate} (what {'rounding' if line.measures_rounding else 'it'} changed)"
+            if line.measures_rounding or line.measures_integer_arithmetic
             else line.candidate,
             line.inputs,
             f"{line.rows}",
@@ -243,7 +243,7 @@ def _describe_tokens_read(text: AnyTextRules) -> str:
     return f"the {'first' if text.cut_side == 'right' else 'last'} {text.max_tokens}"
 
 
-def _describe_frame(text: AnyTextRules) -> str:
+def _describe_added_ids(text: AnyTextRules) -> str:
     """Describe the ids that are added around a text's ids, and the limits on the number of ids."""
     stated = (
         *(("id {} before it", number) for number in text.first_ids),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pocketrnn.answers import Answers
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.tables.rows import LABEL_SEPARATOR
+from pocketrnn.tables.row_batches import LABEL_SEPARATOR
 
 __all__ = ["check_labels_separable"]
 

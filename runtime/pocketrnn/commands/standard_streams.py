@@ -14,7 +14,7 @@ from typing import IO, Any, Final
 
 import click
 
-from pocketrnn.commands.terminal import escape_line
+from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import InputError, OutputError
 
 __all__ = [
@@ -23,8 +23,8 @@ __all__ = [
     "format_json_line",
     "open_standard_input",
     "open_standard_output",
-    "print_if_slow",
     "print_line",
+    "print_line_if_slow",
     "print_text",
     "read_arriving_fragments",
     "read_arriving_lines",
@@ -182,11 +182,11 @@ def print_text(text: str, *, err: bool = False) -> None:
 
 
 @contextlib.contextmanager
-def print_if_slow(line: str, seconds: float = 2.0) -> Iterator[None]:
+def print_line_if_slow(line: str, seconds: float = 2.0) -> Iterator[None]:
     """Write a line to standard error if the block takes longer than `seconds`, while it is still running.
 
     Example:
-        >>> with print_if_slow("Loading PyTorch ..."):
+        >>> with print_line_if_slow("Loading PyTorch ..."):
         ...     import torch
     """
     timer = threading.Timer(seconds, print_line, (line,), {"err": True})

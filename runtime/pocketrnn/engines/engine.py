@@ -13,8 +13,8 @@ from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.refused_texts import make_too_costly_error
 from pocketrnn.engines.batching import MAX_TOKENS, Steps
 from pocketrnn.errors import InputError
-from pocketrnn.text.characters import padding_step
 from pocketrnn.text.text_input import TextInput
+from pocketrnn.text.token_characters import make_padding_step
 
 __all__ = [
     "CPU",
@@ -109,7 +109,7 @@ def padding_value(manifest: Manifest) -> float | list[int]:
     if not isinstance(given, TextInput):
         return given.pad_value
     padding_id = given.rules.padding_id
-    return padding_id if given.characters is None else padding_step(given.characters, padding_id)
+    return padding_id if given.characters is None else make_padding_step(given.characters, padding_id)
 
 
 def check_threads(threads: int) -> int:
@@ -161,7 +161,7 @@ class Engine(Protocol):
         """The graph's metadata."""
         ...
 
-    def logits_of_one(self, steps: Steps) -> list[float]:
+    def compute_item_logits(self, steps: Steps) -> list[float]:
         """The logits of one text or sequence.
 
         Args:
@@ -219,7 +219,7 @@ class Engine(Protocol):
             the logits, float32 [1, labels], and the state after them, float32 [1, state_size].
 
         Raises:
-            LimitError: as `logits_of_one`.
+            LimitError: as `compute_item_logits`.
             PocketRNNError: the graph fails.
         """
         ...
@@ -248,7 +248,7 @@ def compute_logits(engine: Engine, name: str, rows: Sequence[NDArray[Any]]) -> F
     logits, refused = engine.logits(steps, np.array([len(row) for row in rows], np.int64))
     if refused:
         # Run alone, the row raises an error with the reason.
-        engine.logits_of_one(rows[refused[0]][None])
+        engine.compute_item_logits(rows[refused[0]][None])
         raise make_too_costly_error(name)
     return logits
 

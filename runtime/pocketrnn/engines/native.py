@@ -40,7 +40,7 @@ def import_native_module() -> ModuleType:
     try:
         from pocketrnn_native import _engine
     except ImportError:
-        from pocketrnn.installation import make_native_install_command
+        from pocketrnn.install_commands import make_native_install_command
 
         raise MissingExtraError(
             "A packed classifier needs the native engine, which is not installed.",
@@ -48,7 +48,7 @@ def import_native_module() -> ModuleType:
             f"{make_native_install_command()}",
         ) from None
     if getattr(_engine, "INTERFACE", 0) != _INTERFACE:
-        from pocketrnn.installation import make_native_install_command
+        from pocketrnn.install_commands import make_native_install_command
 
         raise MissingExtraError(
             "The native engine that is installed has another version than pocketrnn.",
@@ -145,8 +145,8 @@ class NativeEngine:
         refusals = [*self._beyond, *self._refused]
         return self._call_extension(self._packed.logits_of_texts, len(texts), refusals, list(texts))
 
-    def logits_of_one(self, steps: Steps) -> list[float]:
-        """The logits of one text or sequence; see `Engine.logits_of_one`."""
+    def compute_item_logits(self, steps: Steps) -> list[float]:
+        """The logits of one text or sequence; see `Engine.compute_item_logits`."""
         given = np.ascontiguousarray(steps[0], self._type), np.array([steps.shape[1]], np.int64)
         rows = steps.shape[1] if self._of_tokens else 1
         return self._call_extension(self._many, 1, [], *given, rows=rows).logits[0].tolist()  # type: ignore[no-any-return]

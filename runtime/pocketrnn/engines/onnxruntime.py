@@ -162,7 +162,7 @@ class OnnxRuntimeEngine:
                 _EXPORT_AGAIN,
             )
 
-    def _run_for_output(
+    def _run_graph_for_output(
         self, session: onnxruntime.InferenceSession, name: str, given: NDArray[Any], lengths: Ids
     ) -> Floats:
         """Run the graph on an array [batch, sequence, ...] and its lengths, int64 [batch], and return one output; the
@@ -213,13 +213,13 @@ class OnnxRuntimeEngine:
         may take such a lock, too.
         """
         for inherited in (self._session, self._step_session, self._embedding_session, self._idle):
-            _leak_object(inherited)
+            _keep_object_forever(inherited)
         self._session = self._step_session = self._embedding_session = None
         self._idle = []
         self._lock = threading.RLock()
 
-    def logits_of_one(self, steps: Steps) -> list[float]:
-        """The logits of one text or sequence; see `Engine.logits_of_one`."""
+    def compute_item_logits(self, steps: Steps) -> list[float]:
+        """The logits of one text or sequence; see `Engine.compute_item_logits`."""
         if self._pairs or self._features or steps.shape[1] > self._largest_bound:
             return self._run_graph(steps, np.array(steps.shape[1:2], np.int64))[0].tolist()  # type: ignore[no-any-return]
         # `pop` and `append` are atomic in the interpreter: neither another thread nor a signal handler that classifies
@@ -309,7 +309,7 @@ class OnnxRuntimeEngine:
     def _embed_run(self, given: Steps, lengths: Ids) -> Floats:
         """Compute the embeddings of one run: [batch, sequence, ...], int64 [batch] -> float32 [batch, features]."""
         session, name = self._open_embedding_graph()
-        found = self._run_for_output(session, name, given, lengths)
+        found = self._run_graph_for_output(session, name, given, lengths)
         # A layer's last states are [1, batch, features]; a graph of one text may leave its batch out.
         rows = found[0] if found.ndim == 3 and len(found) == 1 else found
         rows = rows[None] if rows.ndim == 1 and len(given) == 1 else rows
@@ -324,7 +324,7 @@ class OnnxRuntimeEngine:
     def _run_graph(self, given: Steps, lengths: Ids) -> Floats:
         """Run the graph once: [batch, sequence, ...], int64 [batch] -> float32 [batch, labels], or
         [batch, sequence, labels]."""
-        logits = self._run_for_output(self._open_graph_once(), "logits", given, lengths)
+        logits = self._run_graph_for_output(self._open_graph_once(), "logits", given, lengths)
         logits = self._pad_missing_steps(logits, given)
         if logits.shape != self._compute_logits_shape(given):
             raise PocketRNNError(
@@ -336,9 +336,9 @@ class OnnxRuntimeEngine:
 
     def _check_answer(self) -> None:
         """Run the graph once to check that it accepts an input and gives one logit for each label."""
-        given, asked = _make_probe_input(self._manifest)
+        given, asked = _make_shortest_input(self._manifest)
         try:
-            logits = self._run_for_output(
+            logits = self._run_graph_for_output(
                 self._open_graph_once(), "logits", given, np.array(given.shape[1:2], np.int64)
             )
         except (PocketRNNError, OverflowError) as error:
@@ -363,7 +363,7 @@ class OnnxRuntimeEngine:
         return (*given.shape[: 2 if self._of_tokens else 1], self._classes)
 
 
-def _make_probe_input(manifest: Manifest) -> tuple[Steps, str]:
+def _make_shortest_input(manifest: Manifest) -> tuple[Steps, str]:
     """The shortest input that the graph takes, and its description for a message: a text of the highest id, which tests
     the embedding's last row, after a lower id if the highest is the padding; or a sequence of zeros."""
     given, limits, rows = manifest.input, manifest.graph.limits or Limits(), manifest.graph.embedding_rows
@@ -385,7 +385,7 @@ def _make_probe_input(manifest: Manifest) -> tuple[Steps, str]:
     return tokens, f"the highest token id, {rows - 1}"
 
 
-def _leak_object(inherited: object) -> None:
+def _keep_object_forever(inherited: object) -> None:
     """Keep an object inherited from the parent process from ever being freed."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
 

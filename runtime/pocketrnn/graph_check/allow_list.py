@@ -93,7 +93,7 @@ class GraphContents:
     fields: int = 0
     weights: int = 0
 
-    def refused(self, what: str) -> BundleError:
+    def make_refusal(self, what: str) -> BundleError:
         """Make the error that says what is wrong with the file."""
         return BundleError(f"{self.path} {what}.", "Use it only if you know who made it; else export it again.")
 
@@ -105,7 +105,7 @@ class GraphContents:
         """
         self.fields += 1
         if self.fields > MOST_FIELDS:
-            raise self.refused(f"has more than {MOST_FIELDS:,} parts")
+            raise self.make_refusal(f"has more than {MOST_FIELDS:,} parts")
 
     def add(self, node: Node) -> None:
         """Add an operator that was found.
@@ -115,7 +115,7 @@ class GraphContents:
         """
         self.nodes.append(node)
         if len(self.nodes) > MOST_OPERATORS:
-            raise self.refused(f"has more than {MOST_OPERATORS:,} operators")
+            raise self.make_refusal(f"has more than {MOST_OPERATORS:,} operators")
 
     def check(self, size: int) -> None:
         """Check the contents of a file of `size` bytes against the limits.
@@ -124,17 +124,19 @@ class GraphContents:
             BundleError: an operator is not allowed, or something is too large.
         """
         if size - self.weights > LARGEST_STRUCTURE:
-            raise self.refused(f"holds more than {LARGEST_STRUCTURE >> 20} MiB beside its weights")
+            raise self.make_refusal(f"holds more than {LARGEST_STRUCTURE >> 20} MiB beside its weights")
         if not self.nodes:
-            raise self.refused("holds no operator")
+            raise self.make_refusal("holds no operator")
         if self.trusted:
             return
         for node in self.nodes:
             if node.domain not in _DOMAINS or node.operator not in OPERATORS:
                 name = f"{node.domain}.{node.operator}" if node.domain not in _DOMAINS else node.operator
-                raise self.refused(f"holds the operator {short_repr(name)}, which a classifier's graph has no need of")
+                raise self.make_refusal(
+                    f"holds the operator {short_repr(name)}, which a classifier's graph has no need of"
+                )
             if node.holds_graphs:
-                raise self.refused(f"holds a graph inside the operator {node.operator}")
+                raise self.make_refusal(f"holds a graph inside the operator {node.operator}")
         self._check_sizes()
 
     def _check_sizes(self) -> None:
@@ -162,7 +164,7 @@ class GraphContents:
             size = _compute_constant_growth(node, given)
             # NaN, too, is not within the limit.
             if not size <= LARGEST_ALLOCATION:
-                raise self.refused(
+                raise self.make_refusal(
                     f"lets the operator {node.operator} make more than {LARGEST_ALLOCATION:,} numbers of constants"
                 )
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from pocketrnn.bundle.manifest import read_checked_bytes
 from pocketrnn.graph_check.allow_list import GraphContents
-from pocketrnn.graph_check.onnx_wire import walk_onnx
+from pocketrnn.graph_check.onnx_protobuf import walk_onnx
 from pocketrnn.graph_check.ort_flatbuffer import walk_ort
 
 __all__ = ["ORT_SUFFIX", "check_graph", "read_graph"]

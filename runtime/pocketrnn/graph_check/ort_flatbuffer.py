@@ -35,14 +35,14 @@ def walk_ort(content: bytes, found: GraphContents) -> None:
     """
     walk = _OrtWalker(content, found)
     if content[4:8] != b"ORTM":
-        raise found.refused("is not a graph in onnxruntime's format")
-    model = walk.read_table_member(walk.table(0), _SESSION_MODEL)
+        raise found.make_refusal("is not a graph in onnxruntime's format")
+    model = walk.read_table_member(walk.find_table(0), _SESSION_MODEL)
     graph = None if model is None else walk.read_table_member(model, _MODEL_GRAPH)
     if graph is None:
-        raise found.refused("is not a graph in onnxruntime's format: it holds no graph")
-    walk.graph(graph, 0)
+        raise found.make_refusal("is not a graph in onnxruntime's format: it holds no graph")
+    walk.walk_graph(graph, 0)
     if found.weights > len(content):
-        raise found.refused("holds tensors that share their bytes")
+        raise found.make_refusal("holds tensors that share their bytes")
 
 
 class _OrtWalker:
@@ -50,117 +50,117 @@ class _OrtWalker:
         self.content = content
         self.found = found
 
-    def read(self, letter: str, at: int) -> int:
+    def read_number(self, letter: str, at: int) -> int:
         try:
             if at < 0:
                 raise struct.error
             value: int = struct.unpack_from(f"<{letter}", self.content, at)[0]
         except struct.error:
-            raise self.found.refused("is not a graph in onnxruntime's format: it is cut short") from None
+            raise self.found.make_refusal("is not a graph in onnxruntime's format: it is cut short") from None
         return value
 
-    def table(self, at: int) -> int:
+    def find_table(self, at: int) -> int:
         """The position of the table to which the offset at `at` leads."""
         self.found.count()
-        return at + self.read("I", at)
+        return at + self.read_number("I", at)
 
-    def member(self, table: int, index: int) -> int | None:
+    def find_member(self, table: int, index: int) -> int | None:
         """The position of a table's member, or None if the member is missing."""
-        fields = table - self.read("i", table)
-        if 4 + 2 * index >= self.read("H", fields):
+        fields = table - self.read_number("i", table)
+        if 4 + 2 * index >= self.read_number("H", fields):
             return None
-        offset = self.read("H", fields + 4 + 2 * index)
+        offset = self.read_number("H", fields + 4 + 2 * index)
         return table + offset if offset else None
 
     def read_table_member(self, table: int, index: int) -> int | None:
-        at = self.member(table, index)
-        return None if at is None else self.table(at)
+        at = self.find_member(table, index)
+        return None if at is None else self.find_table(at)
 
     def list_item_positions(self, table: int, index: int, size: int) -> range:
         """The positions of a member's items, which have `size` bytes each; empty where the member is missing."""
         start = self.read_table_member(table, index)
         if start is None:
             return range(0)
-        end = start + 4 + size * self.read("I", start)
+        end = start + 4 + size * self.read_number("I", start)
         if end > len(self.content):
-            raise self.found.refused("is not a graph in onnxruntime's format: it is cut short")
+            raise self.found.make_refusal("is not a graph in onnxruntime's format: it is cut short")
         return range(start + 4, end, size)
 
-    def tables(self, table: int, index: int) -> list[int]:
-        return [self.table(at) for at in self.list_item_positions(table, index, 4)]
+    def list_tables(self, table: int, index: int) -> list[int]:
+        return [self.find_table(at) for at in self.list_item_positions(table, index, 4)]
 
     def read_text_at(self, start: int) -> str:
-        size = self.read("I", start)
+        size = self.read_number("I", start)
         if size > _LONGEST_NAME:
-            raise self.found.refused(f"holds a name of {size:,} bytes")
+            raise self.found.make_refusal(f"holds a name of {size:,} bytes")
         try:
             return self.content[start + 4 : start + 4 + size].decode()
         except UnicodeDecodeError:
-            raise self.found.refused("holds a name that is not UTF-8") from None
+            raise self.found.make_refusal("holds a name that is not UTF-8") from None
 
-    def text(self, table: int, index: int) -> str:
+    def read_member_text(self, table: int, index: int) -> str:
         start = self.read_table_member(table, index)
         return "" if start is None else self.read_text_at(start)
 
-    def graph(self, table: int, depth: int) -> None:
+    def walk_graph(self, table: int, depth: int) -> None:
         if depth > _DEEPEST:
-            raise self.found.refused(f"nests graphs more than {_DEEPEST} deep")
-        if self.tables(table, _SPARSE):
-            raise self.found.refused("holds sparse tensors")
+            raise self.found.make_refusal(f"nests graphs more than {_DEEPEST} deep")
+        if self.list_tables(table, _SPARSE):
+            raise self.found.make_refusal("holds sparse tensors")
         # Member 0 is the list of optimizations; onnxruntime writes the table also where the list is empty.
         optimizations = self.read_table_member(table, _RUNTIME_OPTIMIZATIONS)
         if optimizations is not None and self.list_item_positions(optimizations, 0, 4):
-            raise self.found.refused("holds operators that onnxruntime puts in when it opens the file")
-        for tensor in self.tables(table, _INITIALIZERS):
-            name, values = self.tensor(tensor)
+            raise self.found.make_refusal("holds operators that onnxruntime puts in when it opens the file")
+        for tensor in self.list_tables(table, _INITIALIZERS):
+            name, values = self.read_tensor(tensor)
             self.found.constants[name] = values
-        for node in self.tables(table, _NODES):
-            self.found.add(self.node(node, depth))
+        for node in self.list_tables(table, _NODES):
+            self.found.add(self.walk_node(node, depth))
 
-    def node(self, table: int, depth: int) -> Node:
+    def walk_node(self, table: int, depth: int) -> Node:
         node = Node(
-            domain=self.text(table, _NODE_DOMAIN),
-            operator=self.text(table, _NODE_OPERATOR),
-            inputs=[self.read_text_at(at) for at in self.tables(table, _NODE_INPUTS)],
-            outputs=[self.read_text_at(at) for at in self.tables(table, _NODE_OUTPUTS)],
+            domain=self.read_member_text(table, _NODE_DOMAIN),
+            operator=self.read_member_text(table, _NODE_OPERATOR),
+            inputs=[self.read_text_at(at) for at in self.list_tables(table, _NODE_INPUTS)],
+            outputs=[self.read_text_at(at) for at in self.list_tables(table, _NODE_OUTPUTS)],
         )
-        for attribute in self.tables(table, _NODE_ATTRIBUTES):
-            values: Values = tuple(self.integers(attribute, _INTS))
-            integer = self.member(attribute, _I)
+        for attribute in self.list_tables(table, _NODE_ATTRIBUTES):
+            values: Values = tuple(self.read_integers(attribute, _INTS))
+            integer = self.find_member(attribute, _I)
             if integer is not None:
-                values += (self.read("q", integer),)
+                values += (self.read_number("q", integer),)
             tensor = self.read_table_member(attribute, _T)
-            for one in [*([] if tensor is None else [tensor]), *self.tables(attribute, _TENSORS)]:
-                _, values = self.tensor(one)
+            for one in [*([] if tensor is None else [tensor]), *self.list_tables(attribute, _TENSORS)]:
+                _, values = self.read_tensor(one)
             inner = self.read_table_member(attribute, _G)
-            graphs = [*([] if inner is None else [inner]), *self.tables(attribute, _GRAPHS)]
+            graphs = [*([] if inner is None else [inner]), *self.list_tables(attribute, _GRAPHS)]
             node.holds_graphs |= bool(graphs)
             for graph in graphs if self.found.trusted else ():
-                self.graph(graph, depth + 1)
+                self.walk_graph(graph, depth + 1)
             if values:
-                node.attributes[self.text(attribute, _ATTRIBUTE_NAME)] = values
+                node.attributes[self.read_member_text(attribute, _ATTRIBUTE_NAME)] = values
         return node
 
-    def integers(self, table: int, index: int) -> list[int]:
+    def read_integers(self, table: int, index: int) -> list[int]:
         positions = self.list_item_positions(table, index, 8)
         for _ in positions:
             self.found.count()
-        return [self.read("q", at) for at in positions]
+        return [self.read_number("q", at) for at in positions]
 
-    def tensor(self, table: int) -> tuple[str, Values]:
+    def read_tensor(self, table: int) -> tuple[str, Values]:
         """Read a tensor's name and, if there are few of them, its numbers."""
-        dims, raw = self.integers(table, _DIMS), self.list_item_positions(table, _RAW, 1)
-        external = self.member(table, _EXTERNAL)
-        if external is not None and self.read("q", external) != -1:
-            raise self.found.refused("keeps weights in further files, which no digest covers")
+        dims, raw = self.read_integers(table, _DIMS), self.list_item_positions(table, _RAW, 1)
+        external = self.find_member(table, _EXTERNAL)
+        if external is not None and self.read_number("q", external) != -1:
+            raise self.found.make_refusal("keeps weights in further files, which no digest covers")
         if self.list_item_positions(table, _STRINGS, 4):
-            raise self.found.refused("holds a tensor of strings")
+            raise self.found.make_refusal("holds a tensor of strings")
         self.found.weights += len(raw)
         if any(size < 0 for size in dims) or math.prod(dims) > 2 * len(raw):
-            raise self.found.refused(f"holds a tensor of the shape {dims[:8]} in {len(raw)} bytes")
-        kind = self.member(table, _KIND)
-        letter = _NUMBERS.get(0 if kind is None else self.read("i", kind), "")
-        name = self.text(table, _TENSOR_NAME)
+            raise self.found.make_refusal(f"holds a tensor of the shape {dims[:8]} in {len(raw)} bytes")
+        kind = self.find_member(table, _KIND)
+        letter = _NUMBERS.get(0 if kind is None else self.read_number("i", kind), "")
+        name = self.read_member_text(table, _TENSOR_NAME)
         if not letter or math.prod(dims) > KNOWN_VALUES or len(raw) != math.prod(dims) * struct.calcsize(f"<{letter}"):
             return name, ()
         content = self.content[raw.start : raw.stop]

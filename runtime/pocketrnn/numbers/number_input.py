@@ -233,7 +233,7 @@ class NumberInput:
             numbers *= self.integer_scale
         return numbers
 
-    def far(self, numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def mark_far_numbers(self, numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Mark the numbers that are outside the training range by more than `FAR` times its width. If a channel never
         changed in training, its absolute value counts as the width, or 1 where it was 0.
 
@@ -244,7 +244,7 @@ class NumberInput:
             bool [time, channels]; all False where the training range is unknown.
 
         Example:
-            >>> NumberInput(("x",), training_range=((-1.0, 1.0),)).far(np.array([[2.0], [980.0]])).tolist()
+            >>> NumberInput(("x",), training_range=((-1.0, 1.0),)).mark_far_numbers(np.array([[2.0], [980.0]])).tolist()
             [[False], [True]]
         """
         if self.training_range is None:

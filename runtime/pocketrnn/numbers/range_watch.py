@@ -75,7 +75,7 @@ class RangeWatch:
             SequenceError: a number is far outside the training range, and that is refused.
         """
         ranges = self._rules.training_range
-        if self._quiet or ranges is None or not (far := self._rules.far(numbers)).any():
+        if self._quiet or ranges is None or not (far := self._rules.mark_far_numbers(numbers)).any():
             return
         step, channel = (int(found[0]) for found in np.nonzero(far))
         least, most = ranges[channel]

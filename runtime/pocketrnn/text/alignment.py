@@ -13,20 +13,20 @@ from typing import Final
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.cleaning_shorthand import NAMED_STEPS
 from pocketrnn.text.cleaning_steps import CleaningStep, Keep, Lowercase, Replace, ReplaceRuns
+from pocketrnn.text.code_point_ranges import make_range_test
+from pocketrnn.text.code_point_runs import make_run_search
 from pocketrnn.text.encoder import TextEncoder
 from pocketrnn.text.padding_truncation import add_frame, cut_items
-from pocketrnn.text.ranges import make_range_test
 from pocketrnn.text.rules import TextRules
-from pocketrnn.text.runs import make_run_search
 from pocketrnn.text.tokenizers import SPLITS
 
-__all__ = ["PlacedToken", "PlacedTokens", "place_split_tokens", "place_text_tokens"]
+__all__ = ["LocatedToken", "LocatedTokens", "locate_split_tokens", "locate_text_tokens"]
 
 _SPLIT_YOURSELF: Final = "Split the text yourself, and give the list of its tokens."
 
 
 @dataclass(frozen=True)
-class PlacedToken:
+class LocatedToken:
     """A token as it is in the text, its position there from `start` to `end`, and the index of its id among the text's
     ids; None for a token without an id, which was cut off or dropped."""
 
@@ -37,28 +37,28 @@ class PlacedToken:
 
 
 @dataclass(frozen=True)
-class PlacedTokens:
+class LocatedTokens:
     """The ids of a text, and its tokens in their order.
 
     Example:
         >>> encoder = TextEncoder(TextRules(), ["<unk>", "oil"])
-        >>> [(token.token, token.start, token.step) for token in place_text_tokens(encoder, "Oil, oil").tokens]
+        >>> [(token.token, token.start, token.step) for token in locate_text_tokens(encoder, "Oil, oil").tokens]
         [('Oil', 0, 0), (',', 3, 1), ('oil', 5, 2)]
     """
 
     ids: list[int]
-    tokens: tuple[PlacedToken, ...]
+    tokens: tuple[LocatedToken, ...]
 
 
 @dataclass(frozen=True)
-class _PlacedCharacters:
+class _LocatedCharacters:
     """Characters, and for each of them the part of the original text that it came from: from `starts` to `ends`."""
 
     text: str
     starts: list[int] = field(repr=False)
     ends: list[int] = field(repr=False)
 
-    def replace_parts(self, parts: Iterable[tuple[int, int, str]]) -> _PlacedCharacters:
+    def replace_parts(self, parts: Iterable[tuple[int, int, str]]) -> _LocatedCharacters:
         """Replace parts of the characters, each given as (begin, end, replacement). Characters that a part and its
         replacement share at the end, or else at the begin, keep their positions; inserted characters get a position
         without a length."""
@@ -79,7 +79,7 @@ class _PlacedCharacters:
             starts += self.starts[done:start] + new * [here[0]] + self.starts[stop:end]
             ends += self.ends[done:start] + new * [here[1]] + self.ends[stop:end]
             done = end
-        return _PlacedCharacters("".join(text), starts, ends)
+        return _LocatedCharacters("".join(text), starts, ends)
 
     def span(self, begin: int, end: int) -> tuple[int, int]:
         """The part of the original text that characters came from; for no characters, the position before the next."""
@@ -95,7 +95,7 @@ def _find_common_prefix_length(one: str, other: str) -> int:
     return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
-def place_text_tokens(encoder: TextEncoder, text: str) -> PlacedTokens:
+def locate_text_tokens(encoder: TextEncoder, text: str) -> LocatedTokens:
     """Find the ids and the token positions of a text.
 
     Args:
@@ -110,7 +110,7 @@ def place_text_tokens(encoder: TextEncoder, text: str) -> PlacedTokens:
         from pocketrnn.text.subword_alignment import find_words_with_ids
 
         return _frame_and_check(encoder, text, find_words_with_ids(encoder, text))
-    placed = _PlacedCharacters(text, list(range(len(text))), list(range(1, len(text) + 1)))
+    placed = _LocatedCharacters(text, list(range(len(text))), list(range(1, len(text) + 1)))
     steps: tuple[CleaningStep, ...] = (*((Lowercase(),) if rules.lowercase else ()), *rules.steps)
     if rules.tokenizer == "basic_english":
         steps += NAMED_STEPS["basic_english"]()
@@ -128,7 +128,7 @@ def place_text_tokens(encoder: TextEncoder, text: str) -> PlacedTokens:
     return made
 
 
-def place_split_tokens(encoder: TextEncoder, tokens: Sequence[str]) -> PlacedTokens:
+def locate_split_tokens(encoder: TextEncoder, tokens: Sequence[str]) -> LocatedTokens:
     """Find the ids and the token positions of a text that is split already; positions count its tokens.
 
     Args:
@@ -136,10 +136,10 @@ def place_split_tokens(encoder: TextEncoder, tokens: Sequence[str]) -> PlacedTok
         tokens: the tokens; or the words, where the rules make subwords.
 
     Raises:
-        InputError: as for `place_text_tokens`.
+        InputError: as for `locate_text_tokens`.
 
     Example:
-        >>> place_split_tokens(TextEncoder(TextRules(), ["<unk>", "oil"]), ["oil", "Oil"]).ids
+        >>> locate_split_tokens(TextEncoder(TextRules(), ["<unk>", "oil"]), ["oil", "Oil"]).ids
         [1, 0]
     """
     rules = encoder.rules
@@ -155,7 +155,7 @@ def place_split_tokens(encoder: TextEncoder, tokens: Sequence[str]) -> PlacedTok
 
 def _look_up_and_frame(
     encoder: TextEncoder, tokens: Sequence[str], found: Sequence[tuple[str, int, int]]
-) -> PlacedTokens:
+) -> LocatedTokens:
     """Look up and frame tokens as the rules make them; `found` holds the text and position of each."""
     return _frame_groups(
         encoder, [(encoder.look_up([token]), *place) for token, place in zip(tokens, found, strict=True)]
@@ -164,7 +164,7 @@ def _look_up_and_frame(
 
 def _frame_and_check(
     encoder: TextEncoder, text: str | None, groups: Sequence[tuple[list[int], str, int, int]]
-) -> PlacedTokens:
+) -> LocatedTokens:
     """Frame words with their ids, and check that the result is the ids of the text."""
     made = _frame_groups(encoder, groups)
     if text is not None and made.ids != encoder.encode(text):
@@ -172,7 +172,7 @@ def _frame_and_check(
     return made
 
 
-def _frame_groups(encoder: TextEncoder, groups: Sequence[tuple[list[int], str, int, int]]) -> PlacedTokens:
+def _frame_groups(encoder: TextEncoder, groups: Sequence[tuple[list[int], str, int, int]]) -> LocatedTokens:
     """Cut words with their ids, add the ids around them, and find the index of each word's first id."""
     rules = encoder.rules
     owners = [i for i, (ids, *_) in enumerate(groups) for _ in ids]
@@ -198,18 +198,18 @@ def _frame_groups(encoder: TextEncoder, groups: Sequence[tuple[list[int], str, i
                 firsts[owner] = step
             before = owner
     made = [ids[-1 - place] if place < 0 else place for place in order] or [rules.empty_id]
-    return PlacedTokens(made, tuple(PlacedToken(*group[1:], firsts.get(i)) for i, group in enumerate(groups)))
+    return LocatedTokens(made, tuple(LocatedToken(*group[1:], firsts.get(i)) for i, group in enumerate(groups)))
 
 
-def _apply_step(step: CleaningStep, placed: _PlacedCharacters) -> _PlacedCharacters:
+def _apply_step(step: CleaningStep, placed: _LocatedCharacters) -> _LocatedCharacters:
     text = placed.text
     if isinstance(step, Lowercase):
         lowered = text.lower()
         if len(lowered) == len(text):
-            return _PlacedCharacters(lowered, placed.starts, placed.ends)
+            return _LocatedCharacters(lowered, placed.starts, placed.ends)
         made = placed.replace_parts((i, i + 1, point.lower()) for i, point in enumerate(text))
         # A sigma at the end of a word becomes another letter, but also of one code point.
-        return _PlacedCharacters(lowered, made.starts, made.ends)
+        return _LocatedCharacters(lowered, made.starts, made.ends)
     if isinstance(step, Replace):
         return placed.replace_parts((at, at + len(step.what), step.by) for at in _find_occurrences(text, step.what))
     if isinstance(step, ReplaceRuns):

@@ -8,7 +8,7 @@ from typing import Final
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.cleaning_steps import CleaningStep, Keep, Lowercase, Replace
-from pocketrnn.text.ranges import find_ranges
+from pocketrnn.text.code_point_ranges import find_ranges
 
 __all__ = ["NAMED_STEPS", "cleaning"]
 
@@ -41,7 +41,7 @@ def cleaning(*steps: str | tuple[str, str] | tuple[str, str, str] | CleaningStep
         elif isinstance(step, tuple | list) and len(step) == 2:
             made.append(Replace(*step))
         elif isinstance(step, tuple | list) and len(step) == 3 and step[0] == "sub":
-            made += _sub(step[1], step[2])
+            made += _make_steps_of_sub(step[1], step[2])
         else:
             raise InputError(
                 f"{short_repr(step)} is not a step.",
@@ -56,9 +56,9 @@ def _make_ranges_without(points: str) -> tuple[str, ...]:
     return (*most, last[0] + chr(sys.maxunicode))
 
 
-def _sub(pattern: str, by: str) -> tuple[CleaningStep, ...]:
+def _make_steps_of_sub(pattern: str, by: str) -> tuple[CleaningStep, ...]:
     # Imported when needed: most bundles have steps that are written out.
-    from pocketrnn.text.sub_patterns import convert_sub_to_steps
+    from pocketrnn.text.re_sub_patterns import convert_sub_to_steps
 
     return convert_sub_to_steps(pattern, by)
 
@@ -83,14 +83,14 @@ NAMED_STEPS: Final[Mapping[str, Callable[[], tuple[CleaningStep, ...]]]] = {
     "remove_digits": lambda: (Keep(_make_ranges_without("0123456789")),),
     "letters": lambda: (Keep(("AZ", "az"), " "),),
     "letters_and_digits": lambda: (Keep(("AZ", "az", "09"), " "),),
-    "word_characters": lambda: _sub(r"[^\w\s]", ""),
-    "remove_urls": lambda: _sub(r"https?://\S+|www\.\S+", ""),
-    "remove_html_tags": lambda: _sub("<.*?>", ""),
-    "html_tags_to_space": lambda: _sub("<.*?>", " "),
-    "remove_mentions": lambda: _sub(r"@\w+", ""),
-    "remove_hashtags": lambda: _sub(r"#\w+", ""),
-    "remove_numbers": lambda: _sub(r"\d+", ""),
-    "collapse_spaces": lambda: _sub(r"\s+", " "),
+    "word_characters": lambda: _make_steps_of_sub(r"[^\w\s]", ""),
+    "remove_urls": lambda: _make_steps_of_sub(r"https?://\S+|www\.\S+", ""),
+    "remove_html_tags": lambda: _make_steps_of_sub("<.*?>", ""),
+    "html_tags_to_space": lambda: _make_steps_of_sub("<.*?>", " "),
+    "remove_mentions": lambda: _make_steps_of_sub(r"@\w+", ""),
+    "remove_hashtags": lambda: _make_steps_of_sub(r"#\w+", ""),
+    "remove_numbers": lambda: _make_steps_of_sub(r"\d+", ""),
+    "collapse_spaces": lambda: _make_steps_of_sub(r"\s+", " "),
     "keras_filters": lambda: (Keep(_make_ranges_without(_KERAS_FILTERS), " "),),
     "basic_english": lambda: _BASIC_ENGLISH,
     "clean_str": lambda: _CLEAN_STR,

@@ -1,6 +1,6 @@
 """The cleaning steps of a text before it is split: replacements, sets of kept characters, lower-casing; all as data.
 
-No reader of a bundle needs regular expressions, so that each, in any language, does the same; `sub_patterns.py` writes
+Readers of a bundle do not need regular expressions, so that all of them do the same; `re_sub_patterns.py` writes
 those of notebooks as steps. A step works on code points only, and its sets are in the bundle as ranges, so that a
 reader's Unicode version does not matter.
 """
@@ -12,8 +12,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.ranges import check_ranges, check_string, convert_list_to_tuple, make_range_test
-from pocketrnn.text.runs import Run, build_runs_from_documents, check_runs, make_run_documents, make_run_search
+from pocketrnn.text.code_point_ranges import check_ranges, check_string, convert_list_to_tuple, make_range_test
+from pocketrnn.text.code_point_runs import (
+    Run,
+    build_runs_from_documents,
+    check_runs,
+    make_run_documents,
+    make_run_search,
+)
 
 __all__ = [
     "CleaningStep",
@@ -135,12 +141,12 @@ def cleaning_function(steps: Iterable[CleaningStep]) -> Callable[[str], str]:
     """Make a function that applies the steps to a text, one after the other."""
     functions = [_make_step_function(step) for step in steps]
 
-    def do(text: str) -> str:
+    def clean_text(text: str) -> str:
         for function in functions:
             text = function(text)
         return text
 
-    return do
+    return clean_text
 
 
 def check_growth(steps: Sequence[CleaningStep]) -> None:

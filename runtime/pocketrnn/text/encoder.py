@@ -28,7 +28,7 @@ from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.cleaning_steps import cleaning_function
 from pocketrnn.text.padding_truncation import add_frame, cut_items
 from pocketrnn.text.rules import EXTERNAL, AnyTextRules, TextRules
-from pocketrnn.text.tokenizers import SPLITS, lowered_basic_english, make_ngrams_of
+from pocketrnn.text.tokenizers import SPLITS, make_ngrams_of, tokenize_lowered_basic_english
 
 if TYPE_CHECKING:
     from pocketrnn.text.subwords import SubwordEncoder
@@ -207,7 +207,7 @@ class _BatchEncoder:
     DROPPED = -2
     # For each tokenizer: the separator between marker and text, and the tokenizer for lower-cased text.
     TOKENIZERS: Final[dict[str, tuple[str, Callable[[str], Sequence[str]]]]] = {
-        "basic_english": (" ", lowered_basic_english),
+        "basic_english": (" ", tokenize_lowered_basic_english),
         "whitespace": (" ", str.split),
         "characters": ("", str),
     }

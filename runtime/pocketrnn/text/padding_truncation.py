@@ -68,9 +68,9 @@ class FrameRules:
         start, end = self._find_bounds_without_padding(ids)
         first, last = self.first_ids, self.last_ids
         if first and self.padding_id not in first and cut_on != "left" and tuple(ids[start:end][: len(first)]) != first:
-            return f"does not begin with {_name_ids(first)}, with which the rules begin every text"
+            return f"does not begin with {_format_frame_ids(first)}, with which the rules begin every text"
         if last and self.padding_id not in last and cut_on != "right" and tuple(ids[start:end][-len(last) :]) != last:
-            return f"does not end with {_name_ids(last)}, with which the rules end every text"
+            return f"does not end with {_format_frame_ids(last)}, with which the rules end every text"
         return ""
 
     def _find_bounds_without_padding(self, ids: Sequence[int]) -> tuple[int, int]:
@@ -85,7 +85,7 @@ class FrameRules:
         return start, end
 
 
-def _name_ids(ids: Sequence[int]) -> str:
+def _format_frame_ids(ids: Sequence[int]) -> str:
     return f"the id {ids[0]}" if len(ids) == 1 else f"the ids {', '.join(map(str, ids))}"
 
 

@@ -14,7 +14,7 @@ from itertools import chain
 from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.ranges import check_string
+from pocketrnn.text.code_point_ranges import check_string
 
 __all__ = [
     "UNKNOWN_PENALTY",
@@ -226,14 +226,14 @@ def make_bpe_symbols_and_merges(
         >>> tokens = ["a", "b", "ab"]
         >>> pieces = {token: i for i, token in enumerate(tokens)}
         >>> symbols, merges = make_bpe_symbols_and_merges(Bpe((0, 1)), pieces, tokens, None)
-        >>> symbols("aab"), apply_merges(symbols("aab"), merges)
+        >>> encode_characters("aab"), apply_merges(encode_characters("aab"), merges)
         ([0, 0, 1], [0, 2])
     """
     merges = _make_merge_table(model, pieces, tokens)
     by_byte = _find_byte_pieces(pieces) if model.byte_fallback else None
     plain = not (model.prefix or model.suffix)
 
-    def symbols(word: str) -> list[int]:
+    def encode_characters(word: str) -> list[int]:
         """Encode the word's characters; an unknown one is added before the next known one, as in `tokenizers`."""
         ids: list[int] = []
         waiting, last = False, len(word) - 1
@@ -259,20 +259,20 @@ def make_bpe_symbols_and_merges(
             ids.append(unknown)
         return ids
 
-    return symbols, merges
+    return encode_characters, merges
 
 
 def _make_bpe_function(model: Bpe, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None) -> ToIds:
     symbols, merges = make_bpe_symbols_and_merges(model, pieces, tokens, unknown)
     same: Literal[0, 1] = 0 if model.ranks else 1
 
-    def ids_of(word: str) -> Sequence[int]:
+    def encode_word(word: str) -> Sequence[int]:
         if model.whole_words and (found := pieces.get(word)) is not None:
             return [found]
         ids = symbols(word)
         return ids if len(ids) < 2 else apply_merges(ids, merges, same=same)
 
-    return ids_of
+    return encode_word
 
 
 def apply_merges(
@@ -332,7 +332,7 @@ def _make_word_piece_function(model: WordPiece, pieces: Mapping[str, int], unkno
     longest = max(map(len, pieces), default=0), max(map(len, inner), default=0)
     instead = [] if unknown is None else [unknown]
 
-    def ids_of(word: str) -> Sequence[int]:
+    def encode_word(word: str) -> Sequence[int]:
         size = len(word)
         if size > most:
             return instead
@@ -350,7 +350,7 @@ def _make_word_piece_function(model: WordPiece, pieces: Mapping[str, int], unkno
                 return instead
         return ids
 
-    return ids_of
+    return encode_word
 
 
 def _make_unigram_function(
@@ -361,12 +361,12 @@ def _make_unigram_function(
             f"There are {len(model.scores):,} scores for {len(tokens):,} tokens.", "Give one for each token."
         )
     if unknown is None:
-        raise InputError("A unigram model has no unknown piece.", "Name one.")
+        raise InputError("This unigram model needs an unknown piece, and none is named.", "Name one.")
     best = _make_best_path_function(model, pieces, unknown)
     of_token = pieces if model.exact else {token: i for i, token in enumerate(tokens)}
     by_byte = _find_byte_pieces(of_token) if model.byte_fallback else None
 
-    def ids_on(word: str, path: Sequence[tuple[int, int, int]]) -> list[int]:
+    def encode_on_path(word: str, path: Sequence[tuple[int, int, int]]) -> list[int]:
         found: list[int] = []
         at = 0
         while at < len(path):
@@ -391,8 +391,8 @@ def _make_unigram_function(
 
     marks_begin = all(_MARK not in piece.lstrip(_MARK) for piece in pieces)
     if not marks_begin or _MARK not in pieces or any(model.scores[i] > 0 for i in pieces.values()):
-        return lambda word: ids_on(word, best(word))
-    return _make_unigram_function_by_words(model, pieces, unknown, best, ids_on)
+        return lambda word: encode_on_path(word, best(word))
+    return _make_unigram_function_by_words(model, pieces, unknown, best, encode_on_path)
 
 
 @dataclass(frozen=True)
@@ -448,7 +448,7 @@ def _make_unigram_function_by_words(
         kept[word] = made
         return made
 
-    def ids_of(text: str) -> Sequence[int]:
+    def encode_word(text: str) -> Sequence[int]:
         ids: list[int] = []
         # The scores of words that are not yet added to `before`, which most texts never need.
         scores: list[tuple[float, ...]] = []
@@ -475,7 +475,7 @@ def _make_unigram_function_by_words(
                 return ids_on(text, best(text))
         return ids
 
-    return ids_of
+    return encode_word
 
 
 def _cut_before_marks(text: str) -> list[str]:
@@ -500,7 +500,7 @@ def _make_best_two_function(model: Unigram, pieces: Mapping[str, int]) -> Callab
     penalty = keep(min(model.scores[i] for i in pieces.values()) - UNKNOWN_PENALTY)
     lengths = _find_piece_lengths(pieces)
 
-    def sums(word: str) -> tuple[float, float]:
+    def find_best_two_sums(word: str) -> tuple[float, float]:
         size = len(word)
         found = [(-math.inf, -math.inf)] * (size + 1)
         found[0] = (0.0, -math.inf)
@@ -518,7 +518,7 @@ def _make_best_two_function(model: Unigram, pieces: Mapping[str, int]) -> Callab
                 found[end] = (most[0], most[1])
         return found[size]
 
-    return sums
+    return find_best_two_sums
 
 
 def _find_piece_lengths(pieces: Mapping[str, int]) -> dict[str, list[int]]:
@@ -550,7 +550,7 @@ def _make_best_path_function(
     lengths = _find_piece_lengths(pieces)
     marks_begin = all(_MARK not in piece.lstrip(_MARK) for piece in pieces)
 
-    def stops(word: str) -> list[int]:
+    def find_stops(word: str) -> list[int]:
         """For each index, the end that a piece from there cannot cross: the mark of the next word."""
         found, stop = [len(word)] * len(word), len(word)
         if marks_begin and _MARK in word:
@@ -563,7 +563,7 @@ def _make_best_path_function(
     def best(word: str, before: float = 0.0) -> list[tuple[int, int, int]]:
         size = len(word)
         sums = [before] + [0.0] * size
-        starts, ids, ends = [-1] * (size + 1), [0] * (size + 1), stops(word)
+        starts, ids, ends = [-1] * (size + 1), [0] * (size + 1), find_stops(word)
         reached = 0
         for start in range(size):
             here, alone = sums[start], False

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.ranges import check_ranges, convert_list_to_tuple, make_range_test
+from pocketrnn.text.code_point_ranges import check_ranges, convert_list_to_tuple, make_range_test
 from pocketrnn.text.subword_steps import WHITE_SPACE
 
 __all__ = ["Pattern", "build_pattern_from_document", "make_pattern_document", "make_pattern_function"]

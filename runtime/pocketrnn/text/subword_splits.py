@@ -13,8 +13,14 @@ from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.cleaning_steps import Replace
-from pocketrnn.text.ranges import check_ranges, check_string, make_range_test
-from pocketrnn.text.runs import Run, build_runs_from_documents, check_runs, make_run_documents, make_run_search
+from pocketrnn.text.code_point_ranges import check_ranges, check_string, make_range_test
+from pocketrnn.text.code_point_runs import (
+    Run,
+    build_runs_from_documents,
+    check_runs,
+    make_run_documents,
+    make_run_search,
+)
 from pocketrnn.text.subword_patterns import (
     Pattern,
     build_pattern_from_document,
@@ -158,7 +164,7 @@ def check_splits(splits: Sequence[Split]) -> None:
     if len(splits) > _MOST_SPLITS:
         raise InputError(f"There are {len(splits):,} splits.", f"Use at most {_MOST_SPLITS}.")
     if sum(isinstance(split, Bytes) for split in splits) > 1:
-        raise InputError("Two splits make bytes of the words.", "Use one.")
+        raise InputError("splits has more than one `Bytes`.", "Use one.")
     cutting = [not isinstance(split, PrependTo | Replace) for split in splits]
     if any(isinstance(split, PrependTo) and split.first and any(cutting[:i]) for i, split in enumerate(splits)):
         raise InputError("Something is put before the first word after the text was cut.", "Do it before.")
@@ -197,7 +203,9 @@ def make_split_function(split: Split) -> Cut:
 
 def _check_how(how: Any) -> None:
     if how not in _HOW:
-        raise InputError(f"A word is cut {short_repr(how)}.", f"Use one of: {', '.join(_HOW)}.")
+        raise InputError(
+            f"how is {short_repr(how)}, which is not a way to cut words.", f"Use one of: {', '.join(_HOW)}."
+        )
 
 
 def _cut_each(function: Callable[[str], Iterable[str]]) -> Cut:

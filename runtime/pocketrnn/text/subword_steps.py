@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.charsmap import Charsmap, check_charsmap
 from pocketrnn.text.cleaning_steps import (
     Keep,
     Replace,
     check_growth,
 )
-from pocketrnn.text.ranges import check_ranges, check_string, convert_list_to_tuple, make_range_test
+from pocketrnn.text.code_point_ranges import check_ranges, check_string, convert_list_to_tuple, make_range_test
+from pocketrnn.text.sentencepiece_charsmap import Charsmap, check_charsmap
 
 __all__ = [
     "BYTE_CHARACTERS",
@@ -225,7 +225,7 @@ class Table:
     shortest prefix that is a key, if there is one; else each of its code points is replaced by itself.
 
     Attributes:
-        charsmap: the table, as sentencepiece writes it; see `charsmap.py`.
+        charsmap: the table, as sentencepiece writes it; see `sentencepiece_charsmap.py`.
         clusters: empty, or eight sets of ranges, as in `Keep`; `CLUSTERS` describes them.
         kept: strings that are not changed: the longest of them at a position, before any key. Empty with `clusters`.
 
@@ -299,12 +299,12 @@ def make_subword_steps_function(steps: Iterable[SubwordStep]) -> Callable[[str],
     if len(functions) == 1:
         return functions[0]
 
-    def do(text: str) -> str:
+    def apply_steps(text: str) -> str:
         for function in functions:
             text = function(text)
         return text
 
-    return do
+    return apply_steps
 
 
 def _is_by_character(step: SubwordStep) -> bool:
@@ -323,16 +323,16 @@ def _group_functions(steps: Sequence[SubwordStep]) -> list[Callable[[str], str]]
         # It takes a fifth of the time of a table.
         return functions
 
-    def one_by_one(text: str) -> str:
+    def apply_to_characters(text: str) -> str:
         for function in functions:
             text = function(text)
         return text
 
-    table = {code: one_by_one(chr(code)) for code in range(0x80)}
+    table = {code: apply_to_characters(chr(code)) for code in range(0x80)}
     changed = {code: by for code, by in table.items() if by != chr(code)}
     if not changed:
-        return [lambda text: text if text.isascii() else one_by_one(text)]
-    return [lambda text: text.translate(changed) if text.isascii() else one_by_one(text)]
+        return [lambda text: text if text.isascii() else apply_to_characters(text)]
+    return [lambda text: text.translate(changed) if text.isascii() else apply_to_characters(text)]
 
 
 def _make_step_function(step: SubwordStep) -> Callable[[str], str]:
@@ -341,12 +341,12 @@ def _make_step_function(step: SubwordStep) -> Callable[[str], str]:
             return lambda text: text.replace(what, by)
         case Keep(ranges, by):
             inside = make_range_test(ranges)
-            return _map_characters(lambda code: code if inside(code) else by)
+            return _make_character_map(lambda code: code if inside(code) else by)
         case Surround(ranges, by):
             among = make_range_test(ranges)
-            return _map_characters(lambda code: f"{by}{chr(code)}{by}" if among(code) else code)
+            return _make_character_map(lambda code: f"{by}{chr(code)}{by}" if among(code) else code)
         case LowercaseEach():
-            return _map_characters(lambda code: LATER_CAPITALS.get(code) or chr(code).lower())
+            return _make_character_map(lambda code: LATER_CAPITALS.get(code) or chr(code).lower())
         case Normalize():
             return _make_normalize_function(step)
         case Bytes():
@@ -377,7 +377,7 @@ class _CachedReplacements(dict[int, int | str]):
         return value
 
 
-def _map_characters(becomes: Callable[[int], int | str]) -> Callable[[str], str]:
+def _make_character_map(becomes: Callable[[int], int | str]) -> Callable[[str], str]:
     table = _CachedReplacements(becomes)
     return lambda text: text.translate(table)
 
@@ -418,11 +418,11 @@ def _make_fold_function(step: Fold) -> Callable[[str], str]:
         return "".join([*made, text[start:]])
 
     if step.least == 2 and step.ranges == (" ",):
-        return _fold_spaces if by == " " else lambda text: fold(text) if "  " in text else text
+        return _replace_spaces if by == " " else lambda text: fold(text) if "  " in text else text
     return fold
 
 
-def _fold_spaces(text: str) -> str:
+def _replace_spaces(text: str) -> str:
     while "  " in text:
         text = text.replace("  ", " ")
     return text
@@ -459,7 +459,7 @@ def _make_replace_longest_function(step: Table) -> Callable[[str], str]:
                 made.append(whole)
                 index += len(whole)
                 continue
-            found = table.longest(text, index)
+            found = table.find_longest_key(text, index)
             made.append(text[index] if found is None else found[1])
             index = index + 1 if found is None else found[0]
         return "".join(made)
@@ -477,15 +477,15 @@ def _make_replace_clusters_function(step: Table) -> Callable[[str], str]:
     sets = [_list_code_points(ranges) for ranges in step.clusters]
     # Without these characters, a cluster is one code point, or has at least six bytes.
     in_short_ones = sets[0] | sets[1] | {"\r"}
-    alone = _map_characters(lambda code: table.alone(chr(code)))
+    alone = _make_character_map(lambda code: table.replace_code_point(chr(code)))
 
     def replace(text: str) -> str:
         if in_short_ones.isdisjoint(text):
             return alone(text)
         made: list[str] = []
         for cluster in _split_clusters(text, sets):
-            found = table.shortest(cluster) if len(cluster) > 1 and len(cluster.encode()) < 6 else None
-            made += map(table.alone, cluster) if found is None else (found,)
+            found = table.find_shortest_key(cluster) if len(cluster) > 1 and len(cluster.encode()) < 6 else None
+            made += map(table.replace_code_point, cluster) if found is None else (found,)
         return "".join(made)
 
     return replace

@@ -12,7 +12,7 @@ from typing import Final
 
 from pocketrnn.errors import InputError
 from pocketrnn.text.cleaning_steps import Keep, Replace
-from pocketrnn.text.ranges import make_range_test
+from pocketrnn.text.code_point_ranges import make_range_test
 from pocketrnn.text.subword_models import Bpe
 from pocketrnn.text.subword_rules import SubwordRules
 from pocketrnn.text.subword_splits import Pattern, PrependTo, Split, SplitAt, SplitAtRuns, SplitAtText
@@ -71,7 +71,7 @@ class SubwordCuts:
         self._added = tuple({text for token in rules.added if (text := vocabulary[token.id])})
         self._pieces = pieces
 
-    def last(self, text: str) -> int:
+    def find_last_cut(self, text: str) -> int:
         """The last index before which later text cannot change anything; 0 if there is none after the first character.
 
         Args:
@@ -93,9 +93,9 @@ class SubwordCuts:
 
     def _is_cut(self, text: str, cut: int) -> bool:
         behind = text[cut - 1] not in WHITE_SPACE and not text.endswith(self._added, 0, cut)
-        return behind and self._ends(text, cut)
+        return behind and self._ends_in_non_space(text, cut)
 
-    def _ends(self, text: str, cut: int) -> bool:
+    def _ends_in_non_space(self, text: str, cut: int) -> bool:
         """Whether the character before the space is not white space after the steps, either."""
         if not self._looks_back:
             return True
@@ -109,7 +109,7 @@ def _follow_space(rules: SubwordRules, vocabulary: Sequence[str]) -> tuple[bool,
     Raises:
         _CannotCutError: it is not certain that the text is cut there.
     """
-    _check_frame_and_added(rules, vocabulary)
+    _check_frame_and_added_tokens(rules, vocabulary)
     dropped = _find_first_dropping_split(rules.splits)
     mark = _SPACE
     for step in rules.steps:
@@ -124,7 +124,7 @@ def _follow_space(rules: SubwordRules, vocabulary: Sequence[str]) -> tuple[bool,
             case SplitAt(ranges, how) if make_range_test(ranges)(ord(mark)):
                 if how not in ("removed", "isolated", "with_next"):
                     raise _CannotCutError(
-                        "words that end in the space after them, or runs of spaces and other characters"
+                        "a split at spaces that keeps the space at a word's end, or joins spaces with others"
                     )
                 return False, mark
             case SplitAtText(text, how) if text == mark and how in ("removed", "isolated", "with_next"):
@@ -151,7 +151,7 @@ def _follow_space(rules: SubwordRules, vocabulary: Sequence[str]) -> tuple[bool,
     return True, mark
 
 
-def _check_frame_and_added(rules: SubwordRules, vocabulary: Sequence[str]) -> None:
+def _check_frame_and_added_tokens(rules: SubwordRules, vocabulary: Sequence[str]) -> None:
     if rules.cut_side == "left" or rules.max_width is not None or rules.min_width is not None:
         raise _CannotCutError("a width, or texts that are cut on the left")
     for token in rules.added:
@@ -197,7 +197,7 @@ def _find_space_after_step(step: SubwordStep | Split, mark: str, dropped: SplitA
         case Surround(ranges) if not make_range_test(ranges)(ord(mark)):
             return mark
         case Fold(ranges, _, by) if not make_range_test(ranges)(ord(mark)) or (
-            dropped and _drops_all(ranges, dropped) and by == mark
+            dropped and _drops_all_points(ranges, dropped) and by == mark
         ):
             return mark
         case Strip(_, "") if dropped:
@@ -206,7 +206,7 @@ def _find_space_after_step(step: SubwordStep | Split, mark: str, dropped: SplitA
     raise _CannotCutError(names.get(type(step).__name__, f"the step {type(step).__name__} where spaces are"))
 
 
-def _drops_all(ranges: Sequence[str], dropped: SplitAt) -> bool:
+def _drops_all_points(ranges: Sequence[str], dropped: SplitAt) -> bool:
     """Whether the split drops all code points of the ranges."""
     inside = make_range_test(dropped.ranges)
     return all(inside(code) for some in ranges for code in range(ord(some[0]), ord(some[-1]) + 1))

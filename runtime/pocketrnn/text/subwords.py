@@ -52,14 +52,14 @@ def make_words_function(rules: SubwordRules) -> Callable[[str], list[str]]:
     steps = make_subword_steps_function(rules.steps)
     splits = [make_split_function(split) for split in rules.splits]
 
-    def words(text: str) -> list[str]:
+    def split_words(text: str) -> list[str]:
         cleaned = steps(_replace_surrogates(text))
         made = [cleaned] if cleaned else []
         for split in splits:
             made = split(made)
         return made
 
-    return words
+    return split_words
 
 
 def _replace_surrogates(text: str) -> str:
@@ -142,11 +142,11 @@ class SubwordEncoder:
         text = _replace_surrogates(text)
         ids: list[int] = []
         begins, steps = not goes_on, self._steps_on if goes_on else self._steps
-        for part in self._early.parts(text):
+        for part in self._early.split_at_added_tokens(text):
             if isinstance(part, int):
                 ids.append(part)
             elif made := part if steps is None else steps(part):
-                for inner in self._late.parts(made):
+                for inner in self._late.split_at_added_tokens(made):
                     if isinstance(inner, int):
                         ids.append(inner)
                     elif inner:
@@ -219,7 +219,7 @@ class _AddedTokenFinder:
         self._lengths = {first: sorted(some, reverse=True) for first, some in lengths.items()}
         self._may_hold = make_character_test(self._lengths)
 
-    def parts(self, text: str) -> Iterable[str | int]:
+    def split_at_added_tokens(self, text: str) -> Iterable[str | int]:
         """Split a text into its parts and the ids of the added tokens between them."""
         if self._may_hold(text):
             return self._split_parts(text)
@@ -228,7 +228,7 @@ class _AddedTokenFinder:
     def _split_parts(self, text: str) -> Iterator[str | int]:
         done = index = 0
         while index < len(text):
-            token, length = self._at(text, index)
+            token, length = self._find_token_at(text, index)
             if token is None:
                 index += 1
                 continue
@@ -247,7 +247,7 @@ class _AddedTokenFinder:
         if done < len(text):
             yield text[done:]
 
-    def _at(self, text: str, index: int) -> tuple[AddedToken | None, int]:
+    def _find_token_at(self, text: str, index: int) -> tuple[AddedToken | None, int]:
         for length in self._lengths.get(text[index], ()):
             stands = text[index : index + length]
             if (found := self._tokens.get(stands)) is not None:

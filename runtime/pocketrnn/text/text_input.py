@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.characters import Characters
 from pocketrnn.text.encoder import TextEncoder
 from pocketrnn.text.features import FeatureEncoder, Features
 from pocketrnn.text.rules import EXTERNAL, AnyTextRules, TextRules, make_rules_document
+from pocketrnn.text.token_characters import Characters
 
 __all__ = ["CharacterInput", "FeatureInput", "PairInput", "TextInput", "name_rules_against_streaming"]
 
@@ -125,7 +125,7 @@ class FeatureInput(TextInput):
 
 @dataclass(frozen=True)
 class CharacterInput(TextInput):
-    """Texts as input, with the characters of each token beside its id (`pocketrnn.text.characters`).
+    """Texts as input, with the characters of each token beside its id (`pocketrnn.text.token_characters`).
 
     Attributes:
         characters: the characters, with their ids.

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-__all__ = ["PACKED_TOKENIZERS", "SPLITS", "TOKENIZERS", "basic_english", "lowered_basic_english", "make_ngrams_of"]
+__all__ = [
+    "PACKED_TOKENIZERS",
+    "SPLITS",
+    "TOKENIZERS",
+    "basic_english",
+    "make_ngrams_of",
+    "tokenize_lowered_basic_english",
+]
 
 
 def basic_english(text: str) -> list[str]:
@@ -19,10 +26,10 @@ def basic_english(text: str) -> list[str]:
         >>> basic_english("Oil isn't cheap, is it?")
         ['oil', 'isn', "'", 't', 'cheap', ',', 'is', 'it', '?']
     """
-    return lowered_basic_english(text.lower())
+    return tokenize_lowered_basic_english(text.lower())
 
 
-def lowered_basic_english(text: str) -> list[str]:
+def tokenize_lowered_basic_english(text: str) -> list[str]:
     return (
         text.replace("'", " '  ")
         .replace('"', "")
@@ -50,7 +57,7 @@ TOKENIZERS: Final[dict[str, Callable[[str], list[str]]]] = {
 # many notebooks use: two spaces have an empty token between them.
 SPLITS: Final[dict[str, Callable[[str], list[str]]]] = {
     **TOKENIZERS,
-    "basic_english": lowered_basic_english,
+    "basic_english": tokenize_lowered_basic_english,
     "space": lambda text: text.split(" "),
 }
 # The numbers of the tokenizers in packed files.

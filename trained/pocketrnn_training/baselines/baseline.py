@@ -41,11 +41,11 @@ class Baseline:
         return self.accuracy if self.micro_f1 is None else self.micro_f1
 
     @property
-    def said(self) -> str:
+    def summary(self) -> str:
         """Its accuracy or micro F1, as the end of a sentence.
 
         Example:
-            >>> LinearBaseline(0.886, 4906).said
+            >>> LinearBaseline(0.886, 4906).summary
             'has an accuracy of 88.6% on the same validation rows'
         """
         measure = "an accuracy" if self.micro_f1 is None else "a micro F1"

@@ -21,10 +21,10 @@ from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_training.baselines.baseline import Baseline
 from pocketrnn_training.baselines.statistics_baseline import fit_statistics_baseline
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
-from pocketrnn_training.loop.threads import limit_threads
+from pocketrnn_training.loop.thread_limit import limit_threads
 from pocketrnn_training.rows.batches import EncodedSequences
 from pocketrnn_training.rows.labelled_rows import assign_folds
-from pocketrnn_training.rows.sequences import LabelledSequences
+from pocketrnn_training.rows.labelled_sequences import LabelledSequences
 
 __all__ = ["ConvolutionBaseline", "fit_convolution_baseline", "fit_sequence_baseline"]
 
@@ -110,7 +110,9 @@ def fit_sequence_baseline(
             rng = np.random.default_rng(checkpoint.training["seed"])
             folds = assign_folds(training, int(checkpoint.metrics["folds"]), rng)
             return fit_statistics_baseline(training.sequences, training.targets, folds)
-        of_training, of_validation = (EncodedSequences.of(data.sequences, rules) for data in (training, validation))
+        of_training, of_validation = (
+            EncodedSequences.from_sequences(data.sequences, rules) for data in (training, validation)
+        )
         return fit_convolution_baseline(of_training, training.targets, of_validation, validation.targets)
 
 

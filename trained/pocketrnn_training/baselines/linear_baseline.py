@@ -12,7 +12,7 @@ import numpy as np
 
 from pocketrnn_training.baselines.baseline import Baseline
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
-from pocketrnn_training.measures.logit_measures import micro_f1
+from pocketrnn_training.measures.logit_measures import compute_micro_f1
 from pocketrnn_training.rows.labelled_pairs import LabelledPairs
 from pocketrnn_training.rows.labelled_rows import assign_folds
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
@@ -68,16 +68,20 @@ def make_linear_model(*, characters: bool = True, several_labels: bool = False, 
     from sklearn.pipeline import make_pipeline, make_union
     from sklearn.svm import LinearSVC
 
-    def count(read: Callable[[Any], str] | None, *choices: dict[str, Any]) -> list[Any]:
+    def make_vectorizer(read: Callable[[Any], str] | None, *choices: dict[str, Any]) -> list[Any]:
         counts: dict[str, Any] = {"sublinear_tf": True, "dtype": np.float32, "preprocessor": read}
         return [TfidfVectorizer(**counts, **some) for some in choices]
 
     both: tuple[dict[str, Any], ...]
     both = ({"ngram_range": (1, 2)}, *([{"ngram_range": (2, 5), "analyzer": "char_wb"}] if characters else []))
     if pairs:
-        some = [*count(_read_first, *both), *count(_read_second, *both), *count(_read_common_words, {})]
+        some = [
+            *make_vectorizer(_read_first, *both),
+            *make_vectorizer(_read_second, *both),
+            *make_vectorizer(_read_common_words, {}),
+        ]
     else:
-        some = count(None, *both)
+        some = make_vectorizer(None, *both)
     linear: Any = LinearSVC(C=0.5, random_state=0)
     if several_labels:
         from sklearn.multiclass import OneVsRestClassifier
@@ -132,17 +136,17 @@ def fit_linear_baseline(training: LabelledTexts, validation: LabelledTexts) -> L
         warnings.filterwarnings("ignore", "Label .* is present in all training examples", UserWarning)
         warnings.filterwarnings("ignore", "The number of unique classes is greater", UserWarning)
         try:
-            counted = model[0].fit_transform(_truncate_texts(some))
+            counted = model[0].fit_transform(_select_first_texts(some))
         except ValueError:
             # "empty vocabulary": none of the texts has a word.
             return None
         if counted.shape[1] * len(some.labels) > _MOST_NUMBERS:
             return None
         model[1].fit(counted, some.targets)
-    given = model.predict(_truncate_texts(validation))
+    given = model.predict(_select_first_texts(validation))
     if validation.several_labels:
         right = (given == validation.targets).all(axis=1)
-        return found(float(right.mean()), len(some), micro_f1(validation.targets, given > 0))
+        return found(float(right.mean()), len(some), compute_micro_f1(validation.targets, given > 0))
     return found(float((given == validation.targets).mean()), len(some))
 
 
@@ -168,6 +172,6 @@ def fit_text_baseline(
     return replace(found[0], accuracy=float(accuracy), rows=len(training), folds=folds)
 
 
-def _truncate_texts(data: LabelledTexts) -> list[Any]:
+def _select_first_texts(data: LabelledTexts) -> list[Any]:
     texts = [text[:_MOST_CHARACTERS] for text in data.single_texts.texts]
     return list(zip(texts[::2], texts[1::2], strict=True)) if isinstance(data, LabelledPairs) else texts

@@ -24,7 +24,7 @@ class StatisticsBaseline(Baseline):
         "median, mean step, first, last; scikit-learn's, not tuned)"
     )
     FITTED = "fitted on the rows of the other folds"
-    ADVICE = "The order of the steps says little here: use such a forest, or give the statistics as channels."
+    ADVICE = "The order of the steps adds little here: use such a forest, or give the statistics as channels."
 
 
 def compute_channel_statistics(sequences: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float64]:

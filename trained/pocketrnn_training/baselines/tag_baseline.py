@@ -22,7 +22,7 @@ class TagBaseline(Baseline):
     NAME: ClassVar[str] = "table of each word's most frequent label"
     MODEL: ClassVar[str] = "The most frequent label of each word"
     FITTED: ClassVar[str] = "counted in {:,} training sentences"
-    ADVICE: ClassVar[str] = "So few sentences do not show how the words beside a word change its label."
+    ADVICE: ClassVar[str] = "With so few sentences, the context of a word does not improve its label."
 
 
 def fit_tag_baseline(training: TaggedSentences, validation: TaggedSentences, _checkpoint: Checkpoint) -> TagBaseline:

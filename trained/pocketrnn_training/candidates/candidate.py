@@ -56,11 +56,11 @@ class Candidate:
         return self.recurrent_accuracy is None
 
     @property
-    def named(self) -> str:
+    def display_name(self) -> str:
         """Its tokens, whether it has word vectors, and its parts, in words.
 
         Example:
-            >>> Candidate("bpe", 0.0, 1.9, 150, 4, 0.714, 0.011, 0.77, vectors="en.npz").named
+            >>> Candidate("bpe", 0.0, 1.9, 150, 4, 0.714, 0.011, 0.77, vectors="en.npz").display_name
             'pieces of words with word vectors, the linear part alone'
         """
         tokens = "pieces of words" if self.tokenizer == BPE else "words"
@@ -73,15 +73,15 @@ class Candidate:
         return FoldScores(self.accuracy, self.deviation, self.folds, self.rows)
 
     @property
-    def said(self) -> str:
+    def summary(self) -> str:
         """Its name and its accuracy, in words.
 
         Example:
-            >>> Candidate("bpe", 0.4, 1.9, 3271, 4, 0.714, 0.011, 0.77, 0.69).said
+            >>> Candidate("bpe", 0.4, 1.9, 3271, 4, 0.714, 0.011, 0.77, 0.69).summary
             'Pieces of words, both parts: accuracy 71.4% ± 1.1% of 3,271 rows, by 4 folds; recurrent 0.40, linear 1.90'
         """
         weigh = "" if self.is_linear else (f"; recurrent {self.recurrent_weight:.2f}, linear {self.linear_weight:.2f}")
-        return f"{self.named.capitalize()}: {self.scores.said}{weigh}"
+        return f"{self.display_name.capitalize()}: {self.scores.summary}{weigh}"
 
 
 def read_candidates(data: Mapping[str, Any]) -> tuple[Candidate, ...]:

@@ -13,9 +13,9 @@ from pocketrnn_training.candidates.kernel_fit import fit_kernels
 from pocketrnn_training.classifiers.architecture import AnyClassifier
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.classifiers.inference import compute_logits
-from pocketrnn_training.classifiers.linear import LinearArchitecture, LinearClassifier
+from pocketrnn_training.classifiers.linear_classifier import LinearArchitecture, LinearClassifier
 from pocketrnn_training.classifiers.random_kernels import KernelArchitecture
-from pocketrnn_training.loop.threads import limit_threads
+from pocketrnn_training.loop.thread_limit import limit_threads
 from pocketrnn_training.loop.training_loop import TrainingLoop, TrainingState
 from pocketrnn_training.preparation.prepared_data import Task
 from pocketrnn_training.settings.number_settings import OF_LAYERS

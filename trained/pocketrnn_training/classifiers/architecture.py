@@ -13,9 +13,14 @@ from torch.nn.functional import dropout, pad
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from pocketrnn.errors import InputError
-from pocketrnn_training.classifiers import unpacked
+from pocketrnn_training.classifiers import unpacked_layers
 from pocketrnn_training.classifiers.crf_layer import CrfLayer
-from pocketrnn_training.classifiers.linear import LinearArchitecture, LinearClassifier, LinearScores, check_table_sizes
+from pocketrnn_training.classifiers.linear_classifier import (
+    LinearArchitecture,
+    LinearClassifier,
+    LinearScores,
+    check_table_sizes,
+)
 from pocketrnn_training.classifiers.random_kernels import KernelArchitecture, KernelClassifier
 from pocketrnn_training.settings.base_settings import CELLS, NO_POOLING, POOLINGS, QRNN
 
@@ -122,7 +127,7 @@ class Architecture:
             )
 
     @property
-    def linear_part_alone(self) -> LinearArchitecture:
+    def linear_only_architecture(self) -> LinearArchitecture:
         """The architecture of the linear part alone."""
         return LinearArchitecture(self.vocabulary_size, self.classes, self.padding_id, self.pairs, self.joints)
 
@@ -148,7 +153,7 @@ class Architecture:
         return _compute_state_dim(self) * (4 if self.two_texts else 1)
 
     @property
-    def said(self) -> str:
+    def summary(self) -> str:
         """The layers, in words for a report."""
         return _describe_layers(self)
 
@@ -232,7 +237,7 @@ class SequenceArchitecture:
         return f"{said}, {self.filters} filters of {self.convolution} steps with a stride of {self.stride}"
 
     @property
-    def said(self) -> str:
+    def summary(self) -> str:
         """The layers, in words for a report."""
         return _describe_layers(self)
 
@@ -309,7 +314,7 @@ class _RecurrentBase(nn.Module):
         if lengths is None:
             outputs, state = self.rnn(steps)
         elif self.training and not steps.is_cuda:
-            outputs, state = unpacked.run_layers(self.rnn, steps, lengths)
+            outputs, state = unpacked_layers.run_layers(self.rnn, steps, lengths)
         else:
             packed = pack_padded_sequence(steps, lengths.cpu(), batch_first=True, enforce_sorted=False)
             packed_outputs, state = self.rnn(packed)
@@ -340,7 +345,7 @@ class RecurrentClassifier(_RecurrentBase):
     packed pools all steps of the batch, padding included.
 
     While it trains on a CPU, a packed classifier computes the same without packing
-    (`pocketrnn_training.classifiers.unpacked`).
+    (`pocketrnn_training.classifiers.unpacked_layers`).
 
     The weights are drawn from torch's global generator, as in every torch module.
 
@@ -358,7 +363,7 @@ class RecurrentClassifier(_RecurrentBase):
         self._add_layers(architecture)
         self.linear: LinearScores | None = None
         if architecture.pairs:
-            self.linear = LinearScores(architecture.linear_part_alone)
+            self.linear = LinearScores(architecture.linear_only_architecture)
         self.crf: CrfLayer | None = CrfLayer(architecture.classes) if architecture.crf else None
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
@@ -386,13 +391,13 @@ class RecurrentClassifier(_RecurrentBase):
         embedded = self.embedding(tokens)
         if shift is not None:
             embedded = embedded + shift
-        logits = self._logits(self._drop_dimensions(embedded), lengths)
+        logits = self._logits(self._drop_embedding_dimensions(embedded), lengths)
         if self.linear is None or lengths is None:
             return logits
         scores: Tensor = self.linear(tokens, lengths)
         return logits + scores
 
-    def _drop_dimensions(self, embedded: Tensor) -> Tensor:
+    def _drop_embedding_dimensions(self, embedded: Tensor) -> Tensor:
         """While training, set some dimensions of the embeddings to zero, the same ones for all steps of a text."""
         if not (self.training and self.architecture.dropout):
             return embedded
@@ -459,19 +464,19 @@ class PairClassifier(RecurrentClassifier):
             >>> classifier.compare(torch.tensor([[5]]), torch.tensor([[7]]), ones, ones).shape    # of 3 classes
             torch.Size([1, 3])
         """
-        u = self._read_beside(first, first_lengths, second, second_lengths)
-        v = self._read_beside(second, second_lengths, first, first_lengths)
+        u = self._read_next_to(first, first_lengths, second, second_lengths)
+        v = self._read_next_to(second, second_lengths, first, first_lengths)
         logits: Tensor = self.fc(self.dropout(torch.cat((u, v, (u - v).abs(), u * v), dim=1)))
         return logits
 
-    def _read_beside(self, tokens: Tensor, lengths: Tensor, other: Tensor, other_lengths: Tensor) -> Tensor:
+    def _read_next_to(self, tokens: Tensor, lengths: Tensor, other: Tensor, other_lengths: Tensor) -> Tensor:
         """The pooled states of texts that stand beside others."""
         is_real = torch.arange(other.size(1), device=other.device) < other_lengths.unsqueeze(1)
         same = (tokens.unsqueeze(2) == other.unsqueeze(1)) & is_real.unsqueeze(1)
         embedded = self.embedding(tokens) + torch.where(
             same.any(dim=2).unsqueeze(2), self.in_other[1], self.in_other[0]
         )
-        return self._read(self._drop_dimensions(embedded), lengths)
+        return self._read(self._drop_embedding_dimensions(embedded), lengths)
 
 
 def _split_pairs(tokens: Tensor, lengths: Tensor, padding_id: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -36,7 +36,7 @@ from pocketrnn_training.classifiers.architecture import (
     is_recurrent_weight,
 )
 from pocketrnn_training.classifiers.checkpoint_folder import CONFIG_JSON, MAKE_AGAIN, WEIGHTS, read_member
-from pocketrnn_training.classifiers.linear import CODES_OF_JOINTS, SIZES, LinearArchitecture
+from pocketrnn_training.classifiers.linear_classifier import CODES_OF_JOINTS, SIZES, LinearArchitecture
 from pocketrnn_training.classifiers.random_kernels import KernelArchitecture
 from pocketrnn_training.settings.base_settings import QRNN
 

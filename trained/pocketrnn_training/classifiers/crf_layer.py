@@ -48,7 +48,7 @@ class CrfLayer(nn.Module):
         )
         return Crf(tuple(start), tuple(end), tuple(map(tuple, transitions)), over_tokens=True)
 
-    def rule_out(self, orders: npt.NDArray[np.bool_]) -> None:
+    def forbid_orders(self, orders: npt.NDArray[np.bool_]) -> None:
         """Start with scores that rule out some orders of labels.
 
         Args:

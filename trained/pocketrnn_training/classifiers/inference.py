@@ -29,9 +29,9 @@ def encode_rows(inputs: Iterable[Any], checkpoint: Checkpoint) -> EncodedRows:
     """Encode texts or pairs of texts as ids, or bring sequences of numbers to the module's scale, as a checkpoint's
     rules say."""
     if isinstance(checkpoint.rules, NumberInput):
-        return EncodedSequences.of(inputs, checkpoint.rules)
+        return EncodedSequences.from_sequences(inputs, checkpoint.rules)
     encoder = PairEncoder if checkpoint.two_texts else TextEncoder
-    return EncodedTexts.of(inputs, encoder(checkpoint.rules, checkpoint.vocabulary))
+    return EncodedTexts.from_texts(inputs, encoder(checkpoint.rules, checkpoint.vocabulary))
 
 
 def make_batch(

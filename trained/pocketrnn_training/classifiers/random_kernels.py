@@ -92,11 +92,11 @@ class KernelArchitecture:
         return self.kernels + (2 * SIZE_RAMPS * self.channels if self.own_scale else 0)
 
     @property
-    def said(self) -> str:
+    def summary(self) -> str:
         """The kernels, in words for a report.
 
         Example:
-            >>> KernelArchitecture(channels=1, dilations=(1, 2), classes=2).said
+            >>> KernelArchitecture(channels=1, dilations=(1, 2), classes=2).summary
             '84 random kernels of 9 steps, 1 to 2 apart, and a linear layer, 1 channel, 2 classes'
         """
         plural = "" if self.channels == 1 else "s"

@@ -10,8 +10,8 @@ from typing import Any, Final, TypeVar
 import click
 from click.core import ParameterSource
 
-from pocketrnn.commands.command import Text, make_column_option, make_encoding_option
-from pocketrnn.tables.rows import LABEL_SEPARATOR
+from pocketrnn.commands.grouped_options import Text, make_column_option, make_encoding_option
+from pocketrnn.tables.row_batches import LABEL_SEPARATOR
 from pocketrnn_training.rows.data_source import LABELS_OF, DataSource
 from pocketrnn_training.settings.sequence_options import SequenceOptions
 

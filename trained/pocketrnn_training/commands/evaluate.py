@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pocketrnn.commands.command import Command, Text
 from pocketrnn.commands.file_options import SECOND_TEXT
-from pocketrnn.commands.standard_streams import print_if_slow, print_line
-from pocketrnn.commands.terminal import align_columns, escape_line
+from pocketrnn.commands.grouped_options import Command, Text
+from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
+from pocketrnn.commands.terminal_text import align_columns, escape_line
 from pocketrnn.errors import DataError, TextError, require_module
 from pocketrnn_training.commands.data_options import data_options
 from pocketrnn_training.rows.data_source import DataSource
@@ -87,10 +87,10 @@ def evaluate(
     # A packed file does not say before it is loaded whether its labels are of tokens.
     if Path(classifier).is_dir():
         source.check_files()
-    with print_if_slow("Loading PyTorch ..."):
+    with print_line_if_slow("Loading PyTorch ..."):
         for package in ("torch", "safetensors", "sklearn"):
             require_module(package, "train")
-        from pocketrnn_training.loop.threads import limit_threads
+        from pocketrnn_training.loop.thread_limit import limit_threads
         from pocketrnn_training.measures.evaluation import evaluate as evaluate_classifier
         from pocketrnn_training.measures.evaluation import (
             find_number_rules,
@@ -191,7 +191,7 @@ def _load_classifier(path_or_name: str, threads: int, head: str | None) -> Class
         return checkpoints.read(folder)
     loaded = Classifier.load(path_or_name, threads=threads)
     loaded = loaded if head is None else loaded.head(head)
-    get_chosen_answers(loaded).check_one_head("DATA has the labels of")
+    get_chosen_answers(loaded).require_single_head("DATA has the labels of")
     return loaded
 
 

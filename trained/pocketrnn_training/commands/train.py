@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from pocketrnn.bundle.atomic_writing import check_folder_free, choose_default_bundle_folder
-from pocketrnn.commands.command import Command, Text
-from pocketrnn.commands.standard_streams import print_if_slow, print_line
+from pocketrnn.commands.grouped_options import Command, Text
+from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.errors import InputError, OutputError, PocketRNNError, require_module
 from pocketrnn.tags import has_span_prefixes
 from pocketrnn_training.classifiers.checkpoint_folder import CONFIG_JSON, check_output, read_member
 from pocketrnn_training.commands.data_options import data_options
-from pocketrnn_training.commands.display import show_progress
+from pocketrnn_training.commands.progress_display import show_progress
 from pocketrnn_training.rows.data_source import LABELS_OF, DataSource
 from pocketrnn_training.settings.base_settings import CELLS, CLASS_WEIGHTS, DEVICES, METRICS, POOLINGS, PRECISIONS
 from pocketrnn_training.settings.settings_from_options import find_default, make_settings
@@ -604,7 +604,7 @@ def train(
     if before is not None:
         read_member(before, CONFIG_JSON)
     source.check_files(validation, unlabelled)
-    with nullcontext() if quiet else print_if_slow("Loading PyTorch ..."):
+    with nullcontext() if quiet else print_line_if_slow("Loading PyTorch ..."):
         export = None if bundle is None else _find_export_command(context)
         _check_packages(logger, BPE if source.of_tokens else choices["tokenizer"])
         from pocketrnn_training.run import TrainingRun
@@ -640,7 +640,7 @@ def _print_result(run: TrainingRun, best: Checkpoint) -> None:
     """Write the result of the run to standard output."""
     print_line(f"The checkpoint and its report are in {run.output}: {_describe_result(best)}.")
     if run.cross_validation is not None:
-        print_line(f"Cross-validation: {run.cross_validation.said}")
+        print_line(f"Cross-validation: {run.cross_validation.summary}")
     if best.examples and run.examples:
         what = "sentences" if run.source.of_tokens else "texts" if best.vocabulary else "sequences"
         what = "pairs of texts" if best.two_texts else what
@@ -697,7 +697,7 @@ def _describe_result(checkpoint: Checkpoint) -> str:
         f1 = f"micro F1 {metrics['validation_micro_f1']:.1%}, macro F1 {metrics['validation_macro_f1']:.1%}"
         found = f"{f1} on {rows:,} validation rows"
     elif checkpoint.measured_by_folds:
-        found = FoldScores.from_metrics(metrics, rows).said
+        found = FoldScores.from_metrics(metrics, rows).summary
     elif (words := checkpoint.data.get("validation_words")) is not None:
         of_spans = f"F1 of spans {metrics['validation_f1']:.1%}, " if has_span_prefixes(checkpoint.labels) else ""
         found = f"{of_spans}accuracy {metrics['validation_accuracy']:.1%} on {words:,} words of {rows:,} sentences"
@@ -717,5 +717,5 @@ def _find_export_command(context: click.Context) -> click.Command:
     group = context.find_root().command
     command = group.get_command(context.find_root(), "export") if isinstance(group, click.Group) else None
     if command is None:
-        raise InputError("There is no command to export with here.", "Run this through the pocketrnn command.")
+        raise InputError("The command `export` is not installed here.", "Run this through the pocketrnn command.")
     return command

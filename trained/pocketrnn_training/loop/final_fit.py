@@ -18,7 +18,7 @@ from lightning_fabric import Fabric
 
 from pocketrnn_training.classifiers.architecture import AnyClassifier
 from pocketrnn_training.classifiers.checkpoint import FITTED_ROWS, Checkpoint
-from pocketrnn_training.loop.threads import limit_threads
+from pocketrnn_training.loop.thread_limit import limit_threads
 from pocketrnn_training.loop.training_loop import (
     VALIDATION_LENGTHS,
     VALIDATION_LOGITS,
@@ -134,7 +134,7 @@ class OnlyFit(LoopFit):
         assert task.parts is not None  # noqa: S101 - the folds have fitted them
         assert task.unseen is not None  # noqa: S101 - the same
         with limit_threads(loop.settings.threads):
-            if (learner := loop.learn(fabric, emit, stopped)) is None:
+            if (learner := loop.fit_without_validation(fabric, emit, stopped)) is None:
                 return
             kept = copy_classifier(learner.module, task, task.parts)
             seconds, rows = time.perf_counter() - start, len(task.targets)

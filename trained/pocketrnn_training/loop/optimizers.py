@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pocketrnn_training.classifiers.architecture import AnyClassifier, RecurrentClassifier
 
-__all__ = ["RowAdam", "copy_state_tensors", "make_optimizers", "restore_state"]
+__all__ = ["RowAdam", "copy_state_tensors", "make_optimizers", "restore_state_tensors"]
 
 
 _WEIGHT_DECAY: Final = 0.01
@@ -67,7 +67,7 @@ def _make_adamw(parameters: list[torch.nn.Parameter], learning_rate: float) -> t
 
 
 def copy_state_tensors(module: AnyClassifier, optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
-    """Copies of the weights and the optimizers' state, on the CPU, by name; `restore_state` puts them back."""
+    """Copies of the weights and the optimizers' state, on the CPU, by name; `restore_state_tensors` puts them back."""
     tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
     for i, optimizer in enumerate(optimizers):
         for parameter, state in optimizer.state_dict()["state"].items():
@@ -75,7 +75,7 @@ def copy_state_tensors(module: AnyClassifier, optimizers: Sequence[torch.optim.O
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
 
 
-def restore_state(
+def restore_state_tensors(
     tensors: Mapping[str, Tensor], module: AnyClassifier, optimizers: Sequence[torch.optim.Optimizer]
 ) -> None:
     """Put the tensors of `copy_state_tensors` back into the module and the optimizers."""

@@ -22,11 +22,11 @@ from pocketrnn_training.classifiers.architecture import (
 )
 from pocketrnn_training.classifiers.checkpoint import FITTED_ROWS, Checkpoint
 from pocketrnn_training.classifiers.inference import compute_logits
-from pocketrnn_training.classifiers.linear import LINEAR
-from pocketrnn_training.loop.metrics import RunningMetrics
-from pocketrnn_training.loop.threads import limit_threads
+from pocketrnn_training.classifiers.linear_classifier import LINEAR
+from pocketrnn_training.loop.running_metrics import RunningMetrics
+from pocketrnn_training.loop.thread_limit import limit_threads
 from pocketrnn_training.loop.training_step import Learner, read_batch
-from pocketrnn_training.measures.calibration import apply_temperature, calibration_error, fit_temperature
+from pocketrnn_training.measures.calibration import apply_temperature, compute_calibration_error, fit_temperature
 from pocketrnn_training.measures.evaluation import score_several_labels
 from pocketrnn_training.measures.fold_scores import FoldScores
 from pocketrnn_training.measures.logit_measures import (
@@ -37,7 +37,12 @@ from pocketrnn_training.measures.logit_measures import (
 )
 from pocketrnn_training.measures.thresholds import choose_rejection_threshold, choose_thresholds, predict_cross_fitted
 from pocketrnn_training.preparation.prepared_data import Task
-from pocketrnn_training.rows.batches import EncodedRows, draw_epoch_rows, make_similar_length_batches, random_batches
+from pocketrnn_training.rows.batches import (
+    EncodedRows,
+    draw_epoch_row_numbers,
+    make_similar_length_batches,
+    random_batches,
+)
 from pocketrnn_training.settings.base_settings import FEW_VALIDATION_ROWS, Settings
 from pocketrnn_training.texts.recurrent_linear_weights import (
     ALONE,
@@ -123,7 +128,7 @@ class TrainingLoop:
         """The same loop with another number of epochs."""
         return replace(self, settings=replace(self.settings, epochs=epochs))
 
-    def learn(self, fabric: Fabric, emit: Emit, stopped: Callable[[], bool]) -> Learner | None:
+    def fit_without_validation(self, fabric: Fabric, emit: Emit, stopped: Callable[[], bool]) -> Learner | None:
         """Train for all epochs from the start, without validation; return None if it was stopped.
 
         Args:
@@ -181,9 +186,9 @@ class TrainingLoop:
                 return
             recurrent = self._compute_validation_logits(learner.module, batch_size, fabric)
             parts = self._find_part_weights(recurrent, of_linear_part)
-            validation_logits = _add_parts(parts, recurrent, of_linear_part)
+            validation_logits = _add_part_logits(parts, recurrent, of_linear_part)
             history.append(self._validate(validation_logits, epoch, metrics, history))
-            if history[-1].best or self.keeps_last:
+            if history[-1].best or self.keeps_last_epoch:
                 outside = self._compute_outside_logits(learner.module, parts, batch_size, fabric)
                 kept = copy_classifier(learner.module, task, parts)
                 best = self._checkpoint(kept, parts, validation_logits, outside, history[-1])
@@ -221,10 +226,10 @@ class TrainingLoop:
         if rows is None:
             return None
         logits = compute_logits(module, rows, batch_size, fabric)
-        return _add_parts(parts, logits, None if linear is None else torch.from_numpy(linear.logits(rows)))
+        return _add_part_logits(parts, logits, None if linear is None else torch.from_numpy(linear.logits(rows)))
 
     @property
-    def keeps_last(self) -> bool:
+    def keeps_last_epoch(self) -> bool:
         """Whether the last epoch is kept and not the best: a final fit cannot choose an epoch."""
         return bool(self.settings.final_fit) and self.settings.patience is None
 
@@ -298,7 +303,7 @@ class TrainingLoop:
         """The rows of each batch of an epoch, of all processes; `rng` decides the order of the batches."""
         lengths = read.lengths
         batch_size = self.settings.batch_size_for(epoch_size) * processes
-        rows = draw_epoch_rows(len(lengths), epoch_size, epoch, self.settings.seed)
+        rows = draw_epoch_row_numbers(len(lengths), epoch_size, epoch, self.settings.seed)
         # If an epoch reads each row several times, a batch of one length would often hold the same row again and again.
         if self.task.architecture.packed and epoch_size <= len(lengths):
             # For speed: the longest row of a batch decides how long its step takes.
@@ -389,8 +394,8 @@ class TrainingLoop:
                 "epoch": epoch.epoch,
                 "temperature": temperature,
                 **({} if task.linear is None else asdict(parts)),
-                "calibration_error": calibration_error(logits / temperature, targets),
-                "calibration_error_before": calibration_error(logits, targets),
+                "calibration_error": compute_calibration_error(logits / temperature, targets),
+                "calibration_error_before": compute_calibration_error(logits, targets),
             },
             data=task.about,
             examples=task.examples,
@@ -433,7 +438,7 @@ def _check_loss(progress: Progress) -> None:
         )
 
 
-def _add_parts(parts: RecurrentLinearWeights, recurrent: Tensor, linear: Tensor | None) -> Tensor:
+def _add_part_logits(parts: RecurrentLinearWeights, recurrent: Tensor, linear: Tensor | None) -> Tensor:
     """Add the logits of both parts."""
     return recurrent if linear is None else parts.add_weighted_logits(recurrent, linear)
 

@@ -19,12 +19,12 @@ from pocketrnn_training.classifiers.architecture import (
     get_crf_layer,
 )
 from pocketrnn_training.classifiers.inference import make_batch
-from pocketrnn_training.loop.optimizers import copy_state_tensors, make_optimizers, restore_state
+from pocketrnn_training.loop.optimizers import copy_state_tensors, make_optimizers, restore_state_tensors
 from pocketrnn_training.measures.logit_measures import compute_log_odds_of_shares
 from pocketrnn_training.preparation.distillation import TeacherBatch, compute_summed_student_loss
 from pocketrnn_training.preparation.prepared_data import IGNORED, Task
 from pocketrnn_training.settings.base_settings import Settings
-from pocketrnn_training.texts import vectors
+from pocketrnn_training.texts import word_vectors
 from pocketrnn_training.texts.spelling_embedding import SpelledEmbedding
 
 __all__ = ["Learner", "TrainingBatch", "read_batch"]
@@ -102,13 +102,13 @@ class Learner:
                 _set_bias_to_shares(self.module, task.targets)
         self._crf = get_crf_layer(self.module)
         if self._crf is not None and task.ruled_out is not None:
-            self._crf.rule_out(task.ruled_out)
+            self._crf.forbid_orders(task.ruled_out)
         if task.spelling is not None and isinstance(self.module, RecurrentClassifier):
             self.module.embedding = SpelledEmbedding(self.module.embedding, task.spelling)
         self.module.to(fabric.device)
         self._optimizers = make_optimizers(self.module, settings.learning_rate)
         if tensors is not None:
-            restore_state(tensors, self.module, self._optimizers)
+            restore_state_tensors(tensors, self.module, self._optimizers)
         self._fabric = fabric
         # The module and the optimizers as Fabric runs them: on several devices, in the precision asked for.
         self._fabric_module, *self._fabric_optimizers = fabric.setup(self.module, *self._optimizers)
@@ -195,7 +195,7 @@ def _set_bias_to_shares(module: RecurrentClassifier, targets: npt.NDArray[np.boo
         module.fc.bias.copy_(compute_log_odds_of_shares(targets))
 
 
-def _initialize_embedding(module: RecurrentClassifier, start: vectors.Vectors | None) -> None:
+def _initialize_embedding(module: RecurrentClassifier, start: word_vectors.Vectors | None) -> None:
     """Scale the random embedding, which torch draws with a standard deviation of 1, and copy the word vectors in."""
     weight = module.embedding.weight
     with torch.no_grad():

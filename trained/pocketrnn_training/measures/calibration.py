@@ -14,10 +14,10 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from pocketrnn_training.classifiers.architecture import AnyClassifier
-from pocketrnn_training.classifiers.linear import LINEAR
+from pocketrnn_training.classifiers.linear_classifier import LINEAR
 from pocketrnn_training.measures.logit_measures import compute_mean_loss
 
-__all__ = ["apply_temperature", "calibration_error", "fit_temperature"]
+__all__ = ["apply_temperature", "compute_calibration_error", "fit_temperature"]
 
 # The standard deviation of the prior: the logarithm of the temperature is normal around 0. Without a prior, a few rows
 # that are all classified correctly would make every answer certain. A few hundred rows outweigh it.
@@ -32,11 +32,11 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
         targets: int64 [rows], the right classes; or bool [rows, labels], for sigmoid(logits / T).
     """
 
-    def cost(logarithm: float) -> float:
+    def compute_cost(logarithm: float) -> float:
         loss = len(logits) * compute_mean_loss(logits.double() / exp(logarithm), targets)
         return loss + logarithm**2 / (2 * _DEVIATION**2)
 
-    return exp(float(minimize_scalar(cost, bounds=(-3, 3), method="bounded", options={"xatol": 1e-4}).x))
+    return exp(float(minimize_scalar(compute_cost, bounds=(-3, 3), method="bounded", options={"xatol": 1e-4}).x))
 
 
 def apply_temperature(module: AnyClassifier, temperature: float) -> None:
@@ -50,7 +50,7 @@ def apply_temperature(module: AnyClassifier, temperature: float) -> None:
                 weight.div_(temperature)
 
 
-def calibration_error(logits: Tensor, targets: Tensor, bins: int = 15) -> float:
+def compute_calibration_error(logits: Tensor, targets: Tensor, bins: int = 15) -> float:
     """The expected calibration error (Naeini et al. 2015): how far probability and accuracy are apart.
 
     The rows are put into bins of equal width by their largest probability; with several labels, each answer by its own.

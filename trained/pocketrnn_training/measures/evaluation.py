@@ -15,16 +15,16 @@ from torch import Tensor
 from pocketrnn.classifier import Classifier, get_chosen_answers
 from pocketrnn.errors import CheckpointError, DataError
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn.tables.checks import check_same_labels
+from pocketrnn.tables.row_checks import check_same_labels
 from pocketrnn.tags import has_span_prefixes
 from pocketrnn_training.classifiers.architecture import labels_tokens
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.classifiers.inference import compute_logits, encode_rows
-from pocketrnn_training.measures.logit_measures import micro_f1
+from pocketrnn_training.measures.logit_measures import compute_micro_f1
 from pocketrnn_training.measures.span_scores import SpanScores
 from pocketrnn_training.rows.labelled_pairs import LabelledPairs
 from pocketrnn_training.rows.labelled_rows import LabelledRows, check_labelled
-from pocketrnn_training.rows.sequences import LabelledSequences
+from pocketrnn_training.rows.labelled_sequences import LabelledSequences
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
 from pocketrnn_training.texts.tagged_pieces import encode_sentences
 
@@ -133,7 +133,7 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
     """
     labels = tuple(classifier.labels)
     if isinstance(classifier, Classifier):
-        get_chosen_answers(classifier).check_one_head("rows have the labels of")
+        get_chosen_answers(classifier).require_single_head("rows have the labels of")
     if gives_tags(classifier) != isinstance(data, TaggedSentences):
         labelled, other = ("words", "rows") if gives_tags(classifier) else ("rows", "words")
         raise DataError(f"{classifier.name} labels {labelled}, and the data labels {other}.", f"Give {labelled}.")
@@ -251,7 +251,7 @@ def add_span_scores(found: Evaluation, data: TaggedSentences, given: npt.NDArray
     """
     if not has_span_prefixes(data.labels):
         return found
-    return replace(found, spans=SpanScores.of(data.labels, data.lengths, data.targets, given))
+    return replace(found, spans=SpanScores.from_predictions(data.labels, data.lengths, data.targets, given))
 
 
 def gives_several_labels(classifier: Classifier | Checkpoint) -> bool:
@@ -334,7 +334,7 @@ def score_several_labels(
     return Evaluation(
         rows=len(targets),
         accuracy=float((targets == given).all(axis=1).mean()),
-        micro_f1=micro_f1(targets, given),
+        micro_f1=compute_micro_f1(targets, given),
         macro_f1=float(np.mean(f1)),
         classes=_make_class_scores(labels, precision, recall, f1, rows),
         confusion=(),

@@ -31,11 +31,11 @@ class FoldScores:
     several_labels: bool = False
 
     @classmethod
-    def of(cls, scores: npt.NDArray[np.float64], rows: int, *, several_labels: bool = False) -> Self:
+    def from_scores(cls, scores: npt.NDArray[np.float64], rows: int, *, several_labels: bool = False) -> Self:
         """The mean and spread of the score of each fold, float64 [folds].
 
         Example:
-            >>> FoldScores.of(np.array([0.9, 0.86]), rows=50).said
+            >>> FoldScores.from_scores(np.array([0.9, 0.86]), rows=50).summary
             'accuracy 88.0% ± 2.8% of 50 rows, by 2 folds'
         """
         return cls(float(scores.mean()), float(scores.std(ddof=1)), len(scores), rows, several_labels)
@@ -48,7 +48,7 @@ class FoldScores:
             >>> FoldScores.measure_right_rows(np.array([True, True, False, True]), np.array([0, 0, 1, 1])).mean
             0.75
         """
-        return cls.of(np.array([right[fold_of == fold].mean() for fold in np.unique(fold_of)]), len(right))
+        return cls.from_scores(np.array([right[fold_of == fold].mean() for fold in np.unique(fold_of)]), len(right))
 
     @classmethod
     def from_metrics(cls, metrics: Mapping[str, Any], rows: int) -> Self:
@@ -61,7 +61,7 @@ class FoldScores:
         return cls(metrics["folds_accuracy"], metrics["folds_accuracy_deviation"], metrics["folds"], rows)
 
     @property
-    def said(self) -> str:
+    def summary(self) -> str:
         """The measurement as a part of a sentence; ± is the standard deviation of the folds."""
         what = "micro F1" if self.several_labels else "accuracy"
         return f"{what} {self.mean:.1%} ± {self.deviation:.1%} of {self.rows:,} rows, by {self.folds} folds"

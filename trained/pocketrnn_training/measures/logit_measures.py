@@ -17,10 +17,10 @@ __all__ = [
     "compute_guessing_loss",
     "compute_log_odds_of_shares",
     "compute_mean_loss",
+    "compute_micro_f1",
     "compute_multi_label_loss",
-    "find_best_threshold",
+    "find_best_f1_threshold",
     "find_right_rows",
-    "micro_f1",
 ]
 
 
@@ -75,7 +75,7 @@ def find_right_rows(logits: Tensor, targets: Tensor) -> Tensor:
 def compute_f1_from_logits(logits: Tensor, targets: Tensor) -> float:
     """The mean F1 of all classes; with several labels, micro F1 at the best single threshold."""
     if targets.dim() == 2:
-        return find_best_threshold(torch.sigmoid(logits.double()).numpy().ravel(), targets.numpy().ravel())[1]
+        return find_best_f1_threshold(torch.sigmoid(logits.double()).numpy().ravel(), targets.numpy().ravel())[1]
     classes = logits.size(1)
     predicted = logits.argmax(dim=1)
     hits = torch.bincount(targets[predicted == targets], minlength=classes).double()
@@ -83,7 +83,7 @@ def compute_f1_from_logits(logits: Tensor, targets: Tensor) -> float:
     return float((2 * hits / both.clamp_min(1)).mean())
 
 
-def micro_f1(targets: npt.NDArray[np.bool_], given: npt.NDArray[np.bool_]) -> float:
+def compute_micro_f1(targets: npt.NDArray[np.bool_], given: npt.NDArray[np.bool_]) -> float:
     """F1 of all answers together; 0 where no label applies and none is given.
 
     Args:
@@ -91,14 +91,14 @@ def micro_f1(targets: npt.NDArray[np.bool_], given: npt.NDArray[np.bool_]) -> fl
         given: bool [rows, labels], those that are given.
 
     Example:
-        >>> micro_f1(np.array([[True, False]]), np.array([[True, True]]))
+        >>> compute_micro_f1(np.array([[True, False]]), np.array([[True, True]]))
         0.6666666666666666
     """
     hits, both = int((targets & given).sum()), int(targets.sum()) + int(given.sum())
     return 2 * hits / max(1, both)
 
 
-def find_best_threshold(
+def find_best_f1_threshold(
     probabilities: npt.NDArray[np.float64], are_right: npt.NDArray[np.bool_]
 ) -> tuple[float, float]:
     """Find the threshold with the highest F1, midway between two probabilities that occur; return both.
@@ -111,7 +111,7 @@ def find_best_threshold(
         the threshold, from 0 to 1, and F1; 0.5 and 0 where no answer is right.
 
     Example:
-        >>> find_best_threshold(np.array([0.9, 0.4, 0.2]), np.array([True, True, False]))
+        >>> find_best_f1_threshold(np.array([0.9, 0.4, 0.2]), np.array([True, True, False]))
         (0.30000000000000004, 1.0)
     """
     if not are_right.any():

@@ -34,7 +34,7 @@ class SpanScore:
     spans: int
 
     @classmethod
-    def of(cls, label: str, right: int, given: int, true: int) -> Self:
+    def from_counts(cls, label: str, right: int, given: int, true: int) -> Self:
         """Compute the scores from the numbers of right, predicted and true spans."""
         return cls(label, right / max(1, given), right / max(1, true), 2 * right / max(1, given + true), true)
 
@@ -45,7 +45,7 @@ class SpanScores:
 
     Example:
         >>> words, targets = np.array([2]), np.array([1, 0])
-        >>> SpanScores.of(("O", "B-PER"), words, targets, predicted=np.array([1, 1])).all.precision
+        >>> SpanScores.from_predictions(("O", "B-PER"), words, targets, predicted=np.array([1, 1])).all.precision
         0.5
     """
 
@@ -63,7 +63,7 @@ class SpanScores:
         return self.all.f1
 
     @classmethod
-    def of(
+    def from_predictions(
         cls,
         labels: Sequence[str],
         words: npt.NDArray[np.int64],
@@ -85,8 +85,8 @@ class SpanScores:
             of_true, of_given = _find_spans(labels, one), _find_spans(labels, other)
             for counter, spans in ((true, of_true), (given, of_given), (right, of_true & of_given)):
                 counter.update(label for label, *_ in spans)
-        every = [SpanScore.of(name, right[name], given[name], true[name]) for name in sorted(true | given)]
-        return cls(SpanScore.of("", right.total(), given.total(), true.total()), tuple(every))
+        every = [SpanScore.from_counts(name, right[name], given[name], true[name]) for name in sorted(true | given)]
+        return cls(SpanScore.from_counts("", right.total(), given.total(), true.total()), tuple(every))
 
 
 def _find_spans(labels: Sequence[str], targets: npt.NDArray[np.int64]) -> set[tuple[str, int, int]]:

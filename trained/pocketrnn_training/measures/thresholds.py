@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from pocketrnn_training.measures.logit_measures import find_best_threshold
+from pocketrnn_training.measures.logit_measures import find_best_f1_threshold
 
 __all__ = [
     "choose_rejection_threshold",
@@ -41,11 +41,11 @@ def choose_thresholds(probabilities: npt.NDArray[np.float64], targets: npt.NDArr
         >>> choose_thresholds(np.array([[0.9, 0.2], [0.3, 0.1]]), np.array([[True, True], [True, False]]))
         (0.1591, 0.15)
     """
-    of_all, _ = find_best_threshold(probabilities.ravel(), targets.ravel())
+    of_all, _ = find_best_f1_threshold(probabilities.ravel(), targets.ravel())
     found = []
     for label in range(targets.shape[1]):
         rows = int(targets[:, label].sum())
-        own, _ = find_best_threshold(probabilities[:, label], targets[:, label])
+        own, _ = find_best_f1_threshold(probabilities[:, label], targets[:, label])
         found.append(round((rows * own + _ROWS_OF_A_LABEL * of_all) / (rows + _ROWS_OF_A_LABEL), _DECIMALS))
     return tuple(found)
 
@@ -129,7 +129,7 @@ def choose_rejection_threshold(
         0.65
     """
 
-    def chosen(rows: npt.NDArray[np.bool_], others: npt.NDArray[np.bool_]) -> float:
+    def choose_threshold(rows: npt.NDArray[np.bool_], others: npt.NDArray[np.bool_]) -> float:
         if share is not None:
             return find_threshold_for_share(share, probabilities[rows], targets[rows])
         assert outside is not None  # noqa: S101 - one of both is given
@@ -139,12 +139,12 @@ def choose_rejection_threshold(
     likeliest = probabilities.max(axis=1)
     of_outside = np.empty(0) if outside is None else outside.max(axis=1)
     all_rows, all_others = np.ones(len(targets), bool), np.ones(len(of_outside), bool)
-    threshold = chosen(all_rows, all_others)
+    threshold = choose_threshold(all_rows, all_others)
     given, others_given = likeliest >= threshold, of_outside >= threshold
     if share is None and min(len(targets), len(of_outside)) > 1:
         half, other_half = np.arange(len(targets)) % 2 == 0, np.arange(len(of_outside)) % 2 == 0
         for measured, others in ((half, other_half), (~half, ~other_half)):
-            of_the_rest = chosen(~measured, ~others)
+            of_the_rest = choose_threshold(~measured, ~others)
             given[measured] = likeliest[measured] >= of_the_rest
             others_given[others] = of_outside[others] >= of_the_rest
     figures = {

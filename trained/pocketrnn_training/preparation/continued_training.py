@@ -17,11 +17,11 @@ from torch import Tensor
 
 from pocketrnn.errors import DataError, InputError
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn.tables.checks import list_first_names
+from pocketrnn.tables.row_checks import list_first_names
 from pocketrnn.text import SUBWORDS, TextEncoder
 from pocketrnn_training.classifiers.architecture import Architecture
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
-from pocketrnn_training.classifiers.linear import LINEAR
+from pocketrnn_training.classifiers.linear_classifier import LINEAR
 from pocketrnn_training.measures.logit_measures import compute_log_odds_of_shares
 from pocketrnn_training.rows.labelled_texts import LabelledTexts, make_class_targets
 from pocketrnn_training.settings.base_settings import Settings
@@ -49,7 +49,9 @@ class StartingCheckpoint:
     vocabulary: tuple[str, ...]
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint, texts: Sequence[str], settings: TextSettings) -> StartingCheckpoint:
+    def from_checkpoint(
+        cls, checkpoint: Checkpoint, texts: Sequence[str], settings: TextSettings
+    ) -> StartingCheckpoint:
         """Start with the new words of `texts` that occur `min_freq` times; pieces of words get no additions."""
         rules = checkpoint.text_rules
         if rules.tokenizer == SUBWORDS:
@@ -80,14 +82,14 @@ class StartingCheckpoint:
         state = {name: tensor.clone() for name, tensor in before_it if not name.startswith(LINEAR)}
         generator = torch.Generator().manual_seed(seed)
 
-        def more(name: str, rows: int, scale: float) -> None:
+        def add_random_rows(name: str, rows: int, scale: float) -> None:
             tensor = state[name]
             drawn = torch.randn((rows - len(tensor), *tensor.shape[1:]), generator=generator) * scale
             state[name] = torch.cat((tensor, drawn))
 
-        more("embedding.weight", len(self.vocabulary), _NEW_WORD)
-        more("fc.weight", classes, state["fc.weight"].size(1) ** -0.5 / 3)
-        more("fc.bias", classes, 0.0)
+        add_random_rows("embedding.weight", len(self.vocabulary), _NEW_WORD)
+        add_random_rows("fc.weight", classes, state["fc.weight"].size(1) ** -0.5 / 3)
+        add_random_rows("fc.bias", classes, 0.0)
         if data.several_labels:
             state["fc.bias"][before:] = compute_log_odds_of_shares(data.targets)[before:]
         return state

@@ -63,7 +63,7 @@ class TeacherTargets:
     temperature: float
 
     @classmethod
-    def of(
+    def from_answers(
         cls, answers: TeacherAnswers, labelled: npt.NDArray[np.bool_], weight: float, temperature: float
     ) -> TeacherTargets:
         """Make it from answers, whether rows are labelled, bool [rows], and the teacher's weight in rows with both."""
@@ -138,7 +138,7 @@ def make_teacher_targets(data: LabelledTexts, weight: float, temperature: float)
             f"{bare:,} training rows have neither a label nor a teacher's answer.",
             "Give them one or the other, or leave them out.",
         )
-    return TeacherTargets.of(answers, labelled, weight, temperature)
+    return TeacherTargets.from_answers(answers, labelled, weight, temperature)
 
 
 def make_targets_with_answers(data: LabelledTexts) -> npt.NDArray[np.int64]:

@@ -24,7 +24,7 @@ from pocketrnn_training.preparation.distillation import TeacherTargets
 from pocketrnn_training.rows.batches import EncodedRows, EncodedTexts, join_rows
 from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers
-from pocketrnn_training.texts import pieces, vectors
+from pocketrnn_training.texts import piece_learning, word_vectors
 from pocketrnn_training.texts.linear_part import LinearPart
 from pocketrnn_training.texts.recurrent_linear_weights import RecurrentLinearWeights
 from pocketrnn_training.texts.spelling_embedding import Spelling
@@ -90,7 +90,7 @@ class Task:
             has no target; else None.
         validation_step_targets: the same for the validation rows.
         word_targets: where tokens are labelled, the target of each of the `words`; else None.
-        ruled_out: bool [1 + labels, labels], the orders of labels that a CRF rules out (`CrfLayer.rule_out`); else
+        ruled_out: bool [1 + labels, labels], the orders of labels that a CRF rules out (`CrfLayer.forbid_orders`); else
             None.
     """
 
@@ -106,12 +106,12 @@ class Task:
     examples: tuple[Any, ...]
     about: dict[str, Any]
     changes: Changes | None = None
-    vectors: vectors.Vectors | None = None
+    vectors: word_vectors.Vectors | None = None
     spelling: Spelling | None = None
     linear: LinearPart | None = None
     parts: RecurrentLinearWeights | None = None
     weights: Mapping[str, Tensor] | None = None
-    words: pieces.RowWords | None = None
+    words: piece_learning.RowWords | None = None
     piece_dropout: float = 0.0
     adversarial: float = 0.0
     teaching: TeacherTargets | None = None
@@ -182,7 +182,7 @@ class Task:
         if words is None or not has_span_prefixes(self.labels):
             return compute_f1_from_logits(logits, torch.from_numpy(self.validation_targets))
         predicted = logits.argmax(dim=1).numpy()
-        return SpanScores.of(self.labels, words, self.validation_targets, predicted).f1
+        return SpanScores.from_predictions(self.labels, words, self.validation_targets, predicted).f1
 
     @property
     def validation_words(self) -> npt.NDArray[np.int64] | None:

@@ -16,11 +16,11 @@ from pocketrnn_training.classifiers.architecture import SequenceArchitecture
 from pocketrnn_training.classifiers.checkpoint import MADE_SIGNALS
 from pocketrnn_training.classifiers.random_kernels import KernelArchitecture, compute_kernel_dilations
 from pocketrnn_training.preparation.augmentation import Augmentation
-from pocketrnn_training.preparation.classes import compute_class_weights, make_class_notices
+from pocketrnn_training.preparation.class_weights import compute_class_weights, make_class_notices
 from pocketrnn_training.preparation.prepared_data import OtherSources, Task, describe_rows
 from pocketrnn_training.rows.batches import EncodedSequences
 from pocketrnn_training.rows.labelled_rows import assign_folds
-from pocketrnn_training.rows.sequences import LabelledSequences, compute_mean_and_scale
+from pocketrnn_training.rows.labelled_sequences import LabelledSequences, compute_mean_and_scale
 from pocketrnn_training.settings.base_settings import FEW_VALIDATION_ROWS
 from pocketrnn_training.settings.number_settings import NumberSettings
 from pocketrnn_training.training_events import Notice
@@ -57,7 +57,7 @@ def prepare_sequences(
     Raises:
         DataError: the data cannot be used.
     """
-    data, validation = data.parts(validation, settings)
+    data, validation = data.split(validation, settings)
     for text in _make_notices(data, validation, settings):
         report(Notice(text))
     decided = settings.decided(len(data), len(data.labels))
@@ -90,7 +90,7 @@ def prepare_sequences(
 
 def _encode_sequences(data: LabelledSequences, rules: Any) -> EncodedSequences:
     try:
-        return EncodedSequences.of(data.sequences, rules)
+        return EncodedSequences.from_sequences(data.sequences, rules)
     except SequenceError as error:
         raise DataError(f"{data.source}: {error.problem}", error.remedy) from None
 

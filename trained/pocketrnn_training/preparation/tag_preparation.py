@@ -9,20 +9,20 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from pocketrnn.tables.checks import list_first_names
-from pocketrnn.tags import has_span_prefixes, may_follow
+from pocketrnn.tables.row_checks import list_first_names
+from pocketrnn.tags import has_span_prefixes, may_follow_label
 from pocketrnn.text import SubwordRules
 from pocketrnn.text.subwords import make_words_function
 from pocketrnn_training.classifiers.architecture import Architecture
 from pocketrnn_training.classifiers.checkpoint import MADE_EXAMPLES
 from pocketrnn_training.preparation.augmentation import WordDropout
-from pocketrnn_training.preparation.classes import compute_class_weights
+from pocketrnn_training.preparation.class_weights import compute_class_weights
 from pocketrnn_training.preparation.prepared_data import IGNORED, OtherSources, Task, align_step_targets, describe_rows
 from pocketrnn_training.preparation.text_preparation import choose_short_texts, make_random_texts
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
 from pocketrnn_training.settings.base_settings import NO_POOLING
 from pocketrnn_training.settings.tag_settings import TagSettings
-from pocketrnn_training.texts.pieces import RowWords, learn_pieces
+from pocketrnn_training.texts.piece_learning import RowWords, learn_pieces
 from pocketrnn_training.texts.tagged_pieces import join_words
 from pocketrnn_training.texts.vocabulary import PADDING, UNKNOWN
 from pocketrnn_training.training_events import Notice
@@ -54,7 +54,7 @@ def prepare_tags(
     Raises:
         DataError: the data cannot be used.
     """
-    data, validation = data.parts(validation, settings)
+    data, validation = data.split(validation, settings)
     for text in _make_notices(data, validation):
         report(Notice(text))
     decided = settings.decided(len(data), len(data.labels))
@@ -64,7 +64,7 @@ def prepare_tags(
     rules, tokens = learn_pieces(
         texts[: len(data)], settings.pieces, min_freq=decided.min_freq or 1, max_tokens=None, lowercase=False
     )
-    words = RowWords.of(texts, rules, tokens)
+    words = RowWords.from_texts(texts, rules, tokens)
     word_targets = _align_word_targets((data, validation), rules)
     rows, begins = words.draw_pieces(0.0, 0)
     steps = align_step_targets(rows, begins, word_targets)
@@ -127,7 +127,7 @@ def _find_ruled_out_orders(data: TaggedSentences) -> npt.NDArray[np.bool_]:
     """bool [1 + labels, labels]: the labels that cannot be those of a first word, and those that cannot stand behind
     each label: they continue a span that is not there, and no sentence has them so."""
     before = (None, *data.labels)
-    orders = np.array([[not may_follow(label, one) for label in data.labels] for one in before])
+    orders = np.array([[not may_follow_label(label, one) for label in data.labels] for one in before])
     firsts = np.cumsum(data.lengths) - data.lengths
     earlier = np.concatenate(([0], 1 + data.targets[:-1]))
     earlier[firsts] = 0

@@ -14,14 +14,14 @@ import numpy.typing as npt
 
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import DataError, short_repr
-from pocketrnn.tables.checks import list_first_names
+from pocketrnn.tables.row_checks import list_first_names
 from pocketrnn.text import TextEncoder
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.classifiers.inference import compute_logits
 from pocketrnn_training.rows.batches import EncodedTexts
-from pocketrnn_training.rows.column_files import SUFFIXES, column_names, read_columns
+from pocketrnn_training.rows.column_files import SUFFIXES, read_column_names, read_columns
 from pocketrnn_training.rows.disk_backed_data import ByteBuffer
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers, average_teachers, normalize_probabilities
@@ -96,8 +96,8 @@ def _run_classifier(path_or_name: str, data: LabelledTexts) -> TeacherAnswers:
         classifier = Classifier.load(path_or_name)
         if not isinstance(classifier.manifest.input, TextInput):
             raise DataError(f"The teacher {classifier.name} takes sequences of numbers.", "Name one of texts.")
-        classifier.manifest.check_one_text("a row has")
-        classifier.manifest.check_one_head("a row has the label of")
+        classifier.manifest.require_single_text("a row has")
+        classifier.manifest.require_single_head("a row has the label of")
         _check_one_label(classifier.name, classifier.manifest.output.activation)
         name, labels = classifier.name, classifier.labels
         order = _find_label_order(name, labels, data.labels)
@@ -124,14 +124,14 @@ def _find_label_order(name: str, labels: Sequence[str], wanted: Sequence[str]) -
 
 
 def _compute_probabilities(checkpoint: Checkpoint, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-    encoded = EncodedTexts.of(texts, TextEncoder(checkpoint.text_rules, checkpoint.vocabulary))
+    encoded = EncodedTexts.from_texts(texts, TextEncoder(checkpoint.text_rules, checkpoint.vocabulary))
     # A padded classifier reads texts one by one, as its bundle does.
     values: npt.NDArray[np.float32] = compute_logits(checkpoint.module, encoded, 1).softmax(dim=1).numpy()
     return values
 
 
 def _read_file(path: Path, data: LabelledTexts, logits: bool, text_column: str, label_column: str) -> TeacherAnswers:
-    names = column_names(path)
+    names = read_column_names(path)
     columns = _find_value_columns(path, names, data.labels, (text_column, label_column))
     is_list, has_texts = columns[0] not in data.labels, text_column in names
     logits = logits or columns == ["logits"]

@@ -13,13 +13,13 @@ import numpy.typing as npt
 from torch import Tensor
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.tables.rows import LABEL_SEPARATOR
+from pocketrnn.tables.row_batches import LABEL_SEPARATOR
 from pocketrnn.text import SUBWORDS, AnyTextRules, TextEncoder
 from pocketrnn.text.pairs import PairEncoder
 from pocketrnn_training.classifiers.architecture import Architecture
 from pocketrnn_training.classifiers.checkpoint import MADE_EXAMPLES, Checkpoint
 from pocketrnn_training.preparation.augmentation import WordDropout
-from pocketrnn_training.preparation.classes import compute_class_weights, make_class_notices
+from pocketrnn_training.preparation.class_weights import compute_class_weights, make_class_notices
 from pocketrnn_training.preparation.continued_training import (
     StartingCheckpoint,
     add_checkpoint_labels,
@@ -36,7 +36,7 @@ from pocketrnn_training.rows.batches import EncodedTexts
 from pocketrnn_training.rows.labelled_pairs import LabelledPairs
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.text_settings import BPE, TextSettings
-from pocketrnn_training.texts import pieces, vectors, vocabulary
+from pocketrnn_training.texts import piece_learning, vocabulary, word_vectors
 from pocketrnn_training.texts.linear_part import LinearPart
 from pocketrnn_training.texts.spelling_embedding import Spelling
 from pocketrnn_training.texts.token_choice import TokenChoice, TokenizedTexts, encode_with_rules
@@ -80,7 +80,7 @@ def prepare_texts(
         data, validation, settings = _continue_from_checkpoint(data, validation, settings, beside, before)
     data = data if beside.teacher is None else data.add_teacher_answers(beside.teacher)
     _check_choices(data, settings)
-    data, validation = data.parts(validation, settings)
+    data, validation = data.split(validation, settings)
     outside = [*data.outside, *validation.outside]
     teacher = describe_teacher(data, validation)
     for text in [*_make_notices(data, validation, settings), *([] if teacher is None else [teacher.notice])]:
@@ -108,7 +108,7 @@ def prepare_texts(
         class_weights=compute_class_weights(data.counts(), balanced=settings.class_weights == "balanced"),
         validation_rows=encoded.validation_texts,
         validation_targets=validation.targets,
-        outside_rows=EncodedTexts.of(outside, encoder) if outside else None,
+        outside_rows=EncodedTexts.from_texts(outside, encoder) if outside else None,
         examples=tuple(examples or _choose_examples(validation, tokens, rules, made=examples is not None)),
         about=describe_rows(data, validation)
         | {"word_vectors": None if start is None else _describe_vectors(start)}
@@ -136,7 +136,7 @@ def _encode_texts(
         encoded = TokenChoice(texts, held_out, settings, decided, beside.word_vectors, report).tokenize_texts()
         architecture = _make_architecture(decided, len(encoded.vocabulary), len(data.labels), encoded.vectors)
     else:
-        going_on = StartingCheckpoint.of(before, texts.texts, settings)
+        going_on = StartingCheckpoint.from_checkpoint(before, texts.texts, settings)
         report(Notice(going_on.notice(data)))
         architecture = going_on.architecture(len(data.labels), decided.dropout or 0.0)
         vocabulary_of, pairs = going_on.vocabulary, architecture.pairs
@@ -247,7 +247,7 @@ def _make_spelling(decided: TextSettings, rules: AnyTextRules, tokens: Sequence[
     """The fragments of words; None where spelling is off, or there are too many words for the rows."""
     if not decided.spelling or rules.tokenizer == SUBWORDS:
         return None
-    found = Spelling.of(tokens, known_from=len(vocabulary.SPECIALS))
+    found = Spelling.from_vocabulary(tokens, known_from=len(vocabulary.SPECIALS))
     return found if found.size else None
 
 
@@ -270,7 +270,7 @@ def _make_notices(data: LabelledTexts, validation: LabelledTexts, settings: Text
     in_conflict[groups[labelled[codes[labelled] != label_of_group[groups[labelled]]]]] = True
     conflicts = np.flatnonzero(in_conflict)
     if len(conflicts):
-        text = data.shown(int(first[conflicts[0]]))
+        text = data.format_row(int(first[conflicts[0]]))
         how = "are labelled in several ways" if data.several_labels else "have several labels"
         notices.append(f"{len(conflicts):,} {data.ROW}s of the training rows {how}, such as {short_repr(text)}.")
     notices += _make_label_notices(data)
@@ -279,7 +279,7 @@ def _make_notices(data: LabelledTexts, validation: LabelledTexts, settings: Text
         return [*notices, *make_class_notices(data.labels, data.counts(), None, skewed=skewed)]
     leaked = np.flatnonzero(np.isin(validation.hashes, hashes))
     if len(leaked):
-        text = validation.shown(int(leaked[0]))
+        text = validation.format_row(int(leaked[0]))
         notices.append(
             f"{len(leaked):,} of {len(validation):,} validation rows have a {data.ROW} that is trained on, such as "
             f"{short_repr(text)}: the accuracy on new texts may be lower."
@@ -309,7 +309,7 @@ def _hash_label_rows(targets: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
 
 
 def _make_architecture(
-    settings: TextSettings, vocabulary_size: int, classes: int, start: vectors.Vectors | None
+    settings: TextSettings, vocabulary_size: int, classes: int, start: word_vectors.Vectors | None
 ) -> Architecture:
     assert settings.dropout is not None  # noqa: S101 - it was decided
     assert settings.hidden_dim is not None  # noqa: S101 - it was, too
@@ -328,7 +328,7 @@ def _make_architecture(
     )
 
 
-def _choose_embedding_dim(asked: int | None, start: vectors.Vectors | None) -> int:
+def _choose_embedding_dim(asked: int | None, start: word_vectors.Vectors | None) -> int:
     if start is None:
         return 64 if asked is None else asked
     dimensions = int(start.values.shape[1])
@@ -340,7 +340,7 @@ def _choose_embedding_dim(asked: int | None, start: vectors.Vectors | None) -> i
     return dimensions
 
 
-def _describe_vectors(start: vectors.Vectors) -> dict[str, Any]:
+def _describe_vectors(start: word_vectors.Vectors) -> dict[str, Any]:
     added = len(start.added)
     return {"source": start.source, "words_found": len(start.ids) - added, "words_added": added}
 
@@ -351,7 +351,7 @@ def make_random_texts(tokens: Sequence[str], rules: AnyTextRules) -> list[str]:
     words = [token for i, token in enumerate(tokens) if i not in (vocabulary.UNKNOWN, vocabulary.PADDING)] or ["a"]
     between = " " if rules.tokenizer in ("basic_english", "whitespace") else ""
     drawn = [between.join(generator.choice(words, size)) for size in _MADE_SIZES]
-    return [text.replace(pieces.MARK, " ").strip() for text in drawn] if rules.tokenizer == SUBWORDS else drawn
+    return [text.replace(piece_learning.MARK, " ").strip() for text in drawn] if rules.tokenizer == SUBWORDS else drawn
 
 
 def choose_short_texts(texts: Sequence[Any]) -> list[Any]:

@@ -18,7 +18,7 @@ from pocketrnn_training.baselines.baseline import Baseline
 from pocketrnn_training.candidates.candidate import Candidate, read_candidates
 from pocketrnn_training.classifiers.checkpoint import FITTED_ROWS, Checkpoint
 from pocketrnn_training.classifiers.inference import compute_logits, encode_rows
-from pocketrnn_training.folds import CrossValidation
+from pocketrnn_training.cross_validation import CrossValidation
 from pocketrnn_training.loop.training_loop import VALIDATION_LENGTHS, VALIDATION_LOGITS, TrainingState
 from pocketrnn_training.measures.evaluation import Evaluation, add_span_scores, score_classes, score_several_labels
 from pocketrnn_training.measures.fold_scores import FoldScores
@@ -67,7 +67,7 @@ class ValidationAnswers:
         return cls(state.best.answers.probabilities(logits.numpy()), state.tensors[VALIDATION_LENGTHS].numpy())
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint, validation: LabelledRows) -> ValidationAnswers:
+    def from_checkpoint(cls, checkpoint: Checkpoint, validation: LabelledRows) -> ValidationAnswers:
         """Compute the answers of the checkpoint for all rows."""
         encoded = encode_rows(validation.inputs, checkpoint)
         logits = compute_logits(checkpoint.module, encoded, int(checkpoint.training["batch_size"]))
@@ -111,7 +111,7 @@ def write_report(
         answers: the checkpoint's answers for the validation rows; without them, they are computed here.
         other_results: other results of the run.
     """
-    answers = answers or ValidationAnswers.of(checkpoint, validation)
+    answers = answers or ValidationAnswers.from_checkpoint(checkpoint, validation)
     probabilities, counts = answers.probabilities, None
     if validation.several_labels:
         given = predict_cross_fitted(probabilities.astype(np.float64), validation.targets)
@@ -165,7 +165,7 @@ def _format_head(checkpoint: Checkpoint, result: Evaluation, what: str, answer: 
         yield "All figures here are of a classifier that had not read these rows. It was then fitted once more,"
         yield f"on all {fitted:,} rows: no row is left to measure it with."
     yield ""
-    yield f"{checkpoint.architecture.said}."
+    yield f"{checkpoint.architecture.summary}."
     yield ""
     yield f"Calibration: the expected calibration error is {metrics['calibration_error']:.4f}; it was"
     yield f"{metrics['calibration_error_before']:.4f} before the logits were divided by the temperature"
@@ -189,7 +189,7 @@ def _format_head(checkpoint: Checkpoint, result: Evaluation, what: str, answer: 
 def _format_accuracy(checkpoint: Checkpoint, result: Evaluation, answer: str) -> Iterator[str]:
     metrics = checkpoint.metrics
     if checkpoint.measured_by_folds:
-        said = FoldScores.from_metrics(metrics, result.rows).said
+        said = FoldScores.from_metrics(metrics, result.rows).summary
         yield f"**{said.capitalize()}**, mean F1 {result.macro_f1:.1%}; ± is the standard deviation of the folds."
         yield "Each row was answered by a classifier of the rows of the other folds."
         return
@@ -244,7 +244,7 @@ def _format_folds(result: CrossValidation | None) -> Iterator[str]:
     if result is None:
         return
     yield from ("", "## Cross-validation", "")
-    yield f"Result: **{result.said}** Each fold is measured by a classifier of the same settings that was trained on"
+    yield f"Result: **{result.summary}** Each fold is measured by a classifier of the same settings that was trained on"
     yield "the rows of the others. The classifier of this report is not one of these: it read all rows."
     what = "micro F1" if result.several_labels else "accuracy"
     yield from ("", f"| fold | rows | {what} | mean F1 | linear model |", "|---:|---:|---:|---:|---:|")
@@ -341,7 +341,7 @@ def _format_mistakes(
     for row in order[:_MISTAKES].tolist():
         given, true = checkpoint.labels[predicted[row]], checkpoint.labels[validation.targets[row]]
         probability = probabilities[row, predicted[row]]
-        yield f"| {_escape(given)} | {probability:.1%} | {_escape(true)} | {_escape(validation.shown(row))} |"
+        yield f"| {_escape(given)} | {probability:.1%} | {_escape(true)} | {_escape(validation.format_row(row))} |"
 
 
 def _format_label_mistakes(
@@ -365,7 +365,7 @@ def _format_label_mistakes(
             ", ".join(_escape(label) for label, is_one in zip(checkpoint.labels, some, strict=True) if is_one) or "none"
             for some in (given[row], validation.targets[row])
         ]
-        yield f"| {named[0]} | {named[1]} | {_escape(validation.shown(row))} |"
+        yield f"| {named[0]} | {named[1]} | {_escape(validation.format_row(row))} |"
 
 
 def _format_data(checkpoint: Checkpoint, notices: Sequence[Notice]) -> Iterator[str]:

@@ -69,7 +69,7 @@ def ag_news(part: str, data_dir: Path | None = None, *, labels: tuple[str, ...] 
             yield [f"{title} {description}" for title, description in zip(titles, descriptions, strict=True)]
 
     source, labels = f"AG News, {file_name}", labels or AG_NEWS_LABELS
-    texts = StoredTexts.of(list_texts_and_codes())
+    texts = StoredTexts.from_chunks(list_texts_and_codes())
     return LabelledTexts(
         texts=texts,
         targets=make_class_targets(codes.numbers(np.int64), AG_NEWS_LABELS, labels, source),

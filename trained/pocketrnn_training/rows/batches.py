@@ -21,7 +21,7 @@ __all__ = [
     "EncodedRows",
     "EncodedSequences",
     "EncodedTexts",
-    "draw_epoch_rows",
+    "draw_epoch_row_numbers",
     "join_rows",
     "make_similar_length_batches",
     "random_batches",
@@ -97,7 +97,7 @@ class EncodedTexts(EncodedRows):
         return cls(ids, np.concatenate(([0], np.cumsum(lengths))))
 
     @classmethod
-    def of(cls, texts: Iterable[Any], encoder: TextEncoder) -> EncodedTexts:
+    def from_texts(cls, texts: Iterable[Any], encoder: TextEncoder) -> EncodedTexts:
         """Encode the texts, or the pairs of texts with an encoder of pairs; much data is kept in a temporary file
         (`pocketrnn_training.rows.disk_backed_data`)."""
         ids, lengths = ByteBuffer(), ByteBuffer()
@@ -138,7 +138,7 @@ class EncodedSequences(EncodedRows):
     offsets: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, sequences: Iterable[object], rules: NumberInput) -> EncodedSequences:
+    def from_sequences(cls, sequences: Iterable[object], rules: NumberInput) -> EncodedSequences:
         """Bring sequences, as the sensor gives them, to the module's scale.
 
         Raises:
@@ -154,7 +154,7 @@ class EncodedSequences(EncodedRows):
         return self.samples
 
 
-def draw_epoch_rows(rows: int, size: int, epoch: int, seed: int) -> npt.NDArray[np.int64]:
+def draw_epoch_row_numbers(rows: int, size: int, epoch: int, seed: int) -> npt.NDArray[np.int64]:
     """Draw the row numbers of one epoch, int64 [size], in random order.
 
     Over the epochs, every row is drawn once before any is drawn again. The rows of an epoch depend only on its number

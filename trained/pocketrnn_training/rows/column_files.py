@@ -15,21 +15,21 @@ import pyarrow.parquet
 
 from pocketrnn.bundle.atomic_writing import suggest_near_file
 from pocketrnn.errors import DataError, find_error_reason, first_line
-from pocketrnn.tables.checks import (
+from pocketrnn.tables.encodings import UTF8, check_encoding, check_not_utf16, make_not_utf8_error, recode_to_utf8
+from pocketrnn.tables.header_line import find_delimiter, write_header_line_remedy
+from pocketrnn.tables.row_checks import (
     DAMAGED_PARQUET,
     check_columns,
     list_first_names,
     make_parquet_error,
     parse_json_object,
 )
-from pocketrnn.tables.encodings import UTF8, check_encoding, check_not_utf16, make_not_utf8_error, recode_to_utf8
-from pocketrnn.tables.header_line import find_delimiter, write_header_line_remedy
 
 __all__ = [
     "COLUMN_REMEDY",
     "SUFFIXES",
-    "column_names",
     "open_as_utf8",
+    "read_column_names",
     "read_columns",
     "read_delimited",
     "read_text_lines",
@@ -74,7 +74,7 @@ def read_columns(
     yield from _find_format(path)[0](path, wanted, remedy, check_encoding(encoding))
 
 
-def column_names(path: Path) -> list[str]:
+def read_column_names(path: Path) -> list[str]:
     """Read the names of a file's columns; for JSON Lines, the members of the first object.
 
     Raises:

@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 
 from pocketrnn.errors import DataError, short_repr
-from pocketrnn.tables.checks import list_first_names
 from pocketrnn.tables.encodings import UTF8, check_encoding
+from pocketrnn.tables.row_checks import list_first_names
 from pocketrnn_training.rows.column_files import read_text_lines
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
 
@@ -101,7 +101,7 @@ def _read_sentences(path: Path, encoding: str) -> Iterator[list[_Word]]:
                 yield sentence
             sentence = []
         before = number
-        word = of_file.word(line.rstrip("\r\n"), number, len(sentence))
+        word = of_file.parse_word(line.rstrip("\r\n"), number, len(sentence))
         if word is not None:
             if not word.text.strip() or not word.label.strip():
                 what = "word" if not word.text.strip() else "label"
@@ -117,7 +117,7 @@ class _ConlluLines:
 
     path: Path
 
-    def word(self, line: str, number: int, before: int) -> _Word | None:
+    def parse_word(self, line: str, number: int, before: int) -> _Word | None:
         """Parse the word of a line; None for a comment, or a line without a word.
 
         Args:
@@ -159,7 +159,7 @@ class _ColumnLines:
     columns: int = field(default=0)
     first: int = field(default=0)
 
-    def word(self, line: str, number: int, before: int) -> _Word | None:
+    def parse_word(self, line: str, number: int, before: int) -> _Word | None:
         """As `_ConlluLines.word`."""
         tabs = self.tabs if self.columns else "\t" in line
         # Not split at other white space: a word may contain it.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pocketrnn.errors import InputError, require_module
 from pocketrnn.tables.encodings import UTF8
-from pocketrnn.tables.rows import LABEL_SEPARATOR
+from pocketrnn.tables.row_batches import LABEL_SEPARATOR
 from pocketrnn_training.settings.number_settings import NumberSettings
 from pocketrnn_training.settings.pair_settings import PairSettings
 from pocketrnn_training.settings.sequence_options import NOTHING_SAID, OF_NUMBERS, SequenceOptions
@@ -20,8 +20,8 @@ from pocketrnn_training.settings.text_settings import TextSettings
 if TYPE_CHECKING:
     from pocketrnn.numbers.number_input import NumberInput
     from pocketrnn_training.rows.labelled_rows import LabelledRows
+    from pocketrnn_training.rows.labelled_sequences import LabelledSequences
     from pocketrnn_training.rows.labelled_texts import LabelledTexts
-    from pocketrnn_training.rows.sequences import LabelledSequences
     from pocketrnn_training.rows.tagged_sentences import TaggedSentences
 
 __all__ = ["AG_NEWS", "LABELS_OF", "DataSource"]
@@ -306,7 +306,7 @@ class DataSource:
             >>> len(source.read_more((Path("reviews.csv"),), source.read())) > 0
             True
         """
-        from pocketrnn_training.rows.sequences import LabelledSequences
+        from pocketrnn_training.rows.labelled_sequences import LabelledSequences
 
         if isinstance(data, LabelledSequences):
             return self.read_numbers(paths, data.labels, data.rules)

@@ -76,12 +76,12 @@ class StoredTexts(Sequence[str]):
         self._content, self._starts, self._ends = content, starts, ends
 
     @classmethod
-    def of(cls, chunks: Iterable[Iterable[str]], in_memory: int = _IN_MEMORY) -> StoredTexts:
+    def from_chunks(cls, chunks: Iterable[Iterable[str]], in_memory: int = _IN_MEMORY) -> StoredTexts:
         """Store the texts of all chunks, in their order."""
-        return cls.of_columns(([chunk] for chunk in chunks), in_memory)[0]
+        return cls.from_columns(([chunk] for chunk in chunks), in_memory)[0]
 
     @classmethod
-    def of_columns(cls, chunks: Iterable[Sequence[Iterable[str]]], in_memory: int = _IN_MEMORY) -> list[StoredTexts]:
+    def from_columns(cls, chunks: Iterable[Sequence[Iterable[str]]], in_memory: int = _IN_MEMORY) -> list[StoredTexts]:
         """Store the texts of several columns: each chunk has the next rows of all. No chunk is one empty column."""
         buffers: list[tuple[ByteBuffer, ByteBuffer]] = []
         for chunk in chunks:

@@ -17,7 +17,7 @@ from pocketrnn_training.rows.labelled_texts import (
     LabelledTexts,
     read_labelled_columns,
     select_texts,
-    separate_outside,
+    separate_outside_rows,
 )
 from pocketrnn_training.settings.base_settings import Settings
 
@@ -85,41 +85,41 @@ class LabelledPairs(LabelledTexts):
         numbers: dict[str, int] = {}
         return np.fromiter((numbers.setdefault(text, len(numbers)) for text in self.texts), np.int64, len(self))
 
-    def parts(self, validation: LabelledPairs | None, settings: Settings) -> tuple[LabelledPairs, LabelledPairs]:  # type: ignore[override]
+    def split(self, validation: LabelledPairs | None, settings: Settings) -> tuple[LabelledPairs, LabelledPairs]:  # type: ignore[override]
         """Split into the training and the validation pairs of a run.
 
         If no validation pairs are given, a part of the first texts of each class is held out, with all of their pairs:
         a classifier that has learnt a premise by heart is measured on others. Where that leaves a class without a
-        training pair, as where one first text stands in all pairs, pairs are held out as `LabelledTexts.parts` does it.
+        training pair, as where one first text stands in all pairs, pairs are held out as `LabelledTexts.split` does it.
 
         Raises:
-            DataError: as `LabelledTexts.parts`.
+            DataError: as `LabelledTexts.split`.
 
         Example:
-            >>> training, held_out = data.parts(None, PairSettings())
+            >>> training, held_out = data.split(None, PairSettings())
             >>> set(training.texts) & set(held_out.texts)
             set()
         """
         if validation is not None or self.several_labels:
-            return super().parts(validation, settings)  # type: ignore[return-value]
+            return super().split(validation, settings)  # type: ignore[return-value]
         groups = self.groups
         _, first = np.unique(groups, return_index=True)
         rng = np.random.default_rng(settings.seed)
         try:
             _, chosen = split_classes(self.targets[first], self.labels, settings.validation_share, rng)
         except DataError:
-            return super().parts(None, settings)  # type: ignore[return-value]
+            return super().split(None, settings)  # type: ignore[return-value]
         is_held_out = np.isin(groups, chosen)
         training, held_out = (self.rows(np.flatnonzero(some)) for some in (~is_held_out, is_held_out))
         if ((training.counts() == 0) & (held_out.counts() > 0)).any():
-            return super().parts(None, settings)  # type: ignore[return-value]
+            return super().split(None, settings)  # type: ignore[return-value]
         return training, replace(held_out, outside=())
 
-    def shown(self, row: int) -> str:
+    def format_row(self, row: int) -> str:
         """The pair as a report shows it: one text after the other.
 
         Example:
-            >>> LabelledPairs(["a"], np.array([0]), ("yes", "no"), "a pair", second_texts=["b"]).shown(0)
+            >>> LabelledPairs(["a"], np.array([0]), ("yes", "no"), "a pair", second_texts=["b"]).format_row(0)
             'a | b'
         """
         return f"{self.texts[row]} | {self.second_texts[row]}"
@@ -164,4 +164,4 @@ def read_pairs(
     columns = (text_column, second_text_column)
     first, (second,) = read_labelled_columns(paths, columns, SECOND_COLUMN_REMEDY, encoding=encoding, **options)
     data, outside = LabelledPairs.of(first, second), options.get("outside")
-    return data if outside is None else separate_outside(data, outside)
+    return data if outside is None else separate_outside_rows(data, outside)

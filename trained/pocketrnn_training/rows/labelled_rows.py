@@ -65,12 +65,12 @@ class LabelledRows(ABC):
         """The chosen rows, int64 [chosen], in the order given. All labels stay, also of classes without a row."""
 
     @abstractmethod
-    def parts(self, validation: Self | None, settings: Settings) -> tuple[Self, Self]:
+    def split(self, validation: Self | None, settings: Settings) -> tuple[Self, Self]:
         """Split into the training rows and the validation rows of a run; without validation rows, a part of each class
         is held out."""
 
     @abstractmethod
-    def shown(self, row: int) -> str:
+    def format_row(self, row: int) -> str:
         """The row as a report shows it."""
 
     def __len__(self) -> int:
@@ -203,7 +203,7 @@ def assign_folds(data: LabelledRows, folds: int, rng: np.random.Generator) -> np
     have, total = np.zeros((labels, folds), np.int64), np.zeros(folds, np.int64)
     fold_of_group = np.full(len(first), -1)
 
-    def deal(chosen: npt.NDArray[np.int64], label: int | None) -> None:
+    def deal_rows(chosen: npt.NDArray[np.int64], label: int | None) -> None:
         for group in rng.permutation(chosen[fold_of_group[chosen] < 0]).tolist():
             fewest = total if label is None else have[label] * (len(groups) + 1) + total
             fold = int(fewest.argmin())
@@ -212,8 +212,8 @@ def assign_folds(data: LabelledRows, folds: int, rng: np.random.Generator) -> np
             have[targets[group], fold] += 1
 
     for label in np.argsort(counts, kind="stable").tolist():
-        deal(np.flatnonzero(targets[:, label] if several else targets == label), label)
-    deal(np.arange(len(first)), None)
+        deal_rows(np.flatnonzero(targets[:, label] if several else targets == label), label)
+    deal_rows(np.arange(len(first)), None)
     return fold_of_group[groups]
 
 
@@ -265,7 +265,7 @@ def _split_by_labels(
     # How many rows of each label are not in the second part.
     left = counts.copy()
 
-    def take(rows: npt.NDArray[np.int64], wanted: int) -> None:
+    def move_rows(rows: npt.NDArray[np.int64], wanted: int) -> None:
         """Move `wanted` of the rows to the second part, except rows that are the last ones of a label in the first
         part."""
         for row in rows.tolist():
@@ -279,9 +279,9 @@ def _split_by_labels(
     for target in sorted(range(len(data.labels)), key=lambda i: (counts[i], data.labels[i])):
         of_label = data.targets[:, target]
         wanted = max(1, round(share * counts[target])) - int((of_label & second).sum())
-        take(rng.permutation(np.flatnonzero(of_label & unsplit)), wanted)
+        move_rows(rng.permutation(np.flatnonzero(of_label & unsplit)), wanted)
     without = rng.permutation(np.flatnonzero(unsplit))
-    take(without, round(share * len(without)))
+    move_rows(without, round(share * len(without)))
     if not second.any() or second.all():
         raise DataError(
             f"{len(data)} rows cannot be split in two parts.", "Give more rows, or rows to validate with: --validation."

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.errors import DataError, InputError, short_repr
-from pocketrnn.tables.checks import check_same_labels, list_first_names
 from pocketrnn.tables.encodings import UTF8
-from pocketrnn.tables.rows import LABEL_SEPARATOR
+from pocketrnn.tables.row_batches import LABEL_SEPARATOR
+from pocketrnn.tables.row_checks import check_same_labels, list_first_names
 from pocketrnn_training.rows.column_files import COLUMN_REMEDY, read_columns
 from pocketrnn_training.rows.disk_backed_data import ByteBuffer, StoredTexts
 from pocketrnn_training.rows.labelled_rows import UNLABELLED, LabelledRows, check_labelled, normalize_label, split_rows
@@ -35,7 +35,7 @@ __all__ = [
     "read_labelled_columns",
     "read_texts",
     "select_texts",
-    "separate_outside",
+    "separate_outside_rows",
     "sort_classes",
     "with_unlabelled",
 ]
@@ -118,16 +118,16 @@ class LabelledTexts(LabelledRows):
         """
         return self.hashes
 
-    def shown(self, row: int) -> str:
+    def format_row(self, row: int) -> str:
         """The row as a report shows it: its text.
 
         Example:
-            >>> LabelledTexts(["good"], np.array([0]), ("yes",), "a row").shown(0)
+            >>> LabelledTexts(["good"], np.array([0]), ("yes",), "a row").format_row(0)
             'good'
         """
         return self.texts[row]
 
-    def parts(self, validation: LabelledTexts | None, settings: Settings) -> tuple[LabelledTexts, LabelledTexts]:
+    def split(self, validation: LabelledTexts | None, settings: Settings) -> tuple[LabelledTexts, LabelledTexts]:
         """Split into the training rows and the validation rows of a run.
 
         If no validation rows are given, a part of each class is held out. A row whose text is also in the training part
@@ -140,7 +140,7 @@ class LabelledTexts(LabelledRows):
 
         Example:
             >>> rows = LabelledTexts(["a", "b", "c", "d"], np.array([0, 1, 0, 1]), ("no", "yes"), source="four rows")
-            >>> training, held_out = rows.parts(None, TextSettings())
+            >>> training, held_out = rows.split(None, TextSettings())
             >>> len(training), len(held_out)
             (2, 2)
         """
@@ -212,7 +212,7 @@ def select_texts(texts: Sequence[str], chosen: npt.NDArray[np.int64]) -> Sequenc
     return texts.rows(chosen) if isinstance(texts, StoredTexts) else [texts[i] for i in chosen.tolist()]
 
 
-def separate_outside(data: _Rows, label: str) -> _Rows:
+def separate_outside_rows(data: _Rows, label: str) -> _Rows:
     """Remove one label from the classes: its rows are of none of the classes, and their texts become `outside`.
 
     Args:
@@ -224,7 +224,7 @@ def separate_outside(data: _Rows, label: str) -> _Rows:
 
     Example:
         >>> data = LabelledTexts(["a", "b", "c"], np.array([0, 2, 1]), ("no", "other", "yes"), source="three rows")
-        >>> separate_outside(data, "other").labels, separate_outside(data, "other").outside
+        >>> separate_outside_rows(data, "other").labels, separate_outside_rows(data, "other").outside
         (('no', 'yes'), ['c'])
     """
     if data.several_labels:
@@ -262,7 +262,7 @@ def read_files(
     join_labels: bool = False,
     drop_unlabelled: bool = False,
 ) -> LabelledTexts:
-    """Read the files of one data set, one after the other.
+    """Read the files of one data set, in the given order, as one `LabelledTexts`.
 
     The suffix of a name decides the format: `.csv`, `.tsv` (both with a header line, quoted as spreadsheets do),
     `.jsonl` or `.ndjson` (a JSON object a line), `.parquet`, `.txt` (fastText's lines: `__label__NAME` before a text).
@@ -299,7 +299,7 @@ def read_files(
         multi_label=multi_label, label_separator=label_separator, encoding=encoding, outside=outside,
         join_labels=join_labels, drop_unlabelled=drop_unlabelled,
     )  # fmt: skip
-    return data if outside is None else separate_outside(data, outside)
+    return data if outside is None else separate_outside_rows(data, outside)
 
 
 def read_labelled_columns(
@@ -340,7 +340,7 @@ def read_labelled_columns(
     code_of: dict[str, int] = {}
     dropped = 0
 
-    def code(label: str) -> int:
+    def find_code(label: str) -> int:
         return code_of.setdefault(label, len(code_of)) if label else UNLABELLED
 
     def list_texts_and_codes() -> Iterator[list[list[str]]]:
@@ -352,10 +352,10 @@ def read_labelled_columns(
                     have = [bool(label.strip()) for label in labels_of_rows]
                     dropped += have.count(False)
                     *columns, labels_of_rows = (list(compress(some, have)) for some in (*columns, labels_of_rows))
-                codes.write(array("q", map(code, labels_of_rows)).tobytes())
+                codes.write(array("q", map(find_code, labels_of_rows)).tobytes())
                 yield columns
 
-    texts, *others = StoredTexts.of_columns(list_texts_and_codes())
+    texts, *others = StoredTexts.from_columns(list_texts_and_codes())
     source = ", ".join(path.name for path in paths) + (f" without {dropped:,} unlabelled rows" if dropped else "")
     if not len(texts):
         raise DataError(f"{source} holds no rows.", "Give a file with labelled texts.")
@@ -410,7 +410,7 @@ def _read_multi_label(
                 before += len(values)
                 yield columns
 
-    texts, *others = StoredTexts.of_columns(list_texts_and_codes())
+    texts, *others = StoredTexts.from_columns(list_texts_and_codes())
     source = ", ".join(path.name for path in paths)
     if not len(texts):
         raise DataError(f"{source} holds no rows.", "Give a file with labelled texts.")
@@ -525,7 +525,7 @@ def with_unlabelled(
         (40, 20)
     """
 
-    def chunks() -> Iterator[list[str]]:
+    def read_chunks() -> Iterator[list[str]]:
         for start in range(0, len(data), _ROWS_COPIED):
             yield list(data.texts[start : start + _ROWS_COPIED])
         for path in paths:
@@ -535,7 +535,7 @@ def with_unlabelled(
                 before += len(texts)
                 yield texts
 
-    texts = StoredTexts.of(chunks())
+    texts = StoredTexts.from_chunks(read_chunks())
     unlabelled = np.full(len(texts) - len(data), UNLABELLED)
     source = ", ".join([data.source, *(path.name for path in paths)])
     return replace(data, texts=texts, targets=np.concatenate((data.targets, unlabelled)), source=source)

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.errors import DataError, InputError, short_repr
-from pocketrnn.tables.recordings import group_rows_by_sequence, read_columns, stack_channels
-from pocketrnn.tables.rows import ENDINGS, Kind
+from pocketrnn.tables.recording_reader import group_rows_by_sequence, read_columns, stack_channels
+from pocketrnn.tables.row_batches import ENDINGS, Kind
 from pocketrnn_training.rows.array_files import read_arrays
-from pocketrnn_training.rows.sequences import LabelledSequences, Recording, make_labelled_sequences
-from pocketrnn_training.rows.ts_file import read_ts
+from pocketrnn_training.rows.labelled_sequences import LabelledSequences, Recording, make_labelled_sequences
+from pocketrnn_training.rows.sktime_ts_files import read_ts
 from pocketrnn_training.settings.sequence_options import NOTHING_SAID, OF_NUMBERS, SequenceOptions
 
 __all__ = ["read_sequences"]
@@ -34,11 +34,12 @@ def read_sequences(
 ) -> LabelledSequences:
     """Read files of labelled sequences of numbers, one after the other.
 
-    The suffix of a name decides the format. `.ts`: that of aeon and sktime (`pocketrnn_training.rows.ts_file`). `.npz`:
-    `x` [sequences, time, channels] or, with one channel, [sequences, time]; `y` [sequences], strings or whole numbers;
-    `lengths` [sequences] where the sequences are shorter than the array. `x` is [sequences, channels, time] with
-    `channels_first`, or where only that layout fits the number of named channels. Pickles are not read. `.csv`, `.tsv`,
-    `.jsonl`, `.ndjson`, `.parquet`: a row for each step, a column for each channel, and one with the label.
+    The suffix of a name decides the format. `.ts`: that of aeon and sktime
+    (`pocketrnn_training.rows.sktime_ts_files`). `.npz`: `x` [sequences, time, channels] or, with one channel,
+    [sequences, time]; `y` [sequences], strings or whole numbers; `lengths` [sequences] where the sequences are
+    shorter than the array. `x` is [sequences, channels, time] with `channels_first`, or where only that layout fits
+    the number of named channels. Pickles are not read. `.csv`, `.tsv`, `.jsonl`, `.ndjson`, `.parquet`: a row for
+    each step, a column for each channel, and one with the label.
 
     Args:
         paths: the files.
@@ -48,7 +49,7 @@ def read_sequences(
 
     Raises:
         DataError: a file is missing, damaged or of another kind; two have different channels; see also
-            `pocketrnn_training.rows.sequences.make_labelled_sequences`.
+            `pocketrnn_training.rows.labelled_sequences.make_labelled_sequences`.
         InputError: an option cannot be used.
 
     Example:

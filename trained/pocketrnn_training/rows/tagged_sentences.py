@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.errors import DataError
-from pocketrnn.tables.checks import check_same_labels
+from pocketrnn.tables.row_checks import check_same_labels
 from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.settings.base_settings import Settings
 
@@ -91,7 +91,7 @@ class TaggedSentences(LabelledRows):
             targets=np.concatenate([np.empty(0, np.int64), *(parts[i] for i in chosen.tolist())]),
         )
 
-    def parts(self, validation: TaggedSentences | None, settings: Settings) -> tuple[TaggedSentences, TaggedSentences]:
+    def split(self, validation: TaggedSentences | None, settings: Settings) -> tuple[TaggedSentences, TaggedSentences]:
         """Split into the training sentences and the validation sentences of a run; without validation sentences, a part
         of the different ones is held out.
 
@@ -99,7 +99,7 @@ class TaggedSentences(LabelledRows):
             DataError: the validation sentences have other labels; there is only one sentence.
 
         Example:
-            >>> training, held_out = data.parts(None, settings)
+            >>> training, held_out = data.split(None, settings)
         """
         if validation is not None:
             check_same_labels(
@@ -117,14 +117,14 @@ class TaggedSentences(LabelledRows):
         held_out = np.isin(groups, order[: max(1, round(settings.validation_share * different))])
         return self.rows(np.flatnonzero(~held_out)), self.rows(np.flatnonzero(held_out))
 
-    def shown(self, row: int) -> str:
+    def format_row(self, row: int) -> str:
         """The word as a report shows it: in brackets, with its neighbours.
 
         Args:
             row: the number of the word, counted through all sentences.
 
         Example:
-            >>> data.shown(1)
+            >>> data.format_row(1)
             'Ada [works]'
         """
         ends = np.cumsum(self.lengths)

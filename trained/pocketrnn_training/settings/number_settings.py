@@ -100,7 +100,7 @@ class NumberSettings(Settings):
         return 0 if self.named_of_layers else _KERNELS
 
     def by_folds(self, rows: int) -> bool:
-        """Whether folds measure the accuracy of this many rows, or recordings; else a part of them is held out.
+        """Whether the accuracy on this many rows or recordings is measured by folds; if not, some are held out.
 
         Example:
             >>> NumberSettings().by_folds(36), NumberSettings().by_folds(5000), NumberSettings(kernels=0).by_folds(36)
@@ -153,5 +153,5 @@ class NumberSettings(Settings):
             name, value = named[0], getattr(self, named[0])
             raise InputError(
                 f"kernels is {self.kernels}, and {name} is {value}, which applies to recurrent layers.",
-                "Leave one of the two out.",
+                "Leave out one of the two options.",
             )

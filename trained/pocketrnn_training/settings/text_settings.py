@@ -21,7 +21,7 @@ from pocketrnn_training.settings.base_settings import (
 
 __all__ = ["BPE", "SPLITS", "WORDS", "TextSettings"]
 
-# Pieces of words, learnt from the training rows (`pocketrnn_training.texts.pieces`).
+# Pieces of words, learnt from the training rows (`pocketrnn_training.texts.piece_learning`).
 BPE: Final = "bpe"
 # The default tokenizer of words.
 WORDS: Final = "basic_english"
@@ -79,8 +79,8 @@ class TextSettings(Settings):
             a text has one label, the tokens are words or pieces of words, the classifier reads in both directions and
             is packed, there are fewer than 20,000 rows and no teacher, and its tables have 2 million numbers at most.
         compare: whether folds of the rows choose between words and pieces, and the weights of the recurrent and the
-            linear part (`pocketrnn_training.candidates.comparison`). None for true where there is a linear part and
-            there are from 100 to 10,000 rows.
+            linear part (`pocketrnn_training.candidates.candidate_comparison`). None for true where there is a linear
+            part and there are from 100 to 10,000 rows.
         shipped_vectors: whether the installed word vectors (`pocketrnn-words`) are compared, too, where none are given
             and most of the rows are in their language (`pocketrnn_training.texts.installed_vectors`).
         embedding_dim: None for that of the word vectors, or 64 without them.

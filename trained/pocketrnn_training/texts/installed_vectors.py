@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from pocketrnn.classifier import Classifier
-from pocketrnn_training.texts.vectors import TABLE
+from pocketrnn_training.texts.word_vectors import TABLE
 from pocketrnn_training.training_events import Notice, StageNotice
 
 __all__ = ["detect_language", "find_installed_tables", "find_installed_vectors"]

@@ -114,7 +114,7 @@ class FeatureCounter:
         return min(self.pairs, _MOST_JOINTS) if self.pieces else 0
 
     @cached_property
-    def codes_of_joints(self) -> Codes:
+    def joint_codes(self) -> Codes:
         """The terms of each token in the row number of a joint, int64 [vocabulary, 2]: by its last characters as the
         first token, by its first characters as the second. As in `compute_pair_codes`, a hash by a sum."""
         half = max(1, self.joints // 2)
@@ -136,7 +136,7 @@ class FeatureCounter:
         ones, shape = np.ones(len(tokens)), (len(self.spelled), len(number_of))
         return sparse.coo_matrix((ones, (np.array(tokens, np.int32), np.array(numbers, np.int32))), shape).tocsr()
 
-    def of(self, rows: EncodedRows) -> tuple[Any, Any, Any]:
+    def count_features(self, rows: EncodedRows) -> tuple[Any, Any, Any]:
         """Count each token, each pair and each joint in each row: three sparse matrices float64 [rows, vocabulary],
         [rows, pairs] and [rows, joints]."""
         from scipy import sparse
@@ -148,14 +148,16 @@ class FeatureCounter:
         before = np.concatenate(([self.padding_id], ids[:-1]))
         before[rows.offsets[:-1]] = self.padding_id
 
-        def counts(columns: npt.NDArray[Any], size: int) -> Any:
+        def count_columns(columns: npt.NDArray[Any], size: int) -> Any:
             return sparse.coo_matrix((ones, (row_of, columns.astype(np.int32))), (len(lengths), size)).tocsr()
 
-        def of_neighbours(codes: Codes, size: int) -> Any:
-            return counts(codes[before, 0] + codes[ids, 1], size) if size else sparse.csr_matrix((len(lengths), 0))
+        def add_neighbour_codes(codes: Codes, size: int) -> Any:
+            return (
+                count_columns(codes[before, 0] + codes[ids, 1], size) if size else sparse.csr_matrix((len(lengths), 0))
+            )
 
-        pairs = of_neighbours(compute_pair_codes(len(self.spelled), self.pairs), self.pairs)
-        return counts(ids, len(self.spelled)), pairs, of_neighbours(self.codes_of_joints, self.joints)
+        pairs = add_neighbour_codes(compute_pair_codes(len(self.spelled), self.pairs), self.pairs)
+        return count_columns(ids, len(self.spelled)), pairs, add_neighbour_codes(self.joint_codes, self.joints)
 
 
 @dataclass(frozen=True)
@@ -213,7 +215,7 @@ class LinearPart:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.svm import LinearSVC
 
-        tokens, pairs, joints = counted.of(rows)
+        tokens, pairs, joints = counted.count_features(rows)
         parts: tuple[Any, ...] = (tokens, pairs, tokens @ counted.characters, joints)
         rare = [_compute_inverse_frequencies(part) for part in parts]
         squares = [np.square(some) for some in rare]
@@ -261,12 +263,12 @@ class LinearPart:
         tables |= {"joints": self.joints} if self.counted.joints else {}
         found = {name: torch.from_numpy(table * np.float32(weight)) for name, table in tables.items()}
         found["sizes"] = torch.from_numpy(self.sizes)
-        codes = {"codes_of_joints": torch.from_numpy(self.counted.codes_of_joints)} if self.counted.joints else {}
+        codes = {"joint_codes": torch.from_numpy(self.counted.joint_codes)} if self.counted.joints else {}
         return found | codes
 
     def logits(self, rows: EncodedRows) -> Floats:
         """float32 [rows, classes]: the logits of texts as ids."""
-        tokens, pairs, joints = self.counted.of(rows)
+        tokens, pairs, joints = self.counted.count_features(rows)
         scores = tokens @ self.words + pairs @ self.pairs + joints @ self.joints
         return np.asarray(scores / np.sqrt(tokens @ self.sizes) + self.bias, np.float32)
 

@@ -61,7 +61,7 @@ def fit_recurrent_linear_weights(
     parts = np.stack((np.zeros_like(linear) if recurrent is None else recurrent, linear)).astype(np.float64)
     rows = np.arange(len(targets))
 
-    def cost(weights: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+    def compute_cost(weights: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
         likely = log_softmax(np.tensordot(weights, parts, 1), axis=1)
         wrong = np.exp(likely)
         wrong[rows, targets] -= 1
@@ -70,5 +70,5 @@ def fit_recurrent_linear_weights(
     start = np.array([BY_DEFAULT.recurrent, BY_DEFAULT.linear]) / 2
     # If both parts classify all rows correctly, the weights would grow without bound.
     bounds = [(0, 0 if recurrent is None else 50), (0, 50)]
-    found = minimize(cost, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+    found = minimize(compute_cost, start, jac=True, method="L-BFGS-B", bounds=bounds).x
     return RecurrentLinearWeights(*found.tolist())

@@ -34,7 +34,7 @@ class Spelling:
         size: the number of different fragments.
 
     Example:
-        >>> Spelling.of(["<unk>", "walking", "talking", "sea"], known_from=1).size
+        >>> Spelling.from_vocabulary(["<unk>", "walking", "talking", "sea"], known_from=1).size
         12
     """
 
@@ -43,7 +43,7 @@ class Spelling:
     size: int
 
     @classmethod
-    def of(cls, vocabulary: Sequence[str], known_from: int) -> Spelling:
+    def from_vocabulary(cls, vocabulary: Sequence[str], known_from: int) -> Spelling:
         """Find the fragments that at least two words share.
 
         Args:
@@ -71,7 +71,7 @@ class SpelledEmbedding(nn.Embedding):
             from its own row, such as a word vector.
 
     Example:
-        >>> spelling = Spelling.of(["<unk>", "walking", "talking"], known_from=1)
+        >>> spelling = Spelling.from_vocabulary(["<unk>", "walking", "talking"], known_from=1)
         >>> embedding = SpelledEmbedding(nn.Embedding(3, 8), spelling)
         >>> torch.equal(embedding(torch.tensor([1, 2])), embedding.fold_embedding()[1:])
         True

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.text import AnyTextRules, TextEncoder
-from pocketrnn.text.alignment import place_split_tokens
+from pocketrnn.text.alignment import locate_split_tokens
 from pocketrnn_training.rows.batches import EncodedTexts
 
 __all__ = ["encode_sentences", "join_words"]
@@ -30,7 +30,7 @@ def encode_sentences(
     ids: list[int] = []
     lengths, steps = list[int](), list[Any]()
     for sentence in sentences:
-        placed = place_split_tokens(encoder, sentence)
+        placed = locate_split_tokens(encoder, sentence)
         steps += [len(ids) + token.step for token in placed.tokens if token.step is not None]
         ids += placed.ids
         lengths.append(len(placed.ids))

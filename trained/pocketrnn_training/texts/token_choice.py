@@ -22,7 +22,7 @@ from pocketrnn.text.pairs import make_pair_mark
 from pocketrnn_training.rows.batches import EncodedTexts
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.text_settings import WORDS, TextSettings
-from pocketrnn_training.texts import pieces, vectors, vocabulary
+from pocketrnn_training.texts import piece_learning, vocabulary, word_vectors
 from pocketrnn_training.texts.linear_part import FeatureCounter, LinearPart, choose_pair_table_rows
 from pocketrnn_training.training_events import Notice, StageNotice
 
@@ -56,8 +56,8 @@ class TokenizedTexts:
     vocabulary: tuple[str, ...]
     texts: EncodedTexts
     validation_texts: EncodedTexts
-    words: pieces.RowWords | None = None
-    vectors: vectors.Vectors | None = None
+    words: piece_learning.RowWords | None = None
+    vectors: word_vectors.Vectors | None = None
     linear: LinearPart | None = None
 
     def join_pairs(self) -> TokenizedTexts:
@@ -129,21 +129,21 @@ class TokenChoice:
         try:
             by_words = self._encode_as_words()
         except DataError as error:
-            by_pieces = self._try_pieces()
+            by_pieces = self._encode_as_pieces_if_possible()
             if by_pieces is None:
                 raise
-            return self._take_pieces(error.problem, by_pieces)
+            return self._choose_pieces(error.problem, by_pieces)
         unknown = _compute_unknown_share(self.validation.texts, by_words)
         why = f"{unknown:.0%} of the words of the validation rows are unknown." if unknown > _MOST_UNKNOWN else None
-        may_compare = self._may_compare and unknown < _WORDS_SAY_NOTHING
-        if (why is None and not may_compare) or (by_pieces := self._try_pieces()) is None:
-            return self._take_words(by_words)
+        may_compare = self._may_compare_linear_parts and unknown < _WORDS_SAY_NOTHING
+        if (why is None and not may_compare) or (by_pieces := self._encode_as_pieces_if_possible()) is None:
+            return self._choose_words(by_words)
         if may_compare and by_pieces.linear is not None:
             why = self._compare_linear_parts(by_words, by_pieces)
-        return self._take_words(by_words) if why is None else self._take_pieces(why, by_pieces)
+        return self._choose_words(by_words) if why is None else self._choose_pieces(why, by_pieces)
 
     @property
-    def _may_compare(self) -> bool:
+    def _may_compare_linear_parts(self) -> bool:
         """Whether the linear parts may choose: there is to be one, and no option is given that is for words only."""
         of_words = self.settings.spelling or self._has_word_limit
         return bool(self.decided.linear) and self._may_have_linear_part and not of_words
@@ -178,7 +178,7 @@ class TokenChoice:
         )
         return given
 
-    def _take_words(self, by_words: TokenizedTexts) -> TokenizedTexts:
+    def _choose_words(self, by_words: TokenizedTexts) -> TokenizedTexts:
         if self.settings.piece_dropout not in (0, TextSettings.piece_dropout):
             said = (
                 "Texts are split into words, so --piece-dropout has no effect; --tokenizer bpe splits them into pieces."
@@ -186,7 +186,7 @@ class TokenChoice:
             self.report(Notice(said))
         return by_words
 
-    def _take_pieces(self, why: str, by_pieces: TokenizedTexts) -> TokenizedTexts:
+    def _choose_pieces(self, why: str, by_pieces: TokenizedTexts) -> TokenizedTexts:
         more = (
             " --max-vocabulary applies to words only; --vocabulary-size bounds the pieces."
             if self._has_word_limit
@@ -195,7 +195,7 @@ class TokenChoice:
         self.report(Notice(f"{why} So texts are cut into pieces of words (--tokenizer bpe).{more}"))
         return by_pieces
 
-    def _try_pieces(self) -> TokenizedTexts | None:
+    def _encode_as_pieces_if_possible(self) -> TokenizedTexts | None:
         try:
             return self._encode_as_pieces()
         except DataError:
@@ -216,17 +216,17 @@ class TokenChoice:
             empty_id=vocabulary.UNKNOWN,
             padding_id=vocabulary.PADDING,
         )
-        start: vectors.Vectors | None = None
+        start: word_vectors.Vectors | None = None
         tokens_of = TextEncoder(rules, ()).tokens
 
-        def more(tokens: tuple[str, ...]) -> Sequence[str]:
+        def read_more_words(tokens: tuple[str, ...]) -> Sequence[str]:
             nonlocal start
             if self.word_vectors is None:
                 return ()
             room = settings.vector_words
             if settings.max_vocabulary is not None:
                 room = min(room, settings.max_vocabulary - len(tokens))
-            start = vectors.read_vectors(self.word_vectors, tokens, room, lambda word: tokens_of(word) == [word])
+            start = word_vectors.read_vectors(self.word_vectors, tokens, room, lambda word: tokens_of(word) == [word])
             return start.added
 
         tokens, encoded = vocabulary.build(
@@ -234,30 +234,30 @@ class TokenChoice:
             rules,
             min_freq=settings.min_freq_for(len(self.data), of_words=True),
             max_size=settings.max_vocabulary,
-            more=more,
+            more=read_more_words,
         )
-        of_validation = EncodedTexts.of(self.validation.texts, TextEncoder(rules, tokens))
+        of_validation = EncodedTexts.from_texts(self.validation.texts, TextEncoder(rules, tokens))
         return self._fit_linear_part(TokenizedTexts(rules, tokens, encoded, of_validation, None, start))
 
     def _encode_as_pieces(self) -> TokenizedTexts:
         """Encode the texts as ids of pieces of words. A piece that is or begins a word has the vector of that word."""
         settings, texts, validation = self.settings, self.data.texts, self.validation.texts
-        rules, tokens = pieces.learn_pieces(
+        rules, tokens = piece_learning.learn_pieces(
             texts,
             settings.pieces,
             min_freq=settings.min_freq_for(len(texts), of_words=False),
             max_tokens=settings.max_tokens,
         )
-        words_of_all = pieces.RowWords.of(chain(texts, validation), rules, tokens)
+        words_of_all = piece_learning.RowWords.from_texts(chain(texts, validation), rules, tokens)
         # A line break is never a word of a file of vectors.
-        whole = [pieces.convert_piece_to_word(piece) or "\n" for piece in tokens]
+        whole = [piece_learning.convert_piece_to_word(piece) or "\n" for piece in tokens]
         found = TokenizedTexts(
             rules,
             tokens,
             words_of_all.select_first_rows(len(texts)).encode_rows_as_pieces(),
-            EncodedTexts.of(validation, TextEncoder(rules, tokens)),
+            EncodedTexts.from_texts(validation, TextEncoder(rules, tokens)),
             words_of_all if settings.piece_dropout else None,
-            None if self.word_vectors is None else vectors.read_vectors(self.word_vectors, whole),
+            None if self.word_vectors is None else word_vectors.read_vectors(self.word_vectors, whole),
         )
         return self._fit_linear_part(found)
 
@@ -276,7 +276,7 @@ class TokenChoice:
 
 
 def make_feature_counter(
-    tokens: Sequence[str], rules: AnyTextRules, pairs: int, start: vectors.Vectors | None = None
+    tokens: Sequence[str], rules: AnyTextRules, pairs: int, start: word_vectors.Vectors | None = None
 ) -> FeatureCounter:
     """Make the feature counter of a linear part for texts cut by these rules, with the word vectors of their tokens.
 
@@ -286,8 +286,8 @@ def make_feature_counter(
     """
     are_pieces = rules.tokenizer == SUBWORDS
     known = range(len(vocabulary.SPECIALS), len(tokens))
-    spelled = [tokens[i].replace(pieces.MARK, " ") if are_pieces else f" {tokens[i]} " for i in known]
-    of_tokens = None if start is None else start.of_tokens(len(tokens))
+    spelled = [tokens[i].replace(piece_learning.MARK, " ") if are_pieces else f" {tokens[i]} " for i in known]
+    of_tokens = None if start is None else start.make_token_vectors(len(tokens))
     return FeatureCounter(
         ("",) * len(vocabulary.SPECIALS) + tuple(spelled), pairs, rules.padding_id, are_pieces, of_tokens
     )
@@ -313,9 +313,13 @@ def encode_with_rules(
     encoder = TextEncoder(rules, tokens)
     words = None
     if rules.tokenizer == SUBWORDS and settings.piece_dropout:
-        words = pieces.RowWords.of(chain(data.texts, validation.texts), rules, tokens)  # type: ignore[arg-type]
+        words = piece_learning.RowWords.from_texts(chain(data.texts, validation.texts), rules, tokens)  # type: ignore[arg-type]
     found = TokenizedTexts(
-        rules, tokens, EncodedTexts.of(data.texts, encoder), EncodedTexts.of(validation.texts, encoder), words
+        rules,
+        tokens,
+        EncodedTexts.from_texts(data.texts, encoder),
+        EncodedTexts.from_texts(validation.texts, encoder),
+        words,
     )
     if settings.linear is False or data.answers is not None or (data.counts() > 0).sum() < 2:
         return found

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from pocketrnn.text.ranges import complement_points, list_range_points, make_ranges_from_points
+from pocketrnn.text.code_point_ranges import complement_points, list_range_points, make_ranges_from_points
 
 __all__ = [
     "CLUSTERS",

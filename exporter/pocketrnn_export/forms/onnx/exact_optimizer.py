@@ -3,7 +3,7 @@
 Its rules for `x + 0`, `x - 0`, `x * 1` and `x / 1` take a constant for 0 within 1e-8 and for 1 within 1e-5, so that the
 `a / (a.sum(1) + 1e-10)` of many attentions loses its 1e-10, and `x * 1.000009` its factor. Here these four rules match
 the exact number. The other rules move nodes about and compare whole numbers only. Folded constants are computed in
-double precision; see `pocketrnn_export.forms.onnx.folded_constants`.
+double precision; see `pocketrnn_export.forms.onnx.folded_constant_rounding`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from onnx_ir.passes import common as passes
 from onnxscript import optimizer, rewriter
 from onnxscript.rewriter import pattern
 
-from pocketrnn_export.forms.onnx.folded_constants import compute_rounded_constants, set_folded_values
-from pocketrnn_export.forms.onnx.kept_nans import keep_nans
-from pocketrnn_export.forms.onnx.sigmoid_tails import keep_small_sigmoids
+from pocketrnn_export.forms.onnx.folded_constant_rounding import compute_rounded_constants, set_folded_values
+from pocketrnn_export.forms.onnx.nan_propagation import make_graph_propagate_nans
+from pocketrnn_export.forms.onnx.small_sigmoid_values import rewrite_sigmoids_with_small_values
 from pocketrnn_export.torch_internals import list_default_rewrite_rules, list_unsound_rewrite_rules
 
 __all__ = ["REWRITE_RULES", "optimize"]
@@ -48,8 +48,8 @@ def optimize(model: ir.Model) -> None:
     set_folded_values(model, exact)
     # Join a sigmoid that forward computes twice, so that it is rewritten once.
     passes.CommonSubexpressionEliminationPass()(model)
-    keep_small_sigmoids(model)
-    keep_nans(model)
+    rewrite_sigmoids_with_small_values(model)
+    make_graph_propagate_nans(model)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     for last in (
         passes.RemoveUnusedNodesPass(),

@@ -16,21 +16,21 @@ from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
 from pocketrnn.text.features import FEATURE_INPUTS
 from pocketrnn.text.pairs import PAIR_INPUTS
-from pocketrnn_export.forms.onnx.accurate_translations import (
+from pocketrnn_export.forms.onnx.accurate_operator_translations import (
     FUNCTION_TRANSLATIONS,
     find_float32_numbers,
     refuse_rounded_doubles,
 )
 from pocketrnn_export.forms.onnx.exact_optimizer import optimize
-from pocketrnn_export.forms.onnx.size_arithmetic_translations import NUMBER_TRANSLATIONS, round_numbers
+from pocketrnn_export.forms.onnx.size_arithmetic_translations import NUMBER_TRANSLATIONS, round_size_numbers_to_float32
 from pocketrnn_export.forms.onnx.trace_operator_translations import TRANSLATIONS
 from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.torch_internals import cache_onnx_registry
+from pocketrnn_export.tracing.module_trace import TracedProgram, find_first_cause, hide_messages
+from pocketrnn_export.tracing.rule_use_recording import is_rule_left_out, record_rule_use
 from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
-from pocketrnn_export.tracing.sizes.conditions import Sizes
+from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
-from pocketrnn_export.tracing.trace import TracedProgram, find_first_cause, hide_messages
-from pocketrnn_export.tracing.used_rules import is_rule_left_out, record_rule_use
 
 __all__ = [
     "OPSET",
@@ -104,7 +104,7 @@ PAIRS: Final = GraphNames(PAIR_INPUTS[1], ("logits",))
 
 
 def name_graph_inputs(inputs: Sequence[torch.Tensor]) -> GraphNames:
-    """The names of a graph for the inputs of a module: of one text, of two, or of one with features.
+    """Return the names of a graph for the inputs of a module: of one text, of two, or of one with features.
 
     Example:
         >>> name_graph_inputs([torch.zeros(3, 7, dtype=torch.int64), torch.zeros(3, 2)]).inputs
@@ -154,7 +154,7 @@ def convert_program(
             for node in taken_apart.graph.nodes:
                 if node.target in translations:
                     record_rule_use(_make_translation_title(node.target))
-            round_numbers(exported.model)
+            round_size_numbers_to_float32(exported.model)
             held = find_float32_numbers(exported.model.graph)
             optimize(exported.model)
             if not in_doubles:
@@ -178,12 +178,14 @@ def _make_translation_title(operator: Any) -> str:
 
 
 def _make_unsupported_error(program: torch.export.ExportedProgram, cause: str) -> ExportError:
-    """The error that names the operation without a form in ONNX, and its line."""
+    """Return the error that names the operation without a form in ONNX, and its line."""
     named = re.search(r"op='\w+\.(\w+)'|aten::(\w+)\(\)", cause)
     name = "" if named is None else named[1] or named[2]
     # PyTorch renames some operators when it decomposes them: special_i0e, bessel_i0e.
     nodes = [
-        node for node in program.graph.nodes if name and _read_last_word(str(node.target)) == _read_last_word(name)
+        node
+        for node in program.graph.nodes
+        if name and _read_operator_base_name(str(node.target)) == _read_operator_base_name(name)
     ]
     where = next((line for line in map(find_node_line, nodes or _find_decomposed_nodes(name, program)) if line), "")
     drawing = [node for node in program.graph.nodes if node.kwargs.get("generator") is not None]
@@ -204,13 +206,13 @@ def _make_unsupported_error(program: torch.export.ExportedProgram, cause: str) -
 
 
 def _find_decomposed_nodes(name: str, program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
-    """The operators with a name after the program's decomposition: signbit, from copysign."""
+    """Return the operators with a name after the program's decomposition: signbit, from copysign."""
     parts = program.run_decompositions().graph.nodes if name else ()
     return [node for node in parts if f".{name}." in str(node.target)]
 
 
-def _read_last_word(operator: str) -> str:
-    """The last word of an operator's name: `i0e` in `aten.special_i0e.default`."""
+def _read_operator_base_name(operator: str) -> str:
+    """Return the last word of an operator's name: `i0e` in `aten.special_i0e.default`."""
     return operator.removeprefix("aten.").partition(".")[0].rpartition("_")[2]
 
 
@@ -277,12 +279,13 @@ def _name_layers(graph: ir.Graph) -> None:
 
 
 def _count_embedding_rows(graph: ir.Graph) -> int | None:
-    """The number of ids that the embedding takes: the rows of the smallest table that `tokens` index; None: no limit.
+    """Return the number of ids that the embedding takes: the rows of the smallest table that `tokens` index; None: no
+    limit.
 
     Raises:
         ExportError: `tokens` neither index a table nor are compared with ids, as for one-hot vectors.
     """
-    direct, computed, compared = _find_lookups(graph)
+    direct, computed, compared = _find_table_lookups(graph)
     if not direct and not computed and not compared:
         raise ExportError(
             "The module looks its tokens up in no embedding.",
@@ -294,13 +297,13 @@ def _count_embedding_rows(graph: ir.Graph) -> int | None:
 
 
 def find_token_lookups(graph: ir.Graph) -> list[ir.Node]:
-    """The Gather nodes whose table is an initializer and whose indices are the unchanged ids in `tokens`."""
-    return _find_lookups(graph)[0]
+    """Return the Gather nodes whose table is an initializer and whose indices are the unchanged ids in `tokens`."""
+    return _find_table_lookups(graph)[0]
 
 
-def _find_lookups(graph: ir.Graph) -> tuple[list[ir.Node], list[ir.Node], list[ir.Node]]:
-    """The Gather nodes that look up the unchanged ids in `tokens`, those that look up numbers computed from them, and
-    the Equal nodes that compare them.
+def _find_table_lookups(graph: ir.Graph) -> tuple[list[ir.Node], list[ir.Node], list[ir.Node]]:
+    """Return the Gather nodes that look up the unchanged ids in `tokens`, those that look up numbers computed from
+    them, and the Equal nodes that compare them.
 
     The tables' rows limit the ids only in the first kind: `(tokens * 31) % 1000` takes any id.
     """

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from pocketrnn.bundle.manifest import Graph, Limits
 from pocketrnn.errors import BundleError, ExportError
 from pocketrnn.graph_check.graph_file import check_graph
+from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.comparing.float64_graph import make_float64_onnx_run
 from pocketrnn_export.comparing.float64_module import make_float64_copy
 from pocketrnn_export.comparing.logit_comparison import make_onnx_run, open_session
-from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.forms.onnx.onnx_conversion import (
     OPSET,
@@ -33,19 +33,19 @@ from pocketrnn_export.forms.onnx.onnx_conversion import (
     name_graph_inputs,
 )
 from pocketrnn_export.intake.module_preparation import ExportableModule
-from pocketrnn_export.intake.random_draws import find_drawing_line
+from pocketrnn_export.intake.random_draw_line import find_drawing_line
 from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.module_runs.state_restoration import restore_module
 from pocketrnn_export.proof.compared_module import resize_example
 from pocketrnn_export.proof.hidden_differences import MOVES
 from pocketrnn_export.proof.operator_comparison import refuse_differing_operators
-from pocketrnn_export.proof.right_program import find_right_program
+from pocketrnn_export.proof.right_program_search import find_right_program
 from pocketrnn_export.proof.runnable_program import RunnableProgram
 from pocketrnn_export.proof.token_dependence import read_operator_name
+from pocketrnn_export.tracing.module_trace import TracedProgram, trace_program
 from pocketrnn_export.tracing.session import mark_full_width
 from pocketrnn_export.tracing.sizes.condition_log import TraceLog
-from pocketrnn_export.tracing.sizes.module_answers import is_within_limits
-from pocketrnn_export.tracing.trace import TracedProgram, trace_program
+from pocketrnn_export.tracing.sizes.program_judging import is_within_limits
 
 __all__ = [
     "ONE_TEXT",
@@ -96,8 +96,8 @@ class SingleTextModule(nn.Module):
 
 
 def find_small_integers(content: bytes) -> list[int]:
-    """The integers among a graph's small constants, each with its neighbours (`x > 3` is true for 4): the numbers that
-    forward may compare ids with.
+    """Return the integers among a graph's small constants, each with its neighbours (`x > 3` is true for 4): the
+    numbers that forward may compare ids with.
     """
     graph = onnx.load_model_from_string(content).graph
     tensors = [*graph.initializer, *(a.t for node in graph.node if node.op_type == "Constant" for a in node.attribute)]
@@ -108,7 +108,7 @@ def find_small_integers(content: bytes) -> list[int]:
 
 
 def wrap_onnx_graph_as_form(content: bytes, graph: Graph) -> Form:
-    """The form of an ONNX graph: onnxruntime runs it with and without its graph optimizations."""
+    """Return the form of an ONNX graph: onnxruntime runs it with and without its graph optimizations."""
     try:
         check_graph(content, Path(ONNX_FILE))
     except BundleError as error:
@@ -129,7 +129,7 @@ def wrap_onnx_graph_as_form(content: bytes, graph: Graph) -> Form:
 
 
 def _write_replacement_advice(problem: str) -> str:
-    """The advice on how to replace an operation that a bundle must not contain."""
+    """Return the advice on how to replace an operation that a bundle must not contain."""
     if "'Resize'" in problem:
         return "Take steps by their places in place of F.interpolate: x[:, torch.arange(n) * x.size(1) // n]."
     if _is_random_operator(problem):
@@ -145,12 +145,12 @@ def _write_replacement_advice(problem: str) -> str:
 
 
 def _is_random_operator(problem: str) -> bool:
-    """Whether the operation that a bundle must not contain draws random numbers."""
+    """Return whether the operation that a bundle must not contain draws random numbers."""
     return any(f"'{name}" in problem for name in ("Dropout", "Random", "Bernoulli", "Multinomial"))
 
 
 def make_graph_limits(made: OnnxGraph, prepared: ExportableModule) -> Limits | None:
-    """The limits in classifier.json of the texts that a graph takes.
+    """Return the limits in classifier.json of the texts that a graph takes.
 
     Raises:
         ExportError: it takes two texts, but not texts of one token each: classifier.json has no such limit for pairs.
@@ -158,7 +158,7 @@ def make_graph_limits(made: OnnxGraph, prepared: ExportableModule) -> Limits | N
     if prepared.two_texts and prepared.least > 1:
         raise ExportError(
             "The module has no finite answer to two texts of one token each.",
-            "Leave out what needs more steps, such as a standard deviation; or fill short texts up in forward.",
+            "Leave out operations that need more steps, such as a standard deviation; or pad short texts in forward.",
         )
     limits, width = made.limits, prepared.widths.fixed
     # The graph for one width is right for that width only.
@@ -172,7 +172,7 @@ def make_graph_limits(made: OnnxGraph, prepared: ExportableModule) -> Limits | N
 
 
 def list_graph_bounds(made: OnnxGraph) -> tuple[tuple[int, int], ...]:
-    """(batch, sequence) on both sides of every size condition in forward, within the limits."""
+    """List the sizes (batch, sequence) on both sides of every size condition in forward, within the limits."""
     return tuple((sizes.batch, sizes.tokens) for sizes in made.bounds if is_within_limits(made.limits, sizes))
 
 
@@ -215,7 +215,7 @@ def make_onnx_form(prepared: ExportableModule, metadata: Mapping[str, str], *, i
         alone=tuple(sorted({*prepared.ids_run_alone, *([] if prepared.takes_lengths else tells)})),
     )
 
-    def retraced() -> bytes:
+    def retrace_graph() -> bytes:
         module = wrap_for_trace(make_float64_copy(prepared.module))
         return retrace_in_float64(module, example, metadata, made, one_text=one_text).content
 
@@ -237,7 +237,7 @@ def make_onnx_form(prepared: ExportableModule, metadata: Mapping[str, str], *, i
         raise ExportError(f"{error.problem.rstrip('.')}, at {line}.", error.remedy) from error
     return replace(
         form,
-        retraced=retraced,
+        retraced=retrace_graph,
         bounds=list_graph_bounds(made),
         notes=(*made.notes, *prepared.notes),
         one_row=one_text,
@@ -302,7 +302,7 @@ def trace_onnx_graph(
 
 
 def _uses_half_precision(node: torch.fx.Node) -> bool:
-    """Whether a node's result is in 16-bit floats, or it is a `torch.autocast` block."""
+    """Return whether a node's result is in 16-bit floats, or it is a `torch.autocast` block."""
     return "autocast" in str(node.target) or _has_half_dtype(node)
 
 
@@ -373,7 +373,7 @@ def _make_graph_run(graph: OnnxGraph) -> Callable[[tuple[Tensor, ...]], Any]:
     session = open_session(graph.content, optimized=False)
     names = [value.name for value in session.get_inputs()]
 
-    def run(inputs: tuple[Tensor, ...]) -> Any:
+    def run_graph(inputs: tuple[Tensor, ...]) -> Any:
         return session.run(None, {name: value.numpy() for name, value in zip(names, inputs, strict=True)})[0]
 
-    return run
+    return run_graph

@@ -20,11 +20,11 @@ import torch
 from onnxscript import opset18 as op
 
 from pocketrnn_export.comparing.float64_graph import SINGLE
-from pocketrnn_export.forms.onnx.accurate_translations import compute_integer_power
+from pocketrnn_export.forms.onnx.accurate_operator_translations import compute_integer_power
 from pocketrnn_export.torch_internals import sym_sqrt
-from pocketrnn_export.tracing.python_semantics.math_of_sizes import OF_NUMBER
+from pocketrnn_export.tracing.python_semantics.size_arithmetic import OF_NUMBER
 
-__all__ = ["NUMBER_TRANSLATIONS", "round_numbers"]
+__all__ = ["NUMBER_TRANSLATIONS", "round_size_numbers_to_float32"]
 
 _DOUBLE: Final = ir.DataType.DOUBLE
 _INT64: Final = int(ir.DataType.INT64)
@@ -41,8 +41,8 @@ def _mark_as_size_number(value: Any) -> Any:
     return value
 
 
-def _to_float64(value: Any) -> Any:
-    """A number as float64 []. A value that has the exporter's type float32 was made here, and is float64."""
+def _convert_to_float64(value: Any) -> Any:
+    """Return a number as float64 []. A value that has the exporter's type float32 was made here, and is float64."""
     if isinstance(value, int | float):
         return op.Constant(value=ir.tensor(np.array(value, np.float64)))  # type: ignore[arg-type]
     return value if _is_float(value) else _mark_as_size_number(op.Cast(value, to=int(_DOUBLE)))
@@ -52,102 +52,104 @@ def _make_integer_constant(value: Any) -> Any:
     return op.Constant(value_int=value) if isinstance(value, int) else value
 
 
-def _translate_numbers(floats: Callable[..., Any], integers: Callable[..., Any] | None = None) -> Callable[..., Any]:
-    """A translation for floats, or for integers if all values are integers."""
+def _make_number_translation(
+    floats: Callable[..., Any], integers: Callable[..., Any] | None = None
+) -> Callable[..., Any]:
+    """Return a translation for floats, or for integers if all values are integers."""
 
-    def translated(*values: Any) -> Any:
+    def translate_numbers(*values: Any) -> Any:
         if any(map(_is_float, values)):
-            return _mark_as_size_number(floats(*map(_to_float64, values)))
+            return _mark_as_size_number(floats(*map(_convert_to_float64, values)))
         return (integers or floats)(*map(_make_integer_constant, values))
 
-    return translated
+    return translate_numbers
 
 
-def _translate_comparison(floats: Callable[..., Any]) -> Callable[..., Any]:
-    def translated(first: Any, second: Any) -> Any:
+def _make_comparison_translation(floats: Callable[..., Any]) -> Callable[..., Any]:
+    def translate_comparison(first: Any, second: Any) -> Any:
         pair = (first, second)
         return _mark_as_size_number(
-            floats(*map(_to_float64 if any(map(_is_float, pair)) else _make_integer_constant, pair))
+            floats(*map(_convert_to_float64 if any(map(_is_float, pair)) else _make_integer_constant, pair))
         )
 
-    return translated
+    return translate_comparison
 
 
-def _floor_division(first: Any, second: Any) -> Any:
+def _translate_floor_division(first: Any, second: Any) -> Any:
     # ONNX rounds toward zero: the remainder, which has the divisor's sign in Mod, is subtracted before.
     return op.Div(op.Sub(first, op.Mod(first, second)), second)
 
 
-def _power_of_numbers(base: Any, exponent: Any) -> Any:
+def _translate_power_of_numbers(base: Any, exponent: Any) -> Any:
     if exponent == 0.5:
-        return _mark_as_size_number(op.Sqrt(_to_float64(base)))
+        return _mark_as_size_number(op.Sqrt(_convert_to_float64(base)))
     if _is_float(base) or _is_float(exponent):
-        return _mark_as_size_number(op.Pow(_to_float64(base), _to_float64(exponent)))
+        return _mark_as_size_number(op.Pow(_convert_to_float64(base), _convert_to_float64(exponent)))
     if isinstance(exponent, int) and exponent > 0:
         return compute_integer_power(_make_integer_constant(base), exponent)
     return op.Pow(_make_integer_constant(base), _make_integer_constant(exponent))
 
 
-def _translate_rounding(rounded: Callable[[Any], Any]) -> Callable[..., Any]:
-    def translated(value: Any, *_: Any) -> Any:
+def _make_rounding_translation(rounded: Callable[[Any], Any]) -> Callable[..., Any]:
+    def translate_rounding(value: Any, *_: Any) -> Any:
         if not _is_float(value):
             return _make_integer_constant(value)
-        return _mark_as_size_number(op.Cast(_mark_as_size_number(rounded(_to_float64(value))), to=_INT64))
+        return _mark_as_size_number(op.Cast(_mark_as_size_number(rounded(_convert_to_float64(value))), to=_INT64))
 
-    return translated
+    return translate_rounding
 
 
-def _round(value: Any, digits: Any = None) -> Any:
+def _translate_round(value: Any, digits: Any = None) -> Any:
     if digits is None:
-        return _translate_rounding(op.Round)(value)
+        return _make_rounding_translation(op.Round)(value)
     # Only digits=0 arrives here; others are refused before.
-    return _mark_as_size_number(op.Round(_to_float64(value)))
+    return _mark_as_size_number(op.Round(_convert_to_float64(value)))
 
 
-def _translate_shift(by: Callable[..., Any]) -> Callable[..., Any]:
-    def translated(value: Any, bits: Any) -> Any:
+def _make_shift_translation(by: Callable[..., Any]) -> Callable[..., Any]:
+    def translate_shift(value: Any, bits: Any) -> Any:
         if not isinstance(bits, int):
             raise TypeError("a shift by a number of bits that is computed from a size")
         return by(_make_integer_constant(value), op.Constant(value_int=2**bits))
 
-    return translated
+    return translate_shift
 
 
-def _apply_function(number: Any, function: str) -> Any:
+def _translate_math_function(number: Any, function: str) -> Any:
     if function == "itself":
-        return _mark_as_size_number(op.Identity(_to_float64(number)))
-    return _mark_as_size_number(getattr(op, function.capitalize())(_to_float64(number)))
+        return _mark_as_size_number(op.Identity(_convert_to_float64(number)))
+    return _mark_as_size_number(getattr(op, function.capitalize())(_convert_to_float64(number)))
 
 
 NUMBER_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
-    OF_NUMBER: _apply_function,
-    torch.sym_float: lambda value: value if _is_float(value) else _to_float64(value),
-    sym_sqrt: lambda value: _mark_as_size_number(op.Sqrt(_to_float64(value))),
-    torch.sym_max: _translate_numbers(op.Max),
-    torch.sym_min: _translate_numbers(op.Min),
-    operator.add: _translate_numbers(op.Add),
-    operator.sub: _translate_numbers(op.Sub),
-    operator.mul: _translate_numbers(op.Mul),
-    operator.neg: _translate_numbers(op.Neg),
-    operator.abs: _translate_numbers(op.Abs),
-    operator.truediv: lambda a, b: _mark_as_size_number(op.Div(_to_float64(a), _to_float64(b))),
-    operator.floordiv: _translate_numbers(lambda a, b: op.Floor(op.Div(a, b)), _floor_division),
-    operator.pow: _power_of_numbers,
-    operator.lshift: _translate_shift(op.Mul),
-    operator.rshift: _translate_shift(_floor_division),
-    math.ceil: _translate_rounding(op.Ceil),
-    math.floor: _translate_rounding(op.Floor),
-    math.trunc: _translate_rounding(lambda value: value),
-    round: _round,
-    operator.lt: _translate_comparison(op.Less),
-    operator.le: _translate_comparison(op.LessOrEqual),
-    operator.gt: _translate_comparison(op.Greater),
-    operator.ge: _translate_comparison(op.GreaterOrEqual),
-    operator.eq: _translate_comparison(op.Equal),
+    OF_NUMBER: _translate_math_function,
+    torch.sym_float: lambda value: value if _is_float(value) else _convert_to_float64(value),
+    sym_sqrt: lambda value: _mark_as_size_number(op.Sqrt(_convert_to_float64(value))),
+    torch.sym_max: _make_number_translation(op.Max),
+    torch.sym_min: _make_number_translation(op.Min),
+    operator.add: _make_number_translation(op.Add),
+    operator.sub: _make_number_translation(op.Sub),
+    operator.mul: _make_number_translation(op.Mul),
+    operator.neg: _make_number_translation(op.Neg),
+    operator.abs: _make_number_translation(op.Abs),
+    operator.truediv: lambda a, b: _mark_as_size_number(op.Div(_convert_to_float64(a), _convert_to_float64(b))),
+    operator.floordiv: _make_number_translation(lambda a, b: op.Floor(op.Div(a, b)), _translate_floor_division),
+    operator.pow: _translate_power_of_numbers,
+    operator.lshift: _make_shift_translation(op.Mul),
+    operator.rshift: _make_shift_translation(_translate_floor_division),
+    math.ceil: _make_rounding_translation(op.Ceil),
+    math.floor: _make_rounding_translation(op.Floor),
+    math.trunc: _make_rounding_translation(lambda value: value),
+    round: _translate_round,
+    operator.lt: _make_comparison_translation(op.Less),
+    operator.le: _make_comparison_translation(op.LessOrEqual),
+    operator.gt: _make_comparison_translation(op.Greater),
+    operator.ge: _make_comparison_translation(op.GreaterOrEqual),
+    operator.eq: _make_comparison_translation(op.Equal),
 }
 
 
-def round_numbers(model: ir.Model) -> None:
+def round_size_numbers_to_float32(model: ir.Model) -> None:
     """Set the type of the numbers computed from sizes to float64, which the exporter takes for float32, and round them
     to float32 where other nodes use them. In place."""
     numbers: set[ir.Value] = set()
@@ -161,7 +163,7 @@ def round_numbers(model: ir.Model) -> None:
             # The operations on a tensor of one number, such as a logarithm: float64 up to a Cast.
             whole = all(value in numbers or _is_constant(value) for value in node.inputs)
             if node.op_type == "Cast" and node.attributes["to"].as_int() == ir.DataType.FLOAT:
-                _mark_as_single(node.outputs[0])
+                _mark_as_rounded_to_float32(node.outputs[0])
             elif whole and all(value.dtype == _DOUBLE for value in node.outputs):
                 numbers.update(node.outputs)
     for value in numbers:
@@ -170,7 +172,7 @@ def round_numbers(model: ir.Model) -> None:
             cast = ir.node("Cast", [value], attributes={"to": ir.DataType.FLOAT})
             cast.outputs[0].dtype, cast.outputs[0].shape = ir.DataType.FLOAT, value.shape
             cast.outputs[0].name = value.name
-            _mark_as_single(cast.outputs[0])
+            _mark_as_rounded_to_float32(cast.outputs[0])
             producer = value.producer()
             assert producer is not None  # noqa: S101 - a number is made by a node
             model.graph.insert_after(producer, cast)
@@ -179,7 +181,7 @@ def round_numbers(model: ir.Model) -> None:
 
 
 def _is_used_in_float32(node: ir.Node) -> bool:
-    """Whether a node that uses a number computes in float32."""
+    """Return whether a node that uses a number computes in float32."""
     if _MARK in node.metadata_props or node.op_type in {"Cast", "CastLike"}:
         return False
     return all(value.dtype != _DOUBLE for value in node.outputs)
@@ -192,5 +194,5 @@ def _is_constant(value: ir.Value | None) -> bool:
     return all(map(_is_constant, producer.inputs))
 
 
-def _mark_as_single(value: ir.Value) -> None:
+def _mark_as_rounded_to_float32(value: ir.Value) -> None:
     value.name = f"{value.name}{SINGLE}"

@@ -19,7 +19,9 @@ _INT32: Final = int(ir.DataType.INT32)
 _INT64: Final = int(ir.DataType.INT64)
 
 
-def _recurrence(x: Any, w: Any, r: Any, b: Any, lengths: Any, h0: Any, c0: Any, mode: str) -> tuple[Any, Any, Any]:
+def _translate_recurrence(
+    x: Any, w: Any, r: Any, b: Any, lengths: Any, h0: Any, c0: Any, mode: str
+) -> tuple[Any, Any, Any]:
     """`pocketrnn::recurrence` in ONNX; see https://onnx.ai/onnx/operators for RNN, LSTM and GRU.
 
     The outputs [sequence, directions, batch, hidden] become [sequence, batch, directions * hidden].
@@ -56,24 +58,24 @@ def _recurrence(x: Any, w: Any, r: Any, b: Any, lengths: Any, h0: Any, c0: Any, 
     return op.Reshape(batch_before_directions, _make_ints_constant(0, 0, -1)), hidden, cell
 
 
-def _slice(x: Any, axis: int, start: Any, end: Any, step: int) -> Any:
+def _translate_cut(x: Any, axis: int, start: Any, end: Any, step: int) -> Any:
     """`pocketrnn::cut` in ONNX: Slice clamps its ends by itself."""
     return op.Slice(
         x, _make_index_tensor(start), _make_index_tensor(end), _make_ints_constant(axis), _make_ints_constant(step)
     )
 
 
-def _slice_to_longest(x: Any, lengths: Any) -> Any:
+def _translate_cut_to_longest(x: Any, lengths: Any) -> Any:
     """`pocketrnn::cut_to_longest` in ONNX."""
     return op.Slice(x, _make_ints_constant(0), op.ReduceMax(lengths, keepdims=1), _make_ints_constant(0))
 
 
-def _size(x: Any, axis: int) -> Any:
-    """`pocketrnn::size` in ONNX."""
+def _translate_size(x: Any, axis: int) -> Any:
+    """Translate `pocketrnn::size`, the size of x along an axis, to ONNX: Shape of this axis, squeezed."""
     return op.Squeeze(op.Shape(x, start=axis, end=axis + 1), _make_ints_constant(0))
 
 
-def _any(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Any:
+def _translate_any(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Any:
     """`any` as a count above 0: torch's own translation takes the maximum, and the maximum of no values, such as the
     pairs of one word, differs from engine to engine."""
     if not x.shape:
@@ -89,8 +91,8 @@ def _any(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False) 
     return op.Greater(total, op.Constant(value_int=0))
 
 
-def _sort(x: Any, **options: Any) -> tuple[Any, Any]:
-    """A stable sort: TopK puts the lower index first among equal values."""
+def _translate_sort(x: Any, **options: Any) -> tuple[Any, Any]:
+    """Return a stable sort: TopK puts the lower index first among equal values."""
     if not x.shape:
         return op.Identity(x), op.Constant(value_int=0)
     axis = options.get("dim", -1) % len(x.shape)
@@ -110,12 +112,12 @@ def _make_ints_constant(*values: int) -> Any:
 
 # By the operator of the trace; see `pocketrnn_export.tracing`.
 TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
-    OPERATOR: _recurrence,
-    CUT: _slice,
-    SIZE: _size,
-    CUT_TO_LONGEST: _slice_to_longest,
-    torch.ops.aten.any.default: _any,
-    torch.ops.aten.any.dim: _any,
-    torch.ops.aten.any.dims: _any,
-    torch.ops.aten.sort.stable: _sort,
+    OPERATOR: _translate_recurrence,
+    CUT: _translate_cut,
+    SIZE: _translate_size,
+    CUT_TO_LONGEST: _translate_cut_to_longest,
+    torch.ops.aten.any.default: _translate_any,
+    torch.ops.aten.any.dim: _translate_any,
+    torch.ops.aten.any.dims: _translate_any,
+    torch.ops.aten.sort.stable: _translate_sort,
 }

@@ -81,13 +81,13 @@ _STATE: Final = NumberRange(-_LARGEST_STATE, _LARGEST_STATE)
 
 
 def list_subgraphs(node: ir.Node) -> list[ir.Graph]:
-    """The subgraphs of an If, Loop or Scan."""
+    """Return the subgraphs of an If, Loop or Scan."""
     return [value.as_graph() for value in node.attributes.values() if value.type == ir.AttributeType.GRAPH]
 
 
 def compute_ranges(graph: ir.Graph, given: NumberRange = _STATE) -> Mapping[ir.Value, NumberRange]:
-    """The range of every value of a graph and of its subgraphs; `given` is the range of its float inputs."""
-    known = {value: _limit_to_type(given, _find_numpy_type(value)) for value in graph.inputs}
+    """Return the range of every value of a graph and of its subgraphs; `given` is the range of its float inputs."""
+    known = {value: _convert_range_to_dtype(given, _find_numpy_type(value)) for value in graph.inputs}
     _compute_graph_ranges(graph, known)
     return known
 
@@ -103,7 +103,7 @@ def _compute_graph_ranges(graph: ir.Graph, known: dict[ir.Value, NumberRange]) -
         found = _compute_subgraph_range(given, inside, known) if inside else None
         for place, value in enumerate(node.outputs):
             kind = _find_numpy_type(value)
-            known[value] = _limit_to_type(
+            known[value] = _convert_range_to_dtype(
                 _compute_node_range(node, given, kind, place) if found is None else found, kind
             )
 
@@ -111,12 +111,12 @@ def _compute_graph_ranges(graph: ir.Graph, known: dict[ir.Value, NumberRange]) -
 def _compute_subgraph_range(
     given: _Inputs, inside: Sequence[ir.Graph], known: dict[ir.Value, NumberRange]
 ) -> NumberRange:
-    """The range of the outputs of an If, Loop or Scan: any of its inputs may become any input of its subgraphs, and any
-    output of these may come back as a state."""
+    """Return the range of the outputs of an If, Loop or Scan: any of its inputs may become any input of its subgraphs,
+    and any output of these may come back as a state."""
     taken = _join_ranges(given)
     for _ in range(_ROUNDS):
         for body in inside:
-            known.update({value: _limit_to_type(taken, _find_numpy_type(value)) for value in body.inputs})
+            known.update({value: _convert_range_to_dtype(taken, _find_numpy_type(value)) for value in body.inputs})
             _compute_graph_ranges(body, known)
         made = taken | _join_ranges(known.get(value, ANYTHING) for body in inside for value in body.outputs)
         made = NumberRange(_widen_loop_end(made.low), _widen_loop_end(made.high), made.nan)
@@ -152,16 +152,16 @@ def _find_array_range(array: Any) -> NumberRange:
 
 
 def _find_numpy_type(value: ir.Value) -> np.dtype[Any]:
-    """The numpy type of a value; float32 where it is unknown, and for bfloat16, which numpy does not have."""
+    """Return the numpy type of a value; float32 where it is unknown, and for bfloat16, which numpy does not have."""
     kind = value.dtype
     if kind is None or kind in (ir.DataType.BFLOAT16, ir.DataType.STRING):
         return np.dtype(np.float32)
     return np.dtype(kind.numpy())
 
 
-def _limit_to_type(found: NumberRange, kind: np.dtype[Any]) -> NumberRange:
-    """The range after a conversion to a dtype. An integer dtype wraps around beyond its largest number, and cannot hold
-    NaN or infinity."""
+def _convert_range_to_dtype(found: NumberRange, kind: np.dtype[Any]) -> NumberRange:
+    """Return the range after a conversion to a dtype. An integer dtype wraps around beyond its largest number, and
+    cannot hold NaN or infinity."""
     if kind.kind == "b":
         return _SHARE
     if kind.kind not in "iu":
@@ -182,8 +182,8 @@ def _compute_node_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any], plac
     return replace(_STATE, nan=found.nan) if place == 2 and node.op_type == "LSTM" else found
 
 
-def _make_range_of_ends(numbers: Iterable[Any], *, nan: bool) -> NumberRange:
-    """The range of an operator's results for the ends of ranges; `nan` says whether NaN is possible."""
+def _make_range_from_ends(numbers: Iterable[Any], *, nan: bool) -> NumberRange:
+    """Return the range of an operator's results for the ends of ranges; `nan` says whether NaN is possible."""
     made = [float(number) for number in numbers]
     left = [number for number in made if not math.isnan(number)]
     return NumberRange(min(left), max(left), nan) if left else replace(ANYTHING, nan=nan)
@@ -192,25 +192,25 @@ def _make_range_of_ends(numbers: Iterable[Any], *, nan: bool) -> NumberRange:
 def _compute_corner_range(
     function: Callable[[Any, Any], Any], a: NumberRange, b: NumberRange, kind: np.dtype[Any], *, nan: bool
 ) -> NumberRange:
-    """The range of the results of a function that is monotone in each of two numbers."""
+    """Return the range of the results of a function that is monotone in each of two numbers."""
     made = kind.type if kind.kind == "f" else np.float64
     corners = [function(made(x), made(y)) for x, y in itertools.product((a.low, a.high), (b.low, b.high))]
-    return _make_range_of_ends(corners, nan=nan or a.nan or b.nan)
+    return _make_range_from_ends(corners, nan=nan or a.nan or b.nan)
 
 
 def _make_monotone_rule(function: Callable[[Any], Any], *, rough: bool = False) -> _Rule:
-    """The rule for a function of one number that never decreases."""
+    """Return the rule for a function of one number that never decreases."""
 
-    def reckoned(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    def compute_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
         made = kind.type if kind.kind == "f" else np.float64
-        ends = _make_range_of_ends([function(made(given[0].low)), function(made(given[0].high))], nan=given[0].nan)
+        ends = _make_range_from_ends([function(made(given[0].low)), function(made(given[0].high))], nan=given[0].nan)
         return _widen_range(ends, kind) if rough else ends
 
-    return reckoned
+    return compute_range
 
 
 def _widen_range(found: NumberRange, kind: np.dtype[Any]) -> NumberRange:
-    """A slightly wider range."""
+    """Return a slightly wider range."""
     return _round_range(
         NumberRange(found.low - _ROUGH * abs(found.low), found.high + _ROUGH * abs(found.high), found.nan), kind
     )
@@ -246,7 +246,7 @@ def _divide_ranges(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRan
 
 
 def _compute_matmul_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    """The range of sums of products: infinite numbers among them make NaN."""
+    """Return the range of sums of products: infinite numbers among them make NaN."""
     factors = given if node.op_type == "Einsum" else given[:2]
     largest = _MOST_SUMMED * math.prod(one.largest_magnitude for one in factors)
     for place, value in enumerate(node.inputs[:2]):
@@ -265,7 +265,8 @@ def _compute_matmul_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) ->
 
 
 def _compute_largest_weight_sum(node: ir.Node, place: int, weights: np.ndarray[Any, np.dtype[np.float64]]) -> float:
-    """The largest sum of absolute weights for one result of a product; `place` is the index of the weights' input."""
+    """Return the largest sum of absolute weights for one result of a product; `place` is the index of the weights'
+    input."""
     if node.op_type == "Conv":
         weights = weights.reshape(len(weights), -1).sum(1)
     elif node.op_type != "Einsum" and weights.ndim > 1:
@@ -284,7 +285,7 @@ def _round_range(found: NumberRange, kind: np.dtype[Any]) -> NumberRange:
 
 
 def _compute_pad_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    """The range of the first input and of the value that fills the rest, which is 0 by default."""
+    """Return the range of the first input and of the value that fills the rest, which is 0 by default."""
     del kind
     value = {"Pad": 2}.get(node.op_type, len(given))
     return given[0] | (given[value] if len(given) > value else _ZERO)
@@ -305,7 +306,7 @@ def _compute_scatter_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -
 
 
 def _compute_sum_range(x: NumberRange, count: float) -> NumberRange:
-    """The range of sums of 1 to `count` numbers."""
+    """Return the range of sums of 1 to `count` numbers."""
     cancels = math.isinf(x.low) and math.isinf(x.high)
     return NumberRange(min(x.low, x.low * count), max(x.high, x.high * count), x.nan or cancels)
 
@@ -349,18 +350,18 @@ def _read_constant_number(node: ir.Node, index: int) -> float | None:
 
 
 def _make_bounded_rule(bounds: NumberRange) -> _Rule:
-    """The rule for a function with bounded values; it gives NaN for NaN."""
+    """Return the rule for a function with bounded values; it gives NaN for NaN."""
 
-    def reckoned(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    def compute_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
         del kind
         return replace(bounds, nan=given[0].nan)
 
-    return reckoned
+    return compute_range
 
 
 def _compute_leaky_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    """The range of LeakyRelu, Elu, ...: above 0 up to twice the number; below 0 the number times a factor, which may be
-    negative."""
+    """Return the range of LeakyRelu, Elu, ...: above 0 up to twice the number; below 0 the number times a factor, which
+    may be negative."""
     x, alpha = given[0], node.attributes.get("alpha")
     times = 2.0 if alpha is None else max(2.0, abs(alpha.as_float()))
     below = min(x.low, 0.0) * times
@@ -392,7 +393,7 @@ def _compute_pow_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> Nu
     ends = [np.power(made(end), made(exponent)) for end in (x.low, x.high)]
     if below and not is_whole:
         ends[0] = made(0.0)
-    found = _make_range_of_ends([*ends, *([0.0] if x.may_be_zero else [])], nan=x.nan or (below and not is_whole))
+    found = _make_range_from_ends([*ends, *([0.0] if x.may_be_zero else [])], nan=x.nan or (below and not is_whole))
     return _widen_range(found, kind)
 
 
@@ -408,8 +409,9 @@ def _compute_log_softmax_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) 
 
 
 def _compute_normalization_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    """The range of layers that subtract the mean and divide by the standard deviation: none of n results is larger than
-    the root of n. Without an epsilon, equal numbers give NaN. A BatchNormalization uses another set's deviation."""
+    """Return the range of layers that subtract the mean and divide by the standard deviation: none of n results is
+    larger than the root of n. Without an epsilon, equal numbers give NaN. A BatchNormalization uses another set's
+    deviation."""
     x = _join_ranges(given)
     epsilon = node.attributes.get("epsilon")
     if node.op_type == "LpNormalization" or (epsilon is not None and np.float32(epsilon.as_float()) == 0):
@@ -443,7 +445,7 @@ def _compute_relu_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> N
 
 
 def _compute_index_range(_node: ir.Node, _given: _Inputs, _kind: np.dtype[Any]) -> NumberRange:
-    """The range of indices, sizes and booleans."""
+    """Return the range of indices, sizes and booleans."""
     return NumberRange(0.0, 2.0**40)
 
 
@@ -457,13 +459,13 @@ def _compute_fill_range(node: ir.Node, _: _Inputs, kind: np.dtype[Any]) -> Numbe
 
 
 def _has_bounded_activations(node: ir.Node) -> bool:
-    """Whether a recurrent layer has the usual activations."""
+    """Return whether a recurrent layer has the usual activations."""
     value = node.attributes.get("activations")
     return value is None or all(one in ("Sigmoid", "Tanh", "HardSigmoid") for one in value.as_strings())
 
 
 def _compute_recurrent_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    """The range of a recurrent layer: finite inputs give finite outputs, and infinite ones may give NaN."""
+    """Return the range of a recurrent layer: finite inputs give finite outputs, and infinite ones may give NaN."""
     del kind
     lengths, initial = 4, 5
     x = _join_ranges(one for i, one in enumerate(given) if i != lengths)

@@ -1,4 +1,4 @@
-"""Decide where float32 may replace the double and half precision of a graph: the engine has no other floats.
+"""Decide where float32 may replace the double and half precision of a graph: the engine computes only in float32.
 
 A sum in double precision differs from one in float32 in its last digits. An answer computed from it differs as little,
 unless an operator on the way has a step: a comparison, or a rounding to integers. There, the last digit decides. So
@@ -15,14 +15,14 @@ import onnx
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.forms.packed_file.integer_bounds import Bound, choose_larger_bound, find_most_tokens
-from pocketrnn_export.forms.packed_file.size_values import HOLDS, read_attributes
+from pocketrnn_export.forms.packed_file.size_dependent_values import HOLDS, read_attributes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pocketrnn_export.forms.packed_file.token_dependent_values import ObservedGraph
 
-__all__ = ["IN_FLOAT32", "MOST_WHOLE", "Precision", "keeps_integers"]
+__all__ = ["IN_FLOAT32", "MOST_WHOLE", "Precision", "makes_integers_from_integers"]
 
 IN_FLOAT32: Final = "Compute it in float32, or in whole numbers; or use the bundle with onnxruntime."
 # Up to these, float32 and float16 hold every integer exactly.
@@ -106,16 +106,16 @@ class Precision:
         """
         outputs = [name for name in node.output if name in self._graph.of_tokens]
         if not outputs:
-            self._track_sizes(node)
+            self._record_inexact_sizes(node)
             return (0,)
-        inputs = [name for name in node.input if name and self._kind(name).kind not in "iub"]
-        made = self._kind(outputs[0])
+        inputs = [name for name in node.input if name and self._read_dtype(name).kind not in "iub"]
+        made = self._read_dtype(outputs[0])
         self._most[outputs[0]] = self._estimate_magnitude(node)
-        states = [self._state(name) for name in inputs]
+        states = [self._read_precision(name) for name in inputs]
         need = choose_larger_bound((0,), *(self._find_needed_bound(name) for name in inputs))
         if made.kind not in "fiub":
             raise ExportError(f"It computes with {made}, which the engine does not have.", IN_FLOAT32)
-        if made == np.float16 and not self._is_held_in_half(node, inputs, whole):
+        if made == np.float16 and not self._is_exact_in_float16(node, inputs, whole):
             raise ExportError("It computes in half precision (float16), which the engine does not have.", IN_FLOAT32)
         if made.kind != "f" or node.op_type in _STEPS:
             if any(states):
@@ -127,7 +127,7 @@ class Precision:
         self._needs |= dict.fromkeys(
             outputs, choose_larger_bound(need, whole) if whole and made == np.float64 else need
         )
-        state = self._find_state(node, inputs, states, whole)
+        state = self._compute_output_precision(node, inputs, states, whole)
         self._states |= dict.fromkeys(outputs, state)
         self._errors |= dict.fromkeys(outputs, self._estimate_error(node, inputs, outputs[0]))
         if state == _ROUGH and self._errors[outputs[0]] > _MOST_ERROR:
@@ -141,7 +141,7 @@ class Precision:
         return self._needs[outputs[0]] if cancels else need if state != _HELD and node.op_type in _SMOOTH else (0,)
 
     def _estimate_magnitude(self, node: onnx.NodeProto) -> float:
-        """An upper limit of the numbers in an operator's output."""
+        """Return an upper limit of the numbers in an operator's output."""
         kind, sizes = node.op_type, [self._find_largest_number(name) for name in node.input if name]
         if kind in _AT_MOST_ONE:
             return 1.0
@@ -150,15 +150,18 @@ class Precision:
         if kind in ("Add", "Sub", "Mul"):
             return sum(sizes) if kind != "Mul" else float(np.prod(sizes))
         # An integer divisor is at least 1; a division by 0 is the same in the engine and in the graph.
-        whole = kind == "Div" and (self._kind(node.input[1]).kind in "iu" or self._bound(node.input[1]) is not None)
+        whole = kind == "Div" and (
+            self._read_dtype(node.input[1]).kind in "iu" or self._bound(node.input[1]) is not None
+        )
         return sizes[0] if whole else np.inf
 
     def _estimate_error(self, node: onnx.NodeProto, inputs: Sequence[str], output: str) -> float:
-        """The largest error of an operator's output against double precision."""
+        """Return the largest error of an operator's output against double precision."""
         errors = [self._errors.get(name, 0.0) for name in inputs]
         if node.op_type == "Mul":
             errors = [
-                error and error * self._factor(other) for error, other in zip(errors, reversed(inputs), strict=True)
+                error and error * self._bound_factor(other)
+                for error, other in zip(errors, reversed(inputs), strict=True)
             ]
         elif node.op_type == "LayerNormalization":
             epsilon = max(read_attributes(node).get("epsilon", 1e-5), 1e-45)
@@ -167,16 +170,16 @@ class Precision:
             least = float(np.abs(self._list_finite_numbers(inputs[1])).min(initial=1.0))
             errors = [error and error / least for error in errors[:1]]
         most = self._most[output]
-        own = _ROUNDING * most if self._kind(output) == np.float64 and np.isfinite(most) else 0.0
+        own = _ROUNDING * most if self._read_dtype(output) == np.float64 and np.isfinite(most) else 0.0
         return sum(errors) + own
 
-    def _factor(self, name: str) -> float:
-        """The largest number in a factor, or an assumed one where it is not known."""
+    def _bound_factor(self, name: str) -> float:
+        """Return the largest number in a factor, or an assumed one where it is not known."""
         most = self._find_largest_number(name)
         return most if np.isfinite(most) else _USUAL
 
     def _find_largest_number(self, name: str) -> float:
-        if self._kind(name).kind == "b":
+        if self._read_dtype(name).kind == "b":
             return 1.0
         if name not in self._graph.of_tokens:
             numbers = np.abs(self._graph.values[name][0].astype(np.float64))
@@ -187,7 +190,7 @@ class Precision:
         bound = self._bound(name)
         return np.inf if bound is None else float(sum(c * _TOKENS**power for power, c in enumerate(bound)))
 
-    def _track_sizes(self, node: onnx.NodeProto) -> None:
+    def _record_inexact_sizes(self, node: onnx.NodeProto) -> None:
         """Note which floats computed from the number of tokens have other last digits in float32.
 
         Raises:
@@ -195,9 +198,9 @@ class Precision:
         """
         outputs = [name for name in node.output if name in self._graph.values]
         given = self._of_sizes.intersection(node.input)
-        if given and outputs and (self._kind(outputs[0]).kind != "f" or node.op_type in _STEPS):
+        if given and outputs and (self._read_dtype(outputs[0]).kind != "f" or node.op_type in _STEPS):
             raise ExportError("It compares numbers of tokens in double precision, which the engine does not have.", "")
-        doubles = [name for name in outputs if self._kind(name) == np.float64]
+        doubles = [name for name in outputs if self._read_dtype(name) == np.float64]
         varying = [
             n for n in doubles if any(v.tobytes() != self._graph.values[n][0].tobytes() for v in self._graph.values[n])
         ]
@@ -207,7 +210,7 @@ class Precision:
         )
 
     def _classify_digits(self, name: str) -> int:
-        """How exactly float32 holds the observed numbers of a value in double precision."""
+        """Return how exactly float32 holds the observed numbers of a value in double precision."""
         numbers = self._list_finite_numbers(name)
         with np.errstate(all="ignore"):
             return _HELD if (numbers.astype(np.float32) == numbers).all() else _CLOSE
@@ -217,25 +220,25 @@ class Precision:
         finite: np.ndarray[Any, np.dtype[np.float64]] = numbers[np.isfinite(numbers)]
         return finite
 
-    def _kind(self, name: str) -> np.dtype[Any]:
+    def _read_dtype(self, name: str) -> np.dtype[Any]:
         return self._graph.values[name][0].dtype
 
     def _find_needed_bound(self, name: str) -> Bound:
         if name in self._graph.of_tokens:
             return self._needs.get(name, (0,))
-        bound = self._bound(name) if self._kind(name) == np.float64 else None
+        bound = self._bound(name) if self._read_dtype(name) == np.float64 else None
         # The numbers of a constant are known.
         return bound if bound is not None and any(bound[1:]) else (0,)
 
-    def _state(self, name: str) -> int:
-        """How exactly float32 holds a value.
+    def _read_precision(self, name: str) -> int:
+        """Return how exactly float32 holds a value.
 
         Raises:
             ExportError: it is a constant outside the range of float32.
         """
         if name in self._of_sizes:
             return _CLOSE
-        if name in self._graph.of_tokens or self._kind(name) != np.float64:
+        if name in self._graph.of_tokens or self._read_dtype(name) != np.float64:
             return self._states.get(name, _HELD)
         numbers = self._list_finite_numbers(name)
         with np.errstate(over="ignore", under="ignore"):
@@ -244,16 +247,20 @@ class Precision:
             raise ExportError(f"{name} has a number that is too large or too small for float32.", IN_FLOAT32)
         return self._classify_digits(name)
 
-    def _is_held_in_half(self, node: onnx.NodeProto, inputs: Sequence[str], whole: Bound) -> bool:
-        """Whether float16 holds an operator's output exactly, for every number of tokens: the operator only chooses
-        among numbers, or makes integers that are small enough."""
+    def _is_exact_in_float16(self, node: onnx.NodeProto, inputs: Sequence[str], whole: Bound) -> bool:
+        """Return whether float16 holds an operator's output exactly, for every number of tokens: the operator only
+        chooses among numbers, or makes integers that are small enough."""
         end = self._graph.size_values.span.end
         if whole is not None and find_most_tokens(whole, end, _MOST_HALF) == end:
             return True
-        return node.op_type in _CHOOSES and all(self._kind(name) == np.float16 for name in inputs or node.input[:1])
+        return node.op_type in _CHOOSES and all(
+            self._read_dtype(name) == np.float16 for name in inputs or node.input[:1]
+        )
 
-    def _find_state(self, node: onnx.NodeProto, inputs: Sequence[str], states: Sequence[int], whole: Bound) -> int:
-        """How exactly float32 holds the floats in an operator's output.
+    def _compute_output_precision(
+        self, node: onnx.NodeProto, inputs: Sequence[str], states: Sequence[int], whole: Bound
+    ) -> int:
+        """Return how exactly float32 holds the floats in an operator's output.
 
         Raises:
             ExportError: float32 cannot replace double precision in it.
@@ -262,7 +269,7 @@ class Precision:
         if kind == "Pow" and node.input[1] not in self._graph.of_tokens:
             exponents = self._graph.values[node.input[1]]
             kind = "Mul" if all(np.isin(one, _PRODUCTS).all() for one in exponents) else kind
-        is_double = self._kind(next(filter(None, node.output))) == np.float64
+        is_double = self._read_dtype(next(filter(None, node.output))) == np.float64
         if worst == _HELD and (whole is not None or not is_double):
             return _HELD
         if kind in _CHOOSES:
@@ -277,7 +284,7 @@ class Precision:
         if kind == "ReduceMean" and worst == _HELD and self._bound(inputs[0]) is not None:
             return _CLOSE
         large = kind in _AS_NEAR_AS_SMALL and any(
-            self._kind(name) == np.float64 and self._find_largest_number(name) > _MOST_SUMMED for name in inputs
+            self._read_dtype(name) == np.float64 and self._find_largest_number(name) > _MOST_SUMMED for name in inputs
         )
         if is_double and (large or kind not in _KEEPS_DIGITS | _SMOOTH | {"Log"}):
             raise ExportError(
@@ -287,11 +294,11 @@ class Precision:
         return _CLOSE if kind in _KEEPS_DIGITS and worst != _ROUGH else _ROUGH
 
 
-def keeps_integers(node: onnx.NodeProto) -> bool:
-    """Whether an operator makes integers from integers.
+def makes_integers_from_integers(node: onnx.NodeProto) -> bool:
+    """Return whether an operator makes integers from integers.
 
     Example:
-        >>> keeps_integers(onnx.helper.make_node("ReduceMean", ["counts"], ["mean"]))
+        >>> makes_integers_from_integers(onnx.helper.make_node("ReduceMean", ["counts"], ["mean"]))
         False
     """
     return node.op_type in _KEEPS_WHOLE

@@ -11,14 +11,14 @@ import itertools
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from pocketrnn_export.forms.packed_file.pair_lengths import bound_factor
-from pocketrnn_export.forms.packed_file.size_values import HOLDS, Affine, Size
+from pocketrnn_export.forms.packed_file.size_dependent_values import HOLDS, Affine, Size
+from pocketrnn_export.forms.packed_file.two_text_sizes import bound_factor
 
 __all__ = [
     "LARGEST",
     "Bound",
     "choose_larger_bound",
-    "compute_bound_of_ends",
+    "compute_bound_between",
     "find_most_tokens",
     "multiply_bound",
     "sum_bounds",
@@ -30,18 +30,18 @@ LARGEST: Final = HOLDS["int32"]
 Bound = tuple[int, ...] | None
 
 
-def compute_bound_of_ends(ends: Iterable[Affine]) -> Bound:
-    """The bound of numbers that lie between these ends.
+def compute_bound_between(ends: Iterable[Affine]) -> Bound:
+    """Return the bound of numbers that lie between these ends.
 
     Example:
-        >>> compute_bound_of_ends([(0, 0), (1, -1)])
+        >>> compute_bound_between([(0, 0), (1, -1)])
         (1, 1)
     """
     return choose_larger_bound(*((abs(int(b)), bound_factor(int(a))) for a, b in ends))
 
 
 def choose_larger_bound(*bounds: Bound) -> Bound:
-    """The bound of the largest of several numbers.
+    """Return the bound of the largest of several numbers.
 
     Example:
         >>> choose_larger_bound((7,), (0, 1))
@@ -51,7 +51,7 @@ def choose_larger_bound(*bounds: Bound) -> Bound:
 
 
 def sum_bounds(*bounds: Bound) -> Bound:
-    """The bound of the sum of numbers.
+    """Return the bound of the sum of numbers.
 
     Example:
         >>> sum_bounds((7,), (0, 1), (1,))
@@ -70,7 +70,7 @@ def _combine_bounds_by_power(of_terms: Callable[..., int], bounds: tuple[Bound, 
 
 
 def multiply_bound(bound: Bound, *sizes: Size) -> Bound:
-    """The bound of a sum of numbers with this bound; their count is the product of the sizes.
+    """Return the bound of a sum of numbers with this bound; their count is the product of the sizes.
 
     Example:
         >>> multiply_bound((0, 1), (1, 2))
@@ -86,7 +86,7 @@ def multiply_bound(bound: Bound, *sizes: Size) -> Bound:
 
 
 def find_most_tokens(bound: Bound, most: int, largest: int = LARGEST) -> int:
-    """The most tokens, up to `most`, for which the bound does not exceed `largest`; 0 where there are none.
+    """Return the most tokens, up to `most`, for which the bound does not exceed `largest`; 0 where there are none.
 
     Example:
         >>> find_most_tokens((0, 0, 1), 1 << 31)

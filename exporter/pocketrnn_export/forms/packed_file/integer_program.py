@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from pocketrnn.bundle.packed_codes import Layer
+from pocketrnn.bundle.packed_enums import Layer
 from pocketrnn_export.forms.packed_file.packed_program import NONE, Array, Op, Program, round_columns, round_rows
 
 __all__ = ["MOST_ROWS", "IntegerForm", "convert_to_integers"]
@@ -50,7 +50,7 @@ class IntegerForm:
 
 
 def convert_to_integers(program: Program) -> IntegerForm:
-    """A copy of a program, with integer products wherever they have an integer form.
+    """Return a copy of a program, with integer products wherever they have an integer form.
 
     Recurrent layers have an integer form if their states are from -1 to 1 (tanh, LSTM, GRU; if their first state is
     known to be, too), and linear layers if they run on every token. Other layers' weights stay float32, and so do
@@ -102,7 +102,8 @@ def _convert_layer(program: Program, op: Op) -> Op | None:
 
 
 def _is_bounded_state(program: Program, state: int) -> bool:
-    """Whether a layer's first state is known to be -1 to 1: zeros, such constants, or the last state of a stream."""
+    """Return whether a layer's first state is known to be -1 to 1: zeros, such constants, or the last state of a
+    stream."""
     if state == NONE:
         return True
     numbers: Array | None = program.values[state].constant

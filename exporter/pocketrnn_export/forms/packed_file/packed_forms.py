@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pocketrnn.bundle.manifest import Graph, StepGraph
 from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import ExportError, LimitError
-from pocketrnn_export.comparing.cases import Ids, Logits, Run
+from pocketrnn_export.comparing.proof_inputs import Ids, Logits, Run
 from pocketrnn_export.forms.chunked_runs import choose_chunk_counts, make_chunked_run
 from pocketrnn_export.forms.form import Form
 
@@ -25,7 +25,7 @@ Floats = NDArray[np.float32]
 
 
 def make_packed_form(path: Path, graph: Graph, rows: Floats | None = None) -> Form:
-    """The form of a packed file's program, opened in both ways.
+    """Return the form of a packed file's program, opened in both ways.
 
     Args:
         path: the file.
@@ -41,8 +41,8 @@ def make_packed_form(path: Path, graph: Graph, rows: Floats | None = None) -> Fo
 
 
 def make_packed_step_form(path: Path, step: StepGraph, rows: Floats | None = None) -> Form:
-    """The form of a packed file's step, opened in both ways, with each text or sequence in chunks; arguments as for
-    `make_packed_form`."""
+    """Return the form of a packed file's step, opened in both ways, with each text or sequence in chunks; arguments as
+    for `make_packed_form`."""
     runs = {
         f"{opened} step, {chunks}": make_packed_step_run(path, parts=parts, in_place=in_place, rows=rows)
         for opened, in_place in WAYS.items()
@@ -52,7 +52,7 @@ def make_packed_step_form(path: Path, step: StepGraph, rows: Floats | None = Non
 
 
 def make_packed_run(path: Path, *, in_place: bool = False, rows: Floats | None = None) -> Run:
-    """A run of a packed file on arrays, each row alone.
+    """Return a run of a packed file on arrays, each row alone.
 
     Raises:
         MissingExtraError: the native engine is not installed.
@@ -60,16 +60,16 @@ def make_packed_run(path: Path, *, in_place: bool = False, rows: Floats | None =
     """
     engine = NativeEngine(path, in_place=in_place)
 
-    def run(tokens: Ids, lengths: Ids) -> Logits:
+    def run_packed_file(tokens: Ids, lengths: Ids) -> Logits:
         ids = [row[:length] for row, length in zip(tokens, lengths, strict=True)]
         given = ids if rows is None else [rows[some] for some in ids]
         logits, refused = engine.logits(np.concatenate(given), lengths)
         for index in refused[:1]:
             with _convert_limit_errors():
-                engine.logits_of_one(given[index][None])
+                engine.compute_item_logits(given[index][None])
         return logits
 
-    return run
+    return run_packed_file
 
 
 @contextmanager
@@ -86,7 +86,7 @@ def _convert_limit_errors() -> Iterator[None]:
 
 
 def make_packed_step_run(path: Path, *, parts: int | None, in_place: bool = False, rows: Floats | None = None) -> Run:
-    """A run of a packed file's step on whole texts or sequences.
+    """Return a run of a packed file's step on whole texts or sequences.
 
     Raises:
         MissingExtraError: the native engine is not installed.

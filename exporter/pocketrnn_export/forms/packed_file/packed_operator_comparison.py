@@ -21,21 +21,21 @@ import onnx
 import torch
 from onnx import helper
 
-from pocketrnn.bundle.packed_codes import Binary, Section
+from pocketrnn.bundle.packed_enums import Binary, Section
 from pocketrnn.bundle.packed_file import LARGEST as MOST_STEPS
 from pocketrnn.bundle.packed_file import PackedProgram, assemble_file
-from pocketrnn.bundle.packed_numbers import encode_number_rules
+from pocketrnn.bundle.packed_number_rules import encode_number_rules
 from pocketrnn.bundle.packed_strings import encode_strings
 from pocketrnn.engines.native import import_native_module
 from pocketrnn.errors import ExportError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64
 from pocketrnn_export.comparing.logit_comparison import open_session
-from pocketrnn_export.forms.packed_file.lowering import HANDLERS, Lowering, make_packing_error
+from pocketrnn_export.forms.packed_file.operator_lowering import HANDLERS, Lowering, make_packing_error
 from pocketrnn_export.forms.packed_file.packed_program import FLOAT, INT, Program
-from pocketrnn_export.forms.packed_file.size_values import Size, multiply_sizes, read_attributes
+from pocketrnn_export.forms.packed_file.size_dependent_values import Size, multiply_sizes, read_attributes
 from pocketrnn_export.forms.packed_file.token_dependent_values import find_needed_nodes
-from pocketrnn_export.proof.operator_comparison import draw_hostile_numbers, find_first_wrong_number
+from pocketrnn_export.proof.operator_comparison import draw_extreme_numbers, find_first_wrong_number
 
 __all__ = ["OperatorOutput", "refuse_differing_operations", "run_operators_alone"]
 
@@ -131,7 +131,7 @@ def refuse_differing_operations(lowering: Lowering) -> None:
         if place is not None:
             here, there = (f"{array.ravel()[place]:.7g}" for array in (one.found, one.expected))
             raise make_packing_error(
-                one.node, f"By itself, for some numbers, it is {here} in the native engine and {there} in onnxruntime."
+                one.node, f"Run alone on some numbers, it gives {here} in the native engine and {there} in onnxruntime."
             )
 
 
@@ -144,7 +144,7 @@ def run_operators_alone(lowering: Lowering) -> Iterator[OperatorOutput]:
     graph = lowering.graph
     span = graph.size_values.span
     lengths = [n for n in _LENGTHS if span.least <= n <= span.end] or [n for n in graph.lengths if isinstance(n, int)]
-    values = graph.observe_at(lengths)
+    values = graph.observe_other_lengths(lengths)
     answers = ("logits", "new_state") if graph.state_size else ("logits",)
     nodes = find_needed_nodes(graph.model.graph.node, answers, given=graph.size_values.known)
     parts = [part for node in nodes if (part := _find_operator_with_expands(lowering, node)).made]
@@ -154,9 +154,9 @@ def run_operators_alone(lowering: Lowering) -> Iterator[OperatorOutput]:
     for part in sorted(parts, key=lambda part: _count_numbers(part, values)):
         if time.process_time() - started > _SECONDS or _count_numbers(part, values) > _MOST_NUMBERS:
             return
-        if (key := _make_part_key(lowering, part, values)) not in seen:
+        if (key := _make_operator_key(lowering, part, values)) not in seen:
             seen.add(key)
-            yield from _run_alone(lowering, part, lengths, values)
+            yield from _run_operator_alone(lowering, part, lengths, values)
 
 
 def _find_operator_with_expands(lowering: Lowering, node: onnx.NodeProto) -> _OperatorWithExpands:
@@ -178,8 +178,8 @@ def _count_numbers(part: _OperatorWithExpands, values: Mapping[str, Sequence[Arr
     return sum(values[name][-1].size for name in (*part.given, *part.fixed, *part.made))
 
 
-def _make_part_key(lowering: Lowering, part: _OperatorWithExpands, values: Mapping[str, Sequence[Array]]) -> str:
-    """A string that is equal for equivalent parts."""
+def _make_operator_key(lowering: Lowering, part: _OperatorWithExpands, values: Mapping[str, Sequence[Array]]) -> str:
+    """Return a string that is equal for equivalent parts."""
     places = {name: str(i) for i, name in enumerate(part.given)}
     shown = []
     for node in part.nodes:
@@ -200,7 +200,7 @@ def _compute_array_digest(array: Array) -> str:
     return f"{array.dtype} {array.shape} {hashlib.sha256(array.tobytes()).hexdigest()}"
 
 
-def _run_alone(
+def _run_operator_alone(
     lowering: Lowering, part: _OperatorWithExpands, lengths: Sequence[int], values: Mapping[str, Sequence[Array]]
 ) -> Iterator[OperatorOutput]:
     rows = [
@@ -227,7 +227,7 @@ def _run_alone(
 
 
 def _run_session(session: Any, feed: Mapping[str, Array]) -> list[Array] | None:
-    """The outputs of onnxruntime; None where it does not take these numbers."""
+    """Return the outputs of onnxruntime; None where it does not take these numbers."""
     taken = {one.name for one in session.get_inputs()}
     try:
         return [*session.run(None, {name: array for name, array in feed.items() if name in taken})]
@@ -274,7 +274,7 @@ def _draw_inputs(
     alike = [torch.from_numpy(np.zeros(array.shape, array.dtype)) for array in given.values()]
     kind = part.last.op_type
     more = (_LARGE_SUMMED,) if kind in _SUMS else (_FAR,) if kind in _BOUNDED else (_FAR, _NOT_FINITE)
-    for drawn in draw_hostile_numbers(alike, more, _DRAWS if tokens <= _SHORT else 1):
+    for drawn in draw_extreme_numbers(alike, more, _DRAWS if tokens <= _SHORT else 1):
         made = {}
         for (name, array), numbers in zip(given.items(), drawn, strict=True):
             made[name] = _limit_numbers(lowering, part, name, tokens, numbers.numpy()).astype(array.dtype)
@@ -298,7 +298,7 @@ def _limit_numbers(lowering: Lowering, part: _OperatorWithExpands, name: str, to
 
 
 def _find_index_limit(lowering: Lowering, part: _OperatorWithExpands, name: str, tokens: int) -> Any:
-    """The number of elements that these indices pick from; None where the operator does not pick by them."""
+    """Return the number of elements that these indices pick from; None where the operator does not pick by them."""
     node = part.last
     if node.op_type not in _PICKS:
         return None
@@ -343,16 +343,16 @@ class _OperatorFile:
             self._answers += most * (2 if is_whole else 1)
         if self._channels > _MOST_CHANNELS or not 0 < self._answers <= _MOST_ANSWERS:
             raise ExportError("It is too large to run alone.", "")
-        self._content = self._packed(self._program(lowering, part).finished())
+        self._content = self._pack_program(self._make_program(lowering, part).finished())
 
-    def _program(self, lowering: Lowering, part: _OperatorWithExpands) -> Program:
+    def _make_program(self, lowering: Lowering, part: _OperatorWithExpands) -> Program:
         one = Lowering(replace(lowering.graph, state_size=0, channels=self._channels))
         one.known, one.bounds, begin = {}, lowering.bounds, 0
         for name, width in zip(part.given, self._widths, strict=True):
             sizes = lowering.sizes(name)
             kind = lowering.type(name)
             value = one.program.value(FLOAT, sizes)
-            _copy_in_order(one, 0, value, sizes, (begin, 0), (0, 0))
+            _add_copy_in_order(one, 0, value, sizes, (begin, 0), (0, 0))
             one.known[name] = value if kind == FLOAT else one.program.value(kind, sizes)
             if kind != FLOAT:
                 one.unary("Cast", value, one.known[name])
@@ -371,15 +371,15 @@ class _OperatorFile:
         program, sizes, value = one.program, one.sizes(name), one.add_whole_value(name)
         kind = program.values[value].type
 
-        def floats(value: int, offset: int) -> None:
+        def add_float_copy(value: int, offset: int) -> None:
             made = value
             if kind != FLOAT:
                 made = program.value(FLOAT, sizes)
                 one.unary("Cast", value, made)
-            _copy_in_order(one, made, logits, sizes, (0, 0), (0, offset))
+            _add_copy_in_order(one, made, logits, sizes, (0, 0), (0, offset))
 
         if not halves:
-            floats(value, offset)
+            add_float_copy(value, offset)
             return
         count = program.constant(np.array([_HALF], np.int32))
         axes = _merge_axes(sizes)
@@ -389,10 +389,10 @@ class _OperatorFile:
         program.add("binary", [value, count, high], Binary.DIV, *words, all_axes, 0)
         program.add("binary", [high, count, part], Binary.MUL, *words, all_axes, 0)
         program.add("binary", [value, part, low], Binary.SUB, *words, all_axes, all_axes)
-        floats(high, offset)
-        floats(low, offset + halves)
+        add_float_copy(high, offset)
+        add_float_copy(low, offset + halves)
 
-    def _packed(self, program: PackedProgram) -> bytes:
+    def _pack_program(self, program: PackedProgram) -> bytes:
         takes = NumberInput(tuple(map(str, range(self._channels))))
         head = [self._answers, 2, 0, 1, MOST_STEPS, *program.numbers, 0, 0, self._channels]
         sections = {
@@ -409,8 +409,8 @@ class _OperatorFile:
         return assemble_file(head, [sections[name] for name in sorted(sections)])
 
     def answers(self, rows: Sequence[tuple[int, Mapping[str, Array]]], *, in_place: bool) -> list[list[Array] | None]:
-        """The outputs for rows of (number of tokens, input numbers): a list of arrays, which may be longer than the
-        outputs; None where the engine gives no answer.
+        """Return the outputs for rows of (number of tokens, input numbers): a list of arrays, which may be longer than
+        the outputs; None where the engine gives no answer.
 
         Raises:
             ExportError: the engine does not open the file.
@@ -456,7 +456,9 @@ def _merge_axes(sizes: Sequence[Size]) -> list[Size]:
     return made
 
 
-def _copy_in_order(one: Lowering, source: int, target: int, sizes: Sequence[Size], begin: Size, offset: Size) -> None:
+def _add_copy_in_order(
+    one: Lowering, source: int, target: int, sizes: Sequence[Size], begin: Size, offset: Size
+) -> None:
     """Copy numbers in their order, from an offset in one value to an offset in another."""
     axes = _merge_axes(sizes)
     strides = [size for size in (multiply_sizes(axes[i + 1 :]) for i in range(len(axes))) if size is not None]

@@ -11,11 +11,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pocketrnn.bundle.packed_codes import NumberType, Storage
+from pocketrnn.bundle.packed_enums import NumberType, Storage
 from pocketrnn.bundle.packed_file import PackedProgram
 from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.packed_file.pair_lengths import split_factors
-from pocketrnn_export.forms.packed_file.size_values import Size
+from pocketrnn_export.forms.packed_file.size_dependent_values import Size
+from pocketrnn_export.forms.packed_file.two_text_sizes import split_factors
 
 __all__ = [
     "BOOL",
@@ -67,7 +67,7 @@ _LAYOUT: Final[dict[str, tuple[int, int, tuple[int, ...]]]] = {
 
 
 def convert_float_to_bits(number: float) -> int:
-    """The bits of a float32 as an integer.
+    """Return the bits of a float32 as an integer.
 
     Example:
         >>> hex(convert_float_to_bits(1.0))
@@ -196,7 +196,7 @@ class Program:
         self.ops.append(Op(name, tuple(operands), (*flat, *weights), tuple(w for w in weights if w != NONE)))
 
     def _make_size_words(self, size: Size) -> Size:
-        """The two words of a size in the file.
+        """Return the two words of a size in the file.
 
         Raises:
             ExportError: of two texts, a factor has more than 16 bits.
@@ -212,35 +212,35 @@ class Program:
         return first + (second << 16), size[1]
 
     def finished(self, step: Program | None = None) -> PackedProgram:
-        """The program as sections of the packed file.
+        """Return the program as sections of the packed file.
 
         Args:
             step: the program of a step, where the file can stream; it shares the constants.
         """
-        self.drop_unused()
+        self.drop_unused_operations()
         regions = self._assign_memory_regions()
         weights = bytearray()
         values = b"".join(self._encode_value(value, weights) for value in self.values)
         numbers = (*self.outputs, len(self.values), len(self.ops), regions)
         steps = b""
         if step is not None:
-            step.drop_unused()
+            step.drop_unused_operations()
             of_step = step._assign_memory_regions()
-            own = step._share_constants(self.values)
+            own = step._reuse_known_constants(self.values)
             values += b"".join(self._encode_value(value, weights) for value in own)
             head = [step.state_size, len(own), len(step.ops), of_step, *step.outputs]
             steps = struct.pack("<6I", *head) + step._encode_operations()
         return PackedProgram(values, self._encode_operations(), bytes(weights), numbers, steps)
 
     def _encode_operations(self) -> bytes:
-        """The operations as words."""
+        """Return the operations as words."""
         code = bytearray()
         for op in self.ops:
             words = [_LAYOUT[op.name][0], 2 + len(op.operands) + len(op.words), *op.operands, *op.words]
             code += struct.pack(f"<{len(words)}I", *(word & 0xFFFFFFFF for word in words))
         return bytes(code)
 
-    def _share_constants(self, known: Sequence[_Value]) -> list[_Value]:
+    def _reuse_known_constants(self, known: Sequence[_Value]) -> list[_Value]:
         """Renumber the values after the known ones; the ids and constants that are known keep the known numbers.
 
         Returns:
@@ -257,8 +257,8 @@ class Program:
         return own
 
     def split_rows_in_half(self, matrix: int) -> tuple[int, int]:
-        """The first and the last half of the rows of a constant matrix; a half of zeros is `NONE`. Both halves of an
-        int8 matrix keep its scales: a half may lack the number from which its scale would be computed."""
+        """Return the first and the last half of the rows of a constant matrix; a half of zeros is `NONE`. Both halves
+        of an int8 matrix keep its scales: a half may lack the number from which its scale would be computed."""
         whole = self.values[matrix].constant
         assert whole is not None  # noqa: S101 - it is a constant
         stored = _find_exact_int8(whole, axis=0) if np.isfinite(whole).all() else None
@@ -272,7 +272,7 @@ class Program:
                 self.values[made[-1]].stored = (np.ascontiguousarray(stored[0][part]), stored[1])
         return made[0], made[1]
 
-    def drop_unused(self) -> None:
+    def drop_unused_operations(self) -> None:
         """Drop the operations and values that no output needs, and renumber the values."""
         inputs = set(range(self._given))
         wanted, kept = {*self.outputs}, []
@@ -347,7 +347,7 @@ class Program:
 
 
 def _is_same_constant(value: _Value, other: _Value) -> bool:
-    """Whether two values are equal constants."""
+    """Return whether two values are equal constants."""
     a, b = value.constant, other.constant
     return (
         a is not None
@@ -360,7 +360,7 @@ def _is_same_constant(value: _Value, other: _Value) -> bool:
 
 
 def _drop_unread_outputs(op: Op, wanted: set[int]) -> Op:
-    """A layer without the outputs that no operation reads."""
+    """Return a layer without the outputs that no operation reads."""
     if op.name != "recurrent":
         return op
     written = _LAYOUT[op.name][2]
@@ -440,7 +440,7 @@ def _choose_storage(numbers: Array, *, is_table: bool) -> tuple[int, Array, Arra
 
 
 def _find_exact_int8(numbers: Array, *, axis: int) -> tuple[Array, Array] | None:
-    """int8 numbers and scales along an axis that give a float32 matrix exactly; None where there are none."""
+    """Find int8 numbers and scales along an axis that give a float32 matrix exactly; None where there are none."""
     largest = np.abs(numbers).max(axis)
     scales = np.where(largest > 0, largest / np.float32(127), np.float32(1)).astype(np.float32)
     # The largest number is 127 * scale, rounded, so the scale that is computed from it may differ from the original one

@@ -2,7 +2,7 @@
 sequence of numbers, read "samples" for "tokens".
 
 A graph for batches is full of sizes, masks and indices that depend only on the number of tokens of the one text.
-`size_values.py` finds those that are a * tokens + b for every number of tokens, from the graph's operators; a and b
+`size_dependent_values.py` finds those that are a * tokens + b for every number of tokens, from its operators; a and b
 come from runs at some lengths. A size without this form is refused, and all else is computed by the program.
 """
 
@@ -21,9 +21,9 @@ from pocketrnn.bundle.manifest import Graph, Limits
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text.features import Features
-from pocketrnn_export.forms.packed_file.pair_lengths import OF_SECOND, Lengths
-from pocketrnn_export.forms.packed_file.size_values import Size, SizeValues, Span
-from pocketrnn_export.intake.feature_call import draw_numbers
+from pocketrnn_export.forms.packed_file.size_dependent_values import Size, SizeValues, Span
+from pocketrnn_export.forms.packed_file.two_text_sizes import OF_SECOND, Lengths
+from pocketrnn_export.intake.feature_call import draw_feature_numbers
 
 __all__ = [
     "ObservedGraph",
@@ -76,12 +76,12 @@ class ObservedGraph:
     features: int = 0
     second: Size | None = None
 
-    def observe_at(self, lengths: Sequence[Lengths]) -> dict[str, list[Array]]:
-        """The values of runs at other lengths, in the form of `values`."""
+    def observe_other_lengths(self, lengths: Sequence[Lengths]) -> dict[str, list[Array]]:
+        """Return the values of runs at other lengths, in the form of `values`."""
         return _run_all_values(self.model, [self.feed(length) for length in lengths])
 
     def sizes(self, name: str) -> list[Size]:
-        """The sizes of a value's axes.
+        """Return the sizes of a value's axes.
 
         Raises:
             ExportError: they are not a * tokens + b.
@@ -125,7 +125,7 @@ def observe_graph(
     lengths: tuple[Lengths, ...] = _PAIRS if span.pairs else _choose_observed_lengths(least, most)
     generator = np.random.default_rng(0)
 
-    def feed(lengths: Lengths) -> dict[str, Array]:
+    def make_inputs(lengths: Lengths) -> dict[str, Array]:
         length, second = lengths if isinstance(lengths, tuple) else (lengths, lengths)
         if numbers is not None:
             # Not negative, since a module may take the logarithm of its input.
@@ -142,19 +142,19 @@ def observe_graph(
             made["second_tokens"] = generator.integers(0, graph.embedding_rows, (1, second))
             made["second_lengths"] = np.array([second], np.int64)
         if features:
-            made["features"] = draw_numbers(features, generator.integers(0, 1 << 40, 1))
+            made["features"] = draw_feature_numbers(features, generator.integers(0, 1 << 40, 1))
         return made
 
     ids = graph.embedding_rows
     observed = _observe_lengths(
-        model, span, lengths, feed, graph.opset, ids=ids, state_size=state_size, channels=channels
+        model, span, lengths, make_inputs, graph.opset, ids=ids, state_size=state_size, channels=channels
     )
     second_size = ((1, 0) if alike else (OF_SECOND, 0)) if of_two else None
     return replace(observed, features=len(features), second=second_size)
 
 
 def find_size_values(model: onnx.ModelProto, most: int | None) -> SizeValues:
-    """The values in a graph for whole texts, or sequences, that depend only on the number of their tokens.
+    """Return the values in a graph for whole texts, or sequences, that depend only on the number of their tokens.
 
     Raises:
         ExportError: onnxruntime does not run it on one text.
@@ -164,14 +164,15 @@ def find_size_values(model: onnx.ModelProto, most: int | None) -> SizeValues:
     more = [axis.dim_value for axis in first.type.tensor_type.shape.dim[2:]]
     lengths = _choose_observed_lengths(1, most)
 
-    def feed(length: int) -> dict[str, Array]:
+    def make_inputs(length: int) -> dict[str, Array]:
         return {first.name: np.zeros((1, length, *more), kind), "lengths": np.array([length], np.int64)}
 
-    return _observe_lengths(model, Span(1, most), lengths, feed, 0).size_values
+    return _observe_lengths(model, Span(1, most), lengths, make_inputs, 0).size_values
 
 
 def _choose_observed_lengths(least: int, most: int | None) -> tuple[int, ...]:
-    """The lengths at which to observe a graph that takes `least` to `most` steps: all of them where they are few."""
+    """Return the lengths at which to observe a graph that takes `least` to `most` steps: all of them where they are
+    few."""
     if most is not None and most - least < _FEW:
         return tuple(range(least, most + 1))
     return tuple(sorted({min(least + length - 1, most or least + length) for length in _LENGTHS}))
@@ -197,7 +198,7 @@ def _observe_lengths(
 
 
 def _run_all_values(model: onnx.ModelProto, feeds: Sequence[dict[str, Array]]) -> dict[str, list[Array]]:
-    """Every value of a graph by name, for a run on each of some inputs."""
+    """Return every value of a graph by name, for a run on each of some inputs."""
     names = [name for node in model.graph.node for name in node.output if name]
     every = onnx.ModelProto()
     every.CopyFrom(model)
@@ -213,7 +214,7 @@ def _run_all_values(model: onnx.ModelProto, feeds: Sequence[dict[str, Array]]) -
 
 
 def evaluate_node(node: onnx.NodeProto, opset: int, feed: dict[str, Array]) -> list[Array]:
-    """The outputs of one operator.
+    """Return the outputs of one operator.
 
     Raises:
         ExportError: onnxruntime does not run it.
@@ -261,7 +262,7 @@ def _drop_unneeded_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
 def find_needed_nodes(
     nodes: Sequence[onnx.NodeProto], outputs: Iterable[str], *, given: Container[str] = ()
 ) -> list[onnx.NodeProto]:
-    """The nodes that some outputs of a graph need, in their order.
+    """Return the nodes that some outputs of a graph need, in their order.
 
     Example:
         >>> [node.op_type for node in find_needed_nodes(model.graph.node, ["logits"])]

@@ -8,9 +8,9 @@ from typing import Final, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.call_discovery.trial import call_and_restore_state
+from pocketrnn_export.intake.call_discovery.call_trial import call_and_restore_state
 from pocketrnn_export.intake.calling_convention import compile_call
-from pocketrnn_export.vocabularies.owners_texts import Answer
+from pocketrnn_export.vocabularies.owner_text_file import Answer
 
 __all__ = ["find_calls_that_agree"]
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from pocketrnn.text.characters import Characters
-from pocketrnn_export.intake.call_discovery.roles import is_lengths_name, is_text_name, split_name
-from pocketrnn_export.intake.call_discovery.signature import Signature, Slot
+from pocketrnn.text.token_characters import Characters
+from pocketrnn_export.intake.call_discovery.forward_signature import Signature, Slot
+from pocketrnn_export.intake.call_discovery.parameter_roles import is_lengths_name, is_text_name, split_name
 from pocketrnn_export.intake.character_call import CHARACTERS
 
 __all__ = ["is_characters_name", "list_character_signatures"]
@@ -17,7 +17,7 @@ _NAMES: Final = frozenset({"char", "chars", "character", "characters", "charids"
 
 
 def is_characters_name(name: str) -> bool:
-    """Whether a name means characters, or their lengths.
+    """Return whether a name means characters, or their lengths.
 
     Example:
         >>> is_characters_name("char_ids"), is_characters_name("words")
@@ -29,7 +29,7 @@ def is_characters_name(name: str) -> bool:
 def list_character_signatures(
     signature: Signature, characters: Characters
 ) -> Iterator[tuple[Signature, dict[int, list[str]]]]:
-    """Yield signatures with another input as the text; and, by index, the code of values to try for the inputs that may
+    """Yield guesses which input is the text: the signature, and by index the expressions to try for the inputs that may
     take characters, or the numbers of characters of the words.
     """
     slots = signature.slots

@@ -6,16 +6,16 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from pocketrnn.text.features import Category, Features
-from pocketrnn_export.intake.call_discovery.roles import split_name
-from pocketrnn_export.intake.call_discovery.signature import Signature, Slot
+from pocketrnn_export.intake.call_discovery.forward_signature import Signature, Slot
+from pocketrnn_export.intake.call_discovery.parameter_roles import split_name
 
-__all__ = ["find_named_features", "list_feature_values", "list_features_in_code"]
+__all__ = ["find_named_features", "list_feature_assignments", "list_features_in_code"]
 
 # The roles of inputs that may be features where their names do not say so.
 _OPEN = ("other",)
 
 
-def list_feature_values(signature: Signature, features: Features) -> Iterator[dict[int, list[str]]]:
+def list_feature_assignments(signature: Signature, features: Features) -> Iterator[dict[int, list[str]]]:
     """Yield which inputs are features, the likely ones first: for the index of each, the code of values to try.
 
     Every feature is passed once. Numbers that match no input by name share one input, or get one each; so do
@@ -105,7 +105,7 @@ def _list_groups(left: Features) -> Iterator[tuple[tuple[str, ...], ...]]:
 
 
 def _list_codes_for_feature(name: str, features: Features) -> list[str]:
-    """The code of the values that an input of one feature may be given, the likely ones first."""
+    """Return the code of the values that an input of one feature may be given, the likely ones first."""
     feature = dict(features)[name]
     if isinstance(feature, Category):
         ids = feature.ids[-1] + 1
@@ -114,7 +114,7 @@ def _list_codes_for_feature(name: str, features: Features) -> list[str]:
 
 
 def _list_codes_for_group(group: tuple[str, ...], features: Features) -> list[str]:
-    """The code of the values of an input of several features, which are all numbers or all categories."""
+    """Return the code of the values of an input of several features, which are all numbers or all categories."""
     if len(group) == 1:
         return _list_codes_for_feature(group[0], features)
     kinds: Mapping[str, object] = dict(features)
@@ -126,7 +126,7 @@ def _list_codes_for_group(group: tuple[str, ...], features: Features) -> list[st
 
 
 def _list_codes_for_dict(left: Features) -> list[str]:
-    """The code of the values of an input that finds features in a dict by their names."""
+    """Return the code of the values of an input that finds features in a dict by their names."""
     ends = ("",) if all(isinstance(feature, Category) for _, feature in left) else ("", "[:, None]")
     return [
         "{"

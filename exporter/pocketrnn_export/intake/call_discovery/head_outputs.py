@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from torch import Tensor
 
-from pocketrnn.bundle.output import LabelOutput
+from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.errors import suggest_similar_name
-from pocketrnn_export.intake.call_discovery.logits_location import Known, count_numbers, find_float_tensors
+from pocketrnn_export.intake.call_discovery.logits_location import Known, count_numbers_per_output, find_float_tensors
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 
 __all__ = ["JoinedHeads", "find_head_outputs"]
@@ -49,12 +49,12 @@ class JoinedHeads:
     suffixes: tuple[str, ...] = ()
     note: str = ""
 
-    def write(self, line: str) -> str:
+    def write_call(self, line: str) -> str:
         """Write the line of a call with the heads joined behind it.
 
         Example:
             >>> heads = JoinedHeads("out = {}; torch.cat([out[0], out[1]], 1)", (3, 2), ("[0]", "[1]"))
-            >>> heads.write("module(tokens)")
+            >>> heads.write_call("module(tokens)")
             'out = module(tokens); torch.cat([out[0], out[1]], 1)'
         """
         *setup, last = line.split("; ")
@@ -69,8 +69,8 @@ class _Output:
     name: str
     numbers: int
 
-    def fits(self, head: LabelOutput) -> bool:
-        """Whether it may be the output of a head: a number for each label, or one for two labels."""
+    def fits_head(self, head: LabelOutput) -> bool:
+        """Return whether it may be the output of a head: a number for each label, or one for two labels."""
         count = len(head.labels)
         return self.numbers == count or (self.numbers, count, head.activation) == (1, 2, "softmax")
 
@@ -123,7 +123,7 @@ def find_head_outputs(asked: ModuleFacts, known: Sequence[Known], alone: Any | N
 
 def _list_outputs(asked: ModuleFacts, known: Sequence[Known]) -> Iterator[_Output]:
     """Yield the outputs that have the same number of numbers for every text, each tensor once."""
-    answer, fixed, seen = known[0][1], count_numbers(asked, known).fixed, set[int]()
+    answer, fixed, seen = known[0][1], count_numbers_per_output(asked, known).fixed, set[int]()
     for suffix, leaf in find_float_tensors(answer):
         if leaf.dim() > 0 and suffix in fixed and id(leaf) not in seen:
             seen.add(id(leaf))
@@ -155,7 +155,7 @@ def _choose_by_name(asked: ModuleFacts, outputs: Sequence[_Output]) -> dict[str,
                 f"forward gives {len(found)} outputs with the name of the head {name!r} ({where})",
                 _write_call_advice(),
             )
-        if not found[0].fits(head := asked.heads[name]):
+        if not found[0].fits_head(head := asked.heads[name]):
             return (
                 f"forward gives {found[0].numbers} numbers as answer{found[0].suffix}, and the head {name!r} has "
                 f"{len(head.labels)} labels",
@@ -171,7 +171,7 @@ def _choose_by_name(asked: ModuleFacts, outputs: Sequence[_Output]) -> dict[str,
 
 
 def _find_outputs_by_name(name: str, outputs: Sequence[_Output]) -> list[_Output]:
-    """The outputs with the name of a head; if there are several, only those whose path contains `logits`."""
+    """Return the outputs with the name of a head; if there are several, only those whose path contains `logits`."""
     found = [one for one in outputs if one.name == name]
     found = found or [one for one in outputs if one.name and _split_output_name(one.name) == _split_output_name(name)]
     logits = [one for one in found if "logit" in one.suffix.lower()]
@@ -194,7 +194,7 @@ def _choose_by_count(asked: ModuleFacts, outputs: Sequence[_Output], answer: Any
         if count == 2 and len(fitting) < len(names):
             fitting = [one for one in outputs if one.numbers in (1, 2)]
         of_heads = dict(zip(names, fitting, strict=False))
-        if len(fitting) != len(names) or not all(one.fits(asked.heads[name]) for name, one in of_heads.items()):
+        if len(fitting) != len(names) or not all(one.fits_head(asked.heads[name]) for name, one in of_heads.items()):
             return _explain_token_outputs(asked, names, answer) or _explain_counts(asked, outputs, names, fitting), ""
         if len(names) > 1 and any(one.name for one in fitting):
             said = ", ".join(one.name or f"answer{one.suffix}" for one in outputs)

@@ -17,7 +17,7 @@ from pocketrnn_export.intake.calling_convention import (
 )
 from pocketrnn_export.torch_internals import read_own_buffers, read_own_parameters
 
-__all__ = ["advise_on_fixed_batch", "find_state_makers", "list_initial_states", "list_setup_statements"]
+__all__ = ["advise_on_fixed_batch", "find_state_methods", "list_initial_states", "list_setup_statements"]
 
 # The names of attributes that hold states, and of attributes that hold tables.
 _STATE: Final = re.compile(
@@ -29,7 +29,7 @@ _MAKES_STATE: Final = re.compile(r"(init|zero|reset|get|make|create).*(hid|state
 
 def list_initial_states(module: nn.Module) -> list[str]:
     """Return the code of initial states: made by a method of the module; else None, or zeros."""
-    made = [f"module.{name}({arguments})" for name, arguments in find_state_makers(module)]
+    made = [f"module.{name}({arguments})" for name, arguments in find_state_methods(module)]
     zeros = []
     for layer in module.modules():
         if isinstance(layer, nn.RNNBase):
@@ -43,7 +43,7 @@ def list_initial_states(module: nn.Module) -> list[str]:
     return made or ["None", *zeros]
 
 
-def find_state_makers(module: nn.Module) -> Iterator[tuple[str, str]]:
+def find_state_methods(module: nn.Module) -> Iterator[tuple[str, str]]:
     """Yield the methods of a module that make its initial state, each with the code of its arguments."""
     if isinstance(module, torch.jit.ScriptModule):
         return
@@ -83,7 +83,7 @@ def list_setup_statements(module: nn.Module) -> list[str]:
         ]
         if isinstance(layer, nn.RNNBase):
             continue
-        makers = list(find_state_makers(layer))
+        makers = list(find_state_methods(layer))
         kept = _find_kept_states(layer)
         for name, arguments in makers:
             call = f"{target}.{name}({arguments})"
@@ -203,17 +203,17 @@ def _find_held_states(module: nn.Module) -> Iterator[_HeldState]:
             if name.startswith("_") or not tensors or not all(isinstance(t, Tensor) for t in tensors):
                 continue
             is_like = _STATE.fullmatch(name) or all(t.shape[-1:] and t.shape[-1] in sizes for t in tensors)
-            places = {_find_texts_axis(t) for t in tensors}
+            places = {_find_batch_axis_of_state(t) for t in tensors}
             if not is_like or _TABLE.search(name) or len({t.shape[p] for t in tensors for p in places if p >= 0}) != 1:
                 continue
             at = places.pop()
             shape = tensors[0].shape
             of_one = tuple(1 if i == at else n for i, n in enumerate(shape))
-            zeros = _write_container(value, [_write_zeros(t.shape, _find_texts_axis(t)) for t in tensors])
+            zeros = _write_container(value, [_write_zeros(t.shape, _find_batch_axis_of_state(t)) for t in tensors])
             yield _HeldState(f"{target}.{name}", shape[at], of_one, zeros, isinstance(value, nn.Parameter))
 
 
-def _find_texts_axis(state: Tensor) -> int:
+def _find_batch_axis_of_state(state: Tensor) -> int:
     """Return the axis of the texts in [layers, texts, hidden] or [texts, hidden]; -1 where it is not a state."""
     return state.dim() - 2 if state.dim() in (2, 3) else -1
 

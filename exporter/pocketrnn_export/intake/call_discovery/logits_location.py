@@ -15,15 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.call_discovery.answer_properties import UncalledCode, find_computed_parts
+from pocketrnn_export.intake.call_discovery.call_failures import Reason
+from pocketrnn_export.intake.call_discovery.computed_answer_attributes import UncalledCode, find_computed_parts
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.call_discovery.refusals import Reason
 
 __all__ = [
     "AnswerPlace",
     "Known",
     "OutputCounts",
-    "count_numbers",
+    "count_numbers_per_output",
     "count_numbers_per_text",
     "explain_missing_logits",
     "find_float_tensors",
@@ -69,11 +69,11 @@ class OutputCounts:
     one_length: int | None
 
     def may_count_tokens(self, suffix: str) -> bool:
-        """Whether an output may hold one number for each token."""
+        """Return whether an output may hold one number for each token."""
         return suffix in self.following or self.fixed.get(suffix) == self.one_length
 
 
-def count_numbers(asked: ModuleFacts, known: Sequence[Known]) -> OutputCounts:
+def count_numbers_per_output(asked: ModuleFacts, known: Sequence[Known]) -> OutputCounts:
     """Count the numbers that the outputs of a module hold for each text."""
     found: dict[str, list[int]] = {}
     others: set[str] = set()
@@ -125,7 +125,7 @@ def find_logits_places(asked: ModuleFacts, known: Sequence[Known], *, suffixes: 
             found = [
                 AnswerPlace(suffix, wanted, arranged)
                 for suffix in asked_for
-                for arranged, shapes in _list_arrangements(rows, wanted, widths).items()
+                for arranged, shapes in _list_axis_arrangements(rows, wanted, widths).items()
                 if all(
                     tuple(leaf[suffix].shape) in of for leaf, of in zip(leaves, shapes, strict=True) if suffix in leaf
                 )
@@ -151,7 +151,7 @@ def find_logits_places(asked: ModuleFacts, known: Sequence[Known], *, suffixes: 
     return places
 
 
-def _list_arrangements(rows: int, units: int, widths: Sequence[int]) -> dict[str, list[set[tuple[int, ...]]]]:
+def _list_axis_arrangements(rows: int, units: int, widths: Sequence[int]) -> dict[str, list[set[tuple[int, ...]]]]:
     """Return the code that reorders token logits to [rows, sequence, units] (one text: [sequence, units]), with the
     shapes that it accepts for each width."""
     flat, across = f".reshape(tokens.size(0), -1, {units})", f".reshape(tokens.size(1), -1, {units}).transpose(0, 1)"
@@ -310,7 +310,7 @@ def explain_missing_logits(known: Sequence[Known], asked: ModuleFacts) -> tuple[
             f"{gives}.",
             "It holds several answers for a text: select the one that your code uses, with --call, or call=.",
         )
-    return _explain_other_counts(count_numbers(asked, known), asked) or (
+    return _explain_other_counts(count_numbers_per_output(asked, known), asked) or (
         f"{gives}.",
         "A bundle gives one answer for a text: return the numbers of the labels [batch, labels] from forward, or say "
         "where they are: --call, or call=.",
@@ -401,7 +401,7 @@ def _explain_other_counts(counts: OutputCounts, asked: ModuleFacts) -> tuple[str
 
 
 def _has_number_per_token(leaf: Tensor, rows: int, width: int, classes: int) -> bool:
-    """Whether a tensor holds logits for each token, in any order of the axes."""
+    """Return whether a tensor holds logits for each token, in any order of the axes."""
     shape = tuple(leaf.shape)
     return sorted(shape) == sorted((rows, width, classes)) or shape in {
         (rows * width, classes),

@@ -11,11 +11,11 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from pocketrnn.bundle.output import LabelOutput
+from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.text.features import Features
-from pocketrnn_export.comparing.cases import Widths
+from pocketrnn_export.comparing.proof_inputs import Widths
 from pocketrnn_export.intake.calling_convention import Call, compile_call
-from pocketrnn_export.vocabularies.proof_spellings import Spellings
+from pocketrnn_export.vocabularies.word_spellings import Spellings
 
 __all__ = ["ModuleFacts", "list_forward_parameters"]
 

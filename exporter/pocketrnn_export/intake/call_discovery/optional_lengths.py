@@ -1,4 +1,4 @@
-"""Find what a module does without the optional lengths of forward: it may count tokens or steps itself."""
+"""Find out whether a module counts the tokens itself if forward is called without its optional lengths."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from pocketrnn_export.intake.call_discovery.candidates import CallCandidate
+from pocketrnn_export.intake.call_discovery.call_candidates import CallCandidate
+from pocketrnn_export.intake.call_discovery.call_trial import call_and_restore_state
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.call_discovery.other_inputs import is_same_answer, trace_answer
-from pocketrnn_export.intake.call_discovery.trial import call_and_restore_state
+from pocketrnn_export.intake.call_discovery.non_text_inputs import is_same_answer, trace_answer
 from pocketrnn_export.module_runs.operator_recording import Program
 
 __all__ = ["find_call_without_lengths", "find_deciding_id"]
@@ -38,7 +38,7 @@ def find_call_without_lengths(
     Even if the tried texts get the same answers, a text with the padding id or a step of zeros inside may not. So every
     id is tried, and where the numbers are equal the operators are compared.
     """
-    for i in way.find_inputs_given("lengths"):
+    for i in way.find_inputs_of_kind("lengths"):
         if way.slots[i].required:
             continue
         options = list(way.options)
@@ -99,7 +99,8 @@ def _make_batches_of_every_id(
 def _agrees_for_every_id(
     asked: ModuleFacts, way: CallCandidate, left_out: CallCandidate, suffix: str, *, rows: int
 ) -> bool:
-    """Whether texts that together hold every id, the padding id too, get the same answers with and without lengths."""
+    """Return whether texts that together hold every id, the padding id too, get the same answers with and without
+    lengths."""
     for batch in _make_batches_of_every_id(asked, rows=rows):
         one, other = (trace_answer(asked, each, suffix, batch) for each in (way, left_out))
         if one is not None and other is not None and not is_same_answer(one.numbers, other.numbers):

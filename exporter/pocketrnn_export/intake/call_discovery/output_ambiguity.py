@@ -1,4 +1,4 @@
-"""Check that the output with as many numbers as labels is the answer to these labels.
+"""Check that an output with as many numbers as there are labels is the logits of these labels.
 
 A module with several outputs may be exported with the labels of another output. Another output with numbers for each
 text is left out with a warning, unless the program shows that it is not an answer of its own: the answer is computed
@@ -12,17 +12,17 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from pocketrnn_export.intake.call_discovery.answer_flow import FlowRecorder
+from pocketrnn_export.intake.call_discovery.call_failures import FailedCall, Reason
 from pocketrnn_export.intake.call_discovery.logits_location import (
     Known,
     OutputCounts,
-    count_numbers,
+    count_numbers_per_output,
     find_unsearched_values,
 )
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.call_discovery.refusals import FailedCall, Reason
+from pocketrnn_export.intake.call_discovery.tensor_flow_recording import FlowRecorder
 
-__all__ = ["RefusedOutput", "describe_left_out", "refuse_output"]
+__all__ = ["RefusedOutput", "describe_omitted_outputs", "explain_unsuitable_output"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class RefusedOutput:
     other: str = ""
 
 
-def refuse_output(
+def explain_unsuitable_output(
     asked: ModuleFacts, flow: FlowRecorder, known: Sequence[Known], line: str, suffix: str
 ) -> RefusedOutput | None:
     """Return why an output is not the answer to the labels, although it has as many numbers; None where it may be."""
@@ -45,7 +45,7 @@ def refuse_output(
         )
         advice = f"If each text has one of {asked.classes} labels, or the next token is its label, {theirs}"
         return RefusedOutput(FailedCall(line, Reason.OTHER_ANSWER, problem, advice))
-    own, counts = flow.leaves.get(suffix), count_numbers(asked, known)
+    own, counts = flow.leaves.get(suffix), count_numbers_per_output(asked, known)
     for other in _list_other_outputs(flow, counts, suffix):
         if counts.may_count_tokens(suffix) and other.numbers is not None and not asked.of_tokens:
             why: str | None = "may hold one for each token: the module answers texts of that length only"
@@ -64,14 +64,14 @@ def refuse_output(
     return None
 
 
-def describe_left_out(asked: ModuleFacts, flow: FlowRecorder, known: Sequence[Known], *suffixes: str) -> str:
+def describe_omitted_outputs(asked: ModuleFacts, flow: FlowRecorder, known: Sequence[Known], *suffixes: str) -> str:
     """Describe the other outputs that may be answers, too, and the parts of the answer that were not searched; empty
     where there are none. There is one suffix for each head."""
     own = [flow.leaves[suffix] for suffix in suffixes if suffix in flow.leaves]
     found = [
         f"answer{other.suffix}, {other.describe_shape(known[0][0])}"
-        for other in _list_other_outputs(flow, count_numbers(asked, known), *suffixes)
-        if not any(_belongs_to(flow, one, other) for one in own)
+        for other in _list_other_outputs(flow, count_numbers_per_output(asked, known), *suffixes)
+        if not any(_is_intermediate_result(flow, one, other) for one in own)
     ]
     said = []
     if found:
@@ -132,15 +132,15 @@ def _explain_other_answer(flow: FlowRecorder, own: Tensor, units: int | None, ot
     return None
 
 
-def _belongs_to(flow: FlowRecorder, own: Tensor, other: _OtherOutput) -> bool:
-    """Whether another output is not an answer of its own: a state, a tensor computed only from the answer or its only
-    source, or a tensor computed without weights, such as lengths. An output that no layer of that size gives may also
-    be an input of the answer, as attention weights are."""
+def _is_intermediate_result(flow: FlowRecorder, own: Tensor, other: _OtherOutput) -> bool:
+    """Return whether another output is not an answer of its own: a state, a tensor computed only from the answer or its
+    only source, or a tensor computed without weights, such as lengths. An output that no layer of that size gives may
+    also be an input of the answer, as attention weights are."""
     leaf, numbers = other.leaf, other.numbers
     if numbers is None and not flow.was_recorded(leaf):
         return True
     is_of_a_layer = numbers is not None and flow.is_layer_output(leaf, numbers)
-    if not is_of_a_layer and (flow.shares(leaf, own) or flow.leads_to(own, leaf)):
+    if not is_of_a_layer and (flow.shares_last_weights(leaf, own) or flow.leads_to(own, leaf)):
         return True
     alone = flow.is_only_source(own, leaf) or flow.is_only_source(leaf, own)
     return alone or flow.is_state(leaf) or not flow.has_weights(leaf)

@@ -13,8 +13,8 @@ from typing import Final
 
 from torch import nn
 
-from pocketrnn_export.intake.call_discovery.roles import find_role, is_lengths_name, split_name
-from pocketrnn_export.intake.call_discovery.signature import Signature, Slot, list_signatures
+from pocketrnn_export.intake.call_discovery.forward_signature import Signature, Slot, list_signatures
+from pocketrnn_export.intake.call_discovery.parameter_roles import find_role, is_lengths_name, split_name
 
 __all__ = ["find_pair_names", "list_pair_lines"]
 
@@ -73,7 +73,7 @@ def _list_signature_lines(signature: Signature) -> Iterator[str]:
 
 
 def _may_be_text(slot: Slot) -> bool:
-    """Whether an input may be a text: it is required, and its name does not say otherwise."""
+    """Return whether an input may be a text: it is required, and its name does not say otherwise."""
     if not slot.required or is_lengths_name(slot.name) or {"mask", "masks", "msk"} & set(split_name(slot.name)):
         return False
     return not slot.named or find_role(slot.name) in {"tokens", "other"}

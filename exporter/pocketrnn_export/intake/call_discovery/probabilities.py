@@ -18,19 +18,19 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
+from pocketrnn_export.intake.call_discovery.call_trial import read_answer
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.regression_detection import refuse_regression_values
-from pocketrnn_export.intake.call_discovery.trial import read_answer
 from pocketrnn_export.intake.calling_convention import Convention, undo_assignments
-from pocketrnn_export.intake.last_activation import (
+from pocketrnn_export.intake.last_activation_removal import (
     ActivationCall,
     ActivationRecorder,
     ActivationSkipper,
     apply_activation,
 )
 from pocketrnn_export.intake.user_frames import run_user_call
-from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu
 from pocketrnn_export.module_runs.operator_recording import SHAPES, OperatorRecorder
+from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
 __all__ = ["BOTH_SIGNS", "add_activation"]
 
@@ -45,7 +45,7 @@ _DRAWS: Final = (1.0, 4.0, 16.0, 64.0, 256.0, 64.0, 256.0, 1024.0)
 # Larger weights are flipped instead of drawn, which would take long.
 _LARGE: Final = 2_000_000
 _SHARES: Final = (
-    "That the module's probabilities sum to 1 for every text is assumed: where they do not, each is divided by the sum."
+    "The module's probabilities are assumed to sum to 1 for every text: where they do not, each is divided by the sum."
 )
 # The most activations that are left out, one at a time.
 _TRIED: Final = 4
@@ -86,7 +86,7 @@ class _ProbedAnswers:
         return mean if bool(((sums - mean).abs() <= _ROUNDING * max(1.0, abs(mean))).all()) else None
 
     def exp_sums_to_one(self, factor: float) -> bool:
-        """Whether the rows are logarithms of numbers that sum to 1, divided by a factor."""
+        """Return whether the rows are logarithms of numbers that sum to 1, divided by a factor."""
         total = self.find_common_sum(torch.exp(self.all.clamp(-700, 700) * factor))
         return total is not None and math.isclose(total, 1, abs_tol=1e-4)
 
@@ -127,7 +127,7 @@ def add_activation(asked: ModuleFacts, convention: Convention, *, found: bool) -
         tried = "from 0 on" if probed.sign == 1 else "up to 0"
         why = f"logits: numbers {tried} for every text that was tried, and with other weights {other}"
         return replace(convention, gives=why)
-    raise _make_doubt_error(convention, probed)
+    raise _make_ambiguous_numbers_error(convention, probed)
 
 
 def _add_activations(asked: ModuleFacts, convention: Convention, *, found: bool) -> Convention:
@@ -142,7 +142,7 @@ def _add_activations(asked: ModuleFacts, convention: Convention, *, found: bool)
             heads.append(add_activation(asked.make_facts_for_head(name), one, found=found))
         except ExportError as error:
             raise ExportError(f"The head {name!r}: {error.problem}", error.remedy) from error.__cause__
-    heads = [_keep_used_activation(asked, one, heads) for one in heads]
+    heads = [_take_logarithm_for_dependent_heads(asked, one, heads) for one in heads]
     gives = "; ".join(
         f"{name}: {one.gives}" + (" (its one number is the second label's)" if one.units == 1 else "")
         for name, one in zip(asked.heads, heads, strict=True)
@@ -151,7 +151,7 @@ def _add_activations(asked: ModuleFacts, convention: Convention, *, found: bool)
     return replace(convention, heads=tuple(heads), gives=gives, notes=notes)
 
 
-def _keep_used_activation(asked: ModuleFacts, one: Convention, heads: Sequence[Convention]) -> Convention:
+def _take_logarithm_for_dependent_heads(asked: ModuleFacts, one: Convention, heads: Sequence[Convention]) -> Convention:
     """Return the convention of a head. If another head is computed from its probabilities, their logarithm is taken:
     removing the activation would change the other head.
     """
@@ -243,9 +243,9 @@ def _find_last_activations(asked: ModuleFacts, convention: Convention, probed: _
 def _is_last_operation(
     asked: ModuleFacts, convention: Convention, call: ActivationCall, probed: _ProbedAnswers
 ) -> bool:
-    """Whether later operations only reshape or move an activation's output, for every text. A product with a number
-    that is 1 for most texts, a mask or a division changes the probabilities of some texts. So does indexing by words on
-    the axis that sums to 1.
+    """Return whether later operations only reshape or move an activation's output, for every text. A product with a
+    number that is 1 for most texts, a mask or a division changes the probabilities of some texts. So does indexing by
+    words on the axis that sums to 1.
 
     For this check the activation returns the index of each place on that axis, so that the axis can be followed
     wherever the numbers go.
@@ -255,7 +255,7 @@ def _is_last_operation(
 
     def replace_by_indices(shares: Tensor) -> Tensor:
         # In place, as an activation that works in place is read from its input.
-        shares.copy_(_index_along_sum_axis(shares))
+        shares.copy_(_make_sum_axis_indices(shares))
         operations.label_tensors(_SHARES_LABEL, shares)
         found.append(operations.find_steps_that_made(shares))
         return shares
@@ -272,7 +272,7 @@ def _is_last_operation(
     return found == [operations.find_steps_before_operators(SHAPES, answer, _SHARES_LABEL)[0]]
 
 
-def _index_along_sum_axis(shares: Tensor) -> Tensor:
+def _make_sum_axis_indices(shares: Tensor) -> Tensor:
     """Return for each number its index on the axis along which they sum to 1; zeros where there is none."""
     places = torch.zeros_like(shares)
     for axis, size in enumerate(shares.shape):
@@ -351,7 +351,7 @@ def _refuse_common_sums(convention: Convention, probed: _ProbedAnswers) -> None:
             )
 
 
-def _make_doubt_error(convention: Convention, probed: _ProbedAnswers) -> ExportError:
+def _make_ambiguous_numbers_error(convention: Convention, probed: _ProbedAnswers) -> ExportError:
     """Return the error for numbers that keep one sign with all weights that are tried."""
     if probed.sign == -1:
         line = _wrap_last_expression(convention, "torch.logit(torch.exp(%s))")
@@ -373,7 +373,7 @@ def _make_doubt_error(convention: Convention, probed: _ProbedAnswers) -> ExportE
     if probed.are_between_zero_and_one:
         return ExportError("The module gives numbers between 0 and 1, which may be logits or probabilities.", _SAY)
     return ExportError(
-        "The module gives no number below 0: taken for logits, none would be a probability below a half.",
+        "The module gives no number below 0: as logits, they would give no probability below 0.5.",
         "Say what they are: --gives logits (gives='logits'); or return the numbers before the last activation.",
     )
 

@@ -64,7 +64,7 @@ def read_layer_weights(layer: nn.RNNBase, index: int) -> LayerWeights:
 
 
 def _make_onnx_weights(layer: nn.RNNBase, index: int) -> LayerWeights:
-    """The weights of one layer of a recurrent module in ONNX's form.
+    """Return the weights of one layer of a recurrent module in ONNX's form.
 
     With `proj_size`, torch's LSTM outputs W_hr m instead of m = o * tanh(c), and its gates see W_hh W_hr m. This equals
     an LSTM without projection whose recurrent weight is the product W_hh W_hr, and whose outputs are multiplied by W_hr
@@ -98,5 +98,5 @@ def _make_onnx_weights(layer: nn.RNNBase, index: int) -> LayerWeights:
 
 
 def count_directions(layer: nn.RNNBase) -> int:
-    """The number of directions of a recurrent module."""
+    """Return the number of directions of a recurrent module."""
     return 2 if layer.bidirectional else 1

@@ -31,14 +31,14 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.torch_internals import replace_methods
 from pocketrnn_export.tracing.layers.layer_weights import LayerWeights, count_directions, read_layer_weights
 from pocketrnn_export.tracing.layers.packed_sequences import find_current_export_session, trace_packing, trace_unpacking
-from pocketrnn_export.tracing.layers.stateless import is_stateless
+from pocketrnn_export.tracing.layers.stateless_layers import is_stateless
 from pocketrnn_export.tracing.session import TraceSession, find_current_session
 
 __all__ = ["OPERATOR", "check_initial_states", "compute_step", "trace_recurrence"]
 
 
 @torch.library.custom_op("pocketrnn::recurrence", mutates_args=())
-def _recurrence(
+def _run_recurrent_layer(
     x: Tensor,
     w: Tensor,
     r: Tensor,
@@ -48,7 +48,7 @@ def _recurrence(
     c0: Tensor | None,
     mode: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One recurrent layer in both its directions, as ONNX's RNN, LSTM and GRU compute it.
+    """Run one recurrent layer in both its directions, as ONNX's RNN, LSTM and GRU compute it.
 
     Args:
         x: float [sequence, batch, features].
@@ -66,7 +66,7 @@ def _recurrence(
         [directions, batch, hidden]; the final cell state likewise (zeros for a cell that has none).
     """
     if is_stateless():
-        return _recurrence_without_memory(x, w, r, b, lengths, h0, c0, mode)
+        return _run_recurrent_layer_without_memory(x, w, r, b, lengths, h0, c0, mode)
     if lengths is None and mode in _WHOLE_LAYERS and len(x) > _FEW_STEPS and x.shape[1]:
         return _run_whole_layer(x, w, r, b, h0, c0, mode)
     real = None if lengths is None else (torch.arange(len(x)).unsqueeze(1) < lengths).unsqueeze(2)
@@ -94,7 +94,7 @@ def _recurrence(
 def _run_whole_layer(
     x: Tensor, w: Tensor, r: Tensor, b: Tensor | None, h0: Tensor | None, c0: Tensor | None, mode: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`_recurrence` of full rows by torch's own function of a layer: 400 steps of a GRU take 4 ms in place of 10."""
+    """Run a recurrent layer of full rows by torch's own function: 400 steps of a GRU take 4 ms in place of 10."""
     call, gates = _WHOLE_LAYERS[mode]
     state = (len(r), x.shape[1], r.shape[2])
     h, c = (x.new_zeros(state) if given is None else given.expand(state).contiguous() for given in (h0, c0))
@@ -107,7 +107,7 @@ def _run_whole_layer(
     return outputs, hidden, cells[0] if cells else torch.zeros_like(hidden)
 
 
-def _recurrence_without_memory(
+def _run_recurrent_layer_without_memory(
     x: Tensor,
     w: Tensor,
     r: Tensor,
@@ -117,7 +117,7 @@ def _recurrence_without_memory(
     c0: Tensor | None,
     mode: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`_recurrence` with each step starting from the initial states; see `stateless`."""
+    """Run `_run_recurrent_layer` with each step starting from the initial states; see `stateless`."""
     (sequence, batch, _), hidden = x.shape, r.shape[2]
     # torch multiplies steps one by one if they are not contiguous, which takes four times as long for a small layer.
     x, rows = x.contiguous(), torch.arange(batch)
@@ -136,7 +136,7 @@ def _recurrence_without_memory(
     return steps, torch.stack(states), torch.stack(cells)
 
 
-@_recurrence.register_fake
+@_run_recurrent_layer.register_fake
 def _(x: Tensor, w: Tensor, r: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
     del w
     sequence, batch, _features = x.shape
@@ -311,7 +311,7 @@ def _compute_layer(
     if h0 is not None and weights.unprojection is not None and weights.unprojection_rest is not None:
         # Any state that is projected to the given one will do, such as this one.
         h0 = torch.matmul(h0, weights.unprojection) + torch.matmul(h0, weights.unprojection_rest)
-    outputs, h, c = _recurrence(x, weights.w, weights.r, weights.b, lengths, h0, c0, mode)
+    outputs, h, c = _run_recurrent_layer(x, weights.w, weights.r, weights.b, lengths, h0, c0, mode)
     if weights.projection is None:
         return outputs, h, c
     halves = outputs.chunk(len(weights.projection), dim=2)

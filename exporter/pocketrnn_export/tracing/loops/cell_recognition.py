@@ -126,7 +126,7 @@ class _Gate:
 
 
 def read_operator_names(node: Node) -> tuple[str, str]:
-    """The name of a node's operator, with its overload and without."""
+    """Return the name of a node's operator, with its overload and without."""
     whole = str(getattr(node.target, "__name__", ""))
     return whole, whole.partition(".")[0]
 
@@ -160,13 +160,13 @@ def _check_at_all_scales(cycle: StateCycle, layer: RecurrentLayer) -> None:
 
 
 def _agrees_with_layer(cycle: StateCycle, layer: RecurrentLayer, scale: float) -> bool:
-    """Whether an iteration gives the states of a layer, for random numbers of some scale."""
+    """Return whether an iteration gives the states of a layer, for random numbers of some scale."""
     generator = torch.Generator().manual_seed(13)
 
-    def drawn(node: Node) -> Tensor:
+    def draw_feature_numbers(node: Node) -> Tensor:
         return scale * torch.randn(_ROWS, cycle.sizes[node], generator=generator, dtype=torch.float64)
 
-    given = {node: drawn(node) for node in (*layer.sources, *(before for before, _ in layer.states))}
+    given = {node: draw_feature_numbers(node) for node in (*layer.sources, *(before for before, _ in layer.states))}
     x = torch.cat([given[node] for node in layer.sources], dim=1)
     before = [given[state] for state, _ in layer.states]
     expected = compute_step(x, before[0], before[-1], layer.w[0], layer.r[0], layer.b.flatten(), layer.mode)
@@ -200,8 +200,8 @@ class _Iteration:
         return self.cycle.run(nodes, given, changes or {})
 
     def _is_among(self, node: Node, entering: Sequence[Tensor]) -> bool:
-        """Whether each part of a node is a function of one of these values, or of its negative. The values of two
-        sigmoids do not show that they are one: both may be 1 for all random numbers."""
+        """Return whether each part of a node is a function of one of these values, or of its negative. The values of
+        two sigmoids do not show that they are one: both may be 1 for all random numbers."""
         if len(node.all_input_nodes) != 1:
             return False
         value = self._find_input_of(node)
@@ -211,7 +211,7 @@ class _Iteration:
     def get_state_after(self, state: int = 0) -> Tensor:
         return self.values[self.states[state][1]]
 
-    def gates(self, kinds: frozenset[Any], *, flipped: bool = False) -> list[_Gate]:
+    def list_gates(self, kinds: frozenset[Any], *, flipped: bool = False) -> list[_Gate]:
         found = []
         for node in self.cycle.nodes:
             if node.target in kinds:
@@ -227,13 +227,13 @@ class _Iteration:
         return values[:, gate.part * self.hidden : (gate.part + 1) * self.hidden]
 
     def fit_gate_argument(self, gate: _Gate, changes: Mapping[Node, Change] | None = None) -> _Affine | None:
-        """The argument of a gate, if it is affine."""
+        """Return the argument of a gate, if it is affine."""
         return self.compute_affine_value_at(gate.node.all_input_nodes[0], gate, changes)
 
     def compute_affine_value_at(
         self, source: Node, gate: _Gate, changes: Mapping[Node, Change] | None = None
     ) -> _Affine | None:
-        """The value of a node at a gate's part of it, if it is affine."""
+        """Return the value of a node at a gate's part of it, if it is affine."""
         count = sum(self.widths)
         probes = torch.cat([torch.zeros(1, count, dtype=torch.float64), torch.eye(count, dtype=torch.float64)])
         values = self.slice_gate_part(self.compute_nodes_at(probes, [source], changes)[source], gate)
@@ -250,7 +250,7 @@ class _Iteration:
         source = node.all_input_nodes[0]
         return self.compute_nodes_at(self.features, [source])[source]
 
-    def layer(
+    def make_layer(
         self, mode: str, gates: Sequence[_Affine], entering: Sequence[Tensor], recurrent_bias: Tensor | None = None
     ) -> RecurrentLayer:
         """Make a layer of gates in ONNX's order. By default, the recurrent bias is the bias's float32 rounding error.
@@ -286,20 +286,20 @@ def _is_near(a: Tensor, b: Tensor) -> bool:
 
 def _find_rnn(iteration: _Iteration) -> RecurrentLayer | None:
     for kinds, mode in ((_TANH, "RNN_TANH"), (_RELU, "RNN_RELU"), (_SIGMOID, "RNN_SIGMOID")):
-        for gate in iteration.gates(kinds):
+        for gate in iteration.list_gates(kinds):
             if (
                 _is_near(iteration.compute_gate_value(gate), iteration.get_state_after())
                 and (found := iteration.fit_gate_argument(gate)) is not None
             ):
-                return iteration.layer(mode, [found], [iteration.find_gate_input(gate)])
+                return iteration.make_layer(mode, [found], [iteration.find_gate_input(gate)])
     after = iteration.states[0][1]
     linear = iteration.compute_affine_value_at(after, _Gate(after, 0))
-    return None if linear is None else iteration.layer("RNN_LINEAR", [linear], ())
+    return None if linear is None else iteration.make_layer("RNN_LINEAR", [linear], ())
 
 
 def _find_lstm(iteration: _Iteration) -> RecurrentLayer | None:
     new_h, new_c = iteration.get_state_after(0), iteration.get_state_after(1)
-    sigmoids, tanhs = iteration.gates(_SIGMOID, flipped=True), iteration.gates(_TANH)
+    sigmoids, tanhs = iteration.list_gates(_SIGMOID, flipped=True), iteration.list_gates(_TANH)
     output = next(
         (gate for gate in sigmoids if _is_near(iteration.compute_gate_value(gate) * torch.tanh(new_c), new_h)), None
     )
@@ -312,21 +312,21 @@ def _find_lstm(iteration: _Iteration) -> RecurrentLayer | None:
                 gates = [iteration.fit_gate_argument(gate) for gate in (given, output, forget, proposed)]
                 if all(gate is not None for gate in gates):
                     entering = [new_c, *map(iteration.find_gate_input, (given, output, forget, proposed))]
-                    return iteration.layer("LSTM", [gate for gate in gates if gate is not None], entering)
+                    return iteration.make_layer("LSTM", [gate for gate in gates if gate is not None], entering)
     return None
 
 
 def _find_gru(iteration: _Iteration) -> RecurrentLayer | None:
     before = iteration.features[:, -iteration.hidden :]
-    sigmoids = iteration.gates(_SIGMOID, flipped=True)
-    for update, proposed in itertools.product(sigmoids, iteration.gates(_TANH)):
+    sigmoids = iteration.list_gates(_SIGMOID, flipped=True)
+    for update, proposed in itertools.product(sigmoids, iteration.list_gates(_TANH)):
         kept = iteration.compute_gate_value(update)
         if not _is_near(
             (1 - kept) * iteration.compute_gate_value(proposed) + kept * before, iteration.get_state_after()
         ):
             continue
         z = iteration.fit_gate_argument(update)
-        for reset in iteration.gates(_SIGMOID):
+        for reset in iteration.list_gates(_SIGMOID):
             r = iteration.fit_gate_argument(reset)
             if z is None or r is None:
                 continue
@@ -341,7 +341,7 @@ def _find_linear_gru(iteration: _Iteration) -> RecurrentLayer | None:
     al., 2024). No node needs to hold the proposed state: it is the new state without the kept part of the old one."""
     after, inputs = iteration.states[0][1], sum(iteration.widths) - iteration.hidden
 
-    def proposed(features: Tensor, update: _Gate) -> Tensor:
+    def compute_proposed_state(features: Tensor, update: _Gate) -> Tensor:
         values = iteration.compute_nodes_at(features, [after, update.node])
         kept = iteration.slice_gate_part(values[update.node], update)
         kept = 1 - kept if update.flipped else kept
@@ -349,15 +349,15 @@ def _find_linear_gru(iteration: _Iteration) -> RecurrentLayer | None:
 
     count = sum(iteration.widths)
     probes = torch.cat([torch.zeros(1, count, dtype=torch.float64), torch.eye(count, dtype=torch.float64)])
-    for update in iteration.gates(_SIGMOID, flipped=True):
-        z, values = iteration.fit_gate_argument(update), proposed(probes, update)
+    for update in iteration.list_gates(_SIGMOID, flipped=True):
+        z, values = iteration.fit_gate_argument(update), compute_proposed_state(probes, update)
         new = _Affine(values[1:] - values[0], values[0])
         if z is None or bool(new.weight[inputs:].abs().max() > _NEAR):
             continue
-        if _is_near(proposed(iteration.features, update), iteration.features @ new.weight + new.bias):
+        if _is_near(compute_proposed_state(iteration.features, update), iteration.features @ new.weight + new.bias):
             none = _Affine(torch.zeros_like(new.weight), torch.zeros_like(new.bias))
             new.weight[inputs:] = 0.0
-            return iteration.layer("GRU_LINEAR", [z, none, new], [iteration.find_gate_input(update)])
+            return iteration.make_layer("GRU_LINEAR", [z, none, new], [iteration.find_gate_input(update)])
     return None
 
 
@@ -367,7 +367,7 @@ def _complete_gru(
     """Complete a GRU whose proposed state is not known yet, in one of two forms: with the reset gate after the product
     with the state, as in PyTorch, or before it, as in the paper (Cho et al., 2014)."""
 
-    def at(number: float) -> Mapping[Node, Change]:
+    def replace_reset_gate(number: float) -> Mapping[Node, Change]:
         def changed(values: Tensor) -> Tensor:
             values = values.clone()
             values[:, reset.part * iteration.hidden : (reset.part + 1) * iteration.hidden] = number
@@ -375,7 +375,10 @@ def _complete_gru(
 
         return {reset.node: changed}
 
-    closed, opened = iteration.fit_gate_argument(proposed, at(0.0)), iteration.fit_gate_argument(proposed, at(1.0))
+    closed, opened = (
+        iteration.fit_gate_argument(proposed, replace_reset_gate(0.0)),
+        iteration.fit_gate_argument(proposed, replace_reset_gate(1.0)),
+    )
     if closed is None or opened is None:
         return None
     kept = _Affine(opened.weight - closed.weight, opened.bias - closed.bias)
@@ -390,7 +393,7 @@ def _complete_gru(
     rest = torch.cat([biases - biases.float().double(), kept.bias])
     if _is_near(given + closed.bias + value * (state @ kept.weight[inputs:] + kept.bias), real):
         gates = [_Affine(z.weight, z.bias.float().double()), _Affine(r.weight, r.bias.float().double()), new]
-        return iteration.layer("GRU", gates, entering, rest)
+        return iteration.make_layer("GRU", gates, entering, rest)
     if _is_near(given + closed.bias + kept.bias + (value * state) @ kept.weight[inputs:], real):
-        return iteration.layer("GRU_RESET_BEFORE", [z, r, _Affine(new.weight, opened.bias)], entering)
+        return iteration.make_layer("GRU_RESET_BEFORE", [z, r, _Affine(new.weight, opened.bias)], entering)
     return None

@@ -1,8 +1,8 @@
 """Turn a traced module whose loops ran a few iterations into one for any number of iterations.
 
 A bundle's graph has no Loop or Scan. So a loop is taken apart: its iterations are matched with each other
-(`loop_match`), which gives one iteration and the states that it passes to the next; a cycle of states is a recurrent
-layer, a running sum or maximum, or a tensor that is filled step by step (`carried_state`, `cell_recognition`); and
+(`iteration_matching`): one iteration and the states that it passes to the next; a cycle of states is a recurrent
+layer, a running sum or maximum, or a tensor that is filled step by step (`loop_states`, `cell_recognition`); and
 all else is computed for all iterations at once, as more rows of the batch, since rows are independent.
 """
 
@@ -17,8 +17,7 @@ from torch.fx import Node
 
 from pocketrnn_export.torch_internals import read_size_expression
 from pocketrnn_export.tracing.layers.recurrence import OPERATOR
-from pocketrnn_export.tracing.loops.carried_state import plan_states
-from pocketrnn_export.tracing.loops.loop_match import (
+from pocketrnn_export.tracing.loops.iteration_matching import (
     TYPICAL,
     MatchedLoop,
     TracedGraph,
@@ -27,7 +26,8 @@ from pocketrnn_export.tracing.loops.loop_match import (
     read_number_or_expression,
     read_step_index,
 )
-from pocketrnn_export.tracing.python_semantics.loop_unroll import ITERATIONS
+from pocketrnn_export.tracing.loops.loop_states import plan_states
+from pocketrnn_export.tracing.python_semantics.few_iteration_loops import ITERATIONS
 from pocketrnn_export.tracing.session import Loop
 from pocketrnn_export.tracing.trace_operators import KEEP, STACKED
 
@@ -63,7 +63,7 @@ class _RerolledModule(nn.Module):
                     _add_buffer(self, f"{name}.onnx_{kind}_0", value.to(_find_float_dtype(self)))
 
     def find_loop_of(self, node: Node) -> MatchedLoop | None:
-        """The loop that a node was called in."""
+        """Return the loop that a node was called in."""
         return next((loop for loop in self.loops if loop.find_called_iteration(node) is not None), None)
 
     # The arguments have names, since torch.export treats `*inputs` as one tuple.
@@ -84,7 +84,7 @@ def _add_buffer(module: nn.Module, name: str, value: Tensor) -> None:
 
 
 def _list_needed_nodes(module: _RerolledModule) -> list[Node]:
-    """The nodes outside of loops to compute, in the order of the graph. The iterations are matched on the way.
+    """Return the nodes outside of loops to compute, in the order of the graph. The iterations are matched on the way.
 
     Raises:
         NotALayer: the iterations of a loop differ.
@@ -107,7 +107,7 @@ def _list_needed_nodes(module: _RerolledModule) -> list[Node]:
                 todo.append(node.args[0])  # type: ignore[arg-type]
             elif node.target is STACKED:
                 needed.add(node)
-                module.loops[node.args[3]].match(tuple(node.args[0]))  # type: ignore[arg-type, index]
+                module.loops[node.args[3]].match_nodes(tuple(node.args[0]))  # type: ignore[arg-type, index]
             else:
                 needed.add(node)
                 todo += node.all_input_nodes
@@ -142,35 +142,35 @@ class _RerolledRun:
     def outputs(self) -> Any:
         # Compute in the order of the graph, so that a long chain of operations does not become a deep recursion.
         for node in self.module.order:
-            self.value(node)
-        found = [self.value(node) for node in self.module.traced.outputs]
+            self.compute_value(node)
+        found = [self.compute_value(node) for node in self.module.traced.outputs]
         return found[0] if len(found) == 1 else tuple(found)
 
-    def value(self, node: Node) -> Any:
-        """The value of a node; for a node of a loop's last iteration, the value after the loop."""
+    def compute_value(self, node: Node) -> Any:
+        """Return the value of a node; for a node of a loop's last iteration, the value after the loop."""
         if node not in self.values:
             if node in self.module.traced.state:
                 found = self.module.get_buffer(self.module.traced.state[node])
             elif node in self.module.finals:
-                found = self.final(*self.module.finals[node])
+                found = self.compute_final_value(*self.module.finals[node])
             elif node.target is KEEP:
-                found = self.value(node.args[0])  # type: ignore[arg-type]
+                found = self.compute_value(node.args[0])  # type: ignore[arg-type]
             elif node.target is STACKED:
                 given: Any = node.args
                 values, _, axis, loop, flipped = given
-                sequence = self.sequence(self.module.loops[loop], values[TYPICAL])
+                sequence = self.compute_all_iterations(self.module.loops[loop], values[TYPICAL])
                 found = (sequence.flip(0) if flipped else sequence).movedim(0, axis)
             else:
-                found = compute_node_value(node, self.value)
+                found = compute_node_value(node, self.compute_value)
             self.values[node] = found
         return self.values[node]
 
-    def final(self, loop: MatchedLoop, node: Node) -> Any:
-        """The value of a typical iteration's node in the last iteration."""
+    def compute_final_value(self, loop: MatchedLoop, node: Node) -> Any:
+        """Return the value of a typical iteration's node in the last iteration."""
         if node not in self.last:
             plan = self.module.plans[loop.number]
             if node in loop.states:
-                found: Any = self.sequence(loop, node).select(0, -1)
+                found: Any = self.compute_all_iterations(loop, node).select(0, -1)
             elif node in plan.layers:
                 self._run_layer(loop, node)
                 found = self.last[node]
@@ -184,25 +184,25 @@ class _RerolledRun:
                 terms = self._compute_sequence_without_state(loop, node, plan.greatest[node])
                 found = torch.maximum(terms.amax(0), self._compute_first_value(loop, plan.greatest[node]))
             elif loop.moves_by_step(node) or node in loop.numbered:
-                found = self.sequence(loop, node).select(0, -1)
+                found = self.compute_all_iterations(loop, node).select(0, -1)
             elif node in loop.partners:
-                found = compute_node_value(node, lambda source: self.final(loop, source))
+                found = compute_node_value(node, lambda source: self.compute_final_value(loop, source))
             else:
-                found = self.value(node)
+                found = self.compute_value(node)
             self.last[node] = found
         return self.last[node]
 
     def _compute_first_value(self, loop: MatchedLoop, before: Node) -> Any:
-        return self.value(loop.states[before].first)
+        return self.compute_value(loop.states[before].first)
 
-    def sequence(self, loop: MatchedLoop, node: Node) -> Tensor:
+    def compute_all_iterations(self, loop: MatchedLoop, node: Node) -> Tensor:
         """The values of an iteration's node in all iterations, [iterations, ...]."""
         if node not in self.sequences:
             plan = self.module.plans[loop.number]
             if node in loop.states:
                 after = loop.states[node].after
                 assert after is not None  # noqa: S101 - the loop is complete
-                earlier = self.sequence(loop, after)
+                earlier = self.compute_all_iterations(loop, after)
                 first = self._compute_first_value(loop, node).unsqueeze(0)
                 found = torch.cat([first, earlier])[:-1]
             elif node in plan.layers:
@@ -224,26 +224,26 @@ class _RerolledRun:
     def _compute_sequence_without_state(
         self, loop: MatchedLoop, node: Node, before: Node | None, *, zero: bool = False
     ) -> Tensor:
-        """The values of a node in all iterations, [iterations, ...], with zero in place of one state, or with what that
-        state is before the first iteration."""
-        return _AllIterations(self, loop, before, zero=zero).sequence(node)
+        """Return the values of a node in all iterations, [iterations, ...], with zero in place of one state, or with
+        what that state is before the first iteration."""
+        return _AllIterations(self, loop, before, zero=zero).compute_all_iterations(node)
 
     def count_iterations(self, loop: MatchedLoop) -> Any:
-        """The number of iterations of a loop."""
+        """Return the number of iterations of a loop."""
         for node in loop.partners:
             if loop.moves_by_step(node):
-                return self.sequence(loop, node).shape[0]
+                return self.compute_all_iterations(loop, node).shape[0]
         raise loop.make_refusal("does not take the steps of the text one after the other")
 
     def _read_steps_in_order(self, loop: MatchedLoop, node: Node) -> Tensor:
-        """The steps that a node reads, [iterations, ...], in the order of the iterations."""
+        """Return the steps that a node reads, [iterations, ...], in the order of the iterations."""
         first = loop.partners[node][0]
         assert first is not None  # noqa: S101 - only the last may be missing
         given: Any = first.args
         source, axis, index = given
         size, start = read_size_expression(source.meta["val"].shape[axis]), read_number_or_expression(index)
-        moved: Tensor = self.value(source).movedim(axis, 0)
-        if loop.direction(node) < 0:
+        moved: Tensor = self.compute_value(source).movedim(axis, 0)
+        if loop.find_direction(node) < 0:
             moved, start = moved.flip(0), size - 1 - start
         missing = size - read_size_expression(loop.loop.count) - start
         if any(getattr(n, "free_symbols", ()) or n < 0 for n in (start, missing)):
@@ -251,21 +251,21 @@ class _RerolledRun:
         return moved[int(start) : moved.shape[0] - int(missing)] if start or missing else moved
 
     def _fill_steps(self, loop: MatchedLoop, put: Node) -> Tensor:
-        """The tensor into which every iteration writes one step."""
+        """Return the tensor into which every iteration writes one step."""
         first = loop.partners[put][0]
         assert first is not None  # noqa: S101 - only the last may be missing
         given: Any = (*put.args[:3], first.args[3])
         tensor, value, axis, index = given
         size, start = read_size_expression(tensor.meta["val"].shape[axis]), read_number_or_expression(index)
-        backward = loop.direction(put) < 0
+        backward = loop.find_direction(put) < 0
         if (size - 1 - start if backward else start) != 0 or read_size_expression(loop.loop.count) != size:
             raise loop.make_refusal("fills only some steps of a tensor")
-        sequence = self.sequence(loop, value)
+        sequence = self.compute_all_iterations(loop, value)
         return (sequence.flip(0) if backward else sequence).movedim(0, axis)
 
     def _run_layer(self, loop: MatchedLoop, node: Node) -> None:
         layer, name, mask = self.module.plans[loop.number].layers[node]
-        rows = self.value(self.module.traced.inputs[0]).shape[0]
+        rows = self.compute_value(self.module.traced.inputs[0]).shape[0]
         acts = None if mask is None else self._compute_layer_features(loop, mask).squeeze(2) != 0
         inputs = [self._compute_layer_features(loop, source) for source in layer.sources]
         initial = []
@@ -275,7 +275,7 @@ class _RerolledRun:
             initial.append(
                 None
                 if zero
-                else self._reshape_state_to_rows(loop, state.before, self.value(state.first), rows).unsqueeze(0)
+                else self._reshape_state_to_rows(loop, state.before, self.compute_value(state.first), rows).unsqueeze(0)
             )
         if any(state is not None for state in initial):
             hidden = layer.r.shape[2]
@@ -294,21 +294,21 @@ class _RerolledRun:
             self.last[after] = self._reshape_state(loop, after, final.squeeze(0), leading=False)
 
     def _compute_layer_features(self, loop: MatchedLoop, source: Node) -> Tensor:
-        """A source of a layer in all iterations, [iterations, batch, features]."""
+        """Return a source of a layer in all iterations, [iterations, batch, features]."""
         if source in loop.partners or source in loop.states:
-            sequence = self.sequence(loop, source)
+            sequence = self.compute_all_iterations(loop, source)
         else:
-            value = self.value(source)
+            value = self.compute_value(source)
             sequence = value.unsqueeze(0).expand(self.count_iterations(loop), *value.shape)
-        axis = self.module.traced.batch_axis(source)
+        axis = self.module.traced.find_batch_axis(source)
         if axis is None:
             return sequence.reshape(sequence.shape[0], 1, -1)
         moved = sequence.movedim(axis + 1, 1)
         return moved if moved.dim() == 3 else moved.flatten(2) if moved.dim() > 3 else moved.unsqueeze(2)
 
     def _reshape_state_to_rows(self, loop: MatchedLoop, like: Node, value: Tensor, rows: Any) -> Tensor:
-        """A state as [batch, hidden]."""
-        axis = self.module.traced.batch_axis(like)
+        """Return a state as [batch, hidden]."""
+        axis = self.module.traced.find_batch_axis(like)
         if axis is None:
             return value.reshape(1, -1)
         value = value.expand(_compute_shape_with_rows(loop, like, rows))
@@ -317,7 +317,7 @@ class _RerolledRun:
 
     def _reshape_state(self, loop: MatchedLoop, node: Node, value: Tensor, *, leading: bool) -> Tensor:
         """Reshape [batch, hidden] to the shape of a node's value; with `leading`, the first axis is the iterations."""
-        axis = self.module.traced.batch_axis(node)
+        axis = self.module.traced.find_batch_axis(node)
         shape = _compute_shape_with_rows(loop, node, None)
         before = list(value.shape[: int(leading)])
         if axis is None:
@@ -353,9 +353,9 @@ def _run_masked_layer(
 
 
 def _compute_shape_with_rows(loop: MatchedLoop, node: Node, rows: Any) -> list[Any]:
-    """The shape of a node's value with `rows` as its batch size. Sizes of the first trace mean nothing in the
+    """Return the shape of a node's value with `rows` as its batch size. Sizes of the first trace mean nothing in the
     second."""
-    axis = loop.traced.batch_axis(node)
+    axis = loop.traced.find_batch_axis(node)
     shape = [rows if i == axis else size for i, size in enumerate(node.meta["val"].shape)]
     if any(isinstance(size, torch.SymInt) and i != axis for i, size in enumerate(shape)):
         raise loop.make_refusal("passes on a value whose shape depends on the length of the text")
@@ -369,19 +369,19 @@ class _AllIterations:
     def __init__(self, run: _RerolledRun, loop: MatchedLoop, before: Node | None, *, zero: bool) -> None:
         self.run, self.loop, self.before, self.zero = run, loop, before, zero
         self.count_iterations = run.count_iterations(loop)
-        self.rows = run.value(run.module.traced.inputs[0]).shape[0]
+        self.rows = run.compute_value(run.module.traced.inputs[0]).shape[0]
         self.values: dict[Node, Any] = {}
 
-    def sequence(self, node: Node) -> Tensor:
+    def compute_all_iterations(self, node: Node) -> Tensor:
         """The values of an iteration's node in all iterations, [iterations, ...]."""
-        axis = self.loop.traced.batch_axis(node)
+        axis = self.loop.traced.find_batch_axis(node)
         value: Tensor = self._compute_own_value(node)
         if axis is None:
             raise self.loop.make_refusal("computes something in each step that has no rows of the batch")
         parted: Tensor = value.unflatten(axis, (self.count_iterations, self.rows))  # type: ignore[no-untyped-call]
         return parted.movedim(axis, 0)
 
-    def value(self, node: Node) -> Any:
+    def compute_value(self, node: Node) -> Any:
         if node not in self.values:
             self.values[node] = self._compute_value(node)
         return self.values[node]
@@ -395,27 +395,27 @@ class _AllIterations:
                     dtype=node.meta["val"].dtype,
                 )
             shape = _compute_shape_with_rows(self.loop, node, self.rows)
-            first = self.run.value(self.loop.states[node].first).expand(shape)
+            first = self.run.compute_value(self.loop.states[node].first).expand(shape)
             return self._merge_iterations(node, first.unsqueeze(0).expand(self.count_iterations, *shape))
         if node in self.loop.states or node in plan.layers or self.loop.moves_by_step(node) or node in plan.summed:
-            return self._merge_iterations(node, self.run.sequence(self.loop, node))
+            return self._merge_iterations(node, self.run.compute_all_iterations(self.loop, node))
         if node in self.loop.partners:
             return self._compute_own_value(node)
         found = node.meta.get("val")
         if isinstance(found, torch.SymInt):
             return self._compute_size(node, found)
-        value = self.run.value(node)
-        axis = self.loop.traced.batch_axis(node) if isinstance(found, Tensor) else None
+        value = self.run.compute_value(node)
+        axis = self.loop.traced.find_batch_axis(node) if isinstance(found, Tensor) else None
         if axis is None:
             return value
         return self._merge_iterations(node, value.unsqueeze(0).expand(self.count_iterations, *value.shape))
 
     def _compute_own_value(self, node: Node) -> Any:
         if node not in self.loop.numbered:
-            return compute_node_value(node, self.value)
+            return compute_node_value(node, self.compute_value)
         first, step = self.loop.numbered[node]
-        value = self.value(node.args[0])  # type: ignore[arg-type]
-        axis = self.loop.traced.batch_axis(node.args[0])  # type: ignore[arg-type]
+        value = self.compute_value(node.args[0])  # type: ignore[arg-type]
+        axis = self.loop.traced.find_batch_axis(node.args[0])  # type: ignore[arg-type]
         if axis is None:
             raise self.loop.make_refusal("computes with the number of the step")
         numbers = first + step * torch.arange(self.count_iterations)
@@ -427,7 +427,7 @@ class _AllIterations:
         return find_tensor_overload(node)(value, numbers.reshape(shape))
 
     def _merge_iterations(self, node: Node, sequence: Tensor) -> Tensor:
-        axis = self.loop.traced.batch_axis(node)
+        axis = self.loop.traced.find_batch_axis(node)
         if axis is None:
             raise self.loop.make_refusal("computes something in each step that has no rows of the batch")
         return sequence.movedim(0, axis).flatten(axis, axis + 1)
@@ -438,4 +438,4 @@ class _AllIterations:
             return self.count_iterations * self.rows
         if self.loop.traced.batch in expression.free_symbols:
             raise self.loop.make_refusal("computes with the size of the batch in a step")
-        return self.run.value(node)
+        return self.run.compute_value(node)

@@ -19,7 +19,7 @@ from typing import Any
 from torch import nn
 
 from pocketrnn_export.intake.user_frames import describe_line, is_installed_file, parse_file, trace_frames
-from pocketrnn_export.tracing.python_semantics.users_globals import find_users_files
+from pocketrnn_export.tracing.python_semantics.user_file_globals import find_users_files
 from pocketrnn_export.tracing.session import TraceSession
 
 __all__ = ["find_catching_files", "record_errors"]
@@ -38,24 +38,24 @@ def record_errors(session: TraceSession) -> Iterator[None]:
         return
     before: Any = sys.gettrace()
 
-    def enter(frame: FrameType, event: str, argument: Any) -> Any:
+    def trace_call(frame: FrameType, event: str, argument: Any) -> Any:
         inner = None if before is None else before(frame, event, argument)
         if frame.f_code.co_filename not in files:
             return inner
         if inner is None:
             frame.f_trace_lines = False
 
-        def look(frame: FrameType, event: str, argument: Any) -> Any:
+        def trace_exception(frame: FrameType, event: str, argument: Any) -> Any:
             nonlocal inner
             if event == "exception" and not issubclass(argument[0], StopIteration | GeneratorExit):
                 session.log.raised.append(describe_line(frame))
             if inner is not None:
                 inner = inner(frame, event, argument)
-            return look
+            return trace_exception
 
-        return look
+        return trace_exception
 
-    with trace_frames(enter):
+    with trace_frames(trace_call):
         yield
 
 
@@ -66,8 +66,8 @@ def find_catching_files(module: nn.Module) -> set[str]:
 
 @functools.lru_cache(maxsize=256)
 def _may_catch_errors(file: str) -> bool:
-    """Whether functions of a file may catch errors: a `with` may, by the return value of `__exit__`, and a `finally` by
-    a `return` or a `break` in it."""
+    """Return whether functions of a file may catch errors: a `with` may, by the return value of `__exit__`, and a
+    `finally` by a `return` or a `break` in it."""
     tree = parse_file(file)
     functions = [] if tree is None else [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     return any(isinstance(node, ast.Try | ast.With) for function in functions for node in ast.walk(function))

@@ -20,12 +20,12 @@ __all__ = ["HIDDEN", "hide_trace"]
 
 def _answer_untraced(shipped: Callable[..., Any], untraced: Any) -> Callable[..., Any]:
     @functools.wraps(shipped)
-    def answering(*args: Any, **kwargs: Any) -> Any:
+    def answer_as_untraced(*args: Any, **kwargs: Any) -> Any:
         if is_user_frame(sys._getframe(1)):
             return untraced
         return shipped(*args, **kwargs)
 
-    return answering
+    return answer_as_untraced
 
 
 # The stand-ins for functions that a file may import by name: (the function, its stand-in).

@@ -23,13 +23,13 @@ from torch import Tensor
 
 from pocketrnn_export.module_runs.function_caches import replace_entries
 from pocketrnn_export.torch_internals import TRACED_TENSORS, replace_methods, sym_int, unwrap_scripted_function
-from pocketrnn_export.tracing.python_semantics import math_of_sizes
-from pocketrnn_export.tracing.python_semantics.caches import unwrap_cached_function
+from pocketrnn_export.tracing.python_semantics import size_arithmetic
+from pocketrnn_export.tracing.python_semantics.few_iteration_loops import Slices, find_stacked_loop, trace_range
 from pocketrnn_export.tracing.python_semantics.hidden_trace import HIDDEN
-from pocketrnn_export.tracing.python_semantics.loop_unroll import Slices, find_stacked_loop, trace_range
+from pocketrnn_export.tracing.python_semantics.size_keyed_caches import unwrap_cached_function
 from pocketrnn_export.tracing.python_semantics.sizes_as_plain_numbers import PLAIN
 from pocketrnn_export.tracing.python_semantics.traced_arrays import TracedArray, find_known_number, unwrap_arrays
-from pocketrnn_export.tracing.python_semantics.users_globals import find_users_globals
+from pocketrnn_export.tracing.python_semantics.user_file_globals import find_users_globals
 from pocketrnn_export.tracing.session import TraceSession, find_current_session, is_torchscript_trace
 from pocketrnn_export.tracing.sizes.printed_sizes import is_output_read
 
@@ -65,7 +65,7 @@ def patch_globals(session: TraceSession) -> Iterator[None]:
 
 
 def _make_stand_ins(names: dict[str, Any]) -> dict[str, Any]:
-    """The stand-ins for the globals of a user's file, by name."""
+    """Return the stand-ins for the globals of a user's file, by name."""
     new = {name: value for name, value in _BUILTINS.items() if name not in names}
     for name, value in names.items():
         stand_in = _BY_OBJECT.get(id(value))
@@ -78,7 +78,7 @@ def _make_stand_ins(names: dict[str, Any]) -> dict[str, Any]:
     return new
 
 
-def _len(value: Any) -> Any:
+def _len_in_trace(value: Any) -> Any:
     value = unwrap_arrays(value)
     if isinstance(value, Slices):
         return value.x.shape[value.axis]
@@ -96,7 +96,7 @@ def _find_loop_that_filled(session: TraceSession, values: Any) -> int | None:
     return None if found is None or found[0] in {number for number, _ in session.running} else found[0]
 
 
-def _sum(*args: Any, **kwargs: Any) -> Any:
+def _sum_in_trace(*args: Any, **kwargs: Any) -> Any:
     session = find_current_session()
     if session is not None and args and _find_loop_that_filled(session, args[0]) is not None:
         total = torch.stack(args[0]).sum(0)
@@ -105,7 +105,7 @@ def _sum(*args: Any, **kwargs: Any) -> Any:
     return _SUM(*args, **kwargs)
 
 
-def _int(*args: Any) -> Any:
+def _int_in_trace(*args: Any) -> Any:
     if find_current_session() is not None and len(args) == 1:
         value = unwrap_arrays(args[0])
         if isinstance(value, torch.SymInt):
@@ -117,7 +117,7 @@ def _int(*args: Any) -> Any:
     return int(*args)
 
 
-def _list(*args: Any) -> Any:
+def _list_in_trace(*args: Any) -> Any:
     if find_current_session() is not None and len(args) == 1:
         if isinstance(args[0], TracedArray):
             return args[0]
@@ -127,7 +127,7 @@ def _list(*args: Any) -> Any:
 
 
 def _is_array(value: Any) -> bool:
-    """Whether a tensor holds a number for each row: integers along one axis whose size is not fixed."""
+    """Return whether a tensor holds a number for each row: integers along one axis whose size is not fixed."""
     return (
         isinstance(value, Tensor)
         and value.dim() == 1
@@ -137,30 +137,30 @@ def _is_array(value: Any) -> bool:
 
 
 def _make_reduction_stand_in(shipped: Callable[..., Any], method: str) -> Callable[..., Any]:
-    """A stand-in for `max(lengths)` and its like, which calls the method of a tensor or an array."""
+    """Return a stand-in for `max(lengths)` and its like, which calls the method of a tensor or an array."""
 
     @functools.wraps(shipped)
-    def stand_in(*args: Any, **kwargs: Any) -> Any:
+    def reduce_values(*args: Any, **kwargs: Any) -> Any:
         if find_current_session() is not None and len(args) == 1 and not kwargs:
             value = unwrap_arrays(args[0])
             if isinstance(value, Tensor) and value.dim() == 1 and not isinstance(value.shape[0], int):
                 return find_known_number(getattr(value, method)())
         return shipped(*args, **kwargs)
 
-    return stand_in
+    return reduce_values
 
 
 _SUM: Final = _make_reduction_stand_in(builtins.sum, "sum")
 
 
-def _sorted(values: Any, **kwargs: Any) -> Any:
+def _sorted_in_trace(values: Any, **kwargs: Any) -> Any:
     array = unwrap_arrays(values)
     if find_current_session() is not None and _is_array(array) and kwargs.get("key") is None:
         return TracedArray(array.sort(descending=bool(kwargs.get("reverse")))[0])
     return sorted(values, **kwargs)
 
 
-class _Range(TracedArray):
+class _RangeInTrace(TracedArray):
     """`range(len(x))` as an index tensor; a loop over it runs over the usual range."""
 
     def __init__(self, *ends: Any) -> None:
@@ -171,14 +171,14 @@ class _Range(TracedArray):
         return iter(range(*self.ends))
 
 
-def _range(*args: Any) -> Any:
+def _range_in_trace(*args: Any) -> Any:
     numbers = [find_known_number(unwrap_arrays(n)) for n in args]
     if find_current_session() is None or not any(isinstance(n, torch.SymInt | Tensor) for n in numbers):
         return range(*args)
-    return trace_range(*numbers) if any(isinstance(n, torch.SymInt) for n in numbers) else _Range(*numbers)
+    return trace_range(*numbers) if any(isinstance(n, torch.SymInt) for n in numbers) else _RangeInTrace(*numbers)
 
 
-def _isinstance(value: Any, kinds: Any) -> bool:
+def _isinstance_in_trace(value: Any, kinds: Any) -> bool:
     """`isinstance` in which a size counts as a plain number: `isinstance(n, numbers.Integral)`."""
     if find_current_session() is not None and type(value) in PLAIN:
         return isinstance(value, kinds) or isinstance(PLAIN[type(value)](), kinds)
@@ -188,30 +188,30 @@ def _isinstance(value: Any, kinds: Any) -> bool:
 def _make_dispatch_stand_in(
     shipped: Callable[..., Any], chosen: Callable[[type], Callable[..., Any]]
 ) -> Callable[..., Any]:
-    """A stand-in for a function of `functools.singledispatch`, which depends on the class of its first argument:
+    """Return a stand-in for a function of `functools.singledispatch`, which depends on the class of its first argument:
     `chosen` gives the function for a class."""
 
     @functools.wraps(shipped)
-    def stand_in(*args: Any, **kwargs: Any) -> Any:
+    def dispatch_call(*args: Any, **kwargs: Any) -> Any:
         if find_current_session() is not None and args and type(args[0]) in PLAIN:
             return chosen(PLAIN[type(args[0])])(*args, **kwargs)
         return shipped(*args, **kwargs)
 
-    return stand_in
+    return dispatch_call
 
 
 def _make_dispatch_method_stand_in(shipped: Callable[..., Any]) -> Callable[..., Any]:
-    """The same for a method of `functools.singledispatchmethod`."""
+    """Return the same for a method of `functools.singledispatchmethod`."""
 
-    def get(self: Any, instance: Any, kind: Any = None) -> Callable[..., Any]:
+    def dispatch_method(self: Any, instance: Any, kind: Any = None) -> Callable[..., Any]:
         method = shipped(self, instance, kind)
         return _make_dispatch_stand_in(method, lambda plain: self.dispatcher.dispatch(plain).__get__(instance, kind))
 
-    return get
+    return dispatch_method
 
 
 @functools.wraps(print)
-def _print(*args: Any, **kwargs: Any) -> None:
+def _print_in_trace(*args: Any, **kwargs: Any) -> None:
     """`print` without output, unless forward may read it back."""
     if is_output_read() or kwargs.get("file") not in (None, sys.stdout, sys.stderr):
         builtins.print(*args, **kwargs)  # noqa: T201 - it is forward that prints
@@ -282,7 +282,7 @@ def make_filled_tensor(dtype: torch.dtype, args: tuple[Any, ...]) -> Any:
     return torch.zeros([find_known_number(n) for n in sizes or (0,)], dtype=dtype)
 
 
-def _type(*args: Any, **kwargs: Any) -> Any:
+def _type_in_trace(*args: Any, **kwargs: Any) -> Any:
     """`type(n)`: for a stand-in of an int, a list or a tensor, the name that a user's file has for its type."""
     if len(args) != 1 or kwargs:
         return type(*args, **kwargs)
@@ -294,24 +294,24 @@ def _type(*args: Any, **kwargs: Any) -> Any:
 
 
 def _make_legacy_tensor_type(name: str, shipped: Any) -> Any:
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def make_tensor(*args: Any, **kwargs: Any) -> Any:
         return (
             make_filled_tensor(_DTYPES[name], args)
             if find_current_session() is not None and not kwargs
             else shipped(*args, **kwargs)
         )
 
-    return _make_class_stand_in(shipped, call)
+    return _make_class_stand_in(shipped, make_tensor)
 
 
-def _variable(*args: Any, **kwargs: Any) -> Any:
+def _variable_in_trace(*args: Any, **kwargs: Any) -> Any:
     if find_current_session() is not None and args:
         data = unwrap_arrays(args[0])
         return data.detach() if isinstance(data, Tensor) else data
     return torch.autograd.Variable(*args, **kwargs)
 
 
-def _from_numpy(array: Any) -> Any:
+def _from_numpy_in_trace(array: Any) -> Any:
     return array.tensor if isinstance(array, TracedArray) else torch.from_numpy(array)
 
 
@@ -319,7 +319,7 @@ def _make_array_function(name: str) -> Callable[..., Any]:
     shipped = getattr(np, name)
 
     @functools.wraps(shipped)
-    def stand_in(value: Any, *args: Any, **kwargs: Any) -> Any:
+    def call_array_function(value: Any, *args: Any, **kwargs: Any) -> Any:
         if find_current_session() is not None and isinstance(value, Tensor | TracedArray):
             array = TracedArray(unwrap_arrays(value))
             if name in {"array", "asarray", "ascontiguousarray"}:
@@ -328,10 +328,10 @@ def _make_array_function(name: str) -> Callable[..., Any]:
             return getattr(array, name)(*args, **kwargs)
         return shipped(value, *args, **kwargs)
 
-    return stand_in
+    return call_array_function
 
 
-def _arange(*args: Any, **kwargs: Any) -> Any:
+def _arange_in_trace(*args: Any, **kwargs: Any) -> Any:
     """`np.arange(len(x))`."""
     if (
         find_current_session() is not None
@@ -361,7 +361,7 @@ class _StandInModule(ModuleType):
 
 _LEGACY: Final = {name: _make_legacy_tensor_type(name, getattr(torch, name)) for name in _DTYPES}
 _CUDA: Final = _StandInModule(torch.cuda, {name: _LEGACY[name] for name in _DTYPES if name != "Tensor"})
-_VARIABLE: Final = _make_class_stand_in(torch.autograd.Variable, _variable)
+_VARIABLE: Final = _make_class_stand_in(torch.autograd.Variable, _variable_in_trace)
 _AUTOGRAD: Final = _StandInModule(torch.autograd, {"Variable": _VARIABLE})
 _TORCH: Final = _StandInModule(
     torch,
@@ -369,31 +369,31 @@ _TORCH: Final = _StandInModule(
         **_LEGACY,
         "cuda": _CUDA,
         "autograd": _AUTOGRAD,
-        "from_numpy": _from_numpy,
+        "from_numpy": _from_numpy_in_trace,
         "set_default_tensor_type": _set_default_tensor_type,
     },
 )
 _ARRAYS: Final = ("array", "asarray", "ascontiguousarray", "argsort", "sort", "max", "min", "amax", "flip", "sum")
 _NUMPY: Final = _StandInModule(
-    np, {"arange": _arange, **math_of_sizes.NUMPY, **{name: _make_array_function(name) for name in _ARRAYS}}
+    np, {"arange": _arange_in_trace, **size_arithmetic.NUMPY, **{name: _make_array_function(name) for name in _ARRAYS}}
 )
-_MATH: Final = _StandInModule(math, math_of_sizes.MATH)
+_MATH: Final = _StandInModule(math, size_arithmetic.MATH)
 _BUILTINS: Final[dict[str, Any]] = {
-    "len": _len,
-    "int": _make_class_stand_in(int, _int),
-    "float": _make_class_stand_in(float, math_of_sizes.BUILTINS["float"]),
-    "isinstance": _isinstance,
-    "divmod": math_of_sizes.BUILTINS["divmod"],
-    "list": _make_class_stand_in(list, _list),
-    "type": _make_class_stand_in(type, _type),
-    "range": _range,
-    "max": _make_reduction_stand_in(math_of_sizes.BUILTINS["max"], "max"),
-    "min": _make_reduction_stand_in(math_of_sizes.BUILTINS["min"], "min"),
-    "sum": _sum,
+    "len": _len_in_trace,
+    "int": _make_class_stand_in(int, _int_in_trace),
+    "float": _make_class_stand_in(float, size_arithmetic.BUILTINS["float"]),
+    "isinstance": _isinstance_in_trace,
+    "divmod": size_arithmetic.BUILTINS["divmod"],
+    "list": _make_class_stand_in(list, _list_in_trace),
+    "type": _make_class_stand_in(type, _type_in_trace),
+    "range": _range_in_trace,
+    "max": _make_reduction_stand_in(size_arithmetic.BUILTINS["max"], "max"),
+    "min": _make_reduction_stand_in(size_arithmetic.BUILTINS["min"], "min"),
+    "sum": _sum_in_trace,
     "all": _make_reduction_stand_in(builtins.all, "all"),
     "any": _make_reduction_stand_in(builtins.any, "any"),
-    "sorted": _sorted,
-    "print": _print,
+    "sorted": _sorted_in_trace,
+    "print": _print_in_trace,
 }
 _BY_OBJECT: Final[dict[int, tuple[Any, Any]]] = {
     id(shipped): (shipped, stand_in)
@@ -402,11 +402,11 @@ _BY_OBJECT: Final[dict[int, tuple[Any, Any]]] = {
         (torch.cuda, _CUDA),
         (torch.autograd, _AUTOGRAD),
         (torch.autograd.Variable, _VARIABLE),
-        (torch.from_numpy, _from_numpy),
+        (torch.from_numpy, _from_numpy_in_trace),
         (torch.set_default_tensor_type, _set_default_tensor_type),
         (np, _NUMPY),
         (math, _MATH),
-        *((getattr(math, name), stand_in) for name, stand_in in math_of_sizes.MATH.items()),
+        *((getattr(math, name), stand_in) for name, stand_in in size_arithmetic.MATH.items()),
         *((getattr(torch, name), stand_in) for name, stand_in in _LEGACY.items()),
         *HIDDEN,
     )

@@ -41,8 +41,14 @@ from pocketrnn_export.torch_internals import (
 from pocketrnn_export.tracing.python_semantics.sizes_as_plain_numbers import answer_plain_numbers
 from pocketrnn_export.tracing.session import TraceSession, find_current_session
 from pocketrnn_export.tracing.sizes.condition_log import Question, TraceLog
-from pocketrnn_export.tracing.sizes.conditions import TOKENS, Condition, UnsolvableError, compute_value_at, rename_sizes
 from pocketrnn_export.tracing.sizes.printed_sizes import find_output_use
+from pocketrnn_export.tracing.sizes.size_conditions import (
+    TOKENS,
+    Condition,
+    UnsolvableError,
+    compute_value_at,
+    rename_sizes,
+)
 
 __all__ = ["make_equality_relation", "record_guard", "record_program_restrictions", "watch_sizes"]
 
@@ -77,7 +83,7 @@ def _answer_truth(session: TraceSession, asked: Any, shipped: Callable[[Any], bo
             log.raised.append(describe_line(frame))
             raise
     question = Question(condition, True, *find_code_line(frame))
-    if not log.note(question):
+    if not log.record_question(question):
         return shipped(asked)
     if session.branch is not None:
         return question.holds(session.branch.sizes)
@@ -90,10 +96,11 @@ def _answer_truth(session: TraceSession, asked: Any, shipped: Callable[[Any], bo
 
 
 def _answer_plain_number(session: TraceSession, size: Any, frame: FrameType, method: str) -> Any:
-    """The plain number for a size: its value on the branch. It is recorded as a condition: is the size this number?"""
+    """Return the plain number for a size: its value on the branch. It is recorded as a condition: is the size this
+    number?"""
     log, caller = session.log, find_size_reading_frame(frame)
     if find_current_session() is None and caller is not None and is_user_frame(caller):
-        raise log.refuse(_make_other_thread_error(caller))
+        raise log.record_refusal(_make_other_thread_error(caller))
     if find_current_session() is not session or session.names is None or caller is None or not is_user_frame(caller):
         return None
     # A library that wants a dict key, such as einops, works without one.
@@ -106,7 +113,7 @@ def _answer_plain_number(session: TraceSession, size: Any, frame: FrameType, met
     try:
         value = compute_value_at(expression, sizes)
     except UnsolvableError as error:
-        raise log.refuse(_make_unknown_number_error(caller)) from error
+        raise log.record_refusal(_make_unknown_number_error(caller)) from error
     if method in _IN_TEXTS and (output := find_output_use(caller)):
         if output == "raised":
             log.said.append(describe_line(caller))
@@ -115,26 +122,26 @@ def _answer_plain_number(session: TraceSession, size: Any, frame: FrameType, met
     relation = (
         expression if truth and value else sympy.Not(expression) if truth else make_equality_relation(expression, value)
     )
-    log.note(Question(Condition(relation), True, *find_code_line(caller), number=True))
+    log.record_question(Question(Condition(relation), True, *find_code_line(caller), number=True))
     return value
 
 
 def make_equality_relation(expression: Any, value: Any) -> Any:
-    """The relation that an expression equals a number."""
+    """Return the relation that an expression equals a number."""
     number = sympy.Integer(value) if isinstance(value, int) else sympy.Float(value)
     return sympy.Eq(expression, number, evaluate=False)
 
 
 def _make_other_thread_error(frame: FrameType) -> ExportError:
     return ExportError(
-        f"The module takes a size for a plain number in another thread than its forward's: {describe_line(frame)}.",
+        f"The module uses a size as a plain number in another thread than its forward's: {describe_line(frame)}.",
         "Use sizes in forward's own thread, or compare them with numbers.",
     )
 
 
 def _make_unknown_number_error(frame: FrameType) -> ExportError:
     return ExportError(
-        f"The module takes a size for a plain number that is not known: {describe_line(frame)}.",
+        f"The module uses a size as a plain number, and its value is not known: {describe_line(frame)}.",
         "Compute with sizes, and do not give them to str(), hash() or a dict.",
     )
 
@@ -148,7 +155,7 @@ def record_guard(session: TraceSession, guard: Any, asked_at: tuple[str, int, st
         file, number = find_guard_location(guard)
         line = linecache.getline(file, number).strip()
         asked_at = (file, number, line) if line and is_user_file(file) else ("", 0, "")
-    session.log.note(Question(condition, False, *asked_at))
+    session.log.record_question(Question(condition, False, *asked_at))
 
 
 def record_program_restrictions(session: TraceSession, program: torch.export.ExportedProgram) -> None:
@@ -187,7 +194,7 @@ def _record_position_tables(log: TraceLog, program: torch.export.ExportedProgram
             table, indices = node.args[0], [n for n in node.all_input_nodes[1:] if n in counted]
             value = table.meta.get("val")
             if indices and table not in counted and isinstance(value, Tensor) and isinstance(value.shape[0], int):
-                log.note(Question(Condition(sympy.Le(TOKENS, value.shape[0])), False))
+                log.record_question(Question(Condition(sympy.Le(TOKENS, value.shape[0])), False))
 
 
 def _record_clamps(session: TraceSession, expression: Any) -> None:
@@ -201,7 +208,7 @@ def _record_clamps(session: TraceSession, expression: Any) -> None:
         for first, second in itertools.pairwise(clamp.args):
             relation = sympy.Lt(first, second)
             if relation.free_symbols:
-                session.log.note(Question(Condition(relation), False))
+                session.log.record_question(Question(Condition(relation), False))
     for division in renamed.atoms(size_functions.Mod, size_functions.PythonMod, size_functions.FloorDiv):
         if division.args[1].is_Integer:
             session.log.periods.add(abs(int(division.args[1])))

@@ -75,7 +75,7 @@ def _make_method_stand_in(name: str, plain: type, shipped: Any, number: Callable
         return lambda size, other: _repeat_sizes(other, size) if type(other) in (list, tuple) else shipped(size, other)
     of_plain = getattr(plain, name)
 
-    def method(size: Any, *others: Any) -> Any:
+    def call_method(size: Any, *others: Any) -> Any:
         value = number(size, sys._getframe(1), name)
         if value is None and shipped is not None:
             return shipped(size, *others)
@@ -87,7 +87,7 @@ def _make_method_stand_in(name: str, plain: type, shipped: Any, number: Callable
         fractions = [other for other in others if isinstance(other, float)]
         return getattr(float, name)(float(value), *fractions) if made is NotImplemented and fractions else made
 
-    return method if callable(of_plain) else property(method)
+    return call_method if callable(of_plain) else property(call_method)
 
 
 def _repeat_sizes(numbers: Sequence[Any], times: Any) -> Any:
@@ -98,7 +98,7 @@ def _repeat_sizes(numbers: Sequence[Any], times: Any) -> Any:
 
 
 def _convert_to_plain_number(other: Any) -> Any:
-    """The other operand, which may be a size too."""
+    """Return the other operand, which may be a size too."""
     return PLAIN[type(other)](other) if type(other) in PLAIN else other
 
 

@@ -88,41 +88,41 @@ class TracedArray:
         raise _make_frozen_error("a loop in Python")
 
     def amax(self, axis: Any = None, **_: Any) -> Any:
-        """The largest number."""
+        """Return the largest number."""
         return find_known_number(self.tensor.max()) if axis is None else TracedArray(self.tensor.amax(axis))
 
     max = amax
 
     def amin(self, axis: Any = None, **_: Any) -> Any:
-        """The smallest number."""
+        """Return the smallest number."""
         return find_known_number(self.tensor.min()) if axis is None else TracedArray(self.tensor.amin(axis))
 
     min = amin
 
     def sum(self, axis: Any = None, **_: Any) -> Any:
-        """The sum of all numbers."""
+        """Return the sum of all numbers."""
         return self.tensor.sum() if axis is None else TracedArray(self.tensor.sum(axis))
 
     def argsort(self, axis: int = -1, kind: Any = None, order: Any = None, **_: Any) -> TracedArray:
-        """The order that sorts the numbers."""
+        """Return the order that sorts the numbers."""
         del kind, order
         return TracedArray(self.tensor.argsort(axis))
 
     def sort(self, axis: int = -1, kind: Any = None, order: Any = None, **_: Any) -> TracedArray:
-        """The sorted numbers, as a new array, as for `np.sort`."""
+        """Return the sorted numbers, as a new array, as for `np.sort`."""
         del kind, order
         return TracedArray(self.tensor.sort(axis)[0])
 
     def flip(self, axis: Any = None) -> TracedArray:
-        """The numbers in the opposite order."""
+        """Return the numbers in the opposite order."""
         return TracedArray(self.tensor.flip(0 if axis is None else axis))
 
     def reshape(self, *shape: Any, **_: Any) -> TracedArray:
-        """The same numbers in another shape."""
+        """Return the same numbers in another shape."""
         return TracedArray(self.tensor.reshape(*shape))
 
     def astype(self, kind: Any, **_: Any) -> TracedArray:
-        """The numbers as floats or integers."""
+        """Return the numbers as floats or integers."""
         name = getattr(kind, "__name__", str(kind))
         return TracedArray(self.tensor.float() if "float" in name else self.tensor.long())
 
@@ -137,16 +137,16 @@ class TracedArray:
         return self
 
     def item(self) -> Any:
-        """The only number."""
+        """Return the only number."""
         return find_known_number(self.tensor)
 
 
 def _make_operation(function: Callable[..., Any], *, reflected: bool = False) -> Callable[..., Any]:
-    def operation(self: TracedArray, *others: Any) -> TracedArray:
+    def apply_operation(self: TracedArray, *others: Any) -> TracedArray:
         values = [self.tensor, *unwrap_arrays(others)]
         return TracedArray(function(*reversed(values)) if reflected else function(*values))
 
-    return operation
+    return apply_operation
 
 
 for _name in ("neg", "add", "sub", "mul", "truediv", "floordiv", "mod", "lt", "le", "gt", "ge", "eq", "ne"):
@@ -193,7 +193,7 @@ def refuse_number_hashes(_: object) -> contextlib.AbstractContextManager[None]:
     In a run, the key is a number; in a trace it is a tensor, which the dict does not hold.
     """
 
-    def refusing(value: Tensor) -> int:
+    def refuse_hash(value: Tensor) -> int:
         frame = sys._getframe(1)
         if (
             isinstance(value, TRACED_TENSORS)
@@ -202,7 +202,7 @@ def refuse_number_hashes(_: object) -> contextlib.AbstractContextManager[None]:
             and not is_torchscript_trace()
         ):
             raise UntraceableError(
-                f"The module looks a value of its input up in a table, {describe_user_line(frame)}, which a traced "
+                f"The module looks up a value of its input in a table, {describe_user_line(frame)}, which a traced "
                 "graph would "
                 "freeze.",
                 "Keep the table as a tensor with one number for each id, and read it by table[tokens], or by an "
@@ -210,7 +210,7 @@ def refuse_number_hashes(_: object) -> contextlib.AbstractContextManager[None]:
             )
         return HASH_OF_TENSOR(value)
 
-    return replace_methods({(Tensor, "__hash__"): refusing})
+    return replace_methods({(Tensor, "__hash__"): refuse_hash})
 
 
 def _make_frozen_error(what: str) -> ExportError:

@@ -26,7 +26,7 @@ def accept_assert(session: TraceSession, *_: Any, **__: Any) -> Any:
     """`bool(tensor)`, `torch.equal(x, y)`: True in an assert."""
     frame = find_outside_frame(sys._getframe(1))
     if not is_in_assert(frame):
-        return declined("in no assert")
+        return declined("it is not in an assert")
     line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
     if line not in session.told:
         _log.warning("An assert of forward is not part of the graph: %s.", line)
@@ -38,7 +38,7 @@ def accept_assert(session: TraceSession, *_: Any, **__: Any) -> Any:
 def refuse_equality_test(_session: TraceSession, *given: Any, **named: Any) -> Any:
     """Refuse `if torch.equal(x, y)` outside of an assert, with its line."""
     if not any(isinstance(value, TRACED_TENSORS) for value in (*given, *named.values())):
-        return declined("of no tensor of the trace")
+        return declined("no argument is a tensor of the trace")
     raise UntraceableError(
         f"Forward asks whether tensors are equal, {describe_user_line(sys._getframe(1))}, and a graph takes one "
         "branch for all "
@@ -48,7 +48,7 @@ def refuse_equality_test(_session: TraceSession, *given: Any, **named: Any) -> A
 
 
 def is_in_assert(frame: FrameType) -> bool:
-    """Whether the current instruction of a frame decides between going on and an AssertionError."""
+    """Return whether the current instruction of a frame decides between going on and an AssertionError."""
     instructions = list(dis.get_instructions(frame.f_code))
     at = next((i for i, one in enumerate(instructions) if one.offset > frame.f_lasti), len(instructions))
     current = instructions[at - 1 : at]

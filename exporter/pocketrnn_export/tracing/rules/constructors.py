@@ -15,7 +15,7 @@ __all__ = ["CONSTRUCTORS"]
 @rule("new")
 def new(_: TraceSession, x: Any, *args: Any, **kwargs: Any) -> Any:
     """`x.new(n, 5)`: zeros of that size; or a tensor of the given numbers or tensor."""
-    return declined("with keywords") if kwargs else make_filled_tensor(x.dtype, args)
+    return declined("it has keyword arguments") if kwargs else make_filled_tensor(x.dtype, args)
 
 
 @rule("squeeze")

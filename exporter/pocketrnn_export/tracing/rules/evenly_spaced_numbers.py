@@ -21,7 +21,7 @@ _arange: Callable[..., Tensor] = torch.arange
 
 
 def _are_plain_numbers(values: Sequence[Any]) -> bool:
-    """Whether no value is a tensor or a size: all are plain Python numbers, or options such as `dtype`."""
+    """Return whether no value is a tensor or a size: all are plain Python numbers, or options such as `dtype`."""
     return not any(isinstance(value, Tensor | torch.SymInt | torch.SymFloat) for value in values)
 
 
@@ -30,7 +30,7 @@ def _make_constant(function: Callable[..., Tensor], *args: Any, **options: Any) 
     with without_dispatch_modes():
         made = function(*args, **options)
     if made.numel() > _MOST_NUMBERS or made.requires_grad:
-        return declined("too many numbers for a constant")
+        return declined("it makes too many numbers for a constant, or numbers with a gradient")
     return torch.tensor(made.tolist(), dtype=made.dtype)
 
 
@@ -44,10 +44,10 @@ def arange(_session: TraceSession, *ends: Any, step: Any = 1, **options: Any) ->
     given = [*ends[:2], *(options.pop(name) for name in ("start", "end") if name in options)]
     step = ends[2] if len(ends) > 2 else step
     if len(given) != 2 or type(step) is not int or not all(type(one) in (int, torch.SymInt) for one in given):
-        return declined("from 0 on, or of numbers that are not whole")
+        return declined("the range starts at 0 by default, or not all its numbers are integers")
     start, end = given
     if torch.SymInt not in map(type, given) or (type(start) is int and start >= 0 and step > 0):
-        return declined("of fixed numbers, or upwards from a number that is not below 0")
+        return declined("the range has fixed ends, or goes up from a number that is not below 0")
     if step > 0:
         return start + _arange(0, end - start, step, **options)
     return start - _arange(0, start - end, -step, **options)
@@ -59,10 +59,10 @@ def linspace(_session: TraceSession, start: Any, end: Any, steps: Any = None, *,
     if _are_plain_numbers([start, end, steps]):
         return _make_constant(torch.linspace, start, end, steps, dtype=dtype)
     if not isinstance(steps, torch.SymInt) or isinstance(start, Tensor) or isinstance(end, Tensor):
-        return declined("a fixed number of numbers, or between tensors")
+        return declined("it makes a fixed number of numbers, or its ends are tensors")
     kind = torch.float32 if dtype is None else dtype
     if not kind.is_floating_point:
-        return declined("of whole numbers")
+        return declined("it makes integers")
     first, last = torch.full((), start, dtype=kind), torch.full((), end, dtype=kind)
     position = _arange(steps)
     step = (last - first) / torch.full((), sym_max(steps - 1, 1), dtype=kind)
@@ -94,12 +94,12 @@ def interpolate(
 ) -> Any:
     """`F.interpolate(x, size=10)` of x [batch, channels, steps], at positions in the dtype of x, as in PyTorch."""
     if not isinstance(x, Tensor) or x.dim() != 3 or mode not in {"nearest", "linear"} or antialias:
-        return declined("of more axes, or in another way")
+        return declined("the input does not have three axes, or the mode is neither nearest nor linear")
     size, factor = (one[0] if isinstance(one, list | tuple) else one for one in (size, scale_factor))
     steps = x.shape[2]
     if size is None:
         if factor != int(factor):
-            return declined("by a fraction")
+            return declined("the scale factor is a fraction")
         size = steps * int(factor)
     apart = torch.full((), steps, dtype=x.dtype) / size
     if factor is not None and not recompute_scale_factor:

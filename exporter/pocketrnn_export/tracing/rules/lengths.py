@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.torch_internals import statically_known_true
-from pocketrnn_export.tracing.python_semantics.math_of_sizes import TracedNumber, is_size
 from pocketrnn_export.tracing.python_semantics.patched_globals import unwrap_types
+from pocketrnn_export.tracing.python_semantics.size_arithmetic import TracedNumber, is_size
 from pocketrnn_export.tracing.python_semantics.traced_arrays import TracedArray, find_known_number, unwrap_arrays
 from pocketrnn_export.tracing.session import Call, TraceSession, declined, rule
 
@@ -101,7 +101,7 @@ def _flatten_numbers(numbers: Any) -> Iterator[Any]:
 
 
 def _find_common_dtype(numbers: Sequence[Any]) -> torch.dtype | None:
-    """The dtype that `torch.tensor` chooses for some numbers; None if one is not a number."""
+    """Return the dtype that `torch.tensor` chooses for some numbers; None if one is not a number."""
     types = [
         torch.get_default_dtype() if type(number) in {float, torch.SymFloat, TracedNumber}
         else torch.bool if type(number) is bool
@@ -164,7 +164,7 @@ def record_lengths(session: TraceSession, call: Call, result: Any) -> None:
 
 
 def _writes_in_place(name: str) -> bool:
-    """Whether a function of this name writes into its first argument: `clamp_`, `__setitem__`, `__isub__`."""
+    """Return whether a function of this name writes into its first argument: `clamp_`, `__setitem__`, `__isub__`."""
     return name in _WRITES or (name.endswith("_") and not name.endswith("__"))
 
 
@@ -174,7 +174,7 @@ _LONGEST_AT: Final = frozenset({("falling", 0), ("rising", -1)})
 
 
 def _is_width(session: TraceSession, value: Any) -> bool:
-    """Whether a value is the width itself, from which forward makes lengths if it is given none."""
+    """Return whether a value is the width itself, from which forward makes lengths if it is given none."""
     return isinstance(value, torch.SymInt) and any(statically_known_true(value == width) for width in session.widths)
 
 
@@ -208,7 +208,7 @@ def tolist(session: TraceSession, x: Any) -> Any:
 def item(session: TraceSession, x: Any) -> Any:
     """`lengths.max().item()`: the width, or the tensor itself, which computes like a number."""
     if session.scripted and (x.dim() or x.is_floating_point()):
-        return declined("no whole number")
+        return declined("the tensor is not a single integer")
     return find_known_number(x)
 
 
@@ -234,8 +234,8 @@ def tensor(_session: TraceSession, data: Any, *_: Any, dtype: Any = None, **__: 
         known_kinds = all(
             _is_number(number) or is_size(number) or isinstance(number, int | float) for number in numbers
         )
-        return _stack_numbers(data, dtype) if known_kinds else declined("not only numbers are in it")
-    return declined("of numbers that no size is among")
+        return _stack_numbers(data, dtype) if known_kinds else declined("the list holds other values than numbers")
+    return declined("no size is among the numbers")
 
 
 @rule("data.__get__")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.torch_internals import annotate_operators, read_size_expression
-from pocketrnn_export.tracing.python_semantics.loop_unroll import ITERATION, Slices, find_stacked_loop
+from pocketrnn_export.tracing.python_semantics.few_iteration_loops import ITERATION, Slices, find_stacked_loop
 from pocketrnn_export.tracing.session import (
     Call,
     DeclinedRule,
@@ -34,7 +34,7 @@ def _record_iteration(session: TraceSession, call: Call, proceed: Callable[[Call
             result = proceed(call)
     else:
         result = proceed(call)
-        made = _find_iterations(session, (call.args, call.kwargs))
+        made = _find_source_iterations(session, (call.args, call.kwargs))
         if len(made) != 1:
             return result
         (running,) = made
@@ -43,15 +43,15 @@ def _record_iteration(session: TraceSession, call: Call, proceed: Callable[[Call
     return result
 
 
-def _find_iterations(session: TraceSession, values: Any) -> set[tuple[int, int]]:
-    """The loops and iterations that made the tensors among some values."""
+def _find_source_iterations(session: TraceSession, values: Any) -> set[tuple[int, int]]:
+    """Return the loops and iterations that made the tensors among some values."""
     if isinstance(values, Tensor):
         made = session.facts.of(values).iteration
         return set() if made is None else {made}
     if isinstance(values, dict):
         values = values.values()
     if isinstance(values, (tuple, list)) or hasattr(values, "__next__") or type(values).__name__ == "dict_values":
-        return {iteration for value in values for iteration in _find_iterations(session, value)}
+        return {iteration for value in values for iteration in _find_source_iterations(session, value)}
     return set()
 
 
@@ -60,8 +60,8 @@ def _is_size(value: Any) -> bool:
 
 
 def _find_indexed_steps(x: Any, index: Any) -> tuple[list[Any], list[tuple[int, int, Any]]]:
-    """The parts of an index; and (part, axis, number) for each number at an axis of x whose length is a size of the
-    input. There are no such numbers if the index holds more than numbers, slices, new axes and an ellipsis."""
+    """Return the parts of an index; and (part, axis, number) for each number at an axis of x whose length is a size of
+    the input. There are no such numbers if the index holds more than numbers, slices, new axes and an ellipsis."""
     parts = list(index) if isinstance(index, tuple) else [index]
     if not isinstance(x, Tensor) or not all(
         part is Ellipsis
@@ -85,7 +85,7 @@ def _find_indexed_steps(x: Any, index: Any) -> tuple[list[Any], list[tuple[int, 
 
 
 def _read_single_position(part: slice) -> Any:
-    """The position that a slice such as `t : t + 1` takes; None for other slices."""
+    """Return the position that a slice such as `t : t + 1` takes; None for other slices."""
     if part.step in (None, 1) and part.start is not None and part.stop is not None:
         length = part.stop - part.start
         if (read_size_expression(length) if _is_size(length) else length) == 1:
@@ -98,7 +98,7 @@ def index_step(_: TraceSession, x: Any, index: Any) -> Any:
     """`x[:, t]` and `x[:, t : t + 1]` as `pocketrnn::step`, which does not restrict sizes."""
     parts, found = _find_indexed_steps(x, index)
     if not found:
-        return declined("no number at an axis whose length is a size, or more than numbers and slices")
+        return declined("no integer indexes an axis of variable length, or the index holds other parts than slices")
     # Start with the last axis, so that the axes before it keep their numbers.
     for place, axis, number in reversed(found):
         is_slice = isinstance(parts[place], slice)
@@ -119,13 +119,13 @@ def assign_step(_: TraceSession, x: Any, index: Any, value: Any) -> Any:
     """`out[:, t] = h` as `pocketrnn::put`."""
     found = _find_indexed_steps(x, index)[1]
     if len(found) != 1:
-        return declined("not one number at an axis whose length is a size")
+        return declined("the index does not have exactly one integer for an axis whose length is a size")
     parts = index if isinstance(index, tuple) else (index,)
     _place, axis, number = found[0]
     if any(isinstance(part, slice) and part != slice(None) for part in parts) or len(parts) > x.dim():
-        return declined("it puts a part of a step")
+        return declined("it writes only a part of a step")
     if None in parts or sum(not isinstance(part, slice) and part is not Ellipsis for part in parts) != 1:
-        return declined("it puts at several numbers at once")
+        return declined("its index has several numbers")
     shape = [size for i, size in enumerate(x.shape) if i != axis]
     given = value if isinstance(value, Tensor) else torch.full((), value, dtype=x.dtype)
     x.copy_(PUT(x, given.to(x.dtype).expand(shape), axis, _count_from_start(x.shape[axis], number)))
@@ -143,7 +143,7 @@ def select(_: TraceSession, x: Tensor, dim: int, index: Any) -> Any:
 
 @rule("unbind")
 def unbind(_: TraceSession, x: Tensor, dim: int = 0) -> Any:
-    """The steps of a tensor, also for a loop over the tensor itself."""
+    """Return the steps of a tensor, also for a loop over the tensor itself."""
     dim %= x.dim()
     return Slices(x, dim, keeps_axis=False) if _is_size(x.shape[dim]) else declined("the axis has a fixed length")
 
@@ -154,7 +154,7 @@ def split(_: TraceSession, x: Tensor, split_size: Any = None, dim: int = 0, **kw
     size = kwargs.get("split_size_or_sections", split_size)
     dim %= x.dim()
     if not _is_size(x.shape[dim]) or size != 1:
-        return declined("not a split of an axis whose length is a size into single steps")
+        return declined("it does not split an axis whose length is a size into single steps")
     return Slices(x, dim, keeps_axis=True)
 
 
@@ -164,7 +164,7 @@ def chunk(_: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
     dim %= x.dim()
     size: Any = x.shape[dim]
     if not _is_size(chunks) or not _is_size(size) or read_size_expression(chunks) != read_size_expression(size):
-        return declined("not as many chunks as steps")
+        return declined("there are not as many chunks as steps")
     return Slices(x, dim, keeps_axis=True)
 
 
@@ -173,7 +173,7 @@ def stack(session: TraceSession, tensors: Any, dim: int = 0, **_: Any) -> Any:
     """`torch.stack(outputs)` of the results of all iterations."""
     found = find_stacked_loop(session, tensors)
     if found is None:
-        return declined("not what each iteration of one loop made")
+        return declined("the tensors are not what each iteration of one loop made")
     loop, flipped = found
     tensors = tensors[::-1] if flipped else tensors
     return STACKED(list(tensors), session.loops[loop].count, dim % (tensors[0].dim() + 1), loop, flipped)
@@ -190,18 +190,18 @@ def cat(session: TraceSession, tensors: Any, dim: int = 0, **kwargs: Any) -> Any
 
 
 def _make_stack_rule(shaped: Callable[[Tensor], Tensor], axis: int) -> Callable[..., Any]:
-    """A rule for `torch.hstack` and its like: `torch.cat` of reshaped tensors along an axis, or along the last axis if
-    there are fewer. torch's exporter would write sequences, which a bundle's graph does not support."""
+    """Return a rule for `torch.hstack` and its like: `torch.cat` of reshaped tensors along an axis, or along the last
+    axis if there are fewer. torch's exporter would write sequences, which a bundle's graph does not support."""
 
-    def joined(session: TraceSession, tensors: Any, **more: Any) -> Any:
+    def stack_tensors(session: TraceSession, tensors: Any, **more: Any) -> Any:
         if more or not isinstance(tensors, (list, tuple)):
-            return declined("not a list of tensors")
+            return declined("the argument is not a list of tensors")
         tensors = [shaped(tensor) for tensor in tensors]
         along = min(axis, tensors[0].dim() - 1)
         found = cat(session, tensors, along)
         return torch.cat(tensors, along) if isinstance(found, DeclinedRule) else found
 
-    return joined
+    return stack_tensors
 
 
 def _reshape_to_vector(x: Tensor) -> Tensor:
@@ -232,7 +232,7 @@ _BESIDE: Final = (
 def add(_: TraceSession, x: Any, number: Any, **kwargs: Any) -> Any:
     """`0 + x`, for a sum that starts with a plain 0: as a sum of two tensors, as in later iterations."""
     if not isinstance(x, Tensor) or type(number) not in (int, float) or number != 0 or kwargs:
-        return declined("not a plain 0 and a tensor")
+        return declined("its operands are not a plain 0 and a tensor")
     return torch.zeros(x.shape, dtype=torch.result_type(x, number)) + x
 
 

@@ -29,7 +29,8 @@ _WITHOUT: Final = {
 
 
 def _select_sorted(x: Tensor, at: Any, dim: int, *, keepdim: bool, nan_first: bool = False) -> Any:
-    """The values at an index of the sorted axis, and their original indices; with `nan_first` the first NaN, if any."""
+    """Return the values at an index of the sorted axis, and their original indices; with `nan_first` the first NaN, if
+    any."""
     if not x.dim():
         return x, torch.zeros_like(x, dtype=torch.int64)
     values, places = x.sort(dim=dim)
@@ -59,7 +60,7 @@ def median(_session: TraceSession, x: Any, dim: Any = None, keepdim: bool = Fals
 def kthvalue(_session: TraceSession, x: Any, k: Any, dim: Any = -1, keepdim: bool = False, **more: Any) -> Any:
     """`x.kthvalue(2, 1)`."""
     if more or isinstance(k, Tensor):
-        return declined("of a number that is a tensor")
+        return declined("k is a tensor")
     return torch.return_types.kthvalue(_select_sorted(x, k - 1, dim, keepdim=keepdim))
 
 
@@ -67,9 +68,9 @@ def kthvalue(_session: TraceSession, x: Any, k: Any, dim: Any = -1, keepdim: boo
 def quantile(_session: TraceSession, x: Any, q: Any, dim: Any = None, keepdim: bool = False, **more: Any) -> Any:
     """`torch.quantile(x, 0.5, dim=1)`: interpolated between the two nearest sorted numbers."""
     if not isinstance(q, float | int) or dim is None or not x.dim() or set(more) - {"interpolation"}:
-        return declined("of all numbers, or several quantiles")
+        return declined("no axis is given, or several quantiles are asked for")
     if more.get("interpolation", "linear") != "linear":
-        return declined("of one of the two numbers")
+        return declined("its interpolation is not linear")
     values = x.sort(dim=dim)[0]
     rank = torch.full((1,), x.shape[dim] - 1, dtype=x.dtype) * q
     below = rank.floor()
@@ -90,20 +91,20 @@ def take_along_dim(_session: TraceSession, input: Any, indices: Any, dim: Any = 
     if not isinstance(dim, int) or more or input.dim() != indices.dim():
         return declined("of all numbers")
 
-    def beside(x: Tensor, other: Tensor) -> Tensor:
+    def expand_to_shape_of(x: Tensor, other: Tensor) -> Tensor:
         axes = enumerate(zip(x.shape, other.shape, strict=True))
         return x.expand([b if i != dim % x.dim() and isinstance(a, int) and a == 1 else -1 for i, (a, b) in axes])
 
-    return beside(input, indices).gather(dim, beside(indices, input))
+    return expand_to_shape_of(input, indices).gather(dim, expand_to_shape_of(indices, input))
 
 
 def _make_bool_rule(function: Callable[..., Any], truths: int = 1) -> Callable[..., Any]:
-    """A rule for the maximum, minimum or order of bools, computed from 0 and 1, since ONNX supports only numbers. The
-    first `truths` results are bools, the others indices."""
+    """Return a rule for the maximum, minimum or order of bools, computed from 0 and 1, since ONNX supports only
+    numbers. The first `truths` results are bools, the others indices."""
 
     def compute_from_integers(_session: TraceSession, x: Any, *args: Any, **more: Any) -> Any:
         if not isinstance(x, Tensor) or x.dtype != torch.bool or more.get("out") is not None:
-            return declined("of numbers")
+            return declined("its input is not boolean")
         whole = [one.to(torch.int64) if isinstance(one, Tensor) else one for one in args]
         named = {name: one.to(torch.int64) if isinstance(one, Tensor) else one for name, one in more.items()}
         found = function(x.to(torch.int64), *whole, **named)
@@ -127,7 +128,7 @@ def searchsorted(
 ) -> Any:
     """`torch.searchsorted(edges, x)`: the number of edges before a number; NaN comes after all edges."""
     if sorter is not None or not isinstance(sorted_sequence, Tensor) or not isinstance(input, Tensor):
-        return declined("of a number, or with a sorter")
+        return declined("an argument is a number, or a sorter is given")
     edges = sorted_sequence.unsqueeze(-2) if sorted_sequence.dim() > 1 else sorted_sequence
     values = input.unsqueeze(-1)
     before = ~(edges > values) if right or side == "right" else ~(edges >= values)
@@ -136,18 +137,18 @@ def searchsorted(
 
 def _make_refusal_rule(name: str) -> Rule:
     @rule(name, when=exporting)
-    def refused(_session: TraceSession, *_: Any, **__: Any) -> NoReturn:
+    def refuse_call(_session: TraceSession, *_: Any, **__: Any) -> NoReturn:
         where = describe_user_line(sys._getframe(1))
         raise UntraceableError(f"No ONNX operator computes torch.{name}, {where}.", _WITHOUT[name])
 
-    return refused
+    return refuse_call
 
 
 @rule("isin", when=exporting)
 def isin(_session: TraceSession, elements: Any, test_elements: Any, **more: Any) -> Any:
     """`torch.isin(x, stop_words)` by comparisons: for many numbers torch sorts and searches, which a graph cannot."""
     if not isinstance(elements, Tensor) or not isinstance(test_elements, Tensor):
-        return declined("of a number")
+        return declined("an argument is a number")
     found = (elements.unsqueeze(-1) == test_elements.reshape(-1)).any(-1)
     return ~found if more.get("invert") else found
 

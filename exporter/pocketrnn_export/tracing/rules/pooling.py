@@ -35,7 +35,7 @@ def embedding_bag(
     """`F.embedding_bag`: the sum, mean or maximum of each bag of rows. A bag of padding only is zeros."""
     del norm_type, scale_grad_by_freq, sparse
     if max_norm is not None or mode not in {"sum", "mean", "max"} or not isinstance(weight, Tensor):
-        return declined("a table with a norm, or of a mode that is not known")
+        return declined("the table has a norm, or the mode is unknown")
     rows = torch.nn.functional.embedding(input, weight)
     counted = torch.ones_like(input, dtype=torch.bool)
     if padding_idx is not None:
@@ -43,7 +43,7 @@ def embedding_bag(
     if input.dim() == 1:
         # One axis of ids, split at the offsets: each bag goes over all ids, and counts only its own.
         if offsets is None:
-            return declined("one axis of ids without offsets")
+            return declined("the ids have one axis and no offsets")
         starts = offsets[:-1] if include_last_offset else offsets
         bag = (torch.arange(input.shape[0])[None] >= starts[:, None]).sum(0) - 1
         counted = counted[None] & (bag[None] == torch.arange(starts.shape[0])[:, None])
@@ -79,9 +79,9 @@ class _Windows:
         """Whether each window is one step, so that the pooling changes nothing."""
         return bool(self.plain and (self.size, self.step, self.pad) == (1, 1, 0))
 
-    def count(self, length: Any, *, ceil: bool) -> Any:
-        """The number of windows for an axis of a length. With `ceil`, a window may end past the axis, but not start
-        there.
+    def count_windows(self, length: Any, *, ceil: bool) -> Any:
+        """Return the number of windows for an axis of a length. With `ceil`, a window may end past the axis, but not
+        start there.
 
         Source: `pooling_output_shape` of PyTorch's ATen/native/Pool.h.
         """
@@ -91,11 +91,11 @@ class _Windows:
         upwards = (length + 2 * self.pad - reach + self.step - 1) // self.step + 1
         return sym_min(upwards, (length + self.pad + self.step - 1) // self.step)
 
-    def taken(self, x: Tensor, *, ceil: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """The windows [..., count, size] of x [..., length, ...], with the axis last; which positions [count, size] of
-        them are inside x; and how many positions of each, [count], are inside x or its padding."""
+    def split_into_windows(self, x: Tensor, *, ceil: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the windows [..., count, size] of x [..., length, ...], with the axis last; which positions [count,
+        size] of them are inside x; and how many positions of each, [count], are inside x or its padding."""
         length = x.shape[self.axis]
-        count = self.count(length, ceil=ceil)
+        count = self.count_windows(length, ceil=ceil)
         restrict_sizes(count >= 1, "the text is too short for the window of a pool")
         starts = torch.arange(count) * self.step - self.pad
         places = starts[:, None] + torch.arange(self.size)[None] * self.apart
@@ -107,14 +107,14 @@ class _Windows:
 
 
 def _read_values_per_axis(value: Any, axes: int, default: Any) -> list[Any]:
-    """The values of a pooling argument, one for each axis; a single number is used for all axes."""
+    """Return the values of a pooling argument, one for each axis; a single number is used for all axes."""
     value = default if value is None or value in ((), []) else value
     values = list(value) if isinstance(value, list | tuple) else [value]
     return values * axes if len(values) == 1 else values
 
 
 def _make_windows_per_axis(axes: int, size: Any, step: Any, pad: Any, apart: Any) -> list[_Windows] | None:
-    """The windows along each axis; None if the arguments are not valid for a pooling."""
+    """Return the windows along each axis; None if the arguments are not valid for a pooling."""
     sizes = _read_values_per_axis(size, axes, 1)
     columns = [
         sizes,
@@ -129,16 +129,16 @@ def _make_windows_per_axis(axes: int, size: Any, step: Any, pad: Any, apart: Any
 
 
 def _split_windows(session: TraceSession, x: Tensor, windows: Sequence[_Windows]) -> tuple[list[int], list[_Windows]]:
-    """The axes that a single window spans, and the windows of the other axes that are not the identity."""
+    """Return the axes that a single window spans, and the windows of the other axes that are not the identity."""
     whole = [w.axis for w in windows if w.pad == 0 and w.apart == 1 and _spans_axis(session, w.size, x, w.axis)]
     return whole, [w for w in windows if w.axis not in whole and not w.is_identity]
 
 
 def _make_max_pool_rule(axes: int) -> Callable[..., Any]:
-    """A rule for max pooling. Over a whole axis it is a reduction; else PyTorch's own is used, if it is the same in
-    ONNX."""
+    """Return a rule for max pooling. Over a whole axis it is a reduction; else PyTorch's own is used, if it is the same
+    in ONNX."""
 
-    def pool(
+    def compute_max_pool(
         session: TraceSession,
         x: Any,
         kernel_size: Any = None,
@@ -150,12 +150,12 @@ def _make_max_pool_rule(axes: int) -> Callable[..., Any]:
     ) -> Any:
         windows = _make_windows_per_axis(axes, kernel_size, stride, padding, dilation)
         if windows is None or return_indices or not isinstance(x, Tensor):
-            return declined("with indices, or of other arguments")
+            return declined("indices are asked for, or the arguments are not valid")
         whole, others = _split_windows(session, x, windows)
         if whole and not others:
             return x.amax(whole, keepdim=True)
         if session.scripted or not others:
-            return declined("not every window covers its whole axis")
+            return declined("some window does not cover its whole axis")
         if all(w.plain and not (ceil_mode and (w.pad or w.step > w.size)) for w in others) and not whole:
             return (
                 declined("that is the same in ONNX")
@@ -163,27 +163,27 @@ def _make_max_pool_rule(axes: int) -> Callable[..., Any]:
                 else _compute_max_pool_as_2d(x, others[0], ceil=bool(ceil_mode))
             )
         for w in others:
-            taken, inside, _ = w.taken(x, ceil=bool(ceil_mode))
+            taken, inside, _ = w.split_into_windows(x, ceil=bool(ceil_mode))
             x = taken.masked_fill(~inside, -math.inf).amax(-1).movedim(-1, w.axis)
         return x.amax(whole, keepdim=True) if whole else x
 
-    return pool
+    return compute_max_pool
 
 
 def _compute_max_pool_as_2d(x: Tensor, w: _Windows, *, ceil: bool) -> Any:
     """Max pooling over one axis, computed over two, one of size 1: over one axis, PyTorch needs its size as a plain
     number."""
     if isinstance(x.shape[-1], int):
-        return declined("over an axis of a plain number")
+        return declined("the axis has a fixed size")
     planes = x.unsqueeze(-2)
     return torch.max_pool2d(planes, (1, w.size), (1, w.step), (0, w.pad), (1, w.apart), ceil).squeeze(-2)
 
 
 def _make_avg_pool_rule(axes: int) -> Callable[..., Any]:
-    """A rule for average pooling. Over a whole axis it is a reduction; else PyTorch's own is used, if it is the same in
-    ONNX, whose windows differ past the end of an axis."""
+    """Return a rule for average pooling. Over a whole axis it is a reduction; else PyTorch's own is used, if it is the
+    same in ONNX, whose windows differ past the end of an axis."""
 
-    def pool(
+    def compute_avg_pool(
         session: TraceSession,
         x: Any,
         kernel_size: Any = None,
@@ -195,28 +195,28 @@ def _make_avg_pool_rule(axes: int) -> Callable[..., Any]:
     ) -> Any:
         windows = _make_windows_per_axis(axes, kernel_size, stride, padding, 1)
         if windows is None or not isinstance(x, Tensor):
-            return declined("of other arguments")
+            return declined("the arguments are not valid")
         whole, others = _split_windows(session, x, windows)
         if whole and not others and divisor_override is None:
             return x.mean(whole, keepdim=True)
         plain = all(w.plain for w in windows) and not ceil_mode and divisor_override is None
         if session.scripted or plain or any(type(w.size) is not int and w.axis in whole for w in windows):
-            return declined("that is the same in ONNX, or over a whole axis and windows of another")
+            return declined("PyTorch's own pooling is the same in ONNX, or one window spans a whole axis")
         total, divisor = x, torch.ones((), dtype=x.dtype)
         for w in windows:
-            taken, inside, reached = w.taken(total, ceil=bool(ceil_mode))
+            taken, inside, reached = w.split_into_windows(total, ceil=bool(ceil_mode))
             total = taken.masked_fill(~inside, 0.0).sum(-1).movedim(-1, w.axis)
             numbers = (reached if count_include_pad else inside.sum(1)).to(x.dtype)
             divisor = divisor * (numbers if w.axis == -1 else numbers[:, None])
         return total / (divisor if divisor_override is None else divisor_override)
 
-    return pool
+    return compute_avg_pool
 
 
 def _make_lp_pool_rule(axes: int) -> Callable[..., Any]:
-    """A rule for power-average pooling: the norm of each window, computed from its mean as in PyTorch."""
+    """Return a rule for power-average pooling: the norm of each window, computed from its mean as in PyTorch."""
 
-    def pool(
+    def compute_lp_pool(
         session: TraceSession, x: Any, norm_type: Any, kernel_size: Any, stride: Any = None, ceil_mode: Any = False
     ) -> Any:
         mean = _make_avg_pool_rule(axes)(session, x**norm_type, kernel_size, stride, 0, ceil_mode)
@@ -225,21 +225,23 @@ def _make_lp_pool_rule(axes: int) -> Callable[..., Any]:
         places = math.prod(_read_values_per_axis(kernel_size, axes, 1))
         return (torch.sign(mean) * torch.relu(torch.abs(mean)) * places) ** (1.0 / norm_type)
 
-    return pool
+    return compute_lp_pool
 
 
 def _spans_axis(session: TraceSession, size: Any, x: Tensor, axis: int) -> bool:
-    """Whether a kernel is always as long as an axis; a plain number is equal only by chance."""
+    """Return whether a kernel is always as long as an axis; a plain number is equal only by chance."""
     if session.scripted:
         return isinstance(size, Tensor) and int(size) == int(x.shape[axis])
     return isinstance(size, torch.SymInt) and statically_known_true(size == x.shape[axis])
 
 
 def _make_adaptive_pool_rule(axes: int, *, largest: bool) -> Callable[..., Any]:
-    """A rule for adaptive pooling to k windows, whose ends depend on the size n: window j covers the steps from
+    """Return a rule for adaptive pooling to k windows, whose ends depend on the size n: window j covers the steps from
     j * n // k up to (j + 1) * n / k, rounded up."""
 
-    def pool(session: TraceSession, x: Any, output_size: Any = None, return_indices: Any = False) -> Any:
+    def compute_adaptive_pool(
+        session: TraceSession, x: Any, output_size: Any = None, return_indices: Any = False
+    ) -> Any:
         sizes = _read_values_per_axis(output_size, axes, None)
         if return_indices or not all(size is None or isinstance(size, int) for size in sizes):
             return declined("with indices, or to sizes that are not plain numbers")
@@ -253,7 +255,7 @@ def _make_adaptive_pool_rule(axes: int, *, largest: bool) -> Callable[..., Any]:
             return x
         return x.amax(whole, keepdim=True) if largest else x.mean(whole, keepdim=True)
 
-    return pool
+    return compute_adaptive_pool
 
 
 def _reduce_windows(x: Tensor, axis: int, count: int, *, largest: bool) -> Tensor:

@@ -30,7 +30,7 @@ from pocketrnn_export.tracing.session import (
     rule,
 )
 from pocketrnn_export.tracing.sizes.condition_log import Question
-from pocketrnn_export.tracing.sizes.conditions import BATCH, Condition, compute_value_at
+from pocketrnn_export.tracing.sizes.size_conditions import BATCH, Condition, compute_value_at
 from pocketrnn_export.tracing.trace_operators import CUT, END
 
 __all__ = ["SLICING"]
@@ -62,10 +62,10 @@ def index_by_cuts(_: TraceSession, x: Any, index: Any) -> Any:
     """`x[:, 2:n]` with its slices as cuts, and the rest of the index unchanged."""
     parts = index if isinstance(index, tuple) else (index,)
     if not isinstance(x, Tensor) or not any(isinstance(part, slice) for part in parts):
-        return declined("no slice is in it")
+        return declined("the index has no slice")
     axes = _find_index_axes(parts, x.dim())
     if axes is None:
-        return declined("a truth is in it")
+        return declined("the index has a boolean")
     rest, changed = list(parts), False
     for i, axis in enumerate(axes):
         part = parts[i]
@@ -82,14 +82,15 @@ def index_by_cuts(_: TraceSession, x: Any, index: Any) -> Any:
         x = CUT(x, axis, start, END if part.stop is None else part.stop, part.step or 1)
         rest[i], changed = slice(None), True
     if not changed:
-        return declined("no size of the input is in a slice")
+        return declined("no slice of the index depends on a size of the input")
     if all((isinstance(part, slice) and part == slice(None)) or part is Ellipsis for part in rest):
         return x
     return x[tuple(rest)]
 
 
 def _find_index_axes(parts: tuple[Any, ...], dimensions: int) -> list[int | None] | None:
-    """The first axis that each part of an index applies to; None for parts without an axis, and for an ellipsis."""
+    """Return the first axis that each part of an index applies to; None for parts without an axis, and for an
+    ellipsis."""
     if any(isinstance(part, bool) for part in parts):
         return None
     axisless = [part is None or part is Ellipsis for part in parts]
@@ -100,7 +101,7 @@ def _find_index_axes(parts: tuple[Any, ...], dimensions: int) -> list[int | None
 
 
 def _count_axes_taken(part: Any) -> int:
-    """The number of axes that a part of an index applies to: for a mask, the number of its own axes."""
+    """Return the number of axes that a part of an index applies to: for a mask, the number of its own axes."""
     return part.dim() if isinstance(part, Tensor) and part.dtype == torch.bool else 1
 
 
@@ -111,7 +112,7 @@ def narrow(_: TraceSession, x: Tensor, dim: int, start: Any, length: Any) -> Any
     if not isinstance(start, (int, torch.SymInt)) or not any(
         isinstance(n, torch.SymInt) for n in (x.shape[dim], start, length)
     ):
-        return declined("no size of the input is in it")
+        return declined("no argument is a size of the input")
     if isinstance(start, int) and start < 0:
         start = x.shape[dim] + start
     return CUT(x, dim, start, start + length, 1)
@@ -119,13 +120,13 @@ def narrow(_: TraceSession, x: Tensor, dim: int, start: Any, length: Any) -> Any
 
 @rule("split", when=is_on_branch)
 def split(_: TraceSession, x: Tensor, split_size: Any = None, dim: int = 0, **kwargs: Any) -> Any:
-    """A split whose number of chunks depends on a size, as a single chunk of everything.
+    """Return a split whose number of chunks depends on a size, as a single chunk of everything.
 
     This is right if the chunks are processed alike and joined again; the comparison with the module checks it.
     """
     split_size = kwargs.get("split_size_or_sections", split_size)
     if not isinstance(split_size, int) or not isinstance(x.shape[dim], torch.SymInt):
-        return declined("its number of chunks depends on no size")
+        return declined("the number of chunks does not depend on a size")
     return (x,)
 
 
@@ -136,13 +137,13 @@ def chunk(session: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
     size = x.shape[dim]
     expression = session.rename_size(size)
     if not isinstance(chunks, int) or expression is None or session.branch is None:
-        return declined("not a fixed number of chunks of a size of the input")
+        return declined("the number of chunks is not fixed, or the axis has a fixed size")
     if expression == BATCH:
         return (x,)
     width = size_functions.FloorDiv(expression + (chunks - 1), chunks)
     count = size_functions.FloorDiv(expression + width - 1, width)
     many = int(compute_value_at(count, session.branch.sizes))
-    session.log.note(
+    session.log.record_question(
         Question(Condition(make_equality_relation(count, many)), True, *read_line(find_outside_frame(sys._getframe(1))))
     )
     step = (size + chunks - 1) // chunks
@@ -153,7 +154,7 @@ def chunk(session: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
 def pad_from_zero(session: TraceSession, x: Tensor, pad: Any, *rest: Any, **kwargs: Any) -> Any:
     """`F.pad(x, (0, n - x.size(1)))`, with amounts below 0 as 0, on a branch with `pads_from_zero`."""
     if not any(isinstance(amount, torch.SymInt) for amount in pad):
-        return declined("by fixed amounts")
+        return declined("the amounts are fixed")
     session.log.pads += 1
     if session.branch is None or not session.branch.pads_from_zero:
         return declined("the branch cuts where an amount is below 0, as PyTorch does")
@@ -161,19 +162,19 @@ def pad_from_zero(session: TraceSession, x: Tensor, pad: Any, *rest: Any, **kwar
 
 
 def _make_shape_rule(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A rule for a function that makes a tensor of a size. A negative size becomes 0, since PyTorch fails for it
+    """Return a rule for a function that makes a tensor of a size. A negative size becomes 0, since PyTorch fails for it
     anyway."""
 
-    def general(_: TraceSession, /, *args: Any, **kwargs: Any) -> Any:
+    def make_tensor_of_size(_: TraceSession, /, *args: Any, **kwargs: Any) -> Any:
         shape = [*args, *(part for arg in args if isinstance(arg, (tuple, list)) for part in arg)]
         if not any(isinstance(part, torch.SymInt) for part in shape):
-            return declined("no size of the input is in the shape")
+            return declined("the shape has no size of the input")
         from_zero = [
             type(arg)(map(_clamp_at_zero, arg)) if type(arg) in (tuple, list) else _clamp_at_zero(arg) for arg in args
         ]
         return function(*from_zero, **kwargs)
 
-    return general
+    return make_tensor_of_size
 
 
 def _clamp_at_zero(size: Any) -> Any:
@@ -194,7 +195,7 @@ def roll(_: TraceSession, x: Tensor, shifts: Any, dims: Any = None) -> Any:
     """`torch.roll(x, x.size(1) // 2, 1)`: torch.export would freeze the shift of its example."""
     shifts, dims = (list(n) if isinstance(n, list | tuple) else [n] for n in (shifts, dims))
     if not any(isinstance(n, torch.SymInt) for n in shifts) or None in dims or len(shifts) != len(dims):
-        return declined("no number of places is a size, or no axis is named")
+        return declined("no shift is a size, or no axis is given")
     for places, axis in zip(shifts, dims, strict=True):
         axis, first = axis % x.dim(), x.shape[axis] - places % x.shape[axis]
         x = torch.cat([CUT(x, axis, first, END, 1), CUT(x, axis, 0, first, 1)], dim=axis)

@@ -31,14 +31,14 @@ def _is_float(value: Any) -> bool:
 
 
 def _convert_to_dtype(value: Any, kind: torch.dtype) -> Any:
-    """A number, which may be a size, as a float or an integer."""
+    """Return a number, which may be a size, as a float or an integer."""
     if isinstance(value, torch.SymInt):
         return sym_float(value) if kind.is_floating_point else value
     return float(value) if kind.is_floating_point else int(value)
 
 
 def _find_promoted_dtype(x: Tensor, numbers: list[Any]) -> torch.dtype:
-    """The dtype to which PyTorch promotes a tensor and numbers."""
+    """Return the dtype to which PyTorch promotes a tensor and numbers."""
     kind = x.dtype
     for number in numbers:
         like = 0.5 if _is_float(number) else number if isinstance(number, bool) else 1
@@ -49,16 +49,16 @@ def _find_promoted_dtype(x: Tensor, numbers: list[Any]) -> torch.dtype:
 def _make_clamp_rule(
     function: Callable[..., Any], low: float | None = None, high: float | None = None
 ) -> Callable[..., Any]:
-    """A rule for `x.clamp(0.01, 1)` that converts x and both bounds to the dtype of the result."""
+    """Return a rule for `x.clamp(0.01, 1)` that converts x and both bounds to the dtype of the result."""
 
-    def clamped(_session: TraceSession, x: Any, *given: Any, **named: Any) -> Any:
+    def clamp_in_common_type(_session: TraceSession, x: Any, *given: Any, **named: Any) -> Any:
         bounds = [*given[:2], *([None] * (2 - len(given[:2])))]
         for i, names in enumerate((("min", "min_val"), ("max", "max_val"))):
             bounds[i] = next((named.pop(name) for name in names if name in named), bounds[i])
         bounds = [default if bound is None else bound for bound, default in zip(bounds, (low, high), strict=True)]
         numbers = [bound for bound in bounds if bound is not None]
         if not isinstance(x, Tensor) or not numbers or any(isinstance(bound, Tensor) for bound in numbers):
-            return declined("bounds that are tensors")
+            return declined("its bounds are missing or tensors")
         # hardtanh returns the dtype of its input.
         kind = _find_promoted_dtype(x, numbers) if low is None else x.dtype
         expected = float if kind.is_floating_point else int
@@ -67,30 +67,30 @@ def _make_clamp_rule(
         low_and_high = (None if bound is None else _convert_to_dtype(bound, kind) for bound in bounds)
         return function(x if x.dtype == kind else x.to(kind), *low_and_high)
 
-    return clamped
+    return clamp_in_common_type
 
 
 def _make_inplace_clamp_rule(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A rule for `x.clamp_(0.01, 1)`, which writes into x."""
+    """Return a rule for `x.clamp_(0.01, 1)`, which writes into x."""
     clamped = _make_clamp_rule(function)
 
-    def written(session: TraceSession, x: Any, *given: Any, **named: Any) -> Any:
+    def clamp_in_place(session: TraceSession, x: Any, *given: Any, **named: Any) -> Any:
         if not isinstance(x, Tensor) or not x.is_floating_point():
-            return declined("whole numbers stay whole")
+            return declined("the integers stay integers")
         return clamped(session, x, *given, **named)
 
-    return written
+    return clamp_in_place
 
 
 def _make_float_operation_rule(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A rule for `0.3 - ids`, `ids // 2.5`: an operation on integers and a float."""
+    """Return a rule for `0.3 - ids`, `ids // 2.5`: an operation on integers and a float."""
 
-    def mixed(_session: TraceSession, x: Any, other: Any, **more: Any) -> Any:
+    def compute_in_floats(_session: TraceSession, x: Any, other: Any, **more: Any) -> Any:
         if not (_is_whole(x) and _is_float(other)):
-            return declined("not whole numbers and a fraction")
+            return declined("its operands are not integers and a float")
         return function(x.to(torch.get_default_dtype()), other, **more)
 
-    return mixed
+    return compute_in_floats
 
 
 @rule("add", "__add__", when=exporting)
@@ -99,7 +99,7 @@ def add_bools(_session: TraceSession, x: Any, other: Any, **more: Any) -> Any:
     if isinstance(other, bool):
         other = torch.full((), other)
     if more or not all(isinstance(one, Tensor) and one.dtype == torch.bool for one in (x, other)):
-        return declined("not two boolean tensors")
+        return declined("its operands are not two boolean tensors")
     return torch.logical_or(x, other)
 
 
@@ -107,14 +107,14 @@ def add_bools(_session: TraceSession, x: Any, other: Any, **more: Any) -> Any:
 def raise_integers_to_floats(_session: TraceSession, base: Any, exponent: Any) -> Any:
     """`ids ** weights`: an integer to the power of a float, which ONNX would compute in the type of the base."""
     if not (_is_whole(base) and isinstance(exponent, Tensor) and exponent.is_floating_point()):
-        return declined("not a whole number to the power of fractions")
+        return declined("it is not a power of integers with float exponents")
     return torch.pow(base.to(torch.result_type(base, exponent)), exponent)
 
 
 @rule("nansum", when=exporting)
 def nansum(_session: TraceSession, x: Any, *given: Any, **named: Any) -> Any:
     """`ids.nansum(1)` of integers, which are never NaN."""
-    return torch.sum(x, *given, **named) if _is_whole(x) else declined("of fractions")
+    return torch.sum(x, *given, **named) if _is_whole(x) else declined("it sums floats")
 
 
 @rule("stack", when=exporting)

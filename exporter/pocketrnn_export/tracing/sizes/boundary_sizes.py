@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn_export.tracing.sizes.condition_log import Question
-from pocketrnn_export.tracing.sizes.conditions import LARGEST, Sizes
+from pocketrnn_export.tracing.sizes.size_conditions import LARGEST, Sizes
 from pocketrnn_export.tracing.sizes.size_regions import Regions
 
 __all__ = ["boundary_sizes", "find_changes"]
@@ -34,7 +34,7 @@ def boundary_sizes(questions: Sequence[Question], regions: Regions, periods: Col
     In addition: one row, several rows and 200 rows, and 600 and 2,000 tokens. They are ordered by cost.
     """
     batch = regions.batch
-    needed = {sizes for region in range(len(regions)) for sizes in regions.members(region)}
+    needed = {sizes for region in range(len(regions)) for sizes in regions.list_members(region)}
     found = set(_list_ordinary_sizes())
     found |= {Sizes(2, p + rest) for p in periods if p <= _PERIOD for rest in range(p)}
     for question in questions:

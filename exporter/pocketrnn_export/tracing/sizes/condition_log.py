@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.torch_internals import sym_max
-from pocketrnn_export.tracing.sizes.conditions import Condition, Sizes, UnsolvableError
+from pocketrnn_export.tracing.sizes.size_conditions import Condition, Sizes, UnsolvableError
 from pocketrnn_export.tracing.trace_operators import CUT
 
 __all__ = ["Branch", "Question", "TraceLog", "UntraceableError", "make_too_many_questions_error"]
@@ -29,7 +29,7 @@ class UntraceableError(ExportError):
 
 
 def make_too_many_questions_error(place: str) -> ExportError:
-    """The error for a line that asks about more sizes than can be tried."""
+    """Return the error for a line that asks about more sizes than can be tried."""
     return ExportError(
         f"The module asks more about sizes than can be tried, {place}.",
         "Use few comparisons, as in 700 <= n < 800; loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU; "
@@ -56,7 +56,7 @@ class Question:
     number: bool = False
 
     def holds(self, sizes: Sizes) -> bool:
-        """The answer for these sizes."""
+        """Return the answer for these sizes."""
         return self.condition.holds(sizes)
 
     @property
@@ -82,8 +82,8 @@ class Branch:
     least: int | None = None
     most: int | None = None
 
-    def fitted(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """The inputs, padded to `least` tokens or cut to `most`; unchanged for sizes that take this branch."""
+    def fit_inputs(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Return the inputs, padded to `least` tokens or cut to `most`; unchanged for sizes that take this branch."""
         tokens, *second = inputs
         if self.most is not None:
             tokens = CUT(tokens, 1, 0, self.most, 1)
@@ -121,7 +121,7 @@ class TraceLog:
     periods: set[int] = field(default_factory=set)
     until: float = float("inf")
 
-    def note(self, question: Question) -> bool:
+    def record_question(self, question: Question) -> bool:
         """Record a question whose answer varies among the sizes that a graph is run with; return whether it varies.
 
         An operation's question that cannot be solved counts as one that does not vary.
@@ -135,7 +135,7 @@ class TraceLog:
         except UnsolvableError as error:
             if not question.branch:
                 return False
-            raise self.refuse(
+            raise self.record_refusal(
                 ExportError(
                     f"The module asks a question about a size that cannot be solved, {error}: {question.where}.",
                     "Use sums, products, integer divisions and comparisons with plain numbers.",
@@ -145,7 +145,7 @@ class TraceLog:
             self.questions.append(question)
         return varies
 
-    def refuse(self, error: ExportError) -> ExportError:
+    def record_refusal(self, error: ExportError) -> ExportError:
         """Record an error to be raised: it counts even if the module catches it."""
         self.refused.append(error)
         return error
@@ -153,7 +153,7 @@ class TraceLog:
     def check_time(self, where: Callable[[], str]) -> None:
         """Refuse a forward that takes too long to follow, at a line of it."""
         if time.process_time() > self.until:
-            raise self.refuse(make_too_many_questions_error(where()))
+            raise self.record_refusal(make_too_many_questions_error(where()))
 
     def check_answered(self) -> None:
         """Refuse a trace that reached its end although a question could not be answered.

@@ -75,7 +75,7 @@ def _find_use_of_name(function: ast.AST, node: ast.Name) -> str:
 
 
 def _find_statement_and_path(tree: ast.AST, where: tuple[int, int, int, int]) -> tuple[ast.stmt | None, list[ast.AST]]:
-    """The statement that contains a piece of the source, and the path of nodes from there down to the piece."""
+    """Return the statement that contains a piece of the source, and the path of nodes from there down to the piece."""
     path = list(_list_path_to(tree, where))
     for i, node in reversed([*enumerate(path)]):
         if isinstance(node, ast.stmt):
@@ -84,7 +84,7 @@ def _find_statement_and_path(tree: ast.AST, where: tuple[int, int, int, int]) ->
 
 
 def _find_use_in_statement(statement: ast.stmt, path: Sequence[ast.AST], *, by_library: bool = False) -> str:
-    """The use, in a statement, of the last expression of a path."""
+    """Return the use, in a statement, of the last expression of a path."""
     if isinstance(statement, ast.Raise):
         return "raised"
     if isinstance(statement, ast.Assert):
@@ -97,26 +97,27 @@ def _find_use_in_statement(statement: ast.stmt, path: Sequence[ast.AST], *, by_l
 
 
 def is_output_read() -> bool:
-    """Whether the user's code receives the process's output: the proof drops the output of a module that it runs."""
+    """Return whether the user's code receives the process's output: the proof drops the output of a module that it
+    runs."""
     writes = (getattr(type(getattr(stream, "shipped", stream)), "write", None) for stream in (sys.stdout, sys.stderr))
     codes = [code for write in writes if (code := getattr(write, "__code__", None)) is not None]
     return any(is_user_file(code.co_filename) and not is_installed_file(code.co_filename) for code in codes)
 
 
 def _only_makes_text(path: Sequence[ast.AST]) -> bool:
-    """Whether each expression of a path only makes a text from the next one."""
+    """Return whether each expression of a path only makes a text from the next one."""
     return all(isinstance(node, _TEXT) or (isinstance(node, ast.Call) and _makes_text(node.func)) for node in path)
 
 
 def _makes_text(function: ast.expr) -> bool:
-    """Whether a call is `str(n)`, or `"...".format(n)`."""
+    """Return whether a call is `str(n)`, or `"...".format(n)`."""
     if isinstance(function, ast.Attribute):
         return function.attr in {"format", "join"} and isinstance(function.value, ast.Constant)
     return isinstance(function, ast.Name) and function.id in _MAKES_TEXT
 
 
 def _is_output_call(call: ast.Call) -> bool:
-    """Whether a call prints, logs or warns, and only to the process's own stdout or stderr."""
+    """Return whether a call prints, logs or warns, and only to the process's own stdout or stderr."""
     files = [keyword.value for keyword in call.keywords if keyword.arg in ("file", None)]
     if not all(isinstance(file, ast.Attribute) and file.attr in ("stdout", "stderr") for file in files):
         return False
@@ -127,7 +128,7 @@ def _is_output_call(call: ast.Call) -> bool:
 
 
 def _find_current_position(frame: FrameType) -> tuple[int, int, int, int] | None:
-    """The line and column where the code that a frame runs now begins, and where it ends."""
+    """Return the line and column where the code that a frame runs now begins, and where it ends."""
     for i, (line, end_line, column, end_column) in enumerate(frame.f_code.co_positions()):
         if 2 * i == frame.f_lasti:
             if line is None or column is None or end_line is None or end_column is None:

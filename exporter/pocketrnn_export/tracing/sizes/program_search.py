@@ -23,7 +23,8 @@ from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
 from pocketrnn_export.tracing.sizes.boundary_sizes import boundary_sizes
 from pocketrnn_export.tracing.sizes.condition_log import Question
-from pocketrnn_export.tracing.sizes.conditions import (
+from pocketrnn_export.tracing.sizes.program_judging import AnswerJudge, Logits, ProgramAttempt, describe_sizes
+from pocketrnn_export.tracing.sizes.size_conditions import (
     LARGEST,
     USUAL,
     Condition,
@@ -32,8 +33,7 @@ from pocketrnn_export.tracing.sizes.conditions import (
     join_by_or,
     make_all_sizes,
 )
-from pocketrnn_export.tracing.sizes.module_answers import AnswerJudge, Logits, ProgramAttempt, describe_sizes
-from pocketrnn_export.tracing.sizes.size_refusals import TOGETHER, make_size_refusal_error
+from pocketrnn_export.tracing.sizes.size_errors import TOGETHER, make_size_refusal_error
 from pocketrnn_export.tracing.sizes.size_regions import FollowedRun, Regions, explore_regions
 from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
 
@@ -104,7 +104,7 @@ def find_program_for_all_sizes(
     found = search.search_program()
     if found is None:
         raise make_size_refusal_error(search.known, search.attempts, search.answered_cases, judge, batch)
-    return ProgramWithLimits(found.traced, judge.limits(search.cases), tuple(search.cases))
+    return ProgramWithLimits(found.traced, judge.find_limits(search.cases), tuple(search.cases))
 
 
 class _Search(Generic[Traced]):
@@ -145,7 +145,7 @@ class _Search(Generic[Traced]):
         for attempt in self.attempts:
             if self._is_right_for_cases(attempt, self.answered_cases):
                 return attempt
-        while (plan := self._next_plan()) is not None:
+        while (plan := self._choose_next_plan()) is not None:
             while (tried := self._try_plan(plan)) is not None:
                 if self._is_right_for_cases(tried, self.answered_cases):
                     return tried
@@ -156,9 +156,9 @@ class _Search(Generic[Traced]):
         tried = None if together is None else self._try_plan(together)
         return tried if tried is not None and self._is_right_for_cases(tried, self.answered_cases) else None
 
-    def _next_plan(self) -> TracePlan | None:
-        """The plan for a part of the sizes that has no right program yet; None if there is no such part, or after
-        enough attempts or time."""
+    def _choose_next_plan(self) -> TracePlan | None:
+        """Return the plan for a part of the sizes that has no right program yet; None if there is no such part, or
+        after enough attempts or time."""
         if len(self._gone) >= _ATTEMPTS or time.process_time() - self.started > _SECONDS:
             return None
         parts = self._divide_cases_by_region()
@@ -170,8 +170,8 @@ class _Search(Generic[Traced]):
         return None
 
     def _divide_cases_by_region(self) -> dict[Part, list[Sizes]]:
-        """The cases that the module answers, by region and by the answers to questions of operations: first the part of
-        the longest text, whose program is most often right for others, and then that of an ordinary text."""
+        """Return the cases that the module answers, by region and by the answers to questions of operations: first the
+        part of the longest text, whose program is most often right for others, and then that of an ordinary text."""
         answered = self.answered_cases
         longest = max(answered, key=lambda case: (case.batch >= 2, case.tokens), default=None)
         first = [longest, Sizes(self.regions.batch or USUAL.batch, USUAL.tokens)]
@@ -227,8 +227,9 @@ class _Search(Generic[Traced]):
         )
 
     def _makes_same_choices(self, attempt: ProgramAttempt[Traced], case: Sizes) -> bool:
-        """Whether forward chooses by the same operators in the region of a case as in that of a program's example. Else
-        their answers may be equal for nearly all texts: only a rare word, or a large number, makes them differ."""
+        """Return whether forward chooses by the same operators in the region of a case as in that of a program's
+        example. Else their answers may be equal for nearly all texts: only a rare word, or a large number, makes them
+        differ."""
         if attempt.plan is not None and attempt.plan.others:
             return True
         traced = self._find_planned_sizes(attempt)
@@ -252,15 +253,15 @@ class _Search(Generic[Traced]):
         return self._computed[id(attempt), case]
 
     def _have_same_choices(self, one: int, other: int) -> bool:
-        """Whether forward chooses by the same operators in two regions. A number near a size that all texts of a region
-        have may be that size."""
+        """Return whether forward chooses by the same operators in two regions. A number near a size that all texts of a
+        region have may be that size."""
         if one == other:
             return True
         lists = [self._list_choices(region) for region in (one, other)]
         if lists[0] is None or lists[1] is None:
             return True
         apart = lists[0] ^ lists[1]
-        sizes = [self.regions.members(region) for region in (one, other)]
+        sizes = [self.regions.list_members(region) for region in (one, other)]
         every = [{getattr(size, axis) for size in some} for some in sizes for axis in ("batch", "tokens")]
         fixed = {size + near for some in every if len(some) == 1 for size in some for near in (-1, 0, 1)}
         return all(number in fixed for _, number in apart)
@@ -282,20 +283,22 @@ class _Search(Generic[Traced]):
                 )
 
     def _list_choices(self, region: int) -> frozenset[Choice] | None:
-        """The operators by which forward chooses for all sizes of a region: a number that depends on the size is left
-        out. None where the module answers none of those that are tried."""
+        """Return the operators by which forward chooses for all sizes of a region: a number that depends on the size is
+        left out. None where the module answers none of those that are tried."""
         if region not in self._choices:
-            some = [self.choices(sizes) for sizes in self.regions.members(region) if self.judge.answers_sizes(sizes)]
+            some = [
+                self.choices(sizes) for sizes in self.regions.list_members(region) if self.judge.answers_sizes(sizes)
+            ]
             self._choices[region] = frozenset.intersection(*some) if some else None
         return self._choices[region]
 
     def _agrees_with_lasting_states(self, attempt: ProgramAttempt[Traced], case: Sizes) -> bool:
-        """Whether the program also agrees with weights that forget nothing: a recurrent layer hides an error that is a
-        few dozen steps back."""
+        """Return whether the program also agrees with weights that forget nothing: a recurrent layer hides an error
+        that is a few dozen steps back."""
         return self.lasting is None or not self.lasting.contradicts(attempt, case)
 
     def _plan_several_programs(self) -> TracePlan | None:
-        """A plan of several programs, each right for some of the sizes; None if they do not cover all sizes."""
+        """Return a plan of several programs, each right for some of the sizes; None if they do not cover all sizes."""
         parts = self._divide_cases_by_region()
         right = [{part for part, cases in parts.items() if self._is_right_for_cases(attempt, cases)}
                  for _, attempt in self._list_planned_attempts()]  # fmt: skip
@@ -313,8 +316,8 @@ class _Search(Generic[Traced]):
         return replace(first, others=tuple(zip(choices, others, strict=True)))
 
     def _make_condition(self, wanted: set[Part], allowed: set[Part], parts: Mapping[Part, list[Sizes]]) -> Condition:
-        """A condition that holds in the wanted parts, and in no part where the program is wrong: a single question, if
-        one is enough."""
+        """Return a condition that holds in the wanted parts, and in no part where the program is wrong: a single
+        question, if one is enough."""
         which, wrong = self.regions.which, set(parts) - allowed
         here, there = {part[0] for part in wanted}, {part[0] for part in wrong}
         inside, outside = np.isin(which, list(here - there)), np.isin(which, list(there - here))
@@ -334,7 +337,7 @@ class _Search(Generic[Traced]):
         return join_by_and([self.regions.conditions[region], *conditions])
 
     def _limit_plan_to_condition(self, plan: TracePlan, condition: Condition) -> TracePlan:
-        """A plan with the range of tokens for which it is taken."""
+        """Return a plan with the range of tokens for which it is taken."""
         if condition.size_names != {"tokens"}:
             return plan
         every = make_all_sizes(self.regions.batch)

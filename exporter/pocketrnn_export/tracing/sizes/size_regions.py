@@ -20,7 +20,7 @@ import sympy
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.tracing.sizes.condition_log import Question, TraceLog, make_too_many_questions_error
-from pocketrnn_export.tracing.sizes.conditions import (
+from pocketrnn_export.tracing.sizes.size_conditions import (
     BATCH,
     TOKENS,
     USUAL,
@@ -53,7 +53,7 @@ class Regions:
 
     Attributes:
         conditions: the condition of each region, which holds in it and nowhere else.
-        which: the region of each of `every_size`, int64 [sizes].
+        which: the region of each of `make_all_sizes`, int64 [sizes].
         questions: the questions of forward in all regions.
         batch: the batch size of every run, if it is fixed.
     """
@@ -67,12 +67,12 @@ class Regions:
         return len(self.conditions)
 
     def find_region(self, sizes: Sizes) -> int:
-        """The region of some sizes, of at most `LARGEST` tokens."""
+        """Return the region of some sizes, of at most `LARGEST` tokens."""
         every = make_all_sizes(self.batch)
         return int(self.which[np.argmax((every.batch == sizes.batch) & (every.tokens == sizes.tokens))])
 
-    def members(self, region: int) -> list[Sizes]:
-        """Some sizes of a region: the three cheapest, some of several rows and steps, and one in its middle."""
+    def list_members(self, region: int) -> list[Sizes]:
+        """List some sizes of a region: the three cheapest, some of several rows and steps, and one in its middle."""
         every, inside = make_all_sizes(self.batch), np.flatnonzero(self.which == region)
         several = inside[(every.batch[inside] > 1) & (every.tokens[inside] > 1)]
         one_row = inside[every.batch[inside] == 1]
@@ -82,7 +82,7 @@ class Regions:
         return [every.at(int(index)) for index in dict.fromkeys(chosen)]
 
     def choose_typical_sizes(self, region: int) -> Sizes:
-        """The sizes of a region to trace with: several rows and steps if possible, and not at its edge."""
+        """Return the sizes of a region to trace with: several rows and steps if possible, and not at its edge."""
         every, inside = make_all_sizes(self.batch), np.flatnonzero(self.which == region)
         usual = inside[(every.batch[inside] == USUAL.batch) & (every.tokens[inside] == USUAL.tokens)]
         if len(usual):
@@ -109,7 +109,7 @@ class FollowedRun:
 
 
 def explore_regions(follow: Callable[[Sizes], FollowedRun], batch: int | None) -> Regions:
-    """Follow forward until every size belongs to one of its ways.
+    """Follow forward for some sizes at a time, until every size belongs to a region.
 
     Args:
         follow: follows it for some sizes.
@@ -175,15 +175,15 @@ def _refuse_many_numbers(log: TraceLog, answers: Mapping[Condition, bool], batch
 
 
 def _find_matching_sizes(answers: Mapping[Condition, bool], batch: int | None) -> npt.NDArray[np.bool_]:
-    """Whether each of `every_size` has these answers, bool [sizes]."""
+    """Return whether each of `make_all_sizes` has these answers, bool [sizes]."""
     return functools.reduce(
         np.logical_and, (one.evaluate_on_all_sizes(batch) == answer for one, answer in answers.items())
     )
 
 
 def _choose_next_index(every: AllSizes, left: npt.NDArray[np.bool_]) -> int:
-    """The index of the next sizes to follow: the usual example's, then the cheapest of several rows and steps, then the
-    cheapest of all."""
+    """Return the index of the next sizes to follow: the usual example's, then the cheapest of several rows and steps,
+    then the cheapest of all."""
     several = left & (every.batch > 1) & (every.tokens > 1)
     usual = several & (every.batch == USUAL.batch) & (every.tokens == USUAL.tokens)
     return int(np.argmax(next(some for some in (usual, several, left) if some.any())))
@@ -194,7 +194,7 @@ def _join_answers(answers: Mapping[Condition, bool]) -> Condition:
 
 
 def _make_too_many_error(questions: Sequence[Question]) -> ExportError:
-    """The error that names the line with the most questions."""
+    """Return the error that names the line with the most questions."""
     lines = Counter(question.where for question in questions if question.branch)
     where = lines.most_common(1)[0][0]
     if any(question.number and question.where == where for question in questions):

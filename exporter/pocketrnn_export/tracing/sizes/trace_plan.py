@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pocketrnn_export.tracing.sizes.condition_log import Branch
-from pocketrnn_export.tracing.sizes.conditions import USUAL, Condition, Sizes
+from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Condition, Sizes
 
 __all__ = ["TracePlan"]
 

@@ -1,0 +1,227 @@
+"""The parts of a bundle besides its graphs: name, input, output, provenance."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from numbers import Real
+from typing import Any, Literal
+
+from pocketrnn.bundle.manifest import VERSION, Input, Manifest, make_digest_entry
+from pocketrnn.bundle.output_kinds import NO_PRIORS, LabelOutput, Output, Priors, TagOutput
+from pocketrnn.errors import InputError, short_repr
+from pocketrnn.numbers.number_input import NumberInput
+from pocketrnn.text import EXTERNAL, TextEncoder
+from pocketrnn.text.text_input import TextInput
+from pocketrnn_export.vocabularies.external_tokenizer import KnownTexts
+from pocketrnn_export.vocabularies.word_spellings import SpelledEncoder, Spellings
+
+__all__ = [
+    "Description",
+    "LabelsOf",
+    "make_label_output",
+    "make_text_output",
+    "validate_labels",
+    "validate_name",
+    "validate_thresholds",
+]
+
+LabelsOf = Literal["texts", "tokens"]
+
+
+@dataclass(frozen=True)
+class Description:
+    """The parts of a bundle that are the same for all forms of the classifier.
+
+    Attributes:
+        name: the classifier's name.
+        input: the classifier's input, and how it becomes the graph's input.
+        output: the meaning of the graph's logits.
+        provenance: the origin: data, metrics, licence, versions.
+        known: the ids of the proof's texts, where the owner's code splits them.
+        spellings: what the ids of the proof stand for, where the module takes the characters of words, too.
+    """
+
+    name: str
+    input: Input = field(repr=False)
+    output: Output
+    provenance: Mapping[str, Any]
+    known: Mapping[str, Sequence[int]] = field(default_factory=dict, repr=False)
+    spellings: Spellings | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Description:
+        """Return the description in a bundle's manifest."""
+        external = isinstance(manifest.input, TextInput) and manifest.input.rules.tokenizer == EXTERNAL
+        known = {example.shown: example.ids for example in manifest.texts} if external else {}
+        return cls(manifest.name, manifest.input, manifest.output, manifest.provenance, known)
+
+    @property
+    def text(self) -> TextInput:
+        """The input of a classifier of texts."""
+        assert isinstance(self.input, TextInput)  # noqa: S101 - whoever asks has a classifier of texts
+        return self.input
+
+    @property
+    def numbers(self) -> NumberInput:
+        """The input of a classifier of sequences of numbers."""
+        assert isinstance(self.input, NumberInput)  # noqa: S101 - whoever asks has a classifier of numbers
+        return self.input
+
+    def add_provenance(self, found: Mapping[str, Any]) -> Description:
+        """Return a copy with more entries in its provenance.
+
+        Example:
+            >>> description.add_provenance({"data": "AG News"}).provenance["data"]
+            'AG News'
+        """
+        return replace(self, provenance={**self.provenance, **found})
+
+    @property
+    def token_id_count(self) -> int:
+        """The number of token ids in the text rules and the vocabulary. With characters, that of the proof, which is
+        larger: each spelling of a word has an id.
+        """
+        if self.spellings is not None:
+            return len(self.spellings.rows)
+        return max(len(self.text.vocabulary), self.text.rules.highest_id + 1)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The metadata of an ONNX file, so that a graph without its bundle can be recognised."""
+        return {
+            "pocketrnn.version": str(VERSION),
+            "pocketrnn.name": self.name,
+            "pocketrnn.labels": json.dumps(self.output.labels),
+            **make_digest_entry(self.output.labels, self.input),
+        }
+
+    def encoder(self) -> TextEncoder:
+        """Return the encoder from texts to token ids; where the owner's code splits texts, it takes only those in
+        `known`."""
+        rules, vocabulary = self.text.rules, self.text.vocabulary
+        if self.spellings is not None:
+            return SpelledEncoder(self.text, self.spellings)
+        return KnownTexts(rules, vocabulary, self.known) if rules.tokenizer == EXTERNAL else self.text.encoder()
+
+    def make_classifier_inputs(self, texts: Sequence[Any]) -> list[Any]:
+        """Return the inputs of a Classifier for these texts: their ids, where the owner's code splits texts."""
+        if self.text.rules.tokenizer != EXTERNAL:
+            return list(texts)
+        return [list(self.known[text]) for text in texts]
+
+
+def validate_name(name: str) -> str:
+    """Return the name after checking it.
+
+    Raises:
+        InputError: it is empty, too long or cannot be printed.
+    """
+    if not name or len(name) > 200 or not name.isprintable():
+        raise InputError(
+            f"The name {name[:40]!r} is empty, longer than 200 characters, or cannot be printed.", "Give another name."
+        )
+    return name
+
+
+def validate_labels(labels: Sequence[str]) -> tuple[str, ...]:
+    """Return the labels as a tuple after checking them.
+
+    Raises:
+        InputError: there are fewer than two, or one is repeated, empty or not a string.
+
+    Example:
+        >>> validate_labels(["ham", "spam"])
+        ('ham', 'spam')
+    """
+    if isinstance(labels, str):
+        raise InputError(
+            f"labels is {short_repr(labels, 40)}, which is one string.",
+            'Give a list of names: ["ham", "spam"]. On the command line, --labels takes a file too.',
+        )
+    if isinstance(labels, Mapping):
+        ordered = "sorted(labels, key=labels.get)"
+        if all(isinstance(label, str) and label for label in labels.values()):
+            ordered = "[labels[i] for i in sorted(labels, key=int)]"
+        raise InputError("labels is a map.", f"Give a list of the names in the order of their ids: {ordered}.")
+    if not all(isinstance(label, str) and label for label in labels):
+        raise InputError("labels holds something that is not a string, or is empty.", "Give a list of names.")
+    if len(labels) < 2:
+        raise InputError(
+            "There is one label." if labels else "There is no label.",
+            "Give at least 2: a single number is the logit of the second label. If it is a value, such as a rating, "
+            'subtract the value that separates the two labels, such as 3 in --call "module(tokens) - 3".',
+        )
+    label, times = Counter(labels).most_common(1)[0]
+    if times > 1:
+        raise InputError(f"The label {short_repr(label, 40)} is there {times} times.", "Give each label once.")
+    return tuple(labels)
+
+
+def make_label_output(
+    labels: Sequence[str], thresholds: Sequence[float] | None, priors: Priors = NO_PRIORS, *, multi_label: bool
+) -> LabelOutput:
+    """Return the output of a classifier with these labels.
+
+    Raises:
+        InputError: as `validate_labels`; there is not one threshold for each label, or one is not a probability.
+
+    Example:
+        >>> make_label_output(["sad", "long"], [0.3, 0.6], multi_label=True).activation
+        'sigmoid'
+    """
+    activation: Literal["softmax", "sigmoid"] = "sigmoid" if multi_label else "softmax"
+    return LabelOutput(validate_labels(labels), activation, validate_thresholds(thresholds, labels), priors)
+
+
+def make_text_output(
+    labels: Sequence[str],
+    labels_of: str,
+    thresholds: Sequence[float] | None,
+    priors: Priors = NO_PRIORS,
+    *,
+    multi_label: bool,
+) -> LabelOutput | TagOutput:
+    """Return the output of a module that takes texts: labels of each text, or of each token.
+
+    Raises:
+        InputError: as `label_output`; `labels_of` is neither; or a token is to have several labels, or none.
+
+    Example:
+        >>> make_text_output(["O", "B-PER"], "tokens", None, multi_label=False)
+        TagOutput(labels=('O', 'B-PER'))
+    """
+    if labels_of not in ("texts", "tokens"):
+        raise InputError(f"labels_of is {short_repr(labels_of)}.", "Use 'texts' or 'tokens'.")
+    if labels_of == "texts":
+        return make_label_output(labels, thresholds, priors, multi_label=multi_label)
+    if multi_label or thresholds is not None or priors:
+        what = "multi_label" if multi_label else "priors" if priors else "thresholds"
+        raise InputError(f"A token has one label, the likeliest: {what} has no meaning.", f"Leave {what} out.")
+    return TagOutput(validate_labels(labels))
+
+
+def validate_thresholds(thresholds: Sequence[float] | None, labels: Sequence[str]) -> tuple[float, ...] | None:
+    """Return the thresholds of the labels as a tuple after checking them.
+
+    Raises:
+        InputError: there is not one for each label, or one is not a probability.
+
+    Example:
+        >>> validate_thresholds([0.3, 0.6], ["sad", "long"])
+        (0.3, 0.6)
+    """
+    if thresholds is None:
+        return None
+    found = list(thresholds)
+    if len(found) != len(labels):
+        raise InputError(f"There are {len(found)} thresholds for {len(labels)} labels.", "Give one for each label.")
+    for label, threshold in zip(labels, found, strict=True):
+        if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 <= threshold <= 1:
+            raise InputError(
+                f"The threshold of {short_repr(label, 40)} is {short_repr(threshold)}.",
+                "Give a number from 0 to 1.",
+            )
+    return tuple(map(float, found))

@@ -1,0 +1,899 @@
+"""`export`: write the bundle of a module."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, Unpack, overload
+
+from torch import nn
+
+from pocketrnn.bundle.atomic_writing import check_folder_free, make_classifier_name
+from pocketrnn.bundle.crf import Crf
+from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Graph, Limits, Manifest, count_feature_marks
+from pocketrnn.bundle.output_kinds import NO_PRIORS, HeadsOutput, LabelOutput, Output, TagOutput, ValueOutput
+from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line, short_repr
+from pocketrnn.numbers.number_input import NumberInput
+from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
+from pocketrnn.text.features import Features, make_features
+from pocketrnn.text.pretokenized import Text, Tokenizer
+from pocketrnn.text.text_input import CharacterInput, FeatureInput, PairInput, TextInput
+from pocketrnn.text.token_characters import Characters
+from pocketrnn.verdicts import LOGGER, TEXT_RULES, TextVerdict, describe_graph_proof, read_text_verdict
+from pocketrnn_export.bundle_description import Description, LabelsOf, make_text_output, validate_labels, validate_name
+from pocketrnn_export.bundle_proof import (
+    ProofPlan,
+    make_module_proof_cases,
+    refuse_batch_dependent_answers,
+    select_texts_within_limits,
+)
+from pocketrnn_export.bundle_writer import read_package_versions, write_bundle
+from pocketrnn_export.character_arguments import (
+    CharactersGiven,
+    check_character_arguments,
+    compare_characters,
+    read_characters,
+    separate_characters_from_texts,
+)
+from pocketrnn_export.comparing.proof_inputs import (
+    MADE_TEXTS,
+    choose_pairs_for_proof,
+    choose_texts_for_proof,
+    encode_text_cases,
+    make_unrelated_texts,
+)
+from pocketrnn_export.crf_export import add_crf
+from pocketrnn_export.diagnose.faulty_trace_rules import export_without_faulty_rules
+from pocketrnn_export.export_arguments import (
+    AnyNumberArguments,
+    CommonArguments,
+    DescribedArguments,
+    NumberArguments,
+    OwnersPair,
+)
+from pocketrnn_export.export_guards import (
+    ExportOptions,
+    check_export_options,
+    convert_exceptions,
+    lock_exports,
+    run_with_single_text_fallback,
+)
+from pocketrnn_export.feature_arguments import (
+    FeaturesGiven,
+    check_feature_arguments,
+    choose_texts_with_features,
+    freeze_texts_with_features,
+)
+from pocketrnn_export.forms.edge_profile import EDGE
+from pocketrnn_export.forms.form import Form, FormKind, log_uncompared_parts
+from pocketrnn_export.forms.onnx.character_input_graph import replace_ids_by_characters
+from pocketrnn_export.forms.onnx.onnx_form import ONNX, find_small_integers
+from pocketrnn_export.forms.step_graph_form import STEP
+from pocketrnn_export.forms.torchscript_form import TORCHSCRIPT
+from pocketrnn_export.head_arguments import make_heads_output, refuse_arguments_with_heads
+from pocketrnn_export.intake.call_discovery.call_by_answers import find_calls_that_agree
+from pocketrnn_export.intake.call_discovery.call_failures import AmbiguousCallError
+from pocketrnn_export.intake.calling_convention import Call
+from pocketrnn_export.intake.module_preparation import ExportableModule, add_ids_that_need_own_batch, prepare_module
+from pocketrnn_export.intake.padding_effect import find_candidate_ids, keep_answered_ids, measure_padding_effect
+from pocketrnn_export.module_runs.state_restoration import restore_random_state
+from pocketrnn_export.numbers.number_arguments import (
+    collect_number_arguments,
+    refuse_short_form,
+    refuse_text_arguments,
+)
+from pocketrnn_export.numbers.number_export import export_number_module
+from pocketrnn_export.pair_arguments import check_pair_arguments, flatten_pairs
+from pocketrnn_export.progress import show_progress
+from pocketrnn_export.proof.case_selection import find_text_widths, make_compared_ids_entry, make_condition_sizes_entry
+from pocketrnn_export.proof.id_comparison_cases import find_compared_ids
+from pocketrnn_export.proof.largest_embedding_ids import find_ids_of_extreme_vectors
+from pocketrnn_export.proof.values_equal_for_all_texts import describe_constant_values
+from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
+from pocketrnn_export.vocabularies.external_tokenizer import collect_given_ids, make_random_ids
+from pocketrnn_export.vocabularies.owner_answer_comparison import AnsweredText
+from pocketrnn_export.vocabularies.owner_text_file import (
+    Answer,
+    OwnersText,
+    check_pairs,
+    list_pairs,
+    map_answers_to_labels,
+    map_head_answers,
+)
+from pocketrnn_export.vocabularies.text_arguments import TextArguments, read_text_arguments
+from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
+from pocketrnn_export.vocabularies.tokenizer_json import Subwords
+from pocketrnn_export.vocabularies.tokenizer_library_comparison import compare_with_library
+from pocketrnn_export.vocabularies.vocabulary import VocabularySource
+from pocketrnn_export.vocabularies.word_spellings import make_spellings
+
+__all__ = ["export"]
+
+_log = logging.getLogger(__name__)
+# The number of tokens of a text that repeats one id, to test whether the module takes that id for padding.
+_FILLED: Final = 12
+
+
+@overload
+def export(
+    module: nn.Module,
+    path: str | Path,
+    *,
+    labels: Sequence[str] | None = None,
+    heads: Mapping[str, Sequence[str] | LabelOutput] | None = None,
+    labels_of: LabelsOf = "texts",
+    two_texts: bool = False,
+    features: FeaturesGiven | None = None,
+    characters: CharactersGiven | None = None,
+    crf: bool | Crf = True,
+    vocabulary: VocabularySource | None = None,
+    tokenizer: str | os.PathLike[str] | Tokenizer | None = None,
+    rules: AnyTextRules | Subwords | Mapping[str, Any] | None = None,
+    example_ids: Iterable[OwnersPair] = (),
+    example_texts: Sequence[Text | tuple[str, str] | tuple[str, Mapping[str, Any]]] = (),
+    torchscript: bool | None = None,
+    edge: bool = False,
+    **common: Unpack[CommonArguments],
+) -> Manifest: ...
+@overload
+def export(
+    module: nn.Module,
+    path: str | Path,
+    *,
+    channels: Sequence[str] | int,
+    labels: Sequence[str] | None = None,
+    **numbers: Unpack[AnyNumberArguments],
+) -> Manifest: ...
+@overload
+def export(
+    module: nn.Module,
+    path: str | Path,
+    *,
+    input: TextInput,
+    output: LabelOutput | HeadsOutput | TagOutput,
+    example_ids: Iterable[OwnersPair] = (),
+    example_texts: Sequence[Text | tuple[str, str] | tuple[str, Mapping[str, Any]]] = (),
+    torchscript: bool | None = None,
+    edge: bool = False,
+    **common: Unpack[DescribedArguments],
+) -> Manifest: ...
+@overload
+def export(
+    module: nn.Module,
+    path: str | Path,
+    *,
+    input: NumberInput,
+    output: Output,
+    layout: str | None = None,
+    sequences: Iterable[object] = (),
+    **common: Unpack[DescribedArguments],
+) -> Manifest: ...
+def export(
+    module: nn.Module,
+    path: str | Path,
+    *,
+    input: TextInput | NumberInput | None = None,  # noqa: A002 - the field's name for it
+    output: Output | None = None,
+    labels: Sequence[str] | None = None,
+    heads: Mapping[str, Sequence[str] | LabelOutput] | None = None,
+    labels_of: LabelsOf = "texts",
+    two_texts: bool = False,
+    features: FeaturesGiven | None = None,
+    characters: CharactersGiven | None = None,
+    crf: bool | Crf = True,
+    vocabulary: VocabularySource | None = None,
+    tokenizer: str | os.PathLike[str] | Tokenizer | None = None,
+    rules: AnyTextRules | Subwords | Mapping[str, Any] | None = None,
+    channels: Sequence[str] | int | None = None,
+    example_ids: Iterable[OwnersPair] = (),
+    lengths: bool | None = None,
+    call: str | Call | None = None,
+    gives: str | None = None,
+    one_text: bool = False,
+    multi_label: bool = False,
+    thresholds: Sequence[float] | None = None,
+    example_texts: Sequence[Text | tuple[str, str] | tuple[str, Mapping[str, Any]]] = (),
+    examples: bool = True,
+    name: str | None = None,
+    torchscript: bool | None = None,
+    streaming: bool = False,
+    edge: bool = False,
+    tolerance: float | None = None,
+    provenance: Mapping[str, object] | None = None,
+    report: str | Path | None = None,
+    force: bool = False,
+    progress: bool = True,
+    **numbers: Unpack[NumberArguments],
+) -> Manifest:
+    """Export a recurrent classifier of texts, or of sequences of numbers, as a bundle that is proven to give the same
+    answers.
+
+    Long because every argument is described here; the work is in `prepare_module`, the forms and `write_bundle`.
+
+    The module is not changed: a copy of it in float32, in eval mode, on the CPU is exported. `export` calls the module
+    on small batches to find out how to call `forward` and how to read its output (docs/modules.md). It logs the result
+    at the level INFO and keeps it in the bundle's provenance. If it cannot find out, give `call`.
+
+    Args:
+        module: the classifier; nn.RNN, nn.LSTM and nn.GRU in it are exported with dynamic batch and sequence length,
+            packed or not.
+        path: the folder to write.
+        input: the description of its input, `TextInput` or `NumberInput`; in short form by `vocabulary`, `tokenizer`
+            and `rules`, or by `channels` and `numbers`.
+        output: the description of its output, `LabelOutput`, `HeadsOutput`, `TagOutput` or `ValueOutput`; in short form
+            by `labels`, `heads`, `labels_of`, `multi_label` and `thresholds`, or by `values` and `value_units`.
+        labels: the classes, in the order of the logits. Always needed, but for `heads`, and for a module of numbers
+            that gives values.
+        heads: in place of `labels`, for a module with several outputs for one text: a map from each output's name to
+            its labels, such as {"topic": ["oil", "cup"], "mood": ["bad", "good"]}, or to a `LabelOutput` with its own
+            activation and thresholds (docs/heads.md).
+        labels_of: `texts`, or `tokens` for a module that gives logits for each token, as a tagger does:
+            [batch, sequence, labels], also with the sequence first or flattened (docs/tags.md).
+        two_texts: whether forward takes two texts, such as a premise and a hypothesis, with or without the lengths of
+            each (docs/pairs.md). A pair is then given in the order of forward's inputs; the rules apply to both texts.
+        features: what forward takes beside one text (docs/features.md): a list of names of numbers, or a map from names
+            to `Number(mean, scale)`, or to the values of a category: a list of them, a map value -> id, or
+            `Category(values, unknown=id)`.
+        characters: where forward takes the characters of each word, too, and the labels are of tokens (docs/tags.md):
+            `Characters(vocabulary, width=...)`, or its vocabulary: a list, a map character -> id, or a file.
+        crf: whether the CRF of a tagger decodes its labels; or the numbers of the CRF that does. With False each token
+            has its likeliest label.
+        vocabulary: the tokens in the order of their ids, or whatever else `read_vocabulary` takes: a token -> id map, a
+            torchtext Vocab, or the path of a file that holds one of these. None where the tokenizer contains it.
+        tokenizer: if `rules` is None: `basic_english` (the default, which is logged), `whitespace`, `characters` or
+            `external`. Or your own function, text -> tokens: `rules`, or the first of the three built-in tokenizers
+            that agrees with the function, must give the same ids on all example texts. Where the rules' tokenizer is
+            `external`, the bundle takes tokens or ids, and the function, text -> tokens or ids, splits the texts of the
+            proof. Or a tokenizer of subwords, as `read_tokenizer` takes it: the path of a tokenizer.json, say.
+        rules: all text rules, where the owner's pipeline does more: cleans texts, drops stop words, sets "<sos>" and
+            "<eos>" around them, pads them to one width (docs/text-rules.md). By default the vocabulary decides: its
+            default index, else its "<unk>", stands for unknown words, and its "<pad>" is the padding. Without a default
+            index and an "<unk>", unknown words are dropped. Or the result of `read_tokenizer`, which is compared with
+            the library that wrote the file, where that is installed and there are no pairs. Beside a tokenizer of
+            subwords, a dict of the widths that its file does not say: `{"min_width": 200, "max_width": 200}`.
+        example_ids: pairs (text, ids) of your own pipeline, unpadded, or (text, ids, answer) with what your classifier
+            answers: a label, a list of labels, the probabilities of all labels, or a map label -> probability. The
+            rules must give these ids, and the bundle these answers, probabilities within 0.001. Give tokens in place of
+            ids if the tokenizer is `external`; the ids may be None if there is an answer. With `characters`, (text,
+            ids, the ids of the characters of each token).
+        lengths: whether forward takes lengths; by default `export` finds out.
+        call: how the module is called, where `export` cannot find out: a line of Python, such as
+            `"module(tokens.t(), lengths)[0]"`, or a function of (module, tokens int64 [batch, sequence], lengths int64
+            [batch]), that gives [batch, classes]. With `two_texts` a line over `first`, `second`, `first_lengths`
+            and `second_lengths`, or a function of the module and these. With `features` the line may have their names,
+            and a function has a dict of them as fourth argument; with `characters` the line may have `characters`
+            int64 [batch, sequence, width], which is then the function's fourth argument.
+        gives: whether the module gives `logits` or `probabilities`; by default its numbers decide (docs/modules.md).
+            The conclusion is logged, and kept in the bundle's provenance.
+        one_text: run the module on one text at a time, even if it takes a batch: for a module that mixes the texts of a
+            batch. The bundle answers text by text, which is slower for many.
+        multi_label: whether a text can have any number of the labels. Probabilities are then a sigmoid of each logit,
+            not a softmax of all.
+        thresholds: for each label the lowest probability with which it is predicted, such as validation chose it; the
+            bundle keeps them, and `predict_labels` and `pocketrnn classify` use them. With one label a text, the
+            likeliest label is predicted if it reaches its threshold, else none.
+        example_texts: real texts for the proof; lists of tokens, where the tokenizer is `external` and not a function;
+            tuples of two, with `two_texts`; tuples of a text and a dict, with `features`. The first of them become
+            golden examples. Without any, `export` makes texts of the vocabulary's words.
+        examples: whether your texts become golden examples, which everybody who has the bundle can read. With False
+            only the proof uses your texts, and the golden examples are made of the vocabulary's words.
+        name: what the classifier is called; by default the folder's name, without an end such as `.bundle`.
+        torchscript: whether to write a TorchScript copy; by default one is written if it can be proven, since tracing
+            freezes each condition on a size in forward.
+        streaming: whether to write a step graph too, which answers while a text arrives; for one-directional
+            classifiers that `pocketrnn train` made. It holds the weights a second time.
+        edge: write a graph for small engines: one text a run, no lengths, no If, Loop or Scan, the lowest opset that
+            its operators allow. It is proven with tract too. There is no TorchScript copy and no step graph then.
+        tolerance: the largest difference of two logits that passes, with equal labels; by default an answer passes if
+            it is as near to the exact one as the module's own rounding allows (docs/proof.md).
+        provenance: the origin of the classifier: data, metrics, licence. Versions are added.
+        report: a JSON file to write every single case of the proof to, also where it fails.
+        force: replace a bundle at `path`.
+        progress: print progress on standard error, once it has taken two seconds. Where your program sets logging up,
+            its handlers get these lines instead, at the level INFO.
+        channels: the channels of a module that takes sequences of numbers, not texts: their names, or how many. It is
+            called, traced and proven on random numbers (docs/numbers.md).
+        numbers: the members of `NumberInput` beside the channels (mean, scale, window and others), and those of
+            `NumberArguments`: values, scaler, layout, sequences. Without a training range, the range of the sequences
+            is kept, where there are four or more.
+
+    Returns:
+        the manifest that was written to classifier.json, with the proof.
+
+    Raises:
+        InputError: an argument is unusable; its subclass OutputError, when `path` is taken. The rules give other ids
+            than example_ids or your tokenizer, or these ids suggest that your pipeline does more than the rules; the
+            message has the first difference.
+        ExportError: the module cannot be traced, is not reproducible or does not take a batch.
+        ParityError: PyTorch, TorchScript, ONNX and the runtime do not agree, or the bundle gives other answers than
+            example_ids. Nothing was written.
+
+    Example:
+        >>> manifest = export(module, "news", labels=["World", "Sports"], vocabulary=["<unk>", "<pad>", "oil", "game"])
+        >>> manifest.labels
+        ('World', 'Sports')
+    """
+    path = Path(path)
+    if input is not None or output is not None:
+        shortly = {"labels": labels, "vocabulary": vocabulary, "tokenizer": tokenizer, "rules": rules,
+                   "channels": channels, "multi_label": multi_label, "thresholds": thresholds, "heads": heads,
+                   "labels_of": None if labels_of == "texts" else labels_of, "two_texts": two_texts or None,
+                   "features": features, "characters": characters, **numbers}  # fmt: skip
+        refuse_short_form(shortly, input, output)
+    if isinstance(input, TextInput):
+        rules, vocabulary, two_texts = input.rules, input.vocabulary, input.pairs
+        features, characters = dict(input.features) or None, input.characters
+    priors = NO_PRIORS if output is None else output.priors
+    if isinstance(output, LabelOutput):
+        labels, thresholds = output.labels, output.thresholds
+        multi_label = output.activation == "sigmoid"
+    if isinstance(output, TagOutput):
+        labels, labels_of, crf = output.labels, "tokens", output.crf or crf
+    heads = output.heads if isinstance(output, HeadsOutput) else heads
+    name = name if name is not None else make_classifier_name(path)
+    wanted = ExportOptions(lengths, call, gives, one_text, examples, streaming, tolerance, report, crf, two_texts)
+    if isinstance(input, NumberInput) or channels is not None or numbers:
+        of_texts = {"vocabulary": vocabulary, "tokenizer": tokenizer, "rules": rules, "example_ids": example_ids,
+                    "example_texts": example_texts, "torchscript": torchscript, "edge": edge,
+                    "labels_of": None if labels_of == "texts" else labels_of, "crf": not crf,
+                    "two_texts": two_texts or None, "heads": heads, "features": features,
+                    "characters": characters}  # fmt: skip
+        stated = input if isinstance(input, NumberInput) else None
+        refuse_text_arguments(of_texts, channels if stated is None else stated.channels, numbers)
+        if isinstance(output, ValueOutput):
+            numbers |= {"values": output.names, "value_units": output.units}
+        check_folder_free(path, force=force, made_by=CLASSIFIER_JSON)
+        known = collect_number_arguments(
+            name, wanted, provenance, given=stated, channels=channels, labels=labels, multi_label=multi_label,
+            thresholds=thresholds, priors=priors, **numbers,
+        )  # fmt: skip
+        check_export_options(wanted)
+        with lock_exports(), show_progress(progress), restore_random_state(), convert_exceptions(module):
+            return export_without_faulty_rules(lambda: export_number_module(module, path, known, force=force))
+    if isinstance(output, ValueOutput):
+        raise InputError("A classifier of texts gives labels, not values.", "Give output=LabelOutput(...).")
+    several = None
+    if heads is not None:
+        several = make_heads_output(heads, multi_label=multi_label)
+        refuse_arguments_with_heads(
+            labels=labels, labels_of=labels_of, thresholds=thresholds, two_texts=two_texts, streaming=streaming
+        )
+        labels = several.labels
+    if labels is None:
+        raise InputError(
+            "There are no labels.",
+            "Give the classes, in the order of the logits: labels=[...]; or those of each head: heads={...}.",
+        )
+    check_folder_free(path, force=force, made_by=CLASSIFIER_JSON)
+    excluded = {"streaming": streaming, "edge": edge, "torchscript": torchscript is True}
+    spelled = None if characters is None else read_characters(characters)
+    if spelled is not None:
+        other = "two_texts" if two_texts else "heads" if several else "features" if features is not None else ""
+        check_character_arguments(of_tokens=labels_of == "tokens", beside=other, one_text=one_text, **excluded)
+        torchscript = False
+    example_ids, owners_characters = (
+        (example_ids, []) if spelled is None else separate_characters_from_texts(example_ids)
+    )
+    text, pairs = read_text_arguments(vocabulary, tokenizer, rules), check_pairs(example_ids)
+    answers = (
+        map_head_answers(pairs, several.heads) if several else map_answers_to_labels(pairs, validate_labels(labels))
+    )
+    beside = () if features is None else make_features(features)
+    if beside and two_texts:
+        raise InputError("One bundle has either features or two texts.", "Leave the features out.")
+    shown: Sequence[Any] = freeze_texts_with_features(example_texts, beside) if beside else example_texts
+    each_text: Sequence[Any] = flatten_pairs(example_texts) if two_texts else shown
+    each_text = [text for text, _ in shown] if beside else each_text
+    chosen = choose_rules(text.vocabulary, text.rules, text.tokenizer, list_pairs(pairs), each_text)
+    description = Description(
+        validate_name(name),
+        _make_text_input(chosen, text.vocabulary.tokens, beside, spelled, two_texts=two_texts),
+        several or make_text_output(labels, labels_of, thresholds, priors, multi_label=multi_label),
+        {**(provenance or {}), "versions": read_package_versions()},
+    )
+    _refuse_unchecked_tokens(chosen, pairs)
+    verdict = _judge_text_rules(description, text, pairs, each_text)
+    description = description.add_provenance({TEXT_RULES: verdict.document})
+    if spelled is not None:
+        said = compare_characters(description.text, spelled, owners_characters)
+        description = description.add_provenance({"characters": said})
+        if not owners_characters:
+            _log.warning(
+                "The characters of words were not compared with the owner's pipeline. Give example_ids=[(text, ids, "
+                "characters), ...], with the ids of the characters of each token"
+            )
+    check_export_options(wanted)
+    if description.output.of_tokens:
+        _check_tagger_arguments(chosen, pairs, streaming=streaming, edge=edge)
+    if two_texts or beside:
+        (check_pair_arguments if two_texts else check_feature_arguments)(description, pairs, **excluded)
+        torchscript = False
+    kinds = _choose_form_kinds(module, chosen, torchscript=torchscript, streaming=streaming, edge=edge)
+    description, given, texts = _choose_proof_texts(description, text.tokenizer, pairs, shown, examples=examples)
+    if spelled is not None:
+        description = replace(description, spellings=make_spellings(description.text, spelled, texts))
+    make = functools.partial(
+        _export_text_module,
+        module,
+        path,
+        description,
+        wanted,
+        kinds,
+        given,
+        texts,
+        answers,
+        compared=bool(pairs),
+        force=force,
+    )
+    with lock_exports(), show_progress(progress), restore_random_state(), convert_exceptions(module):
+        manifest = export_without_faulty_rules(make)
+    _log_verdicts(manifest)
+    return manifest
+
+
+def _make_text_input(
+    rules: AnyTextRules,
+    vocabulary: tuple[str, ...],
+    features: Features,
+    characters: Characters | None,
+    *,
+    two_texts: bool,
+) -> TextInput:
+    if characters is not None:
+        return CharacterInput(rules, vocabulary, characters)
+    if features:
+        return FeatureInput(rules, vocabulary, features)
+    return (PairInput if two_texts else TextInput)(rules, vocabulary)
+
+
+def _export_text_module(
+    module: nn.Module,
+    path: Path,
+    description: Description,
+    wanted: ExportOptions,
+    kinds: Sequence[FormKind],
+    given: Sequence[Any],
+    texts: Sequence[Any],
+    answers: Sequence[tuple[OwnersText, Answer]],
+    *,
+    compared: bool,
+    force: bool,
+) -> Manifest:
+    """Export a module of texts as a bundle, in one attempt.
+
+    Args:
+        module, path, description, wanted, kinds, force: as `export` has them.
+        given, texts: the user's texts, and all texts of the proof.
+        answers: the answers of the owner's classifier to some of them.
+        compared: whether the owner gave texts with their ids or answers.
+    """
+    ask = _make_prepare_function(module, description, wanted)
+    try:
+        prepared, forms = _prepare_module_and_forms(ask, kinds, description, one_text=wanted.one_text)
+    except AmbiguousCallError as error:
+        call = _choose_call_by_answers(module, description, error, answers)
+        ask = functools.partial(ask, call=call)
+        prepared, forms = _prepare_module_and_forms(ask, kinds, description, one_text=wanted.one_text)
+    inputs = _find_graph_entry(forms)[0].inputs
+    if description.spellings is not None:
+        words = replace(description, spellings=None).token_id_count
+        forms = replace_ids_by_characters(forms, description.spellings, words)
+    description, labels_of_owner = add_crf(prepared, description, wanted=wanted.crf)
+    shown = "given texts" if given and wanted.examples else "made of words of the vocabulary"
+    description = description.add_provenance({**prepared.convention.provenance, "golden_examples": shown})
+    graph, bounds = _find_graph_entry(forms)
+    program = next((form.program for form in forms if form.program is not None), None)
+    phrase = () if program is None else find_compared_ids(program, graph.embedding_rows)
+    description = description.add_provenance({**make_condition_sizes_entry(bounds), **make_compared_ids_entry(phrase)})
+    _warn_of_extra_embedding_rows(graph, description, compared=compared)
+    private = frozenset(() if wanted.examples else given)
+    texts = _select_usable_texts(graph.limits, texts, description, private)
+    description = _add_padding_effect(prepared, graph, description, texts)
+    refuse_batch_dependent_answers(prepared, graph.limits, bounds, _find_small_constants(forms))
+    loud, tried = (
+        find_ids_of_extreme_vectors(prepared.module, description.token_id_count),
+        _find_possible_padding_ids(prepared),
+    )
+    cases = make_module_proof_cases(
+        prepared, description.text.rules, graph, bounds, loud=loud, tried=tried, phrase=phrase
+    )
+    every = {**cases, "texts": encode_text_cases(texts, description.encoder())}
+    closed = describe_constant_values(program, every, inputs, one_row=graph.batch == 1)
+    description = description.add_provenance(log_uncompared_parts(forms, closed))
+    plan = ProofPlan.of(prepared, cases, texts=texts, private=private, tolerance=wanted.tolerance, report=wanted.report)
+    plan = replace(plan, answered=_select_answered_texts(description, answers), labels=labels_of_owner)
+    plan = replace(plan, spellings=description.spellings)
+    _log.info("Proving all forms, and the runtime on texts, equal to PyTorch")
+    return write_bundle(path, description, forms, plan, force=force)
+
+
+def _choose_call_by_answers(
+    module: nn.Module,
+    description: Description,
+    error: AmbiguousCallError,
+    answers: Sequence[tuple[OwnersText, Answer]],
+) -> str:
+    """Choose the one call that gives the owner's answers.
+
+    Raises:
+        AmbiguousCallError: there are no answers of one text with one set of labels, or not exactly one call agrees.
+    """
+    text, output = description.text, description.output
+    rows = [(one.ids, answer) for one, answer in answers if one.ids and not one.head]
+    if not rows or output.of_tokens or text.pairs or text.features or description.spellings is not None:
+        raise error
+    agreeing = find_calls_that_agree(
+        module, error.calls, rows, output.labels, multi_label=output.activation == "sigmoid"
+    )
+    if len(agreeing) == 1:
+        _log.warning(
+            'The module can be called in %d ways that give other answers. "%s" is taken: it alone gives your '
+            "classifier's answer to every text with an answer (%d).", len(error.calls), agreeing[0], len(rows),
+        )  # fmt: skip
+        return agreeing[0]
+    if not agreeing:
+        said = "None of them gives your classifier's answer to every text with an answer."
+    elif error.deciding_id is None or any(error.deciding_id in ids for ids, _ in rows):
+        said = f"{len(agreeing)} of them give your classifier's answer to every text with an answer."
+    else:
+        said = "None of your texts with an answer holds that id."
+    raise AmbiguousCallError(f"{error.problem} {said}", error.remedy) from None
+
+
+def _choose_proof_texts(
+    description: Description,
+    tokenizer: str | Tokenizer | None,
+    pairs: Sequence[OwnersText],
+    example_texts: Sequence[Any],
+    *,
+    examples: bool,
+) -> tuple[Description, list[Any], list[Any]]:
+    """Return the description, the given texts and all texts of the proof. The description gets the ids of texts that
+    only the owner's code can split."""
+    rules, vocabulary = description.text.rules, description.text.vocabulary
+    if description.text.pairs:
+        given_pairs = [tuple(pair) for pair in example_texts]
+        return description, given_pairs, choose_pairs_for_proof(given_pairs, vocabulary, rules, made_too=not examples)
+    if description.text.features:
+        texts_beside = choose_texts_with_features(example_texts, description, made_too=not examples)
+        return description, list(example_texts), texts_beside
+    if rules.tokenizer != EXTERNAL:
+        texts: Any = example_texts or [one.text for one in pairs]
+        return description, texts, choose_texts_for_proof(texts, vocabulary, rules, made_too=not examples)
+    function = tokenizer if callable(tokenizer) else None
+    given = collect_given_ids(
+        rules, vocabulary, rows=description.token_id_count, tokenizer=function, pairs=pairs, texts=example_texts
+    )
+    made = make_random_ids(rules, vocabulary, () if given and examples else MADE_TEXTS)
+    known = {**given, **made, **given} if examples else {**made, **given}
+    return replace(description, known=known), list(given), list(known)
+
+
+def _refuse_unchecked_tokens(rules: AnyTextRules, pairs: Sequence[OwnersText]) -> None:
+    """Refuse a text with its tokens but without ids, if the rules split texts: the tokens would not be compared."""
+    for one in pairs if rules.tokenizer != EXTERNAL else ():
+        if one.tokens and one.ids is None and one.answer is None:
+            raise InputError(
+                f"{short_repr(one.text, 40)} has its tokens but no ids, and {rules.tokenizer} splits texts itself.",
+                "Give its ids, or the answer of your classifier.",
+            )
+
+
+def _select_answered_texts(
+    description: Description, answers: Sequence[tuple[OwnersText, Answer]]
+) -> list[AnsweredText]:
+    """Return the texts on which the written bundle is compared with the owner's classifier. Texts without ids are left
+    out: the classifier has no answer to them."""
+    external = description.text.rules.tokenizer == EXTERNAL
+    return [
+        AnsweredText(
+            one.text,
+            (one.tokens or one.ids or description.known[one.text]) if external else one.text,
+            answer,
+            one.ids is not None,
+            isinstance(one.answer, Mapping) or not isinstance(answer, Mapping),
+            one.head,
+        )
+        for one, answer in answers
+        if one.ids != [] or one.tokens
+    ]
+
+
+def _judge_text_rules(
+    description: Description, text: TextArguments, pairs: Sequence[OwnersText], texts: Sequence[Text]
+) -> TextVerdict:
+    """Return the verdict on the text rules, after `choose_rules` has refused rules that differ. The number of answers
+    that equal the owner's is known only when the bundle is written."""
+    tokenizer, read = text.tokenizer, text.subwords
+    external = description.text.rules.tokenizer == EXTERNAL
+    # The module has no answer to a text without an id.
+    compared = {one.text for one in pairs if one.ids and (one.tokens or callable(tokenizer) or not external)}
+    if compared:
+        shown_too = _may_show_unknown_words(description, text, pairs)
+        return TextVerdict("compared", len(compared), "ids", unknown_words=shown_too)
+    if callable(tokenizer) and not external:
+        return TextVerdict("compared", len({*map(str, texts), *(one.text for one in pairs)}), "tokens")
+    if read is not None:
+        number = compare_with_library(read, [text for text in texts if isinstance(text, str)])
+        return TextVerdict("read", number, read.library, read.kind)
+    answers = sum(one.answer is not None and not (external and one.ids) for one in pairs)
+    if answers:
+        shown_too = _may_show_unknown_words(description, text, pairs)
+        return TextVerdict("compared", answers, "answers", unknown_words=shown_too)
+    if external:
+        return TextVerdict("external")
+    stated = description.provenance.get(TEXT_RULES)
+    return TextVerdict("trained" if stated == TextVerdict("trained").document else "not compared")
+
+
+def _may_show_unknown_words(description: Description, text: TextArguments, pairs: Sequence[OwnersText]) -> bool:
+    """Return whether a text has a word that the vocabulary lacks; always True for subwords, and where the owner's code
+    may give ids."""
+    rules = description.text.rules
+    if not isinstance(rules, TextRules) or (rules.tokenizer == EXTERNAL and callable(text.tokenizer)):
+        return True
+    encoder = TextEncoder(rules, description.text.vocabulary)
+    if rules.tokenizer == EXTERNAL:
+        each: Iterator[Sequence[str]] = (one.tokens or () for one in pairs)
+    else:
+        each = (encoder.tokens(one.text) for one in pairs)
+    return any(not encoder.holds(token) for tokens in each for token in tokens)
+
+
+def _log_verdicts(manifest: Manifest) -> None:
+    """Log the two verdicts, as a warning where one leaves something open; and whether given texts are in the bundle."""
+    verdict, log = read_text_verdict(manifest), logging.getLogger(LOGGER)
+    how = (
+        " Give example_ids=[(text, ids, answer), ...], with the ids, or the tokens, that your pipeline gives for some "
+        "texts, and the answers of your classifier to them."
+    )
+    if verdict.answers is not None and verdict.answers.unordered:
+        how = " Give texts whose answers are these labels, or the probability of each label by its name."
+    log.log(
+        logging.WARNING if verdict.is_open else logging.INFO,
+        "%s. The graph: %s The text rules: %s%s", manifest.name, describe_graph_proof(manifest), verdict.sentence,
+        how if verdict.is_open else "",
+    )  # fmt: skip
+    if manifest.provenance.get("golden_examples") == "given texts":
+        log.info(
+            "%s holds %d golden examples, which are texts that were given: whoever has it can read them. Leave them "
+            "out with examples=False",
+            manifest.name, len(manifest.examples),
+        )  # fmt: skip
+
+
+def _make_prepare_function(
+    module: nn.Module, description: Description, wanted: ExportOptions
+) -> Callable[..., ExportableModule]:
+    """`prepare_module` with all arguments but `one_text`: it finds out how the module is called."""
+    return functools.partial(
+        prepare_module,
+        module,
+        lengths=wanted.lengths,
+        ids=description.token_id_count,
+        padding_id=description.text.rules.padding_id,
+        classes=len(description.output.labels),
+        multi_label=description.output.activation == "sigmoid",
+        of_tokens=description.output.of_tokens,
+        two_texts=wanted.two_texts,
+        heads=description.output.heads if isinstance(description.output, HeadsOutput) else None,
+        features=description.text.features,
+        spellings=description.spellings,
+        call=wanted.call,
+        gives=wanted.gives,
+        widths=find_text_widths(description.text.rules),
+    )
+
+
+def _choose_form_kinds(
+    module: nn.Module, rules: AnyTextRules, *, torchscript: bool | None, streaming: bool, edge: bool
+) -> list[FormKind]:
+    """Return the kinds of forms that `export` is to make.
+
+    Raises:
+        InputError: they cannot be combined, or the module cannot have one of them.
+    """
+    if edge and (streaming or torchscript):
+        raise InputError(
+            "The profile edge has neither a step graph nor a TorchScript copy.",
+            "Export with torchscript=False and streaming=False.",
+        )
+    copied = not edge if torchscript is None else torchscript
+    script = replace(TORCHSCRIPT, required=torchscript is True)
+    kinds = {EDGE: edge, ONNX: not edge, script: copied, STEP: streaming}
+    chosen = [kind for kind, wanted in kinds.items() if wanted]
+    for kind in chosen:
+        if kind.required:
+            kind.check(module, rules)
+    return chosen
+
+
+def _check_tagger_arguments(rules: AnyTextRules, pairs: Sequence[OwnersText], *, streaming: bool, edge: bool) -> None:
+    """Refuse options that a bundle with labels of tokens cannot have."""
+    if streaming or edge:
+        raise InputError(
+            f"A bundle with labels of tokens cannot have a {'step graph' if streaming else 'profile edge'}.",
+            f"Export without {'streaming' if streaming else 'edge'}: the bundle answers whole texts.",
+        )
+    if isinstance(rules, TextRules) and rules.ngrams > 1:
+        raise InputError(
+            f"The labels are of tokens, and the rules make n-grams (ngrams is {rules.ngrams}), which are not tokens.",
+            "Leave ngrams out of the rules.",
+        )
+    if any(one.answer is not None for one in pairs):
+        raise InputError(
+            "The labels are of tokens, and example_ids has the answer to a text.",
+            "Give the texts with their ids, or tokens: [(text, ids), ...].",
+        )
+
+
+def _prepare_module_and_forms(
+    ask: Callable[..., ExportableModule], kinds: Sequence[FormKind], description: Description, *, one_text: bool
+) -> tuple[ExportableModule, list[Form]]:
+    """Return the prepared module and its forms: for one text at a time, where it has none for batches."""
+    prepared = ask(one_text=one_text)
+    framed = {*description.text.rules.first_ids, *description.text.rules.last_ids} - {prepared.padding_id}
+    if prepared.needs_real_token and not framed:
+        _log.warning(
+            "The bundle refuses texts of padding only (the id %d), which a text without a known word may become: the "
+            "module fails on them %s. To have such texts answered, count at least one token in forward, as in "
+            "lengths.clamp(min=1), and mask with a large negative number in place of minus infinity",
+            prepared.padding_id,
+            prepared.padding_fault,
+        )
+    if prepared.least > 1:
+        _log.warning(
+            "The bundle refuses texts of fewer than %d tokens: the module fails on them, or gives no finite answer. "
+            "To have such texts answered, leave out operations that need more steps, such as a standard deviation",
+            prepared.least,
+        )
+
+    def make_forms(prepared: ExportableModule) -> tuple[ExportableModule, list[Form]]:
+        forms = _make_forms(kinds, prepared, description)
+        if EDGE in kinds or prepared.one_text:
+            return prepared, forms
+        graph, _ = _find_graph_entry(forms)
+        told = {i: 0.0 for i in graph.alone if i not in prepared.ids_run_alone}
+        prepared = replace(prepared, padding=graph.padding, alone={**told, **prepared.alone})
+        # The graph's constants include the numbers that forward compares ids with.
+        rules = description.text.rules
+        numbers = [rules.unknown_id, rules.empty_id, *rules.first_ids, *rules.last_ids, *_find_small_constants(forms)]
+        tried = add_ids_that_need_own_batch(prepared, [i for i in numbers if i is not None])
+        if tried.alone != prepared.alone:
+            prepared, forms = tried, _make_forms(kinds, tried, description)
+        return prepared, forms
+
+    return run_with_single_text_fallback(prepared, make_forms, ask, batches_only=EDGE in kinds)
+
+
+def _add_padding_effect(
+    prepared: ExportableModule, graph: Graph, description: Description, texts: Sequence[Any]
+) -> Description:
+    """Log how padding changes the module's answers, and add that to the provenance; do nothing where it does not."""
+    rules, encoder = description.text.rules, description.encoder()
+    if prepared.alone and graph.batch != 1:
+        _log.warning(
+            "The module's answer to a text with %s differs between a batch and the text alone%s, for example "
+            "because forward takes this id for padding and pools up to the longest text of the batch. pocketrnn "
+            "answers such a text alone, which is slower for many texts",
+            _describe_ids(prepared.alone, description.text.vocabulary),
+            _describe_probability_change(max(prepared.alone.values())),
+        )  # fmt: skip
+    effect = measure_padding_effect(
+        prepared.make_reference(),
+        # The marks of features are not ids, and pad no text.
+        [ids[count_feature_marks(ids) :] for ids in map(encoder.encode, texts)],
+        padding_id=rules.padding_id,
+        widths=prepared.widths,
+        most=None if graph.limits is None else graph.limits.max_tokens,
+        takes_lengths=prepared.takes_lengths,
+        one_text=prepared.one_text,
+        activation=prepared.activation,
+    )
+    if effect is None or not effect.exceeds_rounding:
+        return description
+    advice = "" if prepared.takes_lengths or prepared.widths.least > 1 or prepared.two_texts else (
+        ". If your pipeline pads every text to one width, say so in the rules: min_width, max_width and pad_side "
+        "(docs/text-rules.md)"
+    )  # fmt: skip
+    _log.warning(
+        "In batches with padding, your module answers differently (a probability changes by up to %.2g); pocketrnn "
+        "answers each text alone, without padding%s", effect.largest, advice,
+    )  # fmt: skip
+    return description.add_provenance({"padding": effect.document})
+
+
+def _find_possible_padding_ids(prepared: ExportableModule) -> list[int]:
+    """Return the ids that a module may take for padding, if it answers a text that holds nothing else."""
+    candidates = find_candidate_ids(prepared.module, ids=prepared.ids, special=[prepared.padding_id])
+    return keep_answered_ids(prepared.make_reference().run, candidates, prepared.widths.clip(_FILLED))
+
+
+def _describe_ids(ids: Iterable[int], vocabulary: Sequence[str]) -> str:
+    """Return the first five ids with their words, as a phrase."""
+    found = list(ids)
+    some = [f"the id {i} ({vocabulary[i]!r})" if i < len(vocabulary) else f"the id {i}" for i in found[:5]]
+    return " or ".join(some) + (f" or one of {len(found) - 5} more" if len(found) > 5 else "")
+
+
+def _describe_probability_change(probability: float) -> str:
+    return f", by up to {probability:.2g} in probability" if 0 < probability < 1 else ""
+
+
+def _warn_of_extra_embedding_rows(graph: Graph, description: Description, *, compared: bool) -> None:
+    """Warn if the embedding has more rows than the vocabulary has words, and no ids were compared."""
+    words, rows = len(description.text.vocabulary), graph.embedding_rows
+    if rows > words and not compared:
+        _log.warning(
+            "The embedding has %d rows, and the vocabulary %d words: the first word has the id 0. If your ids begin "
+            "elsewhere, each word gets another word's id; give a map from word to id, or texts with ids (--pairs, "
+            "example_ids=) to compare with.",
+            rows, words,
+        )  # fmt: skip
+
+
+def _find_small_constants(forms: Iterable[Form]) -> list[int]:
+    """Return the small constants of the ONNX graph among the forms."""
+    return [number for form in forms if isinstance(form.entry, Graph) for number in find_small_integers(form.content)]
+
+
+def _make_forms(kinds: Iterable[FormKind], prepared: ExportableModule, description: Description) -> list[Form]:
+    """Make the forms; leave out one that is not required and cannot be made, with a warning."""
+    forms: list[Form] = []
+    for kind in kinds:
+        _log.info("Tracing the module for %s", kind.name)
+        if kind.required:
+            try:
+                forms.append(kind.make(prepared, description, forms))
+            except PocketRNNError:
+                raise
+            # An engine or the module's own code can raise any exception here.
+            except (Exception, SystemExit) as error:
+                raise UntraceableError(
+                    f"The module has no {kind.name} form: {type(error).__name__}: {first_line(error).rstrip('.')}.",
+                    "Simplify what the message names.",
+                ) from error
+            continue
+        try:
+            kind.check(prepared.module, description.text.rules)
+            forms.append(replace(kind.make(prepared, description, forms), required=False))
+        except (ExportError, InputError) as error:
+            _log.warning("The %s copy is left out. %s", kind.name, first_line(error))
+    return forms
+
+
+def _select_usable_texts(
+    limits: Limits | None, texts: Sequence[Any], description: Description, private: frozenset[Any]
+) -> list[Any]:
+    """Return the texts of the proof that the module takes, with at least one that may be shown.
+
+    Raises:
+        ExportError: there are none.
+    """
+    inside = select_texts_within_limits(limits, texts, description)
+    beside = description.text.pairs or description.text.features
+    if private.issuperset(inside) and description.text.rules.tokenizer != EXTERNAL and not beside:
+        # Texts with as many words as the module needs: the usual made texts have fewer.
+        least = max(1, (limits and limits.min_tokens) or 1)
+        inside += select_texts_within_limits(
+            limits, make_unrelated_texts(description.text.vocabulary, description.text.rules, (least,)), description
+        )
+    if private.issuperset(inside):
+        raise ExportError(
+            "The module takes none of the texts for the proof: each has too few tokens for it, too many, or no known "
+            "word.",
+            "Give example_texts (on the command line, --texts) that it takes.",
+        )
+    return inside
+
+
+def _find_graph_entry(forms: Iterable[Form]) -> tuple[Graph, tuple[tuple[int, int], ...]]:
+    """Return the graph's entry for classifier.json, and the sizes on both sides of each size condition in forward."""
+    for form in forms:
+        if isinstance(form.entry, Graph):
+            return form.entry, form.bounds
+    raise ValueError("there is no graph among the forms")

@@ -1,0 +1,506 @@
+"""Find how to call a module with the inputs that a file declares: which axis is the batch, and which the sequence."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pocketrnn.errors import InputError
+from pocketrnn_export.checking.call_recording import (
+    SIZES,
+    ModuleCall,
+    can_run_on_size,
+    can_take_ids_below,
+    draw_case,
+    join_outputs,
+    list_sizes_of_steps,
+    record_call,
+    select_running_sizes,
+)
+from pocketrnn_export.checking.exported_file import CheckedFile, Port, find_axis_role
+from pocketrnn_export.comparing.proof_inputs import make_one_row_cases
+from pocketrnn_export.intake.call_discovery.module_facts import list_forward_parameters
+from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, make_sample_table
+
+__all__ = ["UncallableModuleError", "find_call_by_axes"]
+
+# The most assignments of sizes to the file's inputs that are tried, and the processor time for all of them.
+_MOST_WAYS: Final = 400
+_SECONDS: Final = 30.0
+# The most ways that are sorted.
+_MOST_ROLES: Final = 10_000
+# The most layer sizes that are tried as the size of a file's axis.
+_MOST_SIZES: Final = 6
+# If a row is larger than _LARGE, the table holds at most _MOST_NUMBERS numbers.
+_LARGE: Final = 4_096
+_MOST_NUMBERS: Final = 1 << 24
+_LENGTHS: Final = ("len", "size")
+# The processor time for finding a better assignment, after the first one that runs.
+_MORE_SECONDS: Final = 5.0
+# If a row's answer in a batch differs by more than this from its answer alone, the rows of the batch are not
+# independent.
+_APART: Final = 1e-3
+# The columns of an input have tables of their own only where there are no more than these.
+_MOST_COLUMNS: Final = 32
+_OTHER_SIZE: Final = 13
+# Numbers that may be ids in a column of their own.
+_WHOLE: Final = "whole numbers"
+# Where a module runs on none of the usual sizes, the steps up to this many are tried, with the likeliest roles.
+_MOST_STEPS: Final = 128
+_LIKELY: Final = 4
+
+
+class UncallableModuleError(InputError):
+    """The module does not run in any way that was tried."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(
+            f"{problem}.",
+            "Say how it is called, and how many ids there are: --call LINE, --ids N (call= and ids= in Python).",
+        )
+
+
+def find_call_by_axes(
+    module: nn.Module,
+    file: CheckedFile,
+    counts: Sequence[int],
+    padding_id: int,
+    runs_in_file: Callable[[ModuleCall], bool],
+) -> ModuleCall:
+    """Find a call with the declared inputs: each axis of variable size is the batch's or the sequence's.
+
+    The first call is chosen that gives each row of a batch the same answer as alone: otherwise the axis is not the
+    batch's, but the sequence's. If there is no such call, one that runs is chosen.
+
+    Args:
+        module, file: as for `find_call`.
+        counts: the possible numbers of ids of an input, in ascending order; each input gets the largest with which the
+            module runs.
+        padding_id: the id past a row's length.
+        runs_in_file: whether the file runs on the inputs of a call.
+
+    Raises:
+        UncallableModuleError: the module runs in no way that was tried.
+    """
+    names = [parameter.name for parameter in list_forward_parameters(module)]
+    ports = sorted(file.inputs, key=lambda port: names.index(port.name)) if {
+        port.name for port in file.inputs
+    } <= set(names) else file.inputs  # fmt: skip
+    if not any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in module.modules()):
+        ports = [replace(port, kind=port.kind or "float32") for port in ports]
+    # The input size of a layer is the second axis of its weight matrix.
+    taken = list(dict.fromkeys(int(weight.shape[1]) for weight in module.parameters() if weight.dim() > 1))
+    ways = _list_role_choices(ports, taken[:_MOST_SIZES])[:_MOST_WAYS] + _list_roles_with_joined_widths(module, ports)
+    # First try any sizes, then the declared ones: a module may accept only those.
+    of_any, of_declared = (itertools.product([sizes], ways) for sizes in (SIZES[:2], ()))
+    others: list[ModuleCall] = []
+    ways_of_others: list[tuple[_Roles, ...]] = []
+    until = time.process_time() + _SECONDS
+    for sizes, way in itertools.chain(of_any, of_declared, (((), way) for way in _find_declared_roles(ports))):
+        is_declared = "b" not in itertools.chain(*way)
+        if not is_declared and time.process_time() > until:
+            continue
+        called = _try_axis_roles(module, ports, way, sizes, counts, padding_id)
+        if called is None or _treats_columns_as_steps(called, ports, way):
+            continue
+        if is_declared or (len(called.sizes) > 1 and _has_independent_rows(called) and runs_in_file(called)):
+            return _choose_call_with_variable_steps(called, way, zip(ways_of_others, others, strict=True))
+        until = until if others else min(until, time.process_time() + _MORE_SECONDS)
+        others.append(called)
+        ways_of_others.append(way)
+    if not others and any(_is_float(port) for port in ports):
+        whole = (
+            _try_axis_roles(module, ports, way, SIZES[:2], counts, padding_id, kinds=(_WHOLE,))
+            for way in ways[:_LIKELY]
+        )
+        others = [called for called in whole if called is not None and _has_independent_rows(called)]
+    if not others:
+        others = _find_calls_with_only_length(module, ports, ways, counts, padding_id)
+    if others:
+        return max(others, key=lambda called: (runs_in_file(called), _has_independent_rows(called), len(called.sizes)))
+    shapes = ", ".join(f"{port.name} {list(port.axes or ())}" for port in file.inputs)
+    raise UncallableModuleError(f"The module does not run on what the file takes ({shapes})")
+
+
+def _find_calls_with_only_length(
+    module: nn.Module, ports: Sequence[Port], ways: Sequence[tuple[_Roles, ...]], counts: Sequence[int], padding_id: int
+) -> list[ModuleCall]:
+    """Return a call with the one number of steps on which a module runs, as one with a linear layer over all steps
+    does; empty if none is found."""
+    widths = {int(size) for weight in module.parameters() for size in weight.shape if size > 1}
+    joined = {int(weight.shape[1]) for weight in module.parameters() if weight.dim() > 1}
+    lengths = {all_steps // width for all_steps, width in itertools.product(joined, widths)}
+    for steps in sorted({*range(1, _MOST_STEPS + 1), *lengths} - {0}):
+        for way in [way for way in ways if "s" in itertools.chain(*way)][:_LIKELY]:
+            sizes = list_sizes_of_steps(steps)
+            found = _try_axis_roles(module, ports, way, (), counts, padding_id, trials=sizes)
+            if found is not None and _has_independent_rows(found):
+                return [found]
+    return []
+
+
+def _choose_call_with_variable_steps(
+    called: ModuleCall, way: Sequence[_Roles], others: Iterable[tuple[Sequence[_Roles], ModuleCall]]
+) -> ModuleCall:
+    """Return an earlier call whose number of steps is variable where this call's is fixed, or else this call:
+    tracing fixed this number in the file, and the module takes any.
+    """
+    for earlier, other in others:
+        before, after = (list(itertools.chain(*one)) for one in (earlier, way))
+        differing = {(old, new) for old, new in itertools.zip_longest(before, after) if old != new}
+        steps = next((new for old, new in differing if old == "s"), None)
+        if len(differing) == 1 and isinstance(steps, int) and len(other.sizes) > 1 and _has_independent_rows(other):
+            return replace(other, sizes=list_sizes_of_steps(steps))
+    return called
+
+
+def _try_axis_roles(
+    module: nn.Module,
+    ports: Sequence[Port],
+    way: Sequence[_Roles],
+    sizes: Iterable[tuple[int, int]],
+    counts: Sequence[int],
+    padding_id: int,
+    trials: Sequence[tuple[int, int]] = (),
+    kinds: Sequence[str] = (EVERYWHERE, NEAR, POSITIVE),
+) -> ModuleCall | None:
+    """Return the call with these roles if the module runs with it on all `sizes` and one of the `trials`, with numbers
+    and masks for which its answers are finite; without trials, on one of the sizes of first calls."""
+    masks = (False, True) if any(_is_mask(port) for port in ports) else (False,)
+    for kind, hides in itertools.product(kinds, masks):
+        make = functools.partial(_make_call, module, ports, way, padding_id=padding_id, kind=kind, hides=hides)
+        made = make({port.name: counts[:1] for port in ports})
+        if not all(can_run_on_size(made, *size) for size in sizes):
+            return None
+        if (called := select_running_sizes(made, trials or _list_trial_sizes(ports, way))) is None:
+            return None
+        if _gives_finite_answers(called):
+            return replace(make(_count_ids_per_input(make, called, ports, way, counts)), sizes=called.sizes)
+    return None
+
+
+def _has_independent_rows(called: ModuleCall) -> bool:
+    """Return whether a module answers each row of a batch as it answers the row alone."""
+    rows, steps = called.sizes[0]
+    case = draw_case(called, rows, steps, ragged=False)
+    try:
+        answers = [record_call(called, one).outputs.values() for one in (case, *make_one_row_cases([case]))]
+    # Whatever a user's module raises.
+    except (Exception, SystemExit):
+        return rows == 1
+    together, *alone = (join_outputs(list(some), n) for some, n in zip(answers, (rows, *[1] * rows), strict=True))
+    expected = np.concatenate(alone)
+    return together.shape == expected.shape and np.allclose(
+        together, expected, rtol=_APART, atol=_APART, equal_nan=True
+    )
+
+
+def _treats_columns_as_steps(called: ModuleCall, ports: Sequence[Port], way: Sequence[_Roles]) -> bool:
+    """Return whether an axis taken for the sequence has a column for each of some features: the module does not run on
+    fewer than the file declares, and does not read more."""
+    declared = {
+        size
+        for port, roles in zip(ports, way, strict=True)
+        for size, role in zip(port.axes or (), roles, strict=False)
+        if role == "s" and isinstance(size, int)
+    }
+    for size in declared:
+        rows = called.sizes[0][0]
+        case = draw_case(called, rows, size + 3, ragged=False)
+        other = replace(case, tokens=np.where(np.arange(size + 3) < size, case.tokens, case.tokens + 1) % called.ids)
+        if can_run_on_size(called, rows, size - 1, ragged=False) or not can_run_on_size(called, rows, size + 3):
+            continue
+        one, another = (record_call(called, some).outputs.values() for some in (case, other))
+        if all(map(np.array_equal, one, another)):
+            return True
+    return False
+
+
+def _count_ids_per_input(
+    make: Callable[[Mapping[str, Sequence[int]]], ModuleCall],
+    called: ModuleCall,
+    ports: Sequence[Port],
+    way: Sequence[_Roles],
+    counts: Sequence[int],
+) -> dict[str, Sequence[int]]:
+    """Return for each column of each input the most ids with which the module runs, since each may have its own
+    table."""
+    widths = [_compute_inner_size(roles) for roles in way]
+    found: dict[str, Sequence[int]] = {
+        port.name: [counts[0]] * (width if width <= _MOST_COLUMNS else 1)
+        for port, width in zip(ports, widths, strict=True)
+    }
+    every = [(port.name, column) for port in ports if not _is_float(port) for column in range(len(found[port.name]))]
+    for name, column in every if len(counts) > 1 else ():
+        for count in counts[:0:-1]:
+            columns = [*found[name][:column], count, *found[name][column + 1 :]]
+            tried = replace(make({**found, name: columns}), sizes=called.sizes)
+            if can_take_ids_below(tried, count, draws=len(ports) + max(widths)):
+                found[name] = columns
+                break
+    return found
+
+
+def _list_trial_sizes(ports: Sequence[Port], way: Sequence[_Roles]) -> list[tuple[int, int]]:
+    """Return the sizes of the first calls and the sizes that the file declares, since a module may accept only the
+    declared ones."""
+    if "b" not in itertools.chain(*way):
+        return [(1, SIZES[0][1])]
+    declared: dict[str | int, int] = {}
+    for port, roles in zip(ports, way, strict=True):
+        pairs = zip(port.axes or (), roles, strict=False)
+        for size, role in pairs:
+            if isinstance(size, int) and not isinstance(role, int):
+                declared[role] = max(size, declared.get(role, 0))
+    (rows, steps), *others = SIZES
+    steps = declared.get("s", steps)
+    return list(dict.fromkeys([SIZES[0], (declared.get("b", rows), steps), (rows, steps), (1, steps), *others]))
+
+
+# The meaning of each axis of an input: "b" for the batch, "s" for the sequence, or a size.
+_Roles = tuple[str | int, ...]
+
+
+def _list_possible_roles(port: Port, sizes: Sequence[int]) -> Iterator[_Roles]:
+    """Yield the roles that the axes of an input may have; `sizes` are the module's layer sizes, used where the file
+    declares no axes."""
+    if port.axes is None:
+        yield from (("b", "s"), ("b", "s", 1), ("b",), ("s",))
+        for size in sizes if _is_float(port) else ():
+            # Steps, channels, a row of numbers, a picture, the state of a layer.
+            yield from (("b", "s", size), ("b", size, "s"), ("b", size))
+            yield from (("b", size, "s", _OTHER_SIZE), (1, "b", size))
+        return
+    # If three sizes may change, as for a picture, one of them gets a fixed size.
+    others = (_OTHER_SIZE,) if sum(not isinstance(n, int) for n in port.axes) > len(("b", "s")) else ()
+    each: list[_Roles] = [("b", "s", n) if isinstance(n, int) else ("b", "s", *others) for n in port.axes]
+    for roles in itertools.product(*each):
+        # A first axis of size 1 is a batch of one, and not a sequence of one step.
+        is_sequence = port.axes[0] == 1 and roles[0] == "s" if roles else False
+        if roles.count("b") <= 1 and roles.count("s") <= 1 and not is_sequence:
+            yield roles
+
+
+def _list_role_choices(ports: Sequence[Port], sizes: Sequence[int]) -> list[tuple[_Roles, ...]]:
+    """Return the roles that the axes of all inputs may have, the likeliest first. Inputs with equal axes, such as two
+    states, get equal roles."""
+    alike = {(port.axes, _is_float(port)): port for port in ports}
+    every = itertools.product(*(list(_list_possible_roles(port, sizes)) for port in alike.values()))
+    chosen = (dict(zip(alike, roles, strict=True)) for roles in itertools.islice(every, _MOST_ROLES))
+    same = [tuple(way[port.axes, _is_float(port)] for port in ports) for way in chosen]
+    others = itertools.islice(
+        itertools.product(*(list(_list_possible_roles(port, sizes)) for port in ports)), _MOST_ROLES
+    )
+    in_order = (sorted(ways, key=lambda way: _rank_axis_roles(ports, way)) for ways in (same, others))
+    return [way for way in dict.fromkeys(itertools.chain(*in_order)) if "b" in itertools.chain(*way)]
+
+
+def _list_roles_with_joined_widths(module: nn.Module, ports: Sequence[Port]) -> list[tuple[_Roles, ...]]:
+    """Return the ways in which a layer takes two inputs of a file that does not declare their sizes joined, as a step
+    and the state that a layer gave for the step before it: their widths add up to the layer's."""
+    if len(ports) != len(("step", "state")) or any(port.axes is not None or not _is_float(port) for port in ports):
+        return []
+    shapes = [weight.shape for weight in module.parameters() if weight.dim() > 1]
+    widths = [(wide[1] - layer[0], layer[0]) for wide in shapes for layer in shapes if layer[0] < wide[1]]
+    found: list[tuple[_Roles, ...]] = [
+        (("b", one), ("b", other)) for pair in widths for one, other in (pair, pair[::-1])
+    ]
+    return list(dict.fromkeys(found))[:_MOST_WAYS]
+
+
+def _find_declared_roles(ports: Sequence[Port]) -> list[tuple[_Roles, ...]]:
+    """Return the way in which each axis has its declared size; empty where the file leaves a size open."""
+    declared = [(None,) if port.axes is None else port.axes for port in ports]
+    return [tuple(declared)] if all(isinstance(n, int) for axes in declared for n in axes) else []  # type: ignore[arg-type]
+
+
+def _rank_axis_roles(ports: Sequence[Port], way: Sequence[_Roles]) -> tuple[int, ...]:
+    """Return the sort key of a choice of roles. Choices that agree with the names of the axes come first, then choices
+    with more variable axes, then choices with the batch first."""
+    changing = sum(role in ("b", "s") for roles in way for role in roles)
+    late = sum(roles.index("b") for roles in way if "b" in roles)
+    misplaced = sum(roles.index("s") for roles in way if "s" in roles)
+    named = (
+        (name, role)
+        for port, roles in zip(ports, way, strict=True)
+        for name, role in zip(port.axes or (), roles, strict=False)
+        if isinstance(name, str)
+    )
+    called_otherwise = sum(find_axis_role(name) not in (None, role) for name, role in named)
+    return called_otherwise, -changing, late, misplaced
+
+
+def _make_call(
+    module: nn.Module,
+    ports: Sequence[Port],
+    way: Sequence[_Roles],
+    counts: Mapping[str, Sequence[int]],
+    *,
+    padding_id: int,
+    kind: str,
+    hides: bool,
+) -> ModuleCall:
+    # Whole numbers may be ids of any table.
+    least = min(map(min, counts.values())) if kind == _WHOLE else None
+    sizes = {_compute_inner_size(roles) for port, roles in zip(ports, way, strict=True) if _is_float(port)}
+    tables = {size: _make_sample_rows(size, kind, least) for size in sizes}
+    most = min((len(table) for table in tables.values()), default=0)
+    has_steps = any("s" in roles for roles in way)
+    has_offsets = any(map(_is_offset, ports, way))
+    missing = _count_missing_steps(ports, way)
+
+    def make_input(number: int, tokens: Tensor, lengths: Tensor) -> Tensor:
+        port, roles = ports[number], way[number]
+        width = _compute_inner_size(roles)
+        tokens, lengths = _drop_last_steps(tokens, lengths, missing[number])
+        real = torch.arange(tokens.shape[1]) < lengths[:, None]
+        # Each input is given another draw, so that one in the place of another is seen; and so is each column of one.
+        drawn = torch.where(real, tokens + number, tokens)
+        if roles == ("s",) and has_offsets:
+            # The rows one after the other: the offsets say where each begins.
+            return _cast_as_declared(drawn[real] % counts[port.name][0], port)
+        places = slice(None if "b" in roles else 1), slice(None if "s" in roles else 1)
+        drawn = drawn[places]
+        if _is_mask(port):
+            value = (real ^ hides).to(torch.int64)[..., None]
+        elif _is_offset(port, roles):
+            value = (lengths.cumsum(0) - lengths)[:, None, None]
+        elif _is_float(port):
+            return _order_axes(tables[width][drawn % most], port, roles)
+        elif "s" not in roles and has_steps and _is_length(port, roles):
+            value = lengths[:, None, None]
+        else:
+            columns = torch.arange(width) * real[places][..., None]
+            value = (drawn[..., None] + columns) % torch.tensor(counts[port.name])
+        return _order_axes(value.expand(*value.shape[:2], width), port, roles)
+
+    def call_module(module: nn.Module, tokens: Tensor, lengths: Tensor, shorter: int | None = None) -> Any:
+        half = max(1, tokens.shape[1] // 2)
+        cut = (tokens[:, :half], lengths.clamp(max=half))
+        every = [make_input(n, *(cut if n == shorter else (tokens, lengths))) for n in range(len(ports))]
+        return _call_with_inputs(module, dict(zip((port.name for port in ports), every, strict=True)))
+
+    samples = next(iter(tables.values())).numpy() if tables else None
+    ragged = has_offsets or any(map(_is_length, ports, way)) or any(map(_is_mask, ports))
+    in_steps = [n for n, roles in enumerate(way) if "s" in roles and not _is_mask(ports[n])]
+    unequal = tuple(functools.partial(call_module, shorter=n) for n in in_steps) if len(in_steps) > 1 else ()
+    ids = max([most] * bool(tables) + [n for port in ports if not _is_float(port) for n in counts[port.name]])
+    return ModuleCall(
+        module, f"module({_describe_inputs(ports, way, missing)})", call_module, ids, 0 if tables else padding_id,
+        ragged, samples, unit=("steps" if tables else "tokens") if has_steps else "", unequal=() if ragged else unequal,
+        one_row="b" not in itertools.chain(*way), numbers="" if kind == EVERYWHERE or not tables else kind,
+    )  # fmt: skip
+
+
+def _call_with_inputs(module: nn.Module, inputs: Mapping[str, Tensor]) -> Any:
+    """Call a module with the inputs of a file, in the file's order; by their names, if inputs with a default stand
+    between them."""
+    parameters = list_forward_parameters(module)
+    names = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_POSITIONAL]
+    if set(inputs) <= set(names) and list(inputs) != names[: len(inputs)]:
+        return module(**inputs)
+    given = list(inputs.values())
+    if 0 < len(names) == len(parameters) < len(given):
+        # The last parameter takes a tuple, as the two states of an LSTM.
+        return module(*given[: len(names) - 1], tuple(given[len(names) - 1 :]))
+    return module(*given)
+
+
+def _order_axes(value: Tensor, port: Port, roles: _Roles) -> Tensor:
+    """Return values of [batch, sequence, numbers] with the axes of an input."""
+    inner = [role for role in roles if isinstance(role, int)]
+    value = value.reshape(value.shape[0], value.shape[1], *inner)
+    axes = ["b", "s", *range(len(inner))]
+    kept = [axis for axis in axes if not isinstance(axis, str) or axis in roles]
+    value = value[tuple(slice(None) if axis in kept else 0 for axis in axes)]
+    count = iter(range(len(inner)))
+    order = [kept.index(role if isinstance(role, str) else next(count)) for role in roles]
+    return _cast_as_declared(value.permute(order).contiguous(), port)
+
+
+def _cast_as_declared(value: Tensor, port: Port) -> Tensor:
+    if port.kind is None:
+        return value
+    # The module computes in float32, also on numbers that the file takes in half precision.
+    given = value.to(getattr(torch, port.kind))
+    return given.float() if _is_float(port) else given
+
+
+@functools.lru_cache(maxsize=16)
+def _make_sample_rows(size: int, kind: str, below: int | None) -> Tensor:
+    """Return rows of `size` numbers, of whole ones below a number if it is given; for sizes as large as a picture's,
+    fewer rows with repeated numbers."""
+    rows = make_sample_table(min(size, _LARGE), kind=EVERYWHERE if kind == _WHOLE else kind).rows
+    if size > _LARGE:
+        rows = np.stack([np.resize(row, size) for row in rows[:: -(-len(rows) * size // _MOST_NUMBERS)]])
+    if below is not None:
+        rows = np.floor(np.abs(rows)) % below
+    return torch.from_numpy(rows)
+
+
+def _describe_inputs(ports: Sequence[Port], way: Sequence[_Roles], missing: Sequence[int]) -> str:
+    return ", ".join(
+        f"{port.name} [{', '.join(_make_axis_name(role, less) for role in roles)}]"
+        for port, roles, less in zip(ports, way, missing, strict=True)
+    )
+
+
+def _drop_last_steps(tokens: Tensor, lengths: Tensor, missing: int) -> tuple[Tensor, Tensor]:
+    steps = max(1, tokens.shape[1] - missing)
+    return tokens[:, :steps], lengths.clamp(max=steps)
+
+
+def _make_axis_name(role: str | int, missing: int) -> str:
+    return {"b": "batch", "s": f"sequence - {missing}" if missing else "sequence"}.get(str(role), str(role))
+
+
+def _count_missing_steps(ports: Sequence[Port], way: Sequence[_Roles]) -> list[int]:
+    """Return how many steps each input has less than the one with the most, by the sizes that the file declares: a
+    question may have 30 tokens, and its text 50."""
+    declared = [
+        next((size for size, role in zip(port.axes or (), roles, strict=False) if role == "s"), None)
+        for port, roles in zip(ports, way, strict=True)
+    ]
+    most = max((size for size in declared if isinstance(size, int)), default=0)
+    return [most - size if isinstance(size, int) else 0 for size in declared]
+
+
+def _compute_inner_size(roles: _Roles) -> int:
+    return int(np.prod([role for role in roles if isinstance(role, int)], dtype=int))
+
+
+def _is_float(port: Port) -> bool:
+    return port.kind is not None and np.dtype(port.kind).kind == "f"
+
+
+def _is_length(port: Port, roles: _Roles) -> bool:
+    named = any(word in port.name.lower() for word in _LENGTHS)
+    return roles == ("b",) and not _is_float(port) and (named or port.kind in ("int64", "int32"))
+
+
+def _is_offset(port: Port, roles: _Roles) -> bool:
+    return roles == ("b",) and not _is_float(port) and "offset" in port.name.lower()
+
+
+def _is_mask(port: Port) -> bool:
+    return port.kind == "bool" or "mask" in port.name.lower()
+
+
+def _gives_finite_answers(called: ModuleCall) -> bool:
+    """Return whether the module answers the rows of the table with finite numbers only."""
+    answered: list[bool] = []
+    for rows, steps in called.sizes[:2] if called.samples is None else (*called.sizes[:2], (32, called.sizes[-1][1])):
+        try:
+            outputs: Iterable[Any] = record_call(called, draw_case(called, rows, steps)).outputs.values()
+        except (Exception, SystemExit):  # noqa: S112 - it may take no such size
+            continue
+        answered.append(all(np.isfinite(value).all() for value in outputs if value.dtype.kind == "f"))
+    return all(answered)

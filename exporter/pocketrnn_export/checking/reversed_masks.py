@@ -1,0 +1,75 @@
+"""Compare a file with its module on masks that hide the beginning of a row; most masks hide its end."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pocketrnn_export.checking.answer_comparison import ComparedFile, compare_cases
+from pocketrnn_export.checking.call_recording import draw_case, record_inputs
+from pocketrnn_export.checking.unequal_input_lengths import limit_verdict_to_inputs
+from pocketrnn_export.checking.verdict import Verdict
+from pocketrnn_export.checking.verdict_from_outcomes import make_verdict, summarize_outcomes
+from pocketrnn_export.intake.calling_convention import Call
+
+__all__ = ["compare_with_reversed_masks"]
+
+_SIZES: Final = ((2, 5), (3, 9), (1, 4), (4, 12))
+
+
+def compare_with_reversed_masks(beside: ComparedFile, verdict: Verdict) -> Verdict:
+    """Compare file and module with each mask turned, so that it hides the beginning of the rows, and return the verdict
+    on all cases.
+    """
+    called = beside.called
+    if verdict.kind not in ("right", "some sizes") or not called.ragged or called.one_row:
+        return verdict
+    cases = [draw_case(called, *size, ragged=True) for size in (*called.sizes, *_SIZES)]
+    # Where the file fails or differs on masks as they are, the verdict says so already.
+    cases = [one.case for one in compare_cases(beside, cases) if one.is_same]
+    turned = replace(beside, called=replace(called, function=_reverse_masks(called.function)))
+    cases = [
+        case
+        for case in cases
+        if any(
+            not np.array_equal(value, other)
+            for value, other in zip(
+                record_inputs(called, case).values(), record_inputs(turned.called, case).values(), strict=True
+            )
+        )
+    ]
+    outcomes = compare_cases(turned, cases)
+    if not outcomes:
+        return verdict
+    of_turned = make_verdict(turned, {"masks turned": outcomes}, None)
+    if not of_turned.is_right:
+        reason = f"{verdict.file} fails on masks that hide the beginning of rows, and {verdict.name} answers."
+        return limit_verdict_to_inputs(verdict, of_turned, "masks that hide the end of rows", reason)
+    lines = summarize_outcomes(verdict.name, {"masks turned": outcomes})
+    return replace(verdict, comparisons=(*verdict.comparisons, *lines))
+
+
+def _reverse_masks(function: Call) -> Call:
+    """Return a call whose masks are turned, by the order of all their axes."""
+
+    def reverse_mask_inputs(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        bound = inspect.signature(layer.forward).bind(*args, **kwargs)
+        for name, value in bound.arguments.items():
+            if isinstance(value, Tensor) and (value.dtype == torch.bool or "mask" in name.lower()):
+                bound.arguments[name] = value.flip(tuple(range(value.dim())))
+        return bound.args, bound.kwargs
+
+    def call_with_reversed_masks(module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:
+        # Before the hook that records the inputs.
+        hook = module.register_forward_pre_hook(reverse_mask_inputs, with_kwargs=True, prepend=True)
+        try:
+            return function(module, tokens, lengths)
+        finally:
+            hook.remove()
+
+    return call_with_reversed_masks

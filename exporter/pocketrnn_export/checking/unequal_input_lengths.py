@@ -1,0 +1,103 @@
+"""Compare a file with its module where one of their inputs is shorter than the others."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from pocketrnn_export.checking.answer_comparison import ComparedFile, compare_cases
+from pocketrnn_export.checking.call_recording import RecordedCall, draw_case, record_call
+from pocketrnn_export.checking.verdict import Verdict
+from pocketrnn_export.checking.verdict_from_outcomes import make_verdict, summarize_outcomes
+
+__all__ = ["compare_unequal_lengths", "limit_verdict_to_inputs"]
+
+# The batches in which one input has half the steps of another; and the steps of an ordinary one.
+_UNEQUAL_SIZES: Final = ((1, 2), (2, 3), (1, 4), (2, 9), (4, 12), (2, 33))
+_ORDINARY_STEPS: Final = 7
+
+
+def compare_unequal_lengths(beside: ComparedFile, calls: Sequence[RecordedCall], verdict: Verdict) -> Verdict:
+    """Compare file and module where one input is half as long as the others, and return the verdict on all cases. A
+    file that gives the sequence axes of all inputs one name is not run on these cases.
+    """
+    if verdict.kind not in ("right", "some sizes") or beside.called.one_row:
+        return verdict
+    unequal, alike = _list_unequal_inputs(beside, calls)
+    sizes = [*beside.called.sizes, *_UNEQUAL_SIZES]
+    cases = [draw_case(beside.called, *size, ragged=False) for size in sizes if size[1] > 1]
+    # Where the file fails on equal lengths, the verdict says so already.
+    cases = [one.case for one in compare_cases(beside, cases if unequal else ()) if one.is_same]
+    found = {name: (asked, compare_cases(asked, cases)) for name, asked in unequal.items()}
+    found = {name: (asked, outcomes) for name, (asked, outcomes) in found.items() if outcomes}
+    for name, (asked, outcomes) in found.items():
+        of_unequal = make_verdict(asked, {f"{name} shorter": outcomes}, None)
+        if not of_unequal.is_right:
+            reason = f"{verdict.file} fails where {name} is shorter than another input, and {verdict.name} answers."
+            return limit_verdict_to_inputs(verdict, of_unequal, "inputs of equal length", reason)
+    kinds = {f"{name} shorter": outcomes for name, (_, outcomes) in found.items()}
+    count = sum(map(len, kinds.values()))
+    notes = [f"In {count} more batches one of {', '.join(found)} is shorter than the others."] if count else []
+    if alike and not found:
+        notes = [f"The inputs {', '.join(alike)} had the same length in each run: unequal lengths were not looked at."]
+    lines = (*verdict.comparisons, *summarize_outcomes(verdict.name, kinds))
+    return replace(verdict, comparisons=lines, notes=(*verdict.notes, *notes))
+
+
+def _list_unequal_inputs(
+    beside: ComparedFile, calls: Sequence[RecordedCall]
+) -> tuple[dict[str, ComparedFile], list[str]]:
+    """Return the inputs to compare at half the length of the others, each with its comparison; and the inputs that may
+    be shorter: those that the module takes shorter, else those whose sequence axes have different names in the file.
+    """
+    called = beside.called
+    size = max(called.sizes, key=lambda size: -abs(size[1] - _ORDINARY_STEPS))
+    full = record_call(called, draw_case(called, *size, ragged=False)).inputs
+    fed = {one.name: one for one in beside.fed}
+    steps = [size[1] for size in called.sizes]
+    named = {
+        one.name: declared
+        for one in beside.fed
+        for declared, axis in one.declared_sizes
+        if isinstance(declared, str) and [call.inputs[one.name].shape[axis] for call in calls] == steps
+    }
+    places: dict[str, tuple[ComparedFile, int]] = {}
+    for function in called.unequal:
+        asked = replace(beside, called=replace(called, function=function))
+        with contextlib.suppress(Exception, SystemExit):
+            cut = record_call(asked.called, draw_case(called, *size, ragged=False)).inputs
+            name = next(name for name in fed if cut[name].shape != full[name].shape)
+            pairs = zip(cut[name].shape, full[name].shape, strict=True)
+            places[name] = asked, next(axis for axis, (one, other) in enumerate(pairs) if one != other)
+    axes = {
+        name: next((said for said, of in fed[name].declared_sizes if of == axis), None)
+        for name, (_, axis) in places.items()
+    }
+    if len({size for size in axes.values() if isinstance(size, int)}) > 1:
+        # Each has a length of its own in every run.
+        return {}, []
+    unequal = {
+        name: asked for name, (asked, _) in places.items() if axes[name] is None or set(axes.values()) != {axes[name]}
+    }
+    return unequal, list(places) or (list(named) if len(set(named.values())) > 1 else [])
+
+
+def limit_verdict_to_inputs(verdict: Verdict, of_others: Verdict, sizes: str, reason: str) -> Verdict:
+    """Return the verdict on a file that is right for some inputs only.
+
+    Args:
+        verdict: the verdict on these.
+        of_others: the verdict on others.
+        sizes: for which it is right.
+        reason: the sentence for a file that fails on the others.
+    """
+    joined = replace(
+        of_others,
+        sizes=f"{sizes}{f' and {verdict.sizes}' * bool(verdict.sizes)}",
+        looked_at=verdict.looked_at,
+        comparisons=(*verdict.comparisons, *of_others.comparisons),
+        numbers_changed=max(verdict.numbers_changed, of_others.numbers_changed),
+    )
+    return joined if of_others.kind == "wrong" else replace(joined, kind="some sizes", reason=reason)

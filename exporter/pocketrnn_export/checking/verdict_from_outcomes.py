@@ -1,0 +1,220 @@
+"""Make the verdict of `check` from the outcomes of its cases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from pocketrnn.bundle.manifest import Comparison
+from pocketrnn_export.checking.answer_comparison import ComparedFile, Outcome
+from pocketrnn_export.checking.call_recording import draw_case, record_call, record_inputs
+from pocketrnn_export.checking.correct_sizes import Bounds
+from pocketrnn_export.checking.exported_file import find_missing_matrices
+from pocketrnn_export.checking.input_output_matching import make_file_inputs
+from pocketrnn_export.checking.shortest_failing_input import find_shortest_input
+from pocketrnn_export.checking.verdict import Verdict
+from pocketrnn_export.comparing.logit_comparison import summarize_differences
+from pocketrnn_export.comparing.proof_inputs import Case
+
+__all__ = ["make_verdict", "report_half_precision_rounding", "summarize_outcomes"]
+
+
+def make_verdict(beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], bounds: Bounds | None) -> Verdict:
+    """Make the verdict on a file from the outcomes of its cases.
+
+    Args:
+        beside: the file and its module.
+        outcomes: the outcomes by kind of cases; at least one.
+        bounds: the sizes for which the file is right; None where no such rule was found.
+    """
+    every = [outcome for some in outcomes.values() for outcome in some]
+    file, name, unit = beside.file, beside.called.name, beside.called.unit
+    shapes = _describe_other_shapes(every)
+    verdict = Verdict(
+        str(file.path), "right", f"{file.path} answers as {name} does{', in another shape' * bool(shapes)}.",
+        name=name,
+        inputs={fed.port.name: fed.name for fed in beside.fed},
+        outputs={file.name_output(number): own for number, own in beside.outputs},
+        comparisons=summarize_outcomes(name, outcomes),
+        numbers_changed=max((one.numbers_off for one in every), default=0.0),
+        looked_at=_describe_sizes(every, unit),
+        notes=(
+            *_describe_transposed_inputs(beside), *_describe_numbers(beside), *_describe_compared_outputs(beside),
+            *shapes,
+        ),
+    )  # fmt: skip
+    wrong = [outcome for outcome in every if not outcome.is_same]
+    if beside.activations:
+        return _report_activation(beside, every, replace(verdict, kind="wrong"))
+    if not wrong:
+        exact, reason, off = beside.compare_in_double_precision(every)
+        verdict = replace(verdict, float64_difference=exact, notes=(*verdict.notes, *filter(None, [reason])))
+        if off is None:
+            return _report_single_row_limit(beside, every, verdict)
+        wrong = [off]
+    differing = [outcome for outcome in wrong if not outcome.error]
+    shown, case = find_shortest_input(beside, differing or wrong)
+    verdict = replace(verdict, sizes="" if bounds is None else bounds.describe_bounds(unit or "tokens"), shown=shown)
+    if len(wrong) == len(every) and not differing:
+        reason = f"{file.path} fails on each of {len(every)} batches that {name} answers: {wrong[0].error}."
+        return replace(verdict, kind="not comparable", reason=reason)
+    if not differing:
+        reason = f"{file.path} fails on {len(wrong)} of {len(every)} batches, where {name} answers."
+        return _report_single_row_limit(beside, every, replace(verdict, kind="some sizes", reason=reason))
+    verdict = replace(verdict, kind="wrong", reason=f"{file.path} gives other answers than {name}.")
+    notes, has_weights = _describe_missing_weights(beside)
+    return replace(
+        verdict, notes=(*notes, *verdict.notes), departs=_find_differing_operation(beside, case) if has_weights else ""
+    )
+
+
+def report_half_precision_rounding(
+    beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], verdict: Verdict
+) -> Verdict:
+    """Report how far a file in half precision is from the module itself, if its answers are as near as half precision
+    allows.
+
+    Example:
+        >>> report_half_precision_rounding(beside, outcomes, verdict).notes[-1]
+        "The file theirs.onnx is in half precision: its answers are up to 0.002 apart from Net's, as rounding allows."
+    """
+    if verdict.kind not in ("right", "some sizes"):
+        note = (
+            "The file is in half precision: it was compared with the module with its weights rounded to half precision."
+        )
+        return replace(verdict, notes=(*verdict.notes, note))
+    apart = {
+        inputs: [replace(one, difference=beside.measure_case(one.case)) for one in some if one.is_same]
+        for inputs, some in outcomes.items()
+    }
+    lines = summarize_outcomes(verdict.name, {inputs: some for inputs, some in apart.items() if some})
+    verdict = replace(verdict, comparisons=lines)
+    largest = max(line.largest_difference for line in lines)
+    said = f"is in half precision: its answers are up to {largest:.2g} apart from {verdict.name}'s, as rounding allows"
+    if verdict.labels_changed and verdict.kind == "right":
+        reason = f"{verdict.file} {said}, but the label of {verdict.labels_changed:.2%} of the rows changes."
+        return replace(verdict, kind="changed", reason=reason)
+    return replace(verdict, notes=(*verdict.notes, f"The file {said}."))
+
+
+def _report_activation(beside: ComparedFile, every: Sequence[Outcome], verdict: Verdict) -> Verdict:
+    """Say that one side has an activation at its end, and whether the answers are the same after it."""
+    side, activation = next(iter(beside.activations.values()))
+    more, plain = (beside.file.path, beside.called.name) if side == "module" else (beside.called.name, beside.file.path)
+    said = f"{more} gives the {activation.name} of the numbers that {plain} gives"
+    as_given = replace(beside, activations={})
+    case = min((one.case for one in every), key=lambda case: int(case.tokens.size))
+    found = as_given.compare_case(case)
+    shown = None if found is None else find_shortest_input(as_given, [found])[0]
+    same = all(outcome.is_same for outcome in every)
+    departs = _find_differing_operation(as_given, case) if same and side == "module" else ""
+    reason = f"{said}; {'the answers are the same after it' if same else 'they differ after it, too'}."
+    return replace(verdict, reason=reason, shown=shown, departs=departs, activation=said)
+
+
+def _report_single_row_limit(beside: ComparedFile, every: Sequence[Outcome], verdict: Verdict) -> Verdict:
+    """Report that a file is right for batches of one row only, where the module was not run on larger ones."""
+    called, file = beside.called, beside.file
+    if any(len(outcome.case.lengths) > 1 for outcome in every):
+        return verdict
+    first = called.sizes[0]
+    if called.one_row:
+        given = record_call(called, draw_case(called, *first)).inputs
+        limited = all(1 in array.shape for array in given.values())
+    else:
+        given = record_inputs(called, draw_case(called, 2, first[1]))
+        takes_one = any(declared == 1 for fed in beside.fed for declared, _ in fed.declared_sizes)
+        limited = isinstance(file.compute_outputs(make_file_inputs(beside.fed, given)), str) if given else takes_one
+    if not limited:
+        return verdict
+    sizes = f"batch 1 only{f' and {verdict.sizes}' * bool(verdict.sizes)}"
+    if verdict.kind != "right":
+        return replace(verdict, sizes=sizes)
+    reason = f"{file.path} answers as {called.name} does for one row, and neither ran on more rows."
+    return replace(verdict, kind="some sizes", sizes=sizes, reason=reason)
+
+
+def summarize_outcomes(name: str, outcomes: Mapping[str, Sequence[Outcome]]) -> tuple[Comparison, ...]:
+    """Return a line for each kind of cases: how many rows were compared, and their largest difference."""
+    return tuple(
+        summarize_differences(
+            [one.difference for one in some],
+            reference=name,
+            inputs=inputs,
+            rows=sum(len(one.case.lengths) for one in some),
+        ).line
+        for inputs, some in outcomes.items()
+    )
+
+
+def _describe_missing_weights(beside: ComparedFile) -> tuple[list[str], bool]:
+    """Return a note if the file lacks matrices of the module; the note says whether the file may hold some of them."""
+    matrices = {name: w.numpy() for name, w in beside.called.module.named_parameters() if w.dim() > 1 and w.numel() > 1}
+    lacking = find_missing_matrices(beside.file, matrices)
+    if not lacking:
+        return [], True
+    if len(lacking) == len(matrices):
+        said = "The file holds none of the module's matrices: it was made with other weights, or with rounded ones."
+        return [said], False
+    held = f"The file holds {len(matrices) - len(lacking)} of the module's {len(matrices)} matrices"
+    return [f"{held}, and {lacking[0]} is not among them: it may be made with other weights."], True
+
+
+def _describe_sizes(outcomes: Sequence[Outcome], unit: str) -> str:
+    shapes = np.array([outcome.case.tokens.shape for outcome in outcomes])
+    (least_rows, least), (most_rows, most) = shapes.min(0), shapes.max(0)
+    rows = _format_range(least_rows, most_rows, "rows")
+    if not unit:
+        return f"Looked at {len(outcomes)} batches, of {rows}."
+    return f"Looked at {len(outcomes)} batches, of {rows} and of {_format_range(least, most, unit)} a row."
+
+
+def _format_range(least: int, most: int, unit: str) -> str:
+    if least < most:
+        return f"{least:,} to {most:,} {unit}"
+    return f"{most:,} {unit if most > 1 else unit.removesuffix('s')}"
+
+
+def _find_differing_operation(beside: ComparedFile, shown: Case) -> str:
+    """Find where file and module depart: on an ordinary batch if possible, as a mean of one token is also its sum."""
+    ordinary = beside.compare_case(draw_case(beside.called, *beside.called.sizes[0]))
+    return beside.describe_first_differing_operation(
+        shown if ordinary is None or ordinary.is_same or ordinary.error else ordinary.case
+    )
+
+
+def _describe_other_shapes(outcomes: Iterable[Outcome]) -> list[str]:
+    odd = next((outcome for outcome in outcomes if outcome.shapes), None)
+    if odd is None:
+        return []
+    return [f"For a batch of {len(odd.case.lengths)} the file gives {odd.shapes}: only the numbers are compared."]
+
+
+def _describe_transposed_inputs(beside: ComparedFile) -> list[str]:
+    turned = {fed.port.name: ", ".join(map(str, fed.order)) for fed in beside.fed if fed.order is not None}
+    return [
+        f"The file's input {name} gets the module's input with its axes in the order {o}." for name, o in turned.items()
+    ]
+
+
+def _describe_numbers(beside: ComparedFile) -> list[str]:
+    called = beside.called
+    said = f"Only {called.numbers} were tried: {called.name} has no finite answer to some others."
+    return [said] * bool(called.numbers)
+
+
+def _describe_compared_outputs(beside: ComparedFile) -> list[str]:
+    """Say which outputs were compared, if one side has several, and which were not."""
+    numbers, names = ({pair[place] for pair in beside.outputs} for place in (0, 1))
+    left = [port.name for number, port in enumerate(beside.file.outputs) if number not in numbers]
+    lacking = [name for name in beside.largest if name not in names]
+    of_both = ((left, "of the file"), (lacking, f"of {beside.called.name}, which the file lacks"))
+    pairs = [(beside.file.name_output(number), own) for number, own in beside.outputs]
+    both = [f"{one} with output {own} of {beside.called.name}" if one != own else one for one, own in pairs]
+    several = len(pairs) > 1 or left or lacking
+    compared = [f"Compared: the output{'s' * (len(both) > 1)} {', '.join(both)}."] if several else []
+    return compared + [
+        f"Not compared: the output{'s' * (len(some) > 1)} {', '.join(some)} {whose}." for some, whose in of_both if some
+    ]

@@ -1,0 +1,93 @@
+"""Export a classifier that `pocketrnn_training` trained: a checkpoint holds all arguments of `export`."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from pocketrnn.bundle.manifest import Manifest
+from pocketrnn.numbers.number_input import NumberInput
+from pocketrnn.verdicts import SCALE, TEXT_RULES, TextVerdict
+from pocketrnn_export.bundle_export import export
+
+if TYPE_CHECKING:
+    from pocketrnn_training.classifiers.checkpoint import Checkpoint
+    from pocketrnn_training.fitting import FittedClassifier
+
+# Forward takes each pair as one row, as training has it.
+_PAIR_CALL: Final = "module.compare(first, second, first_lengths, second_lengths)"
+
+__all__ = ["export_trained", "make_arguments_from_checkpoint"]
+
+
+def export_trained(trained: Checkpoint | FittedClassifier, path: str | Path, **arguments: Any) -> Manifest:
+    """Export a trained classifier as a bundle that is proven to give the same answers.
+
+    Args:
+        trained: the result of `pocketrnn_training.fit`, `train` or `read_checkpoint`.
+        path: the folder to write.
+        arguments: further arguments of `export`, such as `streaming=True`, `force=True` or `examples=False`; they
+            override those of the checkpoint, such as `name`.
+
+    Returns:
+        the manifest that was written to classifier.json, with the proof.
+
+    Raises:
+        PocketRNNError: as `export`.
+
+    Example:
+        >>> fitted = fit(["so good", "so bad"] * 10, ["good", "bad"] * 10, epochs=1, min_freq=1)
+        >>> export_trained(fitted, "reviews").labels
+        ('bad', 'good')
+    """
+    from pocketrnn_training.classifiers.checkpoint import Checkpoint as Trained
+
+    module, described = make_arguments_from_checkpoint(trained if isinstance(trained, Trained) else trained.checkpoint)
+    return export(module, path, **{**described, **arguments})
+
+
+def make_arguments_from_checkpoint(checkpoint: Checkpoint) -> tuple[Any, dict[str, Any]]:
+    """Return the module of a checkpoint, and the other arguments of `export`.
+
+    Example:
+        >>> module, described = make_arguments_from_checkpoint(read_checkpoint(Path("reviews.checkpoint")))
+        >>> described["labels"]
+        ('bad', 'good')
+    """
+    from pocketrnn_training.classifiers.architecture import labels_tokens
+    from pocketrnn_training.classifiers.checkpoint import MADE_EXAMPLES
+
+    rules, origin = checkpoint.rules, {"data": checkpoint.data, "metrics": checkpoint.metrics}
+    both = {"labels": checkpoint.labels, "name": checkpoint.name, "thresholds": checkpoint.thresholds}
+    if isinstance(rules, NumberInput):
+        return checkpoint.module, {
+            **both,
+            **{field.name: getattr(rules, field.name) for field in fields(NumberInput)},
+            "call": "module(samples, lengths)",
+            "layout": "btc",
+            # None is a missing sample there.
+            "sequences": [np.array(example, np.float64) for example in checkpoint.examples],
+            "provenance": {**origin, SCALE: "trained"},
+        }
+    return checkpoint.module, {
+        **both,
+        "vocabulary": checkpoint.vocabulary,
+        "rules": rules,
+        # The call of training; forward's other arguments are only for training.
+        "call": _PAIR_CALL
+        if checkpoint.two_texts
+        else "module(tokens, lengths)"
+        if checkpoint.architecture.packed
+        else "module(tokens)",
+        "two_texts": checkpoint.two_texts,
+        "example_texts": () if checkpoint.data.get("examples") == MADE_EXAMPLES else checkpoint.examples,
+        **({"labels_of": "tokens"} if labels_tokens(checkpoint.architecture) else {}),
+        **({"crf": checkpoint.crf} if checkpoint.crf is not None else {}),
+        # All logits of rare labels may be below 0, so they could be taken for logarithms of probabilities.
+        **({"multi_label": True, "gives": "logits"} if checkpoint.activation == "sigmoid" else {}),
+        # Training made its ids by the same code and the same rules.
+        "provenance": {**origin, TEXT_RULES: TextVerdict("trained").document},
+    }

@@ -1,0 +1,112 @@
+"""Write a smaller bundle: the part that `pocketrnn compress` and `pocketrnn export --compress` share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from pocketrnn.bundle import manifest as manifests
+from pocketrnn.bundle.packed_file import is_packed_file
+from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
+from pocketrnn.commands.grouped_options import Text, make_column_option
+from pocketrnn.commands.standard_streams import print_line
+from pocketrnn.errors import require_module
+from pocketrnn.tables.row_batches import LABEL_SEPARATOR
+from pocketrnn_export.commands.progress_lines import print_stages
+
+if TYPE_CHECKING:
+    from pocketrnn.bundle.manifest import Manifest
+    from pocketrnn_export.forms.weight_quantization import Storage
+    from pocketrnn_training.rows.labelled_texts import LabelledTexts
+
+__all__ = ["COLUMNS", "check_is_bundle", "data_options", "read_rows_to_measure", "write_compressed_bundle"]
+
+# The options that say how the data is read.
+COLUMNS: Final = ("text_column", "label_column", "label_separator")
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def check_is_bundle(path_or_name: str | Path) -> None:
+    """Refuse a path that is neither a bundle nor a packed file, before PyTorch is loaded, which takes seconds."""
+    folder = find_bundle_folder(path_or_name)
+    if not is_packed_file(folder):
+        manifests.read_manifest(folder)
+
+
+def data_options(command: _Command) -> _Command:
+    """Add the options to measure a smaller bundle on labelled texts."""
+    for option in reversed(
+        (
+            click.option("--data", type=click.Path(path_type=Path), metavar="FILE",
+                         help="Texts to measure the loss on: .csv, .tsv, .jsonl or .parquet. Labelled, but for "
+                         "--arithmetic int8. For a bundle that takes numbers, labelled sequences: .ts or .npz, too."),
+            click.option("--max-loss", type=click.FloatRange(0, 100), metavar="POINTS",
+                         help="Write nothing if more points of accuracy are lost on the data."),
+            make_column_option("text", "The data's column of texts."),
+            make_column_option("label", "The data's column of labels."),
+            click.option("--label-separator", type=Text(), default=LABEL_SEPARATOR, show_default=True, metavar="TEXT",
+                         help="The separator between the labels of a text with several, where they are not a list."),
+        )
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def write_compressed_bundle(
+    bundle: str | Path,
+    output: Path,
+    storage: Storage,
+    *,
+    name: str | None,
+    force: bool,
+    rows: LabelledTexts | None,
+    max_loss: float | None,
+) -> Manifest:
+    """Compress a bundle as the options say, and print the size and the accuracy after each step."""
+    from pocketrnn.bundle.atomic_writing import check_folder_free
+    from pocketrnn_export.compression import compress as compress_bundle
+    from pocketrnn_export.compression import format_steps_table
+
+    check_folder_free(output, force=force, made_by="classifier.json")
+    with print_stages():
+        made = compress_bundle(bundle, output, storage=storage, data=rows, max_loss=max_loss, name=name, force=force)
+    for line in format_steps_table(made.steps).split("\n"):
+        print_line(line)
+    if rows is None and made.manifest.text.rules.tokenizer != "external":
+        print_line(
+            f"The labels were compared on {made.steps[0].texts} golden examples only, which says little. Give labelled "
+            "texts to measure what is lost: --data FILE"
+        )
+    return made.manifest
+
+
+def read_rows_to_measure(
+    labels: Sequence[str],
+    *,
+    data: Path | None,
+    max_loss: float | None,
+    text_column: str,
+    label_column: str,
+    label_separator: str,
+    several_labels: bool,
+) -> LabelledTexts | None:
+    """Read the labelled texts that the options name, before any work is done; None without --data."""
+    if max_loss is not None and data is None:
+        raise click.UsageError("--max-loss needs --data to be measured on.")
+    if data is None:
+        return None
+    require_module("pyarrow", "train")
+    from pocketrnn_training.rows.labelled_texts import read_files
+
+    return read_files(
+        [data],
+        text_column=text_column,
+        label_column=label_column,
+        labels=tuple(labels),
+        multi_label=several_labels,
+        label_separator=label_separator,
+    )

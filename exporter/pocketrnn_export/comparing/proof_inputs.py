@@ -1,0 +1,594 @@
+"""The inputs of a proof: a grid of shapes, random shapes, and texts."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrnn.bundle.manifest import Limits
+from pocketrnn.errors import InputError
+from pocketrnn.text import SUBWORDS, AnyTextRules, TextEncoder
+from pocketrnn.text.pairs import make_pair_mark
+
+__all__ = [
+    "BATCHES",
+    "EXAMPLE_ROWS",
+    "EXAMPLE_STEPS",
+    "LARGEST",
+    "LONGEST",
+    "MADE_TEXTS",
+    "SEQUENCES",
+    "Case",
+    "Ids",
+    "Logits",
+    "Run",
+    "Widths",
+    "add_real_tokens",
+    "choose_non_padding_id",
+    "choose_pairs_for_proof",
+    "choose_split_position",
+    "choose_texts_for_proof",
+    "convert_to_pairs",
+    "encode_text_cases",
+    "fit_to_limits",
+    "make_boundary_cases",
+    "make_case_from_rows",
+    "make_hazard_cases",
+    "make_one_row_cases",
+    "make_pair_cases",
+    "make_random_cases",
+    "make_shape_grid",
+    "make_unrelated_texts",
+    "replace_ids",
+    "select_answer_rows",
+    "select_neighbour_cases",
+    "separate_rows_of_ids_run_alone",
+    "split_by_text",
+]
+
+Ids = npt.NDArray[np.int64]
+# float32, or float64 for a run in double precision
+Logits = npt.NDArray[np.floating[Any]]
+# (tokens int64 [batch, sequence], lengths int64 [batch]) -> a row of logits for each text, [batch, classes]; a tagger
+# gives a row for each token, [tokens, classes], in the order of the texts
+Run = Callable[[Ids, Ids], Logits]
+
+# Exporters specialise for one row and one step; 7 and 33 do not fill a vector register; 257 is longer than any unrolled
+# loop. The sizes of the traced example occur nowhere else in the module. They are not 1, since PyTorch treats a size of
+# 1 as a constant.
+EXAMPLE_ROWS: Final = 3
+EXAMPLE_STEPS: Final = 7
+BATCHES: Final = (1, 2, 7, 33)
+SEQUENCES: Final = (1, 2, 17, 64, 257)
+# The number of tokens in the longest row.
+LONGEST: Final = 3_000
+# The number of tokens in the largest batch. A GRU with hidden_dim 100 takes about 10 s for one text of this length.
+LARGEST: Final = 50_000
+# The shapes of the grid whose rows are also run alone: several rows of a medium length.
+_NEIGHBOURS: Final = ((7, 17), (7, 64))
+# How many random shapes are added to the grid.
+_DRAWN: Final = 16
+# How often an id with a large embedding vector is repeated.
+_REPEATED: Final = (1, 7, 30, 300)
+# How many pairs of one size share a batch.
+_PAIRS: Final = 3
+# How often an id is repeated that a module may take for padding.
+_FILLED: Final = (1, 12)
+# The numbers of words in the random texts that are used where no texts are given.
+MADE_TEXTS: Final = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run: its name, tokens int64 [batch, sequence], and lengths int64 [batch]. The longest length equals
+    `sequence`."""
+
+    name: str
+    tokens: Ids
+    lengths: Ids
+
+
+@dataclass(frozen=True)
+class Widths:
+    """How many tokens a text can have by its text rules: texts are padded to `least`, on the left if `pad_left`, and
+    cut to `most`. Without `filled` there is no shorter text.
+
+    Example:
+        >>> Widths(least=20, most=20).fixed
+        20
+    """
+
+    least: int = 1
+    most: int | None = None
+    pad_left: bool = False
+    filled: bool = True
+
+    @property
+    def fixed(self) -> int | None:
+        """The number of tokens, if it is the same for all texts; else None."""
+        return self.least if self.least == self.most else None
+
+    def clip(self, tokens: int) -> int:
+        """Return the nearest number of tokens that a text can have."""
+        return max(self.least, min(tokens, self.most or tokens))
+
+    def fit_cases(self, cases: Iterable[Case], padding_id: int, *, padded: bool = True) -> list[Case]:
+        """Cut each row to the allowed length, or repeat its tokens up to it (with `padded`, pad every other row);
+        return each case once."""
+        if self.least == 1 and self.most is None:
+            return list(cases)
+        made: dict[tuple[tuple[int, int], bytes], Case] = {}
+        for case in cases:
+            lengths = np.array([self.clip(int(length)) for length in case.lengths], np.int64)
+            tokens = np.full((len(lengths), lengths.max()), padding_id, np.int64)
+            for row, (length, before) in enumerate(zip(lengths, case.lengths, strict=True)):
+                real = case.tokens[row, :before]
+                if padded and before < length and row % 2 == 0:
+                    start = length - before if self.pad_left else 0
+                    tokens[row, start : start + before] = real
+                else:
+                    tokens[row, :length] = np.resize(real, length)
+            name = case.name if tokens.shape == case.tokens.shape else f"{case.name}, of {lengths.max()} tokens"
+            made.setdefault((tokens.shape, tokens.tobytes()), Case(name, tokens, lengths))
+        return list(made.values())
+
+
+def select_answer_rows(answer: Any, lengths: Ids) -> Any:
+    """Return the rows of an answer without padding: from [batch, classes], all rows; from [batch, sequence, classes],
+    the rows of real tokens, as [tokens, classes]. If the module counts fewer tokens and does not answer some, these get
+    NaN.
+
+    Args:
+        answer: the output of a module or a graph.
+        lengths: int64 [batch].
+
+    Example:
+        >>> select_answer_rows(np.zeros((2, 3, 4)), np.array([3, 1])).shape
+        (4, 4)
+    """
+    if answer.ndim != 3:
+        return answer
+    missing = int(lengths.max()) - answer.shape[1]
+    if missing > 0:
+        answer = np.pad(answer, ((0, 0), (0, missing), (0, 0)), constant_values=np.nan)
+    return answer[np.arange(answer.shape[1]) < lengths[:, None]]
+
+
+def split_by_text(rows: Any, lengths: Ids) -> list[Any]:
+    """Split the rows of an answer, or one measured value a row, by text.
+
+    Args:
+        rows: [batch, ...], or [tokens, ...] as `select_answer_rows` gives them.
+        lengths: int64 [batch].
+
+    Raises:
+        ValueError: the number of rows fits neither shape.
+
+    Example:
+        >>> [len(part) for part in split_by_text(np.zeros((4, 2)), np.array([3, 1]))]
+        [3, 1]
+    """
+    if len(rows) == len(lengths):
+        return [rows[i : i + 1] for i in range(len(rows))]
+    if len(rows) != lengths.sum():
+        raise ValueError(f"{len(rows)} rows, not {len(lengths)} (one a text) or {lengths.sum()} (one a token)")
+    return np.split(rows, np.cumsum(lengths)[:-1])
+
+
+def make_shape_grid(ids: int, padding_id: int, *, ragged: bool) -> list[Case]:
+    """Cases for every batch in `BATCHES` and sequence in `SEQUENCES`, of random tokens.
+
+    Args:
+        ids: tokens are drawn below this.
+        padding_id: the token past a row's length.
+        ragged: give rows random lengths, with one full row; else all rows are full.
+
+    Example:
+        >>> [case.tokens.shape for case in make_shape_grid(50, 1, ragged=True)][:3]
+        [(1, 1), (1, 2), (1, 17)]
+    """
+    generator = np.random.default_rng(0)
+    shapes = itertools.product(BATCHES, SEQUENCES)
+    return [_make_random_case(generator, batch, sequence, ids, padding_id, ragged=ragged) for batch, sequence in shapes]
+
+
+def select_neighbour_cases(grid: Iterable[Case]) -> list[Case]:
+    """Return the cases of a grid that show whether a row's answer depends on its neighbours.
+
+    Example:
+        >>> [case.name for case in select_neighbour_cases(make_shape_grid(50, 1, ragged=True))]
+        ['batch 7 x sequence 17', 'batch 7 x sequence 64']
+    """
+    return [case for case in grid if case.tokens.shape in _NEIGHBOURS]
+
+
+def make_random_cases(ids: int, padding_id: int, *, ragged: bool, seed: int = 1) -> list[Case]:
+    """Cases of random batch and sequence sizes, which find errors at other shapes than the grid's; arguments as for
+    `make_shape_grid`.
+
+    Example:
+        >>> len(make_random_cases(50, 1, ragged=True))
+        16
+    """
+    generator = np.random.default_rng(seed)
+    shapes = zip(generator.integers(1, 41, _DRAWN), generator.integers(1, 129, _DRAWN), strict=True)
+    return [
+        _make_random_case(generator, int(batch), int(sequence), ids, padding_id, ragged=ragged)
+        for batch, sequence in shapes
+    ]
+
+
+def make_hazard_cases(
+    ids: int,
+    special: Sequence[int],
+    padding_id: int,
+    *,
+    ragged: bool,
+    loud: Sequence[int] = (),
+    tried: Sequence[int] = (),
+) -> list[Case]:
+    """Cases that often show errors of a graph: long rows, large batches, special ids, repeated tokens, uneven lengths.
+
+    Args:
+        ids: tokens are drawn below this.
+        special: the ids for unknown words, empty texts and padding. 0, 1 and the last id are added.
+        padding_id: the token past a row's length; here it also occurs inside texts.
+        ragged: add rows of several lengths; else all rows are full.
+        loud: ids with the largest embedding vectors; each is repeated in rows of its own.
+        tried: ids that a module may take for padding; each fills rows of its own.
+
+    Example:
+        >>> [case.name for case in make_hazard_cases(50, [0], 1, ragged=False)][:2]
+        ['a row of 3,000 steps', 'a batch of 300 rows']
+    """
+    generator = np.random.default_rng(3)
+    few = np.unique(np.clip([*special, padding_id, 0, 1, ids - 1], 0, ids - 1))
+
+    def draw_rows(rows: int, steps: int) -> Ids:
+        return generator.integers(0, ids, (rows, steps), dtype=np.int64)
+
+    def draw_mostly_special_rows() -> Ids:
+        return np.where(generator.random((9, 40)) < 0.7, generator.choice(few, (9, 40)), draw_rows(9, 40))
+
+    first, second = draw_rows(6, 1), draw_rows(6, 1)
+    full = {
+        f"a row of {LONGEST:,} steps": draw_rows(1, LONGEST),
+        "a batch of 300 rows": draw_rows(300, 9),
+        "special ids": draw_mostly_special_rows(),
+        "one special id a row": np.repeat(few[:, None], 12, axis=1).astype(np.int64),
+        # A module may count an id over the whole batch and change all answers from some count on.
+        "rows of one special id beside others": np.concatenate(
+            [draw_rows(3, 120), np.repeat(few[:, None], 120, axis=1)]
+        ),
+        "one token repeated": np.repeat(first, 30, axis=1),
+        "two tokens in turn": np.concatenate([first, second] * 15, axis=1),
+        "padding at both ends": np.concatenate(
+            [np.full((4, 5), padding_id), draw_rows(4, 20), np.full((4, 7), padding_id)], 1
+        ),
+        "padding inside": np.concatenate([draw_rows(4, 9), np.full((4, 6), padding_id), draw_rows(4, 9)], axis=1),
+    }
+    if loud:
+        column = np.array(loud, np.int64)[:, None]
+        full |= {f"{steps} times an id of a large vector": np.repeat(column, steps, axis=1) for steps in _REPEATED}
+    if tried:
+        column = np.array(tried, np.int64)[:, None]
+        full |= {f"{steps} times an id that may be padding": np.repeat(column, steps, axis=1) for steps in _FILLED}
+    cases = [Case(name, tokens, np.full(len(tokens), tokens.shape[1], np.int64)) for name, tokens in full.items()]
+    if not ragged:
+        return cases
+    uneven = {
+        "lengths of 1 beside long ones": (draw_rows(6, 200), [1, 200, 1, 64, 1, 199]),
+        "a batch of 300 rows, uneven": (draw_rows(300, 30), [30, *generator.integers(1, 31, 299).tolist()]),
+        "special ids, uneven": (draw_mostly_special_rows(), [40, *generator.integers(1, 41, 8).tolist()]),
+        "one long row beside short ones": (draw_rows(3, 500), [500, 3, 1]),
+    }
+    for name, (tokens, some) in uneven.items():
+        lengths = np.array(some, np.int64)
+        tokens[np.arange(tokens.shape[1]) >= lengths[:, None]] = padding_id
+        cases.append(Case(name, tokens, lengths))
+    return cases
+
+
+def make_boundary_cases(sizes: Iterable[tuple[int, int]], ids: int, padding_id: int, *, ragged: bool) -> list[Case]:
+    """Cases of given sizes: the sizes on both sides of a module's condition on a size.
+
+    Args:
+        sizes: (batch, sequence) of each case.
+        ids, padding_id, ragged: as for `make_shape_grid`.
+
+    Example:
+        >>> [case.tokens.shape for case in make_boundary_cases([(3, 512), (3, 513)], 50, 1, ragged=False)]
+        [(3, 512), (3, 513)]
+    """
+    generator = np.random.default_rng(4)
+    return [_make_random_case(generator, batch, sequence, ids, padding_id, ragged=ragged) for batch, sequence in sizes]
+
+
+def fit_to_limits(cases: Iterable[Case], limits: Limits | None, padding_id: int) -> list[Case]:
+    """Change the cases so that a graph with these limits accepts them: cut longer rows, repeat the tokens of shorter
+    ones, and drop rows beyond the largest batch. Each case stays, so a graph that takes 700 tokens is run on 700.
+
+    If the graph refuses a text of padding only, such a row gets another id as its first token.
+
+    Example:
+        >>> long = Case("long", np.ones((1, 600), int), np.array([600]))
+        >>> fit_to_limits([long], Limits(max_tokens=512), 0)[0].tokens.shape
+        (1, 512)
+    """
+    if limits is None:
+        return list(cases)
+    most = limits.max_batch
+    cases = [case if most is None or len(case.lengths) <= most else _select_first_rows(case, most) for case in cases]
+    inside = Widths(limits.min_tokens or 1, limits.max_tokens).fit_cases(cases, padding_id, padded=False)
+    return add_real_tokens(inside, padding_id) if limits.real_token else inside
+
+
+def _select_first_rows(case: Case, rows: int) -> Case:
+    lengths = case.lengths[:rows]
+    return Case(f"{case.name}, {rows} of its rows", case.tokens[:rows, : lengths.max()], lengths)
+
+
+def add_real_tokens(cases: Iterable[Case], padding_id: int) -> list[Case]:
+    """Put another id at the start of each row, or each text of a pair, that holds only padding.
+
+    Example:
+        >>> add_real_tokens([Case("two", np.array([[0, 0], [0, 7]]), np.array([2, 2]))], 0)[0].tokens.tolist()
+        [[1, 0], [0, 7]]
+    """
+    made = []
+    for case in cases:
+        # The tokens past a row's length are padding too.
+        empty = (case.tokens == padding_id) | (case.tokens < 0)
+        tokens = case.tokens
+        if empty.all(1).any():
+            tokens = np.where(
+                (np.arange(tokens.shape[1]) == 0) & empty.all(1)[:, None], choose_non_padding_id(padding_id), tokens
+            )
+        if (case.tokens < 0).any():
+            tokens = _add_real_tokens_to_pair(case, padding_id)
+        made.append(case if tokens is case.tokens else Case(case.name, tokens, case.lengths))
+    return made
+
+
+def _add_real_tokens_to_pair(case: Case, padding_id: int) -> Ids:
+    tokens = case.tokens.copy()
+    for row, at in zip(tokens, (tokens < 0).argmax(1), strict=True):
+        for start, text in ((0, row[:at]), (at + 1, row[at + 1 :])):
+            if (text == padding_id).all():
+                row[start] = choose_non_padding_id(padding_id)
+    return tokens
+
+
+def convert_to_pairs(case: Case, padding_id: int) -> Case:
+    """Turn each row into a pair of texts: a mark splits it at a position that depends on its length. A row of one id
+    becomes both texts; a row that already holds a mark stays as it is.
+
+    Example:
+        >>> convert_to_pairs(Case("one", np.array([[5, 6, 7], [8, 0, 0]]), np.array([3, 1])), 0).tokens.tolist()
+        [[5, -1, 6, 7], [8, -1, 8, 0]]
+    """
+    if (case.tokens < 0).any():
+        return case
+    rows = []
+    for row, length in zip(case.tokens.tolist(), case.lengths.tolist(), strict=True):
+        k = choose_split_position(length)
+        rows.append([*row[:k], make_pair_mark(padding_id), *row[k if length > 1 else 0 : length]])
+    return make_case_from_rows(case.name, rows, padding_id)
+
+
+def make_case_from_rows(name: str, rows: Sequence[Sequence[int]], padding_id: int) -> Case:
+    """Make a case of rows of ids, padded to the longest."""
+    lengths = np.array([len(row) for row in rows], np.int64)
+    tokens = np.full((len(rows), lengths.max()), padding_id, np.int64)
+    for made, row in zip(tokens, rows, strict=True):
+        made[: len(row)] = row
+    return Case(name, tokens, lengths)
+
+
+def make_pair_cases(
+    cases: Mapping[str, Sequence[Case]], ids: int, padding_id: int, *, ragged: bool
+) -> dict[str, list[Case]]:
+    """Return the inputs, by kind, for the proof of a module that takes two texts: the given cases as pairs, the same
+    pairs swapped, and pairs of all combinations of the sizes in `SEQUENCES`.
+
+    Example:
+        >>> found = make_pair_cases({"every id": [Case("two", np.array([[5, 6]]), np.array([2]))]}, 9, 0, ragged=False)
+        >>> [case.tokens.tolist() for case in found["every id"]]
+        [[[5, -1, 6]], [[6, -1, 5]]]
+    """
+    made = {kind: [convert_to_pairs(case, padding_id) for case in some] for kind, some in cases.items()}
+    both = {kind: [*some, *(_swap_texts(case, padding_id) for case in some)] for kind, some in made.items()}
+    generator = np.random.default_rng(5)
+    sizes = [(a, b) for a in SEQUENCES for b in SEQUENCES]
+
+    def join_texts(first: int, second: int) -> list[int]:
+        a, b = generator.integers(0, ids, first).tolist(), generator.integers(0, ids, second).tolist()
+        return [*a, make_pair_mark(padding_id), *b]
+
+    for first, second in sizes:
+        for rows in (1, _PAIRS):
+            drawn = [join_texts(first, second) for _ in range(rows)]
+            both.setdefault("pairs", []).append(
+                make_case_from_rows(f"{rows} pairs of {first} and {second} tokens", drawn, padding_id)
+            )
+    if ragged:
+        uneven = [join_texts(first, second) for first, second in sizes]
+        both["pairs"].append(make_case_from_rows("pairs of all these sizes in one batch", uneven, padding_id))
+    return both
+
+
+def _swap_texts(case: Case, padding_id: int) -> Case:
+    """Return the same pairs with their two texts swapped."""
+    rows = [row[:length].tolist() for row, length in zip(case.tokens, case.lengths, strict=True)]
+    turned = [[*row[at + 1 :], row[at], *row[:at]] for row in rows for at in [row.index(make_pair_mark(padding_id))]]
+    return make_case_from_rows(f"{case.name}, exchanged", turned, padding_id)
+
+
+def replace_ids(cases: Iterable[Case], unwanted: Collection[int], ids: int) -> list[Case]:
+    """Replace some ids by others in every text; tokens past a row's length stay.
+
+    Example:
+        >>> replace_ids([Case("two", np.array([[0, 5], [6, 0]]), np.array([2, 1]))], [0, 5], 8)[0].tokens.tolist()
+        [[1, 2], [6, 0]]
+    """
+    others = np.setdiff1d(np.arange(ids), list(unwanted))
+    made = []
+    for case in cases:
+        places = np.arange(case.tokens.shape[1])
+        wrong = np.isin(case.tokens, list(unwanted)) & (places < case.lengths[:, None])
+        if wrong.any():
+            other = others[np.broadcast_to(places, case.tokens.shape) % len(others)]
+            case = Case(case.name, np.where(wrong, other, case.tokens), case.lengths)
+        made.append(case)
+    return made
+
+
+def separate_rows_of_ids_run_alone(cases: Sequence[Case], alone: Collection[int], ids: int, *, most: int) -> list[Case]:
+    """Change the cases for a graph that must run texts with some ids alone: replace these ids by others, and then add
+    up to `most` rows of each case that held one as cases of their own. If there are not any other ids, return only
+    those rows.
+
+    Example:
+        >>> two = Case("two", np.array([[0], [5]]), np.array([1, 1]))
+        >>> [case.tokens.tolist() for case in separate_rows_of_ids_run_alone([two], [0], 8, most=1)]
+        [[[1], [5]], [[0]]]
+    """
+    if not alone:
+        return list(cases)
+    if len(set(alone)) == ids:
+        return [row for case in cases for row in make_one_row_cases([case])[:most]]
+    shared, by_themselves = replace_ids(cases, alone, ids), []
+    for before, after in zip(cases, shared, strict=True):
+        changed = (before.tokens != after.tokens).any(1)
+        by_themselves += [row for row, wanted in zip(make_one_row_cases([before]), changed, strict=True) if wanted][
+            :most
+        ]
+    return [*shared, *by_themselves]
+
+
+def choose_non_padding_id(padding_id: int) -> int:
+    """Return an id other than the padding id."""
+    return int(padding_id == 0)
+
+
+def choose_split_position(length: int) -> int:
+    """Return the number of ids in the first text when a row of this length is split in two. A row of at least 4 ids
+    gives two texts of at least 2 ids, because a text of one id is broadcast, and that hides an error in the number of
+    ids.
+
+    Example:
+        >>> [choose_split_position(length) for length in (2, 5, 7, 29, 31)]
+        [1, 3, 4, 11, 15]
+    """
+    return 1 if length < 4 else 2 + (length * 2_654_435_761 >> 7) % (length - 3)
+
+
+def _make_random_case(
+    generator: np.random.Generator, batch: int, sequence: int, ids: int, padding_id: int, *, ragged: bool
+) -> Case:
+    tokens = generator.integers(0, ids, (batch, sequence), dtype=np.int64)
+    lengths = np.full(batch, sequence, dtype=np.int64)
+    if ragged:
+        lengths = generator.integers(1, sequence + 1, batch, dtype=np.int64)
+        lengths[generator.integers(batch)] = sequence
+        tokens[np.arange(sequence) >= lengths[:, None]] = padding_id
+    return Case(f"batch {batch} x sequence {sequence}", tokens, lengths)
+
+
+def make_one_row_cases(cases: Iterable[Case]) -> list[Case]:
+    """Make every row a case of its own, without padding: for a form that takes one text at a time.
+
+    Example:
+        >>> [case.tokens.shape for case in make_one_row_cases([Case("two", np.ones((2, 3), int), np.array([3, 1]))])]
+        [(1, 3), (1, 1)]
+    """
+    return [
+        Case(f"{case.name}, row {row}", case.tokens[row : row + 1, :length], case.lengths[row : row + 1])
+        for case in cases
+        for row, length in enumerate(case.lengths)
+    ]
+
+
+def choose_texts_for_proof(
+    given: Sequence[str], vocabulary: Sequence[str], rules: AnyTextRules, *, made_too: bool = False
+) -> list[str]:
+    """Choose the texts of a proof: the given texts, or random ones, and then two texts without a known token, since
+    users will type such texts.
+
+    Args:
+        given: the owner's texts.
+        vocabulary, rules: the source of random texts.
+        made_too: add random texts even if texts are given, and put them first.
+
+    Raises:
+        InputError: something in `given` is not a string.
+
+    Example:
+        >>> choose_texts_for_proof(["oil prices"], ["<unk>"], TextRules())[:2]
+        ['oil prices', '']
+    """
+    if isinstance(given, str) or not all(isinstance(text, str) for text in given):
+        raise InputError("example_texts holds something that is not a string.", "Give a list of strings.")
+    texts = list(given)
+    if not texts or made_too:
+        texts = [*make_unrelated_texts(vocabulary, rules, MADE_TEXTS), *texts]
+    return [*texts, "", "\N{REPLACEMENT CHARACTER}" * 3]
+
+
+def make_unrelated_texts(vocabulary: Sequence[str], rules: AnyTextRules, sizes: Iterable[int]) -> list[str]:
+    """Make texts of random words of the vocabulary.
+
+    Example:
+        >>> make_unrelated_texts(["oil"], TextRules(), [2])
+        ['oil oil']
+    """
+    generator = np.random.default_rng(0)
+    if rules.tokenizer == SUBWORDS:
+        return ["".join(map(_convert_piece_to_text, generator.choice(vocabulary, size))).strip() for size in sizes]
+    between = "" if rules.tokenizer == "characters" else " "
+    return [between.join(generator.choice(vocabulary, size)) for size in sizes]
+
+
+def choose_pairs_for_proof(
+    given: Sequence[tuple[str, str]], vocabulary: Sequence[str], rules: AnyTextRules, *, made_too: bool = False
+) -> list[tuple[str, str]]:
+    """Return the same as `choose_texts_for_proof`, for pairs: random pairs join a short text and a long one, and the
+    last pairs have no known token in the first text, the second, or both.
+
+    Example:
+        >>> choose_pairs_for_proof([("oil", "gas")], ["<unk>"], TextRules())[:2]
+        [('oil', 'gas'), ('', 'oil')]
+    """
+    pairs = [(first, second) for first, second in given]
+    if not pairs or made_too:
+        made = make_unrelated_texts(vocabulary, rules, MADE_TEXTS)
+        pairs = [*zip(made, [*made[4::-1], *made[:4:-1]], strict=True), *pairs]
+    unknown = "\N{REPLACEMENT CHARACTER}" * 3
+    return [*pairs, ("", pairs[0][0]), (pairs[0][1], unknown), ("", ""), (unknown, unknown)]
+
+
+def _convert_piece_to_text(piece: str) -> str:
+    """Return a subword piece as it is written in a text, without its marker: BERT's ##, or the space mark of
+    sentencepiece or GPT-2."""
+    marks = str.maketrans({"\u2581": " ", "\u0120": " "})
+    return piece.removeprefix("##") if piece.startswith("##") else " " + str(piece).translate(marks).lstrip()
+
+
+def encode_text_cases(texts: Sequence[Any], encoder: TextEncoder) -> list[Case]:
+    """Encode each text, or pair, as a batch of one.
+
+    Example:
+        >>> encoder = TextEncoder(TextRules(), ["<unk>", "oil"])
+        >>> encode_text_cases(["oil oil"], encoder)[0].tokens.tolist()
+        [[1, 1]]
+    """
+    cases = []
+    for i, text in enumerate(texts):
+        tokens: Ids = np.array([encoder.encode(text)], dtype=np.int64)
+        cases.append(Case(f"text {i}", tokens, np.array([tokens.shape[1]], dtype=np.int64)))
+    return cases

@@ -1,0 +1,59 @@
+"""Find out whether a refusal is pocketrnn's own fault: export again without each rule that the export used."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from pocketrnn_export.bundle_proof import FormsDifferError
+from pocketrnn_export.progress import filter_records
+from pocketrnn_export.proof.every_size_comparison import AnswersDifferError
+from pocketrnn_export.tracing.rule_use_recording import leave_out_rule, record_uses
+
+__all__ = ["export_without_faulty_rules"]
+
+_log = logging.getLogger(__name__)
+_Made = TypeVar("_Made")
+# After this processor time, the search does not try another rule. An export of an ordinary module takes 5 s.
+SECONDS = 60.0
+
+
+def export_without_faulty_rules(make: Callable[[], _Made]) -> _Made:
+    """Export a module; if the proof refuses it, export again without each rule or translation that the export used.
+
+    If an export without one rule passes the full proof, its bundle is returned, and a warning names the faulty rule.
+
+    Raises:
+        AnswersDifferError: a program gives other answers than the module, whichever rule is left out.
+        FormsDifferError: a graph gives other answers than the module, whichever rule is left out.
+    """
+    told = set[str]()
+
+    def collect_message(record: logging.LogRecord) -> bool:
+        told.add(record.getMessage())
+        return True
+
+    with record_uses() as used, filter_records(collect_message):
+        try:
+            return make()
+        except (AnswersDifferError, FormsDifferError) as error:
+            refusal = error
+    until = time.process_time() + SECONDS
+    for name in used:
+        if time.process_time() > until:
+            break
+        # An export without a rule that it needs may raise anything.
+        with contextlib.suppress(Exception):
+            # The first export has already logged the other messages.
+            with leave_out_rule(name), filter_records(lambda record: record.getMessage() not in told):
+                made = make()
+            _log.warning(
+                "%s, a rule of pocketrnn, is wrong for this module: with it, the proof fails. The bundle was made "
+                "without this rule and passed the full proof. Please report the module",
+                name,
+            )
+            return made
+    raise refusal

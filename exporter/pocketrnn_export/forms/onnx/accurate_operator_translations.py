@@ -1,0 +1,748 @@
+"""ONNX translations of torch functions that stay accurate in float32, where torch's own translations are right only in
+exact arithmetic.
+
+torch's exporter writes `F.logsigmoid(x)` as `Log(Sigmoid(x))`, and onnxruntime's Sigmoid is 0 below -18: minus infinity
+in place of -20. `tests/exporter/test_onnxruntime_kernels.py` compares functions of torch with onnxruntime's results
+over all magnitudes of float32. The functions that differed are here, as PyTorch's own kernels compute them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from onnxscript import opset18
+from onnxscript.function_libs.torch_lib.ops.core import (
+    aten_addcdiv,
+    aten_addcmul,
+    aten_bitwise_left_shift,
+    aten_bitwise_right_shift,
+    aten_clamp_tensor,
+    aten_full,
+    aten_full_like,
+    aten_pow_tensor_scalar,
+    aten_scatter_reduce,
+    aten_var_correction,
+    aten_var_mean_correction,
+)
+from onnxscript.function_libs.torch_lib.ops.linalg import aten_linalg_vector_norm
+from onnxscript.function_libs.torch_lib.ops.nn import aten_scaled_dot_product_attention
+
+from pocketrnn.errors import ExportError
+from pocketrnn_export.intake.user_frames import find_stack_line
+
+__all__ = ["FUNCTION_TRANSLATIONS", "compute_integer_power", "find_float32_numbers", "refuse_rounded_doubles"]
+
+# Any: the types in its stubs do not fit the values here.
+op: Final[Any] = opset18
+_FLOATS: Final = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE})
+# The numerator's and the denominator's coefficients: in y from 0.46875 to 4, and in 1 / y^2 beyond.
+_ERFC_MIDDLE: Final = (
+    (2.15311535474403846e-8, 5.64188496988670089e-1, 8.88314979438837594, 6.61191906371416295e1, 2.98635138197400131e2,
+     8.81952221241769090e2, 1.71204761263407058e3, 2.05107837782607147e3, 1.23033935479799725e3),
+    (1.57449261107098347e1, 1.17693950891312499e2, 5.37181101862009858e2, 1.62138957456669019e3, 3.29079923573345963e3,
+     4.36261909014324716e3, 3.43936767414372164e3, 1.23033935480374942e3),
+)  # fmt: skip
+_ERFC_LARGE: Final = (
+    (1.63153871373020978e-2, 3.05326634961232344e-1, 3.60344899949804439e-1, 1.25781726111229246e-1,
+     1.60837851487422766e-2, 6.58749161529837803e-4),
+    (2.56852019228982242, 1.87295284992346725, 5.27905102951428412e-1, 6.05183413124413191e-2, 2.33520497626869185e-3),
+)  # fmt: skip
+# The names of the sizes of an input.
+_OF_INPUT: Final = re.compile(r"s\d+|[A-Za-z_]+")
+
+
+def _make_constant_like(value: float, like: Any) -> Any:
+    assert like.dtype is not None  # noqa: S101 - a value that is computed during the translation has no type yet
+    made: Any = op.Constant(value=ir.tensor(value, dtype=like.dtype))
+    made.dtype = like.dtype
+    return made
+
+
+def _translate_scalar_tensor(s: Any, dtype: int = -1, **_layout: Any) -> Any:
+    """Return a number in the dtype of the tensors in the same operation. torch's translation rounds it to float32
+    first: in double precision, 0.57 * 1000 would then become the integer 569."""
+    kind = ir.DataType.FLOAT if dtype == -1 else ir.DataType(dtype)
+    if isinstance(s, ir.Value):
+        return op.Cast(s, to=int(kind))
+    made = op.Constant(value=ir.tensor(s, dtype=kind))
+    made.dtype = kind
+    return made
+
+
+def _translate_full(size: Any, fill_value: Any, dtype: int = -1, **layout: Any) -> Any:
+    # Without a dtype, the number's type decides: booleans stay booleans.
+    return aten_full(
+        size, fill_value if dtype == -1 else _translate_scalar_tensor(fill_value, dtype), dtype=dtype, **layout
+    )
+
+
+def _translate_full_like(x: Any, fill_value: Any, dtype: int = -1, **layout: Any) -> Any:
+    kind = int(x.dtype) if dtype == -1 else dtype
+    return aten_full_like(x, _translate_scalar_tensor(fill_value, kind), dtype=kind, **layout)
+
+
+def _translate_masked_fill(x: Any, mask: Any, value: Any) -> Any:
+    return op.Where(mask, _make_constant_like(value, x) if x.dtype == ir.DataType.DOUBLE else op.CastLike(value, x), x)
+
+
+def _make_add_with_factor_translation(
+    translated: Callable[..., Any], combine: Callable[[Any, Any], Any]
+) -> Callable[..., Any]:
+    """`x + value * (a * b)`, or with a quotient, in double precision; torch's translation in other types."""
+
+    def translate_add_with_factor(x: Any, first: Any, second: Any, value: float = 1.0) -> Any:
+        if x.dtype != ir.DataType.DOUBLE:
+            return translated(x, first, second, value=value)
+        return op.Add(x, op.Mul(_make_constant_like(value, x), combine(first, second)))
+
+    return translate_add_with_factor
+
+
+def _compute_softplus_of_difference(first: Any, second: Any) -> Any:
+    return op.Softplus(op.Neg(op.Abs(op.Sub(first, second))))
+
+
+def _translate_log_add_exp(first: Any, second: Any) -> Any:
+    """`torch.logaddexp(a, b)`: the larger one plus softplus(-|a - b|). Two equal numbers may be infinite, so their
+    difference is not used."""
+    more = op.Where(
+        op.Equal(first, second), _make_constant_like(math.log(2), first), _compute_softplus_of_difference(first, second)
+    )
+    return op.Add(op.Max(first, second), more)
+
+
+def _translate_log_add_exp2(first: Any, second: Any) -> Any:
+    """`torch.logaddexp2(a, b)`: as `_translate_log_add_exp`, with powers of two."""
+    two = _make_constant_like(math.log(2), first)
+    scaled = op.Div(_compute_softplus_of_difference(op.Mul(first, two), op.Mul(second, two)), two)
+    more = op.Where(op.Equal(first, second), _make_constant_like(1.0, first), scaled)
+    return op.Add(op.Max(first, second), more)
+
+
+def _make_log_translation(base: int) -> Callable[[Any], Any]:
+    """`torch.log2(x)` and `torch.log10(x)`, which are integers for powers of the base, as in PyTorch: for 8,192,
+    onnxruntime's float32 quotient of logarithms is just below 13, which is 12 when rounded down."""
+
+    def translate_log(x: Any) -> Any:
+        quotient = op.Div(op.Log(x), _make_constant_like(math.log(base), x))
+        whole = op.Round(quotient)
+        return op.Where(op.Equal(op.Pow(_make_constant_like(float(base), x), whole), x), whole, quotient)
+
+    return translate_log
+
+
+def _make_scaling_translation(factor: float) -> Callable[[Any], Any]:
+    """`torch.deg2rad(x)` and `torch.rad2deg(x)`, whose factor torch's decomposition rounds to float32 twice."""
+
+    def translate_scaling(x: Any) -> Any:
+        return op.Mul(x, _make_constant_like(factor, x))
+
+    return translate_scaling
+
+
+def _translate_log1p(x: Any) -> Any:
+    """`torch.log1p(x)`: 1 + x is rounded, and its logarithm is right for the rounded number; the factor x over the
+    amount that was really added corrects that (W. Kahan)."""
+    one = _make_constant_like(1.0, x)
+    total = op.Add(x, one)
+    added = op.Sub(total, one)
+    log = op.Log(total)
+    # Where 1 + x is 1, the logarithm is x. Where 1 + x is exact, as for infinity, the result does not need a
+    # correction.
+    corrected = op.Where(op.Equal(added, x), log, op.Mul(log, op.Div(x, added)))
+    return op.Where(op.Equal(added, _make_constant_like(0.0, x)), x, corrected)
+
+
+def _translate_expm1(x: Any) -> Any:
+    """`torch.expm1(x)` as tanh(x / 2) (exp(x) + 1), which needs no subtraction."""
+    half = op.Mul(x, _make_constant_like(0.5, x))
+    return op.Mul(op.Tanh(half), op.Add(op.Exp(x), _make_constant_like(1.0, x)))
+
+
+def _translate_clamp(x: Any, min: Any = None, max: Any = None) -> Any:  # noqa: A002 - torch's names
+    """`x.clamp(min=...)`: for a missing bound, onnxruntime's Clip takes the largest finite number, and cuts infinity to
+    it."""
+    if x.dtype in _FLOATS and (min is None) != (max is None):
+        min, max = (-math.inf if min is None else min), (math.inf if max is None else max)  # noqa: A001
+    low, high = (
+        None
+        if bound is None
+        else op.CastLike(bound, x)
+        if isinstance(bound, ir.Value)
+        else _make_constant_like(bound, x)
+        for bound in (min, max)
+    )
+    return op.Clip(x, low, high)
+
+
+def _translate_clamp_by_tensors(x: Any, min: Any = None, max: Any = None) -> Any:  # noqa: A002 - torch's names
+    """`x.clamp(min=tensor)`. torch's exporter makes tensors of numbers too, where x is in double precision: these are
+    translated as numbers, since the proof compares the two graphs."""
+    if all(bound is None or bound.shape == ir.Shape([]) for bound in (min, max)):
+        return _translate_clamp(x, min, max)
+    return aten_clamp_tensor(x, min, max)
+
+
+def _translate_scatter_reduce(x: Any, dim: int, index: Any, src: Any, reduce: str, include_self: bool = True) -> Any:
+    """`x.scatter_reduce(dim, index, src, "amax")`: torch's translation starts from the wrong extreme number without
+    include_self; for "mean" it gives the sum."""
+    if reduce == "mean" and x.shape and x.dtype in _FLOATS:
+        return _translate_scatter_mean(x, dim, index, src, include_self=include_self)
+    largest = {"amax": -math.inf, "amin": math.inf}.get(reduce)
+    if largest is None or not x.shape or x.dtype not in _FLOATS:
+        return aten_scatter_reduce(x, dim, index, src, reduce, include_self)
+    if not include_self:
+        filled = op.Expand(_make_constant_like(largest, x), op.Shape(index))
+        x = op.ScatterElements(x, index, filled, axis=dim)
+    return op.ScatterElements(x, index, src, axis=dim, reduction=reduce[1:])
+
+
+def _translate_scatter_mean(x: Any, dim: int, index: Any, src: Any, *, include_self: bool) -> Any:
+    """Return the mean of the numbers that are scattered to each index, with or without x there; x where there are
+    none."""
+    zero, one = _make_constant_like(0.0, x), _make_constant_like(1.0, x)
+    ones = op.Expand(one, op.Shape(index))
+    none = op.Expand(zero, op.Shape(x))
+    count = op.ScatterElements(none, index, ones, axis=dim, reduction="add")
+    # src may be larger than the index; the rest is not used.
+    starts = [0] * len(index.shape)
+    part = op.Slice(src, op.Constant(value_ints=starts), op.Shape(index))
+    if include_self:
+        return op.Div(op.ScatterElements(x, index, part, axis=dim, reduction="add"), op.Add(count, one))
+    total = op.ScatterElements(none, index, part, axis=dim, reduction="add")
+    return op.Where(op.Equal(count, zero), x, op.Div(total, op.Max(count, one)))
+
+
+def _translate_diagonal(x: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
+    """`torch.diagonal(x, 0, 1, 2)` by indices, which needs no identity matrix."""
+    rank = len(x.shape)
+    first, second = dim1 % rank, dim2 % rank
+    others = [axis for axis in range(rank) if axis not in (first, second)]
+    moved = op.Transpose(x, perm=[*others, first, second])
+    height, width = (op.Shape(x, start=axis, end=axis + 1) for axis in (first, second))
+    down, right = (op.Constant(value_ints=[max(0, number)]) for number in (-offset, offset))
+    zero = op.Constant(value_ints=[0])
+    count = op.Max(op.Min(op.Sub(height, down), op.Sub(width, right)), zero)
+    steps = op.Range(op.Constant(value_int=0), op.Squeeze(count, zero), op.Constant(value_int=1))
+    places = op.Add(op.Mul(op.Add(steps, down), width), op.Add(steps, right))
+    ends = op.Constant(value_ints=[-1]) if not others else op.Concat(
+        *(op.Shape(x, start=axis, end=axis + 1) for axis in others), op.Mul(height, width), axis=0
+    )  # fmt: skip
+    return op.Gather(op.Reshape(moved, ends), places, axis=len(others))
+
+
+def _translate_attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Any:
+    """`F.scaled_dot_product_attention` for any number of axes: a fully masked query gets zeros, as in PyTorch; torch's
+    translation gives NaN there."""
+    axes = len(query.shape)
+    if is_causal or enable_gqa or axes < 3 or not len(key.shape) == len(value.shape) == axes:
+        return aten_scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
+    if scale is None:
+        scale = 1 / math.sqrt(query.shape[-1])
+    swapped = op.Transpose(key, perm=[*range(axes - 2), axes - 1, axes - 2])
+    scores = op.Mul(op.MatMul(query, swapped), _make_constant_like(scale, query))
+    if attn_mask is None:
+        return op.MatMul(op.Softmax(scores, axis=-1), value)
+    nothing = _make_constant_like(-math.inf, query)
+    hides = attn_mask.dtype == ir.DataType.BOOL
+    scores = op.Where(attn_mask, scores, nothing) if hides else op.Add(scores, attn_mask)
+    largest = op.ReduceMax(scores, op.Constant(value_ints=[-1]), keepdims=1)
+    weights = op.Where(op.Equal(largest, nothing), _make_constant_like(0.0, query), op.Softmax(scores, axis=-1))
+    return op.MatMul(weights, value)
+
+
+def _translate_elu(x: Any, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Any:
+    """`F.elu(x)` by expm1: onnxruntime's Elu computes exp(x) - 1, which is 0 above -6e-8."""
+    below = op.Mul(_translate_expm1(_multiply_by_factor(x, input_scale)), _make_constant_like(alpha * scale, x))
+    return op.Where(op.Less(x, _make_constant_like(0.0, x)), below, _multiply_by_factor(x, scale))
+
+
+def _multiply_by_factor(x: Any, factor: float) -> Any:
+    if factor == 1:
+        return x
+    product = op.Mul(x, _make_constant_like(factor, x))
+    product.dtype = x.dtype
+    return product
+
+
+def _make_nan_addend(x: Any, like: Any = None) -> Any:
+    """Make a tensor that is NaN where x is NaN, else 0, in the type of `like`."""
+    return op.Where(op.Equal(x, x), _make_constant_like(0.0, x if like is None else like), x)
+
+
+def _make_xlogy_translation(log: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
+    """`torch.xlogy(x, y)` or `torch.special.xlog1py`: 0 where x is 0, but NaN where y is NaN."""
+
+    def translate_xlogy(x: Any, y: Any) -> Any:
+        x, y = _match_types(x, y)
+        zero = _make_constant_like(0.0, x)
+        return op.Add(op.Where(op.Equal(x, zero), zero, op.Mul(x, log(y))), _make_nan_addend(y))
+
+    return translate_xlogy
+
+
+def _translate_atan2(y: Any, x: Any) -> Any:
+    """`torch.atan2(y, x)`, also for NaN, infinities and both zeros."""
+    zero, one = _make_constant_like(0.0, x), _make_constant_like(1.0, x)
+    high, wide = op.Abs(y), op.Abs(x)
+    less, more = op.Min(high, wide), op.Max(high, wide)
+    ratio = op.Where(op.Equal(more, zero), zero, op.Where(op.Equal(less, more), one, op.Div(less, more)))
+    angle = op.Atan(ratio)
+    angle = op.Where(op.Greater(high, wide), op.Sub(_make_constant_like(math.pi / 2, x), angle), angle)
+    angle = op.Where(_is_negative(x), op.Sub(_make_constant_like(math.pi, x), angle), angle)
+    angle = op.Where(_is_negative(y), op.Neg(angle), angle)
+    return op.Add(angle, op.Add(_make_nan_addend(x), _make_nan_addend(y)))
+
+
+def _is_negative(x: Any) -> Any:
+    """Return whether a number is negative, or minus zero."""
+    zero = _make_constant_like(0.0, x)
+    return op.Less(op.Where(op.Equal(x, zero), op.Reciprocal(x), x), zero)
+
+
+def _compute_rational_function(x: Any, over: Sequence[float], under: Sequence[float], like: Any) -> Any:
+    """Return a quotient of two polynomials, with the coefficients of `_ERFC_...`: the highest power first, whose
+    coefficient in the denominator is 1."""
+
+    def compute_polynomial(numbers: Sequence[float]) -> Any:
+        found = _make_constant_like(numbers[0], like)
+        for one in numbers[1:]:
+            found = op.Add(op.Mul(found, x), _make_constant_like(one, like))
+        return found
+
+    return op.Div(compute_polynomial(over), compute_polynomial((1.0, *under)))
+
+
+def _translate_erfc(x: Any) -> Any:
+    """`torch.erfc(x)` by the rational functions of W. J. Cody (Mathematics of Computation 23, 1969; CALERF of netlib's
+    specfun), with a relative error of at most 1e-15. torch's translation, `1 - erf(x)`, is 0 from 4 on."""
+    size = op.Abs(x)
+    # Within 0.46875, 1 - erf(x) is accurate enough; each branch's argument is clamped, so that none is NaN.
+    middle = _compute_rational_function(
+        op.Min(op.Max(size, _make_constant_like(0.46875, x)), _make_constant_like(4.0, x)), *_ERFC_MIDDLE, x
+    )
+    large = op.Max(size, _make_constant_like(4.0, x))
+    inverse = op.Reciprocal(op.Mul(large, large))
+    series = op.Mul(inverse, _compute_rational_function(inverse, *_ERFC_LARGE, x))
+    far = op.Div(op.Sub(_make_constant_like(1 / math.sqrt(math.pi), x), series), large)
+    chosen = op.Where(op.Greater(size, _make_constant_like(4.0, x)), far, middle)
+    tail = op.Mul(op.Exp(op.Neg(op.Mul(x, x))), chosen)
+    both = op.Where(op.Less(x, _make_constant_like(0.0, x)), op.Sub(_make_constant_like(2.0, x), tail), tail)
+    return op.Where(
+        op.LessOrEqual(size, _make_constant_like(0.46875, x)), op.Sub(_make_constant_like(1.0, x), op.Erf(x)), both
+    )
+
+
+def compute_integer_power(x: Any, exponent: int) -> Any:
+    """Return a power of integers with an exponent of at least 1, as products, which wrap around on overflow;
+    onnxruntime computes the fourth and higher powers in double precision."""
+    if exponent == 1:
+        return x
+    half = compute_integer_power(x, exponent // 2)
+    return op.Mul(op.Mul(half, half), x) if exponent % 2 else op.Mul(half, half)
+
+
+def _translate_power_by_number(x: Any, exponent: Any) -> Any:
+    """`x ** number`: `x ** 0.5` is a square root, as in PyTorch, since Pow gives infinity for minus infinity."""
+    if _is_integer(x) and isinstance(exponent, int) and exponent > 0 and x.dtype != ir.DataType.BOOL:
+        return compute_integer_power(x, exponent)
+    if x.dtype not in _FLOATS or exponent not in (0.5, -0.5):
+        return aten_pow_tensor_scalar(x, exponent)
+    root = op.Sqrt(x)
+    return root if exponent > 0 else op.Reciprocal(root)
+
+
+def _make_softmax_translation(operator: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a softmax, or its logarithm, computed in the given dtype: torch's translation changes only the type of the
+    result."""
+
+    def translate_softmax(x: Any, dim: int, dtype: int = -1) -> Any:
+        if dtype != -1 and dtype != x.dtype:
+            x = op.Cast(x, to=dtype)
+        return operator(x, axis=dim)
+
+    return translate_softmax
+
+
+def _translate_isinf(signs: Mapping[str, int], x: Any) -> Any:
+    """`torch.isinf(x)` in the dtype of x: torch's translation treats doubles beyond float32's range as infinite."""
+    if x.dtype not in (ir.DataType.FLOAT, ir.DataType.DOUBLE):
+        x = op.Cast(x, to=ir.DataType.FLOAT)
+    return op.IsInf(x, **signs)
+
+
+def _translate_bit_shift(x: Any, by: Any, direction: str) -> Any:
+    """`x << by` or `x >> by`, computed in 64 bits and cast to the type of x. A shift by less than 0, or by all bits or
+    more, gives 0 to the left, and the sign to the right."""
+    x, by = _match_types(x, by)
+    number, places = (op.Cast(one, to=int(ir.DataType.INT64)) for one in (x, by))
+    number.dtype = places.dtype = ir.DataType.INT64
+    none, all_bits = _make_constant_like(0, number), _make_constant_like(64, number)
+    is_inside = op.And(op.GreaterOrEqual(places, none), op.Less(places, all_bits))
+    kept = op.Where(is_inside, places, _make_constant_like(63, number))
+    kept.dtype = ir.DataType.INT64
+    if direction == "RIGHT":
+        moved = aten_bitwise_right_shift(number, kept)
+    else:
+        moved = op.Where(is_inside, aten_bitwise_left_shift(number, kept), none)
+    found = op.Cast(moved, to=int(x.dtype))
+    found.dtype = x.dtype
+    return found
+
+
+def _translate_power_of_tensors(x: Any, exponent: Any) -> Any:
+    """`x ** torch.arange(n)` with both operands in one type, since packed files have only that power."""
+    differ = isinstance(x, ir.Value) and x.dtype in _FLOATS and getattr(exponent, "dtype", x.dtype) != x.dtype
+    return op.Pow(x, op.CastLike(exponent, x) if differ else exponent)
+
+
+def _translate_vector_norm(x: Any, order: float = 2.0, dim: Any = None, keepdim: bool = False, dtype: int = -1) -> Any:
+    """`torch.linalg.vector_norm(x, 3)`; orders 0, 1, 2 and infinity by torch's translation, which takes the root of
+    other orders in float32."""
+    if order in (0.0, 1.0, 2.0, math.inf, -math.inf):
+        return aten_linalg_vector_norm(x, ord=order, dim=dim, keepdim=keepdim, dtype=dtype)
+    if dtype != -1:
+        x = op.Cast(x, to=dtype)
+        x.dtype = ir.DataType(dtype)
+    if dim is None:
+        x, dim, keepdim = op.Reshape(x, op.Constant(value_ints=[-1])), [0], False
+    powers = op.Pow(op.Abs(x), _make_constant_like(order, x))
+    total = op.ReduceSum(powers, op.Constant(value_ints=[dim] if isinstance(dim, int) else list(dim)), keepdims=keepdim)
+    return op.Pow(total, _make_constant_like(1 / order, x))
+
+
+def _translate_signbit(x: Any) -> Any:
+    """Return whether a number is negative, as minus zero is."""
+    zero = _make_constant_like(0.0, x)
+    below = op.Less(x, zero)
+    if x.dtype not in _FLOATS:
+        return below
+    return op.Or(below, op.And(op.Equal(x, zero), op.Less(op.Reciprocal(x), zero)))
+
+
+def _translate_rrelu(x: Any, noise: Any, lower: float = 1 / 8, upper: float = 1 / 3, **_drawing: Any) -> Any:
+    """`F.rrelu(x)` in eval mode: the mean slope below 0."""
+    slope = _make_constant_like((lower + upper) / 2, x)
+    return op.Where(op.Greater(x, _make_constant_like(0.0, x)), x, op.Mul(x, slope)), noise
+
+
+def _translate_logit(x: Any, eps: float | None = None) -> Any:
+    """`torch.logit(x, eps)`, also for NaN."""
+    inside = x if eps is None else op.Min(op.Max(x, _make_constant_like(eps, x)), _make_constant_like(1 - eps, x))
+    return op.Log(op.Div(inside, op.Sub(_make_constant_like(1.0, x), inside)))
+
+
+def _translate_heaviside(x: Any, values: Any) -> Any:
+    """`torch.heaviside(x, values)`: 0 for NaN."""
+    zero, one = _make_constant_like(0.0, x), _make_constant_like(1.0, x)
+    return op.Where(op.Equal(x, zero), values, op.Where(op.Greater(x, zero), one, zero))
+
+
+def _match_types(x: Any, other: Any) -> tuple[Any, Any]:
+    """Convert two operands, of which either may be a Python number, to one type."""
+    if not isinstance(x, ir.Value):
+        second, first = _match_types(other, x)
+        return first, second
+    if isinstance(other, ir.Value):
+        return x, other
+    if isinstance(other, float) and x.dtype not in _FLOATS:
+        x = op.Cast(x, to=int(ir.DataType.FLOAT))
+        x.dtype = ir.DataType.FLOAT
+    return x, _make_constant_like(other, x)
+
+
+def _is_integer(x: Any) -> bool:
+    return x.dtype not in _FLOATS
+
+
+def _has_other_sign(rest: Any, other: Any) -> Any:
+    """Return whether the remainder is not zero and its sign differs from the divisor's."""
+    zero = _make_constant_like(0.0, other)
+    return op.And(op.Not(op.Equal(rest, zero)), op.Xor(op.Less(rest, zero), op.Less(other, zero)))
+
+
+def _translate_remainder(x: Any, other: Any) -> Any:
+    """`x % y` of floats, as PyTorch computes it: `fmod`, which is exact, plus the divisor where the signs differ. In
+    torch's translation, `x - floor(x / y) * y`, the rounding of the quotient is multiplied by y."""
+    x, other = _match_types(x, other)
+    if _is_integer(x):
+        return op.Mod(x, other)
+    rest = op.Mod(x, other, fmod=1)
+    return op.Where(_has_other_sign(rest, other), op.Add(rest, other), rest)
+
+
+def _translate_floor_division(x: Any, other: Any) -> Any:
+    """`x // y` of floats, as PyTorch and Python compute it: subtract the remainder from x, then divide. torch's
+    translation, the floor of the rounded quotient, may be too large by one: 0.3 // 0.1 is 2."""
+    x, other = _match_types(x, other)
+    if _is_integer(x):
+        return op.Div(op.Sub(x, op.Mod(x, other)), other)
+    rest = op.Mod(x, other, fmod=1)
+    whole = op.Div(op.Sub(x, rest), other)
+    whole = op.Where(_has_other_sign(rest, other), op.Sub(whole, _make_constant_like(1.0, x)), whole)
+    below = op.Floor(whole)
+    near = op.Where(
+        op.Greater(op.Sub(whole, below), _make_constant_like(0.5, x)), op.Add(below, _make_constant_like(1.0, x)), below
+    )
+    return op.Where(op.Equal(other, _make_constant_like(0.0, x)), op.Div(x, other), near)
+
+
+def _translate_division(x: Any, other: Any, rounding_mode: str | None = None) -> Any:
+    """`torch.div` with a rounding mode; integers are divided as integers, where torch's translation uses float32."""
+    if rounding_mode == "floor":
+        return _translate_floor_division(x, other)
+    x, other = _match_types(x, other)
+    if rounding_mode is None:
+        single = int(ir.DataType.FLOAT)
+        return op.Div(op.Cast(x, to=single), op.Cast(other, to=single)) if _is_integer(x) else op.Div(x, other)
+    if _is_integer(x):
+        return op.Div(x, other)
+    quotient = op.Div(x, other)
+    return op.Where(op.Less(quotient, _make_constant_like(0.0, x)), op.Ceil(quotient), op.Floor(quotient))
+
+
+def _translate_mean(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False, dtype: int = -1) -> Any:
+    """`mean`. The mean of no numbers is NaN, as the sum divided by the size is; onnxruntime's ReduceMean gives 0."""
+    shape = x.shape
+    if dtype not in (-1, None):
+        # A value that is computed during the translation has no shape yet.
+        x = op.Cast(x, to=dtype)
+        x.dtype = ir.DataType(dtype)
+    if not shape:
+        return op.Identity(x)
+    axes = [] if dim is None else [dim] if isinstance(dim, int) else list(dim)
+    axes = [axis % len(shape) for axis in axes] or list(range(len(shape)))
+    given = op.Constant(value_ints=axes)
+    if not any(_may_be_empty(shape[axis]) for axis in axes):
+        return op.ReduceMean(x, given, keepdims=keepdim)
+    sizes = op.Gather(op.Shape(x), given)
+    count = op.Cast(op.ReduceProd(sizes, keepdims=0), to=int(x.dtype))
+    return op.Div(op.ReduceSum(x, given, keepdims=keepdim), count)
+
+
+def _translate_variance(x: Any, dim: Any = None, correction: float | None = None, keepdim: bool = False) -> Any:
+    """`x.var(1)`. The variance of no numbers is NaN."""
+    found = aten_var_correction(x, dim, correction, keepdim)
+    return (
+        op.Add(found, _make_nan_addend(_translate_mean(x, dim, keepdim), x)) if _may_reduce_nothing(x, dim) else found
+    )
+
+
+def _translate_variance_and_mean(
+    x: Any, dim: Any = None, correction: float | None = None, keepdim: bool = False
+) -> Any:
+    """`torch.var_mean(x, 1)`. Both are NaN for no numbers."""
+    variance, mean = aten_var_mean_correction(x, dim, correction, keepdim)
+    if _may_reduce_nothing(x, dim):
+        mean = _translate_mean(x, dim, keepdim)
+        variance = op.Add(variance, _make_nan_addend(mean, x))
+    return variance, mean
+
+
+def _may_reduce_nothing(x: Any, dim: Any) -> bool:
+    """Return whether one of the axes to reduce may be empty."""
+    axes = range(len(x.shape)) if dim is None else [dim] if isinstance(dim, int) else dim
+    return bool(x.shape) and any(_may_be_empty(x.shape[axis]) for axis in axes)
+
+
+def _make_operation_with_number_translation(operator: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a sum, difference or product of a tensor and a number, which may be computed from sizes: `x * (10 /
+    n)`."""
+
+    def translate_operation(x: Any, other: Any, alpha: float = 1.0) -> Any:
+        if alpha != 1:
+            factor = _make_constant_like(alpha, x)
+            other = op.Mul(op.CastLike(other, x), factor) if isinstance(other, ir.Value) else other * alpha
+        if not isinstance(other, ir.Value):
+            return operator(x, _make_constant_like(other, x))
+        # A fraction made of sizes is rounded to float32 where it meets a tensor; see `size_arithmetic_translations`.
+        return operator(x, other if other.dtype in _FLOATS else op.CastLike(other, x))
+
+    return translate_operation
+
+
+def _may_be_empty(size: Any) -> bool:
+    """Return whether an axis may be empty, as one of size `s0 - 1` or one that a mask selects: all but fixed sizes and
+    the sizes of the input."""
+    return not isinstance(size, int) and _OF_INPUT.fullmatch(str(size)) is None
+
+
+def _make_extreme_reduction_translation(reduced: Callable[..., Any]) -> Callable[..., Any]:
+    """`amax` or `amin`, over all axes if none is given."""
+
+    def translate_reduction(x: Any, dim: int | Sequence[int] = (), keepdim: bool = False) -> Any:
+        axes = [dim] if isinstance(dim, int) else list(dim)
+        return reduced(x, op.Constant(value_ints=axes), keepdims=keepdim) if axes else reduced(x, keepdims=keepdim)
+
+    return translate_reduction
+
+
+_ATEN: Final = torch.ops.aten
+_LEFT: Final = (
+    *(_ATEN.bitwise_left_shift.Tensor, _ATEN.bitwise_left_shift.Tensor_Scalar, _ATEN.bitwise_left_shift.Scalar_Tensor),
+    *(_ATEN.__lshift__.Scalar, _ATEN.__lshift__.Tensor),
+)
+_RIGHT: Final = (
+    *(_ATEN.bitwise_right_shift.Tensor, _ATEN.bitwise_right_shift.Tensor_Scalar),
+    *(_ATEN.bitwise_right_shift.Scalar_Tensor, _ATEN.__rshift__.Scalar, _ATEN.__rshift__.Tensor),
+)
+FUNCTION_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
+    _ATEN.scalar_tensor.default: _translate_scalar_tensor,
+    _ATEN.full.default: _translate_full,
+    _ATEN.full_like.default: _translate_full_like,
+    _ATEN.masked_fill.Scalar: _translate_masked_fill,
+    _ATEN.addcmul.default: _make_add_with_factor_translation(aten_addcmul, op.Mul),
+    _ATEN.addcdiv.default: _make_add_with_factor_translation(aten_addcdiv, op.Div),
+    _ATEN.log_sigmoid.default: lambda x: op.Neg(op.Softplus(op.Neg(x))),  # It keeps both tails.
+    _ATEN.logaddexp.default: _translate_log_add_exp,
+    _ATEN.logaddexp2.default: _translate_log_add_exp2,
+    _ATEN.log2.default: _make_log_translation(2),
+    _ATEN.log10.default: _make_log_translation(10),
+    _ATEN.log1p.default: _translate_log1p,
+    _ATEN.deg2rad.default: _make_scaling_translation(math.pi / 180),
+    _ATEN.rad2deg.default: _make_scaling_translation(180 / math.pi),
+    _ATEN.expm1.default: _translate_expm1,
+    _ATEN.clamp.default: _translate_clamp,
+    _ATEN.clamp.Tensor: _translate_clamp_by_tensors,
+    _ATEN.clamp_min.default: _translate_clamp,
+    _ATEN.clamp_min.Tensor: _translate_clamp_by_tensors,
+    _ATEN.clamp_max.default: lambda x, max_: _translate_clamp(x, None, max_),
+    _ATEN.clamp_max.Tensor: lambda x, max_: _translate_clamp_by_tensors(x, None, max_),
+    _ATEN.scatter_reduce.two: _translate_scatter_reduce,
+    _ATEN.diagonal.default: _translate_diagonal,
+    _ATEN.scaled_dot_product_attention.default: _translate_attention,
+    _ATEN.elu.default: _translate_elu,
+    # The numbers are PyTorch's, from ATen/native/Activation.cpp.
+    _ATEN.selu.default: lambda x: _translate_elu(
+        x, 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
+    ),
+    _ATEN.celu.default: lambda x, alpha=1.0: _translate_elu(x, alpha, 1.0, 1 / alpha),
+    _ATEN.atan2.default: _translate_atan2,
+    _ATEN.xlogy.Tensor: _make_xlogy_translation(op.Log),
+    _ATEN.xlogy.Scalar_Self: _make_xlogy_translation(op.Log),
+    _ATEN.xlogy.Scalar_Other: _make_xlogy_translation(op.Log),
+    _ATEN.special_xlog1py.default: _make_xlogy_translation(_translate_log1p),
+    _ATEN.erfc.default: _translate_erfc,
+    _ATEN.special_erfc.default: _translate_erfc,
+    _ATEN.logit.default: _translate_logit,
+    _ATEN.pow.Tensor_Scalar: _translate_power_by_number,
+    _ATEN.pow.Tensor_Tensor: _translate_power_of_tensors,
+    _ATEN.softmax.int: _make_softmax_translation(op.Softmax),
+    _ATEN.log_softmax.int: _make_softmax_translation(op.LogSoftmax),
+    _ATEN.isinf.default: partial(_translate_isinf, {}),
+    _ATEN.isposinf.default: partial(_translate_isinf, {"detect_negative": 0}),
+    _ATEN.isneginf.default: partial(_translate_isinf, {"detect_positive": 0}),
+    **dict.fromkeys(_LEFT, partial(_translate_bit_shift, direction="LEFT")),
+    **dict.fromkeys(_RIGHT, partial(_translate_bit_shift, direction="RIGHT")),
+    _ATEN.linalg_vector_norm.default: _translate_vector_norm,
+    torch.ops.prims.signbit.default: _translate_signbit,
+    _ATEN.rrelu_with_noise_functional.default: _translate_rrelu,
+    _ATEN.heaviside.default: _translate_heaviside,
+    _ATEN.remainder.Tensor: _translate_remainder,
+    _ATEN.remainder.Scalar: _translate_remainder,
+    _ATEN.remainder.Scalar_Tensor: _translate_remainder,
+    _ATEN.floor_divide.default: _translate_floor_division,
+    _ATEN.div.Tensor_mode: _translate_division,
+    _ATEN.div.Scalar_mode: _translate_division,
+    _ATEN.var.correction: _translate_variance,
+    _ATEN.var_mean.correction: _translate_variance_and_mean,
+    _ATEN.mean.default: _translate_mean,
+    _ATEN.mean.dim: _translate_mean,
+    _ATEN.add.Scalar: _make_operation_with_number_translation(op.Add),
+    _ATEN.sub.Scalar: _make_operation_with_number_translation(op.Sub),
+    _ATEN.mul.Scalar: _make_operation_with_number_translation(op.Mul),
+    _ATEN.amax.default: _make_extreme_reduction_translation(op.ReduceMax),
+    _ATEN.amin.default: _make_extreme_reduction_translation(op.ReduceMin),
+}
+
+
+def find_float32_numbers(graph: ir.Graph) -> frozenset[float]:
+    """Return the numbers that translations store in float32 and may use with doubles: attributes, constants that are
+    cast at their use, and the step of a range, which torch's translation computes in float32. Float32 tensors that
+    forward makes are not among them.
+
+    Args:
+        graph: as it was translated, before anything is folded.
+    """
+    found: set[float] = set()
+    for node in graph.all_nodes():
+        found |= {float(a.value) for a in node.attributes.values() if a.type == ir.AttributeType.FLOAT}
+        to = node.attributes.get("to")
+        if node.op_type == "CastLike" or (node.op_type == "Cast" and to is not None and to.value == ir.DataType.DOUBLE):
+            found |= set(_read_float32_constant(node.inputs[0]))
+        if node.op_type == "Range":
+            ends = [number for value in node.inputs for number in _read_float32_constant(value)]
+            found |= {*ends, sum(ends[::2])}
+    with np.errstate(over="ignore"):
+        return frozenset(float(np.float32(number)) for number in found)
+
+
+def _read_float32_constant(value: ir.Value | None) -> list[float]:
+    """Return the number in a constant of float32, which may be cast; an empty list for another value."""
+    maker = None if value is None else value.producer()
+    if maker is not None and maker.op_type == "Cast":
+        maker = None if maker.inputs[0] is None else maker.inputs[0].producer()
+    if maker is None or maker.op_type != "Constant" or "value" not in maker.attributes:
+        return []
+    tensor = maker.attributes["value"].as_tensor()
+    is_single = tensor.size == 1 and tensor.dtype in (ir.DataType.FLOAT, ir.DataType.INT64)
+    return [float(tensor.numpy().reshape(()))] if is_single else []
+
+
+def refuse_rounded_doubles(graph: ir.Graph, held: Collection[float]) -> None:
+    """Refuse a graph that computes in double precision with a number that its translation rounded to single precision,
+    such as the slope of a LeakyRelu. If such a result is later rounded down, the integer may be another one.
+
+    Args:
+        graph: without operations on constants.
+        held: the result of `find_float32_numbers`.
+    """
+    for node in graph.all_nodes():
+        given = [value for value in node.inputs if value is not None]
+        numbers = [number for value in given for number in _read_float64_constant(value)]
+        if any(value.dtype == ir.DataType.DOUBLE for value in (*given, *node.outputs)):
+            # An epsilon that is off in its eighth digit moves no result by 1e-12.
+            singles = [a for a in node.attributes.values() if a.type == ir.AttributeType.FLOAT and a.name != "epsilon"]
+            numbers += [float(np.float32(single.value)) for single in singles]
+        if (rounded := next((n for n in numbers if n in held and _was_rounded(n)), None)) is not None:
+            line = find_stack_line(node.metadata_props.get("pkg.torch.onnx.stack_trace", ""))
+            raise ExportError(
+                f"ONNX rounds the number {rounded:.7g} to single precision, and the module computes with it in double "
+                f"precision{line and ', '}{line}.",
+                "Compute there by sums, products and quotients, such as x * 0.57; or in single precision.",
+            )
+
+
+def _read_float64_constant(value: ir.Value) -> list[float]:
+    """Return the numbers in a constant of double precision, if all are exact in float32; else an empty list."""
+    maker, constant = value.producer(), value.const_value
+    if constant is None and maker is not None and maker.op_type == "Constant" and "value" in maker.attributes:
+        constant = maker.attributes["value"].as_tensor()
+    if constant is None or constant.dtype != ir.DataType.DOUBLE:
+        return []
+    numbers = constant.numpy().ravel()
+    with np.errstate(over="ignore"):
+        return [] if (numbers.astype(np.float32) != numbers).any() else numbers.tolist()
+
+
+def _was_rounded(number: float) -> bool:
+    """Return whether a number is exact in float32 and differs from the short decimal that float32 prints for it."""
+    with np.errstate(over="ignore"):
+        single = np.float32(number)
+    return math.isfinite(number) and float(single) == number and float(str(single)) != number

@@ -1,0 +1,257 @@
+"""Make a graph give NaN where PyTorch gives NaN.
+
+A text without a word that counts has a mean of 0 / 0. Everything computed from it is NaN in PyTorch, so that the text
+has no answer, or is the number of `torch.nan_to_num`. onnxruntime's ReduceMax, ReduceMin, MaxPool, ArgMax and TopK
+ignore NaN, its Sign of NaN is NaN where PyTorch's is 0, and its GRU and LSTM take NaN for a number (seen in 1.27 to
+1.32). Where NaN may arrive at one of these, by `value_ranges`, the graph tests for it: `x == x` is false only for NaN.
+Before a graph is made into another one, a step or a packed file, these guards are removed (`remove_nan_guards`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes import common as passes
+from onnx_ir.tape import Tape
+
+from pocketrnn_export.forms.onnx.value_ranges import ANYTHING, NumberRange, compute_ranges, list_subgraphs
+
+__all__ = ["LAYERS", "add_nan_guards", "make_graph_propagate_nans", "remove_nan_guards"]
+
+# The prefix of a guard's name. The name ends with the guarded operator and the index of the input that the guard
+# replaces.
+_GUARD: Final = "nan_of_"
+
+LAYERS: Final = frozenset({"RNN", "GRU", "LSTM"})
+_FLOATS: Final = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE})
+_INT64: Final = int(ir.DataType.INT64)
+_LARGEST: Final = float(np.finfo(np.float32).max)
+
+
+def make_graph_propagate_nans(model: ir.Model) -> None:
+    """Add guards so that the graph gives NaN where PyTorch does, in place."""
+    _add_guards(model.graph, compute_ranges(model.graph))
+
+
+def add_nan_guards(content: bytes) -> bytes:
+    """Add guards to a graph whose inputs may hold any numbers, including NaN."""
+    model = ir.serde.deserialize_model(onnx.shape_inference.infer_shapes(onnx.load_model_from_string(content)))
+    _add_guards(model.graph, compute_ranges(model.graph, ANYTHING))
+    made: bytes = ir.serde.serialize_model(model).SerializeToString()
+    return made
+
+
+def remove_nan_guards(content: bytes, of: frozenset[str] | None = None) -> bytes:
+    """Return the graph as it was before `make_graph_propagate_nans`.
+
+    Args:
+        content: an ONNX file.
+        of: the operators whose guards are removed; None for all.
+
+    Returns:
+        the same bytes if it has no guards.
+    """
+    model = ir.serde.deserialize_model(onnx.load_model_from_string(content))
+    is_guarded = False
+    for node in list(model.graph.all_nodes()):
+        if not (node.name or "").startswith(_GUARD) or node.outputs[0].is_graph_output():
+            continue
+        operator, place = str(node.name).removeprefix(_GUARD).split("_")[:2]
+        bare = node.inputs[int(place)]
+        if bare is not None and (of is None or operator in of):
+            ir.convenience.replace_all_uses_with(node.outputs[0], bare)
+            is_guarded = True
+    if not is_guarded:
+        return content
+    passes.RemoveUnusedNodesPass()(model)
+    made: bytes = ir.serde.serialize_model(model).SerializeToString()
+    return made
+
+
+def _add_guards(graph: ir.Graph, ranges: Mapping[ir.Value, NumberRange]) -> None:
+    for node in list(graph):
+        for body in list_subgraphs(node):
+            _add_guards(body, ranges)
+        guarded = _GUARDS.get(node.op_type)
+        x = node.inputs[0] if node.inputs else None
+        if guarded is None or node.domain or x is None or x.dtype not in _FLOATS:
+            continue
+        of_all = [ranges.get(value, ANYTHING) for value in node.inputs if value is not None]
+        infinities = node.op_type in _OF_INFINITIES
+        if any(one.nan or (infinities and one.may_be_infinite) for one in of_all):
+            make = _GuardBuilder(node)
+            if (made := guarded(make)) is not None:
+                _replace_node(graph, make, made)
+
+
+class _GuardBuilder:
+    """Builds the nodes that replace one node."""
+
+    def __init__(self, node: ir.Node) -> None:
+        self.node = node
+        self.x: Any = node.inputs[0]
+        self.tape = Tape()
+
+    def op(self, kind: str, *inputs: Any, **attributes: Any) -> Any:
+        return self.tape.op(kind, list(inputs), attributes=attributes)
+
+    def add_guard(self, kind: str, *inputs: Any, of: int, output: int = 0) -> Any:
+        """Return a guard node, which `remove_nan_guards` replaces by the input with index `of`."""
+        name = f"{_GUARD}{self.node.op_type}_{of}_{self.node.outputs[output].name}"
+        return self.tape.op(kind, list(inputs), name=name)
+
+    def copy_node(self, first: Any) -> Any:
+        """Return a copy of the node with another first input."""
+        return self.copy_node_with_all_outputs(first)[0]
+
+    def copy_node_with_all_outputs(self, first: Any) -> tuple[Any, ...]:
+        """Copy the node with `first` as its first input, and return all outputs of the copy."""
+        inputs = [first, *self.node.inputs[1:]]
+        attributes = dict(self.node.attributes.items())
+        count = len(self.node.outputs)
+        return tuple(self.tape.op_multi_out(self.node.op_type, inputs, attributes=attributes, num_outputs=count))
+
+    def add_float_constant(self, value: float) -> Any:
+        return self.op("Constant", value=ir.tensor(value, dtype=self.x.dtype))
+
+    def add_integer_constant(self, value: int) -> Any:
+        return self.op("Constant", value=ir.tensor(value, dtype=ir.DataType.INT64))
+
+    def add_integer_list(self, *values: int) -> Any:
+        return self.op("Constant", value=ir.tensor(list(values), dtype=ir.DataType.INT64))
+
+    def add_nan_mask(self, x: Any) -> Any:
+        """Make a tensor that is NaN where x is NaN, and 0 elsewhere."""
+        return self.op("Where", self.op("Equal", x, x), self.add_float_constant(0.0), x)
+
+    def rank_nans(self, nan: float) -> Any:
+        """x with NaN replaced by an infinity, so that it ranks first or last; real infinities become the largest finite
+        number."""
+        bound = self.add_float_constant(_LARGEST if nan > 0 else -_LARGEST)
+        within = self.op("Min" if nan > 0 else "Max", self.x, bound)
+        return self.op("Where", self.op("Equal", self.x, self.x), within, self.add_float_constant(nan))
+
+
+def _replace_node(graph: ir.Graph, make: _GuardBuilder, made: tuple[ir.Value, ...]) -> None:
+    old = list(make.node.outputs)
+    for before, after in zip(old, made, strict=True):
+        after.shape = before.shape
+        if before.dtype is not None:
+            after.dtype = before.dtype
+    ir.convenience.replace_nodes_and_values(graph, make.node, [make.node], list(make.tape.nodes), old, list(made))
+
+
+def _guard_reduce(make: _GuardBuilder) -> tuple[Any, ...]:
+    """ReduceMax, ReduceMin: add NaN where one of the numbers is NaN."""
+    inputs = [make.add_nan_mask(make.x), *make.node.inputs[1:]]
+    found = make.tape.op("ReduceSum", inputs, attributes=dict(make.node.attributes.items()))
+    return (make.add_guard("Add", make.copy_node(make.x), found, of=0),)
+
+
+def _guard_max_pool(make: _GuardBuilder) -> tuple[Any, ...]:
+    """MaxPool: give NaN where one is in the window, and minus infinity where the window holds nothing else; onnxruntime
+    gives the lowest finite number there."""
+    one, zero = make.add_float_constant(1.0), make.add_float_constant(0.0)
+    flags = make.op("Where", make.op("Equal", make.x, make.x), zero, one)
+    found = make.copy_node_with_all_outputs(flags)[0]
+    values, *places = make.copy_node_with_all_outputs(make.x)
+    is_least = make.op("LessOrEqual", values, make.add_float_constant(-_LARGEST))
+    values = make.add_guard("Where", is_least, make.add_float_constant(-np.inf), values, of=2)
+    return (
+        make.add_guard("Where", make.op("Greater", found, zero), make.add_float_constant(np.nan), values, of=2),
+        *places,
+    )
+
+
+def _guard_arg_extreme(largest: bool) -> Callable[[_GuardBuilder], tuple[Any, ...]]:
+    """ArgMax, ArgMin: give the index of the first NaN, if there is one."""
+    return lambda make: (make.copy_node(make.rank_nans(np.inf if largest else -np.inf)),)
+
+
+def _guard_top_k(make: _GuardBuilder) -> tuple[Any, ...]:
+    """TopK: rank NaN as larger than all others, in both sort orders."""
+    axis = make.node.attributes.get("axis")
+    _, places = make.copy_node_with_all_outputs(make.rank_nans(np.inf))
+    places.dtype, places.shape = ir.DataType.INT64, make.node.outputs[1].shape
+    return make.op("GatherElements", make.x, places, axis=-1 if axis is None else axis.as_int()), places
+
+
+def _guard_sign(make: _GuardBuilder) -> tuple[Any, ...]:
+    """Sign: give 0 for NaN."""
+    return (make.op("Where", make.op("Equal", make.x, make.x), make.copy_node(make.x), make.add_float_constant(0.0)),)
+
+
+def _guard_scatter(make: _GuardBuilder) -> tuple[Any, ...] | None:
+    """ScatterElements, ScatterND: add NaN where one of the numbers reduced to the maximum or minimum is NaN."""
+    kind = make.node.attributes.get("reduction")
+    if kind is None or kind.as_string() not in ("max", "min"):
+        return None
+    data, places, updates = make.node.inputs
+    attributes = {**dict(make.node.attributes.items()), "reduction": "add"}
+    found = make.op(make.node.op_type, make.add_nan_mask(data), places, make.add_nan_mask(updates), **attributes)
+    return (make.op("Add", make.copy_node(make.x), found),)
+
+
+def _guard_layer(make: _GuardBuilder) -> tuple[Any, ...]:
+    """RNN, GRU, LSTM: add NaN from the first step whose gate inputs have one."""
+    x, w, _, _, lengths, *states = [*make.node.inputs, *[None] * 7][:7]
+    name = make.node.attributes.get("direction")
+    direction = "forward" if name is None else name.as_string()
+    assert w is not None and w.shape is not None  # noqa: S101, PT018 - weights are initializers
+    # [directions, gates, input] -> [input, all gates]; infinite inputs of both signs make NaN here, as they do there.
+    flat = make.op("Reshape", w, make.add_integer_list(-1, w.shape.numpy()[2]))
+    gates = make.op("MatMul", x, make.op("Transpose", flat, perm=[1, 0]))
+    found = make.op("ReduceSum", make.add_nan_mask(gates), make.add_integer_list(2), keepdims=0)
+    valid = None
+    if lengths is not None:
+        steps = make.op("Squeeze", make.op("Shape", x, start=0, end=1), make.add_integer_list(0))
+        each = make.op(
+            "Unsqueeze",
+            make.op("Range", make.add_integer_constant(0), steps, make.add_integer_constant(1)),
+            make.add_integer_list(1),
+        )
+        valid = make.op("Less", each, make.op("Cast", lengths, to=_INT64))
+        found = make.op("Where", valid, found, make.add_float_constant(0.0))
+    total = make.op(
+        "Unsqueeze", make.op("ReduceSum", found, make.add_integer_list(0), keepdims=0), make.add_integer_list(0, 2)
+    )
+    given = [
+        make.op("ReduceSum", make.add_nan_mask(state), make.add_integer_list(2), keepdims=1)
+        for state in states
+        if state is not None
+    ]
+    for state in given:
+        total = make.op("Add", total, state)
+    ways = []
+    for backward in (False, True) if direction == "bidirectional" else (direction == "reverse",):
+        so_far = make.op("CumSum", found, make.add_integer_constant(0), reverse=int(backward))
+        if valid is not None:
+            so_far = make.op("Where", valid, so_far, make.add_float_constant(0.0))
+        ways.append(make.op("Unsqueeze", so_far, make.add_integer_list(1, 3)))
+    each_step = ways[0] if len(ways) == 1 else make.op("Concat", *ways, axis=1)
+    for state in given:
+        each_step = make.op("Add", each_step, state)
+    outputs = make.copy_node_with_all_outputs(x)
+    every = zip(outputs, (each_step, *[total] * (len(outputs) - 1)), strict=True)
+    return tuple(make.add_guard("Add", given, nans, of=0, output=i) for i, (given, nans) in enumerate(every))
+
+
+# Operators that need a guard for infinities too.
+_OF_INFINITIES: Final = LAYERS | {"MaxPool"}
+_GUARDS: Final[Mapping[str, Callable[[_GuardBuilder], tuple[Any, ...] | None]]] = {
+    "ReduceMax": _guard_reduce,
+    "ReduceMin": _guard_reduce,
+    "MaxPool": _guard_max_pool,
+    "GlobalMaxPool": _guard_max_pool,
+    "ArgMax": _guard_arg_extreme(largest=True),
+    "ArgMin": _guard_arg_extreme(largest=False),
+    "TopK": _guard_top_k,
+    "Sign": _guard_sign,
+    "ScatterElements": _guard_scatter,
+    "ScatterND": _guard_scatter,
+    **dict.fromkeys(LAYERS, _guard_layer),
+}

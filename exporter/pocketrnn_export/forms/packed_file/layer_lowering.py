@@ -1,0 +1,413 @@
+"""Lower an ONNX graph to the program of a packed classifier: recurrent layers, products, sums, convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from pocketrnn.bundle.packed_enums import Binary, Layer, Pooling, Reduction
+from pocketrnn.errors import ExportError
+from pocketrnn_export.forms.packed_file.float32_precision import IN_FLOAT32, MOST_WHOLE
+from pocketrnn_export.forms.packed_file.operator_lowering import Lowering, handles, multiply_or_refuse, split_sizes
+from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, convert_float_to_bits
+from pocketrnn_export.forms.packed_file.size_dependent_values import Size, multiply_sizes, read_attributes
+
+__all__ = ["pad_columns"]
+
+Array = npt.NDArray[Any]
+# The engine's vectors have 8 numbers.
+_VECTOR: Final = 8
+_KINDS: Final = {"RNN": Layer.RNN_TANH, "LSTM": Layer.LSTM, "GRU": Layer.GRU}
+# The order of ONNX's gates in the file: an LSTM's are i, o, f, c, and become i, f, o, c.
+_GATES: Final = {"RNN": (0,), "LSTM": (0, 2, 1, 3), "GRU": (0, 1, 2)}
+_DEFAULTS: Final = {"RNN": ("tanh",), "LSTM": ("sigmoid", "tanh", "tanh"), "GRU": ("sigmoid", "tanh")}
+_REDUCED: Final = {
+    "ReduceSum": Reduction.SUM,
+    "ReduceMean": Reduction.MEAN,
+    "ReduceMax": Reduction.LARGEST,
+    "ReduceMin": Reduction.SMALLEST,
+    "ReduceProd": Reduction.PRODUCT,
+}
+
+
+def pad_columns(matrix: Array, gates: int = 1) -> Array:
+    """Pad a matrix [rows, gates * columns] with zeros so that every gate's columns are a multiple of 8.
+
+    Example:
+        >>> pad_columns(np.ones((2, 6), np.float32), gates=2).shape
+        (2, 16)
+    """
+    rows, columns = matrix.shape
+    each = columns // gates
+    width = -(-each // _VECTOR) * _VECTOR
+    made = np.zeros((rows, gates, width), np.float32)
+    made[:, :, :each] = matrix.reshape(rows, gates, each)
+    return made.reshape(rows, gates * width)
+
+
+@handles("RNN", "LSTM", "GRU")
+def _lower_recurrent(lowering: Lowering, node: onnx.NodeProto) -> None:
+    attributes = read_attributes(node)
+    kind, directions = _check_layer(lowering, node, attributes)
+    sizes = lowering.sizes(node.input[0])
+    hidden, steps = int(attributes["hidden_size"]), sizes[0]
+    states = []
+    for index in (5, 6):
+        name = lowering.optional(node, index) if index == 5 or node.op_type == "LSTM" else None
+        zero = (
+            name is not None
+            and lowering.depends_only_on_size(name)
+            and not any(v.any() for v in lowering.graph.values[name])
+        )
+        states.append(NONE if name is None or zero else lowering.add_whole_value(name))
+    x = lowering.add_whole_value(node.input[0])
+    made = [lowering.add_value(name) if name else NONE for name in [*node.output, "", "", ""][:3]]
+    layers = [
+        _read_layer_weights(lowering, node, direction, hidden) for direction in range(2 if directions == 3 else 1)
+    ]
+    if kind == Layer.GRU and all(layer.is_stateless_gru for layer in layers):
+        kind = Layer.FORGET
+        layers = [layer.remove_reset_gate for layer in layers]
+    weights: list[int] = []
+    for layer in layers:
+        weights += [NONE if some is None else lowering.program.constant(some) for some in layer]
+    weights += [NONE] * (8 - len(weights))
+    lowering.program.add(
+        "recurrent", [x, *states, *made], kind, directions, sizes[2][1], hidden, steps, weights=weights
+    )
+
+
+def _check_layer(lowering: Lowering, node: onnx.NodeProto, attributes: dict[str, Any]) -> tuple[int, int]:
+    """Check a layer, and return the codes of its kind and of its directions."""
+    named = attributes.get("direction", b"forward")
+    directions = {b"forward": 1, b"reverse": 2, b"bidirectional": 3}.get(named, 0)
+    if not directions:
+        raise ExportError(
+            f"The layer's direction {named.decode(errors='replace')} is none of forward, reverse and bidirectional.", ""
+        )
+    each = 2 if directions == 3 else 1
+    activations = [a.decode(errors="replace").lower() for a in attributes.get("activations", [])] or [
+        *_DEFAULTS[node.op_type]
+    ] * each
+    kind = _KINDS[node.op_type]
+    if node.op_type == "RNN" and set(activations) == {"relu"}:
+        kind = Layer.RNN_RELU
+    elif activations != [*_DEFAULTS[node.op_type]] * each:
+        raise ExportError(f"The layer has the activations {', '.join(activations)}.", "")
+    if attributes.get("activation_alpha") or attributes.get("activation_beta"):
+        raise ExportError("Its activations have factors of their own.", "")
+    if attributes.get("clip") or attributes.get("input_forget") or attributes.get("layout"):
+        raise ExportError("The layer has the attribute clip, input_forget or layout.", "")
+    if node.op_type == "GRU" and not attributes.get("linear_before_reset"):
+        raise ExportError("The reset gate is applied before the product.", "")
+    if (peepholes := lowering.optional(node, 7)) and lowering.read_constant(peepholes).any():
+        raise ExportError("The layer has peepholes.", "")
+    sizes = lowering.sizes(node.input[0])
+    if sizes[1] != (0, 1) or sizes[2][0]:
+        raise ExportError("The layer reads several sequences.", "")
+    if lengths := lowering.optional(node, 4):
+        whole = all(
+            (given == x.shape[0]).all()
+            for given, x in zip(lowering.graph.values[lengths], lowering.graph.values[node.input[0]], strict=True)
+        )
+        if not lowering.depends_only_on_size(lengths) or not whole:
+            raise ExportError("The layer does not read the whole sequence.", "")
+    return kind, directions
+
+
+class _LayerWeights(NamedTuple):
+    """The weights of one direction of a layer: [inputs, gates * width], [hidden, gates * width], and two biases
+    [gates * width].
+
+    Attributes:
+        input: the weights of the inputs.
+        state: the weights of the states; None where they are zeros.
+        bias: the bias of the inputs' product.
+        state_bias: the bias of the states' product; None where it is part of `bias`.
+    """
+
+    input: Array
+    state: Array | None
+    bias: Array
+    state_bias: Array | None
+
+    @property
+    def is_stateless_gru(self) -> bool:
+        """Whether a GRU's gates and candidate do not depend on its state, so that it needs no reset gate."""
+        return self.state is None and self.state_bias is not None and not self.state_bias.reshape(3, -1)[2].any()
+
+    @property
+    def remove_reset_gate(self) -> _LayerWeights:
+        """The weights of a GRU that `is_stateless_gru`, without its reset gate."""
+        width = self.bias.size // 3
+        kept = np.r_[:width, 2 * width : 3 * width]
+        bias = self.bias if self.state_bias is None else self.bias + self.state_bias
+        return _LayerWeights(np.ascontiguousarray(self.input[:, kept]), None, bias[kept], None)
+
+
+def _read_layer_weights(lowering: Lowering, node: onnx.NodeProto, direction: int, hidden: int) -> _LayerWeights:
+    """Read the weights of one direction of a layer."""
+    order = _GATES[node.op_type]
+    gates = len(order)
+    matrices = []
+    for name in node.input[1:3]:
+        matrix = lowering.read_constant(name)[direction].reshape(gates, hidden, -1)[list(order)]
+        matrices.append(np.ascontiguousarray(pad_columns(matrix.reshape(gates * hidden, -1).T, gates)))
+    bias_name = lowering.optional(node, 3)
+    biases = np.zeros((2, gates, hidden), np.float32)
+    if bias_name is not None:
+        biases[:] = lowering.read_constant(bias_name)[direction].reshape(2, gates, hidden)[:, list(order)]
+    rows = [pad_columns(bias.reshape(1, -1), gates).reshape(-1) for bias in biases]
+    return _LayerWeights(matrices[0], matrices[1] if matrices[1].any() else None, *rows)
+
+
+def _add_linear(lowering: Lowering, x: str, matrix: Array, bias: Array | None, out: str) -> None:
+    """Add out = x @ matrix + bias, where matrix [in, out] is the same for every text."""
+    inner, outer = matrix.shape
+    rows = multiply_or_refuse(lowering.sizes(x)[:-1])
+    weight = lowering.program.constant(np.ascontiguousarray(pad_columns(matrix)))
+    added = NONE
+    if bias is not None and bias.any():
+        added = lowering.program.constant(pad_columns(np.broadcast_to(bias.reshape(1, -1), (1, outer))).reshape(-1))
+    read = lowering.add_whole_value(x)
+    lowering.program.add("linear", [read, weight, added, lowering.add_value(out)], rows, inner, outer)
+
+
+@handles("Gemm")
+def _lower_gemm(lowering: Lowering, node: onnx.NodeProto) -> None:
+    attributes = read_attributes(node)
+    x, weight, out, bias_name = node.input[0], node.input[1], node.output[0], lowering.optional(node, 2)
+    if not lowering.depends_only_on_size(weight) or attributes.get("transA"):
+        raise ExportError("Its matrix is not the same for every text, or its input is transposed.", "")
+    matrix = lowering.read_constant(weight) * np.float32(attributes.get("alpha", 1.0))
+    if attributes.get("transB"):
+        matrix = matrix.T
+    bias = None
+    if bias_name is not None:
+        bias = lowering.read_constant(bias_name) * np.float32(attributes.get("beta", 1.0))
+        if bias.size not in (1, matrix.shape[1]):
+            raise ExportError("Its bias differs from row to row.", "")
+    _add_linear(lowering, x, matrix, bias, out)
+
+
+@handles("MatMul")
+def _lower_matmul(lowering: Lowering, node: onnx.NodeProto) -> None:
+    left, right, out = node.input[0], node.input[1], node.output[0]
+    a, b = lowering.sizes(left), lowering.sizes(right)
+    if lowering.depends_only_on_size(right) and len(b) <= 2 and not any(size[0] for size in b):
+        matrix = lowering.read_constant(right)
+        _add_linear(lowering, left, matrix.reshape(len(matrix), -1), None, out)
+        return
+    a = [(0, 1), *a] if len(a) == 1 else a
+    b = [*b, (0, 1)] if len(b) == 1 else b
+    batch_a, batch_b = multiply_sizes(a[:-2]), multiply_sizes(b[:-2])
+    # [4, 1] and [1, 4] are both 4 matrices, and make 16: so the axes are compared, without leading axes of size 1.
+    axes = [next((i for i, size in enumerate(each) if size != (0, 1)), len(each)) for each in (a[:-2], b[:-2])]
+    is_one_by_one = a[axes[0] : -2] == b[axes[1] : -2]
+    if batch_a is None or batch_b is None or not (is_one_by_one or (0, 1) in (batch_a, batch_b)):
+        raise ExportError("Its operands have different batch axes, and neither is a single matrix.", "")
+    batch = batch_b if batch_a == (0, 1) else batch_a
+    operands = [lowering.add_whole_value(left), lowering.add_whole_value(right)]
+    lowering.program.add(
+        "matmul", [*operands, lowering.add_value(out)], batch, a[-2], a[-1], b[-1],
+        int(batch_a != (0, 1)), int(batch_b != (0, 1)),
+    )  # fmt: skip
+
+
+def _find_reduced_axes(lowering: Lowering, node: onnx.NodeProto) -> list[int]:
+    """Return the axes that an operator reduces, without axes of size 1."""
+    rank = lowering.graph.values[node.input[0]][0].ndim
+    attributes = read_attributes(node)
+    given: Sequence[int] | None = attributes.get("axes")
+    if name := lowering.optional(node, 1):
+        given = lowering.read_constant(name).ravel().tolist()
+    if not given:
+        given = [] if attributes.get("noop_with_empty_axes") else range(rank)
+    sizes = lowering.sizes(node.input[0])
+    return sorted({axis % rank for axis in given if sizes[axis % rank] != (0, 1)})
+
+
+@handles(*_REDUCED, "ReduceL1", "ReduceL2", "ReduceSumSquare")
+def _lower_reduce(lowering: Lowering, node: onnx.NodeProto) -> None:
+    source, out = node.input[0], node.output[0]
+    axes = _find_reduced_axes(lowering, node)
+    program, sizes = lowering.program, lowering.sizes(source)
+    value = lowering.add_whole_value(source)
+    kind = _REDUCED.get(node.op_type, Reduction.SUM)
+    if node.op_type == "ReduceL1":
+        if lowering.type(source) != FLOAT:
+            raise ExportError("It reduces integers: the engine reduces only floats.", "")
+        size = program.value(FLOAT, sizes)
+        lowering.unary("Abs", value, size)
+        value = size
+    elif node.op_type not in _REDUCED:
+        whole = multiply_or_refuse(sizes)
+        if node.op_type == "ReduceL2" and lowering.type(source) != FLOAT:
+            raise ExportError("It reduces integers: the engine reduces only floats.", "")
+        product = program.value(lowering.type(source), sizes)
+        program.add("binary", [value, value, product], Binary.MUL, *[(0, 1)] * 3, whole, 8, 8)
+        value = product
+    # From the last axis on, so that the indices of the axes before stay the same.
+    while axes:
+        last = axes.pop()
+        first = last
+        while axes and axes[-1] == first - 1:
+            first = axes.pop()
+        parts = split_sizes(sizes, first, last)
+        sizes[first : last + 1] = []
+        made = program.value(lowering.type(out), sizes)
+        program.add("reduce", [value, made], kind, *parts)
+        value = made
+    if node.op_type == "ReduceL2":
+        made = program.value(FLOAT, sizes)
+        lowering.unary("Sqrt", value, made)
+        value = made
+    lowering.alias(out, value)
+
+
+@handles("Softmax", "LogSoftmax")
+def _lower_softmax(lowering: Lowering, node: onnx.NodeProto) -> None:
+    source, out = node.input[0], node.output[0]
+    rank = lowering.graph.values[source][0].ndim
+    axis = read_attributes(node).get("axis", -1 if lowering.graph.opset >= 13 else 1) % rank
+    # Before opset 13, all axes from this one on are flattened.
+    view = lowering.view(source, axis, axis if lowering.graph.opset >= 13 else rank - 1)
+    read = lowering.add_whole_value(source)
+    lowering.program.add("softmax", [read, lowering.add_value(out)], int(node.op_type == "LogSoftmax"), *view)
+
+
+@handles("LayerNormalization")
+def _lower_layer_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
+    attributes = read_attributes(node)
+    source, out = node.input[0], node.output[0]
+    rank = lowering.graph.values[source][0].ndim
+    outer, numbers, inner = lowering.view(source, attributes.get("axis", -1) % rank, rank - 1)
+    weights = []
+    for index in (1, 2):
+        name = lowering.optional(node, index)
+        weights.append(NONE if name is None else lowering.program.constant(lowering.read_constant(name).reshape(-1)))
+    if inner != (0, 1):
+        raise ExportError("It does not normalize the last axes.", "")
+    read = lowering.add_whole_value(source)
+    epsilon = convert_float_to_bits(attributes.get("epsilon", 1e-5))
+    lowering.program.add("norm", [read, *weights, lowering.add_value(out)], outer, numbers, epsilon)
+
+
+@handles("BatchNormalization")
+def _lower_batch_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Lower a batch norm with its statistics from training: one scale and one bias for each channel."""
+    program = lowering.program
+    scale, bias, mean, variance = (program.constant(lowering.read_constant(name)) for name in node.input[1:5])
+    outer, channels, inner = lowering.view(node.input[0], 1, 1)
+    epsilon = program.constant(np.array([read_attributes(node).get("epsilon", 1e-5)], np.float32))
+    spread, root = program.value(FLOAT, [channels]), program.value(FLOAT, [channels])
+    program.add("binary", [variance, epsilon, spread], Binary.ADD, *[(0, 1)] * 3, channels, 8, 0)
+    lowering.unary("Sqrt", spread, root)
+    value = lowering.add_whole_value(node.input[0])
+    for kind, operand in ((Binary.SUB, mean), (Binary.DIV, root), (Binary.MUL, scale), (Binary.ADD, bias)):
+        made = program.value(FLOAT, lowering.sizes(node.output[0]))
+        program.add("binary", [value, operand, made], kind, (0, 1), outer, channels, inner, 14, 4)
+        value = made
+    lowering.alias(node.output[0], value)
+
+
+def _find_plane_sizes(sizes: Sequence[Size]) -> tuple[int, Size, Size]:
+    """Return the channels, height and width of [1, channels, width] or [1, channels, height, width].
+
+    Raises:
+        ExportError: the sizes are neither.
+    """
+    if len(sizes) not in (3, 4) or sizes[0] != (0, 1) or sizes[1][0]:
+        raise ExportError("Its input is not [1, channels, (height,) width].", "")
+    return sizes[1][1], *([(0, 1)] if len(sizes) == 3 else []), *sizes[2:]  # type: ignore[return-value]
+
+
+def _read_value_pair(values: Sequence[int] | None, default: int) -> tuple[int, int]:
+    given = [default, default] if values is None else list(values)
+    return (default, given[0]) if len(given) == 1 else (given[0], given[1])
+
+
+def _read_front_padding(attributes: dict[str, Any], rank: int) -> tuple[int, int]:
+    """Return the padding at the beginning of each axis; the size of the result shows the padding at the end."""
+    if attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
+        raise ExportError("Its auto_pad lets the engine choose the padding.", "")
+    return _read_value_pair(list(attributes.get("pads", [0] * 2 * rank))[:rank], 0)
+
+
+@handles("Conv")
+def _lower_conv(lowering: Lowering, node: onnx.NodeProto) -> None:
+    attributes = read_attributes(node)
+    source, out, bias_name = node.input[0], node.output[0], lowering.optional(node, 2)
+    channels, height, width = _find_plane_sizes(lowering.sizes(source))
+    outs, out_height, out_width = _find_plane_sizes(lowering.sizes(out))
+    kernel = lowering.read_constant(node.input[1])
+    rank = kernel.ndim - 2
+    weight = lowering.program.constant(np.ascontiguousarray(kernel).reshape(-1))
+    bias = NONE if bias_name is None else lowering.program.constant(lowering.read_constant(bias_name).reshape(-1))
+    read = lowering.add_whole_value(source)
+    lowering.program.add(
+        "conv", [read, weight, bias, lowering.add_value(out)], channels, height, width, outs,
+        attributes.get("group", 1),
+        *_read_value_pair(list(kernel.shape[2:]), 1), *_read_value_pair(attributes.get("strides"), 1),
+        *_read_front_padding(attributes, rank), *_read_value_pair(attributes.get("dilations"), 1),
+        out_height, out_width,
+    )  # fmt: skip
+
+
+@handles("MaxPool", "AveragePool")
+def _lower_pool(lowering: Lowering, node: onnx.NodeProto) -> None:
+    attributes = read_attributes(node)
+    source, out = node.input[0], node.output[0]
+    channels, height, width = _find_plane_sizes(lowering.sizes(source))
+    _, out_height, out_width = _find_plane_sizes(lowering.sizes(out))
+    if any(one != 1 for one in attributes.get("dilations", [])) or attributes.get("ceil_mode"):
+        raise ExportError("It has dilations or ceil_mode.", "")
+    mean = Pooling.MEAN if attributes.get("count_include_pad") else Pooling.MEAN_INSIDE
+    kind = Pooling.LARGEST if node.op_type == "MaxPool" else mean
+    kernel = list(attributes["kernel_shape"])
+    read = lowering.add_whole_value(source)
+    lowering.program.add(
+        "pool", [read, lowering.add_value(out)], kind, channels, height, width, *_read_value_pair(kernel, 1),
+        *_read_value_pair(attributes.get("strides"), 1), *_read_front_padding(attributes, len(kernel)),
+        out_height, out_width,
+    )  # fmt: skip
+
+
+@handles("GlobalMaxPool", "GlobalAveragePool")
+def _lower_global_pool(lowering: Lowering, node: onnx.NodeProto) -> None:
+    last = lowering.graph.values[node.input[0]][0].ndim - 1
+    view = lowering.view(node.input[0], 2, last)
+    read = lowering.add_whole_value(node.input[0])
+    kind = Reduction.LARGEST if node.op_type == "GlobalMaxPool" else Reduction.MEAN
+    lowering.program.add("reduce", [read, lowering.add_value(node.output[0])], kind, *view)
+
+
+@handles("ArgMax", "ArgMin")
+def _lower_argmax(lowering: Lowering, node: onnx.NodeProto) -> None:
+    attributes = read_attributes(node)
+    if attributes.get("select_last_index"):
+        raise ExportError("It returns the last index of equal numbers.", "")
+    axis = attributes.get("axis", 0) % lowering.graph.values[node.input[0]][0].ndim
+    view = lowering.view(node.input[0], axis, axis)
+    read = lowering.add_whole_value(node.input[0])
+    if lowering.type(node.input[0]) != FLOAT:
+        if (bound := lowering.find_integer_bound(node.input[0])) is None:
+            raise ExportError(f"Its input is integers that may exceed {MOST_WHOLE:,}.", IN_FLOAT32)
+        lowering.limit_texts(bound, MOST_WHOLE, IN_FLOAT32)
+        whole, read = read, lowering.program.value(FLOAT, lowering.sizes(node.input[0]))
+        lowering.unary("Cast", whole, read)
+    lowering.program.add("argmax", [read, lowering.add_value(node.output[0])], int(node.op_type == "ArgMin"), *view)
+
+
+@handles("CumSum")
+def _lower_cumsum(lowering: Lowering, node: onnx.NodeProto) -> None:
+    attributes = read_attributes(node)
+    axis = int(lowering.read_constant(node.input[1]).ravel()[0]) % lowering.graph.values[node.input[0]][0].ndim
+    flags = attributes.get("exclusive", 0) | attributes.get("reverse", 0) << 1
+    view = lowering.view(node.input[0], axis, axis)
+    read = lowering.add_whole_value(node.input[0])
+    lowering.program.add("cumsum", [read, lowering.add_value(node.output[0])], flags, *view)

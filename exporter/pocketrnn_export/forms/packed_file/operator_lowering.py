@@ -1,0 +1,962 @@
+"""Lower an ONNX graph to the program of a packed classifier: the frame, moves, and elementwise operators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from pocketrnn.bundle.packed_enums import Binary, Unary
+from pocketrnn.errors import ExportError, PocketRNNError, first_line
+from pocketrnn_export.forms.packed_file.float32_precision import (
+    IN_FLOAT32,
+    MOST_WHOLE,
+    Precision,
+    makes_integers_from_integers,
+)
+from pocketrnn_export.forms.packed_file.integer_bounds import (
+    LARGEST,
+    Bound,
+    choose_larger_bound,
+    compute_bound_between,
+    find_most_tokens,
+    multiply_bound,
+    sum_bounds,
+)
+from pocketrnn_export.forms.packed_file.packed_program import BOOL, FLOAT, INT, Program, convert_float_to_bits
+from pocketrnn_export.forms.packed_file.size_dependent_values import (
+    Numbers,
+    Size,
+    fit_affine,
+    multiply_sizes,
+    read_attributes,
+)
+from pocketrnn_export.forms.packed_file.step_pair_folding import fold_step_pairs
+from pocketrnn_export.forms.packed_file.token_dependent_values import ObservedGraph, evaluate_node, find_needed_nodes
+from pocketrnn_export.forms.packed_file.two_text_sizes import Lengths, compute_size
+
+__all__ = ["HANDLERS", "Handler", "Lowering", "handles", "make_packing_error", "multiply_or_refuse", "split_sizes"]
+
+Array = npt.NDArray[Any]
+_ONE: Final = (0, 1)
+# A program that takes fewer tokens, since its integers have 32 bits, is refused.
+_FEWEST: Final = 512
+# A limit of more tokens is not stored; the engine refuses texts whose integers would overflow.
+_MANY: Final = 1 << 30
+_MOST_AXES: Final = 4
+_MOST_MOVED_AXES: Final = 5
+_TYPES: Final = {"f": FLOAT, "i": INT, "u": INT, "b": BOOL}
+# Attributes that are 0 or 1. Engines read other values in different ways.
+_FLAGS: Final = frozenset(
+    {"ceil_mode", "count_include_pad", "exclusive", "input_forget", "keepdims", "layout", "linear_before_reset",
+     "noop_with_empty_axes", "reverse", "select_last_index", "training_mode", "transA", "transB"}
+)  # fmt: skip
+_MOVES: Final = frozenset(
+    [
+        "Slice",
+        "Transpose",
+        "Gather",
+        "GatherND",
+        "GatherElements",
+        "Expand",
+        "Reshape",
+        "Squeeze",
+        "Unsqueeze",
+        "Identity",
+        "Flatten",
+        "Split",
+        "Tile",
+        "ReverseSequence",
+        "Dropout",
+        "Compress",
+        "DepthToSpace",
+    ]
+)
+
+
+# Operators that only choose among their input numbers: integers of 8 and 16 bits do not wrap in them.
+_NO_ARITHMETIC: Final = _MOVES | {"CastLike", "Cast", "Concat", "Max", "Min", "Pad", "ReduceMax", "ReduceMin", "Where"}
+
+
+class Lowering:
+    """Lowers a graph to a program, operator by operator, in their order.
+
+    Attributes:
+        graph: the observed graph.
+        program: the program that is made.
+        known: the program's values by the names of the graph's values.
+    """
+
+    def __init__(self, graph: ObservedGraph) -> None:
+        self.graph = graph
+        self.program = Program(graph.state_size, graph.channels, graph.features, graph.second)
+        self.known: dict[str, int] = {"samples" if graph.channels else "tokens": 0}
+        # The bounds of integers, by the names of the graph's values; also of floats that are integers.
+        self.bounds: dict[str, Bound] = {"tokens": (max(0, graph.ids - 1),)}
+        self.precision = Precision(graph, self.find_integer_bound)
+        for name, is_given in (
+            ("state", graph.state_size),
+            ("features", graph.features),
+            ("second_tokens", graph.second is not None),
+        ):
+            self.known |= {name: 1} if is_given else {}
+        self.bounds["second_tokens"] = self.bounds["tokens"]
+
+    def lower_operators(self) -> Program:
+        """Lower all operators, and return the program.
+
+        Raises:
+            ExportError: the engine has no operation for an operator; the message names it and its place.
+        """
+        answers = ("logits", "new_state") if self.graph.state_size else ("logits",)
+        known = self.graph.size_values.known
+        for node in find_needed_nodes(self.graph.model.graph.node, answers, given=known):
+            handler = HANDLERS.get(node.op_type)
+            try:
+                if handler is None:
+                    raise ExportError("The native engine has no such operation.", "")
+                self._check_operator(node)
+                self._track_precision(node)
+                handler(self, node)
+                self._record_bounds(node)
+            except PocketRNNError as error:
+                raise make_packing_error(node, error.problem, error.remedy) from error
+            # A graph may contain something that no handler expects, and that onnxruntime accepts.
+            except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+                raise make_packing_error(
+                    node, f"Its inputs or attributes are unusual ({type(error).__name__}: {first_line(error)})."
+                ) from error
+        for name in answers:
+            output = self.add_whole_value(name)
+            if self.program.values[output].constant is not None or output == 0:
+                raise ExportError(f"The {name.replace('_', ' ')} does not depend on the text.", "Check the module.")
+            self.program.outputs.append(output)
+        self.program.turns = frozenset(self.graph.size_values.span.turns)
+        if self.graph.second is None:
+            fold_step_pairs(self.program)
+        return self.program
+
+    def find_integer_bound(self, name: str) -> Bound:
+        """Return the bound of a value's integers; None where it is not known, or where the value has other numbers
+        too."""
+        if not self.depends_only_on_size(name):
+            return self.bounds.get(name)
+        known = self.graph.size_values.known[name]
+        if known == Numbers(None):
+            array = np.abs(self.graph.values[name][0])
+            return (int(array.max()),) if np.isfinite(array).all() and (array == np.rint(array)).all() else None
+        is_whole = all(np.isfinite(b) and b == int(b) for _, b in known.ends)
+        return compute_bound_between(known.ends) if is_whole else None
+
+    def limit_texts(self, bound: Bound, largest: int = LARGEST, remedy: str = "") -> None:
+        """Limit the program's texts so that no integer with this bound exceeds `largest`.
+
+        Raises:
+            ExportError: that leaves too few texts.
+        """
+        span = self.graph.size_values.span
+        most = span.end if bound is None else find_most_tokens(bound, span.end, largest)
+        if most < min(span.end, max(_FEWEST, span.least)):
+            raise ExportError(f"Its integers may exceed {largest:,}, the largest that the engine holds.", remedy)
+        if most < min(span.end, _MANY):
+            self.program.most = min(most, self.program.most or most)
+
+    def _track_precision(self, node: onnx.NodeProto) -> None:
+        """Note which floats are integers, and refuse an operator that the engine may decide differently in float32."""
+        floats = [name for name in node.input if name and self.graph.values[name][0].dtype.kind == "f"]
+        outputs = [name for name in node.output if name and not self.depends_only_on_size(name)]
+        is_whole = makes_integers_from_integers(node) and all(
+            self.find_integer_bound(name) is not None for name in floats
+        )
+        bound = None
+        if is_whole and outputs and self.graph.values[outputs[0]][0].dtype.kind == "f":
+            bound = _compute_output_bound(self, node)
+            self.bounds |= dict.fromkeys(outputs, bound)
+        self.limit_texts(self.precision.record_output_precision(node, bound), MOST_WHOLE, IN_FLOAT32)
+
+    def _record_bounds(self, node: onnx.NodeProto) -> None:
+        for name in filter(None, node.output):
+            if not self.depends_only_on_size(name) and self.graph.values[name][0].dtype.kind in "iu":
+                self.bounds[name] = bound = _compute_output_bound(self, node)
+                # Where the bound is not known, the engine itself refuses texts whose integers exceed 32 bits.
+                self.limit_texts(bound)
+
+    def _check_operator(self, node: onnx.NodeProto) -> None:
+        """Refuse an operator that the engine's operations cannot express.
+
+        Raises:
+            ExportError: an attribute is not a number, or not a flag where it should be one; or integers wrap at 8 or
+                16 bits, which the engine's do not; or a float made of the number of tokens decides something.
+        """
+        if not node.input or not node.input[0]:
+            raise ExportError("It has no first input.", "")
+        self._check_exact_operator(node)
+        for name, value in read_attributes(node).items():
+            numbers = value if isinstance(value, list) else [value]
+            if any(isinstance(number, float) and not np.isfinite(number) for number in numbers):
+                raise ExportError(f"Its attribute {name} is not finite.", "")
+            rank = self.graph.values[node.input[0]][0].ndim
+            if name == "axis" and not -rank - 1 <= value <= rank:
+                raise ExportError(f"There is no axis {value}.", "")
+            if name in _FLAGS and value not in (0, 1):
+                raise ExportError(f"Its attribute {name} is {value}, neither 0 nor 1.", "")
+        for name in filter(None, node.output):
+            if self.depends_only_on_size(name) or not _is_narrow_integer(kind := self.graph.values[name][0].dtype):
+                continue
+            source = self.graph.values[node.input[0]][0].dtype
+            if node.op_type not in _NO_ARITHMETIC or (node.op_type.startswith("Cast") and source not in (bool, kind)):
+                raise ExportError(f"It computes with {kind}, whose numbers wrap where the engine's do not.", "")
+
+    def _check_exact_operator(self, node: onnx.NodeProto) -> None:
+        """Refuse an operator whose result may differ in the engine for a number of tokens that no case of the proof
+        has.
+
+        Raises:
+            ExportError: it makes an integer from a float, such as `int(n * 0.7)`, or compares in double precision,
+                which can differ in float32; or multiplies integers, whose product may have more than 32 bits.
+        """
+        names = [*filter(None, node.input)]
+        if self.graph.of_tokens.intersection(names):
+            return
+        kinds = [self.graph.values[name][0].dtype for name in names if name in self.graph.values]
+        made = self.graph.values[next(filter(None, node.output))][0].dtype
+        if made == np.float16:
+            raise ExportError("It computes the number of tokens in half precision, which the engine does not have.", "")
+        if made.kind in "iu" and any(kind.kind == "f" for kind in kinds) and node.op_type in ("Cast", "CastLike"):
+            raise ExportError(
+                "It computes an integer from the number of tokens in floating point, which the engine may round "
+                "differently.",
+                "",
+            )
+        rounded = made.kind == "b" or node.op_type in ("Ceil", "Floor", "Mod", "Round", "Sign")
+        if rounded and any(kind == np.float64 for kind in kinds):
+            raise ExportError("It compares numbers of tokens in double precision, which the engine does not have.", "")
+
+    def depends_only_on_size(self, name: str) -> bool:
+        """Return whether a value depends only on the number of tokens, by one rule for every number of them."""
+        return name in self.graph.size_values.known
+
+    def read_constant(self, name: str) -> Array:
+        """Return a value that is the same for every text.
+
+        Raises:
+            ExportError: it is not.
+        """
+        values = self.graph.values[name]
+        if not self.depends_only_on_size(name):
+            raise ExportError("A number that must be the same for every text depends on the tokens.", "")
+        if any(v.shape != values[0].shape or v.tobytes() != values[0].tobytes() for v in values[1:]):
+            raise ExportError("A number that must be the same for every text depends on the text's length.", "")
+        return values[0]
+
+    def optional(self, node: onnx.NodeProto, index: int) -> str | None:
+        """Return the name of an optional input; None where it is left out."""
+        return node.input[index] if index < len(node.input) and node.input[index] else None
+
+    def sizes(self, name: str) -> list[Size]:
+        """Return the sizes of a value's axes."""
+        return self.graph.sizes(name)
+
+    def type(self, name: str) -> int:
+        """Return the program's type for a value of the graph.
+
+        Raises:
+            ExportError: the engine has no such type.
+        """
+        kind = self.graph.values[name][0].dtype
+        if kind.kind not in _TYPES or kind in (np.uint32, np.uint64):
+            raise ExportError(f"{name} is of type {kind}, which the engine does not have.", "")
+        return _TYPES[kind.kind]
+
+    def add_value(self, name: str) -> int:
+        """Add a new value of the program for a value of the graph."""
+        self.known[name] = self.program.value(self.type(name), self.sizes(name))
+        return self.known[name]
+
+    def scalar(self, name: str) -> int | None:
+        """Return the program's value for a graph value whose elements are all equal; None where they are not."""
+        if not self.depends_only_on_size(name):
+            return None
+        numbers = [value.ravel() for value in self.graph.values[name]]
+        if any(n.size == 0 or not (n == n[0]).all() for n in numbers):
+            return None
+        firsts = [n[0] for n in numbers]
+        kind = self.type(name)
+        if kind == INT:
+            self.limit_texts(self.find_integer_bound(name))
+        if len(set(firsts)) == 1:
+            return self.program.constant(np.array([firsts[0]]).astype(["<f4", "<i4", "?"][kind]))
+        size = None if kind == BOOL else fit_affine(self.graph.lengths, firsts)
+        if size is None:
+            return None
+        made = self.program.value(kind, [])
+        self.program.add("count", [made], _ONE, _ONE, _ONE, size, 0)
+        return made
+
+    def add_whole_value(self, name: str) -> int:
+        """Return the program's value that holds all elements of a value of the graph.
+
+        Raises:
+            ExportError: it depends on the number of tokens in a way that the program cannot express.
+        """
+        if name in self.known:
+            return self.known[name]
+        if not self.depends_only_on_size(name):
+            raise ExportError(f"{name} is not a value that the engine computes.", "")
+        values = self.graph.values[name]
+        if self.type(name) == INT:
+            self.limit_texts(self.find_integer_bound(name))
+        if all(v.shape == values[0].shape and v.tobytes() == values[0].tobytes() for v in values[1:]):
+            array = values[0]
+            self.known[name] = self.program.constant(array if array.ndim == 2 else array.reshape(-1))
+            return self.known[name]
+        scalar = self.scalar(name)
+        made = self.program.value(self.type(name), self.sizes(name))
+        if scalar is not None:
+            sizes = self._list_sizes_above_one(name)
+            strides = _compute_array_strides(sizes)
+            self.add_copy(scalar, made, sizes, (0, 0), [(0, 0)] * len(sizes), (0, 0), strides)
+        else:
+            self._add_index_range(name, made)
+        self.known[name] = made
+        return made
+
+    def _list_sizes_above_one(self, name: str) -> list[Size]:
+        sizes = [size for size in self.sizes(name) if size != _ONE]
+        if len(sizes) > _MOST_MOVED_AXES:
+            raise ExportError(f"{name} has more than {_MOST_MOVED_AXES} axes.", "")
+        return sizes
+
+    def _add_index_range(self, name: str, made: int) -> None:
+        """Add a range along one axis, equal along all others."""
+        values, sizes = self.graph.values[name], self.sizes(name)
+        longest = values[-1]
+        for axis in range(longest.ndim):
+            if any(0 in v.shape[:axis] + v.shape[axis + 1 :] or not np.isfinite(v).all() for v in values):
+                continue
+            first = [v[tuple(slice(None) if i == axis else 0 for i in range(v.ndim))] for v in values]
+            if len(first[-1]) < 2 or not all(map(len, first)):
+                continue
+            step = int(first[-1][1]) - int(first[-1][0])
+            start = fit_affine(self.graph.lengths, [f[0] for f in first])
+            if start is None:
+                continue
+            if all(
+                (v == np.expand_dims(f[0] + step * np.arange(len(f)), tuple(range(1, v.ndim - axis)))).all()
+                for v, f in zip(values, first, strict=True)
+            ):
+                outer, inner = multiply_sizes(sizes[:axis]), multiply_sizes(sizes[axis + 1 :])
+                if outer is not None and inner is not None:
+                    self.program.add("count", [made], outer, sizes[axis], inner, start, step)
+                    return
+        raise ExportError(f"{name} depends on the number of tokens in a way that the engine does not have.", "")
+
+    def add_copy(
+        self,
+        source: int,
+        target: int,
+        sizes: Sequence[Size],
+        source_offset: Size,
+        source_strides: Sequence[Size],
+        target_offset: Size,
+        target_strides: Sequence[Size],
+    ) -> None:
+        """Copy numbers of a value, at offset + sum of strides * indices, to such places of another. Nothing is moved
+        along axes of one number.
+
+        Raises:
+            ExportError: it has too many axes.
+        """
+        axes = [axis for axis in zip(sizes, source_strides, target_strides, strict=True) if axis[0] != _ONE]
+        if len(axes) > _MOST_MOVED_AXES:
+            raise ExportError(f"More than {_MOST_MOVED_AXES} axes are moved.", "")
+        counts, read, written = zip(*[(_ONE, (0, 0), (0, 0))] * (_MOST_MOVED_AXES - len(axes)), *axes, strict=True)
+        words: list[int | Size] = [*counts, source_offset, *read, target_offset, *written]
+        self.program.add("copy", [source, target], *words)
+
+    def alias(self, name: str, value: int) -> None:
+        """Use a value of the program for a further value of the graph, which has the same numbers in the same order."""
+        self.known[name] = value
+
+    def binary(self, kind: str, left: str, right: str, out: str) -> None:
+        """Add out = kind(left, right), elementwise."""
+        made = self.add_value(out)
+        operands, words = self._make_operands_and_words([left, right], out)
+        self.program.add("binary", [*operands, made], BINARY[kind], *words)
+
+    def _make_operands_and_words(self, names: Sequence[str], out: str) -> tuple[list[int], list[int | Size]]:
+        """Return the operands of an elementwise operation, and its words: four sizes and a bit mask of each operand's
+        axes."""
+        sizes = self.sizes(out)
+        operands, there = [], []
+        for name in names:
+            scalar = self.scalar(name)
+            own = self.sizes(name)
+            own = [_ONE] * (len(sizes) - len(own)) + own
+            operands.append(self.add_whole_value(name) if scalar is None else scalar)
+            there.append([scalar is None and size != _ONE for size in own])
+        axes: list[tuple[Size, tuple[bool, ...]]] = []
+        for size, pattern in zip(sizes, zip(*there, strict=True), strict=True):
+            if size == _ONE:
+                continue
+            merged = multiply_sizes([axes[-1][0], size]) if axes and axes[-1][1] == pattern else None
+            if merged is not None:
+                axes[-1] = (merged, pattern)
+            else:
+                axes.append((size, pattern))
+        if len(axes) > _MOST_AXES:
+            raise ExportError(f"It needs more than {_MOST_AXES} axes.", "")
+        axes = [(_ONE, (False,) * len(names))] * (_MOST_AXES - len(axes)) + axes
+        masks = [sum(1 << i for i, (_, pattern) in enumerate(axes) if pattern[k]) for k in range(len(names))]
+        return operands, [*(size for size, _ in axes), *masks]
+
+    def view(self, name: str, first: int, last: int) -> tuple[Size, Size, Size]:
+        """Return a value's sizes as [outer, the axes from first to last, inner].
+
+        Raises:
+            ExportError: two axes of the text's length become one.
+        """
+        return split_sizes(self.sizes(name), first, last)
+
+    def unary(self, kind: str, source: int, target: int, alpha: float = 0.0, beta: float = 0.0) -> None:
+        """Add target = kind(source), elementwise."""
+        self.program.add(
+            "unary", [source, target], UNARY[kind], convert_float_to_bits(alpha), convert_float_to_bits(beta)
+        )
+
+
+Handler = Callable[[Lowering, onnx.NodeProto], None]
+HANDLERS: Final[dict[str, Handler]] = {}
+# ONNX's operators, and their kinds in a packed file; GeluTanh is ONNX's Gelu with an attribute.
+UNARY: Final = {
+    "Neg": Unary.NEGATIVE,
+    "Abs": Unary.ABSOLUTE,
+    "Exp": Unary.EXP,
+    "Log": Unary.LOG,
+    "Sqrt": Unary.SQRT,
+    "Tanh": Unary.TANH,
+    "Sigmoid": Unary.SIGMOID,
+    "Relu": Unary.RELU,
+    "Erf": Unary.ERF,
+    "Reciprocal": Unary.RECIPROCAL,
+    "Floor": Unary.FLOOR,
+    "Ceil": Unary.CEIL,
+    "Round": Unary.ROUND,
+    "Sign": Unary.SIGN,
+    "LeakyRelu": Unary.LEAKY,
+    "Elu": Unary.ELU,
+    "Clip": Unary.CLIP,
+    "Softplus": Unary.SOFTPLUS,
+    "Gelu": Unary.GELU,
+    "GeluTanh": Unary.GELU_TANH,
+    "Sin": Unary.SIN,
+    "Cos": Unary.COS,
+    "HardSigmoid": Unary.HARD_SIGMOID,
+    "Not": Unary.NOT,
+    "Cast": Unary.CAST,
+}
+BINARY: Final = {
+    "Add": Binary.ADD,
+    "Sub": Binary.SUB,
+    "Mul": Binary.MUL,
+    "Div": Binary.DIV,
+    "Pow": Binary.POW,
+    "Min": Binary.MIN,
+    "Max": Binary.MAX,
+    "Equal": Binary.EQUAL,
+    "Less": Binary.LESS,
+    "LessOrEqual": Binary.LESS_EQUAL,
+    "Greater": Binary.GREATER,
+    "GreaterOrEqual": Binary.GREATER_EQUAL,
+    "And": Binary.AND,
+    "Or": Binary.OR,
+    "Xor": Binary.XOR,
+}
+
+
+def handles(*names: str) -> Callable[[Handler], Handler]:
+    """Register the decorated function as the handler of some operators."""
+
+    def register_handler(handler: Handler) -> Handler:
+        HANDLERS.update(dict.fromkeys(names, handler))
+        return handler
+
+    return register_handler
+
+
+def _find_node_place(node: onnx.NodeProto) -> str:
+    """Return a node's place in the module, as the exporter wrote it, or its name."""
+    notes = {entry.key: entry.value for entry in node.metadata_props}
+    scopes = [value for key, value in notes.items() if key.endswith("name_scopes")]
+    return str(scopes[0] if scopes else node.name or next(name for name in node.output if name))
+
+
+def make_packing_error(node: onnx.NodeProto, problem: str, remedy: str = "") -> ExportError:
+    """Return the error that an operator cannot be packed, with the reason and what to do."""
+    return ExportError(
+        f"The operator {node.op_type} cannot be packed, at {_find_node_place(node)}: {problem}",
+        remedy or "Use the bundle with onnxruntime, or write that part of forward by other operations.",
+    )
+
+
+def _is_narrow_integer(kind: np.dtype[Any]) -> bool:
+    """Return whether this is an integer type with fewer bits than the engine's."""
+    return kind.kind in "iu" and kind.itemsize < 4
+
+
+def multiply_or_refuse(sizes: Iterable[Size], problem: str = "Two axes with the text's length are merged.") -> Size:
+    """The product of sizes.
+
+    Raises:
+        ExportError: more than one of them depends on the tokens.
+    """
+    found = multiply_sizes(sizes)
+    if found is None:
+        raise ExportError(problem, "")
+    return found
+
+
+def split_sizes(sizes: Sequence[Size], first: int, last: int) -> tuple[Size, Size, Size]:
+    """The sizes of an array as [outer, the axes from first to last, inner]."""
+    outer, middle, inner = sizes[:first], sizes[first : last + 1], sizes[last + 1 :]
+    return multiply_or_refuse(outer), multiply_or_refuse(middle), multiply_or_refuse(inner)
+
+
+def _compute_array_strides(sizes: Sequence[Size]) -> list[Size]:
+    """Return the stride of each axis of a contiguous array."""
+    made = []
+    for axis in range(len(sizes)):
+        # Nothing is moved along an axis of one number.
+        follow = "Two axes with the text's length follow another axis."
+        made.append((0, 0) if sizes[axis] == _ONE else multiply_or_refuse(sizes[axis + 1 :], follow))
+    return made
+
+
+def _compute_output_bound(lowering: Lowering, node: onnx.NodeProto) -> Bound:
+    """Return the bound of the integers in an operator's output; None where it is not known."""
+    names, kind = [*filter(None, node.input)], node.op_type
+    bounds = [lowering.find_integer_bound(name) for name in names]
+    if kind in ("Add", "Sub"):
+        return sum_bounds(*bounds)
+    if kind in ("Min", "Max", "Concat"):
+        return choose_larger_bound(*bounds)
+    if kind in ("Where", "Pad"):
+        return choose_larger_bound(*bounds[1:]) if kind == "Where" else choose_larger_bound(bounds[0], *bounds[2:3])
+    if kind == "Clip":
+        ends = [lowering.read_constant(name).item() if name else 0 for name in (*node.input[1:], "")[:2]]
+        if len(node.input) == 3 and all(node.input):
+            return (max(map(abs, ends)),)
+        return choose_larger_bound(bounds[0], (max(0, *ends[:1], *(-end for end in ends[1:])),))
+    if kind == "Mod":
+        return bounds[1]
+    if kind in ("Cast", "CastLike"):
+        return (1,) if lowering.graph.values[names[0]][0].dtype == bool else bounds[0]
+    if kind in ("ArgMax", "ArgMin"):
+        return choose_larger_bound(*(compute_bound_between([size]) for size in lowering.sizes(names[0])))
+    if kind == "Mul":
+        return _multiply_bounds(*bounds)
+    if kind in ("ReduceSum", "CumSum"):
+        sizes, left = lowering.sizes(names[0]), lowering.sizes(node.output[0])
+        axes = [size for size in sizes if size not in left or sizes.count(size) > left.count(size)]
+        return multiply_bound(bounds[0], *(sizes if kind == "CumSum" and len(sizes) == 1 else axes or sizes))
+    known = _MOVES | {"Abs", "Div", "Neg", "Relu", "ReduceMax", "ReduceMean", "ReduceMin", "Sign"}
+    return bounds[0] if kind in known else None
+
+
+def _multiply_bounds(left: Bound, right: Bound) -> Bound:
+    if left is None or right is None:
+        return None
+    made = [0] * (len(left) + len(right) - 1)
+    for i, one in enumerate(left):
+        for j, other in enumerate(right):
+            made[i + j] += one * other
+    return tuple(made)
+
+
+def _find_source_indices(lowering: Lowering, node: onnx.NodeProto) -> list[list[Array]]:
+    """For every output and observed length, the index in the first input of each element."""
+    graph, maps = lowering.graph, []
+    integral = onnx.NodeProto()
+    integral.CopyFrom(node)
+    for run in range(len(graph.lengths)):
+        feed = {name: graph.values[name][run] for name in node.input if name}
+        source = feed[node.input[0]]
+        feed[node.input[0]] = np.arange(source.size, dtype=np.int64).reshape(source.shape)
+        maps.append(evaluate_node(integral, graph.opset, feed))
+    return [list(some) for some in zip(*maps, strict=True)]
+
+
+def _fit_strides(lengths: Sequence[Lengths], maps: Sequence[Array]) -> tuple[Size, list[Size]] | None:
+    """Fit a move: offset and strides, index = offset + sum of strides * indices at every length; None if impossible."""
+    # A text may be so short that nothing is left to move.
+    some = [(length, m) for length, m in zip(lengths, maps, strict=True) if m.size]
+    if not some:
+        return None
+    lengths, maps = [length for length, _ in some], [m for _, m in some]
+    offset = fit_affine(lengths, [m.ravel()[0] for m in maps])
+    if offset is None:
+        return None
+    strides: list[Size] = []
+    for axis in range(maps[0].ndim):
+        seen = [
+            (length, int(np.take(m, 1, axis).ravel()[0]) - int(m.ravel()[0]))
+            for length, m in zip(lengths, maps, strict=True)
+            if m.shape[axis] > 1
+        ]
+        stride = fit_affine([length for length, _ in seen], [s for _, s in seen]) if seen else (0, 0)
+        if stride is None:
+            return None
+        strides.append(stride)
+    for length, m in zip(lengths, maps, strict=True):
+        expected = np.full(m.shape, compute_size(offset, length))
+        for axis, stride in enumerate(strides):
+            along = compute_size(stride, length) * np.arange(m.shape[axis])
+            expected = expected + along.reshape([-1 if i == axis else 1 for i in range(m.ndim)])
+        if not (expected == m).all():
+            return None
+    return offset, strides
+
+
+@handles(*_MOVES)
+def _lower_move(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Lower an operator that only moves numbers."""
+    if any(not lowering.depends_only_on_size(name) for name in node.input[1:] if name):
+        if node.op_type.startswith("Gather"):
+            _lower_gather(lowering, node)
+            return
+        raise ExportError(
+            "Its indices depend on the token ids, or on the number of tokens in another way than a * tokens + b.", ""
+        )
+    if node.op_type.startswith("Gather") and not _has_indices_of_one_sign(lowering, node.input[1]):
+        # A negative index counts from the end; the engine handles that for each index.
+        _lower_gather(lowering, node)
+        return
+    source, numbers = node.input[0], [v.size for v in lowering.graph.values[node.input[0]]]
+    for name, maps in zip([n for n in node.output if n], _find_source_indices(lowering, node), strict=True):
+        if all(m.size == n and (m.ravel() == np.arange(n)).all() for m, n in zip(maps, numbers, strict=True)):
+            lowering.alias(name, lowering.add_whole_value(source))
+            continue
+        found = _fit_strides(lowering.graph.lengths, maps)
+        if found is None:
+            if node.op_type == "Gather":
+                _lower_gather(lowering, node)
+                return
+            raise ExportError("Its numbers are not moved by fixed strides.", "")
+        offset, strides = found
+        sizes = lowering.sizes(name)
+        made = lowering.add_value(name)
+        own = _compute_array_strides(sizes)
+        lowering.add_copy(lowering.add_whole_value(source), made, sizes, offset, strides, (0, 0), own)
+
+
+def _has_indices_of_one_sign(lowering: Lowering, name: str) -> bool:
+    """Return whether all indices are at least 0, or all negative, for every number of tokens."""
+    values = lowering.graph.size_values
+    below = {values.span.holds("Less", number, (0, 0)) for number in values.known[name].ends}
+    return len(below) == 1 and None not in below
+
+
+def _lower_gather(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Lower a Gather: rows of a table, or the elements at indices along an axis."""
+    source, indices, out = node.input[0], node.input[1], node.output[0]
+    if node.op_type != "Gather":
+        axis, places = (_find_gather_nd_axis if node.op_type == "GatherND" else _find_gather_elements_axis)(
+            lowering, node
+        )
+        view = lowering.view(source, axis, axis)
+        lowering.program.add("gather", [lowering.add_whole_value(source), places, lowering.add_value(out)], *view)
+        return
+    axis = read_attributes(node).get("axis", 0) % lowering.graph.values[source][0].ndim
+    from_zero = not lowering.depends_only_on_size(indices) or _has_indices_of_one_sign(lowering, indices)
+    is_table = (
+        lowering.depends_only_on_size(source) and axis == 0 and lowering.graph.values[source][0].dtype == np.float32
+    )
+    if is_table and from_zero:
+        table = lowering.read_constant(source)
+        table = np.ascontiguousarray(table.reshape(len(table), -1))
+        number = lowering.program.constant(table, is_table=True)
+        read = lowering.add_whole_value(indices)
+        lowering.program.add("lookup", [number, read, lowering.add_value(out)])
+        return
+    outer, middle, inner = lowering.view(source, axis, axis)
+    operands = [lowering.add_whole_value(source), lowering.add_whole_value(indices)]
+    lowering.program.add("gather", [*operands, lowering.add_value(out)], outer, middle, inner)
+
+
+def _find_gather_nd_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
+    """Return the only axis along which GatherND picks elements, and the program's value with the indices along it. All
+    other axes in its index tuples, such as the batch, have one element.
+    """
+    sizes, of_indices = lowering.sizes(node.input[0]), lowering.sizes(node.input[1])
+    first, (_, width) = read_attributes(node).get("batch_dims", 0), of_indices[-1]
+    named = range(first, first + width)
+    axes = [axis for axis in named if sizes[axis] != _ONE] or [first]
+    count = multiply_sizes(of_indices[:-1])
+    if len(axes) > 1 or any(size != _ONE for size in sizes[:first]) or count is None:
+        raise ExportError("Its indices along several axes depend on the tokens.", "")
+    made = lowering.program.value(INT, [count])
+    place = (0, axes[0] - first)
+    lowering.add_copy(lowering.add_whole_value(node.input[1]), made, [count], place, [(0, width)], (0, 0), [_ONE])
+    return axes[0], made
+
+
+def _find_gather_elements_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
+    """Return the axis along which GatherElements picks the same indices for all positions of the other axes; and the
+    program's value with these indices.
+    """
+    source, indices = node.input
+    axis = read_attributes(node).get("axis", 0) % len(lowering.sizes(source))
+    made_by = {name: one for one in lowering.graph.model.graph.node for name in one.output}.get(indices)
+    given = made_by.input[0] if made_by is not None and made_by.op_type == "Expand" else indices
+    own, spread = lowering.sizes(given), lowering.sizes(indices)
+    own = [_ONE] * (len(spread) - len(own)) + own
+    others = [i for i in range(len(spread)) if i != axis]
+    same = own[axis] == spread[axis] and all(own[i] == _ONE for i in others)
+    if not same or any(spread[i] != lowering.sizes(source)[i] for i in others):
+        raise ExportError("Its indices differ along several axes, and depend on the tokens.", "")
+    return axis, lowering.add_whole_value(given)
+
+
+@handles("Concat")
+def _lower_concat(lowering: Lowering, node: onnx.NodeProto) -> None:
+    out = node.output[0]
+    sizes = lowering.sizes(out)
+    axis = read_attributes(node)["axis"] % len(sizes)
+    made, strides, before = lowering.add_value(out), _compute_array_strides(sizes), (0, 0)
+    for name in node.input:
+        own = lowering.sizes(name)
+        if (0, 0) in own:
+            continue
+        offset = multiply_or_refuse([before, strides[axis]], "The text's length is multiplied by itself.")
+        scalar = lowering.scalar(name)
+        steps = _compute_array_strides(own) if scalar is None else [(0, 0)] * len(own)
+        read = lowering.add_whole_value(name) if scalar is None else scalar
+        lowering.add_copy(read, made, own, (0, 0), steps, offset, strides)
+        before = (before[0] + own[axis][0], before[1] + own[axis][1])
+
+
+@handles("Pad")
+def _lower_pad(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Lower a Pad: numbers are added before and after along the axes, or removed for a negative amount."""
+    attributes = read_attributes(node)
+    if attributes.get("mode", b"constant") != b"constant":
+        raise ExportError("Its mode is not constant.", "")
+    out, source = node.output[0], node.input[0]
+    rank = lowering.graph.values[source][0].ndim
+    axes_name, value_name = lowering.optional(node, 3), lowering.optional(node, 2)
+    axes = list(range(rank)) if axes_name is None else [int(a) % rank for a in lowering.read_constant(axes_name)]
+    pads = lowering.graph.values[node.input[1]]
+    value = 0.0 if value_name is None else float(lowering.read_constant(value_name).ravel()[0])
+    made, kind = lowering.add_value(out), lowering.type(out)
+    lowering.program.add("fill", [made], convert_float_to_bits(value) if kind == FLOAT else int(value))
+    before, shift, sizes = [(0, 0)] * rank, [(0, 0)] * rank, lowering.sizes(source)
+    lengths = lowering.graph.lengths
+    for i, axis in enumerate(axes):
+        begins, ends = [int(p[i]) for p in pads], [int(p[i + len(axes)]) for p in pads]
+        shapes = [v.shape[axis] for v in lowering.graph.values[source]]
+        found = [
+            fit_affine(lengths, [max(b, 0) for b in begins]),
+            fit_affine(lengths, [-min(b, 0) for b in begins]),
+            fit_affine(lengths, [n + min(b, 0) + min(e, 0) for n, b, e in zip(shapes, begins, ends, strict=True)]),
+        ]
+        if any(one is None for one in found):
+            raise ExportError("The padded size is not a * tokens + b for fixed a and b.", "")
+        before[axis], shift[axis], sizes[axis] = (one for one in found if one is not None)
+    strides, own = _compute_array_strides(lowering.sizes(out)), _compute_array_strides(lowering.sizes(source))
+    offsets = []
+    for amounts, steps in ((shift, own), (before, strides)):
+        squared = "The text's length is multiplied by itself."
+        parts = [multiply_or_refuse(pair, squared) for pair in zip(amounts, steps, strict=True)]
+        offsets.append((sum(a for a, _ in parts), sum(b for _, b in parts)))
+    lowering.add_copy(lowering.add_whole_value(source), made, sizes, offsets[0], own, offsets[1], strides)
+
+
+@handles(*BINARY)
+def _lower_binary(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Lower an elementwise operator of two operands."""
+    left, out = node.input[0], node.output[0]
+    if len(node.input) == 1:
+        lowering.alias(out, lowering.add_whole_value(left))
+        return
+    neutral = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1}.get(node.op_type)
+    for one, other in ((left, node.input[1]), (node.input[1], left))[: 2 if node.op_type in ("Add", "Mul") else 1]:
+        if neutral is not None and len(node.input) == 2 and lowering.depends_only_on_size(other):
+            same = all((v == neutral).all() for v in lowering.graph.values[other])
+            if same and lowering.sizes(one) == lowering.sizes(out):
+                lowering.alias(out, lowering.add_whole_value(one))
+                return
+    if len(node.input) > 2:
+        raise ExportError("It has more than two operands.", "")
+    if node.op_type == "Pow" and lowering.type(left) != lowering.type(node.input[1]):
+        _lower_power(lowering, node)
+        return
+    lowering.binary(node.op_type, left, node.input[1], out)
+
+
+def _lower_power(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Lower a power of floats with integer exponents, which are cast to floats."""
+    left, right, out = node.input[0], node.input[1], node.output[0]
+    if lowering.type(left) != FLOAT or (bound := lowering.find_integer_bound(right)) is None:
+        raise ExportError("Its base is integers and its exponent floats, or its exponent is integers of any size.", "")
+    lowering.limit_texts(bound, MOST_WHOLE, IN_FLOAT32)
+    program = lowering.program
+    (base, exponent), words = lowering._make_operands_and_words([left, right], out)
+    power, constant = program.value(FLOAT, program.values[exponent].factors), program.values[exponent].constant
+    if constant is None:
+        lowering.unary("Cast", exponent, power)
+    else:
+        power = program.constant(constant.astype(np.float32))
+    program.add("binary", [base, power, lowering.add_value(out)], Binary.POW, *words)
+
+
+@handles("Where")
+def _lower_where(lowering: Lowering, node: onnx.NodeProto) -> None:
+    condition, out = node.input[0], node.output[0]
+    if lowering.depends_only_on_size(condition):
+        values = lowering.graph.values[condition]
+        for chosen, all_are in ((node.input[1], all(v.all() for v in values)),
+                                (node.input[2], not any(v.any() for v in values))):  # fmt: skip
+            if all_are and lowering.sizes(chosen) == lowering.sizes(out) and not lowering.depends_only_on_size(chosen):
+                lowering.alias(out, lowering.add_whole_value(chosen))
+                return
+    made = lowering.add_value(out)
+    operands, words = lowering._make_operands_and_words(list(node.input), out)
+    lowering.program.add("where", [*operands, made], *words)
+
+
+@handles("Neg", "Abs", "Exp", "Log", "Sqrt", "Tanh", "Sigmoid", "Relu", "Erf", "Reciprocal", "Floor", "Ceil", "Round",
+         "Sign", "Softplus", "Sin", "Cos", "LeakyRelu", "Elu", "HardSigmoid", "Gelu", "Not")  # fmt: skip
+def _lower_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
+    attributes = read_attributes(node)
+    kind = node.op_type
+    alpha = {"LeakyRelu": 0.01, "Elu": 1.0, "HardSigmoid": 0.2}.get(kind, 0.0)
+    if kind == "Gelu" and attributes.get("approximate", b"none") == b"tanh":
+        kind = "GeluTanh"
+    if kind in ("Abs", "Neg", "Relu") and lowering.type(node.input[0]) == INT:
+        _lower_integer_unary(lowering, node)
+        return
+    if lowering.type(node.input[0]) != (BOOL if kind == "Not" else FLOAT):
+        raise ExportError("Its input is not of floats.", "")
+    source = lowering.add_whole_value(node.input[0])
+    lowering.unary(
+        kind, source, lowering.add_value(node.output[0]), attributes.get("alpha", alpha), attributes.get("beta", 0.5)
+    )
+
+
+def _lower_integer_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Lower Neg, Abs or Relu of integers: 0 - x, the maximum of x and -x, or of x and 0."""
+    out, program, zero = node.output[0], lowering.program, lowering.program.constant(np.array([0]))
+    (value,), (*sizes, axes) = lowering._make_operands_and_words([node.input[0]], out)
+    other = zero
+    if node.op_type != "Relu":
+        other = program.value(INT, lowering.sizes(out))
+        program.add("binary", [zero, value, other], Binary.SUB, *sizes, 0, axes)
+    if node.op_type == "Neg":
+        lowering.alias(out, other)
+        return
+    everywhere = sum(1 << i for i, size in enumerate(sizes) if size != _ONE) if other != zero else 0
+    program.add("binary", [value, other, lowering.add_value(out)], Binary.MAX, *sizes, axes, everywhere)
+
+
+@handles("Clip")
+def _lower_clip(lowering: Lowering, node: onnx.NodeProto) -> None:
+    # Before opset 11 the bounds are attributes.
+    attributes = read_attributes(node)
+    bounds = [
+        attributes.get(word, default) if name is None else float(lowering.read_constant(name).ravel()[0])
+        for name, word, default in zip(
+            (lowering.optional(node, i) for i in (1, 2)), ("min", "max"), (-np.inf, np.inf), strict=True
+        )
+    ]
+    # Where min is above max, ONNX gives max.
+    bounds[0] = min(bounds)
+    out, kind = node.output[0], lowering.type(node.output[0])
+    value = lowering.add_whole_value(node.input[0])
+    if kind == FLOAT:
+        lowering.unary("Clip", value, lowering.add_value(out), *bounds)
+        return
+    _, words = lowering._make_operands_and_words([node.input[0]], out)
+    for name, bound in zip(("Max", "Min"), bounds, strict=True):
+        if np.isfinite(bound):
+            limit = lowering.program.constant(np.array([bound]).clip(-LARGEST, LARGEST).astype("<i4"))
+            made = lowering.program.value(kind, lowering.sizes(out))
+            lowering.program.add("binary", [value, limit, made], BINARY[name], *words, 0)
+            value = made
+    lowering.alias(out, value)
+
+
+@handles("Mod")
+def _lower_mod(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Lower a Mod of integers: x - x / divisor * divisor has the sign of x; a second time, for that plus the divisor,
+    gives a result of at least 0."""
+    left, right, out = node.input[0], node.input[1], node.output[0]
+    if (
+        lowering.type(left) != INT
+        or not lowering.depends_only_on_size(right)
+        or (lowering.read_constant(right) < 1).any()
+    ):
+        kind = "a remainder, or a quotient that is rounded down,"
+        raise ExportError(f"It is {kind} by a number that is not an integer above 0, or depends on the tokens.", "")
+    known, program = lowering.graph.size_values, lowering.program
+    from_zero = left in ("tokens", "second_tokens") or (
+        left in known.known
+        and all(known.span.holds("GreaterOrEqual", number, (0, 0)) for number in known.known[left].ends)
+    )
+    (value, by), (*sizes, of_value, of_divisor) = lowering._make_operands_and_words([left, right], out)
+    everywhere = sum(1 << i for i, size in enumerate(sizes) if size != _ONE)
+
+    def add_integer_operation(
+        kind: int, one: int, other: int, of_one: int | Size, of_other: int | Size, made: int | None = None
+    ) -> int:
+        made = program.value(INT, lowering.sizes(out)) if made is None else made
+        program.add("binary", [one, other, made], kind, *sizes, of_one, of_other)
+        return made
+
+    def add_remainder(value: int, of_value: int | Size, made: int | None) -> int:
+        whole = add_integer_operation(
+            Binary.MUL, add_integer_operation(Binary.DIV, value, by, of_value, of_divisor), by, everywhere, of_divisor
+        )
+        return add_integer_operation(Binary.SUB, value, whole, of_value, everywhere, made)
+
+    if from_zero or read_attributes(node).get("fmod"):
+        add_remainder(value, of_value, lowering.add_value(out))
+        return
+    signed = add_remainder(value, of_value, None)
+    add_remainder(
+        add_integer_operation(Binary.ADD, signed, by, everywhere, of_divisor), everywhere, lowering.add_value(out)
+    )
+
+
+@handles("Cast", "CastLike")
+def _lower_cast(lowering: Lowering, node: onnx.NodeProto) -> None:
+    source, out = node.input[0], node.output[0]
+    if lowering.type(source) == lowering.type(out):
+        lowering.alias(out, lowering.add_whole_value(source))
+        return
+    read = lowering.add_whole_value(source)
+    lowering.unary("Cast", read, lowering.add_value(out))
+
+
+@handles("OneHot")
+def _lower_one_hot(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Lower a OneHot as a lookup in a table of one-hot rows."""
+    depth = int(lowering.read_constant(node.input[1]).ravel()[0])
+    off, on = (float(number) for number in lowering.read_constant(node.input[2]))
+    axis = read_attributes(node).get("axis", -1)
+    if axis not in (-1, lowering.graph.values[node.input[0]][0].ndim) or depth > 1 << 12:
+        raise ExportError("Its axis is not the last one, or it is too wide.", "")
+    table = np.full((depth, depth), off, np.float32)
+    np.fill_diagonal(table, on)
+    number = lowering.program.constant(table, is_table=True)
+    read, out = lowering.add_whole_value(node.input[0]), lowering.add_value(node.output[0])
+    floats = out
+    if lowering.type(node.output[0]) != FLOAT:
+        if max(abs(off), abs(on)) > MOST_WHOLE:
+            raise ExportError(f"Its numbers exceed {MOST_WHOLE:,}.", IN_FLOAT32)
+        floats = lowering.program.value(FLOAT, lowering.sizes(node.output[0]))
+    lowering.program.add("lookup", [number, read, floats])
+    if floats != out:
+        lowering.unary("Cast", floats, out)

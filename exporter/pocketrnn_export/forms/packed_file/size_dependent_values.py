@@ -1,0 +1,672 @@
+"""Find the values of a graph that depend only on the number of tokens, by one formula for all numbers of tokens.
+
+The engine has sizes and counts of the form a * tokens + b; for two texts, a holds both factors (`two_text_sizes`).
+The numbers a and b come from some runs of the graph; this module decides, operator by operator from the input on, that
+they hold for *every* number of tokens that the graph takes: `Shape` of such a value is such a value, so is the sum of
+two, and `Min` of two is one of them if the other one is never smaller. `Min(tokens, 620)` is neither where texts may
+have 700 tokens: the program computes it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import floor
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from pocketrnn_export.forms.packed_file.two_text_sizes import Lengths, compute_size, fit_two_factors, is_divisible
+
+__all__ = [
+    "HOLDS",
+    "Affine",
+    "AffineRange",
+    "Numbers",
+    "Size",
+    "SizeValues",
+    "Span",
+    "fit_affine",
+    "multiply_sizes",
+    "read_attributes",
+]
+
+# a * tokens + b
+Size = tuple[int, int]
+# The same, where b may be a float, or a bool with a = 0.
+Affine = tuple[int, Any]
+Array = npt.NDArray[Any]
+
+_ONE: Final = (0, 1)
+# The most tokens of a text: the number of its bytes must fit 31 bits.
+_MOST_TOKENS: Final = (1 << 31) - 2
+# The most tokens for which numbers are checked to fit their type.
+_MANY_TOKENS: Final = 1 << 20
+# Up to these, a type holds every integer exactly.
+HOLDS: Final = {"float16": 1 << 11, "float32": 1 << 24, "float64": 1 << 53, "int32": (1 << 31) - 1}
+# Arrays with more numbers than this are not sizes, and are not examined number by number.
+_MOST_NUMBERS: Final = 1 << 12
+# The inputs whose numbers decide the output's size of an operator, besides the sizes of all inputs.
+_SIZED_BY: Final[Mapping[str, tuple[int, ...]]] = {
+    "Compress": (1,), "ConstantOfShape": (0,), "Expand": (1,), "OneHot": (1,), "Pad": (1, 3), "Range": (0, 1, 2),
+    "Reshape": (1,), "Slice": (1, 2, 3, 4), "Split": (1,), "Squeeze": (1,), "Tile": (1,), "TopK": (1,),
+    "Unsqueeze": (1,),
+}  # fmt: skip
+# The operators whose output size depends only on the sizes of their inputs. That of all others may depend on more.
+_SIZED_BY_SIZES: Final = frozenset(
+    {"Abs", "Add", "And", "ArgMax", "ArgMin", "AveragePool", "BatchNormalization", "Cast", "CastLike", "Ceil", "Clip",
+     "Concat", "Constant", "Conv", "Cos", "CumSum", "DepthToSpace", "Div", "Dropout", "Elu", "Equal", "Erf", "Exp",
+     "Flatten", "Floor", "GRU", "Gather", "GatherElements", "GatherND", "Gelu", "Gemm", "GlobalAveragePool",
+     "GlobalMaxPool", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization",
+     "IsInf", "IsNaN", "LSTM",
+     "LayerNormalization", "LeakyRelu", "Less", "LessOrEqual", "Log", "LogSoftmax", "MatMul", "Max", "MaxPool", "Min",
+     "Mod", "Mul", "Neg", "Not", "Or", "PRelu", "Pow", "RNN", "Reciprocal", "Relu", "ReverseSequence", "Round", "Shape",
+     "Sigmoid", "Sign", "Sin", "Size", "Softmax", "Softplus", "Sqrt", "Sub", "Tanh", "Transpose", "Trilu", "Where",
+     "Xor"}
+)  # fmt: skip
+_RANDOM: Final = ("Bernoulli", "Multinomial", "Random")
+_COMPARISONS: Final = {
+    "Less": {-1}, "LessOrEqual": {-1, 0}, "Greater": {1}, "GreaterOrEqual": {1, 0}, "Equal": {0},
+}  # fmt: skip
+# Operators that move numbers; their other inputs say where.
+_MOVES: Final = frozenset(
+    {"DepthToSpace", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity", "Reshape", "Slice",
+     "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"}
+)  # fmt: skip
+# Moves that keep a range along one axis.
+_KEEPS_A_RANGE: Final = frozenset(
+    {"Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
+)
+
+
+def read_attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    """Return the attributes of an operator by name.
+
+    Example:
+        >>> read_attributes(onnx.helper.make_node("Softmax", ["x"], ["y"], axis=1))
+        {'axis': 1}
+    """
+    return {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def fit_affine(lengths: Sequence[Lengths], numbers: Sequence[Any]) -> Size | None:
+    """Fit a and b so that a * length + b equals each number exactly; None where that is impossible.
+
+    Example:
+        >>> fit_affine((1, 2, 5), (4, 5, 8))
+        (1, 3)
+    """
+    if any(not np.isfinite(number) or number != int(number) for number in numbers):
+        return None
+    whole = [int(number) for number in numbers]
+    of_two = [length for length in lengths if isinstance(length, tuple)]
+    if of_two:
+        return fit_two_factors(of_two, whole)
+    of_one, a = [length for length in lengths if isinstance(length, int)], 0
+    if len(of_one) > 1:
+        a, rest = divmod(whole[-1] - whole[0], of_one[-1] - of_one[0])
+        if rest:
+            return None
+    b = whole[0] - a * of_one[0]
+    agree = all(a * length + b == number for length, number in zip(of_one, whole, strict=True))
+    return (a, b) if agree and max(abs(a), abs(b)) < 1 << 31 else None
+
+
+def multiply_sizes(sizes: Iterable[Size]) -> Size | None:
+    """Return the product of sizes, where at most one of them depends on the tokens; else None.
+
+    Example:
+        >>> multiply_sizes([(1, 0), (0, 2), (0, 8)])
+        (16, 0)
+    """
+    a, b = 0, 1
+    for more_a, more_b in sizes:
+        if a and more_a:
+            return None
+        a, b = a * more_b + b * more_a, b * more_b
+    return a, b
+
+
+@dataclass
+class Span:
+    """The numbers of tokens that a graph takes, and those near which a comparison of sizes changes.
+
+    Attributes:
+        least, most: the fewest and the most tokens; None for as many as a file can number.
+        pairs: whether there are two texts, of which each has so many.
+        turns: the numbers of tokens near which two sizes change their order.
+    """
+
+    least: int = 1
+    most: int | None = None
+    pairs: bool = False
+    turns: set[int] = field(default_factory=set)
+
+    @property
+    def end(self) -> int:
+        """The most tokens that there can be."""
+        return _MOST_TOKENS if self.most is None else self.most
+
+    def list_extreme_lengths(self, most: int = _MOST_TOKENS) -> list[Lengths]:
+        """Return the lengths with the smallest and the largest value of each size, for texts of up to `most` tokens."""
+        ends = (self.least, min(self.end, most))
+        return [*itertools.product(ends, ends)] if self.pairs else [*ends]
+
+    def find_difference_signs(self, left: Affine, right: Affine) -> frozenset[int] | None:
+        """Return the possible signs of left - right; None where one of them is not finite.
+
+        Example:
+            >>> sorted(Span(1, 700).find_difference_signs((1, 0), (0, 620)))
+            [-1, 0, 1]
+            >>> sorted(Span(1, 600).find_difference_signs((1, 0), (0, 620)))
+            [-1]
+        """
+        if not (np.isfinite(left[1]) and np.isfinite(right[1])):
+            return None
+        a, b = left[0] - right[0], left[1] - right[1]
+        ends = {int(np.sign(compute_size((a, b), lengths))) for lengths in self.list_extreme_lengths()}
+        if self.pairs:
+            return frozenset(ends | ({0} if {-1, 1} <= ends else set()))
+        if len(ends) == 2:
+            place = floor(-b / a)
+            self.turns |= {n for n in range(place - 1, place + 3) if self.least <= n <= self.end}
+        # The difference may change its sign without being 0 at an integer.
+        met = {0} if ends == {-1, 1} and not (isinstance(b, int) and b % a) else set()
+        return frozenset(ends | met)
+
+    def holds(self, kind: str, left: Affine, right: Affine) -> bool | None:
+        """Return whether a comparison of two numbers is true for every number of tokens, or false for all; else None.
+
+        Example:
+            >>> Span(1, 600).holds("Less", (1, 0), (0, 620)), Span(1, 700).holds("Less", (1, 0), (0, 620))
+            (True, None)
+        """
+        return _find_comparison_result(kind, self.find_difference_signs(left, right))
+
+    def clamp_number(self, number: Affine, least: Affine | None = None, most: Affine | None = None) -> Affine | None:
+        """Return the number clamped to the bounds, the same one for every number of tokens; None where that changes.
+
+        Example:
+            >>> Span(1, 600).clamp_number((0, 620), (0, 0), (1, 0)), Span(1, 700).clamp_number((0, 620), (0, 0), (1, 0))
+            ((1, 0), None)
+        """
+        for bound, beyond in ((least, -1), (most, 1)):
+            if bound is None:
+                continue
+            signs = self.find_difference_signs(number, bound)
+            if signs is None or {-1, 1} <= signs:
+                return None
+            if beyond in signs:
+                number = bound
+        return number
+
+
+def _find_comparison_result(kind: str, signs: frozenset[int] | None) -> bool | None:
+    """Return the result of a comparison, if it is the same for all of these signs of the difference; else None."""
+    if signs is None:
+        return None
+    wanted = _COMPARISONS[kind]
+    return True if signs <= wanted else None if signs & wanted else False
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """An array with one size for all texts; each number is a * tokens + b, in the array's order. `all` is None for a
+    constant with too many numbers."""
+
+    all: tuple[Affine, ...] | None
+
+    @property
+    def ends(self) -> tuple[Affine, ...]:
+        """Numbers between which all of them are."""
+        return ((0, np.nan),) if self.all is None else self.all
+
+    @property
+    def constant(self) -> list[Any] | None:
+        """The numbers, where none depends on the tokens; else None."""
+        return None if any(a for a, _ in self.ends) else [b for _, b in self.ends]
+
+
+@dataclass(frozen=True)
+class AffineRange:
+    """An array whose size may depend on the tokens: start + step * index along one axis; with step 0, all are equal."""
+
+    start: Affine
+    step: int
+    size: Size
+
+    @property
+    def ends(self) -> tuple[Affine, ...]:
+        """Numbers between which all of them are."""
+        if not self.step:
+            return (self.start,)
+        a, b = self.start
+        return self.start, (a + self.step * self.size[0], b + self.step * (self.size[1] - 1))
+
+    @property
+    def constant(self) -> list[Any] | None:
+        """The number, where it is the same for all texts and positions; else None."""
+        return [self.start[1]] if not self.step and not self.start[0] else None
+
+
+Known = Numbers | AffineRange
+
+
+class SizeValues:
+    """The values that depend only on the number of tokens.
+
+    Attributes:
+        span: the numbers of tokens that the graph takes.
+        known: the values whose numbers are a * tokens + b, by name.
+        irregular: the values whose size is not a * tokens + b for every number of tokens, with the reason.
+    """
+
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        lengths: Sequence[Lengths],
+        values: Mapping[str, Sequence[Array]],
+        of_tokens: frozenset[str],
+        span: Span,
+    ) -> None:
+        self.span = span
+        self._lengths, self._values = lengths, values
+        self.known: dict[str, Known] = {}
+        self.irregular: dict[str, str] = {}
+        # Every number of tokens was observed.
+        self._all_seen = span.most is not None and len(lengths) > span.most - span.least and not span.pairs
+        read = {name for node in model.graph.node for name in node.input if name}
+        made = {name for node in model.graph.node for name in node.output}
+        for name in read - made - of_tokens:
+            self._record_affine_numbers(name)
+        for node in model.graph.node:
+            self._track_node(node, of_tokens)
+
+    def sizes(self, name: str) -> list[Size] | None:
+        """Return the sizes of a value's axes; None where they are not a * tokens + b for every number of tokens."""
+        shapes = [value.shape for value in self._values[name]]
+        if name in self.irregular or len({len(shape) for shape in shapes}) != 1:
+            return None
+        sizes = [fit_affine(self._lengths, axis) for axis in zip(*shapes, strict=True)]
+        return None if any(size is None for size in sizes) else [size for size in sizes if size is not None]
+
+    def _track_node(self, node: onnx.NodeProto, of_tokens: frozenset[str]) -> None:
+        outputs = [name for name in node.output if name]
+        drawn = node.op_type.startswith(_RANDOM)
+        if not drawn and not any(name in of_tokens for name in outputs) and (self._all_seen or self._is_constant(node)):
+            for name in outputs:
+                self._record_affine_numbers(name)
+            return
+        why = self._find_irregularity(node)
+        if why is not None:
+            self.irregular |= dict.fromkeys(outputs, why)
+        elif not drawn and not of_tokens.intersection(outputs) and self._has_affine_output(node):
+            for name in outputs:
+                self._record_affine_numbers(name)
+                if not self._is_exact(name):
+                    del self.known[name]
+
+    def _is_constant(self, node: onnx.NodeProto) -> bool:
+        """Return whether all inputs of an operator are the same for all texts."""
+        for name in filter(None, node.input):
+            known, sizes = self.known.get(name), self.sizes(name)
+            if known is None or known.constant is None or sizes is None or any(a for a, _ in sizes):
+                return False
+        return True
+
+    def _is_exact(self, name: str) -> bool:
+        """Return whether a value's type holds its numbers exactly, for all numbers of tokens: an odd number of tokens
+        plus 16,777,216 is an even number in float32."""
+        known, most = self.known.get(name), HOLDS.get(self._values[name][0].dtype.name)
+        if known is None or known.constant is not None or most is None:
+            return True
+        corners = self.span.list_extreme_lengths(_MANY_TOKENS)
+        return all(abs(compute_size(number, lengths)) <= most for number in known.ends for lengths in corners)
+
+    def _record_affine_numbers(self, name: str) -> None:
+        """Note the numbers of a value that is known to be a * tokens + b, from the runs."""
+        values, sizes = self._values[name], self.sizes(name)
+        if sizes is None:
+            return
+        if not any(a for a, _ in sizes):
+            few = values[0].size <= _MOST_NUMBERS
+            if all(v.tobytes() == values[0].tobytes() for v in values[1:]):
+                self.known[name] = Numbers(tuple((0, number) for number in values[0].ravel().tolist()) if few else None)
+            elif few:
+                found = [fit_affine(self._lengths, some) for some in np.array([v.ravel() for v in values]).T.tolist()]
+                if all(one is not None for one in found):
+                    self.known[name] = Numbers(tuple(one for one in found if one is not None))
+            return
+        counted = self._make_index_range(values, sizes)
+        if counted is not None:
+            self.known[name] = counted
+
+    def _make_index_range(self, values: Sequence[Array], sizes: Sequence[Size]) -> AffineRange | None:
+        some = [(n, v) for n, v in zip(self._lengths, values, strict=True) if v.size]
+        if not some:
+            return None
+        lengths, firsts = [n for n, _ in some], [v.ravel()[0].item() for _, v in some]
+        if all((v == v.ravel()[0]).all() for _, v in some):
+            if len(set(firsts)) == 1 and firsts[0] == firsts[0]:
+                return AffineRange((0, firsts[0]), 0, _ONE)
+            start = fit_affine(lengths, firsts) if some[0][1].dtype != bool else None
+            return None if start is None else AffineRange(start, 0, _ONE)
+        start = fit_affine(lengths, firsts)
+        axes = [axis for axis, v in enumerate(some[-1][1].shape) if v > 1]
+        for axis in axes if start is not None else ():
+            step = np.diff(np.take(some[-1][1], [0, 1], axis).astype(np.int64), axis=axis).ravel()[0].item()
+            if (
+                all((v == _make_range_array(v.shape, axis, v.ravel()[0], step)).all() for _, v in some)
+                and step
+                and start
+            ):
+                return AffineRange(start, step, sizes[axis])
+        return None
+
+    def _find_irregularity(self, node: onnx.NodeProto) -> str | None:
+        """Return why an operator's output sizes are not a * tokens + b for every number of tokens; None where they
+        are."""
+        kind = node.op_type
+        for name in node.input:
+            if name in self.irregular:
+                return self.irregular[name]
+        if kind not in _SIZED_BY_SIZES and kind not in _SIZED_BY and not kind.startswith("Reduce"):
+            return f"the output size of {kind} may depend on its input numbers"
+        wanted = _SIZED_BY.get(kind, (1,) if kind.startswith("Reduce") else ())
+        for index in wanted:
+            name = node.input[index] if index < len(node.input) else ""
+            if name and name not in self.known:
+                return f"its output size depends on {name}"
+        rule = _CLAMPED.get(kind)
+        return None if rule is None else rule(self, node)
+
+    def number(self, node: onnx.NodeProto, index: int) -> Known | None:
+        """Return the known numbers of an operator's input; None where they are unknown, or the input is left out."""
+        return self.known.get(node.input[index]) if index < len(node.input) else None
+
+    def _has_affine_output(self, node: onnx.NodeProto) -> bool:
+        """Return whether the numbers of an operator's output are a * tokens + b for every number of tokens, since its
+        inputs' are."""
+        if node.op_type in ("Shape", "Size"):
+            return True
+        if any(name and name not in self.known for name in node.input):
+            return False
+        rule = _FOLLOWS.get(node.op_type)
+        return rule is not None and rule(self, node)
+
+
+def _make_range_array(shape: Sequence[int], axis: int, start: Any, step: int) -> Array:
+    ranks = [-1 if i == axis else 1 for i in range(len(shape))]
+    return np.broadcast_to(start + step * np.arange(shape[axis]).reshape(ranks), shape)
+
+
+def _find_integer_constants(known: Known | None) -> list[int] | None:
+    return None if known is None or known.constant is None else [int(number) for number in known.constant]
+
+
+def _check_slice(values: SizeValues, node: onnx.NodeProto) -> str | None:
+    """Check a Slice, which clamps its ends to the axis: the reason why its size is irregular, or None."""
+    span, sizes = values.span, values.sizes(node.input[0])
+    starts, ends = values.number(node, 1), values.number(node, 2)
+    axes, steps = (_find_integer_constants(values.number(node, index)) for index in (3, 4))
+    if sizes is None or starts is None or ends is None:
+        return "its start and end are not known"
+    axes, steps = axes or [*range(len(starts.ends))], steps or [1] * len(starts.ends)
+    for start, end, axis, step in zip(starts.ends, ends.ends, axes, steps, strict=True):
+        a, b = sizes[axis % len(sizes)]
+        # With a negative step, the end may be the index before the first.
+        first, last = ((0, 0), (a, b)) if step > 0 else ((0, -1), (a, b - 1))
+        places = []
+        for place in (start, end):
+            below = span.holds("Less", place, (0, 0))
+            if below:
+                place = (place[0] + a, place[1] + b)
+            nearest = None if below is None else span.clamp_number(place, first, last)
+            if nearest is None:
+                return "it cuts at an index that only some texts have"
+            places.append(nearest)
+        left = (places[1][0] - places[0][0], places[1][1] - places[0][1])
+        longer = span.holds("GreaterOrEqual" if step > 0 else "LessOrEqual", left, (0, 0))
+        if longer is None or (longer and not is_divisible(left[0], step)):
+            return "the size that it leaves is not a * tokens + b for fixed a and b"
+    return None
+
+
+def _check_pad(values: SizeValues, node: onnx.NodeProto) -> str | None:
+    pads = values.number(node, 1)
+    if pads is None or any(values.span.holds("Less", pad, (0, 0)) is None for pad in pads.ends):
+        return "it pads some texts and cuts others"
+    return None
+
+
+def _check_range(values: SizeValues, node: onnx.NodeProto) -> str | None:
+    found = [values.number(node, index) for index in range(3)]
+    step = found[2].constant if found[2] is not None else None
+    if found[0] is None or found[1] is None or step is None or not step[0]:
+        return "its step depends on the tokens"
+    (a, b), (c, d) = found[0].ends[0], found[1].ends[0]
+    longer = values.span.holds("GreaterOrEqual" if step[0] > 0 else "LessOrEqual", (c - a, d - b), (0, 0))
+    if longer is None or (longer and not is_divisible(c - a, step[0])):
+        return "the number of its elements is not a * tokens + b for fixed a and b"
+    return None
+
+
+def _check_strides(values: SizeValues, node: onnx.NodeProto) -> str | None:
+    """Check the strides of a window: the reason why its output size is irregular, or None."""
+    attributes, sizes = read_attributes(node), values.sizes(node.input[0])
+    strides = attributes.get("strides") or []
+    if sizes is None:
+        return "its input has no known size"
+    if not all(is_divisible(a, stride) for (a, _), stride in zip(sizes[2:], strides, strict=False)):
+        return f"its stride is {max(strides)}"
+    return None
+
+
+def _is_number_or_range(known: Known | None) -> bool:
+    """Return whether all elements of a value are one number, or it is a range along one axis."""
+    return isinstance(known, AffineRange) or (known is not None and known.all is not None and len({*known.all}) == 1)
+
+
+def _is_sum_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
+    """Return whether the inputs of a sum all have one size for all texts, or are all one number or a range."""
+    inputs = [values.number(node, index) for index in range(len(node.input))]
+    return all(isinstance(one, Numbers) for one in inputs) or all(map(_is_number_or_range, inputs))
+
+
+def _is_move_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
+    known = values.number(node, 0)
+    others = [values.number(node, index) for index in range(1, len(node.input)) if node.input[index]]
+    if node.op_type.startswith("Gather") and any(one is None or one.constant is None for one in others):
+        return False
+    if isinstance(known, Numbers) and all(not a for name in node.output for a, _ in values.sizes(name) or [(1, 0)]):
+        return True
+    if _is_number_or_range(known) and isinstance(known, AffineRange) and known.step:
+        return node.op_type in _KEEPS_A_RANGE
+    return _is_number_or_range(known) or (isinstance(known, Numbers) and node.op_type in _KEEPS_A_RANGE)
+
+
+def _is_product_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
+    constant = [known is not None and known.constant is not None for known in map(values.known.get, node.input)]
+    return any(constant) and _is_sum_affine(values, node)
+
+
+def _is_quotient_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
+    """Return whether a quotient or remainder is of integers, and the divisor divides all factors of tokens and
+    indices."""
+    left, right = values.number(node, 0), values.number(node, 1)
+    if left is None or right is None or right.constant is None or not _is_sum_affine(values, node):
+        return False
+    divisors = {*right.constant}
+    if len(divisors) != 1 or not isinstance(divisor := divisors.pop(), int) or divisor < 1:
+        return False
+    if node.op_type == "Mod" and read_attributes(node).get("fmod"):
+        return False
+    numbers, span = left.ends, values.span
+    if any(not isinstance(b, int) or not span.holds("GreaterOrEqual", (a, b), (0, 0)) for a, b in numbers):
+        return False
+    step = left.step if isinstance(left, AffineRange) else 0
+    if step % divisor == 0 and all(is_divisible(a, divisor) for a, _ in numbers):
+        return True
+    # Or the quotient is the same for all texts and indices.
+    quotients = {
+        compute_size(number, lengths) // divisor for number in numbers for lengths in span.list_extreme_lengths()
+    }
+    return len(quotients) == 1
+
+
+def _find_difference_signs(values: SizeValues, node: onnx.NodeProto) -> list[frozenset[int] | None] | None:
+    """Return the possible signs of the differences of an operator's two inputs: for two arrays of a fixed size, the
+    signs for each pair of elements; for two ranges, the signs for all pairs together. None for other inputs."""
+    left, right = values.number(node, 0), values.number(node, 1)
+    shapes = [values.sizes(name) for name in node.input]
+    if left is None or right is None or None in shapes:
+        return None
+    span = values.span
+    if isinstance(left, Numbers) and isinstance(right, Numbers):
+        arrays = [np.empty([b for _, b in shape or ()], object) for shape in shapes]
+        for array, known in zip(arrays, (left, right), strict=True):
+            if known.all is None:
+                return None
+            array.ravel()[:] = [*map(_AffineBox, known.all)]
+        return [span.find_difference_signs(one.pair, other.pair) for one, other in np.broadcast(*arrays)]
+    if not (_is_number_or_range(left) and _is_number_or_range(right)):
+        return None
+    if left == right and shapes[0] == shapes[1]:
+        return [span.find_difference_signs(left.ends[0], right.ends[0])]
+    reached: set[int] = set()
+    for pair in itertools.product(left.ends, right.ends):
+        signs = span.find_difference_signs(*pair)
+        if signs is None:
+            return [None]
+        reached |= signs
+    # Between two ends, the numbers may be equal.
+    return [frozenset(reached | {0} if {-1, 1} <= reached else reached)]
+
+
+@dataclass(frozen=True)
+class _AffineBox:
+    """An affine number as one object, so that numpy does not make an array of its two numbers."""
+
+    pair: Affine
+
+
+def _is_comparison_decided(values: SizeValues, node: onnx.NodeProto) -> bool:
+    """Return whether a comparison, or a minimum or maximum, is decided alike for every number of tokens."""
+    if len(node.input) == 1:
+        return True
+    found = _find_difference_signs(values, node) if len(node.input) == 2 else None
+    if found is None or None in found:
+        return False
+    if node.op_type in ("Min", "Max"):
+        return not any({-1, 1} <= signs for signs in found if signs)
+    return all(_find_comparison_result(node.op_type, signs) is not None for signs in found)
+
+
+def _is_where_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
+    condition, *others = (values.number(node, index) for index in range(3))
+    if condition is None or condition.constant is None:
+        return False
+    if all(isinstance(one, Numbers) for one in (condition, *others)):
+        return True
+    # Where the condition is the same everywhere, the result is one of the two.
+    return _is_number_or_range(condition) and all(map(_is_number_or_range, others))
+
+
+def _is_clip_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
+    known, *bounds = (values.number(node, index) for index in range(3))
+    if known is None or not (isinstance(known, Numbers) or _is_number_or_range(known)):
+        return False
+    ends = [None if bound is None else bound.ends[0] for bound in bounds]
+    found = [values.span.clamp_number(number, *ends) for number in known.ends]
+    # A range is not changed, or all of it is clipped to one bound.
+    return None not in found and (isinstance(known, Numbers) or found == [*known.ends] or len({*found}) == 1)
+
+
+def _is_reduction_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
+    """Return whether a reduction is a sum, or of one number, or of equal numbers."""
+    known, sizes = values.number(node, 0), values.sizes(node.input[0])
+    if not isinstance(known, Numbers) or sizes is None:
+        if node.op_type == "ReduceSum":
+            # A constant times how many there are, as a mask that is true for all tokens.
+            return sizes is not None and multiply_sizes(sizes) is not None and bool(known and known.constant)
+        same = isinstance(known, AffineRange) and not known.step
+        return same and node.op_type in ("ReduceMax", "ReduceMin", "ReduceMean")
+    before, after = (np.prod([b for _, b in shape]) for shape in (sizes, values.sizes(node.output[0]) or [(0, 0)]))
+    varying = sum(1 for a, _ in known.ends if a)
+    return node.op_type == "ReduceSum" or bool(before == after) or (node.op_type == "ReduceProd" and varying <= 1)
+
+
+def _is_cast_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
+    """Return whether a cast is exact: integers to wide integers or floats; and back, where no text is too long for an
+    exact float. Types with fewer bits wrap for longer texts."""
+    known = values.number(node, 0)
+    before, after = (values._values[name][0].dtype for name in (node.input[0], node.output[0]))
+    if known is None or after.kind not in "iuf" or after.itemsize < 4:
+        return False
+    if any(not np.isfinite(b) or b != int(b) for _, b in known.ends):
+        return False
+    whole = before.kind != "f" or all(
+        abs(compute_size(number, lengths)) < 1 << 24
+        for number in known.ends
+        for lengths in values.span.list_extreme_lengths()
+    )
+    return before.kind == after.kind or after.kind == "f" or whole
+
+
+def _is_rounding_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
+    known = values.number(node, 0)
+    return known is not None and all(np.isfinite(b) and b == int(b) for _, b in known.ends)
+
+
+def _is_absolute_value_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
+    known = values.number(node, 0)
+    found = {values.span.holds("GreaterOrEqual", number, (0, 0)) for number in known.ends} if known else {None}
+    return None not in found and (isinstance(known, Numbers) or len(found) == 1)
+
+
+def _is_running_sum_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
+    """Return whether a running sum is of one constant number."""
+    known = values.number(node, 0)
+    return _is_number_or_range(known) and known is not None and known.constant is not None
+
+
+def _is_always_affine(_values: SizeValues, _node: onnx.NodeProto) -> bool:
+    return True
+
+
+def _is_concat_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
+    inputs = [values.number(node, index) for index in range(len(node.input))]
+    if all(isinstance(one, Numbers) for one in inputs):
+        return True
+    return all(map(_is_number_or_range, inputs)) and len({one.ends for one in inputs if one}) == 1
+
+
+def _has_one_element(values: SizeValues, node: onnx.NodeProto) -> bool:
+    known = values.number(node, 0)
+    return known is not None and len(known.ends) <= 1
+
+
+# Operators that clamp their indices, or whose sizes are rounded.
+_CLAMPED: Final[dict[str, Callable[[SizeValues, onnx.NodeProto], str | None]]] = {
+    "Slice": _check_slice, "Pad": _check_pad, "Range": _check_range, "Conv": _check_strides,
+    "MaxPool": _check_strides, "AveragePool": _check_strides,
+}  # fmt: skip
+# The rules that decide whether an operator gives a * tokens + b for every number of tokens.
+_FOLLOWS: Final[dict[str, Callable[[SizeValues, onnx.NodeProto], bool]]] = {
+    **dict.fromkeys(_MOVES, _is_move_affine),
+    **dict.fromkeys(_COMPARISONS, _is_comparison_decided),
+    **dict.fromkeys(("Min", "Max"), _is_comparison_decided),
+    **dict.fromkeys(("Add", "Sub", "Neg"), _is_sum_affine),
+    **dict.fromkeys(("Floor", "Ceil", "Round"), _is_rounding_affine),
+    **dict.fromkeys(("And", "Not", "Or", "Xor"), _is_sum_affine),
+    **dict.fromkeys(("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"), _is_reduction_affine),
+    **dict.fromkeys(("TopK", "ArgMax", "ArgMin"), _has_one_element),
+    **dict.fromkeys(("Cast", "CastLike"), _is_cast_affine),
+    **dict.fromkeys(("Range", "ConstantOfShape"), _is_always_affine),
+    "Abs": _is_absolute_value_affine, "Clip": _is_clip_affine, "Concat": _is_concat_affine,
+    "CumSum": _is_running_sum_affine, "Div": _is_quotient_affine,
+    "Mod": _is_quotient_affine, "Mul": _is_product_affine, "Where": _is_where_affine,
+}  # fmt: skip

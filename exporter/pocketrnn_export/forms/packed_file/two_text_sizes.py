@@ -1,0 +1,99 @@
+"""Sizes of two texts: a * first + b * second + c. Both factors are held in one integer, so that sums of sizes, and
+products with fixed ones, are those of sizes of one text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+
+__all__ = [
+    "OF_SECOND",
+    "Lengths",
+    "bound_factor",
+    "compute_size",
+    "fit_two_factors",
+    "is_divisible",
+    "join_factors",
+    "split_factors",
+]
+
+# The number of tokens of a text, or of both.
+Lengths: TypeAlias = int | tuple[int, int]
+# The factor of one token of the second text. Factors of the first are far smaller.
+OF_SECOND: Final = 1 << 40
+
+
+def join_factors(first: int, second: int) -> int:
+    """Return the factors of both texts as one integer.
+
+    Example:
+        >>> join_factors(3, 0), join_factors(-1, 2) == 2 * OF_SECOND - 1
+        (3, True)
+    """
+    return first + second * OF_SECOND
+
+
+def split_factors(factor: int) -> tuple[int, int]:
+    """Return the factors of the first and the second text.
+
+    Example:
+        >>> split_factors(join_factors(-1, 2))
+        (-1, 2)
+    """
+    first = (factor + OF_SECOND // 2) % OF_SECOND - OF_SECOND // 2
+    return first, (factor - first) // OF_SECOND
+
+
+def compute_size(size: tuple[int, Any], lengths: Lengths) -> Any:
+    """Return the size for texts of these lengths.
+
+    Example:
+        >>> compute_size((2, 1), 5), compute_size((join_factors(2, 1), 1), (5, 3))
+        (11, 14)
+    """
+    factor, fixed = size
+    if isinstance(lengths, int):
+        return factor * lengths + fixed
+    first, second = split_factors(factor)
+    return first * lengths[0] + second * lengths[1] + fixed
+
+
+def is_divisible(factor: int, divisor: int) -> bool:
+    """Return whether a divisor divides the factors of both texts.
+
+    Example:
+        >>> is_divisible(4, 2), is_divisible(join_factors(4, 3), 2)
+        (True, False)
+    """
+    return not any(one % divisor for one in split_factors(factor))
+
+
+def bound_factor(factor: int) -> int:
+    """Return the factor of the longer text in a bound of the size.
+
+    Example:
+        >>> bound_factor(-3), bound_factor(join_factors(-1, 2))
+        (3, 3)
+    """
+    return sum(map(abs, split_factors(factor)))
+
+
+def fit_two_factors(lengths: Sequence[tuple[int, int]], numbers: Sequence[int]) -> tuple[int, int] | None:
+    """Fit a size that equals each number at these lengths of two texts; None where that is impossible.
+
+    Example:
+        >>> fit_two_factors([(1, 1), (1, 2), (2, 1)], [4, 5, 6]) == (join_factors(2, 1), 1)
+        True
+    """
+    if len({*numbers}) == 1:
+        return 0, numbers[0]
+    rows = np.array([(*pair, 1) for pair in lengths], np.float64)
+    solved, _, rank, _ = np.linalg.lstsq(rows, np.array(numbers, np.float64), rcond=None)
+    if rank < rows.shape[1]:
+        return None
+    first, second, fixed = (int(one) for one in np.rint(solved))
+    size = join_factors(first, second), fixed
+    agree = all(compute_size(size, pair) == number for pair, number in zip(lengths, numbers, strict=True))
+    return size if agree and max(abs(first), abs(second), abs(fixed)) < 1 << 31 else None

@@ -1,0 +1,464 @@
+"""Make the step graph of a graph for whole texts, or for sequences of numbers: the same layers, continued from a state.
+
+A bundle that was exported without streaming has the layers that a step needs. Only their surroundings differ: a step
+begins with a state, and has no padding to hide. The result is proven like any step graph, against the graph that it was
+made from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any, Final
+
+import numpy as np
+import onnx
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+from pocketrnn.errors import ExportError
+from pocketrnn_export.forms.packed_file.size_dependent_values import Affine, SizeValues, read_attributes
+from pocketrnn_export.forms.packed_file.token_dependent_values import find_needed_nodes, find_size_values
+
+__all__ = ["convert_to_step_graph", "make_bidirectional_error"]
+
+_GATES: Final = frozenset({"RNN", "LSTM", "GRU"})
+# The operators that compute each token by itself, if their other inputs are the same for every token.
+_OF_EACH: Final = frozenset(
+    {"Gather", "Cast", "Mul", "Add", "Transpose", "Squeeze", "Identity", "MatMul"}
+    | {"Sub", "Div", "Neg", "Relu", "LeakyRelu", "Elu", "Gelu", "Erf", "Sigmoid", "Tanh", "Clip", "Min", "Max"}
+)
+# The operators that look at several steps at once.
+_OF_NEIGHBOURS: Final = frozenset({"Conv", "MaxPool", "AveragePool"})
+# The operators that make zeros of zeros.
+_ZEROS_OF_ZEROS: Final = frozenset(
+    {"Expand", "Slice", "Gather", "Unsqueeze", "Squeeze", "Reshape", "Identity", "Transpose", "Cast", "Tile"}
+)
+# The number of tokens itself.
+_COUNT: Final = (1, 0)
+# The index of the last token.
+_LAST: Final = (1, -1)
+# The index of a layer's input with the lengths.
+_LENGTHS_AT: Final = 4
+_IN_WINDOWS: Final = (
+    "Answer it in windows, with stream(window=...), and leave streaming out; or train one whose state is carried: "
+    "`pocketrnn train --convolution 0 --one-direction --pooling last`."
+)
+_STATE_AT: Final = 5
+
+
+def make_bidirectional_error(whole: str, one: str) -> ExportError:
+    """Return the error for a bidirectional classifier, which cannot stream.
+
+    Args:
+        whole: the name of its input: `text`, `recording`.
+        one: the name of a step of it.
+
+    Example:
+        >>> raise make_bidirectional_error("text", "word")
+    """
+    return ExportError(
+        f"A bidirectional classifier cannot answer while a {whole} arrives: it reads from both ends, and each new "
+        f"{one} would change what was computed for all the {one}s before it.",
+        "Train one with `pocketrnn train --one-direction`, or leave streaming out."
+        if whole == "text"
+        else "Answer it in windows, with stream(window=...), and leave streaming out.",
+    )
+
+
+class _ValueSource(Enum):
+    """The part of the graph's input that a value is computed from."""
+
+    WEIGHTS = "weights"
+    TOKENS = "tokens"
+    LENGTHS = "lengths"
+    MASKED = "masked tokens"
+    SUM = "sum"
+    PADDED = "tokens behind one of zeros"
+    TEXT = "text"
+
+
+def convert_to_step_graph(content: bytes, *, most: int | None = None) -> tuple[bytes, int]:
+    """Make the step graph of a graph, and return it with the size of its state.
+
+    The state is that of `pocketrnn_export.forms.step_graph_form`: every layer's hidden state, for an LSTM every layer's
+    cell state, for pooling by mean or max the value so far and the number of tokens, and the last token's embedding
+    where a layer reads each token with the one before.
+
+    Args:
+        content: an ONNX file that maps tokens int64 [batch, sequence], or samples float32 [batch, sequence, channels],
+            and perhaps lengths int64 [batch], to logits.
+        most: the most tokens or samples that it takes.
+
+    Raises:
+        ExportError: the graph is bidirectional, does not read token by token, or has an operator that cannot continue
+            from a state; the message names it.
+
+    Example:
+        >>> convert_to_step_graph((folder / "model.onnx").read_bytes())[1]    # a GRU of 96, and its maximum so far
+        193
+    """
+    return _StepBuilder(content, most).build_step_graph()
+
+
+class _StepBuilder:
+    """Reads a graph in order, and notes the source of each value and the nodes of the step so far."""
+
+    def __init__(self, content: bytes, most: int | None) -> None:
+        self.content, self.most = content, most
+        self.model = model = onnx.load_from_string(content)
+        self.size_values: SizeValues | None = None
+        self.sources = dict.fromkeys((tensor.name for tensor in model.graph.initializer), _ValueSource.WEIGHTS)
+        self.given = model.graph.input[0]
+        self.takes_numbers = self.given.name == "samples"
+        self.sources |= {
+            self.given.name: _ValueSource.TOKENS,
+            "lengths": _ValueSource.LENGTHS,
+            "": _ValueSource.WEIGHTS,
+        }
+        # The time axis of each value.
+        self.axis = {self.given.name: 1}
+        self.made = {name: node for node in model.graph.node for name in node.output if name}
+        self.weights = {tensor.name: tensor for tensor in model.graph.initializer}
+        self.unmasked: dict[str, str] = {}
+        self.nodes: list[NodeProto] = []
+        self.hidden: list[tuple[str, int]] = []
+        self.cells: list[tuple[str, int]] = []
+        self.pooled: tuple[str, int] | None = None
+        self.before: list[tuple[str, int]] = []
+        self.constants: dict[str, np.ndarray] = {}
+
+    def build_step_graph(self) -> tuple[bytes, int]:
+        for node in self.model.graph.node:
+            self._convert_graph_node(node)
+        if not self.hidden or self.sources.get("logits") is not _ValueSource.TEXT:
+            raise self._make_unsupported_error("its logits do not come from a recurrent layer")
+        states = [*self.hidden, *self.cells]
+        sizes = [size for _, size in states]
+        new = [name for name, _ in states]
+        if self.pooled is not None:
+            sizes += [self.pooled[1], 1]
+            new += [self.pooled[0], "step.count"]
+        sizes += [size for _, size in self.before]
+        new += [name for name, _ in self.before]
+        self.constants["step.sizes"] = np.array(sizes, np.int64)
+        parts = [f"step.before.{i}" for i in range(len(sizes))]
+        # The order of the state's parts: layers first, then cells, then the pooling, then the last token.
+        renamed = dict(zip([*(f"{name}.before" for name in new)], parts, strict=True))
+        begin = [helper.make_node("Split", ["state", "step.sizes"], parts, axis=1)]
+        for node in self.nodes:
+            for i, name in enumerate(node.input):
+                node.input[i] = renamed.get(name, name)
+        end = [helper.make_node("Concat", new, ["new_state"], axis=1)]
+        return self._encode_step_graph([*begin, *self.nodes, *end], sum(sizes)), sum(sizes)
+
+    def _convert_graph_node(self, node: NodeProto) -> None:
+        kinds = {self.sources.get(name) for name in node.input if name}
+        if None in kinds:
+            raise self._make_unsupported_error(f"{node.op_type} {node.name} reads a value from an unknown source")
+        if kinds <= {_ValueSource.WEIGHTS}:
+            self._add_kept_node(node, _ValueSource.WEIGHTS)
+        elif node.op_type in _GATES:
+            self._add_layer_node(node)
+        elif node.op_type == "Shape" or kinds <= {_ValueSource.WEIGHTS, _ValueSource.LENGTHS}:
+            self._set_source(node, _ValueSource.LENGTHS)
+        elif kinds <= {_ValueSource.WEIGHTS, _ValueSource.TEXT}:
+            self._add_kept_node(node, _ValueSource.TEXT)
+        elif (
+            node.op_type == "Where"
+            and self.sources[node.input[0]] is _ValueSource.LENGTHS
+            and self.sources[node.input[2]] is _ValueSource.TOKENS
+            # The mask keeps all tokens of the text.
+            and self._equals_everywhere(node.input[0], (0, False))
+        ):
+            self._set_source(node, _ValueSource.MASKED)
+            self.unmasked[node.output[0]] = node.input[2]
+        elif node.op_type == "ReduceMax" and kinds <= {_ValueSource.WEIGHTS, _ValueSource.TOKENS, _ValueSource.MASKED}:
+            self._add_running_maximum(node)
+        elif node.op_type == "ReduceSum" and kinds <= {_ValueSource.WEIGHTS, _ValueSource.TOKENS}:
+            # A layer that knows the lengths gives zeros for padding.
+            self._set_source(node, _ValueSource.SUM)
+            self.unmasked[node.output[0]] = node.input[0]
+            self._add_running_sum(node)
+        elif node.op_type == "ReduceMean" and kinds <= {_ValueSource.WEIGHTS, _ValueSource.TOKENS}:
+            self._add_running_sum(node)
+            self._divide_by_step_count(node.output[0], f"{node.output[0]}.sum")
+        elif (
+            node.op_type == "Div"
+            and self.sources[node.input[0]] is _ValueSource.SUM
+            and self.sources[node.input[1]] is _ValueSource.LENGTHS
+            and self._equals_everywhere(node.input[1], _COUNT)
+        ):
+            self._divide_by_step_count(node.output[0], f"{node.input[0]}.sum")
+        elif (index := self._find_last_step_index(node)) is not None:
+            self.constants["step.last"] = np.array(index, np.int64)
+            self._add_new_node("Gather", [node.input[0], "step.last"], node.output[0], axis=1)
+            self._set_source(node, _ValueSource.TEXT)
+        elif kinds <= {_ValueSource.WEIGHTS, _ValueSource.TOKENS} and self._is_last_step(node):
+            self._add_kept_node(node, _ValueSource.TEXT)
+        elif self._is_zero_step_padding(node):
+            self._set_source(node, _ValueSource.PADDED)
+            self.unmasked[node.output[0]] = node.input[0]
+        elif self.sources[node.input[0]] is _ValueSource.PADDED and self._drops_last_step(node):
+            self._add_step_before(node)
+        elif kinds <= {_ValueSource.WEIGHTS, _ValueSource.TOKENS} and self._is_computed_per_step(node):
+            self._add_kept_node(node, _ValueSource.TOKENS)
+            self._track_time_axis(node)
+        elif node.op_type in _OF_NEIGHBOURS:
+            raise self._make_unsupported_error(f"{node.op_type} {node.name} looks at several {self._step_word} at once")
+        else:
+            raise self._make_unsupported_error(f"{node.op_type} {node.name} is not known to go on from a state")
+
+    @property
+    def _step_word(self) -> str:
+        return "steps" if self.takes_numbers else "words"
+
+    def _is_last_step(self, node: NodeProto) -> bool:
+        """Return whether a node selects the last step of a layer's output: this step already holds the whole state."""
+        index = self.weights.get(node.input[1]) if node.op_type == "Gather" else None
+        if index is None or self.sources[node.input[0]] is not _ValueSource.TOKENS:
+            return False
+        axis = read_attributes(node).get("axis", 0)
+        return bool(axis == self.axis.get(node.input[0])) and numpy_helper.to_array(index).tolist() == -1
+
+    def _find_last_step_index(self, node: NodeProto) -> int | list[int] | None:
+        """Return the index for a `Gather` of the last step, where the node picks it by the lengths; else None."""
+        if node.op_type not in ("GatherElements", "GatherND"):
+            return None
+        steps, index = node.input
+        if self.sources[steps] is not _ValueSource.TOKENS or self.axis.get(steps) != 1:
+            return None
+        known, attributes = self._find_original_sizes().known.get(index), read_attributes(node)
+        whole = [(0, 1), (0, 1), (0, self._find_step_width(steps))]
+        if node.op_type == "GatherElements":
+            each = attributes.get("axis", 0) == 1 and self._find_original_sizes().sizes(index) == whole
+            return [-1] if each and self._equals_everywhere(index, _LAST) else None
+        picks = known is not None and known.ends == ((0, 0), _LAST) and not attributes.get("batch_dims", 0)
+        return -1 if picks and self._find_original_sizes().sizes(index) == [(0, 1), (0, 2)] else None
+
+    def _is_computed_per_step(self, node: NodeProto) -> bool:
+        """Return whether a node computes each step by itself. A Gather must look tokens up in a table, and not pick
+        some of the tokens."""
+        if node.op_type == "Gather":
+            return self.sources[node.input[0]] is _ValueSource.WEIGHTS
+        if node.op_type == "Concat":
+            each = [(self.sources[name], self.axis.get(name)) for name in node.input]
+            return {*each} == {(_ValueSource.TOKENS, 1)} and bool(read_attributes(node)["axis"] == 2)
+        if node.op_type == "LayerNormalization":
+            return bool(read_attributes(node).get("axis", -1) == -1)
+        of_steps = [name for name in node.input if self.sources.get(name) is _ValueSource.TOKENS]
+        if len(of_steps) > 1 and (
+            node.op_type == "MatMul" or len(set(map(self._find_time_axis_from_end, of_steps))) > 1
+        ):
+            return False
+        return node.op_type in _OF_EACH
+
+    def _find_time_axis_from_end(self, name: str) -> int:
+        """Return the time axis of a value, counted from the last axis."""
+        sizes = self._find_original_sizes().sizes(name)
+        return self.axis.get(name, 0) - len(sizes or ())
+
+    def _read_weight_numbers_of(self, name: str) -> list[int]:
+        """Return the numbers of a weight; an empty list for a computed value."""
+        return numpy_helper.to_array(self.weights[name]).tolist() if name in self.weights else []
+
+    def _is_zero_step_padding(self, node: NodeProto) -> bool:
+        """Return whether a node pads one step of zeros before all steps, [batch, sequence, n]."""
+        if (
+            node.op_type != "Pad"
+            or self.sources[node.input[0]] is not _ValueSource.TOKENS
+            or self.axis.get(node.input[0]) != 1
+        ):
+            return False
+        of_zeros = read_attributes(node).get("mode", b"constant") == b"constant" and (
+            len(node.input) < 3 or not node.input[2] or self._is_zeros(node.input[2])
+        )
+        return of_zeros and len(node.input) < 4 and self._read_weight_numbers_of(node.input[1]) == [0, 1, 0, 0, 0, 0]
+
+    def _drops_last_step(self, node: NodeProto) -> bool:
+        """Return whether a node takes all steps but the last one."""
+        if node.op_type != "Slice" or len(node.input) < 4:
+            return False
+        return [self._read_weight_numbers_of(name) for name in node.input[1:]] in (
+            [[0], [-1], [1]],
+            [[0], [-1], [1], [1]],
+        )
+
+    def _add_step_before(self, node: NodeProto) -> None:
+        """Add the shift of all steps by one: the state gives the step before the first one."""
+        steps, before = self.unmasked[node.input[0]], f"{node.output[0]}.last"
+        self.constants |= {"step.second": np.array([1], np.int64), "step.end": np.array(-1, np.int64)}
+        self._add_new_node("Unsqueeze", [f"{before}.before", "step.second"], f"{before}.first")
+        self._add_new_node("Concat", [f"{before}.first", steps], f"{before}.all", axis=1)
+        node.input[0] = f"{before}.all"
+        self._add_kept_node(node, _ValueSource.TOKENS)
+        self._add_new_node("Gather", [steps, "step.end"], before, axis=1)
+        self.axis[node.output[0]] = 1
+        self.before.append((before, self._find_step_width(steps)))
+
+    def _equals_everywhere(self, name: str, number: Affine) -> bool:
+        """Return whether all elements of a value are the same a * tokens + b, for every number of tokens. That follows
+        from the graph, not from runs on texts."""
+        known = self._find_original_sizes().known.get(name)
+        return known is not None and {*known.ends} == {number}
+
+    def _find_original_sizes(self) -> SizeValues:
+        if self.size_values is None:
+            # The sizes of the original graph: the model's nodes are changed for the step.
+            self.size_values = find_size_values(onnx.load_from_string(self.content), self.most)
+        return self.size_values
+
+    def _track_time_axis(self, node: NodeProto) -> None:
+        """Note the time axis of a node's output."""
+        axis = next((self.axis[name] for name in node.input if name in self.axis), None)
+        if axis is None:
+            return
+        if node.op_type == "Transpose":
+            axis = list(read_attributes(node)["perm"]).index(axis)
+        elif node.op_type == "Squeeze":
+            axes = self.weights.get(node.input[1]) if len(node.input) > 1 else None
+            cut = [] if axes is None else numpy_helper.to_array(axes).tolist()
+            axis -= sum(0 <= one < axis for one in cut)
+        self.axis[node.output[0]] = axis
+
+    @property
+    def _input_word(self) -> str:
+        return "recording" if self.takes_numbers else "text"
+
+    def _make_unsupported_error(self, what: str) -> ExportError:
+        return ExportError(
+            f"The graph cannot be made to answer while a {self._input_word} arrives: {what}.",
+            _IN_WINDOWS
+            if self.takes_numbers
+            else "Leave streaming out, or train a classifier with `pocketrnn train --one-direction`.",
+        )
+
+    def _is_zeros(self, name: str) -> bool:
+        """Return whether a value that does not depend on the steps is all zeros."""
+        if name in self.weights:
+            return not numpy_helper.to_array(self.weights[name]).any()
+        node = self.made.get(name)
+        if node is not None and node.op_type == "ConstantOfShape":
+            value = read_attributes(node).get("value")
+            return value is None or not numpy_helper.to_array(value).any()
+        return node is not None and node.op_type in _ZEROS_OF_ZEROS and self._is_zeros(node.input[0])
+
+    def _add_kept_node(self, node: NodeProto, source: _ValueSource) -> None:
+        self.nodes.append(node)
+        self._set_source(node, source)
+
+    def _set_source(self, node: NodeProto, source: _ValueSource) -> None:
+        self.sources |= dict.fromkeys((name for name in node.output if name), source)
+
+    def _add_new_node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> None:
+        self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
+
+    def _add_layer_node(self, node: NodeProto) -> None:
+        attributes = read_attributes(node)
+        if attributes.get("direction", b"forward") != b"forward":
+            raise make_bidirectional_error(self._input_word, self._step_word[:-1])
+        inputs = [*node.input, *[""] * 8][:8]
+        of_weights = [*inputs[1:_LENGTHS_AT], inputs[7]]
+        if (
+            self.sources[inputs[0]] is not _ValueSource.TOKENS
+            or attributes.get("layout", 0)
+            or any(self.sources[name] is not _ValueSource.WEIGHTS for name in of_weights)
+            or not (not inputs[_LENGTHS_AT] or self._equals_everywhere(inputs[_LENGTHS_AT], _COUNT))
+            or any(name and not self._is_zeros(name) for name in inputs[_STATE_AT:7])
+            or self.axis.get(inputs[0]) != 0
+        ):
+            raise self._make_unsupported_error(
+                f"the layer {node.op_type} {node.name} begins with a state of its own, or reads no tokens"
+            )
+        size, name = int(attributes["hidden_size"]), f"step.{node.output[0] or node.output[1]}"
+        # The states of all tokens, the last one, and of an LSTM the last cell.
+        given = [*node.output, "", "", ""][: 3 if node.op_type == "LSTM" else 2]
+        outputs = [given[0], *(output or f"{name}.last.{i}" for i, output in enumerate(given[1:]))]
+        inputs[_LENGTHS_AT:7] = ["", "", ""]
+        self.constants["step.first"] = np.array([0], np.int64)
+        for i, kind in enumerate((self.hidden, self.cells)[: len(outputs) - 1]):
+            new = f"{name}.new.{i}"
+            self._add_new_node("Unsqueeze", [f"{new}.before", "step.first"], f"{name}.before.{i}")
+            inputs[_STATE_AT + i] = f"{name}.before.{i}"
+            kind.append((new, size))
+        while not inputs[-1]:
+            inputs.pop()
+        node.input[:], node.output[:] = inputs, outputs
+        self.nodes.append(node)
+        for i, last in enumerate(outputs[1:]):
+            self._add_new_node("Squeeze", [last, "step.first"], f"{name}.new.{i}")
+        self.sources |= {outputs[0]: _ValueSource.TOKENS, **dict.fromkeys(outputs[1:], _ValueSource.TEXT)}
+        self.axis[outputs[0]] = 0
+
+    def _check_reduction(self, node: NodeProto) -> None:
+        """Refuse a reduction of another axis than the sequence, axis 1, or one before the first recurrent layer."""
+        if not self.hidden:
+            raise self._make_unsupported_error("it pools values that no recurrent layer computed")
+        attributes = read_attributes(node)
+        axes = attributes.get("axes")
+        if axes is None and len(node.input) > 1 and node.input[1] in self.weights:
+            axes = numpy_helper.to_array(self.weights[node.input[1]]).tolist()
+        if list(axes or ()) not in ([1], [-2]) or attributes.get("keepdims", 1) or self.pooled is not None:
+            what = f"reduces something else than the {self._input_word}, or does so twice"
+            raise self._make_unsupported_error(f"{node.op_type} {node.name} {what}")
+
+    def _reduce_new_steps(self, node: NodeProto, operator: str) -> str:
+        """Add the reduction of the new tokens only, and return its name."""
+        self._check_reduction(node)
+        newest, tokens = f"{node.output[0]}.newest", self.unmasked.get(node.input[0], node.input[0])
+        self.constants["step.second"] = np.array([1], np.int64)
+        # The axes are an attribute of ReduceMax before opset 18, and of ReduceSum before 13.
+        if any(attribute.name == "axes" for attribute in node.attribute):
+            self._add_new_node(operator, [tokens], newest, axes=[1], keepdims=0)
+        else:
+            self._add_new_node(operator, [tokens, "step.second"], newest, keepdims=0)
+        self._add_new_node("Shape", [self.given.name], "step.shape", start=1, end=2)
+        self._add_new_node("Cast", ["step.shape"], "step.read", to=TensorProto.FLOAT)
+        self._add_new_node("Add", ["step.count.before", "step.read"], "step.count")
+        return newest
+
+    def _add_running_maximum(self, node: NodeProto) -> None:
+        newest, pooled = self._reduce_new_steps(node, "ReduceMax"), node.output[0]
+        self.constants["step.none"] = np.array(0, np.float32)
+        self._add_new_node("Greater", ["step.count.before", "step.none"], "step.began")
+        self._add_new_node("Max", [f"{pooled}.before", newest], f"{pooled}.larger")
+        self._add_new_node("Where", ["step.began", f"{pooled}.larger", newest], pooled)
+        self._set_source(node, _ValueSource.TEXT)
+        self.pooled = pooled, self._find_step_width(node.input[0])
+
+    def _add_running_sum(self, node: NodeProto) -> None:
+        newest, kept = self._reduce_new_steps(node, "ReduceSum"), f"{node.output[0]}.sum"
+        self._add_new_node("Add", [f"{kept}.before", newest], kept)
+        self.pooled = kept, self._find_step_width(node.input[0])
+
+    def _divide_by_step_count(self, output: str, of: str) -> None:
+        self._add_new_node("Div", [of, "step.count"], output)
+        self.sources[output] = _ValueSource.TEXT
+
+    def _find_step_width(self, name: str) -> int:
+        """Return the number of features in a step of a value."""
+        sizes = self._find_original_sizes().sizes(name)
+        if not sizes or sizes[-1][0]:
+            raise self._make_unsupported_error(f"the size of a step of {name} is not known")
+        return sizes[-1][1]
+
+    def _encode_step_graph(self, nodes: Sequence[NodeProto], size: int) -> bytes:
+        kind = self.given.type.tensor_type
+        more = [kind.shape.dim[2].dim_value] if self.takes_numbers else []
+        inputs = [
+            helper.make_tensor_value_info(self.given.name, kind.elem_type, ["batch", "sequence", *more]),
+            helper.make_tensor_value_info("state", TensorProto.FLOAT, ["batch", size]),
+        ]
+        logits = next(value for value in self.model.graph.output if value.name == "logits")
+        outputs = [logits, helper.make_tensor_value_info("new_state", TensorProto.FLOAT, ["batch", size])]
+        kept = find_needed_nodes(nodes, [output.name for output in outputs])
+        read = {name for node in kept for name in node.input}
+        constants = [numpy_helper.from_array(value, name) for name, value in self.constants.items() if name in read]
+        weights = [tensor for tensor in self.model.graph.initializer if tensor.name in read]
+        graph = helper.make_graph(kept, "step", inputs, outputs, [*weights, *constants])
+        made = helper.make_model(
+            graph, opset_imports=self.model.opset_import, ir_version=self.model.ir_version, producer_name="pocketrnn"
+        )
+        helper.set_model_props(made, {entry.key: entry.value for entry in self.model.metadata_props})
+        onnx.checker.check_model(made)
+        written: bytes = made.SerializeToString()
+        return written

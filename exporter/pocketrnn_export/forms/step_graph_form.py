@@ -1,0 +1,120 @@
+"""The step graph of a classifier of texts: it continues from a state, and answers for all tokens read so far."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from torch import nn
+
+from pocketrnn.bundle.manifest import Graph, StepGraph
+from pocketrnn.errors import ExportError
+from pocketrnn.text import AnyTextRules, TextRules
+from pocketrnn.text.text_input import name_rules_against_streaming
+from pocketrnn_export.bundle_description import Description
+from pocketrnn_export.comparing.float64_graph import Doubles, Run64, build_evaluator, convert_model_to_float64
+from pocketrnn_export.comparing.logit_comparison import open_session
+from pocketrnn_export.comparing.proof_inputs import Ids
+from pocketrnn_export.forms.chunked_runs import Floats, choose_chunk_counts, make_chunked_run
+from pocketrnn_export.forms.form import Form, FormKind, sha256
+from pocketrnn_export.forms.step_graph_conversion import convert_to_step_graph, make_bidirectional_error
+from pocketrnn_export.intake.module_preparation import ExportableModule
+from pocketrnn_training.classifiers.architecture import RecurrentClassifier
+from pocketrnn_training.classifiers.linear_classifier import LinearClassifier
+
+__all__ = ["STEP", "STEP_FILE", "wrap_step_graph_as_form"]
+
+STEP_FILE: Final = "model.step.onnx"
+
+
+def wrap_step_graph_as_form(content: bytes, graph: StepGraph, rows: Floats | None = None) -> Form:
+    """Return the form of a step graph: its runs read whole texts or sequences step by step and in chunks.
+
+    The beginning of a text is a text too: reading step by step covers every beginning of the cases.
+
+    Args:
+        content: the file's bytes.
+        graph: its entry in classifier.json; the digest is set here.
+        rows: for one that takes samples, the rows that ids stand for. Each sequence is read alone, also in random
+            chunks.
+    """
+    chunks = choose_chunk_counts("token" if rows is None else "step")
+    if rows is None:
+        del chunks["chunks at random"]
+    session, name = open_session(content), "tokens" if rows is None else "samples"
+
+    def read_on(some: NDArray[Any], state: Floats) -> tuple[Floats, Floats]:
+        logits, new = session.run(["logits", "new_state"], {name: some[None], "state": state})
+        return logits, new
+
+    return Form(
+        replace(graph, sha256=sha256(content)),
+        "stream",
+        content,
+        {
+            f"step graph, {cut}": make_chunked_run(read_on, graph.state_size, parts, rows)
+            for cut, parts in chunks.items()
+        },
+        one_row=rows is not None,
+        float64_run=lambda: _make_float64_step_run(content, graph.state_size, name, rows),
+    )
+
+
+def _check_streaming(module: nn.Module, rules: AnyTextRules) -> None:
+    """Refuse a module or rules that cannot stream, before any work is done."""
+    if isinstance(module, RecurrentClassifier) and module.architecture.bidirectional:
+        raise make_bidirectional_error("text", "word")
+    if isinstance(module, RecurrentClassifier | LinearClassifier) and module.linear is not None:
+        raise ExportError(
+            "A classifier with a linear part cannot be exported for streaming.",
+            "Train one with `pocketrnn train --one-direction --no-linear`, or leave streaming out.",
+        )
+    if isinstance(rules, TextRules) and rules.ngrams > 1:
+        raise ExportError(
+            "A classifier of n-grams cannot answer while a text arrives: n-grams come after all single tokens, so that "
+            "each new word would come in the middle.",
+            "Train one with `pocketrnn train --ngrams 1`, or leave streaming out.",
+        )
+    # Rules of subwords are checked later, with their vocabulary.
+    if isinstance(rules, TextRules) and (held := name_rules_against_streaming(rules, ())):
+        raise _make_streaming_error(held)
+
+
+def _make_step_form(_prepared: ExportableModule, description: Description, forms: Sequence[Form]) -> Form:
+    if held := name_rules_against_streaming(description.text.rules, description.text.vocabulary):
+        raise _make_streaming_error(held)
+    ((graph, whole),) = ((form.entry, form.content) for form in forms if isinstance(form.entry, Graph))
+    content, size = convert_to_step_graph(whole, most=None if graph.limits is None else graph.limits.max_tokens)
+    return wrap_step_graph_as_form(content, StepGraph(STEP_FILE, "", size))
+
+
+STEP: Final = FormKind("streaming", _make_step_form, _check_streaming)
+
+
+def _make_streaming_error(held: str) -> ExportError:
+    return ExportError(f"The text rules hold {held}, which a stream cannot follow.", "Leave streaming out.")
+
+
+def _make_float64_step_run(content: bytes, state_size: int, name: str, rows: Floats | None) -> Run64:
+    """Return a run of a step graph in double precision, which reads each text or sequence in three chunks."""
+    evaluate = build_evaluator(convert_model_to_float64(onnx.load_from_string(content)))
+
+    def run_step_graph(tokens: Ids, lengths: Ids) -> Doubles:
+        # Rows of one length are read together: the graph takes a batch, and Python is slow.
+        logits = np.empty((len(lengths), 0))
+        for length in np.unique(lengths):
+            alike = np.flatnonzero(lengths == length)
+            state = np.zeros((len(alike), state_size))
+            for some in np.array_split(tokens[alike, :length], min(3, length), axis=1):
+                given = some if rows is None else rows[some].astype(np.float64)
+                answer, state = evaluate({name: given, "state": state})
+            if not logits.size:
+                logits = np.empty((len(lengths), answer.shape[1]))
+            logits[alike] = answer
+        return logits
+
+    return run_step_graph

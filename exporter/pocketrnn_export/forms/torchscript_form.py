@@ -1,0 +1,140 @@
+"""The TorchScript copy of a module."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from pocketrnn.bundle.manifest import Graph, Limits, TorchScript
+from pocketrnn.errors import ExportError, InputError, first_line
+from pocketrnn.text import AnyTextRules
+from pocketrnn_export.bundle_description import Description
+from pocketrnn_export.comparing.logit_comparison import make_module_run
+from pocketrnn_export.forms.form import Form, FormKind, sha256
+from pocketrnn_export.intake.module_preparation import ExportableModule
+from pocketrnn_export.intake.torchscript_file import ignore_warnings, load_from_bytes, save_to_bytes
+from pocketrnn_export.proof.compared_module import resize_example
+from pocketrnn_export.tracing.module_trace import make_script_session
+from pocketrnn_export.tracing.sizes.size_conditions import Sizes
+
+__all__ = ["TORCHSCRIPT", "TORCHSCRIPT_FILE", "trace_torchscript"]
+
+TORCHSCRIPT_FILE: Final = "model.torchscript.pt"
+# The sizes of two further traces, beside 3 texts of 7 tokens.
+_OTHER_SIZES: Final = (Sizes(2, 11), Sizes(2, 701))
+# The processor time for traces at the sizes on both sides of what forward asks, and the most tokens of one.
+_SECONDS: Final = 2.0
+_MOST_TOKENS: Final = 4_096
+
+
+def _check_python_version(_module: nn.Module, _rules: AnyTextRules) -> None:
+    if sys.version_info >= (3, 14):
+        raise InputError(
+            "TorchScript does not support Python 3.14.", "Export without it: --no-torchscript, or torchscript=False."
+        )
+
+
+def _make_torchscript_form(prepared: ExportableModule, _description: Description, forms: Sequence[Form]) -> Form:
+    content, script = trace_torchscript(prepared.module_to_script, prepared.example)
+    _refuse_frozen_sizes(prepared, script, forms)
+    return Form(
+        entry=TorchScript(TORCHSCRIPT_FILE, sha256(content)),
+        member="torchscript",
+        content=content,
+        runs={"torchscript": make_module_run(script, takes_lengths=prepared.takes_lengths)},
+        one_row=prepared.one_text,
+    )
+
+
+TORCHSCRIPT: Final = FormKind("TorchScript", _make_torchscript_form, _check_python_version)
+
+
+def trace_torchscript(module: nn.Module, example: tuple[Tensor, ...]) -> tuple[bytes, torch.jit.ScriptModule]:
+    """Trace a module, packing and all, and read it back from the bytes of its file.
+
+    Args:
+        module: in eval mode, on the CPU.
+        example: (tokens,) or (tokens, lengths); rows by falling length, for modules that pack only such rows.
+
+    Returns:
+        the file's bytes, and the module read back from them.
+
+    Raises:
+        ExportError: the module cannot be traced.
+    """
+    with ignore_warnings(), torch.no_grad():
+        try:
+            # torch's own check would run the module again on one shape; the proof runs it on all shapes.
+            with make_script_session(module):
+                script = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
+            content = save_to_bytes(script)
+            return content, load_from_bytes(content)
+        # Tracing fails with errors of many classes, among them the module's own, and sys.exit in it.
+        except (Exception, SystemExit) as error:
+            raise ExportError(
+                f"TorchScript cannot trace the module: {first_line(error)}.",
+                "Export without the TorchScript file: --no-torchscript, or torchscript=False.",
+            ) from error
+
+
+def _refuse_frozen_sizes(prepared: ExportableModule, script: torch.jit.ScriptModule, forms: Sequence[Form]) -> None:
+    """Refuse a trace that holds a number or a branch of its example's size: a trace at another size is another one.
+
+    Cases of the proof do not see it where few texts read that number: `torch.where(has_phrase, h * math.log(n), h)`.
+
+    Raises:
+        ExportError: a trace differs.
+    """
+    expected = list(_read_operations(script.inlined_graph))
+    started = time.process_time()
+    for sizes in _list_other_sizes(forms):
+        if time.process_time() - started > _SECONDS:
+            return
+        example = resize_example(prepared.example, sizes)
+        _, other = trace_torchscript(prepared.module_to_script, example)
+        if list(_read_operations(other.inlined_graph)) != expected:
+            raise ExportError(
+                f"TorchScript freezes a size of the module: a trace of {len(example[0])} texts of {sizes.tokens} "
+                "tokens has other operations or numbers than one of 3 texts of 7.",
+                "Export without the TorchScript file: --no-torchscript, or torchscript=False.",
+            )
+
+
+def _list_other_sizes(forms: Sequence[Form]) -> Iterator[Sizes]:
+    """Yield the sizes of further traces: some far apart, and those on both sides of what forward asks about a size."""
+    graphs = [form.entry for form in forms if isinstance(form.entry, Graph)]
+    limits = (graphs[0].limits if graphs else None) or Limits()
+    least, most = limits.min_tokens or 1, limits.max_tokens or _MOST_TOKENS
+    bounds = [Sizes(batch, tokens) for form in forms for batch, tokens in form.bounds]
+    for sizes in (*_OTHER_SIZES, *bounds):
+        batch = min(sizes.batch, limits.max_batch or sizes.batch)
+        tokens = min(max(sizes.tokens, least), most)
+        if batch * tokens <= _MOST_TOKENS:
+            yield Sizes(batch, tokens)
+
+
+def _read_operations(block: Any, numbers: dict[int, int] | None = None) -> Iterator[tuple[Any, ...]]:
+    """Yield the operations of a graph of TorchScript, or of a block in it, each with what it reads and its constants;
+    without the shapes that a trace notes."""
+    numbers = {} if numbers is None else numbers
+    for value in block.inputs():
+        numbers[value.unique()] = len(numbers)
+    for node in block.nodes():
+        read = tuple(numbers[value.unique()] for value in node.inputs())
+        constants = tuple((name, _read_constant(node, name)) for name in node.attributeNames())
+        yield node.kind(), read, constants
+        for inner in node.blocks():
+            yield from _read_operations(inner, numbers)
+        for value in node.outputs():
+            numbers[value.unique()] = len(numbers)
+    yield tuple(numbers[value.unique()] for value in block.outputs())
+
+
+def _read_constant(node: Any, name: str) -> Any:
+    value = getattr(node, node.kindOf(name))(name)
+    return (value.dtype, value.shape, value.flatten().tolist()) if isinstance(value, Tensor) else repr(value)

@@ -1,0 +1,57 @@
+"""Explain why a module is refused whose answer to a text depends on the other texts of its batch.
+`module_preparation.py` and `call_discovery/call_trial.py` find out whether it does."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from pocketrnn_export.torch_internals import FunctionMode
+
+__all__ = ["explain_batch_dependence"]
+
+_NARROW: Final = (torch.bfloat16, torch.float16)
+
+
+def explain_batch_dependence(ask: Callable[[], object]) -> tuple[str, str]:
+    """Return the problem and the remedy.
+
+    Args:
+        ask: runs the module once, to see in which precision it computes: in bfloat16 a sum has an error of 1e-2, and a
+            different one in a batch of another size. It may raise any exception.
+
+    Example:
+        >>> explain_batch_dependence(lambda: module(tokens))[0]
+        'The module answers a text differently beside other texts of the same length.'
+    """
+    with contextlib.suppress(Exception), _NarrowDtypeRecorder() as seen:
+        ask()
+    if seen.narrow:
+        kinds = " and ".join(sorted(str(kind).removeprefix("torch.") for kind in seen.narrow))
+        return (
+            f"The module computes in {kinds}, so that a text's answer is rounded differently beside other texts.",
+            "Leave torch.autocast, .bfloat16() and .half() out of forward: a bundle computes in float32.",
+        )
+    return (
+        "The module answers a text differently beside other texts of the same length.",
+        "Do not compute across the batch or branch on values: each row may depend on its own tokens only. If you run "
+        "it on one text at a time, export it so: --one-text, or one_text=True.",
+    )
+
+
+class _NarrowDtypeRecorder(FunctionMode):
+    """Records the dtypes of results that are narrower than float32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.narrow = set[torch.dtype]()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and result.dtype in _NARROW:
+            self.narrow.add(result.dtype)
+        return result

@@ -1,0 +1,274 @@
+"""List the lines of code that may call a module, the likely ones first: the ways that people write forward.
+
+One table lists the possible values of each input by its role. One input is the text, at most one the lengths, and at
+most one the mask. Any other input gets a constant, and only if its value does not change the answer
+(`non_text_inputs.py`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import types
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from torch import nn
+
+from pocketrnn_export.intake.call_discovery.character_inputs import list_character_signatures
+from pocketrnn_export.intake.call_discovery.feature_inputs import list_feature_assignments
+from pocketrnn_export.intake.call_discovery.forward_signature import Signature, Slot, list_signatures
+from pocketrnn_export.intake.call_discovery.initial_states import list_initial_states
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, list_forward_parameters
+from pocketrnn_export.intake.call_discovery.pair_call_candidates import list_pair_lines
+from pocketrnn_export.intake.call_discovery.parameter_roles import Role
+
+__all__ = [
+    "LENGTH_FIRST",
+    "MOST_LINES",
+    "CallCandidate",
+    "list_forward_candidates",
+    "list_mask_expressions",
+    "list_method_candidates",
+]
+
+# A row that begins with its length. Any module runs on such numbers as tokens, so this line is tried last.
+LENGTH_FIRST: Final = "module(torch.cat([lengths[:, None], tokens], dim=1))"
+# The most ways that are tried: each takes some milliseconds.
+MOST_LINES: Final = 240
+_MOST_OF_METHOD: Final = 60
+# The names of methods that give labels, and of methods that are never tried.
+_ANSWERS: Final = re.compile(r"predict|decode|tag|infer|annotate", re.IGNORECASE)
+_NO_ANSWER: Final = re.compile(
+    r"^__.*__$|loss|likelihood|nll|score|partition|alpha|train|fit|eval|test|init|reset|rand|load|save|set_|hidden",
+    re.IGNORECASE,
+)
+
+Given = Literal["tokens", "lengths", "mask", "state", "constant", "known", "default", "beside"]
+
+
+@dataclass(frozen=True)
+class _InputOption:
+    """The code of a value that an input may be given, and its kind. A constant's value is found later."""
+
+    value: str | None
+    given: Given
+
+
+@dataclass(frozen=True)
+class CallCandidate:
+    """One way to call a module.
+
+    Attributes:
+        signature: the inputs of its forward; None where `plain` is the line.
+        options: the value that each input is given.
+        plain: the line, where there is no signature.
+        setup: statements that prepare the module before the call, ending in "; ".
+        method: which of its methods is called; empty for forward.
+        around: code with {} for the call, which returns the input of a CRF or joins the heads; empty for the call
+            itself.
+    """
+
+    signature: Signature | None
+    options: tuple[_InputOption, ...] = ()
+    plain: str = ""
+    setup: str = ""
+    method: str = ""
+    around: str = ""
+
+    @property
+    def line(self) -> str:
+        """The line of code that is tried."""
+        line = self.plain if self.signature is None else self.signature.write([one.value for one in self.options])
+        if self.method:
+            line = line.replace("module(", f"module.{self.method}(", 1)
+        return self.setup + (self.around.replace("{}", line) if self.around else line)
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """The inputs."""
+        return () if self.signature is None else self.signature.slots
+
+    def find_inputs_of_kind(self, given: Given) -> list[int]:
+        """Return the indexes of inputs by their kind."""
+        return [i for i, option in enumerate(self.options) if option.given == given]
+
+    def replace_value(self, i: int, value: str | None) -> CallCandidate:
+        """Return the way with a new value for one input."""
+        options = list(self.options)
+        options[i] = replace(options[i], value=value)
+        return replace(self, options=tuple(options))
+
+    def set_lengths_at(self, i: int) -> CallCandidate:
+        """Return the candidate with the lengths of the texts for one input only; every other input of lengths gets the
+        width of the batch for each text."""
+        full = "torch.full_like(lengths, tokens.size(1))"
+        forms = {"[tokens.size(1)]": "lengths.tolist()", "tokens.size(1)": "int(lengths[0])"}
+        options = [
+            replace(
+                option,
+                value=None
+                if option.value is None
+                else forms.get(option.value, option.value)
+                if j == i
+                else re.sub(r"\blengths\b", full, option.value),
+            )
+            for j, option in enumerate(self.options)
+        ]
+        return replace(self, options=tuple(options))
+
+
+def list_method_candidates(asked: ModuleFacts) -> Iterator[CallCandidate]:
+    """Yield the ways to call, instead of forward, a method that may give labels of tokens or their logits; methods
+    named like a decoder come first."""
+    module = asked.module
+    names = [
+        name
+        for kind in type(module).__mro__[: type(module).__mro__.index(nn.Module)]
+        for name, value in vars(kind).items()
+        if isinstance(value, types.FunctionType) and name != "forward" and not _NO_ANSWER.search(name)
+    ]
+    for name in sorted(dict.fromkeys(names), key=lambda name: not _ANSWERS.search(name)):
+        own = vars(module).get("forward")
+        vars(module)["forward"] = getattr(module, name)
+        try:
+            ways = list(list_forward_candidates(asked)) if list_forward_parameters(module) else []
+        finally:
+            del vars(module)["forward"]
+            vars(module).update({} if own is None else {"forward": own})
+        yield from (replace(way, method=name) for i, way in enumerate(ways) if i < _MOST_OF_METHOD or way.plain)
+
+
+def list_forward_candidates(asked: ModuleFacts) -> Iterator[CallCandidate]:
+    """Yield the ways to call the module, the likely ones first."""
+    if asked.two_texts:
+        yield from (CallCandidate(None, plain=line) for line in list_pair_lines(asked.module, lengths=asked.lengths))
+        return
+    seen = set()
+    signatures = list(list_signatures(asked.module))
+    for signature, values in (found for one in signatures for found in _list_inputs_beside(asked, one)):
+        choices = [
+            _make_options("beside", *values[i]) if i in values else _list_input_options(asked, signature, i)
+            for i in range(len(signature.slots))
+        ]
+        lengths = [[option.given == "lengths" for option in options] for options in choices]
+        each = (
+            ranks
+            for ranks in itertools.product(*(range(len(c)) for c in choices))
+            if sum(of[rank] for of, rank in zip(lengths, ranks, strict=True)) <= 1
+        )
+        # Sorted by the sum of ranks: a likely value for every input comes before an unlikely one for any.
+        for ranks in sorted(each, key=lambda ranks: (sum(ranks), ranks))[: 8 * MOST_LINES]:
+            way = CallCandidate(signature, tuple(options[rank] for options, rank in zip(choices, ranks, strict=True)))
+            if asked.lengths is True and "lengths" not in way.line:
+                continue
+            if way.line not in seen:
+                seen.add(way.line)
+                yield way
+    if asked.lengths is False or asked.features or asked.spellings is not None:
+        return
+    required = [slot for s in signatures[:1] for slot in s.slots if slot.required]
+    # A module that takes lengths, too, may be given them beside the packed sequence that holds them.
+    beside = ", lengths" if len(required) == 2 and required[1].role == "lengths" else ""
+    if len(required) == 1 or beside:
+        for tokens in ("tokens", "tokens.unsqueeze(2)"):
+            packed = f"pack_padded_sequence({tokens}, lengths, batch_first=True, enforce_sorted=False)"
+            yield CallCandidate(None, plain=f"module({packed}{beside})")
+    if len(required) == 1 and not asked.samples:
+        yield CallCandidate(None, plain=LENGTH_FIRST)
+
+
+def _list_inputs_beside(asked: ModuleFacts, signature: Signature) -> Iterator[tuple[Signature, dict[int, list[str]]]]:
+    """Yield which inputs get features or characters, if the module takes any."""
+    if asked.spellings is not None:
+        yield from list_character_signatures(signature, asked.spellings.characters)
+    elif asked.features:
+        yield from ((signature, values) for values in list_feature_assignments(signature, asked.features))
+    else:
+        yield signature, {}
+
+
+def _list_input_options(asked: ModuleFacts, signature: Signature, i: int) -> list[_InputOption]:
+    """Return the values that an input may be given, the likeliest first."""
+    slot = signature.slots[i]
+    taken = any(other.role == "lengths" for other in signature.slots) or asked.lengths is False
+    options = _TABLE[slot.role](asked)
+    if not signature.plain:
+        # A module that takes its text in a tuple or a dict has an embedding, and names for the other inputs.
+        options = options[: {"tokens": 2, "mask": 3}.get(slot.role, len(options))]
+    if slot.role == "other" and slot.required and not taken and not slot.no_count:
+        # A module with a temperature runs with any number. So an input that is not named as lengths gets lengths only
+        # as a tensor or a list.
+        options = [*(option for option in _list_length_options(asked) if option.value != "tokens.size(1)"), *options]
+    if slot.role == "lengths" and asked.lengths is False:
+        options = _list_constant_options(asked)
+    if slot.required:
+        return options
+    # An input without a role keeps its default.
+    left_out = [_InputOption(None, "default")]
+    if slot.role in {"other", "targets"}:
+        return left_out
+    given = [option for option in options if option.given != "constant"]
+    return [*given, *left_out] if slot.role in {"lengths", "batch size"} else [*left_out, *given]
+
+
+def _make_options(given: Given, *values: str) -> list[_InputOption]:
+    return [_InputOption(value, given) for value in values]
+
+
+def _list_token_options(asked: ModuleFacts) -> list[_InputOption]:
+    plain = _make_options(
+        "tokens", "tokens", "tokens.t()", "tokens[0]", *_list_one_hot_options(asked.module, asked.ids)
+    )
+    return [*plain, *_make_options("tokens", "tokens.unsqueeze(1)", "tokens.unsqueeze(2)")]
+
+
+def _list_length_options(_asked: ModuleFacts) -> list[_InputOption]:
+    return _make_options(
+        "lengths", "lengths", "lengths.tolist()", "lengths.numpy()", "[tokens.size(1)]", "tokens.size(1)"
+    )
+
+
+def _list_constant_options(_asked: ModuleFacts) -> list[_InputOption]:
+    return _make_options("constant", "None")
+
+
+_TABLE: Final[dict[Role, Callable[[ModuleFacts], list[_InputOption]]]] = {
+    "tokens": _list_token_options,
+    "lengths": _list_length_options,
+    "mask": lambda asked: _make_options("mask", *list_mask_expressions(asked)),
+    "state": lambda asked: _make_options("state", *list_initial_states(asked.module)),
+    "batch size": lambda _asked: _make_options("known", "tokens.size(0)"),
+    "device": lambda _asked: _make_options("known", "tokens.device"),
+    "training": lambda _asked: _make_options("known", "False"),
+    "targets": _list_constant_options,
+    "other": _list_constant_options,
+}
+
+
+def _list_one_hot_options(module: nn.Module, ids: int) -> list[str]:
+    """Return the code of one-hot tokens, for a module without embedding whose recurrent layer takes them."""
+    layers = list(module.modules())
+    if any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in layers):
+        return []
+    sizes = {layer.input_size for layer in layers if isinstance(layer, nn.RNNBase)}
+    if ids in sizes:
+        return [f"F.one_hot({tokens}, {ids}).float()" for tokens in ("tokens", "tokens.t()")]
+    if ids - 1 in sizes:
+        # The last id, such as that of padding, becomes a vector of zeros.
+        return [f"F.one_hot({tokens}, {ids})[..., :-1].float()" for tokens in ("tokens", "tokens.t()")]
+    return []
+
+
+def list_mask_expressions(asked: ModuleFacts) -> Sequence[str]:
+    """Return the code of masks that are true at the tokens, or at the padding. Where the rules pad every text, the ids
+    show which tokens are padding."""
+    real = "torch.arange(tokens.size(1)) < lengths[:, None]"
+    padding = "torch.arange(tokens.size(1)) >= lengths[:, None]"
+    if asked.widths.least > 1:
+        real, padding = f"tokens != {asked.padding_id}", f"tokens == {asked.padding_id}"
+    return [
+        real, f"({real}).float()", f"({real}).long()", padding, f"({real}).t()", f"({real}).float().t()",
+        f"({padding}).float()", f"torch.zeros(tokens.shape).masked_fill({padding}, -1e9)",
+    ]  # fmt: skip

@@ -1,0 +1,380 @@
+"""Find how to call a module by calling it: on a few small batches, in the ways that people write forward.
+
+A way holds (it works) if the module runs, gives finite numbers for each text, repeats them in a second call, gives
+different texts different answers, and answers each text as it does alone. The batches have sizes that occur nowhere
+else, so that no axis can be taken for another. Where two ways hold with different answers, none is chosen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final, cast
+
+import torch
+from torch import Tensor
+
+from pocketrnn.errors import ExportError
+from pocketrnn.text.features import Features
+from pocketrnn_export.intake.call_discovery.call_candidates import (
+    LENGTH_FIRST,
+    MOST_LINES,
+    CallCandidate,
+    list_forward_candidates,
+    list_method_candidates,
+)
+from pocketrnn_export.intake.call_discovery.call_failures import (
+    SAY_TWO_TEXTS,
+    AmbiguousCallError,
+    FailedCall,
+    Reason,
+    choose_refusal,
+    make_ambiguity_error,
+    make_characters_error,
+    make_documents_error,
+)
+from pocketrnn_export.intake.call_discovery.call_trial import (
+    WorkingCall,
+    call_and_restore_state,
+    can_run_line,
+    describe_inputs_unlike_lengths,
+    have_same_program,
+    try_call_line,
+    try_candidate,
+)
+from pocketrnn_export.intake.call_discovery.feature_inputs import find_named_features, list_features_in_code
+from pocketrnn_export.intake.call_discovery.initial_states import list_setup_statements
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.call_discovery.non_text_inputs import (
+    describe_defaults,
+    find_call_with_other_mask,
+    find_number_input,
+    find_unknown_inputs,
+)
+from pocketrnn_export.intake.call_discovery.optional_lengths import (
+    find_call_without_lengths,
+    find_deciding_id,
+)
+from pocketrnn_export.intake.call_discovery.pair_call_candidates import find_pair_names, list_pair_lines
+from pocketrnn_export.intake.call_discovery.probabilities import add_activation
+from pocketrnn_export.intake.calling_convention import Call, Convention
+from pocketrnn_export.intake.character_call import CharacterCall
+from pocketrnn_export.intake.crf_discovery import list_emission_calls
+from pocketrnn_export.intake.feature_call import FeatureCall
+from pocketrnn_export.intake.last_activation_removal import apply_activation
+from pocketrnn_export.intake.pair_call import PAIR_NAMES, PairCall
+
+__all__ = ["find_convention"]
+
+# The most calls with two texts that are tried, where it is not known that the module takes two.
+_MOST_PAIRS: Final = 8
+# The most ways that are tried with constants for the same inputs, where the module runs with none of them.
+_MOST_WITHOUT: Final = 24
+# Only the first ways are tried on short texts: an unusual call that answers two tokens shows little.
+_LIKELY: Final = 4
+
+
+def find_convention(asked: ModuleFacts, call: str | Call | None = None) -> Convention:
+    """Find out how to call a module.
+
+    Args:
+        asked: the module, and what is known of it.
+        call: how its owner says that it is called: a line of Python, or a function of (module, tokens, lengths), or of
+            (module, first, second, first_lengths, second_lengths), or of (module, tokens, lengths, a dict of the
+            features by their names), or of (module, tokens, lengths, characters).
+
+    Raises:
+        ExportError: no way holds; or two hold with different answers.
+        InputError: the line is not Python.
+
+    Example:
+        >>> find_convention(ModuleFacts(module, ids=8000, padding_id=1, classes=4)).line
+        'module(tokens.t(), lengths)[0]'
+    """
+    if call is None:
+        convention = _search_convention(asked)
+    elif isinstance(call, str):
+        convention = _check_owners_call(asked, call.strip(), asked.compile(call))
+    else:
+        given = ", ".join(PAIR_NAMES) if asked.two_texts else "tokens, lengths" + ", features" * bool(asked.features)
+        given += ", characters" * (asked.spellings is not None)
+        function = call
+        if asked.two_texts:
+            function = PairCall(cast("Any", call))
+        elif asked.spellings is not None:
+            function = CharacterCall(cast("Any", call), asked.spellings)
+        elif asked.features:
+            function = FeatureCall(cast("Any", call), asked.features)
+        convention = _check_owners_call(asked, f"{getattr(call, '__name__', 'call')}(module, {given})", function)
+    return add_activation(asked, convention, found=call is None)
+
+
+def _check_owners_call(asked: ModuleFacts, line: str, function: Call) -> Convention:
+    """Check a call that the owner wrote, and return its convention."""
+    failures: list[FailedCall] = []
+    for one_text, widths in itertools.product((False, True), asked.trial_widths):
+        # One text alone has one number of each feature: a module that fails on others is asked in batches.
+        if asked.one_text is not one_text and (asked.one_text or asked.features):
+            continue
+        if one_text and not asked.one_text and any(failed.reason >= Reason.OTHER_ANSWER for failed in failures):
+            # The module takes a batch, but answers it wrongly. Only its owner may decide to export it for one text at a
+            # time.
+            break
+        outcomes = try_call_line(asked, line, function, widths, one_text=one_text)
+        for found in outcomes:
+            if isinstance(found, WorkingCall):
+                return found.convention
+            failures.append(found)
+    raise choose_refusal(asked, failures)
+
+
+def _search_convention(asked: ModuleFacts) -> Convention:
+    """Return the convention that holds among the usual ways."""
+    ways = list(itertools.islice(list_forward_candidates(asked), MOST_LINES))
+    try:
+        found = _search_candidates(asked, ways)
+    except ExportError as error:
+        raise make_characters_error(asked) or error from error.__cause__
+    if isinstance(found, Convention):
+        return found
+    if asked.of_tokens and not isinstance(asked.module, torch.jit.ScriptModule):
+        # These explain why forward of a tagger fails: then other methods are not tried.
+        own = [failed for failed in found if failed.reason > Reason.NO_LOGITS]
+        answered = None if own else _search_methods(asked)
+        if answered is not None:
+            return answered
+    if (beside := make_characters_error(asked)) is not None:
+        raise beside
+    failures = found
+    if all(failed.reason < Reason.NO_LOGITS for failed in failures):
+        first = failures[0].error if failures else None
+        failures += [said for said in (find_number_input(asked, ways), find_unknown_inputs(ways, first)) if said][:1]
+    if all(failed.reason <= Reason.NO_LOGITS for failed in failures) and not asked.two_texts:
+        failures += filter(None, [_explain_short_texts_only(asked, ways[:_LIKELY])])
+    raise _make_refusal(asked, failures)
+
+
+def _make_refusal(asked: ModuleFacts, failures: Sequence[FailedCall]) -> ExportError:
+    """Return the most specific failure as an error; with advice where the module may take two texts."""
+    error = choose_refusal(asked, failures)
+    if (
+        asked.two_texts
+        or error.remedy.startswith(SAY_TWO_TEXTS)
+        or asked.samples
+        or not any(
+            can_run_line(asked, line)
+            for line in itertools.islice(list_pair_lines(asked.module, lengths=None), _MOST_PAIRS)
+        )
+    ):
+        return error
+    found = ExportError(error.problem, f"{SAY_TWO_TEXTS} {error.remedy}")
+    found.__cause__ = error.__cause__
+    return found
+
+
+def _search_methods(asked: ModuleFacts) -> Convention | None:
+    """Return the call of another method of a tagger whose forward gives neither labels nor logits, but a loss, say;
+    None where none holds.
+
+    Raises:
+        ExportError: two hold, with different answers.
+    """
+    for name, ways in itertools.groupby(list_method_candidates(asked), key=lambda way: way.method):
+        found = _search_candidates(asked, list(ways))
+        if isinstance(found, Convention):
+            note = f"forward gives no numbers of the labels of tokens, so that another method is called: {name}."
+            return replace(found, notes=(*found.notes, note))
+    return None
+
+
+def _search_candidates(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> Convention | list[FailedCall]:
+    """Return the convention that holds among some ways; or the failures, where the search can go on.
+
+    Raises:
+        ExportError: two hold, with different answers; or a failure explains why none of these can.
+    """
+    failures: list[FailedCall] = []
+    setups = [""] if isinstance(asked.module, torch.jit.ScriptModule) else ["", *list_setup_statements(asked.module)]
+    # Where forward decodes labels, first look for the emissions that go into the decoder.
+    arounds = [*(list_emission_calls(asked.module) if asked.of_tokens else []), ""]
+    for one_text in (False, True):
+        # One text alone has one number of each feature: a module that fails on others is asked in batches.
+        if asked.one_text is not one_text and (asked.one_text or asked.features):
+            continue
+        for widths, setup, around in itertools.product(asked.trial_widths, setups, arounds):
+            given = [replace(way, setup=setup, around=around) for way in ways]
+            holding, failing = _find_working_calls(asked, given, widths, one_text=one_text)
+            failures += failing
+            if rows_of_rows := [holds for holds in holding if _takes_documents(asked, holds)]:
+                raise make_documents_error(rows_of_rows[0].convention.line, of_samples=asked.samples)
+            if len(holding) > 1:
+                raise make_ambiguity_error([(one.call, one.convention.line[len(one.call) :]) for one in holding])
+            if holding:
+                return _add_assumption_notes(asked, holding[0], widths)
+            if not around and any(failed.reason == Reason.INPUT_BESIDE for failed in failing):
+                raise _make_refusal(asked, failures)
+        if any(failed.reason >= Reason.OTHER_ANSWER for failed in failures):
+            # The module takes a batch, but answers it wrongly. Only its owner may decide to export it for one text at a
+            # time.
+            raise _make_refusal(asked, [failed for failed in failures if failed.reason >= Reason.OTHER_ANSWER])
+    return failures
+
+
+def _takes_documents(asked: ModuleFacts, holds: WorkingCall) -> bool:
+    """Return whether a module that takes a text as one row of rows also runs on two: documents of sentences, pairs of
+    texts. A module that only squeezes an axis of 1 does not."""
+    line = re.sub(r"\btokens\.unsqueeze\(([12])\)", r"torch.stack([tokens, tokens], \1)", holds.convention.line)
+    return line != holds.convention.line and can_run_line(asked, line)
+
+
+def _explain_short_texts_only(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> FailedCall | None:
+    """Return why a call that holds on short texts fails on longer ones; None if no call holds on short texts."""
+    tried = max(asked.trial_widths[0])
+    for most, way in itertools.product(range(tried - 1, 1, -1), ways):
+        if not isinstance(_find_first_outcome(asked, way, most), WorkingCall):
+            continue
+        if isinstance(longer := _find_first_outcome(asked, way, most + 1), FailedCall):
+            return replace(
+                longer,
+                reason=Reason.USELESS_LOGITS,
+                problem=f"On texts of more than {most} tokens: {longer.problem}",
+                advice=f"It is tried on texts of {tried}. If a table is too short, such as one of positions, make it "
+                f'longer. If no text is longer, have the rest cut off: "max_width": {most} in the rules.',
+            )
+    return None
+
+
+def _find_first_outcome(asked: ModuleFacts, way: CallCandidate, tokens: int) -> WorkingCall | FailedCall | None:
+    return next(iter(try_candidate(asked, way, (tokens,), one_text=asked.one_text)), None)
+
+
+def _find_working_calls(
+    asked: ModuleFacts, ways: Sequence[CallCandidate], widths: tuple[int, ...], *, one_text: bool
+) -> tuple[list[WorkingCall], list[FailedCall]]:
+    """Return the ways that hold with different answers, and the failures."""
+    holding: list[WorkingCall] = []
+    failures: list[FailedCall] = []
+    beside: set[frozenset[int]] = set()
+    without: Counter[frozenset[int]] = Counter()
+    certain = False
+    for way in ways:
+        constants = frozenset(way.find_inputs_of_kind("constant"))
+        # A number below the width can be a length or an id, so a row that begins with its length is always tried.
+        if (certain and way.plain != LENGTH_FIRST) or (
+            constants and (constants in beside or without[constants] >= _MOST_WITHOUT)
+        ):
+            continue
+        for found in try_candidate(asked, way, widths, one_text=one_text, holding=holding):
+            if isinstance(found, FailedCall):
+                failures.append(found)
+                without[constants] += found.reason == Reason.RAISES
+                if found.reason == Reason.INPUT_BESIDE:
+                    beside.add(constants)
+            elif (
+                asked.of_tokens
+                and found.way is not None
+                and found.way.around
+                and not _decodes_one_text(asked, found.way)
+            ):
+                failures.append(
+                    FailedCall(
+                        found.way.line,
+                        Reason.RAISES,
+                        "On one text, the call fails before or in the decoding of the labels.",
+                        "",
+                    )
+                )
+            elif not any(_have_same_answers(found, other, asked, widths) for other in holding):
+                holding.append(found)
+        certain = certain or (bool(holding) and not way.setup and way is ways[0] and _needs_no_comparison(way))
+    # The right one of two opposite masks is the one with which tokens past the length change the answer less.
+    return [holds for holds in holding if not holds.leaks] or holding, failures
+
+
+def _decodes_one_text(asked: ModuleFacts, way: CallCandidate) -> bool:
+    """Return whether the call from which emissions are taken also runs to its end on one text: the decoder may need a
+    mask of another type."""
+    # Whatever a user's module raises.
+    with contextlib.suppress(Exception, SystemExit):
+        call_and_restore_state(
+            asked.module, asked.compile(replace(way, around="").line), *asked.draw_batch(1, asked.widths.clip(7))
+        )
+        return True
+    return False
+
+
+def _needs_no_comparison(way: CallCandidate) -> bool:
+    """Return whether a way that holds needs no comparison with others: forward takes only tokens, or lengths by name,
+    and all other inputs keep their defaults."""
+    return way.signature is not None and all(
+        slot.role == "tokens" or (slot.role == "lengths" and slot.required) or (option.given == "default" and
+        slot.role == "other")
+        for slot, option in zip(way.slots, way.options, strict=True)
+    )  # fmt: skip
+
+
+def _add_assumption_notes(asked: ModuleFacts, holds: WorkingCall, widths: Sequence[int]) -> Convention:
+    """Return the convention of a way that holds, with notes on what it assumes."""
+    if holds.way is None:
+        return holds.convention
+    if asked.two_texts:
+        return replace(holds.convention, pair=find_pair_names(asked.module, holds.way.plain))
+    batches = asked.batches(1 if holds.convention.one_text else asked.rows, widths)
+    if (other := find_call_with_other_mask(asked, holds.way, holds.suffix, batches)) is not None:
+        raise _make_error_of_two(asked, holds, other)
+    if (other := find_call_without_lengths(asked, holds.way, holds.suffix, batches[0])) is not None:
+        raise _make_error_of_two(asked, holds, other)
+    notes = (
+        *holds.convention.notes,
+        *_note_feature_order(holds.way, asked.features),
+        *describe_defaults(asked, holds.way, holds.suffix, batches),
+        *describe_inputs_unlike_lengths(asked, holds.convention, holds.way, batches[-1]),
+    )
+    return replace(holds.convention, notes=notes)
+
+
+def _make_error_of_two(asked: ModuleFacts, holds: WorkingCall, other: str) -> AmbiguousCallError:
+    lines = holds.convention.line, other
+    found = find_deciding_id(asked, lines, one_text=holds.convention.one_text)
+    return make_ambiguity_error([(line, "") for line in lines], found)
+
+
+def _note_feature_order(way: CallCandidate, features: Features) -> tuple[str, ...]:
+    """Return a note on the inputs whose features were found by their order, and not by their names."""
+    named = find_named_features(way.slots, features)
+    by_order = []
+    for i in way.find_inputs_of_kind("beside"):
+        if i in named or (way.options[i].value or "").startswith("{"):
+            continue
+        given = ", ".join(name for name, _ in list_features_in_code(way.options[i].value, features))
+        by_order.append(f"forward's {way.slots[i].name} is given {given}")
+    if not by_order or len(features) < 2:
+        return ()
+    return (f"By the order of the features, {'; '.join(by_order)}. If that is not so, say so with --call or call=.",)
+
+
+def _have_same_answers(one: WorkingCall, other: WorkingCall, asked: ModuleFacts, widths: Sequence[int]) -> bool:
+    """Return whether two ways give the same answer: equal numbers, or the probabilities of the other's logits. For two
+    outputs of one call, the program shows whether they differ on rare texts."""
+
+    def compute_probabilities(holds: WorkingCall, answer: Tensor) -> list[Tensor]:
+        kind = "sigmoid" if asked.multi_label or asked.heads or holds.convention.units == 1 else "softmax"
+        return [answer, apply_activation(kind, answer.reshape(-1, holds.convention.units)).reshape(answer.shape)]
+
+    if one.convention.units != other.convention.units or not all(
+        any(
+            torch.allclose(x, y, atol=1e-5)
+            for x in compute_probabilities(one, a)
+            for y in compute_probabilities(other, b)
+        )
+        for a, b in zip(one.answers, other.answers, strict=True)
+    ):
+        return False
+    if one.way is None or other.way is None or one.way.line != other.way.line:
+        return True
+    batch = asked.draw_batch(1 if one.convention.one_text else asked.rows, widths[0])
+    return have_same_program(asked, asked.compile(one.way.line), batch, (one.suffix, other.suffix))

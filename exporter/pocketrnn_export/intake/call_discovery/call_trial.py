@@ -1,0 +1,733 @@
+"""Try one way to call a module.
+
+A way holds (it works) if the module runs, gives finite numbers for each text, repeats them in a second call, gives
+different texts different answers, and answers each text as it does alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from pocketrnn_export.intake.batch_dependence_advice import explain_batch_dependence
+from pocketrnn_export.intake.call_discovery.call_candidates import LENGTH_FIRST, CallCandidate
+from pocketrnn_export.intake.call_discovery.call_failures import FailedCall, Reason, explain_exception
+from pocketrnn_export.intake.call_discovery.head_outputs import JoinedHeads, find_head_outputs
+from pocketrnn_export.intake.call_discovery.initial_states import find_state_methods
+from pocketrnn_export.intake.call_discovery.logits_location import (
+    Known,
+    count_numbers_per_output,
+    explain_missing_logits,
+    find_float_tensors,
+    find_logits_places,
+    find_missing_logits_reason,
+)
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.call_discovery.non_text_inputs import find_changing_inputs, find_constants
+from pocketrnn_export.intake.call_discovery.output_ambiguity import describe_omitted_outputs, explain_unsuitable_output
+from pocketrnn_export.intake.call_discovery.tensor_flow_recording import FlowRecorder, record_flow
+from pocketrnn_export.intake.calling_convention import (
+    Call,
+    CallAdapter,
+    Convention,
+    compile_call,
+    undo_assignments,
+    uses_lengths,
+)
+from pocketrnn_export.intake.character_call import CharacterCall
+from pocketrnn_export.intake.feature_call import FeatureCall, add_feature_marks, draw_features
+from pocketrnn_export.intake.nonfinite_answer_line import find_infinity_line
+from pocketrnn_export.intake.pair_call import PairCall, split_pairs
+from pocketrnn_export.intake.random_draw_line import find_drawing_line
+from pocketrnn_export.intake.user_frames import run_user_call
+from pocketrnn_export.module_runs.attribute_restoration import ChangedAttribute, find_attributes_changed_by_run
+from pocketrnn_export.module_runs.operator_recording import PROBABILITIES, SHAPES, OperatorRecorder, is_same_program
+from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, run_quietly_on_cpu
+
+__all__ = [
+    "WorkingCall",
+    "advise_on_kept_state",
+    "call_and_keep_state",
+    "call_and_restore_state",
+    "can_run_line",
+    "describe_inputs_unlike_lengths",
+    "have_same_program",
+    "read_answer",
+    "try_call_line",
+    "try_candidate",
+]
+
+# float32 sums a batch in another order than one text; a module that mixes its texts differs by more.
+_SAME: Final = 1e-4
+# Some processors round the rows of one matrix product differently, by up to 16 times float32's precision.
+_ROUNDING: Final = 2e-6
+
+
+@dataclass(frozen=True)
+class WorkingCall:
+    """A way that holds, with its answers to the trial batches. `leaks` says whether tokens past the end of a masked row
+    change them, as where a layer reads the row backwards."""
+
+    convention: Convention
+    answers: tuple[Tensor, ...]
+    leaks: bool = False
+    way: CallCandidate | None = None
+    suffix: str = ""
+
+    @property
+    def call(self) -> str:
+        """The line of the call, without the code that reaches a part of its answer."""
+        return self.convention.line if self.way is None else self.way.line
+
+
+def try_call_line(
+    asked: ModuleFacts, line: str, function: Call, widths: Sequence[int], *, one_text: bool
+) -> Iterable[WorkingCall | FailedCall]:
+    """Try the call that an owner wrote."""
+    batches = asked.batches(1 if one_text else asked.rows, widths)
+    return (_try_head_outputs if asked.heads else _try_call)(asked, line, function, batches, None, one_text=one_text)
+
+
+def try_candidate(
+    asked: ModuleFacts,
+    way: CallCandidate,
+    widths: Sequence[int],
+    *,
+    one_text: bool,
+    holding: Sequence[WorkingCall] = (),
+) -> Iterable[WorkingCall | FailedCall]:
+    """Try a way. Yield one result for each part of its answer that may be the logits and that no way in `holding`
+    gives."""
+    line = way.line
+    if not one_text and ("tokens[0]" in line or "[tokens.size(1)]" in line):
+        return
+    if one_text and ("tolist" in line or "numpy" in line):
+        return
+    batches = asked.batches(1 if one_text else asked.rows, widths)
+    with_constants = find_constants(asked, way, batches)
+    way = way if with_constants is None else with_constants
+    tried = _try_head_outputs if asked.heads else _try_call
+    yield from tried(asked, way.line, asked.compile(way.line), batches, way, one_text=one_text, holding=holding)
+
+
+def _try_call(
+    asked: ModuleFacts,
+    line: str,
+    function: Call,
+    batches: Sequence[tuple[Tensor, Tensor]],
+    way: CallCandidate | None,
+    *,
+    one_text: bool,
+    holding: Sequence[WorkingCall] = (),
+) -> Iterable[WorkingCall | FailedCall]:
+    answers = _answer_trial_batches(asked, line, function, batches)
+    if isinstance(answers, FailedCall):
+        yield answers
+        return
+    rows = len(batches[0][0])
+    known = [(tokens, answer) for (tokens, _), answer in zip(batches, answers, strict=True)]
+    places = find_logits_places(asked, known, suffixes=way is not None)
+    following: tuple[str, ...] = ()
+    if places and not asked.of_tokens:
+        tried = [tokens.shape[1] for tokens, _ in known]
+        lengths = asked.list_further_lengths(tried, within=way is None)
+        known += _answer_batches(asked, function, [asked.draw_batch(rows, length) for length in lengths])
+        following = count_numbers_per_output(asked, known).following
+        places = [place for place in places if place.suffix not in following]
+    elif not places and any(tuple(leaf.shape) == (rows,) for _, leaf in find_float_tensors(answers[0])):
+        # The shape (rows,) may be one number a text, or that many for one text: another batch size shows which.
+        known += _answer_batches(asked, function, [asked.draw_batch(rows + 8, batches[0][0].shape[1])])
+    if not places:
+        # The failure of the last candidate, rows that begin with their length, says less about the module.
+        is_other = bool(following) and (way is None or way.plain != LENGTH_FIRST)
+        reason = Reason.OTHER_ANSWER if is_other else find_missing_logits_reason(known[0], asked)
+        yield FailedCall(line, reason, *explain_missing_logits(known, asked))
+    found: list[WorkingCall | FailedCall] = []
+    for place in places:
+        suffix, written = place.suffix, place.suffix + place.arranged
+        convention = Convention(
+            line + written, _wrap_answer_part(function, written), place.units, takes_lengths=True, one_text=one_text,
+            of_tokens=asked.of_tokens,
+        )  # fmt: skip
+        given = [
+            _read_answer_part(answer, written, *batch).float().reshape(rows, -1)
+            for batch, answer in zip(batches, answers, strict=True)
+        ]
+        alike = [holds for holds in holding if not holds.leaks and _gives_same_answers(holds, given)]
+        of_this = [(suffix, holds.suffix) for holds in alike if holds.way is not None and holds.way.line == line]
+        # Two outputs of one call are the same only if the same program computes them: their numbers may differ on rare
+        # texts.
+        if (alike and not of_this) or any(have_same_program(asked, function, batches[0], two) for two in of_this):
+            continue
+        # Checked first: a constant given to each text may be why an answer depends on the other texts.
+        refused = None if way is None else find_changing_inputs(asked, way, suffix, batches)
+        one = refused or _check_call(asked, convention, batches, way)
+        if isinstance(one, FailedCall) and place.arranged.startswith(".reshape"):
+            # It is a guess that the rows are tokens of several texts: if it fails, that means little.
+            one = replace(one, reason=min(one.reason, Reason.USELESS_LOGITS))
+        found.append(replace(one, way=way, suffix=suffix) if isinstance(one, WorkingCall) else one)
+    if way is None or asked.heads or not any(isinstance(one, WorkingCall) for one in found):
+        yield from found
+    else:
+        yield from _choose_outputs(asked, found, record_flow(asked.module, function, *batches[0]), known, line)
+
+
+def _answer_trial_batches(
+    asked: ModuleFacts, line: str, function: Call, batches: Sequence[tuple[Tensor, Tensor]]
+) -> list[Any] | FailedCall:
+    """Return the answers to the batches, or why the module fails on one."""
+    try:
+        return [call_and_restore_state(asked.module, function, *batch) for batch in batches]
+    # A user's module may raise any exception.
+    except (Exception, SystemExit) as error:
+        return FailedCall(
+            line, Reason.RAISES, *explain_exception(error, asked, line, functools.partial(can_run_line, asked)), error
+        )
+
+
+def _try_head_outputs(
+    asked: ModuleFacts,
+    line: str,
+    function: Call,
+    batches: Sequence[tuple[Tensor, Tensor]],
+    way: CallCandidate | None,
+    *,
+    one_text: bool,
+    holding: Sequence[WorkingCall] = (),
+) -> Iterable[WorkingCall | FailedCall]:
+    """Try a call whose answer has an output for each head: these are joined, and tried as one answer."""
+    answers = _answer_trial_batches(asked, line, function, batches)
+    if isinstance(answers, FailedCall):
+        yield answers
+        return
+    known = [(tokens, answer) for (tokens, _), answer in zip(batches, answers, strict=True)]
+    alone = _answer_batches(asked, function, [(batches[0][0][:1], batches[0][1][:1])])
+    joined = find_head_outputs(asked, known, alone[0][1] if alone else None)
+    if isinstance(joined, tuple):
+        yield FailedCall(line, Reason.OTHER_ANSWER, *joined)
+        return
+    heads = tuple(
+        Convention(line + part, _wrap_answer_part(function, part), units, takes_lengths=True, one_text=one_text)
+        for part, units in zip(joined.parts, joined.units, strict=True)
+    )
+    join, way = _wrap_head_outputs(function, joined), None if way is None else replace(way, around=joined.around)
+    for one in _try_call(asked, joined.write_call(line), join, batches, way, one_text=one_text, holding=holding):
+        if isinstance(one, FailedCall):
+            yield one
+            continue
+        left_out = ""
+        if joined.suffixes:
+            left_out = describe_omitted_outputs(
+                asked, record_flow(asked.module, function, *batches[0]), known, *joined.suffixes
+            )
+        notes = (*one.convention.notes, *([joined.note] if joined.note else []))
+        yield replace(one, convention=replace(one.convention, heads=heads, notes=notes, left_out=left_out))
+
+
+def _wrap_head_outputs(function: Call, joined: JoinedHeads) -> Call:
+    if not joined.around:
+        return function
+    # The answer stands for `module` in the code.
+    return _wrap_answer(function, compile_call(joined.write_call("module")))
+
+
+def _choose_outputs(
+    asked: ModuleFacts, found: Sequence[WorkingCall | FailedCall], flow: FlowRecorder, known: Sequence[Known], line: str
+) -> Iterable[WorkingCall | FailedCall]:
+    """Yield the outputs that hold, each with a note on the outputs that are left out. None holds where an output that
+    fits the labels shows that the answer is another one, which does not fit them."""
+    suffixes = [one.suffix for one in found if isinstance(one, WorkingCall)]
+    refused = {suffix: explain_unsuitable_output(asked, flow, known, line, suffix) for suffix in suffixes}
+    for no_answer in refused.values():
+        if no_answer is not None and no_answer.other not in suffixes:
+            yield no_answer.fails
+            return
+    for one in found:
+        if not isinstance(one, WorkingCall):
+            yield one
+        elif (no_answer := refused[one.suffix]) is not None:
+            yield no_answer.fails
+        else:
+            left_out = describe_omitted_outputs(asked, flow, known, one.suffix)
+            yield replace(one, convention=replace(one.convention, left_out=left_out))
+
+
+def _answer_batches(asked: ModuleFacts, function: Call, batches: Sequence[tuple[Tensor, Tensor]]) -> list[Known]:
+    """Return the batches that a module answers, each with the answer."""
+    known: list[Known] = []
+    for tokens, lengths in batches:
+        with contextlib.suppress(Exception, SystemExit):
+            known.append((tokens, call_and_restore_state(asked.module, function, tokens, lengths)))
+    return known
+
+
+def have_same_program(
+    asked: ModuleFacts, function: Call, batch: tuple[Tensor, Tensor], suffixes: Sequence[str]
+) -> bool:
+    """Return whether two parts of an answer are computed from the text by the same operators, except for those that
+    turn logits into probabilities or change the shape."""
+    operations = OperatorRecorder()
+    tokens, lengths = (value.clone() for value in batch)
+    operations.label_tensors("text", tokens, lengths)
+    with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module), operations:
+        leaves = dict(find_float_tensors(run_user_call(function, asked.module, tokens, lengths)))
+    one, other = (
+        operations.find_steps_before_operators(SHAPES | PROBABILITIES, leaves[suffix], "text") for suffix in suffixes
+    )
+    programs = (operations.extract_program(steps, "text") for steps, _ in (one, other))
+    return one[1] == other[1] and (one[0] == other[0] or is_same_program(*programs))
+
+
+def _gives_same_answers(holds: WorkingCall, answers: Sequence[Tensor]) -> bool:
+    return all(
+        a.shape == b.shape and torch.allclose(a, b, atol=1e-5) for a, b in zip(answers, holds.answers, strict=True)
+    )
+
+
+def _wrap_answer_part(function: Call, suffix: str) -> Call:
+    if not suffix:
+        return function
+    return _wrap_answer(function, lambda answer, tokens, lengths: _read_answer_part(answer, suffix, tokens, lengths))
+
+
+def _wrap_answer(function: Call, change: Callable[[Any, Tensor, Tensor], Any]) -> Call:
+    """Return the same kind of call, whose answer is changed: `change` is given the answer, the tokens and the
+    lengths."""
+    if isinstance(function, PairCall):
+        of_both = function.of_both
+
+        return PairCall(lambda module, *given: change(of_both(module, *given), given[0], given[2]))
+
+    if isinstance(function, FeatureCall):
+        named = function.named
+        return replace(function, named=lambda module, *given: change(named(module, *given), given[0], given[1]))
+
+    if isinstance(function, CharacterCall):
+        spelled = function.spelled
+        return replace(function, spelled=lambda module, *given: change(spelled(module, *given), given[0], given[1]))
+
+    return lambda module, tokens, lengths: change(function(module, tokens, lengths), tokens, lengths)
+
+
+def _read_answer_part(answer: Any, written: str, tokens: Tensor, lengths: Tensor) -> Any:
+    """Return the part of an answer that the code written behind the call reaches."""
+    # Only this code is compiled; the answer stands for `module` in it.
+    return compile_call(f"module{written}")(answer, tokens, lengths) if written else answer
+
+
+def _check_call(
+    asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]], way: CallCandidate | None
+) -> WorkingCall | FailedCall:
+    """Check that a call is reproducible, tells texts apart, and answers each text as it does alone."""
+    line = convention.line
+    try:
+        answers = tuple(read_answer(asked, convention, *batch) for batch in batches)
+        again = tuple(read_answer(asked, convention, *batch, twice=True) for batch in batches)
+    # A user's module may raise any exception when it is run again.
+    except (Exception, SystemExit) as error:
+        said = explain_exception(error, asked, line, functools.partial(can_run_line, asked))
+        return FailedCall(line, Reason.RAISES_ON_OTHER_SIZES, *said, error)
+    if not all(bool(torch.isfinite(answer).all()) for answer in answers):
+        return _explain_infinity(asked, convention, batches, answers)
+    if not all(torch.equal(a, b) for a, b in zip(answers, again, strict=True)):
+        problem = "The module gives other answers when it is run again on the same texts."
+        return FailedCall(line, Reason.RANDOM, problem, _advise_on_randomness(asked, line))
+    of_texts = answers if not asked.features else _answer_with_same_features(asked, convention, batches)
+    texts = torch.cat([answer.reshape(-1, convention.units) for answer in of_texts])
+    if torch.allclose(texts[1:], texts[:-1], rtol=_ROUNDING, atol=1e-7):
+        problem = "The module gives the same answer for every text."
+        return FailedCall(line, Reason.USELESS_LOGITS, problem, "Check its weights, and its call.")
+    if asked.of_tokens and not _reads_other_tokens(asked, convention, batches[-1]):
+        by_itself = "The module labels each token by itself: no other token of the text changes its numbers"
+        if way is not None:
+            advice = (
+                f'If your code asks it so, say so: --call "{line}", or call=. Else give a module that reads the text.'
+            )
+            return FailedCall(line, Reason.USELESS_LOGITS, f"{by_itself}.", advice)
+        # Its owner wrote this call.
+        convention = replace(convention, notes=(*convention.notes, f"{by_itself}."))
+    convention = replace(convention, takes_lengths=_depends_on_lengths(asked, convention, batches))
+    exact, fails_alone = _check_answer_shapes(asked, convention, batches[0])
+    convention = replace(convention, exact=exact, beside_a_copy=fails_alone)
+    if not convention.one_text and (mixes := _find_batch_dependence(asked, convention, batches, answers)) is not None:
+        return mixes
+    leaks = False
+    if way is not None and way.plain == LENGTH_FIRST and not _stops_exactly_at_length(asked, convention, batches[-1]):
+        problem = "The module does not use a row's first number as its length: ids past that length change its answer."
+        return FailedCall(line, Reason.RAISES, problem, "Say how it is called: --call, or call=.")
+    # Lengths that forward does not read are not checked.
+    if way is not None and asked.lengths is None and convention.takes_lengths:
+        for i in [*way.find_inputs_of_kind("lengths"), *way.find_inputs_of_kind("mask")]:
+            if not _ignores_tokens_past_length(asked, convention, way, i, batches[-1]):
+                slot = way.slots[i]
+                if slot.role != "mask":
+                    return FailedCall(
+                        line,
+                        Reason.NO_LENGTHS,
+                        f"The module's forward takes {slot.name} beside the text, which is neither its lengths nor a "
+                        "mask: tokens past the length change the answer.",
+                        "Say what it is given: --call, or call=. A bundle is given nothing but a text.",
+                    )
+                leaks = True
+    return WorkingCall(convention, answers, leaks)
+
+
+def _answer_with_same_features(
+    asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]
+) -> list[Tensor]:
+    """Return the answers to batches in which all texts have the same features, so that only the texts differ."""
+    own = draw_features(asked.features, batches[0][0][:1])
+    return [
+        read_answer(asked, convention, *add_feature_marks(tokens, lengths, own.expand(len(tokens), -1)))
+        for tokens, lengths in batches
+    ]
+
+
+def _reads_other_tokens(asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
+    """Return whether the first or the last token of a text changes the numbers of the tokens between them."""
+    tokens, lengths = batch
+    other = asked.draw_batch(len(tokens) + 1, tokens.shape[1])[0][1:]
+    own = read_answer(asked, convention, tokens, lengths).reshape(*tokens.shape, -1)[:, 1:-1]
+    for place in (0, -1):
+        changed = tokens.clone()
+        changed[:, place] = other[:, place]
+        given = read_answer(asked, convention, changed, lengths).reshape(*tokens.shape, -1)[:, 1:-1]
+        if not torch.allclose(given, own, rtol=_ROUNDING, atol=1e-7):
+            return True
+    return False
+
+
+def _find_batch_dependence(
+    asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]], answers: Sequence[Tensor]
+) -> FailedCall | None:
+    """Return the failure where a batch changes the answers to its texts; else None."""
+    line = convention.line
+    try:
+        for (tokens, lengths), together in zip(batches, answers, strict=True):
+            alone = _answer_texts_one_by_one(asked, convention, tokens, lengths)
+            # For texts with padding, padding_effect later finds whether they may share a batch.
+            whole = int(lengths.min()) == tokens.shape[1]
+            if (
+                whole
+                and not _are_rows_near(alone, together)
+                and not _depends_on_batch_only_by_highest_id(asked, convention, tokens, lengths)
+            ):
+                kept = find_changed_attributes(asked, line)
+                more = f" {advise_on_kept_state(kept, line)}" if kept else ""
+                once = functools.partial(_answer_texts_one_by_one, asked, convention, tokens, lengths)
+                problem, advice = explain_batch_dependence(once)
+                return FailedCall(line, Reason.OTHER_ANSWER, problem, advice + more)
+    # Whatever a user's module raises.
+    except (Exception, SystemExit) as error:
+        problem, advice = explain_exception(error, asked, line, functools.partial(can_run_line, asked))
+        return FailedCall(line, Reason.USELESS_LOGITS, f"For a single text: {problem}", advice, error)
+    return None
+
+
+def _answer_texts_one_by_one(asked: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor) -> Tensor:
+    rows = range(len(tokens))
+    return torch.cat([_answer_single_text(asked, convention, tokens[i : i + 1], lengths[i : i + 1]) for i in rows])
+
+
+def _depends_on_batch_only_by_highest_id(
+    asked: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor
+) -> bool:
+    """Return whether the rows of a batch get the same answers as alone once the highest id is replaced: a module may
+    treat that id as padding, and padding_effect finds such ids."""
+    plain = asked.replace_highest_id(tokens)
+    if plain is None:
+        return False
+    try:
+        return _are_rows_near(
+            _answer_texts_one_by_one(asked, convention, plain, lengths), read_answer(asked, convention, plain, lengths)
+        )
+    # Whatever a user's module raises.
+    except (Exception, SystemExit):
+        return False
+
+
+def can_run_line(asked: ModuleFacts, line: str) -> bool:
+    """Return whether a module runs with a line, both on several texts and on one."""
+    try:
+        for rows in (asked.rows, 1):
+            call_and_restore_state(asked.module, asked.compile(line), *asked.draw_batch(rows, asked.widths.clip(7)))
+    # A user's module may raise any exception; the line may also be no Python, such as the name of a function.
+    except (Exception, SystemExit):
+        return False
+    return True
+
+
+def _explain_infinity(
+    asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]], answers: Sequence[Tensor]
+) -> FailedCall:
+    """Return the failure of a call whose answers are not finite, with the line where this begins."""
+    batch = next(one for one, answer in zip(batches, answers, strict=True) if not bool(torch.isfinite(answer).all()))
+    line = find_infinity_line(lambda: read_answer(asked, convention, *batch))
+    place = f", at {line}" if line else ""
+    if all(bool((torch.isfinite(answer) | (answer == -math.inf)).all()) for answer in answers):
+        return FailedCall(
+            convention.line,
+            Reason.INFINITE_LOGITS,
+            f"The module gives minus infinity among its logits{place}.",
+            "Use a finite number for an impossible label, such as -1e4: its probability is 0 all the same.",
+        )
+    return FailedCall(
+        convention.line,
+        Reason.USELESS_LOGITS,
+        f"The module gives logits that are not finite numbers{place}.",
+        "Check its weights, and what that line computes for 0 and negative numbers." if line else "Check its weights.",
+    )
+
+
+def _advise_on_randomness(asked: ModuleFacts, line: str) -> str:
+    """Return the advice for a module whose answers change from call to call."""
+    batch = asked.draw_batch(asked.rows, asked.widths.clip(7))
+    for name, arguments in find_state_methods(asked.module):
+        states = []
+        with contextlib.suppress(Exception, SystemExit):
+            states = [
+                call_and_restore_state(asked.module, asked.compile(f"module.{name}({arguments})"), *batch)
+                for _ in range(2)
+            ]
+        found = [[leaf for _, leaf in find_float_tensors(state)] for state in states]
+        if found and found[0] and not all(torch.equal(a, b) for a, b in zip(*found, strict=True)):
+            zeros = [
+                f"torch.zeros({', '.join('tokens.size(0)' if n == asked.rows else str(n) for n in leaf.shape)})"
+                for leaf in found[0]
+            ]
+            made = zeros[0] if isinstance(states[0], Tensor) else f"({', '.join(zeros)})"
+            return (
+                f"Its {name} draws a random state for each call. With zeros in place of it: --call "
+                f'"module.{name} = lambda *_: {made}; {line}", or call=.'
+            )
+    kept = find_changed_attributes(asked, line)
+    if kept:
+        return advise_on_kept_state(kept, line)
+    if drawn := find_drawing_line(
+        asked.module, lambda: call_and_restore_state(asked.module, asked.compile(line), *batch)
+    ):
+        return (
+            f"It draws random numbers in eval mode, at {drawn}: let it draw none where self.training is false, as "
+            "F.dropout(x, p, self.training) and nn.Dropout do."
+        )
+    return (
+        "Take randomness such as dropout or a random initial state out of its eval mode. If it keeps a state from one "
+        "call to the next, say how that is made: --call, or call=."
+    )
+
+
+def find_changed_attributes(asked: ModuleFacts, line: str) -> list[ChangedAttribute]:
+    """Return the attributes that each call changes and that the line does not set."""
+    batch = asked.draw_batch(asked.rows, asked.trial_widths[-1][-1])
+    with undo_assignments(asked.module):
+        found = find_attributes_changed_by_run(
+            lambda: call_and_keep_state(asked.module, asked.compile(line), *batch), asked.module
+        )
+    return [kept for kept in found if not _is_set_in_line(kept, line)]
+
+
+def advise_on_kept_state(changed: Sequence[ChangedAttribute], line: str) -> str:
+    """Return the advice for a module that keeps a state, with a line that resets it at each call."""
+    names = " and ".join(kept.name for kept in changed)
+    changes = f"Each call changes its own {names}: change nothing in eval mode that a later answer depends on."
+    # A weight is not a state that could be reset for each call.
+    if changed and all(isinstance(kept.before, nn.Parameter) for kept in changed):
+        return f"{changes} Compute with the new value in place of writing it: F.linear(x, torch.renorm(weight, ...))."
+    states = [kept for kept in changed if not isinstance(kept.before, nn.Parameter)]
+    made = [_write_state_reset(kept) for kept in states if not _is_set_in_line(kept, line)]
+    if not made or not all(made):
+        return changes
+    line = "; ".join([*made, line])
+    return f'{changes} Or set it at each call, as after training: --call "{line}", in Python call=.'
+
+
+def _is_set_in_line(kept: ChangedAttribute, line: str) -> bool:
+    return any(f"module.{kept.name}{begin}" in line for begin in (" = ", ".zero_()", ".clear()"))
+
+
+def _write_state_reset(kept: ChangedAttribute) -> str:
+    """Return the code that resets a state to its value before the call; empty where there is none, as for an array, an
+    object, or a list that was not empty."""
+    name = f"module.{kept.name}"
+    if isinstance(kept.after, list | deque) and kept.after is kept.before:
+        return "" if kept.after else f"{name}.clear()"
+    if isinstance(kept.after, Tensor) and isinstance(kept.before, Tensor):
+        return f"{name}.zero_()"
+    if isinstance(kept.before, tuple) and all(isinstance(state, Tensor) for state in kept.before):
+        return f"{name} = tuple(map(torch.zeros_like, {name}))"
+    return f"{name} = {kept.before!r}" if kept.is_number or kept.before is None else ""
+
+
+def _check_answer_shapes(asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]) -> tuple[bool, bool]:
+    """Return whether answers have the shape of the graph's, also for one text; and whether the call fails on one."""
+    tokens, lengths = batch
+    exact, fails_alone = True, False
+    for rows in dict.fromkeys((len(tokens), 1)):
+        try:
+            answer = call_and_restore_state(asked.module, convention.function, tokens[:rows], lengths[:rows])
+        # Whatever a user's module raises.
+        except (Exception, SystemExit):
+            fails_alone = fails_alone or rows == 1
+            continue
+        exact = exact and tuple(answer.shape) == convention.shape(rows, tokens.shape[1])
+    return exact, fails_alone
+
+
+def _is_near(a: Tensor, b: Tensor) -> bool:
+    # Each number by its own size: beside the -1e4 of a label that cannot be, others may differ.
+    return bool(((a - b).abs() <= _SAME * b.abs().clamp(min=1.0)).all())
+
+
+def _are_rows_near(a: Tensor, b: Tensor) -> bool:
+    return all(map(_is_near, a, b))
+
+
+def _depends_on_lengths(asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]) -> bool:
+    """Return whether the answer depends on the lengths. If the line names them, the module is called with an object
+    that raises on use."""
+    line = convention.line
+    if line.startswith(("module", "_")) and not line.endswith("(module, tokens, lengths)") and not uses_lengths(line):
+        return False
+    tokens, lengths = batches[-1]
+    none: Any = _UnusableLengths()
+    try:
+        if isinstance(pair_call := convention.function, PairCall):
+            first, second, *_ = split_pairs(tokens, lengths)
+            call_and_restore_state(
+                asked.module,
+                lambda module, _, none: pair_call.of_both(module, first, second, none, none),
+                tokens,
+                none,
+            )
+        else:
+            call_and_restore_state(asked.module, convention.function, tokens, none)
+    # Any exception shows that the lengths are used.
+    except (Exception, SystemExit):
+        return True
+    return False
+
+
+class _UnusableLengths:
+    """A stand-in for lengths: every use of it raises."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise AttributeError(name)
+
+
+def _ignores_tokens_past_length(
+    asked: ModuleFacts, convention: Convention, way: CallCandidate, i: int, batch: tuple[Tensor, Tensor]
+) -> bool:
+    """Return whether an input works as a mask: if only this input is given shorter lengths, tokens past them do not
+    change the answer.
+
+    An input named as lengths is not tested: a mean over a padded row, divided by its length, is right for full rows. A
+    mask is tested, as it may be true at the tokens or at the padding.
+    """
+    if way.slots[i].role == "lengths" or isinstance(asked.module, torch.jit.ScriptModule):
+        return True
+    if "lengths" not in (way.options[i].value or "") and "size(1)" not in (way.options[i].value or ""):
+        return True
+    return _stops_at_lengths_of_input(asked, convention, way, i, batch)
+
+
+def describe_inputs_unlike_lengths(
+    asked: ModuleFacts, convention: Convention, way: CallCandidate, batch: tuple[Tensor, Tensor]
+) -> Iterable[str]:
+    """Yield notes on inputs that are named as lengths but do not work so, such as a number of characters."""
+    if isinstance(asked.module, torch.jit.ScriptModule) or not convention.takes_lengths or convention.one_text:
+        return
+    for i in way.find_inputs_of_kind("lengths"):
+        if not _stops_at_lengths_of_input(asked, convention, way, i, batch):
+            yield (
+                f"forward's {way.slots[i].name} is given the number of tokens, but tokens past it change the answer. "
+                "If it is not the length, say so with --call or call=."
+            )
+
+
+def _stops_at_lengths_of_input(
+    asked: ModuleFacts, convention: Convention, way: CallCandidate, i: int, batch: tuple[Tensor, Tensor]
+) -> bool:
+    """Return whether tokens past the lengths that only this input is given leave the answer unchanged."""
+    function = _wrap_answer_part(asked.compile(way.set_lengths_at(i).line), convention.line[len(way.line) :])
+    answers = _compute_answers_around_ends(asked, replace(convention, function=function), batch)
+    return answers is not None and _is_near(answers[0], answers[2])
+
+
+def _stops_exactly_at_length(asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
+    """Return whether tokens past the length leave the answer unchanged, and the last token changes it. A module that
+    reads a row's first number as a token, or reads only some tokens, fails this; a maximum over a row may fail, too."""
+    answers = _compute_answers_around_ends(asked, convention, batch)
+    if answers is None:
+        return False
+    own, changed, cut = answers
+    return _is_near(own, cut) and bool(((own - changed).abs().amax(1) > _ROUNDING).all())
+
+
+def _compute_answers_around_ends(
+    asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Return the answers to rows of different lengths: as they are, with another last token, and with other tokens past
+    the end; None where the module fails."""
+    tokens, _ = batch
+    width, rows = tokens.shape[1], len(tokens)
+    ends = [width, *(max(1, width - 2 - i * (width - 3) // max(1, rows - 2)) for i in range(rows - 1))]
+    lengths = torch.tensor(ends if rows > 1 else [max(1, width - 2)])
+    ids = [i for i in range(asked.ids) if i != asked.padding_id]
+    other = torch.tensor([ids[(int(token) + 3) % len(ids)] for token in tokens.flatten()]).view_as(tokens)
+    place = torch.arange(width)
+    past, last = place >= lengths[:, None], place == lengths[:, None] - 1
+    try:
+        own, changed, cut = (
+            read_answer(asked, convention, torch.where(where, other, tokens), lengths)
+            for where in (torch.zeros_like(past), last, past)
+        )
+    # Whatever a user's module raises.
+    except (Exception, SystemExit):
+        return None
+    if asked.of_tokens:
+        # Numbers past the end of a text are not part of its answer.
+        own, changed, cut = (
+            numbers.reshape(rows, width, -1).masked_fill(past[:, :, None], 0.0).flatten(1)
+            for numbers in (own, changed, cut)
+        )
+    return own, changed, cut
+
+
+def call_and_keep_state(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> Any:
+    """Return the module's answer; the call's changes to its state are kept."""
+    with torch.no_grad(), run_quietly_on_cpu():
+        return run_user_call(function, module, tokens.clone(), lengths.clone())
+
+
+def call_and_restore_state(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> Any:
+    with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(module):
+        return run_user_call(
+            function, module, tokens.clone(), lengths.clone() if isinstance(lengths, Tensor) else lengths
+        )
+
+
+def _answer_single_text(asked: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor) -> Tensor:
+    """Return the numbers [1, n] for one text; a module that needs two texts gets a copy of it, too."""
+    called = CallAdapter(asked.module, replace(convention, activation=None), passing=False)
+    answer: Tensor = compute_answer(called, (tokens.clone(), lengths.clone())).float().reshape(1, -1)
+    return answer
+
+
+def read_answer(
+    asked: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor, *, twice: bool = False
+) -> Tensor:
+    """Return a module's numbers [batch, units], or [batch, sequence * units]; with `twice`, those of the second of two
+    calls."""
+    with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module):
+        for _ in range(1 + twice):
+            answer = run_user_call(convention.function, asked.module, tokens.clone(), lengths.clone())
+    numbers: Tensor = answer.float().reshape(convention.shape(len(tokens), -1)).flatten(1)
+    return numbers

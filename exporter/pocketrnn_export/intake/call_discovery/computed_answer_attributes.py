@@ -1,0 +1,140 @@
+"""Find the values that an object in an answer computes: properties, `__getattr__`, `__getitem__`, methods."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import re
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+__all__ = ["UncalledCode", "find_computed_parts", "read_attribute"]
+
+# Classes of these libraries compute no value that they do not also store.
+_LIBRARIES: Final = frozenset({"abc", "builtins", "collections", "enum", "numpy", "torch", "types", "typing"})
+# The names that are tried with `__getattr__` and `__getitem__`.
+_NAMES: Final = (
+    "logits", "probs", "probabilities", "scores", "log_probs", "proba", "prediction", "predictions", "pred", "preds",
+    "output", "outputs", "out", "result",
+)  # fmt: skip
+# A method is only called if its name matches: others may do anything.
+_OF_AN_ANSWER: Final = re.compile(
+    r"logit|prob|score|pred|softmax|sigmoid|(?:^|_)(?:answer|final|output|result)s?(?:_|$)"
+)
+# The methods that move or convert an answer.
+_CONVERSIONS: Final = frozenset({
+    "asdict", "clone", "copy", "cpu", "cuda", "detach", "items", "keys", "numpy", "to_dict", "to_tuple", "tolist",
+    "values",
+})  # fmt: skip
+_MISSING: Final = object()
+
+
+class UncalledCode:
+    """Stands for the unknown value of code in an answer's class that is not called."""
+
+
+def find_computed_parts(value: Any, held: set[int]) -> Iterator[tuple[str, Any]]:
+    """Yield (suffix, value) for what properties and methods of an object compute; `object` + suffix is the code to
+    reach it; `UncalledCode` where it was not called.
+
+    Example:
+        >>> [written for written, _ in find_computed_parts(Scores(scores, prior), held=set())]
+        ['.logits']
+    """
+    kinds = [kind for kind in type(value).__mro__ if kind.__module__.partition(".")[0] not in _LIBRARIES]
+    members = {name: member for kind in reversed(kinds) for name, member in vars(kind).items()}
+    for name, member in members.items():
+        if name.startswith("_") or name in _CONVERSIONS:
+            continue
+        if isinstance(member, types.FunctionType):
+            if _needs_no_arguments(member):
+                called = _OF_AN_ANSWER.search(name)
+                part = _read_value_or_missing(lambda name=name: getattr(value, name)()) if called else UncalledCode()
+                if part is not _MISSING:
+                    yield f".{name}()", part
+        elif _is_computed(member) and (part := read_attribute(value, name)) is not _MISSING and id(part) not in held:
+            yield f".{name}", part
+    asked = [members[name] for name in ("__getattr__", "__getattribute__") if name in members]
+    yield from _find_parts_by_name(value, asked, held, ".{}", lambda name: read_attribute(value, name))
+    asked = [members[name] for name in ("__getitem__", "__missing__") if name in members]
+    yield from _find_parts_by_name(
+        value, asked, held, "[{!r}]", lambda name: _read_value_or_missing(lambda: value[name])
+    )
+    if "__call__" in members and not isinstance(value, torch.nn.Module):
+        yield "()", UncalledCode()
+    if "__iter__" in members and not isinstance(value, Mapping | Sequence | Tensor):
+        found = _read_value_or_missing(lambda: list(value))
+        if found is not _MISSING and not all(id(part) in held for part in found):
+            yield ".__iter__()", UncalledCode()
+
+
+def read_attribute(value: Any, name: str) -> Any:
+    """Return the attribute of an object by its name; a marker object where there is none."""
+    return _read_value_or_missing(lambda: getattr(value, name))
+
+
+def _read_value_or_missing(ask: Any) -> Any:
+    # An owner's code may raise any exception.
+    with contextlib.suppress(Exception):
+        return ask()
+    return _MISSING
+
+
+def _find_parts_by_name(
+    value: Any, functions: Sequence[Any], held: set[int], written: str, read: Any
+) -> Iterator[tuple[str, Any]]:
+    """Yield the values that code computes for a name: for usual names, and names in the code or the object's dicts."""
+    if not functions:
+        return
+    names: dict[str, None] = dict.fromkeys(_NAMES)
+    for function in functions:
+        names |= dict.fromkeys(_list_words_in_code(getattr(function, "__code__", None)))
+    kept = getattr(value, "__dict__", {})
+    for part in [value, *(kept.values() if isinstance(kept, dict) else ())]:
+        names |= dict.fromkeys(key for key in part if isinstance(key, str)) if isinstance(part, Mapping) else {}
+    kept = {name for name in kept if isinstance(name, str)} if written.startswith(".") else set()
+    found = False
+    for name in names:
+        usable = name.isidentifier() and not name.startswith("_") if written.startswith(".") else True
+        if not usable or name in kept or hasattr(type(value), name):
+            continue
+        part = read(name)
+        if part is not _MISSING and isinstance(part, Tensor | Mapping | list | tuple):
+            found = True
+            if id(part) not in held:
+                yield written.format(name), part
+    if not found and any(isinstance(function, types.FunctionType) for function in functions):
+        yield written.format("<name>").replace("'", ""), UncalledCode()
+
+
+def _list_words_in_code(code: types.CodeType | None) -> Iterator[str]:
+    for constant in () if code is None else code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _list_words_in_code(constant)
+        elif isinstance(constant, str | tuple | frozenset):
+            yield from (
+                word for word in ([constant] if isinstance(constant, str) else constant) if isinstance(word, str)
+            )
+
+
+def _is_computed(member: Any) -> bool:
+    """Return whether a class computes an attribute, by a property or another descriptor, and does not store it."""
+    if isinstance(member, property | functools.cached_property):
+        return True
+    fields = (types.MemberDescriptorType, types.GetSetDescriptorType, staticmethod, classmethod, type)
+    return hasattr(type(member), "__get__") and not isinstance(member, fields)
+
+
+def _needs_no_arguments(function: types.FunctionType) -> bool:
+    """Return whether a method can be called without arguments."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())[1:]
+    except (TypeError, ValueError):
+        return False
+    kinds = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+    return all(p.default is not p.empty or p.kind in kinds for p in parameters)

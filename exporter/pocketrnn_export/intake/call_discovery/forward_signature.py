@@ -1,0 +1,401 @@
+"""List the inputs of a forward, and write a call of it: with arguments, a tuple, a dict or an object with fields."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import functools
+import inspect
+import itertools
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from pocketrnn_export.intake.call_discovery.module_facts import list_forward_parameters
+from pocketrnn_export.intake.call_discovery.parameter_roles import Role, find_role, is_text_name
+from pocketrnn_export.intake.call_discovery.variadic_inputs import ReadInputs, find_read_inputs, list_optional_names
+from pocketrnn_export.intake.calling_convention import undo_assignments
+from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
+
+__all__ = ["Signature", "Slot", "list_signatures"]
+
+# The most inputs that are tried for a forward of *args or a tuple.
+_NAMELESS: Final = 3
+# The most names that are tried for functions to which forward passes its **kwargs, and the most masks or lengths that
+# are tried together.
+_MOST_FURTHER: Final = 8
+_MOST_ALIKE: Final = 3
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One input of a forward.
+
+    Attributes:
+        name: the name of the parameter, key or field; an input without a name has its place, `args[0]`.
+        required: whether it has no default.
+        role: its role by its name.
+        named: whether it has a name of its own.
+        default: its value if it is left out.
+        no_count: whether its annotation is bool, float or str, so that it cannot be a count.
+    """
+
+    name: str
+    required: bool = True
+    role: Role = "other"
+    named: bool = True
+    default: Any = None
+    no_count: bool = False
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The inputs of a forward.
+
+    Attributes:
+        slots: the inputs; exactly one has the role `tokens`.
+        write: writes the line that calls the module with values for them; None leaves one out.
+        plain: whether they are arguments, and not in a tuple or a dict.
+        more: further inputs that forward may read, but not by a constant name or index.
+    """
+
+    slots: tuple[Slot, ...]
+    write: Callable[[Sequence[str | None]], str]
+    plain: bool = False
+    more: tuple[str, ...] = ()
+
+    @property
+    def tokens_index(self) -> int:
+        """The index of the text's slot."""
+        return next(i for i, slot in enumerate(self.slots) if slot.role == "tokens")
+
+
+def list_signatures(module: nn.Module) -> Iterator[Signature]:
+    """Yield the signatures that a forward may have, the likely ones first."""
+    parameters = list(list_forward_parameters(module))
+    kinds = inspect.Parameter
+    own = [p for p in parameters if p.kind not in {kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD}]
+    more = next((p.name for p in parameters if p.kind is kinds.VAR_POSITIONAL), None)
+    keys = _find_required_keywords(module, own) if any(p.kind is kinds.VAR_KEYWORD for p in parameters) else []
+    reads = ReadInputs() if isinstance(module, torch.jit.ScriptModule) else find_read_inputs(module)
+    optional = _find_optional_keywords(module, own, keys, reads)
+    alone = bool(own or keys or any(is_text_name(name) for name in optional))
+    for extra in range(0 if alone else 1, _NAMELESS + (0 if own else 1) if more is not None else 1):
+        nameless = [Slot(f"{more}[{i}]", named=False) for i in range(extra)]
+        first = [p for p in own if p.kind is not kinds.KEYWORD_ONLY]
+        last = [p for p in own if p.kind is kinds.KEYWORD_ONLY]
+        slots = [
+            *map(_make_slot, first),
+            *nameless,
+            *map(_make_slot, last),
+            *(Slot(name) for name in keys),
+            *(Slot(name, required=False) for name in optional),
+        ]
+        positional = len(first) + extra
+        if slots:
+            write = functools.partial(_write_arguments, tuple(slots), positional)
+            beside = _name_unread_inputs(more or "", extra, bool(keys), reads)
+            yield from (replace(signature, plain=True, more=beside) for signature in _assign_roles(slots, write))
+    required = [_make_slot(p) for p in own if p.default is p.empty]
+    targets = [_set_role(slot, "targets") for slot in required[1:] if find_role(slot.name) == "targets"]
+    if required and len(targets) == len(required) - 1 and not isinstance(module, torch.jit.ScriptModule):
+        yield from (_add_targets(signature, targets) for signature in _list_signatures_of_one_argument(module, targets))
+    elif len(own) == 1:
+        yield from _list_tuple_signatures()
+
+
+def _make_slot(parameter: inspect.Parameter) -> Slot:
+    required = parameter.default is parameter.empty
+    no_count = parameter.annotation in (bool, float, str, "bool", "float", "str")
+    return Slot(parameter.name, required, default=None if required else parameter.default, no_count=no_count)
+
+
+def _name_unread_inputs(rest: str, given: int, keys: bool, reads: ReadInputs) -> tuple[str, ...]:
+    """Name the *args and **kwargs of which forward may read more than it is given."""
+    found = []
+    if rest and (reads.rest or reads.places > given):
+        found.append(f"{'more of ' * bool(given)}*{rest}")
+    if reads.keywords:
+        found.append(f"{'more of ' * keys}**{reads.keywords}")
+    return tuple(found)
+
+
+def _write_arguments(slots: Sequence[Slot], positional: int, values: Sequence[str | None]) -> str:
+    arguments, in_order = [], True
+    for i, (slot, value) in enumerate(zip(slots, values, strict=True)):
+        if value is None:
+            in_order = False
+        elif in_order and i < positional:
+            arguments.append(value)
+        else:
+            arguments.append(f"{slot.name}={value}")
+    return f"module({', '.join(arguments)})"
+
+
+def _assign_roles(slots: Sequence[Slot], write: Callable[[Sequence[str | None]], str]) -> Iterator[Signature]:
+    """Yield signatures with one slot as the text and roles for the others. Without names, the first or second is it."""
+    required = [slot for slot in slots if slot.required]
+    if required and not any(slot.named for slot in required):
+        for at in range(min(2, len(required))):
+            roles = [find_role(s.name, required=s.required) if s.named else "other" for s in slots]
+            roles[slots.index(required[at])] = "tokens"
+            yield Signature(tuple(_set_role(slot, role) for slot, role in zip(slots, roles, strict=True)), write)
+        return
+    at = _find_tokens_slot(slots)
+    text = slots[at].name
+    roles = [find_role(s.name, text=text, required=s.required) if s.named else "other" for s in slots]
+    # The first of two that may be the lengths or the mask is taken.
+    for role in ("lengths", "mask"):
+        alike = [i for i, found in enumerate(roles) if found == role]
+        for again in {*[i for i in alike if slots[i].required][1:], *alike[_MOST_ALIKE:]}:
+            roles[again] = "other"
+    yield Signature(
+        tuple(_set_role(slot, "tokens" if i == at else roles[i]) for i, slot in enumerate(slots)),
+        write,
+    )
+
+
+def _set_role(slot: Slot, role: Role) -> Slot:
+    return replace(slot, role=role)
+
+
+def _find_tokens_slot(slots: Sequence[Slot]) -> int:
+    """Return the index of the text: the first input named so; else the first without another role."""
+    open_ = [i for i, slot in enumerate(slots) if find_role(slot.name, required=slot.required) == "other"]
+    wanted = [i for i in open_ if slots[i].required] or open_
+    said = [i for i in wanted if is_text_name(slots[i].name)]
+    return (said or wanted or [0])[0]
+
+
+# --- everything in one argument
+
+
+def _add_targets(signature: Signature, targets: Sequence[Slot]) -> Signature:
+    """Add targets after the one argument that holds the other inputs."""
+    if not targets:
+        return signature
+
+    def write_call(values: Sequence[str | None]) -> str:
+        given = zip(targets, values[-len(targets) :], strict=True)
+        return ", ".join([signature.write(values[: -len(targets)])[:-1], *(f"{t.name}={v}" for t, v in given)]) + ")"
+
+    return replace(signature, slots=(*signature.slots, *targets), write=write_call)
+
+
+def _list_signatures_of_one_argument(module: nn.Module, targets: Sequence[Slot]) -> Iterator[Signature]:
+    by_name = False
+    for keys in (True, False):
+        names, more = _record_names(module, targets, keys=keys)
+        slots = [Slot(name, required) for name, required in names.items()]
+        if not slots or not all(keys or slot.name.isidentifier() for slot in slots):
+            continue
+        by_name = True
+
+        def write(values: Sequence[str | None], slots: Sequence[Slot] = slots, keys: bool = keys) -> str:
+            given = [(slot.name, value) for slot, value in zip(slots, values, strict=True) if value is not None]
+            if keys:
+                # Without double quotes: messages put them around the line.
+                return "module({" + ", ".join(f"{name!r}: {value}" for name, value in given) + "})"
+            return f"module(SimpleNamespace({', '.join(f'{name}={value}' for name, value in given)}))"
+
+        def write_with_lengths(values: Sequence[str | None], write: Callable[..., str] = write) -> str:
+            # torchtext's batch, whose field is a pair with the lengths.
+            return write([f"({v}, lengths)" if v in {"tokens", "tokens.t()"} else v for v in values])
+
+        yield from (replace(signature, more=more) for signature in _assign_roles(slots, write))
+        if not keys:
+            yield from _assign_roles(slots, write_with_lengths)
+    if parts := _find_unpacked_names(module):
+        yield from _assign_roles([Slot(name) for name in parts], _write_tuple)
+    elif not by_name:
+        yield from _list_tuple_signatures()
+
+
+def _write_tuple(values: Sequence[str | None]) -> str:
+    return f"module(({', '.join(map(str, values))}))"
+
+
+def _find_unpacked_names(module: nn.Module) -> list[str]:
+    """Return the names into which forward unpacks its first argument, as in `tokens, mask = inputs`."""
+    # A forward without Python code, or whose file is gone.
+    with contextlib.suppress(OSError, TypeError, SyntaxError, IndexError):
+        first = list_forward_parameters(module)[0].name
+        for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(module.forward)))):
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and node.value.id == first:
+                parts = node.targets[0].elts if isinstance(node.targets[0], ast.Tuple | ast.List) else []
+                if len(parts) > 1 and all(isinstance(part, ast.Name) for part in parts):
+                    return [part.id for part in parts if isinstance(part, ast.Name)]
+    return []
+
+
+def _list_tuple_signatures() -> Iterator[Signature]:
+    for n in range(2, _NAMELESS + 1):
+        slots = [Slot(f"input[{i}]", named=False) for i in range(n)]
+        yield from _assign_roles(slots, _write_tuple)
+        if n == 2:
+            yield from _assign_roles(slots, lambda values: f"module([{', '.join(map(str, values))}])")
+
+
+class _RecordingDict(dict[str, Any]):
+    """A dict that records which keys forward reads, which of them it needs, and whether it also iterates over the
+    dict.
+
+    Args:
+        give: returns the value of a key.
+        present: whether it has every key; else it has the text, and the keys without which forward fails.
+    """
+
+    def __init__(self, give: Callable[[str], Any], *, present: bool) -> None:
+        super().__init__()
+        self._give, self._present = give, present
+        self.asked: dict[str, bool] = {}
+        self.more = False
+
+    def __missing__(self, key: str) -> Any:
+        # If forward first tests whether the key is there, it does not need it.
+        self.asked[str(key)] = self.asked.get(str(key), True) or not self._present
+        return self._give(str(key))
+
+    def __contains__(self, key: object) -> bool:
+        self.asked.setdefault(str(key), False)
+        return self._present or is_text_name(str(key))
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self._give(str(key)) if key in self else default
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        return self.get(key, default)
+
+    def pop(self, key: str, *default: Any) -> Any:
+        return self.get(key, *default) if default else self[key]
+
+    def __iter__(self) -> Iterator[str]:
+        self.more = True
+        return super().__iter__()
+
+    def __len__(self) -> int:
+        self.more = True
+        return super().__len__()
+
+    def keys(self) -> Any:
+        self.more = True
+        return super().keys()
+
+    def values(self) -> Any:
+        self.more = True
+        return super().values()
+
+    def items(self) -> Any:
+        self.more = True
+        return super().items()
+
+
+class _RecordingFields:
+    """An object that records which attributes forward reads: `batch.text`, as of a torchtext batch."""
+
+    def __init__(self, give: Callable[[str], Any]) -> None:
+        self._give = give
+        self.asked: dict[str, bool] = {}
+        self.more = False
+
+    def __getattr__(self, name: str) -> Any:
+        # An attribute of tensors shows that forward expects a tensor.
+        if name.startswith("_") or (hasattr(torch.Tensor, name) and not is_text_name(name)):
+            raise AttributeError(name)
+        self.asked[name] = True
+        return self._give(name)
+
+
+def _record_names(module: nn.Module, targets: Sequence[Slot], *, keys: bool) -> tuple[dict[str, bool], tuple[str, ...]]:
+    """Return the keys or fields that forward reads from its one argument until it fails, each with whether it needs it;
+    and what else it may read."""
+    names: dict[str, bool] = {}
+    more = False
+    for present, (text, other) in itertools.product((True, False), _list_dummy_values(pairs=not keys)):
+        if not present and (not keys or all(names.values())):
+            # It needs every key.
+            break
+        give = functools.partial(_make_dummy, text=text, other=other)
+        batch = _RecordingDict(give, present=present) if keys else _RecordingFields(give)
+        with (
+            contextlib.suppress(Exception, SystemExit),
+            torch.no_grad(),
+            run_quietly_on_cpu(),
+            undo_assignments(module),
+        ):
+            module(batch, **{slot.name: None for slot in targets})
+        names.update({name: needed for name, needed in batch.asked.items() if needed or name not in names})
+        more = more or batch.more
+    return names, ("further keys",) if more else ()
+
+
+def _list_dummy_values(*, pairs: bool) -> Iterator[tuple[Any, Any]]:
+    """Yield values for the text, and for inputs that are neither text, lengths nor mask."""
+    one, lengths = torch.full((3, 5), 2), torch.full((3,), 5)
+    for other in (one, torch.zeros(3, dtype=torch.long), torch.zeros(3, 5), torch.zeros(()), None):
+        yield one, other
+        if pairs:
+            yield (one, lengths), other
+
+
+def _make_dummy(name: str, text: Any, other: Any) -> Any:
+    role = find_role(name)
+    if role == "lengths":
+        return torch.full((3,), 5)
+    if role == "mask":
+        return torch.ones(3, 5)
+    return text if is_text_name(name) else other
+
+
+def _find_required_keywords(module: nn.Module, own: Sequence[inspect.Parameter]) -> list[str]:
+    """Return the names that forward requires in **kwargs: its KeyError names each missing one."""
+    names: list[str] = []
+    for text, other in _list_dummy_values(pairs=False):
+        for _ in range(8):
+            given = {n: _make_dummy(n, text, other) for n in [*names, *(p.name for p in own if p.default is p.empty)]}
+            try:
+                with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(module):
+                    module(**given)
+            except KeyError as error:
+                name = error.args[0] if error.args else None
+                if not isinstance(name, str) or not name.isidentifier() or name in given:
+                    break
+                names.append(name)
+            # Whatever a user's module raises.
+            except (Exception, SystemExit):
+                break
+            else:
+                break
+    return names
+
+
+def _find_optional_keywords(
+    module: nn.Module, own: Sequence[inspect.Parameter], keys: Sequence[str], reads: ReadInputs
+) -> list[str]:
+    """Return the optional names that forward takes from **kwargs: those that its code looks up; and those of functions
+    to which it may pass them, if it runs with them."""
+    taken = {*keys, *(p.name for p in own)}
+    names = [name for name in reads.names if name not in taken]
+    if not reads.keywords:
+        return names
+    required = [*keys, *(p.name for p in own if p.default is p.empty)]
+    further = [name for name in list_optional_names(module) if name not in taken | set(names)]
+    return [*names, *[name for name in further if _can_run_with_name(module, required, name)][:_MOST_FURTHER]]
+
+
+def _can_run_with_name(module: nn.Module, required: Sequence[str], name: str) -> bool:
+    """Return whether a module runs with None for one more name."""
+    for text, other in _list_dummy_values(pairs=False):
+        with (
+            contextlib.suppress(Exception, SystemExit),
+            torch.no_grad(),
+            run_quietly_on_cpu(),
+            undo_assignments(module),
+        ):
+            module(**{n: _make_dummy(n, text, other) for n in required}, **{name: None})
+            return True
+    return False

@@ -1,0 +1,466 @@
+"""Give inputs other than the text a constant if its value does not change the answer; else refuse the module,
+with their names."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import re
+import types
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from pocketrnn.errors import first_line
+from pocketrnn_export.intake.call_discovery.call_candidates import CallCandidate, list_mask_expressions
+from pocketrnn_export.intake.call_discovery.call_failures import SAY_TWO_TEXTS, FailedCall, Reason
+from pocketrnn_export.intake.call_discovery.initial_states import find_state_methods
+from pocketrnn_export.intake.call_discovery.logits_location import find_float_tensors
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.calling_convention import undo_assignments
+from pocketrnn_export.intake.user_frames import run_user_call
+from pocketrnn_export.module_runs.operator_recording import BESIDE, OperatorRecorder, Program, is_same_program
+from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
+
+__all__ = [
+    "describe_defaults",
+    "find_call_with_other_mask",
+    "find_changing_inputs",
+    "find_constants",
+    "find_number_input",
+    "find_unknown_inputs",
+    "is_same_answer",
+    "trace_answer",
+]
+
+# Answers that differ by more are different.
+_NEAR: Final = 1e-6
+# The name of an input for the position of each token, and its value.
+_PLACES: Final = re.compile(r"(?:^|_)(?:pos|position|place)s?(?:_|$)")
+_EACH_PLACE: Final = "torch.arange(tokens.size(1)).expand_as(tokens)"
+# If this many constants of different kinds all give one error, the constant is not its cause.
+_SAME_ERROR: Final = 4
+# Said instead of a kind where the module runs with one value only.
+_ONE_VALUE: Final = "only one value of it runs"
+# The most combinations of constants that are tried for several inputs.
+_MOST: Final = 160
+# Masks that are true everywhere, beside those that are true nowhere.
+_MASKS: Final = tuple(
+    tuple(f"torch.{made}(tokens.shape{kind}){end}" for made in ("ones", "zeros"))
+    for kind in (", dtype=torch.bool", "", ", dtype=torch.long") for end in ("", ".t()")
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _ValueKind:
+    """One kind of value: its name in messages, and the code of several different values."""
+
+    said: str
+    values: tuple[str, ...]
+
+
+@functools.lru_cache(maxsize=1)
+def _collect_value_kinds(asked: ModuleFacts) -> tuple[_ValueKind, ...]:
+    return tuple(_list_value_kinds(asked))
+
+
+def _list_value_kinds(asked: ModuleFacts) -> Iterator[_ValueKind]:
+    """Yield the kinds of values that an input may have, with values of each: small and large, of both signs, for each
+    text and for a whole batch."""
+    ids, top = asked.ids, max(2, asked.ids - 1)
+    yield _ValueKind("no value", ("None",))
+    rows = "torch.arange(tokens.size(0))"
+    yield _ValueKind(
+        "a number for each text, such as the id of a user or a domain",
+        (
+            "torch.zeros(tokens.size(0), dtype=torch.long)", "torch.ones(tokens.size(0), dtype=torch.long)",
+            f"{rows} + 1",
+            *(f"torch.full((tokens.size(0),), {n})" for n in (2, 3, 4, 5, 7, 9, top, 1000, 10**6, -1)),
+            "torch.zeros(tokens.size(0))", f"{rows} * 1.7 - 0.6", f"{rows} * -1.3 + 40.5",
+            "torch.zeros(tokens.size(0), 1)", f"({rows} * 1.7 - 0.6)[:, None]",
+            "torch.zeros(tokens.size(0), 1, dtype=torch.long)", f"({rows} + 1)[:, None]",
+        ),
+    )  # fmt: skip
+    every = f"(torch.arange(tokens.numel()).reshape(tokens.shape) * 7 + 3) % {ids}"
+    for said, more in (("a second text", 3), ("a number for each token, such as its type or place", 0)):
+        wide = every if not more else f"F.pad({every}, (0, {more}), value={top})"
+        for end in ("", ".t()"):
+            yield _ValueKind(
+                said,
+                (
+                    f"torch.zeros_like({wide}){end}", f"torch.ones_like({wide}){end}", f"({wide}){end}",
+                    f"(({wide}) % 9){end}", f"(({wide}) * 0.37 - 1.1){end}", f"(({wide}) % 2 > 0){end}",
+                ),
+            )  # fmt: skip
+    yield _ValueKind(
+        "rows of ids for each token",
+        tuple(f"{v}[..., None].repeat(1, 1, 6)" for v in ("(tokens * 0)", f"({every} % 9)")),
+    )
+    of_layers = _list_layer_sizes(asked.module, "in_features", "input_size", "embedding_dim")
+    for size in list(dict.fromkeys([asked.classes, *of_layers]))[:6]:
+        numbers = f"(torch.arange(tokens.size(0) * {size}).reshape(-1, {size}) * 0.37 - 1.1)"
+        yield _ValueKind("numbers for each text, such as features", (f"torch.zeros(tokens.size(0), {size})", numbers))
+        steps = f"(torch.arange(tokens.numel() * {size}).reshape(*tokens.shape, {size}) * 0.07 - 1.1)"
+        yield _ValueKind("numbers for each token", (f"torch.zeros(*tokens.shape, {size})", steps))
+    yield _ValueKind("an image", ("torch.zeros(tokens.size(0), 3, 32, 32)", "torch.ones(tokens.size(0), 3, 32, 32)"))
+    for state in _list_state_shapes(asked.module):
+        zeros, ones = f"torch.zeros({state})", f"torch.full(({state}), 0.7)"
+        yield _ValueKind("a state", (zeros, ones))
+        yield _ValueKind("a state", (f"({zeros}, {zeros})", f"({ones}, {ones})"))
+    yield _ValueKind("one number", tuple(map(str, (0, 1, 2, 3, 5, 7, 0.5, 12, -1, -3.5, 1000, 10**6))))
+    yield _ValueKind("one number", tuple(f"torch.tensor({n})" for n in (0, 1, 5, 0.5, -3.5, 1000)))
+    yield _ValueKind("a switch", ("False", "True"))
+    if constants := list(dict.fromkeys(_find_constants_of_module(asked.module)))[:24]:
+        yield _ValueKind("a word or number of its code", (*map(repr, constants), "'a'"))
+        keys = [constant for constant in constants if isinstance(constant, str)]
+        for value in ("torch.ones(tokens.shape)", "torch.ones(tokens.size(0), dtype=torch.long)", "1", "None"):
+            yield _ValueKind("a dict by words of its code", (f"dict.fromkeys({keys!r}, {value})",))
+
+
+def _list_layer_sizes(module: nn.Module, *names: str) -> list[int]:
+    """Return the sizes that layers hold under these names."""
+    sizes = (getattr(layer, name, None) for layer in module.modules() for name in names)
+    return list(dict.fromkeys(size for size in sizes if isinstance(size, int)))[:6]
+
+
+def _list_state_shapes(module: nn.Module) -> list[str]:
+    for layer in module.modules():
+        if isinstance(layer, nn.RNNBase):
+            return [f"{layer.num_layers * (1 + layer.bidirectional)}, tokens.size(0), {layer.hidden_size}"]
+    return []
+
+
+def _find_constants_of_module(module: nn.Module) -> Iterator[str | int | float]:
+    """Yield the constant words and numbers in the code of the module's classes."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return
+    for kind in dict.fromkeys(
+        type(layer) for layer in module.modules() if not type(layer).__module__.startswith("torch.")
+    ):
+        for function in vars(kind).values():
+            if isinstance(function, types.FunctionType):
+                yield from _find_constants_in_code(function.__code__)
+
+
+def _find_constants_in_code(code: types.CodeType) -> Iterator[str | int | float]:
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _find_constants_in_code(constant)
+        elif isinstance(constant, str | int | float) and (not isinstance(constant, str) or len(constant) < 40):
+            yield constant
+
+
+# --- trying them
+
+
+def find_constants(
+    asked: ModuleFacts, way: CallCandidate, batches: Sequence[tuple[Tensor, Tensor]]
+) -> CallCandidate | None:
+    """Return the way with the first constants with which the module runs; None where it runs with none."""
+    wanted = way.find_inputs_of_kind("constant")
+    if not wanted:
+        return way
+    kinds = [kind.values for kind in _collect_value_kinds(asked)]
+    first = [values[0] for values in kinds]
+    # Further values where the first one fails: a length of 0, a division by 0.
+    single = [*first, *(value for values in kinds for value in values[1:3])]
+    alike = ((value,) * len(wanted) for value in single)
+    errors: list[str] = []
+    for values in itertools.islice(itertools.chain(alike, itertools.product(first, repeat=len(wanted))), _MOST):
+        tried = way
+        for i, value in zip(wanted, values, strict=True):
+            tried = tried.replace_value(i, value)
+        answer = _compute_answer_tensors(asked, tried, batches[0], errors)
+        if answer is not None and all(bool(torch.isfinite(leaf).all()) for leaf in answer.values()):
+            return tried
+        # The same error for every value has another cause.
+        if len(errors) == _SAME_ERROR and len(set(errors)) == 1:
+            return None
+    return None
+
+
+def find_changing_inputs(
+    asked: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
+) -> FailedCall | None:
+    """Return the failure of a way whose constants change its answer, or may do so; None where they do not."""
+    changing = [
+        (i, _find_changing_kind(asked, way, i, suffix, batches[0])) for i in way.find_inputs_of_kind("constant")
+    ]
+    said = [f"{way.slots[i].name} ({kind})" for i, kind in changing if kind is not None]
+    if not said:
+        return None
+    at = " and ".join(said)
+    names = " and ".join(way.slots[i].name for i, kind in changing if kind is not None)
+    text = way.slots[way.signature.tokens_index].name if way.signature is not None else "tokens"
+    problem = f"The module's forward takes {at} beside the text, and its value changes the answer"
+    advice = (
+        f"If {names} {'are' if ' and ' in names else 'is'} always the same, say so by values in the line: "
+        f'--call "{way.line}{suffix}", or call=.'
+    )
+    of_each = any(kind is not None and "each text" in kind for _, kind in changing)
+    if of_each and not asked.features and not asked.samples:
+        advice += (
+            " If it is a number or a category of each text, make it a feature: --features, in Python features= "
+            "(docs/features.md)."
+        )
+    else:
+        advice += f" A bundle is given nothing but a text{', and its features' * bool(asked.features)}."
+    if all(kind in (None, _ONE_VALUE) for _, kind in changing):
+        values = " and ".join(f"{way.slots[i].name}={way.options[i].value}" for i, kind in changing if kind is not None)
+        problem = (
+            f"The module's forward takes {names} beside the text, and runs with only one of the values that were "
+            f"tried, {values}: whether other values change the answer is not known"
+        )
+    places = [i for i, kind in changing if kind is not None and _PLACES.search(way.slots[i].name)]
+    if places:
+        placed = way
+        for i in places:
+            placed = placed.replace_value(i, _EACH_PLACE)
+        if _compute_answer_tensors(asked, placed, batches[0]) is not None:
+            advice += f' If it is the place of each token: --call "{placed.line}{suffix}".'
+    if any(kind == "a second text" for _, kind in changing):
+        problem = f"The module's forward takes two texts, {text} and {at}"
+        advice = f"{SAY_TWO_TEXTS} {advice}"
+    return FailedCall(way.line, Reason.INPUT_BESIDE, problem, advice)
+
+
+def _find_changing_kind(
+    asked: ModuleFacts, way: CallCandidate, i: int, suffix: str, batch: tuple[Tensor, Tensor]
+) -> str | None:
+    """Return the kind of value that changes the answer, or a phrase if fewer than two values run; None if no value
+    changes it.
+    """
+    own = trace_answer(asked, way, suffix, batch)
+    if own is None:
+        return "no value that was tried runs twice"
+    ran, changing = 0, []
+    for kind in _collect_value_kinds(asked):
+        for value in kind.values:
+            answer = trace_answer(asked, way.replace_value(i, f"beside({value})"), suffix, batch)
+            # An answer of another shape, as for a switch that adds an output, shows nothing.
+            if answer is None or answer.numbers.shape != own.numbers.shape:
+                continue
+            ran += value not in {"None", way.options[i].value}
+            if answer.reads_beside or not answer.is_like(own):
+                changing.append(kind.said)
+                break
+    if "a second text" in changing and "one number" in changing:
+        return "whatever it is given"
+    if changing:
+        # The kind with the most axes is the right one; a number for each text can often be broadcast to it.
+        ranks = ("a second text", "token", "features", "each text", "state", "word", "")
+        return min(dict.fromkeys(changing), key=lambda said: next(i for i, part in enumerate(ranks) if part in said))
+    return None if ran >= 2 else _ONE_VALUE
+
+
+@dataclass(frozen=True)
+class _TracedAnswer:
+    """The numbers of an answer, the operators that compute them from the text, and whether numbers of another input
+    flow into them."""
+
+    numbers: Tensor
+    program: Program
+    reads_beside: bool
+
+    def is_like(self, other: _TracedAnswer) -> bool:
+        """Return whether both have the same numbers and the same program, so that they agree on other texts, too."""
+        return is_same_answer(self.numbers, other.numbers) and is_same_program(self.program, other.program)
+
+
+def trace_answer(
+    asked: ModuleFacts, way: CallCandidate, suffix: str, batch: tuple[Tensor, Tensor], *, neutral: bool = False
+) -> _TracedAnswer | None:
+    """Return an answer of the module, and how it is computed from the text; None if it fails or lacks that answer."""
+    operations = OperatorRecorder(neutral=neutral)
+    answer = (_compute_answer_tensors(asked, way, batch, operations=operations) or {}).get(suffix)
+    if answer is None:
+        return None
+    program = operations.extract_program(operations.find_steps_that_made(answer), "text")
+    return _TracedAnswer(answer, program, BESIDE in operations.find_labels(answer))
+
+
+def _compute_answer_tensors(
+    asked: ModuleFacts,
+    way: CallCandidate,
+    batch: tuple[Tensor, Tensor],
+    errors: list[str] | None = None,
+    operations: OperatorRecorder | None = None,
+) -> dict[str, Tensor] | None:
+    """Return the tensors of the module's answer by their places; None if it fails, and `errors` gets the reason."""
+    tokens, lengths = (value.clone() for value in batch)
+    if operations is not None:
+        operations.label_tensors("text", tokens, lengths)
+    try:
+        with (
+            torch.no_grad(),
+            run_quietly_on_cpu(),
+            undo_assignments(asked.module),
+            operations or contextlib.nullcontext(),
+        ):
+            answer: Any = run_user_call(asked.compile(way.line), asked.module, tokens, lengths)
+    # Whatever a user's module raises.
+    except (Exception, SystemExit) as error:
+        if errors is not None:
+            errors.append(f"{type(error).__name__} {error}")
+        return None
+    return dict(find_float_tensors(answer)) or None
+
+
+def is_same_answer(one: Tensor | None, other: Tensor) -> bool:
+    """Return whether two answers have the same numbers.
+
+    Example:
+        >>> is_same_answer(torch.zeros(2), torch.ones(2))
+        False
+    """
+    return one is not None and one.shape == other.shape and bool(torch.allclose(one, other, rtol=_NEAR, atol=_NEAR))
+
+
+# --- what messages say
+
+
+def describe_defaults(
+    asked: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
+) -> tuple[str, ...]:
+    """Return notes on the inputs that keep their defaults, and on initial states that the module does not make."""
+    notes, telling, lines = [], [], list[str]()
+    own = None if way.signature is None else trace_answer(asked, way, suffix, batches[0])
+    if own is None:
+        return ()
+    made = [f"module.{name}({arguments})" for name, arguments in find_state_methods(asked.module)]
+    for i, slot in enumerate(way.slots):
+        if way.options[i].given == "default" and slot.role in {"other", "state"}:
+            values = [v for kind in _collect_value_kinds(asked) for v in kind.values] if slot.role == "other" else made
+            given = [way.replace_value(i, f"beside({value})" if slot.role == "other" else value) for value in values]
+            ran = [
+                one for one in (trace_answer(asked, other, suffix, batches[0]) for other in given) if one is not None
+            ]
+            same = [not one.reads_beside and one.is_like(own) for one in ran if one.numbers.shape == own.numbers.shape]
+            enough = 3 if slot.default is None else 1
+            if not all(same) or (slot.role == "other" and len(ran) < enough):
+                telling.append(f"{slot.name} ({slot.default!r:.40})")
+        if (
+            way.options[i].given == "default"
+            and slot.role == "mask"
+            and _may_mask_change_answer(asked, way, i, suffix, batches[0])
+        ):
+            telling.append(f"{slot.name} ({slot.default!r:.40})")
+            lines += _find_masked_call(asked, way, i, suffix, batches[0])
+        if way.options[i].given == "state" and way.options[i].value not in made:
+            notes.append(f"forward's {slot.name} is given {way.options[i].value}: each text is assumed to begin so.")
+    telling += [f"{name} (nothing)" for name in way.signature.more] if way.signature is not None else []
+    if telling:
+        notes.insert(
+            0,
+            "These inputs of forward keep their defaults, and other values may change the answer: "
+            f"{', '.join(telling)}. If your code gives one, say so with --call or call="
+            f"{f', as in {chr(34)}{lines[0]}{chr(34)}' if lines else ''}.",
+        )
+    return tuple(notes)
+
+
+def _find_masked_call(
+    asked: ModuleFacts, way: CallCandidate, i: int, suffix: str, batch: tuple[Tensor, Tensor]
+) -> tuple[str, ...]:
+    """Return the call that gives an input the first usual mask with which the module runs, as a line; empty if none
+    does."""
+    masked = (way.replace_value(i, mask) for mask in list_mask_expressions(asked))
+    return next(((one.line + suffix,) for one in masked if trace_answer(asked, one, suffix, batch) is not None), ())
+
+
+def _may_mask_change_answer(
+    asked: ModuleFacts, way: CallCandidate, i: int, suffix: str, batch: tuple[Tensor, Tensor]
+) -> bool:
+    """Return whether a mask that hides nothing may change the answer that the module gives without a mask."""
+    own = trace_answer(asked, way, suffix, batch, neutral=True)
+    if own is None:
+        return False
+    told = False
+    for both in _MASKS:
+        of_ones, of_zeros = (
+            trace_answer(asked, way.replace_value(i, mask), suffix, batch, neutral=True) for mask in both
+        )
+        for one, other in ((of_ones, of_zeros), (of_zeros, of_ones)):
+            # The opposite mask hides everything, so this one hides nothing.
+            if (
+                one is not None
+                and one.is_like(own)
+                and (other is None or not is_same_answer(other.numbers, own.numbers))
+            ):
+                return False
+        told = told or any(one is not None and not one.is_like(own) for one in (of_ones, of_zeros))
+    return told
+
+
+def find_call_with_other_mask(
+    asked: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
+) -> str | None:
+    """Return the call with the opposite mask, if it gives the tried texts the same answers by another program; None
+    where only one kind of mask fits."""
+    for i in way.find_inputs_of_kind("mask"):
+        own, masks = trace_answer(asked, way, suffix, batches[0]), list_mask_expressions(asked)
+        kinds = [value for value in masks if _is_padding_mask(value) != _is_padding_mask(way.options[i].value)]
+        for value in kinds:
+            other = trace_answer(asked, way.replace_value(i, value), suffix, batches[0])
+            if (
+                own
+                and other
+                and is_same_answer(own.numbers, other.numbers)
+                and not is_same_program(own.program, other.program)
+            ):
+                return way.replace_value(i, value).line + suffix
+    return None
+
+
+def _is_padding_mask(mask: str | None) -> bool:
+    return mask is not None and (">=" in mask or "==" in mask)
+
+
+def find_unknown_inputs(ways: Sequence[CallCandidate], error: BaseException | None) -> FailedCall | None:
+    """Return a failure that names the inputs beside the text, if the module runs with no value that was tried for them;
+    None if it has no such inputs."""
+    way = next((way for way in ways if way.find_inputs_of_kind("constant")), None)
+    if way is None or any(
+        way.slots[i].role != "other" or not way.slots[i].named for i in way.find_inputs_of_kind("constant")
+    ):
+        return None
+    names = " and ".join(way.slots[i].name for i in way.find_inputs_of_kind("constant"))
+    why = f" ({type(error).__name__}: {first_line(error).rstrip('.')})" if error is not None else ""
+    return FailedCall(
+        way.line,
+        Reason.USELESS_LOGITS,
+        f"The module's forward takes {names} beside the text, and runs with no value that was tried{why}",
+        f'Say how it is called, --call "{way.line}" with a value for {names}, or call=. A bundle is given nothing but '
+        "a text.",
+    )
+
+
+def find_number_input(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> FailedCall | None:
+    """Return the failure of a module that takes numbers in place of ids; None where it does not."""
+    if any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in asked.module.modules()):
+        return None
+    batch = asked.draw_batch(asked.rows, asked.widths.clip(29))
+    for way in [way for way in ways if way.signature is not None][:24]:
+        for size in _list_layer_sizes(asked.module, "input_size", "in_channels", "in_features"):
+            numbers = f"torch.zeros(*tokens.shape, {size})"
+            for value in (numbers, f"{numbers}.transpose(0, 1)", f"{numbers}.transpose(1, 2)"):
+                if (
+                    _compute_answer_tensors(
+                        asked, way.replace_value(way.find_inputs_of_kind("tokens")[0], value), batch
+                    )
+                    is not None
+                ):
+                    name = way.slots[way.find_inputs_of_kind("tokens")[0]].name
+                    return FailedCall(
+                        way.line,
+                        Reason.OTHER_ANSWER,
+                        f"The module's forward takes numbers, {name} [batch, sequence, {size}], and no ids of tokens: "
+                        "it has no embedding",
+                        "Put the embedding that made these numbers into the module, or say how ids become numbers: "
+                        "--call, or call=.",
+                    )
+    return None

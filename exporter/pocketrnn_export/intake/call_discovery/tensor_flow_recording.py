@@ -1,0 +1,206 @@
+"""Record for one call which tensors a module computes from which other tensors, to find whether one output is computed
+from another by weights.
+
+Each result of a torch function is recorded with its inputs. Code whose calls are not seen, such as TorchScript, leaves
+no record, and nothing is concluded about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from pocketrnn_export.intake.call_discovery.logits_location import find_float_tensors
+from pocketrnn_export.intake.calling_convention import Call, undo_assignments
+from pocketrnn_export.intake.user_frames import run_user_call
+from pocketrnn_export.module_runs.quiet_cpu_run import list_tensors_in, run_quietly_on_cpu
+from pocketrnn_export.torch_internals import FunctionMode
+
+__all__ = ["FlowRecorder", "record_flow"]
+
+_TABLES: Final = frozenset({"embedding", "embedding_bag"})
+# The output of one of these layers is a state or a vector, and not the answer of a later layer.
+_STATES: Final = _TABLES | {
+    "lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"
+}  # fmt: skip
+# The functions that keep all numbers of a tensor, if the result has as many.
+_SHAPES: Final = frozenset({
+    "view", "reshape", "squeeze", "unsqueeze", "transpose", "permute", "t", "contiguous", "flatten", "unflatten",
+    "clone", "detach", "float", "to", "cpu", "type_as", "__getitem__", "__get__", "select", "swapaxes", "movedim",
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _ComputedTensor:
+    """How a tensor was computed: the function, its input tensors, the sizes of its weights, and all outputs of that
+    call."""
+
+    function: str
+    of: tuple[int, ...]
+    sizes: frozenset[int]
+    beside: tuple[int, ...]
+
+    @property
+    def has_weights_as_input(self) -> bool:
+        """Whether weights were inputs."""
+        return bool(self.sizes)
+
+
+class FlowRecorder(FunctionMode):
+    """A context manager that records the inputs of each tensor that is computed.
+
+    Args:
+        given: the input tensors, made from the text.
+
+    Attributes:
+        answer: the answer of the call; the caller sets it.
+        leaves: the tensors in the answer, by the code that reaches each (`[0]`, `.logits`).
+        table_rows: the numbers of rows of the tables in which ids of the text were looked up.
+    """
+
+    def __init__(self, given: tuple[Tensor, ...]) -> None:
+        super().__init__()
+        self.answer: Any = None
+        self.leaves: dict[str, Tensor] = {}
+        self.table_rows: set[int] = set()
+        self._given = {id(tensor) for tensor in given}
+        self._of_text = set(self._given)
+        self._weights: set[int] = set()
+        self._made: dict[int, _ComputedTensor] = {}
+        # Python may reuse the id of a tensor that was freed.
+        self._alive: dict[int, Tensor] = {id(tensor): tensor for tensor in given}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        name = str(getattr(func, "__name__", "")).split(".")[0]
+        inputs, outputs = list(list_tensors_in((args, kwargs))), list(list_tensors_in(result))
+        if inputs and (name == "__setitem__" or (name.endswith("_") and not name.endswith("__"))):
+            outputs += self._list_views(inputs[0])
+        self._record_function_call(name, inputs, outputs)
+        return result
+
+    def _record_function_call(self, name: str, inputs: list[Tensor], outputs: list[Tensor]) -> None:
+        self._alive |= {id(tensor): tensor for tensor in (*inputs, *outputs)}
+        self._weights |= {id(tensor) for tensor in inputs if isinstance(tensor, nn.Parameter) and tensor.dim() > 1}
+        of = [id(tensor) for tensor in inputs]
+        of_text = not self._of_text.isdisjoint(of)
+        sizes = frozenset(size for tensor in inputs if id(tensor) in self._weights for size in tensor.shape)
+        if name in _TABLES and of_text:
+            self.table_rows |= {tensor.shape[0] for tensor in inputs if id(tensor) in self._weights}
+        made_here = tuple(map(id, outputs))
+        for i in made_here:
+            # An in-place operation adds to the inputs that the tensor already has.
+            before = self._made.pop(i, _ComputedTensor(name, (), frozenset(), ()))
+            parents = tuple(j for j in dict.fromkeys((*before.of, *of)) if j != i)
+            if parents:
+                function = before.function if before.has_weights_as_input and not sizes else name
+                self._made[i] = _ComputedTensor(function, parents, sizes | before.sizes, before.beside or made_here)
+            if of_text:
+                self._of_text.add(i)
+            elif sizes:
+                self._weights.add(i)
+
+    def _list_views(self, tensor: Tensor) -> list[Tensor]:
+        """Return a tensor that is changed in place, and those that it may be a view of."""
+        found = [tensor]
+        for one in found:
+            made = self._made.get(id(one))
+            found += [] if made is None or made.function not in _SHAPES else [self._alive[i] for i in made.of]
+        return found
+
+    def leads_to(self, one: Tensor, other: Tensor) -> bool:
+        """Return whether `other` is computed from `one`."""
+        return self._find_origin(one) in self._find_ancestors(id(other))
+
+    def is_only_source(self, one: Tensor, other: Tensor) -> bool:
+        """Return whether all information about the text in `other` comes through `one`."""
+        origin = self._find_origin(one)
+        return self.leads_to(one, other) and self._given.isdisjoint(
+            self._find_ancestors(id(other), lambda i, _: i == origin)
+        )
+
+    def has_weights_between(self, one: Tensor, other: Tensor) -> bool:
+        """Return whether weights are applied on a path from one tensor to another."""
+        above, found = self._find_ancestors(id(other)), {self._find_origin(one)}
+        # A tensor is recorded after all of its inputs.
+        for i, made in self._made.items():
+            if i in above and not found.isdisjoint(made.of):
+                if made.has_weights_as_input:
+                    return True
+                found.add(i)
+        return False
+
+    def has_weights(self, tensor: Tensor) -> bool:
+        """Return whether a tensor is computed with weights; True also where its computation was not seen."""
+        return not self.was_recorded(tensor) or bool(self._find_last_weighted_tensors(tensor))
+
+    def was_recorded(self, tensor: Tensor) -> bool:
+        """Return whether the computation of a tensor was recorded."""
+        return id(tensor) in self._made
+
+    def is_state(self, tensor: Tensor) -> bool:
+        """Return whether a tensor is the output of recurrent layers or tables, possibly selected, pooled or joined: the
+        last weights before it are theirs."""
+        last = {made.function for made in self._find_last_weighted_tensors(tensor).values()}
+        return bool(last) and last <= _STATES
+
+    def shares_last_weights(self, one: Tensor, other: Tensor) -> bool:
+        """Return whether the output of the last weights before one tensor also flows into the other, as for a mean of
+        attention weights."""
+        given = {i for made in self._find_last_weighted_tensors(one).values() for i in made.beside}
+        return not given.isdisjoint(self._find_ancestors(id(other)))
+
+    def is_layer_output(self, tensor: Tensor, numbers: int) -> bool:
+        """Return whether the last weights before a tensor belong to a layer of `numbers` outputs, as far as is seen."""
+        last = self._find_last_weighted_tensors(tensor)
+        return not last or any(numbers in made.sizes for made in last.values())
+
+    def _find_last_weighted_tensors(self, tensor: Tensor) -> dict[int, _ComputedTensor]:
+        """Return the nearest tensors backwards that are computed with weights."""
+        above = self._find_ancestors(id(tensor), lambda _, made: made.has_weights_as_input)
+        return {i: made for i in above if (made := self._made.get(i)) is not None and made.has_weights_as_input}
+
+    def _find_origin(self, tensor: Tensor) -> int:
+        """Return the id of the tensor with the same numbers in another shape."""
+        i = id(tensor)
+        while (made := self._made.get(i)) is not None and made.function in _SHAPES:
+            same = [j for j in made.of if self._alive[j].numel() == tensor.numel()]
+            if len(same) != 1:
+                break
+            i = same[0]
+        return i
+
+    def _find_ancestors(
+        self, i: int, stop: Callable[[int, _ComputedTensor], bool] = lambda _i, _made: False
+    ) -> set[int]:
+        """Return a tensor and all that it is computed from, back to those where `stop` is true."""
+        seen: set[int] = set()
+        left = [i]
+        while left:
+            one = left.pop()
+            if one not in seen:
+                seen.add(one)
+                made = self._made.get(one)
+                left += () if made is None or stop(one, made) else made.of
+        return seen
+
+
+def record_flow(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> FlowRecorder:
+    """Call a module, and record how its answer is computed; empty where it fails while it is watched."""
+    given = (tokens.clone(), lengths.clone())
+    seen = FlowRecorder(given)
+    with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(module):
+        try:
+            with seen:
+                seen.answer = run_user_call(function, module, *given)
+                seen.leaves = dict(find_float_tensors(seen.answer))
+        # A user's module may fail in any way where torch functions are watched.
+        except (Exception, SystemExit):
+            seen = FlowRecorder(())
+            seen.answer = run_user_call(function, module, tokens.clone(), lengths.clone())
+            seen.leaves = dict(find_float_tensors(seen.answer))
+    return seen

@@ -1,0 +1,303 @@
+"""Find the CRF in a tagger: the method that decodes its labels, its emissions, and its transitions.
+
+A CRF decodes in a loop over the tokens, which the graph does not hold. So the graph returns the emissions, and the
+bundle stores the transitions. Guesses are tried for which of the layer's tensors these are, and in which order: a
+guess is right if it decodes random emissions as the layer does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pocketrnn.bundle.crf import Crf
+from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
+
+__all__ = [
+    "Decoder",
+    "find_decoder",
+    "find_matching_crf",
+    "find_transition_layer",
+    "list_emission_calls",
+    "make_neutral_crf",
+    "read_labels_in_answer",
+]
+
+_DECODES: Final = re.compile(r"viterbi|decode", re.IGNORECASE)
+# The tokens and the scales of the random emissions: where these are as small as transitions, their order matters.
+_TOKENS: Final = (1, 2, 3, 5, 9, 17, 33)
+_SCALES: Final = (0.1, 0.5, 2.0, 8.0)
+# Longer texts, which a method may cut or decode in windows. On these, two label sequences may differ by rounding only.
+_MANY_TOKENS: Final = (64, 130, 257, 520, 1030)
+_ROUNDING: Final = 2e-6
+# A lower score rules out a transition.
+_NEVER: Final = -1e3
+# AllenNLP's score of such a transition (allennlp/modules/conditional_random_field, viterbi_tags).
+_RULED_OUT: Final = -10000.0
+# The most pairs of labels that are tried as begin and end.
+_MOST_PAIRS: Final = 4096
+# The name of a vector of scores for the first token, and the most vectors that are tried in pairs.
+_BEGINS: Final = re.compile(r"start|begin|bos|init|first", re.IGNORECASE)
+_MOST_ROWS: Final = 4
+
+# Emissions float [tokens, labels] -> the labels of the tokens.
+Decode = Callable[[Tensor], list[int]]
+# A mask of ones and a number of tokens -> the further arguments of the decoding method.
+Beside = Callable[[Tensor, int], tuple[Any, ...]]
+_BESIDE: Final[tuple[Beside, ...]] = (
+    lambda _, __: (),
+    lambda ones, _: (ones.bool(),),
+    lambda ones, _: (ones,),
+    lambda _, tokens: (torch.tensor([tokens]),),
+    lambda _, tokens: ([tokens],),
+    lambda ones, tokens: (torch.tensor([tokens]), ones.long()),
+    lambda ones, tokens: (ones.long(), torch.tensor([tokens])),
+)
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """The layer that decodes a tagger's labels.
+
+    Attributes:
+        where: the layer's method, for messages.
+        decode: calls the method on the emissions of one text.
+        crf: its transitions.
+    """
+
+    where: str
+    decode: Decode
+    crf: Crf
+
+    def labels(self, emissions: NDArray[Any]) -> list[int]:
+        """Return the labels of a text's tokens by the layer.
+
+        Args:
+            emissions: float [tokens, labels].
+        """
+        with torch.no_grad(), run_quietly_on_cpu():
+            return self.decode(torch.from_numpy(np.ascontiguousarray(emissions, np.float32)))
+
+
+def list_emission_calls(module: nn.Module) -> list[str]:
+    """Return expressions for a tagger's emissions: the input of a decoding method in a call, which replaces {}.
+
+    Example:
+        >>> list_emission_calls(module)[0]
+        'given_to(module.crf.decode, lambda: {})'
+    """
+    return [f"given_to({target}, lambda: {{}})" for target in _find_decoding_methods(module)]
+
+
+def _find_decoding_methods(module: nn.Module) -> Iterator[str]:
+    for path, _, names in _find_decoding_layers(module):
+        parts = [f"[{part}]" if part.isdigit() else f".{part}" for part in path.split(".") if part]
+        yield from (f"module{''.join(parts)}.{name}" for name in names)
+
+
+def find_decoder(module: nn.Module, labels: int) -> tuple[Decoder | None, str]:
+    """Return the layer that decodes a tagger's labels, with its CRF; and the names of layers that may decode but are
+    not understood.
+
+    Args:
+        module: in eval mode, on the CPU.
+        labels: the number of labels.
+    """
+    unknown = []
+    for path, layer, names in _find_decoding_layers(module):
+        guesses = list(_guess_crfs(layer, labels))
+        for name in names if guesses else ():
+            for decode in _list_decode_calls(getattr(layer, name)):
+                if (crf := _find_equal_guess(decode, guesses, labels)) is not None:
+                    return Decoder(f"{path}.{name}".lstrip("."), decode, crf), ""
+        if guesses:
+            unknown.append(path or type(layer).__name__)
+    return None, " and ".join(unknown)
+
+
+def make_neutral_crf(labels: int) -> Crf:
+    """Return the CRF that gives each token its likeliest label.
+
+    Example:
+        >>> make_neutral_crf(2).decode_labels(np.array([[1.0, 2.0], [3.0, 0.0]])).tolist()
+        [1, 0]
+    """
+    return _make_crf(np.zeros(labels), np.zeros(labels), np.zeros((labels, labels)))
+
+
+def find_transition_layer(module: nn.Module, labels: int) -> str:
+    """Return the name of a layer with a square matrix over the labels, possibly transitions; empty where none has.
+
+    Example:
+        >>> find_transition_layer(nn.Linear(3, 2), 2)
+        ''
+    """
+    layers = (path or type(layer).__name__ for path, layer in module.named_modules() if any(_guess_crfs(layer, labels)))
+    return next(layers, "")
+
+
+def find_matching_crf(module: nn.Module, texts: Sequence[tuple[NDArray[Any], list[int]]]) -> Crf | None:
+    """Return the CRF among a module's tensors that decodes texts as their owner labels them; None where none does.
+
+    Args:
+        module: in eval mode, on the CPU.
+        texts: emissions float [tokens, labels], each with the labels of the tokens.
+    """
+    labels = texts[0][0].shape[1]
+    for layer in module.modules():
+        for guess in _guess_crfs(layer, labels):
+            if all(_decodes_as_well(guess, torch.from_numpy(numbers), found) for numbers, found in texts):
+                return guess
+    return None
+
+
+def read_labels_in_answer(answer: Any) -> list[int] | None:
+    """Return the whole numbers in an answer in order, as the labels of one text; None where there are none.
+
+    Example:
+        >>> read_labels_in_answer((torch.tensor(0.5), [[1, 0, 2]]))
+        [1, 0, 2]
+    """
+    found = list(_list_whole_numbers(answer))
+    return found or None
+
+
+def _list_whole_numbers(value: Any) -> Iterator[int]:
+    if isinstance(value, Tensor | np.ndarray):
+        if np.asarray(value.detach() if isinstance(value, Tensor) else value).dtype.kind in "iu":
+            yield from map(int, value.reshape(-1).tolist())
+    elif isinstance(value, list | tuple | Mapping):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _list_whole_numbers(part)
+    elif isinstance(value, int | np.integer) and not isinstance(value, bool):
+        yield int(value)
+
+
+def _find_decoding_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module, list[str]]]:
+    """Yield the layers with a square matrix and decoding methods, each with the names of these."""
+    for path, layer in module.named_modules():
+        if isinstance(layer, torch.jit.ScriptModule) or next(_list_square_matrices(layer), None) is None:
+            continue
+        names = [
+            name
+            for kind in type(layer).__mro__
+            for name, value in vars(kind).items()
+            if _DECODES.search(name) and callable(value) and kind is not nn.Module
+        ]
+        # Public methods come first.
+        if names:
+            yield path, layer, sorted(dict.fromkeys(names), key=lambda name: name.startswith("_"))
+
+
+def _list_square_matrices(layer: nn.Module) -> Iterator[Tensor]:
+    """Yield the square matrices of a layer, which may be transitions."""
+    held = [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]
+    held += [value for value in vars(layer).values() if isinstance(value, Tensor)]
+    yield from (t for t in held if t.dim() == 2 and t.shape[0] == t.shape[1] > 1 and t.is_floating_point())
+
+
+def _guess_crfs(layer: nn.Module, labels: int) -> Iterator[Crf]:
+    """Yield the CRFs that a layer's tensors may define."""
+    for square in _list_square_matrices(layer):
+        if len(square) != labels:
+            continue
+        matrix = square.detach().double().numpy()
+        mask = dict(layer.named_parameters(recurse=False)).get("_constraint_mask")
+        if isinstance(mask, Tensor) and mask.shape == (labels + 2, labels + 2):
+            yield from _guess_constrained_crfs(layer, matrix, mask.detach().double().numpy())
+        for own in (matrix, matrix.T):
+            yield from _guess_crfs_with_ends(layer, own)
+
+
+def _guess_crfs_with_ends(layer: nn.Module, matrix: NDArray[np.float64]) -> Iterator[Crf]:
+    """Yield CRFs of a matrix [from, to] with scores for the first and last token: the layer's vectors, zeros, or rows
+    and columns of begin and end labels."""
+    labels = len(matrix)
+    for start, end in itertools.permutations(_list_label_vectors(layer, labels), 2):
+        yield _make_crf(start, end, matrix)
+    yield _make_crf(np.zeros(labels), np.zeros(labels), matrix)
+    # No transition leads to the begin label or from the end label.
+    begins = [i for i in range(labels) if (matrix[:, i] <= _NEVER).all()] or list(range(labels))
+    ends = [i for i in range(labels) if (matrix[i] <= _NEVER).all()] or list(range(labels))
+    for first, last in itertools.islice(itertools.product(begins, ends), _MOST_PAIRS):
+        yield _make_crf(matrix[first], matrix[:, last], matrix)
+    for first in begins:
+        yield _make_crf(matrix[first], np.zeros(labels), matrix)
+
+
+def _guess_constrained_crfs(layer: nn.Module, matrix: NDArray[np.float64], mask: NDArray[np.float64]) -> Iterator[Crf]:
+    """Yield the CRF of AllenNLP's layer: a mask of allowed transitions, with begin and end after the labels."""
+    labels = len(matrix)
+    zeros = np.zeros(labels)
+    start, end = (*_list_label_vectors(layer, labels), None, None)[:2]
+    inside, first, last = mask[:labels, :labels], mask[labels, :labels], mask[:labels, labels + 1]
+    yield _make_crf(
+        (zeros if start is None else start) * first + _RULED_OUT * (1 - first),
+        (zeros if end is None else end) * last + _RULED_OUT * (1 - last),
+        matrix * inside + _RULED_OUT * (1 - inside),
+    )
+
+
+def _list_label_vectors(layer: nn.Module, labels: int) -> list[NDArray[np.float64]]:
+    """Return the vectors over the labels in a layer, those named for the first token first."""
+    held = [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]
+    held += [(name, value) for name, value in vars(layer).items() if isinstance(value, Tensor)]
+    rows = {name: value for name, value in held if value.shape == (labels,) and value.is_floating_point()}
+    first = sorted(rows, key=lambda name: not _BEGINS.search(name))
+    return [rows[name].detach().double().numpy() for name in first[:_MOST_ROWS]]
+
+
+def _make_crf(start: NDArray[np.float64], end: NDArray[np.float64], matrix: NDArray[np.float64]) -> Crf:
+    """Return a CRF whose numbers are written with the fewest digits that give the same float32."""
+
+    def shorten_numbers(row: NDArray[np.float64]) -> tuple[float, ...]:
+        return tuple(float(str(number)) for number in row.astype(np.float32))
+
+    return Crf(shorten_numbers(start), shorten_numbers(end), tuple(map(shorten_numbers, matrix)))
+
+
+def _list_decode_calls(method: Callable[..., Any]) -> Iterator[Decode]:
+    """Yield the ways to call a decoding method on one text: with or without a batch axis, a mask, lengths or both."""
+    for shape, beside in itertools.product(("batch first", "batch second", "none"), _BESIDE):
+
+        def decode_text(emissions: Tensor, shape: str = shape, beside: Beside = beside) -> list[int]:
+            tokens = len(emissions)
+            axis = {"batch first": 0, "batch second": 1}.get(shape)
+            given = emissions if axis is None else emissions.unsqueeze(axis)
+            ones = torch.ones(tokens) if axis is None else torch.ones(tokens).unsqueeze(axis)
+            answer = method(given, *beside(ones, tokens))
+            found = read_labels_in_answer(answer) or []
+            if len(found) != tokens or not 0 <= min(found) <= max(found) < emissions.shape[1]:
+                raise ValueError(f"{len(found)} labels for {tokens} tokens")
+            return found
+
+        yield decode_text
+
+
+def _find_equal_guess(decode: Decode, guesses: Sequence[Crf], labels: int) -> Crf | None:
+    """Return the first guess that decodes random emissions as the method does; None where none does."""
+    generator = torch.Generator().manual_seed(0)
+    drawn = [torch.randn(tokens, labels, generator=generator) * scale for scale in _SCALES for tokens in _TOKENS]
+    long = [torch.randn(tokens, labels, generator=generator) for tokens in _MANY_TOKENS]
+    with torch.no_grad(), run_quietly_on_cpu(), contextlib.suppress(Exception, SystemExit):
+        own = [decode(emissions) for emissions in (*drawn, *long)]
+        for guess in guesses:
+            alike = [guess.decode_labels(e.numpy()).tolist() == found for e, found in zip(drawn, own, strict=False)]
+            if all(alike) and all(_decodes_as_well(guess, *pair) for pair in zip(long, own[len(drawn) :], strict=True)):
+                return guess
+    return None
+
+
+def _decodes_as_well(crf: Crf, emissions: Tensor, labels: Sequence[int]) -> bool:
+    """Return whether labels score as high in a CRF as those that it decodes, within rounding."""
+    scores = [crf.score(emissions.numpy(), found) for found in (crf.decode_labels(emissions.numpy()), np.array(labels))]
+    return scores[0] - scores[1] <= _ROUNDING * max(1.0, abs(scores[0]))

@@ -1,0 +1,226 @@
+"""Find how a module of texts with features is called, and check what it does with them: every category's id runs, all
+numbers do, and each feature changes the answer."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+import torch
+
+from pocketrnn.errors import ExportError, InputError, first_line, short_repr
+from pocketrnn.text.features import Category, Features
+from pocketrnn_export.intake.call_discovery.call_candidates import list_forward_candidates
+from pocketrnn_export.intake.call_discovery.call_search import find_convention
+from pocketrnn_export.intake.call_discovery.call_trial import can_run_line, read_answer
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.calling_convention import Call, Convention, list_names_in_line
+from pocketrnn_export.intake.feature_call import NumberInRange, add_feature_marks, draw_feature_numbers
+
+__all__ = ["find_convention_with_features"]
+
+# How many ids of a category are tried in one call, and the numbers that a feature is changed to.
+_IDS_AT_A_TIME = 1024
+_NUMBERS = (0.0, 1.0, -1.0, 7.5, 1000.0)
+_MOST_OTHERS = 8
+# A module that fails on some numbers is looked for with these, and then on the others, up to the largest of the proof.
+_TAME: Final = (1.0, 2.0)
+_LEAST: Final = (0.0, 0.001, 1.0)
+_LARGEST: Final = 10_000
+# The most ways that are tried with features for each token.
+_MOST_WAYS = 40
+
+
+def find_convention_with_features(asked: ModuleFacts, call: str | Call | None) -> Convention:
+    """Find out how to call a module of texts with features; as `find_convention`, with notes on features that change no
+    answer.
+
+    Raises:
+        ExportError: as `find_convention`; or the module fails on the id of a category.
+        InputError: the line does not use a feature.
+    """
+    if isinstance(call, str):
+        _check_names(asked, call)
+    try:
+        convention = find_convention(asked, call)
+    except ExportError:
+        # With only one id in each category, a way to call the module may be found, and then the id that fails.
+        least = _limit_categories_to_first_value(asked.features)
+        found = None
+        with contextlib.suppress(ExportError):
+            found = find_convention(replace(asked, features=least), call) if least != asked.features else None
+        if found is not None:
+            _refuse_failing_ids(asked, found)
+        tame = replace(asked, features=_limit_numbers_to_ordinary_range(asked.features))
+        with contextlib.suppress(ExportError):
+            found = find_convention(tame, call) if tame.features != asked.features else None
+        if found is not None:
+            _refuse_failing_numbers(tame, found, is_finite=True)
+        _refuse_token_numbers(asked)
+        raise
+    _refuse_failing_ids(asked, convention)
+    _refuse_failing_numbers(asked, convention, is_finite=False)
+    return replace(convention, notes=(*convention.notes, *_describe_unused_features(asked, convention)))
+
+
+def _refuse_token_numbers(asked: ModuleFacts) -> None:
+    """Refuse a module that runs if each token is given the features of its text."""
+    for way in itertools.islice(list_forward_candidates(asked), _MOST_WAYS):
+        places, wide = way.find_inputs_of_kind("beside"), way
+        for i in places:
+            value = way.options[i].value
+            each = f"({value})[:, None].expand(-1, tokens.size(1), *({value}).shape[1:])"
+            wide = wide.replace_value(i, each)
+        if places and can_run_line(asked, wide.line):
+            names = " and ".join(way.slots[i].name for i in places)
+            raise ExportError(
+                f"The module's forward takes numbers for each token in {names}, called as {wide.line}.",
+                "A feature belongs to a whole text; for tokens, a bundle has only ids.",
+            )
+
+
+def _check_names(asked: ModuleFacts, line: str) -> None:
+    """Refuse a line that does not name each feature, alone or by `features` and `categories`."""
+    try:
+        read = list_names_in_line(line)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        # It is refused where it is compiled.
+        return
+    every = {False: "features", True: "categories"}
+    for name, feature in asked.features:
+        if not read & {name, every[isinstance(feature, Category)]}:
+            raise InputError(
+                f"The call {short_repr(line)} does not use the feature {name}.",
+                f"Give it to the module, as in module(tokens, {name}), or leave it out of features.",
+            )
+
+
+def _refuse_failing_ids(asked: ModuleFacts, convention: Convention) -> None:
+    """Run the module on every id of each category."""
+    for column, (name, feature) in enumerate(asked.features):
+        if not isinstance(feature, Category):
+            continue
+        for start in range(0, len(feature.ids), _IDS_AT_A_TIME):
+            ids = feature.ids[start : start + _IDS_AT_A_TIME]
+            if _find_failure_on_ids(asked, convention, column, ids) is None:
+                continue
+            first, last = 0, len(ids) - 1
+            while first < last:
+                middle = (first + last) // 2
+                fails = _find_failure_on_ids(asked, convention, column, ids[: middle + 1]) is not None
+                first, last = (first, middle) if fails else (middle + 1, last)
+            error = _find_failure_on_ids(asked, convention, column, ids[: first + 1])
+            value = next((repr(v) for v, i in feature.values.items() if i == ids[first]), "unknown values")
+            raise ExportError(
+                f"The feature {name} has the ids {feature.ids[0]} to {feature.ids[-1]:,}, and the module fails on "
+                f"{ids[first]:,}, that of {value}: {first_line(error) if error else ''}.",
+                "Give the values that it was trained with: its embedding has a row for each.",
+            )
+
+
+def _find_failure_on_ids(
+    asked: ModuleFacts, convention: Convention, column: int, ids: Sequence[int]
+) -> BaseException | None:
+    """Return the error of the module on texts with these ids in a column of the features; None where it runs."""
+    # As many rows as in the trials, or more.
+    tokens, lengths = asked.draw_batch(max(len(ids), asked.rows), asked.trial_widths[0][0])
+    numbers = draw_feature_numbers(_limit_categories_to_first_value(asked.features), np.arange(len(tokens)))
+    numbers[:, column] = np.resize(np.array(ids, np.float32), len(tokens))
+    try:
+        read_answer(asked, convention, *add_feature_marks(tokens, lengths, numbers))
+    # Whatever a user's module raises.
+    except (Exception, SystemExit) as error:
+        return error
+    return None
+
+
+def _refuse_failing_numbers(asked: ModuleFacts, convention: Convention, *, is_finite: bool) -> None:
+    """Run the module on numbers of each feature.
+
+    Raises:
+        ExportError: it fails on one; the error has a line that keeps the feature in a range.
+    """
+    for column, (name, feature) in enumerate(asked.features):
+        if isinstance(feature, Category):
+            continue
+
+        def describe_failure(number: float, column: int = column) -> str:
+            return _describe_failure_on_number(asked, convention, column, number, is_finite=is_finite)
+
+        bad = next(
+            (number for number in (-1.0, -float(_LARGEST), 0.0, float(_LARGEST)) if describe_failure(number)), None
+        )
+        if bad is None:
+            continue
+        least = next(one for one in _LEAST if not describe_failure(one) or one == _LEAST[-1])
+        most, above = (_LARGEST, _LARGEST + 1) if not describe_failure(_LARGEST) else (1, _LARGEST)
+        while above - most > 1:
+            middle = (most + above) // 2
+            most, above = (middle, above) if not describe_failure(middle) else (most, middle)
+        ends = [f"min={least:g}"] * any(map(describe_failure, (-1.0, -float(_LARGEST), 0.0)))
+        ends += [f"max={most}"] * (most < _LARGEST)
+        kept = {name: f"{name}.clamp({', '.join(ends)})"}
+        every = [kept.get(other, other) for other, one in asked.features if not isinstance(one, Category)]
+        line = re.sub(r"\bfeatures\b", f"torch.stack([{', '.join(every)}], 1)", convention.line)
+        line = line if line != convention.line else re.sub(rf"\b{name}\b", kept[name], line)
+        raise ExportError(
+            f"The module fails if it is given {bad:g} for {name}: {describe_failure(bad)}.",
+            "Keep the number in the range that it had in training, in the line of the call, so that one outside is "
+            f'answered as the nearest inside: --call "{line}", in Python call=.',
+        )
+
+
+def _describe_failure_on_number(
+    asked: ModuleFacts, convention: Convention, column: int, number: float, *, is_finite: bool
+) -> str:
+    """Return the error of the module on texts with this number in a column of the features; empty where it runs."""
+    tokens, lengths = asked.draw_batch(1 if convention.one_text else asked.rows, asked.trial_widths[0][0])
+    numbers = draw_feature_numbers(_limit_numbers_to_ordinary_range(asked.features), np.arange(len(tokens)))
+    numbers[:, column] = number
+    try:
+        answer = read_answer(asked, convention, *add_feature_marks(tokens, lengths, numbers))
+    # Whatever a user's module raises.
+    except (Exception, SystemExit) as error:
+        return f"{type(error).__name__}: {first_line(error)}".rstrip(".")
+    return "its answer is not finite" if is_finite and not bool(torch.isfinite(answer).all()) else ""
+
+
+def _limit_numbers_to_ordinary_range(features: Features) -> Features:
+    """Return the features, with numbers on which most modules run."""
+    return tuple(
+        (name, feature if isinstance(feature, Category) else NumberInRange(feature.mean, feature.scale, *_TAME))
+        for name, feature in features
+    )
+
+
+def _limit_categories_to_first_value(features: Features) -> Features:
+    """Return the features, with one value of each category."""
+    return tuple(
+        (name, Category({"0": feature.ids[0]}) if isinstance(feature, Category) else feature)
+        for name, feature in features
+    )
+
+
+def _describe_unused_features(asked: ModuleFacts, convention: Convention) -> tuple[str, ...]:
+    """Return a note on each feature that does not change the answers to some texts."""
+    tokens, lengths = asked.draw_batch(asked.rows, asked.trial_widths[-1][-1])
+    own = draw_feature_numbers(asked.features, np.arange(len(tokens)))
+    before = read_answer(asked, convention, *add_feature_marks(tokens, lengths, own))
+    unused = []
+    for column, (name, feature) in enumerate(asked.features):
+        others = feature.ids if isinstance(feature, Category) else _NUMBERS
+        changed = False
+        for other in others[:: max(1, len(others) // _MOST_OTHERS)]:
+            numbers = own.copy()
+            numbers[:, column] = other
+            after = read_answer(asked, convention, *add_feature_marks(tokens, lengths, numbers))
+            changed = changed or not torch.equal(before, after)
+        unused += [] if changed or len(others) == 1 else [name]
+    if not unused:
+        return ()
+    return (f"No value of {', '.join(unused)} that was tried changes an answer.",)

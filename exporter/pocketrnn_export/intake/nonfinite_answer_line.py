@@ -1,0 +1,59 @@
+"""Find the line of the owner's code at which the NaN or infinity of an answer begins."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pocketrnn_export.intake.user_frames import find_user_place
+from pocketrnn_export.module_runs.quiet_cpu_run import list_tensors_in
+from pocketrnn_export.torch_internals import FunctionMode
+
+__all__ = ["find_infinity_line"]
+
+
+def find_infinity_line(run: Callable[[], object]) -> str:
+    """Return the last line of the owner's code at which a run computes NaN or infinity from results that have none.
+    Empty if there is not such a line, as in TorchScript.
+
+    An earlier one is seldom the cause: the softmax of an attention takes its mask of minus infinity away again.
+
+    Example:
+        >>> find_infinity_line(lambda: module(tokens))
+        'model.py:12: `return self.fc(h).masked_fill(self.never, float("-inf"))`'
+    """
+    watched = _NonfiniteResultMode()
+    # An exception of the user's module was already reported.
+    with watched, contextlib.suppress(Exception, SystemExit):
+        run()
+    return watched.line
+
+
+class _NonfiniteResultMode(FunctionMode):
+    """A mode that follows which results hold NaN or infinity.
+
+    Attributes:
+        line: the last line that computed such a result from results that have none.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = ""
+        # Kept, so that no other tensor gets the identity of one of them.
+        self._infinite: dict[int, Tensor] = {}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        # `out[:, 2] = -math.inf` returns nothing.
+        made = args[0] if result is None and args else result
+        if isinstance(made, Tensor) and made.is_floating_point() and not bool(torch.isfinite(made).all()):
+            if not any(id(value) in self._infinite for value in list_tensors_in((*args, *kwargs.values()))):
+                self.line = find_user_place(sys._getframe(1)) or self.line
+            self._infinite[id(made)] = made
+        return result

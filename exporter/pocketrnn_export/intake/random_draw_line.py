@@ -1,0 +1,97 @@
+"""Find the line of the owner's code at which a module draws random numbers."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import re
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import nn
+
+from pocketrnn_export.intake.user_frames import describe_line, is_installed_file, is_user_frame, read_line, trace_frames
+
+__all__ = ["find_drawing_line", "read_generator_states"]
+
+# A generator without a seed, whose numbers differ each time.
+_MADE_ANEW: Final = re.compile(r"\b(default_rng|RandomState|Random|SystemRandom)\(\s*\)|\burandom\(|\bsecrets\.")
+
+
+def read_generator_states() -> dict[str, bytes]:
+    """Return the states of the global random generators, by their names.
+
+    Example:
+        >>> list(read_generator_states())
+        ["Python's random", "numpy's", "torch's"]
+    """
+    numbers: Any = np.random.get_state()
+    return {
+        "Python's random": repr(random.getstate()).encode(),
+        "numpy's": bytes(numbers[1]) + repr(numbers[2:]).encode(),
+        "torch's": bytes(torch.get_rng_state().numpy()),
+    }
+
+
+def find_drawing_line(module: nn.Module, run: Callable[[], object]) -> str:
+    """Return the first line of the owner's code at which a run draws a random number. The generator may be a global
+    one, one that the module or its file holds, or one that the line creates. Empty if there is not such a line, as in
+    TorchScript.
+
+    Every line is traced, which is slow: use it only for the message where a module is refused.
+
+    Example:
+        >>> find_drawing_line(module, lambda: module(tokens))
+        'model.py:12: `x = F.dropout(x, 0.5)`'
+    """
+    own = list(_find_held_generators(module))
+    found, at = "", sys._getframe()
+    line, last = 0, _list_states(own)
+
+    def trace_frame(frame: FrameType, event: str, _argument: Any) -> Any:
+        nonlocal found, at, line, last
+        if found or not _is_user_frame(frame):
+            return None
+        if (now := _list_states(own)) != last:
+            found, last = (describe_line(at, line) if line else ""), now
+        # A draw seen after the end of a function belongs to the line that called it.
+        caller: FrameType | None = frame
+        if event == "return":
+            caller = frame.f_back
+            while caller is not None and not _is_user_frame(caller):
+                caller = caller.f_back
+        at, line = (frame, 0) if caller is None else (caller, caller.f_lineno)
+        if event == "line" and _MADE_ANEW.search(read_line(frame)[2]):
+            found = describe_line(frame)
+        return trace_frame
+
+    # An exception of the user's module was already reported.
+    with trace_frames(trace_frame), contextlib.suppress(Exception, SystemExit):
+        run()
+    return found
+
+
+def _is_user_frame(frame: FrameType) -> bool:
+    return is_user_frame(frame) and not is_installed_file(frame.f_code.co_filename)
+
+
+def _list_states(own: list[Any]) -> list[Any]:
+    return [read_generator_states(), *map(_read_state, own)]
+
+
+def _read_state(generator: Any) -> Any:
+    if isinstance(generator, torch.Generator):
+        return bytes(generator.get_state().numpy())
+    return repr(generator.bit_generator.state if isinstance(generator, np.random.Generator) else generator.getstate())
+
+
+def _find_held_generators(module: nn.Module) -> Iterator[Any]:
+    for layer in module.modules():
+        forward = getattr(type(layer), "forward", None)
+        for value in [*vars(layer).values(), *getattr(forward, "__globals__", {}).values()]:
+            if isinstance(value, torch.Generator | np.random.Generator | random.Random):
+                yield value

@@ -1,0 +1,395 @@
+"""Make a complete deep copy of an object, even if its classes define their own copying; it refers only to itself.
+
+`copy.deepcopy` follows the classes' own hooks: a `__deepcopy__` or `__getstate__` may leave attributes out, make a new
+module, or return the object itself. It shares functions and weak references, so a `lambda x: self.scale * x` of the
+copy reads the original; and it drops attributes that were set on a parameter.
+"""
+
+from __future__ import annotations
+
+import copy
+import copyreg
+import functools
+import weakref
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Mapping
+from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType
+from typing import Any, Final, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pocketrnn_export.torch_internals import MODULE_TABLES
+
+__all__ = ["copy_complete_copy", "find_copy_difference", "has_attributes", "make_complete_copy"]
+
+_T = TypeVar("_T")
+# The hooks by which a class defines how it is copied.
+_HOOKS: Final = ("__deepcopy__", "__getstate__", "__setstate__", "__reduce__", "__reduce_ex__", "__getnewargs__",
+                 "__getnewargs_ex__")  # fmt: skip
+# The packages whose classes copy themselves correctly.
+_TRUSTED: Final = ("torch", "builtins", "collections", "numpy", "copyreg", "typing", "enum", "functools", "weakref",
+                   "pocketrnn_export", "abc")  # fmt: skip
+# The types whose values are the same object in every copy.
+_ATOMS: Final = (type, ModuleType, BuiltinFunctionType, torch.dtype, torch.device, str, bytes, int, float, complex,
+                 type(None), type(...), range, slice)  # fmt: skip
+
+
+def make_complete_copy(value: _T, known: Mapping[int, Any] | None = None) -> _T:
+    """Make a deep copy. If `copy.deepcopy` loses or shares something, objects are copied by their attributes instead.
+
+    Raises:
+        Exception: the exception of `copy.deepcopy`, if both ways fail.
+    """
+    failure: Exception | None = None
+    made: Any = None
+    memory: dict[int, Any] = dict(known or {})
+    try:
+        made = copy.deepcopy(value, memory)
+        _ReferenceFixer(memory).find_object_in_copy(made)
+        if find_copy_difference(value, made) is None:
+            return made  # type: ignore[no-any-return]
+    # A user's class may raise anything.
+    except Exception as error:
+        failure = error
+    memory = dict(known or {})
+    try:
+        again = _copy_by_attributes(value, memory)
+        _ReferenceFixer(memory).find_object_in_copy(again)
+    except Exception:
+        if failure is not None:
+            raise failure from None
+        return made  # type: ignore[no-any-return]
+    if failure is None and find_copy_difference(value, again) is not None:
+        # Neither copy is complete, so the owner's own way is used. Other checks compare its answers with the module's.
+        return made  # type: ignore[no-any-return]
+    return again  # type: ignore[no-any-return]
+
+
+def copy_complete_copy(value: _T) -> _T:
+    """Copy a result of `make_complete_copy` again: its classes lose nothing now, so the copy need not be compared."""
+    memory: dict[int, Any] = {}
+    try:
+        made = copy.deepcopy(value, memory)
+    # Something in it cannot be copied, such as a lock.
+    except Exception:
+        memory = {}
+        made = _copy_by_attributes(value, memory)
+    _ReferenceFixer(memory).find_object_in_copy(made)
+    return made
+
+
+def has_attributes(value: Any) -> bool:
+    """Return whether a value is an ordinary object with attributes that can be set."""
+    return hasattr(value, "__dict__") and not isinstance(
+        value, (*_ATOMS, FunctionType, MethodType, torch.jit.ScriptModule, functools.partial)
+    )
+
+
+def find_copy_difference(original: Any, made: Any) -> str | None:
+    """Find the first part of a copy that differs from the original, or is shared with it; None if there is none."""
+    waiting, met = deque([("", original, made)]), set[tuple[int, int]]()
+    while waiting:
+        path, one, other = waiting.popleft()
+        if (id(one), id(other)) in met or (one is other and not isinstance(one, torch.nn.Module | Tensor)):
+            continue
+        met.add((id(one), id(other)))
+        kinds = (_find_original_class(one), _find_original_class(other))
+        if kinds[0] is not kinds[1]:
+            return path or kinds[0].__name__
+        shared = one is other and not isinstance(one, torch.jit.ScriptModule)
+        if shared or not _is_same_value(one, other):
+            return path or kinds[0].__name__
+        if type(one) in (dict, list) and all(isinstance(part, _ATOMS) for part in _list_contained_values(one)):
+            # Compare at once: a vocabulary may have a million words.
+            if one == other:
+                continue
+            return path
+        parts = [dict(_list_named_parts(one)), dict(_list_named_parts(other))]
+        for name in parts[0] | parts[1]:
+            # An object of a library may create an attribute only when it is read.
+            if (name in parts[0]) != (name in parts[1]):
+                return _join_path(path, name)
+        waiting += ((_join_path(path, name), part, parts[1][name]) for name, part in parts[0].items())
+    return None
+
+
+def _join_path(path: str, name: str) -> str:
+    # Leave out torch's tables of a module's parts: the user does not know these names.
+    if name in {f".{table}" for table in MODULE_TABLES}:
+        return path
+    own = path and not name.startswith("[")
+    return f"{path}{name if own else name.removeprefix('.')}" if own else f"{path}{name.removeprefix('.')}"
+
+
+def _find_original_class(value: Any) -> type:
+    return getattr(type(value), "_copied_from", type(value))
+
+
+def _is_same_value(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor):
+        if one.is_meta or one.layout != torch.strided or other.layout != torch.strided:
+            return True
+        same_kind = one.shape == other.shape and one.dtype == other.dtype
+        if not same_kind or one.device != other.device:
+            return False
+        numbers = (one.detach(), other.detach())
+        return torch.equal(*numbers) or torch.equal(*(t.cpu().nan_to_num() for t in numbers))
+    if isinstance(one, np.ndarray):
+        return (
+            one.shape == other.shape
+            and one.dtype == other.dtype
+            and (one.dtype == object or _are_bytes_equal(one, other))
+        )
+    if isinstance(one, str | bytes | int | float | complex | bool):
+        return bool(one == other) or one != one
+    if isinstance(one, list | tuple | set | frozenset | deque | Mapping):
+        return len(one) == len(other)
+    return not isinstance(one, FunctionType) or one.__code__ is other.__code__
+
+
+def _list_contained_values(value: Any) -> Any:
+    return value.values() if isinstance(value, dict) else value
+
+
+def _are_bytes_equal(one: Any, other: Any) -> bool:
+    return bool(one.tobytes() == other.tobytes())
+
+
+def _list_named_parts(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the parts of a value, by name."""
+    if isinstance(value, Mapping) and not isinstance(value, weakref.WeakKeyDictionary | weakref.WeakValueDictionary):
+        for i, (key, part) in enumerate(value.items()):
+            yield f".{key}" if isinstance(key, str) else f"[{key}]" if isinstance(key, int) else f"[item {i}]", part
+    elif isinstance(value, list | tuple | deque):
+        yield from ((f"[{i}]", part) for i, part in enumerate(value))
+    elif isinstance(value, FunctionType):
+        # The cell of a name that is not bound yet is empty.
+        for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
+            if _is_filled(cell):
+                yield f"<{name}>", cell.cell_contents
+    elif isinstance(value, MethodType):
+        yield "<self>", value.__self__
+    elif isinstance(value, functools.partial):
+        yield from (("<function>", value.func), ("<arguments>", value.args), ("<keywords>", value.keywords))
+    if isinstance(value, Tensor) or has_attributes(value):
+        yield from ((f".{name}", part) for name, part in getattr(value, "__dict__", {}).items() if name[:5] != "_flat")
+        yield from ((f".{name}", part) for name, part in _read_slot_values(value))
+
+
+def _is_filled(cell: CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018 - raises where the cell is empty
+    except ValueError:
+        return False
+    return True
+
+
+def _has_copy_hook(kind: type) -> bool:
+    """Return whether a class, or one of its bases outside of libraries, defines how its objects are copied."""
+    if kind in copyreg.dispatch_table:
+        return True
+    return any(
+        hook in vars(base) and base.__module__.split(".")[0] not in _TRUSTED for base in kind.__mro__ for hook in _HOOKS
+    )
+
+
+def _copy_by_attributes(value: Any, memory: dict[int, Any]) -> Any:
+    """Make a deep copy without calling the copy hooks of classes."""
+    waiting, met, asked = [value], set[int](), []
+    while waiting:
+        one = waiting.pop()
+        if id(one) in met or id(one) in memory:
+            continue
+        met.add(id(one))
+        own = isinstance(one, torch.nn.Module) and type(one).__module__.split(".")[0] not in _TRUSTED
+        if has_attributes(one) and not isinstance(one, Tensor) and (own or _has_copy_hook(type(one)) or one is value):
+            memory[id(one)] = _make_blank(_make_attribute_copied_class(type(one)))  # type: ignore[arg-type]  # a class can be hashed
+            asked.append(one)
+        waiting += (part for _, part in _list_named_parts(one))
+    for one in asked:
+        _fill_copy(memory[id(one)], one, memory)
+    return memory[id(value)] if id(value) in memory else copy.deepcopy(value, memory)
+
+
+def _make_blank(kind: type) -> Any:
+    """Make an empty object of a class."""
+    return next((base for base in (dict, list, set, deque) if issubclass(kind, base)), object).__new__(kind)
+
+
+def _fill_copy(made: Any, original: Any, memory: dict[int, Any]) -> None:
+    if isinstance(original, dict):
+        dict.update(made, {key: _copy_or_share(part, memory) for key, part in original.items()})
+    elif isinstance(original, list | deque):
+        made.extend(_copy_or_share(part, memory) for part in original)
+    elif isinstance(original, set):
+        set.update(made, original)
+    for name, part in vars(original).items():
+        vars(made)[name] = _copy_or_share(part, memory)
+    for name, part in _read_slot_values(original):
+        object.__setattr__(made, name, _copy_or_share(part, memory))
+
+
+def _read_slot_values(value: Any) -> Iterator[tuple[str, Any]]:
+    for base in type(value).__mro__:
+        names = vars(base).get("__slots__", ())
+        if base.__module__.split(".")[0] not in _TRUSTED:
+            for name in (names,) if isinstance(names, str) else names:
+                if name not in {"__dict__", "__weakref__"} and hasattr(value, name):
+                    yield name, getattr(value, name)
+
+
+def _copy_or_share(value: Any, memory: dict[int, Any]) -> Any:
+    """Copy a value; return the value itself if it cannot be copied, such as a package or a lock."""
+    if isinstance(value, _ATOMS):
+        return value
+    attempt = dict(memory)
+    try:
+        made = copy.deepcopy(value, attempt)
+    # A class that cannot be copied may raise anything.
+    except Exception:
+        if type(value) in (list, tuple):
+            return type(value)(_copy_or_share(part, memory) for part in value)
+        if type(value) in (dict, OrderedDict):
+            return type(value)((key, _copy_or_share(part, memory)) for key, part in value.items())
+        if isinstance(value, Tensor | torch.nn.Module):
+            raise
+        return value
+    # Under the memo's own id, `deepcopy` keeps a list of the originals that must stay alive.
+    memory.setdefault(id(memory), []).extend(attempt.pop(id(attempt), []))
+    memory.update(attempt)
+    return made
+
+
+@functools.cache
+def _make_attribute_copied_class(kind: type) -> type:
+    """Return a class of the same name whose objects are copied by their attributes, if the class itself has a copy
+    hook."""
+    if not _has_copy_hook(kind):
+        return kind
+
+    def __deepcopy__(self: Any, memory: dict[int, Any]) -> Any:  # noqa: N807 - set on the class below
+        memory[id(self)] = made = _make_blank(type(self))
+        _fill_copy(made, self, memory)
+        return made
+
+    members = {"__deepcopy__": __deepcopy__, "__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    try:
+        made = type(kind)(kind.__name__, (kind,), {**members, "_copied_from": kind})
+    # A class may forbid subclasses, or require more of them.
+    except Exception:
+        return kind
+    return made if isinstance(made, type) else kind
+
+
+class _ReferenceFixer:
+    """Makes a copy refer only to itself: its functions, weak references, and attributes of its tensors.
+
+    Args:
+        memory: the copies of objects, by the ids of the originals.
+    """
+
+    def __init__(self, memory: dict[int, Any]) -> None:
+        self._memory = memory
+        self._met: dict[int, Any] = {}
+        # Keeps objects alive whose ids are in `_met`.
+        self._kept: list[Any] = []
+
+    def find_object_in_copy(self, value: Any) -> Any:
+        """Return the object that stands for a value in the copy; the value itself if it can be changed in place."""
+        if isinstance(value, _ATOMS):
+            return value
+        if id(value) in self._met:
+            return self._met[id(value)]
+        self._met[id(value)] = value
+        self._kept.append(value)
+        made = self._copy_value(value)
+        if isinstance(made, Tensor):
+            self._copy_tensor_attributes(made)
+        elif has_attributes(made):
+            self._fix_items(vars(made))
+        self._met[id(value)] = made
+        return made
+
+    def _copy_value(self, value: Any) -> Any:
+        if isinstance(value, FunctionType):
+            return self._fix_function(value)
+        if isinstance(value, weakref.ref) and type(value) is weakref.ref:
+            copied = self._memory.get(id(value()))
+            return value if copied is None else weakref.ref(copied)
+        if isinstance(value, MethodType):
+            return MethodType(self.find_object_in_copy(value.__func__), self.find_object_in_copy(value.__self__))
+        if type(value) is functools.partial:
+            keywords = {name: self.find_object_in_copy(part) for name, part in value.keywords.items()}
+            return functools.partial(
+                self.find_object_in_copy(value.func), *map(self.find_object_in_copy, value.args), **keywords
+            )
+        if type(value) is tuple:
+            parts = tuple(map(self.find_object_in_copy, value))
+            return value if all(a is b for a, b in zip(parts, value, strict=True)) else parts
+        if isinstance(value, dict | list):
+            self._fix_items(value)
+        return value
+
+    def _fix_items(self, holder: Any) -> None:
+        for key, part in list(holder.items() if isinstance(holder, dict) else enumerate(holder)):
+            made = self.find_object_in_copy(part)
+            if made is not part:
+                holder[key] = made
+
+    def _fix_function(self, value: FunctionType) -> FunctionType:
+        if not value.__closure__ and not value.__defaults__ and not value.__kwdefaults__:
+            return value
+        if (value.__module__ or "").split(".")[0] in _TRUSTED:
+            return value
+        cells = tuple(map(self._fix_cell, value.__closure__ or ()))
+        defaults = None if value.__defaults__ is None else tuple(map(self._copy_held_value, value.__defaults__))
+        keywords = value.__kwdefaults__ and {
+            name: self._copy_held_value(part) for name, part in value.__kwdefaults__.items()
+        }
+        before = [*(value.__closure__ or ()), *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
+        after = [*cells, *(defaults or ()), *(keywords or {}).values()]
+        if all(a is b for a, b in zip(before, after, strict=True)):
+            return value
+        made = FunctionType(value.__code__, value.__globals__, value.__name__, defaults, cells or None)
+        made.__kwdefaults__, made.__module__, made.__qualname__ = keywords, value.__module__, value.__qualname__
+        made.__dict__.update(value.__dict__)
+        return made
+
+    def _fix_cell(self, cell: CellType) -> CellType:
+        if not _is_filled(cell):
+            return cell
+        if id(cell) not in self._met:
+            self._kept.append(cell)
+            # A function may refer to itself, or two functions may share a cell.
+            self._met[id(cell)] = made = CellType(cell.cell_contents)
+            made.cell_contents = self._copy_held_value(cell.cell_contents)
+            if made.cell_contents is cell.cell_contents:
+                self._met[id(cell)] = cell
+        found: CellType = self._met[id(cell)]
+        return found
+
+    def _copy_held_value(self, value: Any) -> Any:
+        """Return the copy of a value in a function's closure or defaults."""
+        if isinstance(value, _ATOMS):
+            return value
+        if isinstance(value, FunctionType):
+            return self.find_object_in_copy(value)
+        if isinstance(value, Tensor | dict | list | set | deque | tuple) or has_attributes(value):
+            return self.find_object_in_copy(_copy_or_share(value, self._memory))
+        return value
+
+    def _copy_tensor_attributes(self, made: Tensor) -> None:
+        original = next((one for one in self._originals.get(id(made), ())), None)
+        if original is not None:
+            for name, part in vars(original).items():
+                if name not in vars(made) and not name.startswith("_"):
+                    vars(made)[name] = _copy_or_share(part, self._memory)
+        self._fix_items(vars(made))
+
+    @functools.cached_property
+    def _originals(self) -> dict[int, list[Tensor]]:
+        """The original tensors, by the ids of their copies. `deepcopy` keeps the originals in its memo."""
+        kept = [one for one in self._memory.get(id(self._memory), ()) if isinstance(one, Tensor)]
+        return {id(self._memory[id(one)]): [one] for one in kept if id(one) in self._memory}

@@ -1,0 +1,279 @@
+"""Run or trace a user's forward on the CPU and without output on stdout.
+
+Forward in notebooks calls `.cuda()`, `device="cuda"` and `print(x.shape)`. The exported copy is on the CPU, so all
+tensors that it makes must be there too; and its prints would mix with the output of a command.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from pocketrnn_export.torch_internals import FunctionMode
+
+__all__ = [
+    "call_on_cpu",
+    "compute_answer",
+    "list_tensors_in",
+    "replace_gpu_types",
+    "run_quietly_on_cpu",
+    "set_eval_mode",
+    "silence_output",
+]
+
+# `torch.cuda.FloatTensor(2, 3)` cannot be intercepted: without CUDA, these names are replaced by the CPU's types.
+_TYPES: Final = tuple(
+    name
+    for name in ("FloatTensor", "DoubleTensor", "HalfTensor", "LongTensor", "IntTensor", "ShortTensor", "CharTensor",
+                 "ByteTensor", "BoolTensor")
+    if name in vars(torch.cuda)
+)  # fmt: skip
+_OF_CPU: Final[dict[str, Any]] = {name: getattr(torch, name) for name in _TYPES}
+# The largest allowed difference between the answer to a text alone and its answer in a batch with a copy of itself.
+_NEAR: Final = 1e-4
+
+
+@contextlib.contextmanager
+def run_quietly_on_cpu() -> Iterator[None]:
+    """While the block runs, this thread's tensors stay on the CPU instead of a GPU, and its prints are dropped.
+
+    Layers that use a fast path without gradients use it here too, as in the owner's own runs.
+    """
+    with replace_gpu_types(), _CpuMode(), silence_output(), _allow_fast_paths(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def set_eval_mode(module: nn.Module) -> nn.Module:
+    """Put a module into eval mode and return it.
+
+    The module may define another `train`, such as a method that trains it, so that eval() fails: then the flag of each
+    layer is set. TorchScript that was frozen before it was saved is always in eval mode, and has no eval().
+
+    Example:
+        >>> set_eval_mode(nn.Dropout()).training
+        False
+    """
+    if not hasattr(module, "training"):
+        return module
+    # A user's module may raise anything.
+    with contextlib.suppress(Exception, SystemExit):
+        module.eval()
+    for layer in module.modules():
+        if getattr(layer, "training", False):
+            layer.training = False
+    return module
+
+
+def compute_answer(module: Callable[..., Any], inputs: Sequence[Tensor]) -> Any:
+    """Compute a module's answer without gradients, on the CPU and without output.
+
+    If `squeeze()` removes the batch axis of a batch of one, so that forward fails or gives [classes], the module is
+    called with the text and a copy of it. That rows are independent is checked elsewhere. If the numbers of the two
+    calls differ, the answer of the first call is returned unchanged.
+
+    Args:
+        module: in eval mode.
+        inputs: its inputs; the first axis of each is the batch.
+    """
+    with torch.no_grad(), run_quietly_on_cpu():
+        if len(inputs[0]) != 1:
+            return module(*inputs)
+        try:
+            alone = module(*inputs)
+        # A user's module may raise anything.
+        except Exception:
+            beside = _answer_beside_copy(module, inputs)
+            if beside is None:
+                raise
+            return beside
+        if not isinstance(alone, Tensor) or alone.dim() != 1:
+            return alone
+        beside = _answer_beside_copy(module, inputs)
+        same = beside is not None and beside.numel() == alone.numel() and _is_near(beside.reshape(-1), alone)
+        return beside if same else alone
+
+
+def _is_near(first: Tensor, second: Tensor) -> bool:
+    return bool(torch.allclose(first, second, rtol=_NEAR, atol=_NEAR, equal_nan=True))
+
+
+def _answer_beside_copy(module: Callable[..., Any], inputs: Sequence[Tensor]) -> Tensor | None:
+    """Return the answer to a text in a batch with a copy of itself, [1, ...]; None if there is none."""
+    try:
+        answer = module(*(torch.cat([value, value]) for value in inputs))
+    except Exception:
+        return None
+    both = isinstance(answer, Tensor) and answer.dim() == 2 and len(answer) == 2
+    return answer[:1] if both and _is_near(answer[0], answer[1]) else None
+
+
+@contextlib.contextmanager
+def replace_gpu_types() -> Iterator[None]:
+    """On a machine without a GPU, replace `torch.cuda.FloatTensor` and its like by CPU types while the block runs."""
+    there = vars(torch.cuda)
+    if not _TYPES or there[_TYPES[0]] is getattr(torch, _TYPES[0]) or torch.cuda.is_available():
+        yield
+        return
+    stand_ins: dict[str, Any] = {name: there[name] for name in _TYPES}
+    there.update(_OF_CPU)
+    try:
+        yield
+    finally:
+        there.update(stand_ins)
+
+
+# The functions that move a tensor to a device without `device=`.
+_TO_A_DEVICE: Final = frozenset({Tensor.cuda, Tensor.to, Tensor.type})
+
+
+# The functions of recurrent layers.
+_OF_LAYERS: Final = frozenset({torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu})
+_LOOKED_AT: Final = _TO_A_DEVICE | _OF_LAYERS
+
+
+def _check_states_of_packed_rows(args: Sequence[Any]) -> None:
+    """Raise torch's error of a first state of another batch size than that of packed rows.
+
+    torch 2.13 checks no state beside packed rows, and reads foreign memory: a state of a fixed batch size ended the
+    process.
+    """
+    if len(args) < 3 or not (isinstance(args[1], Tensor) and args[1].dim() == 1 and len(args[1])):
+        return
+    rows = int(args[1][0])
+    for state in args[2] if isinstance(args[2], list | tuple) else [args[2]]:
+        if isinstance(state, Tensor) and state.dim() == 3 and state.shape[1] != rows:
+            wanted = (state.shape[0], rows, state.shape[2])
+            raise RuntimeError(f"Expected hidden[0] size {wanted}, got {list(state.shape)}")
+
+
+class _CpuMode(FunctionMode):
+    """A mode that calls every function of torch with the CPU as its device."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        # The fast way for most calls: a run of a small layer makes dozens.
+        kwargs = kwargs or {}
+        if "device" not in kwargs and func not in _LOOKED_AT:
+            return func(*args, **kwargs)
+        if func in _OF_LAYERS:
+            _check_states_of_packed_rows(args)
+            return func(*args, **kwargs)
+        return call_on_cpu(func, args, kwargs, lambda func, args, kwargs: func(*args, **kwargs))
+
+
+class _FastPathDepth(threading.local):
+    depth = 0
+
+
+_fast_here = _FastPathDepth()
+
+
+@contextlib.contextmanager
+def _allow_fast_paths() -> Iterator[None]:
+    """Let encoders and attention of torch.nn use their fast path while the block runs, as in the owner's runs: torch
+    leaves it for tensor subclasses, and inside a function mode such as ours."""
+    overrides: Any = torch.overrides
+    shipped: Callable[[Any], bool] = overrides.has_torch_function
+
+    def has_other_types(values: Any) -> bool:
+        if not _fast_here.depth:
+            return bool(shipped(values))
+        return any(value is not None and type(value) not in (Tensor, torch.nn.Parameter) for value in values)
+
+    overrides.has_torch_function = has_other_types if _fast_here.depth == 0 else shipped
+    _fast_here.depth += 1
+    try:
+        yield
+    finally:
+        _fast_here.depth -= 1
+        if overrides.has_torch_function is has_other_types:
+            overrides.has_torch_function = shipped
+
+
+def call_on_cpu(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Callable[..., Any]) -> Any:
+    """Call a function of torch with the CPU in place of every device."""
+    kwargs = dict(kwargs)
+    if func is Tensor.cuda:
+        return args[0]
+    if "device" in kwargs and _is_gpu(kwargs["device"]):
+        kwargs["device"] = "cpu"
+    if func is Tensor.to and len(args) > 1 and _is_gpu(args[1]):
+        # to(device, dtype): without the device there is a dtype left, or nothing to do.
+        kinds = [value for value in (*args[2:3], kwargs.get("dtype")) if isinstance(value, torch.dtype)]
+        return run(Tensor.to, (args[0], kinds[0]), {}) if kinds else args[0]
+    if func is Tensor.type and len(args) > 1 and isinstance(args[1], str):
+        args = (args[0], args[1].replace("torch.cuda.", "torch."), *args[2:])
+    return run(func, args, kwargs)
+
+
+def _is_gpu(device: Any) -> bool:
+    if isinstance(device, bool):
+        return False
+    # An int is the index of a GPU; `tensor.get_device()` is -1 on the CPU.
+    if isinstance(device, int):
+        return True
+    if isinstance(device, str):
+        return device.split(":")[0] in {"cuda", "mps", "xpu", "hip"}
+    return isinstance(device, torch.device) and device.type not in {"cpu", "meta"}
+
+
+class _SilenceDepth(threading.local):
+    depth = 0
+
+
+_silent_here = _SilenceDepth()
+
+
+class _SilencedOutput(io.TextIOBase):
+    """A stdout that drops the output of threads that run a user's forward; other threads write to the original."""
+
+    def __init__(self, shipped: Any) -> None:
+        self.shipped = shipped
+
+    def write(self, text: str) -> int:
+        return len(text) if _silent_here.depth else self.shipped.write(text)
+
+    def flush(self) -> None:
+        if not _silent_here.depth:
+            self.shipped.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["shipped"], name)
+
+
+@contextlib.contextmanager
+def silence_output() -> Iterator[None]:
+    """Drop what this thread prints while the block runs."""
+    shipped = sys.stdout
+    _silent_here.depth += 1
+    mine = None
+    if not isinstance(shipped, _SilencedOutput):
+        mine = sys.stdout = _SilencedOutput(shipped)
+    try:
+        yield
+    finally:
+        _silent_here.depth -= 1
+        if mine is not None and sys.stdout is mine:
+            sys.stdout = shipped
+
+
+def list_tensors_in(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors among the arguments or results of a torch function, also those in lists, tuples and dicts.
+
+    Example:
+        >>> len(list(list_tensors_in((torch.zeros(2), [torch.ones(3)], "sum"))))
+        2
+    """
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, list | tuple | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from list_tensors_in(item)

@@ -1,0 +1,42 @@
+"""Make the step graph of a classifier of numbers: it continues from a state, and answers for all steps so far."""
+
+from __future__ import annotations
+
+from pocketrnn.bundle.manifest import Limits, StepGraph, explain_no_step_answers
+from pocketrnn.errors import InputError
+from pocketrnn.numbers.number_input import NumberInput
+from pocketrnn_export.forms.form import sha256
+from pocketrnn_export.forms.onnx.nan_propagation import add_nan_guards, remove_nan_guards
+from pocketrnn_export.forms.step_graph_conversion import convert_to_step_graph
+from pocketrnn_export.forms.step_graph_form import STEP_FILE
+
+__all__ = ["check_can_stream", "make_step_graph"]
+
+
+def check_can_stream(rules: NumberInput, limits: Limits | None) -> None:
+    """Refuse rules with which a recording cannot be answered step by step.
+
+    Raises:
+        InputError: they contain windows or a number of steps.
+
+    Example:
+        >>> check_can_stream(NumberInput(("x",)), None)
+    """
+    if held := explain_no_step_answers(rules, limits or Limits()):
+        raise InputError(
+            f"With these rules, a state cannot be carried from sample to sample: {held}.",
+            "Leave streaming out, or leave this rule out.",
+        )
+
+
+def make_step_graph(content: bytes, *, most: int | None) -> tuple[StepGraph, bytes]:
+    """Make the step graph of a graph that takes samples, and its entry in classifier.json.
+
+    Raises:
+        ExportError: the graph looks ahead, or has operators that are not known to continue from a state.
+    """
+    bare = remove_nan_guards(content)
+    made, size = convert_to_step_graph(bare, most=most)
+    # A state holds NaN where an earlier step had it.
+    made = made if bare == content else add_nan_guards(made)
+    return StepGraph(STEP_FILE, sha256(made), size), made

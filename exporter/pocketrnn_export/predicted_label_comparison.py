@@ -1,0 +1,159 @@
+"""The labels that a classifier predicts for a text or a sequence, and the labels in the data, compared as sets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketrnn.answers import Answers
+from pocketrnn.bundle.manifest import Manifest
+from pocketrnn.errors import InputError
+from pocketrnn.tables.row_checks import check_same_labels
+from pocketrnn_export.comparing.logit_comparison import CandidateComparison, compare_candidate
+from pocketrnn_export.comparing.proof_inputs import Case, Ids, Logits, Run
+
+if TYPE_CHECKING:
+    from pocketrnn_training.rows.labelled_sequences import LabelledSequences
+    from pocketrnn_training.rows.labelled_texts import LabelledTexts
+
+__all__ = [
+    "check_data_labels",
+    "compare_labels",
+    "compute_label_margins",
+    "compute_predicted_labels",
+    "read_target_labels",
+]
+
+Flags = NDArray[np.bool_]
+
+
+def compute_predicted_labels(manifest: Manifest, logits: Logits) -> Flags:
+    """Return the labels that `predict_labels` gives for logits, with the classifier's thresholds; without thresholds,
+    the likeliest label of a classifier with one label a row.
+
+    Args:
+        manifest: the classifier's manifest.
+        logits: float32 [rows, labels], without NaN.
+
+    Returns:
+        bool [rows, labels].
+
+    Example:
+        >>> compute_predicted_labels(Classifier.load("ag_news").manifest, np.float32([[0, 2, 1, 0]])).tolist()
+        [[False, True, False, False]]
+    """
+    answers = Answers.from_manifest(manifest)
+    one_is_given = manifest.output.activation == "softmax" and manifest.output.thresholds is None
+    return answers.mark_reached_labels(answers.probabilities(logits), 0.0 if one_is_given else None)
+
+
+def compute_label_margins(manifest: Manifest, logits: Logits) -> NDArray[np.float64]:
+    """Return how much the logits of a row can change before its predicted labels change. For large logits, the change
+    is relative to a tenth of the logits.
+
+    Args:
+        manifest: the classifier's manifest.
+        logits: float32 [rows, labels].
+
+    Returns:
+        float64 [rows].
+
+    Example:
+        >>> compute_label_margins(Classifier.load("ag_news").manifest, np.float32([[0, 2, 1, 0]])).tolist()
+        [1.0]
+    """
+    exact = logits.astype(np.float64)
+    thresholds = np.array(manifest.output.thresholds or (0.5,) * len(manifest.labels))
+    # A threshold of 0 or 1 is infinitely far.
+    with np.errstate(divide="ignore"):
+        needed = np.log(thresholds) - np.log1p(-thresholds)
+    rows = np.arange(len(exact))
+    if manifest.output.activation == "sigmoid":
+        apart = np.abs(exact - needed)
+        nearest = apart.argmin(1)
+        return np.asarray(apart[rows, nearest] / np.maximum(1.0, np.abs(exact[rows, nearest]) / 10))
+    highest = np.sort(exact, axis=1)[:, -2:]
+    margin = highest[:, 1] - highest[:, 0]
+    if manifest.output.thresholds is not None:
+        best, others = exact.argmax(1), exact.copy()
+        others[rows, best] = -np.inf
+        odds = highest[:, 1] - np.logaddexp.reduce(others, axis=1)
+        margin = np.minimum(margin, np.abs(odds - needed[best]))
+    return np.asarray(margin / np.maximum(1.0, np.abs(highest).max(axis=1) / 10))
+
+
+def check_data_labels(manifest: Manifest, data: LabelledTexts | LabelledSequences | None) -> None:
+    """Refuse data whose labels do not fit the classifier's, before any work is done.
+
+    Raises:
+        DataError: its labels are others, or in another order.
+        InputError: its rows have several labels and the classifier gives one; its targets have another shape, or are
+            not the index of a label.
+    """
+    if data is None:
+        return
+    check_same_labels(data.labels, manifest.labels)
+    targets = np.asarray(data.targets)
+    if targets.ndim == 2 and manifest.output.activation != "sigmoid":
+        raise InputError(
+            f"The data has any number of labels for each row, and {manifest.name} gives one.",
+            "Give targets as integers [rows], the index of each row's label.",
+        )
+    rows = len(data.inputs)
+    fits = (rows,) if targets.ndim < 2 else (rows, len(manifest.labels))
+    if targets.shape != fits or targets.dtype.kind not in ("b" if targets.ndim == 2 else "iu"):
+        raise InputError(
+            f"The targets of the data are {targets.dtype} {list(targets.shape)}, for {rows:,} rows and "
+            f"{len(manifest.labels)} labels.",
+            f"Give integers [{rows}], or booleans [{rows}, {len(manifest.labels)}].",
+        )
+    if targets.ndim < 2 and len(odd := np.flatnonzero((targets < -1) | (targets >= len(manifest.labels)))):
+        raise InputError(
+            f"The target of row {odd[0]:,} is {targets[odd[0]]}, and there are {len(manifest.labels)} labels.",
+            f"Give the index of the row's label, from 0 to {len(manifest.labels) - 1}; or -1 where it has none.",
+        )
+
+
+def read_target_labels(data: LabelledTexts | LabelledSequences) -> tuple[Flags, Flags]:
+    """Return the labels of the data's rows, bool [rows, labels], and a mask of the rows with known labels, bool [rows].
+
+    Example:
+        >>> read_target_labels(LabelledTexts(["good", "bad"], np.array([1, -1]), ("no", "yes"), "two rows"))[0].tolist()
+        [[False, True], [False, False]]
+    """
+    targets = np.asarray(data.targets)
+    if targets.ndim == 2:
+        return targets, np.ones(len(targets), bool)
+    return targets[:, None] == np.arange(len(data.labels)), targets >= 0
+
+
+def compare_labels(
+    manifest: Manifest,
+    name: str,
+    candidate: Run,
+    cases: Sequence[Case],
+    expected: Sequence[Logits],
+    *,
+    inputs: str,
+    reference: str,
+) -> CandidateComparison:
+    """Compare two forms as `compare_candidate` does, where answers are allowed to change; also count the rows whose
+    predicted labels differ.
+    """
+    found = []
+
+    def run_candidate(tokens: Ids, lengths: Ids) -> Logits:
+        found.append(candidate(tokens, lengths))
+        return found[-1]
+
+    compared = compare_candidate(name, run_candidate, cases, expected, inputs=inputs, reference=reference)
+    pairs = zip(expected, found, strict=True)
+    differing = sum(
+        int((compute_predicted_labels(manifest, a) != compute_predicted_labels(manifest, b)).any(1).sum())
+        for a, b in pairs
+    )
+    return replace(compared, line=replace(compared.line, labels_differing=differing))

@@ -1,0 +1,116 @@
+"""Compare the runtime's answers for the written bundle with the reference's, on whole texts or sequences of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketrnn.classifier import Classifier, compute_logits_of_steps, encode_texts_as_steps
+from pocketrnn.text.text_input import TextInput
+from pocketrnn.verification import compute_streamed_logits
+from pocketrnn_export.comparing.logit_comparison import (
+    LEAST_TOLERANCE,
+    CandidateComparison,
+    Difference,
+    measure_difference,
+    summarize_differences,
+)
+from pocketrnn_export.comparing.proof_inputs import Case, Logits, make_one_row_cases
+from pocketrnn_export.proof.reference_answers import ReferenceAnswers
+
+__all__ = ["compare_end_to_end", "compare_hazard_rows"]
+
+_ROWS_OF_A_CASE: Final = 12
+
+
+def compare_end_to_end(
+    classifier: Classifier, given: Sequence[Any], answers: ReferenceAnswers, *, reference: str
+) -> list[CandidateComparison]:
+    """Compare the runtime with the reference, and with itself, on texts or on sequences of numbers.
+
+    Args:
+        classifier: the bundle, as the runtime loads it.
+        given: strings or their ids, or samples as the graph takes them. They run all in one call and each alone;
+            strings also run as a stream, if the bundle supports it.
+        answers: the reference's answers, with each text or sequence as a case of its own.
+        reference: the name of the reference in the proof.
+    """
+    cases, expected = zip(*answers.compute_answers("texts", one_row=False), strict=True)
+    of_texts = isinstance(classifier.manifest.input, TextInput)
+    logits: Any = classifier.logits if of_texts else partial(compute_logits_of_steps, classifier)
+    if classifier.manifest.output.of_tokens:
+        given, logits = encode_texts_as_steps(classifier, given), partial(compute_logits_of_steps, classifier)
+    together = logits(given)
+    each = [logits([one]) for one in given]
+    pairs = [(reference, "runtime", expected, together), ("alone", "together", each, together)]
+    if of_texts and classifier.manifest.stream is not None:
+        streamed = compute_streamed_logits(classifier, [text for text in given if isinstance(text, str)])
+        pairs.append((reference, "runtime, as a stream", expected, streamed))
+    return [
+        _compare_rows(candidate, rows, cases, wanted, answers, reference=against, inputs="texts")
+        for against, candidate, wanted, rows in pairs
+    ]
+
+
+def compare_hazard_rows(
+    classifier: Classifier, answers: ReferenceAnswers, rows: NDArray[Any] | None = None
+) -> list[CandidateComparison]:
+    """Compare the runtime's answer to each row of the hazards in its own batches with its answer to the row alone.
+
+    Some rows hold padding inside, at the start, at the end, or only padding. Their batches hold rows of the same and of
+    other lengths.
+
+    Args:
+        classifier: the bundle, as the runtime loads it.
+        answers: the reference's answers; their cases are used.
+        rows: what the engine is given for each id, if it is not the id: samples float32 [ids, channels], or words with
+            their characters int64 [ids, 1 + width].
+
+    Returns:
+        one line; empty for a graph that takes one text a run.
+    """
+    if classifier.manifest.graph.batch == 1 or "hazards" not in answers.kinds:
+        return []
+    # The first rows of a batch of 300 show as much as all of them.
+    hazards = [case for case, _ in answers.compute_answers("hazards", one_row=False)]
+    cases = [row for case in hazards for row in make_one_row_cases([case])[:_ROWS_OF_A_CASE]]
+    given = [case.tokens[0] if rows is None else rows[case.tokens[0]] for case in cases]
+    together, alone = (
+        compute_logits_of_steps(classifier, given),
+        [compute_logits_of_steps(classifier, [one]) for one in given],
+    )
+    inputs = f"rows of special {'numbers' if classifier.manifest.sequences else 'ids'}"
+    return [_compare_rows("together", together, cases, alone, answers, reference="alone", inputs=inputs)]
+
+
+def _compare_rows(
+    candidate: str,
+    given: Logits,
+    cases: Sequence[Case],
+    expected: Sequence[Logits],
+    answers: ReferenceAnswers,
+    *,
+    reference: str,
+    inputs: str,
+) -> CandidateComparison:
+    """Compare the answers to all cases in one call, [rows, labels] in their order, with those to each case."""
+    parts = np.split(given, np.cumsum(list(map(len, expected)))[:-1])
+    differences = [
+        _measure_with_spread(candidate, case, rows, part, answers)
+        for case, rows, part in zip(cases, expected, parts, strict=True)
+    ]
+    return summarize_differences(differences, reference=reference, inputs=inputs, rows=len(cases))
+
+
+def _measure_with_spread(
+    candidate: str, case: Case, expected: Logits, given: Logits, answers: ReferenceAnswers
+) -> Difference:
+    heads = answers.reference.heads
+    found = measure_difference(candidate, case.name, expected, given, heads=heads)
+    if found.largest <= LEAST_TOLERANCE and not found.labels_differing:
+        return found
+    return measure_difference(candidate, case.name, expected, given, answers.compute_answer_with_spread(case), heads)

@@ -1,0 +1,280 @@
+"""Refuse a module whose forward catches an error that only some texts cause: `try: F.one_hot(k, 2) except RuntimeError:
+h = -h`.
+
+A trace meets no error that depends on the values of tensors, so its program holds the code without an error. So each
+torch call that may fail by the contents of a text, and each assert about them, is made to fail while the module runs,
+wherever a caller up to forward may catch the error. If forward then answers by other operators, a graph cannot give
+that answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dis
+import functools
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import CodeType, FrameType, TracebackType
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from pocketrnn.errors import ExportError
+from pocketrnn_export.intake import traceable_torchscript
+from pocketrnn_export.intake.user_frames import describe_line, is_installed_file, is_user_frame
+from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
+from pocketrnn_export.module_runs.operator_recording import SHAPES, OperatorRecorder, Program, is_same_program
+from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
+from pocketrnn_export.proof.loop_iterations import use_unscripted_functions
+from pocketrnn_export.torch_internals import FunctionMode, flatten_tree
+from pocketrnn_export.tracing.rules.asserts import TRUTHS, is_in_assert
+
+__all__ = ["refuse_rare_errors"]
+
+_TEXT: Final = "text"
+# Functions that fail by integer indices: parts of their names, or whole names. `x[i]` fails by `i` and not by `x`.
+_INDEXED: Final = ("__getitem__", "__setitem__", "gather", "scatter", "index_", "index.", "take_along", "put_",
+                   "nll_loss", "cross_entropy", "margin_loss", "ctc_loss", "unpool", "segment_reduce", "unravel_index",
+                   "searchsorted")  # fmt: skip
+_INDEXED_NAMES: Final = frozenset({"take", "put"})
+# Functions that fail when an integer is divided by zero.
+_DIVIDING: Final = ("floordiv", "floor_divide", "remainder", "fmod", "__mod__", "__imod__", "__rmod__")
+# Functions that fail by any of their integer arguments.
+_WHOLE: Final = ("embedding", "one_hot", "bincount", "pack_padded_sequence", "repeat_interleave", "sparse_", "__rfloor",
+                 "__rmod__")  # fmt: skip
+# Functions that fail by numbers of any kind, and functions whose result has a size by which others fail.
+_ALGEBRA: Final = ("linalg_", "inverse", "cholesky", "svd", "lobpcg", "lstsq")
+_ALGEBRA_NAMES: Final = frozenset({"lu", "lu_solve", "lu_unpack", "triangular_solve", "symeig", "matrix_rank"})
+_NEVER: Final = frozenset({"linalg_vector_norm", "linalg_norm", "linalg_cross", "linalg_multi_dot", "linalg_matmul",
+                           "linalg_vecdot", "linalg_diagonal", "linalg_det", "linalg_slogdet"})  # fmt: skip
+_NUMBERS: Final = ("multinomial", "bernoulli", "poisson", "binomial", "binary_cross_entropy", "histc", "histogram",
+                   "quantile", "nonzero", "masked_select", "argwhere", "unique", "_assert", "_check")  # fmt: skip
+_LEAVES_TORCH: Final = frozenset({"numpy", "__array__", "tolist", "item", "__int__", "__float__", "__index__"})
+# The messages that handlers may search for in an error.
+_SAID: Final = (
+    "index out of range in self: index 7 is out of bounds for dimension 0 with size 2; class values must be smaller "
+    "than num_classes; length of all samples has to be greater than 0; the input matrix is singular"
+)
+
+# The place of a call: the code and the instruction of each frame up to forward.
+_Site = tuple[tuple[CodeType, int], ...]
+
+
+@dataclass(frozen=True)
+class _FailingCall:
+    """A call that may fail: its place, its line, and the errors that it may raise."""
+
+    site: _Site
+    line: str
+    errors: tuple[type[Exception], ...]
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """The operators by which a module answers, or None if it raises; the calls that may fail; and the error that was
+    raised in it."""
+
+    program: Program | None
+    met: tuple[_FailingCall, ...]
+    error: Exception | None
+
+
+def refuse_rare_errors(module: nn.Module, runs: Sequence[tuple[Tensor, ...]]) -> None:
+    """Refuse a module that catches an error which depends on the contents of a text, and then answers otherwise.
+
+    Args:
+        module: in eval mode, on the CPU; copies of it are run.
+        runs: inputs of sizes that take all branches of forward.
+
+    Raises:
+        ExportError: there is such an error; the message names the call and the line that catches it.
+    """
+    done: set[tuple[_Site, type[Exception]]] = set()
+    for inputs in runs:
+        if not _may_catch(module, inputs) or (usual := _run_with_error(module, inputs)).program is None:
+            continue
+        for met in usual.met:
+            for kind in met.errors:
+                if (met.site, kind) in done:
+                    continue
+                done.add((met.site, kind))
+                failed = _run_with_error(module, inputs, met.site, kind)
+                if failed.error and failed.program is not None and not is_same_program(usual.program, failed.program):
+                    raise _make_caught_error_refusal(met, failed.error)
+
+
+def _make_caught_error_refusal(met: _FailingCall, error: Exception) -> ExportError:
+    catches = "code around it"
+    trace: TracebackType | None = error.__traceback__
+    while trace is not None:
+        frame = trace.tb_frame
+        if is_user_frame(frame) and (line := _find_catching_line(frame.f_code, trace.tb_lasti)):
+            catches = describe_line(frame, line)
+            break
+        trace = trace.tb_next
+    if isinstance(error, AssertionError):
+        return ExportError(
+            f"An assert of the module fails for some texts, {met.line}, and its error is caught: {catches}.",
+            "Choose between two values by the same condition, as in torch.where(rare, one, other), without assert and "
+            "try.",
+        )
+    return ExportError(
+        f"The module raises an error for some texts, {met.line}, which depends on the text's contents and is caught: "
+        f"{catches}.",
+        "Remove the try: bring the numbers into the range that the call takes, for instance with clamp, and choose "
+        "between two values with torch.where(in_range, one, other).",
+    )
+
+
+def _may_catch(module: nn.Module, inputs: tuple[Tensor, ...]) -> bool:
+    """Return whether a call that may fail by some numbers is inside code that may catch the error: few modules have
+    one."""
+    calls = _CallRecorder(None)
+    with torch.no_grad(), calls, _run_surroundings(module):
+        _run_module(copy_complete_copy(module), inputs)
+    return bool(calls.met)
+
+
+def _run_with_error(
+    module: nn.Module, inputs: tuple[Tensor, ...], site: _Site | None = None, kind: type[Exception] | None = None
+) -> _Answer:
+    """Run a module while the first call at a site raises an error of a kind; record its operators."""
+    operations = OperatorRecorder()
+    operations.label_tensors(_TEXT, inputs[0])
+    tokens = operations.find_steps_that_made(inputs[0])
+    calls = _CallRecorder(lambda tensor: _find_text_relation(operations, tensor, tokens), site, kind)
+    program = None
+    with torch.no_grad(), calls, operations, _run_surroundings(module):
+        answer = _run_module(copy_complete_copy(module), inputs)
+        answer = answer[0] if isinstance(answer, tuple) else answer
+        program = operations.extract_program(operations.find_steps_that_made(answer), _TEXT)
+    return _Answer(program, tuple(calls.met.values()), calls.error)
+
+
+@contextlib.contextmanager
+def _run_surroundings(module: nn.Module) -> Iterator[None]:
+    """Run a module quietly on the CPU, with its compiled and scripted functions in plain Python; any error ends the
+    block."""
+    as_written = torch.compiler.set_stance("force_eager")
+    with run_quietly_on_cpu(), use_unscripted_functions(module), as_written, contextlib.suppress(Exception, SystemExit):
+        yield
+
+
+def _run_module(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
+    """Compute the module's output. `_list_user_frames` stops at this frame."""
+    return module(*inputs)
+
+
+def _find_text_relation(operations: OperatorRecorder, tensor: Tensor, tokens: frozenset[int]) -> str:
+    """Return how a tensor relates to a text: "made" from it, its "ids", or neither, an empty string."""
+    try:
+        if _TEXT not in operations.find_labels(tensor):
+            return ""
+    except NotImplementedError:
+        # Inside vmap a tensor has no memory to look up.
+        return "made"
+    return "ids" if operations.find_steps_before_operators(SHAPES, tensor, _TEXT)[0] <= tokens else "made"
+
+
+class _CallRecorder(FunctionMode):
+    """A mode that records calls that some text may make fail, inside code that may catch the error, and makes one fail.
+
+    Args:
+        made: gives for a tensor "made" if it is computed from a text, "ids" if it is the text's ids, else an empty
+            string; None to treat all tensors as "made".
+        site, kind: the call that raises, and the class of its error.
+    """
+
+    def __init__(
+        self, made: Callable[[Tensor], str] | None, site: _Site | None = None, kind: type[Exception] | None = None
+    ) -> None:
+        super().__init__()
+        self._made, self._site, self._kind = made or (lambda _: "made"), site, kind
+        self.met: dict[_Site, _FailingCall] = {}
+        self.error: Exception | None = None
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name in _LEAVES_TORCH and args and self._made(args[0]):
+            # A value computed from it outside torch cannot be followed, so all tensors count as made from the text.
+            self._made = lambda _: "made"
+        if errors := _list_possible_errors(name):
+            frames = list(_list_user_frames(sys._getframe(1)))
+            caught = any(_find_catching_line(frame.f_code, frame.f_lasti) for frame in frames)
+            if (
+                caught
+                and self._may_fail_by_text(name, args, kwargs)
+                and (name not in TRUTHS or is_in_assert(frames[0]))
+            ):
+                self._note(frames, errors)
+        return func(*args, **kwargs)
+
+    def _note(self, frames: Sequence[FrameType], errors: tuple[type[Exception], ...]) -> None:
+        site = tuple((frame.f_code, frame.f_lasti) for frame in frames)
+        written = [frame for frame in frames if frame.f_code.co_filename != traceable_torchscript.__file__]
+        own = next((frame for frame in written if not is_installed_file(frame.f_code.co_filename)), frames[0])
+        self.met.setdefault(site, _FailingCall(site, describe_line(own), errors))
+        if site == self._site and self._kind is not None and self.error is None:
+            self.error = self._kind(_SAID)
+            raise self.error
+
+    def _may_fail_by_text(self, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
+        """Return whether a call may fail by numbers that are computed from a text."""
+        given = [tensor for tensor in flatten_tree([args, kwargs])[0] if isinstance(tensor, Tensor)]
+        others = [args[1:], {key: value for key, value in kwargs.items() if args or key not in ("input", "self")}]
+        if _name_contains(name, _DIVIDING) and any(tensor.is_floating_point() for tensor in given):
+            return False
+        # An assignment of one number to a mask never fails.
+        if name == "__setitem__" and not isinstance(args[2], Tensor):
+            others = [[one for one in flatten_tree(args[1])[0] if getattr(one, "dtype", None) != torch.bool]]
+        of_any_kind = _name_contains(name, (*_NUMBERS, *_ALGEBRA)) or name in {*TRUTHS, *_ALGEBRA_NAMES}
+        if "quantile" in name or not (of_any_kind or _name_contains(name, _WHOLE)):
+            given = [tensor for tensor in flatten_tree(others)[0] if isinstance(tensor, Tensor)]
+        # The ids of a text are always rows of the embedding.
+        fails_by = ("made",) if "embedding" in name else ("made", "ids")
+        return any((of_any_kind or not one.is_floating_point()) and self._made(one) in fails_by for one in given)
+
+
+@functools.cache
+def _list_possible_errors(name: str) -> tuple[type[Exception], ...]:
+    """Return the errors that a torch function may raise because of its arguments' values; empty if there are none."""
+    if name in TRUTHS or name == "_assert":
+        return (AssertionError,)
+    if name in _NEVER:
+        return ()
+    if _name_contains(name, _ALGEBRA) or name in _ALGEBRA_NAMES:
+        return (torch.linalg.LinAlgError,)  # type: ignore[attr-defined]
+    found = _name_contains(name, (*_INDEXED, *_DIVIDING, *_WHOLE, *_NUMBERS)) or name in _INDEXED_NAMES
+    return (IndexError, RuntimeError) if found else ()
+
+
+def _name_contains(name: str, parts: Sequence[str]) -> bool:
+    return any(part in name for part in parts)
+
+
+def _list_user_frames(frame: FrameType | None) -> Iterator[FrameType]:
+    """Yield the frames of a module's own code and of libraries up to `_run_module`, the innermost first."""
+    while frame is not None and frame.f_code is not _run_module.__code__:
+        if is_user_frame(frame):
+            yield frame
+        frame = frame.f_back
+
+
+def _find_catching_line(code: CodeType, at: int) -> int | None:
+    """Return the line of the `except`, `finally` or `with` that may catch an error raised at an instruction; None if
+    there is none."""
+    target = next((start for first, last, start in _list_error_handlers(code) if first <= at < last), None)
+    if target is None:
+        return None
+    lines = [line for line, *_ in list(code.co_positions())[target // 2 : target // 2 + 3] if line is not None]
+    return lines[-1] if lines else code.co_firstlineno
+
+
+@functools.lru_cache(maxsize=512)
+def _list_error_handlers(code: CodeType) -> tuple[tuple[int, int, int], ...]:
+    """Return the ranges of code whose errors are handled: the start and end of each, and its handler."""
+    entries: Any = getattr(dis.Bytecode(code), "exception_entries", ())
+    return tuple((one.start, one.end, one.target) for one in entries)

@@ -1,0 +1,37 @@
+"""Make cases that together hold every token id, so that each row of an embedding is read."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from pocketrnn_export.comparing.proof_inputs import Case
+
+__all__ = ["make_cases_with_every_id"]
+
+# Three tokens a row: short enough that each token changes the answer, and long enough for code that reads neighbours.
+# 400,000 ids are 65 batches.
+_WIDTH: Final = 3
+_ROWS: Final = 2048
+
+
+def make_cases_with_every_id(ids: int, *, batch: int = _ROWS, width: int = _WIDTH) -> list[Case]:
+    """Cases of short rows that together hold every id from 0 to `ids` - 1 once, in random order.
+
+    Args:
+        ids: the number of ids.
+        batch: the most rows of a case; 1 for a graph that takes one text a run.
+        width: the number of tokens in a row.
+
+    Example:
+        >>> [case.tokens.shape for case in make_cases_with_every_id(7_000)]
+        [(2048, 3), (286, 3)]
+    """
+    order = np.random.default_rng(2).permutation(ids)
+    # The last row is filled up with ids of the first rows.
+    rows = np.resize(order, (-(-ids // width), width)).astype(np.int64)
+    return [
+        Case(f"ids {start * width} to {min(start * width + some.size, ids) - 1}", some, np.full(len(some), width))
+        for start, some in ((start, rows[start : start + batch]) for start in range(0, len(rows), batch))
+    ]

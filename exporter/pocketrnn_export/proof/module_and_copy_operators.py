@@ -1,0 +1,156 @@
+"""Compare the torch operators of the owner's own module with those of the copy that is traced.
+
+A copy is another object: `self is MODEL`, `SETTINGS[self.fc]` and a `WeakKeyDictionary` by layers do not find it. A
+scripted function is traced as its Python original, where `torch.jit.is_scripting()` is false and helpers are those of
+today; a cached function is traced as it computes today. The answers may show this only on rare texts, but the operators
+always do: both programs are recorded, before any rule of a trace, and must be equal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from pocketrnn.errors import ExportError
+from pocketrnn_export.comparing.float64_operators import restore_threads
+from pocketrnn_export.comparing.proof_inputs import Case
+from pocketrnn_export.intake.copy_comparison import OwnersModule, convert_to_float32, read_weight_precision
+from pocketrnn_export.intake.user_frames import describe_user_line
+from pocketrnn_export.module_runs.function_caches import Place, replace_entries
+from pocketrnn_export.module_runs.operator_recording import (
+    OperatorRecorder,
+    Program,
+    find_first_difference,
+    normalize_program,
+)
+from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu, set_eval_mode
+from pocketrnn_export.module_runs.state_restoration import restore_module, restore_random_state
+from pocketrnn_export.torch_internals import replace_methods, unwrap_scripted_function
+from pocketrnn_export.tracing.python_semantics.size_keyed_caches import unwrap_cached_function
+from pocketrnn_export.tracing.python_semantics.user_file_globals import find_users_globals
+
+__all__ = ["refuse_other_operators"]
+
+_TEXT: Final = "text"
+
+
+class _LineRecorder(OperatorRecorder):  # type: ignore[no-untyped-call]
+    """Records operators, each with the line of the owner's code that calls it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def _add_step(self, step: Any) -> int:
+        self.lines.append(describe_user_line(sys._getframe()))
+        return super()._add_step(step)
+
+
+class _RecordedProgram:
+    """A program, with the line of each of its operators."""
+
+    def __init__(self, program: Program, lines: Sequence[str]) -> None:
+        self.program, self.lines = program, lines
+
+    def make_normal_form(self) -> _RecordedProgram:
+        """Return the program in the form that is the same for Python and TorchScript."""
+        program, places = normalize_program(self.program)
+        return _RecordedProgram(program, [self.lines[place] for place in places])
+
+    def name(self, place: int) -> str:
+        """Return the name of the operator at a place."""
+        return self.program[place][0].partition(".")[0] if place < len(self.program) else "no further operator"
+
+    def line(self, place: int) -> str:
+        """Return the line of the operator at a place, or of the last operator."""
+        return self.lines[min(place, len(self.lines) - 1)] if self.lines else "a line that is not known"
+
+
+def refuse_other_operators(given: OwnersModule, cases: Iterable[Case]) -> None:
+    """Refuse a module whose copy runs other operators than the module itself, or which runs other operators when its
+    scripted and cached functions are replaced by the Python functions that are traced in their place.
+    """
+    for case in cases:
+        inputs = [torch.from_numpy(case.tokens), *([torch.from_numpy(case.lengths)] if given.takes_lengths else [])]
+        with restore_module(given.module), restore_threads():
+            own = _record_program(given, given.module, inputs)
+        if own is None:
+            return
+        copied = given.copied(given.module)
+        _compare_programs(
+            own, _record_program(given, copied, inputs),
+            "The copy of the module that is exported runs other operators than the module itself",
+            "Do not look anything up by the identity of the module or of a layer (`self is`, id(self), a dict or a "
+            "WeakKeyDictionary with layers as keys, a method under functools.lru_cache), nor by the number of "
+            "threads: let the module hold it as an attribute.",
+        )  # fmt: skip
+        for function_of, what, advice in (
+            (unwrap_scripted_function, "as the Python function that torch.jit.script compiled, which is traced,",
+             "Remove torch.jit.script from that function and check the module's answers; or make both versions "
+             "compute the same: without torch.jit.is_scripting(), and without a helper that was redefined later."),
+            (unwrap_cached_function, "without its cache, as it is traced,",
+             "Let a cached function depend only on its arguments, and not on anything that may change; or store its "
+             "result as an attribute of the module."),
+        ):  # fmt: skip
+            entries, methods = _find_functions(copied, function_of)
+            if not entries and not methods:
+                continue
+            # Another copy, only where it is run: copies of large weights take long.
+            fresh = given.copied(given.module)
+            with replace_entries(entries), replace_methods(methods):
+                _compare_programs(
+                    own.make_normal_form(), (_record_program(given, fresh, inputs) or own).make_normal_form(),
+                    f"A function of the module's file runs other operators {what} than as the module calls it",
+                    advice,
+                )  # fmt: skip
+
+
+def _compare_programs(own: _RecordedProgram, other: _RecordedProgram | None, problem: str, advice: str) -> None:
+    place = None if other is None else find_first_difference(own.program, other.program)
+    if other is None or place is None:
+        return
+    names = own.name(place), other.name(place)
+    apart = f"{names[0]} is given other numbers" if len(set(names)) == 1 else f"{names[1]} in place of {names[0]}"
+    raise ExportError(f"{problem}: {apart}, {own.line(place)}.", advice)
+
+
+def _record_program(given: OwnersModule, module: nn.Module, inputs: Sequence[Tensor]) -> _RecordedProgram | None:
+    """Record the operators that a module runs on inputs; None if it fails, which is reported elsewhere."""
+    noted = _LineRecorder()
+    inputs = [value.clone() for value in inputs]
+    noted.label_tensors(_TEXT, *inputs)
+    # A user's module may raise anything.
+    with contextlib.suppress(Exception, SystemExit), torch.no_grad(), restore_random_state(), run_quietly_on_cpu():
+        set_eval_mode(module)
+        if read_weight_precision(module) is not None or any(t.device.type != "cpu" for t in module.parameters()):
+            convert_to_float32(module, given.kept)
+        with torch.jit.optimized_execution(False), noted:  # type: ignore[attr-defined]
+            answer = given.called(module)(*inputs)
+        steps = noted.find_steps_that_made(answer)
+        lines = [noted.lines[step] for step in noted.find_needed_steps(steps, _TEXT)]
+        return _RecordedProgram(noted.extract_program(steps, _TEXT), lines)
+    return None
+
+
+def _find_functions(
+    module: nn.Module, function_of: Callable[[Any], Any]
+) -> tuple[list[Place], dict[tuple[type, str], Any]]:
+    """The functions in the owner's files and classes that have another one in their place, each with that one."""
+    entries = [
+        (names, name, function)
+        for names in find_users_globals(module)
+        for name, value in names.items()
+        if (function := function_of(value)) is not None
+    ]
+    methods = {
+        (kind, name): function
+        for kind in {kind for layer in module.modules() for kind in type(layer).__mro__}
+        for name, value in list(vars(kind).items())
+        if (function := function_of(value)) is not None
+    }
+    return entries, methods

@@ -1,0 +1,315 @@
+"""Find a program of a module that is right for every batch and sequence length, or up to a stated limit; or refuse it.
+
+A module is traced, and forward's conditions on sizes are recorded. If there are none, the one trace is right for all
+sizes, except for its loops, lengths of its own and sorting: these are compared with the module. If there are some,
+`sizes/program_search.py` finds a program that agrees with the module in every region of sizes.
+
+The caller decides how a program is run for the comparison: as the graph of a form, or, by default, in PyTorch, where
+each operator of pocketrnn has a plain implementation. So a trace can be checked without any form.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from torch import Tensor, nn
+
+from pocketrnn.errors import ExportError
+from pocketrnn_export.comparing.proof_inputs import LARGEST
+from pocketrnn_export.intake.user_frames import is_user_frame
+from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
+from pocketrnn_export.proof.choice_operator_recording import record_choices
+from pocketrnn_export.proof.compared_module import FreshCopyModule, resize_example
+from pocketrnn_export.proof.errors_caught_for_some_texts import refuse_rare_errors
+from pocketrnn_export.proof.every_size_comparison import APART, Answers, compute_answer_or_none
+from pocketrnn_export.proof.non_forgetting_copy import copy_with_lasting_states
+from pocketrnn_export.proof.runnable_program import RunnableProgram, make_runnable_program
+from pocketrnn_export.proof.trace_refusals import (
+    find_padding_effects,
+    refuse_caught_errors,
+    refuse_changed_answers,
+    refuse_counted_lengths,
+    refuse_mixed_rows,
+    refuse_other_sizes,
+    refuse_size_loops,
+    refuse_tie_dependence,
+    refuse_unequal_iterations,
+)
+from pocketrnn_export.proof.unmet_pair_conditions import find_blocking_questions
+from pocketrnn_export.proof.way_values import WayValues
+from pocketrnn_export.torch_internals import replace_program_weights
+from pocketrnn_export.tracing.layers.layer_weights import add_onnx_weights
+from pocketrnn_export.tracing.module_trace import TracedProgram, follow_forward, trace_program
+from pocketrnn_export.tracing.python_semantics.caught_errors import find_catching_files
+from pocketrnn_export.tracing.session import takes_two_texts
+from pocketrnn_export.tracing.sizes.condition_log import TraceLog
+from pocketrnn_export.tracing.sizes.program_judging import (
+    AnswerJudge,
+    ProgramAttempt,
+    describe_sizes,
+    is_within_limits,
+    largest_difference,
+)
+from pocketrnn_export.tracing.sizes.program_search import find_program_for_all_sizes
+from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Sizes
+from pocketrnn_export.tracing.sizes.size_regions import FollowedRun
+from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
+
+__all__ = ["find_right_program"]
+
+# The time for following one path through forward. A function that calls itself for halves of a long text may not end.
+_SECONDS_A_WAY: Final = 15
+# The most tokens of a run that looks for caught errors if no file of the user seems to catch any.
+_SMALL: Final = 4_096
+
+
+def find_right_program(
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    judged: Callable[[TracedProgram], RunnableProgram] = make_runnable_program,
+    *,
+    one_text: bool = False,
+) -> TracedProgram:
+    """Trace a module with every batch and sequence axis dynamic, so that it is right for all sizes.
+
+    Args:
+        module: in eval mode, on the CPU; it is copied, not changed.
+        example: the module's inputs: token ids int64 [batch, sequence], and perhaps a second tensor [batch, ...]; at
+            least two rows and steps.
+        judged: makes the form of a program that is compared with the module; raises ExportError if there is none.
+        one_text: keep the batch size of the example, which is 1, and make only the sequence dynamic.
+
+    Raises:
+        ExportError: there is no program with the module's answers; the message names the line of its code.
+
+    Example:
+        >>> find_right_program(module.eval(), (torch.zeros(3, 7, dtype=torch.int64),)).limits
+        Limits(min_tokens=1, max_tokens=None, max_batch=None, real_token=False)
+    """
+    asked = FreshCopyModule(module, example, _count_ids(module))
+    usual = asked.draw_inputs(Sizes(len(example[0]), USUAL.tokens))
+    before = compute_answer_or_none(asked, usual)
+    found = _find_program(asked, judged, one_text=one_text)
+    if before is not None:
+        refuse_changed_answers(asked, found, usual, before)
+    most = LARGEST if find_catching_files(module) else _SMALL
+    bounds = [
+        sizes for sizes in found.bounds if is_within_limits(found.limits, sizes) and sizes.batch * sizes.tokens <= most
+    ]
+    refuse_rare_errors(asked.module, [usual, *map(asked.draw_inputs, bounds)])
+    return found
+
+
+def _find_program(
+    asked: FreshCopyModule, judged: Callable[[TracedProgram], RunnableProgram], *, one_text: bool
+) -> TracedProgram:
+    """Find a program of a module that is right for all sizes.
+
+    Raises:
+        ExportError: there is none.
+    """
+    made, log = functools.cache(judged), TraceLog()
+
+    def trace_with_log(plan: TracePlan | None, log: TraceLog, *, cut_counted: bool = True) -> TracedProgram:
+        example = asked.example if plan is None else resize_example(asked.example, plan.example)
+        found = trace_program(asked.module, example, plan, log, one_text=one_text, cut_counted=cut_counted)
+        made(found)
+        return found
+
+    plain = _make_plain_trace(trace_with_log, log)
+    refuse_size_loops(log)
+    if takes_two_texts(asked.example):
+        log = replace(log, questions=find_blocking_questions(asked, plain, log.questions))
+        _refuse_pair_questions(plain, log)
+    if isinstance(plain, TracedProgram):
+        graph = made(plain)
+        asked = (asked if graph.ids is None else replace(asked, ids=graph.ids)).add_compared_ids(plain.program)
+        _check_plain_trace(asked, plain, graph.run, log)
+        if not log.questions:
+            refuse_mixed_rows(asked, plain)
+            notes = refuse_other_sizes(asked, plain, graph.run)
+            return replace(plain, notes=notes, padding_tells=find_padding_effects(asked, plain))
+
+    lasting = _NonForgettingModule.of(asked)
+
+    def make_attempt(program: TracedProgram, log: TraceLog) -> ProgramAttempt[TracedProgram]:
+        def run_program(sizes: Sizes) -> Any:
+            # onnxruntime kills the process for a recurrent layer without a step.
+            if not all(question.holds(sizes) for question in log.steps):
+                raise ExportError("A recurrent layer has no step to run.", "Give it one.")
+            return made(program).run(asked.draw_inputs(sizes))
+
+        lasting_answers = None if lasting is None else lasting.run(program)
+        return ProgramAttempt(program, log, run_program, program.plan, lasting_answers)
+
+    def trace_plan(plan: TracePlan) -> ProgramAttempt[TracedProgram]:
+        log = TraceLog()
+        return make_attempt(trace_with_log(plan, log), log)
+
+    found = find_program_for_all_sizes(
+        make_attempt(plain, log) if isinstance(plain, TracedProgram) else plain,
+        log.questions,
+        _make_follow_function(asked, trace_plan),
+        trace_plan,
+        lambda sizes: asked(asked.draw_inputs(sizes)),
+        asked.compute_float64_logits,
+        batch=1 if one_text else None,
+        lasting=None if lasting is None else lasting.make_judge(1 if one_text else None),
+        choices=lambda sizes: record_choices(asked.module, asked.draw_inputs(sizes)),
+        computes_values=_make_value_comparison(asked),
+    )
+    if lasting is not None:
+        lasting.refuse_lost_code(found.traced, judged, found.bounds)
+    settled_program = replace(found.traced, limits=found.limits, bounds=found.bounds)
+    asked = asked.add_compared_ids(settled_program.program)
+    refuse_mixed_rows(asked, settled_program)
+    notes = refuse_other_sizes(asked, settled_program, made(found.traced).run)
+    return replace(settled_program, notes=notes, padding_tells=find_padding_effects(asked, settled_program))
+
+
+def _make_value_comparison(asked: FreshCopyModule) -> Callable[[TracedProgram, Sizes, Sizes], bool]:
+    """Make the function that says whether a program that was traced for some sizes computes all values for others."""
+    values = WayValues(asked.module)
+    return lambda program, own, sizes: values.are_computed(program, asked.draw_inputs(own), asked.draw_inputs(sizes))
+
+
+@dataclass(frozen=True)
+class _NonForgettingModule:
+    """A module with weights that forget nothing, and these weights by their names in a program."""
+
+    asked: FreshCopyModule
+    weights: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, asked: FreshCopyModule) -> _NonForgettingModule | None:
+        module = copy_with_lasting_states(asked.module)
+        if module is None:
+            return None
+        named = copy_complete_copy(module)
+        add_onnx_weights(named)
+        return cls(replace(asked, module=module), named.state_dict())
+
+    def run(self, program: TracedProgram) -> Callable[[Sizes], Any] | None:
+        if not self.weights.keys() >= program.program.state_dict.keys():
+            return None
+        run = make_runnable_program(program, self.weights).run
+        return lambda sizes: run(self.asked.draw_inputs(sizes))
+
+    def refuse_lost_code(
+        self, program: TracedProgram, judged: Callable[[TracedProgram], RunnableProgram], bounds: Iterable[Sizes]
+    ) -> None:
+        """Refuse a form that lost a part of its program, at sizes on both sides of each condition in forward.
+
+        Raises:
+            ExportError: its answers differ.
+        """
+        if (run := self.run(program)) is None:
+            return
+        form = judged(replace(program, program=replace_program_weights(program.program, self.weights))).run
+        for sizes in bounds:
+            inputs = self.asked.draw_inputs(sizes)
+            # onnxruntime kills the process for a recurrent layer without a step; PyTorch raises an error.
+            if compute_answer_or_none(self.asked, inputs) is None:
+                continue
+            expected = compute_answer_or_none(run, sizes)
+            if expected is not None and largest_difference(form(inputs), expected) > APART:
+                raise ExportError(
+                    f"The graph loses something of forward on {describe_sizes(sizes)} where a recurrent layer keeps "
+                    "its "
+                    "state for long.",
+                    "Report the module: this is a fault of pocketrnn.",
+                )
+
+    def make_judge(self, batch: int | None) -> AnswerJudge:
+        return AnswerJudge(
+            lambda sizes: self.asked(self.asked.draw_inputs(sizes)), self.asked.compute_float64_logits, batch
+        )
+
+
+def _refuse_pair_questions(plain: TracedProgram | ExportError, log: TraceLog) -> None:
+    """Refuse a module of two texts with a condition on the size of one: traces for chosen sizes support one text only.
+
+    Raises:
+        ExportError: there is such a condition, or no ordinary trace.
+    """
+    if log.questions:
+        # A condition in the module's own code tells more than one inside PyTorch.
+        question = max(log.questions, key=lambda one: (one.branch, one.line > 0))
+        raise ExportError(
+            f"The module takes two texts and asks about the size of one, {question.where} ({question.condition}), "
+            "which a bundle of pairs cannot follow.",
+            "Compute the same for all sizes: no if by x.size(1), no cut to a fixed number of tokens, and no shape that "
+            "requires the same number of tokens in both texts.",
+        )
+    if isinstance(plain, ExportError):
+        raise plain
+
+
+def _check_plain_trace(asked: FreshCopyModule, plain: TracedProgram, graph: Answers, log: TraceLog) -> None:
+    """Refuse a module for errors that an ordinary trace shows, whatever its conditions on sizes are."""
+    few = replace(asked, ids=1)
+    refuse_caught_errors(asked.module, log, few.draw_inputs(Sizes(len(asked.example[0]), asked.example[0].shape[1])))
+    if log.counted_lengths:
+        refuse_counted_lengths(asked, graph)
+    if plain.loops and not log.questions:
+        refuse_unequal_iterations(asked, graph, plain)
+    if plain.sort_operators:
+        refuse_tie_dependence(asked, plain)
+
+
+def _make_follow_function(
+    asked: FreshCopyModule, trace: Callable[[TracePlan], ProgramAttempt[TracedProgram]]
+) -> Callable[[Sizes], FollowedRun]:
+    """Make the function that follows forward for some sizes, without a program if that is possible."""
+
+    def follow_sizes(sizes: Sizes) -> FollowedRun:
+        log = TraceLog(until=time.process_time() + _SECONDS_A_WAY)
+        error = follow_forward(asked.module, resize_example(asked.example, sizes), sizes, log)
+        if error is None or log.refused:
+            log.check_answered()
+            refuse_caught_errors(asked.module, log, asked.draw_inputs(sizes))
+            return FollowedRun(log)
+        if compute_answer_or_none(asked, asked.draw_inputs(sizes)) is None:
+            return FollowedRun(log, fails=not _is_raised_by_user(error))
+        # A module that cannot be followed may still be traced.
+        return FollowedRun(trace(TracePlan(sizes)).log)
+
+    return follow_sizes
+
+
+def _make_plain_trace(traced: Callable[..., TracedProgram], log: TraceLog) -> TracedProgram | ExportError:
+    """Make the ordinary trace, which is right for all sizes if forward has no condition on them; or return its error.
+
+    Raises:
+        ExportError: there is no such trace, and the reason is not a size.
+    """
+    try:
+        return traced(None, log)
+    except ExportError as error:
+        # An error of pocketrnn is final; one of torch.export may come from a size.
+        if error.__cause__ is None:
+            raise
+        if log.counted_lengths:
+            with contextlib.suppress(ExportError):
+                return traced(None, log, cut_counted=False)
+        if not log.questions:
+            raise
+        return error
+
+
+def _is_raised_by_user(error: BaseException) -> bool:
+    """Return whether a line of forward itself raised an error, and not an operation that it called."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and is_user_frame(frames[-1])
+
+
+def _count_ids(module: nn.Module) -> int:
+    """Return the number of ids to run a module with, if its form does not state it: the rows of the smallest
+    embedding."""
+    return min((layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)), default=1)

@@ -1,0 +1,365 @@
+"""Find for each number of a program the text of the batch that it depends on, operator by operator.
+
+`state * is_rare(x)` is zero for every random text, and so is the result of a pooling over the batch. So an operator is
+not run on the numbers that reach it: it runs alone, on random numbers, and those of some texts are changed. A number
+that changes with two texts is computed across them. The batch need not be an axis of its own: a `view` that merges it
+with another is followed number by number, and so is an order of lengths that is undone later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.fx import Node
+from torch.fx.node import map_arg
+
+from pocketrnn_export.intake.user_frames import find_node_line
+from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
+from pocketrnn_export.proof.batch_reductions import BY_POSITION, OF_LENGTHS, find_needed_nodes
+from pocketrnn_export.proof.compared_module import fill_lengths
+from pocketrnn_export.proof.runnable_program import NodeValues
+from pocketrnn_export.proof.token_dependence import WordContent, find_word_content, read_operator_name
+from pocketrnn_export.torch_internals import (
+    flatten_tree,
+    list_aliased_arguments,
+    list_written_arguments,
+    read_size_expression,
+    unflatten_tree,
+)
+
+__all__ = ["find_rows_with_other_owners"]
+
+# The rows of the two batches; more than most kernels and dilations reach.
+_ROWS: Final = (16, 32)
+# How many more steps than rows a text has; the second is tried if the program refuses the first.
+_STEPS: Final = (0, 24)
+# How often an operator runs with other numbers at most, until the owner of each result is known.
+_DRAWS: Final = 8
+_NONE: Final = -1
+# The operators that take a type or a shape from all arguments but the first.
+_LIKE: Final = frozenset({"expand_as", "reshape_as", "to", "type_as", "view_as"})
+_ORDERS: Final = frozenset({"argsort", "msort", "sort", "topk"})
+# The operators that write numbers at positions. The other operators of BY_POSITION read there.
+_PUTS: Final = (BY_POSITION - {"gather", "index_select"}) | {"index_put", "put"}
+# Numbers at which an operator may behave differently, besides its own numeric arguments.
+_NUMBERS: Final = (0.0, 1.0, -1.0, 2.0, 3.0)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A call of an operator: its arguments, with their nodes and owners, in lists of the same length.
+
+    Attributes:
+        run: computes the results for other arguments.
+        node: the operator's node.
+        given: the arguments.
+        nodes: the nodes whose values the arguments are.
+        owners: int64, the text that each number of a tensor belongs to, -1 for none; None for a non-tensor.
+        bits: the number of bits of a text's number.
+    """
+
+    run: Callable[[Sequence[Any]], list[Any]]
+    node: Node
+    given: list[Any]
+    nodes: list[Any]
+    owners: list[Tensor | None]
+    bits: int
+
+    def find_owned_arguments(self) -> list[int]:
+        """Return the indices of the arguments that hold numbers of texts."""
+        asked = self.owners[:1] if read_operator_name(self.node) in _LIKE else self.owners
+        return [i for i, one in enumerate(asked) if one is not None and bool((one >= 0).any())]
+
+
+def find_rows_with_other_owners(
+    program: torch.export.ExportedProgram, inputs_of: Callable[[int, int], tuple[Tensor, ...]], batch: set[Any]
+) -> str:
+    """Find the line at which a program computes across the texts of a batch; empty if there is none.
+
+    Args:
+        program: from torch.export.
+        inputs_of: makes random inputs from rows and steps, as the program takes them.
+        batch: the symbols of the batch size.
+    """
+    # An axis of 16 numbers may be mistaken for a batch of 16. So a line counts only if it is found with both batch
+    # sizes.
+    found = ""
+    for rows in _ROWS:
+        found = _find_line_with_rows(program, inputs_of, batch, rows)
+        if not found:
+            return ""
+    return found
+
+
+def _find_line_with_rows(
+    program: torch.export.ExportedProgram,
+    inputs_of: Callable[[int, int], tuple[Tensor, ...]],
+    batch: set[Any],
+    rows: int,
+) -> str:
+    # Lengths in falling order stay in place when they are sorted; equal lengths have several orders.
+    orders = (torch.arange(rows).view(4, -1).t().flatten(), torch.arange(rows - 1, -1, -1))
+    for more in _STEPS:
+        for order in orders:
+            owners, inputs = _OwnerRun(program, batch, rows), inputs_of(rows, rows + more)
+            whole = fill_lengths(inputs)
+            if owners(tuple(torch.minimum(order + more + 1, v) if v.dim() == 1 else v for v in whole)):
+                return owners.place
+    return ""
+
+
+class _OwnerRun(NodeValues):
+    """A run of a program that follows the owners of each node's numbers.
+
+    Attributes:
+        place: the first line at which a number belongs to two texts, or to another text than its answer does.
+    """
+
+    def __init__(self, program: torch.export.ExportedProgram, batch: set[Any], rows: int) -> None:
+        super().__init__(program)
+        self._rows = rows
+        self.place = ""
+        self._owners: dict[Node, Any] = {}
+        self._batch, self._words, self._needed = batch, find_word_content(program), set(find_needed_nodes(program))
+        self._texts = set(program.graph_signature.user_inputs)
+        self._generator = torch.Generator().manual_seed(5)
+
+    def run_node(self, n: Node) -> Any:
+        if n.op == "output" and not self.place:
+            self._check_answers(n)
+        if n.op != "call_function" or "_assert" in str(n.target) or self.place:
+            value = super().run_node(n)
+            if isinstance(value, Tensor):
+                self._owners[n] = _make_initial_owners(value, of_rows=n.name in self._texts)
+            return value
+        given, form = flatten_tree(self.fetch_args_kwargs_from_env(n))
+        nodes = flatten_tree((n.args, n.kwargs))[0]
+        kept = [one.clone() if isinstance(one, Tensor) else one for one in given]
+        owners = flatten_tree(map_arg((n.args, n.kwargs), self._owners.get))[0]
+
+        def run_operator(given: Sequence[Any]) -> list[Any]:
+            args, kwargs = unflatten_tree(list(given), form)
+            return flatten_tree(self.call_function(n.target, args, kwargs))[0]
+
+        value = super().run_node(n)
+        if n.target is operator.getitem:
+            whole = self._owners.get(n.args[0])  # type: ignore[arg-type]
+            self._owners[n] = None if whole is None else whole[n.args[1]]
+            return value
+        results, shape = flatten_tree(value)
+        owners = [one if isinstance(one, Tensor) else None for one in owners] + [None] * (len(kept) - len(owners))
+        found = self._find_owners_of_results(
+            _Call(run_operator, n, kept, nodes, owners, (self._rows - 1).bit_length()), results
+        )
+        self._owners[n] = unflatten_tree(found, shape)
+        for target in list_written_arguments(n.target, n.args, n.kwargs):
+            old = self._owners.get(target)
+            if isinstance(old, Tensor) and isinstance(found[0], Tensor) and old.shape == found[0].shape:
+                self._owners[n] = old.copy_(found[0])
+        return value
+
+    def _find_owners_of_results(self, call: _Call, results: list[Any]) -> list[Any]:
+        """Return the owners of the results of a call."""
+        node, name, owned = call.node, read_operator_name(call.node).removesuffix("_"), call.find_owned_arguments()
+        if (views := _find_view_owners(call, results)) is not None:
+            return views
+        if not owned or node not in self._needed or name.startswith(GIVES_NO_NUMBERS):
+            return [_make_initial_owners(one) for one in results]
+        lengths = [i for i in owned if self._is_length(call.nodes[i])]
+        if name in _ORDERS and lengths and results[-1].shape == call.given[owned[0]].shape:
+            of_lengths: Any = call.owners[owned[0]]
+            return [of_lengths[results[-1]] for _ in results]
+        # Numbers written at positions that follow from lengths belong to the texts of these positions.
+        places = [i for i in owned if name in _PUTS and self._words[call.nodes[i]] <= WordContent.COUNTS]
+        told = _find_result_owners(call, results, [i for i in owned if i not in places], lengths, self._generator)
+        stated = flatten_tree(node.meta.get("val"))[0]
+        if told is None or ((name not in OF_LENGTHS or len(lengths) < len(owned)) and any(one.mixed for one in told)):
+            self.place = find_node_line(node) or "a line that is not known"
+            return [_make_initial_owners(one) for one in results]
+        return [
+            self._fill_missing_owners(one, result, val, call) if isinstance(result, Tensor) else None
+            for one, result, val in zip(told, results, stated, strict=True)
+        ]
+
+    def _is_length(self, node: Any) -> bool:
+        """Return whether a node's value is one integer for each text that only tried ids may change."""
+        value: Any = node.meta.get("val") if isinstance(node, Node) else None
+        whole = isinstance(value, Tensor) and value.dim() == 1 and not value.is_floating_point()
+        return whole and value.dtype != torch.bool and self._words[node] <= WordContent.COUNTS
+
+    def _fill_missing_owners(self, told: _ResultOwners, result: Tensor, stated: Any, call: _Call) -> Tensor:
+        """Return the owners of a result; numbers that did not change get the owners of the arguments."""
+        owners = told.owners
+        if bool((owners != _NONE).all()):
+            return owners
+        if read_operator_name(call.node).removesuffix("_") not in _PUTS:
+            for given in (call.owners[i] for i in call.find_owned_arguments()):
+                if given is not None and _can_broadcast(given, result):
+                    owners = torch.where(owners == _NONE, given.expand(result.shape), owners)
+        for axis in self._find_batch_axes_of_value(stated, result)[:1]:
+            # Else they get the owner of other numbers in the same row of the batch.
+            rows = owners.movedim(axis, 0).reshape(self._rows, -1).amax(1)
+            rows = torch.where(rows == _NONE, torch.arange(self._rows), rows)
+            rows = rows.view([-1 if i == axis else 1 for i in range(result.dim())])
+            owners = torch.where(owners == _NONE, rows.expand(result.shape), owners)
+        return owners
+
+    def _find_batch_axes_of_value(self, stated: Any, value: Tensor) -> list[int]:
+        if not isinstance(stated, Tensor) or stated.dim() != value.dim():
+            return []
+        return [
+            axis
+            for axis, size in enumerate(stated.shape)
+            if isinstance(size, torch.SymInt)
+            and read_size_expression(size) in self._batch
+            and value.shape[axis] == self._rows
+        ]
+
+    def _check_answers(self, output: Node) -> None:
+        for node in output.all_input_nodes:
+            owners = self._owners.get(node)
+            if isinstance(owners, Tensor):
+                for axis in self._find_batch_axes_of_value(node.meta.get("val"), owners)[:1]:
+                    rows = torch.arange(self._rows).view([-1 if i == axis else 1 for i in range(owners.dim())])
+                    if bool(((owners != rows) & (owners != _NONE)).any()):
+                        self.place = find_node_line(node) or "a line that is not known"
+
+
+@dataclass(frozen=True)
+class _ResultOwners:
+    """The owner of each number of a result, as far as it changed; and whether one changed with several texts."""
+
+    owners: Tensor
+    mixed: bool
+
+
+def _make_initial_owners(value: Any, *, of_rows: bool = False) -> Any:
+    if not isinstance(value, Tensor):
+        return None
+    owners = torch.full(value.shape, _NONE, dtype=torch.int64)
+    if of_rows and value.dim():
+        owners[:] = torch.arange(len(value)).view(-1, *[1] * (value.dim() - 1))
+    return owners
+
+
+def _find_view_owners(call: _Call, results: list[Any]) -> list[Any] | None:
+    """Return the owners of an operator's results, as views of its arguments' owners; None if the results are not
+    views."""
+    node = call.node
+    shared = list_aliased_arguments(node.target, node.args, node.kwargs)
+    if (
+        not shared
+        or list_written_arguments(node.target, node.args, node.kwargs)
+        or read_operator_name(node) == "as_strided"
+    ):
+        return None
+    seen: list[Any] = [
+        given if owners is None else owners for given, owners in zip(call.given, call.owners, strict=True)
+    ]
+    views = call.run(seen)
+    same = all(isinstance(one, Tensor) and one.dtype == torch.int64 for one in views)
+    return views if same and [one.shape for one in views] == [one.shape for one in results] else None
+
+
+def _can_broadcast(given: Tensor, result: Tensor) -> bool:
+    sizes = zip(reversed(given.shape), reversed(result.shape), strict=False)
+    return given.dim() <= result.dim() and all(size in (1, other) for size, other in sizes)
+
+
+def _find_result_owners(
+    call: _Call, results: list[Any], changing: list[int], lengths: list[int], generator: torch.Generator
+) -> list[_ResultOwners] | None:
+    """Find the text with which each number of the results changes; None if the operator fails on all other numbers."""
+    whole = [i for i in changing if not _is_float(call.given[i]) and call.given[i].dtype != torch.bool]
+    # Try any integers; only integers of the argument, which may be positions; equal lengths; equal integers.
+    for wide, kept in ((True, []), (False, []), (False, lengths), (False, whole)):
+        # An operator may raise anything.
+        with contextlib.suppress(Exception):
+            return _find_owners_by_changes(call, results, [i for i in changing if i not in kept], generator, wide=wide)
+    return None
+
+
+def _find_owners_by_changes(
+    call: _Call, results: list[Any], changing: list[int], generator: torch.Generator, *, wide: bool
+) -> list[_ResultOwners]:
+    """Find the text with which each number changes: for each bit of the texts' numbers, the numbers of the texts with
+    this bit 0 are changed, and then the others.
+
+    Raises:
+        ValueError: a result has another shape.
+    """
+    seen = [torch.zeros(2, call.bits, *_make_value_shape(one), dtype=torch.bool) for one in results]
+    for _ in range(_DRAWS):
+        base, other = (
+            {i: _draw_argument(call, i, generator, wide=wide, base=base) for i in changing} for base in (True, False)
+        )
+        before = call.run(_clone_arguments(call.given, base))
+        for bit in range(call.bits):
+            for side in (0, 1):
+                mixed = {i: torch.where(_has_owner_bit(call.owners[i], bit, side), other[i], base[i]) for i in changing}
+                for told, one, two, result in zip(
+                    seen, before, call.run(_clone_arguments(call.given, mixed)), results, strict=True
+                ):
+                    if not isinstance(result, Tensor):
+                        continue
+                    if one.shape != result.shape or two.shape != result.shape:
+                        raise ValueError("a result of another shape")
+                    told[side, bit] |= (one != two) & ~((one != one) & (two != two))
+        if all(bool((one[0] ^ one[1]).all() or (one[0] & one[1]).any()) for one in seen):
+            break
+    powers = 2 ** torch.arange(call.bits)
+    return [
+        _ResultOwners(
+            torch.where((one[0] ^ one[1]).all(0), (one[1] * powers.view(-1, *[1] * (one.dim() - 2))).sum(0), _NONE),
+            bool((one[0] & one[1]).any()),
+        )
+        for one in seen
+    ]
+
+
+def _make_value_shape(value: Any) -> torch.Size:
+    return value.shape if isinstance(value, Tensor) else torch.Size()
+
+
+def _clone_arguments(given: list[Any], changed: dict[int, Tensor]) -> list[Any]:
+    # Keep each tensor's memory layout: in another, a sum is rounded otherwise.
+    return [
+        torch.empty_like(one).copy_(changed.get(i, one)) if isinstance(one, Tensor) else one
+        for i, one in enumerate(given)
+    ]
+
+
+def _has_owner_bit(owners: Any, bit: int, side: int) -> Any:
+    return (owners >= 0) & ((owners >> bit) & 1 == side)
+
+
+def _is_float(value: Tensor) -> bool:
+    return value.is_floating_point() or value.is_complex()
+
+
+def _draw_argument(call: _Call, i: int, generator: torch.Generator, *, wide: bool, base: bool) -> Tensor:
+    """Random numbers for an argument; with `base`, integers stay as they are, since they may be positions."""
+    given: Tensor = call.given[i]
+    owners: Any = call.owners[i]
+    numbers = [float(one) for one in call.given if isinstance(one, int | float) and abs(one) < 2**31]
+    if given.dtype == torch.bool:
+        drawn = torch.rand(given.shape, generator=generator) < 0.5
+    elif _is_float(given):
+        known = torch.tensor([*_NUMBERS, *numbers], dtype=torch.float64)
+        picked = known[torch.randint(len(known), given.shape, generator=generator)]
+        random = torch.randn(given.shape, generator=generator, dtype=torch.float64)
+        drawn = torch.where(torch.rand(given.shape, generator=generator) < 0.25, picked, random).to(given.dtype)
+    elif base or not given.numel():
+        return given
+    else:
+        known = given.flatten()
+        if wide:
+            known = torch.cat([known, torch.tensor([*_NUMBERS, *numbers]).to(given.dtype)])
+        drawn = known[torch.randint(len(known), given.shape, generator=generator)]
+    return torch.where(owners >= 0, drawn, given)

@@ -1,0 +1,64 @@
+"""Find out whether the order of equal values, which PyTorch leaves undefined, may change the answer to some text.
+
+A word that occurs twice in a text has equal scores. If the answer depends on which one is taken, the module is refused
+(`trace_checks.refuse_tie_dependence`); but a gate may hide the difference for every text that was tried. So the program
+runs with equal values in both orders, and its operators are checked one by one (`hidden_differences.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from pocketrnn_export.intake.user_frames import find_node_line
+from pocketrnn_export.proof.batch_reductions import BY_POSITION
+from pocketrnn_export.proof.compared_module import fill_lengths, is_text
+from pocketrnn_export.proof.hidden_differences import HiddenDifferences, RecordedRun
+from pocketrnn_export.proof.token_dependence import read_operator_name
+from pocketrnn_export.tracing.reversed_tie_sort import ORDERS, call_in_reversed_order
+
+__all__ = ["find_tied_values"]
+
+_STEPS: Final = (2, 9, 40)
+# The values at the places of equal scores may also be equal, as the vectors of one word are. Then their order does not
+# matter.
+_TAKES: Final = (*BY_POSITION, "embedding", "index", "take")
+
+
+def find_tied_values(
+    program: torch.export.ExportedProgram, inputs_of: Callable[[int, int], tuple[Tensor, ...]], *, one_text: bool
+) -> str:
+    """Find the line of a sort or the like whose order of equal values may change an answer; empty if there is none.
+
+    Args:
+        program: from torch.export.
+        inputs_of: makes random inputs from rows and steps, as the program takes them.
+        one_text: whether the batch size is always 1.
+    """
+    for steps in _STEPS:
+        given = inputs_of(1 if one_text else 2, steps)
+        inputs = fill_lengths([_repeat_each_token(value) if is_text(value) else value for value in given])
+        one, other = RecordedRun(program), _ReversedTieRun(program)
+        if not (one(inputs) and other(inputs)):
+            continue
+        if HiddenDifferences(program, one, other).find_first_node(left_out=_TAKES) is not None:
+            orders = [node for node in program.graph.nodes if read_operator_name(node) in ORDERS]
+            return next(filter(None, map(find_node_line, orders)), "a line that is not known")
+    return ""
+
+
+def _repeat_each_token(tokens: Tensor) -> Tensor:
+    """Put the first row's tokens, each twice, into every row."""
+    return tokens[:1, torch.arange(tokens.shape[1]) // 2].expand(len(tokens), -1).contiguous()
+
+
+class _ReversedTieRun(RecordedRun):
+    """A run with equal values in the opposite order."""
+
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        name = str(target).removeprefix("aten.").partition(".")[0]
+        run = super().call_function
+        return call_in_reversed_order(lambda *given, **named: run(target, given, named), name, args, kwargs)

@@ -1,0 +1,278 @@
+"""The checks that refuse a trace, even if it is right at its own size: each compares the module with its program."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import sympy
+import torch
+from torch import Tensor, nn
+
+from pocketrnn.errors import ExportError
+from pocketrnn_export.intake.calling_convention import FeatureModule
+from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
+from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, run_quietly_on_cpu
+from pocketrnn_export.proof.batch_reductions import find_batch_reduction, find_batch_symbols, find_compared_numbers
+from pocketrnn_export.proof.compared_module import FreshCopyModule, fill_lengths, is_text
+from pocketrnn_export.proof.every_size_comparison import (
+    APART,
+    MOST_TOKENS,
+    SECONDS,
+    Answers,
+    check_every_size,
+    compute_answer_or_none,
+)
+from pocketrnn_export.proof.loop_iterations import check_every_step
+from pocketrnn_export.proof.padding_invariance import find_padded_steps
+from pocketrnn_export.proof.row_index_dependence import find_row_numbers
+from pocketrnn_export.proof.row_owner_tracking import find_rows_with_other_owners
+from pocketrnn_export.proof.row_perturbation import find_mixed_rows
+from pocketrnn_export.proof.runnable_program import NodeValues, make_runnable_program
+from pocketrnn_export.proof.tied_value_order import find_tied_values
+from pocketrnn_export.tracing.module_trace import TracedProgram, find_caught_errors
+from pocketrnn_export.tracing.reversed_tie_sort import run_with_reversed_ties
+from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
+from pocketrnn_export.tracing.sizes.condition_log import TraceLog, UntraceableError
+from pocketrnn_export.tracing.sizes.program_judging import is_within_limits, largest_difference
+from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Sizes
+
+__all__ = [
+    "find_padding_effects",
+    "refuse_caught_errors",
+    "refuse_changed_answers",
+    "refuse_counted_lengths",
+    "refuse_mixed_rows",
+    "refuse_other_sizes",
+    "refuse_size_loops",
+    "refuse_tie_dependence",
+    "refuse_unequal_iterations",
+]
+
+# The ids below this, and the last id, may be padding to forward.
+_COUNTED: Final = 4
+_MOST_IDS: Final = 12
+
+
+def refuse_changed_answers(
+    asked: FreshCopyModule, found: TracedProgram, usual: tuple[Tensor, ...], before: Any
+) -> None:
+    """Refuse a module whose answer to a text changes after it has run on texts of other sizes.
+
+    First come the sizes of the trace and its checks, then the sizes on both sides of each condition in forward.
+    """
+    changed = "texts of other sizes changed values in its file, its classes or its functions"
+    copied, started = copy_complete_copy(asked.module), time.process_time()
+    for sizes in (None, *found.bounds):
+        if time.process_time() - started > SECONDS:
+            return
+        if sizes is not None:
+            if not is_within_limits(found.limits, sizes):
+                continue
+            changed = f"a batch of {sizes.batch} x {sizes.tokens} tokens changes later answers"
+            compute_answer_or_none(compute_answer, copied, asked.draw_inputs(sizes))
+        after = compute_answer_or_none(compute_answer, copied, usual)
+        if after is None or not np.allclose(after, before, rtol=1e-4, atol=1e-4, equal_nan=True):
+            raise ExportError(
+                f"The module's answer to a text depends on earlier texts: {changed}.",
+                "Do not let forward keep anything that a later answer depends on, in the module, its file or a "
+                "default argument.",
+            )
+
+
+def refuse_size_loops(log: TraceLog) -> None:
+    """Refuse a forward that tests a size in every iteration of a loop: `while t < x.size(1)`.
+
+    Each trace of it would be unrolled, with thousands of steps for a text with so many.
+    """
+    lines: dict[str, set[int]] = {}
+    for question in log.questions:
+        relation = question.condition.relation
+        if question.branch and not isinstance(relation, sympy.Eq | sympy.Ne):
+            lines.setdefault(question.where, set()).update(map(int, relation.atoms(sympy.Integer)))
+    for where, numbers in lines.items():
+        # No single line tries kernels of all these sizes.
+        if numbers >= set(range(2, USUAL.tokens)):
+            raise ExportError(
+                f"The module asks about a size in every iteration of a loop, {where}, which a trace freezes at one "
+                "length.",
+                "Loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU.",
+            )
+
+
+def refuse_caught_errors(module: nn.Module, log: TraceLog, inputs: tuple[Tensor, ...]) -> None:
+    """Refuse a forward that caught an error in the trace that does not occur when it runs on inputs of the same sizes.
+
+    Raises:
+        ExportError: it did; then the trace holds the code after the error, and not the usual code.
+    """
+    if not log.raised:
+        return
+    with torch.no_grad(), run_quietly_on_cpu():
+        met = find_caught_errors(copy_complete_copy(module), inputs)
+    if caught := [line for line in log.raised if line not in met]:
+        raise ExportError(
+            f"The module catches an error that only tracing raises, and then does something else: {caught[0]}.",
+            "Do not catch errors there: do not read values of tensors, as .item() does, and do not give a size to code "
+            "that needs a plain number, such as Decimal, Fraction or pickle.",
+        )
+
+
+def refuse_counted_lengths(asked: FreshCopyModule, graph: Answers) -> None:
+    """Compare a graph with its module that packs by lengths of its own, on rows that such lengths cut short.
+
+    Raises:
+        ExportError: an answer differs.
+    """
+    generator = torch.Generator().manual_seed(7)
+    edges = torch.tensor([0, 1, int(asked.example[0][-1, -1]), asked.ids - 1])
+    for rows, width in ((1, 6), (3, 9), (4, 40), (2, 700)):
+        batch = 1 if asked.one_text else rows
+        inputs = asked.draw_inputs(Sizes(batch, width))
+        texts = 2 if takes_two_texts(inputs) else 1
+        for i, tokens in enumerate(inputs[:texts]):
+            special = torch.rand(tokens.shape, generator=generator) < 0.3
+            special[:, 0] = False
+            drawn = edges[torch.randint(len(edges), tokens.shape, generator=generator)]
+            inputs = (*inputs[:i], torch.where(special, drawn, tokens), *inputs[i + 1 :])
+        if not asked.agrees(graph, inputs):
+            raise ExportError(
+                "The module packs by lengths that it counts or clamps itself, and the graph gives another answer if "
+                "these are shorter than the rows.",
+                "Pack by the lengths that forward is given, or give pad_packed_sequence total_length=x.size(1).",
+            )
+
+
+def refuse_unequal_iterations(asked: FreshCopyModule, graph: Answers, traced: TracedProgram) -> None:
+    """Compare a graph whose loops were traced from their first iterations with the module, at other lengths.
+
+    Raises:
+        ExportError: an answer differs.
+    """
+    for rows, width in ((1, 1), (2, 3), (3, 9), (2, 40), (1, 300)):
+        if not asked.agrees(graph, asked.draw_inputs(Sizes(1 if asked.one_text else rows, width))):
+            raise UntraceableError(
+                f"The module's loop over the steps of a text, {traced.loops[0]}, does something else in later steps "
+                f"than in the first ones: at {width} tokens the graph of the first steps gives another answer.",
+                "Compute the same in every step, without break and whatever the step's number is; or use nn.RNN, "
+                "nn.LSTM or nn.GRU.",
+            )
+
+
+def refuse_tie_dependence(asked: FreshCopyModule, traced: TracedProgram) -> None:
+    """Refuse a module whose answers change with the order of equal values, on texts that repeat words."""
+    for batch, width in ((1, 1), (3, 8), (4, 33), *([(1, 200)] if asked.phrase else [])):
+        # Rows of equal length are equal values, too, but another check's task: so only single texts hold phrases.
+        given = (asked if batch == 1 else replace(asked, phrase=())).draw_inputs(Sizes(batch, width))
+        # Unchanged; the first token everywhere; each token of the first half twice.
+        for apart in (1, 2 * MOST_TOKENS, 2):
+            inputs = fill_lengths(
+                [value[:, torch.arange(value.shape[1]) // apart] if is_text(value) else value for value in given]
+            )
+            if (expected := compute_answer_or_none(asked, inputs)) is None:
+                continue
+            if not largest_difference(run_with_reversed_ties(asked, inputs), expected) <= APART:
+                raise ExportError(
+                    f"The module's answers depend on the order of equal values in {', '.join(traced.sort_operators)}, "
+                    "which PyTorch leaves undefined: a text that repeats a word has equal values.",
+                    "Use the values and not their positions, or sort with stable=True.",
+                )
+
+
+def refuse_mixed_rows(asked: FreshCopyModule, traced: TracedProgram) -> None:
+    """Refuse a program that does not compute each row from its own tokens.
+
+    Raises:
+        UntraceableError: it computes across the rows of a batch.
+    """
+    place = find_batch_reduction(traced.program)
+    if not place and (batch := find_batch_symbols(traced.program)):
+        values = NodeValues(traced.program)
+
+        def make_inputs(rows: int, steps: int) -> tuple[Tensor, ...]:
+            return asked.draw_inputs(Sizes(rows, steps))
+
+        place = find_mixed_rows(values, make_inputs, batch) or find_rows_with_other_owners(
+            traced.program, make_inputs, batch
+        )
+        if not place and (number := find_row_numbers(traced.program, values, make_inputs, batch)):
+            raise UntraceableError(
+                f"The module computes with the position of a text in its batch, {number}, so a text may get another "
+                "answer in a batch than alone.",
+                "Compute each text's answer from its own tokens: use the number of a row only as a position.",
+            )
+    if place:
+        raise UntraceableError(
+            f"The module computes across the texts of a batch, {place}, so that a text's answer may depend on its "
+            "neighbours.",
+            "Compute each text's answer from its own tokens: name the axis of a sum, a maximum or a count, and choose "
+            "by torch.where(chosen[:, None], f(x), out) in place of out[chosen] = f(x[chosen]).",
+        )
+
+
+def find_padding_effects(asked: FreshCopyModule, traced: TracedProgram) -> dict[int, str]:
+    """Find the padding ids that may change a text's answer in a batch when they follow it, each with the line where.
+    With lengths, only the example's padding id is tried; else the ids that forward may count."""
+    batch, padding_id = find_batch_symbols(traced.program), int(asked.example[0][-1, -1])
+    texts = 2 if takes_two_texts(asked.example) else 1
+    has_lengths = takes_lengths(asked.example)
+    has_state = len(asked.example) > texts and not has_lengths and not isinstance(asked.module, FeatureModule)
+    if asked.one_text or not batch or has_state:
+        return {}
+
+    def make_inputs(rows: int, steps: int) -> tuple[Tensor, ...]:
+        return asked.draw_inputs(Sizes(rows, steps))
+
+    bounds = [sizes.tokens for sizes in traced.bounds if is_within_limits(traced.limits, sizes)]
+    ids = [padding_id]
+    if not has_lengths:
+        compared = [i for i in find_compared_numbers(traced.program) if i < asked.ids]
+        ids = list(dict.fromkeys([padding_id, *compared, *range(min(_COUNTED, asked.ids)), asked.ids - 1]))[:_MOST_IDS]
+    found = {}
+    for i in ids:
+        until = time.process_time() + SECONDS / len(ids)
+        found[i] = find_padded_steps(traced.program, make_inputs, bounds, padding_id=i, until=until)
+    return {i: place for i, place in found.items() if place}
+
+
+def _write_ties_note(asked: FreshCopyModule, found: TracedProgram) -> tuple[str, ...]:
+    """Return a note for a program in which the order of equal values may change an answer; empty if there is none."""
+    if not found.sort_operators:
+        return ()
+
+    def make_inputs(rows: int, steps: int) -> tuple[Tensor, ...]:
+        return asked.draw_inputs(Sizes(rows, steps))
+
+    line = find_tied_values(found.program, make_inputs, one_text=asked.one_text)
+    if not line:
+        return ()
+    return (
+        f"The order of equal values, {line}, which PyTorch leaves undefined, may decide the answers to a few texts: "
+        "texts that repeat a word. Sort with stable=True, or use the values and not their positions.",
+    )
+
+
+def refuse_other_sizes(asked: FreshCopyModule, found: TracedProgram, exported: Answers) -> tuple[str, ...]:
+    """Refuse a program whose answer differs from its module's at some size. Return notes on what was not checked.
+
+    Raises:
+        ExportError: an answer differs.
+    """
+
+    def do_answers_agree(sizes: Sizes) -> bool:
+        return asked.agrees(exported, asked.draw_inputs(sizes))
+
+    notes = _write_ties_note(asked, found)
+    # Check loops first: the error names the loop.
+    if found.loops:
+        loop, one = found.loops[0], asked.one_text
+        notes += check_every_step(
+            asked.module, found.limits, loop, asked.draw_inputs, do_answers_agree, one_text=one, bounds=found.bounds
+        )
+    in_pytorch = make_runnable_program(found).run
+    check_every_size(
+        asked.module, in_pytorch, found.limits, asked.draw_inputs, do_answers_agree, one_text=asked.one_text
+    )
+    return notes

@@ -1,0 +1,179 @@
+"""Find values of a program that are the same for all texts of a proof: other values of them were not compared.
+
+Forward may test for something that hardly any text has: `torch.where(has_phrase, rare, usual)`. If no text of the proof
+has it, the graph was compared for one result of this test only. The export then says so and names the line.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from pocketrnn_export.comparing.float64_graph import list_graph_inputs
+from pocketrnn_export.comparing.proof_inputs import Case, make_one_row_cases
+from pocketrnn_export.intake.user_frames import find_node_line
+from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
+from pocketrnn_export.proof.batch_reductions import find_needed_nodes
+from pocketrnn_export.proof.runnable_program import NodeValues
+from pocketrnn_export.proof.token_dependence import read_operator_name
+
+__all__ = ["describe_constant_values", "find_constant_values"]
+
+# Numbers that differ by less, relative to the largest, count as equal.
+_APART: Final = 1e-6
+_LARGE: Final = 1e30
+# A value whose last axis has at most so many places is checked place by place.
+_PLACES: Final = 16
+# The most lines of code that get a note.
+_MOST_LINES: Final = 5
+# The classifiers of `pocketrnn train` ask nothing of a text: a linear part that weighs 0 is 0 for all texts.
+_TRAINED_HERE: Final = "pocketrnn_training"
+_ORDER: Final = ("texts", "drawn shapes", "asked ids", "hazards", "shapes", "every id", "bounds")
+# These operators give one number for nearly all inputs, so a constant result means nothing.
+_LIKE: Final = frozenset({"isfinite", "isinf", "isnan", "scalar_tensor", "zeros_like", "ones_like", "full_like"})
+
+
+def describe_constant_values(
+    program: torch.export.ExportedProgram | None,
+    cases: Mapping[str, Sequence[Case]],
+    names: Sequence[str],
+    *,
+    one_row: bool,
+) -> tuple[str, ...]:
+    """Return a note for each line of code whose value is the same for all texts of a proof; see `find_constant_values`.
+
+    Example:
+        >>> describe_constant_values(program, cases, ["tokens"], one_row=False)
+        ('A value is False for all texts of the proof, model.py:12: `rare = phrase.any(1)`: what forward does ...',)
+    """
+    if program is None:
+        return ()
+    lines: dict[str, str] = {}
+    for node, shown in find_constant_values(program, _make_program_inputs(cases, names, one_row=one_row)).items():
+        line = find_node_line(node)
+        if _TRAINED_HERE not in line:
+            lines.setdefault(line or "a line that is not known", shown)
+    return tuple(
+        f"A value is {shown} for all texts of the proof, {line}: the effect of other values was compared operator "
+        "by operator only. Give example texts for which it is another (example_texts=, --texts)."
+        for line, shown in [*lines.items()][:_MOST_LINES]
+    )
+
+
+def find_constant_values(
+    program: torch.export.ExportedProgram, runs: Iterable[tuple[Tensor, ...]]
+) -> Mapping[Node, str]:
+    """Find the operators of a program that give the same value for all runs although their inputs differ; each with
+    this value as text.
+
+    Args:
+        program: from torch.export.
+        runs: inputs, as the program takes them; the runs stop as soon as each value has changed.
+    """
+    waiting = _find_text_nodes(program)
+    seen = _RangeRecorder(program, waiting)
+    for inputs in runs:
+        if not seen.left:
+            break
+        seen(inputs)
+    closed = seen.left & seen.spans.keys()
+    return {
+        node: seen.spans[node].format_first_constant(is_truth=node.meta["val"].dtype == torch.bool)
+        for node in waiting
+        if node in closed and closed.isdisjoint(node.all_input_nodes)
+    }
+
+
+def _find_text_nodes(program: torch.export.ExportedProgram) -> dict[Node, None]:
+    """Return the nodes that depend on the contents of texts, not only on their sizes, in the program's order."""
+    inputs = set(program.graph_signature.user_inputs)
+    found: dict[Node, None] = {}
+    for node in find_needed_nodes(program):
+        if node.op == "placeholder" and node.name in inputs:
+            found[node] = None
+        elif node.op == "call_function":
+            name = read_operator_name(node)
+            if not name.startswith(GIVES_NO_NUMBERS) and any(one in found for one in node.all_input_nodes):
+                found[node] = None
+    return found
+
+
+class _ValueRange:
+    """The smallest and the largest number at each place of a value; all numbers beyond 1e30 count as equal."""
+
+    def __init__(self) -> None:
+        self.low: Any = None
+        self.high: Any = None
+
+    def add(self, value: Tensor, places: int) -> None:
+        numbers = value.detach()
+        numbers = numbers.to(torch.uint8) if numbers.dtype == torch.bool else numbers
+        rows = numbers.reshape(-1, places)
+        low, high = (np.clip(one.double().numpy(), -_LARGE, _LARGE) for one in (rows.amin(0), rows.amax(0)))
+        if self.low is not None:
+            low, high = np.minimum(low, self.low), np.maximum(high, self.high)
+        self.low, self.high = low, high
+
+    @property
+    def numbers_equal_in_all_runs(self) -> Any:
+        """The numbers at the places where all runs gave the same; NaN is left out."""
+        return self.low[self.high - self.low <= _APART * np.maximum(1.0, np.abs(self.high))]
+
+    def format_first_constant(self, *, is_truth: bool) -> str:
+        """Return the value, as text, at the first place where all runs gave the same."""
+        same = self.numbers_equal_in_all_runs[0]
+        if is_truth:
+            return str(bool(same))
+        if abs(same) >= _LARGE:
+            return "infinite"
+        if np.all(self.low == self.high):
+            return f"{same:.7g}"
+        return f"nearly {same:.2g}" if abs(same) > _APART else "nearly 0"
+
+
+class _RangeRecorder(NodeValues):
+    """Runs a program and records the range of each value that has been constant in all runs so far."""
+
+    def __init__(self, program: torch.export.ExportedProgram, nodes: Iterable[Node]) -> None:
+        super().__init__(program)
+        self.left = {node for node in nodes if node.op == "call_function" and read_operator_name(node) not in _LIKE}
+        self.spans: dict[Node, _ValueRange] = {}
+
+    def run_node(self, n: Node) -> Any:
+        result = super().run_node(n)
+        if n not in self.left:
+            return result
+        if not isinstance(result, Tensor) or result.is_complex():
+            self.left.discard(n)
+        elif result.numel():
+            span = self.spans.setdefault(n, _ValueRange())
+            span.add(result, _count_checked_places(n, result))
+            if not span.numbers_equal_in_all_runs.size:
+                self.left.discard(n)
+        return result
+
+
+def _count_checked_places(node: Node, value: Tensor) -> int:
+    """Return how many places of a value are checked one by one: the size of its last axis, if it is small, fixed, and
+    of bools or integers; else 1."""
+    size = node.meta["val"].shape[-1] if value.dim() > 1 and not value.is_floating_point() else 1
+    return size if isinstance(size, int) and size <= _PLACES else 1
+
+
+def _make_program_inputs(
+    cases: Mapping[str, Sequence[Case]], names: Sequence[str], *, one_row: bool
+) -> Iterator[tuple[Tensor, ...]]:
+    """Yield the cases as a program takes them, the ones that change most values first."""
+    kinds = sorted(cases, key=lambda kind: _ORDER.index(kind) if kind in _ORDER else len(_ORDER))
+    for case in itertools.chain.from_iterable(cases[kind] for kind in kinds):
+        for one in make_one_row_cases([case]) if one_row else [case]:
+            # A module may need its texts sorted by length.
+            order = np.argsort(-one.lengths, kind="stable")
+            given = list_graph_inputs(names, one.tokens[order], one.lengths[order])
+            yield tuple(map(torch.from_numpy, given[: len(names)]))

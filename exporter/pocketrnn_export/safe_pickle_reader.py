@@ -1,0 +1,379 @@
+"""Read pickles without executing them: those of scikit-learn's objects here, torchtext's in `torchtext_vocab.py`.
+
+A pickle is a small program: it names classes and functions, and calls them. `PickleReader` follows the program but
+calls nothing: each name is one of a few stand-ins, which store their arguments; another name or instruction is an
+error. Limits on instructions and containers bound time and memory. The formats: Python's `pickletools` (protocols 0 to
+5), and https://joblib.readthedocs.io/en/stable/persistence.html. PyTorch reads weights by a loop of its own for
+the same reason (`torch/_weights_only_unpickler.py`).
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+import pickletools
+import re
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar, Final
+
+import numpy as np
+
+__all__ = ["PickleReader", "PickledObject", "UnsupportedPickleError", "read_pickle", "require_type"]
+
+# A scaler needs some 100 instructions, labels a few for each.
+_MOST_INSTRUCTIONS: Final = 2_000_000
+_DTYPE: Final = re.compile(r"[|<>=]?(?:[biuf]\d{1,2}|\?|O8?|[US]\d{1,7})")
+
+# The bytes of a length or a number that follows an instruction, least significant first.
+_TEXTS: Final = {pickle.BINUNICODE[0]: 4, pickle.SHORT_BINUNICODE[0]: 1, pickle.BINUNICODE8[0]: 8}
+_UNSIGNED: Final = {pickle.BININT1[0]: 1, pickle.BININT2[0]: 2}
+_PUTS: Final = {pickle.BINPUT[0]: 1, pickle.LONG_BINPUT[0]: 4}
+_GETS: Final = {pickle.BINGET[0]: 1, pickle.LONG_BINGET[0]: 4}
+_RARE: Final = {ord(instruction.code): instruction for instruction in pickletools.opcodes}
+# Instructions by their names in `pickletools`.
+_CONSTANTS: Final = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+_TUPLES: Final = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "TUPLE": None}
+_WITH_ARGUMENT: Final = frozenset({"PUT", "GET", "PROTO", "FRAME", "GLOBAL"})
+_NUMBERS: Final = frozenset({"BININT", "INT", "LONG", "LONG1", "FLOAT", "BINFLOAT"})
+
+
+class UnsupportedPickleError(ValueError):
+    """A pickle has a name or an instruction that is not supported."""
+
+
+class PickleReader:
+    """Follows the pickles in `content`, one after the other. A subclass says what names, calls and states become.
+
+    Raises `UnsupportedPickleError` for other instructions and beyond the limits, EOFError for a pickle without an end,
+    and IndexError, KeyError, ValueError or struct.error for a damaged one.
+
+    Attributes:
+        values: the instructions that push their argument.
+        file: the content, behind the instruction that runs; an object whose numbers follow it reads on.
+    """
+
+    values: ClassVar[frozenset[str]] = _NUMBERS | {"UNICODE"}
+
+    def __init__(self, content: bytes, most_instructions: int, most_containers: int) -> None:
+        self.content, self.file, self.at = content, io.BytesIO(content), 0
+        self.instructions = self.containers = 0
+        self._most_instructions, self._most_containers = most_instructions, most_containers
+
+    def read_next_object(self) -> Any:
+        self.stack: list[Any] = []
+        self.outer: list[list[Any]] = []
+        self.memo: dict[int, Any] = {}
+        # The codes of a token - a text, or a number, and its index in the memo - are handled here, without further
+        # calls.
+        content, size, memo = self.content, len(self.content), self.memo
+        at = self.at
+        while at < size:
+            code = content[at]
+            at += 1
+            self.instructions += 1
+            if self.instructions > self._most_instructions:
+                raise UnsupportedPickleError(f"more than {self._most_instructions:,} instructions")
+            if code in _TEXTS:
+                start = at + _TEXTS[code]
+                # A length beyond the end is noticed when the loop ends, before the truncated text is used.
+                at = start + int.from_bytes(content[at:start], "little")
+                self.stack.append(str(content[start:at], "utf-8", "surrogatepass"))
+            elif code in _PUTS:
+                start, at = at, at + _PUTS[code]
+                memo[int.from_bytes(content[start:at], "little")] = self.stack[-1]
+            elif code == pickle.MEMOIZE[0]:
+                memo[len(memo)] = self.stack[-1]
+            elif code in _GETS:
+                start, at = at, at + _GETS[code]
+                self.stack.append(memo[int.from_bytes(content[start:at], "little")])
+            elif code in _UNSIGNED:
+                start, at = at, at + _UNSIGNED[code]
+                self.stack.append(int.from_bytes(content[start:at], "little"))
+            elif code == pickle.STOP[0]:
+                self.at = at
+                return self.stack.pop()
+            elif code in _RARE:
+                self.file.seek(at)
+                name, kind = _RARE[code].name, _RARE[code].arg
+                if kind is not None and name not in self.values | _WITH_ARGUMENT:
+                    raise UnsupportedPickleError(f"the instruction {name}")
+                self._run_rare_instruction(name, None if kind is None else kind.reader(self.file))
+                at = self.file.tell()
+            else:
+                raise UnsupportedPickleError(f"the instruction 0x{code:02x}")
+        raise EOFError("the pickle ends too early")
+
+    def _run_rare_instruction(self, name: str, argument: Any) -> None:
+        stack = self.stack
+        if name in self.values:
+            stack.append(argument)
+        elif name in _CONSTANTS:
+            stack.append(_CONSTANTS[name])
+        elif name == "PUT":
+            self.memo[argument] = stack[-1]
+        elif name == "GET":
+            stack.append(self.memo[argument])
+        elif name == "MARK":
+            self._count_container()
+            self.outer.append(stack)
+            self.stack = []
+        elif name in ("APPEND", "APPENDS"):
+            items = self.pop_items(1 if name == "APPEND" else None)
+            require_type(self.stack[-1], list).extend(items)
+        elif name in ("SETITEM", "SETITEMS"):
+            items = self.pop_items(2 if name == "SETITEM" else None)
+            self.set_items(self.stack[-1], items)
+        elif name == "PROTO":
+            if argument > pickle.HIGHEST_PROTOCOL:
+                raise UnsupportedPickleError(f"the unknown protocol {argument}")
+        elif name != "FRAME":
+            self._count_container()
+            # It may replace the stack.
+            made = self.make_object(name, argument)
+            self.stack.append(made)
+
+    def make_object(self, name: str, argument: Any) -> Any:
+        """Return the container, or the stand-in, that an instruction makes."""
+        if name in _TUPLES:
+            return tuple(self.pop_items(_TUPLES[name]))
+        if name in ("EMPTY_LIST", "LIST"):
+            return [] if name == "EMPTY_LIST" else self.pop_items(None)
+        if name in ("EMPTY_DICT", "DICT"):
+            made: dict[Any, Any] = {}
+            self.set_items(made, [] if name == "EMPTY_DICT" else self.pop_items(None))
+            return made
+        if name in ("GLOBAL", "STACK_GLOBAL"):
+            parts = argument.rsplit(" ", 1) if name == "GLOBAL" else self.pop_items(2)
+            return self.find_name(*(require_type(part, str) for part in parts))
+        if name in ("REDUCE", "NEWOBJ"):
+            called, arguments = self.pop_items(2)
+            return self.call(called, require_type(arguments, tuple))
+        if name == "BUILD":
+            made, state = self.pop_items(2)
+            self.set_state(made, state)
+            return made
+        raise UnsupportedPickleError(f"the instruction {name}")
+
+    def find_name(self, module: str, name: str) -> Any:
+        """Return the stand-in for a class or a function."""
+        raise NotImplementedError
+
+    def call(self, called: Any, arguments: tuple[Any, ...]) -> Any:
+        """Return the stand-in for the result of a call."""
+        raise NotImplementedError
+
+    def set_state(self, made: Any, state: Any) -> None:
+        """Give a stand-in its state."""
+        raise NotImplementedError
+
+    def set_items(self, target: Any, items: list[Any]) -> None:
+        """Give a dict keys and values, which come in turn."""
+        require_type(target, dict).update(zip(items[::2], items[1::2], strict=True))
+
+    def pop_items(self, count: int | None) -> list[Any]:
+        """Pop the last items; without a count, those since the last mark."""
+        if count is None:
+            items, self.stack = self.stack, self.outer.pop()
+            return items
+        if len(self.stack) < count:
+            raise IndexError("the stack is too short")
+        items = self.stack[len(self.stack) - count :]
+        del self.stack[len(self.stack) - count :]
+        return items
+
+    def _count_container(self) -> None:
+        self.containers += 1
+        if self.containers > self._most_containers:
+            raise UnsupportedPickleError(f"more than {self._most_containers:,} nested parts")
+
+
+def require_type(value: Any, kind: type) -> Any:
+    """Return the value.
+
+    Raises:
+        ValueError: it is of another type.
+    """
+    if type(value) is not kind:
+        raise ValueError(f"a {type(value).__name__} where a {kind.__name__} is needed")
+    return value
+
+
+class PickledObject:
+    """An object of a pickle with its attributes; its class has only the name, and is not imported."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def set(self, state: Any, _reader: _ObjectReader) -> None:
+        """Set the object's state from the pickle."""
+        if isinstance(state, Mapping):
+            self.__dict__.update(state)
+
+
+def read_pickle(content: bytes, classes: Collection[str]) -> Any:
+    """Read a pickle from `pickle.dump` or `joblib.dump`: plain values, arrays, and objects of these classes.
+
+    Args:
+        content: the bytes of the file.
+        classes: the names of the scikit-learn classes that may be in it; each object becomes a `PickledObject`.
+
+    Returns:
+        plain values; numpy arrays, also of objects, if these are plain values.
+
+    Raises:
+        UnsupportedPickleError: it names something else.
+        Exception: the bytes are damaged: ValueError, EOFError, IndexError, and others.
+
+    Example:
+        >>> read_pickle(Path("scaler.pkl").read_bytes(), ["StandardScaler"]).mean_
+        array([0.5])
+    """
+    return _unwrap_stand_ins(_ObjectReader(content, classes).read_next_object())
+
+
+class _Dtype(PickledObject):
+    """The type of an array's items."""
+
+    def __init__(self, code: Any = None, *_: Any) -> None:
+        if not isinstance(code, str) or not _DTYPE.fullmatch(code):
+            raise UnsupportedPickleError("a type of numpy that is neither a number nor a string")
+        self.dtype = np.dtype(code)
+
+    def set(self, state: Any, _reader: _ObjectReader) -> None:
+        order = state[1] if isinstance(state, tuple) and len(state) > 1 else None
+        if order in ("<", ">"):
+            self.dtype = self.dtype.newbyteorder(order)
+
+
+class _Array(PickledObject):
+    """An array of numpy."""
+
+    array: Any = None
+
+    def set(self, state: Any, _reader: _ObjectReader) -> None:
+        _, shape, dtype, in_columns, items = state
+        self.array = _make_array(items, shape, dtype, "F" if in_columns else "C")
+
+
+class _BufferArray(PickledObject):
+    """An array of numpy in the form of protocol 5."""
+
+    def __init__(self, items: Any = b"", dtype: Any = None, shape: Any = (), order: Any = "C") -> None:
+        self.array = _make_array(items, shape, dtype, order)
+
+
+class _JoblibArray(PickledObject):
+    """joblib's description of an array; the array's numbers follow it in the file."""
+
+    array: Any = None
+
+    def set(self, state: Any, reader: _ObjectReader) -> None:
+        shape, dtype, order = state["shape"], state["dtype"], state["order"]
+        if not isinstance(dtype, _Dtype):
+            raise UnsupportedPickleError("an array of no type")
+        if dtype.dtype.hasobject:
+            inner = _ObjectReader(reader.content, reader.classes)
+            inner.at = reader.file.tell()
+            self.array = inner.read_next_object().array
+            reader.file.seek(inner.at)
+            return
+        if state.get("numpy_array_alignment_bytes") is not None:
+            (padding,) = reader.file.read(1)
+            reader.file.read(padding)
+        content = reader.file.read(_count_elements(shape) * dtype.dtype.itemsize)
+        self.array = _make_array(content, shape, dtype, order)
+
+
+class _Scalar(PickledObject):
+    """One number of numpy."""
+
+    def __init__(self, dtype: Any = None, content: Any = b"") -> None:
+        self.array = _make_array(content, (1,), dtype, "C")[0]
+
+
+class _EncodedBytes(PickledObject):
+    """The bytes that pickles of Python 2's protocol make by a call of `_codecs.encode`."""
+
+    def __init__(self, text: Any = "", *_: Any) -> None:
+        self.array = str(text).encode("latin1")
+
+
+_STAND_INS: Final[Mapping[str, type[PickledObject]]] = {
+    "numpy.dtype": _Dtype,
+    "numpy.ndarray": PickledObject,
+    "numpy.core.multiarray._reconstruct": _Array,
+    "numpy._core.multiarray._reconstruct": _Array,
+    "numpy.core.multiarray.scalar": _Scalar,
+    "numpy._core.multiarray.scalar": _Scalar,
+    "numpy.core.numeric._frombuffer": _BufferArray,
+    "numpy._core.numeric._frombuffer": _BufferArray,
+    "joblib.numpy_pickle.NumpyArrayWrapper": _JoblibArray,
+    "_codecs.encode": _EncodedBytes,
+}
+
+
+def _count_elements(shape: Any) -> int:
+    if not isinstance(shape, tuple) or not all(type(size) is int and size >= 0 for size in shape):
+        raise UnsupportedPickleError("an array whose shape is not a tuple of sizes")
+    return math.prod(shape)
+
+
+def _make_array(items: Any, shape: Any, dtype: Any, order: Any) -> Any:
+    """Make an array from bytes, or from a list of objects. numpy's own reader does not check the number of these
+    objects."""
+    count, kind = _count_elements(shape), dtype.dtype if isinstance(dtype, _Dtype) else None
+    items = items.array if isinstance(items, _EncodedBytes) else items
+    if kind is None or order not in ("C", "F"):
+        raise UnsupportedPickleError("an array of no type")
+    if kind.hasobject:
+        if type(items) is not list or len(items) != count or not set(map(type, items)) <= {str, int, float, dict}:
+            raise UnsupportedPickleError("an array of objects that are not strings or numbers")
+        array = np.empty(count, object)
+        array[:] = items
+    elif isinstance(items, bytes | bytearray) and len(items) == count * kind.itemsize and items:
+        array = np.frombuffer(items, kind, count)
+    else:
+        raise UnsupportedPickleError("an array whose size does not fit its shape")
+    return array.reshape(shape, order=order)
+
+
+class _ObjectReader(PickleReader):
+    """Reads objects of scikit-learn, by stand-ins."""
+
+    values = PickleReader.values | {
+        "LONG4", "STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
+    }  # fmt: skip
+
+    def __init__(self, content: bytes, classes: Collection[str]) -> None:
+        super().__init__(content, _MOST_INSTRUCTIONS, _MOST_INSTRUCTIONS)
+        self.classes = classes
+
+    def find_name(self, module: str, name: str) -> type[PickledObject]:
+        if name in self.classes and module.startswith("sklearn."):
+            return type(name, (PickledObject,), {})
+        if (found := _STAND_INS.get(f"{module}.{name}")) is None:
+            raise UnsupportedPickleError(f"{module}.{name}"[:80])
+        return found
+
+    def call(self, called: Any, arguments: tuple[Any, ...]) -> Any:
+        if not isinstance(called, type):
+            raise UnsupportedPickleError("a call of something that is not a class")
+        made = called(*arguments)
+        return made.array if isinstance(made, _Scalar | _BufferArray) else made
+
+    def set_state(self, made: Any, state: Any) -> None:
+        if not isinstance(made, PickledObject):
+            raise UnsupportedPickleError("a state for something that is not an object")
+        made.set(state, self)
+
+
+def _unwrap_stand_ins(value: Any, depth: int = 0) -> Any:
+    """Replace stand-ins for arrays by the numpy arrays: at the top, in an object of the file, or in a dict."""
+    if isinstance(value, _Array | _JoblibArray | _EncodedBytes):
+        return value.array
+    if isinstance(value, PickledObject) and depth < 2:
+        value.__dict__.update({name: _unwrap_stand_ins(held, depth + 1) for name, held in vars(value).items()})
+    if isinstance(value, dict) and depth < 2:
+        return {name: _unwrap_stand_ins(held, depth + 1) for name, held in value.items()}
+    return value

@@ -1,0 +1,90 @@
+"""Find what Python files beside a notebook may change: on import, and when one of their functions is called.
+
+The files are parsed, not run. `import setup` may set something in another file, and so may `setup.configure()`.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from pocketrnn.errors import InputError
+from pocketrnn_export.source_code.changed_names import ChangeFinder, FileFacts
+from pocketrnn_export.source_code.code_facts import Function
+from pocketrnn_export.source_code.notebook import read_python_file
+from pocketrnn_export.source_code.statements import list_statements
+
+__all__ = ["ImportableFiles"]
+
+
+class ImportableFiles:
+    """The files of a folder from which a notebook imports; each is parsed when it is first needed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: dict[str, FileFacts | None] = {}
+
+    def merge_facts(self, modules: Iterable[str]) -> FileFacts:
+        """Return the merged facts about those modules that are files of the folder.
+
+        Example:
+            >>> ImportableFiles(Path("project")).merge_facts({"settings", "torch"}).imports
+            {'settings', 'os'}
+        """
+        found = FileFacts()
+        for module in modules:
+            parts = module.split(".")
+            # The packages that contain a file are imported with it.
+            for end in range(1, len(parts) + 1):
+                if file := self._find_file_facts(".".join(parts[:end])):
+                    found.imports |= file.imports
+                    found.changes |= file.changes
+                    found.changes_later |= file.changes_later
+        return found
+
+    def _find_file_facts(self, name: str) -> FileFacts | None:
+        if name not in self._files:
+            self._files[name] = None
+            path = self._find_module_path(name)
+            with contextlib.suppress(InputError):
+                if path is not None:
+                    # In a circular import, the facts known so far are used.
+                    self._files[name] = found = FileFacts({name.split(".")[0]})
+                    self._collect_file_facts(name, path, found)
+        return self._files[name]
+
+    def _find_module_path(self, name: str) -> Path | None:
+        """Return the path of a module; for a package, its `__init__.py`."""
+        beginning = name.replace(".", "/")
+        with contextlib.suppress(OSError, ValueError):
+            for path in (self._folder / beginning / "__init__.py", self._folder / f"{beginning}.py"):
+                if name and not name.startswith(".") and path.is_file():
+                    return path
+        return None
+
+    def _collect_file_facts(self, name: str, path: Path, found: FileFacts) -> None:
+        parts = [part for part in list_statements([read_python_file(path)]) if not part.alone]
+        inside = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        for part in parts:
+            for mentions in (part.now, part.later):
+                mentions.modules = {_make_absolute_name(one, inside) for one in mentions.modules}
+            imported = self.merge_facts(part.now.modules | part.later.modules)
+            found.imports |= imported.imports | {one.split(".")[0] for one in part.now.modules | part.later.modules}
+            found.changes |= imported.changes
+            if part.is_star:
+                found.changes_later |= imported.changes_later
+        names = ChangeFinder(parts, self.merge_facts)
+        for part in parts:
+            changes = names.find_changed_packages(part, name.split(".")[0])
+            if not isinstance(part.node, ast.ClassDef | Function):
+                found.changes |= changes - {name.split(".")[0]}
+            found.changes_later |= changes | names.find_changed_packages(part, name.split(".")[0], later=True)
+
+
+def _make_absolute_name(module: str, inside: str) -> str:
+    """Return the absolute name of a module, also for a relative `.inner`."""
+    level = len(module) - len(module.lstrip("."))
+    above = inside.split(".")
+    return ".".join(filter(None, [*above[: len(above) - level + 1], module[level:]])) if level else module

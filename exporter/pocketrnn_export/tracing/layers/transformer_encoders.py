@@ -1,0 +1,109 @@
+"""Trace `nn.TransformerEncoder` and its layer with the answers that they give without gradients.
+
+Without gradients, PyTorch runs other code, the "fast path", which a trace cannot follow. It treats masks differently
+from the traced code: a mask of numbers, which is usually added to the scores, is read as bools; and the steps that
+`src_key_padding_mask` hides are zeros in the encoder's output, if a text's padding is at its end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from pocketrnn_export.torch_internals import replace_methods, uses_encoder_fast_path
+from pocketrnn_export.tracing.session import TraceSession, find_current_session
+
+__all__ = ["trace_encoders"]
+
+# The number of arguments of a decoder before `tgt_is_causal`, `self` included.
+_BEFORE_CAUSAL: Final = 7
+
+
+def trace_encoders(_: TraceSession) -> contextlib.AbstractContextManager[None]:
+    """Make encoders in the tracing thread answer as the fast path does while the block runs."""
+    forwards: dict[tuple[type[nn.Module], str], Callable[..., Any]] = {
+        (nn.TransformerEncoder, "forward"): _make_encoder_forward(nn.TransformerEncoder.forward),
+        (nn.TransformerDecoder, "forward"): _make_decoder_forward(nn.TransformerDecoder.forward),
+        (nn.TransformerEncoderLayer, "forward"): _make_layer_forward(nn.TransformerEncoderLayer.forward),
+    }
+    return replace_methods(forwards)
+
+
+def _make_encoder_forward(shipped: Callable[..., Any]) -> Callable[..., Any]:
+    def forward(
+        self: nn.TransformerEncoder,
+        src: Tensor,
+        mask: Tensor | None = None,
+        src_key_padding_mask: Tensor | None = None,
+        is_causal: bool | None = None,
+    ) -> Any:
+        nested = getattr(self, "use_nested_tensor", False) and not self.layers[0].training and src.dim() == 3
+        if (
+            find_current_session() is None
+            or mask is not None
+            or src_key_padding_mask is None
+            or not (nested and _is_fast_path_allowed())
+        ):
+            return shipped(self, src, mask, src_key_padding_mask, _find_causality(is_causal))
+        padding = _convert_to_bool_mask(src_key_padding_mask)
+        # PyTorch checks whether the padding of all texts in a batch is at their ends; here each text is checked alone.
+        aligned = ~(padding[:, :-1] & ~padding[:, 1:]).any(1)
+        out = src
+        for layer in self.layers:
+            out = layer(out, src_key_padding_mask=padding)
+        out = out.masked_fill((padding & aligned.unsqueeze(1)).unsqueeze(2), 0.0)
+        return out if self.norm is None else self.norm(out)
+
+    return forward
+
+
+def _make_decoder_forward(shipped: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(shipped)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        if find_current_session() is not None and len(args) <= _BEFORE_CAUSAL:
+            kwargs["tgt_is_causal"] = _find_causality(kwargs.get("tgt_is_causal"))
+        return shipped(*args, **kwargs)
+
+    return forward
+
+
+def _find_causality(is_causal: bool | None) -> bool | None:
+    """Return the value of `is_causal` in a trace: False if it is None. PyTorch would compare the mask with a causal one
+    and run another kernel if they are equal; the mask itself gives the same result."""
+    return False if find_current_session() is not None and is_causal is None else is_causal
+
+
+def _make_layer_forward(shipped: Callable[..., Any]) -> Callable[..., Any]:
+    def forward(
+        self: nn.TransformerEncoderLayer,
+        src: Tensor,
+        src_mask: Tensor | None = None,
+        src_key_padding_mask: Tensor | None = None,
+        is_causal: bool = False,
+    ) -> Any:
+        if (
+            find_current_session() is not None
+            and src.dim() == 3
+            and _is_fast_path_allowed()
+            and uses_encoder_fast_path(self)
+        ):
+            src_mask = None if src_mask is None else _convert_to_bool_mask(src_mask)
+            src_key_padding_mask = None if src_key_padding_mask is None else _convert_to_bool_mask(src_key_padding_mask)
+            # The fast path uses the mask itself and ignores `is_causal`.
+            is_causal = False
+        return shipped(self, src, src_mask, src_key_padding_mask, is_causal)
+
+    return forward
+
+
+def _is_fast_path_allowed() -> bool:
+    return torch.backends.mha.get_fastpath_enabled() and not torch.is_autocast_enabled()
+
+
+def _convert_to_bool_mask(mask: Tensor) -> Tensor:
+    return mask if mask.dtype == torch.bool else mask != 0

@@ -1,0 +1,420 @@
+"""Match the iterations of a traced loop with each other, and find the states that an iteration passes to the next."""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import sympy
+import torch
+from torch import Tensor, nn
+from torch.export.graph_signature import OutputKind
+from torch.fx import Node
+
+from pocketrnn_export.torch_internals import cache_known_operators, flatten_tree, overload_name, read_size_expression
+from pocketrnn_export.tracing.layers.recurrence import OPERATOR, compute_step
+from pocketrnn_export.tracing.loops.cell_recognition import GATES, NotALayer
+from pocketrnn_export.tracing.python_semantics.few_iteration_loops import ITERATION, ITERATIONS
+from pocketrnn_export.tracing.session import Loop
+from pocketrnn_export.tracing.trace_operators import PUT, STEP
+
+__all__ = [
+    "TYPICAL",
+    "LoopState",
+    "MatchedLoop",
+    "TracedGraph",
+    "compute_node_value",
+    "convert_floats_to_float64",
+    "find_position_direction",
+    "find_tensor_overload",
+    "list_upstream_nodes",
+    "read_number_or_expression",
+    "read_step_index",
+]
+
+# The iteration that represents all of them. It is not the first, whose state is the initial one, and not the last,
+# whose states are not passed on.
+TYPICAL: Final = ITERATIONS - 2
+# The index of the position among the arguments of the operators that read or write a step.
+_INDEX: Final[dict[Any, int]] = {STEP: 2, PUT: 3}
+
+
+def _lstm_cell(x: Tensor, hx: Sequence[Tensor], w: Tensor, r: Tensor, b: Any = None, c: Any = None) -> Any:
+    gates = nn.functional.linear(x, w, b) + nn.functional.linear(hx[0], r, c)
+    i, f, g, o = gates.chunk(4, 1)
+    cell = torch.sigmoid(f) * hx[1] + torch.sigmoid(i) * torch.tanh(g)
+    return torch.sigmoid(o) * torch.tanh(cell), cell
+
+
+def _gru_cell(x: Tensor, h: Tensor, w: Tensor, r: Tensor, b: Any = None, c: Any = None) -> Any:
+    given, kept = nn.functional.linear(x, w, b).chunk(3, 1), nn.functional.linear(h, r, c).chunk(3, 1)
+    reset, update = torch.sigmoid(given[0] + kept[0]), torch.sigmoid(given[1] + kept[1])
+    new = torch.tanh(given[2] + reset * kept[2])
+    return (h - new) * update + new
+
+
+def _rnn_cell(activation: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
+    def compute_cell(x: Tensor, h: Tensor, w: Tensor, r: Tensor, b: Any = None, c: Any = None) -> Any:
+        return activation(nn.functional.linear(x, w, b) + nn.functional.linear(h, r, c))
+
+    return compute_cell
+
+
+def _run_one_step_layer(x: Tensor, w: Tensor, r: Tensor, b: Any, lengths: Any, h0: Any, c0: Any, mode: str) -> Any:
+    """`pocketrnn::recurrence` over a single step, for a module that calls its layer step by step; `NotImplemented` for
+    others."""
+    single = isinstance(x.shape[0], int) and x.shape[0] == 1
+    if not single or lengths is not None or len(r) != 1 or h0 is None or (mode == "LSTM" and c0 is None):
+        return NotImplemented
+    before = h0[0] if c0 is None else c0[0]
+    h, c = compute_step(x[0], h0[0], before, w[0], r[0], None if b is None else b[0], mode)
+    return h[None], h[None], c[None] if mode == "LSTM" else h[None].clone()
+
+
+# The equations of torch's cells (see nn.LSTMCell, nn.GRUCell and nn.RNNCell), by operator.
+_CELLS: Final[Mapping[Any, Callable[..., Any]]] = {
+    torch.ops.aten.lstm_cell.default: _lstm_cell,
+    torch.ops.aten.gru_cell.default: _gru_cell,
+    torch.ops.aten.rnn_tanh_cell.default: _rnn_cell(torch.tanh),
+    torch.ops.aten.rnn_relu_cell.default: _rnn_cell(torch.relu),
+    OPERATOR: _run_one_step_layer,
+}
+
+
+class TracedGraph:
+    """The graph of a traced module whose loops ran a few iterations.
+
+    Attributes:
+        nodes: the nodes of its graph, in order.
+        state: the names of the parameters, buffers and constants, by their nodes; `values` are their values.
+        inputs, outputs: the nodes of the module's inputs and outputs.
+        batch: the batch size as torch's expression; None if it is a plain 1.
+    """
+
+    def __init__(self, program: torch.export.ExportedProgram) -> None:
+        with cache_known_operators():
+            functional = program.run_decompositions(dict(_CELLS))
+        signature, graph = functional.graph_signature, functional.graph
+        named = {
+            **signature.inputs_to_parameters,
+            **signature.inputs_to_buffers,
+            **signature.inputs_to_lifted_tensor_constants,
+        }
+        _join_equal_views(graph)
+        _move_step_selection_before_functions(graph)
+        self.nodes: list[Node] = list(graph.nodes)
+        given = [node for node in self.nodes if node.op == "placeholder"]
+        self.state = {node: named[node.name] for node in given if node.name in named}
+        known = {**functional.constants, **functional.state_dict}
+        self.values: dict[Node, Tensor] = {node: known[name].detach() for node, name in self.state.items()}
+        _join_equal_constants(self.values, [n for n in given if n.name in signature.inputs_to_lifted_tensor_constants])
+        self.inputs = [node for node in given if node.name not in named]
+        kinds = [spec.kind for spec in signature.output_specs]
+        results: Any = self.nodes[-1].args[0]
+        self.outputs = [n for n, kind in zip(results, kinds, strict=True) if kind == OutputKind.USER_OUTPUT]
+        batch = self.inputs[0].meta["val"].shape[0]
+        self.batch = read_size_expression(batch) if isinstance(batch, torch.SymInt) else None
+
+    def find_batch_axis(self, node: Node) -> int | None:
+        """Return the batch axis of a node's value; None if there is not exactly one."""
+        sizes = list(node.meta["val"].shape)
+        axes = [i for i, n in enumerate(sizes) if isinstance(n, torch.SymInt) and read_size_expression(n) == self.batch]
+        return axes[0] if len(axes) == 1 else None
+
+    def shape(self, node: Node, batch: int) -> list[int]:
+        """Return the shape of a node's value for a given batch size, and 5 tokens."""
+        return [self.size(size, batch) for size in node.meta["val"].shape]
+
+    def size(self, size: Any, batch: int) -> int:
+        """Return a size for a given batch size, and 5 tokens."""
+        if not isinstance(size, torch.SymInt):
+            return int(size)
+        expression = read_size_expression(size)
+        chosen = {s: sympy.Integer(batch if s == self.batch else 5) for s in expression.free_symbols}
+        return int(expression.xreplace(chosen))
+
+
+# The operators that are only views of a tensor.
+_VIEWS: Final = frozenset(
+    {torch.ops.aten.unsqueeze.default, torch.ops.aten.squeeze.dim, torch.ops.aten.select.int,
+     torch.ops.aten.transpose.int, torch.ops.aten.permute.default, torch.ops.aten.view.default}
+)  # fmt: skip
+
+
+def _join_equal_views(graph: torch.fx.Graph) -> None:
+    """Merge nodes that are the same view of the same tensor: a layer that runs one step has an output and a state as
+    two views, and only the state goes into the next iteration. A step that an iteration reads twice becomes one
+    node."""
+    known: dict[tuple[Any, str, str], Node] = {}
+    for node in list(graph.nodes):
+        if node.op == "call_function" and (node.target in _VIEWS or node.target is STEP) and not node.kwargs:
+            iteration = repr(node.meta.get("custom")) if node.target is STEP else ""
+            first = known.setdefault((node.target, repr(node.args), iteration), node)
+            if first is not node:
+                node.replace_all_uses_with(first)
+
+
+def _join_equal_constants(values: Mapping[Node, Tensor], constants: Sequence[Node]) -> None:
+    """Let one constant stand for all that are equal, and for their copies: an iteration that writes
+    `torch.tensor([1.0, 2.0])` makes its own each time. Nothing writes into a tensor of a functional graph."""
+    known: dict[tuple[Any, ...], Node] = {}
+    for node in constants:
+        value = values[node]
+        first = known.setdefault((value.dtype, value.shape, tuple(value.flatten().tolist())), node)
+        if first is not node:
+            node.replace_all_uses_with(first)
+        # It belongs to no iteration.
+        node.meta["custom"] = {k: v for k, v in (node.meta.get("custom") or {}).items() if k != ITERATION}
+    for node in known.values():
+        for copy in [user for user in node.users if user.target is torch.ops.aten.clone.default]:
+            copy.replace_all_uses_with(node)
+
+
+def _move_step_selection_before_functions(graph: torch.fx.Graph) -> None:
+    """Rewrite `sigmoid(x)[:, t]` as `sigmoid(x[:, t])`, so that it belongs to the iteration: quasi-recurrent cells
+    compute their gates before the loop."""
+    for node in list(graph.nodes):
+        while node.target is STEP and node.args[0].op == "call_function" and node.args[0].target in GATES:
+            function = node.args[0]
+            with graph.inserting_before(node):
+                step = graph.call_function(STEP, (function.args[0], *node.args[1:]))
+                made = graph.call_function(function.target, (step,))
+            step.meta, made.meta = dict(node.meta), dict(node.meta)
+            node.replace_all_uses_with(made)
+            graph.erase_node(node)
+            node = step
+
+
+@dataclass(eq=False)
+class LoopState:
+    """A state that an iteration passes to the next: in the typical iteration, the node before it and, once known, the
+    node after it."""
+
+    before: Node
+    first: Node
+    after: Node | None = None
+
+
+class MatchedLoop:
+    """One loop: its typical iteration, which represents all, and the states that it passes on."""
+
+    def __init__(self, traced: TracedGraph, number: int, loop: Loop) -> None:
+        self.traced, self.number, self.loop = traced, number, loop
+        self.partners: dict[Node, tuple[Node | None, ...]] = {}
+        self.states: dict[Node, LoopState] = {}
+        # The nodes that compute with the number of the step: its value in the first iteration, and its change, 1 or -1.
+        self.numbered: dict[Node, tuple[int, int]] = {}
+        self._iteration: dict[Node, int | None] = {}
+        self._marked: list[list[Node]] = [[] for _ in range(ITERATIONS)]
+        for node in traced.nodes:
+            if (iteration := self.find_called_iteration(node)) is not None:
+                self._iteration[node] = iteration
+                self._marked[iteration].append(node)
+
+    def find_iteration(self, node: Node) -> int | None:
+        """Return the iteration that a node belongs to; for a node after the loop, the last iteration that it depends
+        on; None before the loop."""
+        if node not in self._iteration:
+            iterations = [self.find_iteration(source) for source in node.all_input_nodes]
+            self._iteration[node] = max((n for n in iterations if n is not None), default=None)
+        return self._iteration[node]
+
+    def find_called_iteration(self, node: Node) -> int | None:
+        """Return the iteration that a node was called in; None outside of the loop."""
+        mark = (node.meta.get("custom") or {}).get(ITERATION)
+        return mark[1] if mark is not None and mark[0] == self.number else None
+
+    def make_refusal(self, why: str) -> NotALayer:
+        return NotALayer(why, self.number)
+
+    def find_typical_node(self, last: Node) -> Node:
+        """Return the node of the typical iteration that corresponds to `last` in the last iteration."""
+        for ref, nodes in self.partners.items():
+            if nodes[-1] is last:
+                return ref
+        rank, alike = self._find_matching_nodes(last, -1)
+        # Unused nodes of the last iteration are dropped, so fewer nodes may come before it there.
+        failed: NotALayer | None = None
+        for i in range(rank, len(alike[TYPICAL])):
+            try:
+                self.match_nodes((*(nodes[i] for nodes in alike[:-1]), last))
+                return alike[TYPICAL][i]
+            except IndexError:
+                break
+            except NotALayer as error:
+                failed = failed or error
+        raise failed or self.make_refusal("its iterations differ")
+
+    def _find_matching_nodes(self, node: Node, iteration: int) -> tuple[int, list[list[Node]]]:
+        """Return the nodes of each iteration with the operator of a node, and the node's position among those of its
+        own."""
+        alike = [[n for n in nodes if _find_node_kind(n) == _find_node_kind(node)] for nodes in self._marked]
+        return alike[iteration].index(node), alike
+
+    def match_nodes(self, nodes: tuple[Node | None, ...]) -> None:
+        """Match nodes, one of each iteration, and all that they are computed from; `partners` stores the matches.
+
+        Raises:
+            NotALayer: they do not match.
+        """
+        new: dict[Node, tuple[Node | None, ...]] = {}
+        todo = [nodes]
+        while todo:
+            nodes = todo.pop()
+            ref = nodes[TYPICAL]
+            assert ref is not None  # noqa: S101 - only the last may be missing
+            known = new.get(ref, self.partners.get(ref))
+            if known is not None and known[:-1] == nodes[:-1] and nodes[-1] in (None, known[-1]):
+                continue
+            if known is not None and (known[:-1] != nodes[:-1] or known[-1] is not None):
+                raise self.make_refusal("its iterations differ")
+            new[ref] = nodes
+            todo += self._match_arguments([n for n in nodes if n is not None])
+        self.partners.update(new)
+
+    def _match_arguments(self, nodes: Sequence[Node]) -> Iterator[tuple[Node | None, ...]]:
+        flat = [flatten_tree((n.args, n.kwargs)) for n in nodes]
+        if len({n.target for n in nodes}) > 1 or any(spec != flat[0][1] for _, spec in flat[1:]):
+            raise self.make_refusal("does not do the same in each iteration")
+        index = read_step_index(nodes[0])
+        for leaves in zip(*(leaves for leaves, _ in flat), strict=True):
+            if index is not None and leaves == tuple(read_step_index(n) for n in nodes):
+                find_position_direction([read_number_or_expression(leaf) for leaf in leaves], self)
+            elif not any(isinstance(leaf, Node) for leaf in leaves):
+                if any(leaf != leaves[0] for leaf in leaves):
+                    self._record_counted_operation(nodes, leaves)
+            elif not all(isinstance(leaf, Node) for leaf in leaves):
+                raise self.make_refusal("does not do the same in each iteration")
+            elif any(leaf is not leaves[0] for leaf in leaves):
+                found = self._match_leaves(leaves)
+                if found is not None:
+                    yield found
+
+    def _record_counted_operation(self, nodes: Sequence[Node], leaves: Sequence[Any]) -> None:
+        """Record an operation with the number of the step, such as `lengths > t`."""
+        typical = nodes[TYPICAL]
+        plain = find_tensor_overload(typical) is not None and all(type(leaf) is int for leaf in leaves)
+        if not plain or tuple(leaves) != tuple(n.args[1] for n in nodes):
+            raise self.make_refusal("computes with the number of the step")
+        self.numbered[typical] = (leaves[0], find_position_direction(leaves, self))
+
+    def _match_leaves(self, leaves: Sequence[Node]) -> tuple[Node | None, ...] | None:
+        iterations = [self.find_iteration(leaf) for leaf in leaves]
+        padded = (*leaves, *[None] * (ITERATIONS - len(leaves)))
+        if iterations == list(range(len(iterations))):
+            return padded
+        if iterations[1:] != list(range(len(iterations) - 1)) or iterations[0] not in (None, 0):
+            raise self.make_refusal("its iterations differ")
+        before = leaves[TYPICAL]
+        state = self.states.setdefault(before, LoopState(before, leaves[0]))
+        if len(leaves) < ITERATIONS or state.after is not None:
+            return None
+        state.after = leaves[-1]
+        return (*leaves[1:], None)
+
+    def complete_states(self) -> None:
+        """Find the node of each state after the iteration, if the last iteration did not show it."""
+        while missing := [state for state in self.states.values() if state.after is None]:
+            state = missing[0]
+            rank, alike = self._find_matching_nodes(state.before, TYPICAL - 1)
+            try:
+                found = tuple(nodes[rank] for nodes in alike[:-1])
+            except IndexError:
+                raise self.make_refusal("its iterations differ") from None
+            self.match_nodes((*found, None))
+            state.after = found[TYPICAL]
+
+    def moves_by_step(self, node: Node) -> bool:
+        """Return whether a node reads another step of a tensor in every iteration."""
+        return node.target is STEP and node in self.partners and self.find_direction(node) != 0
+
+    def find_direction(self, node: Node) -> int:
+        """Return how far the position of a node that reads or writes a step moves in each iteration: 1, -1, or 0."""
+        return find_position_direction(
+            [read_number_or_expression(read_step_index(n)) for n in self.partners[node] if n is not None], self
+        )
+
+    def differs_between_texts(self, node: Node) -> bool:
+        """Return whether a value differs between texts: it depends on the numbers of the ids or a state, not only on
+        sizes."""
+
+        def has_numbers(n: Node) -> bool:
+            return isinstance(n.meta.get("val"), (Tensor, tuple, list))
+
+        given = (*self.traced.inputs, *self.states)
+        return any(source in given for source in list_upstream_nodes([node], has_numbers) if has_numbers(source))
+
+    def depends_on(self, node: Node, other: Node) -> bool:
+        """Return whether a node of an iteration depends on another within the iteration, but not through a state's new
+        value."""
+        afters = {state.after for state in self.states.values()}
+        return any(
+            source is other for source in list_upstream_nodes([node], lambda n: n in self.partners and n not in afters)
+        )
+
+
+def list_upstream_nodes(nodes: Iterable[Node], entered: Callable[[Node], bool]) -> Iterator[Node]:
+    """Yield nodes, the inputs of those for which `entered` is true, and so on, each once."""
+    todo, seen = list(nodes), set()
+    while todo:
+        node = todo.pop()
+        if node not in seen:
+            seen.add(node)
+            todo += node.all_input_nodes if entered(node) else ()
+            yield node
+
+
+def _find_node_kind(node: Node) -> Any:
+    if node.target is operator.getitem:
+        return node.target, node.args[0].target, node.args[1]  # type: ignore[union-attr]
+    return node.target
+
+
+def read_step_index(node: Node) -> Any:
+    """Return the position at which a node reads or writes a step, a number or a node; None for other nodes."""
+    position = _INDEX.get(node.target)
+    return None if position is None else node.args[position]
+
+
+def find_tensor_overload(node: Node) -> Any:
+    """Return the tensor overload of a node's operator on a tensor and a number; None if there is none."""
+    packet = getattr(node.target, "overloadpacket", None)
+    if overload_name(node.target) not in ("Scalar", "Tensor") or packet is None:
+        return None
+    return packet.Tensor if "Tensor" in packet.overloads() and not node.kwargs and len(node.args) == 2 else None
+
+
+def read_number_or_expression(value: Any) -> Any:
+    """Return a number, or a size as torch's expression."""
+    found = value.meta["val"] if isinstance(value, Node) else value
+    return read_size_expression(found) if isinstance(found, torch.SymInt) else found
+
+
+def find_position_direction(numbers: Sequence[Any], loop: MatchedLoop) -> int:
+    """Return how far a position moves in each iteration: 1, -1, or 0."""
+    steps = {later - earlier for earlier, later in itertools.pairwise(numbers)}
+    if len(steps) != 1 or (step := steps.pop()) not in (-1, 0, 1):
+        raise loop.make_refusal("does not read each step of the text, forwards or backwards")
+    return int(step)
+
+
+def convert_floats_to_float64(value: Any) -> Any:
+    """Return a tensor of floats in double precision; other values unchanged."""
+    return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
+
+
+def compute_node_value(node: Node, value: Callable[[Node], Any], *, doubles: bool = False) -> Any:
+    """Compute a node's value from those of its arguments."""
+    mapped: Any = torch.fx.node.map_arg((node.args, dict(node.kwargs)), value)
+    args, kwargs = mapped[0], dict(mapped[1])
+    if doubles and kwargs.get("dtype") == torch.float32:
+        kwargs["dtype"] = torch.float64
+    if node.target is STEP:
+        return args[0].select(args[1], args[2])
+    if node.target is PUT:
+        return args[0].select_scatter(args[1], args[2], args[3])
+    result = node.target(*args, **kwargs)  # type: ignore[operator]
+    return convert_floats_to_float64(result) if doubles else result

@@ -1,0 +1,541 @@
+"""Find the states that a loop carries, their cycles, and the kind of each: a layer, a running sum or maximum, or a
+tensor that is filled."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from pocketrnn_export.tracing.loops.cell_recognition import (
+    BENT,
+    GATES,
+    SCALES,
+    NotALayer,
+    RecurrentLayer,
+    StateCycle,
+    read_operator_names,
+    recognize_layer,
+)
+from pocketrnn_export.tracing.loops.iteration_matching import (
+    LoopState,
+    MatchedLoop,
+    compute_node_value,
+    convert_floats_to_float64,
+    list_upstream_nodes,
+)
+from pocketrnn_export.tracing.trace_operators import PUT
+
+__all__ = ["StatePlan", "plan_states"]
+
+
+@dataclass(eq=False)
+class StatePlan:
+    """How the states of a loop are computed for all iterations.
+
+    Attributes:
+        layers: the recurrent layers with their names, by the node of each state after an iteration; and the mask, if an
+            iteration changes only some rows.
+        filled: the tensors that are filled step by step: from the node after an iteration to the node that writes.
+        summed, greatest: the running sums and maxima: from the node after an iteration to the node before it.
+        zeros: the states of layers, as nodes before an iteration, that start as zeros.
+    """
+
+    layers: dict[Node, tuple[RecurrentLayer, str, Node | None]] = field(default_factory=dict)
+    filled: dict[Node, Node] = field(default_factory=dict)
+    summed: dict[Node, Node] = field(default_factory=dict)
+    greatest: dict[Node, Node] = field(default_factory=dict)
+    zeros: set[Node] = field(default_factory=set)
+
+
+def plan_states(loop: MatchedLoop, taken: set[str]) -> StatePlan:
+    """Find out how the states of a loop are computed for all iterations.
+
+    Args:
+        loop: the loop, matched.
+        taken: the names of the layers of all loops, to which those of this one are added.
+
+    Raises:
+        NotALayer: a state is of no known kind.
+    """
+    plan = StatePlan()
+    # The cycles are the strongly connected components, in topological order. graphlib does not find components, and a
+    # loop has only a few states.
+    reached = {state.before: _find_states_reached(loop, state.after) for state in loop.states.values()}
+    left = list(loop.states.values())
+    while left:
+        # First the cycles that depend on no other remaining cycle.
+        cycle = min(
+            ([other for other in left if other.before in reached[s.before] and s.before in reached[other.before]] or [s]
+             for s in left),
+            key=lambda r: len({n for s in r for n in reached[s.before]} & {s.before for s in left}) - len(r),
+        )  # fmt: skip
+        left = [state for state in left if state not in cycle]
+        if any(state.before in reached[state.before] for state in cycle):
+            _plan_cycle(loop, cycle, plan, taken)
+    return plan
+
+
+def _find_states_reached(loop: MatchedLoop, node: Node | None) -> set[Node]:
+    """Return the states, as nodes before an iteration, on which a node of the iteration depends."""
+    assert node is not None  # noqa: S101 - the loop is complete
+    return {
+        n
+        for n in list_upstream_nodes([node], lambda n: n in loop.partners and n not in loop.states)
+        if n in loop.states
+    }
+
+
+def _plan_cycle(loop: MatchedLoop, cycle: Sequence[LoopState], plan: StatePlan, taken: set[str]) -> None:
+    """Add a cycle of states to the plan; `taken` are the names of all layers, of other loops too.
+
+    Raises:
+        NotALayer: the cycle is of no known kind.
+    """
+    befores = {state.before for state in cycle}
+    if len(cycle) == 1:
+        before, after = cycle[0].before, cycle[0].after
+        assert after is not None  # noqa: S101 - the loop is complete
+        put = after.args[1] if after.target is torch.ops.aten.copy.default else after
+        if isinstance(put, Node) and put.target is PUT and put.args[0] is before:
+            plan.filled[after] = put
+            return
+    afters = [state.after for state in cycle if state.after is not None]
+    dependent = _find_dependent_nodes(loop, befores, afters)
+    near = _find_direct_sources(loop, dependent, befores)
+    if len(cycle) == 1 and _add_running_reduction(loop, cycle, near, dependent, plan):
+        return
+    failed: list[NotALayer] = []
+    for mask in (None, *_list_possible_masks(loop, near, dependent)):
+        read = near if mask is None else [n for n in near if not loop.depends_on(n, mask)]
+        for sources in _list_source_choices(loop, read):
+            if not sources or not all(map(_is_floating, (*sources, *befores))):
+                continue
+            if mask is not None and not _mask_keeps_states(loop, cycle, sources, dependent, mask):
+                continue
+            try:
+                _refuse_other_operators(loop, sources, dependent, mask)
+                layer = recognize_layer(_make_state_cycle(loop, cycle, sources, dependent, mask))
+            except NotALayer as error:
+                failed.append(NotALayer(str(error), loop.number))
+                continue
+            _add_layer(loop, layer, dependent, plan, mask, taken)
+            return
+    named = [error for error in failed if "`" in str(error)]
+    raise [*named, *failed, loop.make_refusal("its states are not computed as by an RNN, GRU or LSTM that ONNX has")][0]
+
+
+# The operators that only move numbers, and those of sums and products. With the sigmoids, tanhs and relus of layers,
+# they are the only operators between a layer's inputs and its states. Random numbers do not show another operator in
+# an iteration, such as a comparison with 9999.
+_MOVES: Final = frozenset({
+    "_to_copy", "_unsafe_view", "alias", "chunk", "clone", "contiguous", "copy", "detach", "expand", "expand_as",
+    "flatten", "getitem", "lift_fresh_copy", "movedim", "permute", "repeat", "reshape", "select", "slice", "split",
+    "split_with_sizes", "squeeze", "step", "swapaxes", "t", "to", "transpose", "type_as", "unbind", "unflatten",
+    "unsqueeze", "view", "view_as",
+})  # fmt: skip
+_SUMS: Final = frozenset({"add", "cat", "concat", "hstack", "neg", "rsub", "stack", "sub", "subtract", "sum", "vstack"})
+_PRODUCTS: Final = frozenset({
+    "addcmul", "addmm", "addmv", "baddbmm", "bmm", "div", "dot", "einsum", "lerp", "linear", "matmul", "mm", "mul",
+    "multiply", "mv", "outer", "tensordot",
+})  # fmt: skip
+_CONSTANTS: Final = frozenset({"full_like", "new_full", "new_ones", "new_zeros", "ones_like", "zeros_like"})
+_OF_LAYERS: Final = _MOVES | _SUMS | _PRODUCTS | _CONSTANTS | {"max.other", "maximum", "relu", "sigmoid", "tanh"}
+
+
+def _refuse_other_operators(
+    loop: MatchedLoop, sources: Sequence[Node], dependent: Sequence[Node], mask: Node | None
+) -> None:
+    """Refuse an iteration with an operator between its inputs and its states that layers do not have; operators that
+    only the mask decides are allowed.
+    """
+    given = {*sources, *([] if mask is None else [mask])}
+    for node in _find_computing_nodes(loop, dependent, given):
+        if not loop.differs_between_texts(node):
+            continue
+        whole, name = read_operator_names(node)
+        asks = node.args[0] if name == "where" and isinstance(node.args[0], Node) else node
+        # A quotient is nearly 0 if its divisor is large, which random numbers may not show.
+        divides = name == "div" and isinstance(node.args[1], Node) and loop.differs_between_texts(node.args[1])
+        if (divides or _is_rounding(node) or not {name, whole} & _OF_LAYERS) and not _is_decided_by_mask(
+            loop, mask, asks
+        ):
+            raise NotALayer(f"each step also computes `{name}`, which no recurrent layer does")
+
+
+def _is_rounding(node: Node) -> bool:
+    """Return whether a node makes integers or bools of floats: nearly every drawn float is True."""
+    value = node.meta.get("val")
+    return (
+        isinstance(value, Tensor)
+        and not value.is_floating_point()
+        and any(isinstance(n.meta.get("val"), Tensor) and _is_floating(n) for n in node.all_input_nodes)
+    )
+
+
+def _is_decided_by_mask(loop: MatchedLoop, mask: Node | None, node: Node) -> bool:
+    """Return whether a value of an iteration depends only on the mask."""
+    if mask is None:
+        return False
+    read = list_upstream_nodes([node], lambda n: n in loop.partners and n is not mask)
+    return not any(
+        n is not mask
+        and (n in loop.states or n in loop.traced.inputs or loop.moves_by_step(n) or n not in loop.partners)
+        and loop.differs_between_texts(n)
+        for n in read
+    )  # fmt: skip
+
+
+def _add_layer(
+    loop: MatchedLoop,
+    layer: RecurrentLayer,
+    dependent: Sequence[Node],
+    plan: StatePlan,
+    mask: Node | None,
+    taken: set[str],
+) -> None:
+    name = _choose_layer_name(loop, dependent, taken)
+    taken.add(name)
+    for before, after in layer.states:
+        plan.layers[after] = (layer, name, mask)
+        if _is_zero(loop, loop.states[before].first):
+            plan.zeros.add(before)
+
+
+def _list_possible_masks(loop: MatchedLoop, near: Sequence[Node], dependent: Sequence[Node]) -> list[Node]:
+    """Return the nodes that may be the mask of the rows that an iteration changes, one number a row: bools first, and
+    the last of them before those that it is computed from (`(v != 0) & (n < 400)`)."""
+
+    def has_one_number_per_row(node: Node) -> bool:
+        return (
+            node in loop.partners
+            and isinstance(node.meta.get("val"), Tensor)
+            and loop.traced.find_batch_axis(node) is not None
+            and torch.Size(loop.traced.shape(node, 1)).numel() == 1
+        )
+
+    found = {node for node in list_upstream_nodes(near, has_one_number_per_row) if has_one_number_per_row(node)}
+    ordered = [node for node in dependent[0].graph.nodes if node in found]
+    truths = [node for node in ordered if node.meta["val"].dtype == torch.bool]
+    return [*reversed(truths), *(node for node in ordered if node not in truths)]
+
+
+def _mask_keeps_states(
+    loop: MatchedLoop,
+    cycle: Sequence[LoopState],
+    sources: Sequence[Node],
+    dependent: Sequence[Node],
+    mask: Node,
+) -> bool:
+    """Return whether an iteration keeps all states where the mask is 0, and does the same for all other numbers."""
+    off = _make_state_cycle(loop, cycle, sources, dependent, mask, value=0.0)
+    generator = torch.Generator().manual_seed(3)
+    leaves = [*sources, *(before for before, _ in off.states)]
+    given = {n: torch.randn(5, off.sizes[n], generator=generator, dtype=torch.float64) for n in leaves}
+
+    def compute_states_after(value: float) -> list[Tensor]:
+        run = _make_state_cycle(loop, cycle, sources, dependent, mask, value=value)
+        found = run.run([new for _, new in off.states], given, {})
+        return [found[new] for _, new in off.states]
+
+    if not all(
+        torch.equal(one, given[old]) for one, (old, _) in zip(compute_states_after(0.0), off.states, strict=True)
+    ):
+        return False
+    acts = compute_states_after(1.0)
+    others = () if _is_zero_or_one(mask) else (0.3, 2.0, -1.0)
+    return all(
+        torch.equal(one, other)
+        for value in others
+        for one, other in zip(acts, compute_states_after(value), strict=True)
+    )
+
+
+# The operators that keep bools, or 0 and 1, as such.
+_KEEPS_TRUTHS: Final = ("_to_copy", "alias", "clone", "expand", "getitem", "mul", "permute", "select", "slice", "split",
+                        "squeeze", "step", "transpose", "unsqueeze", "view")  # fmt: skip
+
+
+def _is_zero_or_one(node: Node) -> bool:
+    """Return whether a value can only be 0 or 1, since it is computed from bools."""
+    value = node.meta.get("val")
+    if isinstance(value, Tensor) and value.dtype == torch.bool:
+        return True
+    made_of = [n for n in node.all_input_nodes if isinstance(n.meta.get("val"), Tensor | list | tuple)]
+    return read_operator_names(node)[1] in _KEEPS_TRUTHS and bool(made_of) and all(map(_is_zero_or_one, made_of))
+
+
+def _find_dependent_nodes(loop: MatchedLoop, befores: set[Node], afters: Sequence[Node]) -> list[Node]:
+    """Return the nodes between the states before an iteration and those after it, in the order of the graph."""
+    above = {node for node in list_upstream_nodes(afters, lambda n: n in loop.partners) if node in loop.partners}
+    found: list[Node] = []
+    for node in afters[0].graph.nodes:
+        if node in above and any(source in befores or source in found for source in node.all_input_nodes):
+            found.append(node)
+    return found
+
+
+def _find_direct_sources(loop: MatchedLoop, dependent: Sequence[Node], befores: set[Node]) -> list[Node]:
+    """Return the nodes that a cycle reads directly, without its states."""
+    near = [n for node in dependent for n in node.all_input_nodes if n not in dependent and n not in befores]
+    return list(dict.fromkeys(n for n in near if loop.differs_between_texts(n)))
+
+
+def _list_source_choices(loop: MatchedLoop, near: Sequence[Node]) -> Iterator[tuple[Node, ...]]:
+    """Yield four choices of the nodes that a cycle reads besides its states: the values before the products and the
+    gates; those before the products; the nodes that it reads directly; or the text's own values.
+
+    A difference or quotient stays outside of the layer where it can: folded into weights, `(x - 392000) / 50` loses the
+    digits of x that the module keeps.
+    """
+    tried: list[list[Node]] = []
+    for through in (_AFFINE | GATES, _AFFINE, frozenset(), None):
+        found: list[Node] = []
+        todo, seen = list(near[::-1]), set()
+        while todo:
+            node = todo.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            is_leaf = node not in loop.partners or loop.moves_by_step(node) or node in loop.states
+            is_leaf = is_leaf or any(node is state.after for state in loop.states.values())
+            if is_leaf or (through is not None and not (node.target in through and _is_sum_before_product(loop, node))):
+                found.append(node)
+            else:
+                todo += [n for n in node.all_input_nodes[::-1] if loop.differs_between_texts(n)]
+        if found not in tried and all(isinstance(n.meta["val"], Tensor) for n in found):
+            tried.append(found)
+            yield tuple(found)
+
+
+def _is_sum_before_product(loop: MatchedLoop, node: Node) -> bool:
+    """True for a node that is not a sum, for a sum of two values of the text, and for a product plus its bias."""
+    if node.target is not torch.ops.aten.add.Tensor:
+        return True
+    of_text = [n for n in node.all_input_nodes if loop.differs_between_texts(n)]
+    return len(of_text) > 1 or read_operator_names(of_text[0])[1] in _PRODUCTS - {"mul", "multiply", "div"}
+
+
+# The affine operators that may be between a layer's input and its gates.
+_AFFINE: Final = frozenset(
+    {operator.getitem, *(getattr(torch.ops.aten, name).default for name in
+     ("linear", "mm", "matmul", "addmm", "cat", "view", "reshape", "unsqueeze", "permute", "t", "expand", "clone")),
+     torch.ops.aten.add.Tensor, torch.ops.aten.split.Tensor, torch.ops.aten.chunk.default,
+     torch.ops.aten.slice.Tensor, torch.ops.aten.squeeze.dim, torch.ops.aten.transpose.int}
+)  # fmt: skip
+
+
+def _choose_layer_name(loop: MatchedLoop, dependent: Sequence[Node], taken: set[str]) -> str:
+    """Return a free name for a layer: the path of the module whose weights the cycle uses."""
+    names = loop.traced.state
+    paths = [names[n].split(".")[:-1] for node in dependent for n in node.all_input_nodes if n in names]
+    shared: list[str] = []
+    for parts in zip(*paths, strict=False):
+        if len(set(parts)) > 1:
+            break
+        shared.append(parts[0])
+    base = ".".join(shared) or "recurrence"
+    number = next(i for i in range(1, 1000) if _make_numbered_name(base, i) not in taken)
+    return _make_numbered_name(base, number)
+
+
+def _make_numbered_name(base: str, number: int) -> str:
+    return base if number == 1 else f"{base}_{number}"
+
+
+def _add_running_reduction(
+    loop: MatchedLoop, cycle: Sequence[LoopState], near: Sequence[Node], dependent: Sequence[Node], plan: StatePlan
+) -> bool:
+    """Add a cycle of one state to the plan if it is a running sum or maximum, of whatever it reads."""
+    if not all(isinstance(node.meta["val"], Tensor) for node in near):
+        return False
+    numbers = _make_state_cycle(loop, cycle, near, dependent)
+    ((before, after),) = numbers.states
+    of_state = {before, *dependent}
+    adds = all(_is_linear_in_state(loop, node, of_state) for node in dependent)
+    if numbers.sizes[before] == 0 or not (adds or all(_takes_maximum(node, of_state) for node in dependent)):
+        return False
+    kinds = {_find_running_kind(numbers, before, after, scale) for scale in SCALES}
+    if adds and kinds == {"sum"}:
+        plan.summed[after] = before
+    elif not adds and kinds == {"maximum"}:
+        plan.greatest[after] = before
+    return after in plan.summed or after in plan.greatest
+
+
+def _is_linear_in_state(loop: MatchedLoop, node: Node, of_state: Collection[Node]) -> bool:
+    """Return whether a node's value is linear in the state for all inputs: the state is not multiplied by an input."""
+    name = read_operator_names(node)[1]
+    if _is_rounding(node):
+        return False
+    if name in _MOVES or name in _SUMS:
+        return True
+    others = [n for n in node.all_input_nodes if n not in of_state]
+    if name == "where":
+        return node.args[0] not in of_state
+    if name in ("addcmul", "addmm", "addmv", "baddbmm") and not any(n in of_state for n in node.args[1:]):
+        return True
+    several = len(others) < len(node.all_input_nodes) - 1
+    return name in _PRODUCTS and not several and not any(map(loop.differs_between_texts, others))
+
+
+def _takes_maximum(node: Node, of_state: Collection[Node]) -> bool:
+    """Return whether a node takes the larger of two values, only moves numbers, or chooses between values by an
+    input."""
+    whole, name = read_operator_names(node)
+    if name == "where":
+        return node.args[0] not in of_state
+    return (name in _MOVES and not _is_rounding(node)) or name == "maximum" or whole == "max.other"
+
+
+def _find_running_kind(cycle: StateCycle, before: Node, after: Node, scale: float) -> str:
+    """Return "sum" if an iteration adds to its state, "maximum" if it takes the larger one, for random numbers of some
+    scale; else an empty string."""
+    generator = torch.Generator().manual_seed(5)
+
+    def draw_feature_numbers(node: Node) -> Tensor:
+        dtype = node.meta["val"].dtype
+        numbers = torch.randn(5, cycle.sizes[node], generator=generator, dtype=torch.float64)
+        # Bools are 0 and 1, whatever the scale.
+        return numbers > 0 if dtype == torch.bool else convert_floats_to_float64((scale * numbers).to(dtype))
+
+    given, state = {n: draw_feature_numbers(n) for n in cycle.sources}, draw_feature_numbers(before)
+    real = cycle.run([after], {**given, before: state}, {})[after]
+    without = cycle.run([after], {**given, before: torch.zeros_like(state)}, {})[after]
+    least = -1e30 if state.is_floating_point() else torch.iinfo(state.dtype).min // 2
+    lowest = cycle.run([after], {**given, before: torch.full_like(state, least)}, {})[after]
+    if real.shape != state.shape or state.dtype == torch.bool:
+        return ""
+    if bool(((real - state - without).abs() < 1e-9 * scale).all()):
+        return "sum"
+    return "maximum" if torch.equal(real, torch.maximum(state, lowest)) else ""
+
+
+def _make_state_cycle(
+    loop: MatchedLoop,
+    cycle: Sequence[LoopState],
+    sources: Sequence[Node],
+    dependent: Sequence[Node],
+    mask: Node | None = None,
+    *,
+    value: float = 1.0,
+) -> StateCycle:
+    """Make a cycle that can be run on numbers, with a value for its mask."""
+    states = tuple((state.before, state.after) for state in cycle if state.after is not None)
+    leaves = [*sources, *(before for before, _ in states)]
+    sizes = {n: int(torch.Size(loop.traced.shape(n, 1)).numel()) for n in leaves}
+    batched = all(loop.traced.find_batch_axis(n) is not None for n in leaves)
+
+    def run_cycle(
+        nodes: Sequence[Node], given: Mapping[Node, Tensor], changes: Mapping[Node, Callable[[Tensor], Tensor]]
+    ) -> Mapping[Node, Tensor]:
+        rows = len(next(iter(given.values())))
+        if batched:
+            return _IterationValues(loop, rows, given, changes, mask, value=value).flatten_rows(nodes)
+        each = [
+            _IterationValues(
+                loop, 1, {n: one[i : i + 1] for n, one in given.items()}, changes, mask, value=value
+            ).flatten_rows(nodes)
+            for i in range(rows)
+        ]
+        return {n: torch.cat([one[n] for one in each]) for n in nodes}
+
+    nodes = (*dependent, *_find_nonlinear_inputs(loop, sources, dependent, mask))
+    return StateCycle(states, tuple(sources), nodes, run_cycle, sizes)
+
+
+def _find_nonlinear_inputs(
+    loop: MatchedLoop, sources: Sequence[Node], dependent: Sequence[Node], mask: Node | None
+) -> list[Node]:
+    """Return the nonlinear operators of an iteration that do not depend on a state, such as the gates of a
+    quasi-recurrent cell; without those that only the mask decides."""
+    given = (*sources, *([] if mask is None else [mask]))
+    found = {n for n in _find_computing_nodes(loop, dependent, given) if n.target in BENT and n not in dependent}
+    return [
+        n
+        for n in dependent[0].graph.nodes
+        if n in found and loop.differs_between_texts(n) and not _is_decided_by_mask(loop, mask, n)
+    ]
+
+
+def _find_computing_nodes(loop: MatchedLoop, nodes: Sequence[Node], given: Collection[Node]) -> Iterator[Node]:
+    """Return the nodes of an iteration that compute some nodes from given ones; with the computed nodes themselves."""
+    read = list_upstream_nodes(nodes, lambda n: n in loop.partners and n not in given)
+    return (n for n in read if n in loop.partners and n not in given)
+
+
+class _IterationValues:
+    """The values of one iteration of a loop in double precision, for given states and sources."""
+
+    def __init__(
+        self,
+        loop: MatchedLoop,
+        rows: int,
+        given: Mapping[Node, Tensor],
+        changes: Mapping[Node, Callable[[Tensor], Tensor]],
+        mask: Node | None = None,
+        *,
+        value: float = 1.0,
+    ) -> None:
+        self.loop, self.rows, self.changes = loop, rows, changes
+        self.values: dict[Node, Any] = {}
+        if mask is not None:
+            kept = torch.full(loop.traced.shape(mask, rows), value, dtype=torch.float64).to(mask.meta["val"].dtype)
+            self.values[mask] = convert_floats_to_float64(kept)
+        for node, numbers in given.items():
+            axis = loop.traced.find_batch_axis(node)
+            shape = loop.traced.shape(node, rows)
+            if axis is None:
+                self.values[node] = numbers.reshape(shape)
+            else:
+                rest = [size for i, size in enumerate(shape) if i != axis]
+                self.values[node] = numbers.reshape(rows, *rest).movedim(0, axis)
+
+    def flatten_rows(self, nodes: Sequence[Node]) -> Mapping[Node, Tensor]:
+        result = {}
+        for node in nodes:
+            value = self.compute_value(node)
+            if not isinstance(value, Tensor) or node not in self.loop.partners:
+                continue
+            axis = self.loop.traced.find_batch_axis(node)
+            moved = value if axis is None else value.movedim(axis, 0)
+            if moved.numel() % self.rows == 0:
+                result[node] = moved.reshape(self.rows, -1)
+        return result
+
+    def compute_value(self, node: Node) -> Any:
+        if node in self.values:
+            return self.values[node]
+        found = node.meta.get("val")
+        if isinstance(found, torch.SymInt):
+            value: Any = self.loop.traced.size(found, self.rows)
+        elif node in self.loop.traced.values:
+            value = convert_floats_to_float64(self.loop.traced.values[node])
+        elif node in self.loop.traced.inputs or node in self.loop.states or self.loop.moves_by_step(node):
+            raise NotALayer("it reads the text in a way that is not understood", self.loop.number)
+        else:
+            value = compute_node_value(node, self.compute_value, doubles=True)
+        if node in self.changes:
+            axis = self.loop.traced.find_batch_axis(node)
+            moved = value if axis is None else value.movedim(axis, 0)
+            changed = self.changes[node](moved.reshape(self.rows, -1)).reshape(moved.shape)
+            value = changed if axis is None else changed.movedim(0, axis)
+        self.values[node] = value
+        return value
+
+
+def _is_floating(node: Node) -> bool:
+    return bool(node.meta["val"].is_floating_point())
+
+
+def _is_zero(loop: MatchedLoop, node: Node) -> bool:
+    """Return whether an initial state is all zeros."""
+    if loop.differs_between_texts(node):
+        return False
+    value = _IterationValues(loop, 2, {}, {}).compute_value(node)
+    return isinstance(value, Tensor) and not bool(value.any())

@@ -1,0 +1,377 @@
+"""Trace a module as a program of torch.export, and define the order of the rules.
+
+There are three kinds of session: a user's module for torch.export, the module made from a trace with rerolled loops,
+and a user's module for TorchScript. Each is a list of topics and a list of patches, below.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import re
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.fx.traceback import preserve_node_meta
+
+from pocketrnn.bundle.manifest import Limits
+from pocketrnn.errors import ExportError, PocketRNNError, first_line
+from pocketrnn_export.intake import traceable_torchscript
+from pocketrnn_export.intake.user_frames import describe_line, is_user_frame
+from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
+from pocketrnn_export.module_runs.quiet_cpu_run import call_on_cpu, replace_gpu_types
+from pocketrnn_export.torch_internals import (
+    LOGGERS,
+    make_unknown_size_mode,
+    make_unknown_size_tensor,
+    replace_methods,
+    replace_tolist,
+)
+from pocketrnn_export.tracing.layers.layer_weights import add_onnx_weights
+from pocketrnn_export.tracing.layers.recurrence import check_initial_states, trace_recurrence
+from pocketrnn_export.tracing.layers.transformer_encoders import trace_encoders
+from pocketrnn_export.tracing.loops.cell_recognition import NotALayer
+from pocketrnn_export.tracing.loops.loops_as_layers import reroll_loops
+from pocketrnn_export.tracing.python_semantics.caught_errors import record_errors
+from pocketrnn_export.tracing.python_semantics.hidden_trace import hide_trace
+from pocketrnn_export.tracing.python_semantics.patched_globals import patch_globals
+from pocketrnn_export.tracing.python_semantics.size_arithmetic import refuse_other_rounding
+from pocketrnn_export.tracing.python_semantics.size_condition_answers import record_program_restrictions, watch_sizes
+from pocketrnn_export.tracing.python_semantics.size_keyed_caches import bypass_caches
+from pocketrnn_export.tracing.python_semantics.traced_arrays import refuse_number_hashes
+from pocketrnn_export.tracing.reversed_tie_sort import find_sort_operators
+from pocketrnn_export.tracing.rules.asserts import ASSERTS
+from pocketrnn_export.tracing.rules.constructors import CONSTRUCTORS
+from pocketrnn_export.tracing.rules.evenly_spaced_numbers import SPACED
+from pocketrnn_export.tracing.rules.integer_overflow import WHOLE_NUMBERS, refuse_integer_products
+from pocketrnn_export.tracing.rules.lengths import LENGTHS, make_array_from_tolist, record_lengths, run_unwrapped_call
+from pocketrnn_export.tracing.rules.loops import LOOPS
+from pocketrnn_export.tracing.rules.order_statistics import ORDER_STATISTICS
+from pocketrnn_export.tracing.rules.pooling import POOLING
+from pocketrnn_export.tracing.rules.slicing import SLICING
+from pocketrnn_export.tracing.rules.tensor_string_refusal import TEXTS
+from pocketrnn_export.tracing.rules.type_promotion import MIXED_NUMBERS
+from pocketrnn_export.tracing.session import Call, Loop, Topic, TraceSession, takes_two_texts
+from pocketrnn_export.tracing.sizes.condition_log import Branch, TraceLog, UntraceableError
+from pocketrnn_export.tracing.sizes.size_conditions import Sizes
+from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
+
+__all__ = [
+    "TracedProgram",
+    "find_caught_errors",
+    "find_first_cause",
+    "follow_forward",
+    "hide_messages",
+    "make_script_session",
+    "trace_program",
+]
+
+
+def _call_on_cpu(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
+    return call_on_cpu(call.func, call.args, call.kwargs, lambda *changed: proceed(Call(*changed)))
+
+
+# The rules for functions of Python, numpy and old PyTorch, in a form that a graph can express.
+PYTHON: Final = Topic(
+    (*ASSERTS, *LENGTHS, *CONSTRUCTORS, *POOLING, *SPACED, *ORDER_STATISTICS, *MIXED_NUMBERS, *WHOLE_NUMBERS, *TEXTS),
+    around=run_unwrapped_call,
+    after=record_lengths,
+)
+DEVICE: Final = Topic(around=_call_on_cpu)
+
+_USERS_CODE: Final = (
+    lambda _: replace_gpu_types(),
+    patch_globals,
+    bypass_caches,
+    refuse_number_hashes,
+    lambda session: replace_tolist(lambda x, shipped: make_array_from_tolist(session, x, shipped)),
+    hide_trace,
+    trace_encoders,
+    # A distribution checks the values of logits, by which a graph cannot fail.
+    lambda _: replace_methods({(torch.distributions.Distribution, "_validate_args"): False}),
+)
+
+
+def make_export_session(
+    module: nn.Module,
+    log: TraceLog,
+    branches: Sequence[Branch] = (),
+    choices: Sequence[Any] = (),
+    *,
+    cut_counted: bool = True,
+) -> TraceSession:
+    """Return a session of a user's module for torch.export."""
+    return TraceSession(
+        module,
+        (LOOPS, PYTHON, DEVICE, SLICING),
+        (lambda _: preserve_node_meta(), trace_recurrence, *_USERS_CODE, watch_sizes, record_errors),
+        log=log,
+        branches=branches,
+        choices=choices,
+        cut_counted=cut_counted,
+    )
+
+
+def make_rerolled_session(module: nn.Module, log: TraceLog, *, cut_counted: bool) -> TraceSession:
+    """Return a session, for torch.export, of the module that `reroll_loops` made. It holds no code of the user."""
+    return TraceSession(module, (SLICING,), (trace_recurrence, watch_sizes), log=log, cut_counted=cut_counted)
+
+
+def make_script_session(module: nn.Module) -> TraceSession:
+    """Return a session of a user's module for TorchScript."""
+    return TraceSession(module, (PYTHON, DEVICE), (check_initial_states, *_USERS_CODE), scripted=True)
+
+
+def find_caught_errors(module: nn.Module, inputs: Sequence[Tensor]) -> list[str]:
+    """Find the lines of the errors that a module's forward catches when it runs."""
+    with TraceSession(module, (SLICING,), (record_errors,)) as session:
+        module(*inputs)
+    return session.log.raised
+
+
+@dataclass(frozen=True, eq=False)
+class TracedProgram:
+    """A module traced by torch.export.
+
+    Attributes:
+        program: the program, with every batch and sequence axis dynamic.
+        plan: the branches that were taken where forward tests a size; None for those of the example.
+        cut_counted: whether unpacked tensors were cut to the longest of the lengths that forward counts itself.
+        loops: the lines of the loops over the steps of a text, of which a few iterations were traced.
+        limits: the sizes beyond which PyTorch itself fails.
+        bounds: the sizes on both sides of each condition on a size in forward, for the proof, including sizes outside
+            the limits; empty if there is no condition.
+        notes: sentences on what was not compared with the module.
+        padding_tells: the padding ids that may change a text's answer in a batch when they follow it, each with the
+            line where; see `proof/padding_invariance.py`.
+    """
+
+    program: torch.export.ExportedProgram
+    plan: TracePlan | None = None
+    cut_counted: bool = True
+    loops: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    bounds: tuple[Sizes, ...] = ()
+    notes: tuple[str, ...] = ()
+    padding_tells: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def sort_operators(self) -> tuple[str, ...]:
+        """The operators in it for which PyTorch leaves the order of equal values undefined."""
+        return tuple(find_sort_operators(self.program))
+
+
+def trace_program(
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    plan: TracePlan | None,
+    log: TraceLog,
+    *,
+    one_text: bool = False,
+    cut_counted: bool = True,
+) -> TracedProgram:
+    """Trace a module once.
+
+    Args:
+        module: in eval mode, on the CPU; it is copied, not changed.
+        example: the example inputs.
+        plan: the branches to take where forward tests a size; None for those of the example.
+        log: records forward's questions about sizes.
+        one_text: keep the batch size of the example, which is 1, and make only the sequence dynamic.
+        cut_counted: cut unpacked tensors to the longest of the lengths that forward counts or clamps itself.
+
+    Raises:
+        ExportError: the module cannot be traced with dynamic axes.
+    """
+    traced = copy_complete_copy(module)
+    add_onnx_weights(traced)
+    dynamic = torch.export.Dim.DYNAMIC
+    texts = 2 if takes_two_texts(example) else 1
+    # Behind the texts come lengths, a state or features, with one axis over the texts.
+    more = len(example) - texts
+    rows: dict[int, Any] = {} if one_text else {0: dynamic}
+    axes: Any = ({**rows, 1: dynamic},) * texts + (rows,) * more
+    branches, choices = ([], []) if plan is None else plan.branches
+    session = make_export_session(traced, log, branches, choices, cut_counted=cut_counted)
+    with hide_messages(), torch.no_grad():
+        try:
+            with session:
+                program = torch.export.export(traced, example, dynamic_shapes=axes, strict=False)
+                refuse_other_rounding(program)
+                refuse_integer_products(program)
+                record_program_restrictions(session, program)
+            log.check_answered()
+            if session.loops:
+                whole = reroll_loops(program, session.loops)
+                with make_rerolled_session(whole, log, cut_counted=cut_counted) as again:
+                    program = torch.export.export(whole, example, dynamic_shapes=axes, strict=False)
+                    record_program_restrictions(again, program)
+        except PocketRNNError:
+            raise
+        except NotALayer as reason:
+            raise _make_loop_error(session.loops, reason, module) from reason
+        # torch.export raises exceptions of many unrelated classes, including the module's own and those of sys.exit.
+        except (Exception, SystemExit) as error:
+            raise _make_untraceable_error(error, module) from error
+    return TracedProgram(program, plan, cut_counted, tuple(dict.fromkeys(loop.where for loop in session.loops)))
+
+
+def _make_untraceable_error(error: BaseException, module: nn.Module) -> ExportError:
+    if cell := _find_stepped_cell(module):
+        return ExportError(
+            f"The module's {cell[0]}, stepped by a loop that cannot be followed: {find_first_cause(error)}.", cell[1]
+        )
+    line, cause = _find_last_user_line(error), find_first_cause(error)
+    if "data-dependent" in cause or "data dependent" in cause:
+        advice = (
+            "Do not test values of tensors in forward, nor cut by them: torch.where takes one of two values for each "
+            "text, and torch.arange(x.size(1)) < lengths[:, None] is the mask of lengths that a loop over them fills."
+        )
+        if re.search(r"\bis(nan|inf|finite)\(", line):
+            advice = (
+                "Replace such numbers without a test: torch.nan_to_num(x), or "
+                "torch.where(torch.isfinite(x), x, torch.zeros_like(x))."
+            )
+        elif re.search(r"\bfloat\(", line) and not re.search(r"\b(if|while|range)\b", line):
+            advice = (
+                "Do not take a number out of a tensor: float(x.min()) is one number for all texts, and "
+                "x.amin(1, keepdim=True) is that of each text."
+            )
+        return UntraceableError(
+            f"The module branches on the values of a tensor{line}, which a graph cannot follow.",
+            advice,
+        )
+    if "TracedArray" in cause:
+        return UntraceableError(
+            f"The module takes the numbers of its words out of a tensor{line}, and computes with them in Python, which "
+            "a graph cannot follow.",
+            "Compute with tensors of torch in place of lists and arrays of NumPy: (x == 7).any(1) in place of 7 in "
+            "row, and torch.where for a choice.",
+        )
+    if "Cannot call numel()" in cause:
+        return UntraceableError(
+            f"The module asks how many bytes a tensor takes{line}, which a graph cannot follow.",
+            "Compute it from the sizes: x.size(0) * x.size(1) * x.element_size().",
+        )
+    return UntraceableError(
+        f"The module cannot be traced with a dynamic batch and sequence length{line}: {cause}.",
+        "Compute sizes from tensors' shapes rather than from their values, and avoid loops over steps.",
+    )
+
+
+def follow_forward(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes, log: TraceLog) -> BaseException | None:
+    """Follow forward for some sizes, as a trace does, but without a program.
+
+    Args:
+        module: in eval mode, on the CPU; it is copied, not changed.
+        inputs: inputs of these sizes. Their values are not used.
+        sizes: the sizes. A size of 1 is a plain number, as for PyTorch.
+        log: records forward's questions about sizes.
+
+    Returns:
+        the exception that forward, or PyTorch in it, raised; None if it reached its end.
+    """
+    traced = copy_complete_copy(module)
+    add_onnx_weights(traced)
+    mode = make_unknown_size_mode()
+    # The tokens have two axes of unknown size, the lengths one.
+    fakes = [make_unknown_size_tensor(mode, value, 1 if i else 2) for i, value in enumerate(inputs)]
+    with hide_messages(), torch.no_grad():
+        try:
+            with make_export_session(traced, log, [Branch(sizes)]), mode:
+                traced(*fakes)
+            log.check_answered()
+        except (Exception, SystemExit) as error:
+            return error
+    return None
+
+
+def _find_last_user_line(error: BaseException) -> str:
+    """Return the last line of the user's own code in the traceback of an error or of one of its causes."""
+    found = ""
+    current: BaseException | None = error
+    while current is not None:
+        for frame, line in traceback.walk_tb(current.__traceback__):
+            # The code that runs TorchScript counts as the user's but is not in the user's file: take the line that
+            # calls it.
+            if is_user_frame(frame) and frame.f_code.co_filename != traceable_torchscript.__file__:
+                found = f", at {describe_line(frame, line)}"
+        current = current.__cause__
+    return found
+
+
+# The cells that a Python loop runs one token at a time, and the layers that do the same for all tokens.
+_CELLS: Final = {nn.RNNCell: "nn.RNN", nn.LSTMCell: "nn.LSTM", nn.GRUCell: "nn.GRU"}
+
+
+def _find_stepped_cell(module: nn.Module) -> tuple[str, str] | None:
+    """Return a description of the first cell in a module, and the advice on a layer to use instead; None if there is
+    none."""
+    for path, layer in module.named_modules():
+        for cell, whole in _CELLS.items():
+            if isinstance(layer, cell):
+                return f"{path or 'forward'} is an nn.{cell.__name__}", (
+                    f"If a step does nothing to the state but this, use {whole}: weight_ih, weight_hh, bias_ih and "
+                    "bias_hh become weight_ih_l0, weight_hh_l0, bias_ih_l0 and bias_hh_l0, unchanged. Do the rest of a "
+                    f"step for all steps at once, before or after {whole}."
+                )
+    return None
+
+
+def _make_loop_error(loops: list[Loop], reason: NotALayer, module: nn.Module) -> ExportError:
+    cell = _find_stepped_cell(module)
+    advice = "Write it as an nn.RNN, nn.LSTM or nn.GRU; or, if it passes nothing on, for all steps at once."
+    if "number of the step" in str(reason) or "iterations differ" in str(reason):
+        advice += " Weights that depend on the step are a tensor: (x * (0.9 ** torch.arange(n))[:, None]).sum(1)."
+    one_length = (
+        " Or, if all texts have the same number of tokens (min_width and max_width of the rules), say so: the loop is "
+        "then written out."
+    )
+    return UntraceableError(
+        f"The module loops over the steps of a text, {loops[reason.loop or 0].where}, and {reason}.",
+        (advice if cell is None else cell[1]) + one_length,
+    )
+
+
+def find_first_cause(error: BaseException) -> str:
+    """Return the first line of the error at the start of a chain of causes."""
+    while error.__cause__ is not None and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    return first_line(error)
+
+
+class _GraphFilter(io.TextIOBase):
+    """Standard error without the graph that torch.export prints there when it fails."""
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__()
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        return len(text) if "def forward(self, arg" in text else int(self.stream.write(text) or 0)
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
+@contextlib.contextmanager
+def hide_messages() -> Iterator[None]:
+    """Hide the exporters' own messages: deprecations, a missing torchvision, constants that they cannot fold."""
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings(), contextlib.redirect_stderr(_GraphFilter(sys.stderr)):
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

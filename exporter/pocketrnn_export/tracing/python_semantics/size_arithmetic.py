@@ -1,0 +1,268 @@
+"""Python's arithmetic of sizes in a trace: `math.sqrt(n)`, `np.log(n)`, `float(n)`, `max(1, n // 3)`.
+
+`math.sqrt` converts its argument to a float, which would make the size of the example a constant. Here such functions
+take torch's symbolic sizes (`torch.SymInt`, `torch.SymFloat`), whose arithmetic stays in the trace, step by step and in
+Python's order. A function without a symbolic form, such as a logarithm, gives a `TracedNumber`: a float64 tensor
+without axes.
+
+The graph computes all of it in double precision, as Python does; see
+`pocketrnn_export.forms.onnx.size_arithmetic_translations`.
+"""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import math
+import operator
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+import sympy
+import torch
+from torch import Tensor
+
+from pocketrnn.errors import ExportError
+from pocketrnn_export.intake.user_frames import describe_user_line, find_node_line
+from pocketrnn_export.torch_internals import (
+    read_size_expression,
+    size_functions,
+    sym_float,
+    sym_max,
+    sym_min,
+    sym_sqrt,
+)
+from pocketrnn_export.tracing.python_semantics.traced_arrays import TracedArray, unwrap_arrays
+from pocketrnn_export.tracing.session import find_current_session, is_torchscript_trace
+
+__all__ = ["BUILTINS", "MATH", "NUMPY", "OF_NUMBER", "is_size", "refuse_other_rounding"]
+
+# A question about a size from this file counts as its caller's: see `intake/user_frames.py`.
+ASKS_FOR_ITS_CALLER: Final = True
+
+# Functions of one number whose last digit differs between platforms; ONNX has operators for them.
+_OF_NUMBER: Final = (
+    "log", "exp", "tanh", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "erf",
+)  # fmt: skip
+
+
+@torch.library.custom_op("pocketrnn::of_number", mutates_args=())
+def _apply_to_number(number: torch.types.Number, function: str) -> Tensor:
+    """`math.log(number)` or another function of `math`, or the number itself, float64 []."""
+    value = float(number)
+    return torch.tensor(value if function == "itself" else getattr(math, function)(value), dtype=torch.float64)
+
+
+@_apply_to_number.register_fake
+def _(number: Any, function: str) -> Tensor:
+    del number, function
+    return torch.empty((), dtype=torch.float64)
+
+
+OF_NUMBER: Final = torch.ops.pocketrnn.of_number.default
+
+
+def is_size(value: Any) -> bool:
+    """Return whether a value is a size of a trace, or a number computed from one.
+
+    Example:
+        >>> is_size(7)
+        False
+    """
+    return isinstance(value, torch.SymInt | torch.SymFloat)
+
+
+def _is_traced_size(value: Any) -> bool:
+    """Return whether a value may be a size in a trace for TorchScript, where sizes are tensors."""
+    return is_torchscript_trace() and isinstance(value, Tensor) and value.dim() == 0
+
+
+class TracedNumber(TracedArray):
+    """The result of `math.log` of a size: a float64 tensor of one number, which computes with unrounded Python numbers.
+
+    The exporter rounds a Python number that meets a tensor to float32.
+    """
+
+
+def _convert_to_exact_tensor(value: Any) -> Any:
+    """Return a number as a float64 tensor; a tensor of the module itself unchanged."""
+    if is_size(value):
+        value = sym_float(value)
+    return OF_NUMBER(value, "itself") if isinstance(value, float | int | torch.SymFloat) else unwrap_arrays(value)
+
+
+def _make_operation(name: str, *, reflected: bool = False) -> Callable[..., Any]:
+    function = getattr(operator, name)
+
+    def apply_operation(self: TracedNumber, *others: Any) -> Any:
+        values = [self.tensor, *map(_convert_to_exact_tensor, others)]
+        result = function(*reversed(values)) if reflected else function(*values)
+        return TracedNumber(result) if result.dim() == 0 and result.dtype == torch.float64 else result
+
+    return apply_operation
+
+
+for _name in ("add", "sub", "mul", "truediv", "pow"):
+    setattr(TracedNumber, f"__{_name}__", _make_operation(_name))
+    setattr(TracedNumber, f"__r{_name}__", _make_operation(_name, reflected=True))
+
+
+def _refuse_rounding(*_: Any) -> Any:
+    """Refuse `int(math.log2(n))`: if n is a power of 2, the last digit decides, which differs between platforms."""
+    session, error = find_current_session(), _make_rounding_error(describe_user_line(sys._getframe(1)))
+    raise error if session is None else session.log.record_refusal(error)
+
+
+for _name in ("int", "floor", "ceil", "round", "trunc", "index"):
+    setattr(TracedNumber, f"__{_name}__", _refuse_rounding)
+for _name in ("neg", "abs"):
+    setattr(TracedNumber, f"__{_name}__", _make_operation(_name))
+
+
+def _make_math_stand_in(name: str) -> Callable[..., Any]:
+    """`math.log(n)`, as a number in the trace."""
+    shipped = getattr(math, name)
+
+    @functools.wraps(shipped)
+    def call_math_function(*args: Any) -> Any:
+        if find_current_session() is not None and len(args) in (1, 1 + (name == "log")):
+            number, *base = args
+            found: Any = None
+            if is_size(number):
+                found = TracedNumber(OF_NUMBER(sym_float(number), name))
+            elif isinstance(number, TracedNumber):
+                found = TracedNumber(getattr(torch, name)(number.tensor))
+            elif _is_traced_size(number):
+                found = getattr(torch, name)(number.double())
+            if found is not None:
+                return found / math.log(*base) if base else found
+        return shipped(*args)
+
+    return call_math_function
+
+
+def _make_stand_in_for_sizes(
+    shipped: Callable[..., Any], of_size: Callable[[Any], Any], *, numbers: bool = True
+) -> Callable[..., Any]:
+    """Return a stand-in for a function of one number that calls `of_size` for a size, and, with `numbers`, for a number
+    that is computed from sizes."""
+
+    @functools.wraps(shipped)
+    def call_with_size(*args: Any, **kwargs: Any) -> Any:
+        if find_current_session() is not None and len(args) == 1 and not kwargs:
+            number = args[0]
+            if is_size(number) or (numbers and (isinstance(number, TracedNumber) or _is_traced_size(number))):
+                return of_size(number)
+        return shipped(*args, **kwargs)
+
+    return call_with_size
+
+
+def _make_math_function(name: str, of_size: Callable[[Any], Any]) -> Callable[..., Any]:
+    """Return a stand-in for a function of `math`; if sizes are tensors, it calls torch's function of that name."""
+    return _make_stand_in_for_sizes(
+        getattr(math, name), lambda n: getattr(torch, name)(n.double()) if _is_traced_size(n) else of_size(n)
+    )
+
+
+def _compute_sqrt_in_trace(number: Any) -> Any:
+    if isinstance(number, TracedNumber):
+        return TracedNumber(number.tensor.sqrt())
+    return sym_sqrt(sym_float(number))
+
+
+def _make_float_function(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Make a function return floats, as numpy's rounding does."""
+    return lambda number: sym_float(function(number))
+
+
+def _float_in_trace(*args: Any) -> Any:
+    if find_current_session() is not None and len(args) == 1:
+        if is_size(args[0]):
+            return sym_float(args[0])
+        if isinstance(args[0], TracedNumber):
+            return args[0]
+        if _is_traced_size(args[0]):
+            return args[0].double()
+    return float(*args)
+
+
+def _divmod_in_trace(first: Any, second: Any) -> Any:
+    if find_current_session() is not None and (is_size(first) or is_size(second)):
+        return first // second, first % second
+    return builtins.divmod(first, second)
+
+
+def _make_extreme_stand_in(shipped: Callable[..., Any], symbolic: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a stand-in for `max(1, n // 3)` of numbers and sizes, which does not test the sizes."""
+
+    def compute_extreme(*args: Any, **kwargs: Any) -> Any:
+        values = list(args[0]) if len(args) == 1 and isinstance(args[0], list | tuple) else list(args)
+        numbers = all(isinstance(value, int | float) or is_size(value) for value in values)
+        if find_current_session() is not None and not kwargs and numbers and any(map(is_size, values)):
+            return functools.reduce(symbolic, values)
+        return shipped(*args, **kwargs)
+
+    return compute_extreme
+
+
+_FUNCTIONS: Final = {name: _make_math_stand_in(name) for name in _OF_NUMBER}
+# Stand-ins for functions of `math`, by their name there.
+MATH: Final[dict[str, Callable[..., Any]]] = {
+    **_FUNCTIONS,
+    "sqrt": _make_math_function("sqrt", _compute_sqrt_in_trace),
+    "log2": _make_math_function("log2", lambda n: _FUNCTIONS["log"](n) / math.log(2)),
+    "log10": _make_math_function("log10", lambda n: _FUNCTIONS["log"](n) / math.log(10)),
+    "log1p": _make_math_function("log1p", lambda n: _FUNCTIONS["log"](1 + n)),
+    "expm1": _make_math_function("expm1", lambda n: _FUNCTIONS["exp"](n) - 1),
+}
+# The same for functions of `numpy`.
+NUMPY: Final[dict[str, Callable[..., Any]]] = {
+    **{
+        name: _make_stand_in_for_sizes(getattr(np, name), MATH[name])
+        for name in ("sqrt", "log", "log2", "log10", "log1p", "exp", "expm1", "tanh", "sin", "cos", "tan")
+    },
+    "ceil": _make_stand_in_for_sizes(np.ceil, _make_float_function(math.ceil), numbers=False),
+    "floor": _make_stand_in_for_sizes(np.floor, _make_float_function(math.floor), numbers=False),
+    "trunc": _make_stand_in_for_sizes(np.trunc, _make_float_function(math.trunc), numbers=False),
+    "rint": _make_stand_in_for_sizes(np.rint, _make_float_function(round), numbers=False),
+    "round": _make_stand_in_for_sizes(np.round, _make_float_function(round), numbers=False),
+}
+# And for those of Python.
+BUILTINS: Final[dict[str, Callable[..., Any]]] = {
+    "float": _float_in_trace,
+    "divmod": _divmod_in_trace,
+    "max": _make_extreme_stand_in(builtins.max, sym_max),
+    "min": _make_extreme_stand_in(builtins.min, sym_min),
+}
+
+
+def refuse_other_rounding(program: torch.export.ExportedProgram) -> None:
+    """Refuse numbers that a graph rounds otherwise than Python: `round(n / 7, 1)`, `int(n ** 0.7)`.
+
+    A graph's numbers equal Python's to the last bit after `+ - * /`, square roots, and `int`, `ceil`, `floor` and
+    `round` to an integer. After another power the last bit may differ, and so may the integer after rounding.
+
+    Raises:
+        ExportError: the program has such a number; the message names its line if that is known.
+    """
+    for node in program.graph.nodes:
+        value = node.meta.get("val")
+        if not is_size(value):
+            continue
+        functions = read_size_expression(value).atoms(sympy.Function)
+        powers = [one for one in functions if isinstance(one, size_functions.FloatPow) and one.args[1] != 0.5]
+        if (powers and isinstance(value, torch.SymInt)) or any(
+            isinstance(one, size_functions.RoundDecimal) and one.args[1] != 0 for one in functions
+        ):
+            where = find_node_line(node)
+            raise _make_rounding_error(where or "")
+
+
+def _make_rounding_error(where: str) -> ExportError:
+    return ExportError(
+        f"A graph rounds a number that is computed from a size differently from Python{', ' * bool(where)}{where}.",
+        "Use int(), math.ceil, math.floor, round() without digits and math.sqrt, which are the same in both.",
+    )

@@ -1,0 +1,98 @@
+"""Bypass caches in forward that are keyed by a size: a trace fills new ones, with symbolic sizes as keys.
+
+`if n not in self.masks: self.masks[n] = ...` needs a plain number as a key, which would be a condition for each number;
+and `functools.lru_cache` would keep a trace's tensors for later runs. So while a module is traced, its empty dicts take
+symbolic sizes as keys, and cached functions run without their cache. That a cache does not change answers was checked
+before (`pocketrnn_export.intake.state_between_calls`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from pocketrnn_export.module_runs.function_caches import CACHED, replace_entries
+from pocketrnn_export.torch_internals import read_size_expression, replace_methods
+from pocketrnn_export.tracing.session import TraceSession
+
+__all__ = ["bypass_caches", "unwrap_cached_function"]
+
+
+def unwrap_cached_function(value: Any) -> Any:
+    """Return the function that `functools.lru_cache` wraps; None for anything else.
+
+    Example:
+        >>> unwrap_cached_function(functools.cache(len))
+        <built-in function len>
+    """
+    return value.__wrapped__ if isinstance(value, CACHED) else None  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def bypass_caches(session: TraceSession) -> Iterator[None]:
+    """Bypass the caches of the session's module while the block runs: its empty dicts take sizes as keys, and cached
+    methods of its classes run without their cache."""
+    kinds = {kind for layer in session.module.modules() for kind in type(layer).__mro__}
+    methods = {
+        (kind, name): unwrap_cached_function(value)
+        for kind in kinds
+        for name, value in list(vars(kind).items())
+        if isinstance(value, CACHED)
+    }
+    kept = [
+        (vars(layer), name, stand_in)
+        for layer in session.module.modules()
+        if not isinstance(layer, torch.jit.ScriptModule)
+        for name, value in vars(layer).items()
+        if (stand_in := _make_uncached_stand_in(layer, name, value)) is not None
+    ]
+    with replace_entries(kept), replace_methods(methods):
+        yield
+
+
+def _make_uncached_stand_in(layer: nn.Module, name: str, value: Any) -> Any:
+    if name.startswith("_") and name in vars(nn.Module()):
+        return None
+    if type(value) is dict and not value:
+        return _SizeKeyedDict()
+    function = unwrap_cached_function(value)
+    # A cached method in the layer's attributes is bound to the original of this copied layer, so bind it again.
+    bound = getattr(function, "__func__", None)
+    return bound.__get__(layer) if bound is not None else function
+
+
+class _SizeKeyedDict(dict[Any, Any]):
+    """A dict that takes sizes of a trace as keys: sizes with the same expression are the same key."""
+
+    def __contains__(self, key: object) -> bool:
+        return super().__contains__(_make_dict_key(key))
+
+    def __getitem__(self, key: Any) -> Any:
+        return super().__getitem__(_make_dict_key(key))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        super().__setitem__(_make_dict_key(key), value)
+
+    def __delitem__(self, key: Any) -> None:
+        super().__delitem__(_make_dict_key(key))
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return super().get(_make_dict_key(key), default)
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        return super().setdefault(_make_dict_key(key), default)
+
+    def pop(self, key: Any, *default: Any) -> Any:
+        return super().pop(_make_dict_key(key), *default)
+
+
+def _make_dict_key(key: Any) -> Any:
+    if isinstance(key, torch.SymInt | torch.SymFloat | torch.SymBool):
+        return "size", str(read_size_expression(key))
+    if isinstance(key, tuple):
+        return tuple(map(_make_dict_key, key))
+    return key

@@ -1,0 +1,61 @@
+"""Record the rules and translations that an export uses, and switch one of them off to search for a fault."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Final
+
+__all__ = ["is_rule_left_out", "leave_out_rule", "record_rule_use", "record_uses"]
+
+
+@dataclass
+class _Uses:
+    """The names of the used rules, each once, in order of first use; and the name of the rule that is left out."""
+
+    names: dict[str, None] = field(default_factory=dict)
+    left_out: str = ""
+
+
+_uses: Final[ContextVar[_Uses | None]] = ContextVar("uses", default=None)
+
+
+@contextlib.contextmanager
+def record_uses() -> Iterator[dict[str, None]]:
+    """Record the rules and translations that the block uses: their names become keys of the dict that it yields."""
+    noted = _Uses()
+    token = _uses.set(noted)
+    try:
+        yield noted.names
+    finally:
+        _uses.reset(token)
+
+
+@contextlib.contextmanager
+def leave_out_rule(name: str) -> Iterator[None]:
+    """Use PyTorch's own function in place of a rule or translation while the block runs."""
+    token = _uses.set(_Uses(left_out=name))
+    try:
+        yield
+    finally:
+        _uses.reset(token)
+
+
+def record_rule_use(name: str) -> None:
+    """Note that a rule or translation was used."""
+    if (noted := _uses.get()) is not None:
+        noted.names.setdefault(name)
+
+
+def is_rule_left_out(name: str) -> bool:
+    """Return whether a rule or translation is left out now.
+
+    Example:
+        >>> with leave_out_rule("order_statistics.median"):
+        ...     is_rule_left_out("order_statistics.median")
+        True
+    """
+    noted = _uses.get()
+    return noted is not None and noted.left_out == name

@@ -1,0 +1,41 @@
+"""Refuse the string of a tensor: `str(x)`, `repr(x)`, f"{x[0, 0]}". A graph has no strings, and a traced tensor no
+numbers.
+
+The proof needs this rule: forward may compare the string with that of a row that no case has.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import FrameType
+from typing import Any, Final
+
+from pocketrnn.errors import ExportError
+from pocketrnn_export.intake.user_frames import describe_line, find_outside_frame, is_library_frame, is_user_frame
+from pocketrnn_export.torch_internals import TEXT_FILES
+from pocketrnn_export.tracing.session import TraceSession, declined, exporting, rule
+from pocketrnn_export.tracing.sizes.printed_sizes import find_output_use
+
+__all__ = ["TEXTS"]
+
+
+@rule("__repr__", "__str__", "__format__", when=exporting)
+def refuse_tensor_text(session: TraceSession, *_: Any, **__: Any) -> Any:
+    """Refuse the text of a tensor, with its line, if the module's code makes it and does not only print, log or raise
+    it."""
+    frame: FrameType | None = find_outside_frame(sys._getframe(1))
+    while frame is not None and frame.f_code.co_filename in TEXT_FILES:
+        frame = frame.f_back
+    if frame is None or not is_user_frame(frame) or is_library_frame(frame):
+        return declined("PyTorch or a library makes the string")
+    if find_output_use(frame):
+        return declined("the string is only printed, logged or raised")
+    raise session.log.record_refusal(
+        ExportError(
+            f"The module makes a string of a tensor's numbers, which a graph cannot hold: {describe_line(frame)}.",
+            "Compare the numbers as tensors, such as (x[:, 0] == 42).",
+        )
+    )
+
+
+TEXTS: Final = (refuse_tensor_text,)

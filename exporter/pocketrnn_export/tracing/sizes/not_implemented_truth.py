@@ -1,0 +1,41 @@
+"""Refuse `(77).__ne__(n)` with a size n: Python's numbers do not know symbolic sizes, and return `NotImplemented`.
+
+Its truth is True for every size, and Python warns of it (in 3.14 it is an error). `77 != n` compares with the size.
+No other check finds such a number beyond the sizes at which the proof compares a module with its program.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+import warnings
+from collections.abc import Iterator
+
+from pocketrnn.errors import ExportError
+from pocketrnn_export.intake.user_frames import describe_line, is_user_frame
+from pocketrnn_export.tracing.sizes.condition_log import TraceLog
+
+__all__ = ["refuse_not_implemented_truth"]
+
+
+@contextlib.contextmanager
+def refuse_not_implemented_truth(log: TraceLog) -> Iterator[None]:
+    """Make the truth of `NotImplemented` an error that names the line while the block runs.
+
+    Raises:
+        ExportError: the block used that truth.
+    """
+    warnings.filterwarnings("error", message="NotImplemented should not be used", category=DeprecationWarning)
+    try:
+        yield
+    except (DeprecationWarning, TypeError) as error:
+        if "NotImplemented should not be used" not in str(error):
+            raise
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__) if is_user_frame(frame)]
+        place = describe_line(frames[-1]) if frames else "a line that is not known"
+        raise log.record_refusal(
+            ExportError(
+                f"The module asks a method of a number about a size, which it does not know in a trace: {place}.",
+                "Compare with the operators ==, !=, <, <=, > and >=.",
+            )
+        ) from error

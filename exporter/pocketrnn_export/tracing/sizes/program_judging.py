@@ -1,0 +1,185 @@
+"""Compare programs with the module's own answers at some sizes; and find the sizes that the module takes, as limits."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrnn.bundle.manifest import Limits
+from pocketrnn.errors import ExportError, first_line
+from pocketrnn_export.tracing.sizes.condition_log import TraceLog
+from pocketrnn_export.tracing.sizes.size_conditions import Sizes
+from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
+
+__all__ = ["AnswerJudge", "Logits", "ProgramAttempt", "describe_sizes", "is_within_limits", "largest_difference"]
+
+Logits = npt.NDArray[np.float32]
+Traced = TypeVar("Traced")
+# Logits that differ by less than _NEAR count as equal. A program that lost one token of 31 was wrong by only 2e-4. So a
+# larger difference is allowed only if the module's own rounding is large: its distance from its answer in double
+# precision, times _ROUNDINGS.
+_NEAR: Final = 1e-5
+_ROUNDINGS: Final = 30
+
+
+def is_within_limits(limits: Limits, sizes: Sizes) -> bool:
+    """Return whether a batch of these sizes is within the limits.
+
+    Example:
+        >>> is_within_limits(Limits(max_tokens=300), Sizes(batch=3, tokens=301))
+        False
+    """
+    return limits.allows_length(sizes.tokens) and sizes.batch <= (limits.max_batch or sys.maxsize)
+
+
+@dataclass(frozen=True)
+class ProgramAttempt(Generic[Traced]):
+    """A program, the log of its trace, a function that runs it (from sizes to logits [batch, classes]), and its plan.
+
+    An ordinary trace has no plan: until it is proven, it is right only for the sizes of its example. `run_lasting` runs
+    it with the weights of recurrent layers that forget nothing; None if there are none, or if it cannot be run so.
+    """
+
+    traced: Traced
+    log: TraceLog
+    run: Callable[[Sizes], Logits]
+    plan: TracePlan | None = None
+    run_lasting: Callable[[Sizes], Logits] | None = None
+
+
+class AnswerJudge:
+    """Compares programs with the module's own answers, and computes each answer only once."""
+
+    def __init__(
+        self, reference: Callable[[Sizes], Logits], in_doubles: Callable[[Sizes], Any], batch: int | None
+    ) -> None:
+        self.reference, self.in_doubles, self.batch = reference, in_doubles, batch
+        self.known: dict[Sizes, Logits | Exception] = {}
+        self.errors: list[Exception] = []
+        self.verdicts: dict[tuple[int, Sizes], bool] = {}
+
+    def compute_answer_for(self, sizes: Sizes) -> Logits | Exception:
+        if sizes not in self.known:
+            try:
+                self.known[sizes] = self.reference(sizes)
+            # A user's module may raise anything.
+            except Exception as error:
+                self.known[sizes] = error
+        return self.known[sizes]
+
+    def answers_sizes(self, sizes: Sizes) -> bool:
+        return not isinstance(self.compute_answer_for(sizes), Exception)
+
+    def agrees(self, attempt: ProgramAttempt[Any], case: Sizes) -> bool:
+        """Return whether a program gives the module's answer, for a case that the module answers."""
+        if (id(attempt), case) not in self.verdicts:
+            self.verdicts[id(attempt), case] = self._agrees(attempt, case)
+        return self.verdicts[id(attempt), case]
+
+    def contradicts(self, attempt: ProgramAttempt[Any], case: Sizes) -> bool:
+        """Return whether a program gives another answer than the module, both with weights that forget nothing; False
+        if one of them cannot be run so."""
+        if attempt.run_lasting is None or not self.answers_sizes(case):
+            return False
+        if (id(attempt), case) not in self.verdicts:
+            # An error in PyTorch's own run of a program does not mean that its exported form fails.
+            try:
+                given = attempt.run_lasting(case)
+            except Exception:
+                return False
+            self.verdicts[id(attempt), case] = self._agrees(replace(attempt, run=lambda _: given), case)
+        return not self.verdicts[id(attempt), case]
+
+    def _agrees(self, attempt: ProgramAttempt[Any], case: Sizes) -> bool:
+        try:
+            given = attempt.run(case)
+        # Engines raise exceptions of many classes.
+        except Exception:
+            return False
+        expected = self.compute_answer_for(case)
+        if isinstance(expected, Exception) or given.shape != expected.shape:
+            return False
+        apart = largest_difference(given, expected)
+        return apart <= _NEAR or apart <= min(_ROUNDINGS * self._measure_rounding(case, expected), 1e-3)
+
+    def _measure_rounding(self, case: Sizes, expected: Logits) -> float:
+        """Return how far the module is from its own answer in double precision; 0 if it has none."""
+        try:
+            return largest_difference(self.in_doubles(case), expected)
+        # For instance, forward makes float32 zeros.
+        except Exception:
+            return 0.0
+
+    def find_limits(self, cases: Sequence[Sizes]) -> Limits:
+        """Find the sizes that the module takes, as a limit for each size by itself.
+
+        Raises:
+            ExportError: it fails on sizes that such limits cannot describe.
+        """
+        if all(self.answers_sizes(case) for case in cases):
+            return Limits()
+        rows = 1 if self.batch is not None else 2
+        tokens = [t for t in sorted({c.tokens for c in cases}) if self.answers_sizes(Sizes(rows, t))]
+        if not tokens:
+            raise self._make_limits_error(next(c for c in cases if not self.answers_sizes(c)))
+        lowest, highest = tokens[0], tokens[-1]
+        least = None if lowest == 1 else self._find_limit(lowest, 0, lambda n: Sizes(rows, n))
+        most = self._find_upper_limit({c.tokens for c in cases}, highest, lambda n: Sizes(rows, n))
+        ordinary = lowest if least is not None else min(highest, 7)
+        batches = {c.batch for c in cases}
+        highest_batch = max((b for b in batches if self.answers_sizes(Sizes(b, ordinary))), default=rows)
+        batch = self._find_upper_limit(batches, highest_batch, lambda n: Sizes(n, ordinary))
+        limits = Limits(least, most, batch)
+        for case in cases:
+            if is_within_limits(limits, case) != self.answers_sizes(case):
+                raise self._make_limits_error(case)
+        return limits
+
+    def _find_limit(self, good: int, bad: int, sizes: Callable[[int], Sizes]) -> int:
+        """Return the last number that the module takes on the way from a good number to a bad one."""
+        while abs(good - bad) > 1:
+            middle = (good + bad) // 2
+            good, bad = (middle, bad) if self.answers_sizes(sizes(middle)) else (good, middle)
+        return good
+
+    def _find_upper_limit(self, asked: Collection[int], highest: int, sizes: Callable[[int], Sizes]) -> int | None:
+        """Return the largest number that the module takes; `highest` is the largest one that was tried; None if it
+        takes all."""
+        above = [n for n in asked if n > highest]
+        return self._find_limit(highest, min(above), sizes) if above else None
+
+    def _make_limits_error(self, case: Sizes) -> ExportError:
+        answer = self.compute_answer_for(case)
+        if isinstance(answer, Exception):
+            says = f"PyTorch itself fails on {describe_sizes(case)}: {type(answer).__name__}: {first_line(answer)}"
+            return ExportError(says.rstrip(".") + ".", "Let forward take a text of any length, in a batch of any size.")
+        return ExportError(
+            f"PyTorch takes {describe_sizes(case)}, but neither all smaller nor all larger sizes.",
+            "Let forward take a text of any length, in a batch of any size.",
+        )
+
+
+def largest_difference(given: Logits, expected: Logits) -> float:
+    """Return the largest difference of two answers of the same shape; NaN equals NaN, and an infinity the same
+    infinity. Answers above 1 are compared relative to the largest: a sum over 2,000 steps has fewer digits after the
+    point."""
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(given - expected) / np.abs(expected).max(where=np.isfinite(expected), initial=1.0)
+    alike = (given == expected) | (np.isnan(given) & np.isnan(expected))
+    return float(np.where(alike, 0.0, apart).max())
+
+
+def describe_sizes(sizes: Sizes) -> str:
+    """Describe a batch of some sizes.
+
+    Example:
+        >>> describe_sizes(Sizes(batch=2, tokens=1))
+        '2 texts of 1 token'
+    """
+    rows = "one text" if sizes.batch == 1 else f"{sizes.batch} texts"
+    return f"{rows} of {sizes.tokens} {'token' if sizes.tokens == 1 else 'tokens'}"

@@ -1,0 +1,406 @@
+"""Evaluate conditions on the sizes of an input: sympy relations, solved by trying all sizes or computed in a graph.
+
+A condition such as `n % 7 == 3` reaches this package as the relation that PyTorch makes from it in a trace. One visitor
+computes such a relation, on numpy arrays as well as on tensors: on `make_all_sizes` it gives the sizes for which the
+relation holds, and on the sizes of a graph's input it becomes operators.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import sympy
+import torch
+from sympy.logic.boolalg import BooleanFalse, BooleanTrue
+
+from pocketrnn_export.comparing.proof_inputs import EXAMPLE_ROWS, EXAMPLE_STEPS, LARGEST
+from pocketrnn_export.torch_internals import size_functions as of_torch
+
+__all__ = [
+    "BATCH",
+    "LARGEST",
+    "TOKENS",
+    "USUAL",
+    "AllSizes",
+    "Condition",
+    "Sizes",
+    "UnsolvableError",
+    "compute_value_at",
+    "compute_values_over_all",
+    "join_by_and",
+    "join_by_or",
+    "make_all_sizes",
+    "rename_sizes",
+]
+
+# A graph computes with 64 bits; Python's integers have no limit.
+_BITS: Final = 2.0**62
+# The number of low bits of a size that a mask may use.
+_MASKED: Final = 17
+
+BATCH: Final = sympy.Symbol("batch", integer=True, positive=True)
+TOKENS: Final = sympy.Symbol("tokens", integer=True, positive=True)
+# The tokens of a second text, if forward takes two.
+SECOND: Final = sympy.Symbol("second", integer=True, positive=True)
+# The sizes of each text at which a relation of both is evaluated, in all combinations.
+_OF_TWO: Final = (*range(1, 34), 63, 64, 65, 100, 127, 128, 129, 255, 256, 257, 300, 512, 513, 1_000, 1_024, 5_000)
+
+Whole = npt.NDArray[np.int64]
+
+
+class UnsolvableError(ArithmeticError):
+    """A relation holds something that is not supported here, or exceeds 64 bits."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes of an input: the number of rows, and of tokens a row."""
+
+    batch: int
+    tokens: int
+
+
+# The sizes of the usual example.
+USUAL: Final = Sizes(EXAMPLE_ROWS, EXAMPLE_STEPS)
+
+
+@dataclass(frozen=True)
+class AllSizes:
+    """All sizes of at most `LARGEST` tokens, the cheapest first, as two arrays int64 [sizes]."""
+
+    batch: Whole
+    tokens: Whole
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    def at(self, index: int) -> Sizes:
+        """Return the sizes at a position."""
+        return Sizes(int(self.batch[index]), int(self.tokens[index]))
+
+
+@functools.cache
+def make_all_sizes(batch: int | None = None) -> AllSizes:
+    """Return all sizes that are evaluated: with one batch size, or with any.
+
+    Example:
+        >>> len(make_all_sizes(1))
+        50000
+    """
+    batches = range(1, LARGEST + 1) if batch is None else (batch,)
+    tokens = [np.arange(1, LARGEST // rows + 1, dtype=np.int64) for rows in batches]
+    rows = np.repeat(np.array(batches, np.int64), [len(some) for some in tokens])
+    steps = np.concatenate(tokens)
+    order = np.lexsort((rows, rows * steps))
+    return AllSizes(rows[order], steps[order])
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A condition that holds for some sizes and not for others.
+
+    Attributes:
+        relation: of sympy, on the symbols `BATCH` and `TOKENS`, and `SECOND` if forward takes two texts.
+    """
+
+    relation: Any
+
+    def holds(self, sizes: Sizes) -> bool:
+        """Return whether it holds for these sizes.
+
+        Example:
+            >>> Condition(sympy.Gt(TOKENS, 512)).holds(Sizes(batch=1, tokens=600))
+            True
+        """
+        return bool(compute_value_at(self.relation, sizes))
+
+    def holds_for_both(self, batch: int, tokens: int, second: int) -> bool:
+        """Return whether it holds for a batch of two texts of these numbers of tokens.
+
+        Example:
+            >>> Condition(sympy.Gt(TOKENS, SECOND)).holds_for_both(batch=1, tokens=7, second=5)
+            True
+        """
+        sizes = {BATCH: batch, TOKENS: tokens, SECOND: second}
+        at = {symbol: np.array([size], np.int64) for symbol, size in sizes.items()}
+        return bool(np.broadcast_to(_evaluate_expression(self.relation, at, _ARRAYS), (1,))[0])
+
+    @property
+    def numbers(self) -> list[Any]:
+        """The integers in it."""
+        return sorted(self.relation.atoms(sympy.Integer))
+
+    def evaluate_on_sizes(self, batch: Any, tokens: Any) -> Any:
+        """Return whether it holds for each of many sizes: from arrays int64 [sizes] to bool [sizes]; or the same for
+        tensors, in a graph.
+
+        Raises:
+            UnsolvableError: it cannot be computed.
+        """
+        kind: _NumberLibrary = _ARRAYS if isinstance(batch, np.ndarray) else _TENSORS
+        found = _evaluate_expression(self.relation, {BATCH: batch, TOKENS: tokens}, kind)
+        return np.broadcast_to(found, batch.shape) if kind is _ARRAYS else found
+
+    def evaluate_on_all_sizes(self, batch: int | None = None) -> npt.NDArray[np.bool_]:
+        """Return whether it holds for each of `make_all_sizes`, bool [sizes]."""
+        return _evaluate_over_all(self, batch)
+
+    @property
+    def varies(self) -> bool:
+        """Whether it holds for some sizes and not for others."""
+        holds = _evaluate_over_pairs(self) if "second" in self.size_names else self.evaluate_on_all_sizes()
+        return bool(holds.any() and not holds.all())
+
+    @property
+    def negated(self) -> Condition:
+        """The condition that holds exactly where this one does not."""
+        return Condition(sympy.Not(self.relation))
+
+    @property
+    def size_names(self) -> frozenset[str]:
+        """The names of the sizes in it: `batch`, `tokens`, `second`."""
+        return frozenset(str(symbol) for symbol in self.relation.free_symbols)
+
+    def __str__(self) -> str:
+        return str(self.relation)
+
+
+@functools.lru_cache(maxsize=128)
+def _evaluate_over_all(condition: Condition, batch: int | None) -> npt.NDArray[np.bool_]:
+    sizes = make_all_sizes(batch)
+    for name in ("tokens", "batch"):
+        if condition.size_names == {name}:
+            # The array of one size is ten times shorter than that of all sizes.
+            along = np.arange(1, LARGEST + 1, dtype=np.int64)
+            others = {"batch": np.ones_like(along), "tokens": np.ones_like(along)}
+            return condition.evaluate_on_sizes(**{**others, name: along})[getattr(sizes, name) - 1]  # type: ignore[no-any-return]
+    return condition.evaluate_on_sizes(sizes.batch, sizes.tokens)  # type: ignore[no-any-return]
+
+
+def _evaluate_over_pairs(condition: Condition) -> npt.NDArray[np.bool_]:
+    """Return whether a condition holds for each of some sizes of batches of two texts, bool [sizes]; for each of all
+    sizes, if it is only on the second text."""
+    if condition.size_names == {"second"}:
+        return Condition(condition.relation.xreplace({SECOND: TOKENS})).evaluate_on_all_sizes()
+    along = np.array(_OF_TWO, np.int64)
+    batch, tokens, second = (each.ravel() for each in np.meshgrid(along[:12], along, along))
+    found = _evaluate_expression(condition.relation, {BATCH: batch, TOKENS: tokens, SECOND: second}, _ARRAYS)
+    return np.broadcast_to(found, batch.shape)
+
+
+def join_by_and(conditions: Iterable[Condition]) -> Condition:
+    """Return the condition that holds where all of them hold."""
+    # In one call: sympy compares all parts each time that it makes an `And`.
+    return Condition(sympy.And(*(condition.relation for condition in conditions)))
+
+
+def join_by_or(conditions: list[Condition]) -> Condition:
+    """Return the condition that holds where at least one of them holds."""
+    return Condition(sympy.Or(*(condition.relation for condition in conditions)))
+
+
+def rename_sizes(expression: Any, names: Mapping[str, str]) -> Any:
+    """Rename PyTorch's symbols in an expression to `BATCH`, `TOKENS` and `SECOND`; None if it has other symbols, or
+    none.
+    """
+    free = {symbol: names.get(str(symbol)) for symbol in expression.free_symbols}
+    if not free or None in free.values():
+        return None
+    ours = {"batch": BATCH, "tokens": TOKENS, "second": SECOND}
+    return expression.xreplace({symbol: ours[name] for symbol, name in free.items() if name is not None})
+
+
+def compute_value_at(expression: Any, sizes: Sizes) -> Any:
+    """Return the value of an expression for these sizes, as a Python number.
+
+    Raises:
+        UnsolvableError: it cannot be computed.
+
+    Example:
+        >>> compute_value_at(BATCH * TOKENS, Sizes(batch=3, tokens=7))
+        21
+    """
+    at = {BATCH: np.array([sizes.batch], np.int64), TOKENS: np.array([sizes.tokens], np.int64)}
+    return np.broadcast_to(_evaluate_expression(expression, at, _ARRAYS), (1,))[0].item()
+
+
+def compute_values_over_all(expression: Any, batch: int | None = None) -> npt.NDArray[Any]:
+    """Return the values of an expression for all of `make_all_sizes`: [sizes].
+
+    Raises:
+        UnsolvableError: it cannot be computed.
+    """
+    every = make_all_sizes(batch)
+    found = _evaluate_expression(expression, {BATCH: every.batch, TOKENS: every.tokens}, _ARRAYS)
+    return np.broadcast_to(found, every.batch.shape)
+
+
+@dataclass(frozen=True)
+class _NumberLibrary:
+    """The functions of numpy or torch that the visitor needs in addition to operators."""
+
+    library: Any
+    constant: Callable[[Any], Any]
+    real: Callable[[Any], Any]
+    whole: Callable[[Any], Any]
+    checked: Callable[[Any, Any], Any]
+
+
+def _check_bits(value: Any, estimate: Any) -> Any:
+    if value.dtype == np.int64 and bool((np.abs(estimate) > _BITS).any()):
+        raise UnsolvableError("a number of more than 62 bits")
+    return value
+
+
+_ARRAYS: Final = _NumberLibrary(
+    np, np.asarray, lambda x: x.astype(np.float64), lambda x: x.astype(np.int64), _check_bits
+)  # fmt: skip
+_TENSORS: Final = _NumberLibrary(
+    torch,
+    lambda n: torch.full((), n, dtype=torch.int64 if type(n) is int else None),
+    lambda x: x.to(torch.float64),
+    lambda x: x.to(torch.int64),
+    lambda value, _: value,
+)
+
+
+def _evaluate_expression(expression: Any, sizes: Mapping[Any, Any], kind: _NumberLibrary) -> Any:
+    """Evaluate an expression, from the leaves up."""
+    if expression in sizes:
+        return sizes[expression]
+    if isinstance(expression, BooleanTrue | BooleanFalse):
+        return kind.constant(bool(expression))
+    if expression.is_Integer:
+        return kind.constant(int(expression))
+    if expression.is_Number:
+        return kind.real(kind.constant(float(expression)))
+    if isinstance(expression, sympy.Piecewise):
+        return _evaluate_piecewise(expression, sizes, kind)
+    function = _FUNCTIONS.get(expression.func) or _BY_NAME.get(expression.func.__name__)
+    if function is None:
+        raise UnsolvableError(f"a {expression.func.__name__} of sizes")
+    arguments = [_evaluate_expression(argument, sizes, kind) for argument in expression.args]
+    with np.errstate(all="ignore"):
+        return function(kind, *arguments)
+
+
+def _evaluate_piecewise(expression: Any, sizes: Mapping[Any, Any], kind: _NumberLibrary) -> Any:
+    *first, (otherwise, _) = expression.args
+    result = _evaluate_expression(otherwise, sizes, kind)
+    for value, condition in reversed(first):
+        result = kind.library.where(
+            _evaluate_expression(condition, sizes, kind), _evaluate_expression(value, sizes, kind), result
+        )
+    return result
+
+
+def _fold_arguments(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    """Make a function of two arguments one of any number of arguments."""
+    return lambda _, *values: functools.reduce(function, values)
+
+
+def _fold_library_function(name: str) -> Callable[..., Any]:
+    return lambda kind, *values: functools.reduce(getattr(kind.library, name), values)
+
+
+def _make_library_function(name: str) -> Callable[..., Any]:
+    return lambda kind, value: getattr(kind.library, name)(kind.real(value))
+
+
+def _make_rounding_function(name: str) -> Callable[..., Any]:
+    return lambda kind, value: kind.whole(getattr(kind.library, name)(kind.real(value)))
+
+
+def _compute_checked_product(kind: _NumberLibrary, *values: Any) -> Any:
+    return kind.checked(
+        functools.reduce(operator.mul, values), functools.reduce(operator.mul, (kind.real(v) for v in values))
+    )
+
+
+def _compute_checked_power(kind: _NumberLibrary, base: Any, exponent: Any) -> Any:
+    if kind is _ARRAYS and base.dtype == np.int64 and exponent.dtype == np.int64 and (exponent < 0).any():
+        raise UnsolvableError("a negative power")
+    if kind is _ARRAYS and base.dtype == np.int64 and exponent.dtype != np.int64:
+        base = kind.real(base)
+    return kind.checked(base**exponent, kind.real(base) ** kind.real(exponent))
+
+
+def _make_checked_division(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    def divide_checked(kind: _NumberLibrary, value: Any, divisor: Any) -> Any:
+        if kind is _ARRAYS and (divisor == 0).any():
+            raise UnsolvableError("a division by zero")
+        return function(value, divisor)
+
+    return divide_checked
+
+
+def _bitwise_and(kind: _NumberLibrary, value: Any, mask: Any) -> Any:
+    """`value & mask` by division, since not every engine has bit operators. Only the low bits of sizes are used."""
+    if kind is _ARRAYS:
+        if bool((abs(value) >> _MASKED).any()) or bool((mask >> _MASKED).any()):
+            raise UnsolvableError("bits of large numbers")
+        return value & mask
+    both = kind.constant(0)
+    for bit in (2**i for i in range(_MASKED)):
+        both = both + (value // bit) % 2 * ((mask // bit) % 2) * bit
+    return both
+
+
+_FUNCTIONS: Final[dict[Any, Callable[..., Any]]] = {
+    sympy.Add: _fold_arguments(operator.add),
+    sympy.Mul: _compute_checked_product,
+    sympy.Pow: _compute_checked_power,
+    sympy.Mod: _make_checked_division(operator.mod),
+    sympy.Min: _fold_library_function("minimum"),
+    sympy.Max: _fold_library_function("maximum"),
+    sympy.Abs: lambda _, value: abs(value),
+    sympy.floor: _make_rounding_function("floor"),
+    sympy.ceiling: _make_rounding_function("ceil"),
+    sympy.And: _fold_library_function("logical_and"),
+    sympy.Or: _fold_library_function("logical_or"),
+    sympy.Not: lambda kind, value: kind.library.logical_not(value),
+    sympy.Eq: lambda _, a, b: a == b,
+    sympy.Ne: lambda _, a, b: a != b,
+    sympy.Lt: lambda _, a, b: a < b,
+    sympy.Le: lambda _, a, b: a <= b,
+    sympy.Gt: lambda _, a, b: a > b,
+    sympy.Ge: lambda _, a, b: a >= b,
+    sympy.ITE: lambda kind, condition, a, b: kind.library.where(condition, a, b),
+    of_torch.Min: _fold_library_function("minimum"),
+    of_torch.Max: _fold_library_function("maximum"),
+    of_torch.FloorDiv: _make_checked_division(operator.floordiv),
+    of_torch.CleanDiv: _make_checked_division(operator.floordiv),
+    of_torch.Mod: _make_checked_division(operator.mod),
+    of_torch.PythonMod: _make_checked_division(operator.mod),
+    of_torch.ModularIndexing: lambda _, value, divisor, modulus: value // divisor % modulus,
+    of_torch.LShift: lambda kind, value, by: _compute_checked_product(kind, value, 2**by),
+    of_torch.RShift: lambda _, value, by: value // 2**by,
+    of_torch.PowByNatural: _compute_checked_power,
+    of_torch.FloatPow: lambda kind, base, exponent: kind.real(base) ** kind.real(exponent),
+    of_torch.IntTrueDiv: _make_checked_division(operator.truediv),
+    of_torch.FloatTrueDiv: _make_checked_division(operator.truediv),
+    of_torch.ToFloat: lambda kind, value: kind.real(value),
+    of_torch.FloorToInt: _make_rounding_function("floor"),
+    of_torch.CeilToInt: _make_rounding_function("ceil"),
+    of_torch.TruncToInt: _make_rounding_function("trunc"),
+    of_torch.RoundToInt: _make_rounding_function("round"),
+    of_torch.TruncToFloat: _make_library_function("trunc"),
+    of_torch.Identity: lambda _, value: value,
+    of_torch.Where: lambda kind, condition, a, b: kind.library.where(condition, a, b),
+}
+# The functions that torch creates by name.
+_BY_NAME: Final[dict[str, Callable[..., Any]]] = {
+    "BitwiseFn_bitwise_and": _bitwise_and,
+    "BitwiseFn_bitwise_or": lambda kind, a, b: a + b - _bitwise_and(kind, a, b),
+    "BitwiseFn_bitwise_xor": lambda kind, a, b: a + b - 2 * _bitwise_and(kind, a, b),
+    **{
+        f"OpaqueUnaryFn_{name}": _make_library_function(name)
+        for name in ("sqrt", "log", "log2", "exp", "sin", "cos", "tan", "tanh")
+    },
+}

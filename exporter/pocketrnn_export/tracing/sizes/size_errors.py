@@ -1,0 +1,107 @@
+"""Make the error for a module without a program that is right for all sizes: it names the condition and its line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+import numpy as np
+import sympy
+
+from pocketrnn.errors import ExportError, first_line
+from pocketrnn_export.tracing.sizes.boundary_sizes import find_changes
+from pocketrnn_export.tracing.sizes.condition_log import Question, UntraceableError
+from pocketrnn_export.tracing.sizes.program_judging import AnswerJudge, ProgramAttempt, describe_sizes
+from pocketrnn_export.tracing.sizes.size_conditions import LARGEST, USUAL, Sizes
+
+__all__ = ["TOGETHER", "make_size_refusal_error"]
+
+# The most programs in one graph that the sizes choose from.
+TOGETHER: Final = 4
+
+
+def make_size_refusal_error(
+    known: Sequence[Question],
+    attempts: Sequence[ProgramAttempt[Any]],
+    cases: Sequence[Sizes],
+    judge: AnswerJudge,
+    batch: int | None,
+) -> ExportError:
+    """Return the error that names the question whose other side is wrong in every program."""
+    usual = Sizes(batch or USUAL.batch, USUAL.tokens)
+    asked = {tuple(q.holds(case) for q in known if q.branch) for case in cases}
+    # A program that agrees everywhere may choose by other operators than forward, or differ with weights that forget
+    # nothing.
+    wrong = [next((case for case in cases if not judge.agrees(attempt, case)), None) for attempt in attempts]
+    failures = [case for case in wrong if case is not None]
+    for case in failures:
+        # A question of the module's own code tells more than one of an operation.
+        blamed = [q for q in known if q.holds(case) != q.holds(usual)]
+        for question in sorted(blamed, key=lambda q: (not q.branch, not q.line)):
+            return _make_question_error(
+                question, _describe_region(question, case, usual), len(asked) if len(attempts) > TOGETHER else 0
+            )
+    if judge.errors and not failures:
+        for question in known:
+            if _is_plain_number(question) and question.line:
+                size = "number of tokens" if "tokens" in question.condition.size_names else "number of texts"
+                return UntraceableError(
+                    "The module cannot be traced with a dynamic batch and sequence length: it takes the "
+                    f"{size} for a plain number, {question.where}.",
+                    "Compute with sizes, but do not loop over them or give them to int() or range().",
+                )
+        first = judge.errors[0]
+        return first if isinstance(first, ExportError) else _make_untraceable_error(first)
+    question = next((q for q in known if q.branch), known[0])
+    case = failures[0] if failures else usual
+    return _make_question_error(question, f"for {describe_sizes(case)}")
+
+
+def _is_plain_number(question: Question) -> bool:
+    """Return whether an operation, such as `range`, turned a size of the example into a constant."""
+    relation = question.condition.relation
+    return not question.branch and isinstance(relation, sympy.Eq) and relation.lhs.is_Symbol and relation.rhs.is_Integer
+
+
+def _make_untraceable_error(error: Exception) -> ExportError:
+    return UntraceableError(
+        f"The module cannot be traced with a dynamic batch and sequence length: {first_line(error)}",
+        "Compute sizes from tensors' shapes rather than from their values, and avoid loops over steps.",
+    )
+
+
+def _make_question_error(question: Question, region: str, ways: int = 0) -> ExportError:
+    if question.branch and ways > TOGETHER:
+        return ExportError(
+            f"Forward takes one of {ways} ways by the size of its input, and a graph holds at most {TOGETHER} of "
+            f"them: {question.where}.",
+            "Compute what differs: the next width as -(-n // 16) * 16, the bucket of a length as "
+            "(torch.tensor(widths) < n).sum(). Or let the text rules pad and cut (min_width, max_width), outside of "
+            "forward.",
+        )
+    if question.branch:
+        return ExportError(
+            f"{region[0].upper()}{region[1:]} forward takes another branch than for others, which a graph cannot: "
+            f"{question.where}.",
+            "Write it without a branch on a size: cut with x[:, :n], pad with F.pad(x, (0, max(0, n - x.size(1)))), or "
+            "compute both sides and choose with torch.where.",
+        )
+    return ExportError(
+        f"{region[0].upper()}{region[1:]} an operation of forward does something else than for others, which a graph "
+        f"cannot: {question.where}.",
+        "Write it so that it is the same for every size: cut with x[:, :n], do not take a fixed number of chunks or "
+        "windows, and do not use a size as a plain number.",
+    )
+
+
+def _describe_region(question: Question, case: Sizes, usual: Sizes) -> str:
+    """Describe the sizes on the case's side of a question."""
+    for name, noun in (("tokens", "texts of {} tokens"), ("batch", "batches of {} texts")):
+        if question.condition.size_names == {name}:
+            numbers, at = np.arange(1, LARGEST + 1), getattr(case, name)
+            usually = {size: np.full_like(numbers, number) for size, number in asdict(usual).items()}
+            edges = find_changes(question.condition.evaluate_on_sizes(**{**usually, name: numbers}))
+            which = str(at) if len(edges) != 1 else f"more than {edges[0]}" if at > edges[0] else f"at most {edges[0]}"
+            return "for " + noun.format(which)
+    return f"where {question.condition} is {question.holds(case)}"

@@ -1,0 +1,111 @@
+"""Read labels from a scikit-learn LabelEncoder, or from an array, a list or a dict that was saved as `.npy` or as a
+pickle; nothing in the file is executed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from pocketrnn.errors import InputError, find_error_reason, first_line
+from pocketrnn_export.json_file import brief_text
+from pocketrnn_export.safe_pickle_reader import PickledObject, UnsupportedPickleError, read_pickle
+from pocketrnn_training.rows.array_files import read_array_header, read_arrays
+
+__all__ = ["is_encoder_file", "read_encoder_labels"]
+
+# Bytes: a million labels take less.
+_LARGEST: Final = 1 << 25
+_MOST_LABELS: Final = 1 << 20
+_ENCODERS: Final = ("LabelEncoder", "LabelBinarizer", "MultiLabelBinarizer")
+_NUMPY: Final = (".npy", ".npz")
+_PICKLES: Final = (".pkl", ".pickle", ".joblib", ".sav")
+_COMPRESSED: Final = (b"\x1f\x8b", b"x\x01", b"x^", b"x\x9c", b"x\xda", b"BZh", b"\xfd7zXZ", b"\x5d\x00\x00")
+_SAVE_PLAIN: Final = (
+    "Where it was made, save the labels as JSON, and give labels.json: json.dump(encoder.classes_.tolist(), "
+    "open('labels.json', 'w')) for a LabelEncoder; json.dump(label2id, open('labels.json', 'w')) for a dict."
+)
+_SAVE_ARRAY: Final = (
+    "Where it was made, save the labels as JSON, and give labels.json: json.dump(classes.tolist(), "
+    "open('labels.json', 'w'))."
+)
+
+
+def is_encoder_file(path: Path) -> bool:
+    """Return whether a file has the suffix of a numpy array or a pickle.
+
+    Example:
+        >>> is_encoder_file(Path("label_encoder.pkl"))
+        True
+    """
+    return path.suffix.lower() in (*_NUMPY, *_PICKLES)
+
+
+def read_encoder_labels(path: Path) -> list[Any] | dict[Any, Any]:
+    """Read the labels in a `.npy` or `.npz` file or a pickle, as strings and whole numbers, or a dict of these.
+
+    A pickle holds a LabelEncoder, a LabelBinarizer or a MultiLabelBinarizer, whose `classes_` are in the order of the
+    logits, an array, a list or a dict. `joblib.dump` and `pickle.dump` wrote it.
+
+    Raises:
+        InputError: the file cannot be read, or holds something else.
+
+    Example:
+        >>> read_encoder_labels(Path("classes.npy"))
+        ['Sports', 'World']
+    """
+    remedy = _SAVE_ARRAY if path.suffix.lower() in _NUMPY else _SAVE_PLAIN
+    try:
+        found = _read_object(path, remedy)
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read: {find_error_reason(error)}.", "Check the file and its rights."
+        ) from None
+    except UnsupportedPickleError as error:
+        raise InputError(f"{path} holds {error}, which is not executed.", remedy) from None
+    # Damaged bytes may raise any exception.
+    except Exception as error:
+        raise InputError(f"{path} holds no labels that can be read: {first_line(error)}.", remedy) from None
+    if isinstance(found, PickledObject):
+        found = vars(found).get("classes_")
+    if isinstance(found, np.ndarray):
+        found = found.tolist()
+    if isinstance(found, list | tuple):
+        found = [_convert_to_python(item) for item in found]
+        items = found
+    elif isinstance(found, dict):
+        found = {_convert_to_python(key): _convert_to_python(value) for key, value in found.items()}
+        items = [*found, *found.values()]
+    else:
+        items = [None]
+    if wrong := [item for item in items if type(item) not in (str, int)]:
+        raise InputError(f"{path} holds {brief_text(wrong[0] if found else found)} where a label should be.", remedy)
+    if not 0 < len(found) <= _MOST_LABELS:
+        raise InputError(f"{path} holds {len(found):,} labels.", remedy)
+    return found  # type: ignore[no-any-return]
+
+
+def _convert_to_python(item: Any) -> Any:
+    return item.item() if isinstance(item, np.generic) else item
+
+
+def _read_object(path: Path, remedy: str) -> Any:
+    with path.open("rb") as file:
+        content = file.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
+        raise InputError(f"{path} is larger than {_LARGEST >> 20} MiB, which no labels are.", remedy)
+    if content.startswith(b"\x93NUMPY"):
+        header = read_array_header(content)
+        if header.dtype.hasobject:
+            return read_pickle(content[header.size :], _ENCODERS)
+    if path.suffix.lower() in _NUMPY:
+        arrays = list(read_arrays(path, remedy, most=_LARGEST).values())
+        if len(arrays) != 1:
+            raise InputError(f"{path} holds {len(arrays)} arrays, and one of labels is needed.", remedy)
+        return arrays[0]
+    if content.startswith(_COMPRESSED):
+        raise InputError(f"{path} is compressed.", f"Save it without compress=. {remedy}")
+    return read_pickle(content, _ENCODERS)

@@ -1,0 +1,348 @@
+"""Compare the written bundle with the owner's own answers: the only comparison of all steps from text to label.
+
+The proof compares a bundle with the module. The vocabulary, the truncation of texts and the label names do not come
+from the module, so only the answers of the owner's classifier can show errors in them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketrnn.classifier import Classifier, compute_logits_of_steps, get_chosen_answers
+from pocketrnn.errors import LimitError, ParityError, PocketRNNError, short_repr
+from pocketrnn.text import AnyTextRules, TextRules
+from pocketrnn.text.padding_truncation import add_frame, cut_items
+from pocketrnn.text.pretokenized import Text
+from pocketrnn.verdicts import AnswerComparison
+from pocketrnn_export.vocabularies.nearest_text_rules import write_rules_option
+from pocketrnn_export.vocabularies.owner_text_file import Answer
+
+__all__ = ["AnsweredText", "compare_answers"]
+
+# The allowed difference from the owner's probability, which may be rounded, or computed on a GPU.
+TOLERANCE: Final = 1e-3
+# The same where all of the owner's are rounded to two decimals.
+_OF_TWO_DECIMALS: Final = 6e-3
+Probabilities: TypeAlias = NDArray[np.float64]
+Row: TypeAlias = "tuple[AnsweredText, Probabilities]"
+# The most texts that are searched for the cause of a difference, and the most ways to cut or pad that are tried.
+_TEXTS: Final = 200
+_WAYS: Final = 600
+_ENOUGH: Final = 2
+_MOST_LABELS: Final = 500
+_NAMED: Final = 60
+_LONGEST: Final = 2000
+
+
+@dataclass(frozen=True)
+class AnsweredText:
+    """A text with the answer of the owner's classifier.
+
+    Attributes:
+        text: the text.
+        read: the input of the bundle for it: the text, or its tokens or ids where the owner's code splits it.
+        answer: the labels, or probabilities by label.
+        ids_agree: whether its ids agree with the owner's, or are the owner's.
+        names: whether the answer names labels, and is not a list of numbers in the order of the logits.
+        head: the head that gave it; empty where there is one set of labels.
+    """
+
+    text: str
+    read: Text
+    answer: Answer
+    ids_agree: bool = False
+    names: bool = True
+    head: str = ""
+
+
+def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) -> AnswerComparison | None:
+    """Compare the answers of a bundle with those of its owner's classifier.
+
+    Args:
+        classifier: the bundle, as the runtime loads it.
+        answered: texts with the owner's answers. Texts that the bundle refuses by its limits are skipped.
+
+    Returns:
+        the numbers of compared answers; None where there are none.
+
+    Raises:
+        ParityError: an answer differs; the message has the first such text, both answers and the likely cause.
+
+    Example:
+        >>> compare_answers(Classifier.load("news"), [AnsweredText("oil prices", "oil prices", ("Business",))]).labels
+        1
+    """
+    if classifier.heads:
+        return _compare_heads(classifier, answered)
+    rows = [(one, found) for one in answered if (found := _predict_probabilities(classifier, one.read)) is not None]
+    if not rows:
+        return None
+    tolerance = _choose_tolerance(one.answer for one, _ in rows)
+    apart = [_measure_distance(one.answer, found, classifier) for one, found in rows]
+    wrong = [i for i, difference in enumerate(apart) if difference > tolerance]
+    if wrong:
+        one, found = rows[wrong[0]]
+        raise ParityError(
+            f"The bundle gives other answers than your classifier to {len(wrong):,} of {len(rows):,} texts, first "
+            f"{short_repr(one.text, 60)}: {_describe_both_answers(one.answer, found, classifier)}.",
+            _explain_difference(classifier, rows, wrong, tolerance),
+        )
+    numbers = [difference for difference, (one, _) in zip(apart, rows, strict=True) if isinstance(one.answer, Mapping)]
+    return AnswerComparison(
+        len(rows) - len(numbers),
+        len(numbers),
+        float(max(numbers, default=0.0)),
+        tolerance,
+        _find_unordered_labels(classifier, rows, tolerance),
+    )
+
+
+def _compare_heads(classifier: Classifier, answered: Sequence[AnsweredText]) -> AnswerComparison | None:
+    """Compare the answers of each head by itself, and sum them up."""
+    found: dict[str, AnswerComparison] = {}
+    for head in classifier.heads:
+        try:
+            compared = compare_answers(classifier.head(head), [one for one in answered if one.head == head])
+        except ParityError as error:
+            raise ParityError(f"The head {head!r}: {error.problem}", error.remedy) from None
+        found |= {} if compared is None else {head: compared}
+    if not found:
+        return None
+    each = found.values()
+    return AnswerComparison(
+        max(one.labels for one in each),
+        max(one.probabilities for one in each),
+        max(one.largest_difference for one in each),
+        max(one.tolerance for one in each),
+        tuple(f"{head}: {label}" for head, one in found.items() for label in one.unordered),
+    )
+
+
+def _find_unordered_labels(classifier: Classifier, rows: Sequence[Row], tolerance: float) -> tuple[str, ...]:
+    """Return the labels that can be exchanged with others while all answers still agree: their order is not shown."""
+    labels = classifier.labels
+    naming = [row for row in rows if row[0].names]
+    if len(labels) > _MOST_LABELS:
+        told = {label for one, _ in naming for label in one.answer}
+        untold = tuple(label for label in labels if label not in told)
+        return untold if len(untold) > 1 else ()
+    may = _find_possible_columns(classifier, naming, tolerance)
+    reached = np.array([[column in may[label] for column in range(len(labels))] for label in labels])
+    # Labels are exchanged in cycles: each moves to the column of the next.
+    for _ in range(len(labels).bit_length()):
+        reached = reached | (reached @ reached)
+    in_circles = (reached & reached.T).sum(1) > 1
+    return tuple(label for label, is_open in zip(labels, in_circles, strict=True) if is_open)
+
+
+def _find_possible_columns(classifier: Classifier, rows: Sequence[Row], tolerance: float) -> dict[str, set[int]]:
+    """Return for each label the columns of the logits that fit the answers."""
+    may = {}
+    for label in classifier.labels:
+        columns = np.ones(len(classifier.labels), bool)
+        for one, found in rows:
+            columns &= _measure_distance_at(one.answer, label, slice(None), found, classifier) <= tolerance
+            if not columns.any():
+                break
+        may[label] = set(np.flatnonzero(columns).tolist())
+    return may
+
+
+def _choose_tolerance(answers: Iterable[Answer]) -> float:
+    numbers = [number for answer in answers if isinstance(answer, Mapping) for number in answer.values()]
+    # Zeros and ones are not rounded probabilities but labels.
+    of_two = all(round(number, 2) == number for number in numbers) and any(
+        round(number, 1) != number for number in numbers
+    )
+    return _OF_TWO_DECIMALS if of_two else TOLERANCE
+
+
+def _predict_probabilities(classifier: Classifier, read: Text) -> Probabilities | None:
+    """Return the bundle's probabilities for a text; None where its limits refuse the text."""
+    try:
+        return np.asarray(classifier.predict_proba([read])[0], np.float64)
+    except LimitError:
+        return None
+
+
+def _measure_distance(answer: Answer, found: Probabilities, classifier: Classifier) -> float:
+    """Return the largest difference of probabilities from the owner's, or from any that give the owner's labels."""
+    return max(
+        float(_measure_distance_at(answer, label, i, found, classifier)) for i, label in enumerate(classifier.labels)
+    )
+
+
+def _measure_distance_at(
+    answer: Answer, label: str, at: int | slice, found: Probabilities, classifier: Classifier
+) -> Any:
+    """Return the largest difference for one label if its probability is in the column `at`; for a slice, in each
+    column.
+    """
+    value = found[at]
+    if isinstance(answer, Mapping):
+        return np.abs(answer[label] - value) if label in answer else 0 * value
+    thresholds = None if classifier.thresholds is None else np.asarray(classifier.thresholds)[at]
+    if get_chosen_answers(classifier).activation == "sigmoid":
+        needed = 0.5 if thresholds is None else thresholds
+        return np.maximum(0, needed - value if label in answer else value - needed)
+    below = found.max() - value
+    if answer:
+        # The owner may give the likeliest label even where the bundle's thresholds give none.
+        return below if label in answer else 0 * value
+    return 1 + 0 * value if thresholds is None else np.where(below == 0, np.maximum(0, value - thresholds), 0)
+
+
+def _describe_both_answers(answer: Answer, found: Probabilities, classifier: Classifier) -> str:
+    """Describe both answers, for a message."""
+    labels = classifier.labels
+    if isinstance(answer, Mapping):
+        label = max(answer, key=lambda name: abs(answer[name] - float(found[labels.index(name)])))
+        ours = float(found[labels.index(label)])
+        return f"yours gives {short_repr(label, 40)} {answer[label]:.4g}, and the bundle {ours:.4g}"
+    theirs = " and ".join(short_repr(label, 40) for label in answer) or "no label"
+    if get_chosen_answers(classifier).activation == "sigmoid":
+        given = [label for label in labels if label in answer or found[labels.index(label)] >= 0.5]
+    else:
+        given = list(dict.fromkeys([labels[int(found.argmax())], *answer]))
+    told = ", ".join(f"{short_repr(label, 40)} {float(found[labels.index(label)]):.4g}" for label in given[:4])
+    return f"yours gives {theirs}, and the bundle {told or 'no label'}"
+
+
+def _explain_difference(classifier: Classifier, rows: Sequence[Row], wrong: Sequence[int], tolerance: float) -> str:
+    """Return the likely cause of the difference, and the advice."""
+    if (order := _find_other_order(classifier, rows, tolerance)) is not None:
+        return order
+    first = [i for i in wrong if i < _TEXTS]
+    if (way := _find_other_size(classifier, rows[:_TEXTS], first, tolerance)) is not None:
+        return way
+    if rows[wrong[0]][0].ids_agree:
+        return (
+            "No other order of the labels, truncation or padding that was tried agrees on all texts. Give the weights "
+            "and the labels of the classifier that gave these answers; give the label that it predicted, not the "
+            "right one. If your code gives forward an input that a note says was left at its default, such as a mask, "
+            "give it too: --call, or call=."
+        )
+    return (
+        "No other order of the labels, truncation or padding that was tried agrees on all texts. Give the vocabulary, "
+        "the text rules and the weights of the classifier that gave these answers; the ids of each text tell these "
+        "apart. Give the label that it predicted, not the right one."
+    )
+
+
+def _find_other_order(classifier: Classifier, rows: Sequence[Row], tolerance: float) -> str | None:
+    """Describe the order of the labels with which all texts agree; None if there is none."""
+    labels = classifier.labels
+    if len(labels) > _MOST_LABELS:
+        return None
+    columns = _find_possible_columns(classifier, rows, tolerance)
+    may = {
+        label: [own, *columns[label] - {own}] if own in columns[label] else [*columns[label]]
+        for own, label in enumerate(labels)
+    }
+    taken: dict[int, str] = {}
+
+    def assign_column(label: str, seen: set[int]) -> bool:
+        for column in may[label]:
+            if column not in seen:
+                seen.add(column)
+                if column not in taken or assign_column(taken[column], seen):
+                    taken[column] = label
+                    return True
+        return False
+
+    if not all(assign_column(label, set()) for label in labels):
+        return None
+    told = {label for one, _ in rows for label in one.answer}
+    order = ", ".join([taken[column] for column in range(len(labels))][:_NAMED])
+    more = ", ..." if len(labels) > _NAMED else ""
+    unsure = "" if len(told) >= len(labels) - 1 else " (no text shows the positions of the others)"
+    return (
+        f"All {len(rows):,} texts agree if the labels are in another order: {order}{more}{unsure}. Give them so, in "
+        "the order of your classifier's logits."
+    )
+
+
+def _find_other_size(classifier: Classifier, rows: Sequence[Row], wrong: Sequence[int], tolerance: float) -> str | None:
+    """Describe the truncation or padding with which all texts agree; None if there is none."""
+    rules = classifier.manifest.text.rules
+    if not wrong or rules.max_width is not None or rules.min_width is not None:
+        return None
+    ids = [classifier.encode(one.read) for one, _ in rows]
+    first = min(wrong, key=lambda i: len(ids[i]))
+    agreeing = []
+    for said, changed in _list_size_changes(rules, max(map(len, ids)), len(ids[first])):
+        with contextlib.suppress(PocketRNNError):
+            if (
+                _measure_distance_to_answer_for_ids(
+                    classifier, rows[first][0].answer, _convert_ids_to_changed_rules(rules, changed, ids[first])
+                )
+                > tolerance
+            ):
+                continue
+            each = zip(ids, rows, strict=True)
+            if all(
+                _measure_distance_to_answer_for_ids(
+                    classifier, one.answer, _convert_ids_to_changed_rules(rules, changed, row)
+                )
+                <= tolerance
+                for row, (one, _) in each
+            ):
+                agreeing.append((said, changed))
+        if len(agreeing) == _ENOUGH:
+            break
+    if not agreeing:
+        return None
+    said, changed = agreeing[0]
+    more = " Others agree as well: probabilities in place of labels tell them apart." if len(agreeing) > 1 else ""
+    return f"All {len(rows):,} texts that were tried agree if {said}: {_describe_rules_option(changed)}.{more}"
+
+
+def _measure_distance_to_answer_for_ids(classifier: Classifier, answer: Answer, ids: Sequence[int]) -> float:
+    found = get_chosen_answers(classifier).probabilities(compute_logits_of_steps(classifier, [ids]))[0]
+    return _measure_distance(answer, np.asarray(found, np.float64), classifier)
+
+
+def _list_size_changes(rules: AnyTextRules, longest: int, shortest: int) -> Iterator[tuple[str, AnyTextRules]]:
+    """Yield ways to cut texts to fewer tokens than the shortest differing one, and to pad them to one width: the words,
+    and the rules. Round numbers come first."""
+    changed: Any = replace
+    most = min(shortest - len(rules.first_ids) - len(rules.last_ids) - 1, _LONGEST)
+    if rules.max_tokens is None:
+        for most_tokens in sorted(range(1, most + 1), key=lambda n: (n % 10 != 0 and n & (n - 1) != 0, -n))[:_WAYS]:
+            for side, where in (("right", "first"), ("left", "last")):
+                said = f"only the {where} {most_tokens} tokens of each are read"
+                yield said, changed(rules, max_tokens=most_tokens, cut_side=side)
+    usual = (width for width in sorted({*range(10, 520, 10), 16, 32, 64, 128, 256, 512}) if width > longest)
+    for width in (longest, *usual):
+        for side in ("right", "left"):
+            said = f"each is padded to {width} ids on the {side}"
+            yield said, changed(rules, min_width=width, max_width=width, pad_side=side)
+
+
+def _convert_ids_to_changed_rules(rules: AnyTextRules, changed: AnyTextRules, ids: list[int]) -> list[int]:
+    """Return the ids by the changed rules, from the ids by the present ones."""
+    inner = ids[len(rules.first_ids) : len(ids) - len(rules.last_ids)]
+    if changed.max_tokens is not None:
+        cut_items(inner, changed.max_tokens, changed.cut_side)
+    return add_frame(inner, changed)
+
+
+def _describe_rules_option(rules: AnyTextRules) -> str:
+    """Say how to give these rules."""
+    if rules.max_width is None and rules.cut_side == "right":
+        return f"give --max-tokens {rules.max_tokens} (max_tokens={rules.max_tokens} in the rules)"
+    if not isinstance(rules, TextRules):
+        names = ("max_tokens", "max_width", "min_width", "cut_side", "pad_side")
+        widths = {name: value for name in names if (value := getattr(rules, name)) not in (None, "right")}
+        widths |= {} if rules.min_width is None else {"padding_id": rules.padding_id}
+        return f"give --rules {shlex.quote(json.dumps(widths))}, unless the tokenizer's file says another"
+    ids = {name: getattr(rules, name) for name in ("unknown_id", "empty_id", "padding_id")}
+    return f"give --rules {shlex.quote(write_rules_option(rules, replace(TextRules(), **ids)))}"

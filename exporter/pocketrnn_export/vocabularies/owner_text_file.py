@@ -1,0 +1,277 @@
+"""Read texts with their ids or tokens by the owner's pipeline, and the labels or probabilities of its classifier.
+
+Ids show how a text is split, and answers show the rest: the word of each id, where texts are cut off, the order of the
+labels. So a text may have either, or both.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from pocketrnn.bundle.output_kinds import LabelOutput
+from pocketrnn.errors import InputError, short_repr, suggest_similar_name
+from pocketrnn_export.json_file import brief_text, parse_json
+from pocketrnn_export.vocabularies.labels import read_lines
+
+__all__ = [
+    "Answer",
+    "OwnersText",
+    "Pair",
+    "check_pairs",
+    "list_pairs",
+    "map_answers_to_labels",
+    "map_head_answers",
+    "read_pairs",
+]
+
+# A text, and its ids from the owner's pipeline.
+Pair = tuple[str, Sequence[int]]
+# The labels of an answer, or the probabilities of some labels.
+Answer: TypeAlias = tuple[str, ...] | Mapping[str, float]
+
+_LINE: Final = 'Write {"text": "...", "ids": [4, 17]} or ["...", [4, 17]] in each line.'
+_ITEM: Final = 'Give pairs of a text and its ids: [("oil prices", [4, 17])], or ("oil prices", [4, 17], "Business").'
+_MEMBERS: Final = ("text", "ids", "tokens", "label", "probabilities")
+
+
+@dataclass(frozen=True)
+class OwnersText:
+    """A text, and its ids, tokens and answer from the owner's pipeline.
+
+    Attributes:
+        text: the text.
+        ids: its ids; None where they are not given.
+        tokens: its tokens; None where they are not given.
+        answer: the answer of the owner's classifier, as it was given; `map_answers_to_labels` reads it with the labels.
+        label: the label that was given beside probabilities; it must be the likeliest by these.
+        head: the head that gave the answer; empty where there is one set of labels.
+    """
+
+    text: str
+    ids: list[int] | None = None
+    tokens: list[str] | None = None
+    answer: Any = None
+    label: Any = None
+    head: str = ""
+
+
+def list_pairs(texts: Iterable[OwnersText]) -> list[Pair]:
+    """Return the texts that have ids, with these.
+
+    Example:
+        >>> list_pairs([OwnersText("oil", [4]), OwnersText("war", answer="World")])
+        [('oil', [4])]
+    """
+    return [(one.text, one.ids) for one in texts if one.ids is not None]
+
+
+def read_pairs(path: Path) -> list[OwnersText]:
+    """Read texts, one a line: `{"text": "...", "ids": [...]}` or `["...", [...]]`. A line of the first kind may hold
+    `tokens`, and `label`, `probabilities` or both; other members are ignored.
+
+    Raises:
+        InputError: the file cannot be read, or a line does not have this form; the message has its number.
+
+    Example:
+        >>> read_pairs(Path("pairs.jsonl"))
+        [OwnersText(text='oil prices', ids=[4, 17], tokens=None, answer='Business')]
+    """
+    found: list[OwnersText] = []
+    for number, line in enumerate(read_lines(path), 1):
+        where = f"{path}, line {number}"
+        document = parse_json(line, where, _LINE)
+        if not isinstance(document, dict):
+            found.append(_make_text(document, where, _LINE))
+            continue
+        text, ids, tokens, label, probabilities = (document.get(name) for name in _MEMBERS)
+        answer = label if probabilities is None else _check_probabilities(probabilities, where)
+        one = _make_text([text, tokens if ids is None else ids, *([] if answer is None else [answer])], where, _LINE)
+        if tokens is not None and ids is not None:
+            one = replace(one, tokens=_check_tokens(tokens, where, _LINE))
+        found.append(one if probabilities is None else replace(one, label=label))
+    return found
+
+
+def check_pairs(given: Iterable[Any]) -> list[OwnersText]:
+    """Convert tuples (text, ids) or (text, ids, answer) to plain values.
+
+    Args:
+        given: the tuples. Ids may be a list, an array or a tensor, a list of tokens in their place, or None where there
+            is an answer. An answer is a label, a list of labels, a map label -> probability, or the probabilities of
+            all labels in their order.
+
+    Raises:
+        InputError: an item is not such a tuple.
+
+    Example:
+        >>> check_pairs([("oil", numpy.array([4]))])
+        [OwnersText(text='oil', ids=[4], tokens=None, answer=None)]
+    """
+    try:
+        return [_make_text(item, f"example_ids, item {number}", _ITEM) for number, item in enumerate(given)]
+    except TypeError:
+        raise InputError(f"example_ids is of type {type(given).__name__}.", _ITEM) from None
+
+
+def _make_text(item: Any, where: str, remedy: str) -> OwnersText:
+    if isinstance(item, OwnersText):
+        return item
+    if not isinstance(item, list | tuple) or len(item) not in (2, 3):
+        raise InputError(f"{where} is {brief_text(item)}, not a text and its ids.", remedy)
+    text, ids, answer = (*item, None)[:3]
+    values = ids.tolist() if hasattr(ids, "tolist") else ids
+    if not isinstance(text, str):
+        raise InputError(f"{where} has {brief_text(text)} where its text should be.", remedy)
+    if values is None and answer is not None:
+        return OwnersText(text, answer=answer)
+    if not isinstance(values, list | tuple):
+        raise InputError(f"{where} has {brief_text(values)} where its ids should be.", remedy)
+    if values and isinstance(values[0], str):
+        return OwnersText(text, tokens=_check_tokens(values, where, remedy), answer=answer)
+    for value in values:
+        if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < 0:
+            raise InputError(f"{where} has {brief_text(value)} among its ids.", "Ids are whole numbers from 0.")
+    return OwnersText(text, [operator.index(value) for value in values], answer=answer)
+
+
+def _check_tokens(values: Any, where: str, remedy: str) -> list[str]:
+    if not isinstance(values, list | tuple):
+        raise InputError(f"{where} has {brief_text(values)} where its tokens should be.", remedy)
+    if odd := [value for value in values if not isinstance(value, str)]:
+        raise InputError(f"{where} has {brief_text(odd[0])} among its tokens.", "Tokens are strings.")
+    return list(values)
+
+
+def _check_probabilities(given: Any, where: str) -> Any:
+    """Return the value of `probabilities`; refuse labels in it, which would be read as labels."""
+    values = given.values() if isinstance(given, Mapping) else given
+    if not isinstance(given, Mapping | list) or any(isinstance(value, str) for value in values):
+        raise InputError(
+            f"{where} has {brief_text(given)} where its probabilities should be.",
+            'Give a number for each label, in their order, or {"label": number}.',
+        )
+    return given
+
+
+def map_answers_to_labels(texts: Iterable[OwnersText], labels: Sequence[str]) -> list[tuple[OwnersText, Answer]]:
+    """Return the texts that have an answer, and the answer by the names of the labels.
+
+    Args:
+        texts: the texts.
+        labels: the labels, in the order of the logits.
+
+    Raises:
+        InputError: an answer has an unknown label, a number that is not a probability, or not one for each label; or
+            its label is not the likeliest by its probabilities.
+
+    Example:
+        >>> map_answers_to_labels([OwnersText("oil", answer=[0.25, 0.75])], ["World", "Business"])[0][1]
+        {'World': 0.25, 'Business': 0.75}
+    """
+    found = []
+    for one in texts:
+        if one.answer is not None:
+            found.append((one, _map_answer_with_label(one, labels)))
+    return found
+
+
+def map_head_answers(texts: Iterable[OwnersText], heads: Mapping[str, LabelOutput]) -> list[tuple[OwnersText, Answer]]:
+    """Return the texts that have an answer of a head, and the answer by the names of its labels, once for each head.
+
+    Args:
+        texts: the texts; an answer is a map from heads to what `map_answers_to_labels` takes.
+        heads: the output of each head by its name.
+
+    Raises:
+        InputError: an answer is not a map of heads, or as `map_answers_to_labels`.
+
+    Example:
+        >>> map_head_answers([OwnersText("oil", answer={"mood": "bad"})], {"mood": LabelOutput(("bad", "good"))})[0][1]
+        ('bad',)
+    """
+    found = []
+    for one in texts:
+        if one.answer is None:
+            continue
+        if not isinstance(one.answer, Mapping):
+            raise InputError(
+                f"The answer to {short_repr(one.text, 40)} is {brief_text(one.answer)}, and there are the heads "
+                f"{', '.join(heads)}.",
+                f"Give the answer of each by its name: {{{next(iter(heads))!r}: ...}}.",
+            )
+        for name, answer in one.answer.items():
+            if name not in heads:
+                near = suggest_similar_name(str(name), heads) or f"Its heads: {', '.join(heads)}."
+                raise InputError(f"The answer to {short_repr(one.text, 40)} names no head: {brief_text(name)}.", near)
+            label = one.label.get(name) if isinstance(one.label, Mapping) else one.label
+            of_head = replace(one, answer=answer, label=label, head=name)
+            found.append((of_head, _map_answer_with_label(of_head, heads[name].labels)))
+    return found
+
+
+def _map_answer_with_label(one: OwnersText, labels: Sequence[str]) -> Answer:
+    """Return the answer by the names of the labels; refuse a label beside probabilities that has not the highest."""
+    answer = _map_answer_to_labels(one, labels)
+    if one.label is None or not isinstance(answer, Mapping):
+        return answer
+    chosen = _map_answer_to_labels(replace(one, answer=one.label), labels)
+    others = [number for label, number in answer.items() if label not in chosen]
+    for label in chosen:
+        if label not in answer or answer[label] < max(others, default=0.0):
+            raise InputError(
+                f"The answer to {short_repr(one.text, 40)} has the label {short_repr(label, 40)}, and the highest "
+                f"probability for {short_repr(max(answer, key=answer.__getitem__), 40)}.",
+                "Leave out the label if it is the right one, and not the one that your classifier gives; else leave "
+                "out the probabilities.",
+            )
+    return answer
+
+
+def _map_answer_to_labels(one: OwnersText, labels: Sequence[str]) -> Answer:
+    where, given = f"The answer to {short_repr(one.text, 40)}", one.answer
+    given = given.tolist() if hasattr(given, "tolist") else given
+    if isinstance(given, Mapping):
+        if not given:
+            raise InputError(
+                f"{where} is an empty map, which says nothing.",
+                'Give the probability of each label, {"label": 0.9}, or leave the answer out.',
+            )
+        _check_labels(given, labels, where)
+        return {name: _check_probability(value, where) for name, value in given.items()}
+    if not isinstance(given, list | tuple):
+        # Files often write labels that are digits as numbers.
+        given = [given]
+        return _check_labels([str(given[0]) if type(given[0]) is int else given[0]], labels, where)
+    if given and all(isinstance(value, int | float) and not isinstance(value, bool) for value in given):
+        if len(given) != len(labels):
+            raise InputError(
+                f"{where} has {len(given)} probabilities, and there are {len(labels)} labels.",
+                'Give one for each label, in their order, or a map from label to probability, {"label": 0.9}.',
+            )
+        return {label: _check_probability(value, where) for label, value in zip(labels, given, strict=True)}
+    return _check_labels(given, labels, where)
+
+
+def _check_labels(names: Iterable[Any], labels: Sequence[str], where: str) -> tuple[str, ...]:
+    found = tuple(names)
+    for name in found:
+        if not isinstance(name, str) or name not in labels:
+            raise InputError(
+                f"{where} is {brief_text(name)}, and the labels are {', '.join(map(short_repr, labels[:8]))}"
+                f"{', ...' if len(labels) > 8 else ''}.",
+                "Give the label that your classifier gives, by its name, or the probabilities.",
+            )
+    return found
+
+
+def _check_probability(value: Any, where: str) -> float:
+    if isinstance(value, bool) or not hasattr(value, "__float__") or not 0 <= value <= 1:
+        raise InputError(
+            f"{where} has the probability {brief_text(value)}.",
+            "Give numbers from 0 to 1, after the softmax or sigmoid, and not the logits.",
+        )
+    return float(value)

@@ -1,0 +1,121 @@
+"""The words and spellings that the ids of a proof stand for, where a module takes the characters of words, too.
+
+All checks call a module with rows of ids. An id of the vocabulary is that word with its own characters; further ids are
+words that the vocabulary lacks, or that a text spells otherwise. `Spellings` has the word and the characters of each
+id.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketrnn.text.alignment import locate_text_tokens
+from pocketrnn.text.encoder import TextEncoder
+from pocketrnn.text.text_input import TextInput
+from pocketrnn.text.token_characters import Characters, make_padding_step, spell_tokens
+
+__all__ = ["SpelledEncoder", "Spellings", "make_spellings"]
+
+# How many spellings are drawn at least.
+_DRAWN: Final = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Spellings:
+    """The words and spellings that the ids of a proof stand for.
+
+    Attributes:
+        characters: the characters.
+        rows: int64 [ids, 1 + width], the id of each word, and then those of its characters.
+        places: the id of each row.
+    """
+
+    characters: Characters
+    rows: NDArray[np.int64]
+    places: Mapping[tuple[int, ...], int]
+
+    @functools.cached_property
+    def words(self) -> NDArray[np.int64]:
+        """The id of each word, int64 [ids]."""
+        return np.ascontiguousarray(self.rows[:, 0])
+
+    @functools.cached_property
+    def spelled(self) -> NDArray[np.int64]:
+        """The ids of the characters of each word, int64 [ids, width]."""
+        return np.ascontiguousarray(self.rows[:, 1:])
+
+
+class SpelledEncoder(TextEncoder):
+    """Encodes texts as ids that stand for words with their spellings.
+
+    Args:
+        given: the text rules and the vocabulary.
+        spellings: what ids stand for; they have those of each text that is encoded.
+    """
+
+    def __init__(self, given: TextInput, spellings: Spellings) -> None:
+        super().__init__(given.rules, given.vocabulary)
+        self._plain, self._spellings = TextEncoder(given.rules, given.vocabulary), spellings
+
+    def encode(self, text: Any) -> list[int]:
+        """Return the ids of a text."""
+        steps = spell_tokens(self._spellings.characters, locate_text_tokens(self._plain, text))
+        return [self._spellings.places[tuple(step)] for step in steps.tolist()]
+
+
+def make_spellings(given: TextInput, characters: Characters, texts: Sequence[str]) -> Spellings:
+    """Make the words and spellings that the ids of a proof stand for: the words of the vocabulary with their own
+    characters; drawn spellings, which have every character; an unknown word without characters; and the words of texts
+    as they are spelled there.
+
+    Args:
+        given: the text rules and the vocabulary.
+        characters: the characters.
+        texts: the texts of the proof.
+
+    Example:
+        >>> given = TextInput(TextRules(), ("<unk>", "oil"))
+        >>> make_spellings(given, Characters(["<pad>", "o", "i"], width=2), []).rows[:2].tolist()
+        [[0, 0, 0], [1, 1, 2]]
+    """
+    rules, vocabulary = given.rules, given.vocabulary
+    framed = {rules.padding_id, *rules.first_ids, *rules.last_ids}
+    count = max(len(vocabulary), rules.highest_id + 1)
+    rows = [
+        [i, *characters.encode(vocabulary[i])]
+        if i < len(vocabulary) and i not in framed
+        else make_padding_step(characters, i)
+        for i in range(count)
+    ]
+    unknown = rules.empty_id if rules.unknown_id is None else rules.unknown_id
+    others = [i for i in range(count) if i not in framed] or [unknown]
+    generator = np.random.default_rng(8)
+    for i, spelling in enumerate(_draw_spellings(characters, generator)):
+        # A word of the vocabulary may be spelled otherwise in a text, too.
+        word = unknown if i % 2 else int(generator.choice(others))
+        rows.append([word, *spelling])
+    rows.append(make_padding_step(characters, unknown))
+    plain = TextEncoder(rules, vocabulary)
+    for text in texts:
+        rows += spell_tokens(characters, locate_text_tokens(plain, text)).tolist()
+    # Each once, in this order: the ids of the vocabulary stay what they are.
+    places = {row: i for i, row in enumerate(dict.fromkeys(map(tuple, rows)))}
+    return Spellings(characters, np.array([*places], np.int64), places)
+
+
+def _draw_spellings(characters: Characters, generator: np.random.Generator) -> list[list[int]]:
+    """Draw spellings of all lengths: first some that together hold every character, then random ones."""
+    known = [i for i in characters.ids if i != characters.padding]
+    if not known:
+        return []
+    width, order = characters.width, generator.permutation(known).tolist()
+    parts = [order[at : at + width] for at in range(0, len(order), width)]
+    while len(parts) < _DRAWN:
+        parts.append(generator.choice(known, int(generator.integers(1, width + 1))).tolist())
+    return [part + [characters.padding] * (width - len(part)) for part in parts]

@@ -1,0 +1,277 @@
+"""The output of a classifier: labels of a text, several heads of them, labels of its tokens, or values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final, Literal, cast
+
+from pocketrnn.bundle.crf import Crf
+from pocketrnn.errors import InputError, short_repr
+
+__all__ = [
+    "NO_PRIORS",
+    "Activation",
+    "HeadsOutput",
+    "LabelOutput",
+    "Output",
+    "Priors",
+    "TagOutput",
+    "ValueOutput",
+    "build_heads",
+    "build_output",
+]
+
+Activation = Literal["softmax", "sigmoid", "values", "heads"]
+# For the name of each prior: how often each label is expected, in any unit.
+Priors = Mapping[str, Mapping[str, float]]
+
+NO_PRIORS: Final[Priors] = {}
+
+
+@dataclass(frozen=True)
+class LabelOutput:
+    """Labels, each with a probability.
+
+    Attributes:
+        labels: the classes, in the order of the logits.
+        activation: `softmax`, where exactly one label is right; `sigmoid`, where each label is decided by itself.
+        thresholds: for each label, the probability from which it is given; None for a classifier without thresholds.
+        priors: how often labels are expected, in any unit, by a name that `Classifier.load(..., prior=name)` takes.
+
+    Raises:
+        InputError: there are fewer than two labels, another number of thresholds, or a prior for unknown labels.
+
+    Example:
+        >>> LabelOutput(("ham", "spam"), thresholds=(0.5, 0.9)).document["thresholds"]
+        (0.5, 0.9)
+    """
+
+    of_tokens: ClassVar[bool] = False
+
+    labels: tuple[str, ...]
+    activation: Literal["softmax", "sigmoid"] = "softmax"
+    thresholds: tuple[float, ...] | None = None
+    priors: Priors = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        if len(self.labels) < 2:
+            raise InputError("There is one label." if self.labels else "There is no label.", "Give at least 2.")
+        if self.thresholds is not None and len(self.thresholds) != len(self.labels):
+            count = len(self.thresholds)
+            raise InputError(f"There are {count} thresholds for {len(self.labels)} labels.", "Give one for each label.")
+        if self.priors and self.activation != "softmax":
+            raise InputError("Priors are for softmax, and the activation is sigmoid.", "Leave them out.")
+        for name, prior in self.priors.items():
+            if unknown := sorted(prior.keys() - set(self.labels)):
+                raise InputError(f"The prior {name!r} has the unknown label {unknown[0]!r}.", "Use the labels.")
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """Its members of classifier.json."""
+        return {
+            "labels": self.labels,
+            "activation": self.activation,
+            **({} if self.thresholds is None else {"thresholds": self.thresholds}),
+            **({"priors": {name: dict(prior) for name, prior in self.priors.items()}} if self.priors else {}),
+        }
+
+
+@dataclass(frozen=True)
+class TagOutput:
+    """The output of a tagger: exactly one label for each token of a text.
+
+    Attributes:
+        labels: the classes, in the order of the logits.
+        crf: the scores for the order of labels; None where each token simply gets its likeliest label.
+
+    Raises:
+        InputError: there are fewer than two labels, or the CRF has another number of labels.
+
+    Example:
+        >>> TagOutput(("O", "B-PER", "I-PER")).document["labels_of"]
+        'tokens'
+    """
+
+    of_tokens: ClassVar[bool] = True
+    activation: ClassVar[Literal["softmax"]] = "softmax"
+    thresholds: ClassVar[None] = None
+    priors: ClassVar[Priors] = NO_PRIORS
+
+    labels: tuple[str, ...]
+    crf: Crf | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.labels) < 2:
+            raise InputError("There is one label." if self.labels else "There is no label.", "Give at least 2.")
+        if self.crf is not None and len(self.crf.start) != len(self.labels):
+            raise InputError(
+                f"The CRF has {len(self.crf.start)} labels, and there are {len(self.labels)}.",
+                "Give a CRF for these labels.",
+            )
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """Its members of classifier.json."""
+        crf = {} if self.crf is None else {"crf": self.crf.document}
+        return {"labels": self.labels, "activation": self.activation, "labels_of": "tokens", **crf}
+
+
+@dataclass(frozen=True)
+class ValueOutput:
+    """Values, as for regression: the graph's numbers as they are, without labels and probabilities.
+
+    Attributes:
+        names: the name of each value, in their order.
+        units: the unit of each value; None where they are not stated.
+
+    Raises:
+        InputError: there are no names, or another number of units.
+
+    Example:
+        >>> ValueOutput(("speed",), ("1/min",)).document
+        {'labels': ('speed',), 'activation': 'values', 'value_units': ('1/min',)}
+    """
+
+    of_tokens: ClassVar[bool] = False
+    activation: ClassVar[Literal["values"]] = "values"
+    thresholds: ClassVar[None] = None
+    priors: ClassVar[Priors] = NO_PRIORS
+
+    names: tuple[str, ...]
+    units: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise InputError("There is no value.", "Give the name of at least one value.")
+        if self.units is not None and len(self.units) != len(self.names):
+            raise InputError(
+                f"There are {len(self.units)} units of {len(self.names)} values.", "Give one for each value."
+            )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the values, for code that handles labels and values alike."""
+        return self.names
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """Its members of classifier.json."""
+        return {
+            "labels": self.names,
+            "activation": self.activation,
+            **({} if self.units is None else {"value_units": self.units}),
+        }
+
+
+@dataclass(frozen=True)
+class HeadsOutput:
+    """Several heads, each with labels of its own for the same text, such as its topic and its mood.
+
+    Attributes:
+        heads: the output of each head by its name, in the order of their logits.
+
+    Raises:
+        InputError: there are fewer than two heads, a name is empty or not a string, or a head has priors.
+
+    Example:
+        >>> HeadsOutput({"topic": LabelOutput(("oil", "cup")), "mood": LabelOutput(("bad", "good"))}).labels
+        ('topic: oil', 'topic: cup', 'mood: bad', 'mood: good')
+    """
+
+    of_tokens: ClassVar[bool] = False
+    activation: ClassVar[Literal["heads"]] = "heads"
+    thresholds: ClassVar[None] = None
+    priors: ClassVar[Priors] = NO_PRIORS
+
+    heads: Mapping[str, LabelOutput] = field(hash=False)
+
+    def __post_init__(self) -> None:
+        if len(self.heads) < 2:
+            raise InputError(
+                "There is one head." if self.heads else "There is no head.",
+                "Give at least 2, each with its labels; for a single one give labels alone.",
+            )
+        for name, head in self.heads.items():
+            if not isinstance(name, str) or not name or not name.isprintable() or len(name) > 200:
+                raise InputError(
+                    f"A head is called {short_repr(name, 40)}.", "Give each a name of 1 to 200 characters."
+                )
+            if head.priors:
+                raise InputError(f"The head {name!r} has priors, which a head cannot have.", "Leave them out.")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of all heads in the order of the logits, each after the name of its head: `topic: oil`."""
+        return tuple(f"{name}: {label}" for name, head in self.heads.items() for label in head.labels)
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """Its member of classifier.json."""
+        return {"heads": [{"name": name, **head.document} for name, head in self.heads.items()]}
+
+
+Output = LabelOutput | HeadsOutput | TagOutput | ValueOutput
+
+
+def build_heads(members: Sequence[Mapping[str, Any]]) -> HeadsOutput:
+    """Build the output from the member `heads` of classifier.json.
+
+    Raises:
+        InputError: two heads have one name, or the members of a head do not fit each other.
+
+    Example:
+        >>> heads = [{"name": n, "labels": ["no", "yes"], "activation": "softmax"} for n in ("urgent", "spam")]
+        >>> list(build_heads(heads).heads)
+        ['urgent', 'spam']
+    """
+    heads: dict[str, LabelOutput] = {}
+    for one in members:
+        if one["name"] in heads:
+            raise InputError(f"There are two heads {short_repr(one['name'], 40)}.", "Give each a name of its own.")
+        thresholds = tuple(map(float, one["thresholds"])) if "thresholds" in one else None
+        heads[one["name"]] = LabelOutput(tuple(one["labels"]), one["activation"], thresholds)
+    return HeadsOutput(heads)
+
+
+def build_output(
+    labels: tuple[str, ...],
+    activation: str = "softmax",
+    thresholds: tuple[float, ...] | None = None,
+    value_units: tuple[str, ...] | None = None,
+    priors: Priors = NO_PRIORS,
+    labels_of: str = "texts",
+    crf: Mapping[str, Any] | None = None,
+) -> Output:
+    """Build the output from these members of classifier.json.
+
+    Raises:
+        InputError: the members do not fit each other, or the activation is unknown.
+
+    Example:
+        >>> build_output(("speed",), "values")
+        ValueOutput(names=('speed',), units=None)
+    """
+    if activation == "values":
+        if thresholds is not None:
+            raise InputError(f"There are {len(thresholds)} thresholds, and values have none.", "Leave them out.")
+        if priors:
+            raise InputError(f"There are {len(priors)} priors, and values have none.", "Leave them out.")
+        return ValueOutput(labels, value_units)
+    if value_units is not None:
+        raise InputError(f"There are {len(value_units)} units, and labels have none.", "Leave them out.")
+    if activation not in ("softmax", "sigmoid"):
+        raise InputError(f"activation is {activation!r}.", "Use 'softmax', 'sigmoid' or 'values'.")
+    if labels_of == "tokens":
+        if activation != "softmax" or thresholds is not None or priors:
+            raise InputError(
+                "A token has one label, the likeliest.", "Leave out thresholds and priors, and use softmax."
+            )
+        return TagOutput(labels, None if crf is None else _build_crf(crf))
+    return LabelOutput(labels, cast("Literal['softmax', 'sigmoid']", activation), thresholds, priors)
+
+
+def _build_crf(members: Mapping[str, Any]) -> Crf:
+    start, end = (tuple(map(float, members[name])) for name in ("start", "end"))
+    moves = tuple(tuple(map(float, row)) for row in members["transitions"])
+    return Crf(start, end, moves, over_tokens=members.get("over") == "tokens")

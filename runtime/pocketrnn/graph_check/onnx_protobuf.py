@@ -1,0 +1,240 @@
+"""Checks an ONNX file, a protobuf message, without onnx: its operators and tensors, and that nothing is unknown.
+
+The walk knows the few messages that hold operators and tensors, skips everything else, and copies nothing. It is
+strict, so that no other reader of the same bytes finds something in them that was not checked here: a field that is
+unknown, has another type, or occurs twice where it may occur once is refused.
+
+Fields: onnx.proto of ONNX 1.23; a test compares the table with it. Wire format: protobuf.dev, "Encoding".
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+from pocketrnn.graph_check.allow_list import KNOWN_VALUES, GraphContents, Node, Values
+
+__all__ = ["MESSAGES", "walk_onnx"]
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_SIZES: Final = {_FIXED64: 8, _FIXED32: 4}
+_LETTERS: Final = {_VARINT: "v", _FIXED64: "q", _BYTES: "b", _FIXED32: "i"}
+_DEEPEST: Final = 16
+# The fields of each message: the wire types that a field may have (v, q, b, i), "*" if it may stand more than once, and
+# the message inside, if that is read. Fields that inference does not need are left out: training_info, sparse tensors,
+# segments, tensors of strings.
+MESSAGES: Final[dict[str, dict[int, tuple[str, str]]]] = {
+    "ModelProto": {
+        **dict.fromkeys((1, 5), ("v", "")),
+        **dict.fromkeys((2, 3, 4, 6), ("b", "")),
+        **dict.fromkeys((8, 14, 26), ("b*", "")),
+        7: ("b", "GraphProto"),
+        25: ("b*", "FunctionProto"),
+    },
+    "FunctionProto": {
+        **dict.fromkeys((1, 8, 10, 13), ("b", "")),
+        **dict.fromkeys((4, 5, 6, 9, 12, 14), ("b*", "")),
+        7: ("b*", "NodeProto"),
+        11: ("b*", "AttributeProto"),
+    },
+    "GraphProto": {
+        **dict.fromkeys((2, 10), ("b", "")),
+        **dict.fromkeys((11, 12, 13, 14, 16), ("b*", "")),
+        1: ("b*", "NodeProto"),
+        5: ("b*", "TensorProto"),
+    },
+    "NodeProto": {
+        **dict.fromkeys((3, 4, 6, 7, 8), ("b", "")),
+        **dict.fromkeys((1, 2, 9, 10), ("b*", "")),
+        5: ("b*", "AttributeProto"),
+    },
+    "AttributeProto": {
+        **dict.fromkeys((1, 4, 13, 14, 21), ("b", "")),
+        **dict.fromkeys((9, 15), ("b*", "")),
+        2: ("i", ""),
+        **dict.fromkeys((3, 20), ("v", "")),
+        5: ("b", "TensorProto"),
+        6: ("b", "GraphProto"),
+        7: ("ib*", ""),
+        8: ("vb*", ""),
+        10: ("b*", "TensorProto"),
+        11: ("b*", "GraphProto"),
+    },
+    "TensorProto": {
+        **dict.fromkeys((2, 14), ("v", "")),
+        **dict.fromkeys((1, 5, 7, 11), ("vb*", "")),
+        4: ("ib*", ""),
+        10: ("qb*", ""),
+        **dict.fromkeys((8, 9, 12), ("b", "")),
+        **dict.fromkeys((13, 16), ("b*", "")),
+    },
+}
+# For each TensorProto.DataType: the field that holds its numbers if raw_data does not, and their format in `struct`.
+_NUMBERS: Final = {1: (4, "f"), 6: (5, "i"), 7: (7, "q"), 11: (10, "d")}
+_EXTERNAL: Final = "keeps weights in further files, which no digest covers"
+
+
+def walk_onnx(content: bytes, found: GraphContents) -> None:
+    """Walk through an ONNX file, and add its contents to `found`.
+
+    The time is proportional to the number of the file's fields, for any bytes: 1 ms for `ag_news`.
+
+    Raises:
+        BundleError: the bytes are not an ONNX file, or hold something that a classifier does not need; see the module.
+    """
+    # onnxruntime reads a file with this mark as its own format, and the mark may be part of a name in an ONNX file.
+    if content[4:8] == b"ORTM":
+        raise found.make_refusal("is not an ONNX file: it is marked as of onnxruntime's own format")
+    _OnnxWalker(memoryview(content), found).walk_graph_holder("ModelProto", 0, len(content), 0)
+
+
+class _OnnxWalker:
+    def __init__(self, view: memoryview, found: GraphContents) -> None:
+        self.view = view
+        self.found = found
+
+    def read_varint(self, at: int, end: int) -> tuple[int, int]:
+        """Read an integer of up to 64 bits; return it and the position after it."""
+        # Nearly all take one byte: this case makes the walk 1.4 times as fast.
+        if at < end and self.view[at] < 0x80:
+            return self.view[at], at + 1
+        value = 0
+        for shift in range(0, 70, 7):
+            if at >= end:
+                raise self.found.make_refusal("is not an ONNX file: it ends within a number")
+            byte = self.view[at]
+            at += 1
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value & 0xFFFF_FFFF_FFFF_FFFF, at
+        raise self.found.make_refusal("is not an ONNX file: a number in it has more than 10 bytes")
+
+    def read_fields(self, message: str, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+        """Yield a message's fields: number, wire type, begin and end of the content; for a varint, value and end."""
+        known, seen = MESSAGES[message], 0
+        while at < end:
+            self.found.count()
+            tag, at = self.read_varint(at, end)
+            number, wire = tag >> 3, tag & 7
+            letters, _ = known.get(number, ("", ""))
+            if wire not in _LETTERS or _LETTERS[wire] not in letters:
+                raise self.found.make_refusal(
+                    f"is not an ONNX file that a classifier may have: field {number} of type {wire} in {message}"
+                )
+            if "*" not in letters and seen & (1 << number):
+                raise self.found.make_refusal(f"is not an ONNX file: field {number} of {message} stands in it twice")
+            seen |= 1 << number
+            if wire == _VARINT:
+                value, at = self.read_varint(at, end)
+                yield number, wire, value, at
+                continue
+            size = _SIZES.get(wire)
+            if size is None:
+                size, at = self.read_varint(at, end)
+            if size > end - at:
+                raise self.found.make_refusal("is not an ONNX file: it is cut short")
+            yield number, wire, at, at + size
+            at += size
+
+    def read_text(self, start: int, end: int) -> str:
+        try:
+            return str(self.view[start:end], "utf-8")
+        except UnicodeDecodeError:
+            raise self.found.make_refusal("holds a name that is not UTF-8") from None
+
+    def read_integers(self, wire: int, start: int, end: int) -> list[int]:
+        """Read signed integers of 64 bits: a field's single integer, or several packed ones."""
+        values = [start] if wire == _VARINT else []
+        while wire == _BYTES and start < end:
+            self.found.count()
+            value, start = self.read_varint(start, end)
+            values.append(value)
+        return [value - (1 << 64) if value >> 63 else value for value in values]
+
+    def walk_graph_holder(self, message: str, start: int, end: int, depth: int) -> None:
+        """Walk through a model, a graph or a function."""
+        if depth > _DEEPEST:
+            raise self.found.make_refusal(f"nests graphs more than {_DEEPEST} deep")
+        for number, _, begin, stop in self.read_fields(message, start, end):
+            inner = MESSAGES[message][number][1]
+            if inner == "NodeProto":
+                self.found.add(self.node(begin, stop, depth))
+            elif inner == "TensorProto":
+                name, values = self.tensor(begin, stop)
+                self.found.constants[name] = values
+            elif inner == "AttributeProto":
+                self.attribute(Node(), begin, stop, depth)
+            elif inner:
+                if inner == "FunctionProto" and not self.found.trusted:
+                    raise self.found.make_refusal("holds functions of its own")
+                self.walk_graph_holder(inner, begin, stop, depth + 1)
+
+    def node(self, start: int, end: int, depth: int) -> Node:
+        node = Node()
+        for number, _, begin, stop in self.read_fields("NodeProto", start, end):
+            if number == 1:
+                node.inputs.append(self.read_text(begin, stop))
+            elif number == 2:
+                node.outputs.append(self.read_text(begin, stop))
+            elif number == 4:
+                node.operator = self.read_text(begin, stop)
+            elif number == 5:
+                self.attribute(node, begin, stop, depth)
+            elif number == 7:
+                node.domain = self.read_text(begin, stop)
+        return node
+
+    def attribute(self, node: Node, start: int, end: int, depth: int) -> None:
+        name, values = "", Values()
+        for number, wire, begin, stop in self.read_fields("AttributeProto", start, end):
+            if number == 1:
+                name = self.read_text(begin, stop)
+            elif number in (3, 8):
+                values += tuple(self.read_integers(wire, begin, stop))
+            elif number in (5, 10):
+                _, values = self.tensor(begin, stop)
+            elif number in (6, 11):
+                node.holds_graphs = True
+                if not self.found.trusted:
+                    continue
+                self.walk_graph_holder("GraphProto", begin, stop, depth + 1)
+        if values:
+            node.attributes[name] = values
+
+    def tensor(self, start: int, end: int) -> tuple[str, Values]:
+        """Read a tensor's name and, if there are few of them, its numbers."""
+        name, kind, dims, stored = "", 0, list[int](), 0
+        spans: dict[int, list[tuple[int, int, int]]] = {}
+        for number, wire, begin, stop in self.read_fields("TensorProto", start, end):
+            if number == 1:
+                dims += self.read_integers(wire, begin, stop)
+            elif number == 2:
+                kind = begin
+            elif number == 8:
+                name = self.read_text(begin, stop)
+            elif number == 13 or (number == 14 and begin != 0):
+                raise self.found.make_refusal(_EXTERNAL)
+            elif number in (4, 5, 7, 9, 10, 11):
+                spans.setdefault(number, []).append((wire, begin, stop))
+                size = 1 if wire == _VARINT else stop - begin
+                stored += size
+                # Integers outside raw_data may take one byte in the file and eight in onnxruntime.
+                self.found.weights += size if number in (4, 9, 10) else 0
+        # The smallest numbers take half a byte.
+        if any(size < 0 for size in dims) or math.prod(dims) > 2 * stored:
+            raise self.found.make_refusal(f"holds a tensor of the shape {dims[:8]} in {stored} bytes")
+        if len(spans) > 1:
+            raise self.found.make_refusal("holds a tensor whose numbers stand in it twice")
+        few = math.prod(dims) <= KNOWN_VALUES and stored <= 10 * KNOWN_VALUES
+        return name, self.numbers(kind, spans) if few else ()
+
+    def numbers(self, kind: int, spans: dict[int, list[tuple[int, int, int]]]) -> Values:
+        field, letter = _NUMBERS.get(kind, (0, ""))
+        if field in (5, 7) and field in spans:
+            return tuple(value for span in spans[field] for value in self.read_integers(*span))
+        content = b"".join(self.view[begin:stop] for _, begin, stop in spans.get(9, spans.get(field, [])))
+        if not letter or len(content) % struct.calcsize(f"<{letter}"):
+            return ()
+        return tuple(value for (value,) in struct.iter_unpack(f"<{letter}", content))

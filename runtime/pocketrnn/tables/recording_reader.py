@@ -1,0 +1,189 @@
+"""Reads files of recordings: CSV, TSV, JSON Lines, Parquet, with a column for each channel and a row for each step."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketrnn.bundle.atomic_writing import suggest_near_file
+from pocketrnn.errors import DataError, InputError, find_error_reason, require_module, short_repr
+from pocketrnn.tables.header_line import find_delimiter
+from pocketrnn.tables.row_batches import DELIMITERS, Kind
+from pocketrnn.tables.row_checks import check_columns
+
+__all__ = ["group_rows_by_sequence", "parse_json_constant", "read_columns", "stack_channels"]
+
+# A file of numbers is read at once: a day with 100 samples a second of 9 channels takes some 700 MB as text.
+_LARGEST: Final = 1 << 31
+_DECIMAL_COMMA: Final = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
+
+
+def read_columns(name: str, kind: Kind, wanted: Sequence[str]) -> dict[str, Sequence[Any]]:
+    """Read some columns of a file.
+
+    Args:
+        name: the file.
+        kind: the format of the file.
+        wanted: the names of the columns.
+
+    Raises:
+        DataError: the file cannot be read, or lacks a column.
+        MissingExtraError: the file is Parquet, and pyarrow is not installed.
+
+    Example:
+        >>> read_columns("walk.csv", "csv", ["ax"])["ax"][:2]
+        ['0.12', '0.15']
+    """
+    path = Path(name)
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise DataError(f"{name} has {path.stat().st_size:,} bytes, too many to be read at once.", "Divide it.")
+        if kind == "parquet":
+            file = require_module("pyarrow.parquet", "parquet").ParquetFile(path)
+            names = list(file.schema_arrow.names)
+            # The other columns may be large.
+            present = _read_parquet_columns(file, [column for column in wanted if column in names], name)
+        elif kind == "jsonl":
+            rows = [
+                json.loads(line, parse_constant=parse_json_constant)
+                for line in path.read_text("utf-8").splitlines()
+                if line
+            ]
+            names = list(rows[0]) if rows and isinstance(rows[0], dict) else []
+            present = {column: [row.get(column) for row in rows] for column in wanted if column in names}
+        else:
+            names, present = _read_delimited_columns(path, kind, wanted)
+    except (InputError, ImportError):
+        raise
+    # The errors of all kinds of files: OSError, UnicodeDecodeError, csv.Error, ArrowInvalid, ValueError,
+    # AttributeError.
+    except Exception as error:
+        near = suggest_near_file(path) if isinstance(error, FileNotFoundError) else ""
+        raise DataError(
+            f"{name} cannot be read: {find_error_reason(error)}.", near or "Check the file and its format."
+        ) from None
+    check_columns(names, wanted, name, "Give a column for each channel, by its name.")
+    return present
+
+
+def stack_channels(columns: Mapping[str, Sequence[Any]], channels: Sequence[str], name: str) -> NDArray[Any]:
+    """Stack the columns of the channels to numbers [time, channels]; an empty field becomes NaN.
+
+    Args:
+        columns: the columns from `read_columns`.
+        channels: their names, in the order of the result.
+        name: the file, for the error.
+
+    Raises:
+        DataError: a field is not a number, or there are no rows.
+
+    Example:
+        >>> stack_channels({"ax": ["1", "2"], "ay": ["3", ""]}, ["ax", "ay"], "walk.csv").tolist()
+        [[1.0, 3.0], [2.0, nan]]
+    """
+    recording: NDArray[Any] = np.stack(
+        [_parse_numbers(columns[channel], channel, name) for channel in channels], axis=1
+    )
+    if not len(recording):
+        raise DataError(f"{name} has no rows.", "Give a file with a header and a row for each time step.")
+    return recording
+
+
+def group_rows_by_sequence(column: Sequence[Any]) -> list[tuple[str, NDArray[np.int64]]]:
+    """The indices of the rows of each sequence, by a column that names the sequences, in the order of their first rows.
+
+    Example:
+        >>> [(name, rows.tolist()) for name, rows in group_rows_by_sequence(["a", "a", "b", "a"])]
+        [('a', [0, 1, 3]), ('b', [2])]
+    """
+    rows: dict[str, list[int]] = {}
+    for index, value in enumerate(column):
+        rows.setdefault(str(value), []).append(index)
+    return [(name, np.array(indices, np.int64)) for name, indices in rows.items()]
+
+
+def parse_json_constant(constant: str) -> float:
+    """Parse a constant that is not JSON, for `json.loads`: NaN is a missing sample.
+
+    Raises:
+        ValueError: the constant is another one, such as Infinity.
+
+    Example:
+        >>> parse_json_constant("NaN")
+        nan
+    """
+    if constant == "NaN":
+        return math.nan
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _read_parquet_columns(file: Any, wanted: Sequence[str], name: str) -> dict[str, Sequence[Any]]:
+    """Read some columns of an open Parquet file, a few rows at a time: 3 MB of it may hold 400 million rows."""
+    batches, size = [], 0
+    for batch in file.iter_batches(batch_size=1 << 16, columns=list(wanted)):
+        batches.append(batch)
+        size += batch.nbytes
+        if size > _LARGEST:
+            raise DataError(
+                f"{name} unpacks to more than {_LARGEST:,} bytes, too many to be read at once.", "Divide it."
+            )
+    arrow = require_module("pyarrow", "parquet")
+    table = arrow.Table.from_batches(batches) if batches else file.schema_arrow.empty_table()
+    return {column: table[column].to_numpy(zero_copy_only=False) for column in wanted}
+
+
+def _read_delimited_columns(
+    path: Path, kind: Kind, wanted: Sequence[str]
+) -> tuple[list[str], dict[str, Sequence[Any]]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        header = file.readline() if kind == "csv" else ""
+        file.seek(0)
+        delimiter = find_delimiter(header.strip(), wanted) if header else DELIMITERS[kind]
+        rows = csv.reader(file, delimiter=delimiter)
+        names = next(rows, [])
+        places = {column: names.index(column) for column in wanted if column in names}
+        found: dict[str, Sequence[Any]] = {column: [] for column in places}
+        for number, row in enumerate(rows, 2):
+            if not row:
+                continue
+            if len(row) != len(names):
+                raise DataError(
+                    f"Line {number} of {path} has {len(row)} fields, and the header {len(names)}.", "Correct the file."
+                )
+            for column, place in places.items():
+                field = row[place]
+                # In files with semicolons as delimiters, numbers have a decimal comma.
+                found[column].append(_replace_decimal_comma(field) if delimiter == ";" else field)  # type: ignore[attr-defined]
+    return names, found
+
+
+def _replace_decimal_comma(field: str) -> str:
+    """Replace the decimal comma of a number by a point; anything else is returned unchanged."""
+    return field.replace(",", ".") if _DECIMAL_COMMA.fullmatch(field.strip()) else field
+
+
+def _parse_numbers(column: Sequence[Any], channel: str, name: str) -> NDArray[Any]:
+    """Parse a column as numbers; an empty field is a missing sample. The result is int64 if all are integers."""
+    if isinstance(column, np.ndarray) and column.dtype.kind in "iuf":
+        return column
+    made = []
+    for row, value in enumerate(column):
+        text = "" if value is None else str(value).strip()
+        try:
+            made.append(float(text) if text else math.nan)
+        except ValueError:
+            raise DataError(
+                f"{name}, column {channel!r}, row {row + 1}: {short_repr(value, 30)} is not a number.",
+                "Correct the file.",
+            ) from None
+    found = np.array(made)
+    whole = all(text.strip().lstrip("+-").isdecimal() for text in map(str, column)) and len(found) > 0
+    return found.astype(np.int64) if whole and np.abs(found).max() < 2**53 else found

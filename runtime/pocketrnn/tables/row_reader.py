@@ -1,0 +1,499 @@
+"""Reads the rows of a CSV, TSV, JSON Lines or Parquet file, a batch at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import IO, TYPE_CHECKING, Any, Final
+
+from pocketrnn.errors import DataError, TextError, require_module, short_repr
+from pocketrnn.tables.header_line import find_delimiter, write_header_line_remedy
+from pocketrnn.tables.row_batches import (
+    BATCH_ROWS,
+    BLANK,
+    DELIMITERS,
+    ArrowRows,
+    CsvRows,
+    JsonRows,
+    Kind,
+    RowBatch,
+    RowSource,
+)
+from pocketrnn.tables.row_checks import (
+    DAMAGED_PARQUET,
+    SAVE_AS_UTF8,
+    check_columns,
+    list_first_names,
+    make_parquet_error,
+    parse_json_object,
+)
+from pocketrnn.text.features import Features, encode_values, make_usual_values, parse_written_values
+
+if TYPE_CHECKING:
+    import pyarrow
+
+__all__ = ["add_features", "add_second_texts", "read_batches"]
+
+# The largest chunk that is read, in bytes, and the most chunks in a batch, so that long rows do not fill the memory.
+_CHUNK: Final = 1 << 20
+_BATCH_CHUNKS: Final = 4
+# Without a limit, an unclosed quotation mark would make the rest of a CSV file one field.
+_LARGEST_FIELD: Final = 1 << 26
+# A line is held until it ends: a line that never ends, as from a device, would fill the memory.
+_LONGEST_LINE: Final = 1 << 28
+
+
+def read_batches(
+    stream: IO[bytes], source: RowSource, text_column: str, *, live: bool, added: Sequence[str] = ()
+) -> Iterator[RowBatch]:
+    """Read the rows, batch by batch; there is at least one batch, which may be empty.
+
+    Args:
+        stream: the file's bytes. Parquet is read from its end, so its stream must allow seeking.
+        source: the description of the file; it counts the rows.
+        text_column: the name of the column with the texts.
+        live: yield the rows that have arrived at once, without waiting for a full batch: for pipes.
+        added: names of columns that the rows must not have yet.
+
+    Raises:
+        DataError: the file has another format or lacks the column, or a row is refused.
+        MissingExtraError: the file is Parquet, and pyarrow is not installed.
+
+    Example:
+        >>> source = RowSource("news.csv", "csv")
+        >>> stream = io.BytesIO(b"text,section\\nOil prices rise,business\\n")
+        >>> [batch.texts for batch in read_batches(stream, source, "text", live=False)]
+        [['Oil prices rise']]
+    """
+    if source.kind == "parquet":
+        return _read_parquet(stream, source, text_column, added)
+    chunks = _LineChunks(stream, live)
+    if source.kind == "jsonl":
+        return _read_json_lines(chunks, source, text_column, added)
+    return _read_delimited(chunks, source, text_column, added)
+
+
+def add_second_texts(batches: Iterable[RowBatch], source: RowSource, column: str) -> Iterator[RowBatch]:
+    """Turn the texts of batches into pairs, with the second text of each pair from another column.
+
+    Args:
+        batches: the batches from `read_batches`.
+        source: the description of the file; it counts the rows without a second text, too.
+        column: the name of the column with the second texts.
+
+    Raises:
+        DataError: the column is missing, or a row without a text in it is refused.
+
+    Example:
+        >>> rows = CsvRows(["text", "other"], [["Who won?", "The reds."]], ",")
+        >>> batch = RowBatch(["Who won?"], [], rows, 30)
+        >>> next(add_second_texts([batch], RowSource("qa.csv", "csv"), "other")).texts
+        [('Who won?', 'The reds.')]
+    """
+    for batch in batches:
+        values = _list_column_values(batch.rows, column, source, source.name_columns)
+        without, first = set(batch.without_text), source.rows - len(values) + 1
+        for index, value in enumerate(values):
+            if isinstance(value, str) or index in without:
+                continue
+            without.add(index)
+            if isinstance(batch.rows, JsonRows):
+                _count_object_without_text(source, first + index, batch.rows.objects()[index], column)
+            else:
+                source.count_without_text(first + index, f"has no text in {column!r}")
+        pairs = [
+            (text, value if isinstance(value, str) else "") for text, value in zip(batch.texts, values, strict=True)
+        ]
+        yield replace(batch, texts=pairs, without_text=sorted(without))
+
+
+def add_features(batches: Iterable[RowBatch], source: RowSource, features: Features) -> Iterator[RowBatch]:
+    """Turn the texts of batches into texts with features, each from the column of its name.
+
+    Args:
+        batches: the batches from `read_batches`.
+        source: the description of the file; it counts the rows without usable features, too.
+        features: the features of the classifier.
+
+    Raises:
+        DataError: a column is missing, or a row is refused: a feature is missing or has a value that it cannot have.
+
+    Example:
+        >>> rows = CsvRows(["text", "stars"], [["Good.", "4"]], ",")
+        >>> batch = RowBatch(["Good."], [], rows, 30)
+        >>> next(add_features([batch], RowSource("r.csv", "csv"), make_features(["stars"]))).texts
+        [('Good.', {'stars': 4.0})]
+    """
+    names = [name for name, _ in features]
+    remedy = f"A row has a column for each feature: {', '.join(names)}."
+    for batch in batches:
+        columns = [_list_column_values(batch.rows, name, source, remedy) for name in names]
+        without, first = set(batch.without_text), source.rows - len(batch.texts) + 1
+        texts: list[Any] = []
+        for index, (text, values) in enumerate(zip(batch.texts, zip(*columns, strict=True), strict=True)):
+            given = dict(zip(names, values, strict=True))
+            given = parse_written_values(features, given) if isinstance(batch.rows, CsvRows) else given
+            try:
+                encode_values(features, given, "")
+            except TextError as error:
+                given = make_usual_values(features)
+                if index not in without:
+                    source.count_without_feature(first + index, error.problem.strip().removesuffix("."))
+                without.add(index)
+            texts.append((text, given))
+        yield replace(batch, texts=texts, without_text=sorted(without))
+
+
+def _list_column_values(rows: CsvRows | JsonRows | ArrowRows, column: str, source: RowSource, remedy: str) -> list[Any]:
+    """The values of a column, one for each row."""
+    if isinstance(rows, JsonRows):
+        return [row.get(column) for row in rows.objects()]
+    names = rows.names if isinstance(rows, CsvRows) else rows.batch.schema.names
+    if column not in names:
+        raise DataError(f"{source.name} has no column {column!r}; its columns are {list_first_names(names)}.", remedy)
+    if isinstance(rows, CsvRows):
+        index = names.index(column)
+        return [row[index] for row in rows.rows]
+    values = rows.batch.column(column)
+    try:
+        return list(values.to_pylist())
+    except UnicodeDecodeError:
+        return [_decode_value(value) for value in values]
+
+
+def _check_columns_free(names: Collection[str], added: Sequence[str], source: RowSource) -> None:
+    for name in added:
+        if name in names:
+            raise DataError(
+                f"{source.name} has a column {name!r} already.",
+                "Name the new ones with --label-column and --probability-column.",
+            )
+
+
+def _check_column_names(names: Sequence[str], text_column: str, added: Sequence[str], source: RowSource) -> None:
+    header = ""
+    if source.kind in DELIMITERS:
+        # It is unknown which of a row's fields is the text, unless the file has one column.
+        others = [f"column_{number}" for number in range(2, len(names) + 1)][:3]
+        header = write_header_line_remedy((text_column, *others), DELIMITERS[source.kind])
+    check_columns(names, (text_column, *names), source.name, source.name_columns, header)
+    _check_columns_free(names, added, source)
+
+
+@dataclass(frozen=True)
+class _LineChunk:
+    """Some complete lines of a file, each with its line end.
+
+    Attributes:
+        lines: the lines; bytes that are not UTF-8 are replaced by U+FFFD.
+        not_utf8: the numbers of the lines that are not UTF-8, from 1.
+    """
+
+    lines: io.StringIO
+    not_utf8: frozenset[int]
+
+
+class _LineChunks:
+    """A UTF-8 byte stream as chunks of complete lines.
+
+    Attributes:
+        read: how many bytes were read.
+    """
+
+    def __init__(self, stream: IO[bytes], live: bool) -> None:
+        self._stream = stream
+        self._live = live
+        self._lines = io.StringIO()
+        self._end = 0
+        self._in_batch = 0
+        self.read = 0
+
+    def start_batch(self) -> None:
+        """Count the chunks of a batch from here."""
+        self._in_batch = 0
+
+    def is_batch_full(self, rows: int) -> bool:
+        """Whether a batch of `rows` rows is complete, so that it need not wait for more."""
+        if rows >= BATCH_ROWS or self._in_batch >= _BATCH_CHUNKS:
+            return True
+        return self._live and self._lines.tell() == self._end
+
+    def __iter__(self) -> Iterator[_LineChunk]:
+        first = 1
+        for whole in self._read_whole_lines():
+            self._in_batch += 1
+            # A file from Windows may begin with a byte order mark.
+            encoding = "utf-8-sig" if first == 1 else "utf-8"
+            try:
+                text, not_utf8 = whole.decode(encoding), frozenset[int]()
+            except UnicodeDecodeError:
+                text, not_utf8 = whole.decode(encoding, "replace"), _find_lines_not_utf8(whole, first)
+            # Not str.splitlines: it takes U+2028 and other characters for line ends.
+            self._lines, self._end = io.StringIO(text, newline="\n"), len(text)
+            yield _LineChunk(self._lines, not_utf8)
+            first += whole.count(b"\n")
+
+    def _read_chunk(self) -> bytes:
+        try:
+            chunk: bytes = self._stream.read1(_CHUNK)  # type: ignore[attr-defined]
+        except OSError as error:
+            raise DataError(f"The input cannot be read: {error.strerror or error}.", "Check the input.") from None
+        return chunk
+
+    def _read_whole_lines(self) -> Iterator[bytes]:
+        begun: list[bytes] = []
+        held = 0
+        while chunk := self._read_chunk():
+            self.read += len(chunk)
+            whole, newline, rest = chunk.rpartition(b"\n")
+            if not newline:
+                begun.append(chunk)
+                held += len(chunk)
+                if held > _LONGEST_LINE:
+                    raise DataError(f"The input has a line of more than {_LONGEST_LINE >> 20} MiB.", "Check the input.")
+                continue
+            yield b"".join([*begun, whole, newline])
+            begun = [rest] if rest else []
+            held = len(rest)
+        if begun:
+            yield b"".join(begun)
+
+
+def _find_lines_not_utf8(whole: bytes, first: int) -> frozenset[int]:
+    """The numbers of the lines that are not UTF-8, where the first line has the number `first`."""
+    return frozenset(number for number, line in enumerate(io.BytesIO(whole), first) if not _is_utf8(line))
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _allow_large_fields() -> Iterator[None]:
+    # The csv module has one limit for the whole process: 131,072 characters, unless it is set.
+    before = csv.field_size_limit(_LARGEST_FIELD)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+class _DelimitedRows:
+    """The rows of a CSV or TSV file, with the line numbers of the last row and of lines that are not UTF-8."""
+
+    def __init__(self, chunks: _LineChunks, kind: Kind, wanted: Sequence[str]) -> None:
+        self._chunks = chunks
+        self.not_utf8: set[int] = set()
+        lines = self._lines()
+        first: list[str] = []
+        while kind == "csv" and not "".join(first).strip() and (line := next(lines, None)) is not None:
+            first.append(line)
+        with _allow_large_fields():
+            self.delimiter = find_delimiter("".join(first).strip(), wanted) if first else DELIMITERS[kind]
+        # strict: an open quotation mark at the end is an error, not a field.
+        self.reader = csv.reader(chain(first, lines), delimiter=self.delimiter, strict=True)
+
+    def _lines(self) -> Iterator[str]:
+        for chunk in self._chunks:
+            self.not_utf8 |= chunk.not_utf8
+            yield from chunk.lines
+
+    def remove_lines_not_utf8(self) -> bool:
+        """Whether the last row has a line that is not UTF-8; lines up to there are removed from `not_utf8`."""
+        ended = {number for number in self.not_utf8 if number <= self.reader.line_num}
+        self.not_utf8 -= ended
+        return bool(ended)
+
+
+def _read_delimited(
+    chunks: _LineChunks, source: RowSource, text_column: str, added: Sequence[str]
+) -> Iterator[RowBatch]:
+    rows = _DelimitedRows(chunks, source.kind, (text_column,))
+    names = _read_header(rows, source)
+    _check_column_names(names, text_column, added, source)
+    width, index = len(names), names.index(text_column)
+    not_utf8 = rows.not_utf8
+    kept: list[list[str]] = []
+    given = False
+    while True:
+        try:
+            # The limit is raised only while the file is read, not while the consumer of the batches works.
+            with _allow_large_fields():
+                for row in rows.reader:
+                    if len(row) == width and not not_utf8:
+                        kept.append(row)
+                    elif row:
+                        _keep_or_refuse_row(row, kept, width, rows, source)
+                    if chunks.is_batch_full(len(kept)):
+                        break
+                else:
+                    break
+        except csv.Error as error:
+            _refuse_csv_row(len(kept), error, rows, source)
+            continue
+        source.rows += len(kept)
+        yield RowBatch([row[index] for row in kept], [], CsvRows(names, kept, rows.delimiter), chunks.read)
+        kept, given = [], True
+        chunks.start_batch()
+    source.rows += len(kept)
+    if kept or not given:
+        yield RowBatch([row[index] for row in kept], [], CsvRows(names, kept, rows.delimiter), chunks.read)
+
+
+def _read_header(rows: _DelimitedRows, source: RowSource) -> list[str]:
+    try:
+        with _allow_large_fields():
+            names = next((row for row in rows.reader if row), None)
+    except csv.Error as error:
+        raise DataError(f"The header line of {source.name} cannot be read: {error}.", "Correct it.") from None
+    if names is None:
+        raise DataError(f"{source.name} is empty.", "Give a file with a header line.")
+    if rows.remove_lines_not_utf8():
+        raise DataError(f"The header line of {source.name} is not UTF-8.", SAVE_AS_UTF8)
+    return names
+
+
+def _keep_or_refuse_row(
+    row: list[str], kept: list[list[str]], width: int, rows: _DelimitedRows, source: RowSource
+) -> None:
+    """Keep or refuse a row with an unexpected number of fields, or a row in a chunk with a line that is not UTF-8."""
+    if rows.remove_lines_not_utf8():
+        what = "is not UTF-8"
+    elif len(row) != width:
+        what = f"has {len(row)} fields where the header has {width}"
+    else:
+        kept.append(row)
+        return
+    _leave_out_row(len(kept), f"(line {rows.reader.line_num}) {what}", source)
+
+
+def _refuse_csv_row(before: int, error: csv.Error, rows: _DelimitedRows, source: RowSource) -> None:
+    rows.remove_lines_not_utf8()
+    what = str(error).partition(" - ")[0]
+    if what.startswith("field larger"):
+        what = f"a field is longer than {_LARGEST_FIELD:,} characters; is a quotation mark not closed?"
+    _leave_out_row(before, f"(line {rows.reader.line_num}) cannot be read: {what.removesuffix('.')}", source)
+
+
+def _leave_out_row(before: int, what: str, source: RowSource) -> None:
+    """Leave out a row that follows `before` rows of its batch, which `source` has not counted yet."""
+    source.count_left_out(source.rows + before + 1, what)
+    source.rows += 1
+
+
+def _number_lines(chunks: _LineChunks) -> Iterator[tuple[int, str, bool]]:
+    """Yield the number of each line, from 1, the line stripped of white space, and whether it is UTF-8."""
+    number = 0
+    for chunk in chunks:
+        for line in chunk.lines:
+            number += 1
+            yield number, line.strip(BLANK), number not in chunk.not_utf8
+
+
+def _read_json_lines(
+    chunks: _LineChunks, source: RowSource, text_column: str, added: Sequence[str]
+) -> Iterator[RowBatch]:
+    texts: list[str] = []
+    lines: list[str] = []
+    parsed: list[dict[str, Any]] = []
+    without: list[int] = []
+    given = False
+    for number, line, is_utf8 in _number_lines(chunks):
+        try:
+            row = _parse_object(line, is_utf8)
+        except ValueError as error:
+            row = None
+            _leave_out_row(len(lines), f"(line {number}) {error}", source)
+        if row is not None:
+            _check_columns_free(row, added, source)
+            text = row.get(text_column)
+            if not isinstance(text, str):
+                without.append(len(lines))
+                _count_object_without_text(source, source.rows + len(lines) + 1, row, text_column)
+                text = ""
+            texts.append(text)
+            lines.append(line)
+            parsed.append(row)
+        if chunks.is_batch_full(len(lines)):
+            source.rows += len(lines)
+            yield RowBatch(texts, without, JsonRows(lines, parsed), chunks.read)
+            texts, lines, parsed, without, given = [], [], [], [], True
+            chunks.start_batch()
+    source.rows += len(lines)
+    if lines or not given:
+        yield RowBatch(texts, without, JsonRows(lines, parsed), chunks.read)
+
+
+def _parse_object(line: str, is_utf8: bool) -> dict[str, Any] | None:
+    """Parse the object of a line; None for an empty line. Raises a ValueError whose message ends a sentence."""
+    if not is_utf8:
+        raise ValueError("is not UTF-8")
+    return parse_json_object(line) if line else None
+
+
+def _count_object_without_text(source: RowSource, number: int, row: Mapping[str, Any], column: str) -> None:
+    value = row.get(column)
+    if column not in row:
+        what = f"has no {column!r}; it has {list_first_names(list(row)) or 'nothing'}"
+    elif value is None:
+        what = f"has nothing in {column!r}"
+    else:
+        what = f"has {short_repr(value, 40)} in {column!r}, not text"
+    source.count_without_text(number, what, has_column=column in row)
+
+
+def _read_parquet(stream: IO[bytes], source: RowSource, text_column: str, added: Sequence[str]) -> Iterator[RowBatch]:
+    parquet, arrow = require_module("pyarrow.parquet", "parquet"), require_module("pyarrow", "parquet")
+    try:
+        # Without pre_buffer a row group is read column by column as it is needed, not fetched whole.
+        file = parquet.ParquetFile(stream, pre_buffer=False)
+        schema = file.schema_arrow
+        _check_column_names(schema.names, text_column, added, source)
+        kind = schema.field(text_column).type
+        if arrow.types.is_dictionary(kind):
+            kind = kind.value_type
+        if not (arrow.types.is_string(kind) or arrow.types.is_large_string(kind) or kind == arrow.string_view()):
+            raise DataError(
+                f"The column {text_column!r} of {source.name} holds {kind}, not text.",
+                source.name_columns,
+            )
+        source.size = file.metadata.num_rows
+        given = False
+        for batch in file.iter_batches(batch_size=BATCH_ROWS):
+            given = True
+            yield _make_batch_from_arrow(batch, source, text_column)
+        if not given:
+            yield _make_batch_from_arrow(arrow.RecordBatch.from_pylist([], schema), source, text_column)
+    except (arrow.ArrowException, *DAMAGED_PARQUET) as error:
+        raise make_parquet_error(source.name, error) from None
+
+
+def _make_batch_from_arrow(batch: pyarrow.RecordBatch, source: RowSource, text_column: str) -> RowBatch:
+    column = batch.column(text_column)
+    first = source.rows + 1
+    source.rows += len(column)
+    try:
+        texts = column.to_pylist()
+    except UnicodeDecodeError:
+        texts = [_decode_value(value) for value in column]
+    without = [index for index, text in enumerate(texts) if not isinstance(text, str)]
+    for index in without:
+        what = "has nothing" if texts[index] is None else "has bytes that are not UTF-8"
+        source.count_without_text(first + index, f"{what} in {text_column!r}")
+        texts[index] = ""
+    return RowBatch(texts, without, ArrowRows(batch), source.rows)
+
+
+def _decode_value(value: Any) -> Any:
+    try:
+        return value.as_py()
+    except UnicodeDecodeError:
+        return b""

@@ -1,0 +1,300 @@
+"""Writes rows with their answers as CSV, TSV, JSON Lines or Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO, Any, Final
+
+from pocketrnn.errors import OutputError, first_line, require_module
+from pocketrnn.tables.row_batches import (
+    BATCH_ROWS,
+    BLANK,
+    DELIMITERS,
+    LABEL_SEPARATOR,
+    ArrowRows,
+    Column,
+    CsvRows,
+    JsonRows,
+    Kind,
+    RowBatch,
+)
+
+__all__ = ["Answered", "write_rows"]
+
+# The size at which a Parquet row group ends, in rows or bytes; it is held in memory until it is written.
+_GROUP_ROWS: Final = 1 << 16
+_GROUP_BYTES: Final = 1 << 26
+_ONE_TYPE: Final = "A column must be of one type; else write JSON Lines: --output-format jsonl."
+
+Answered = Iterator[tuple[RowBatch, Sequence[Column]]]
+
+
+def write_rows(stream: IO[bytes], kind: Kind, answered: Answered, text_column: str, *, flush: bool) -> None:
+    """Write rows and their answers, batch by batch; the answers are columns after those of the rows.
+
+    Args:
+        stream: the output stream.
+        kind: the format of the file.
+        answered: batches, each with its new columns. All batches have the same ones.
+        text_column: the name of the column with the texts, for a file without rows.
+        flush: flush the stream after every batch: for pipes.
+
+    Raises:
+        OutputError: a row cannot be written in this format.
+        MissingExtraError: the file is Parquet, and pyarrow is not installed.
+
+    Example:
+        >>> rows = JsonRows(['{"text": "Oil prices rise"}'], [{"text": "Oil prices rise"}])
+        >>> batch = RowBatch(["Oil prices rise"], [], rows, read=27)
+        >>> answers = [Column("label", ["Business"], is_number=False)]
+        >>> stream = io.BytesIO()
+        >>> write_rows(stream, "jsonl", iter([(batch, answers)]), "text", flush=False)
+        >>> stream.getvalue()
+        b'{"text": "Oil prices rise", "label": "Business"}\\n'
+    """
+    if kind == "parquet":
+        _write_parquet(stream, answered, text_column)
+        return
+    for some in _format_json_lines(answered) if kind == "jsonl" else _format_delimited(answered, kind, text_column):
+        # A lone surrogate, which a JSON escape can contain, cannot be encoded as UTF-8.
+        stream.write(some.encode("utf-8", "backslashreplace"))
+        if flush:
+            stream.flush()
+
+
+def _format_json_lines(answered: Answered) -> Iterator[str]:
+    for batch, answers in answered:
+        ends = map("".join, zip(*map(_format_json_members, answers), strict=True))
+        lines = (
+            batch.rows.lines
+            if isinstance(batch.rows, JsonRows)
+            else [_encode_json(row) for row in batch.rows.objects()]
+        )
+        yield "".join([_append_members(line, end) for line, end in zip(lines, ends, strict=True)])
+
+
+def _format_json_members(column: Column) -> list[str]:
+    """Format the new member of each row's object, with the comma before it."""
+    start = f", {json.dumps(column.name, ensure_ascii=False)}: "
+    # There are few labels, so each is written as JSON once.
+    texts: dict[Any, str] = {None: f"{start}null"}
+    if column.is_list:
+        return [start + json.dumps(value, ensure_ascii=False) for value in column.values]
+    if not column.is_number:
+        texts |= {value: start + json.dumps(value, ensure_ascii=False) for value in set(column.values) - {None}}
+        return [texts[value] for value in column.values]
+    return [texts.get(value) or f"{start}{value}" for value in column.values]
+
+
+def _append_members(line: str, end: str) -> str:
+    head = line[:-1]
+    return f"{head}{end}}}\n" if head.rstrip(BLANK) != "{" else f"{{{end[2:]}}}\n"
+
+
+def _encode_json(row: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(row, ensure_ascii=False, allow_nan=False, default=_convert_value_to_text)
+    except ValueError:
+        return json.dumps(replace_nan_by_none(row), ensure_ascii=False, allow_nan=False)
+
+
+def _convert_value_to_text(value: Any) -> Any:
+    """Convert a value that JSON cannot represent, such as a date or a decimal number, to text; bytes are refused."""
+    if isinstance(value, bytes):
+        raise OutputError("A column of bytes has no form in JSON or CSV.", "Write Parquet.")
+    return str(value)
+
+
+def replace_nan_by_none(value: Any) -> Any:
+    """Replace the numbers that JSON lacks, NaN and infinities, by None in a value.
+
+    Example:
+        >>> replace_nan_by_none({"difference": float("inf"), "rows": (1, 2)})
+        {'difference': None, 'rows': [1, 2]}
+    """
+    if isinstance(value, dict):
+        return {str(name): replace_nan_by_none(member) for name, member in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [replace_nan_by_none(member) for member in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (str, int)) else _convert_value_to_text(value)
+
+
+def _format_delimited(answered: Answered, kind: Kind, text_column: str) -> Iterator[str]:
+    names: list[str] | None = None
+    delimiter = DELIMITERS[kind]
+    for batch, answers in answered:
+        if isinstance(batch.rows, CsvRows):
+            # A spreadsheet that wrote semicolons also reads them.
+            delimiter = batch.rows.delimiter if kind == "csv" and batch.rows.delimiter != "\t" else delimiter
+            rows = batch.rows.rows
+            first, names = names is None, list(batch.rows.names)
+        else:
+            first = names is None
+            if names is None:
+                names = _list_first_column_names(batch, text_column)
+            rows = [_format_row_cells(row, names) for row in batch.rows.objects()]
+        if first:
+            yield _format_csv([[*names, *(column.name for column in answers)]], delimiter)
+        cells = zip(*map(_format_column_cells, answers), strict=True)
+        yield _format_csv([[*row, *more] for row, more in zip(rows, cells, strict=True)], delimiter)
+
+
+def _format_column_cells(column: Column) -> list[Any]:
+    if not column.is_list:
+        return column.values
+    return [None if value is None else LABEL_SEPARATOR.join(map(str, value)) for value in column.values]
+
+
+def _list_first_column_names(batch: RowBatch, text_column: str) -> list[str]:
+    if isinstance(batch.rows, ArrowRows):
+        return list(batch.rows.batch.schema.names)
+    rows = batch.rows.objects()
+    return list(rows[0]) if rows else [text_column]
+
+
+def _format_row_cells(row: Mapping[str, Any], names: list[str]) -> list[Any]:
+    if not row.keys() <= set(names):
+        other = next(name for name in row if name not in names)
+        raise OutputError(
+            f"A row has {other!r}, which the first row lacks; CSV takes its columns from that row.",
+            "Write JSON Lines: --output-format jsonl.",
+        )
+    return [_format_cell(row.get(name)) for name in names]
+
+
+def _format_cell(value: Any) -> Any:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, (dict, list)):
+        return _encode_json(value)  # type: ignore[arg-type]
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, (int, float)) else _convert_value_to_text(value)
+
+
+def _format_csv(rows: list[list[Any]], delimiter: str) -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows(rows)
+    if "\r" in (written := text.getvalue()):
+        # Before Python 3.13 the csv module writes a carriage return without quotes, which readers refuse.
+        text = io.StringIO(newline="")
+        csv.writer(text, delimiter=delimiter, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows(rows)
+        written = text.getvalue()
+    return written
+
+
+class _DiscardableSink(io.RawIOBase):
+    """A stream that can discard its data: a ParquetWriter writes its footer when it is closed, also after an error."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.is_given_up = False
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        return len(data) if self.is_given_up else self._stream.write(data)
+
+
+def _write_parquet(stream: IO[bytes], answered: Answered, text_column: str) -> None:
+    parquet, arrow = require_module("pyarrow.parquet", "parquet"), require_module("pyarrow", "parquet")
+    writer = None
+    sink = _DiscardableSink(stream)
+    waiting: list[Any] = []
+    try:
+        for batch, answers in answered:
+            schema = None if writer is None else writer.schema
+            table = _make_arrow_table(arrow, batch, answers, schema, text_column)
+            if writer is None:
+                writer = parquet.ParquetWriter(sink, table.schema)
+            waiting.append(table)
+            if sum(map(len, waiting)) >= _GROUP_ROWS or sum(table.nbytes for table in waiting) >= _GROUP_BYTES:
+                writer.write_table(arrow.concat_tables(waiting))
+                waiting = []
+        if writer is not None:
+            if waiting:
+                writer.write_table(arrow.concat_tables(waiting))
+            writer.close()
+    except BaseException as error:
+        sink.is_given_up = True
+        if writer is not None:
+            writer.close()
+        if not isinstance(error, arrow.ArrowException):
+            raise
+        raise OutputError(
+            f"The rows cannot be written as Parquet: {first_line(error)}.",
+            _ONE_TYPE,
+        ) from None
+
+
+def _make_arrow_table(arrow: Any, batch: RowBatch, answers: Sequence[Column], schema: Any, text_column: str) -> Any:
+    if isinstance(batch.rows, ArrowRows):
+        table = arrow.Table.from_batches([batch.rows.batch])
+    elif isinstance(batch.rows, CsvRows):
+        columns = zip(*batch.rows.rows, strict=True) if batch.rows.rows else [()] * len(batch.rows.names)
+        table = arrow.table([arrow.array(column, arrow.string()) for column in columns], names=batch.rows.names)
+    else:
+        rows = batch.rows.objects()
+        before = None if schema is None else arrow.schema([schema.field(i) for i in range(len(schema) - len(answers))])
+        if before is not None and (other := {name for row in rows for name in row} - set(before.names)):
+            raise OutputError(
+                f"A row has {min(other)!r}, which the first {BATCH_ROWS:,} rows lack; Parquet takes its columns from "
+                "those.",
+                "Write JSON Lines: --output-format jsonl.",
+            )
+        if not rows and before is None:
+            before = arrow.schema([(text_column, arrow.string())])
+        table = _convert_json_rows_to_table(arrow, rows, before)
+    for column in answers:
+        kind = arrow.float64() if column.is_number else arrow.string()
+        kind = arrow.list_(kind) if column.is_list else kind
+        table = table.append_column(column.name, arrow.array(column.values, kind))
+    return table
+
+
+def _convert_json_rows_to_table(arrow: Any, rows: Sequence[Mapping[str, Any]], before: Any) -> Any:
+    """Convert JSON rows to a table; `before` is the schema of the rows written before, None for the first rows."""
+    fields = {name: None for row in rows for name in row} if before is None else {f.name: f.type for f in before}
+    arrays = [_make_arrow_array(arrow, name, [row.get(name) for row in rows], kind) for name, kind in fields.items()]
+    return arrow.table(arrays, names=list(fields)) if before is None else arrow.table(arrays, schema=before)
+
+
+def _make_arrow_array(arrow: Any, name: str, values: list[Any], kind: Any) -> Any:
+    problem = None
+    try:
+        name.encode()
+        array = arrow.array(values)
+        if kind is None or array.type == kind:
+            return array
+        # With a given type, pyarrow silently cuts 1.5 to 1, and drops a member that a struct does not have.
+        if _is_lossless_conversion(arrow, array.type, kind):
+            return arrow.array(values, kind)
+        problem = f"it has the type {kind} in the first {BATCH_ROWS:,} rows, and {array.type} in later ones"
+    except UnicodeEncodeError:
+        problem = "it holds half of a surrogate pair, which has no UTF-8 form"
+    except OverflowError:
+        problem = "it holds a whole number beyond 2^63"
+    except arrow.ArrowException as error:
+        problem = first_line(error)
+    raise OutputError(f"The column {name!r} cannot be written as Parquet: {problem}.", _ONE_TYPE)
+
+
+def _is_lossless_conversion(arrow: Any, found: Any, kind: Any) -> bool:
+    """Whether pyarrow loses nothing when it converts values of the type `found` to the type `kind`, if it can."""
+    types = arrow.types
+    if types.is_struct(found) and types.is_struct(kind):
+        return all(
+            kind.get_field_index(field.name) >= 0
+            and _is_lossless_conversion(arrow, field.type, kind.field(field.name).type)
+            for field in found
+        )
+    if types.is_list(found) and types.is_list(kind):
+        return _is_lossless_conversion(arrow, found.value_type, kind.value_type)
+    return not (types.is_floating(found) and types.is_integer(kind))

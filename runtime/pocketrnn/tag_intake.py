@@ -1,0 +1,212 @@
+"""Tags users' texts: finds the positions of their tokens, encodes them as ids, and decides each token's label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final, NoReturn
+
+import numpy as np
+
+from pocketrnn.answers import Answers
+from pocketrnn.bundle.manifest import Manifest
+from pocketrnn.bundle.output_kinds import TagOutput
+from pocketrnn.bundle.refused_texts import SKIP_THEM, add_text_name_to_error, make_limit_error
+from pocketrnn.engines.engine import Engine, Floats, Ids, Steps, compute_logits
+from pocketrnn.errors import InputError, LimitError, TextError, short_repr
+from pocketrnn.tags import Tag, Tags
+from pocketrnn.text.alignment import LocatedToken, LocatedTokens, locate_split_tokens, locate_text_tokens
+from pocketrnn.text.checked_texts import OnError, check_on_error, iterate_texts
+from pocketrnn.text.pretokenized import Tokenizer
+from pocketrnn.text.token_characters import spell_tokens
+from pocketrnn.text_intake import TextIntake
+
+__all__ = ["TagIntake"]
+
+# How many texts are placed and answered at a time.
+_TEXTS: Final = 512
+
+
+@dataclass(frozen=True)
+class _LocatedText:
+    """A text, and its tokens with their positions and ids; None for a text that is passed over."""
+
+    text: Any
+    placed: LocatedTokens | None
+
+
+class TagIntake(TextIntake):
+    """Turns users' texts into tags; the arguments are those of `TextIntake`.
+
+    Methods that answer for a whole text are refused.
+    """
+
+    def __init__(
+        self, manifest: Manifest, engine: Engine, answers: Answers, tokenizer: Tokenizer | None = None
+    ) -> None:
+        super().__init__(manifest, engine, answers, tokenizer)
+        self._crf = manifest.output.crf if isinstance(manifest.output, TagOutput) else None
+        self._characters = manifest.characters
+
+    def replace_engine(self, engine: Engine, answers: Answers) -> TagIntake:
+        """The same intake for another engine and other answers.
+
+        Raises:
+            InputError: the labels are decoded by a CRF, which needs all labels.
+        """
+        if self._crf is not None:
+            raise InputError(
+                f"{self._name} decodes its labels by a CRF, which needs all of them.", "Use its tags with all labels."
+            )
+        other = super().replace_engine(engine, answers)
+        assert isinstance(other, TagIntake)  # noqa: S101 - a copy of this
+        return other
+
+    def require_single_text(self, what: str) -> None:
+        """Refuse a feature that reads words alone, where the classifier takes their characters, too.
+
+        Raises:
+            InputError: the classifier takes characters.
+        """
+        if self._characters is not None:
+            raise InputError(f"{self._name} takes the characters of each word, and {what} words alone.", "Use tag().")
+
+    def require_text_labels(self) -> NoReturn:
+        """Refuse to answer for a whole text.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(
+            f"{self._name} gives a label for each token, and none for a text.", "Use tag() or predict_tags()."
+        )
+
+    def compute_item_logits(self, _text: object) -> list[float]:
+        """Raise the error of `require_text_labels`."""
+        self.require_text_labels()
+
+    def chunks(self, *_: Any, **__: Any) -> Iterable[Any]:
+        """Raise the error of `require_text_labels`."""
+        self.require_text_labels()
+
+    def batches(self, *_: Any, **__: Any) -> Iterator[Any]:
+        """Raise the error of `require_text_labels`."""
+        self.require_text_labels()
+
+    def make_text_tags(self, text: object) -> Tags:
+        """The tags of one text.
+
+        Raises:
+            TextError: the argument is neither a string nor a list of tokens.
+            LimitError: the text is beyond the graph's limits.
+            InputError: the positions of its tokens cannot be found.
+        """
+        return self._compute_answers([self._locate_tokens(text)])[0]
+
+    def make_steps(self, text: object) -> Steps:
+        """The engine's input for one text: int64 [ids], or with the characters of each [ids, 1 + width].
+
+        Raises:
+            TextError, LimitError, InputError: as `make_text_tags`.
+        """
+        placed = self._locate_tokens(text).placed
+        assert placed is not None  # noqa: S101 - a text that cannot be placed is refused
+        return self._make_steps(placed)
+
+    def _make_steps(self, placed: LocatedTokens) -> Steps:
+        return np.array(placed.ids, np.int64) if self._characters is None else spell_tokens(self._characters, placed)
+
+    def group_texts(self, texts: Iterable[object], on_error: OnError) -> Iterator[list[_LocatedText]]:
+        """Yield texts, checked and with the positions of their tokens, some hundred at a time.
+
+        Raises:
+            TextError, LimitError, InputError: as `make_text_tags`, with the position of the text; the first two only
+                if `on_error` is `raise`.
+        """
+        check_on_error(on_error)
+        numbered = enumerate(iterate_texts(texts))
+        while some := list(islice(numbered, _TEXTS)):
+            yield [self._check_text(i, text, on_error) for i, text in some]
+
+    def tags(self, given: list[_LocatedText]) -> list[Tags | None]:
+        """The tags of each text of a group; None for a text that is passed over."""
+        made = iter(self._compute_answers([one for one in given if one.placed is not None]))
+        return [None if one.placed is None else next(made) for one in given]
+
+    def _check_text(self, index: int, text: object, on_error: OnError) -> _LocatedText:
+        which = f"The text at position {index} (counted from 0)"
+        try:
+            return self._locate_tokens(text, which)
+        except (TextError, LimitError) as error:
+            if on_error == "skip":
+                return _LocatedText(text, None)
+            if isinstance(error, LimitError):
+                raise add_text_name_to_error(error, which, SKIP_THEM) from None
+            raise TextError(error.problem, f"{error.remedy.removesuffix('.')}; or {SKIP_THEM}.") from None
+
+    def _locate_tokens(self, text: object, which: str = "The text") -> _LocatedText:
+        if isinstance(text, str) and self.ready.splits:
+            placed = locate_text_tokens(self.encoder, text)
+        elif isinstance(text, str):
+            placed = self._locate_tokenizer_tokens(text)
+        else:
+            # This checks that the items are tokens, or words.
+            text = self.ready.tokens(text, which) if self.encoder.pieces is None else self.ready.words(text, which)
+            placed = locate_split_tokens(self.encoder, text)
+        if self._limits is not None and not self._limits.accepts_ids(placed.ids, self._padding_id):
+            raise make_limit_error(self._name, self._limits, len(placed.ids))
+        return _LocatedText(text, placed)
+
+    def _locate_tokenizer_tokens(self, text: str) -> LocatedTokens:
+        """Split a text by the caller's own tokenizer, and find each token in the text after the one before it."""
+        tokens, found, at = self.ready.tokens(text), [], 0
+        for token in tokens:
+            start = text.find(token, at)
+            if start < 0:
+                raise InputError(
+                    f"tokenizer gives {short_repr(token, 40)}, which does not occur in {short_repr(text, 40)}.",
+                    "Give the list of the text's tokens in place of the text.",
+                )
+            at = start + len(token)
+            found.append((start, at))
+        placed = locate_split_tokens(self.encoder, tokens)
+        moved = [LocatedToken(one.token, found[one.start][0], found[one.start][1], one.step) for one in placed.tokens]
+        return LocatedTokens(placed.ids, tuple(moved))
+
+    def _compute_answers(self, given: list[_LocatedText]) -> list[Tags]:
+        placed = [one.placed for one in given if one.placed is not None]
+        if not placed:
+            return []
+        logits = compute_logits(self._engine, self._name, [self._make_steps(one) for one in placed])
+        ends = np.cumsum([len(one.ids) for one in placed])
+        parts = np.split(logits, ends[:-1])
+        return [self._make_tags(one.text, tokens, part) for one, tokens, part in zip(given, placed, parts, strict=True)]
+
+    def _make_tags(self, text: Any, placed: LocatedTokens, logits: Floats) -> Tags:
+        """Make the tags of a text from its logits, float32 [ids, labels]."""
+        # A module that counts the tokens itself gives no answer for last tokens that it takes for padding.
+        answered_steps = 1 + int(np.flatnonzero(~np.isnan(logits).all(axis=1)).max(initial=-1))
+        asked = [token for token in placed.tokens if token.step is not None and token.step < answered_steps]
+        if not asked:
+            return Tags((), text, tuple((one.token, one.start, one.end) for one in placed.tokens))
+        steps = np.array([token.step for token in asked], np.int64)
+        best, likeliest = self._decide_labels(logits[:answered_steps], steps)
+        tags = tuple(
+            Tag(token.token, self._answers.labels[i], probability, token.start, token.end)
+            for token, i, probability in zip(asked, best, likeliest, strict=True)
+        )
+        tagged = set(asked)
+        rest = tuple((one.token, one.start, one.end) for one in placed.tokens if one not in tagged)
+        return Tags(tags, text, rest)
+
+    def _decide_labels(self, logits: Floats, steps: Ids) -> tuple[list[int], list[float]]:
+        """Decide the labels of some steps from the logits of all steps of a text, and give their probabilities."""
+        if self._crf is None or self._crf.over_tokens:
+            logits, steps = logits[steps], np.arange(len(steps))
+        self._answers.check_finite(logits)
+        if self._crf is None:
+            best, probabilities = logits.argmax(1), self._answers.probabilities(logits).astype(np.float64)
+        else:
+            best, probabilities = self._crf.decode_labels(logits)[steps], self._crf.probabilities(logits)[steps]
+        return best.tolist(), probabilities[np.arange(len(best)), best].tolist()

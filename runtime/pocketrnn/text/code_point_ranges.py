@@ -1,0 +1,159 @@
+"""Sets of code points as ranges: each is a string of one code point, or of two, the first and the last of a range."""
+
+from __future__ import annotations
+
+import sys
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from pocketrnn.errors import InputError, short_repr
+
+__all__ = [
+    "check_ranges",
+    "check_string",
+    "complement_points",
+    "convert_list_to_tuple",
+    "find_ranges",
+    "list_range_points",
+    "make_range_test",
+    "make_ranges_from_points",
+    "merge_ranges",
+]
+
+# word_characters has 770 ranges.
+_MOST_RANGES: Final = 4096
+_LONGEST: Final = 256
+
+
+def check_string(value: Any, what: str, least: int, most: int = _LONGEST) -> None:
+    """Check that a value is a string of so many code points without half of a surrogate pair.
+
+    Raises:
+        InputError: it is not.
+    """
+    if not isinstance(value, str):
+        raise InputError(f"{what} is {short_repr(value)}, which is not a string.", "Give a string.")
+    if not least <= len(value) <= most:
+        raise InputError(f"{what} has {len(value)} characters.", f"Give {least} to {most} characters.")
+    if any("\ud800" <= point <= "\udfff" for point in value):
+        # In languages with UTF-16 strings it would match half of a character.
+        raise InputError(f"{what} holds half of a surrogate pair.", "Give whole characters.")
+
+
+def check_ranges(ranges: Any, what: str) -> None:
+    """Check that a value is a tuple of ranges: each one code point, or two, the first and the last.
+
+    Raises:
+        InputError: a value is not of its type or length, a range ends before it begins, or holds half of a surrogate
+            pair.
+    """
+    if not isinstance(ranges, tuple) or not 1 <= len(ranges) <= _MOST_RANGES:
+        raise InputError(
+            f"{what} is {short_repr(ranges)}.", f"Give a tuple of 1 to {_MOST_RANGES:,} ranges such as 'az'."
+        )
+    for some in ranges:
+        check_string(some, "A range", 1, 2)
+        if some[0] > some[-1]:
+            raise InputError(f"{what} has the range {some!r}, which ends before it begins.", f"Write {some[::-1]!r}.")
+
+
+def convert_list_to_tuple(value: Any) -> tuple[Any, ...]:
+    """Convert a list of classifier.json to a tuple. A string is refused: it would become a tuple of its characters.
+
+    Raises:
+        InputError: the value is not a list.
+
+    Example:
+        >>> convert_list_to_tuple(["az", "AZ"])
+        ('az', 'AZ')
+    """
+    if not isinstance(value, list):
+        raise InputError(f"{short_repr(value)} is not a list.", "docs/format.md says where a list is needed.")
+    return tuple(value)
+
+
+def make_range_test(ranges: Iterable[str]) -> Callable[[int], bool]:
+    """Make a function that tells whether a code point is in one of the ranges.
+
+    Example:
+        >>> make_range_test(("az", "-"))(ord("b"))
+        True
+    """
+    merged = merge_ranges(list_range_points(ranges))
+    starts, ends = [start for start, _ in merged], [end for _, end in merged]
+
+    def is_inside(code: int) -> bool:
+        index = bisect_right(starts, code) - 1
+        return index >= 0 and code <= ends[index]
+
+    return is_inside
+
+
+def list_range_points(ranges: Iterable[str]) -> list[tuple[int, int]]:
+    """The first and the last code point of each range.
+
+    Example:
+        >>> list_range_points(("ac", "x"))
+        [(97, 99), (120, 120)]
+    """
+    return [(ord(some[0]), ord(some[-1])) for some in ranges]
+
+
+def merge_ranges(points: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Sort ranges, and join those that touch.
+
+    Example:
+        >>> merge_ranges([(5, 9), (1, 4)])
+        [(1, 9)]
+    """
+    made: list[tuple[int, int]] = []
+    for start, end in sorted(points):
+        if made and start <= made[-1][1] + 1:
+            made[-1] = (made[-1][0], max(made[-1][1], end))
+        else:
+            made.append((start, end))
+    return made
+
+
+def complement_points(some: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The gaps between the given ranges, which are sorted and do not touch.
+
+    Example:
+        >>> complement_points([(0, 9), (11, 0x10FFFF)])
+        [(10, 10)]
+    """
+    ends = zip([-1, *(end for _, end in some)], [*(start for start, _ in some), sys.maxunicode + 1], strict=True)
+    return [(before + 1, after - 1) for before, after in ends if before + 1 < after]
+
+
+def make_ranges_from_points(some: Iterable[tuple[int, int]]) -> tuple[str, ...]:
+    """The ranges as in a step `Keep`, from first and last code points; none begins or ends with a surrogate.
+
+    Example:
+        >>> make_ranges_from_points([(97, 99), (0xD800, 0xE000)])
+        ('ac', '\\ue000')
+    """
+    made = []
+    for start, end in some:
+        first, last = 0xE000 if 0xD800 <= start <= 0xDFFF else start, 0xD7FF if 0xD800 <= end <= 0xDFFF else end
+        if first <= last:
+            made.append(chr(first) if first == last else chr(first) + chr(last))
+    return tuple(made)
+
+
+def find_ranges(belongs: Callable[[str], bool], codes: Iterable[int]) -> tuple[str, ...]:
+    """Find the ranges of the code points for which `belongs` is true; no range begins or ends with a surrogate.
+
+    Example:
+        >>> find_ranges(str.isdigit, range(0x80))
+        ('09',)
+    """
+    found: list[list[int]] = []
+    for code in codes:
+        if not 0xD800 <= code <= 0xDFFF and belongs(chr(code)):
+            if found and found[-1][1] in (code - 1, 0xD7FF if code == 0xE000 else -1):
+                found[-1][1] = code
+            else:
+                found.append([code, code])
+    return make_ranges_from_points((start, end) for start, end in found)

@@ -1,0 +1,347 @@
+"""Runs of code points: the patterns that steps replace and that words are cut at, as data.
+
+A run is sets of code points, one after the other, each with the fewest and the most that it takes. Each takes as many
+as there are and gives nothing back, so that a search takes linear time.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pocketrnn.errors import InputError, short_repr
+from pocketrnn.text.code_point_ranges import check_ranges, convert_list_to_tuple, make_range_test
+
+__all__ = [
+    "LONGEST_RUN",
+    "Run",
+    "RunPart",
+    "build_runs_from_documents",
+    "check_runs",
+    "make_run_documents",
+    "make_run_search",
+]
+
+MOST_RUNS: Final = 16
+MOST_PARTS: Final = 31
+LONGEST_RUN: Final = 64
+_RUN_MEMBERS: Final = {
+    "ranges", "before", "least", "most", "ends_at", "not_before", "from_boundary", "to_boundary", "then",
+}  # fmt: skip
+_PART_MEMBERS: Final = {"ranges", "least", "most", "to_boundary"}
+
+
+@dataclass(frozen=True)
+class RunPart:
+    """A further part of a `Run`: as many code points of `ranges` as there are, at most `most`.
+
+    Attributes:
+        ranges: as in `Keep`.
+        least: the fewest of them, from 0.
+        most: the most of them; None for no limit.
+        to_boundary: whether it ends at the last boundary of a word that it reaches, as `Run` says.
+
+    Raises:
+        InputError: a range is not valid, or a number is out of its range.
+    """
+
+    ranges: tuple[str, ...]
+    least: int = 1
+    most: int | None = 1
+    to_boundary: bool = False
+
+    def __post_init__(self) -> None:
+        check_ranges(self.ranges, "The set of a part of a run")
+        _check_count(self.least, self.most, 0)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of code points: optionally one code point of `before`, then as many of `ranges` as there are.
+
+    Attributes:
+        ranges: as in `Keep`.
+        before: ranges, or empty.
+        least: the fewest code points of `ranges`, from 1.
+        most: the most of them; None for no limit.
+        ends_at: ranges, or empty: the run ends after its last code point of these; without one it is not a run.
+        not_before: ranges, or empty: if one of these follows, the run's last code point is left out.
+        then: the parts that must follow, in order.
+        from_boundary: whether it begins at a boundary of a word: of the code points on both sides, one is of a word
+            and the other is not, or there is none.
+        to_boundary: whether its own code points end at such a boundary. The last ones are given back until they do.
+
+    Raises:
+        InputError: a range is not valid, or a number is out of its range.
+
+    Example:
+        >>> tag = Run(("<",), most=1, then=(RunPart(("az",), 1, None), RunPart((">",))))
+        >>> list(make_run_search((tag,))("a<br>b<"))
+        [(1, 5)]
+    """
+
+    ranges: tuple[str, ...]
+    before: tuple[str, ...] = ()
+    least: int = 1
+    most: int | None = None
+    ends_at: tuple[str, ...] = ()
+    not_before: tuple[str, ...] = ()
+    then: tuple[RunPart, ...] = ()
+    from_boundary: bool = False
+    to_boundary: bool = False
+
+    def __post_init__(self) -> None:
+        check_ranges(self.ranges, "The set of a run")
+        for ranges in filter(None, (self.before, self.ends_at, self.not_before)):
+            check_ranges(ranges, "The set beside a run")
+        _check_count(self.least, self.most, 1)
+        if not isinstance(self.then, tuple) or not all(isinstance(part, RunPart) for part in self.then):
+            raise InputError(f"then is {short_repr(self.then)}.", "Make it of RunPart.")
+        if len(self.then) > MOST_PARTS:
+            raise InputError(f"A run goes on with {len(self.then)} parts.", f"Use at most {MOST_PARTS}.")
+
+    @property
+    def parts(self) -> tuple[RunPart, ...]:
+        """Its own code points as a part, and those that must follow."""
+        return (RunPart(self.ranges, self.least, self.most, self.to_boundary), *self.then)
+
+    @property
+    def needs_word_boundaries(self) -> bool:
+        """Whether it begins or a part of it ends at a boundary of a word."""
+        return self.from_boundary or any(part.to_boundary for part in self.parts)
+
+    @property
+    def fewest(self) -> int:
+        """The fewest code points that the run takes."""
+        return sum(part.least for part in self.parts)
+
+    @property
+    def sets(self) -> tuple[tuple[str, ...], ...]:
+        """All ranges of the run."""
+        return (self.ranges, self.before, self.ends_at, self.not_before, *(part.ranges for part in self.then))
+
+
+def _check_count(least: Any, most: Any, fewest: int) -> None:
+    if type(least) is not int or not fewest <= least <= LONGEST_RUN:
+        raise InputError(f"least is {short_repr(least)}.", f"Use {fewest} to {LONGEST_RUN}.")
+    if most is not None and (type(most) is not int or not max(least, 1) <= most <= LONGEST_RUN):
+        raise InputError(f"most is {short_repr(most)}.", f"Use {max(least, 1)} to {LONGEST_RUN}, or none.")
+
+
+def check_runs(runs: Any, word: tuple[str, ...] = ()) -> None:
+    """Check that a value is a tuple of 1 to 16 runs.
+
+    Args:
+        runs: the value.
+        word: the code points of words; empty where no run may ask for boundaries of words.
+
+    Raises:
+        InputError: it is not.
+    """
+    if not isinstance(runs, tuple) or not all(isinstance(run, Run) for run in runs):
+        raise InputError(f"runs is {short_repr(runs)}.", "Make them of Run.")
+    if not 1 <= len(runs) <= MOST_RUNS:
+        raise InputError(f"There are {len(runs)} kinds of runs.", f"Use 1 to {MOST_RUNS}.")
+    if word:
+        check_ranges(word, "The set of a word's code points")
+    if bool(word) != any(run.needs_word_boundaries for run in runs):
+        raise InputError(
+            f"The set of a word's code points is {short_repr(word)}.",
+            "Give one where runs begin or end at a boundary of a word, and only there.",
+        )
+
+
+class _SetBits(dict[str, int]):
+    """A dict with the sets that hold a code point, as bits; it caches the first code points that are looked up."""
+
+    def __init__(self, sets: Iterable[tuple[str, ...]]) -> None:
+        super().__init__()
+        self._inside = [make_range_test(ranges) for ranges in sets]
+
+    def __missing__(self, point: str) -> int:
+        code = ord(point)
+        bits = sum(1 << i for i, inside in enumerate(self._inside) if inside(code))
+        if len(self) < 1 << 14:
+            self[point] = bits
+        return bits
+
+
+@dataclass(frozen=True)
+class _RunBits:
+    """A run with its sets as bits; `parts` begins with its own set."""
+
+    before: int
+    ends_at: int
+    not_before: int
+    word: int
+    from_boundary: bool
+    parts: tuple[tuple[int, int, int, bool], ...]
+
+
+# Where the parts of a run without a limit stood when the run failed: the number of the part, its start and its end. A
+# run whose part of this number begins there fails at the same point, so that a long part is read only once.
+_Vain = dict[int, tuple[int, int]]
+
+
+def make_run_search(runs: tuple[Run, ...], word: tuple[str, ...] = ()) -> Callable[[str], Iterator[tuple[int, int]]]:
+    """Make a function that finds runs in a text, from left to right: the begin and the end of each.
+
+    At each position the first of `runs` that matches counts. The search goes on after the match.
+
+    Args:
+        runs: what is found.
+        word: the code points of words, for runs that ask for boundaries of words.
+
+    Example:
+        >>> list(make_run_search((Run(("09",), most=3),))("ab1234"))
+        [(2, 5), (5, 6)]
+    """
+    sets = list({ranges: None for ranges in (word, *(some for run in runs for some in run.sets)) if ranges})
+    bits = _SetBits(sets)
+    of = {(): 0, **{ranges: 1 << i for i, ranges in enumerate(sets)}}
+    each = [
+        _RunBits(
+            of[run.before], of[run.ends_at], of[run.not_before], of[word], run.from_boundary,
+            tuple((of[part.ranges], part.least, part.most or sys.maxsize, part.to_boundary) for part in run.parts),
+        )
+        for run in runs
+    ]  # fmt: skip
+    firsts = 0
+    for run in each:
+        firsts |= run.before | run.parts[0][0]
+
+    def find_end(text: str, start: int, here: int, vain: list[_Vain]) -> int:
+        """Find the end of the first run that matches at `start`; 0 if none does."""
+        for i, run in enumerate(each):
+            if run.from_boundary and not _is_boundary(text, start, bits, run.word):
+                continue
+            for skipped, first in ((1, run.before), (0, run.parts[0][0])):
+                if here & first and (end := _find_run_end(text, start + skipped, bits, run, vain[i])):
+                    return end
+        return 0
+
+    def find_runs(text: str) -> Iterator[tuple[int, int]]:
+        at, size = 0, len(text)
+        vain: list[_Vain] = [{} for _ in each]
+        while at < size:
+            here = bits[text[at]]
+            end = find_end(text, at, here, vain) if here & firsts else 0
+            if end:
+                yield at, end
+            at = end or at + 1
+
+    return find_runs
+
+
+def _find_run_end(text: str, start: int, bits: _SetBits, run: _RunBits, vain: _Vain) -> int:
+    """Find the end of a run whose code points of `ranges` begin at `start`; 0 if the run does not match."""
+    end = start
+    read: list[tuple[int, int, int]] = []
+    for number, (inside, least, most, to_boundary) in enumerate(run.parts):
+        begin = end
+        begun, stop = vain.get(number, (0, 0))
+        if begun <= begin < stop:
+            break
+        end = stop = _find_set_run_end(text, begin, bits, inside, most)
+        if not number:
+            if run.ends_at:
+                while end > begin and not bits[text[end - 1]] & run.ends_at:
+                    end -= 1
+            if run.not_before and begin < end < len(text) and bits[text[end]] & run.not_before:
+                end -= 1
+        while to_boundary and end > begin and not _is_boundary(text, end, bits, run.word):
+            end -= 1
+        fails = end - begin < least or (to_boundary and not _is_boundary(text, end, bits, run.word))
+        if most == sys.maxsize and stop > begin:
+            # A run may begin where the first part leaves something out at its end, unless it leaves out all.
+            read.append((number, begin, stop if fails or end == begin else end))
+        if fails:
+            break
+    else:
+        return end
+    vain.update((number, (begin, stop)) for number, begin, stop in read)
+    return 0
+
+
+def _is_boundary(text: str, at: int, bits: _SetBits, word: int) -> bool:
+    """Whether `\\b` of `re` matches at a position, by a set of a word's code points."""
+    before, after = at and bits[text[at - 1]] & word, at < len(text) and bits[text[at]] & word
+    return bool(before) != bool(after)
+
+
+def _find_set_run_end(text: str, start: int, bits: _SetBits, inside: int, most: int) -> int:
+    end, stop = start, min(len(text), start + most)
+    while end < stop and bits[text[end]] & inside:
+        end += 1
+    return end
+
+
+# --- classifier.json ---
+
+
+def make_run_documents(runs: Iterable[Run]) -> list[dict[str, Any]]:
+    """The runs as documents for classifier.json.
+
+    Example:
+        >>> make_run_documents([Run(("az",), least=2)])
+        [{'ranges': ['az'], 'least': 2}]
+    """
+    return list(map(_make_run_document, runs))
+
+
+def _make_run_document(run: Run) -> dict[str, Any]:
+    more = {
+        "before": list(run.before), "least": run.least if run.least > 1 else None, "most": run.most,
+        "ends_at": list(run.ends_at), "not_before": list(run.not_before),
+        "from_boundary": run.from_boundary, "to_boundary": run.to_boundary,
+        "then": list(map(_make_part_document, run.then)),
+    }  # fmt: skip
+    return {"ranges": list(run.ranges), **{name: value for name, value in more.items() if value}}
+
+
+def _make_part_document(part: RunPart) -> dict[str, Any]:
+    more = {"most": part.most, "to_boundary": part.to_boundary}
+    return {
+        "ranges": list(part.ranges), "least": part.least, **{name: value for name, value in more.items() if value},
+    }  # fmt: skip
+
+
+def _read_mark(document: Mapping[str, Any], name: str) -> bool:
+    if document.get(name, True) is not True:
+        raise InputError(f"{name} is {short_repr(document[name])}.", "Use true, or leave it out.")
+    return name in document
+
+
+def _build_part_of_document(document: Any) -> RunPart:
+    match document:
+        case {"ranges": list(ranges), "least": least} if document.keys() <= _PART_MEMBERS:
+            return RunPart(tuple(ranges), least, document.get("most"), _read_mark(document, "to_boundary"))
+    raise InputError(f"{short_repr(document)} is not part of a run.", "docs/format.md says what a run has.")
+
+
+def _build_run_of_document(document: Any) -> Run:
+    match document:
+        case {"ranges": list(ranges)} if document.keys() <= _RUN_MEMBERS:
+            before, ends_at, not_before = (
+                convert_list_to_tuple(document.get(n, [])) for n in ("before", "ends_at", "not_before")
+            )
+            least, most = document.get("least", 1), document.get("most")
+            then = tuple(map(_build_part_of_document, document.get("then", [])))
+            marks = (_read_mark(document, name) for name in ("from_boundary", "to_boundary"))
+            return Run(tuple(ranges), before, least, most, ends_at, not_before, then, *marks)
+    raise InputError(f"{short_repr(document)} is not a run.", "docs/format.md says what a run has.")
+
+
+def build_runs_from_documents(documents: Iterable[Any]) -> tuple[Run, ...]:
+    """Build runs from documents of classifier.json.
+
+    Raises:
+        InputError: a document is not a run.
+
+    Example:
+        >>> build_runs_from_documents([{"ranges": ["az"], "least": 2}])[0].least
+        2
+    """
+    return tuple(map(_build_run_of_document, documents))

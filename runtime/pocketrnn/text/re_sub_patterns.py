@@ -1,0 +1,545 @@
+"""Writes a call of `re.sub` as cleaning steps that do the same to every text, or names the part of the pattern that no
+step can do.
+
+A pattern becomes alternatives of items: sets of code points, each with the fewest and the most that it takes, and
+boundaries of words. An item of a step gives nothing back to the next one, so that a pattern is refused where one may
+have to.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Final
+
+from pocketrnn.errors import InputError, short_repr
+from pocketrnn.text.cleaning_steps import CleaningStep, Keep, Replace, ReplaceRuns
+from pocketrnn.text.code_point_ranges import (
+    complement_points,
+    find_ranges,
+    list_range_points,
+    make_ranges_from_points,
+    merge_ranges,
+)
+from pocketrnn.text.code_point_runs import LONGEST_RUN, MOST_PARTS, MOST_RUNS, Run, RunPart
+
+__all__ = ["convert_sub_to_steps"]
+
+# The first and the last code point of each range, sorted and disjoint.
+_Set = list[tuple[int, int]]
+
+_MOST_ALTERNATIVES: Final = 256
+# `([.,!?])` by ` \1 ` is a replacement of each of them.
+_MOST_REPLACED: Final = 256
+_LONGEST: Final = 256
+_OUT: Final = (
+    "docs/text-rules.md lists the supported patterns; else clean the texts in your own code, with --tokenizer "
+    "external, which cannot be packed."
+)
+_CONTROLS: Final = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v", "a": "\a"}
+_QUANTIFIER: Final = re.compile(r"([?*+]|\{\d+\}|\{\d*,\d*\})([?+]?)")
+_CODE: Final = re.compile(r"x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})")
+_GROUP: Final = re.compile(r"\((?:\?:|\?P<\w+>|(?!\?))")
+# A reference of a replacement to the whole match, or to its first group, behind an even number of backslashes.
+_REFERENCE: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\(?:g<(\w+)>|([1-9]\d?))")
+
+
+_NAMES: Final = "it names a character"
+_WHY_NO_ESCAPE: Final = {
+    "B": "it asks for a place that is no boundary of a word",
+    **dict.fromkeys("AZz", "it asks where in the text a match is"),
+}
+
+
+class _NoEqualStepError(Exception):
+    """A part of a pattern that no step can do, and why."""
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A set of code points, its text in the pattern, the fewest and the most that it takes, whether it takes as few as
+    it can, and whether alternatives follow, which `re` tries for each number of code points. A boundary takes nothing.
+    """
+
+    points: _Set
+    source: str
+    least: int = 1
+    most: int | None = 1
+    is_lazy: bool = False
+    branches: bool = False
+
+    @property
+    def is_single(self) -> bool:
+        return (self.least, self.most) == (1, 1)
+
+    @property
+    def is_boundary(self) -> bool:
+        """Whether it is `\\b`, which asks that a word begins or ends there."""
+        return self.most == 0
+
+    @property
+    def is_required(self) -> bool:
+        """Whether nothing matches without it."""
+        return self.least > 0 or self.is_boundary
+
+
+_Items = list[_Item]
+
+
+def convert_sub_to_steps(pattern: str, by: str) -> tuple[CleaningStep, ...]:
+    """Write `re.sub(pattern, by, text)` as cleaning steps.
+
+    Args:
+        pattern: alternatives of characters and classes with `?`, `*`, `+` and `{...}`, in groups or not.
+        by: as in `re.sub`; `\\1` is understood where the pattern is a group of single characters, or of one string.
+
+    Returns:
+        Steps that do the same to every text. The sets of `\\w`, `\\s` and `\\d` are those of this Python.
+
+    Raises:
+        InputError: the pattern is not valid, or no step can do a part of it.
+
+    Example:
+        >>> convert_sub_to_steps("[^a-z]", " ")
+        (Keep(ranges=('az',), by=' '),)
+        >>> convert_sub_to_steps(r"\\.\\.\\.", "…")
+        (Replace(what='...', by='…'),)
+    """
+    if not isinstance(pattern, str) or not isinstance(by, str):
+        raise InputError(f"{short_repr([pattern, by])} is not a pattern and a replacement.", "Give two strings.")
+    try:
+        with warnings.catch_warnings():
+            # A class such as [[] is told to mean something else one day.
+            warnings.simplefilter("ignore")
+            compiled = re.compile(pattern)
+            compiled.sub(by, "")
+    except (re.error, IndexError, OverflowError, RecursionError) as error:
+        raise InputError(
+            f"{short_repr(pattern)} with {short_repr(by)} is not for re.sub: {error}.", "Correct it."
+        ) from None
+    errors: list[_NoEqualStepError] = []
+    for expands in (False, True):
+        try:
+            return _make_steps(_Parser(pattern, expands=expands).parse(), pattern, by)
+        except _NoEqualStepError as error:
+            errors.append(error)
+        except RecursionError:
+            errors.append(_NoEqualStepError(pattern, "it has too many groups in groups"))
+    part, why = errors[0].args
+    raise InputError(f"No step can do {short_repr(part)} of the pattern {short_repr(pattern, 60)}: {why}.", _OUT)
+
+
+class _Parser:
+    """Parses a valid pattern into alternatives of items, in the order in which `re` tries them.
+
+    Args:
+        pattern: the pattern.
+        expands: whether an item with a largest number is an alternative for each number of it.
+    """
+
+    def __init__(self, pattern: str, *, expands: bool) -> None:
+        self._read_pattern, self._expands, self._at = pattern, expands, 0
+
+    def parse(self) -> list[_Items]:
+        return self._parse_alternatives()
+
+    def _parse_alternatives(self) -> list[_Items]:
+        found = self._parse_sequence()
+        while self._next_characters() == "|":
+            self._at += 1
+            found += self._parse_sequence()
+        return found
+
+    def _parse_sequence(self) -> list[_Items]:
+        found: list[_Items] = [[]]
+        while self._next_characters() not in ("", "|", ")"):
+            start = self._at
+            choices = self._repeat(self._parse_atom(), start)
+            if len(choices) > 1:
+                found = [[replace(item, branches=True) for item in before] for before in found]
+            found = [
+                [*before, *one]
+                for before in found
+                for choice in choices
+                for one in _split_optional_beginning(before, choice)
+            ]
+            if len(found) > _MOST_ALTERNATIVES:
+                raise _NoEqualStepError(self._read_pattern[start : self._at], "it makes too many alternatives")
+            if len(found[0]) > _LONGEST:
+                raise _NoEqualStepError(self._read_pattern[start:], f"it comes after {_LONGEST} others")
+        return found
+
+    def _next_characters(self, length: int = 1) -> str:
+        return self._read_pattern[self._at : self._at + length]
+
+    def _parse_atom(self) -> list[_Items]:
+        start, point = self._at, self._next_characters()
+        if point == "(":
+            opened = _GROUP.match(self._read_pattern, start)
+            if opened is None:
+                raise _NoEqualStepError(self._next_characters(4), "it looks around, or sets flags")
+            self._at = opened.end()
+            found = self._parse_alternatives()
+            self._at += 1
+            return found
+        self._at += 1
+        if point in "^$":
+            raise _NoEqualStepError(point, "it asks where in the text a match is")
+        if point == "[":
+            points = self._parse_class()
+        elif point == "\\" and self._next_characters() == "b":
+            self._at += 1
+            return [[_Item([], r"\b", 0, 0)]]
+        elif point == "\\":
+            points = self._parse_escape(in_class=False)
+        elif point == ".":
+            points = complement_points([(10, 10)])
+        else:
+            points = [(ord(point), ord(point))]
+        return [[_Item(points, self._read_pattern[start : self._at])]]
+
+    def _repeat(self, choices: list[_Items], start: int) -> list[_Items]:
+        """Apply the quantifier at the current position to the choices of the atom that begins at `start`."""
+        if len(choices) > 1 and all(len(choice) == 1 and choice[0].is_single for choice in choices):
+            points = merge_ranges(point for choice in choices for point in choice[0].points)
+            choices = [[_Item(points, self._read_pattern[start : self._at])]]
+        found = _QUANTIFIER.match(self._read_pattern, self._at)
+        if found is None:
+            return choices
+        self._at = found.end()
+        sign, more = found.groups()
+        source = self._read_pattern[start : self._at]
+        if more == "+":
+            raise _NoEqualStepError(source, "it gives nothing back")
+        if sign == "?":
+            if more:
+                raise _NoEqualStepError(source, "it takes as few as it can")
+            is_item = len(choices) == 1 and len(choices[0]) == 1 and choices[0][0].is_single
+            return [[replace(choices[0][0], least=0)]] if is_item and not self._expands else [*choices, []]
+        least, most = _parse_numbers(sign)
+        if (least, most, more) in ((0, None, ""), (1, None, "")):
+            choices = _drop_repeated(choices)
+        if not all(len(choice) == 1 and choice[0].is_single for choice in choices):
+            raise _NoEqualStepError(source, "it repeats more than one character")
+        if max(least, most or 0) > LONGEST_RUN:
+            raise _NoEqualStepError(source, f"a number is above {LONGEST_RUN}")
+        if more and most is not None and most > least:
+            raise _NoEqualStepError(source, "it takes as few as it can")
+        points = merge_ranges(point for choice in choices for point in choice[0].points)
+        item = _Item(points, source, least, most, is_lazy=bool(more) and most is None)
+        if most is None or (least != most and not self._expands):
+            return [[item]]
+        return [[replace(item, least=n, most=n)] if n else [] for n in range(most, least - 1, -1)]
+
+    def _parse_class(self) -> _Set:
+        is_other = self._next_characters() == "^"
+        self._at += is_other
+        found, first = list[tuple[int, int]](), self._at
+        while self._next_characters() != "]" or self._at == first:
+            inner = self._parse_class_item()
+            if self._next_characters() == "-" and self._next_characters(2) != "-]":
+                self._at += 1
+                inner = [(inner[0][0], self._parse_class_item()[0][0])]
+            found += inner
+        self._at += 1
+        merged = merge_ranges(found)
+        return complement_points(merged) if is_other else merged
+
+    def _parse_class_item(self) -> _Set:
+        point = self._next_characters()
+        self._at += 1
+        return self._parse_escape(in_class=True) if point == "\\" else [(ord(point), ord(point))]
+
+    def _parse_escape(self, *, in_class: bool) -> _Set:
+        point = self._next_characters()
+        if point.lower() in _UNICODE:
+            self._at += 1
+            found = _find_unicode_points(point.lower())
+            return complement_points(found) if point.isupper() else found
+        if code := _CODE.match(self._read_pattern, self._at):
+            self._at = code.end()
+            number = int(code[1] or code[2] or code[3], 16)
+            return [(number, number)]
+        if point == "b" and in_class:
+            point = "\b"
+        elif point in _CONTROLS:
+            point = _CONTROLS[point]
+        elif point.isalnum() and point.isascii():
+            raise _NoEqualStepError(
+                f"\\{point}", _WHY_NO_ESCAPE.get(point, "it refers back" if point.isdigit() else _NAMES)
+            )
+        self._at += 1
+        return [(ord(point), ord(point))]
+
+
+def _split_optional_beginning(before: _Items, choice: _Items) -> list[_Items]:
+    """Make alternatives of a choice that may begin a pattern with nothing, since a run begins with something."""
+    if not all(item.is_boundary for item in before) or len(choice) != 1 or choice[0].is_required:
+        return [choice]
+    there: list[_Items] = [[replace(choice[0], least=1)], []]
+    return there[::-1] if choice[0].is_lazy else there
+
+
+def _split_before_boundaries(items: _Items, before: _Item | None = None) -> list[_Items]:
+    """Make alternatives of each item that may take nothing before a boundary: with it, and without it. Not of one that
+    comes behind its like, as the last in `\\d\\d*\\b`: between two of the same kind is no boundary.
+    """
+    if not items:
+        return [[]]
+    first, *rest = items
+    found = _split_before_boundaries(rest, first)
+    end = next((item for item in rest if item.is_required), first)
+    made = [[replace(first, branches=first.branches or len(found) > 1), *one] for one in found]
+    if first.is_required or not end.is_boundary or (before and _has_one_word_class(before, first)):
+        return made
+    there, without = [[replace(one[0], least=1), *one[1:]] for one in made], _split_before_boundaries(rest, before)
+    if len(there) + len(without) > _MOST_ALTERNATIVES:
+        raise _NoEqualStepError(first.source, r"it makes too many alternatives before \b")
+    return [*without, *there] if first.is_lazy else [*there, *without]
+
+
+def _drop_repeated(choices: list[_Items]) -> list[_Items]:
+    """Leave out choices that repeat the others, each of one character: `(?:[%a-f]|%[a-f])+` is `[%a-f]+`."""
+    ones = [choice for choice in choices if len(choice) == 1 and choice[0].is_single]
+    points = merge_ranges(point for choice in ones for point in choice[0].points)
+
+    def repeats(choice: _Items) -> bool:
+        return any(item.least for item in choice) and not any(_subtract_points(item.points, points) for item in choice)
+
+    return [choice for choice in choices if choice in ones or not repeats(choice)]
+
+
+def _parse_numbers(sign: str) -> tuple[int, int | None]:
+    if sign in "*+":
+        return int(sign == "+"), None
+    least, comma, most = sign[1:-1].partition(",")
+    return int(least or 0), int(most) if most else None if comma else int(least)
+
+
+# The classes of `re`, by what it asks of a character.
+_UNICODE: Final[dict[str, Callable[[str], bool]]] = {
+    "w": lambda point: point.isalnum() or point == "_",
+    "s": str.isspace,
+    "d": str.isdecimal,
+}
+
+
+@functools.cache
+def _find_unicode_points(name: str) -> _Set:
+    """The code points of `\\w`, `\\s` or `\\d`, by this Python's Unicode version. Takes 0.2 s, once."""
+    return list_range_points(find_ranges(_UNICODE[name], range(sys.maxunicode + 1)))
+
+
+# --- From alternatives to steps ---
+
+
+def _make_steps(alternatives: Sequence[_Items], pattern: str, by: str) -> tuple[CleaningStep, ...]:
+    found: list[_Items] = []
+    for items in map(_make_items_possessive, chain.from_iterable(map(_split_before_boundaries, alternatives))):
+        if not any(item.least for item in items):
+            raise _NoEqualStepError(pattern, "it may match nothing")
+        # If both match one code point, their order does not matter.
+        if found and [len(items), len(found[-1])] == [1, 1] and items[0].is_single and found[-1][0].is_single:
+            before = found.pop()[0]
+            items = [_Item(merge_ranges([*before.points, *items[0].points]), f"{before.source}|{items[0].source}")]
+        if items not in found:
+            found.append(items)
+    if _REFERENCE.search(by):
+        return _make_steps_around_match(found, pattern, by)
+    # The replacement has escapes, such as \n.
+    by = re.compile("x").sub(by, "x")
+    if len(found) == 1:
+        if what := _find_string(found[0]):
+            return (Replace(what, by),)
+        item = found[0][0]
+        others = complement_points(item.points)
+        # Deleting a run is deleting each of its code points.
+        is_each = item.is_single or (by == "" and (item.least, item.most) == (1, None))
+        if len(found[0]) == 1 and is_each and others and not _has_half_surrogate(others):
+            return (Keep(_convert_points_to_ranges(others, item.source), by),)
+    if len(found) > MOST_RUNS:
+        raise _NoEqualStepError(pattern, f"it has more than {MOST_RUNS} alternatives")
+    runs = tuple(map(_make_run, found))
+    asks = any(run.needs_word_boundaries for run in runs)
+    return (ReplaceRuns(runs, by, make_ranges_from_points(_find_unicode_points("w")) if asks else ()),)
+
+
+def _make_run(items: _Items) -> Run:
+    ends = [*(item.is_boundary for item in items[1:]), False]
+    taking = [(item, end) for item, end in zip(items, ends, strict=True) if not item.is_boundary]
+    if len(taking) > MOST_PARTS + 1:
+        raise _NoEqualStepError("".join(item.source for item in items), f"it has more than {MOST_PARTS + 1} parts")
+    first, *parts = [
+        RunPart(_convert_points_to_ranges(item.points, item.source), item.least, item.most, to_boundary)
+        for item, to_boundary in taking
+    ]
+    return Run(
+        first.ranges, least=first.least, most=first.most, then=tuple(parts), from_boundary=items[0].is_boundary,
+        to_boundary=first.to_boundary,
+    )  # fmt: skip
+
+
+def _has_half_surrogate(points: _Set) -> bool:
+    """Whether a range begins or ends with half of a surrogate pair."""
+    return any(0xD800 <= code <= 0xDFFF for ends in points for code in ends)
+
+
+def _convert_points_to_ranges(points: _Set, source: str) -> tuple[str, ...]:
+    if _has_half_surrogate(points):
+        raise _NoEqualStepError(source, "it has halves of surrogate pairs")
+    if not points:
+        raise _NoEqualStepError(source, "it holds no character")
+    return make_ranges_from_points(points)
+
+
+def _find_string(items: _Items) -> str:
+    """The one string that the items match; empty where they match several, or where it is too long."""
+    if not all(len(item.points) == 1 and item.points[0][0] == item.points[0][1] for item in items):
+        return ""
+    if not all(item.least == item.most for item in items) or _has_half_surrogate([item.points[0] for item in items]):
+        return ""
+    what = "".join(chr(item.points[0][0]) * item.least for item in items)
+    return what if len(what) <= _LONGEST else ""
+
+
+def _make_steps_around_match(found: Sequence[_Items], pattern: str, by: str) -> tuple[CleaningStep, ...]:
+    """Write a replacement that contains the match, as one step for each string that may match."""
+    references = list(_REFERENCE.finditer(by))
+    name = references[0][2] or references[0][3]
+    is_whole = name == "0" or (name == "1" and _is_one_group(pattern))
+    strings: list[str] = []
+    if len(found) == 1 and is_whole and len(references) == 1:
+        if what := _find_string(found[0]):
+            strings = [what]
+        elif len(found[0]) == 1 and found[0][0].is_single and not _has_half_surrogate(found[0][0].points):
+            codes = sum(end - start + 1 for start, end in found[0][0].points)
+            if codes <= _MOST_REPLACED:
+                strings = [chr(code) for start, end in found[0][0].points for code in range(start, end + 1)]
+    at = references[0]
+    if not strings:
+        raise _NoEqualStepError(
+            at[0],
+            "it repeats what was matched, which works only if the whole pattern is one group "
+            "of one character out of a list, such as ([.!?]), or of one string",
+        )
+    before, after = (re.compile("x").sub(part, "x") for part in (by[: at.start()] + at[1], by[at.end() :]))
+    if len(strings) > 1 and set(strings) & {*before, *after}:
+        raise _NoEqualStepError(at[0], "the replacement has characters beside it that are replaced, too")
+    return tuple(Replace(what, before + what + after) for what in strings)
+
+
+def _is_one_group(pattern: str) -> bool:
+    """Whether a pattern is one group and nothing else."""
+    if not pattern.startswith("(") or pattern.startswith("(?:") or not pattern.endswith(")"):
+        return False
+    try:
+        # If the first group ends before, its brackets do not hold a pattern.
+        return re.compile(pattern[1:-1]).groups == re.compile(pattern).groups - 1
+    except re.error:
+        return False
+
+
+# --- Items that give nothing back ---
+
+
+def _make_items_possessive(items: _Items) -> _Items:
+    """Write items so that each takes as many as there are, and none has to give any back; the match stays the same.
+
+    Raises:
+        _NoEqualStepError: that cannot be.
+    """
+    made: _Items = []
+    for item in reversed(items):
+        if item.is_boundary and made and made[0].is_boundary:
+            continue
+        made = [*_convert_lazy_item(item, made), *made] if item.is_lazy else [item, *made]
+    for i in range(len(made) - 3, -1, -1):
+        made[i : i + 3] = _stop_at_separator(*made[i : i + 3])
+    for i in range(len(made) - 2, -1, -1):
+        made[i : i + 2] = _merge_overlapping_items(*made[i : i + 2])
+    for i, item in enumerate(made):
+        if item.least != item.most and any(other.is_required for other in made[i + 1 :]):
+            _check_without_backtracking(item, made[i + 1 :])
+    return made
+
+
+def _check_without_backtracking(item: _Item, behind: _Items) -> None:
+    """Check that no match needs an item to give back some of what it takes, so that what is behind it matches."""
+    for i, other in enumerate(behind):
+        if other.is_boundary:
+            # At its end, a run gives back up to a boundary.
+            is_end = not i and not item.branches and not any(more.is_required for more in behind[1:])
+            if not is_end and not _has_one_word_class(item):
+                raise _NoEqualStepError(item.source + other.source, "it may have to give back more than once")
+        elif _has_common_points(item.points, other.points):
+            raise _NoEqualStepError(
+                item.source + other.source, "what the first takes may have to be given back to the second"
+            )
+        if other.is_required:
+            break
+
+
+def _has_one_word_class(*items: _Item) -> bool:
+    """Whether all code points of items are of words, or none is. Then no boundary is between two of them."""
+    word, points = _find_unicode_points("w"), merge_ranges(point for item in items for point in item.points)
+    return not _subtract_points(points, word) or not _has_common_points(points, word)
+
+
+def _convert_lazy_item(item: _Item, behind: _Items) -> _Items:
+    """Write an item that takes as few as it can, such as `.*?`, as items that take up to the first of what follows."""
+    fewest = [replace(item, most=item.least, is_lazy=False)] if item.least else []
+    if not behind:
+        return fewest
+    end, *rest = behind
+    if end.is_boundary and _has_one_word_class(item):
+        return [replace(item, is_lazy=False)]
+    is_free = not any(other.is_required for other in rest)
+    if item.branches:
+        raise _NoEqualStepError(item.source, "alternatives follow it")
+    if end.least != 1 or (_has_common_points(item.points, end.points) and not is_free):
+        raise _NoEqualStepError(
+            item.source + "".join(other.source for other in behind), "what follows the lazy part is not one character"
+        )
+    before = _subtract_points(item.points, end.points)
+    return [*fewest, *([replace(item, points=before, least=0, is_lazy=False)] if before else [])]
+
+
+def _stop_at_separator(first: _Item, middle: _Item, last: _Item) -> _Items:
+    """Write `\\S+@\\S+` as `\\S[^\\s@]*@\\S+`: both take all up to the end of the last, whichever @ is meant."""
+    is_same = first.points == last.points and (first.most, last.most) == (None, None) and not first.branches
+    if (
+        not is_same
+        or middle.least != 1
+        or middle.most not in (1, None)
+        or _subtract_points(middle.points, first.points)
+    ):
+        return [first, middle, last]
+    others = _subtract_points(first.points, middle.points)
+    fewest = [replace(first, most=first.least)] if first.least else []
+    return [*fewest, *([replace(first, points=others, least=0)] if others else []), replace(middle, most=1), last]
+
+
+def _merge_overlapping_items(first: _Item, second: _Item) -> _Items:
+    """Write `s*\\S+` as `\\S+`: the second takes all that the first takes."""
+    if (
+        first.branches
+        or second.most is not None
+        or first.least == first.most
+        or _subtract_points(first.points, second.points)
+    ):
+        return [first, second]
+    return [*([replace(first, most=first.least)] if first.least else []), second]
+
+
+def _subtract_points(points: _Set, others: _Set) -> _Set:
+    return complement_points(merge_ranges([*complement_points(points), *others]))
+
+
+def _has_common_points(some: _Set, others: _Set) -> bool:
+    """Whether two sets have a common code point."""
+    return _subtract_points(some, others) != some

@@ -1,0 +1,237 @@
+"""The characters of each token beside its id: their ids, cut and padded to one width."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketrnn.errors import InputError, short_repr
+from pocketrnn.text.alignment import LocatedTokens
+
+__all__ = [
+    "CHARACTER_INPUTS",
+    "Characters",
+    "build_characters_from_document",
+    "make_characters",
+    "make_padding_step",
+    "spell_tokens",
+]
+
+Ids = NDArray[np.int64]
+
+# The inputs of a graph that takes the characters of each token, without lengths and with them.
+CHARACTER_INPUTS: Final = (("tokens", "characters"), ("tokens", "lengths", "characters"))
+_MOST_IDS: Final = 1 << 24
+_MOST_WIDTH: Final = 1_024
+# The entries of a vocabulary that stand for something else than a character.
+_PADDING: Final = re.compile(r"[<\[{_(]*(pad|padding)[>\]})_]*", re.IGNORECASE)
+_UNKNOWN: Final = re.compile(r"[<\[{_(]*(unk|unknown|oov)[>\]})_]*", re.IGNORECASE)
+_SPECIAL: Final = re.compile(r"[<\[{_(].*[>\]})_]")
+
+
+@dataclass(frozen=True)
+class Characters:
+    """The characters that a module takes beside each token: int64 [batch, sequence, width].
+
+    A token is spelled as it is in the text. A longer one is cut, a shorter one is padded at its end. Tokens that the
+    text rules put around a text have padding only.
+
+    Attributes:
+        vocabulary: character -> id; or a list of the characters, whose index is the id. An entry such as "<pad>" stands
+            for no character.
+        width: how many characters of a token the module takes.
+        padding_id: the id after the last character; None for that of an entry such as "<pad>", or else 0.
+        unknown_id: the id of all other characters; None for that of an entry such as "<unk>". Where there is none,
+            these are left out.
+        lowercase: whether a token is spelled in lower case.
+
+    Raises:
+        InputError: an entry is there twice or is neither a character nor a name such as "<pad>", an id is not a whole
+            number from 0, the padding's id is that of a character, or the width is not from 1 to 1,024.
+
+    Example:
+        >>> Characters(["<pad>", "<unk>", "a", "d"], width=5).encode("Ada")
+        [1, 3, 2, 0, 0]
+    """
+
+    vocabulary: Mapping[str, int] = field(hash=False, repr=False)
+    width: int = 20
+    padding_id: int | None = None
+    unknown_id: int | None = None
+    lowercase: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "vocabulary", _read_entries(self.vocabulary))
+        if not _is_whole(self.width) or not 1 <= self.width <= _MOST_WIDTH:
+            raise InputError(
+                f"The width of the characters is {short_repr(self.width)}.",
+                f"Give how many characters of a token the module takes: from 1 to {_MOST_WIDTH:,}.",
+            )
+        if not isinstance(self.lowercase, bool):
+            raise InputError(f"lowercase of the characters is {short_repr(self.lowercase)}.", "Use True or False.")
+        padding = self._read_named_id(_PADDING) if self.padding_id is None else self.padding_id
+        object.__setattr__(self, "padding_id", _check_id(0 if padding is None else padding, "of padding"))
+        taken = next((c for c, i in self.vocabulary.items() if i == self.padding_id and len(c) == 1), None)
+        if taken is not None:
+            raise InputError(
+                f"The id {self.padding_id} is that of the character {short_repr(taken)} and also the padding.",
+                "Give the id that pads a token, as it was in training: padding_id=.",
+            )
+        unknown = self._read_named_id(_UNKNOWN) if self.unknown_id is None else self.unknown_id
+        object.__setattr__(self, "unknown_id", None if unknown is None else _check_id(unknown, "of unknown characters"))
+
+    def _read_named_id(self, name: re.Pattern[str]) -> int | None:
+        return next((i for entry, i in self.vocabulary.items() if len(entry) > 1 and name.fullmatch(entry)), None)
+
+    @property
+    def padding(self) -> int:
+        """The id after the last character of a token."""
+        assert self.padding_id is not None  # noqa: S101 - it was set above
+        return self.padding_id
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The ids that a module may be given, in order.
+
+        Example:
+            >>> Characters({"a": 5, "b": 2}, unknown_id=1).ids
+            (0, 1, 2, 5)
+        """
+        own = {i for entry, i in self.vocabulary.items() if len(entry) == 1}
+        return tuple(sorted({*own, self.padding, *(() if self.unknown_id is None else (self.unknown_id,))}))
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The characters as a member of classifier.json.
+
+        Example:
+            >>> Characters(["<pad>", "a"], width=9).document
+            {'vocabulary': {'<pad>': 0, 'a': 1}, 'width': 9, 'padding_id': 0}
+        """
+        return {
+            "vocabulary": dict(self.vocabulary),
+            "width": self.width,
+            "padding_id": self.padding,
+            **({} if self.unknown_id is None else {"unknown_id": self.unknown_id}),
+            **({"lowercase": True} if self.lowercase else {}),
+        }
+
+    def encode(self, token: str) -> list[int]:
+        """The ids of the characters of a token; always `width` numbers.
+
+        Example:
+            >>> Characters(["<pad>", "a", "b"], width=3).encode("abba")
+            [1, 2, 2]
+        """
+        spelled = token.lower() if self.lowercase else token
+        known = (self.vocabulary.get(point, self.unknown_id) for point in spelled)
+        ids = list(itertools.islice((i for i in known if i is not None), self.width))
+        return ids + [self.padding] * (self.width - len(ids))
+
+
+def make_characters(given: object) -> Characters:
+    """Make `Characters` from the argument of a user.
+
+    Args:
+        given: `Characters`, or what it takes as its vocabulary.
+
+    Raises:
+        InputError: as `Characters`.
+
+    Example:
+        >>> make_characters({"<pad>": 0, "a": 1}).width
+        20
+    """
+    return given if isinstance(given, Characters) else Characters(given)  # type: ignore[arg-type]
+
+
+def build_characters_from_document(document: Mapping[str, Any]) -> Characters:
+    """The characters of a member of classifier.json.
+
+    Raises:
+        InputError: as `Characters`.
+
+    Example:
+        >>> build_characters_from_document({"vocabulary": {"a": 1}, "width": 9, "padding_id": 0}).encode("a")[:2]
+        [1, 0]
+    """
+    return Characters(**document)
+
+
+def make_padding_step(characters: Characters, token_id: int) -> list[int]:
+    """An id without characters: itself, and then padding.
+
+    Example:
+        >>> make_padding_step(Characters(["<pad>", "a"], width=2), 7)
+        [7, 0, 0]
+    """
+    return [token_id] + [characters.padding] * characters.width
+
+
+def spell_tokens(characters: Characters, placed: LocatedTokens) -> Ids:
+    """The ids of a text, each with the ids of the characters of its token: int64 [ids, 1 + width].
+
+    Args:
+        characters: the characters.
+        placed: the text's ids, and its tokens as they are in the text.
+
+    Example:
+        >>> placed = LocatedTokens([5], (LocatedToken("ab", 0, 2, 0),))
+        >>> spell_tokens(Characters(["<pad>", "a", "b"], width=3), placed).tolist()
+        [[5, 1, 2, 0]]
+    """
+    steps = [make_padding_step(characters, token_id) for token_id in placed.ids]
+    for token in placed.tokens:
+        if token.step is not None:
+            steps[token.step][1:] = characters.encode(token.token)
+    return np.array(steps, np.int64)
+
+
+def _read_entries(given: object) -> dict[str, int]:
+    """The entries of a vocabulary of characters with their ids.
+
+    Raises:
+        InputError: as `Characters`.
+    """
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise InputError(
+            f"The vocabulary of characters is {short_repr(given)}.", "Give a list, or a map character -> id."
+        )
+    pairs = given.items() if isinstance(given, Mapping) else ((entry, i) for i, entry in enumerate(given))
+    found: dict[str, int] = {}
+    for entry, number in pairs:
+        if not isinstance(entry, str) or not entry:
+            raise InputError(
+                f"The vocabulary of characters has {short_repr(entry, 40)}, which is not a character.",
+                "Give strings of one character.",
+            )
+        if entry in found:
+            raise InputError(f"The character {short_repr(entry, 40)} is there twice.", "Give each character once.")
+        named = _SPECIAL.fullmatch(entry) or _PADDING.fullmatch(entry) or _UNKNOWN.fullmatch(entry)
+        if len(entry) > 1 and not named:
+            raise InputError(
+                f"The vocabulary of characters has {short_repr(entry, 40)} of {len(entry):,} characters.",
+                "Give one character (one code point) an entry; a name such as '<pad>' may be among them.",
+            )
+        found[entry] = _check_id(number, f"of {short_repr(entry, 40)}")
+    if not found:
+        raise InputError("The vocabulary of characters is empty.", "Give the characters that it had in training.")
+    return found
+
+
+def _is_whole(number: object) -> bool:
+    return isinstance(number, int | np.integer) and not isinstance(number, bool)
+
+
+def _check_id(number: object, whose: str) -> int:
+    if not _is_whole(number) or not 0 <= int(number) < _MOST_IDS:  # type: ignore[call-overload]
+        raise InputError(
+            f"The id {whose} is {short_repr(number)}.", f"Give a whole number from 0 to {_MOST_IDS - 1:,}."
+        )
+    return int(number)  # type: ignore[call-overload, no-any-return]

@@ -1,0 +1,67 @@
+/** A recording in a file: CSV or TSV with a column for each channel, by its name in the first line. */
+
+import { InputError } from "./engine.js";
+
+const MOST_INT32 = 2 ** 31 - 1;
+const CORRECT = "Correct the file.";
+// A field in quotes, with "" for a quote, or one without.
+const FIELD = (separator) => new RegExp(`("(?:[^"]|"")*"|[^${separator}"]*)(${separator}|$)`, "y");
+
+/** The fields of a line. */
+function splitFields(line, separator, number) {
+  const pattern = FIELD(separator);
+  const fields = [];
+  for (;;) {
+    const found = pattern.exec(line);
+    if (!found) throw new InputError(`Line ${number} of the recording has a quote in the middle of a field.`, CORRECT);
+    fields.push(found[1].startsWith('"') ? found[1].slice(1, -1).replaceAll('""', '"') : found[1]);
+    if (found[2] === "") return fields;
+  }
+}
+
+/** A field as a number: NaN where it is empty, undefined where it is none. */
+function parseField(field) {
+  const text = field.trim();
+  if (text === "" || text.toLowerCase() === "nan") return NaN;
+  if (/^[+-]?inf(inity)?$/i.test(text)) return text.startsWith("-") ? -Infinity : Infinity;
+  return /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) ? Number(text) : undefined;
+}
+
+/**
+ * The samples of a recording, step after step: an Int32Array where all of them are whole numbers, else a Float64Array, in which an
+ * empty field is NaN.
+ *
+ * @throws InputError it is not such a file, or has no column for a channel.
+ */
+export function parseRecording(text, channels) {
+  const lines = text.replace(/^\ufeff/, "").split(/\r\n|\n|\r/);
+  const separator = lines[0].includes("\t") ? "\t" : ",";
+  const names = splitFields(lines[0], separator, 1);
+  const places = channels.map((name) => names.indexOf(name));
+  const lacking = places.indexOf(-1);
+  if (lacking >= 0)
+    throw new InputError(
+      `The recording has no column ${JSON.stringify(channels[lacking])}; it has ${names.slice(0, 6).map((name) => JSON.stringify(name)).join(", ")}.`,
+      `Give a column for each channel, by its name: ${channels.slice(0, 6).join(", ")}.`,
+    );
+  const numbers = [];
+  let areWhole = true;
+  for (const [index, line] of lines.entries()) {
+    if (index === 0 || line === "") continue;
+    const fields = splitFields(line, separator, index + 1);
+    if (fields.length !== names.length)
+      throw new InputError(`Line ${index + 1} of the recording has ${fields.length} fields, and the first line ${names.length}.`, CORRECT);
+    for (const [i, place] of places.entries()) {
+      const number = parseField(fields[place]);
+      if (number === undefined)
+        throw new InputError(`Line ${index + 1} of the recording, column ${JSON.stringify(channels[i])}: ${JSON.stringify(fields[place].slice(0, 30))} is not a number.`, CORRECT);
+      areWhole &&= /^\s*[+-]?\d+\s*$/.test(fields[place]);
+      numbers.push(number);
+    }
+  }
+  if (!numbers.length) throw new InputError("The recording has no rows.", "Give a file with a header and a row for each time step.");
+  if (!areWhole) return Float64Array.from(numbers);
+  const large = numbers.find((number) => Math.abs(number) > MOST_INT32);
+  if (large !== undefined) throw new InputError(`The recording holds ${large}, which has more than 32 bits.`, CORRECT);
+  return Int32Array.from(numbers);
+}

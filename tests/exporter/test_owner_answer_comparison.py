@@ -1,0 +1,490 @@
+"""Texts with what the owner's classifier answers: compared with the written bundle, and refused with the cause."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import shlex
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from slow_case_sampling import mostly_slow
+from torch import nn
+
+from pocketrnn import verify
+from pocketrnn.answers import Answers
+from pocketrnn.bundle import manifest as manifests
+from pocketrnn.bundle.manifest import Manifest
+from pocketrnn.bundle.output_kinds import LabelOutput
+from pocketrnn.commands.cli import main
+from pocketrnn.errors import InputError, ParityError
+from pocketrnn.proof_page import proof_page
+from pocketrnn.text import TextRules
+from pocketrnn.text.text_input import TextInput
+from pocketrnn.verdicts import AnswerComparison, TextVerdict, read_text_verdict
+from pocketrnn_export import export
+from pocketrnn_export.compression import compress
+from pocketrnn_export.vocabularies.owner_answer_comparison import AnsweredText, compare_answers
+from pocketrnn_export.vocabularies.owner_text_file import (
+    OwnersText,
+    check_pairs,
+    map_answers_to_labels,
+    map_head_answers,
+    read_pairs,
+)
+from pocketrnn_export.vocabularies.signs_of_another_pipeline import refuse_doubtful_ids
+from pocketrnn_export.vocabularies.text_rules_file import read_rules
+from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vocabulary
+
+pytestmark = pytest.mark.usefixtures("scant_proofs")
+SYLLABLES = [a + b for a in "bdfgklmnprst" for b in ("ab", "em", "il", "on", "ur")]
+WORDS = ["<unk>", "<pad>", *SYLLABLES]
+LABELS = ["World", "Sports", "Business", "Science"]
+MODULE = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = torch.nn.Embedding(62, 16)
+        self.gru = torch.nn.GRU(16, 12, batch_first=True)
+        self.fc = torch.nn.Linear(12, 4)
+
+    def forward(self, tokens):
+        return 6 * self.fc(self.gru(self.embedding(tokens))[0].mean(dim=1))
+"""
+
+
+def net() -> nn.Module:
+    made: dict[str, Any] = {}
+    exec(MODULE, made)  # noqa: S102 - above
+    with torch.random.fork_rng():
+        return made["Net"]()  # type: ignore[no-any-return]
+
+
+NET = net().eval()
+
+
+def drawn(number: int, seed: int, longest: int = 30) -> list[str]:
+    rng = np.random.default_rng(seed)
+    return ["-".join(rng.choice(SYLLABLES, int(rng.integers(3, longest)))) for _ in range(number)]
+
+
+def split(text: str) -> list[str]:
+    return text.lower().split("-")
+
+
+def ids_of(text: str, most: int | None = None) -> list[int]:
+    return [WORDS.index(word) if word in WORDS else 0 for word in split(text)][:most]
+
+
+def answer(ids: list[int], width: int = 0) -> list[float]:
+    with torch.no_grad():
+        return torch.softmax(NET(torch.tensor([ids + [1] * (width - len(ids))]))[0], 0).tolist()  # type: ignore[no-any-return]
+
+
+def label(ids: list[int]) -> str:
+    return LABELS[int(np.argmax(answer(ids)))]
+
+
+def exported(path: Path, **more: Any) -> Manifest:
+    return export(
+        net(), path, **{"labels": LABELS, "vocabulary": WORDS, "torchscript": False, "tokenizer": "external", **more}
+    )
+
+
+TEXTS = drawn(24, 1)
+UNFRAMED = [" ".join(split(text)) for text in TEXTS]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose texts came with their tokens, and with probabilities or a label."""
+    path = tmp_path_factory.mktemp("answers") / "bundle"
+    pairs = [
+        (text, split(text), dict(zip(LABELS, answer(ids_of(text)), strict=True)) if i % 2 else label(ids_of(text)))
+        for i, text in enumerate(TEXTS)
+    ]
+    exported(path, example_ids=pairs)
+    return path
+
+
+def test_the_verdict_says_what_was_compared(bundle: Path) -> None:
+    verdict = read_text_verdict(manifests.read_manifest(bundle))
+    assert verdict.answers is not None
+    assert (verdict.kind, verdict.texts, verdict.by, verdict.is_open) == ("compared", 24, "answers", False)
+    assert (verdict.answers.labels, verdict.answers.probabilities, verdict.answers.tolerance) == (12, 12, 1e-3)
+    assert verdict.answers.largest_difference < 1e-5
+    for shown in (CliRunner().invoke(main, ["inspect", str(bundle)]).stdout, proof_page(verify(bundle))):
+        assert re.search(r"12 texts .*: the same labels.* 12 texts .*: probabilities within 0\.001", shown)
+        assert 'class="open"' not in shown
+    stated = manifests.read_manifest(bundle).provenance["text_rules"]["answers"]
+    assert set(stated) == {"labels", "probabilities", "largest_difference", "tolerance", "unordered"}
+
+
+def test_what_was_compared_before_rounding_is_said_so(bundle: Path, tmp_path: Path) -> None:
+    verdict = read_text_verdict(compress(bundle, tmp_path / "small").manifest)
+    assert verdict.answers is not None
+    assert verdict.answers.is_before
+    assert "before its numbers were rounded" in verdict.sentence
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        3, {}, {"labels": 3}, {"labels": 0, "probabilities": 0, "largest_difference": 0.0, "tolerance": 0.1},
+        {"labels": True, "probabilities": 0, "largest_difference": 0.0, "tolerance": 0.1, "unordered": []},
+        {"labels": 1, "probabilities": 0, "largest_difference": 0.0, "tolerance": 0.1, "unordered": ["<b>"]},
+        {"labels": 1, "probabilities": 0, "largest_difference": "<b>", "tolerance": 0.1},
+        {"labels": 1, "probabilities": 0, "largest_difference": float("nan"), "tolerance": 0.1},
+    ],
+)  # fmt: skip
+def test_answers_that_a_hostile_bundle_states_are_none(bundle: Path, stated: Any) -> None:
+    manifest = manifests.read_manifest(bundle)
+    manifest.provenance["text_rules"] = {"verdict": "compared", "texts": 3, "by": "answers", "answers": stated}  # type: ignore[index]
+    assert read_text_verdict(manifest) == TextVerdict("external")
+    assert AnswerComparison(1, 0, 0.0, 0.1).sentence.startswith("On 1 text ")
+
+
+SHUFFLED = [*WORDS[:2], *np.random.default_rng(3).permutation(SYLLABLES).tolist()]
+TURNED = [LABELS[2], LABELS[0], LABELS[3], LABELS[1]]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    mostly_slow(
+        [
+            ({"labels": TURNED}, f"order: {', '.join(LABELS)}"),
+            ({"vocabulary": SHUFFLED}, "vocabulary, .*rules"),
+            ({"cut": 12}, r"--max-tokens 12 "),
+            ({"padded": 120}, r"--rules .*\"min_width\": 120"),
+        ],
+        2,
+        several=True,
+    ),
+)
+@pytest.mark.parametrize("how", ["tokens", pytest.param("text", marks=pytest.mark.slow)])
+def test_a_difference_is_refused_with_the_likely_cause(
+    given: dict[str, Any], said: str, how: str, tmp_path: Path
+) -> None:
+    texts, tokenizer = (TEXTS, "external") if how == "tokens" else (UNFRAMED, "whitespace")
+    cut, padded, more = given.get("cut"), given.get("padded", 0), {}
+    more = {name: value for name, value in given.items() if name not in ("cut", "padded")}
+    pairs = [
+        (
+            text,
+            split(own) if how == "tokens" else None,
+            dict(zip(LABELS, answer(ids_of(own, cut), padded), strict=True)),
+        )
+        for text, own in zip(texts, TEXTS, strict=True)
+    ]
+    with pytest.raises(ParityError, match=said) as caught:
+        exported(tmp_path / "b", tokenizer=tokenizer, example_ids=pairs, **more)
+    assert caught.value.exit_status == 3
+    assert not (tmp_path / "b").exists()
+    if cut or padded:
+        # The way out is one.
+        words = shlex.split(caught.value.remedy)
+        known = read_vocabulary(WORDS)
+        rules = replace(make_implied_rules(known, tokenizer), max_tokens=cut)
+        if padded:
+            rules = read_rules(words[words.index("--rules") + 1].rstrip("."), known)
+        exported(tmp_path / "b", tokenizer=None, rules=rules, example_ids=pairs)
+
+
+@pytest.mark.slow
+def test_labels_alone_tell_another_order(tmp_path: Path) -> None:
+    pairs = [(text, ids_of(text), label(ids_of(text))) for text in drawn(200, 5, 6)]
+    assert {given for _, _, given in pairs} == set(LABELS)
+    with pytest.raises(ParityError, match=f"order: {', '.join(LABELS)}"):
+        exported(tmp_path / "b", labels=TURNED, example_ids=pairs)
+
+
+@pytest.mark.parametrize(
+    ("more", "given", "wrong"),
+    [
+        ({"multi_label": True}, ["World", "Science"], ["World"]),
+        ({"multi_label": True, "thresholds": [0.9, 0.5, 0.5, 0.5]}, ["Science"], ["World", "Science"]),
+        ({"multi_label": True}, {"World": 0.8022, "Science": 0.6}, {"World": 0.81}),
+        ({}, {"World": 0.8, "Sports": 0.1, "Business": 0.05, "Science": 0.05}, {"World": 0.79, "Sports": 0.1}),
+        ({}, {"World": 0.8022}, {"World": 0.8, "Sports": 0.1001}),
+        ({"thresholds": [0.9] * 4}, [], ["Sports"]),
+        ({"thresholds": [0.1] * 4}, "World", []),
+        ({}, ["World"], ["World", "Sports"]),
+        ({}, "World", []),
+    ],
+)
+def test_labels_are_those_that_users_are_given(more: dict[str, Any], given: Any, wrong: Any) -> None:
+    several = more.get("multi_label")
+    answers = np.float32([[0.8022, 0.1, 0.0478, 0.6]] if several else [[0.8022, 0.1, 0.0478, 0.05]])
+    output = LabelOutput(tuple(LABELS), "sigmoid" if several else "softmax")
+    manifest = SimpleNamespace(output=output, text=TextInput(TextRules(max_width=9), ()))
+    classifier: Any = SimpleNamespace(
+        labels=tuple(LABELS), thresholds=more.get("thresholds"), manifest=manifest, predict_proba=lambda _: answers,
+        heads=(), _answers=Answers("news", tuple(LABELS), output.activation),
+    )  # fmt: skip
+
+    def ask(answer: Any) -> Any:
+        answered = map_answers_to_labels([OwnersText("the oil", answer=answer)], LABELS)
+        return compare_answers(classifier, [AnsweredText(one.text, one.text, found) for one, found in answered])
+
+    assert ask(given) is not None
+    with pytest.raises(ParityError):
+        ask(wrong)
+
+
+@pytest.mark.parametrize(
+    ("answers", "unordered"),
+    [
+        # The only text is of Sports: any of the others may stand for another of them.
+        (["Sports"], ["World", "Business", "Science"]),
+        (["Sports", "World", "Science"], []),
+        (["Sports", "World"], ["Business", "Science"]),
+        ([{"Sports": 0.5, "World": 0.25, "Business": 0.15}], []),
+        ([{"Sports": 0.5}], ["World", "Business", "Science"]),
+        ([[0.25, 0.5, 0.15, 0.1]], LABELS),
+        ([[0.25, 0.5, 0.15, 0.1], "Sports"], ["World", "Business", "Science"]),
+    ],
+)
+def test_labels_that_may_be_exchanged_are_named(answers: list[Any], unordered: list[str]) -> None:
+    rows = {"Sports": [0.25, 0.5, 0.15, 0.1], "World": [0.5, 0.2, 0.2, 0.1], "Science": [0.2, 0.2, 0.1, 0.5]}
+    output = LabelOutput(tuple(LABELS))
+    manifest = SimpleNamespace(output=output, text=TextInput(TextRules(max_width=9), ()))
+    classifier: Any = SimpleNamespace(
+        labels=tuple(LABELS), thresholds=None, manifest=manifest, heads=(),
+        _answers=Answers("news", tuple(LABELS), output.activation),
+        predict_proba=lambda texts: np.float32([rows[text] for text in texts]),
+    )  # fmt: skip
+    answered = [
+        AnsweredText(
+            name,
+            name,
+            map_answers_to_labels([OwnersText("x", answer=given)], LABELS)[0][1],
+            names=type(given) is not list,
+        )
+        for given in answers
+        for name in [given if isinstance(given, str) else "Sports"]
+    ]
+    compared = compare_answers(classifier, answered)
+    assert compared is not None
+    assert list(compared.unordered) == unordered
+    verdict = TextVerdict("compared", 1, "answers", answers=compared)
+    assert verdict.is_open == bool(unordered)
+    assert all(label in compared.sentence for label in unordered)
+
+
+@pytest.mark.slow
+def test_answers_and_texts_that_show_too_little_are_a_warning(tmp_path: Path) -> None:
+    one = label(ids_of(TEXTS[0]))
+    pairs = [{"text": text, "tokens": split(text), "label": one} for text in TEXTS if label(ids_of(text)) == one]
+    result = command(tmp_path, pairs)
+    assert result.exit_code == 0, result.output
+    others = [repr(other) for other in LABELS if other != one]
+    assert re.search(rf"^Note: Text rules: .* lacks.*{', '.join(others)}: .*--pairs FILE", result.stderr, re.M)
+    verdict = read_text_verdict(manifests.read_manifest(tmp_path / "b"))
+    assert not verdict.unknown_words
+    shows = [*pairs, {"text": "bab-x", "tokens": ["bab", "x"], "label": label(ids_of("bab-x"))}]
+    assert command(tmp_path, shows, "--force").exit_code == 0
+    assert read_text_verdict(manifests.read_manifest(tmp_path / "b")).unknown_words
+
+
+def test_weights_of_another_run_are_refused_without_a_cause_that_is_none(tmp_path: Path) -> None:
+    pairs = [(text, ids_of(text), answer(ids_of(text)[::-1])) for text in TEXTS]
+    with pytest.raises(ParityError, match=r"weights .*labels"):
+        exported(tmp_path / "b", example_ids=pairs)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["Sport"], "'Sport', "),
+        (["World", 3], " 3, "),
+        ([0.5, 0.5], "2 probabilities"),
+        ([0.1, 0.2, 3.5, 0.1], "probability 3.5"),
+        ({"Sport": 0.5}, "'Sport'"),
+        ({"World": "x"}, "probability 'x'"),
+        (7, "is '7'"),
+        ({}, "'oil' is an empty"),
+    ],
+)
+def test_answers_that_are_none_are_refused(given: Any, said: str) -> None:
+    with pytest.raises(InputError, match=re.escape(said)):
+        map_answers_to_labels(check_pairs([("oil", [1], given)]), LABELS)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("World", ("World",)),
+        (np.str_("World"), ("World",)),
+        (["World", "Sports"], ("World", "Sports")),
+        ([], ()),
+        ({"World": 0.25}, {"World": 0.25}),
+        (torch.tensor([0.0, 0.5, 0.25, 0.25]), {"World": 0.0, "Sports": 0.5, "Business": 0.25, "Science": 0.25}),
+    ],
+)
+def test_answers_are_taken_as_people_have_them(given: Any, expected: Any) -> None:
+    ((_, found),) = map_answers_to_labels(check_pairs([("oil", [1], given)]), LABELS)
+    assert found == expected
+    assert map_answers_to_labels([OwnersText("oil", [1], answer=1)], ["0", "1"])[0][1] == ("1",)
+
+
+def test_a_file_holds_answers_and_tokens(tmp_path: Path) -> None:
+    lines: list[Any] = [
+        {"text": "a", "ids": [1], "label": "World", "gold": 5},
+        {"text": "b", "tokens": ["b"], "ids": [2], "probabilities": {"World": 0.5}},
+        {"text": "c", "label": "World"},
+        ["d", [4], "World"],
+        ["e", ["e"]],
+        {"text": "f", "label": "World", "probabilities": [0.5, 0.5]},
+    ]
+    (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert read_pairs(tmp_path / "p.jsonl") == [
+        OwnersText("a", [1], None, "World"),
+        OwnersText("b", [2], ["b"], {"World": 0.5}),
+        OwnersText("c", None, None, "World"),
+        OwnersText("d", [4], None, "World"),
+        OwnersText("e", None, ["e"], None),
+        OwnersText("f", None, None, [0.5, 0.5], "World"),
+    ]
+
+
+@pytest.mark.parametrize("given", [{"a": 0.25, "b": 0.75, "c": 0.0}, [0.25, 0.75, 0.0], {"b": 0.2, "c": 0.2}])
+def test_a_label_beside_probabilities_is_the_likeliest_one(given: Any) -> None:
+    def named(label: Any) -> Any:
+        return map_answers_to_labels([OwnersText("oil", answer=given, label=label)], ["a", "b", "c"])[0][1]
+
+    assert named("b") == named(["b"]) == named(None)
+    for wrong in ("a", ["a"]):
+        with pytest.raises(InputError, match=r"'oil' .*'a'.* 'b'"):
+            named(wrong)
+    with pytest.raises(InputError, match="'z'"):
+        named("z")
+
+
+def test_a_head_has_a_label_beside_its_probabilities() -> None:
+    heads = {"mood": LabelOutput(("bad", "good"))}
+    for label, is_right in (({"mood": "good"}, True), ({}, True), ({"mood": "bad"}, False)):
+        one = OwnersText("oil", answer={"mood": [0.25, 0.75]}, label=label)
+        with nullcontext() if is_right else pytest.raises(InputError, match="'bad'"):
+            assert map_head_answers([one], heads)[0][1] == {"bad": 0.25, "good": 0.75}
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ({"text": "a", "ids": [1], "probabilities": "x"}, "'x' .*probabilities"),
+        ({"text": "a", "ids": [1], "tokens": [1]}, "1 .*tokens"),
+        ({"text": "a", "ids": [1], "tokens": "x"}, "'x' .*tokens"),
+    ],
+)
+def test_a_line_that_is_none_is_refused(line: dict[str, Any], said: str, tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text(json.dumps(line))
+    with pytest.raises(InputError, match=said):
+        read_pairs(tmp_path / "p.jsonl")
+
+
+# --- what ids show by themselves
+
+
+RULES = TextRules("external", unknown_id=0, padding_id=1)
+
+
+@pytest.mark.parametrize("cut", [25, 120])
+def test_ids_that_end_at_one_length_are_refused_until_that_is_said(cut: int) -> None:
+    rows = {text: ids_of(text, cut) for text in drawn(40, 7, cut + cut // 3)}
+    with pytest.raises(InputError, match=rf" {cut} ids, .*--max-tokens {cut} .*longer text"):
+        refuse_doubtful_ids(RULES, WORDS, rows)
+    refuse_doubtful_ids(TextRules("external", max_tokens=cut), WORDS, rows)
+    # A text of two that is not cut shows that none is.
+    whole = "-".join([*rows, *rows])
+    refuse_doubtful_ids(RULES, WORDS, {**rows, whole: ids_of(whole)})
+
+
+def test_tokens_that_end_at_one_length_are_refused_whatever_answers_stand_beside_them(tmp_path: Path) -> None:
+    texts = drawn(40, 7, 33)
+    pairs = [(text, split(text)[:25], label(ids_of(text, 25))) for text in texts]
+    with pytest.raises(InputError, match=r" 25 tokens, .*--max-tokens 25 .*longer text"):
+        exported(tmp_path / "b", example_ids=pairs)
+    words = [tokens for _, tokens, _ in pairs]
+    framed = TextRules("external", unknown_id=0, padding_id=1, last_id=2)
+    for rules, ids, tokens in ((RULES, words[:20], words[20:]), (framed, words[:20], words[20:]), (framed, words, [])):
+        last = [2] * (rules is framed)
+        given = {text: [WORDS.index(word) for word in row] + last for text, row in zip(texts, ids, strict=False)}
+        with pytest.raises(InputError, match=r" 25 tokens, .*--max-tokens 25 "):
+            refuse_doubtful_ids(rules, WORDS, given, tokens)
+    # Words that the rules drop count, and padding is seen among tokens.
+    refuse_doubtful_ids(TextRules("external", max_tokens=25), WORDS, {}, words)
+    with pytest.raises(InputError, match=r"40 of 40 pairs end .*<pad>"):
+        refuse_doubtful_ids(RULES, WORDS, {}, [[*row, "<pad>"] for row in words])
+
+
+def test_two_short_texts_of_one_length_are_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    refuse_doubtful_ids(RULES, WORDS, {"bab-dab": [2, 7], "fab-gab": [12, 17]})
+    assert "2 pairs have 2 ids" in caplog.text
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+def test_ids_with_the_padding_are_refused() -> None:
+    rows = {text: (ids_of(text) + [1] * 40)[:40] for text in TEXTS}
+    with pytest.raises(InputError, match=r'"min_width": 40, .*"pad_side": "right"'):
+        refuse_doubtful_ids(RULES, WORDS, rows)
+    ragged = {text: ids_of(text) + [1] * (i % 3) for i, text in enumerate(TEXTS)}
+    with pytest.raises(InputError, match=r"16 of 24 pairs .*<pad>"):
+        refuse_doubtful_ids(RULES, WORDS, ragged)
+    with pytest.raises(InputError, match=r'"pad_side": "left"'):
+        refuse_doubtful_ids(RULES, WORDS, {text: row[::-1] for text, row in rows.items()})
+    # A word that has the padding's id, for want of one of its own, may end a text.
+    refuse_doubtful_ids(TextRules("external", unknown_id=None), SYLLABLES, {"dem-bab": [6, 0], "dem-dil": [6, 7]})
+
+
+def test_ids_of_another_vocabulary_are_refused() -> None:
+    rows = {text: ids_of(text) for text in TEXTS}
+    refuse_doubtful_ids(RULES, WORDS, rows)
+    with pytest.raises(InputError, match=r"vocabulary .*tokens"):
+        refuse_doubtful_ids(RULES, SHUFFLED, rows)
+    letters = [*WORDS[:2], *"abcdefghijklmnopqrstuvwxyz"]
+    of_letters = {text: [letters.index(letter) if letter in letters else 0 for letter in text] for text in TEXTS}
+    refuse_doubtful_ids(RULES, letters, of_letters)
+    turned = [*letters[:2], *letters[:1:-1]]
+    with pytest.raises(InputError, match="vocabulary"):
+        refuse_doubtful_ids(RULES, turned, of_letters)
+
+
+# --- the command line
+
+
+def command(folder: Path, pairs: list[dict[str, Any]], *more: str) -> Result:
+    (folder / "model.py").write_text(MODULE, encoding="utf-8")
+    (folder / "vocab.txt").write_text("\n".join(WORDS), encoding="utf-8")
+    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)), encoding="utf-8")
+    arguments = ["export", f"{folder / 'model.py'}:Net()", "--random-weights", "--no-torchscript", "--vocabulary"]
+    arguments += [str(folder / "vocab.txt"), "--pairs", str(folder / "pairs.jsonl"), "-o", str(folder / "b")]
+    return CliRunner().invoke(main, [*arguments, "--labels", ",".join(LABELS), "--tokenizer", "external", *more])
+
+
+def test_the_command_line_says_that_nothing_was_compared_as_a_note(tmp_path: Path) -> None:
+    result = command(tmp_path, [{"text": text, "ids": ids_of(text)} for text in TEXTS[:5]])
+    assert result.exit_code == 0, result.output
+    assert "Text rules" not in result.stdout
+    assert re.search(r"^Note: Text rules: .*not compared.*--pairs FILE.*tokens", result.stderr, re.M)
+
+
+def test_the_command_line_compares_answers(tmp_path: Path) -> None:
+    pairs = [{"text": text, "tokens": split(text), "label": label(ids_of(text))} for text in TEXTS]
+    result = command(tmp_path, pairs)
+    assert result.exit_code == 0, result.output
+    assert re.search(r"^Text rules: .*24 texts.*the same labels", result.stdout, re.M)
+    pairs[3]["label"] = next(other for other in LABELS if other != pairs[3]["label"])
+    wrong = command(tmp_path, pairs, "--force")
+    assert wrong.exit_code == 3
+    assert re.search(r"1 of 24 texts.*label", " ".join(wrong.stderr.split()))

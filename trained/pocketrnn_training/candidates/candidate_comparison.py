@@ -1,0 +1,371 @@
+"""Choose by folds: words or pieces, with or without word vectors and a recurrent part, and the weight of each part.
+
+A tenth of the rows is too few to choose by: with 360 rows, the standard error of an accuracy is 2.4 points. Where rows
+are few, training is cheap. So each way of cutting the texts is trained on the rows of all folds but one, and classifies
+the rows of that fold, which it has not seen. The weights of both parts are fitted on these answers
+(`pocketrnn_training.texts.recurrent_linear_weights`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from pocketrnn.errors import DataError
+from pocketrnn_training.candidates.candidate import Candidate, make_candidates_document
+from pocketrnn_training.classifiers.architecture import Architecture
+from pocketrnn_training.classifiers.inference import compute_logits
+from pocketrnn_training.loop.final_fit import LoopFit
+from pocketrnn_training.loop.thread_limit import limit_threads
+from pocketrnn_training.loop.training_loop import TrainingLoop
+from pocketrnn_training.loop.training_processes import Loop
+from pocketrnn_training.measures.fold_scores import FoldScores
+from pocketrnn_training.preparation.prepared_data import OtherSources, Task
+from pocketrnn_training.preparation.text_preparation import prepare_texts
+from pocketrnn_training.rows.labelled_rows import assign_folds
+from pocketrnn_training.rows.labelled_texts import LabelledTexts
+from pocketrnn_training.settings.base_settings import FEW_VALIDATION_ROWS, Settings
+from pocketrnn_training.settings.text_settings import BPE, WORDS, TextSettings
+from pocketrnn_training.texts.recurrent_linear_weights import RecurrentLinearWeights, fit_recurrent_linear_weights
+from pocketrnn_training.training_events import Notice, StageNotice
+
+__all__ = ["Comparison", "compare_candidates", "may_compare_candidates", "may_measure_by_folds"]
+
+Floats = npt.NDArray[np.float64]
+
+# Called with the work, its settings, and the function that receives its events.
+Run = Callable[[Loop, Settings, Callable[[Any], None]], None]
+
+_FOLDS: Final = 4
+# After this many folds only the better variant is trained further, and only if it is better than the linear part alone.
+_FOLDS_OF_ALL: Final = 2
+# A variant that is worse than another by this many standard errors is not trained further.
+_CLEARLY: Final = 2
+# From this many rows on, validation rows are enough, and the folds take too long.
+_MANY_ROWS: Final = 10_000
+# With fewer different rows, the accuracy of a fold is mostly chance.
+_FEWEST_ROWS: Final = 100
+
+
+def may_compare_candidates(data: LabelledTexts, settings: TextSettings, beside: OtherSources) -> bool:
+    """Whether folds are to compare variants: no option of one variant alone is given, and there is a linear part.
+
+    Args:
+        data: the rows, including those that are held out.
+        settings: the choices, as they were given.
+        beside: the other sources to learn from, beside the rows.
+    """
+    if (
+        settings.compare is False
+        or not _FEWEST_ROWS <= len(data) < _MANY_ROWS
+        or beside.teacher is not None
+        or beside.before is not None
+        or data.answers is not None
+    ):
+        return False
+    default = TextSettings()
+    of_one_way = ("max_vocabulary", "spelling", "piece_dropout")
+    named = settings.tokenizer is not None or settings.asks_for_pieces
+    if not named and any(getattr(settings, name) != getattr(default, name) for name in of_one_way):
+        return False
+    decided = settings.decided(len(data), len(data.labels), several_labels=data.several_labels)
+    return bool(decided.linear) and len(np.unique(data.groups)) >= _FEWEST_ROWS // 2
+
+
+def may_measure_by_folds(data: LabelledTexts, settings: TextSettings, beside: OtherSources) -> bool:
+    """Whether folds of all rows are to measure the classifier, too: too few rows would be held out for validation.
+
+    Args:
+        data: the rows.
+        settings: the choices, as they were given.
+        beside: the other sources to learn from, beside the rows.
+    """
+    few = len(data) * settings.validation_share < FEW_VALIDATION_ROWS
+    # With patience, validation rows decide when training ends.
+    return few and settings.patience is None and may_compare_candidates(data, settings, beside)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The candidates of a run, the chosen one first, and the logits of the folds by which it is measured.
+
+    Attributes:
+        candidates: all candidates that were compared.
+        folds: int64 [rows], the fold of each training row, where all rows are in folds; None where rows are held out.
+        unseen: float32 [rows, classes], the logits of the chosen candidate for each row, fitted on the other folds;
+            None without folds.
+    """
+
+    candidates: tuple[Candidate, ...]
+    folds: npt.NDArray[np.int64] | None = None
+    unseen: Tensor | None = None
+
+    @property
+    def chosen_candidate(self) -> Candidate:
+        """The candidate that classifies unseen rows best."""
+        return self.candidates[0]
+
+    def apply_to(self, task: Task) -> Task:
+        """Return the task with the parts of the chosen candidate and their weights."""
+        architecture = task.architecture
+        if self.chosen_candidate.is_linear and isinstance(architecture, Architecture):
+            architecture = architecture.linear_only_architecture
+        about = task.about | make_candidates_document(self.candidates)
+        return replace(
+            task,
+            architecture=architecture,
+            parts=self.chosen_candidate.weights,
+            about=about,
+            folds=self.folds,
+            unseen=self.unseen,
+        )
+
+
+def compare_candidates(
+    data: LabelledTexts,
+    settings: TextSettings,
+    run: Run,
+    report: Callable[[Notice], None],
+    *,
+    sources: Sequence[Path | None] = (None,),
+    measure: bool = False,
+) -> Comparison | None:
+    """Compare the variants of a classifier by folds; None where none of them can be trained.
+
+    The linear parts of all variants are fitted first, since they take little time. The recurrent part is trained only
+    where it may change the choice. It is skipped where the linear part is clearly worse, or worse than that of the same
+    tokens with or without word vectors. The last two folds are trained only if it lowered the loss on the first two.
+
+    Args:
+        data: the training rows.
+        settings: the choices, as they were given.
+        run: does the work of a loop.
+        report: called with a `Step` about each candidate, and with a notice of the choice.
+        sources: files of word vectors to start from, each for a variant of its own; None for a start without vectors.
+        measure: the answers of the folds are to measure the classifier, too.
+    """
+    fold_of = assign_folds(data, _FOLDS, np.random.default_rng(settings.seed))
+    tokenizers = _list_tokenizers_to_compare(settings)
+    chosen = [("how texts are cut", len(tokenizers) > 1), ("whether word vectors help", len(sources) > 1)]
+    what = "".join(f"{one}, " for one, is_open in chosen if is_open) + ("and " if any(o for _, o in chosen) else "")
+    report(StageNotice(f"Before the training, {_FOLDS} folds of the rows choose {what}what each part weighs."))
+    read = (_Variant.read(one, source, data, settings, fold_of) for one in tokenizers for source in sources)
+    ways = [way for way in read if way is not None]
+    if not ways:
+        return None
+    ways.sort(key=lambda way: way.linear.losses.mean())
+    best_of = {way.tokenizer: way for way in reversed(ways)}
+    rivals = [way for way in best_of.values() if not _is_clearly_lower(ways[0].linear.losses, way.linear.losses)]
+    for fold in range(_FOLDS):
+        for way in rivals:
+            way.train_recurrent_part(fold, run)
+        if fold + 1 == _FOLDS_OF_ALL and rivals:
+            best = min(rivals, key=lambda way: way.compute_joint_answers.losses.mean())
+            rivals = (
+                [best]
+                if _compute_mean_gain(
+                    best.compute_joint_answers.losses, ways[0].compute_linear_answers(fold + 1).losses
+                )[0]
+                > 0
+                else []
+            )
+    taken, is_linear = ways[0], True
+    for way in rivals:
+        gain, error = _compute_mean_gain(way.compute_joint_answers.losses, ways[0].linear.losses)
+        if gain > error:
+            taken, is_linear = way, False
+    first = taken.make_candidate(recurrent=not is_linear)
+    others = [
+        way.make_candidate(recurrent=one) for way in ways for one in (True, False) if way.has_answers(recurrent=one)
+    ]
+    candidates = (first, *(other for other in sorted(others, key=lambda other: other.loss) if other != first))
+    for candidate in candidates:
+        fewer = f"; not the best of these {candidate.rows:,} rows" if candidate.folds < first.folds else ""
+        report(StageNotice(f"{candidate.summary}{fewer}."))
+    said = f"The folds choose {first.display_name}"
+    report(Notice(f"{said}: a recurrent part does not add more than chance." if is_linear else f"{said}."))
+    if not measure:
+        return Comparison(candidates)
+    answered = taken.linear if is_linear else taken.compute_joint_answers
+    unseen = np.empty_like(answered.logits)
+    unseen[answered.rows] = answered.logits
+    return Comparison(candidates, fold_of, torch.from_numpy(unseen.astype(np.float32)))
+
+
+def _list_tokenizers_to_compare(settings: TextSettings) -> tuple[str, ...]:
+    if settings.asks_for_pieces:
+        return (BPE,)
+    return (WORDS, BPE) if settings.tokenizer is None else (settings.tokenizer,)
+
+
+def _compute_mean_gain(losses: Floats, others: Floats) -> tuple[float, float]:
+    """The mean difference between `others` and `losses` of the same rows, positive if `losses` are lower; and its
+    standard error."""
+    gains = others - losses
+    return float(gains.mean()), float(gains.std(ddof=1) / len(gains) ** 0.5)
+
+
+def _is_clearly_lower(losses: Floats, others: Floats) -> bool:
+    gain, error = _compute_mean_gain(losses, others)
+    return gain > _CLEARLY * error
+
+
+@dataclass(frozen=True)
+class _FoldAnswers:
+    """The answers of a variant for the rows of some folds, each with part weights fitted on the other folds.
+
+    Attributes:
+        rows: int64 [answered], the positions of the rows.
+        logits: float64 [answered, classes].
+        losses: float64 [answered].
+        scores: the accuracies of the folds.
+    """
+
+    rows: npt.NDArray[np.int64]
+    logits: Floats
+    losses: Floats
+    scores: FoldScores
+
+
+@dataclass
+class _Fold:
+    """A fold as one variant reads it: its rows, its task, the logits of the linear part, and those of the recurrent
+    part once it is trained."""
+
+    rows: npt.NDArray[np.int64]
+    task: Task
+    settings: TextSettings
+    linear: Floats
+    recurrent: Floats | None = None
+
+
+@dataclass
+class _Variant:
+    """One way of cutting the texts, and its answers so far."""
+
+    tokenizer: str
+    source: Path | None
+    targets: npt.NDArray[np.int64]
+    folds: list[_Fold]
+
+    @classmethod
+    def read(
+        cls,
+        tokenizer: str,
+        source: Path | None,
+        data: LabelledTexts,
+        settings: TextSettings,
+        fold_of: npt.NDArray[np.int64],
+    ) -> Self | None:
+        """Prepare a variant and fit the linear part of each fold on the others; None where one cannot be fitted."""
+        settings = replace(
+            settings,
+            tokenizer=tokenizer,
+            # A fold keeps the same words as all rows would.
+            min_freq=settings.min_freq_for(len(data), of_words=tokenizer != BPE),
+            final_fit=False,
+        )
+        beside = OtherSources(word_vectors=source)
+        folds = []
+        for fold in range(_FOLDS):
+            others, rows = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
+            try:
+                task, decided = prepare_texts(
+                    data.rows(others), data.rows(rows), settings, lambda _: None, examples=(), beside=beside
+                )
+            except DataError:
+                return None
+            if task.linear is None:
+                return None
+            logits = task.linear.logits(task.validation_rows).astype(np.float64)
+            folds.append(_Fold(rows, task, decided, logits))
+        return cls(tokenizer, source, data.targets, folds)
+
+    def train_recurrent_part(self, fold: int, run: Run) -> None:
+        """Train the recurrent part of a fold."""
+        one = self.folds[fold]
+        answered: list[Tensor] = []
+        work = _FoldFit(TrainingLoop(one.task, one.settings, "fold", ""))
+        run(work, one.settings, lambda event: answered.append(event) if isinstance(event, Tensor) else None)
+        one.recurrent = answered[0].double().numpy()
+
+    def has_answers(self, *, recurrent: bool) -> bool:
+        """Whether the recurrent (or linear) part has answers."""
+        return not recurrent or self.folds[0].recurrent is not None
+
+    @property
+    def compute_joint_answers(self) -> _FoldAnswers:
+        """The answers of both parts together, for the folds whose recurrent part was trained."""
+        return self._make_fold_answers([fold for fold in self.folds if fold.recurrent is not None], recurrent=True)
+
+    @cached_property
+    def linear(self) -> _FoldAnswers:
+        """The answers of the linear part alone."""
+        return self.compute_linear_answers(len(self.folds))
+
+    def compute_linear_answers(self, folds: int) -> _FoldAnswers:
+        """The answers of the linear part alone, for the first `folds` folds."""
+        return self._make_fold_answers(self.folds[:folds], recurrent=False)
+
+    def make_candidate(self, *, recurrent: bool) -> Candidate:
+        """The candidate with both parts, or with the linear part alone."""
+        answered = self.compute_joint_answers if recurrent else self.linear
+        folds = [fold for fold in self.folds if not recurrent or fold.recurrent is not None]
+        weights, of_recurrent = self._fit_weights(folds, recurrent=recurrent), None
+        if recurrent:
+            right = np.concatenate([f.recurrent.argmax(axis=1) == self.targets[f.rows] for f in folds])  # type: ignore[union-attr]
+            of_recurrent = float(right.mean())
+        return Candidate(
+            tokenizer=self.tokenizer,
+            recurrent_weight=weights.recurrent,
+            linear_weight=weights.linear,
+            rows=answered.scores.rows,
+            folds=answered.scores.folds,
+            accuracy=answered.scores.mean,
+            deviation=answered.scores.deviation,
+            loss=float(answered.losses.mean()),
+            recurrent_accuracy=of_recurrent,
+            vectors=None if self.source is None else self.source.name,
+        )
+
+    def _make_fold_answers(self, folds: Sequence[_Fold], *, recurrent: bool) -> _FoldAnswers:
+        from scipy.special import log_softmax
+
+        found = []
+        for fold in folds:
+            weights = self._fit_weights([other for other in folds if other is not fold], recurrent=recurrent)
+            found.append(weights.add_weighted_logits(fold.recurrent if recurrent else 0.0, fold.linear))
+        rows, logits = np.concatenate([fold.rows for fold in folds]), np.concatenate(found)
+        targets = self.targets[rows]
+        number = np.repeat(np.arange(len(folds)), [len(fold.rows) for fold in folds])
+        scores = FoldScores.measure_right_rows(logits.argmax(axis=1) == targets, number)
+        return _FoldAnswers(rows, logits, -log_softmax(logits, axis=1)[np.arange(len(rows)), targets], scores)
+
+    def _fit_weights(self, folds: Sequence[_Fold], *, recurrent: bool) -> RecurrentLinearWeights:
+        of_recurrent = [fold.recurrent for fold in folds if recurrent and fold.recurrent is not None]
+        return fit_recurrent_linear_weights(
+            np.concatenate(of_recurrent) if of_recurrent else None,
+            np.concatenate([fold.linear for fold in folds]),
+            self.targets[np.concatenate([fold.rows for fold in folds])],
+        )
+
+
+class _FoldFit(LoopFit):
+    """Train the recurrent part without the linear part, and emit its logits of the validation rows."""
+
+    def fit(self, fabric: Fabric, emit: Callable[[Any], None], stopped: Callable[[], bool]) -> None:
+        loop = self.loop
+        with limit_threads(loop.settings.threads):
+            if (learner := loop.fit_without_validation(fabric, lambda _: None, stopped)) is None:
+                return
+            batch_size = loop.settings.batch_size_for(loop.settings.epoch_size or len(loop.task.targets))
+            emit(compute_logits(learner.module, loop.task.validation_rows, batch_size, fabric))

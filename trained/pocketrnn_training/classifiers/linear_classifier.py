@@ -1,0 +1,171 @@
+"""The linear part of a classifier of texts as a module: beside recurrent layers, or as the whole classifier."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding, pad
+
+from pocketrnn.errors import InputError
+from pocketrnn_training.texts.linear_part import compute_pair_codes
+
+__all__ = [
+    "CODES_OF_JOINTS",
+    "LINEAR",
+    "SIZES",
+    "LinearArchitecture",
+    "LinearClassifier",
+    "LinearScores",
+    "check_table_sizes",
+]
+
+# The prefix of the names of the linear part's weights.
+LINEAR: Final = "linear."
+CODES_OF_JOINTS: Final = f"{LINEAR}joint_codes"
+SIZES: Final = f"{LINEAR}sizes"
+_MOST_PAIRS: Final = 1 << 24
+
+
+def check_table_sizes(pairs: int, joints: int) -> None:
+    """Check the numbers of rows of the tables of pairs and of joints; both may be 0."""
+    for name, rows in (("pairs", pairs), ("joints", joints)):
+        if not 0 <= rows <= _MOST_PAIRS or rows == 1:
+            raise InputError(f"{name} is {rows}.", f"Use 0, or a number from 2 to {_MOST_PAIRS}.")
+    if joints and not pairs:
+        raise InputError(f"joints is {joints}, and there are no pairs.", "Use 0, or give pairs, too.")
+
+
+@dataclass(frozen=True)
+class LinearArchitecture:
+    """The shape of the weights of a linear part that is the whole classifier.
+
+    Attributes:
+        vocabulary_size: the rows of the table of tokens.
+        classes: the number of logits.
+        padding_id: the token id that fills the rows of a batch.
+        pairs: the rows of the table of pairs of tokens.
+        joints: the rows of the table of characters where pieces of words meet; 0 without one.
+
+    Raises:
+        InputError: a value is out of its range.
+
+    Example:
+        >>> LinearArchitecture(vocabulary_size=1000, classes=4, padding_id=1, pairs=65536).summary
+        'A linear model of 1,000 tokens, their characters and pairs, 4 classes'
+    """
+
+    # Whether each row is read by its length.
+    packed: ClassVar[bool] = True
+
+    vocabulary_size: int
+    classes: int
+    padding_id: int
+    pairs: int
+    joints: int = 0
+
+    def __post_init__(self) -> None:
+        check_table_sizes(self.pairs, self.joints)
+        if self.classes < 2:
+            raise InputError(f"classes is {self.classes}.", "A classifier needs at least two.")
+        if not 0 <= self.padding_id < self.vocabulary_size:
+            raise InputError(
+                f"padding_id is {self.padding_id}, and there are {self.vocabulary_size} tokens.",
+                "Use the id of a token of the vocabulary.",
+            )
+
+    @property
+    def padding(self) -> int:
+        """The value that fills the rows of a batch."""
+        return self.padding_id
+
+    @property
+    def summary(self) -> str:
+        """The tables, in words for a report."""
+        tokens = f"{self.vocabulary_size:,} tokens, their characters and pairs"
+        return f"A linear model of {tokens}, {self.classes} classes"
+
+
+class LinearScores(nn.Module):
+    """Sum the scores of the tokens of a text and of neighbouring tokens, as `linear_part.LinearPart` does.
+
+    Attributes:
+        words: float32 [vocabulary_size, classes].
+        pairs: float32 [pairs, classes].
+        joints: float32 [joints, classes]; None without such a table.
+        bias: float32 [classes].
+        joint_codes: int64 [vocabulary_size, 2], what a token adds to the row number of a joint, as the first
+            token and as the second.
+        sizes: float32 [vocabulary_size, 1]; the scores are divided by the root of their sum over the tokens.
+    """
+
+    codes: Tensor
+    joint_codes: Tensor
+    sizes: Tensor
+
+    def __init__(self, architecture: LinearArchitecture) -> None:
+        super().__init__()
+        a = architecture
+        self.padding_id = a.padding_id
+        self.words = nn.Parameter(torch.zeros(a.vocabulary_size, a.classes))
+        self.pairs = nn.Parameter(torch.zeros(a.pairs, a.classes))
+        self.bias = nn.Parameter(torch.zeros(a.classes))
+        self.joints: nn.Parameter | None = None
+        if a.joints:
+            self.joints = nn.Parameter(torch.zeros(a.joints, a.classes))
+            self.register_buffer("joint_codes", torch.zeros(a.vocabulary_size, 2, dtype=torch.int64))
+        self.register_buffer("sizes", torch.ones(a.vocabulary_size, 1))
+        # Not stored: the codes follow from the numbers of tokens and pairs.
+        self.register_buffer(
+            "codes", torch.from_numpy(compute_pair_codes(a.vocabulary_size, a.pairs)), persistent=False
+        )
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """The scores of tokens int64 [batch, sequence] with lengths int64 [batch], float32 [batch, classes]."""
+        padding = (torch.arange(tokens.size(1), device=tokens.device) >= lengths.unsqueeze(1)).unsqueeze(2)
+        before = pad(tokens, (1, 0), value=self.padding_id)[:, :-1]
+
+        def sum_scores(numbers: Tensor, table: Tensor) -> Tensor:
+            return embedding(numbers, table).masked_fill(padding, 0.0).sum(dim=1)
+
+        def add_neighbour_codes(codes: Tensor) -> Tensor:
+            return embedding(before, codes)[:, :, 0] + embedding(tokens, codes)[:, :, 1]
+
+        scores = sum_scores(tokens, self.words) + sum_scores(add_neighbour_codes(self.codes), self.pairs)
+        if self.joints is not None:
+            scores = scores + sum_scores(add_neighbour_codes(self.joint_codes), self.joints)
+        return self.bias + scores / sum_scores(tokens, self.sizes).sqrt()
+
+
+class LinearClassifier(nn.Module):
+    """A linear part that is the whole classifier: the scores are its logits.
+
+    Example:
+        >>> module = read_checkpoint(Path("linear.checkpoint")).module
+        >>> module(torch.tensor([[2, 3, 4], [2, 1, 1]]), torch.tensor([3, 1])).shape
+        torch.Size([2, 2])
+    """
+
+    def __init__(self, architecture: LinearArchitecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.linear = LinearScores(architecture)
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """The logits of a batch.
+
+        Args:
+            tokens: int64 [batch, sequence].
+            lengths: int64 [batch], each from 1 to sequence.
+
+        Returns:
+            float32 [batch, classes].
+
+        Example:
+            >>> classifier(torch.tensor([[5, 7], [3, 1]]), torch.tensor([2, 1])).shape    # one of 4 classes
+            torch.Size([2, 4])
+        """
+        scores: Tensor = self.linear(tokens, lengths)
+        return scores

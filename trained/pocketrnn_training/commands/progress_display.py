@@ -1,0 +1,71 @@
+"""The progress of a run on standard error: a live bar on a terminal, else plain lines."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from pocketrnn.commands.standard_streams import print_line
+from pocketrnn.commands.terminal_text import escape_line
+from pocketrnn_training.training_events import (
+    Epoch,
+    EventLines,
+    Notice,
+    Progress,
+    format_event_line,
+    format_training_figures,
+)
+
+__all__ = ["show_progress"]
+
+
+@contextmanager
+def show_progress(*, quiet: bool = False, every: bool = False) -> Iterator[Callable[[Progress | Epoch | Notice], None]]:
+    """Yield a function that shows the events of a run.
+
+    Args:
+        quiet: show no events.
+        every: show each event where there is no terminal; otherwise only few.
+    """
+    if quiet:
+        yield lambda _: None
+        return
+    if not sys.stderr.isatty():
+        shown = partial(print_line, err=True)
+        yield (lambda event: shown(format_event_line(event))) if every else EventLines(shown).show_event
+        return
+    with _show_live_bar() as show:
+        yield show
+
+
+@contextmanager
+def _show_live_bar() -> Iterator[Callable[[Progress | Epoch | Notice], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("reading the data", total=None, figures="")
+
+        def show(event: Progress | Epoch | Notice) -> None:
+            if not isinstance(event, Progress):
+                bar.console.print(escape_line(format_event_line(event)), highlight=False, markup=False)
+                return
+            bar.update(
+                task,
+                description=f"epoch {event.epoch}/{event.epochs}",
+                total=event.epochs * event.rows,
+                completed=(event.epoch - 1) * event.rows + event.row,
+                figures=format_training_figures(event),
+            )
+
+        yield show

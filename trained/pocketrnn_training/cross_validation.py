@@ -1,0 +1,185 @@
+"""Cross-validation: the rows in folds, each measured with a classifier that is trained on all others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrnn_training.classifiers.checkpoint import Checkpoint
+from pocketrnn_training.data_kinds import find_kind
+from pocketrnn_training.measures.evaluation import evaluate
+from pocketrnn_training.measures.fold_scores import FoldScores
+from pocketrnn_training.rows.labelled_rows import LabelledRows, assign_folds, check_labelled
+from pocketrnn_training.settings.base_settings import Settings
+from pocketrnn_training.training import train
+from pocketrnn_training.training_events import Epoch, Notice, Progress, StageNotice
+
+__all__ = ["CrossValidation", "Fold", "cross_validate_rows"]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """The scores of one fold.
+
+    Attributes:
+        rows: how many rows it has.
+        accuracy: the share of rows with the right label; where a text can have several, with all of them right.
+        micro_f1: F1 of all answers together; where each text has one label, that is the accuracy.
+        macro_f1: the mean of the F1 of all classes.
+        linear: the accuracy of the linear model on this fold, trained on the same other rows, or its micro F1 where
+            a text can have several labels. None where there is no such model.
+    """
+
+    rows: int
+    accuracy: float
+    micro_f1: float
+    macro_f1: float
+    linear: float | None
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """The accuracy to expect of a classifier of all rows on new ones.
+
+    Attributes:
+        folds: every part.
+        several_labels: whether a text can have several labels, so that micro F1 is the figure to look at.
+
+    Example:
+        >>> result = cross_validate(["so good", "so bad"] * 9, [1, 0] * 9, 2, epochs=1, min_freq=1)
+        >>> isinstance(result, CrossValidation), len(result.folds)
+        (True, 2)
+    """
+
+    folds: tuple[Fold, ...]
+    several_labels: bool
+
+    @property
+    def scores(self) -> npt.NDArray[np.float64]:
+        """float64 [folds]: the accuracy of each fold, or its micro F1 where a text can have several labels.
+
+        Example:
+            >>> cross_validation.scores.tolist()
+            [0.9, 0.86]
+        """
+        return np.array([fold.micro_f1 if self.several_labels else fold.accuracy for fold in self.folds])
+
+    @property
+    def linear_scores(self) -> npt.NDArray[np.float64] | None:
+        """float64 [folds]: the scores of the linear model; None without one.
+
+        Example:
+            >>> cross_validation.linear_scores.tolist()
+            [0.88, 0.84]
+        """
+        found = [fold.linear for fold in self.folds if fold.linear is not None]
+        return np.array(found) if len(found) == len(self.folds) else None
+
+    @property
+    def spread(self) -> FoldScores:
+        """The mean of `scores` and their deviation."""
+        rows = sum(fold.rows for fold in self.folds)
+        return FoldScores.from_scores(self.scores, rows, several_labels=self.several_labels)
+
+    @property
+    def mean(self) -> float:
+        """The mean of `scores`.
+
+        Example:
+            >>> round(cross_validation.mean, 2)
+            0.88
+        """
+        return self.spread.mean
+
+    @property
+    def deviation(self) -> float:
+        """The standard deviation of `scores` (of a sample: divided by one less than the number of folds).
+
+        Example:
+            >>> round(cross_validation.deviation, 3)
+            0.028
+        """
+        return self.spread.deviation
+
+    @property
+    def summary(self) -> str:
+        """The result as a sentence.
+
+        Example:
+            >>> cross_validation.summary
+            'accuracy 88.0% ± 2.8% of 50 rows, by 2 folds; the linear model 86.0% ± 2.8%.'
+        """
+        said, linear = self.spread.summary, self.linear_scores
+        if linear is not None:
+            said += f"; the linear model {linear.mean():.1%} ± {linear.std(ddof=1):.1%}"
+        return f"{said}."
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The figures that a checkpoint keeps.
+
+        Example:
+            >>> cross_validation.metrics["folds"]
+            2
+        """
+        return self.spread.metrics
+
+
+def cross_validate_rows(
+    data: LabelledRows,
+    settings: Settings,
+    folds: int,
+    *,
+    report: Callable[[Progress | Epoch | Notice], None] = lambda _: None,
+    word_vectors: Path | None = None,
+    before: Checkpoint | None = None,
+) -> CrossValidation:
+    """Train a classifier for each fold, as `train` does, on the rows of the others, and measure it on the fold.
+
+    Each run holds out a part of its rows for validation and may fit once more on all of them, as any run does. The
+    rows of a fold decide nothing about the classifier that they measure.
+
+    Args:
+        data: the rows, all of which have a label.
+        settings: the choices; the seed decides the folds, too.
+        folds: how many, from 2.
+        report: called with the progress: a `Step` after each fold, and a `Progress` whose epochs are counted over all
+            folds.
+        word_vectors: as in `train`.
+        before: as in `train`.
+
+    Raises:
+        InputError, DataError, TrainingError, ProcessError: see `train` and `assign_folds`.
+
+    Example:
+        >>> result = cross_validate_rows(read_files([Path("reviews.csv")]), TextSettings(epochs=1), 2)
+        >>> len(result.folds), 0 <= result.mean <= 1
+        (2, True)
+    """
+    check_labelled(data, "row", "Leave them out: a fold is measured by its labels.")
+    baseline_of = find_kind(data).baseline
+    fold_of = assign_folds(data, folds, np.random.default_rng(settings.seed))
+    measured: list[Fold] = []
+
+    def report_in_all_folds(event: Progress | Epoch | Notice) -> None:
+        if isinstance(event, Progress):
+            done = event.epochs * len(measured)
+            report(replace(event, epoch=done + event.epoch, epochs=event.epochs * folds))
+
+    for fold in range(folds):
+        others, rows = (data.rows(np.flatnonzero(some)) for some in (fold_of != fold, fold_of == fold))
+        made = train(
+            others, settings, word_vectors=word_vectors, examples=(), report=report_in_all_folds, before=before
+        )
+        found = evaluate(made, rows)
+        baseline = baseline_of(others, rows, made)
+        linear = None if baseline is None else baseline.compared_figure
+        measured.append(Fold(len(rows), found.accuracy, found.micro_f1, found.macro_f1, linear))
+        what, figure = ("micro F1", found.micro_f1) if data.several_labels else ("accuracy", found.accuracy)
+        beside = "" if linear is None else f"; the linear model {linear:.1%}"
+        report(StageNotice(f"Fold {fold + 1} of {folds}: {what} {figure:.1%}, {len(rows):,} rows{beside}."))
+    return CrossValidation(tuple(measured), data.several_labels)

@@ -1,0 +1,195 @@
+"""Train in several processes of this machine: start them, receive their events, stop them."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import multiprocessing
+import os
+import pickle
+import queue
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+
+from pocketrnn.errors import PocketRNNError
+from pocketrnn_training.preparation.prepared_data import Task
+from pocketrnn_training.rows.batches import EncodedTexts
+
+__all__ = ["Loop", "ProcessError", "run_in_processes", "silence_fabric"]
+
+_LISTEN_SECONDS: Final = 0.2
+_ARRAYS: Final = ("values", "offsets")
+_ANSWERS: Final = "answers.npy"
+
+
+class ProcessError(PocketRNNError):
+    """One of several training processes ended before the training was over."""
+
+
+class Loop(Protocol):
+    """Work on a task that can be pickled, such as `pocketrnn_training.loop.training_loop.TrainingLoop`."""
+
+    @property
+    def task(self) -> Task:
+        """The prepared data."""
+
+    def replace_task(self, task: Task) -> Loop:
+        """The same work on another task."""
+
+    def fit(self, fabric: Fabric, emit: Callable[[Any], None], stopped: Callable[[], bool]) -> None:
+        """Do the work; `emit` its events; end early once `stopped`."""
+
+
+def run_in_processes(fabric: Fabric, loop: Loop, emit: Callable[[Any], None]) -> None:
+    """Call `loop.fit` in every process of `fabric`; pass the events of the first process to `emit`.
+
+    The processes read the rows and a teacher's answers from memory-mapped files, not through a pipe.
+
+    Args:
+        fabric: the number of processes, and how they communicate.
+        loop: the work.
+        emit: called in this thread. If it raises, or on Ctrl-C, the processes are stopped first.
+
+    Raises:
+        PocketRNNError: the error that the first process raised.
+        ProcessError: a process ended in another way.
+    """
+    context = multiprocessing.get_context("spawn")
+    events = context.Queue()
+    stop = context.Event()
+    failures: list[BaseException] = []
+    with tempfile.TemporaryDirectory(prefix="pocketrnn-") as folder:
+        task = loop.task
+        nothing = EncodedTexts(np.empty(0, np.int32), np.zeros(1, np.int64))
+        none = type(task.rows)(task.rows.values[:0], np.zeros(1, np.int64))
+        parts = {"rows": task.rows, "validation_rows": task.validation_rows}
+        words = task.words
+        if words is not None:
+            parts["words"] = words.rows
+            words = dataclasses.replace(words, rows=nothing)
+        for part, rows in parts.items():
+            for name in _ARRAYS:
+                np.save(Path(folder) / f"{part}.{name}.npy", getattr(rows, name))
+        teaching = task.teaching
+        if teaching is not None:
+            np.save(Path(folder) / _ANSWERS, teaching.answers.values)
+            teaching = teaching.replace_values(np.empty((0, len(task.labels)), np.float32))
+        light = loop.replace_task(
+            dataclasses.replace(task, rows=none, validation_rows=none, words=words, teaching=teaching)
+        )
+        # As bytes: Fabric searches the arguments for modules, and refuses frozen dataclasses.
+        work = pickle.dumps(light)
+
+        def launch_processes() -> None:
+            # Ctrl-C goes to every process of a terminal. The new processes inherit this thread's signal mask and
+            # ignore it; this process stops them.
+            if hasattr(signal, "pthread_sigmask"):
+                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                fabric.launch(_run_process, folder, work, events, stop, _SilentFabric())  # type: ignore[arg-type]
+            except BaseException as error:
+                failures.append(error)
+
+        launcher = threading.Thread(target=launch_processes, daemon=True)
+        launcher.start()
+        try:
+            _pass_events(launcher, events, emit)
+        finally:
+            # A process cannot end before its events are read.
+            stop.set()
+            _pass_events(launcher, events, lambda _: None)
+            launcher.join()
+    if failures:
+        last_line = str(failures[0]).strip().splitlines()[-1].rstrip(".")
+        raise ProcessError(
+            f"A training process ended: {last_line}.",
+            'In a script, train under `if __name__ == "__main__":`; else train with one process to see more.',
+        ) from failures[0]
+
+
+def _pass_events(launcher: threading.Thread, events: Any, emit: Callable[[Any], None]) -> None:
+    while True:
+        is_over = not launcher.is_alive()
+        try:
+            event = pickle.loads(events.get(timeout=_LISTEN_SECONDS))  # noqa: S301 - from a process of our own
+        except queue.Empty:
+            if is_over:
+                return
+            continue
+        if isinstance(event, PocketRNNError):
+            raise event
+        emit(event)
+
+
+@contextmanager
+def silence_fabric() -> Iterator[None]:
+    """Keep Fabric from logging its settings to standard error."""
+    logger = logging.getLogger("lightning_fabric")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+class _SilentFabric:
+    """Quiets Fabric in the process that unpickles it: Fabric logs there before it calls our function."""
+
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
+        return _quiet, ()
+
+
+def _quiet() -> None:
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+
+
+def _end_when_parent_ends(folder: str) -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(1)
+
+
+def _run_process(fabric: Fabric, folder: str, work: bytes, events: Any, stop: Any, _quiet: None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_when_parent_ends, args=(folder,), daemon=True).start()
+    loop: Loop = pickle.loads(work)  # noqa: S301 - from the process that started this one
+
+    def map_arrays(part: str) -> Iterator[Any]:
+        return (np.load(Path(folder) / f"{part}.{name}.npy", mmap_mode="r") for name in _ARRAYS)
+
+    teaching = loop.task.teaching
+    if teaching is not None:
+        teaching = teaching.replace_values(np.load(Path(folder) / _ANSWERS, mmap_mode="r"))
+    words = loop.task.words
+    if words is not None:
+        words = dataclasses.replace(words, rows=EncodedTexts(*map_arrays("words")))
+    kind = type(loop.task.rows)
+    rows, validation_rows = kind(*map_arrays("rows")), kind(*map_arrays("validation_rows"))
+    task = dataclasses.replace(loop.task, rows=rows, validation_rows=validation_rows, words=words, teaching=teaching)
+
+    def emit(event: object) -> None:
+        if fabric.global_rank == 0:
+            # As bytes: torch would pass tensors in shared memory, which ends with this process.
+            events.put(pickle.dumps(event))
+
+    def stopped() -> bool:
+        # All at the same step: if one process stopped alone, the others would wait for its gradients forever.
+        return bool(fabric.all_reduce(torch.tensor(float(stop.is_set())), reduce_op="sum"))
+
+    try:
+        loop.replace_task(task).fit(fabric, emit, stopped)
+    except PocketRNNError as error:
+        emit(error)

@@ -1,0 +1,278 @@
+"""Labelled sequences of numbers, from a file or a caller, divided into windows on request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, ClassVar, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrnn.errors import DataError, SequenceError, short_repr
+from pocketrnn.numbers.number_input import NumberInput
+from pocketrnn.tables.row_checks import check_same_labels
+from pocketrnn_training.rows.labelled_rows import LabelledRows, split_classes
+from pocketrnn_training.rows.labelled_texts import make_class_targets, sort_classes
+from pocketrnn_training.settings.base_settings import Settings
+from pocketrnn_training.settings.number_settings import NumberSettings
+
+__all__ = ["LabelledSequences", "Recording", "compute_mean_and_scale", "make_labelled_sequences"]
+
+Samples = npt.NDArray[Any]
+# If a channel's deviation is less than this share of its mean, the channel is constant except for rounding, and it is
+# not scaled.
+_CONSTANT: Final = 1e-12
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A sequence as a file holds it.
+
+    Attributes:
+        name: the name of the sequence, for messages.
+        samples: numbers [time, channels], as the sensor gives them; NaN is a missing sample.
+        labels: one label for the whole sequence, or one for each step.
+    """
+
+    name: str
+    samples: Samples
+    labels: str | Sequence[str]
+
+
+@dataclass(frozen=True)
+class LabelledSequences(LabelledRows):
+    """Sequences of numbers, each with its class.
+
+    Attributes:
+        sequences: one a row, numbers [time, channels], as the sensor gives them.
+        targets: int64 [rows], the index of a row's class in `labels`.
+        labels: the classes.
+        rules: the channels and the other options of the numbers. Mean and scale are learnt from the training rows.
+        source: where the rows come from, in words.
+        recordings: int64 [rows]: rows with the same number are windows of one recording.
+        names: the name of each row's sequence, for messages.
+        notes: notes of the reader for the owner of the data, such as rows that were left out.
+        licence: the licence of the rows, where it is known.
+
+    Example:
+        >>> data = read_sequences([Path("BasicMotions_TRAIN.ts")])
+        >>> len(data), data.labels[data.targets[0]]
+        (40, 'Standing')
+    """
+
+    ROW: ClassVar[str] = "sequence"
+    STEPS: ClassVar[str] = "steps"
+
+    sequences: Sequence[Samples] = field(repr=False)
+    targets: npt.NDArray[np.int64] = field(repr=False)
+    labels: tuple[str, ...]
+    rules: NumberInput
+    source: str
+    recordings: npt.NDArray[np.int64] = field(repr=False)
+    names: Sequence[str] = field(repr=False)
+    notes: tuple[str, ...] = ()
+    licence: str | None = None
+
+    @property
+    def inputs(self) -> Sequence[Samples]:
+        """The sequences."""
+        return self.sequences
+
+    @property
+    def groups(self) -> npt.NDArray[np.int64]:
+        """int64 [rows]: windows of one recording, which overlap or are much alike, have the same number.
+
+        Example:
+            >>> data.groups.tolist()
+            [0]
+        """
+        return self.recordings
+
+    def split(
+        self, validation: LabelledSequences | None, settings: Settings
+    ) -> tuple[LabelledSequences, LabelledSequences]:
+        """Split into the training rows and the validation rows of a run.
+
+        If no validation rows are given, a part of the recordings of each class is held out: windows of one recording
+        are all trained on, or all used for validation. Where folds measure the accuracy, both parts are all rows
+        (`NumberSettings.by_folds`).
+
+        Raises:
+            DataError: the validation rows have other labels or channels; no class has two recordings.
+
+        Example:
+            >>> training, held_out = data.split(None, NumberSettings())
+        """
+        if validation is not None:
+            _check_same_rules(self, validation)
+            return self, validation
+        numbers, first, inverse = np.unique(self.recordings, return_index=True, return_inverse=True)
+        what = "sequence" if len(numbers) == len(self) else "stretch of a recording to take windows from"
+        rng = np.random.default_rng(settings.seed)
+        _, held_out = split_classes(self.targets[first], self.labels, settings.validation_share, rng, what=what)
+        is_held_out = np.isin(inverse, held_out)
+        if isinstance(settings, NumberSettings) and settings.by_folds(len(numbers)):
+            return self, self
+        return self.rows(np.flatnonzero(~is_held_out)), self.rows(np.flatnonzero(is_held_out))
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """int64 [rows]: the number of steps of each row.
+
+        Example:
+            >>> data.lengths.tolist()
+            [5]
+        """
+        return np.fromiter(map(len, self.sequences), np.int64, len(self))
+
+    def rows(self, chosen: npt.NDArray[np.int64]) -> LabelledSequences:
+        """The chosen rows, int64 [chosen], in the order given. All labels stay, also of classes without a row.
+
+        Example:
+            >>> len(data.rows(np.array([0, 0])))
+            2
+        """
+        return replace(
+            self,
+            sequences=[self.sequences[i] for i in chosen.tolist()],
+            targets=self.targets[chosen],
+            recordings=self.recordings[chosen],
+            names=[self.names[i] for i in chosen.tolist()],
+        )
+
+    def format_row(self, row: int) -> str:
+        """The row as a report shows it: its name and its length.
+
+        Example:
+            >>> data.format_row(0)
+            '1: 5 steps'
+        """
+        steps = len(self.sequences[row])
+        return f"{self.names[row]}: {steps:,} step{'' if steps == 1 else 's'}"
+
+
+def make_labelled_sequences(
+    recordings: Iterable[Recording], rules: NumberInput, labels: tuple[str, ...] | None, source: str
+) -> LabelledSequences:
+    """Make rows of recordings: each recording is one row, or is divided into windows.
+
+    With `rules.window`, each stretch of a recording that has one label is divided as the runtime divides a recording.
+    A rest that is shorter than a window is left out; a note counts the stretches that are left out whole.
+
+    Args:
+        recordings: the recordings of the files.
+        rules: the channels, the window, and the value for a missing sample.
+        labels: the classes and their order; without it, the labels that occur, sorted.
+        source: where the recordings come from, in words.
+
+    Raises:
+        DataError: there are none; a sample is infinite, or missing and the rules have no value for it; a recording has
+            several labels and there is no window; a label is not one of `labels`; without it, there is only one label.
+
+    Example:
+        >>> rules = NumberInput(("x",), window=2)
+        >>> len(make_labelled_sequences([Recording("1", np.zeros((5, 1)), "up")], rules, ("down", "up"), "one"))
+        2
+    """
+    sequences: list[Samples] = []
+    names: list[str] = []
+    codes: list[int] = []
+    of_recording: list[int] = []
+    code_of: dict[str, int] = {}
+    stretches = short = 0
+    for recording in recordings:
+        _check_samples(recording, rules)
+        for start, stop, label in _find_label_runs(recording, rules):
+            samples = recording.samples[start:stop]
+            windows = [(0, stop - start)] if rules.window is None else _cut_windows(stop - start, rules)
+            short += not windows
+            for first, end in windows:
+                sequences.append(samples[first:end])
+                whole = rules.window is None
+                names.append(recording.name if whole else f"{recording.name}, from step {start + first}")
+                codes.append(code_of.setdefault(label, len(code_of)))
+                of_recording.append(stretches)
+            stretches += 1
+    notes = (f"{short:,} of {stretches:,} stretches are shorter than a window, and left out.",) if short else ()
+    if not sequences:
+        said = f" No sequence of one label has the {rules.window} steps of a window." if short else ""
+        raise DataError(f"{source} holds no sequences.{said}", "Give a file with labelled sequences.")
+    if labels is None:
+        labels = sort_classes(code_of, f"{len(sequences)} sequences of {source}", "sequences")
+    targets = make_class_targets(np.array(codes, np.int64), tuple(code_of), labels, source)
+    return LabelledSequences(sequences, targets, labels, rules, source, np.array(of_recording, np.int64), names, notes)
+
+
+def _check_samples(recording: Recording, rules: NumberInput) -> None:
+    if not len(recording.samples):
+        raise DataError(f"{recording.name} has no steps.", "Give each sequence one step at least.")
+    try:
+        rules.check_samples(recording.samples)
+    except SequenceError as error:
+        gap = "missing" in error.problem
+        remedy = (
+            "Fill the gap first, or give the value that replaces a missing sample: --missing." if gap else error.remedy
+        )
+        raise DataError(f"{recording.name}: {error.problem}", remedy) from None
+
+
+def _find_label_runs(recording: Recording, rules: NumberInput) -> list[tuple[int, int, str]]:
+    """The start, the end (exclusive) and the label of each stretch of steps with one label."""
+    if isinstance(recording.labels, str):
+        return [(0, len(recording.samples), recording.labels)]
+    labels = np.array(recording.labels, dtype=object)
+    starts = [0, *(np.flatnonzero(labels[1:] != labels[:-1]) + 1).tolist()]
+    stretches = [
+        (start, stop, str(labels[start])) for start, stop in zip(starts, [*starts[1:], len(labels)], strict=True)
+    ]
+    if rules.window is None and len(stretches) > 1:
+        (_, _, first), (at, _, second) = stretches[:2]
+        raise DataError(
+            f"{recording.name} has several labels: {first!r}, and {second!r} from step {at} (counted from 0) on.",
+            "Say which rows are one sequence with --sequence-column, or learn from windows of one label: --window.",
+        )
+    return stretches
+
+
+def _cut_windows(steps: int, rules: NumberInput) -> list[tuple[int, int]]:
+    assert rules.window is not None  # noqa: S101 - the caller looked
+    starts = range(0, steps - rules.window + 1, rules.hop or rules.window)
+    return [(start, start + rules.window) for start in starts]
+
+
+def _check_same_rules(data: LabelledSequences, validation: LabelledSequences) -> None:
+    """Check that the validation rows were read with the same labels and rules as the training rows."""
+    remedy = "Read them as the training rows are read."
+    check_same_labels(validation.labels, data.labels, "The validation rows have other labels", remedy)
+    rules = asdict(data.rules)
+    for name, value in asdict(validation.rules).items():
+        if value != rules[name]:
+            raise DataError(
+                f"The validation rows have the {name} {short_repr(value)}, the training rows "
+                f"{short_repr(rules[name])}.",
+                remedy,
+            )
+
+
+def compute_mean_and_scale(sequences: Sequence[Samples]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The mean and the standard deviation of each channel over all steps of the sequences, missing samples left out.
+
+    The scale of a channel that never changes is 1.
+
+    Example:
+        >>> compute_mean_and_scale([np.array([[1.0, 5.0], [3.0, 5.0]])])
+        ((2.0, 5.0), (1.0, 1.0))
+    """
+    channels = sequences[0].shape[1]
+    total, count = np.zeros(channels), np.zeros(channels)
+    for sequence in sequences:
+        total += np.nansum(sequence, axis=0, dtype=np.float64)
+        count += (~np.isnan(sequence)).sum(axis=0)
+    mean = total / np.maximum(count, 1)
+    squares = np.zeros(channels)
+    for sequence in sequences:
+        squares += np.nansum((sequence - mean) ** 2, axis=0)
+    scale = np.sqrt(squares / np.maximum(count, 1))
+    scale[scale <= _CONSTANT * np.abs(mean)] = 1.0
+    return tuple(mean.tolist()), tuple(scale.tolist())

@@ -1,0 +1,194 @@
+"""Read word vectors from a text file in GloVe's format, or from a table of 8-bit integers."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrnn.bundle.atomic_writing import suggest_near_file
+from pocketrnn.errors import DataError, find_error_reason
+
+__all__ = ["TABLE", "Vectors", "read_vectors", "write_table"]
+
+# The suffix of a table's file name.
+TABLE: Final = ".npz"
+
+
+# In characters. GloVe's longest lines have about 4,000.
+_LONGEST_LINE: Final = 1 << 20
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """The vectors of the words of a vocabulary.
+
+    Attributes:
+        ids: int64 [found], the ids of the words that the file holds, in the file's order.
+        values: float32 [found, dimensions].
+        source: the file's name.
+        added: the words that were added to the vocabulary; their ids come after it.
+    """
+
+    ids: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float32]
+    source: str
+    added: tuple[str, ...] = ()
+
+    def make_token_vectors(self, tokens: int) -> npt.NDArray[np.float32]:
+        """float32 [tokens, dimensions]: the vector of each token, zeros where there is none.
+
+        Example:
+            >>> Vectors(np.array([1]), np.array([[0.5, 2.0]], np.float32), "v.txt").make_token_vectors(2).tolist()
+            [[0.0, 0.0], [0.5, 2.0]]
+        """
+        values = np.zeros((tokens, self.values.shape[1]), np.float32)
+        values[self.ids] = self.values
+        return values
+
+    @property
+    def scale(self) -> float:
+        """The root mean square of all numbers: the standard deviation of random vectors of the same length."""
+        return float(np.sqrt(np.mean(np.square(self.values, dtype=np.float64))))
+
+
+def read_vectors(
+    path: Path, vocabulary: Sequence[str], most_added: int = 0, is_token: Callable[[str], bool] = lambda _: True
+) -> Vectors:
+    """Read the vectors of the words of `vocabulary`, and of the first other words of the file.
+
+    The file is a table (`write_table`) if its name ends in `.npz`. Else it is UTF-8 with a word and its numbers in each
+    line, separated by single spaces, as GloVe's files are (https://nlp.stanford.edu/projects/glove/); plain, or
+    compressed if its name ends in `.gz`. A first line of two whole numbers, as word2vec and fastText write, is skipped.
+    If a word occurs twice, the first line is used. In the lines of words outside the vocabulary the numbers are
+    counted, not parsed.
+
+    Args:
+        path: the file.
+        vocabulary: the tokens, in the order of their ids; empty to read only added words.
+        most_added: the largest number of other words to add. Published files list the frequent words first.
+        is_token: called with another word; a word that is not a token is skipped.
+
+    Raises:
+        DataError: the file is missing, unreadable or not UTF-8; a line has another count of numbers than the first, or
+            something that is not a number; the file has no word of the vocabulary.
+    """
+    index = {token: i for i, token in enumerate(vocabulary)}
+    found: dict[int, Sequence[float]] = {}
+    added: list[str] = []
+    try:
+        # A device may have no end.
+        if path.exists() and not path.is_file():
+            raise DataError(f"{path} is not a regular file.", "Give the name of a file of vectors.")
+        for word, numbers in _read_table(path) if path.suffix == TABLE else _read_lines(path):
+            if word not in index and len(added) < most_added and is_token(word):
+                index[word] = len(vocabulary) + len(added)
+                added.append(word)
+            if (i := index.get(word)) is not None and i not in found:
+                found[i] = numbers()
+    except FileNotFoundError:
+        raise DataError(
+            f"{path} does not exist.", suggest_near_file(path) or "Check the name of the vectors file."
+        ) from None
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{path} cannot be read: {find_error_reason(error)}.", "Check the file and its rights."
+        ) from None
+    if vocabulary and len(found) == len(added):
+        raise DataError(f"{path} holds no word of the vocabulary.", "Give vectors of the language of the texts.")
+    ids = np.fromiter(found, dtype=np.int64, count=len(found))
+    return Vectors(ids, np.array(list(found.values()), dtype=np.float32), path.name, tuple(added))
+
+
+def write_table(path: Path, words: Sequence[str], values: npt.NDArray[np.floating[Any]]) -> None:
+    """Write a table of words, the most frequent first, and their vectors in 8 bits a number, with a scale a word.
+
+    Args:
+        path: the file, whose name ends in `.npz`.
+        words: the words, without line breaks.
+        values: float [words, dimensions].
+
+    Example:
+        >>> write_table(Path("en.npz"), ["the", "of"], np.array([[1.0, -2.0], [0.5, 0.25]]))
+        >>> read_vectors(Path("en.npz"), ["of"]).values.round(2).tolist()
+        [[0.5, 0.25]]
+    """
+    scales = np.maximum(np.abs(values).max(axis=1, keepdims=True) / 127, np.finfo(np.float32).tiny).astype(np.float32)
+    numbers = np.rint(values / scales).astype(np.int8)
+    text = np.frombuffer("\n".join(words).encode(), np.uint8)
+    np.savez_compressed(path, words=text, numbers=numbers, scales=scales)
+
+
+def _read_table(path: Path) -> Iterator[tuple[str, Callable[[], Sequence[float]]]]:
+    """Read the words of a table, each with a function that returns its numbers."""
+    with path.open("rb") as file, np.load(file) as table:
+        words = table["words"].tobytes().decode().split("\n")
+        values = table["numbers"] * table["scales"]
+    if len(words) != len(values):
+        raise ValueError(f"it has {len(words):,} words and {len(values):,} vectors")
+    for word, numbers in zip(words, values, strict=True):
+        yield word, numbers.tolist
+
+
+def _read_lines(path: Path) -> Iterator[tuple[str, Callable[[], Sequence[float]]]]:
+    """Read the words of a text file, each with a function that parses its numbers."""
+    dimensions = number = 0
+    try:
+        # A carriage return or another line separator may be part of a word.
+        with (
+            gzip.open(path, "rt", encoding="utf-8", newline="\n")
+            if path.suffix == ".gz"
+            else path.open(encoding="utf-8", newline="\n")
+        ) as lines:
+            for number, line in enumerate(iter(partial(lines.readline, _LONGEST_LINE + 1), ""), start=1):
+                if len(line) > _LONGEST_LINE:
+                    raise DataError(f"Line {number} of {path} is too long for a vector.", "Check the file.")
+                if number == 1 and _is_header(line):
+                    continue
+                line = line.rstrip(" \r\n")
+                dimensions = dimensions or line.count(" ")
+                # From the right: GloVe's largest file has words with spaces in them.
+                word, *numbers = line.rsplit(" ", dimensions) if dimensions else (line,)
+                if not numbers or len(numbers) != dimensions or (" " in word and _is_number(word.rpartition(" ")[2])):
+                    expected = f"{dimensions} as before" if dimensions else "one or more"
+                    raise DataError(
+                        f"Line {number} of {path} has {line.count(' ')} numbers after the word, not {expected}.",
+                        "Give a file with a word and its numbers on each line, as GloVe's are.",
+                    )
+                yield word, partial(_parse_numbers, numbers, number, path)
+    except UnicodeDecodeError:
+        raise DataError(
+            f"{path} is not UTF-8, in line {number + 1} or soon after.", "Give vectors as UTF-8 text."
+        ) from None
+
+
+def _is_header(line: str) -> bool:
+    fields = line.split()
+    return len(fields) == 2 and all(field.isdecimal() for field in fields)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _parse_numbers(fields: Sequence[str], line: int, path: Path) -> list[float]:
+    try:
+        values = [float(field) for field in fields]
+    except ValueError:
+        values = [math.nan]
+    if not all(abs(value) < 1e30 for value in values):
+        raise DataError(f"Line {line} of {path} holds something that is not a number.", "Correct or delete the line.")
+    return values
