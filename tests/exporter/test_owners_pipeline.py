@@ -144,7 +144,7 @@ def test_where_few_texts_agree_the_owners_code_is_named_first() -> None:
     with pytest.raises(InputError) as caught:
         chosen(pairs=[*cut, ("oil", [2])])
     said = str(caught.value)
-    assert said.index("--tokenizer external --max-tokens 3.") < said.index("on 1 of 4 texts")
+    assert said.index("--tokenizer external --max-tokens 3 (") < said.index("on 1 of 4 texts")
     padded = [(text, [3, *ids, *[1] * (3 - len(ids))]) for text, ids in cut]
     with pytest.raises(InputError) as caught:
         chosen(pairs=[*padded, ("oil", [3, 2, 1, 1])])
