@@ -800,9 +800,10 @@ def _add_padding_effect(
         ". If your pipeline pads every text to one width, say so in the rules: min_width, max_width and pad_side "
         "(docs/text-rules.md)"
     )  # fmt: skip
+    padding = f"padded to {rules.min_width} tokens as the rules say" if rules.min_width else "without padding"
     _log.warning(
         "In batches with padding, your module answers differently (a probability changes by up to %.2g); pocketrnn "
-        "answers each text alone, without padding%s", effect.largest, advice,
+        "answers each text alone, %s%s", effect.largest, padding, advice,
     )  # fmt: skip
     return description.add_provenance({"padding": effect.document})
 

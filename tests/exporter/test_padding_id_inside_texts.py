@@ -482,3 +482,14 @@ def test_a_text_of_padding_only_is_refused_where_the_module_fails_there(tmp_path
     with pytest.raises(LimitError):
         classifier.classify("<pad> <pad>")
     check_batches(module, classifier, [t for t in adversarial(vocabulary(120, 1), 1) if t])
+
+
+def test_what_padding_changes_names_the_width_that_the_rules_pad_to(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    texts = ["w9 w8 w7", "w11 w12", "w30 w31 w32 w33 w34 w35"]
+    with caplog.at_level(logging.WARNING):
+        exported(modules.PlainMean, "at least six", tmp_path / "b", example_texts=texts)
+    (told,) = notes(caplog)
+    assert "padded to 6 tokens" in told
+    assert "without padding" not in told
