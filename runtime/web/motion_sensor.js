@@ -25,7 +25,7 @@ const UNITS = new Map([
 /** The readings that a channel may be read from, by its unit; all there is, as the browser gives it, where the file does not say
  * of one. Empty
  * where no motion sensor gives such a unit. */
-export const listSensorSources = (unit) => (unit === undefined || unit === "" ? [...acceleration(1), ...rotation(1)] : (UNITS.get(unit) ?? []));
+export const listSensorSources = (unit) => (unit === undefined || unit === "" ? [...listAccelerationSources(1), ...listRotationSources(1)] : (UNITS.get(unit) ?? []));
 
 /** Which of its sources a channel is likely read from, by the axis at the end of its name. */
 export function guessSource(name, sources) {

@@ -246,7 +246,7 @@ export class Stream {
    * @param options as in `Classifier.classify`.
    */
   async push(fragment, top = 1, { among, prior } = {}) {
-    const answers = this.#classifier.answers.among(among).expecting(prior);
+    const answers = this.#classifier.answers.among(among).applyPrior(prior);
     answers.checkTop(top);
     return answers.prediction(this.#pushed(fragment), top);
   }

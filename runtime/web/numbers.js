@@ -371,7 +371,7 @@ export class NumberClassifier extends AnyClassifier {
     return new CarriedStream({
       convertToSamples: (given) => convertToSamples(convertStepToRows(given, this.channels.length), this.#rules),
       begun: () => this._asked(() => this._engine.stream(saved && viewBytes(saved))),
-      pushed: (stream, samples, first) => this.#pushed(stream, samples, first),
+      pushSamples: (stream, samples, first) => this.#pushed(stream, samples, first),
       saved: (stream) => this._engine.saved(stream),
       answer: (logits) => this.#answer(logits, top),
     });
@@ -576,7 +576,7 @@ export class CarriedStream {
    * @throws SequenceError they are not such samples. The stream is then as it was before.
    */
   async push(samples) {
-    const { convertToSamples, pushed, answer } = this.#classifier;
+    const { convertToSamples, pushSamples, answer } = this.#classifier;
     const { stream, logits } = pushSamples(this.#stream, convertToSamples(samples), this.steps);
     this.#stream = stream;
     return [{ start: 0, stop: this.steps, answer: answer(logits) }];
