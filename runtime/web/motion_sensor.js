@@ -22,9 +22,8 @@ const UNITS = new Map([
   ["rad/s", listRotationSources(Math.PI / 180)],
 ]);
 
-/** The readings that a channel may be read from, by its unit; all there is, as the browser gives it, where the file does not say
- * of one. Empty
- * where no motion sensor gives such a unit. */
+/** The readings that a channel may be read from, by its unit; all there is, as the browser gives it, where the file does not
+ * say of one. Empty where no motion sensor gives such a unit. */
 export const listSensorSources = (unit) => (unit === undefined || unit === "" ? [...listAccelerationSources(1), ...listRotationSources(1)] : (UNITS.get(unit) ?? []));
 
 /** Which of its sources a channel is likely read from, by the axis at the end of its name. */
