@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import random
 import re
 import runpy
@@ -331,6 +332,24 @@ def test_romanised_messages_and_texts_are_counted_as_none(
     assert "| one | 2 messages in 1 languages | 50.0 % | 50.0 % |" in capsys.readouterr().out
 
 
+def test_the_functions_that_one_script_takes_of_another_are_there(
+    train: dict[str, Any], gather: dict[str, Any]
+) -> None:
+    for name in ("train_languages", "evaluate_languages"):
+        code = (ROOT / "scripts" / name).read_text(encoding="utf-8")
+        taken = re.findall(r"""\b(train|gather|GATHERED)\[["'](\w+)["']\]""", code)
+        assert len(taken) > 5
+        assert [part for whose, part in taken if part not in (train if whose == "train" else gather)] == []
+
+
+def test_long_texts_are_learnt_without_a_teacher(train: dict[str, Any]) -> None:
+    short, long = "Wo ist der Bahnhof?", "Wo ist der Bahnhof, von dem am Abend die Züge in den Süden fahren?"
+    labels = train["LABELS"]
+    data = LabelledTexts([short, long, short], np.array([labels.index("de")] * 3), labels, "written here")
+    answers = train["make_teacher_answers"](data, [short, long, ""], ["languages"])
+    assert answers.places.tolist() == [0, -1, -1]
+
+
 def test_the_twin_is_measured_beside_the_shipped_form_and_alone_on_the_test_data(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -552,5 +571,9 @@ def test_the_last_epoch_is_taken_and_not_the_best(train: dict[str, Any]) -> None
     validation = LabelledTexts(texts, np.array(labels), before.labels, "written here")
     last = train["make_last_checkpoint"](state, validation)
     torch.testing.assert_close(last.module.embedding.weight, 3 * trained["embedding.weight"])
-    torch.testing.assert_close(last.module.fc.bias * last.metrics["temperature"], 3 * trained["fc.bias"])
+    moved = last.module.fc.bias * last.metrics["temperature"] - 3 * trained["fc.bias"]
+    power = train["EXPECTED_POWER"]
+    expected = dict(zip(before.labels, moved.tolist(), strict=True))
+    assert expected["en"] - expected["es"] == pytest.approx(power * math.log(500 / 60), abs=1e-4)
+    assert expected["und"] == pytest.approx(expected["eo"], abs=1e-4) == pytest.approx(min(expected.values()), abs=1e-4)
     assert last.metrics["epoch"] == 3
