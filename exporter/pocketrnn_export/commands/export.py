@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pocketrnn.bundle.atomic_writing import check_file_free, check_folder_free, suggest_near_file
-from pocketrnn.commands.grouped_options import Command, Text
+from pocketrnn.commands.grouped_options import Command, Text, write_command_again
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.errors import InputError, require_module, short_repr
 from pocketrnn_export.commands.arithmetic_options import (
@@ -547,7 +547,7 @@ def _read_heads(given: Sequence[str]) -> dict[str, list[str]]:
             raise InputError(f"--head {short_repr(one, 60)} is not a name with labels.", "Write --head mood=bad,good.")
         if name in heads:
             raise InputError(f"The head {short_repr(name, 40)} is there twice.", "Give each head once.")
-        heads[name] = list(read_labels(labels))
+        heads[name] = list(read_labels(labels, name))
     return heads
 
 
@@ -628,6 +628,7 @@ def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRul
 def _load_named_module(named: ModuleName, options: dict[str, Any]) -> tuple[Any, Any]:
     """Load the module that a file defines, with its trained weights, or with random ones if --random-weights is given;
     and the function in it that --call names."""
+    from pocketrnn_export.intake.missing_arguments import MissingArgumentsError
     from pocketrnn_export.intake.module_file import load_module_and_function
     from pocketrnn_export.intake.repeated_construction import refuse_random_construction
     from pocketrnn_export.intake.weights_file import load_weights, read_weights
@@ -635,7 +636,11 @@ def _load_named_module(named: ModuleName, options: dict[str, Any]) -> tuple[Any,
     weights = None if options["weights"] is None else read_weights(options["weights"])
     if options["call"] is not None and options["call"].isidentifier():
         named = replace(named, function=options["call"])
-    module, function = load_module_and_function(named, weights)
+    try:
+        module, function = load_module_and_function(named, weights)
+    except MissingArgumentsError as error:
+        line = write_command_again({"source": error.source})
+        raise InputError(error.problem, f"{error.known} Write: {line}") from None
     if weights is not None:
         load_weights(module, weights)
     if not options["random_weights"]:

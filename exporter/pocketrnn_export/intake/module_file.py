@@ -23,6 +23,7 @@ import torch
 from torch import nn
 
 from pocketrnn.errors import ExportError, InputError, first_line, short_repr, suggest_similar_name
+from pocketrnn_export.intake.missing_arguments import complete_arguments
 from pocketrnn_export.intake.module_name import NO_VALUES, ModuleName, check_file_exists
 from pocketrnn_export.intake.sizes_from_weights import (
     find_class,
@@ -327,7 +328,7 @@ def _make_module(named: ModuleName, file: ModuleType, weights: SavedWeights | No
         name: _evaluate_argument(node, str(named.path), vars(file)) for name, node in (named.kwargs or {}).items()
     }
     if callable(found):
-        _check_arguments(found, args, kwargs, named, weights)
+        kwargs |= complete_arguments(found, args, kwargs, named, weights)
     try:
         return found(*args, **kwargs)  # type: ignore[misc]  # what cannot be called says so
     # A user's code may raise any exception, and call sys.exit.
@@ -336,47 +337,6 @@ def _make_module(named: ModuleName, file: ModuleType, weights: SavedWeights | No
             f"{named.path}: {named.name} raises {_describe_error(error)}",
             f"Give its arguments, as in {where}(8000, dim=64), or a function that takes none.",
         ) from error
-
-
-def _check_arguments(
-    found: Any, args: Sequence[Any], kwargs: Mapping[str, Any], named: ModuleName, weights: SavedWeights | None
-) -> None:
-    """Refuse arguments that do not fit, with advice from the signature and the weights."""
-    try:
-        signature = inspect.signature(found)
-    except (ValueError, TypeError):
-        return
-    try:
-        signature.bind(*args, **kwargs)
-    except TypeError as error:
-        sizes = _find_sizes_from_weights(named, weights)
-        required = [
-            f"{name}={sizes.get(name, '...')}"
-            for name, parameter in signature.parameters.items()
-            if parameter.default is parameter.empty
-            and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-        ]
-        remedy = f'Write "{named.path}:{named.name}({", ".join(required)})", in quotes.'
-        if weights is not None:
-            said = ", ".join(f"{name}={value!r}" for name, value in list(weights.arguments.items())[:20])
-            remedy += f" {weights.path} begins with: {weights.beginning}"
-            remedy += f"; and it was made with: {said}." if said else "."
-        raise InputError(
-            f"{named.name}{str(signature)[:300]} in {named.path}: {first_line(error)}.",
-            remedy,
-        ) from None
-
-
-def _find_sizes_from_weights(named: ModuleName, weights: SavedWeights | None) -> dict[str, int]:
-    """Return the parameters of a class with the values that follow from the shapes of the weights."""
-    if weights is None:
-        return {}
-    with contextlib.suppress(InputError):
-        cells = read_notebook(named.path)[0] if named.is_notebook else [read_python_file(named.path)]
-        found = find_class((node for cell in cells for node in cell.statements), named.name)
-        if found is not None:
-            return find_parameter_values(found[0], weights.tensors)
-    return {}
 
 
 def _evaluate_argument(node: ast.expr, path: str, names: Mapping[str, Any]) -> Any:

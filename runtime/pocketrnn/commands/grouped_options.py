@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 import os
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from pocketrnn.tables.encodings import UTF8, check_encoding
 
@@ -21,6 +23,7 @@ __all__ = [
     "make_encoding_option",
     "print_at_end",
     "translate_to_options",
+    "write_command_again",
 ]
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
@@ -204,3 +207,27 @@ def translate_to_options(message: str, command: click.Command | None) -> str:
             # A word like `epochs` is replaced by its option only where the message states a value for it.
             message = re.sub(rf"^{name}(?= is [\w.'-]+[.,] )", option, message)
     return message
+
+
+def write_command_again(changed: Mapping[str, str]) -> str:
+    """Write the command line of the command that is running, quoted for a shell, with other values for some arguments.
+
+    Example:
+        >>> write_command_again({"source": "model.py:Net(dim=64)"})
+        "pocketrnn export 'model.py:Net(dim=64)' --weights weights.pt -o mine"
+    """
+    context = click.get_current_context()
+    parts = []
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+            continue
+        value = changed.get(name, context.params[name])
+        values = value if parameter.multiple or parameter.nargs != 1 else [value]
+        if isinstance(parameter, click.Option) and parameter.is_flag:
+            parts += [(parameter.opts if value else parameter.secondary_opts)[-1]]
+        elif isinstance(parameter, click.Option):
+            parts += [part for one in values for part in (parameter.opts[0], str(one))]
+        else:
+            parts += map(str, values)
+    return f"{context.command_path} {shlex.join(parts)}"
