@@ -1,4 +1,4 @@
-"""A command whose help has its examples first, then its usual options, then the rare ones in groups."""
+"""A command whose help has its examples and its usual options first, then the text and the rare options in groups."""
 
 from __future__ import annotations
 
@@ -131,26 +131,27 @@ class Command(click.Command):
             raise
 
     def format_help_text(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the first paragraph, the examples, and the rest."""
-        first, _, rest = _make_help_without_examples(self).partition("\n\n")
+        """Write the first paragraph and the examples; the rest follows the usual options."""
+        first = _make_help_without_examples(self).partition("\n\n")[0]
         with formatter.indentation():
             formatter.write_paragraph()
             formatter.write_text(first)
         if examples := list_command_examples(self):
             with formatter.section(_EXAMPLES.removesuffix(":")):
                 formatter.write_text("\b\n" + "\n".join(examples))
-        if rest:
-            with formatter.indentation():
-                formatter.write_paragraph()
-                formatter.write_text(rest)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options, group by group."""
-        for title, parameters in self.group_options(ctx).items():
+        """Write the usual options, which are the first group, then the text, and then the other groups."""
+        rest = _make_help_without_examples(self).partition("\n\n")[2]
+        for place, (title, parameters) in enumerate(self.group_options(ctx).items()):
             records = [record for p in parameters if (record := p.get_help_record(ctx)) is not None]
             if records:
                 with formatter.section(title):
                     formatter.write_dl(records)
+            if place == 0 and rest:
+                with formatter.indentation():
+                    formatter.write_paragraph()
+                    formatter.write_text(rest)
 
     def group_options(self, ctx: click.Context) -> dict[str, list[click.Option]]:
         """The options of each group, in the order of the help."""
