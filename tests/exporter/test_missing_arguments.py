@@ -13,12 +13,12 @@ from click.testing import CliRunner
 from torch import nn
 
 from pocketrnn.commands.cli import main
-from pocketrnn.errors import InputError
+from pocketrnn.errors import InputError, PocketRNNError
 from pocketrnn_export.intake.layers_in_weights import describe_layers
 from pocketrnn_export.intake.missing_arguments import MissingArgumentsError
 from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name import parse_module_name
-from pocketrnn_export.intake.sizes_from_weights import find_values_without_effect
+from pocketrnn_export.intake.sizes_from_weights import find_parameter_values, find_values_without_effect
 from pocketrnn_export.intake.weights_file import read_weights
 
 MODEL = """
@@ -163,6 +163,31 @@ def test_a_stored_rate_counts_by_its_own_uses() -> None:
         assert find_values_without_effect(definition) == expected
 
 
+EITHER = """
+from torch import nn
+class Net(nn.Module):
+    def __init__(self, hidden=9, kind="gru", both=False):
+        super().__init__()
+        self.hidden = hidden
+        if kind == "gru":
+            self.rnn = nn.GRU(3, self.hidden, bidirectional=both)
+        else:
+            self.rnn = nn.LSTM(3, self.hidden, bidirectional=both)
+        if both:
+            self.out = nn.Linear(2 * self.hidden, 1)
+        else:
+            self.out = nn.Linear(self.hidden, 1)
+"""
+
+
+def test_of_two_layers_under_one_name_only_the_one_counts_that_fits_the_weights() -> None:
+    (definition,) = ast.parse(EITHER).body[1:]
+    assert isinstance(definition, ast.ClassDef)
+    for kind in ("gru", "lstm"):
+        tensors = make(EITHER, "Net", 5, kind, True).state_dict()
+        assert find_parameter_values(definition, tensors) == {"hidden": 5, "both": True}
+
+
 def test_layers_are_described_by_their_weights() -> None:
     cell, projected = nn.LSTMCell(3, 5), nn.LSTM(3, 5, proj_size=2)
     assert describe_layers(cell.state_dict(prefix="cell.")) == "cell: a cell of LSTM, input 3, hidden 5"
@@ -178,3 +203,40 @@ def test_the_command_line_to_copy_has_every_option_that_was_given(folder: Path) 
     shown = "--weights net.pt --vocabulary vocab.json --labels 'a b,c,d' --force --no-torchscript"
     assert "export 'model.py:Net(words=19, dim=8" in result.output
     assert all(part in result.output for part in (*shown.split(" --"), "-o made"))
+
+
+LEGACY = """
+from torch import nn
+TEXT = Field(tokenize="moses")
+class Old(nn.Module):
+    def __init__(self, words=len(TEXT.vocab), dim=4):
+        super().__init__()
+        self.words = words
+        self.embedding = nn.Embedding(self.words, dim)
+"""
+
+
+@pytest.mark.parametrize("first", ["", "import nowhere.fields as TEXT\n"])
+def test_a_part_of_an_object_whose_length_is_asked_can_be_set_as_the_weights_show(
+    first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("old.py").write_text(first + (LEGACY.replace("TEXT = Field", "# ") if first else LEGACY))
+    torch.save({"embedding.weight": torch.zeros(31, 4)}, "old.pt")
+    with pytest.raises(PocketRNNError, match=r"--set [\"']TEXT\.vocab=torch\.zeros\(31\)"):
+        load("old.py:Old", "old.pt")
+    named = parse_module_name("old.py:Old", ["TEXT.vocab=torch.zeros(31)"])
+    assert named is not None
+    assert load_module(named).embedding.num_embeddings == 31  # type: ignore[union-attr]
+
+
+def test_an_object_of_an_imported_class_is_refused_with_the_file_of_the_class(folder: Path) -> None:
+    (folder / "nets").mkdir()
+    (folder / "nets" / "small.py").write_text(MODEL)
+    (folder / "main.py").write_text(
+        "import pandas as pd\nfrom nets.small import Small\nwords = pd.read_csv('w.csv')\n"
+        "model = Small(len(words)).to('cpu')\nfor _ in range(3): model.fit()\n"
+    )
+    with pytest.raises(InputError, match=r"nets/small\.py:Small"):
+        load("main.py:model", "small.pt")
+    assert load("nets/small.py:Small", "small.pt").embedding.num_embeddings == 20

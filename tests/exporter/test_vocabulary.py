@@ -756,6 +756,19 @@ def test_a_vocabulary_beside_objects_that_it_does_not_need_is_read_and_nothing_i
     assert not canary.exists()
 
 
+class OwnersVocab:
+    def __init__(self) -> None:
+        self.word2idx = {word: i for i, word in enumerate(TOKENS)}
+        self.size = len(TOKENS)
+
+
+@pytest.mark.parametrize(("saver", "protocol"), WAYS)
+def test_a_pickled_object_of_the_owners_class_is_read_by_its_attributes(
+    file: Callable[..., Path], saver: Callable[..., bytes], protocol: int
+) -> None:
+    assert read_vocabulary(file(saver(OwnersVocab(), protocol), "vocab.pkl")).tokens == tuple(TOKENS)
+
+
 @pytest.mark.parametrize("instruction", ["INST", "OBJ", "EXT1", "NEWOBJ_EX", "DUP", "POP", "BINSTRING", "NEXT_BUFFER"])
 def test_an_instruction_that_no_vocab_needs_ends_the_reading(file: Callable[..., Path], instruction: str) -> None:
     content = b"\x80\x04(]" + getattr(pickle, instruction) + b"os\nsystem\n\x01\x00\x00\x00."

@@ -7,7 +7,7 @@ from typing import Final
 
 from torch import Tensor
 
-__all__ = ["count_layers", "describe_layers", "reads_both_directions"]
+__all__ = ["count_gates", "count_layers", "describe_layers", "reads_both_directions"]
 
 # The kind of a recurrent layer by the number of gates, whose weights are stacked in one matrix.
 _KINDS: Final = {1: "RNN", 3: "GRU", 4: "LSTM"}
@@ -37,6 +37,24 @@ def count_layers(tensors: Mapping[str, Tensor], name: str) -> int:
     while _has_weight(tensors, f"{name}.weight_ih_l{count}"):
         count += 1
     return count
+
+
+def count_gates(tensors: Mapping[str, Tensor], name: str) -> int | None:
+    """Count the gates of the recurrent layer or cell `name`: 1 of an RNN, 3 of a GRU, 4 of an LSTM; None if the weights
+    do not show them.
+
+    Example:
+        >>> count_gates({"rnn.weight_ih_l0": torch.zeros(9, 2), "rnn.weight_hh_l0": torch.zeros(9, 3)}, "rnn")
+        3
+    """
+    # Where an LSTM projects its state, the shape shows something else.
+    if _has_weight(tensors, f"{name}.weight_hr_l0"):
+        return None
+    for layer in ("_l0", ""):
+        held = [tensor for key, tensor in tensors.items() if f".{key}".endswith(f".{name}.weight_hh{layer}")]
+        if len(held) == 1 and held[0].dim() == 2 and held[0].shape[1]:
+            return held[0].shape[0] // held[0].shape[1]
+    return None
 
 
 def reads_both_directions(tensors: Mapping[str, Tensor], name: str) -> bool:

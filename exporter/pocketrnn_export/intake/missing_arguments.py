@@ -30,17 +30,14 @@ class MissingArgumentsError(InputError):
     """A class needs arguments that were not given.
 
     Args:
-        problem: as for every error.
+        problem, remedy: as for every error.
         known: what is known of the arguments, as sentences.
         source: the name of the module with all its arguments; `...` stands for those that are not known.
     """
 
-    def __init__(self, problem: str, known: str, source: str) -> None:
-        super().__init__(problem, f"{known} Write {shlex.quote(source)}.")
+    def __init__(self, problem: str, remedy: str, known: str = "", source: str = "") -> None:
+        super().__init__(problem, remedy)
         self.known, self.source = known, source
-
-    def __reduce__(self) -> tuple[Any, tuple[str, ...]]:
-        return type(self), (self.problem, self.known, self.source)
 
 
 def complete_arguments(
@@ -117,7 +114,7 @@ def _log_taken_values(
     if other := {
         name: value
         for name, value in stated.items()
-        if name not in taken | said and takes[name].default is not None and takes[name].default != value
+        if name not in taken and name not in said and takes[name].default is not None and takes[name].default != value
     }:
         _log.warning(
             "%s says %s, and %s has other defaults, which are taken. If the weights were trained with that, give it: "
@@ -152,11 +149,13 @@ def _refuse_missing_arguments(
     # Positional arguments that were given stand before these.
     given = [*map(ast.unparse, named.args), *(f"{k}={ast.unparse(v)}" for k, v in (named.kwargs or {}).items())]
     call = ", ".join([*given, _write_values(values)])
+    said, source = " ".join(known), f"{named.path}:{named.name}({call})"
     raise MissingArgumentsError(
         f"{named.name}{str(signature)[:300]} in {named.path} needs {_join(missing)}, which "
         f"{'is' if len(missing) == 1 else 'are'} not given.",
-        " ".join(known),
-        f"{named.path}:{named.name}({call})",
+        f"{said} Write {shlex.quote(source)}.",
+        said,
+        source,
     )
 
 

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import MappingProxyType, ModuleType, SimpleNamespace
 from typing import Any, Final
 
 import numpy as np
@@ -28,6 +28,7 @@ from pocketrnn_export.intake.module_name import NO_VALUES, ModuleName, check_fil
 from pocketrnn_export.intake.sizes_from_weights import (
     find_class,
     find_global_values,
+    find_imported_class,
     find_parameter_values,
     write_arguments,
 )
@@ -108,10 +109,7 @@ def run_all_cells(named: ModuleName, weights: SavedWeights | None = None) -> nn.
         file = _make_empty_module(named.path)
         sys.modules[file.__name__] = file
         vars(file)["get_ipython"] = _JupyterStandIn
-        values = {
-            name: _evaluate_argument(node, str(named.path), vars(_FOR_VALUES))
-            for name, node in (named.values or {}).items()
-        }
+        values = _evaluate_values(named)
         with pretend_jupyter(file):
             for statement in list_statements(cells):
                 _run_statement(statement, file, cells, named)
@@ -204,9 +202,7 @@ def _run_needed_statements(
 ) -> ModuleType:
     """Run the statements that define a name and what it needs, and return their namespace."""
     path = named.path
-    values = {
-        name: _evaluate_argument(node, str(path), vars(_FOR_VALUES)) for name, node in (named.values or {}).items()
-    }
+    values = _evaluate_values(named)
     known = list_defined_names(cells)
     for name in _list_wanted_names(named):
         if name not in known:
@@ -236,16 +232,36 @@ def _run_needed_statements(
     vars(file).update(values)
     with pretend_jupyter(file) if named.is_notebook else contextlib.nullcontext():
         for statement in needed:
-            _run_statement(statement, file, cells, named)
+            _run_statement(statement, file, cells, named, likely)
             vars(file).update(values)
     return file
 
 
+def _evaluate_values(named: ModuleName) -> dict[str, Any]:
+    """Evaluate the values that replace statements of the file; `table.vocab` becomes a part of an object `table`."""
+    values: dict[str, Any] = {}
+    for name, node in (named.values or {}).items():
+        first, *parts = name.split(".")
+        value = _evaluate_argument(node, str(named.path), vars(_FOR_VALUES))
+        if not parts:
+            values[first] = value
+            continue
+        holder = values.setdefault(first, SimpleNamespace())
+        for part in parts[:-1]:
+            if not hasattr(holder, part):
+                setattr(holder, part, SimpleNamespace())
+            holder = getattr(holder, part)
+        setattr(holder, parts[-1], value)
+    return values
+
+
 def _suggest_class(named: ModuleName, cells: Sequence[Cell], weights: SavedWeights | None) -> str:
     """Suggest to name the class, where the object needs code that is not run and its class does not; else empty."""
-    found = find_class((node for cell in cells for node in cell.statements), named.name)
+    statements = [node for cell in cells for node in cell.statements]
+    found = find_class(statements, named.name)
     if weights is None or found is None or found[1] is None:
-        return ""
+        imported = find_imported_class(statements, named.name, named.path.parent)
+        return "" if imported is None else f" Or name its class: {shlex.quote(':'.join(map(str, imported)))}."
     definition = found[0]
     try:
         find_needed_statements(cells, [definition.name], str(named.path), frozenset())
@@ -276,7 +292,14 @@ def _join_first_notes(said: Sequence[str], most: int = _MOST_NOTES, between: str
     return between.join(said[:most]) + more
 
 
-def _run_statement(statement: Statement, file: ModuleType, cells: Sequence[Cell], named: ModuleName) -> None:
+def _run_statement(
+    statement: Statement,
+    file: ModuleType,
+    cells: Sequence[Cell],
+    named: ModuleName,
+    likely: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Run a statement of the file; `likely` has values for names that fit the weights, for the message."""
     cell, path, name = statement.cell, named.path, named.name
     # Lets tracebacks and messages show the line. An entry without a time is never checked against the disk.
     linecache.cache[cell.file] = (len(cell.source), None, cell.source.splitlines(keepends=True), cell.file)
@@ -296,13 +319,23 @@ def _run_statement(statement: Statement, file: ModuleType, cells: Sequence[Cell]
             f"Write a file beside the folder {path.absolute().parent.name} with the line `from "
             f"{path.absolute().parent.name}.{path.stem} import {name}`, and name it there."
             if getattr(statement.node, "level", 0)
-            else "Install that package, or copy the class to a Python file without it.",
+            else "Install that package, or copy the class to a Python file without it."
+            f"{_suggest_values(statement, likely)}",
         ) from error
     except (Exception, SystemExit) as error:
         raise ExportError(
             f"{statement.cell_or_line} of {path} runs `{statement.title}`, which raises {_describe_error(error)}",
-            "Correct it, or copy the class to a Python file.",
+            f"{'Correct it' if not statement.is_import else 'Install that package anew'}, or copy the class to a "
+            f"Python file{' without it' * statement.is_import}.{_suggest_values(statement, likely)}",
         ) from error
+
+
+def _suggest_values(statement: Statement, likely: Mapping[str, str]) -> str:
+    """Suggest a value for what an import that fails would bind, where the weights show it; else empty."""
+    options = [
+        f"--set {shlex.quote(f'{name}={likely[name]}')}" for name in likely if name.split(".")[0] in statement.binds
+    ]
+    return f" Or give what is used of it: {' '.join(options)} (which fits the weights)." if options else ""
 
 
 def _make_empty_module(path: Path) -> ModuleType:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import product
+from pathlib import Path
 from typing import Final
 
 from torch import Tensor
 
-from pocketrnn_export.intake.layers_in_weights import count_layers, reads_both_directions
+from pocketrnn_export.intake.layers_in_weights import count_gates, count_layers, reads_both_directions
 
 __all__ = [
     "find_class",
     "find_global_values",
+    "find_imported_class",
     "find_layer_sizes",
     "find_parameter_values",
     "find_values_without_effect",
@@ -71,7 +74,13 @@ def find_layer_sizes(definition: ast.ClassDef, tensors: Mapping[str, Tensor]) ->
     """
     found: dict[str, set[int]] = {}
     stored = _find_stored_parameters(definition)
-    for name, layer in _find_assigned_layers(definition):
+    layers = list(_find_assigned_layers(definition))
+    times = Counter(name for name, _ in layers)
+    for name, layer in layers:
+        # With `if both: self.out = ... else: self.out = ...`, the weights may be those of either.
+        gates, shown = _GATES.get(_read_called_name(layer).removesuffix("Cell")), count_gates(tensors, name)
+        if (gates is not None and shown not in (gates, None)) or (times[name] > 1 and gates is None):
+            continue
         for argument, value in _list_shown_arguments(layer, name, tensors):
             if not isinstance(argument, ast.Constant):
                 expression, size = _solve_expression(argument, value)
@@ -200,7 +209,7 @@ def find_global_values(definitions: Iterable[ast.ClassDef], tensors: Mapping[str
     """Return values for global names that fit the weights, as `--set` takes them.
 
     A name that is a size gets that number. Where only the length of a name's value is used, such as a table of words,
-    any value of that length fits.
+    any value of that length fits; so it does for a part of a value, as in `len(TEXT.vocab)`.
 
     Example:
         >>> find_global_values(classes, {"embedding.weight": torch.zeros(3347, 16)})
@@ -209,16 +218,52 @@ def find_global_values(definitions: Iterable[ast.ClassDef], tensors: Mapping[str
     values: dict[str, str] = {}
     definitions = list(definitions)
     for definition in definitions:
-        for expression, size in find_layer_sizes(definition, tensors).items():
+        sizes = find_layer_sizes(definition, tensors)
+        # The default of a parameter has the size that its layer has.
+        defaults = {name: default for name, default in _list_defaults(definition).items() if name in sizes}
+        for expression, size in {**sizes, **{ast.unparse(d): sizes[n] for n, d in defaults.items()}}.items():
             node = ast.parse(expression, mode="eval").body
             name = node.id if isinstance(node, ast.Name) else _read_name_in_len(node)
-            if not name or name in _list_init_names(definition):
+            if not name or name.split(".")[0] in _list_init_names(definition) | {"self": True}:
                 continue
             if isinstance(node, ast.Name):
                 values.setdefault(name, str(size))
             elif all(_is_only_length_used(one, name) for one in definitions):
                 values.setdefault(name, f"torch.zeros({size})")
     return values
+
+
+def _list_defaults(definition: ast.ClassDef) -> dict[str, ast.expr]:
+    """Return the parameters of `__init__` that have a default, with it."""
+    found: dict[str, ast.expr] = {}
+    for method in _find_init_methods(definition):
+        names = [*method.args.posonlyargs, *method.args.args]
+        after = zip(reversed(names), reversed(method.args.defaults), strict=False)
+        found |= {argument.arg: default for argument, default in after}
+        only = zip(method.args.kwonlyargs, method.args.kw_defaults, strict=True)
+        found |= {argument.arg: default for argument, default in only if default is not None}
+    return found
+
+
+def find_imported_class(statements: Iterable[ast.stmt], name: str, folder: Path) -> tuple[Path, str] | None:
+    """Find the file in `folder` with the class of the object that `name = Class(...)` makes, and the class; None if the
+    class is not imported from such a file.
+
+    Example:
+        >>> find_imported_class(ast.parse("from nets import Net\\nmodel = Net()").body, "model", Path())
+        (PosixPath('nets.py'), 'Net')
+    """
+    imported: dict[str, tuple[Path, str]] = {}
+    made: dict[str, str] = {}
+    for node in statements:
+        if isinstance(node, ast.ImportFrom) and node.module is not None and node.level < 2:
+            file = folder.joinpath(*node.module.split(".")).with_suffix(".py")
+            imported |= {alias.asname or alias.name: (file, alias.name) for alias in node.names if file.is_file()}
+        elif isinstance(node, ast.Assign):
+            calls = [call for call in ast.walk(node.value) if isinstance(call, ast.Call)]
+            kinds = [kind for call in calls if (kind := getattr(call.func, "id", "")) in imported]
+            made |= {target.id: kinds[0] for target in node.targets if isinstance(target, ast.Name) and kinds}
+    return imported.get(made.get(name, ""))
 
 
 def find_class(statements: Iterable[ast.stmt], name: str) -> tuple[ast.ClassDef, ast.Call | None] | None:
@@ -310,12 +355,14 @@ def _find_layers_in_sequence(name: str, call: ast.Call) -> Iterator[tuple[str, a
 
 
 def _read_name_in_len(node: ast.AST) -> str:
-    """Return NAME for the expression `len(NAME)`; empty for others."""
-    if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "len" and len(node.args) == 1:
-        return getattr(node.args[0], "id", "")
-    return ""
+    """Return NAME for the expression `len(NAME)`, and NAME.part for `len(NAME.part)`; empty for others."""
+    if not isinstance(node, ast.Call) or getattr(node.func, "id", "") != "len" or len(node.args) != 1:
+        return ""
+    written = ast.unparse(node.args[0])
+    return written if all(part.isidentifier() for part in written.split(".")) else ""
 
 
 def _is_only_length_used(definition: ast.ClassDef, name: str) -> bool:
-    uses = [node for node in ast.walk(definition) if isinstance(node, ast.Name) and node.id == name]
+    first = name.split(".")[0]
+    uses = [node for node in ast.walk(definition) if isinstance(node, ast.Name) and node.id == first]
     return len(uses) == sum(_read_name_in_len(node) == name for node in ast.walk(definition))

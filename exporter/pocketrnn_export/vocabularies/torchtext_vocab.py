@@ -131,10 +131,14 @@ def read_pickle(content: bytes, source: str) -> SavedVocab | list[Any] | dict[st
         root = reader.read_next_object()
     if reader.refused is None:
         return _find_vocabulary(root, source)
-    # A checkpoint may hold other objects beside the vocabulary, such as an encoder of labels: they are left out.
-    if isinstance(root, dict):
+    # A checkpoint may hold other objects beside the vocabulary, such as an encoder of labels: they are left out. An
+    # object of the owner's class holds the vocabulary in an attribute.
+    held = root
+    if isinstance(root, _RecordedObject):
+        held = _list_attributes_of_words(root)
+    if isinstance(held, dict) and held:
         with contextlib.suppress(DataError):
-            return _find_member(root, source)
+            return _find_member(held, source)
     raise reader.refused
 
 
@@ -264,6 +268,14 @@ def _find_vocabulary(root: Any, source: str) -> SavedVocab | list[Any] | dict[st
         return list(root)
     what = root.name if isinstance(root, _RecordedObject | _Name) else type(root).__name__
     raise DataError(f"{source} holds something of type {what}, not a vocabulary.", SAVE_PLAIN)
+
+
+def _list_attributes_of_words(found: _RecordedObject) -> dict[str, Any]:
+    """Return the attributes of an object of the owner's class that are named like a vocabulary; none of a module."""
+    state = found.state
+    if found.name in _KNOWN or not isinstance(state, dict) or "_parameters" in state:
+        return {}
+    return {name: value for name, value in state.items() if type(name) is str and _OF_WORDS.search(name)}
 
 
 def _find_member(root: dict[Any, Any], source: str) -> SavedVocab | list[Any] | dict[str, Any]:
