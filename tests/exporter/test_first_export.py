@@ -1,4 +1,4 @@
-"""What a first export shows: the verdict before the details, and what must be known before the long work."""
+"""A first export shows the verdict before the details, and all that must be known before the long work."""
 
 from __future__ import annotations
 

@@ -258,8 +258,6 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     torch.set_num_threads(1)
     with print_stages():
         if numbers.are_given:
-            if numbers.sequences is not None and not options["no_examples"]:
-                print_example_note("--sequences", "sequences")
             module, call = _load_number_module(source, named, options)
             description = read_number_arguments(numbers, {**options, "call": call})
         else:
@@ -276,6 +274,9 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         description["name"] = options["name"]
     description |= {option: options[option] for option in ("tolerance", "report", "streaming")}
     description["examples"] = not options["no_examples"]
+    given = {"--pairs": options["pairs"], "--texts": options["texts"], "--sequences": numbers.sequences}
+    if not options["no_examples"] and (kept := [option for option, file in given.items() if file is not None]):
+        print_example_note(kept[0], "sequences" if "channels" in description else "texts")
     if options["compress"] or profile in ("mobile", "packed"):
         manifest = _export_in_stages(module, output, description, options)
     else:
@@ -493,10 +494,6 @@ def _read_text_arguments(source: str, named: ModuleName | None, options: dict[st
         raise click.UsageError(f"{source} needs {' and '.join(missing)}{numbers}.")
     tokens, rules = _read_tokens_and_rules(options, subwords=subwords)
     pairs = _read_agreeing_pairs(options["pairs"], tokens, rules)
-    for option in ("pairs", "texts"):
-        if options[option] is not None and not options["no_examples"]:
-            print_example_note(f"--{option}", "texts")
-            break
     return {"vocabulary": tokens, "rules": rules, "example_ids": pairs}
 
 

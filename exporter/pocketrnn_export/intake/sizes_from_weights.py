@@ -91,7 +91,8 @@ def find_layer_sizes(definition: ast.ClassDef, tensors: Mapping[str, Tensor]) ->
 def _list_shown_arguments(layer: ast.Call, name: str, tensors: Mapping[str, Tensor]) -> Iterator[tuple[ast.expr, int]]:
     """Yield the arguments of a layer's call whose values its weights show, with these values."""
     kind = _read_called_name(layer)
-    given = {**{keyword.arg: keyword.value for keyword in layer.keywords}, **dict(enumerate(layer.args))}
+    given: dict[str | int | None, ast.expr] = {keyword.arg: keyword.value for keyword in layer.keywords}
+    given |= dict(enumerate(layer.args))
     for place, (argument, weight, axis) in enumerate(_LAYERS.get(kind, ())):
         held = [tensor for key, tensor in tensors.items() if f".{key}".endswith(f".{name}.{weight}")]
         found = given.get(place, given.get(argument))
