@@ -155,6 +155,32 @@ def test_only_rates_of_dropout_and_the_padding_of_an_embedding_are_without_effec
     assert find_values_without_effect(definition) == expected
 
 
+@pytest.mark.usefixtures("folder")
+def test_what_an_inherited_method_may_read_has_an_effect() -> None:
+    Path("sub.py").write_text(f"{MODEL}\n\nclass Sub(Net):\n    pass\n")
+    with pytest.raises(MissingArgumentsError) as caught:
+        load("sub.py:Sub", "net.pt")
+    assert "needs dropout, pad and last, which" in caught.value.problem
+
+
+@pytest.mark.parametrize(
+    ("forward", "is_idle"),
+    [
+        ("return self.e(x)", True),
+        ("self.e.weight.data; return self.e(x)", True),
+        ("return self.e(x) * (x != self.e.padding_idx)", False),
+        ("return self.e(x) * mask(x, self.e)", False),
+        ("return run(self, x)", False),
+    ],
+)
+def test_padding_that_forward_may_read_from_its_layer_has_an_effect(forward: str, *, is_idle: bool) -> None:
+    init = "super(Net, self).__init__()\n  self.e = nn.Embedding(4, 2, p)"
+    code = f"class Net:\n def __init__(self, p):\n  {init}\n def forward(self, x): {forward}"
+    (definition,) = ast.parse(code).body
+    assert isinstance(definition, ast.ClassDef)
+    assert find_values_without_effect(definition) == ({"p": None} if is_idle else {})
+
+
 def test_a_stored_rate_counts_by_its_own_uses() -> None:
     code = "class Net:\n def __init__(self, p): self.p = p\n def forward(self, x): return {}"
     for used, expected in (("F.dropout(x, self.p, self.training)", {"p": 0.0}), ("x * self.p", {})):

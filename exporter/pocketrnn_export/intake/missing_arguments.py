@@ -81,7 +81,7 @@ def complete_arguments(
     if definition is not None and weights is not None:
         shown = find_parameter_values(definition, weights.tensors)
     stated = {} if weights is None else {name: weights.arguments[name] for name in takes if name in weights.arguments}
-    unused = find_values_without_effect(definition) if definition is not None else {}
+    unused = find_values_without_effect(definition) if definition is not None and _has_own_code_only(found) else {}
     taken = {name: shown[name] for name, parameter in takes.items() if name in shown and _differs(parameter, shown)}
     # Shapes are facts; a name in a checkpoint is its owner's word.
     said = {name: stated[name] for name in required if name in stated and name not in taken}
@@ -93,6 +93,11 @@ def complete_arguments(
     if weights is not None:
         _log_taken_values(named, weights, takes, taken, said, idle, stated)
     return found_values
+
+
+def _has_own_code_only(found: type) -> bool:
+    """Return whether all methods of a class but PyTorch's are its own: an inherited one may read an argument, too."""
+    return [kind for kind in found.__mro__ if kind.__module__.split(".")[0] not in ("torch", "builtins")] == [found]
 
 
 def _log_taken_values(

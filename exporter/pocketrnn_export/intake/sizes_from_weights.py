@@ -44,6 +44,10 @@ def _spell_names(folders: Iterable[str], names: Iterable[str]) -> tuple[str, ...
     return tuple(f"{folder}.{name}" for folder, name in product(folders, names))
 
 
+# Parts of a layer that say nothing of these arguments.
+_HARMLESS_PARTS: Final = frozenset(
+    {"weight", "bias", "flatten_parameters", "hidden_size", "num_layers", "embedding_dim"}
+)
 # Arguments without effect in eval mode: the position, the name and the kind, for PyTorch's layers and functions as they
 # are usually written. A class of the owner's may be called Dropout, too.
 _NN: Final = ("nn", "torch.nn")
@@ -158,7 +162,8 @@ def find_values_without_effect(definition: ast.ClassDef) -> dict[str, float | No
     """Return the parameters of a class that change no answer in eval mode, with a value for each.
 
     They are rates of dropout, and the id that an nn.Embedding leaves out in training. Every use of such a parameter is
-    an argument of such a layer, or stores it under an attribute of which that is true.
+    an argument of such a layer, or stores it under an attribute of which that is true; and the layer is only called, so
+    that no code reads it again, as in `tokens != self.embedding.padding_idx`.
 
     Example:
         >>> find_values_without_effect(ast.parse("class Net:\\n def __init__(self, p): self.d = nn.Dropout(p)").body[0])
@@ -176,6 +181,7 @@ def find_values_without_effect(definition: ast.ClassDef) -> dict[str, float | No
         ]
         uses = [node for node in uses if not _is_stored(node, parents, attributes)]
         kinds = {_find_kind_of_use(node, parents) for node in uses}
+        kinds |= {""} if any(_may_be_read_again(node, parents) for node in uses) else set()
         if uses and len(kinds) == 1 and not is_assigned and (kind := kinds.pop()):
             found[name] = 0.0 if kind == "dropout" else None
     return found
@@ -185,6 +191,26 @@ def _is_stored(node: ast.AST, parents: Mapping[ast.AST, ast.AST], attributes: Co
     """Return whether a node is one of the two sides of `self.NAME = name`."""
     parent = parents[node]
     return isinstance(parent, ast.Assign) and any(ast.unparse(target) in attributes for target in parent.targets)
+
+
+def _may_be_read_again(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> bool:
+    """Return whether code may read an argument of a layer again: from the layer, or from the module as a whole."""
+    up = node
+    while up in parents and not isinstance(up, ast.Assign):
+        up = parents[up]
+    made = {ast.unparse(target) for target in up.targets} if isinstance(up, ast.Assign) else set()
+    for other in parents:
+        parent = parents[other]
+        if isinstance(other, ast.Attribute) and ast.unparse(other) in made and isinstance(other.ctx, ast.Load):
+            called = isinstance(parent, ast.Call) and parent.func is other
+            if not called and not (isinstance(parent, ast.Attribute) and parent.attr in _HARMLESS_PARTS):
+                return True
+        # The module itself, given to other code.
+        if isinstance(other, ast.Name) and other.id == "self" and not isinstance(parent, ast.Attribute):
+            in_super = isinstance(parent, ast.Call) and _read_called_name(parent) == "super"
+            if not in_super:
+                return True
+    return False
 
 
 def _find_kind_of_use(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> str:
