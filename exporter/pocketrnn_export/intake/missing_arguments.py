@@ -90,7 +90,9 @@ def complete_arguments(
     found_values = {**taken, **said, **idle, **called}
     if missing := [name for name in required if name not in found_values]:
         values = {name: found_values.get(name, ...) for name in takes if name in found_values or name in missing}
-        _refuse_missing_arguments(named, signature, missing, values, weights)
+        code = _find_definition(found, cells) if inspect.isclass(found) else None
+        objects = [name for name in missing if _is_object(signature.parameters[name], code)]
+        _refuse_missing_arguments(named, signature, missing, values, weights, objects)
     for name in _find_contradicted(found, args, {**kwargs, **found_values}, called.keys() - required, weights):
         del called[name], found_values[name]
     left = {n: other.default for n, other in others.items() if n not in found_values and n not in stated}
@@ -210,6 +212,7 @@ def _refuse_missing_arguments(
     missing: Sequence[str],
     values: Mapping[str, Any],
     weights: SavedWeights | None,
+    objects: Sequence[str],
 ) -> None:
     known = []
     if weights is None:
@@ -224,7 +227,16 @@ def _refuse_missing_arguments(
     # Positional arguments that were given stand before these.
     given = [*map(ast.unparse, named.args), *(f"{k}={ast.unparse(v)}" for k, v in (named.kwargs or {}).items())]
     call = ", ".join([*given, _write_values(values)])
-    said, source = " ".join(known), f"{named.path}:{named.name}({call})"
+    source = f"{named.path}:{named.name}({call})"
+    if objects:
+        first = f"copy {named.name} to a file made.py, with" if named.is_notebook else "write a file made.py with"
+        known.append(
+            f"{_join(objects)} {'is an object' if len(objects) == 1 else 'are objects'}: {first} a function make() "
+            f"that makes {'it' if len(objects) == 1 else 'them'} and returns {named.name}({call}), as in "
+            "docs/your-files.md."
+        )
+        source = "made.py:make"
+    said = " ".join(known)
     raise MissingArgumentsError(
         f"{named.name}{str(signature)[:300]} in {named.path} needs {_join(missing)}, which "
         f"{'is' if len(missing) == 1 else 'are'} not given.",
@@ -232,6 +244,15 @@ def _refuse_missing_arguments(
         said,
         source,
     )
+
+
+def _is_object(parameter: inspect.Parameter, definition: ast.ClassDef | None) -> bool:
+    """Return whether a parameter has an annotation that is a class of somebody's, or code asks for its parts."""
+    kind = parameter.annotation
+    if isinstance(kind, type) and kind.__module__ != "builtins" and kind is not parameter.empty:
+        return True
+    parts = (n for n in ast.walk(definition) if isinstance(n, ast.Attribute)) if definition is not None else ()
+    return any(isinstance(part.value, ast.Name) and part.value.id == parameter.name for part in parts)
 
 
 def _write_values(values: Mapping[str, Any]) -> str:
