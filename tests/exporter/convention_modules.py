@@ -110,6 +110,19 @@ class Pair(Base):
         return self.fc(self.rnn(packed)[1][0][-1])
 
 
+class FirstOfATuple(Base):
+    """Its owner gives the lengths, too, which it does not read."""
+
+    def forward(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return self.fc(self.last(batch[0]))
+
+
+class PlacesOfATuple(Base):
+    def forward(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        packed = pack_padded_sequence(self.embedding(batch[0]), batch[1], batch_first=True, enforce_sorted=False)
+        return self.fc(self.rnn(packed)[1][0][-1])
+
+
 class Dict(Base):
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Any]:
         return {"loss": None, "logits": self.fc(self.last(batch["input_ids"]))}

@@ -123,6 +123,11 @@ def text(length: int) -> tuple[str, Tensor]:
     return " ".join(VOCABULARY[i] for i in ids), ids[None]
 
 
+@pytest.mark.parametrize("kind", [zoo.FirstOfATuple, zoo.PlacesOfATuple], ids=lambda kind: kind.__name__)
+def test_a_forward_that_reads_places_of_its_one_argument_is_given_a_tuple(kind: type[nn.Module]) -> None:
+    assert prepared(kind).convention.line == "module((tokens, lengths))"
+
+
 @pytest.mark.parametrize("kind", mostly_slow(list(BATCH), 20), ids=lambda kind: kind.__name__)
 def test_the_way_a_module_is_called_is_found_out(kind: type[nn.Module]) -> None:
     found = prepared(kind)
