@@ -109,7 +109,8 @@ def try_candidate(
     line = way.line
     if not one_text and ("tokens[0]" in line or "[tokens.size(1)]" in line):
         return
-    if one_text and ("tolist" in line or "numpy" in line):
+    if one_text and "lengths.tolist()" in line and not asked.two_texts:
+        # `[tokens.size(1)]` is tried in its place.
         return
     batches = asked.batches(1 if one_text else asked.rows, widths)
     with_constants = find_constants(asked, way, batches)
