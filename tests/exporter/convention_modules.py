@@ -452,6 +452,30 @@ class EveryStep(Base):
         return self.fc(self.rnn(self.embedding(x))[0])
 
 
+class OneNumberOfEveryStep(Base):
+    """Of two labels, a step has the logit of the second."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.rnn(self.embedding(x))[0])
+
+
+class NumberOfWords(Base):
+    """One tensor of a single length runs in its place, for one text."""
+
+    def forward(self, x: Tensor, maxlen: int) -> Tensor:
+        return self.fc(self.rnn(self.embedding(x))[0].reshape(-1, maxlen, HIDDEN).amax(1))
+
+
+class MarksTwoWords(Base):
+    def forward(self, x: Tensor, labels: Any) -> Tensor:
+        marked = [[i for i, label in enumerate(row) if label != 0] for row in labels]
+        assert all(len(places) == 2 for places in marked)
+        return self.fc(torch.stack([row[places].sum(0) for row, places in zip(self.rnn(self.embedding(x))[0], marked)]))
+
+
 class Labels(Base):
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(self.last(x)).argmax(1)

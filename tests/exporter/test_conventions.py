@@ -73,6 +73,7 @@ ONE_NUMBER = {
     zoo.OneSigmoid,
     zoo.EveryStepSigmoid,
     zoo.LogitsAndLabels,
+    zoo.OneNumberOfEveryStep,
     zoo.OwnSigmoid,
 }
 PROBABILITIES = {zoo.Softmax, zoo.SoftmaxLayer, zoo.ExpOfLog, zoo.OneSigmoid, zoo.EveryStepSigmoid}
@@ -92,7 +93,10 @@ REFUSED = {
     zoo.MixesByItsBatchSize: r"called as module.batch_size = .*one_text=True\.$",
     zoo.MixesSomeTexts: "beside other texts of the same length, called as module.tokens.",
     zoo.TwoScores: r"2 answers .*answer\[0\], answer\[1\].* several heads",
-    zoo.EveryStep: r"tensor of shape \[3, 5, 4\].* labels each word",
+    zoo.EveryStep: r"tensor of shape \[3, 5, 4\].* labels each word.*module\(tokens\)\[:, -1\]",
+    zoo.OneNumberOfEveryStep: r"tensor of shape \[3, 5, 1\].* labels each word.*module\(tokens\)\[:, -1\]",
+    zoo.NumberOfWords: r"takes maxlen beside.*tokens\.size\(1\)",
+    zoo.MarksTwoWords: r"takes labels beside.*\(TypeError",
     zoo.Labels: "tensor of torch.int64",
     zoo.OwnSigmoid: "between 0 and 1, which may be logits or probabilities",
     zoo.EachSigmoid: "a sigmoid of each label .*, which need not sum to 1",
