@@ -473,7 +473,8 @@ class MarksTwoWords(Base):
     def forward(self, x: Tensor, labels: Any) -> Tensor:
         marked = [[i for i, label in enumerate(row) if label != 0] for row in labels]
         assert all(len(places) == 2 for places in marked)
-        return self.fc(torch.stack([row[places].sum(0) for row, places in zip(self.rnn(self.embedding(x))[0], marked)]))
+        steps = self.rnn(self.embedding(x))[0]
+        return self.fc(torch.stack([row[places].sum(0) for row, places in zip(steps, marked, strict=True)]))
 
 
 class Labels(Base):
