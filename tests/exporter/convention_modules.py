@@ -453,7 +453,7 @@ class EveryStep(Base):
 
 
 class OneNumberOfEveryStep(Base):
-    """Of two labels, a step has the logit of the second."""
+    """Each step has one logit, that of the second of two labels."""
 
     def __init__(self) -> None:
         super().__init__(1)

@@ -404,11 +404,12 @@ def _explain_other_counts(counts: OutputCounts, asked: ModuleFacts) -> tuple[str
 def _write_last_step(leaves: Mapping[str, Tensor], rows: int, width: int, asked: ModuleFacts) -> str | None:
     """Return the code behind a call that takes the last step of an answer for each token; empty where the axis of the
     steps is not the first or second, and None where no output holds such answers."""
-    # Of two labels, a step may have one number.
+    # A step may have one number for two labels: the logit of the second.
     units = (asked.classes, 1) if asked.classes == 2 and not asked.values else (asked.classes,)
     for suffix, leaf in leaves.items():
         if any(_has_number_per_token(leaf, rows, width, n) for n in units):
-            steps = {(rows, width): "[:, -1]", (width, rows): "[-1]"}.get(tuple(leaf.shape[:2]), "")
+            axes = tuple(leaf.shape[:2])
+            steps = "[:, -1]" if axes == (rows, width) else "[-1]" if axes == (width, rows) else ""
             return steps and f"{suffix}{steps}"
     return None
 

@@ -21,7 +21,6 @@ from pocketrnn_export.intake.call_discovery.call_failures import SAY_TWO_TEXTS, 
 from pocketrnn_export.intake.call_discovery.initial_states import find_state_methods
 from pocketrnn_export.intake.call_discovery.logits_location import find_float_tensors
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.call_discovery.parameter_roles import Role
 from pocketrnn_export.intake.calling_convention import undo_assignments
 from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.operator_recording import BESIDE, OperatorRecorder, Program, is_same_program
@@ -422,7 +421,7 @@ def _is_padding_mask(mask: str | None) -> bool:
 
 
 def find_unknown_inputs(
-    ways: Sequence[CallCandidate], error: BaseException | None, roles: Collection[Role] = ("other",)
+    ways: Sequence[CallCandidate], error: BaseException | None, roles: Collection[str] = ("other",)
 ) -> FailedCall | None:
     """Return a failure that names the inputs beside the text, if the module runs with no value that was tried for them;
     None if it has no such inputs, or one of another role."""
