@@ -117,6 +117,7 @@ __all__ = [
     "update_flat_weights",
     "uses_encoder_fast_path",
     "without_dispatch_modes",
+    "writes_in_place",
 ]
 
 # The releases of torch that this was run with; the first is the lowest that pyproject.toml allows.
@@ -387,6 +388,20 @@ def list_written_arguments(operator: Any, args: Sequence[Any], kwargs: Mapping[s
     Without: a state that is written in place would keep its old value.
     """
     return _select_arguments(operator, args, kwargs, lambda alias: bool(alias.is_write))
+
+
+def writes_in_place(operator: Any) -> bool:
+    """Return whether a call of a program's operator may write into its arguments; true for an operator without a
+    schema, as of a part of the graph of its own.
+
+    Example:
+        >>> writes_in_place(torch.ops.aten.add.Tensor), writes_in_place(torch.ops.aten.add_.Tensor)
+        (False, True)
+    """
+    if not hasattr(operator, "_schema"):
+        # Functions of sizes, and an item of a list.
+        return callable(operator) and getattr(operator, "__module__", "") not in {"_operator", "math", "torch"}
+    return any(alias.is_write for alias in _read_argument_aliases(operator)[1].values())
 
 
 def list_aliased_arguments(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
