@@ -682,7 +682,7 @@ def _log_verdicts(manifest: Manifest) -> None:
     if manifest.provenance.get("golden_examples") == "given texts":
         log.info(
             "%s holds %d golden examples, which are texts that were given: whoever has it can read them. Leave them "
-            "out with examples=False",
+            "out with examples=False.",
             manifest.name, len(manifest.examples),
         )  # fmt: skip
 

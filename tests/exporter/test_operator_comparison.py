@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from onnxscript import opset18
@@ -14,6 +15,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.logit_comparison import open_session
 from pocketrnn_export.forms.onnx import onnx_conversion
 from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
+from pocketrnn_export.proof.operator_comparison import find_first_wrong_number
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 EXAMPLE = (torch.randint(2, 40, (3, 7)),)
@@ -67,6 +69,14 @@ def test_a_wrong_translation_behind_a_rare_gate_is_refused_by_its_line(
     name = str(next(iter(wrong))).split(".")[1]
     with pytest.raises(ExportError, match=rf"`{name}`.*test_operator_comparison\.py"):
         graph_of(function)
+
+
+@pytest.mark.parametrize(("off", "found"), [(1e-3, None), (0.5, 0)])
+def test_a_sum_may_be_rounded_by_a_share_of_its_absolute_terms(off: float, found: int | None) -> None:
+    expected, terms = np.float32([3.892468]), np.array([2000.0])
+    other = np.float32([3.892468 + off])
+    assert find_first_wrong_number(other, expected, expected.astype(np.float64), [], terms) == found
+    assert find_first_wrong_number(other, expected, expected.astype(np.float64), []) == 0
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,9 @@ def add_first_and_last_ids(rules: TextRules, rows: Sequence[Sequence[int]]) -> l
     widths = {len(row) for row in rows}
     if len(widths) == 1 and any(padding in (row[0], row[-1]) for row in rows):
         width = widths.pop()
-        side: Any = "left" if any(row[0] == padding for row in rows) else "right"
+        # A row of padding only, as of an empty text, shows no side.
+        begun, ended = (sum(row[end] == padding for row in rows) for end in (0, -1))
+        side: Any = "left" if begun > ended else "right"
         both = replace(rules, max_width=width, min_width=width, pad_side=side)
         found += [replace(both, cut_side=cut) for cut in ("right", "left")]
     elif max(widths) > 1 and sum(len(row) == max(widths) for row in rows) > 1:

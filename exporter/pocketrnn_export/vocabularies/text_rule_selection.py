@@ -42,6 +42,7 @@ _NAMED_WORDS: Final = 5
 _NAMED_TEXTS: Final = 3
 _TEXTS_FOR_STEPS: Final = 20
 _WORDS_TO_TELL_BY: Final = 4
+_WORDS_TO_COMPARE: Final = 2_000
 # The marks of regular expressions that texts seldom have: \\S, [^, .*, )?, (?:
 _PATTERN: Final = re.compile(r"\\[sSdDwWbB.+*?()\[\]|]|\[\^|\.[*+]|[)\]][*+?]|\(\?|\[[^\]]+-[^\]]+\]")
 
@@ -225,10 +226,10 @@ def _advise_on_rules(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequenc
         return f"{said}docs/text-rules.md says what rules can do. {_advise_external(vocabulary, near)}"
     frame = _find_frame(best, add_first_and_last_ids(rules, [ids for _, ids in pairs]))
     return (
-        f"Leave the text to your code: give {_write_external_options(frame)} "
+        f"{said}Write rules that do what your code does (docs/text-rules.md); steps can replace by a pattern, as "
+        f"re.sub does. Where no rules can, as for stems, leave the text to your code: {_write_external_options(frame)} "
         f"({_write_external_argument(vocabulary, frame)} in Python). The bundle then takes tokens or ids, and "
-        "Classifier.load(..., tokenizer=function); it cannot be packed. Or write rules that do what your code does "
-        f"(docs/text-rules.md). {said}".rstrip()
+        "Classifier.load(..., tokenizer=function); it cannot be packed."
     )
 
 
@@ -328,15 +329,24 @@ def _find_agreeing_rules(
     )
     best, agreed = find_most_agreeing(tried, owners, agrees)
     # Among 60 rules, some agree on a few texts by chance.
-    if agreed == len(texts) and (rules is not None or not best.steps or len(texts) >= _TEXTS_FOR_STEPS):
-        _log.warning("%s cuts all %d texts as your tokenizer does.", describe_rules(best), len(texts))
-        return best
-    if agreed == len(texts):
+    if agreed == len(texts) and rules is None and best.steps and len(texts) < _TEXTS_FOR_STEPS:
         raise InputError(
             f"{describe_rules(best)} cuts all {len(texts)} texts as your tokenizer does, but these are too few texts "
             "to decide by.",
             f"Give {_TEXTS_FOR_STEPS} example_texts, or these rules. {_advise_external(vocabulary)}",
         )
+    if agreed == len(texts):
+        # The texts may not show all that the rules do otherwise, as to the apostrophe of "don't". A word that the
+        # function itself does not give back, such as "n't", comes from another text.
+        words = _list_ordinary_words(vocabulary)
+        owners += [(word, [word]) for word in words if _run_tokenizer(tokenizer, word, vocabulary) == [word]]
+        agreed = sum(agrees(best, pair) for pair in owners)
+        if agreed == len(owners):
+            _log.warning(
+                "%s cuts all %d texts as your tokenizer does, and %d words of the vocabulary.",
+                describe_rules(best), len(texts), len(owners) - len(texts),
+            )  # fmt: skip
+            return best
     encoder = TextEncoder(replace(best, max_tokens=None), vocabulary.tokens)
     text, theirs = next(pair for pair in owners if not agrees(best, pair))
     # Two unknown words are the same to the module.
@@ -347,10 +357,17 @@ def _find_agreeing_rules(
     )
     raise InputError(
         f"{short_repr(text)}: at index {index} your tokenizer gives {_describe_word(their)}, and "
-        f"{describe_rules(best)} gives {_describe_word(own)}. These rules agree on {agreed} of {len(texts)} texts.",
+        f"{describe_rules(best)} gives {_describe_word(own)}. These rules agree on {agreed} of {len(owners)} texts"
+        f"{', among them words of the vocabulary' * (len(owners) > len(texts))}.",
         "Give rules that cut texts as your tokenizer does; docs/text-rules.md says what rules can do. "
         f"{_advise_external(vocabulary, best)}",
     )
+
+
+def _list_ordinary_words(vocabulary: Vocabulary) -> list[str]:
+    """Return the first words of a vocabulary, without those that stand for something else, such as "<unk>"."""
+    words = [token for token in vocabulary.tokens if not token.startswith(PLACEHOLDER)]
+    return [word for word in words if any(map(str.isalnum, word)) and word[0] not in "<["][:_WORDS_TO_COMPARE]
 
 
 def _run_tokenizer(tokenizer: Tokenizer, text: str, vocabulary: Vocabulary) -> list[str]:

@@ -423,10 +423,22 @@ def _read_json(text: str, path: Path) -> Vocabulary:
     if not isinstance(document, list | dict):
         raise DataError(f"{path} holds neither a list nor an object.", _GIVE_FILE)
     if isinstance(document, dict) and isinstance(document.get("tokens"), list):
+        if "default_index" not in document:
+            # A class of the owner's saved its members: the tokens, and often their ids once more.
+            found = _read_document(document["tokens"], str(path))
+            ids = {token: i for i, token in enumerate(found.tokens)}
+            for name, member in document.items():
+                if isinstance(member, dict) and member.keys() == ids.keys() and member != ids:
+                    raise DataError(
+                        f"{path} has tokens in another order than the ids of {brief_text(name)}.",
+                        "Save the map of tokens to ids by itself.",
+                    )
+            return found
         if document.keys() != {"tokens", "default_index"}:
+            more = sorted(document.keys() - {"tokens", "default_index"})
             raise DataError(
-                f"{path} has the members {brief_text(sorted(document))}.",
-                'A vocabulary has "tokens" and "default_index" (an id, or null to drop unknown words).',
+                f"{path} has {', '.join(map(brief_text, more[:6]))} beside tokens and default_index.",
+                "A vocabulary has these two: the tokens, and an id, or null to drop unknown words.",
             )
         return Vocabulary(_check_saved_tokens(document["tokens"], path), document["default_index"])
     return _read_document(document, str(path))

@@ -40,7 +40,8 @@ class TextRules(FrameRules):
         empty_id: the id of a text that has no id left, as no text has beside `first_id`, `last_id` or `min_width`.
         padding_id: the id that pads the rows of a batch to one width, and every text to `min_width`.
         steps: the cleaning steps before the text is split; `cleaning` makes them from names and pairs.
-        stop_words: tokens that are dropped, before `max_tokens` counts them.
+        stop_words: tokens that are dropped, before `max_tokens` counts them. A list or a set becomes a tuple that has
+            each once.
         first_id: the id before those of the text, such as that of "<sos>", or None.
         last_id: the id after them, such as that of "<eos>", or None.
         max_width: the most ids of a text, `first_id` and `last_id` included; the rest is cut off. None: no limit.
@@ -99,6 +100,12 @@ class TextRules(FrameRules):
             raise InputError(f"max_tokens is {self.max_tokens}.", "Use a number from 1, or none for no limit.")
         if min(self.unknown_id or 0, self.empty_id, self.padding_id) < 0:
             raise InputError("A token id is negative.", "Token ids count from 0.")
+        if isinstance(self.stop_words, list | set | frozenset | tuple):
+            # A set has no order of its own; a list of stop words often names one twice.
+            ordered = (
+                self.stop_words if isinstance(self.stop_words, list | tuple) else sorted(self.stop_words, key=repr)
+            )
+            object.__setattr__(self, "stop_words", tuple(dict.fromkeys(ordered)))
         if not self.is_plain:
             self._check_steps_and_words()
             check_frame(self)
@@ -109,7 +116,7 @@ class TextRules(FrameRules):
         check_growth(self.steps)
         words = self.stop_words
         if not isinstance(words, tuple) or not all(isinstance(word, str) for word in words):
-            raise InputError(f"stop_words is {short_repr(words)}.", "Give a tuple of strings.")
+            raise InputError(f"stop_words is {short_repr(words)}.", "Give a tuple, a list or a set of strings.")
         if len(words) > _MOST_STOP_WORDS:
             raise InputError(f"There are {len(words):,} stop words.", f"Use at most {_MOST_STOP_WORDS:,}.")
 
