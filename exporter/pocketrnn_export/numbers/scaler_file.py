@@ -125,7 +125,7 @@ def _read_pair(values: Mapping[str, Any], kind: str, name: str) -> Pair:
 
 
 def _find_numbers(keys: Sequence[str], values: Mapping[str, Any], name: str) -> tuple[float, ...] | None:
-    """Return the numbers under any of these keys; None where there are none."""
+    """Return the numbers under any of these keys; None if there are none."""
     said = {key: _read_finite_numbers(values[key], name) for key in keys if values.get(key) is not None}
     if len(set(said.values())) > 1:
         raise InputError(f"{name} has different numbers under {' and '.join(said)}.", "Leave one of them out.")

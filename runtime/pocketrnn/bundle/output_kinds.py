@@ -68,7 +68,7 @@ class LabelOutput:
 
     @property
     def document(self) -> dict[str, Any]:
-        """Its members of classifier.json."""
+        """The output's members in classifier.json."""
         return {
             "labels": self.labels,
             "activation": self.activation,
@@ -112,14 +112,14 @@ class TagOutput:
 
     @property
     def document(self) -> dict[str, Any]:
-        """Its members of classifier.json."""
+        """The output's members in classifier.json."""
         crf = {} if self.crf is None else {"crf": self.crf.document}
         return {"labels": self.labels, "activation": self.activation, "labels_of": "tokens", **crf}
 
 
 @dataclass(frozen=True)
 class ValueOutput:
-    """Values, as for regression: the graph's numbers as they are, without labels and probabilities.
+    """Values, as for regression: the unchanged numbers of the graph, without labels and probabilities.
 
     Attributes:
         names: the name of each value, in their order.
@@ -151,12 +151,12 @@ class ValueOutput:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The names of the values, for code that handles labels and values alike."""
+        """The names of the values, for code that treats labels and values alike."""
         return self.names
 
     @property
     def document(self) -> dict[str, Any]:
-        """Its members of classifier.json."""
+        """The output's members in classifier.json."""
         return {
             "labels": self.names,
             "activation": self.activation,
@@ -166,7 +166,7 @@ class ValueOutput:
 
 @dataclass(frozen=True)
 class HeadsOutput:
-    """Several heads, each with labels of its own for the same text, such as its topic and its mood.
+    """Several heads, each with its own labels for the same text, such as its topic and its mood.
 
     Attributes:
         heads: the output of each head by its name, in the order of their logits.
@@ -207,7 +207,7 @@ class HeadsOutput:
 
     @property
     def document(self) -> dict[str, Any]:
-        """Its member of classifier.json."""
+        """The output's member in classifier.json."""
         return {"heads": [{"name": name, **head.document} for name, head in self.heads.items()]}
 
 

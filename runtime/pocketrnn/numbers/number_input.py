@@ -1,4 +1,4 @@
-"""Prepares sequences of numbers as the module had them in training: channels, scale, missing samples, length.
+"""Prepares sequences of numbers in the form that the module had in training: channels, scale, missing samples, length.
 
 The arithmetic is in double precision and rounded once, to float32, as with a scaler of scikit-learn before
 `torch.tensor(..., dtype=torch.float32)`.
@@ -33,8 +33,8 @@ MOST_STEPS: Final = (1 << 31) - 1
 
 @dataclass(frozen=True)
 class NumberInput:
-    """The rules from a sequence to the graph's input, in this order: integers are multiplied by `integer_scale`, a
-    missing sample becomes `missing`, `mean` is subtracted, the result is divided by `scale` and clipped to `clip`.
+    """The rules that turn a sequence into the graph's input, in this order: integers are multiplied by `integer_scale`,
+    a missing sample becomes `missing`, `mean` is subtracted, the result is divided by `scale` and clipped to `clip`.
 
     Attributes:
         channels: the names of the channels, in the order of the module's input.
@@ -200,7 +200,8 @@ class NumberInput:
         return filled
 
     def check_samples(self, samples: NDArray[Any], first: int = 0) -> None:
-        """Refuse samples [time, channels] if one is infinite, or is missing and the rules do not have a replacement.
+        """Refuse samples [time, channels] if one is infinite, or if one is missing and the rules have no replacement
+        for it.
 
         Args:
             samples: as `convert_sequence_to_array` returns them.
@@ -235,7 +236,7 @@ class NumberInput:
 
     def mark_far_numbers(self, numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Mark the numbers that are outside the training range by more than `FAR` times its width. If a channel never
-        changed in training, its absolute value counts as the width, or 1 where it was 0.
+        changed in training, its absolute value counts as the width; if this was 0, the width is 1.
 
         Args:
             numbers: [time, channels], in the channels' own units.

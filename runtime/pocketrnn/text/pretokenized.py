@@ -24,7 +24,7 @@ GIVE_TEXTS: Final = "Give a string, or a list of its tokens or token ids"
 
 
 class TextRowEncoder:
-    """Encodes texts that are given as tokens or ids, or that the caller's tokenizer splits.
+    """Encodes texts given as tokens or ids, or split by the caller's tokenizer.
 
     Args:
         name: the classifier's name.
@@ -70,7 +70,7 @@ class TextRowEncoder:
         return self._check_values_of_text(_list_values(text, which), which)
 
     def tokens(self, text: object, which: str = "The text") -> list[str]:
-        """The tokens of one text that is given as tokens, or that the tokenizer splits into tokens.
+        """The tokens of a text that is given as tokens, or that the tokenizer splits into tokens.
 
         Args:
             text, which: as in `ids`.
@@ -155,7 +155,8 @@ class TextRowEncoder:
         return ids
 
     def _check_tokens(self, tokens: Sequence[str], which: str) -> None:
-        """Refuse several texts given as one text's tokens, which the bundle's tokenizer would split.
+        """Refuse a list of several texts that was given as the tokens of one text: the bundle's tokenizer would split
+        its items.
 
         The caller's own tokenizer may return any tokens.
         """

@@ -40,7 +40,7 @@ def _make_setting_option_of_run(
     metavar: str | None = None,
     default: str | None = None,
 ) -> Callable[[_Command], _Command]:
-    """The click option of one setting, with its default; `default` says in words what None means."""
+    """The click option of one setting, with its default; `default` describes what None means."""
     return click.option(
         "--" + name.replace("_", "-"),
         type=kind,
@@ -52,7 +52,7 @@ def _make_setting_option_of_run(
 
 
 def _make_limit_option(name: str, help: str) -> Callable[[_Command], _Command]:  # noqa: A002
-    """The click option of a setting that may be None, which is 0 on the command line."""
+    """The click option of a setting that may be None, which the command line writes as 0."""
     return click.option(
         "--" + name.replace("_", "-"),
         type=click.IntRange(min=0),
@@ -660,7 +660,7 @@ def _check_packages(logger: str | None, tokenizer: str) -> None:
 
 
 def _train_with_progress(run: TrainingRun, logger: str | None, *, quiet: bool) -> Checkpoint:
-    """Train and show the progress on standard error; if the run ends early, say there what was kept."""
+    """Train, and show the progress on standard error. If the run ends early, report there what was saved."""
     try:
         with ExitStack() as stack:
             every = run.settings.report_every != find_default("report_every")
@@ -711,7 +711,7 @@ def _describe_result(checkpoint: Checkpoint) -> str:
 
 
 def _find_export_command(context: click.Context) -> click.Command:
-    """Find the command `export` of this command line, which the exporter adds if it is installed."""
+    """Find the command `export` of this command line; the exporter adds it if it is installed."""
     for package in ("torch", "onnx", "onnxscript", "safetensors"):
         require_module(package, "export")
     group = context.find_root().command

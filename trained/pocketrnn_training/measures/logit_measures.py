@@ -84,7 +84,7 @@ def compute_f1_from_logits(logits: Tensor, targets: Tensor) -> float:
 
 
 def compute_micro_f1(targets: npt.NDArray[np.bool_], given: npt.NDArray[np.bool_]) -> float:
-    """F1 of all answers together; 0 where no label applies and none is given.
+    """F1 of all answers together; 0 if no label applies and none is predicted.
 
     Args:
         targets: bool [rows, labels], the labels that apply.

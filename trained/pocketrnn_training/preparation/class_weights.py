@@ -1,4 +1,4 @@
-"""The classes of the training rows: their weights, and notices about classes of few rows or of similar names."""
+"""The classes of the training rows: their weights, and notices about classes with few rows or similar names."""
 
 from __future__ import annotations
 

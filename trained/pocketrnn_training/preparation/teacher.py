@@ -1,4 +1,4 @@
-"""Teachers: files of probabilities, or classifiers that are run here; one or several of them."""
+"""Teachers: files of probabilities, or classifiers that run here; one or several."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def read_teacher(
     text_column: str = "text",
     label_column: str = "label",
 ) -> TeacherAnswers:
-    """Read the answers of teachers for the rows of `data`; several teachers give their mean probabilities.
+    """Read the answers of teachers for the rows of `data`; the answers of several teachers are averaged.
 
     A teacher is a file with a row for each row of the data, in the same order (`.csv`, `.tsv`, `.jsonl`, `.ndjson` or
     `.parquet`), or a classifier, which is run on the texts: the folder of a checkpoint, or any argument of
@@ -164,7 +164,7 @@ def _read_file(path: Path, data: LabelledTexts, logits: bool, text_column: str, 
 
 
 def _find_value_columns(path: Path, names: Sequence[str], labels: Sequence[str], others: Sequence[str]) -> list[str]:
-    """Find the columns that hold the values: one for each label, or one with lists."""
+    """Find the columns that contain the values: one for each label, or one with lists."""
     missing = [label for label in labels if label not in names]
     if len(missing) == len(labels):
         lists = [name for name in _LISTS if name in names]

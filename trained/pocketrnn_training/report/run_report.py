@@ -301,7 +301,7 @@ def _format_classes(
 
 
 def _count_confusions(counts: npt.NDArray[np.int64]) -> list[tuple[int, int, int]]:
-    """Count the rows of each confusion: (rows, true class, class given), the largest first."""
+    """Count the rows of each confusion: (rows, true class, predicted class), the largest first."""
     found = ((int(counts[i, j]), i, j) for i, j in np.argwhere(counts).tolist() if i != j)
     return sorted(found, key=lambda one: (-one[0], one[1:]))
 
@@ -388,7 +388,7 @@ def _format_range(least: int, most: int) -> str:
 
 
 def _escape(text: str) -> str:
-    """Escape a text as one line of Markdown that shows it as it is; a long text is cut."""
+    """Escape a text as one line of Markdown that shows the text literally; a long text is cut."""
     text = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
     one_line = "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in text)
     return re.sub(r"([\\`*_{}\[\]<>()#+!|&~$-])", r"\\\1", one_line)
@@ -397,7 +397,8 @@ def _escape(text: str) -> str:
 def _make_length_bins(
     lengths: npt.NDArray[np.int64], right: npt.NDArray[np.bool_]
 ) -> list[tuple[int, int, int, float]]:
-    """Bins of about equal size by length: (smallest length, largest length, number of rows, accuracy) of each."""
+    """Divide rows by length into bins of about equal size: (smallest length, largest length, number of rows, accuracy)
+    of each."""
     count = max(1, min(_LENGTH_BINS, len(lengths) // _ROWS_OF_A_BIN))
     edges = np.unique(np.quantile(lengths, np.linspace(0, 1, count + 1), method="lower"))
     bins = []
@@ -457,7 +458,7 @@ def _draw_confusion(result: Evaluation, counts: npt.NDArray[np.int64]) -> Figure
 
 
 def _find_most_confused(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """int64 [classes to draw]: the classes that are confused most, as the true class or as the class given."""
+    """int64 [classes to draw]: the classes that are confused most, as the true or as the predicted class."""
     wrong = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
     return np.sort(np.argsort(-wrong, kind="stable")[:_DRAWN_CLASSES])
 

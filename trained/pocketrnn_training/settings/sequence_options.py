@@ -1,4 +1,5 @@
-"""The options of sequences of numbers, and which files hold them. Needs neither PyTorch nor pyarrow."""
+"""The options for sequences of numbers, and the files that contain such sequences. Needs neither PyTorch nor
+pyarrow."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ OF_NUMBERS: Final = (".ts", ".npz")
 
 @dataclass(frozen=True)
 class SequenceOptions:
-    """The options of a user for sequences of numbers.
+    """A user's options for sequences of numbers.
 
     Attributes:
         channels: the names of the channels, which are columns of a table. None where the files show how many there are.
@@ -45,7 +46,7 @@ class SequenceOptions:
     channels_first: bool = False
 
     def of_classifier(self, rules: NumberInput) -> SequenceOptions:
-        """The options to read data with for a classifier that has these rules.
+        """The options with which data is read for a classifier that has these rules.
 
         Raises:
             InputError: the user gave other options.
@@ -73,7 +74,7 @@ class SequenceOptions:
         return made
 
     def rules(self, count: int) -> NumberInput:
-        """The rules of sequences of `count` channels, without mean and scale.
+        """The rules for sequences of `count` channels, without mean and scale.
 
         Raises:
             InputError: a value is out of its range, or there are other channels.
