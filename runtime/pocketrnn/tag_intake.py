@@ -57,7 +57,7 @@ class TagIntake(TextIntake):
         """
         if self._crf is not None:
             raise InputError(
-                f"{self._name} decodes its labels by a CRF, which needs all of them.", "Use its tags with all labels."
+                f"{self._name} decodes its labels by a CRF, which needs all of them.", "Use all labels of the tagger."
             )
         other = super().replace_engine(engine, answers)
         assert isinstance(other, TagIntake)  # noqa: S101 - a copy of this

@@ -335,7 +335,7 @@ def cross_validate(
 
 def _refuse_number_options(numbers: Mapping[str, Any] | None) -> None:
     if numbers is not None:
-        raise InputError("numbers is given, and no channels.", "Give the channels, too: channels=['ax', 'ay'].")
+        raise InputError("numbers is given without channels.", "Give the channels, too: channels=['ax', 'ay'].")
 
 
 def _find_outside_name(outside: Any, given: Mapping[str, Any]) -> str:
@@ -488,7 +488,9 @@ def _read_labels_from_indicators(labels: Any) -> list[list[Any]] | None:
         return None
     marks = np.asarray(labels.toarray() if hasattr(labels, "toarray") else labels)
     if not np.isin(marks, (0, 1)).all():
-        raise DataError("The labels are a table with other values than 0 and 1.", "Give one column of it, or lists.")
+        raise DataError(
+            "The labels are a table that contains other values than 0 and 1.", "Give one column of it, or lists."
+        )
     names = list(getattr(labels, "columns", range(marks.shape[1])))
     return [[names[i] for i in np.flatnonzero(row).tolist()] for row in marks]
 

@@ -249,7 +249,7 @@ def _find_least_steps(module: nn.Module, known: NumberExport) -> NumberExport:
         if (only := next(filter(can_run_on_steps, range(_FEW_STEPS + 1, _MOST_FIXED)), None)) is not None:
             raise ExportError(
                 f"The module takes sequences of {only:,} steps, and fails on longer ones.",
-                f"If all have so many, say so: steps={only}, or --steps {only}.",
+                f"If all have this number of steps, state it: steps={only}, or --steps {only}.",
             )
         return known
     failing = longer // 2

@@ -295,7 +295,7 @@ def _find_agreeing_rules(
     """
     if not texts:
         raise InputError(
-            "tokenizer is a function, and there is no text to compare it on.", "Give example_texts of your own."
+            "tokenizer is a function, and there is no text on which to compare it.", "Give example_texts of your own."
         )
     owners = [(text, _run_tokenizer(tokenizer, text, vocabulary)) for text in texts]
 

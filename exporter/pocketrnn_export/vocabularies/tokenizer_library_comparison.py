@@ -47,7 +47,7 @@ def compare_with_library(read: Subwords, texts: Iterable[str]) -> int:
             raise InputError(
                 f"{read.library} gives {short_repr(text, 60)} {len(theirs)} ids, and the text rules that were read "
                 "from "
-                f"{read.kind} give {len(ours)}, not the same.",
+                f"{read.kind} give {len(ours)}, and they differ.",
                 "That is a fault of pocketrnn, or of a release of the library that differs from other releases: "
                 "report it with the file. With --pairs (example_ids=) your pipeline's ids decide.",
             )

@@ -119,7 +119,7 @@ def translate_hub_errors(address: HubAddress) -> Iterator[None]:
     try:
         yield
     except errors.GatedRepoError as error:
-        raise BundleError(f"{address} is open to some only.", "Ask its owner, and log in: hf auth login") from error
+        raise BundleError(f"Only some users may read {address}.", "Ask its owner, and log in: hf auth login") from error
     except errors.RevisionNotFoundError as error:
         raise BundleError(f"{address} has no such revision.", "Give a commit, a tag or a branch.") from error
     except errors.RepositoryNotFoundError as error:

@@ -80,7 +80,7 @@ _NOT_FOR_TAGS: Final = ("--input", "--top", "--threshold", "--explain", "--strea
     "--prior",
     type=Text(),
     metavar="NAME",
-    help="Expect each label as often as this prior of the bundle says, such as web for languages.",
+    help="Expect each label as often as in this prior of the bundle, such as web for languages.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object for each text.")
 @click.option(
@@ -270,11 +270,13 @@ def _check_options(
     if files.asks_for_file and (texts or as_stream or as_tokens or explains):
         raise click.UsageError("TEXTS, --stream, --tokens and --explain are not for files; see --top.")
     if as_stream and as_tokens:
-        raise click.UsageError("--tokens is not for --stream, whose text is cut anywhere.")
+        raise click.UsageError("--tokens does not work with --stream, whose text is cut anywhere.")
     if explains and (as_stream or threshold is not None or top not in (None, 1)):
         raise click.UsageError("--explain is not for --stream, --threshold and --top: it explains the likeliest label.")
     if threshold is not None and (threshold != threshold or top is not None):
-        raise click.UsageError("--threshold is not a number, or given beside --top: these exclude each other.")
+        raise click.UsageError(
+            "--threshold is not a number, or it is given with --top: these options exclude each other."
+        )
 
 
 def _check_text_options(

@@ -118,9 +118,9 @@ class NumberInput:
         if self.pad_side not in (None, "left", "right"):
             raise InputError(f"pad_side is {short_repr(self.pad_side)}.", "Use 'left' or 'right'.")
         if self.pad_side is not None and self.steps is None:
-            raise InputError("pad_side is given, and no number of steps.", "Give steps, the number to pad to.")
+            raise InputError("pad_side is given without a number of steps.", "Give steps, the number to pad to.")
         if self.hop is not None and self.window is None:
-            raise InputError("hop is given, and no window.", "Give window, the number of its steps.")
+            raise InputError("hop is given without a window.", "Give window, the number of its steps.")
         if self.steps is not None and self.window is not None and self.window > self.steps:
             raise InputError(
                 f"A window has {self.window} steps, and the module takes {self.steps}.",

@@ -166,7 +166,8 @@ class TextRowEncoder:
             if not self._encoder.holds(token) and _is_several_tokens(token, self._rules.tokenizer):
                 raise TextError(
                     f"{which} has the token {short_repr(token, 40)}, which {self._rules.tokenizer} would split.",
-                    "A list of strings is one text as tokens: give several texts to predict, as a list of strings.",
+                    "Here, a list of strings is one text, given as its tokens. To classify several texts, pass the "
+                    "list to predict().",
                 )
 
 

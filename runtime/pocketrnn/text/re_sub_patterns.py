@@ -51,8 +51,8 @@ _REFERENCE: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\(?:g<(\w+)>|([1-9]\d?))")
 
 _NAMES: Final = "it names a character"
 _WHY_NO_ESCAPE: Final = {
-    "B": "it asks for a place that is no boundary of a word",
-    **dict.fromkeys("AZz", "it asks where in the text a match is"),
+    "B": "it requires a position that is not a word boundary",
+    **dict.fromkeys("AZz", "it depends on where a match is in the text"),
 }
 
 
@@ -130,7 +130,7 @@ def convert_sub_to_steps(pattern: str, by: str) -> tuple[CleaningStep, ...]:
         except _NoEqualStepError as error:
             errors.append(error)
         except RecursionError:
-            errors.append(_NoEqualStepError(pattern, "it has too many groups in groups"))
+            errors.append(_NoEqualStepError(pattern, "it has too many nested groups"))
     part, why = errors[0].args
     raise InputError(f"No step can do {short_repr(part)} of the pattern {short_repr(pattern, 60)}: {why}.", _OUT)
 
@@ -190,7 +190,7 @@ class _Parser:
             return found
         self._at += 1
         if point in "^$":
-            raise _NoEqualStepError(point, "it asks where in the text a match is")
+            raise _NoEqualStepError(point, "it depends on where a match is in the text")
         if point == "[":
             points = self._parse_class()
         elif point == "\\" and self._next_characters() == "b":
@@ -216,10 +216,10 @@ class _Parser:
         sign, more = found.groups()
         source = self._read_pattern[start : self._at]
         if more == "+":
-            raise _NoEqualStepError(source, "it gives nothing back")
+            raise _NoEqualStepError(source, "it never gives characters back")
         if sign == "?":
             if more:
-                raise _NoEqualStepError(source, "it takes as few as it can")
+                raise _NoEqualStepError(source, "it takes as few characters as possible")
             is_item = len(choices) == 1 and len(choices[0]) == 1 and choices[0][0].is_single
             return [[replace(choices[0][0], least=0)]] if is_item and not self._expands else [*choices, []]
         least, most = _parse_numbers(sign)
@@ -230,7 +230,7 @@ class _Parser:
         if max(least, most or 0) > LONGEST_RUN:
             raise _NoEqualStepError(source, f"a number is above {LONGEST_RUN}")
         if more and most is not None and most > least:
-            raise _NoEqualStepError(source, "it takes as few as it can")
+            raise _NoEqualStepError(source, "it takes as few characters as possible")
         points = merge_ranges(point for choice in choices for point in choice[0].points)
         item = _Item(points, source, least, most, is_lazy=bool(more) and most is None)
         if most is None or (least != most and not self._expands):
@@ -432,7 +432,7 @@ def _make_steps_around_match(found: Sequence[_Items], pattern: str, by: str) -> 
         )
     before, after = (re.compile("x").sub(part, "x") for part in (by[: at.start()] + at[1], by[at.end() :]))
     if len(strings) > 1 and set(strings) & {*before, *after}:
-        raise _NoEqualStepError(at[0], "the replacement has characters beside it that are replaced, too")
+        raise _NoEqualStepError(at[0], "the replacement stands next to characters that are also replaced")
     return tuple(Replace(what, before + what + after) for what in strings)
 
 

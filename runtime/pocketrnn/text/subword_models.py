@@ -87,7 +87,7 @@ class Bpe:
         if not all(type(rank) is int and 0 <= rank <= MOST_PIECES for rank in ranks) or list(ranks) != sorted(ranks):
             raise InputError(
                 f"The ranks are not whole numbers from 0 to {MOST_PIECES:,} in ascending order.",
-                "Give the merges by their ranks.",
+                "Give the merges in the order of their ranks.",
             )
 
 

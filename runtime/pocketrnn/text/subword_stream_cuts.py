@@ -120,7 +120,7 @@ def _follow_space(rules: SubwordRules, vocabulary: Sequence[str]) -> tuple[bool,
         match split:
             case PrependTo(text, first):
                 if not first and text != mark:
-                    raise _CannotCutError("something that is put before each text")
+                    raise _CannotCutError("a step that puts something before each text")
             case Replace() | Bytes():
                 mark = _find_space_after_step(split, mark, dropped)
             case SplitAt(ranges, how) if make_range_test(ranges)(ord(mark)):
@@ -155,10 +155,10 @@ def _follow_space(rules: SubwordRules, vocabulary: Sequence[str]) -> tuple[bool,
 
 def _check_frame_and_added_tokens(rules: SubwordRules, vocabulary: Sequence[str]) -> None:
     if rules.cut_side == "left" or rules.max_width is not None or rules.min_width is not None:
-        raise _CannotCutError("a width, or texts that are cut on the left")
+        raise _CannotCutError("a width, or texts cut on the left")
     for token in rules.added:
         if token.after_steps:
-            raise _CannotCutError("added tokens that are searched for after the steps")
+            raise _CannotCutError("added tokens that are found only after the steps")
         if _SPACE in vocabulary[token.id]:
             raise _CannotCutError("an added token with a space in it")
 

@@ -156,9 +156,9 @@ def compare_candidates(
     """
     fold_of = assign_folds(data, _FOLDS, np.random.default_rng(settings.seed))
     tokenizers = _list_tokenizers_to_compare(settings)
-    chosen = [("how texts are cut", len(tokenizers) > 1), ("whether word vectors help", len(sources) > 1)]
+    chosen = [("how texts are split", len(tokenizers) > 1), ("whether word vectors help", len(sources) > 1)]
     what = "".join(f"{one}, " for one, is_open in chosen if is_open) + ("and " if any(o for _, o in chosen) else "")
-    report(StageNotice(f"Before the training, {_FOLDS} folds of the rows choose {what}what each part weighs."))
+    report(StageNotice(f"Before the training, {_FOLDS} folds of the rows choose {what}the weight of each part."))
     read = (_Variant.read(one, source, data, settings, fold_of) for one in tokenizers for source in sources)
     ways = [way for way in read if way is not None]
     if not ways:

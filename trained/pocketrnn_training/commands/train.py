@@ -327,7 +327,8 @@ _COUNT: Final = click.IntRange(min=1)
     "--integer-scale",
     type=Text(),
     metavar="NUMBERS",
-    help="The factor for whole numbers of each channel, as of a sensor, here and in the bundle: 0.001 for all, or "
+    help="The factor for whole numbers of each channel, such as those of a sensor, here and in the bundle: 0.001 for "
+    "all, or "
     "0.001,0.001,0.01.",
 )
 @click.option("--units", type=Text(), metavar="UNITS", help="The unit of each channel, for information only: g,g,m/s.")
@@ -359,12 +360,12 @@ _COUNT: Final = click.IntRange(min=1)
 )
 @_make_setting_option_of_run("filters", _COUNT, "How many filters there are.", "N")
 @_make_setting_option_of_run(
-    "jitter", click.FloatRange(0), "The deviation of noise that is added while training.", "NUMBER"
+    "jitter", click.FloatRange(0), "The standard deviation of noise that is added while training.", "NUMBER"
 )
 @_make_setting_option_of_run(
     "scaling",
     click.FloatRange(0),
-    "The deviation of factors by which channels are multiplied while training.",
+    "The standard deviation of factors by which channels are multiplied while training.",
     "NUMBER",
 )
 @_make_setting_option_of_run(

@@ -118,7 +118,7 @@ def make_settings_from_checkpoint(checkpoint: Checkpoint, settings: _S) -> _S:
         what = "a linear model" if checkpoint.is_linear else "a classifier of sequences of numbers"
         raise InputError(
             f"Training cannot go on from {checkpoint.name}, which is {what}.",
-            "Train anew, on the old rows and the new ones.",
+            "Train again from the start, on the old rows and the new ones.",
         )
     if checkpoint.two_texts != isinstance(settings, PairSettings):
         takes, have = ("two texts", "one") if checkpoint.two_texts else ("one text", "two")
@@ -126,7 +126,7 @@ def make_settings_from_checkpoint(checkpoint: Checkpoint, settings: _S) -> _S:
             f"{checkpoint.name} takes {takes}, and the rows have {have}.",
             "Name the column of the second texts with --second-text-column."
             if checkpoint.two_texts
-            else "Go on from a classifier of two texts, or train anew without --from.",
+            else "Go on from a classifier of two texts, or train again without --from.",
         )
     kept: dict[str, Any] = {name: getattr(shape, name) for name in _OF_SHAPE}
     kept["tokenizer"] = BPE if rules.tokenizer == SUBWORDS else rules.tokenizer
@@ -136,7 +136,7 @@ def make_settings_from_checkpoint(checkpoint: Checkpoint, settings: _S) -> _S:
         if asked not in (value, getattr(type(settings), name)):
             raise InputError(
                 f"{checkpoint.name} has the {name} {value!r}, and the options ask for {asked!r}.",
-                "Tokenizer and shape stay as they are: leave the option out, or train anew without --from.",
+                "Tokenizer and shape stay as they are: leave the option out, or train again without --from.",
             )
     return replace(settings, **kept)
 

@@ -70,7 +70,7 @@ def read_teacher(
         True
     """
     if not sources:
-        raise DataError("There is no teacher.", "Name a file or a classifier.")
+        raise DataError("No teacher is named.", "Name a file of answers or a classifier.")
     answers = []
     for source in sources:
         path = Path(source)
@@ -88,14 +88,16 @@ def _run_classifier(path_or_name: str, data: LabelledTexts) -> TeacherAnswers:
         checkpoint = checkpoints.read(folder)
         _check_one_label(checkpoint.name, checkpoint.activation)
         if checkpoint.two_texts:
-            raise DataError(f"The teacher {checkpoint.name} takes two texts, and a row has one.", "Name one of texts.")
+            raise DataError(
+                f"The teacher {checkpoint.name} takes two texts, and a row has one.", "Name a classifier of texts."
+            )
         name, labels = checkpoint.name, checkpoint.labels
         order = _find_label_order(name, labels, data.labels)
         values = _compute_probabilities(checkpoint, data.texts)
     else:
         classifier = Classifier.load(path_or_name)
         if not isinstance(classifier.manifest.input, TextInput):
-            raise DataError(f"The teacher {classifier.name} takes sequences of numbers.", "Name one of texts.")
+            raise DataError(f"The teacher {classifier.name} takes sequences of numbers.", "Name a classifier of texts.")
         classifier.manifest.require_single_text("a row has")
         classifier.manifest.require_single_head("a row has the label of")
         _check_one_label(classifier.name, classifier.manifest.output.activation)

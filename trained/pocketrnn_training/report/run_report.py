@@ -191,7 +191,7 @@ def _format_accuracy(checkpoint: Checkpoint, result: Evaluation, answer: str) ->
     if checkpoint.measured_by_folds:
         said = FoldScores.from_metrics(metrics, result.rows).summary
         yield f"**{said.capitalize()}**, mean F1 {result.macro_f1:.1%}; ± is the standard deviation of the folds."
-        yield "Each row was answered by a classifier of the rows of the other folds."
+        yield "Each row was answered by a classifier that was trained on the other folds."
         return
     epoch = f", after epoch {metrics['epoch']}" if "epoch" in metrics else ""
     if result.spans is not None:
@@ -199,7 +199,7 @@ def _format_accuracy(checkpoint: Checkpoint, result: Evaluation, answer: str) ->
         yield f"Spans: F1 **{spans.f1:.2%}**, precision {spans.precision:.2%}, recall {spans.recall:.2%} of"
         yield f"{spans.spans:,} true spans."
     right = f"**{result.accuracy:.2%}**, mean F1 {result.macro_f1:.2%}{epoch}"
-    yield f"Right of {result.rows:,} validation {answer}s: {right}."
+    yield f"Correct answers to {result.rows:,} validation {answer}s: {right}."
 
 
 def _format_baseline(result: Evaluation, baseline: Baseline | None) -> Iterator[str]:
@@ -219,14 +219,14 @@ def _format_baseline(result: Evaluation, baseline: Baseline | None) -> Iterator[
 def _format_candidates(candidates: Sequence[Candidate]) -> Iterator[str]:
     if not candidates:
         return
-    yield from ("", "## What was compared", "")
-    yield "Before the training, each fold of the rows was answered by a classifier of the other folds. The weights"
-    yield "of both parts, by which their logits are multiplied, were fitted on these answers; each accuracy is with"
-    yield "weights that were fitted on the other folds. The first line is the one that was taken: that with the"
-    yield "smallest loss, or the linear part alone, where no other loss is smaller by more than its standard error."
-    yield "Where a way's linear part is clearly worse than another's, or not as good as that of the same tokens with or"
-    yield "without word vectors, its recurrent part was not trained. A way with fewer folds had the larger loss on"
-    yield "these rows, and was not trained on the others: losses of other rows are not compared."
+    yield from ("", "## The compared variants", "")
+    yield "Before the training, each fold of the rows was answered by a classifier trained on the other folds. The"
+    yield "weights of both parts, by which their logits are multiplied, were fitted on these answers; each accuracy"
+    yield "uses weights that were fitted on the other folds. The first line is the chosen variant: the one with the"
+    yield "smallest loss, or the linear part alone if no other loss is smaller by more than its standard error."
+    yield "If the linear part of a variant is clearly worse than another's, or than that of the same tokens with or"
+    yield "without word vectors, its recurrent part was not trained. A variant with fewer folds had the larger loss on"
+    yield "these rows and was not trained on the others. Losses on different rows are not compared."
     yield from ("", "| tokens | parts | rows | folds | accuracy | deviation | loss | weights | recurrent part alone |")
     yield "|---|---|---:|---:|---:|---:|---:|---:|---:|"
     for c in candidates:
