@@ -50,7 +50,7 @@ std::string sha256(const std::string& bytes) {
   return text;
 }
 
-// The check of what an ONNX file may hold; see docs/format.md, "What a graph may hold". It is a protobuf message, which is walked
+// The check of what an ONNX file may hold; see docs/format.md, "Allowed contents of a graph". It is a protobuf message, which is walked
 // here in the
 // way of runtime/pocketrnn/graph_check/onnx_protobuf.py: strictly, so that nothing in it is left for others to find.
 namespace graph {

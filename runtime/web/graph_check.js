@@ -2,7 +2,7 @@
 
 import { BundleError } from "./engine.js";
 
-// The check of what an ONNX file may hold; see docs/format.md, "What a graph may hold". It is a protobuf message, which is walked
+// The check of what an ONNX file may hold; see docs/format.md, "Allowed contents of a graph". It is a protobuf message, which is walked
 // as
 // runtime/pocketrnn/graph_check/onnx_protobuf.py does it: strictly, so that nothing in it is left for others to find.
 const OPERATORS = new Set(
