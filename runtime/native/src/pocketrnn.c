@@ -217,7 +217,7 @@ int prnn_probabilities(const prnn *p, const real *logits, real *probabilities)
 uint32_t prnn_features(const prnn *p) { return p->header->features; }
 int prnn_takes_pairs(const prnn *p) { return p->header->pairs != 0; }
 
-/* Feature number `index` if it is of a kind; else NULL. */
+/* Feature number `index` if it is of this kind; else NULL. */
 static const struct feature *find_feature(const prnn *p, uint32_t index, uint32_t kind)
 {
     if (index >= p->header->features)
