@@ -62,7 +62,7 @@ class Entry:
         files: further files of the repository that it imports.
         before: statements that are run before it is made.
         make: makes it.
-        labels: how many classes; 0 where it gives values.
+        labels: how many classes; 0 if it gives values.
         values: how many numbers it gives, where these are not labels.
         ids, padding: how many ids, and which one pads.
         rules: text rules that the owner's code applies.

@@ -51,7 +51,7 @@ class Misleading:
         family: what it misleads about.
         name: of the module.
         made: makes it.
-        call: how its owner calls it; None where no call without further inputs is right, so that it must be refused.
+        call: how its owner calls it; None if no call without further inputs is right, so that it must be refused.
         classes, ids, padding_id: of the classifier.
         told: what the bundle must say that it assumes.
         probabilities: whether it gives probabilities, of one unit or of each label.

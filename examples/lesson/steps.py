@@ -54,7 +54,7 @@ class Result:
         inputs: the names of the graph's inputs.
         operators: the types of the graph's operators, in its order.
         bundle_bytes: the size of classifier.json and model.onnx.
-        packed_bytes: the size of the packed file, or None where the native engine is not installed.
+        packed_bytes: the size of the packed file, or None if the native engine is not installed.
         not_packed: why there is no packed file, or None.
         pytorch_us: the median time that PyTorch takes to answer one text, in microseconds.
         bundle_us: the same of the bundle.

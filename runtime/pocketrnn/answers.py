@@ -53,8 +53,8 @@ class Answers:
         labels: the classes, in the order of the logits.
         activation: `softmax`, where exactly one label is right; `sigmoid`, where each label is decided by itself;
             `values`, where the logits are values and the labels their names.
-        thresholds: for each label, the probability from which it is given; None where the bundle has no thresholds.
-        heads: the answers of each head by its name, in the order of the logits (`HeadAnswers`); empty where there is
+        thresholds: for each label, the probability from which it is given; None if the bundle has no thresholds.
+        heads: the answers of each head by its name, in the order of the logits (`HeadAnswers`); empty if there is
             one set of labels.
     """
 

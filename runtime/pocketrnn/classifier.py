@@ -909,7 +909,7 @@ def compute_logits_until_refused(classifier: Classifier, texts: Sequence[Any]) -
         texts: strings, or lists of tokens or ids; or valid sequences.
 
     Returns:
-        float32 [texts before it, labels], and the error; None where all texts are answered.
+        float32 [texts before it, labels], and the error; None if all texts are answered.
 
     Example:
         >>> logits, error = compute_logits_until_refused(classifier, ["oil prices", "oil " * 500])

@@ -70,7 +70,7 @@ class Explanation:
         label: the label that is explained.
         probability: its probability for the whole text.
         fragments: the words, or groups of adjacent words, in the text's order; without those that cannot be left out,
-            since the rest would be too short for the graph. Empty where the text does not have a word, or is too long
+            since the rest would be too short for the graph. Empty if the text does not have a word, or is too long
             to be explained.
 
     Example:

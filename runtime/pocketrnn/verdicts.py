@@ -133,7 +133,7 @@ class TextVerdict:
         by: the other side of the comparison: `ids` of the owner's pipeline, `tokens` of the owner's tokenizer,
             `answers` of the owner's classifier to texts without ids, or the name of the library of the file.
         source: the source of `read` rules, such as "a tokenizer.json".
-        answers: the comparison with the owner's answers; None where they were not given.
+        answers: the comparison with the owner's answers; None if they were not given.
         unknown_words: whether one of the compared texts has a word that the vocabulary lacks; True also if unknown.
 
     Example:

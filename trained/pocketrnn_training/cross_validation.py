@@ -31,7 +31,7 @@ class Fold:
         micro_f1: F1 of all answers together; where each text has one label, that is the accuracy.
         macro_f1: the mean of the F1 of all classes.
         linear: the accuracy of the linear model on this fold, trained on the same other rows, or its micro F1 where
-            a text can have several labels. None where there is no such model.
+            a text can have several labels. None if there is no such model.
     """
 
     rows: int

@@ -56,7 +56,7 @@ def collect_number_arguments(
         name: the name of the classifier.
         wanted: how it is called, and the forms to make.
         provenance: its origin.
-        given: the input; None where `channels`, `scaler` and `rules` describe it.
+        given: the input; None if `channels`, `scaler` and `rules` describe it.
         rules: the members of NumberInput.
 
     Raises:

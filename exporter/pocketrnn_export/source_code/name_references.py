@@ -230,7 +230,7 @@ class _MentionReader:
         self.later.add(inner.now)
         self.later.add(inner.later)
 
-    # --- expressions; `to` is the receiver of the value: a call, "" for a name, None where it is only read
+    # --- expressions; `to` is the receiver of the value: a call, "" for a name, None if it is only read
 
     def read_values(self, nodes: Iterable[ast.expr | None], to: str | None) -> None:
         for node in nodes:

@@ -30,7 +30,7 @@ _MAGIC: Final = re.compile(r"[%!?].*|\w[\w.\[\]'\", ]*=\s*[%!].*|[\w.]+\?{1,2}\s
 _TIMED: Final = re.compile(
     r"((?:\w[\w.\[\]'\", ]*=\s*)?)%(?:time|prun)\s+(?:-(?:q|r|D\s*\S+|l\s*\S+|s\s*\S+|T\s*\S+)\s+)*(?=[^\s-])(.*)"
 )
-# The options of %timeit and its like, such as `-n 10 -r1 -o`.
+# The options of %timeit and similar commands, such as `-n 10 -r1 -o`.
 _OPTIONS: Final = re.compile(r"^(?:-[a-z]+\s*(?:\d+\s+)?)*")
 # Magics that run a cell as a function: its other names are the notebook's.
 _IN_A_FUNCTION: Final = frozenset({"timeit", "memit", "lprun", "mprun"})

@@ -55,7 +55,7 @@ def collect_given_ids(
         rules: the text rules, whose tokenizer is external.
         vocabulary: the tokens.
         rows: all ids are below this.
-        tokenizer: the owner's function, text -> tokens or ids; None where there is none.
+        tokenizer: the owner's function, text -> tokens or ids; None if there is none.
         pairs: texts with the ids, tokens or answers of the owner's pipeline.
         texts: texts for the tokenizer, or lists of tokens or ids.
 

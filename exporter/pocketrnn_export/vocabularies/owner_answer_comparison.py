@@ -52,7 +52,7 @@ class AnsweredText:
         answer: the labels, or probabilities by label.
         ids_agree: whether its ids agree with the owner's, or are the owner's.
         names: whether the answer names labels, and is not a list of numbers in the order of the logits.
-        head: the head that gave it; empty where there is one set of labels.
+        head: the head that gave it; empty if there is one set of labels.
     """
 
     text: str
@@ -71,7 +71,7 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
         answered: texts with the owner's answers. Texts that the bundle refuses by its limits are skipped.
 
     Returns:
-        the numbers of compared answers; None where there are none.
+        the numbers of compared answers; None if there are none.
 
     Raises:
         ParityError: an answer differs; the message has the first such text, both answers and the likely cause.

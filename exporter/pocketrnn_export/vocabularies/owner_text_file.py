@@ -45,11 +45,11 @@ class OwnersText:
 
     Attributes:
         text: the text.
-        ids: its ids; None where they are not given.
-        tokens: its tokens; None where they are not given.
+        ids: its ids; None if they are not given.
+        tokens: its tokens; None if they are not given.
         answer: the answer of the owner's classifier, as it was given; `map_answers_to_labels` reads it with the labels.
         label: the label that was given beside probabilities; it must be the likeliest by these.
-        head: the head that gave the answer; empty where there is one set of labels.
+        head: the head that gave the answer; empty if there is one set of labels.
     """
 
     text: str
@@ -101,7 +101,7 @@ def check_pairs(given: Iterable[Any]) -> list[OwnersText]:
     """Convert tuples (text, ids) or (text, ids, answer) to plain values.
 
     Args:
-        given: the tuples. Ids may be a list, an array or a tensor, a list of tokens in their place, or None where there
+        given: the tuples. Ids may be a list, an array or a tensor, a list of tokens in their place, or None if there
             is an answer. An answer is a label, a list of labels, a map label -> probability, or the probabilities of
             all labels in their order.
 

@@ -25,7 +25,7 @@ _BEST: Final = 12
 _ROUNDS: Final = 4
 # How many ids are tried for one member: the most frequent ones.
 _IDS: Final = 2
-# An id from 1 on is that of unknown words if so many texts show it: in one or two it is a word that code changed.
+# An id from 1 on is that of unknown words if this many texts show it: in one or two it is a word that code changed.
 _TEXTS_TO_TELL_BY: Final = 3
 
 

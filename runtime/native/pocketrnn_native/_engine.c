@@ -14,7 +14,7 @@ struct memory {
     struct memory *next;
     size_t size;
     void *bytes;
-    PyThreadState *thread;    /* that has let the interpreter lock go; NULL where it is held */
+    PyThreadState *thread;    /* that has let the interpreter lock go; NULL if it is held */
     const volatile unsigned *stops; /* how often all calls of the classifier were stopped: now, */
     unsigned stops_before;          /* and when this one began */
 };

@@ -853,7 +853,7 @@ def suggest_near_bundle(path: Path, shipped: Iterable[str] = ()) -> str:
         shipped: the names of shipped classifiers, where one of them could be meant.
 
     Returns:
-        The sentence; empty where no name is similar.
+        The sentence; empty if no name is similar.
     """
     from pocketrnn.bundle.atomic_writing import suggest_near_file
 

@@ -83,7 +83,7 @@ class TagOutput:
 
     Attributes:
         labels: the classes, in the order of the logits.
-        crf: the scores for the order of labels; None where each token simply gets its likeliest label.
+        crf: the scores for the order of labels; None if each token simply gets its likeliest label.
 
     Raises:
         InputError: there are fewer than two labels, or the CRF has another number of labels.
@@ -123,7 +123,7 @@ class ValueOutput:
 
     Attributes:
         names: the name of each value, in their order.
-        units: the unit of each value; None where they are not stated.
+        units: the unit of each value; None if they are not stated.
 
     Raises:
         InputError: there are no names, or another number of units.

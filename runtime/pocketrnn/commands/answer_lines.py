@@ -36,7 +36,7 @@ class AnswerFormat:
         explains: whether the words that decided are shown.
         lists: the content of an input line: None for a text, `tokens or ids` or `rows` of numbers for a JSON list of
             these, `pairs` for two texts with a tab between.
-        features: the values of the features of all texts, by their names; None where a text has none.
+        features: the values of the features of all texts, by their names; None if a text has none.
     """
 
     answers: Answers

@@ -299,7 +299,7 @@ def open_answer_output(
     Args:
         destination: the file; `-` is standard output.
         kind: the format of the output.
-        read_from: the system's record of the input file, which must not be overwritten; None where there is none.
+        read_from: the system's record of the input file, which must not be overwritten; None if there is none.
         force: replace a file that exists.
 
     Raises:

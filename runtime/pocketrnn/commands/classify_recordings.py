@@ -62,7 +62,7 @@ def classify_recordings(classifier: Classifier, files: FileOptions, wanted: Answ
         classifier: the classifier that answers.
         files: the file of a recording, with a column for each channel; and where the answers are written.
         wanted: the format of an answer.
-        by: the column that names the sequence of each row; None where the file is one recording.
+        by: the column that names the sequence of each row; None if the file is one recording.
 
     Raises:
         InputError: a sequence or a file cannot be used.

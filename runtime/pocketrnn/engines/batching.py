@@ -81,7 +81,7 @@ def find_texts_with_ids(ids: Steps, lengths: NDArray[np.int64], wanted: Sequence
         wanted: the ids.
 
     Returns:
-        bool [texts]; None where no text holds one, which takes 0.3 ns a token to find out for one id.
+        bool [texts]; None if no text holds one, which takes 0.3 ns a token to find out for one id.
 
     Example:
         >>> find_texts_with_ids(np.array([5, 1, 7]), np.array([2, 1]), [1]).tolist()

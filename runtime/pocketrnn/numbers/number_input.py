@@ -38,7 +38,7 @@ class NumberInput:
 
     Attributes:
         channels: the names of the channels, in the order of the module's input.
-        units: the unit of each channel, such as "m/s^2"; None where it is not stated.
+        units: the unit of each channel, such as "m/s^2"; None if it is not stated.
         integer_scale: the factor for integers of each channel, as for int16 from a sensor; None for 1.
         mean, scale: for each channel: the module gets (number - mean) / scale. None for 0 and 1.
         clip: the smallest and the largest number that the module gets; None for no limit.
@@ -47,9 +47,9 @@ class NumberInput:
         pad_side: the side on which a sequence of fewer than `steps` is padded; None refuses it.
         pad_value: the value of the padding, as the module gets it.
         window, hop: how many steps of a recording are answered at once, and how many steps later the next window
-            begins; None where a recording is one sequence.
-        rate: samples a second; None where it is not stated.
-        training_range: the smallest and the largest number of each channel in training, in its own unit; None where it
+            begins; None if a recording is one sequence.
+        rate: samples a second; None if it is not stated.
+        training_range: the smallest and the largest number of each channel in training, in its own unit; None if it
             is not stated. Numbers are not clipped to it: see `far`.
 
     Raises:
@@ -242,7 +242,7 @@ class NumberInput:
             numbers: [time, channels], in the channels' own units.
 
         Returns:
-            bool [time, channels]; all False where the training range is unknown.
+            bool [time, channels]; all False if the training range is unknown.
 
         Example:
             >>> NumberInput(("x",), training_range=((-1.0, 1.0),)).mark_far_numbers(np.array([[2.0], [980.0]])).tolist()

@@ -168,7 +168,7 @@ class RowSource:
     Attributes:
         name: the file, for errors.
         kind: the format of the file.
-        size: bytes, or rows if it is Parquet; None where that is not known beforehand.
+        size: bytes, or rows if it is Parquet; None if that is not known beforehand.
         rows: how many rows have been read.
         left_out: how many of them could not be read, and are in no batch.
         without_text: how many of them are in a batch without a text.

@@ -136,7 +136,7 @@ def check_runs(runs: Any, word: tuple[str, ...] = ()) -> None:
 
     Args:
         runs: the value.
-        word: the code points of words; empty where no run may ask for boundaries of words.
+        word: the code points of words; empty if no run may ask for boundaries of words.
 
     Raises:
         InputError: it is not.

@@ -66,7 +66,7 @@ def fit_convolution_baseline(
         validation_targets: int64 [validation rows].
 
     Returns:
-        the accuracy of the model; None where all training rows have the same class.
+        the accuracy of the model; None if all training rows have the same class.
 
     Example:
         >>> fit_convolution_baseline(training, targets, validation, validation_targets)

@@ -111,7 +111,7 @@ def fit_linear_baseline(training: LabelledTexts, validation: LabelledTexts) -> L
         validation: the rows to measure with, with the same labels.
 
     Returns:
-        the accuracy of the model; None where it cannot be fitted: the training rows have only one class or no words,
+        the accuracy of the model; None if it cannot be fitted: the training rows have only one class or no words,
         or the model would be too large.
 
     Example:

@@ -30,7 +30,7 @@ class Candidate:
         accuracy: the mean accuracy of the folds, with weights that were fitted on the other folds.
         deviation: the standard deviation of the accuracies of the folds.
         loss: the mean loss of a row, with the same weights.
-        recurrent_accuracy: the accuracy of the recurrent part alone; None where there is none.
+        recurrent_accuracy: the accuracy of the recurrent part alone; None if there is none.
         vectors: the name of the file of word vectors that training starts from; None without one.
     """
 

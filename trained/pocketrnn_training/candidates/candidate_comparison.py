@@ -101,7 +101,7 @@ class Comparison:
 
     Attributes:
         candidates: all candidates that were compared.
-        folds: int64 [rows], the fold of each training row, where all rows are in folds; None where rows are held out.
+        folds: int64 [rows], the fold of each training row, where all rows are in folds; None if rows are held out.
         unseen: float32 [rows, classes], the logits of the chosen candidate for each row, fitted on the other folds;
             None without folds.
     """

@@ -343,7 +343,7 @@ _COUNT: Final = click.IntRange(min=1)
     click.IntRange(min=0),
     "How many random kernels a linear layer reads, in place of recurrent layers; 0 for recurrent layers.",
     "N",
-    "1008, or 0 where an option of recurrent layers is given",
+    "1008, or 0 if an option of recurrent layers is given",
 )
 @_make_setting_option_of_run(
     "convolution",

@@ -36,7 +36,7 @@ class TrainingBatch:
 
     Attributes:
         inputs: tokens int64 [rows, sequence], or samples float32 [rows, time, channels].
-        lengths: int64 [rows], or None where the classifier does not read them.
+        lengths: int64 [rows], or None if the classifier does not read them.
         targets: int64 [rows], or bool [rows, labels]; where tokens are labelled, int64 [rows * sequence], with -100
             where a token has no target.
         lesson: a teacher's answers for the rows, or None without one.

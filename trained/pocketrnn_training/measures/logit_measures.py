@@ -108,7 +108,7 @@ def find_best_f1_threshold(
         are_right: bool [answers].
 
     Returns:
-        the threshold, from 0 to 1, and F1; 0.5 and 0 where no answer is right.
+        the threshold, from 0 to 1, and F1; 0.5 and 0 if no answer is right.
 
     Example:
         >>> find_best_f1_threshold(np.array([0.9, 0.4, 0.2]), np.array([True, True, False]))

@@ -65,7 +65,7 @@ def find_threshold_for_share(
         targets: int64 [rows].
 
     Returns:
-        the threshold; 0 where no answer is right.
+        the threshold; 0 if no answer is right.
 
     Example:
         >>> find_threshold_for_share(0.5, np.array([[0.9, 0.1], [0.3, 0.7], [0.6, 0.4]]), np.array([0, 1, 1]))

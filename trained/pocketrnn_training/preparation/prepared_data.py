@@ -73,16 +73,16 @@ class Task:
         vectors: the word vectors that the embedding starts from, or None.
         spelling: the fragments of words, whose embedding rows are shared by all words that contain them; or None.
         linear: the linear part, fitted on the training rows; or None.
-        parts: the weights of the recurrent and the linear part; None where the validation rows decide them.
+        parts: the weights of the recurrent and the linear part; None if the validation rows decide them.
         weights: the weights that the run continues from, by their names in the module; None for new ones.
         words: the training rows as words, then the validation rows, which are cut into new pieces in every epoch; or
-            None where every epoch reads `rows`.
+            None if every epoch reads `rows`.
         piece_dropout: the share of merges that are skipped when words are cut into pieces.
         adversarial: how far the embeddings are moved for adversarial training; 0 for none.
         teaching: a teacher's answers for the training rows, or None without one.
         outside_rows: rows that are of none of the classes, or None without any.
         groups: int64 [training rows]: rows with the same number are windows of one recording; None without recordings.
-        folds: int64 [training rows], the fold of each row; or None where other rows validate. With folds, the
+        folds: int64 [training rows], the fold of each row; or None if other rows validate. With folds, the
             validation rows are the training rows.
         unseen: float32 [training rows, classes], the logits of each row from classifiers of the other folds, where
             they are known; or None.

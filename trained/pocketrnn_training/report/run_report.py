@@ -106,7 +106,7 @@ def write_report(
         folder: for `report.md`, `report.html`, `learning_curve.png`, `accuracy_by_length.png` and, where each text has
             one label, `confusion.png`.
         checkpoint: the best one of the run.
-        history: every epoch of the run; empty where the classifier is fitted without epochs.
+        history: every epoch of the run; empty if the classifier is fitted without epochs.
         validation: the validation rows.
         answers: the checkpoint's answers for the validation rows; without them, they are computed here.
         other_results: other results of the run.

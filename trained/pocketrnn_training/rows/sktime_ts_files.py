@@ -31,7 +31,7 @@ class _Header:
 
     Attributes:
         flags: the values of the lines that are true or false, by name.
-        labels: the labels that may occur; None where the header does not say that there are labels.
+        labels: the labels that may occur; None if the header does not say that there are labels.
         sizes: the values of `dimensions` and `serieslength`.
     """
 

@@ -73,7 +73,7 @@ class Settings(ABC):
         layers: the number of stacked recurrent layers.
         bidirectional: read a row in both directions.
         dropout: see `pocketrnn_training.classifiers.architecture.Architecture`; None for 0.5, or 0.3 where a text can
-            have several labels; less for a state of fewer than 128 numbers, and 0 where the run has one epoch, which
+            have several labels; less for a state of fewer than 128 numbers, and 0 if the run has one epoch, which
             reads no row twice. For sequences of numbers it is 0.5.
         pooling: a name in `POOLINGS`.
         label_smoothing: the share of a row's target that is spread over all classes (Szegedy et al. 2016); where a text

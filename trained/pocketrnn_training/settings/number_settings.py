@@ -40,7 +40,7 @@ class NumberSettings(Settings):
 
     Attributes:
         kernels: how many random kernels the classifier is made of (`pocketrnn_training.classifiers.random_kernels`), in
-            place of recurrent layers; 0 for recurrent layers. None for 1,008, or 0 where a setting of recurrent layers
+            place of recurrent layers; 0 for recurrent layers. None for 1,008, or 0 if a setting of recurrent layers
             is given.
         convolution: the kernel size of the convolution before the recurrent layers, an odd number of steps; 0 for
             none (`pocketrnn_training.classifiers.architecture.SequenceArchitecture`).

@@ -20,11 +20,11 @@ class SequenceOptions:
     """A user's options for sequences of numbers.
 
     Attributes:
-        channels: the names of the channels, which are columns of a table. None where the files show how many there are.
-        sequence_column: the column of a table that names the sequence of each row; None where each file is one
+        channels: the names of the channels, which are columns of a table. None if the files show how many there are.
+        sequence_column: the column of a table that names the sequence of each row; None if each file is one
             recording.
         time_column: the column of a table with the time of each row, by which the rows of a sequence are sorted. None
-            where they are in order.
+            if they are in order.
         channels_first: whether `x` of .npz files is [sequences, channels, time], as aeon has it.
         missing, window, hop, rate, integer_scale, units: see `NumberInput`; for the last two, a single value applies to
             all channels.

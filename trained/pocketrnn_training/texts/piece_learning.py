@@ -149,7 +149,7 @@ class RowWords:
         vocabulary: the pieces.
         distinct: the different words that occur.
         rows: the rows as indices in `distinct`; of pairs of texts, each text is a row.
-        mark: the mark between the two texts of a pair; None where a row is one text.
+        mark: the mark between the two texts of a pair; None if a row is one text.
     """
 
     rules: SubwordRules

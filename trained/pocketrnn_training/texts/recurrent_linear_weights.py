@@ -46,7 +46,7 @@ def fit_recurrent_linear_weights(
 
     Args:
         recurrent: float [rows, classes], the logits of the recurrent part for rows that it has not learnt from; None
-            where its weight is to be 0.
+            if its weight is to be 0.
         linear: float [rows, classes], the logits of the linear part.
         targets: int64 [rows], the right classes.
 
