@@ -207,8 +207,8 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         return steps | {last} if last > until else steps
 
     def extract_program(self, steps: Iterable[int], label: str) -> Program:
-        """Return the program of the steps that compute results from the values with a label. Values that do not depend
-        on these are constants."""
+        """Return the steps that compute these results, as a program. Its inputs are the values with the label; values
+        that do not depend on these are constants."""
         places = {step: place for place, step in enumerate(self.find_needed_steps(steps, label))}
         return [(self._steps[step].name, _place_arguments(self._steps[step].arguments, places)) for step in places]
 

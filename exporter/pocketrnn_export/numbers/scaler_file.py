@@ -99,7 +99,7 @@ def find_mean_and_scale(scaler: object, name: str = "The scaler") -> Pair:
     if kind not in _SCALERS and not asked and (other := sorted(map(str, values.keys() - meant))):
         raise InputError(
             f"{name} also contains {short_repr(other[0])}, which is neither mean nor scale.",
-            "Give mean and scale alone, if nothing else is needed; a scale is the square root of a variance.",
+            "Give only mean and scale, if these are all it does; the scale is the square root of the variance.",
         )
     pair = _read_pair(values, kind, name)
     if asked:

@@ -184,7 +184,7 @@ def _is_single_point(run: Run) -> bool:
 
 
 def _expand_any_case(pattern: str) -> str:
-    """Expand case-insensitive contractions to letters; other case-insensitive patterns are not understood."""
+    """Write case-insensitive contractions with both cases of each letter. No other case-insensitive pattern is read."""
     return pattern.replace(_ANY_CASE, _ANY_CASE_BY_LETTER)
 
 

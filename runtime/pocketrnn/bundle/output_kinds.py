@@ -190,7 +190,7 @@ class HeadsOutput:
         if len(self.heads) < 2:
             raise InputError(
                 "There is one head." if self.heads else "There is no head.",
-                "Give at least 2, each with its labels; for a single one give labels alone.",
+                "Give at least 2 heads, each with its labels; for a single set of labels, leave heads out.",
             )
         for name, head in self.heads.items():
             if not isinstance(name, str) or not name or not name.isprintable() or len(name) > 200:

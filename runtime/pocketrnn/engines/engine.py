@@ -99,8 +99,8 @@ def find_step_dtype(manifest: Manifest) -> type[np.int64 | np.float32]:
 
 
 def padding_value(manifest: Manifest) -> float | list[int]:
-    """The value that pads a shorter text or sequence in a run: a number, or an id, with the ids of its characters if
-    there are characters.
+    """The value that fills the end of a shorter text or sequence in a run: a number; an id; or, if the module reads
+    characters, an id followed by the ids of its characters.
 
     Example:
         >>> padding_value(Classifier.load("ag_news").manifest)

@@ -70,7 +70,7 @@ class Characters:
         object.__setattr__(self, "vocabulary", _read_entries(self.vocabulary))
         if not _is_whole(self.width) or not 1 <= self.width <= _MOST_WIDTH:
             raise InputError(
-                f"The width of the characters is {short_repr(self.width)}.",
+                f"The number of characters of a token is {short_repr(self.width)}.",
                 f"Give how many characters of a token the module takes: from 1 to {_MOST_WIDTH:,}.",
             )
         if not isinstance(self.lowercase, bool):

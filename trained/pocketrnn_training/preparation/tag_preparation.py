@@ -125,8 +125,8 @@ def _uses_crf(settings: TagSettings, labels: Sequence[str]) -> bool:
 
 
 def _find_ruled_out_orders(data: TaggedSentences) -> npt.NDArray[np.bool_]:
-    """bool [1 + labels, labels]: which labels cannot be first (first row), and which cannot follow each label (other
-    rows). Such a label would continue a span that is not open, and no sentence has this order."""
+    """bool [1 + labels, labels]: which labels cannot begin a sentence (row 0), and which cannot follow each label (the
+    other rows): they would continue a span that is not open, and no training sentence has this order."""
     before = (None, *data.labels)
     orders = np.array([[not may_follow_label(label, one) for label in data.labels] for one in before])
     firsts = np.cumsum(data.lengths) - data.lengths
