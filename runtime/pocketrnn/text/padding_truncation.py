@@ -111,7 +111,8 @@ def check_frame(rules: Any) -> None:
             raise InputError(f"{name} is {short_repr(getattr(rules, name))}.", "Use left or right.")
     if rules.min_width is not None and rules.max_width is not None and rules.min_width > rules.max_width:
         raise InputError(
-            f"min_width is {rules.min_width}, but max_width {rules.max_width}.", "Give both the same number for one fixed width."
+            f"min_width is {rules.min_width}, but max_width {rules.max_width}.",
+            "Give both the same number for one fixed width.",
         )
 
 
