@@ -61,7 +61,7 @@ def make_module_take_ids(module: nn.Module, rows: Samples, layout: Layout | None
     Args:
         module: the owner's module. Its class is extended, so that its methods and attributes stay available.
         rows: float32 [rows, channels], the samples that the ids stand for.
-        layout: the layout of forward's input; None where the owner's call looks up the samples
+        layout: the layout of forward's input; None if the owner's call looks up the samples
             (`rewrite_call_for_ids`), so that whole numbers given to forward are not ids.
 
     Raises:
