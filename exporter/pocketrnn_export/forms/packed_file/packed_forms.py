@@ -1,4 +1,4 @@
-"""The forms of a packed file, for its program and for its step graph; each is opened in both ways."""
+"""The forms of a packed file that are compared: its program and its step graph, with weights copied or left in place."""
 
 from __future__ import annotations
 

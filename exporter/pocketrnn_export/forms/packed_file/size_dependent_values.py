@@ -221,7 +221,7 @@ class Numbers:
 
     @property
     def ends(self) -> tuple[Affine, ...]:
-        """A lower and an upper bound of all numbers."""
+        """Numbers among which the smallest and the largest are; NaN if there are too many numbers."""
         return ((0, np.nan),) if self.all is None else self.all
 
     @property
@@ -240,7 +240,7 @@ class AffineRange:
 
     @property
     def ends(self) -> tuple[Affine, ...]:
-        """A lower and an upper bound of all numbers."""
+        """The first and the last number; a single one if all are equal."""
         if not self.step:
             return (self.start,)
         a, b = self.start
@@ -471,7 +471,7 @@ def _is_number_or_range(known: Known | None) -> bool:
 
 
 def _is_sum_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether all inputs of a sum have one size for all texts, or each is one number or a range."""
+    """Return whether a sum is of arrays with one size for all texts, or of single numbers and ranges."""
     inputs = [values.number(node, index) for index in range(len(node.input))]
     return all(isinstance(one, Numbers) for one in inputs) or all(map(_is_number_or_range, inputs))
 
