@@ -1,4 +1,4 @@
-"""The forms of a packed file that are compared: its program and its step graph, with weights copied or left in place."""
+"""The forms of a packed file that are compared: program and step graph, each with weights copied or left in place."""
 
 from __future__ import annotations
 
