@@ -143,7 +143,7 @@ def make_float64_copy(module: nn.Module) -> nn.Module:
 
     @contextlib.contextmanager
     def compute_in_float64(run: nn.Module) -> Iterator[None]:
-        """Enter Float64Mode while the block runs, with caches and attributes kept apart from float32 runs."""
+        """While the block runs, compute in float64, with caches and attributes that float32 runs do not share."""
         with use_fresh_caches(caches), restore_attributes(run), Float64Mode():
             yield
 
@@ -169,7 +169,7 @@ def make_float64_copy(module: nn.Module) -> nn.Module:
 
 
 def make_float64_module_run(module: nn.Module, *, takes_lengths: bool) -> Run64:
-    """Wrap a module as a function of arrays in double precision. Rows are sorted by falling length, as in
+    """Wrap a module as a function of arrays in double precision. Rows are sorted by decreasing length, as in
     `make_module_run`.
 
     Args:

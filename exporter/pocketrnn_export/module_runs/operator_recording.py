@@ -1,4 +1,4 @@
-"""Record the torch operators that make an answer while a module runs, and the inputs that each result depends on.
+"""Record the torch operators that compute an answer while a module runs, and the inputs that each result depends on.
 
 An answer shows what a module does with one text. The operators show what it may do with any text: both sides of
 `torch.where`, the product with a mask that is zero, the addition to a state that hardly any text reaches.
@@ -105,7 +105,7 @@ class _Step:
 
 @dataclass(frozen=True)
 class _Constant:
-    """A tensor that does not depend on labelled inputs: its shape, some of its numbers, and the sum of all."""
+    """A tensor that does not depend on labelled inputs: its shape, some of its numbers, and the sum of all of them."""
 
     shape: tuple[int, ...]
     values: Tensor
@@ -123,7 +123,8 @@ class _Constant:
 
 @dataclass(frozen=True)
 class _Argument:
-    """A tensor argument of a step: the steps that made it, and its numbers if it does not depend on labelled inputs."""
+    """A tensor argument of a step: the steps that made it, and, if it does not depend on labelled inputs, its
+    numbers."""
 
     steps: frozenset[int]
     constant: _Constant | None
@@ -178,7 +179,7 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         _entered.remove(self)
 
     def label_tensors(self, label: str, *tensors: Tensor) -> None:
-        """Give the numbers of tensors a label."""
+        """Give the numbers in tensors a label."""
         # numpy may have written since.
         self._constants.clear()
         for tensor in filter(_has_memory, tensors):
@@ -197,8 +198,8 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         )
 
     def find_steps_that_made(self, tensor: Tensor) -> frozenset[int]:
-        """Return the steps that made a tensor's present numbers: the step that made it, and the last write into its
-        memory since."""
+        """Return the steps that made the numbers that a tensor has now: the step that made the tensor, and the last
+        write into its memory."""
         if not _has_memory(tensor):
             return frozenset()
         last = self._written.get(read_memory_address(tensor), -1)
@@ -209,13 +210,13 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         return steps | {last} if last > until else steps
 
     def extract_program(self, steps: Iterable[int], label: str) -> Program:
-        """Return the program that computes the results of steps from the values with a label. A value that does not
-        depend on these is a constant."""
+        """Return the steps that compute these results, as a program. Its inputs are the values with the label; values
+        that do not depend on these are constants."""
         places = {step: place for place, step in enumerate(self.find_needed_steps(steps, label))}
         return [(self._steps[step].name, _place_arguments(self._steps[step].arguments, places)) for step in places]
 
     def find_needed_steps(self, steps: Iterable[int], label: str) -> list[int]:
-        """Return the steps of the program that `extract_program` returns, in order."""
+        """Return the steps, in order, of the program that `extract_program` returns."""
         needed: set[int] = set()
         waiting = list(steps)
         while waiting:
@@ -228,8 +229,8 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
     def find_steps_before_operators(
         self, names: Collection[str], tensor: Tensor, label: str
     ) -> tuple[frozenset[int], list[tuple[str, list[Any]]]]:
-        """Go back from a tensor over its last operators with these names, and over operators that move numbers; return
-        the steps before these, and the moves."""
+        """Go back from a tensor over its last operators with these names, and over operators that move numbers. Return
+        the steps before these, and the moving operators."""
         steps, moved = self.find_steps_that_made(tensor), []
         while len(steps) == 1:
             step = self._steps[next(iter(steps))]
@@ -312,8 +313,8 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
     def _find_unchanged_operand_steps(
         self, name: str, given: Sequence[Any], step: _Step, result: Any
     ) -> frozenset[int] | None:
-        """Return the steps of the operand that an operator leaves unchanged because of constants; None if it may
-        change."""
+        """Return the steps of the operand that an operator leaves unchanged because its other operands are constants;
+        None if it may change."""
         values = [one for one in zip(given, step.arguments, strict=True) if isinstance(one[1], _Argument)]
         constants = [one.constant for _, one in values if one.constant is not None]
         if name == "where" and values[0][1].constant is not None:
@@ -326,7 +327,8 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         return left[1].steps if left is not None and left[0].shape == result.shape else None
 
     def _gathers_unequal_numbers(self, name: str, args: tuple[Any, ...]) -> bool:
-        """Return whether an operator gathers unequal numbers by labelled positions: `numbers.gather(1, positions)`."""
+        """Return whether an operator gathers different numbers by labelled positions: `numbers.gather(1,
+        positions)`."""
         if name == "index":
             along = [axis for axes, index in _find_indexed_axes(args[1]) if self.find_labels(index) for axis in axes]
         elif name in ("gather", "index_select"):
@@ -364,7 +366,7 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
 
 
 class _WholeLayers(FunctionMode):
-    """A mode that records each recurrent layer as one operator: for a long text it consists of thousands."""
+    """A mode that records each recurrent layer as one operator: for a long text, a layer runs thousands."""
 
     def __init__(self, operations: OperatorRecorder) -> None:
         super().__init__()
@@ -378,7 +380,7 @@ class _WholeLayers(FunctionMode):
 
 
 def label_other_input(value: Any) -> Any:
-    """Label the tensors in an input other than the text, in each entered recorder, and return the input unchanged.
+    """In each entered recorder, label the tensors in an input other than the text; return the input unchanged.
 
     Example:
         >>> label_other_input(torch.tensor(3))
@@ -395,9 +397,8 @@ def is_same_program(one: Program, other: Program) -> bool:
 
 
 def find_first_difference(one: Program, other: Program) -> int | None:
-    """Find the position of the first operator that differs between two programs, or has other constants; None if there
-    is none.
-    """
+    """Find the position of the first operator, or its constants, that differ between two programs; None if there is
+    none."""
     for place, ((name, given), (other_name, other_given)) in enumerate(zip(one, other, strict=False)):
         if name != other_name or len(given) != len(other_given) or not all(map(_is_same_argument, given, other_given)):
             return place
@@ -405,7 +406,7 @@ def find_first_difference(one: Program, other: Program) -> int | None:
 
 
 def normalize_program(program: Program) -> tuple[Program, list[int]]:
-    """Bring a program to a form that is the same for Python and TorchScript: without changes of shape, and with one
+    """Convert a program to a form that is the same for Python and TorchScript: without changes of shape, and with one
     name for all overloads of an operator. Also return each operator's position in the original program.
 
     Example:
@@ -446,7 +447,7 @@ def _read_slice_arguments(given: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def _simplify_argument(one: Any) -> Any:
-    """Return an argument in the form that is compared: steps, numbers, constants; None for a type, a device or an
+    """Return an argument in the form for comparisons: steps, numbers, constants; None for a type, a device or an
     omitted argument."""
     if isinstance(one, _Constant) and one.values.numel() == 1:
         return float(one.values[0])
@@ -462,7 +463,7 @@ def _is_same_argument(one: Any, other: Any) -> bool:
 
 
 def _find_indexed_axes(indices: Sequence[Tensor | None]) -> Iterator[tuple[range, Tensor]]:
-    """Yield each index tensor with the axes that it indexes: a boolean mask indexes as many axes as it has."""
+    """Yield each index tensor with the axes that it indexes: a boolean mask indexes as many axes as it has itself."""
     axis = 0
     for index in indices:
         axes = range(axis, axis + (index.dim() if index is not None and index.dtype is torch.bool else 1))
@@ -500,7 +501,7 @@ def _replace_nonfinite_numbers(numbers: Tensor) -> Tensor:
 
 
 def _has_memory(tensor: Any) -> bool:
-    """Return whether it is a tensor with memory: an empty, sparse or nested tensor has none."""
+    """Return whether a value is a tensor with memory: empty, sparse and nested tensors have none."""
     return isinstance(tensor, Tensor) and tensor.layout is torch.strided and read_memory_address(tensor) != 0
 
 

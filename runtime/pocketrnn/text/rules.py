@@ -1,4 +1,4 @@
-"""The text rules: everything but the vocabulary that determines a text's ids; and their form in classifier.json."""
+"""The text rules: everything except the vocabulary that determines a text's ids; and their form in classifier.json."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MOST_STOP_WORDS: Final = 1 << 16
 
 @dataclass(frozen=True)
 class TextRules(FrameRules):
-    """Text rules for words or characters: everything but the vocabulary that determines a text's ids.
+    """Text rules for words or characters: everything except the vocabulary that determines a text's ids.
 
     Attributes:
         tokenizer: a name in `TOKENIZERS`, or `space`: text.split(" "), whose tokens may be empty. Or `external`: texts
@@ -148,7 +148,7 @@ class TextRules(FrameRules):
 
     @property
     def tokens_for_max(self) -> int | None:
-        """The largest number of ids from `max_tokens` tokens, with their n-grams."""
+        """The largest number of ids from `max_tokens` tokens and their n-grams."""
         if self.max_tokens is None:
             return None
         return sum(max(0, self.max_tokens - n) for n in range(self.ngrams))
@@ -177,7 +177,7 @@ else:
 
 
 def make_rules_document(rules: AnyTextRules) -> dict[str, Any]:
-    """The rules as `text` of classifier.json, without the members whose absence means the same.
+    """The rules as `text` of classifier.json, without members that have their default.
 
     Example:
         >>> make_rules_document(TextRules(first_id=2))["first_id"], "last_id" in make_rules_document(TextRules())
@@ -195,7 +195,7 @@ def make_rules_document(rules: AnyTextRules) -> dict[str, Any]:
 
 
 def rules_of(document: Mapping[str, Any]) -> AnyTextRules:
-    """Build the rules from `text` of classifier.json; a missing member has its default.
+    """Build the rules from `text` of classifier.json; a missing member gets its default.
 
     Raises:
         InputError: a value is out of its range, or a step is not valid.
