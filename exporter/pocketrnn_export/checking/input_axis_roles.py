@@ -134,8 +134,8 @@ def find_call_by_axes(
             for way in ways[:_LIKELY]
         )
         others = [called for called in whole if called is not None and has_independent_rows(called)]
-    if not others:
-        others = _find_calls_with_only_length(module, ports, ways, counts, padding_id)
+    if not any(len(_list_input_shapes(called)) > 1 for called in others):
+        others = _find_calls_with_only_length(module, ports, ways, counts, padding_id) or others
     if others:
         usual = set(SIZES)
         return max(
@@ -150,17 +150,19 @@ def _find_calls_with_only_length(
     module: nn.Module, ports: Sequence[Port], ways: Sequence[tuple[Roles, ...]], counts: Sequence[int], padding_id: int
 ) -> list[ModuleCall]:
     """Return a call with the one number of steps on which a module runs, as one with a linear layer over all steps
-    does; empty if none is found."""
+    does, if possible one with independent rows; empty if none is found."""
     widths = {int(size) for weight in module.parameters() for size in weight.shape if size > 1}
     joined = {int(weight.shape[1]) for weight in module.parameters() if weight.dim() > 1}
     lengths = {all_steps // width for all_steps, width in itertools.product(joined, widths)}
+    dependent: list[ModuleCall] = []
     for steps in sorted({*range(1, _MOST_STEPS + 1), *lengths} - {0}):
         for way in [way for way in ways if "s" in itertools.chain(*way)][:_LIKELY]:
             sizes = list_sizes_of_steps(steps)
             found = try_axis_roles(module, ports, way, (), counts, padding_id, trials=sizes)
             if found is not None and has_independent_rows(found):
                 return [found]
-    return []
+            dependent += [found] if found is not None and len(found.sizes) > 1 else []
+    return dependent[:1]
 
 
 def _choose_call_with_variable_steps(
@@ -225,9 +227,13 @@ def has_independent_rows(called: ModuleCall) -> bool:
 
 def _runs_on_other_sizes(other: ModuleCall, called: ModuleCall) -> bool:
     """Return whether another call of a module gives its inputs sizes that they do not have in a call of one size."""
-    own = [array.shape for array in record_call(called, draw_case(called, *called.sizes[0])).inputs.values()]
-    calls = (record_call(other, draw_case(other, *size)).inputs.values() for size in other.sizes)
-    return any([array.shape for array in inputs] != own for inputs in calls)
+    return not _list_input_shapes(other) <= _list_input_shapes(called)
+
+
+def _list_input_shapes(called: ModuleCall) -> set[tuple[tuple[int, ...], ...]]:
+    """Return the shapes that the inputs of a call have together."""
+    calls = [record_call(called, draw_case(called, *size)) for size in called.sizes]
+    return {tuple(array.shape for array in call.inputs.values()) for call in calls}
 
 
 def _treats_columns_as_steps(called: ModuleCall, ports: Sequence[Port], way: Sequence[Roles]) -> bool:
