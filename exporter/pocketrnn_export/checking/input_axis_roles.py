@@ -123,7 +123,7 @@ def find_call_by_axes(
             shapes = record_call(called, draw_case(called, *called.sizes[0])).inputs
             only = ", ".join(f"{name} {list(array.shape)}" for name, array in shapes.items())
             called = replace(called, only_these=only)
-        if is_declared or (len(called.sizes) > 1 and has_independent_rows(called) and runs_in_file(called)):
+        if is_declared or (len(_list_input_shapes(called)) > 1 and has_independent_rows(called) and runs_in_file(called)):
             return _choose_call_with_variable_steps(called, way, zip(ways_of_others, others, strict=True))
         until = until if others else min(until, time.process_time() + _MORE_SECONDS)
         others.append(called)
@@ -137,11 +137,15 @@ def find_call_by_axes(
     if not any(len(_list_input_shapes(called)) > 1 for called in others):
         others = _find_calls_with_only_length(module, ports, ways, counts, padding_id) or others
     if others:
-        usual = set(SIZES)
-        return max(
-            others,
-            key=lambda called: (runs_in_file(called), has_independent_rows(called), len(usual & {*called.sizes})),
-        )
+
+        def rate_call(called: ModuleCall) -> tuple[bool, bool, bool, int]:
+            # If only one size runs, nothing shows that its one row is independent.
+            rows, steps = called.sizes[0]
+            nearby = select_running_sizes(called, [*called.sizes, (rows, steps + 1)]) or called
+            varies = len(_list_input_shapes(nearby)) > 1
+            return runs_in_file(called), varies, has_independent_rows(called), len({*SIZES} & {*called.sizes})
+
+        return max(others, key=rate_call)
     shapes = ", ".join(f"{port.name} {list(port.axes or ())}" for port in file.inputs)
     raise UncallableModuleError(f"The module does not run on what the file takes ({shapes})")
 
