@@ -123,15 +123,16 @@ def find_call_by_axes(
             shapes = record_call(called, draw_case(called, *called.sizes[0])).inputs
             only = ", ".join(f"{name} {list(array.shape)}" for name, array in shapes.items())
             called = replace(called, only_these=only)
-        if is_declared or (len(_list_input_shapes(called)) > 1 and has_independent_rows(called) and runs_in_file(called)):
+        if is_declared or (
+            len(_list_input_shapes(called)) > 1 and has_independent_rows(called) and runs_in_file(called)
+        ):
             return _choose_call_with_variable_steps(called, way, zip(ways_of_others, others, strict=True))
         until = until if others else min(until, time.process_time() + _MORE_SECONDS)
         others.append(called)
         ways_of_others.append(way)
     if not others and any(_is_float(port) for port in ports):
         whole = (
-            try_axis_roles(module, ports, way, SIZES[:2], counts, padding_id, kinds=(_WHOLE,))
-            for way in ways[:_LIKELY]
+            try_axis_roles(module, ports, way, SIZES[:2], counts, padding_id, kinds=(_WHOLE,)) for way in ways[:_LIKELY]
         )
         others = [called for called in whole if called is not None and has_independent_rows(called)]
     if not any(len(_list_input_shapes(called)) > 1 for called in others):
@@ -198,7 +199,9 @@ def try_axis_roles(
     and masks for which its answers are finite; without trials, on one of the sizes of first calls."""
     masks = (False, True) if any(is_mask(port) for port in ports) else (False,)
     for kind, hides in itertools.product(kinds, masks):
-        make = functools.partial(make_call_with_roles, module, ports, way, padding_id=padding_id, kind=kind, hides=hides)
+        make = functools.partial(
+            make_call_with_roles, module, ports, way, padding_id=padding_id, kind=kind, hides=hides
+        )
         made = make({port.name: counts[:1] for port in ports})
         if not all(can_run_on_size(made, *size) for size in sizes):
             return None
