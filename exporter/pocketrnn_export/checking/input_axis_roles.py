@@ -23,6 +23,7 @@ from pocketrnn_export.checking.call_recording import (
     join_outputs,
     list_sizes_of_steps,
     record_call,
+    record_inputs,
     select_running_sizes,
 )
 from pocketrnn_export.checking.exported_file import CheckedFile, Port, find_axis_role
@@ -63,7 +64,7 @@ _OTHER_SIZE: Final = 13
 _WHOLE: Final = "whole numbers"
 # Where a module runs on none of the usual sizes, the steps up to this many are tried, with the likeliest roles.
 _MOST_STEPS: Final = 128
-_LIKELY: Final = 4
+_LIKELY: Final = 12
 
 
 class UncallableModuleError(InputError):
@@ -98,14 +99,10 @@ def find_call_by_axes(
     Raises:
         UncallableModuleError: the module runs in no way that was tried.
     """
-    names = [parameter.name for parameter in list_forward_parameters(module)]
-    ports = sorted(file.inputs, key=lambda port: names.index(port.name)) if {
-        port.name for port in file.inputs
-    } <= set(names) else file.inputs  # fmt: skip
-    if not any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in module.modules()):
-        ports = [replace(port, kind=port.kind or "float32") for port in ports]
-    # The input size of a layer is the second axis of its weight matrix.
-    taken = list(dict.fromkeys(int(weight.shape[1]) for weight in module.parameters() if weight.dim() > 1))
+    ports = _sort_ports(module, file)
+    # The input size of a layer is the second axis of its weight, or a later one of a convolution over columns.
+    matrices = [weight.shape for weight in module.parameters() if weight.dim() > 1]
+    taken = list(dict.fromkeys([*(shape[1] for shape in matrices), *itertools.chain(*(one[2:] for one in matrices))]))
     ways = _list_role_choices(ports, taken[:_MOST_SIZES])[:_MOST_WAYS]
     # First try any sizes, then the declared ones: a module may accept only those.
     of_any, of_declared = (itertools.product([sizes], ways) for sizes in (SIZES[:2], ()))
@@ -119,13 +116,10 @@ def find_call_by_axes(
         called = try_axis_roles(module, ports, way, sizes, counts, padding_id)
         if called is None or _treats_columns_as_steps(called, ports, way):
             continue
-        if is_declared and any(_runs_on_other_sizes(other, called) for other in others):
-            shapes = record_call(called, draw_case(called, *called.sizes[0])).inputs
-            only = ", ".join(f"{name} {list(array.shape)}" for name, array in shapes.items())
-            called = replace(called, only_these=only)
-        if is_declared or (
-            len(_list_input_shapes(called)) > 1 and has_independent_rows(called) and runs_in_file(called)
-        ):
+        if is_declared:
+            called = _limit_to_declared_sizes(called, others)
+        varies = len(_list_input_shapes(called)) > 1
+        if is_declared or (varies and has_independent_rows(called) and runs_in_file(called)):
             return _choose_call_with_variable_steps(called, way, zip(ways_of_others, others, strict=True))
         until = until if others else min(until, time.process_time() + _MORE_SECONDS)
         others.append(called)
@@ -138,15 +132,7 @@ def find_call_by_axes(
     if not any(len(_list_input_shapes(called)) > 1 for called in others):
         others = _find_calls_with_only_length(module, ports, ways, counts, padding_id) or others
     if others:
-
-        def rate_call(called: ModuleCall) -> tuple[bool, bool, bool, int]:
-            # If only one size runs, nothing shows that its one row is independent.
-            rows, steps = called.sizes[0]
-            nearby = select_running_sizes(called, [*called.sizes, (rows, steps + 1)]) or called
-            varies = len(_list_input_shapes(nearby)) > 1
-            return runs_in_file(called), varies, has_independent_rows(called), len({*SIZES} & {*called.sizes})
-
-        return max(others, key=rate_call)
+        return max(others, key=lambda called: (runs_in_file(called), *_rate_call(called)))
     shapes = ", ".join(f"{port.name} {list(port.axes or ())}" for port in file.inputs)
     raise UncallableModuleError(f"The module does not run on what the file takes ({shapes})")
 
@@ -155,19 +141,20 @@ def _find_calls_with_only_length(
     module: nn.Module, ports: Sequence[Port], ways: Sequence[tuple[Roles, ...]], counts: Sequence[int], padding_id: int
 ) -> list[ModuleCall]:
     """Return a call with the one number of steps on which a module runs, as one with a linear layer over all steps
-    does, if possible one with independent rows; empty if none is found."""
+    does, if possible one with several rows, which are independent; empty if none is found."""
     widths = {int(size) for weight in module.parameters() for size in weight.shape if size > 1}
     joined = {int(weight.shape[1]) for weight in module.parameters() if weight.dim() > 1}
     lengths = {all_steps // width for all_steps, width in itertools.product(joined, widths)}
-    dependent: list[ModuleCall] = []
+    others: list[tuple[bool, ModuleCall]] = []
     for steps in sorted({*range(1, _MOST_STEPS + 1), *lengths} - {0}):
         for way in [way for way in ways if "s" in itertools.chain(*way)][:_LIKELY]:
             sizes = list_sizes_of_steps(steps)
             found = try_axis_roles(module, ports, way, (), counts, padding_id, trials=sizes)
-            if found is not None and has_independent_rows(found):
+            several = found is not None and len(found.sizes) > 1
+            if found is not None and several and has_independent_rows(found):
                 return [found]
-            dependent += [found] if found is not None and len(found.sizes) > 1 else []
-    return dependent[:1]
+            others += [(several, found)] if found is not None else []
+    return [max(others, key=lambda other: other[0])[1]] if others else []
 
 
 def _choose_call_with_variable_steps(
@@ -208,7 +195,7 @@ def try_axis_roles(
         if (called := select_running_sizes(made, trials or _list_trial_sizes(ports, way))) is None:
             return None
         if _gives_finite_answers(called):
-            return replace(make(_count_ids_per_input(make, called, ports, way, counts)), sizes=called.sizes)
+            return select_running_sizes(make(_count_ids_per_input(make, called, ports, way, counts)), called.sizes)
     return None
 
 
@@ -232,15 +219,39 @@ def has_independent_rows(called: ModuleCall) -> bool:
     )
 
 
-def _runs_on_other_sizes(other: ModuleCall, called: ModuleCall) -> bool:
-    """Return whether another call of a module gives its inputs sizes that they do not have in a call of one size."""
-    return not _list_input_shapes(other) <= _list_input_shapes(called)
+def _sort_ports(module: nn.Module, file: CheckedFile) -> Sequence[Port]:
+    """Return the inputs of a file in the order of the module's, with their likeliest types."""
+    names = [parameter.name for parameter in list_forward_parameters(module)]
+    ports: Sequence[Port] = file.inputs
+    if {port.name for port in ports} <= set(names):
+        ports = sorted(ports, key=lambda port: names.index(port.name))
+    if any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in module.modules()):
+        return ports
+    return [replace(port, kind=port.kind or "float32") for port in ports]
+
+
+def _rate_call(called: ModuleCall) -> tuple[bool, bool, int]:
+    """Return whether a call takes several sizes, whether its rows are independent, and how many usual sizes it takes.
+    If only one size runs, nothing shows that its one row is independent."""
+    rows, steps = called.sizes[0]
+    varies = len(_list_input_shapes(replace(called, sizes=(*called.sizes, (rows, steps + 1))))) > 1
+    return varies, has_independent_rows(called), len({*SIZES} & {*called.sizes})
+
+
+def _limit_to_declared_sizes(called: ModuleCall, others: Iterable[ModuleCall]) -> ModuleCall:
+    """Return a call with the declared sizes, which says so if the module runs on others, too."""
+    own = _list_input_shapes(called)
+    if all(_list_input_shapes(other) <= own for other in others):
+        return called
+    inputs = record_call(called, draw_case(called, *called.sizes[0])).inputs
+    only = ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
+    return replace(called, only_these=only)
 
 
 def _list_input_shapes(called: ModuleCall) -> set[tuple[tuple[int, ...], ...]]:
-    """Return the shapes that the inputs of a call have together."""
-    calls = [record_call(called, draw_case(called, *size)) for size in called.sizes]
-    return {tuple(array.shape for array in call.inputs.values()) for call in calls}
+    """Return the shapes that the inputs of a call have together, at those of its sizes on which the module runs."""
+    cases = [draw_case(called, *size) for size in called.sizes if can_run_on_size(called, *size)]
+    return {tuple(array.shape for array in record_inputs(called, case).values()) for case in cases}
 
 
 def _treats_columns_as_steps(called: ModuleCall, ports: Sequence[Port], way: Sequence[Roles]) -> bool:

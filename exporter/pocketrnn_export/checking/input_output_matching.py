@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -103,7 +104,7 @@ def match_inputs(
     every = [tuple(way) for way in itertools.islice(itertools.product(*each), _MOST_RANKED)]
     ranks = {way: _rank_orders(way, calls, sizes) for way in every}
     # Names of the axes that fit the module's own call say that nothing is transposed.
-    fewest = min((rank[0] for rank in ranks.values() if not rank[1]), default=len(ranks))
+    fewest = min((rank[0] for rank in ranks.values() if not rank[1]), default=sys.maxsize)
     ranked = sorted((way for way in every if ranks[way][0] <= fewest), key=lambda way: ranks[way])
     best, most = ranked[0], (-1, -1)
     for way in ranked[:_MOST_RUN]:
