@@ -109,7 +109,7 @@ class _MeaningSearch:
         best = way = tuple(choices[0] for choices in self.choices)
         while self._rate(best) != _COMPLETE and time.process_time() < self.until:
             best = max(best, self._climb(way), key=self._rate)
-            if self._rate(best)[-1] == AGREEING:
+            if self._rate(best) >= (*_COMPLETE[:3], 0, AGREEING):
                 # Only steps are missing, and there may be none.
                 self.until = min(self.until, time.process_time() + _MORE_SECONDS)
             way = tuple(drawn.choices(some, [1 / n for n, _ in enumerate(some, 1)])[0] for some in self.choices)
