@@ -44,7 +44,7 @@ _OF_MASKS: Final[tuple[Roles, ...]] = (("b", "s"), ("s", "b"), ("b", 1, "s"), ("
 _OF_IDS: Final[tuple[Roles, ...]] = (("b", "s"), ("s", "b"), ("b",), ("s",), ("b", 1), (1, "b"))
 _OF_NUMBERS: Final[tuple[Roles, ...]] = (("b", "s"), ("s", "b"), ("b",), ("s",), ("b", "s", 1), ("b", 1, "s"))
 
-# What each input of a file may be: its type, and the roles of its axes.
+# A possible meaning of an input: its type, and the roles of its axes.
 _Meaning = tuple[str, Roles]
 _Way = tuple[_Meaning, ...]
 
@@ -73,7 +73,7 @@ class _PlaceRecorder(FunctionMode):
     """Records the places that call torch, and how often each does."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.places: Counter[tuple[Any, int]] = Counter()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
