@@ -16,6 +16,7 @@ from slow_case_sampling import mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
+from pocketrnn_export import check
 from pocketrnn_export.checking.call_recording import RecordedCall
 from pocketrnn_export.checking.exported_file import CheckedFile, Port
 from pocketrnn_export.checking.input_output_matching import match_inputs
@@ -516,3 +517,17 @@ def test_a_torchscript_file_may_take_a_tuple(tmp_path: Path) -> None:
     first = torch.zeros(1, 2, 3)
     given: Any = NUMBERS, (first, first)
     assert checked(WithTuple(), traced(WithTuple(), tmp_path / "tuple.pt", *given)).kind == "right"
+
+
+class BatchAsSteps(Words):
+    """The layer takes the batch for the steps: each row depends on those before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(5, 4)
+
+
+def test_rows_that_depend_on_their_order_keep_it_in_double_precision(tmp_path: Path) -> None:
+    file = written(BatchAsSteps(), tmp_path / "order.onnx", TOKENS)
+    cut = "module(tokens * (torch.arange(tokens.size(1)) < lengths[:, None]))"
+    assert check(BatchAsSteps(), file, call=cut, progress=False).kind == "right"

@@ -313,13 +313,16 @@ class ComparedFile:
             return f"{self.called.name} is a file."
         try:
             scaled = JoinedOutputModule(self.called, self._joined_output_module.outputs, self.scales)
-            run = make_float64_module_run(scaled, takes_lengths=True)
+            # Sorted rows would be other batches for a module whose rows depend on each other.
+            run = make_float64_module_run(scaled, takes_lengths=True, sorts_rows=False)
         except ExportError as error:
             _log.debug("%s", error.problem)
             return f"{self.called.name} does not run in it."
         moved = replace(self.called, function=perturb_number_inputs(self.called.function))
         table = JoinedOutputModule(moved, self._joined_output_module.outputs, self.scales)
-        return Reference("module", run, run, lambda: make_perturbed_module_runs(table, takes_lengths=True))
+        return Reference(
+            "module", run, run, lambda: make_perturbed_module_runs(table, takes_lengths=True, sorts_rows=False)
+        )
 
     def _compute_exact_answer(self, case: Case, *, spreads: bool = True) -> ExactAnswer | None:
         if isinstance(self._float64_reference, str):
