@@ -517,6 +517,11 @@ def test_a_torchscript_file_may_take_a_tuple(tmp_path: Path) -> None:
     first = torch.zeros(1, 2, 3)
     given: Any = NUMBERS, (first, first)
     assert checked(WithTuple(), traced(WithTuple(), tmp_path / "tuple.pt", *given)).kind == "right"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.export.save(torch.export.export(WithTuple().eval(), given), tmp_path / "tuple.pt2")
+    found = checked(WithTuple(), tmp_path / "tuple.pt2")
+    assert (found.kind, found.sizes) == ("some sizes", "batch 2 only and rows of 9 steps only")
 
 
 class BatchAsSteps(Words):

@@ -306,7 +306,9 @@ def _open_torch_export(path: Path) -> CheckedFile:
     )
     module = program.module()
     held = _convert_torch_weights(program.state_dict)
-    return CheckedFile(path, inputs, outputs, lambda arrays: _run_on_arrays(module, arrays), None, *held)
+    given, _ = program.call_spec.in_spec.children_specs if program.call_spec.in_spec is not None else (None, None)
+    parts = [0 if one.is_leaf() else one.num_leaves for one in given.children_specs] if given is not None else []
+    return CheckedFile(path, inputs, outputs, lambda arrays: _run_on_arrays(module, arrays, parts), None, *held)
 
 
 def _run_on_arrays(module: nn.Module, arrays: Sequence[Array], parts: Sequence[int] = ()) -> list[Array]:
