@@ -306,8 +306,10 @@ def _open_torch_export(path: Path) -> CheckedFile:
     )
     module = program.module()
     held = _convert_torch_weights(program.state_dict)
-    given, _ = program.call_spec.in_spec.children_specs if program.call_spec.in_spec is not None else (None, None)
-    parts = [0 if one.is_leaf() else one.num_leaves for one in given.children_specs] if given is not None else []
+    given: Any = program.call_spec.in_spec
+    # Older torch has no `children`; there a tuple is not taken apart.
+    arguments = given.children()[0].children() if hasattr(given, "children") else ()
+    parts = [0 if argument.is_leaf() else argument.num_leaves for argument in arguments]
     return CheckedFile(path, inputs, outputs, lambda arrays: _run_on_arrays(module, arrays, parts), None, *held)
 
 
