@@ -92,10 +92,11 @@ from pocketrnn_export.progress import show_progress
 from pocketrnn_export.proof.case_selection import find_text_widths, make_compared_ids_entry, make_condition_sizes_entry
 from pocketrnn_export.proof.id_comparison_cases import find_compared_ids
 from pocketrnn_export.proof.largest_embedding_ids import find_ids_of_extreme_vectors
+from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_proof_seconds
 from pocketrnn_export.proof.values_equal_for_all_texts import describe_constant_values
 from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
 from pocketrnn_export.vocabularies.external_tokenizer import collect_given_ids, make_random_ids
-from pocketrnn_export.vocabularies.owner_answer_comparison import AnsweredText
+from pocketrnn_export.vocabularies.owner_answer_comparison import AnsweredText, list_labels_without_answer
 from pocketrnn_export.vocabularies.owner_text_file import (
     Answer,
     OwnersText,
@@ -416,6 +417,7 @@ def export(
     description, given, texts = _choose_proof_texts(description, text.tokenizer, pairs, shown, examples=examples)
     if spelled is not None:
         description = replace(description, spellings=make_spellings(description.text, spelled, texts))
+    _warn_of_labels_without_answer(description, _select_answered_texts(description, answers))
     make = functools.partial(
         _export_text_module,
         module,
@@ -507,7 +509,8 @@ def _export_text_module(
     plan = ProofPlan.of(prepared, cases, texts=texts, private=private, tolerance=wanted.tolerance, report=wanted.report)
     plan = replace(plan, answered=_select_answered_texts(description, answers), labels=labels_of_owner)
     plan = replace(plan, spellings=description.spellings)
-    _log.info("Proving all forms, and the runtime on texts, equal to PyTorch")
+    seconds = estimate_proof_seconds(plan.reference, every, sum(len(form.runs) for form in forms))
+    _log.info("Proving all forms, and the runtime on texts, equal to PyTorch%s", describe_seconds(seconds))
     return write_bundle(path, description, forms, plan, force=force)
 
 
@@ -589,18 +592,36 @@ def _select_answered_texts(
     """Return the texts on which the written bundle is compared with the owner's classifier. Texts without ids are left
     out: the classifier has no answer to them."""
     external = description.text.rules.tokenizer == EXTERNAL
-    return [
-        AnsweredText(
-            one.text,
-            (one.tokens or one.ids or description.known[one.text]) if external else one.text,
-            answer,
-            one.ids is not None,
-            isinstance(one.answer, Mapping) or not isinstance(answer, Mapping),
-            one.head,
-        )
-        for one, answer in answers
-        if one.ids != [] or one.tokens
-    ]
+    found = {}
+    for one, answer in answers:
+        if one.ids != [] or one.tokens:
+            read = (one.tokens or one.ids or description.known[one.text]) if external else one.text
+            names = isinstance(one.answer, Mapping) or not isinstance(answer, Mapping)
+            label = (
+                () if one.label is None else tuple(one.label if isinstance(one.label, list | tuple) else [one.label])
+            )
+            answered = AnsweredText(
+                one.text, read, answer, one.ids is not None, names, one.head, tuple(map(str, label))
+            )
+            # A text that is given twice is compared once, as it counts once among the texts whose ids are compared.
+            found[repr((one.text, read, answer, one.head))] = answered
+    return [*found.values()]
+
+
+def _warn_of_labels_without_answer(description: Description, answered: Sequence[AnsweredText]) -> None:
+    """Warn before the long work of labels whose order the answers cannot show."""
+    output = description.output
+    heads = output.heads if isinstance(output, HeadsOutput) else {"": output}
+    for head, of_head in heads.items():
+        some = [one for one in answered if one.head == head]
+        if some and (untold := list_labels_without_answer(some, of_head.labels)):
+            named = ", ".join(short_repr(label, 40) for label in untold[:6]) + ", ..." * (len(untold) > 6)
+            _log.warning(
+                "The answers to your texts %s, so they cannot show the order of %s. Give the probability of each label "
+                'by its name, {"%s": 0.9, ...}, or the label beside the list',
+                "name none of these labels" if any(one.names for one in some) else "are lists without names",
+                named, untold[0],
+            )  # fmt: skip
 
 
 def _judge_text_rules(
@@ -735,6 +756,7 @@ def _prepare_module_and_forms(
     ask: Callable[..., ExportableModule], kinds: Sequence[FormKind], description: Description, *, one_text: bool
 ) -> tuple[ExportableModule, list[Form]]:
     """Return the prepared module and its forms: for one text at a time, where it has none for batches."""
+    _log.info("Finding out how forward is called")
     prepared = ask(one_text=one_text)
     framed = {*description.text.rules.first_ids, *description.text.rules.last_ids} - {prepared.padding_id}
     if prepared.needs_real_token and not framed:
@@ -767,7 +789,23 @@ def _prepare_module_and_forms(
             prepared, forms = tried, _make_forms(kinds, tried, description)
         return prepared, forms
 
-    return run_with_single_text_fallback(prepared, make_forms, ask, batches_only=EDGE in kinds)
+    again = functools.partial(_prepare_again, ask, prepared)
+    return run_with_single_text_fallback(prepared, make_forms, again, batches_only=EDGE in kinds)
+
+
+def _prepare_again(
+    ask: Callable[..., ExportableModule], prepared: ExportableModule, *, one_text: bool
+) -> ExportableModule:
+    """Prepare a module once more, for one text at a time; where several calls then hold, by the one that holds for
+    batches: on one text, [batch, sequence] and [sequence, batch] may both run."""
+    try:
+        return ask(one_text=one_text)
+    except AmbiguousCallError as error:
+        called = prepared.convention
+        if called.line not in error.calls:
+            raise
+        found = ask(one_text=one_text, call=called.line)
+        return replace(found, convention=replace(found.convention, pair=called.pair, notes=called.notes))
 
 
 def _add_padding_effect(

@@ -301,6 +301,7 @@ def _compare_with_exact_answers(forms: Iterable[Form], answers: ReferenceAnswers
                 content=form.content,
                 retraced=retraced,
                 spreads=answers.compute_answer_with_spread,
+                inputs=inputs,
             )
             line = Comparison(
                 reference=f"{answers.reference.name}, float64",

@@ -27,8 +27,9 @@ EXPORTER: Final = "pocketrnn_export"
 PROGRESS: Final = "pocketrnn_export.progress"
 # Marks a warning that the command line prints at its end, after the error if there is one.
 AFTER_AN_ERROR: Final = {"after_an_error": True}
-# The seconds between two lines of progress.
-_SECONDS: Final = 5.0
+# The seconds without a line after which the progress of another step, or of the same one, is shown.
+_SECONDS: Final = 2.0
+_SECONDS_OF_ONE_STEP: Final = 5.0
 # In Python, work that takes less than these seconds shows no progress.
 _SHORT: Final = 2.0
 
@@ -48,16 +49,26 @@ def filter_records(choose: Callable[[logging.LogRecord], bool]) -> Iterator[None
             logger.removeFilter(choose)
 
 
-def log_item_progress(items: Iterable[Item], doing: str) -> Iterator[Item]:
-    """Yield the items, and log before each what is done and how many are done."""
+def log_item_progress(items: Iterable[Item], doing: str, *, before: int = 0, of: int | None = None) -> Iterator[Item]:
+    """Yield the items, and log before each what is done and how many are done.
+
+    Args:
+        items: the items.
+        doing: the step, for the message.
+        before: how many items of the step were done before these.
+        of: how many items the step has in all; by default these.
+    """
     items, log = list(items), logging.getLogger(PROGRESS)
-    for i, item in enumerate(items):
-        log.debug("%s: %d of %d", doing, i, len(items))
+    most = len(items) if of is None else of
+    for done, item in enumerate(items, before):
+        log.debug("%s: %d of %d", doing, done, most, extra={"step": doing, "done": done})
         yield item
 
 
 class ProgressLines(logging.Handler):
     """A handler that shows stages and warnings, and a stage's progress if nothing was shown for some seconds.
+
+    The count of a step only rises: where a step begins anew, the line says which time it is.
 
     Args:
         show: called with a line.
@@ -73,6 +84,9 @@ class ProgressLines(logging.Handler):
         self._shown = time.monotonic()
         self._from = self._shown + silent
         self._held: str | None = None
+        self._step = ""
+        # For each step, which time it is run, and how many items are done.
+        self._counts: dict[str, tuple[int, int]] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         now = time.monotonic()
@@ -86,9 +100,21 @@ class ProgressLines(logging.Handler):
         if self._held is not None and now >= self._from:
             self._show(self._held)
             self._held, self._shown = None, now
-        elif record.name == PROGRESS and now >= max(self._from, self._shown + _SECONDS):
-            self._show(f"  {record.getMessage()} ...")
-            self._shown = now
+        elif record.name == PROGRESS:
+            line, step = self._number_repeated_step(record), getattr(record, "step", "")
+            pause = _SECONDS_OF_ONE_STEP if step == self._step else _SECONDS
+            if now >= max(self._from, self._shown + pause):
+                self._show(f"  {line} ...")
+                self._shown, self._step = now, step
+
+    def _number_repeated_step(self, record: logging.LogRecord) -> str:
+        """Return the message of a step, with the number of times that it was begun, if it was begun before."""
+        message, step, done = record.getMessage(), getattr(record, "step", ""), getattr(record, "done", 0)
+        time_of_step, most = self._counts.get(step, (1, -1))
+        if done <= most:
+            time_of_step += 1
+        self._counts[step] = time_of_step, done
+        return message if time_of_step == 1 else message.replace(step, f"{step}, time {time_of_step}", 1)
 
 
 @contextlib.contextmanager

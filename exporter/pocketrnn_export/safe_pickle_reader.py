@@ -19,8 +19,20 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-__all__ = ["PickleReader", "PickledObject", "UnsupportedPickleError", "read_pickle", "require_type"]
+__all__ = [
+    "TORCH_MAGIC",
+    "PickleReader",
+    "PickledObject",
+    "UnsupportedPickleError",
+    "read_checkpoint",
+    "read_pickle",
+    "require_type",
+]
 
+# How deep arrays are searched in dicts and objects.
+_DEEPEST: Final = 5
+# The first object in a file of `torch.save`'s older form.
+TORCH_MAGIC: Final = 0x1950A86A20F9469CFC6C
 # A scaler needs some 100 instructions, labels a few for each.
 _MOST_INSTRUCTIONS: Final = 2_000_000
 _DTYPE: Final = re.compile(r"[|<>=]?(?:[biuf]\d{1,2}|\?|O8?|[US]\d{1,7})")
@@ -120,7 +132,9 @@ class PickleReader:
             self.stack = []
         elif name in ("APPEND", "APPENDS"):
             items = self.pop_items(1 if name == "APPEND" else None)
-            require_type(self.stack[-1], list).extend(items)
+            self.add_items(self.stack[-1], items)
+        elif name == "ADDITEMS":
+            self.add_items(self.stack[-1], self.pop_items(None))
         elif name in ("SETITEM", "SETITEMS"):
             items = self.pop_items(2 if name == "SETITEM" else None)
             self.set_items(self.stack[-1], items)
@@ -166,6 +180,10 @@ class PickleReader:
     def set_state(self, made: Any, state: Any) -> None:
         """Give a stand-in its state."""
         raise NotImplementedError
+
+    def add_items(self, target: Any, items: list[Any]) -> None:
+        """Add items to a list."""
+        require_type(target, list).extend(items)
 
     def set_items(self, target: Any, items: list[Any]) -> None:
         """Give a dict keys and values, which come in turn."""
@@ -230,6 +248,30 @@ def read_pickle(content: bytes, classes: Collection[str]) -> Any:
         array([0.5])
     """
     return _unwrap_stand_ins(_ObjectReader(content, classes).read_next_object())
+
+
+def read_checkpoint(content: bytes) -> Any:
+    """Read the pickle of a checkpoint: plain values and arrays as `read_pickle` does, and a `PickledObject` in place of
+    every other object, such as a tensor. No class is imported, and nothing is called.
+
+    Args:
+        content: the bytes of the pickle; those of a file of `torch.save`'s older form are several pickles in a row.
+
+    Raises:
+        Exception: the bytes are damaged.
+
+    Example:
+        >>> read_checkpoint(pickle.dumps({"labels": ["no", "yes"], "epoch": 3}))["labels"]
+        ['no', 'yes']
+    """
+    reader = _CheckpointReader(content, ())
+    root = reader.read_next_object()
+    if type(root) is int and root == TORCH_MAGIC:
+        # The protocol, and byte order and sizes of the machine.
+        reader.read_next_object()
+        reader.read_next_object()
+        root = reader.read_next_object()
+    return _unwrap_stand_ins(root)
 
 
 class _Dtype(PickledObject):
@@ -368,12 +410,58 @@ class _ObjectReader(PickleReader):
         made.set(state, self)
 
 
+class _CheckpointReader(_ObjectReader):
+    """Reads the objects of any classes, by stand-ins that keep their attributes only."""
+
+    def make_object(self, name: str, argument: Any) -> Any:
+        if name in ("EMPTY_SET", "FROZENSET"):
+            if name == "FROZENSET":
+                self.pop_items(None)
+            return PickledObject()
+        if name == "BINPERSID":
+            # A tensor's numbers, which the file keeps elsewhere.
+            self.pop_items(1)
+            return PickledObject()
+        if name == "NEWOBJ_EX":
+            called, arguments, _ = self.pop_items(3)
+            return self.call(called, require_type(arguments, tuple))
+        return super().make_object(name, argument)
+
+    def find_name(self, module: str, name: str) -> type[PickledObject]:
+        found = _STAND_INS.get(f"{module}.{name}")
+        return type(name, (_OtherObject,), {}) if found is None else found
+
+    def call(self, called: Any, arguments: tuple[Any, ...]) -> Any:
+        if isinstance(called, type) and called.__name__ in ("OrderedDict", "defaultdict"):
+            return {}
+        if isinstance(called, type) and issubclass(called, _OtherObject):
+            return called()
+        return super().call(called, arguments)
+
+    def set_state(self, made: Any, state: Any) -> None:
+        # The attributes of a dict, such as the `_metadata` of a state_dict, are not kept.
+        if isinstance(made, PickledObject):
+            made.set(state, self)
+
+    def add_items(self, target: Any, items: list[Any]) -> None:
+        if type(target) is list:
+            target.extend(items)
+
+    def set_items(self, target: Any, items: list[Any]) -> None:
+        if type(target) is dict:
+            super().set_items(target, items)
+
+
+class _OtherObject(PickledObject):
+    """An object of a class that is not known, or the result of a function."""
+
+
 def _unwrap_stand_ins(value: Any, depth: int = 0) -> Any:
     """Replace stand-ins for arrays by the numpy arrays: at the top, in an object of the file, or in a dict."""
     if isinstance(value, _Array | _JoblibArray | _EncodedBytes):
         return value.array
-    if isinstance(value, PickledObject) and depth < 2:
+    if isinstance(value, PickledObject) and depth < _DEEPEST:
         value.__dict__.update({name: _unwrap_stand_ins(held, depth + 1) for name, held in vars(value).items()})
-    if isinstance(value, dict) and depth < 2:
+    if isinstance(value, dict) and depth < _DEEPEST:
         return {name: _unwrap_stand_ins(held, depth + 1) for name, held in value.items()}
     return value

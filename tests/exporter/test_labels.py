@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import pickle
@@ -13,6 +14,7 @@ from typing import Any
 import joblib
 import numpy as np
 import pytest
+import torch
 from sklearn.preprocessing import LabelBinarizer, LabelEncoder, MultiLabelBinarizer, OneHotEncoder
 
 from pocketrnn.errors import InputError
@@ -176,7 +178,7 @@ def pickled(path: Path, held: object) -> None:
         ("l.npy", saved_by(np.save, np.array([Evil()], dtype=object)), r"posix\.system.*json\.dump\(classes"),
         ("l.pkl", saved_by(pickled, OneHotEncoder().fit([["a"]])), r"OneHotEncoder.*json\.dump\(encoder"),
         ("l.pkl", saved_by(pickled, LabelEncoder()), r"holds None .*json\.dump"),
-        ("l.pkl", saved_by(pickled, {"encoder": ENCODER}), r"json\.dump\(label2id"),
+        ("l.pkl", saved_by(pickled, {"encoder": Evil()}), r"posix\.system.*json\.dump"),
         ("l.pkl", saved_by(pickled, {"a", "b"}), r"EMPTY_SET.*json\.dump"),
         ("l.pkl", saved_by(pickled, [["a"], ["b"]]), r"holds a list .*json\.dump"),
         ("l.pkl", saved_by(pickled, []), r"0 labels"),
@@ -197,6 +199,81 @@ def test_what_holds_no_labels_is_refused_with_the_line_that_saves_them_and_not_e
         read_labels(name)
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+STATE = {"fc.weight": torch.zeros(3, 2), "fc.bias": torch.zeros(3)}
+ROWS = {"model_state_dict": STATE, "epoch": 3, "vocab": {"<pad>": 0, "oil": 1}, "class_weights": [0.2, 0.3, 0.5]}
+
+
+def torch_saved(path: Path, held: object) -> None:
+    torch.save(held, path)
+
+
+def torch_saved_as_before_1_6(path: Path, held: object) -> None:
+    torch.save(held, path, _use_new_zipfile_serialization=False)
+
+
+@pytest.mark.parametrize("write", [torch_saved, torch_saved_as_before_1_6, pickled])
+@pytest.mark.parametrize(
+    ("beside", "key"),
+    [
+        ({"labels": ["a", "b", "c"]}, "labels"),
+        ({"classes": ("a", "b", "c")}, "classes"),
+        ({"idx2label": {0: "a", 1: "b", 2: "c"}}, "idx2label"),
+        ({"label2idx": {"c": 2, "a": 0, "b": 1}}, "label2idx"),
+        ({"label_encoder": ENCODER}, "label_encoder"),
+        ({"le": ENCODER, "class_names": ["a", "b", "c"]}, "le"),
+        ({"config": {"model": {"class_names": np.array(["a", "b", "c"])}}}, "config.model.class_names"),
+        ({"args": argparse.Namespace(labels=["a", "b", "c"], lr=0.1)}, "args.labels"),
+        ({"labels": ["a", "b", "c"], "evil": Evil()}, "labels"),
+    ],
+)
+def test_labels_in_a_checkpoint_are_found_and_their_key_is_told(
+    beside: dict[str, Any],
+    key: str,
+    write: Callable[[Path, object], None],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(Path("model.pkl" if write is pickled else "model.pt"), {**ROWS, **beside})
+    (saved,) = tmp_path.iterdir()
+    assert read_labels(str(saved)) == ["a", "b", "c"]
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert f"'{key}'" in told
+    assert list(tmp_path.iterdir()) == [saved]
+
+
+def test_the_name_of_a_head_chooses_among_the_labels_of_a_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    torch.save({**ROWS, "category_labels": ["oil", "war"], "labels": {"mood": ["bad", "good"]}}, path)
+    assert read_labels(str(path), "category") == ["oil", "war"]
+    assert read_labels(str(path), "mood") == ["bad", "good"]
+    with pytest.raises(InputError, match=r"category_labels.*labels\.mood"):
+        read_labels(str(path))
+
+
+@pytest.mark.parametrize(
+    ("held", "named"),
+    [
+        (ROWS, r"'model_state_dict', 'epoch', 'vocab', 'class_weights'.*json\.dump"),
+        ({**ROWS, "labels": [0, 1, 1, 0]}, "labels under none"),
+        (STATE, r"'fc\.weight', 'fc\.bias'"),
+        (3, r"holds 3.*json\.dump"),
+    ],
+)
+def test_a_checkpoint_without_labels_is_refused_with_its_keys(held: object, named: str, tmp_path: Path) -> None:
+    torch.save(held, tmp_path / "model.pt")
+    with pytest.raises(InputError, match=named) as caught:
+        read_labels(str(tmp_path / "model.pt"))
+    assert "UTF-8" not in str(caught.value)
+
+
+def test_a_saved_list_or_map_of_labels_is_read_without_a_key(tmp_path: Path) -> None:
+    for held in (["a", "b", "c"], {"a": 0, "b": 1, "c": 2}, {0: "a", 1: "b", 2: "c"}):
+        torch.save(held, tmp_path / "labels.pt")
+        assert read_labels(str(tmp_path / "labels.pt")) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("odd", [True, np.True_, -0.1, float("nan"), "a"])

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
+import numpy as np
 import pytest
 
 from pocketrnn.commands.standard_streams import print_line_if_slow
 from pocketrnn_export import progress
 from pocketrnn_export.commands import progress_lines
+from pocketrnn_export.comparing.proof_inputs import Case
+from pocketrnn_export.comparing.rounding_spread import DRAWS, compute_exact_answers
 from pocketrnn_export.progress import log_item_progress, show_progress
 
 
@@ -25,14 +29,15 @@ def test_long_work_says_how_far_it_is_and_short_work_nothing(
         list(log_item_progress(range(9), "Comparing torchscript"))
     list(log_item_progress(range(9), "Nobody looks"))
     lines = capsys.readouterr().err.splitlines()
-    assert lines == ["Proving ...", "  Comparing onnx: 9 of 12 ...", "Note: A note"]
+    shown = ["  Comparing onnx: 3 of 12 ...", "Note: A note", "  Comparing torchscript: 3 of 9 ..."]
+    assert lines == ["Proving ...", *shown]
     assert logging.getLogger("pocketrnn_export.progress").level == logging.NOTSET
 
 
 @pytest.mark.parametrize(
     ("wanted", "is_set_up", "expected"),
     [
-        (True, False, ["A note", "Proving ...", "  Comparing onnx: 10 of 12 ..."]),
+        (True, False, ["A note", "Proving ...", "  Comparing onnx: 5 of 12 ..."]),
         (False, False, ["A note"]),
         (True, True, []),
     ],
@@ -59,6 +64,39 @@ def test_python_says_what_it_does_once_it_has_taken_two_seconds_unless_logging_i
         logging.getLogger("pocketrnn_export.verdicts").info("Proven")
     assert capsys.readouterr().err.splitlines() == expected
     assert logger.handlers == []
+
+
+def test_the_count_of_a_step_only_rises_or_says_which_time_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = iter(3.0 * i for i in range(99))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
+    with progress_lines.print_stages():
+        for _ in range(2):
+            list(log_item_progress(range(3), "Comparing"))
+            list(log_item_progress("a", "Answering"))
+        for i in range(2):
+            list(log_item_progress(range(2), "Moving", before=2 * i, of=4))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        *("  Comparing: 0 of 3 ...", "  Comparing: 2 of 3 ...", "  Answering: 0 of 1 ..."),
+        *("  Comparing, time 2: 0 of 3 ...", "  Comparing, time 2: 2 of 3 ...", "  Answering, time 2: 0 of 1 ..."),
+        *("  Moving: 0 of 4 ...", "  Moving: 2 of 4 ..."),
+    ]
+
+
+def test_answers_with_moved_weights_are_counted_over_all_draws(caplog: pytest.LogCaptureFixture) -> None:
+    cases = [Case(f"case {i}", np.zeros((1, 2), np.int64), np.array([2])) for i in range(3)]
+
+    def run(tokens: Any, _lengths: Any) -> Any:
+        return np.zeros((len(tokens), 2))
+
+    with caplog.at_level(logging.DEBUG, progress.PROGRESS):
+        compute_exact_answers(run, iter([run] * DRAWS), cases, "shapes")
+    told = [record.getMessage() for record in caplog.records]
+    assert told[:3] == [f"Answering shapes in double precision: {i} of 3" for i in range(3)]
+    moved = [f"Answering shapes with slightly changed weights: {i} of {3 * DRAWS}" for i in range(3 * DRAWS)]
+    assert told[3:] == moved
 
 
 def test_a_line_is_said_while_slow_work_runs_and_not_for_quick_work(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import collections
 import contextlib
 import io
@@ -23,6 +24,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from sklearn.preprocessing import LabelEncoder
 from slow_case_sampling import examples
 from torch import nn
 
@@ -742,7 +744,32 @@ def test_the_refused_name_is_named_and_cannot_write_to_the_terminal(file: Callab
     assert len(refusal(file(b"\x80\x02cos\n" + b"x" * 100_000 + b"\n."))) < 500
 
 
-@pytest.mark.parametrize("instruction", ["INST", "OBJ", "EXT1", "NEWOBJ_EX", "DUP", "POP", "BINBYTES", "NEXT_BUFFER"])
+@pytest.mark.parametrize(("saver", "protocol"), WAYS)
+def test_a_vocabulary_beside_objects_that_it_does_not_need_is_read_and_nothing_is_run(
+    file: Callable[..., Path], tmp_path: Path, saver: Callable[..., bytes], protocol: int
+) -> None:
+    canary = tmp_path / "canary"
+    encoder = LabelEncoder().fit(["a", "b"])
+    for beside in (*hostile(canary)[:4], encoder, argparse.Namespace(lr=0.1), np.float32(0.5)):
+        held = {"word2idx": {word: i for i, word in enumerate(TOKENS)}, "state": {"w": 0.5}, "beside": beside}
+        assert read_vocabulary(file(saver(held, protocol), "model.pkl")).tokens == tuple(TOKENS)
+    assert not canary.exists()
+
+
+class OwnersVocab:
+    def __init__(self) -> None:
+        self.word2idx = {word: i for i, word in enumerate(TOKENS)}
+        self.size = len(TOKENS)
+
+
+@pytest.mark.parametrize(("saver", "protocol"), WAYS)
+def test_a_pickled_object_of_the_owners_class_is_read_by_its_attributes(
+    file: Callable[..., Path], saver: Callable[..., bytes], protocol: int
+) -> None:
+    assert read_vocabulary(file(saver(OwnersVocab(), protocol), "vocab.pkl")).tokens == tuple(TOKENS)
+
+
+@pytest.mark.parametrize("instruction", ["INST", "OBJ", "EXT1", "NEWOBJ_EX", "DUP", "POP", "BINSTRING", "NEXT_BUFFER"])
 def test_an_instruction_that_no_vocab_needs_ends_the_reading(file: Callable[..., Path], instruction: str) -> None:
     content = b"\x80\x04(]" + getattr(pickle, instruction) + b"os\nsystem\n\x01\x00\x00\x00."
     assert f"the instruction {instruction}," in refusal(file(content))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import random
 import re
 import runpy
@@ -17,8 +18,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -297,12 +296,66 @@ def test_validation_rows_with_accents_are_measured_without_them() -> None:
     assert table.splitlines()[0] == "| 2 sentences | 100.0 % | 0.0 % | 100.0 % | 100 %; 0.0 % |"
 
 
+def test_long_sentences_of_treebanks_are_right_in_the_mean_of_their_languages(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate = runpy.run_path(str(ROOT / "scripts" / "evaluate_languages"))
+    repository(tmp_path / "UD_German-Long", {"de_long-ud-test.conllu": "# text = Eins\n1\tEins\n\n# text = Zwei\n"})
+    repository(tmp_path / "UD_Basque-Long", {"eu_long-ud-test.conllu": "# text = Bat bi hiru\n# text = Lau\n" * 2})
+    said = {"Eins": "de", "Zwei": "und", "Bat bi hiru": "eu", "Lau": "fi"}
+    evaluate["on_long"](tmp_path, [evaluate["System"]("one", 1, lambda text: (said[text], 0.9))])
+    shown = capsys.readouterr().out
+    assert "6 sentences of 6 characters in 2 languages" in shown
+    assert "| one | 50.0 % | 25.0 % |" in shown
+
+
+def test_romanised_messages_and_texts_are_counted_as_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate = runpy.run_path(str(ROOT / "scripts" / "evaluate_languages"))
+    messages = {"a": "Naapa jaawe hae", "b": "Log ke nai dekhawa jaae sake hae", "@metadata": {}}
+    data = tmp_path / "deb" / "usr" / "i18n"
+    data.mkdir(parents=True)
+    (data / "hif-latn.json").write_text(json.dumps(messages))
+    (data / "de.json").write_text(json.dumps({"a": "Das ist eine Nachricht"}))
+    (tmp_path / "deb" / "DEBIAN").mkdir()
+    about = "Package: mediawiki\nVersion: 1\nArchitecture: all\nMaintainer: x\nDescription: x\n"
+    (tmp_path / "deb" / "DEBIAN" / "control").write_text(about)
+    (tmp_path / "packages").mkdir()
+    package = tmp_path / "packages" / "mediawiki_1.deb"
+    subprocess.run(["dpkg-deb", "--build", tmp_path / "deb", package], check=True, capture_output=True)
+    monkeypatch.setattr(evaluate["importlib"].util, "find_spec", lambda _: None)
+    answer = {"Naapa jaawe hae": ("und", 0.9)}
+    evaluate["print_romanised_answers"](
+        tmp_path, [evaluate["System"]("one", 1, lambda text: answer.get(text, ("fi", 0.7)))]
+    )
+    assert "| one | 2 messages in 1 languages | 50.0 % | 50.0 % |" in capsys.readouterr().out
+
+
+def test_the_functions_that_one_script_takes_of_another_are_there(
+    train: dict[str, Any], gather: dict[str, Any]
+) -> None:
+    for name in ("train_languages", "evaluate_languages"):
+        code = (ROOT / "scripts" / name).read_text(encoding="utf-8")
+        taken = re.findall(r"""\b(train|gather|GATHERED)\[["'](\w+)["']\]""", code)
+        assert len(taken) > 5
+        assert [part for whose, part in taken if part not in (train if whose == "train" else gather)] == []
+
+
+def test_long_texts_are_learnt_without_a_teacher(train: dict[str, Any]) -> None:
+    short, long = "Wo ist der Bahnhof?", "Wo ist der Bahnhof, von dem am Abend die Züge in den Süden fahren?"
+    labels = train["LABELS"]
+    data = LabelledTexts([short, long, short], np.array([labels.index("de")] * 3), labels, "written here")
+    answers = train["make_teacher_answers"](data, [short, long, ""], ["languages"])
+    assert answers.places.tolist() == [0, -1, -1]
+
+
 def test_the_twin_is_measured_beside_the_shipped_form_and_alone_on_the_test_data(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     evaluate = runpy.run_path(str(ROOT / "scripts" / "evaluate_languages"))
     scope = evaluate["main"].__globals__
-    for name in ("fasttext_system", "cld2_system", "cld3_system"):
+    for name in ("make_fasttext_system", "make_cld2_system", "make_cld3_system"):
         monkeypatch.setitem(scope, name, lambda: None)
     monkeypatch.setitem(scope, "make_own_system", lambda shown, *_: evaluate["System"](shown, 1, lambda _: ("de", 0.9)))
     data = {kind: {"de": ["Wo ist der Bahnhof?"]} for kind in evaluate["KINDS"]}
@@ -374,7 +427,8 @@ def test_rows_are_drawn_by_letters_and_never_of_the_test_data(train: dict[str, A
         drawn.texts["ntrex"] = [f"{label} one two three four", f"{label} five"]
         drawn.prepare_drawing([])
     rejected = {gather["make_key"]("two three")}
-    rows = list(train["draw_training_rows"](languages, {}, 40, 0.2, rejected, draw))
+    romanised = train["RomanisedTexts"](languages, draw)
+    rows = list(train["draw_training_rows"](languages, romanised, {}, 40, 0.2, rejected, draw))
     counts = {label: sum(language == label for language, _ in rows) for label in train["LABELS"]}
     assert set(counts) == set(train["LABELS"])
     assert all(30 < count <= 40 for label, count in counts.items() if train["compute_row_share"](label) == 1)
@@ -453,23 +507,50 @@ def test_lines_of_programs_with_words_of_languages_are_in_none(train: dict[str, 
     assert not any("{}" in line for line in lines)
 
 
-def test_long_texts_stand_beside_the_rows_of_the_run_before(train: dict[str, Any], tmp_path: Path) -> None:
-    for name in ("rows", "first", "out"):
-        (tmp_path / name).mkdir()
+def test_whole_long_texts_are_rows(train: dict[str, Any], gather: dict[str, Any], tmp_path: Path) -> None:
     long, short, word = "Dies ist ein langer Satz, " * 4, "Ein kurzer Satz.", "Satz" * 20
     for source in train["LONG_FROM"]:
-        (tmp_path / "rows" / f"{source}.tsv").write_text("")
-    lines = f"de\ttext\t1\t{long}\nde\ttext\t1\t{short}\nde\tword\t1\t{word}\n"
-    (tmp_path / "rows" / "ntrex.tsv").write_text(lines)
-    (tmp_path / "rows" / "libreoffice.tsv").write_text(f"und\ttext\t1\tMessages of programs: {long}\n")
-    for name in ("train", "validation", "unknown"):
-        table = pa.table({"label": ["fr"], "text": ["Merci"], "whole": ["Merci"]})
-        pq.write_table(table, tmp_path / "first" / f"{name}.parquet")
-    train["draw_long"](tmp_path / "rows", tmp_path / "first", tmp_path / "out")
-    drawn = pq.read_table(tmp_path / "out" / "train.parquet").to_pydict()
-    rows = sorted(zip(drawn["label"], drawn["text"], drawn["whole"], strict=True))
-    assert rows == [("de", long, ""), ("fr", "Merci", "")]
-    assert pq.read_table(tmp_path / "out" / "validation.parquet").num_rows == 1
+        (tmp_path / f"{source}.tsv").write_text("")
+    tested = f"Eine Zeile der Testdaten: {long}"
+    lines = f"de\ttext\t1\t{long}\nde\ttext\t1\t{short}\nde\tword\t1\t{word}\nde\ttext\t1\t{tested}\n"
+    (tmp_path / "ntrex.tsv").write_text(lines)
+    (tmp_path / "libreoffice.tsv").write_text(f"und\ttext\t1\tMessages of programs: {long}\n")
+    rows = list(train["draw_long_rows"](tmp_path, {gather["make_key"](tested)}, random.Random(0)))
+    assert rows == [("de", long, long)]
+
+
+def test_romanised_texts_are_parts_of_few_words_that_another_language_has(train: dict[str, Any]) -> None:
+    languages = {label: train["Drawn"](label, random.Random(0)) for label in ("en", "und")}
+    languages["en"].careless = {"bank": 1.0, "hello": 1.0}
+    languages["und"].texts["romanised"] = ["hello bank", "spasibo", "ya", "privet kak dela, drug moy dorogoy"]
+    romanised = train["RomanisedTexts"](languages, random.Random(0))
+    assert "romanised" not in languages["und"].texts
+    rows = {romanised.row() for _ in range(400)}
+    assert {"spasibo", "privet", "privet kak", "privet kak dela, drug moy dorogoy"} <= rows
+    assert rows.isdisjoint({"hello bank", "hello", "bank", "ya"})
+    assert train["RomanisedTexts"]({"und": languages["und"]}, random.Random(0)).row() == ""
+
+
+def test_texts_are_written_in_latin_letters_in_several_spellings(
+    gather: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {"привет": "privet", "ещё": "yeshchyo", "मैं यहाँ": "maim yahaan", "سلام": "slam"}
+    uroman = SimpleNamespace(romanize_string=lambda text: said.get(text, text))
+    monkeypatch.setitem(sys.modules, "uroman", SimpleNamespace(Uroman=lambda: uroman))
+    monkeypatch.setitem(sys.modules, "pypinyin", SimpleNamespace(lazy_pinyin=lambda _: ["ni", "hao"]))
+    cutlet = SimpleNamespace(romaji=lambda _: "Arigatou")
+    monkeypatch.setitem(sys.modules, "cutlet", SimpleNamespace(Cutlet=lambda: cutlet))
+    write = gather["make_romaniser"](random.Random(0))
+
+    def spellings(language: str, text: str) -> set[str]:
+        return {write(language, text) for _ in range(300)}
+
+    assert spellings("ja", "ありがとう") == {"Arigatou", "Arigato", "arigatou", "arigato"}
+    assert spellings("zh", "你好") == {"ni hao", "nihao"}
+    assert {"yeshchyo", "jeshchjo", "eshchyo"} <= spellings("ru", "ещё")
+    assert {"main yahaan", "main yahan"} <= spellings("hi", "मैं यहाँ")
+    assert {"salam", "selam", "slam"} <= spellings("fa", "سلام")
+    assert {"xara", "hara", "chara"} <= {text.replace("α", "a").replace("ρ", "r") for text in spellings("el", "χαρά")}
 
 
 def test_marks_alone_have_no_word(train: dict[str, Any]) -> None:
@@ -490,5 +571,9 @@ def test_the_last_epoch_is_taken_and_not_the_best(train: dict[str, Any]) -> None
     validation = LabelledTexts(texts, np.array(labels), before.labels, "written here")
     last = train["make_last_checkpoint"](state, validation)
     torch.testing.assert_close(last.module.embedding.weight, 3 * trained["embedding.weight"])
-    torch.testing.assert_close(last.module.fc.bias * last.metrics["temperature"], 3 * trained["fc.bias"])
+    moved = last.module.fc.bias * last.metrics["temperature"] - 3 * trained["fc.bias"]
+    power = train["EXPECTED_POWER"]
+    expected = dict(zip(before.labels, moved.tolist(), strict=True))
+    assert expected["en"] - expected["es"] == pytest.approx(power * math.log(500 / 60), abs=1e-4)
+    assert expected["und"] == pytest.approx(expected["eo"], abs=1e-4) == pytest.approx(min(expected.values()), abs=1e-4)
     assert last.metrics["epoch"] == 3

@@ -71,13 +71,17 @@ def test_sentences_are_told_apart_and_with_their_accents_or_case_gone(languages:
     without_accents = runpy.run_path(str(ROOT / "scripts" / "train_languages"))["remove_accents"]
     for changed in (str.upper, without_accents, lambda text: without_accents(text).upper()):
         given = languages.predict([changed(text) for text in TEXTS.values()])
-        # The Polish one without accents is `und` with 0.51, as the card says.
-        assert {label for label, said in zip(TEXTS, given, strict=True) if said != label} <= {"pl"}
+        assert dict(zip(TEXTS, given, strict=True)) == {label: label for label in TEXTS}
 
 
 @pytest.mark.parametrize("label", sorted(LONG_TEXTS))
 def test_a_long_sentence_is_not_taken_for_one_of_no_language(languages: Classifier, label: str) -> None:
     assert languages.classify(LONG_TEXTS[label]).label == label
+
+
+def test_texts_in_latin_letters_of_languages_that_have_others_are_none_of_these(languages: Classifier) -> None:
+    texts = ("ya tebya ochen lyublyu", "kya kar rahe ho bhai", "watashi wa gakusei desu", "wo bu zhi dao")
+    assert languages.predict(texts) == ["und"] * len(texts)
 
 
 @pytest.mark.parametrize("text", NO_LANGUAGE)
@@ -94,8 +98,8 @@ def test_what_people_type_first_is_known(languages: Classifier) -> None:
     rows = [line.split("\t") for line in file.read_text(encoding="utf-8").splitlines()]
     given = languages.predict([text for _, text in rows])
     right = sum(label == said for (label, _), said in zip(rows, given, strict=True))
-    # As the card says: 251 and 16.
-    assert right >= 265
+    # As the card says: 247 and 18.
+    assert right >= 264
 
 
 def test_what_readers_typed_without_care_is_known_as_the_card_says(languages: Classifier) -> None:
@@ -104,9 +108,9 @@ def test_what_readers_typed_without_care_is_known_as_the_card_says(languages: Cl
     answers = languages.predict_proba([text for _, text in rows])
     said = [languages.labels[place] for place in answers.argmax(axis=1)]
     wrong = [label != answer for (label, _), answer in zip(rows, said, strict=True)]
-    # Packed with products of integers, 18 are wrong, 6 of them with 0.6 or more.
+    # Packed with products of integers, 18 are wrong, 7 of them with 0.6 or more.
     assert sum(wrong) <= 19
-    assert (answers.max(axis=1)[wrong] >= 0.6).sum() <= 7
+    assert (answers.max(axis=1)[wrong] >= 0.6).sum() <= 8
 
 
 def test_it_has_the_prior_of_the_web(languages: Classifier) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pocketrnn.bundle.atomic_writing import check_file_free, check_folder_free, suggest_near_file
-from pocketrnn.commands.grouped_options import Command, Text
+from pocketrnn.commands.grouped_options import Command, Text, write_command_again
+from pocketrnn.commands.inspect import describe_limits
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.errors import InputError, require_module, short_repr
 from pocketrnn_export.commands.arithmetic_options import (
@@ -38,7 +39,13 @@ from pocketrnn_export.commands.number_options import (
     refuse_text_options,
 )
 from pocketrnn_export.commands.progress_lines import print_stages
-from pocketrnn_export.commands.verdict_lines import format_example_note, format_proof_table, print_verdicts
+from pocketrnn_export.commands.verdict_lines import (
+    format_example_note,
+    format_proof_summary,
+    format_proof_table,
+    print_example_note,
+    print_verdicts,
+)
 from pocketrnn_export.intake.module_name import ModuleName, parse_module_name
 
 if TYPE_CHECKING:
@@ -60,15 +67,17 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
     cls=Command,
     short_help="Export a classifier, with its proof.",
     groups={
-        "Options": ("output", "weights", "vocabulary", "labels", "head", "name", "no_examples", "force"),
-        "How a text becomes ids": ("tokenizer", "pairs", "rules", "max_tokens"),
+        "Options": ("output", "weights", "vocabulary", "tokenizer", "labels", "pairs", "no_examples", "call", "force"),
+        "How a text becomes ids": ("rules", "max_tokens"),
         "How the module is made and called": (
             "set",
             "random_weights",
             "run_notebook",
-            "call",
             "gives",
             "one_text",
+        ),
+        "Other kinds of classifiers": (
+            "head",
             "multi_label",
             "labels_of",
             "no_crf",
@@ -78,6 +87,7 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
             "characters_width",
         ),
         "The files to write": (
+            "name",
             "streaming",
             "torchscript",
             "profile",
@@ -121,14 +131,14 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 @click.option("--set", type=Text(), multiple=True, metavar="NAME=VALUE",
               help="The value of a name in a module file, in place of what the file says; repeatable.")  # fmt: skip
 @click.option("--tokenizer", type=Text(), metavar="NAME|FILE",
-              help="How texts become tokens, for a module file: basic_english, whitespace, characters; external: your "
-              "own code splits them, and the bundle takes tokens or ids; or subwords, as a tokenizer.json, the "
-              "folder that save_pretrained wrote, sentencepiece's .model or BERT's vocab.txt, without --vocabulary.  "
+              help="How texts become tokens: basic_english, whitespace, characters; external: your own code splits "
+              "them, and the bundle takes tokens or ids; or, without --vocabulary, subwords: a tokenizer.json, the "
+              "folder that save_pretrained wrote, sentencepiece's .model, BERT's vocab.txt.  "
               "[default: basic_english]")  # fmt: skip
 @click.option("--pairs", type=click.Path(path_type=Path), metavar="FILE",
-              help="Texts with the ids that your own pipeline gives, and the label or the probabilities that your "
-              'classifier answers, to compare the bundle with, as JSON Lines: {"text": "...", "ids": [4, 17], "label": '
-              '"Sports"}.')  # fmt: skip
+              help="Texts with the ids of your pipeline, and the label or the probabilities that your classifier "
+              'answers, to compare the bundle with: {"text": "...", "ids": [4, 17], "label": "Sports"} in each line. '
+              "Up to 12 of the texts stay in the bundle.")  # fmt: skip
 @click.option(
     "--max-tokens", type=click.IntRange(min=1), metavar="N", help="Read so many tokens of a text, for a module file."
 )
@@ -166,12 +176,13 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
     "--texts",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="A UTF-8 file of texts for the proof, one a line; with --two-texts two a line, with a tab between.",
+    help="A UTF-8 file of texts for the proof, one a line; with --two-texts two a line, with a tab between. Up to 12 "
+    "of them stay in the bundle.",
 )
 @click.option(
     "--no-examples",
     is_flag=True,
-    help="Put none of your texts into the bundle: golden examples are made of words of the vocabulary.",
+    help="Keep none of your texts in the bundle: its golden examples are made of words of the vocabulary.",
 )
 @click.option("--tolerance", type=click.FloatRange(min=0, max=1), metavar="X",
               help="The largest difference of two logits that passes.  "
@@ -219,15 +230,15 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
 
     \b
     Examples:
-      pocketrnn export news-checkpoint -o news
-      pocketrnn export "model.py:Classifier(8000, 64, 32, 4)" --weights weights.pt \\
-        --vocabulary vocab.pth --labels World,Sports,Business,Sci/Tech -o news
-      pocketrnn export "notebook.ipynb:Classifier(8000)" --weights last.ckpt \\
+      pocketrnn export model.py:Classifier --weights weights.pt --vocabulary vocab.pth \\
+        --labels World,Sports,Business,Sci/Tech -o news
+      pocketrnn export "notebook.ipynb:Classifier(layers=2)" --weights last.ckpt \\
         --vocabulary word2idx.json --labels labels.json --pairs pairs.jsonl -o news
       pocketrnn export model.py:Reviews --weights reviews.pt --vocabulary vocab.json \\
         --head topic=oil,cup,war --head mood=bad,good -o reviews
       pocketrnn export model.py:Steps --weights steps.pt --channels ax,ay,az \\
         --scaler scaler.joblib --labels walking,standing -o steps
+      pocketrnn export news-checkpoint -o news
     """
     # These checks run before PyTorch is imported, so that an error is shown without delay.
     _check_measured_options(options)
@@ -263,28 +274,43 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         description["name"] = options["name"]
     description |= {option: options[option] for option in ("tolerance", "report", "streaming")}
     description["examples"] = not options["no_examples"]
+    given = {"--pairs": options["pairs"], "--texts": options["texts"], "--sequences": numbers.sequences}
+    if not options["no_examples"] and (kept := [option for option, file in given.items() if file is not None]):
+        print_example_note(kept[0], "sequences" if "channels" in description else "texts")
     if options["compress"] or profile in ("mobile", "packed"):
         manifest = _export_in_stages(module, output, description, options)
     else:
         with print_stages():
             manifest = export_module(module, output, **description, force=options["force"])
     if "channels" in description:
-        for line in format_number_summary(manifest, output):
+        for line in format_number_summary(manifest, output, whole=options["report"] is not None):
             print_line(line)
         return
-    for line in format_proof_table(manifest.parity, "texts"):
-        print_line(line)
-    print_verdicts(manifest)
-    for line in [*format_integer_warning(manifest), *format_example_note(manifest)]:
-        print_line(line)
     what = "labels of tokens" if manifest.output.of_tokens else "labels"
     what = f"{what} of the heads {', '.join(manifest.heads)}" if manifest.heads else what
     print_line(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} {what}.")
+    print_verdicts(manifest, format_proof_summary(manifest, "texts", str(output)))
+    limits = [f"Limits: {said}." for said in [_describe_limits_of_texts(manifest)] if said]
+    table = format_proof_table(manifest.parity, "texts") if options["report"] is not None else []
+    for line in [*limits, *format_integer_warning(manifest), *format_example_note(manifest), *table]:
+        print_line(line)
     text = '--tokens \'["a", "text"]\'' if manifest.text.rules.tokenizer == "external" else '"a text"'
     from pocketrnn.text.features import write_feature_options
 
     text = '"a text" "another text"' if manifest.has_two_texts else write_feature_options(manifest.features) + text
     print_line(f"Next: pocketrnn classify --bundle {shlex.quote(str(output))} {text}")
+
+
+def _describe_limits_of_texts(manifest: Manifest) -> str:
+    """Describe the texts that the bundle refuses; empty where there are none, as where the rules cut and pad all."""
+    limits, (least, most) = manifest.graph.limits, manifest.text.rules.sizes
+    if limits is None:
+        return ""
+    if (limits.min_tokens or 0) <= least:
+        limits = replace(limits, min_tokens=None)
+    if most is not None and (limits.max_tokens or most) >= most:
+        limits = replace(limits, max_tokens=None)
+    return describe_limits(limits)
 
 
 def _check_text_options(
@@ -547,7 +573,7 @@ def _read_heads(given: Sequence[str]) -> dict[str, list[str]]:
             raise InputError(f"--head {short_repr(one, 60)} is not a name with labels.", "Write --head mood=bad,good.")
         if name in heads:
             raise InputError(f"The head {short_repr(name, 40)} is there twice.", "Give each head once.")
-        heads[name] = list(read_labels(labels))
+        heads[name] = list(read_labels(labels, name))
     return heads
 
 
@@ -628,6 +654,7 @@ def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRul
 def _load_named_module(named: ModuleName, options: dict[str, Any]) -> tuple[Any, Any]:
     """Load the module that a file defines, with its trained weights, or with random ones if --random-weights is given;
     and the function in it that --call names."""
+    from pocketrnn_export.intake.missing_arguments import MissingArgumentsError
     from pocketrnn_export.intake.module_file import load_module_and_function
     from pocketrnn_export.intake.repeated_construction import refuse_random_construction
     from pocketrnn_export.intake.weights_file import load_weights, read_weights
@@ -635,11 +662,17 @@ def _load_named_module(named: ModuleName, options: dict[str, Any]) -> tuple[Any,
     weights = None if options["weights"] is None else read_weights(options["weights"])
     if options["call"] is not None and options["call"].isidentifier():
         named = replace(named, function=options["call"])
-    module, function = load_module_and_function(named, weights)
+    try:
+        with print_line_if_slow(f"Running the code of {named.path} ..."):
+            module, function = load_module_and_function(named, weights)
+    except MissingArgumentsError as error:
+        line = write_command_again({"source": error.source})
+        raise InputError(error.problem, f"{error.known} Write: {line}") from None
     if weights is not None:
         load_weights(module, weights)
     if not options["random_weights"]:
-        refuse_random_construction(named, module, weights)
+        with print_line_if_slow(f"Making {named.name} again, to see whether it draws numbers ..."):
+            refuse_random_construction(named, module, weights)
     if options["run_notebook"] is not None:
         from pocketrnn_export.intake.notebook_check import check_after_all_cells
 

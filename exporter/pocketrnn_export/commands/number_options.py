@@ -15,7 +15,7 @@ import click
 from pocketrnn.commands.grouped_options import Text
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import InputError, find_error_reason, short_repr
-from pocketrnn_export.commands.verdict_lines import format_proof_table
+from pocketrnn_export.commands.verdict_lines import format_proof_summary, format_proof_table
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest
@@ -181,8 +181,13 @@ def refuse_text_options(options: dict[str, Any], of_numbers: str) -> None:
         raise click.UsageError(f"{', '.join(given)} applies to texts, and {of_numbers} to numbers.")
 
 
-def format_number_summary(manifest: Manifest, output: Path) -> list[str]:
+def format_number_summary(manifest: Manifest, output: Path, *, whole: bool = False) -> list[str]:
     """Return the lines that are printed after the export of a classifier of numbers: its proof, and the next command.
+
+    Args:
+        manifest: the bundle's.
+        output: the bundle.
+        whole: whether to add each comparison of the proof.
 
     Example:
         >>> format_number_summary(manifest, Path("har"))[-1]
@@ -197,13 +202,14 @@ def format_number_summary(manifest: Manifest, output: Path) -> list[str]:
         known = f"Numbers: {describe_number_scale(manifest)}"
     inside = manifest.provenance.get("golden_examples") == "given sequences"
     kind = "values" if manifest.output.activation == "values" else "labels"
+    summary = format_proof_summary(manifest, "sequences", str(output))
     return [
-        *format_proof_table(manifest.parity, "sequences", of_labels=False),
-        f"Graph: {escape_line(describe_graph_proof(manifest))}",
+        f"Wrote {output}: {manifest.name}, {len(manifest.numbers.channels)} channels, {len(manifest.labels)} {kind}.",
+        f"Graph: {escape_line(describe_graph_proof(manifest))} {summary}".rstrip(),
         known,
         *([f"Inside are {len(manifest.examples)} golden examples, which are sequences of yours: whoever has the bundle "
            "can read them. Leave them out with --no-examples."] if inside else []),
-        f"Wrote {output}: {manifest.name}, {len(manifest.numbers.channels)} channels, {len(manifest.labels)} {kind}.",
+        *(format_proof_table(manifest.parity, "sequences", of_labels=False) if whole else []),
         f"Next: pocketrnn classify --bundle {shlex.quote(str(output))} --input recording.csv",
     ]  # fmt: skip
 

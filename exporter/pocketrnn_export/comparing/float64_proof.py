@@ -104,6 +104,7 @@ def prove_graph(
     content: bytes = b"",
     retraced: Callable[[], bytes] | None = None,
     spreads: Callable[[Case], ExactAnswer | None] = lambda _: None,
+    inputs: str = "cases",
 ) -> Float64Agreement:
     """Prove that a graph in double precision gives the exact answers: they agree to 1e-10.
 
@@ -115,12 +116,13 @@ def prove_graph(
             than 1e-10 off: forward may hold numbers that float32 cannot represent.
         spreads: gives the exact answer to a case with how far rounding may move it. It is called only if the graph is
             more than 1e-10 off: a chaotic network's float64 answers depend on rounding too.
+        inputs: the name of the inputs, for the progress.
 
     Raises:
         ParityError: the graph computes something else; the message says where.
         ExportError: the graph cannot be computed in double precision.
     """
-    found = measure_agreement(run, exact)
+    found = measure_agreement(run, exact, inputs)
     if found.largest_difference <= DOUBLE_TOLERANCE:
         return found
     reason = "rounded numbers of forward do not explain it"
@@ -201,14 +203,15 @@ def _make_graph_differs_error(found: Float64Agreement, reason: str) -> ParityErr
     )
 
 
-def measure_agreement(run: Run64, exact: Sequence[ExactAnswer]) -> Float64Agreement:
-    """Measure how far a run in double precision is from the exact answers, without a limit.
+def measure_agreement(run: Run64, exact: Sequence[ExactAnswer], inputs: str = "cases") -> Float64Agreement:
+    """Measure how far a run in double precision is from the exact answers, without a limit; `inputs` is the name of
+    these for the progress.
 
     Raises:
         ParityError: the run fails on a case that the module answers.
     """
     largest, where, rows = 0.0, exact[0].case.name, 0
-    for answer in log_item_progress(exact, "Comparing in double precision"):
+    for answer in log_item_progress(exact, f"Comparing the graph on {inputs} in double precision"):
         try:
             given = run(answer.case.tokens, answer.case.lengths)
         except ExportError as error:

@@ -78,20 +78,21 @@ class Reference:
     departs: Callable[[bytes, Case, Place], str] | None = None
     heads: tuple[int, ...] = ()
 
-    def exact(self, cases: Sequence[Case], *, spreads: bool) -> list[ExactAnswer]:
+    def exact(self, cases: Sequence[Case], *, spreads: bool, inputs: str = "cases") -> list[ExactAnswer]:
         """Return the exact answers to the cases.
 
         Args:
             cases: the inputs.
             spreads: measure how far rounding may move each answer; it takes eight times as long. Without it, only the
                 rounding of the answer itself counts.
+            inputs: the name of the inputs, for the progress.
 
         Raises:
             ExportError: the reference cannot be computed in double precision.
         """
         if self.float64_run is None:
             raise ExportError(f"{self.name} cannot be computed in double precision.", "Give the Python module.")
-        return compute_exact_answers(self.float64_run, self.moved() if spreads else iter(()), cases)
+        return compute_exact_answers(self.float64_run, self.moved() if spreads else iter(()), cases, inputs)
 
 
 @dataclass(frozen=True)

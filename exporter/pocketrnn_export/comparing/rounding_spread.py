@@ -60,7 +60,9 @@ class ExactAnswer:
     spread: Doubles
 
 
-def compute_exact_answers(run: Run64, moved: Iterator[Run64], cases: Sequence[Case]) -> list[ExactAnswer]:
+def compute_exact_answers(
+    run: Run64, moved: Iterator[Run64], cases: Sequence[Case], inputs: str = "cases"
+) -> list[ExactAnswer]:
     """Return the exact answers to the cases, with the spread of each row.
 
     Args:
@@ -68,11 +70,14 @@ def compute_exact_answers(run: Run64, moved: Iterator[Run64], cases: Sequence[Ca
         moved: the same with moved weights, one run for each draw; from `make_perturbed_module_runs` or
             `make_perturbed_graph_runs`. Each run is used before the next one is made.
         cases: the inputs.
+        inputs: the name of the inputs, for the progress.
     """
-    answers = [run(case.tokens, case.lengths) for case in log_item_progress(cases, "Answering in double precision")]
+    doing = f"Answering {inputs} in double precision"
+    answers = [run(case.tokens, case.lengths) for case in log_item_progress(cases, doing)]
     spreads = [_HALF_ULP * np.maximum(1.0, np.abs(_replace_nonfinite_numbers(logits)).max(1)) for logits in answers]
-    for other in moved:
-        for i, case in log_item_progress(enumerate(cases), "Computing answers with slightly changed weights"):
+    doing, most = f"Answering {inputs} with slightly changed weights", DRAWS * len(cases)
+    for draw, other in enumerate(moved):
+        for i, case in log_item_progress(enumerate(cases), doing, before=draw * len(cases), of=most):
             given = other(case.tokens, case.lengths)
             # The difference of two infinities, from a probability of 0, is NaN and counts as 0.
             with np.errstate(invalid="ignore"):

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import MappingProxyType, ModuleType, SimpleNamespace
 from typing import Any, Final
 
 import numpy as np
@@ -23,10 +23,12 @@ import torch
 from torch import nn
 
 from pocketrnn.errors import ExportError, InputError, first_line, short_repr, suggest_similar_name
+from pocketrnn_export.intake.missing_arguments import complete_arguments
 from pocketrnn_export.intake.module_name import NO_VALUES, ModuleName, check_file_exists
 from pocketrnn_export.intake.sizes_from_weights import (
     find_class,
     find_global_values,
+    find_imported_class,
     find_parameter_values,
     write_arguments,
 )
@@ -107,10 +109,7 @@ def run_all_cells(named: ModuleName, weights: SavedWeights | None = None) -> nn.
         file = _make_empty_module(named.path)
         sys.modules[file.__name__] = file
         vars(file)["get_ipython"] = _JupyterStandIn
-        values = {
-            name: _evaluate_argument(node, str(named.path), vars(_FOR_VALUES))
-            for name, node in (named.values or {}).items()
-        }
+        values = _evaluate_values(named)
         with pretend_jupyter(file):
             for statement in list_statements(cells):
                 _run_statement(statement, file, cells, named)
@@ -203,9 +202,7 @@ def _run_needed_statements(
 ) -> ModuleType:
     """Run the statements that define a name and what it needs, and return their namespace."""
     path = named.path
-    values = {
-        name: _evaluate_argument(node, str(path), vars(_FOR_VALUES)) for name, node in (named.values or {}).items()
-    }
+    values = _evaluate_values(named)
     known = list_defined_names(cells)
     for name in _list_wanted_names(named):
         if name not in known:
@@ -235,16 +232,36 @@ def _run_needed_statements(
     vars(file).update(values)
     with pretend_jupyter(file) if named.is_notebook else contextlib.nullcontext():
         for statement in needed:
-            _run_statement(statement, file, cells, named)
+            _run_statement(statement, file, cells, named, likely)
             vars(file).update(values)
     return file
 
 
+def _evaluate_values(named: ModuleName) -> dict[str, Any]:
+    """Evaluate the values that replace statements of the file; `table.vocab` becomes a part of an object `table`."""
+    values: dict[str, Any] = {}
+    for name, node in (named.values or {}).items():
+        first, *parts = name.split(".")
+        value = _evaluate_argument(node, str(named.path), vars(_FOR_VALUES))
+        if not parts:
+            values[first] = value
+            continue
+        holder = values.setdefault(first, SimpleNamespace())
+        for part in parts[:-1]:
+            if not hasattr(holder, part):
+                setattr(holder, part, SimpleNamespace())
+            holder = getattr(holder, part)
+        setattr(holder, parts[-1], value)
+    return values
+
+
 def _suggest_class(named: ModuleName, cells: Sequence[Cell], weights: SavedWeights | None) -> str:
     """Suggest to name the class, where the object needs code that is not run and its class does not; else empty."""
-    found = find_class((node for cell in cells for node in cell.statements), named.name)
+    statements = [node for cell in cells for node in cell.statements]
+    found = find_class(statements, named.name)
     if weights is None or found is None or found[1] is None:
-        return ""
+        imported = find_imported_class(statements, named.name, named.path.parent)
+        return "" if imported is None else f" Or name its class: {shlex.quote(':'.join(map(str, imported)))}."
     definition = found[0]
     try:
         find_needed_statements(cells, [definition.name], str(named.path), frozenset())
@@ -275,7 +292,14 @@ def _join_first_notes(said: Sequence[str], most: int = _MOST_NOTES, between: str
     return between.join(said[:most]) + more
 
 
-def _run_statement(statement: Statement, file: ModuleType, cells: Sequence[Cell], named: ModuleName) -> None:
+def _run_statement(
+    statement: Statement,
+    file: ModuleType,
+    cells: Sequence[Cell],
+    named: ModuleName,
+    likely: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Run a statement of the file; `likely` has values for names that fit the weights, for the message."""
     cell, path, name = statement.cell, named.path, named.name
     # Lets tracebacks and messages show the line. An entry without a time is never checked against the disk.
     linecache.cache[cell.file] = (len(cell.source), None, cell.source.splitlines(keepends=True), cell.file)
@@ -295,13 +319,23 @@ def _run_statement(statement: Statement, file: ModuleType, cells: Sequence[Cell]
             f"Write a file beside the folder {path.absolute().parent.name} with the line `from "
             f"{path.absolute().parent.name}.{path.stem} import {name}`, and name it there."
             if getattr(statement.node, "level", 0)
-            else "Install that package, or copy the class to a Python file without it.",
+            else "Install that package, or copy the class to a Python file without it."
+            f"{_suggest_values(statement, likely)}",
         ) from error
     except (Exception, SystemExit) as error:
         raise ExportError(
             f"{statement.cell_or_line} of {path} runs `{statement.title}`, which raises {_describe_error(error)}",
-            "Correct it, or copy the class to a Python file.",
+            f"{'Correct it' if not statement.is_import else 'Install that package anew'}, or copy the class to a "
+            f"Python file{' without it' * statement.is_import}.{_suggest_values(statement, likely)}",
         ) from error
+
+
+def _suggest_values(statement: Statement, likely: Mapping[str, str]) -> str:
+    """Suggest a value for what an import that fails would bind, where the weights show it; else empty."""
+    options = [
+        f"--set {shlex.quote(f'{name}={likely[name]}')}" for name in likely if name.split(".")[0] in statement.binds
+    ]
+    return f" Or give what is used of it: {' '.join(options)} (which fits the weights)." if options else ""
 
 
 def _make_empty_module(path: Path) -> ModuleType:
@@ -327,7 +361,7 @@ def _make_module(named: ModuleName, file: ModuleType, weights: SavedWeights | No
         name: _evaluate_argument(node, str(named.path), vars(file)) for name, node in (named.kwargs or {}).items()
     }
     if callable(found):
-        _check_arguments(found, args, kwargs, named, weights)
+        kwargs |= complete_arguments(found, args, kwargs, named, weights)
     try:
         return found(*args, **kwargs)  # type: ignore[misc]  # what cannot be called says so
     # A user's code may raise any exception, and call sys.exit.
@@ -336,47 +370,6 @@ def _make_module(named: ModuleName, file: ModuleType, weights: SavedWeights | No
             f"{named.path}: {named.name} raises {_describe_error(error)}",
             f"Give its arguments, as in {where}(8000, dim=64), or a function that takes none.",
         ) from error
-
-
-def _check_arguments(
-    found: Any, args: Sequence[Any], kwargs: Mapping[str, Any], named: ModuleName, weights: SavedWeights | None
-) -> None:
-    """Refuse arguments that do not fit, with advice from the signature and the weights."""
-    try:
-        signature = inspect.signature(found)
-    except (ValueError, TypeError):
-        return
-    try:
-        signature.bind(*args, **kwargs)
-    except TypeError as error:
-        sizes = _find_sizes_from_weights(named, weights)
-        required = [
-            f"{name}={sizes.get(name, '...')}"
-            for name, parameter in signature.parameters.items()
-            if parameter.default is parameter.empty
-            and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-        ]
-        remedy = f'Write "{named.path}:{named.name}({", ".join(required)})", in quotes.'
-        if weights is not None:
-            said = ", ".join(f"{name}={value!r}" for name, value in list(weights.arguments.items())[:20])
-            remedy += f" {weights.path} begins with: {weights.beginning}"
-            remedy += f"; and it was made with: {said}." if said else "."
-        raise InputError(
-            f"{named.name}{str(signature)[:300]} in {named.path}: {first_line(error)}.",
-            remedy,
-        ) from None
-
-
-def _find_sizes_from_weights(named: ModuleName, weights: SavedWeights | None) -> dict[str, int]:
-    """Return the parameters of a class with the values that follow from the shapes of the weights."""
-    if weights is None:
-        return {}
-    with contextlib.suppress(InputError):
-        cells = read_notebook(named.path)[0] if named.is_notebook else [read_python_file(named.path)]
-        found = find_class((node for cell in cells for node in cell.statements), named.name)
-        if found is not None:
-            return find_parameter_values(found[0], weights.tensors)
-    return {}
 
 
 def _evaluate_argument(node: ast.expr, path: str, names: Mapping[str, Any]) -> Any:

@@ -55,7 +55,8 @@ def parse_module_name(given: str, values: Sequence[str] = ()) -> ModuleName | No
 
     Args:
         given: the text from the command line.
-        values: `name=value` for names of the file: a Python literal, or a call of torch or numpy.
+        values: `name=value` for names of the file: a Python literal, or a call of torch or numpy. `name.part=value`
+            stands for an object of which only that part is used.
 
     Raises:
         InputError: it has that form, but the arguments or values are not allowed, or the file does not exist.
@@ -108,7 +109,7 @@ def _check_argument(node: ast.expr) -> None:
 def _parse_assignment(given: str) -> tuple[str, ast.expr]:
     name, _, value = given.partition("=")
     try:
-        if not name.strip().isidentifier():
+        if not all(part.isidentifier() for part in name.strip().split(".")):
             raise ValueError("no name")
         node = ast.parse(value.strip(), mode="eval").body
         _check_argument(node)

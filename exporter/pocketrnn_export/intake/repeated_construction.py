@@ -8,6 +8,7 @@ import inspect
 import logging
 import random
 import re
+import warnings
 from typing import Any, Final
 
 import numpy as np
@@ -124,7 +125,9 @@ def _make_with_new_seed(named: ModuleName, weights: SavedWeights | None) -> Any:
     """Make a module with other seeds than before, and return its digests and answer, or the error."""
     # The forked process does not have the threads of its parent.
     torch.set_num_threads(1)
+    # The first time has shown them.
     logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
     seed = int(torch.initial_seed() % 2**31) + 1
     torch.manual_seed(seed)
     np.random.seed(seed)
@@ -132,7 +135,7 @@ def _make_with_new_seed(named: ModuleName, weights: SavedWeights | None) -> Any:
     torch.manual_seed = torch.random.manual_seed = lambda seed: torch.default_generator  # noqa: ARG005
     np.random.seed, random.seed = (lambda *_: None), (lambda *_, **__: None)
     try:
-        made = load_module(named)
+        made = load_module(named, weights)
         if weights is not None:
             load_weights(made, weights)
         return _compute_digests(made), compute_probe_answer(made)

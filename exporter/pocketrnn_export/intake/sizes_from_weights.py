@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import product
+from pathlib import Path
 from typing import Final
 
 from torch import Tensor
 
-__all__ = ["find_class", "find_global_values", "find_layer_sizes", "find_parameter_values", "write_arguments"]
+from pocketrnn_export.intake.layers_in_weights import count_gates, count_layers, reads_both_directions
+
+__all__ = [
+    "find_class",
+    "find_global_values",
+    "find_imported_class",
+    "find_layer_sizes",
+    "find_parameter_values",
+    "find_values_without_effect",
+    "write_arguments",
+]
 
 # A layer's arguments in order, each with the weight and the axis whose size it is.
 _LAYERS: Final[Mapping[str, tuple[tuple[str, str, int], ...]]] = {
@@ -23,13 +36,37 @@ _LAYERS: Final[Mapping[str, tuple[tuple[str, str, int], ...]]] = {
 }
 # The number of gates, whose weights are stacked in one matrix.
 _GATES: Final = {"RNN": 1, "LSTM": 4, "GRU": 3}
+# The arguments of a recurrent layer that the names of its weights show, with their positions.
+_BY_NAMES: Final = (("num_layers", 2, count_layers), ("bidirectional", 6, reads_both_directions))
+
+
+def _spell_names(folders: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(f"{folder}.{name}" for folder, name in product(folders, names))
+
+
+# Parts of a layer that say nothing of these arguments.
+_HARMLESS_PARTS: Final = frozenset(
+    {"weight", "bias", "flatten_parameters", "hidden_size", "num_layers", "embedding_dim"}
+)
+# Arguments without effect in eval mode: the position, the name and the kind, for PyTorch's layers and functions as they
+# are usually written. A class of the owner's may be called Dropout, too.
+_NN: Final = ("nn", "torch.nn")
+_KINDS_OF_DROPOUT: Final = ("", "1d", "2d", "3d")
+_WITHOUT_EFFECT: Final = {
+    _spell_names(_NN, [f"Dropout{kind}" for kind in _KINDS_OF_DROPOUT]): (0, "p", "dropout"),
+    _spell_names(("F", "nn.functional"), [f"dropout{kind}" for kind in _KINDS_OF_DROPOUT]): (1, "p", "dropout"),
+    _spell_names(_NN, _GATES): (5, "dropout", "dropout"),
+    _spell_names(_NN, ["Embedding"]): (2, "padding_idx", "padding"),
+}
 
 
 def find_layer_sizes(definition: ast.ClassDef, tensors: Mapping[str, Tensor]) -> dict[str, int]:
     """Return the expressions for the sizes of a class's layers, each with its value by the shapes of the weights.
 
-    Only `self.NAME = nn.Layer(...)` of embeddings, linear and recurrent layers is used. An expression with two
-    different values is left out.
+    Only `self.NAME = nn.Layer(...)` of embeddings, linear and recurrent layers is used, also in an nn.Sequential. The
+    number of layers and the directions are those of the weights' names. For `name + 1` and the like, the value is that
+    of the name, and for `self.name`, which holds a parameter, that of the parameter. An expression with two different
+    values is left out.
 
     Args:
         definition: the class.
@@ -40,17 +77,72 @@ def find_layer_sizes(definition: ast.ClassDef, tensors: Mapping[str, Tensor]) ->
         {'len(table)': 3347, 'dim': 16}
     """
     found: dict[str, set[int]] = {}
-    for name, layer in _find_assigned_layers(definition):
-        kind = layer.func.attr if isinstance(layer.func, ast.Attribute) else getattr(layer.func, "id", "")
-        given = {keyword.arg: keyword.value for keyword in layer.keywords}
-        for place, (argument, weight, axis) in enumerate(_LAYERS.get(kind, ())):
-            expression = layer.args[place] if place < len(layer.args) else given.get(argument)
-            held = [tensor for key, tensor in tensors.items() if f".{key}".endswith(f".{name}.{weight}")]
-            if len(held) != 1 or held[0].dim() != 2 or expression is None or isinstance(expression, ast.Constant):
-                continue
-            parts = _GATES[kind.removesuffix("Cell")] if argument == "hidden_size" else 1
-            found.setdefault(ast.unparse(expression), set()).add(held[0].shape[axis] // parts)
+    stored = _find_stored_parameters(definition)
+    layers = list(_find_assigned_layers(definition))
+    times = Counter(name for name, _ in layers)
+    for name, layer in layers:
+        # With `if both: self.out = ... else: self.out = ...`, the weights may be those of either.
+        gates, shown = _GATES.get(_read_called_name(layer).removesuffix("Cell")), count_gates(tensors, name)
+        if (gates is not None and shown not in (gates, None)) or (times[name] > 1 and gates is None):
+            continue
+        for argument, value in _list_shown_arguments(layer, name, tensors):
+            if not isinstance(argument, ast.Constant):
+                expression, size = _solve_expression(argument, value)
+                found.setdefault(stored.get(expression, expression), set()).add(size)
     return {expression: sizes.pop() for expression, sizes in found.items() if len(sizes) == 1}
+
+
+def _list_shown_arguments(layer: ast.Call, name: str, tensors: Mapping[str, Tensor]) -> Iterator[tuple[ast.expr, int]]:
+    """Yield the arguments of a layer's call whose values its weights show, with these values."""
+    kind = _read_called_name(layer)
+    given: dict[str | int | None, ast.expr] = {keyword.arg: keyword.value for keyword in layer.keywords}
+    given |= dict(enumerate(layer.args))
+    for place, (argument, weight, axis) in enumerate(_LAYERS.get(kind, ())):
+        held = [tensor for key, tensor in tensors.items() if f".{key}".endswith(f".{name}.{weight}")]
+        found = given.get(place, given.get(argument))
+        if len(held) == 1 and held[0].dim() == 2 and found is not None:
+            parts = _GATES[kind.removesuffix("Cell")] if argument == "hidden_size" else 1
+            yield found, held[0].shape[axis] // parts
+    if kind in _GATES and count_layers(tensors, name):
+        for argument, place, read in _BY_NAMES:
+            if (found := given.get(place, given.get(argument))) is not None:
+                yield found, read(tensors, name)
+
+
+def _read_called_name(call: ast.Call) -> str:
+    """Return `LSTM` for a call of `nn.LSTM` or `LSTM`."""
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+
+
+def _solve_expression(expression: ast.expr, value: int) -> tuple[str, int]:
+    """Return the name in `name + 1`, `name - 1` or `2 * name`, with its value; else the expression and the value."""
+    if isinstance(expression, ast.BinOp):
+        left, right = expression.left, expression.right
+        if isinstance(left, ast.Constant) and isinstance(expression.op, ast.Add | ast.Mult):
+            left, right = right, left
+        if isinstance(right, ast.Constant) and type(right.value) is int:
+            number = right.value
+            if isinstance(expression.op, ast.Add):
+                return _solve_expression(left, value - number)
+            if isinstance(expression.op, ast.Sub):
+                return _solve_expression(left, value + number)
+            if isinstance(expression.op, ast.Mult) and number and value % number == 0:
+                return _solve_expression(left, value // number)
+    return ast.unparse(expression), value
+
+
+def _find_stored_parameters(definition: ast.ClassDef) -> dict[str, str]:
+    """Return `self.NAME` for each parameter that `__init__` stores under it and under no other value."""
+    stored: dict[str, set[str]] = {}
+    parameters = _list_init_names(definition)
+    for method in _find_init_methods(definition):
+        for node in ast.walk(method):
+            if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                for target in targets:
+                    if isinstance(target, ast.Attribute) and getattr(target.value, "id", "") == "self":
+                        stored.setdefault(ast.unparse(target), set()).add(ast.unparse(node.value))
+    return {name: next(iter(of)) for name, of in stored.items() if len(of) == 1 and next(iter(of)) in parameters}
 
 
 def find_parameter_values(definition: ast.ClassDef, tensors: Mapping[str, Tensor]) -> dict[str, int]:
@@ -66,11 +158,85 @@ def find_parameter_values(definition: ast.ClassDef, tensors: Mapping[str, Tensor
     return {name: sizes[name] for name, stored in _list_init_names(definition).items() if name in sizes and not stored}
 
 
+def find_values_without_effect(definition: ast.ClassDef) -> dict[str, float | None]:
+    """Return the parameters of a class that change no answer in eval mode, with a value for each.
+
+    They are rates of dropout, and the id that an nn.Embedding leaves out in training. Every use of such a parameter is
+    an argument of such a layer, or stores it under an attribute of which that is true; and the layer is only called, so
+    that no code reads it again, as in `tokens != self.embedding.padding_idx`.
+
+    Example:
+        >>> find_values_without_effect(ast.parse("class Net:\\n def __init__(self, p): self.d = nn.Dropout(p)").body[0])
+        {'p': 0.0}
+    """
+    parents = {child: node for node in ast.walk(definition) for child in ast.iter_child_nodes(node)}
+    stored = _find_stored_parameters(definition)
+    found: dict[str, float | None] = {}
+    for name, is_assigned in _list_init_names(definition).items():
+        attributes = {attribute for attribute, parameter in stored.items() if parameter == name}
+        uses = [
+            node
+            for node in ast.walk(definition)
+            if (isinstance(node, ast.Name) and node.id == name) or ast.unparse(node) in attributes
+        ]
+        uses = [node for node in uses if not _is_stored(node, parents, attributes)]
+        kinds = {_find_kind_of_use(node, parents) for node in uses}
+        kinds |= {""} if any(_may_be_read_again(node, parents) for node in uses) else set()
+        if uses and len(kinds) == 1 and not is_assigned and (kind := kinds.pop()):
+            found[name] = 0.0 if kind == "dropout" else None
+    return found
+
+
+def _is_stored(node: ast.AST, parents: Mapping[ast.AST, ast.AST], attributes: Collection[str]) -> bool:
+    """Return whether a node is one of the two sides of `self.NAME = name`."""
+    parent = parents[node]
+    return isinstance(parent, ast.Assign) and any(ast.unparse(target) in attributes for target in parent.targets)
+
+
+def _may_be_read_again(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> bool:
+    """Return whether code may read an argument of a layer again: from the layer, or from the module as a whole."""
+    up = node
+    while up in parents and not isinstance(up, ast.Assign):
+        up = parents[up]
+    made = {ast.unparse(target) for target in up.targets} if isinstance(up, ast.Assign) else set()
+    for other in parents:
+        parent = parents[other]
+        if isinstance(other, ast.Attribute) and ast.unparse(other) in made and isinstance(other.ctx, ast.Load):
+            called = isinstance(parent, ast.Call) and parent.func is other
+            if not called and not (isinstance(parent, ast.Attribute) and parent.attr in _HARMLESS_PARTS):
+                return True
+        # The module itself, given to other code.
+        if isinstance(other, ast.Name) and other.id == "self" and not isinstance(parent, ast.Attribute):
+            in_super = isinstance(parent, ast.Call) and _read_called_name(parent) == "super"
+            if not in_super:
+                return True
+    return False
+
+
+def _find_kind_of_use(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> str:
+    """Return `dropout` or `padding` if a value is only the rate of a dropout, or only the padding of an nn.Embedding;
+    else an empty string."""
+    argument, parent = node, parents[node]
+    # In `p if layers > 1 else 0.0` it is a rate, too, but not in the condition.
+    while isinstance(parent, ast.IfExp) and argument is not parent.test:
+        argument, parent = parent, parents[parent]
+    keyword = parent.arg if isinstance(parent, ast.keyword) else None
+    if isinstance(parent, ast.keyword):
+        argument, parent = parent, parents[parent]
+    if not isinstance(parent, ast.Call) or argument is parent.func:
+        return ""
+    place = parent.args.index(argument) if argument in parent.args else None
+    for known, (at, name, kind) in _WITHOUT_EFFECT.items():
+        if ast.unparse(parent.func) in known and (place == at or keyword == name):
+            return kind
+    return ""
+
+
 def find_global_values(definitions: Iterable[ast.ClassDef], tensors: Mapping[str, Tensor]) -> dict[str, str]:
     """Return values for global names that fit the weights, as `--set` takes them.
 
     A name that is a size gets that number. Where only the length of a name's value is used, such as a table of words,
-    any value of that length fits.
+    any value of that length fits; so it does for a part of a value, as in `len(TEXT.vocab)`.
 
     Example:
         >>> find_global_values(classes, {"embedding.weight": torch.zeros(3347, 16)})
@@ -79,16 +245,52 @@ def find_global_values(definitions: Iterable[ast.ClassDef], tensors: Mapping[str
     values: dict[str, str] = {}
     definitions = list(definitions)
     for definition in definitions:
-        for expression, size in find_layer_sizes(definition, tensors).items():
+        sizes = find_layer_sizes(definition, tensors)
+        # The default of a parameter has the size that its layer has.
+        defaults = {name: default for name, default in _list_defaults(definition).items() if name in sizes}
+        for expression, size in {**sizes, **{ast.unparse(d): sizes[n] for n, d in defaults.items()}}.items():
             node = ast.parse(expression, mode="eval").body
             name = node.id if isinstance(node, ast.Name) else _read_name_in_len(node)
-            if not name or name in _list_init_names(definition):
+            if not name or name.split(".")[0] in _list_init_names(definition) | {"self": True}:
                 continue
             if isinstance(node, ast.Name):
                 values.setdefault(name, str(size))
             elif all(_is_only_length_used(one, name) for one in definitions):
                 values.setdefault(name, f"torch.zeros({size})")
     return values
+
+
+def _list_defaults(definition: ast.ClassDef) -> dict[str, ast.expr]:
+    """Return the parameters of `__init__` that have a default, with it."""
+    found: dict[str, ast.expr] = {}
+    for method in _find_init_methods(definition):
+        names = [*method.args.posonlyargs, *method.args.args]
+        after = zip(reversed(names), reversed(method.args.defaults), strict=False)
+        found |= {argument.arg: default for argument, default in after}
+        only = zip(method.args.kwonlyargs, method.args.kw_defaults, strict=True)
+        found |= {argument.arg: default for argument, default in only if default is not None}
+    return found
+
+
+def find_imported_class(statements: Iterable[ast.stmt], name: str, folder: Path) -> tuple[Path, str] | None:
+    """Find the file in `folder` with the class of the object that `name = Class(...)` makes, and the class; None if the
+    class is not imported from such a file.
+
+    Example:
+        >>> find_imported_class(ast.parse("from nets import Net\\nmodel = Net()").body, "model", Path())
+        (PosixPath('nets.py'), 'Net')
+    """
+    imported: dict[str, tuple[Path, str]] = {}
+    made: dict[str, str] = {}
+    for node in statements:
+        if isinstance(node, ast.ImportFrom) and node.module is not None and node.level < 2:
+            file = folder.joinpath(*node.module.split(".")).with_suffix(".py")
+            imported |= {alias.asname or alias.name: (file, alias.name) for alias in node.names if file.is_file()}
+        elif isinstance(node, ast.Assign):
+            calls = [call for call in ast.walk(node.value) if isinstance(call, ast.Call)]
+            kinds = [kind for call in calls if (kind := getattr(call.func, "id", "")) in imported]
+            made |= {target.id: kinds[0] for target in node.targets if isinstance(target, ast.Name) and kinds}
+    return imported.get(made.get(name, ""))
 
 
 def find_class(statements: Iterable[ast.stmt], name: str) -> tuple[ast.ClassDef, ast.Call | None] | None:
@@ -157,22 +359,37 @@ def _list_init_names(definition: ast.ClassDef) -> dict[str, bool]:
 
 
 def _find_assigned_layers(definition: ast.ClassDef) -> Iterator[tuple[str, ast.Call]]:
-    """Yield the name and the call of each `self.NAME = nn.Layer(...)` of the class."""
+    """Yield the name and the call of each `self.NAME = nn.Layer(...)` of the class; those in an nn.Sequential have
+    their place in it as name."""
     for method in _find_init_methods(definition):
         for node in ast.walk(method):
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
                 for target in node.targets:
                     if isinstance(target, ast.Attribute) and getattr(target.value, "id", "") == "self":
                         yield target.attr, node.value
+                        yield from _find_layers_in_sequence(target.attr, node.value)
+
+
+def _find_layers_in_sequence(name: str, call: ast.Call) -> Iterator[tuple[str, ast.Call]]:
+    kind, parts = _read_called_name(call), call.args
+    if kind == "ModuleList" and len(parts) == 1 and isinstance(parts[0], ast.List | ast.Tuple):
+        parts = parts[0].elts
+    elif kind != "Sequential" or any(isinstance(part, ast.Starred) for part in parts):
+        return
+    for place, part in enumerate(parts):
+        if isinstance(part, ast.Call):
+            yield f"{name}.{place}", part
 
 
 def _read_name_in_len(node: ast.AST) -> str:
-    """Return NAME for the expression `len(NAME)`; empty for others."""
-    if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "len" and len(node.args) == 1:
-        return getattr(node.args[0], "id", "")
-    return ""
+    """Return NAME for the expression `len(NAME)`, and NAME.part for `len(NAME.part)`; empty for others."""
+    if not isinstance(node, ast.Call) or getattr(node.func, "id", "") != "len" or len(node.args) != 1:
+        return ""
+    written = ast.unparse(node.args[0])
+    return written if all(part.isidentifier() for part in written.split(".")) else ""
 
 
 def _is_only_length_used(definition: ast.ClassDef, name: str) -> bool:
-    uses = [node for node in ast.walk(definition) if isinstance(node, ast.Name) and node.id == name]
+    first = name.split(".")[0]
+    uses = [node for node in ast.walk(definition) if isinstance(node, ast.Name) and node.id == first]
     return len(uses) == sum(_read_name_in_len(node) == name for node in ast.walk(definition))

@@ -54,6 +54,7 @@ from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Sa
 from pocketrnn_export.numbers.sample_table_removal import replace_ids_by_samples
 from pocketrnn_export.progress import filter_records
 from pocketrnn_export.proof.case_selection import find_text_widths, make_condition_sizes_entry
+from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_proof_seconds
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.proof.values_equal_for_all_texts import describe_constant_values
 
@@ -447,7 +448,8 @@ def _export_on_ids(module: nn.Module, path: Path, known: NumberExport, held: _Fo
     wanted = known.wanted
     closed = describe_constant_values(form.program, cases, graph.inputs, one_row=form.one_row)
     plan = ProofPlan.of(prepared, cases, tolerance=wanted.tolerance, report=wanted.report, rows=table.rows)
-    _log.info("Proving the graph, and the runtime on sequences, equal to PyTorch")
+    seconds = estimate_proof_seconds(plan.reference, cases, len(form.runs))
+    _log.info("Proving the graph, and the runtime on sequences, equal to PyTorch%s", describe_seconds(seconds))
     said = {name: reword_for_numbers(value) for name, value in prepared.convention.provenance.items()}
     description = known.description.add_provenance({
         **log_uncompared_parts([form], closed),

@@ -8,7 +8,7 @@ If the graph has no value with an operator's name, since its nodes were fused wi
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -111,6 +111,7 @@ def refuse_differing_operators(
     specs = program.graph_signature.input_specs
     taken = [spec.arg.name for spec in specs if spec.kind == InputKind.USER_INPUT]
     graph = _Graph(content, dict(zip(names, inputs, strict=True)), dict(zip(taken, names, strict=True)), values)
+    graph.equal = _number_equal_operators(program.graph.nodes)
     order = {node: place for place, node in enumerate(program.graph.nodes)}
     started, seen = time.process_time(), set[str]()
     for node in order:
@@ -196,15 +197,28 @@ def _find_complete_operator_group(
     The graph merges two operators that compute the same: numbers given for one of them also replace the other's.
     """
     known = graph.names
+    equal = graph.equal
     while (part := _find_operator_group(node, values, known, taken, order)) is not None and (
         cut := graph.cut_out_group(part)
     ) is not None:
-        if cut.read == {graph.find_value_name(one) for one in part.given}:
+        made = {equal[one] for one in part.nodes}
+        twice = {one.name for one in part.given if equal[one] in made}
+        if not twice and cut.read == {graph.find_value_name(one) for one in part.given}:
             return part, cut
-        if not (further := known & {one.name for one in part.given}):
+        if not (further := known & (twice or {one.name for one in part.given})):
             return None
         known -= further
     return None
+
+
+def _number_equal_operators(nodes: Iterable[Node]) -> dict[Node, int]:
+    """Return a number for each node, the same for operators that compute the same."""
+    numbers, known = dict[Node, int](), dict[str, int]()
+    for node in nodes:
+        read = torch.fx.node.map_arg((node.args, node.kwargs), lambda one: f"value {numbers[one]}")
+        key = f"{node.target} {read}" if node.op == "call_function" else node.name
+        numbers[node] = known.setdefault(key, len(known))
+    return numbers
 
 
 def _find_operator_group(
@@ -341,6 +355,7 @@ class _Graph:
         self._taken = taken
         self._known = {node.name: value for node, value in values.items() if isinstance(value, Tensor)} | dict(inputs)
         self.names = frozenset(self._makers)
+        self.equal: Mapping[Node, int] = {}
 
     def find_value_name(self, node: Node) -> str:
         """Return the name of a node's value in the graph."""

@@ -100,7 +100,8 @@ class ReferenceAnswers:
                 whole = self.compute_exact_answers_of_kind(inputs, one_row=False)
                 rows = self._select_answered_cases(inputs, one_row=True)
                 return None if whole is None else _split_exact_rows(whole, rows)
-            return self.reference.exact(self._select_answered_cases(inputs, one_row=one_row), spreads=False)
+            cases = self._select_answered_cases(inputs, one_row=one_row)
+            return self.reference.exact(cases, spreads=False, inputs=inputs)
         except ExportError as error:
             self.not_exact = first_line(error)
             return None
@@ -109,7 +110,7 @@ class ReferenceAnswers:
         """Return the exact answer to a case with how far rounding may move it; None if there is none."""
         if id(case) not in self._spreads:
             try:
-                (self._spreads[id(case)],) = self.reference.exact([case], spreads=True)
+                (self._spreads[id(case)],) = self.reference.exact([case], spreads=True, inputs=case.name)
             except ExportError as error:
                 self.not_exact = first_line(error)
                 return None
@@ -129,7 +130,7 @@ class ReferenceAnswers:
     def tolerance(self) -> float:
         """The tolerance of `verify` on the texts: at least 1e-5."""
         try:
-            return compute_rounding_tolerance(self.reference.exact(self._cases["texts"], spreads=True))
+            return compute_rounding_tolerance(self.reference.exact(self._cases["texts"], spreads=True, inputs="texts"))
         except ExportError as error:
             self.not_exact = first_line(error)
             return LEAST_TOLERANCE

@@ -384,7 +384,8 @@ class _NeededSearch:
         if failed and (wanted or isinstance(statement.node, ast.ClassDef | Function)):
             whose = name if wanted else min(statement.binds)
             settings = " ".join(self._make_setting_option(error.name) for error in failed)
-            fit = " (which fits the weights)" if any(error.name in self._likely for error in failed) else ""
+            fits = any(self._find_likely_name(error.name) in self._likely for error in failed)
+            fit = " (which fits the weights)" if fits else ""
             raise InputError(
                 f"{self.path}: {whose} needs {failed[0].name}, which {failed[0].full_reason}.",
                 f"Give plain values on the command line, {settings}{fit}, or set them in the file.",
@@ -397,8 +398,14 @@ class _NeededSearch:
 
     def _make_setting_option(self, name: str) -> str:
         """Return the option that sets a name's value."""
+        name = self._find_likely_name(name)
         setting = f"{name}={self._likely.get(name, 'VALUE')}"
         return f'--set "{setting}"' if "(" in setting else f"--set {setting}"
+
+    def _find_likely_name(self, name: str) -> str:
+        """Return the name, or `name.part` where only that part has a likely value."""
+        parts = [one for one in self._likely if one.startswith(f"{name}.")]
+        return parts[0] if name not in self._likely and len(parts) == 1 else name
 
     def _find_used_names(self, statement: Statement) -> tuple[set[str], set[str]]:
         """Return the global names that a statement uses when it runs, and those that its functions use when called."""

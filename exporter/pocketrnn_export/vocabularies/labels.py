@@ -10,6 +10,7 @@ from typing import Any, Final
 from pocketrnn.bundle.atomic_writing import suggest_near_file
 from pocketrnn.errors import InputError
 from pocketrnn_export.json_file import brief_text, parse_json
+from pocketrnn_export.vocabularies.checkpoint_labels import find_labels_in_checkpoint, is_checkpoint
 from pocketrnn_export.vocabularies.label_encoder_file import is_encoder_file, read_encoder_labels
 
 __all__ = ["read_labels", "read_lines"]
@@ -19,16 +20,24 @@ _LARGEST: Final = 1 << 28
 
 _GIVE: Final = 'Give a,b,c; or a file: a label a line, or JSON: ["a", "b"], {"a": 0, "b": 1} or {"0": "a", "1": "b"}.'
 # The keys of the labels in a larger JSON object, such as a model's config.json.
-_NESTED: Final = ("id2label", "label2id", "labels", "classes", "class_names")
+_NESTED: Final = (
+    *("id2label", "label2id", "idx2label", "label2idx", "labels", "classes", "class_names", "label_names"),
+    *("target_names", "idx2class", "class2idx", "idx_to_label", "label_to_idx", "idx_to_class", "class_to_idx"),
+)
 
 
-def read_labels(given: str) -> list[str]:
+def read_labels(given: str, head: str = "") -> list[str]:
     """Read the labels that `--labels` names: `a,b,c`, or a file with a label a line, of JSON, or of scikit-learn.
 
     A JSON file holds a list of labels, a map from label to index or from index to label, or an object with one of these
     under `id2label`, `label2id`, `labels`, `classes` or `class_names`. Whole numbers may be labels; in a map
     from whole numbers to whole numbers, the names `id2label` and `label2id` give the direction. `classes.npy`, and a
-    pickle with a LabelEncoder, a list or a dict, are read without executing anything (`label_encoder`).
+    pickle with a LabelEncoder, a list or a dict, are read without executing anything (`label_encoder`), and so is a
+    checkpoint that holds one of these under a key (`checkpoint_labels`).
+
+    Args:
+        given: the labels, or the file.
+        head: the head that they are of, which may be part of the key in a checkpoint.
 
     Raises:
         InputError: the file cannot be read, or does not give one label for each index from 0.
@@ -45,12 +54,12 @@ def read_labels(given: str) -> list[str]:
     if not is_file:
         if "," not in given and Path(given).suffix:
             # A single label is never enough, so it must be a file.
-            near = suggest_near_file(Path(given), (".json", ".txt", ".npy", ".pkl"))
+            near = suggest_near_file(Path(given), (".json", ".txt", ".npy", ".pkl", ".pt"))
             raise InputError(f"There is no file {given} of labels.", near or _GIVE)
         return [label.strip() for label in given.split(",")]
     path = Path(given)
-    if is_encoder_file(path):
-        found = read_encoder_labels(path)
+    if is_encoder_file(path) or is_checkpoint(path):
+        found = _read_pickled_labels(path, head)
         return [
             _check_label(item, path)
             for item in (found if isinstance(found, list) else _read_labels_in_pickled_map(found, path))
@@ -64,6 +73,18 @@ def read_labels(given: str) -> list[str]:
     if not isinstance(document, list):
         raise InputError(f"{path} holds neither a list of labels nor a map of them.", _GIVE)
     return [_check_label(item, path) for item in document]
+
+
+def _read_pickled_labels(path: Path, head: str) -> list[Any] | dict[Any, Any]:
+    """Return the labels that are all that a file holds, or those in a checkpoint."""
+    if not is_encoder_file(path):
+        return find_labels_in_checkpoint(path, head)
+    try:
+        return read_encoder_labels(path)
+    except InputError:
+        with contextlib.suppress(InputError):
+            return find_labels_in_checkpoint(path, head)
+        raise
 
 
 def read_lines(path: Path) -> list[str]:
@@ -143,6 +164,7 @@ def _read_labels_in_pickled_map(found: Mapping[Any, Any], path: Path) -> list[An
 def _read_labels_in_map(document: Mapping[str, Any], path: Path, name: str = "") -> list[Any]:
     """Return the labels by index, from a map in either direction; its key `name` may show the direction."""
     to_index = [*document.items()]
+    name = {"idx2label": "id2label", "label2idx": "label2id"}.get(name, name)
     to_label = [(label, index) for index, label in document.items()]
     directions = []
     if name != "id2label" and all(type(i) is int or (name == "label2id" and _is_digit_string(i)) for _, i in to_index):

@@ -25,7 +25,7 @@ from pocketrnn.verdicts import AnswerComparison
 from pocketrnn_export.vocabularies.nearest_text_rules import write_rules_option
 from pocketrnn_export.vocabularies.owner_text_file import Answer
 
-__all__ = ["AnsweredText", "compare_answers"]
+__all__ = ["AnsweredText", "compare_answers", "list_labels_without_answer"]
 
 # The allowed difference from the owner's probability, which may be rounded, or computed on a GPU.
 TOLERANCE: Final = 1e-3
@@ -53,6 +53,7 @@ class AnsweredText:
         ids_agree: whether its ids agree with the owner's, or are the owner's.
         names: whether the answer names labels, and is not a list of numbers in the order of the logits.
         head: the head that gave it; empty where there is one set of labels.
+        label: the label that the owner gave beside a list of numbers; empty where there is none.
     """
 
     text: str
@@ -61,6 +62,20 @@ class AnsweredText:
     ids_agree: bool = False
     names: bool = True
     head: str = ""
+    label: tuple[str, ...] = ()
+
+
+def list_labels_without_answer(answered: Iterable[AnsweredText], labels: Sequence[str]) -> tuple[str, ...]:
+    """Return the labels that no answer names, if there are several: the answers cannot show the order of these.
+
+    Example:
+        >>> answered = AnsweredText("oil", "oil", {"bad": 0.2, "good": 0.8}, names=False)
+        >>> list_labels_without_answer([answered], ["bad", "good"])
+        ('bad', 'good')
+    """
+    named = {label for one in answered for label in (one.answer if one.names else one.label)}
+    untold = tuple(label for label in labels if label not in named)
+    return untold if len(untold) > 1 else ()
 
 
 def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) -> AnswerComparison | None:
@@ -130,10 +145,9 @@ def _find_unordered_labels(classifier: Classifier, rows: Sequence[Row], toleranc
     """Return the labels that can be exchanged with others while all answers still agree: their order is not shown."""
     labels = classifier.labels
     naming = [row for row in rows if row[0].names]
+    naming += [(replace(one, answer=one.label), found) for one, found in rows if one.label and not one.names]
     if len(labels) > _MOST_LABELS:
-        told = {label for one, _ in naming for label in one.answer}
-        untold = tuple(label for label in labels if label not in told)
-        return untold if len(untold) > 1 else ()
+        return list_labels_without_answer((one for one, _ in rows), labels)
     may = _find_possible_columns(classifier, naming, tolerance)
     reached = np.array([[column in may[label] for column in range(len(labels))] for label in labels])
     # Labels are exchanged in cycles: each moves to the column of the next.

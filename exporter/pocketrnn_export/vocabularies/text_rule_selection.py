@@ -12,7 +12,7 @@ import logging
 import re
 import shlex
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from typing import Any, Final
@@ -112,7 +112,7 @@ def choose_rules(
     _warn_of_unreachable_words(encoder, vocabulary.tokens)
     refuse_other_ids(vocabulary, chosen, pairs)
     if pairs:
-        _log.info("Comparing the text rules with your pipeline: %d texts have the same ids", len(pairs))
+        _log.info("Comparing the text rules with your pipeline: %d texts have the same ids", len(dict(pairs)))
     return chosen
 
 
@@ -167,20 +167,26 @@ def _describe_token(number: int | None, tokens: Sequence[str]) -> str:
     return f"the id {brief_text(number)} ({brief_text(tokens[number]) if number < len(tokens) else 'no token'})"
 
 
-def _advise_external(vocabulary: Vocabulary) -> str:
-    """Return the advice where no rules can do the same as the owner's code."""
+def _advise_external(vocabulary: Vocabulary, nearest: AnyTextRules | None = None) -> str:
+    """Return the advice where no rules can do the same as the owner's code; with the widths of the nearest rules."""
+    frame = {} if nearest is None else _list_widths(nearest)
     return (
-        "If no rules can do what your code does, leave it to your code: --tokenizer external "
-        f"({_write_external_argument(vocabulary)} in Python) makes a bundle that takes tokens or ids, and "
+        f"If no rules can do what your code does, leave it to your code: {_write_external_options(frame)} "
+        f"({_write_external_argument(vocabulary, frame)} in Python) makes a bundle that takes tokens or ids, and "
         "Classifier.load(..., tokenizer=function); it cannot be packed."
     )
 
 
-def _write_external_argument(vocabulary: Vocabulary) -> str:
-    """Write the argument of `export` that equals `--tokenizer external`, with the vocabulary's special ids."""
+def _write_external_argument(vocabulary: Vocabulary, frame: Mapping[str, Any]) -> str:
+    """Write the argument of `export` that equals the options for an external tokenizer.
+
+    Args:
+        vocabulary: the tokens, with their special ids.
+        frame: the widths, and the first and last id.
+    """
     rules = make_implied_rules(vocabulary, EXTERNAL)
-    ids = ", ".join(f"{name}={getattr(rules, name)}" for name in ("unknown_id", "empty_id", "padding_id"))
-    return f"rules=TextRules('external', {ids})"
+    ids = {name: getattr(rules, name) for name in ("unknown_id", "empty_id", "padding_id")}
+    return f"rules=TextRules('external', {', '.join(f'{name}={value!r}' for name, value in {**ids, **frame}.items())})"
 
 
 def _describe_word(token: str | None) -> str:
@@ -215,18 +221,19 @@ def _advise_on_rules(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequenc
         said = f"The nearest rules agree on {agreed} of {len(pairs)} texts: {option}. "
         said += _describe_missed(TextEncoder(best, vocabulary.tokens), pairs, vocabulary)
     if 2 * max(given, agreed) >= len(pairs):
-        return f"{said}docs/text-rules.md says what rules can do. {external}"
-    frames = add_first_and_last_ids(rules, [ids for _, ids in pairs])
+        near = best if agreed > given else rules
+        return f"{said}docs/text-rules.md says what rules can do. {_advise_external(vocabulary, near)}"
+    frame = _find_frame(best, add_first_and_last_ids(rules, [ids for _, ids in pairs]))
     return (
-        f"Leave the text to your code: give {_write_external_option(best, frames)} "
-        f"({_write_external_argument(vocabulary)} in Python). The bundle then takes tokens or ids, and "
+        f"Leave the text to your code: give {_write_external_options(frame)} "
+        f"({_write_external_argument(vocabulary, frame)} in Python). The bundle then takes tokens or ids, and "
         "Classifier.load(..., tokenizer=function); it cannot be packed. Or write rules that do what your code does "
         f"(docs/text-rules.md). {said}".rstrip()
     )
 
 
-def _write_external_option(nearest: TextRules, frames: Sequence[TextRules]) -> str:
-    """Write how to leave texts to the owner's code, with the widths and the first and last id of the nearest rules.
+def _find_frame(nearest: TextRules, frames: Sequence[TextRules]) -> dict[str, Any]:
+    """Return the widths and the first and last id of the nearest rules, for an external tokenizer.
 
     Args:
         nearest: these rules.
@@ -235,9 +242,19 @@ def _write_external_option(nearest: TextRules, frames: Sequence[TextRules]) -> s
     shown = next((f for f in frames if (f.first_id, f.last_id) == (None, None) and f.max_width is not None), nearest)
     if nearest.max_width is None and nearest.max_tokens is None:
         nearest = replace(nearest, max_width=shown.max_width)
+    return _list_widths(nearest)
+
+
+def _list_widths(rules: AnyTextRules) -> dict[str, Any]:
     names = ("max_tokens", "first_id", "last_id", "max_width", "min_width", "cut_side", "pad_side")
-    frame = {name: value for name in names if (value := getattr(nearest, name)) not in (None, "right")}
-    if len(frame) < 2 and frame.keys() <= {"max_width", "max_tokens"}:
+    found = {name: value for name in names if (value := getattr(rules, name, None)) not in (None, "right")}
+    # Without padding and other ids, a width only cuts.
+    return {"max_tokens": found["max_width"]} if found.keys() == {"max_width"} else found
+
+
+def _write_external_options(frame: Mapping[str, Any]) -> str:
+    """Write how to leave texts to the owner's code, with these widths, on the command line."""
+    if frame.keys() <= {"max_tokens"}:
         return "--tokenizer external" + "".join(f" --max-tokens {most}" for most in frame.values())
     return f"--rules {shlex.quote(json.dumps({'tokenizer': EXTERNAL, **frame}))}"
 
@@ -332,7 +349,7 @@ def _find_agreeing_rules(
         f"{short_repr(text)}: at index {index} your tokenizer gives {_describe_word(their)}, and "
         f"{describe_rules(best)} gives {_describe_word(own)}. These rules agree on {agreed} of {len(texts)} texts.",
         "Give rules that cut texts as your tokenizer does; docs/text-rules.md says what rules can do. "
-        f"{_advise_external(vocabulary)}",
+        f"{_advise_external(vocabulary, best)}",
     )
 
 
@@ -349,7 +366,7 @@ def _run_tokenizer(tokenizer: Tokenizer, text: str, vocabulary: Vocabulary) -> l
         raise InputError(
             f"tokenizer gives {brief_text(wrong[0])} on {short_repr(text)}, which is not a string.",
             "Give a function that takes a text and returns its tokens; for ids, give example_ids, or "
-            f"{_write_external_argument(vocabulary)}.",
+            f"{_write_external_argument(vocabulary, {})}.",
         )
     return tokens
 

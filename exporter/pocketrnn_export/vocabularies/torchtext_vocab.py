@@ -13,6 +13,7 @@ Sources of the formats:
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
@@ -23,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pocketrnn.errors import DataError, short_repr
-from pocketrnn_export.safe_pickle_reader import PickleReader, UnsupportedPickleError, require_type
+from pocketrnn_export.safe_pickle_reader import TORCH_MAGIC, PickleReader, UnsupportedPickleError, require_type
 
 __all__ = ["SAVE_PLAIN", "SavedVocab", "read_pickle", "read_zip"]
 
@@ -42,8 +43,6 @@ _MOST_INSTRUCTIONS: Final = 10_000_000
 _MOST_CONTAINERS: Final = 100_000
 # An archive of a Vocab has about 5 entries, one of a large model's weights some thousands.
 _MOST_ENTRIES: Final = 10_000
-
-_TORCH_MAGIC: Final = 0x1950A86A20F9469CFC6C
 
 _NEW_VOCAB: Final = frozenset({"torchtext.vocab.vocab.Vocab", "torchtext.vocab.Vocab"})
 _NATIVE_VOCAB: Final = "torchtext._torchtext.Vocab"
@@ -126,11 +125,21 @@ def read_pickle(content: bytes, source: str) -> SavedVocab | list[Any] | dict[st
     """
     reader = _VocabReader(content, source)
     root = reader.read_next_object()
-    if isinstance(root, int) and root == _TORCH_MAGIC:
+    if isinstance(root, int) and root == TORCH_MAGIC:
         reader.read_next_object()  # the protocol
         reader.read_next_object()  # byte order and sizes of the machine
         root = reader.read_next_object()
-    return _find_vocabulary(root, source)
+    if reader.refused is None:
+        return _find_vocabulary(root, source)
+    # A checkpoint may hold other objects beside the vocabulary, such as an encoder of labels: they are left out. An
+    # object of the owner's class holds the vocabulary in an attribute.
+    held = root
+    if isinstance(root, _RecordedObject):
+        held = _list_attributes_of_words(root)
+    if isinstance(held, dict) and held:
+        with contextlib.suppress(DataError):
+            return _find_member(held, source)
+    raise reader.refused
 
 
 @dataclass(frozen=True)
@@ -153,22 +162,27 @@ class _RecordedObject:
 class _VocabReader(PickleReader):
     """Reads a pickle as containers, names and records of calls."""
 
+    # Arrays beside the vocabulary hold bytes.
+    values = PickleReader.values | {"SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"}
+
     def __init__(self, content: bytes, source: str) -> None:
         super().__init__(content, _MOST_INSTRUCTIONS, _MOST_CONTAINERS)
         self.source = source
+        # The error for the first name that a vocabulary does not need.
+        self.refused: DataError | None = None
 
     def read_next_object(self) -> Any:
         try:
             return super().read_next_object()
         except UnsupportedPickleError as error:
-            raise DataError(
+            raise self.refused or DataError(
                 f"{self.source} is a pickle with {error}, which no vocabulary needs. Nothing in it was run.", SAVE_PLAIN
             ) from None
         except EOFError:
             raise DataError(f"{self.source} is a pickle that ends too early.", _SAVE_AGAIN) from None
         # Damaged lengths, indexes, texts and numbers raise these.
         except (IndexError, KeyError, ValueError, struct.error):
-            raise DataError(f"{self.source} is a damaged pickle.", _SAVE_AGAIN) from None
+            raise self.refused or DataError(f"{self.source} is a damaged pickle.", _SAVE_AGAIN) from None
 
     def make_object(self, name: str, argument: Any) -> Any:
         if name == "EMPTY_SET":
@@ -192,6 +206,10 @@ class _VocabReader(PickleReader):
                 raise ValueError("two states")
             made.state = state
 
+    def add_items(self, target: Any, items: list[Any]) -> None:
+        if not isinstance(target, _RecordedObject):
+            super().add_items(target, items)
+
     def set_items(self, target: Any, items: list[Any]) -> None:
         # An optimizer's state in a checkpoint has whole numbers as keys.
         if not all(type(key) in (str, int) for key in items[::2]):
@@ -202,7 +220,7 @@ class _VocabReader(PickleReader):
     def find_name(self, module: str, name: str) -> _Name:
         full = f"{_PYTHON_2.get(module, module)}.{name}"
         if full not in _KNOWN:
-            raise self._make_refused_name_error(full)
+            self.refused = self.refused or self._make_refused_name_error(full)
         return _Name(full)
 
     def _make_refused_name_error(self, name: str) -> DataError:
@@ -250,6 +268,14 @@ def _find_vocabulary(root: Any, source: str) -> SavedVocab | list[Any] | dict[st
         return list(root)
     what = root.name if isinstance(root, _RecordedObject | _Name) else type(root).__name__
     raise DataError(f"{source} holds something of type {what}, not a vocabulary.", SAVE_PLAIN)
+
+
+def _list_attributes_of_words(found: _RecordedObject) -> dict[str, Any]:
+    """Return the attributes of an object of the owner's class that are named like a vocabulary; none of a module."""
+    state = found.state
+    if found.name in _KNOWN or not isinstance(state, dict) or "_parameters" in state:
+        return {}
+    return {name: value for name, value in state.items() if type(name) is str and _OF_WORDS.search(name)}
 
 
 def _find_member(root: dict[Any, Any], source: str) -> SavedVocab | list[Any] | dict[str, Any]:

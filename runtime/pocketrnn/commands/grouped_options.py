@@ -1,14 +1,16 @@
-"""A command whose help has its examples first, then its usual options, then the rare ones in groups."""
+"""A command whose help has its examples and its usual options first, then the text and the rare options in groups."""
 
 from __future__ import annotations
 
 import inspect
 import os
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from pocketrnn.tables.encodings import UTF8, check_encoding
 
@@ -21,6 +23,7 @@ __all__ = [
     "make_encoding_option",
     "print_at_end",
     "translate_to_options",
+    "write_command_again",
 ]
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
@@ -128,26 +131,27 @@ class Command(click.Command):
             raise
 
     def format_help_text(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the first paragraph, the examples, and the rest."""
-        first, _, rest = _make_help_without_examples(self).partition("\n\n")
+        """Write the first paragraph and the examples; the rest follows the usual options."""
+        first = _make_help_without_examples(self).partition("\n\n")[0]
         with formatter.indentation():
             formatter.write_paragraph()
             formatter.write_text(first)
         if examples := list_command_examples(self):
             with formatter.section(_EXAMPLES.removesuffix(":")):
                 formatter.write_text("\b\n" + "\n".join(examples))
-        if rest:
-            with formatter.indentation():
-                formatter.write_paragraph()
-                formatter.write_text(rest)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options, group by group."""
-        for title, parameters in self.group_options(ctx).items():
+        """Write the usual options, which are the first group, then the text, and then the other groups."""
+        rest = _make_help_without_examples(self).partition("\n\n")[2]
+        for place, (title, parameters) in enumerate(self.group_options(ctx).items()):
             records = [record for p in parameters if (record := p.get_help_record(ctx)) is not None]
             if records:
                 with formatter.section(title):
                     formatter.write_dl(records)
+            if place == 0 and rest:
+                with formatter.indentation():
+                    formatter.write_paragraph()
+                    formatter.write_text(rest)
 
     def group_options(self, ctx: click.Context) -> dict[str, list[click.Option]]:
         """The options of each group, in the order of the help."""
@@ -204,3 +208,27 @@ def translate_to_options(message: str, command: click.Command | None) -> str:
             # A word like `epochs` is replaced by its option only where the message states a value for it.
             message = re.sub(rf"^{name}(?= is [\w.'-]+[.,] )", option, message)
     return message
+
+
+def write_command_again(changed: Mapping[str, str]) -> str:
+    """Write the command line of the command that is running, quoted for a shell, with other values for some arguments.
+
+    Example:
+        >>> write_command_again({"source": "model.py:Net(dim=64)"})
+        "pocketrnn export 'model.py:Net(dim=64)' --weights weights.pt -o mine"
+    """
+    context = click.get_current_context()
+    parts = []
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+            continue
+        value = changed.get(name, context.params[name])
+        values = value if parameter.multiple or parameter.nargs != 1 else [value]
+        if isinstance(parameter, click.Option) and parameter.is_flag:
+            parts += [(parameter.opts if value else parameter.secondary_opts)[-1]]
+        elif isinstance(parameter, click.Option):
+            parts += [part for one in values for part in (parameter.opts[0], str(one))]
+        else:
+            parts += map(str, values)
+    return f"{context.command_path} {shlex.join(parts)}"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pocketrnn.text.text_input import TextInput
     from pocketrnn.text.token_characters import Characters
 
-__all__ = ["inspect"]
+__all__ = ["describe_limits", "inspect"]
 
 # The most values of a category that are shown.
 _SHOWN_VALUES: Final = 10
@@ -94,7 +94,7 @@ def _describe_as_lines(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator
         *(() if manifest.stream is None else [("streams", f"yes; a state of {manifest.stream.state_size:,} numbers")]),
         ("batches", _describe_batches(graph, "text" if of_texts else "sequence")),
         *([("padding", f"none is given; {told}")] if (told := describe_padding_effect(manifest.provenance)) else []),
-        *([("limits", _describe_limits(graph.limits))] if of_texts and graph.limits is not None else []),
+        *([("limits", describe_limits(graph.limits))] if of_texts and graph.limits is not None else []),
         *([("not compared", str(left))] if (left := manifest.provenance.get("not_compared")) else []),
         *((name, f"{size:,} bytes") for name, size in sizes.items()),
         ("golden examples", f"{len(manifest.examples)}"),
@@ -265,7 +265,13 @@ def _describe_batches(graph: Graph, row: str) -> str:
     return f"{shared}; a text that holds the id {ids.replace(', ', ' or ')} alone, since others would change its answer"
 
 
-def _describe_limits(limits: Limits) -> str:
+def describe_limits(limits: Limits) -> str:
+    """Describe the texts that a graph takes.
+
+    Example:
+        >>> describe_limits(Limits(max_tokens=300))
+        'a text of at most 300 tokens'
+    """
     stated = (
         ("a text of at least", limits.min_tokens, "tokens"),
         ("a text of at most", limits.max_tokens, "tokens"),

@@ -77,9 +77,9 @@ def describe_omitted_outputs(asked: ModuleFacts, flow: FlowRecorder, known: Sequ
     if found:
         beside = " and ".join(f"answer{suffix}" for suffix in suffixes)
         said.append(
-            f"The bundle leaves out what forward gives beside {beside}: {'; '.join(found)}. Export that with its own "
-            f"{asked.number_word}, by --call or call=; or all in one bundle, with the labels of each: --head, or "
-            "heads=."
+            f"The bundle answers with {beside} of forward. Forward also gives {'; '.join(found)}, which is not needed "
+            "for it and is left out: that is usual for states and attention weights. If it is an answer with labels of "
+            "its own, export it too, by --call or call=; or all in one bundle: --head, or heads=."
         )
     if unread := [f"answer{other} ({kind})" for other, kind in find_unsearched_values(flow.answer)]:
         said.append(

@@ -1,0 +1,101 @@
+"""Say in words which layers a file of weights holds, by the names and shapes of its tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from torch import Tensor
+
+__all__ = ["count_gates", "count_layers", "describe_layers", "reads_both_directions"]
+
+# The kind of a recurrent layer by the number of gates, whose weights are stacked in one matrix.
+_KINDS: Final = {1: "RNN", 3: "GRU", 4: "LSTM"}
+_MOST: Final = 8
+
+
+def describe_layers(tensors: Mapping[str, Tensor]) -> str:
+    """Describe the embeddings, the recurrent and the linear layers of saved weights; empty if there are none.
+
+    Example:
+        >>> describe_layers({"embedding.weight": torch.zeros(8000, 64), "fc.weight": torch.zeros(4, 32)})
+        'embedding: 8000 rows of 64; fc: 32 to 4'
+    """
+    found = list(_list_layers(tensors))
+    more = f"; and {len(found) - _MOST} more" if len(found) > _MOST else ""
+    return "; ".join(f"{name}: {said}" for name, said in found[:_MOST]) + more
+
+
+def count_layers(tensors: Mapping[str, Tensor], name: str) -> int:
+    """Count the stacked layers of the recurrent layer `name`, whose weights may have a prefix.
+
+    Example:
+        >>> count_layers({"lstm.weight_ih_l0": torch.zeros(8, 3), "lstm.weight_ih_l1": torch.zeros(8, 2)}, "lstm")
+        2
+    """
+    count = 0
+    while _has_weight(tensors, f"{name}.weight_ih_l{count}"):
+        count += 1
+    return count
+
+
+def count_gates(tensors: Mapping[str, Tensor], name: str) -> int | None:
+    """Count the gates of the recurrent layer or cell `name`: 1 of an RNN, 3 of a GRU, 4 of an LSTM; None if the weights
+    do not show them.
+
+    Example:
+        >>> count_gates({"rnn.weight_ih_l0": torch.zeros(9, 2), "rnn.weight_hh_l0": torch.zeros(9, 3)}, "rnn")
+        3
+    """
+    # Where an LSTM projects its state, the shape shows something else.
+    if _has_weight(tensors, f"{name}.weight_hr_l0"):
+        return None
+    for layer in ("_l0", ""):
+        held = [tensor for key, tensor in tensors.items() if f".{key}".endswith(f".{name}.weight_hh{layer}")]
+        if len(held) == 1 and held[0].dim() == 2 and held[0].shape[1]:
+            return held[0].shape[0] // held[0].shape[1]
+    return None
+
+
+def reads_both_directions(tensors: Mapping[str, Tensor], name: str) -> bool:
+    """Return whether the recurrent layer `name` has weights for the other direction, too.
+
+    Example:
+        >>> reads_both_directions({"lstm.weight_ih_l0_reverse": torch.zeros(8, 3)}, "lstm")
+        True
+    """
+    return _has_weight(tensors, f"{name}.weight_ih_l0_reverse")
+
+
+def _has_weight(tensors: Mapping[str, Tensor], name: str) -> bool:
+    return sum(f".{key}".endswith(f".{name}") for key in tensors) == 1
+
+
+def _list_layers(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]:
+    for key, tensor in tensors.items():
+        name, _, weight = key.rpartition(".")
+        if weight in ("weight_ih_l0", "weight_ih") and tensor.dim() == 2:
+            yield name or key, _describe_recurrent_layer(tensors, key, tensor)
+        elif weight == "weight" and tensor.dim() == 2:
+            rows, columns = tensor.shape
+            if "emb" in name.lower():
+                yield name, f"{rows} rows of {columns}"
+            else:
+                yield name, f"{columns} to {rows}" if f"{name}.bias" in tensors else f"{rows} x {columns}"
+
+
+def _describe_recurrent_layer(tensors: Mapping[str, Tensor], key: str, tensor: Tensor) -> str:
+    recurrent = tensors.get(key.replace("weight_ih", "weight_hh"))
+    projected = tensors.get(key.replace("weight_ih", "weight_hr"))
+    # Where an LSTM projects its state, the recurrent weights have as many columns as the projection has rows.
+    hidden = projected if projected is not None else recurrent
+    if hidden is None or hidden.dim() != 2 or not hidden.shape[1] or tensor.shape[0] % hidden.shape[1]:
+        return f"a recurrent layer of input {tensor.shape[1]}"
+    size = hidden.shape[1]
+    kind = _KINDS.get(tensor.shape[0] // size, "recurrent layer")
+    said = f"{kind}, input {tensor.shape[1]}, hidden {size}"
+    if not key.endswith("_l0"):
+        return f"a cell of {said}"
+    layers = count_layers(tensors, key.removesuffix(".weight_ih_l0"))
+    both = reads_both_directions(tensors, key.removesuffix(".weight_ih_l0"))
+    return f"{said}, {layers} {'layer' if layers == 1 else 'layers'}, {'both directions' if both else 'one direction'}"

@@ -1,0 +1,70 @@
+"""Estimate how long a proof takes, by the time of two runs of the module."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from pocketrnn_export.comparing.logit_comparison import Reference
+from pocketrnn_export.comparing.proof_inputs import Case
+from pocketrnn_export.comparing.rounding_spread import DRAWS
+
+__all__ = ["describe_seconds", "estimate_proof_seconds"]
+
+# A shorter proof needs no estimate.
+_SHORT: Final = 20.0
+# The module runs as it was given and as its copy, beside the forms.
+_OWN_RUNS: Final = 2
+# In double precision, the module runs once on all cases, and the graph, node by node, takes about twice as long.
+_DOUBLE_RUNS: Final = 3
+
+
+def estimate_proof_seconds(reference: Reference, cases: Mapping[str, Sequence[Case]], forms: int) -> float:
+    """Estimate how many seconds the comparisons of a proof take; 0 if that is not known.
+
+    Args:
+        reference: the module.
+        cases: the cases by kind; the rounding of the kind `texts` is measured.
+        forms: how many runs of forms are compared with it.
+
+    Example:
+        >>> estimate_proof_seconds(prepared.make_reference(), cases, 3)
+        41.5
+    """
+    every = [case for some in cases.values() for case in some]
+    cells = sum(case.tokens.size for case in every)
+    if not every:
+        return 0.0
+    usual = min(every, key=lambda case: abs(case.tokens.size - cells / len(every)))
+    share = usual.tokens.size / cells
+    single = _measure_seconds(reference.run, usual) / share
+    double = 0.0 if reference.float64_run is None else _measure_seconds(reference.float64_run, usual) / share
+    texts = sum(case.tokens.size for case in cases.get("texts", ())) / cells
+    return single * (_OWN_RUNS + forms) + double * (_DOUBLE_RUNS + DRAWS * texts)
+
+
+def _measure_seconds(run: Callable[..., Any], case: Case) -> float:
+    """Return the seconds of the second run on a case: the first one may prepare something. 0 if the run fails."""
+    try:
+        run(case.tokens, case.lengths)
+        started = time.perf_counter()
+        run(case.tokens, case.lengths)
+    # The proof itself says what fails.
+    except Exception:
+        return 0.0
+    return time.perf_counter() - started
+
+
+def describe_seconds(seconds: float) -> str:
+    """Describe the length of long work, to be added to its name; empty for short work.
+
+    Example:
+        >>> describe_seconds(131.0)
+        ', which takes some 2 minutes'
+    """
+    if seconds < _SHORT:
+        return ""
+    if seconds < 90:
+        return f", which takes some {round(seconds, -1):.0f} seconds"
+    return f", which takes some {seconds / 60:.0f} minutes"

@@ -1,0 +1,167 @@
+"""Find the labels in a checkpoint or another pickled dict of several things; nothing in the file is executed."""
+
+from __future__ import annotations
+
+import logging
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from pocketrnn.errors import InputError, find_error_reason, first_line, short_repr
+from pocketrnn_export.json_file import brief_text
+from pocketrnn_export.safe_pickle_reader import PickledObject, UnsupportedPickleError, read_checkpoint
+
+__all__ = ["find_labels_in_checkpoint", "is_checkpoint"]
+
+_log = logging.getLogger(__name__)
+
+# Bytes of the pickle, without the tensors: a checkpoint holds a vocabulary of some megabytes.
+_LARGEST: Final = 1 << 26
+_MOST_LABELS: Final = 1 << 20
+_DEEPEST: Final = 4
+_NAMED_KEYS: Final = 12
+_NAMED_LABELS: Final = 8
+_OF_LABELS: Final = re.compile("label|class|tag|categor|target|intent|sentiment|topic|(^|_)le($|_)", re.IGNORECASE)
+# Keys of maps of the vocabulary, and of what is no list of names: class_weights, the labels of rows.
+_OF_WORDS: Final = re.compile("vocab|stoi|itos|word|token|char|weight|param|state|column|feature", re.IGNORECASE)
+_SAVE_PLAIN: Final = (
+    "Give a,b,c; or, where it was made, save the labels as JSON, in the order of the logits, and give labels.json: "
+    "json.dump(labels, open('labels.json', 'w'))."
+)
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Return whether a file begins as one of `torch.save` or `pickle.dump`.
+
+    Example:
+        >>> is_checkpoint(Path("model.pt"))
+        True
+    """
+    with path.open("rb") as file:
+        beginning = file.read(4)
+    return beginning.startswith(b"\x80") or beginning == b"PK\x03\x04"
+
+
+def find_labels_in_checkpoint(path: Path, head: str = "") -> list[Any] | dict[Any, Any]:
+    """Find the labels that a file of `torch.save` or `pickle.dump` holds under one of its keys; the key is logged.
+
+    They are a list of strings, a map from label to index or from index to label, an array, or the `classes_` of an
+    encoder of scikit-learn, under a key like `labels`, `classes` or `idx2label`, also in a dict within.
+
+    Args:
+        path: the file.
+        head: the name of the head that the labels are of; if keys hold this name, the others are left out.
+
+    Raises:
+        InputError: the file cannot be read, or it holds no labels or several; the message has its keys.
+
+    Example:
+        >>> find_labels_in_checkpoint(Path("model.pt"))
+        ['World', 'Sports']
+    """
+    root = _read_root(path)
+    if (labels := _read_labels(root)) is not None and not isinstance(root, dict):
+        return labels
+    found = dict(_list_labels(root, ""))
+    if not found and labels is not None:
+        return labels
+    if of_head := {key: value for key, value in found.items() if head and head.lower() in key.lower()}:
+        found = of_head
+    distinct = {repr(_order(value)): key for key, value in reversed(found.items())}
+    if len(distinct) != 1:
+        raise _make_no_labels_error(path, root, sorted(distinct.values()))
+    key = next(iter(found))
+    shown = _order(found[key])
+    more = f" and {len(shown) - _NAMED_LABELS} more" if len(shown) > _NAMED_LABELS else ""
+    named = ", ".join(short_repr(str(label), 40) for label in shown[:_NAMED_LABELS])
+    _log.warning("%s holds several things: the labels are its %s: %s%s.", path, short_repr(key, 60), named, more)
+    return found[key]
+
+
+def _read_root(path: Path) -> Any:
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                (name,) = [name for name in archive.namelist() if name == "data.pkl" or name.endswith("/data.pkl")]
+                entry = archive.getinfo(name)
+                if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > _LARGEST:
+                    raise UnsupportedPickleError(f"a compressed part, or one larger than {_LARGEST >> 20} MiB")
+                content = archive.read(entry)
+        else:
+            with path.open("rb") as file:
+                # In the older form, tensors follow the pickles.
+                content = file.read(_LARGEST)
+        return read_checkpoint(content)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {find_error_reason(error)}.", "Check the file.") from None
+    # Damaged bytes may raise any exception.
+    except Exception as error:
+        raise InputError(f"{path} holds no labels that can be read: {first_line(error)}.", _SAVE_PLAIN) from None
+
+
+def _list_labels(value: Any, path: str, depth: int = 0) -> Iterator[tuple[str, list[Any] | dict[Any, Any]]]:
+    """Yield the labels in a dict or an object, and in those within it, with the path of their keys."""
+    members = vars(value) if isinstance(value, PickledObject) else value
+    if not isinstance(members, dict) or depth > _DEEPEST:
+        return
+    for key, member in members.items():
+        if type(key) is not str:
+            continue
+        inner = f"{path}.{key}" if path else key
+        of_labels = bool(_OF_LABELS.search(inner)) and not _OF_WORDS.search(key)
+        labels = _read_labels(member) if of_labels or isinstance(member, PickledObject) else None
+        if labels is not None:
+            yield inner, labels
+        else:
+            yield from _list_labels(member, inner, depth + 1)
+
+
+def _read_labels(value: Any) -> list[Any] | dict[Any, Any] | None:
+    """Return a value as a list of different labels, or as a map between labels and indices; None if it is neither."""
+    if isinstance(value, PickledObject):
+        classes = vars(value).get("classes_")
+        return None if classes is None else _read_labels(classes)
+    if isinstance(value, np.ndarray):
+        value = value.tolist() if value.ndim == 1 else None
+    if isinstance(value, list | tuple):
+        items = [item.item() if isinstance(item, np.generic) else item for item in value]
+        different = 1 < len(items) <= _MOST_LABELS and len({str(item) for item in items}) == len(items)
+        return items if different and {type(item) for item in items} <= {str, int} else None
+    if isinstance(value, dict) and 1 < len(value) <= _MOST_LABELS:
+        plain = {_convert(key): _convert(member) for key, member in value.items()}
+        return plain if _are_indices(plain) or _are_indices(plain.values()) else None
+    return None
+
+
+def _are_indices(items: Any) -> bool:
+    numbers = [int(item) if isinstance(item, str) and item.isdecimal() and len(item) < 10 else item for item in items]
+    return all(type(number) is int for number in numbers) and sorted(numbers) == list(range(len(numbers)))
+
+
+def _convert(item: Any) -> Any:
+    return item.item() if isinstance(item, np.generic) else item
+
+
+def _order(labels: list[Any] | dict[Any, Any]) -> list[Any]:
+    """Return the labels in the order of their indices, for a comparison and a message."""
+    if isinstance(labels, list):
+        return labels
+    if _are_indices(labels.values()):
+        return sorted(labels, key=lambda label: int(labels[label]))
+    return [labels[index] for index in sorted(labels, key=int)]
+
+
+def _make_no_labels_error(path: Path, root: Any, several: list[str]) -> InputError:
+    members = vars(root) if isinstance(root, PickledObject) else root
+    if several:
+        return InputError(f"{path} holds other labels under {' than under '.join(several[:3])}.", _SAVE_PLAIN)
+    if not isinstance(members, Mapping) or not members:
+        return InputError(f"{path} holds {brief_text(root)}, and no labels.", _SAVE_PLAIN)
+    keys = ", ".join(short_repr(str(key), 40) for key in [*members][:_NAMED_KEYS]) + ", ..." * (
+        len(members) > _NAMED_KEYS
+    )
+    return InputError(f"{path} holds the keys {keys}, and labels under none of them.", _SAVE_PLAIN)

@@ -1,0 +1,268 @@
+"""Arguments of a class that were not given: what the weights show is taken, and all others are asked for at once."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+from torch import nn
+
+from pocketrnn.commands.cli import main
+from pocketrnn.errors import InputError, PocketRNNError
+from pocketrnn_export.intake.layers_in_weights import describe_layers
+from pocketrnn_export.intake.missing_arguments import MissingArgumentsError
+from pocketrnn_export.intake.module_file import load_module
+from pocketrnn_export.intake.module_name import parse_module_name
+from pocketrnn_export.intake.sizes_from_weights import find_parameter_values, find_values_without_effect
+from pocketrnn_export.intake.weights_file import read_weights
+
+MODEL = """
+import torch.nn.functional as F
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, words, dim, hidden, classes, n_layers, both, dropout, pad, last):
+        super().__init__()
+        self.hidden = hidden
+        self.embedding = nn.Embedding(words + 1, dim, padding_idx=pad)
+        self.rnn = nn.LSTM(dim, self.hidden, n_layers, bidirectional=both, dropout=dropout if n_layers > 1 else 0)
+        self.out = nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden * (1 + both), classes))
+        self.last = last
+
+    def forward(self, x):
+        return self.out(self.rnn(self.embedding(x))[0][:, -self.last])
+
+
+class Small(Net):
+    def __init__(self, words, dim=64, both=False, kind="last"):
+        super().__init__(words, dim, 4, 2, 1, both, 0.0, None, 1)
+        self.embedding = nn.Embedding(words, dim)
+        self.rnn = nn.LSTM(dim, 4, bidirectional=both)
+
+
+class Inherited(Small):
+    pass
+"""
+SIZES = {"words": 19, "dim": 8, "hidden": 6, "classes": 3, "n_layers": 2, "both": True}
+
+
+def make(source: str, name: str, *args: Any) -> nn.Module:
+    names: dict[str, Any] = {}
+    exec(source, names)  # noqa: S102 - a test's own code
+    made: nn.Module = names[name](*args)
+    return made
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("model.py").write_text(MODEL)
+    torch.save(make(MODEL, "Net", *SIZES.values(), 0.5, 0, 1).state_dict(), "net.pt")
+    torch.save(make(MODEL, "Small", 20, 8, True).state_dict(), "small.pt")
+    return tmp_path
+
+
+def load(source: str, weights: str) -> Any:
+    named = parse_module_name(source)
+    assert named is not None
+    return load_module(named, read_weights(Path(weights)))
+
+
+def test_all_missing_arguments_are_told_at_once_with_the_values_that_the_weights_show(folder: Path) -> None:
+    with pytest.raises(MissingArgumentsError) as caught:
+        load("model.py:Net", "net.pt")
+    assert "needs last, which" in caught.value.problem
+    shown = ", ".join(f"{name}={value}" for name, value in SIZES.items())
+    assert caught.value.source == f"model.py:Net({shown}, dropout=0.0, pad=None, last=...)"
+    assert "rnn: LSTM, input 8, hidden 6, 2 layers, both directions; out.1: 12 to 3" in caught.value.known
+    assert (folder / "model.py").exists()
+
+
+@pytest.mark.usefixtures("folder")
+def test_without_weights_all_missing_arguments_are_told_too() -> None:
+    named = parse_module_name("model.py:Net(20, dim=8)")
+    assert named is not None
+    with pytest.raises(MissingArgumentsError, match="--weights") as caught:
+        load_module(named)
+    assert "needs hidden, classes, n_layers, both, dropout, pad and last" in str(caught.value)
+    assert caught.value.source.startswith("model.py:Net(20, dim=8, hidden=..., classes=...")
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_the_weights_show_is_taken_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    made = load("model.py:Net(last=1)", "net.pt")
+    assert (made.rnn.num_layers, made.rnn.bidirectional, made.rnn.hidden_size) == (2, True, 6)
+    assert (made.embedding.num_embeddings, made.out[1].out_features) == (20, 3)
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert "n_layers=2, both=True" in told
+    assert "dropout=0.0, pad=None" in told
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("name", ["Small", "Inherited"])
+def test_a_default_that_the_weights_contradict_is_replaced(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    made = load(f"model.py:{name}", "small.pt")
+    assert (made.embedding.embedding_dim, made.rnn.bidirectional) == (8, True)
+    assert "words=20, dim=8, both=True" in caplog.text
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_a_checkpoint_says_is_taken_for_what_is_needed_and_told_of_other_defaults(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    saved = {"state_dict": torch.load("net.pt"), "hparams": {"last": 2, "dim": 99}}
+    torch.save(saved, "said.ckpt")
+    assert load("model.py:Net", "said.ckpt").last == 2
+    assert "last=2, as said.ckpt says" in caplog.text
+    torch.save({"state_dict": torch.load("small.pt"), "config": {"kind": "mean"}}, "kind.ckpt")
+    load("model.py:Small", "kind.ckpt")
+    assert 'model.py:Small(kind="mean")' in caplog.text
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_name_that_the_class_does_not_take_is_refused_with_those_that_it_takes() -> None:
+    with pytest.raises(InputError, match="'size'") as caught:
+        load("model.py:Net(size=3)", "net.pt")
+    assert "Net(words, dim, hidden, classes" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("init", "expected"),
+    [
+        ("self.d = nn.Dropout(p)", {"p": 0.0}),
+        ("self.p = p", {}),
+        ("self.d = nn.Dropout(p); self.scale = 1 - p", {}),
+        ("self.d = Dropout(p)", {}),
+        ("self.d = nn.Dropout(1 - p)", {}),
+        ("self.d = nn.Dropout(p) if p > 0 else None", {}),
+        ("self.rnn = nn.GRU(2, 2, dropout=p)", {"p": 0.0}),
+        ("self.e = nn.Embedding(4, 2, p)", {"p": None}),
+        ("self.e = nn.EmbeddingBag(4, 2, padding_idx=p)", {}),
+        ("p = p or 0.1; self.d = nn.Dropout(p)", {}),
+    ],
+)
+def test_only_rates_of_dropout_and_the_padding_of_an_embedding_are_without_effect(
+    init: str, expected: dict[str, float | None]
+) -> None:
+    (definition,) = ast.parse(f"class Net(nn.Module):\n def __init__(self, p): {init}").body
+    assert isinstance(definition, ast.ClassDef)
+    assert find_values_without_effect(definition) == expected
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_an_inherited_method_may_read_has_an_effect() -> None:
+    Path("sub.py").write_text(f"{MODEL}\n\nclass Sub(Net):\n    pass\n")
+    with pytest.raises(MissingArgumentsError) as caught:
+        load("sub.py:Sub", "net.pt")
+    assert "needs dropout, pad and last, which" in caught.value.problem
+
+
+@pytest.mark.parametrize(
+    ("forward", "is_idle"),
+    [
+        ("return self.e(x)", True),
+        ("self.e.weight.data; return self.e(x)", True),
+        ("return self.e(x) * (x != self.e.padding_idx)", False),
+        ("return self.e(x) * mask(x, self.e)", False),
+        ("return run(self, x)", False),
+    ],
+)
+def test_padding_that_forward_may_read_from_its_layer_has_an_effect(forward: str, *, is_idle: bool) -> None:
+    init = "super(Net, self).__init__()\n  self.e = nn.Embedding(4, 2, p)"
+    code = f"class Net:\n def __init__(self, p):\n  {init}\n def forward(self, x): {forward}"
+    (definition,) = ast.parse(code).body
+    assert isinstance(definition, ast.ClassDef)
+    assert find_values_without_effect(definition) == ({"p": None} if is_idle else {})
+
+
+def test_a_stored_rate_counts_by_its_own_uses() -> None:
+    code = "class Net:\n def __init__(self, p): self.p = p\n def forward(self, x): return {}"
+    for used, expected in (("F.dropout(x, self.p, self.training)", {"p": 0.0}), ("x * self.p", {})):
+        (definition,) = ast.parse(code.format(used)).body
+        assert isinstance(definition, ast.ClassDef)
+        assert find_values_without_effect(definition) == expected
+
+
+EITHER = """
+from torch import nn
+class Net(nn.Module):
+    def __init__(self, hidden=9, kind="gru", both=False):
+        super().__init__()
+        self.hidden = hidden
+        if kind == "gru":
+            self.rnn = nn.GRU(3, self.hidden, bidirectional=both)
+        else:
+            self.rnn = nn.LSTM(3, self.hidden, bidirectional=both)
+        if both:
+            self.out = nn.Linear(2 * self.hidden, 1)
+        else:
+            self.out = nn.Linear(self.hidden, 1)
+"""
+
+
+def test_of_two_layers_under_one_name_only_the_one_counts_that_fits_the_weights() -> None:
+    (definition,) = ast.parse(EITHER).body[1:]
+    assert isinstance(definition, ast.ClassDef)
+    for kind in ("gru", "lstm"):
+        tensors = make(EITHER, "Net", 5, kind, True).state_dict()
+        assert find_parameter_values(definition, tensors) == {"hidden": 5, "both": True}
+
+
+def test_layers_are_described_by_their_weights() -> None:
+    cell, projected = nn.LSTMCell(3, 5), nn.LSTM(3, 5, proj_size=2)
+    assert describe_layers(cell.state_dict(prefix="cell.")) == "cell: a cell of LSTM, input 3, hidden 5"
+    assert describe_layers(projected.state_dict(prefix="rnn.")).startswith("rnn: LSTM, input 3, hidden 5, 1 layer")
+    assert describe_layers(nn.GRU(3, 5).state_dict(prefix="rnn.")).startswith("rnn: GRU, input 3, hidden 5")
+
+
+def test_the_command_line_to_copy_has_every_option_that_was_given(folder: Path) -> None:
+    (folder / "vocab.json").write_text(json.dumps(["<pad>", "<unk>", "oil"]))
+    given = ["export", "model.py:Net", "--weights", "net.pt", "--vocabulary", "vocab.json", "--labels", "a b,c,d"]
+    result = CliRunner().invoke(main, [*given, "-o", "made", "--no-torchscript", "--force"])
+    assert result.exit_code == 2
+    shown = "--weights net.pt --vocabulary vocab.json --labels 'a b,c,d' --force --no-torchscript"
+    assert "export 'model.py:Net(words=19, dim=8" in result.output
+    assert all(part in result.output for part in (*shown.split(" --"), "-o made"))
+
+
+LEGACY = """
+from torch import nn
+TEXT = Field(tokenize="moses")
+class Old(nn.Module):
+    def __init__(self, words=len(TEXT.vocab), dim=4):
+        super().__init__()
+        self.words = words
+        self.embedding = nn.Embedding(self.words, dim)
+"""
+
+
+@pytest.mark.parametrize("first", ["", "import nowhere.fields as TEXT\n"])
+def test_a_part_of_an_object_whose_length_is_asked_can_be_set_as_the_weights_show(
+    first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("old.py").write_text(first + (LEGACY.replace("TEXT = Field", "# ") if first else LEGACY))
+    torch.save({"embedding.weight": torch.zeros(31, 4)}, "old.pt")
+    with pytest.raises(PocketRNNError, match=r"--set [\"']TEXT\.vocab=torch\.zeros\(31\)"):
+        load("old.py:Old", "old.pt")
+    named = parse_module_name("old.py:Old", ["TEXT.vocab=torch.zeros(31)"])
+    assert named is not None
+    assert load_module(named).embedding.num_embeddings == 31  # type: ignore[union-attr]
+
+
+def test_an_object_of_an_imported_class_is_refused_with_the_file_of_the_class(folder: Path) -> None:
+    (folder / "nets").mkdir()
+    (folder / "nets" / "small.py").write_text(MODEL)
+    (folder / "main.py").write_text(
+        "import pandas as pd\nfrom nets.small import Small\nwords = pd.read_csv('w.csv')\n"
+        "model = Small(len(words)).to('cpu')\nfor _ in range(3): model.fit()\n"
+    )
+    with pytest.raises(InputError, match=r"nets/small\.py:Small"):
+        load("main.py:model", "small.pt")
+    assert load("nets/small.py:Small", "small.pt").embedding.num_embeddings == 20
