@@ -90,7 +90,9 @@ def _replace_nonfinite_numbers(numbers: Doubles) -> Doubles:
     return np.nan_to_num(numbers, nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def make_perturbed_module_runs(module: nn.Module, *, takes_lengths: bool, draws: int = DRAWS) -> Iterator[Run64]:
+def make_perturbed_module_runs(
+    module: nn.Module, *, takes_lengths: bool, draws: int = DRAWS, sorts_rows: bool = True
+) -> Iterator[Run64]:
     """Make runs of a module in double precision in which every rounded weight and float buffer is moved by one ulp, up
     or down; one run for each random draw.
 
@@ -98,7 +100,7 @@ def make_perturbed_module_runs(module: nn.Module, *, takes_lengths: bool, draws:
         ExportError: the module is TorchScript.
     """
     moved = make_float64_copy(module)
-    run = make_float64_copy_run(moved, takes_lengths=takes_lengths)
+    run = make_float64_copy_run(moved, takes_lengths=takes_lengths, sorts_rows=sorts_rows)
     tensors = [t for t in (*moved.parameters(), *moved.buffers()) if t.dtype == torch.float64]
     originals = [t.detach().numpy().astype(np.float32) for t in tensors]
     steps = [_compute_ulp_steps(original) for original in originals]
