@@ -67,7 +67,7 @@ class Answer(BaseModel):
 
 
 class Bounded:
-    """Around the application: a request of too many bytes is refused, and every request is counted and timed."""
+    """A wrapper of the application: it refuses requests of too many bytes, and counts and times every request."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
@@ -103,7 +103,8 @@ class Bounded:
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Before the first request, read the bundle once, and see that it answers here as it did where it was made."""
+    """Before the first request, read the bundle once, and check that it gives the same answers here as where it was
+    made."""
     bundle = os.environ.get("POCKETRNN_BUNDLE", "languages")
     verify(bundle)
     app.state.classifier = Classifier.load(bundle)
@@ -143,12 +144,12 @@ def batch(questions: Questions, request: Request) -> list[Answer]:
 
 @app.get("/health")
 def health(request: Request) -> dict[str, object]:
-    """Which classifier answers, for a load balancer."""
+    """Return the name of the classifier that answers, for a load balancer."""
     classifier: Classifier = request.app.state.classifier
     return {"classifier": classifier.name, "labels": classifier.labels}
 
 
 @app.get("/metrics")
 def metrics() -> Response:
-    """The numbers of this process, as Prometheus reads them."""
+    """Return the counts of this process in Prometheus' format."""
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -30,7 +30,7 @@ def listening(host: str, port: int) -> socket.socket:
 
 
 def serve(bound: socket.socket) -> None:
-    """One process: until it is told to end."""
+    """Run one process until it is told to end."""
     from fastapi_app import app
 
     uvicorn.Server(uvicorn.Config(app, access_log=False)).run(sockets=[bound])

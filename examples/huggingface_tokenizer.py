@@ -45,7 +45,7 @@ class Mood(nn.Module):
 
 
 def trained_tokenizer() -> Tokenizer:
-    """Byte-level BPE as of RoBERTa."""
+    """Make a byte-level BPE tokenizer like RoBERTa's."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()

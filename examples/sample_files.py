@@ -77,7 +77,7 @@ def write_rows(path: Path, columns: list[str], rows: Iterable[Iterable[str]]) ->
 
 
 def labelled_texts(words_of: dict[str, list[str]]) -> list[tuple[str, str]]:
-    """Every way to say it, and its label, in an order that is always the same."""
+    """Return every sentence with its label, always in the same order."""
     words = [(word, label) for label, words in words_of.items() for word in words]
     rows = [(frame.format(word, noun), label) for frame, noun, (word, label) in product(FRAMES, NOUNS, words)]
     random.Random(0).shuffle(rows)  # noqa: S311 - an order, not a secret
@@ -85,7 +85,7 @@ def labelled_texts(words_of: dict[str, list[str]]) -> list[tuple[str, str]]:
 
 
 def write_texts(folder: Path) -> None:
-    """Labelled texts, for `train`, a teacher's answers to them, and texts for `classify`."""
+    """Write labelled texts for `train`, a teacher's answers to them, and texts for `classify`."""
     rows = labelled_texts(REVIEWS)
     write_rows(folder / "test.csv", ["text", "label"], rows[:40])
     write_rows(folder / "reviews.csv", ["text", "label"], rows[40:])
@@ -100,7 +100,7 @@ def write_texts(folder: Path) -> None:
 
 
 def write_parquet(folder: Path) -> None:
-    """The comments once more; it needs pyarrow."""
+    """Write the comments as Parquet; this needs pyarrow."""
     from pyarrow import csv as arrow_csv
     from pyarrow import parquet
 
@@ -108,7 +108,7 @@ def write_parquet(folder: Path) -> None:
 
 
 def write_what_training_left(folder: Path) -> None:
-    """Code, vocabularies and labels, as scripts and notebooks leave them."""
+    """Write code, vocabularies and labels, as scripts and notebooks save them."""
     (folder / "model.py").write_text(CLASSIFIER, encoding="utf-8")
     (folder / "news.py").write_text(NEWS_CLASSIFIER, encoding="utf-8")
     cells = [{"cell_type": "code", "source": source} for source in (CLASSIFIER, TRAINING_CELL)]
@@ -124,7 +124,7 @@ def write_what_training_left(folder: Path) -> None:
 
 
 def write_weights(folder: Path) -> None:
-    """Write weights with `torch.save`. Those of model.py are trained on two texts, others are drawn."""
+    """Write weights with `torch.save`. The weights of model.py are trained on two texts; the others are random."""
     import torch
 
     torch.manual_seed(0)
@@ -142,7 +142,7 @@ def write_weights(folder: Path) -> None:
 
 
 def write_safetensors(folder: Path) -> None:
-    """weights.pt in another form; it needs PyTorch and safetensors."""
+    """Write weights.pt in the safetensors format; this needs PyTorch and safetensors."""
     import torch
     from safetensors.torch import save_file
 
@@ -156,7 +156,7 @@ def defined(source: str) -> dict[str, Any]:
 
 
 def write_samples(folder: Path) -> list[str]:
-    """Write all that can be written here.
+    """Write all files that can be written with the installed packages.
 
     Returns:
         the names of the packages without which something was left out.

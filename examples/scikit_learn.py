@@ -29,12 +29,12 @@ LABELS = ["Sci/Tech", "Business", "Sports", "World", "Business", "Sci/Tech"]
 
 
 def without_tags(texts: Iterable[str]) -> list[str]:
-    """The texts without two tags that the training rows did not have."""
+    """Remove from the texts two tags that the training rows did not have."""
     return [text.replace("<b>", " ").replace("</b>", " ") for text in texts]
 
 
 def pipeline(bundle: str = "ag_news") -> Pipeline:
-    """Clean, then classify.
+    """Make a pipeline that cleans texts and classifies them.
 
     FrozenEstimator says that the classifier is trained: `fit`, which cross-validation calls too, leaves it as it is.
     """
@@ -46,7 +46,7 @@ def pipeline(bundle: str = "ag_news") -> Pipeline:
 
 
 def main() -> None:
-    """Print what scikit-learn says of the classifier on a few texts."""
+    """Print scikit-learn's measures of the classifier on a few texts."""
     classifier = Classifier.load("ag_news")
     # Scorers and displays take the Classifier as it is: it has classes_, predict and predict_proba.
     for score in ("accuracy", "neg_log_loss", "roc_auc_ovr"):

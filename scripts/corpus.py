@@ -1,4 +1,4 @@
-"""Fetch and build modules of other people; `tests/corpus.toml` says where they are and how they are made and called.
+"""Fetch and build other people's modules; `tests/corpus.toml` says where they are, and how they are made and called.
 
 Their code is not part of this project. `fetch_entry` takes the files of an entry from GitHub or a folder of clones,
 into a cache; `make_spec` runs the classes and functions of its file, and makes a module of it.
@@ -47,7 +47,7 @@ SECONDS: Final = 60
 
 @dataclass(frozen=True)
 class Entry:
-    """A module, and how its owner makes and calls it.
+    """A module, and how its owner makes it and calls it.
 
     The values of `before`, `make`, `before_call`, `arguments` and `reads` are Python, in the names of the module's file
     and of `torch`, `nn`, `F`, `np`, `SimpleNamespace` and `pack_padded_sequence`.
@@ -62,7 +62,7 @@ class Entry:
         files: further files of the repository that it imports.
         before: statements that are run before it is made.
         make: makes it.
-        labels: how many classes; 0 where it gives values.
+        labels: how many classes; 0 if it gives values.
         values: how many numbers it gives, where these are not labels.
         ids, padding: how many ids, and which one pads.
         rules: text rules that the owner's code applies.
@@ -122,7 +122,7 @@ class Entry:
 
     @property
     def title(self) -> str:
-        """Its name in tables and records.
+        """Its title in tables and records.
 
         Example:
             >>> next(read_entries()).title.split(", ")[0]
@@ -132,7 +132,7 @@ class Entry:
 
     @property
     def has_line(self) -> bool:
-        """Whether there is a line that it is exported with.
+        """Whether it has a line that is used to export it.
 
         Example:
             >>> any(one.has_line for one in read_entries())
@@ -142,12 +142,12 @@ class Entry:
 
     @property
     def is_located(self) -> bool:
-        """Whether it can be fetched and run."""
+        """Whether the entry can be fetched and run."""
         return bool(self.commit and self.make)
 
 
 def read_entries() -> Iterator[Entry]:
-    """The entries of `tests/corpus.toml`, in their order.
+    """The entries of `tests/corpus.toml`, in order.
 
     Raises:
         TypeError: one has a field that there is not, or lacks one.
@@ -165,13 +165,13 @@ def _read_corpus_file() -> dict[str, Any]:
 
 
 def list_package_entries(entry: Entry) -> list[Entry]:
-    """The packages of other repositories that an entry's module imports, each as an entry that has its files."""
+    """List the packages from other repositories that an entry's module imports; each is an entry that has its files."""
     known = _read_corpus_file().get("package", {})
     return [Entry(page="", name="", special="", results=(), make="0", **known[name]) for name in entry.packages]
 
 
 def fetch_entry(entry: Entry, cache: Path, repositories: Path | None = None) -> Path:
-    """The folder of an entry's files, which are taken if they are not there.
+    """Return the folder of an entry's files; fetch the files first if they are missing.
 
     Args:
         entry: which module.
@@ -200,12 +200,12 @@ def fetch_entry(entry: Entry, cache: Path, repositories: Path | None = None) -> 
 
 
 def get_entry_folder(entry: Entry, cache: Path) -> Path:
-    """Get the folder of an entry's files, whether they are fetched yet or not."""
+    """Return the folder of an entry's files, whether they were fetched or not."""
     return cache / entry.repository / entry.commit
 
 
 def is_fetched(entry: Entry, cache: Path) -> bool:
-    """Whether all files of an entry are there.
+    """Return whether all files of an entry have been fetched.
 
     Example:
         >>> is_fetched(next(read_entries()), Path("/no/such/folder"))
@@ -237,7 +237,7 @@ def _copy_from_clone(entry: Entry, path: str, repositories: Path) -> bytes:
 
 
 def find_cache_folder() -> Path:
-    """Find the folder for fetched files, if no option names one: POCKETRNN_CORPUS, or a folder of the user's cache.
+    """Find the folder for fetched files if no option names one: POCKETRNN_CORPUS, or a folder in the user's cache.
 
     Example:
         >>> find_cache_folder().name  # doctest: +SKIP
@@ -251,7 +251,7 @@ def find_cache_folder() -> Path:
 
 
 def make_spec(entry: Entry, folder: Path) -> Any:
-    """The spec of a module for scripts/measure_modules, as in a spec.py: `module()`, `arguments()` and so on.
+    """Make the spec of a module for scripts/measure_modules, with `module()`, `arguments()` and so on, as in a spec.py.
 
     Args:
         entry: which module.
@@ -309,7 +309,7 @@ def make_spec(entry: Entry, folder: Path) -> Any:
 
 
 def names_of_inputs(entry: Entry) -> tuple[str, ...]:
-    """The names of the tensors that a module's owner makes of a batch of texts.
+    """Return the names of the tensors that a module's owner makes from a batch of texts.
 
     Example:
         >>> names_of_inputs(next(read_entries()))
@@ -395,7 +395,8 @@ def _make_inputs(entry: Entry, given: Any) -> dict[str, Any]:
 
 
 def _run_definitions(entry: Entry, folder: Path) -> dict[str, Any]:
-    """The names of a file: its classes and functions, what it imports, and constants; nothing else of it is run."""
+    """Run a file's definitions, and return its names: its classes and functions, its imports, and constants. Nothing
+    else in it is run."""
     import numpy as np
     import torch
     from torch import nn
@@ -442,13 +443,13 @@ def _is_defined(statement: ast.stmt, path: Path, names: dict[str, Any]) -> bool:
 
 
 def _make_module_name(stem: str) -> str:
-    """That of the file, if no module that others import has it."""
+    """Return the name of the file as a module, unless a module that others import has this name."""
     name = re.sub(r"\W", "_", stem)
     return f"{name}_of_corpus" if name in sys.modules or name in sys.stdlib_module_names else name
 
 
 def _forget_last_modules(cache: Path) -> None:
-    """Two repositories may have a `utils`."""
+    """Remove the modules imported last: two repositories may each have a `utils`."""
     inside = str(cache)
 
     def places(module: types.ModuleType) -> list[str]:
@@ -490,7 +491,7 @@ def _is_definition(statement: ast.stmt) -> bool:
 
 
 def _find_missing_packages(entry: Entry, folder: Path) -> set[str]:
-    """The packages that its files import, and that are neither installed nor among the files."""
+    """Return the packages that its files import if they are neither installed nor among the files."""
     names = set()
     for path in (entry.path, *entry.files):
         if path.endswith(".py") and path != entry.path:
@@ -508,8 +509,8 @@ def _find_missing_packages(entry: Entry, folder: Path) -> set[str]:
 
 
 def _read_source(path: Path) -> str:
-    """A file's text; of a notebook the cells, without the lines that only Jupyter knows and the cells that are not
-    Python."""
+    """Return the text of a file. For a notebook, return its cells, without lines that only Jupyter understands and
+    without cells that are not Python."""
     text = path.read_text(encoding="utf-8-sig")
     if path.suffix != ".ipynb":
         return text
@@ -525,7 +526,7 @@ def _read_source(path: Path) -> str:
 
 
 class _Stubs(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Packages that are not installed: whatever is taken from them is a class of modules that does nothing."""
+    """Stands for packages that are not installed: every name in them is a class of modules that does nothing."""
 
     def __init__(self, packages: set[str]) -> None:
         self.packages = packages

@@ -41,7 +41,7 @@ def _list_pages(text: str, seen: set[str]) -> list[dict[str, Any]]:
 
 
 def on_page_markdown(markdown: str, page: Any = None, **_: Any) -> str:
-    """`[the tests](../tests/vectors)` as `the tests (tests/vectors)`; the overview links to the page in try/."""
+    """Show `[the tests](../tests/vectors)` as `the tests (tests/vectors)`; the overview links to the page in try/."""
     if os.environ.get("TRY_PAGE") and page is not None and page.file.src_uri == "README.md":
         title, _, rest = markdown.partition("\n")
         markdown = f'{title}\n\n<a href="try/">Try it: which language is this?</a>\n{rest}'

@@ -23,7 +23,8 @@ class LongDescription(MetadataHookInterface):
 
 
 def replace_file_links(markdown: str) -> str:
-    """`[the proof](docs/proof.md)` as `` the proof (`docs/proof.md`) ``; links to other hosts and headings stay."""
+    """Replace `[the proof](docs/proof.md)` by `` the proof (`docs/proof.md`) ``; links to other hosts and to headings
+    are unchanged."""
     markdown = re.sub(r"!\[[^\]]*\]\((?![a-z]+:)[^)]+\)\n*", "", markdown)
     return re.sub(r"\[([^\]]+)\]\((?!#|[a-z]+:)([^)#]+)(?:#[^)]*)?\)", _name_link_target, markdown)
 

@@ -1,4 +1,4 @@
-"""Modules made to mislead the exporter, by family, each exported and compared with its owner's own call.
+"""Modules made to mislead the exporter, in families. Each is exported, and compared with its owner's own call.
 
 The modules are those of the tests. Each is exported as somebody would who knows nothing of it, and some are packed; the
 result is asked about texts of every length up to `LENGTHS`, of some longer ones, and in batches, and compared with the
@@ -51,7 +51,7 @@ class Misleading:
         family: what it misleads about.
         name: of the module.
         made: makes it.
-        call: how its owner calls it; None where no call without further inputs is right, so that it must be refused.
+        call: how its owner calls it; None if no call without further inputs is right, so that it must be refused.
         classes, ids, padding_id: of the classifier.
         told: what the bundle must say that it assumes.
         probabilities: whether it gives probabilities, of one unit or of each label.
@@ -75,7 +75,7 @@ class Misleading:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The arguments of `export` beside the module and the bundle's path.
+        """The arguments of `export` other than the module and the bundle's path.
 
         Example:
             >>> next(list_misleading_modules()).arguments["labels"]
@@ -92,7 +92,8 @@ class Misleading:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of one module: `right`, `refused`, `wrong` or `died`; whether a limit is stated; and in words."""
+    """The outcome for one module: `right`, `refused`, `wrong` or `died`; whether a limit is stated; and a
+    description."""
 
     family: str
     name: str
@@ -102,7 +103,7 @@ class Outcome:
 
 
 def measure_outcomes(processes: int = 1) -> Iterator[Outcome]:
-    """The outcome of each module, in the order of `misleading`.
+    """Measure the outcome for each module, in the order of `misleading`.
 
     Example:
         >>> sum(one.verdict == "wrong" for one in measure_outcomes())
@@ -358,7 +359,7 @@ def _list_error_catching_modules() -> Iterator[Misleading]:
 
 
 def _list_text_rule_modules() -> Iterator[Misleading]:
-    """Pairs with the answers of an owner whose vocabulary, labels, cuts or padding are not those that are given."""
+    """List pairs with the answers of an owner whose vocabulary, labels, cuts or padding differ from the given ones."""
     import test_owner_answer_comparison as zoo
 
     ids = len(zoo.WORDS)
@@ -435,7 +436,8 @@ def _measure_outcome(one: Misleading) -> Outcome:
 
 
 def _compare_answers(one: Misleading, module: nn.Module, classifier: Classifier) -> Outcome:
-    """Texts or sequences of every length, alone and in batches, against the owner's call of the module."""
+    """Compare the answers to texts or sequences of every length, alone and in batches, with the owner's call of the
+    module."""
     generator, limited = np.random.default_rng(0), False
     texts: list[Any] = []
     rows: list[np.ndarray] = []
@@ -466,7 +468,7 @@ def _compare_answers(one: Misleading, module: nn.Module, classifier: Classifier)
 
 
 def _draw_input(one: Misleading, generator: np.random.Generator, length: int) -> tuple[Any, np.ndarray]:
-    """A text or a sequence, as a user gives it and as the module takes it."""
+    """Draw a text or a sequence, in the form of the user and in the form of the module."""
     if one.channels is not None:
         sequence = generator.normal(0, 300 if length % 3 == 0 else 1, (length, one.channels)).astype(np.float32)
         return sequence, sequence

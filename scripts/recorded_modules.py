@@ -1,5 +1,5 @@
-"""The modules whose exports `scripts/record_exports` writes down: of the tests, made to mislead the exporter, and of
-the corpus, where they have been fetched."""
+"""The modules whose exports `scripts/record_exports` records: those of the tests, those made to mislead the exporter,
+and those of the corpus that have been fetched."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Recorded:
 
 
 def list_recorded_modules() -> Iterator[Recorded]:
-    """Every module that is recorded, family by family, each name once.
+    """List all modules that are recorded, by family, each name once.
 
     Example:
         >>> sorted({one.family for one in list_recorded_modules()})[0]
@@ -82,7 +82,7 @@ def list_module_files() -> list[Path]:
 
 
 def _find_recordable_class(made: Callable[[], nn.Module]) -> object:
-    """The class whose modules it makes without a choice, or itself."""
+    """Return the class that a partial function gets as its only argument; else return `made` itself."""
     chosen = made.args[0] if isinstance(made, functools.partial) and len(made.args) == 1 else made
     return chosen if isinstance(chosen, type) else made
 
@@ -93,7 +93,8 @@ def _list_misleading() -> Iterator[Recorded]:
 
 
 def _list_test_modules() -> Iterator[Recorded]:
-    """Each class with a forward that can be made without arguments, as the tests export most of them."""
+    """List each class with a forward that can be made without arguments, with the arguments that most tests use to
+    export it."""
     for path in list_module_files():
         zoo = importlib.import_module(path.stem)
         if path.stem == "number_modules":
@@ -108,7 +109,7 @@ def _list_test_modules() -> Iterator[Recorded]:
 
 
 def _list_corpus_modules() -> Iterator[Recorded]:
-    """The modules of other people, as they are and with the line that `tests/corpus.toml` has."""
+    """List other people's modules, both as they are and with the line in `tests/corpus.toml`."""
     cache = find_cache_folder()
     for entry in read_entries():
         if is_fetched(entry, cache):
@@ -124,7 +125,7 @@ def _list_corpus_modules() -> Iterator[Recorded]:
 
 
 def _is_recordable(kind: Any, zoo: ModuleType) -> bool:
-    """Whether it is a module of this file that has a forward, and can be made without arguments."""
+    """Return whether a value is a module of this file that has a forward and can be made without arguments."""
     if not (isinstance(kind, type) and issubclass(kind, nn.Module) and kind.__module__ == zoo.__name__):
         return False
     if issubclass(kind, nn.RNNBase):
@@ -134,7 +135,7 @@ def _is_recordable(kind: Any, zoo: ModuleType) -> bool:
 
 
 def _find_usual_arguments(zoo: ModuleType, kind: type[nn.Module]) -> dict[str, Any]:
-    """The vocabulary and labels of the tests of a file; two labels for one unit."""
+    """Return the vocabulary and labels that the tests of a file use; two labels for one unit."""
     last = getattr(kind(), "fc", None)
     classes = 2 if isinstance(last, nn.Linear) and last.out_features == 1 else getattr(zoo, "CLASSES", 4)
     words = ["<unk>", "<pad>", *(f"w{i}" for i in range(zoo.WORDS - 2))]

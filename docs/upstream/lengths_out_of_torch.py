@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 
 class Last(nn.Module):
-    """The last real step's number of each row, after a layer that adds up."""
+    """The number of the last real step of each row, after a layer that sums its inputs."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 
 class Last(nn.Module):
-    """The number at the last step, after a layer that adds up."""
+    """The number at the last step, after a layer that sums its inputs."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -50,7 +50,7 @@ std::string sha256(const std::string& bytes) {
   return text;
 }
 
-// The check of what an ONNX file may hold; see docs/format.md, "What a graph may hold". It is a protobuf message, which is walked
+// The check of what an ONNX file may hold; see docs/format.md, "Allowed contents of a graph". It is a protobuf message, which is walked
 // here in the
 // way of runtime/pocketrnn/graph_check/onnx_protobuf.py: strictly, so that nothing in it is left for others to find.
 namespace graph {
@@ -371,7 +371,7 @@ class TextRules {
     const auto padding = document.at("text").at("padding_id").get<int64_t>();
     if (graph.contains("limits") && graph["limits"].contains("real_token") &&
         std::all_of(ids.begin(), ids.end(), [padding](int64_t id) { return id == padding; }))
-      throw std::runtime_error("The text holds no known word, and the classifier takes none such.");
+      throw std::runtime_error("The text holds no known word, and the classifier needs one.");
   }
 
   std::string label(size_t index) const {

@@ -45,7 +45,7 @@ class Drawing:
     parts: list[str] = field(default_factory=list)
 
     def box(self, x: float, y: float, w: float, h: float, text: str = "", fill: str = "#ffffff") -> None:
-        """A rounded box with a word in its middle."""
+        """Draw a rounded box with a word in its middle."""
         self.parts.append(
             f'<rect x="{x:g}" y="{y:g}" width="{w:g}" height="{h:g}" rx="5" fill="{fill}" stroke="{INK}"/>'
         )
@@ -53,20 +53,20 @@ class Drawing:
             self.words(x + w / 2, y + h / 2 + 4.5, text)
 
     def circle(self, x: float, y: float, text: str, fill: str) -> None:
-        """A circle with a sign in it."""
+        """Draw a circle with a sign in it."""
         self.parts.append(f'<circle cx="{x:g}" cy="{y:g}" r="13" fill="{fill}" stroke="{INK}"/>')
         self.words(x, y + 5, text)
 
     def words(
         self, x: float, y: float, text: str, *, anchor: str = "middle", colour: str = INK, size: int = 13
     ) -> None:
-        """A line of text, on its base line."""
+        """Draw a line of text on its base line."""
         self.parts.append(
             f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" fill="{colour}" font-size="{size}">{escape(text)}</text>'
         )
 
     def arrow(self, x1: float, y1: float, x2: float, y2: float, colour: str = INK) -> None:
-        """An arrow from the first point to the second."""
+        """Draw an arrow from the first point to the second."""
         mark = "marked" if colour == MARK else "plain"
         self.parts.append(
             f'<line x1="{x1:g}" y1="{y1:g}" x2="{x2:g}" y2="{y2:g}" stroke="{colour}" stroke-width="1.5" '
@@ -74,11 +74,11 @@ class Drawing:
         )
 
     def line(self, x1: float, y1: float, x2: float, y2: float, colour: str = FAINT) -> None:
-        """A thin line."""
+        """Draw a thin line."""
         self.parts.append(f'<line x1="{x1:g}" y1="{y1:g}" x2="{x2:g}" y2="{y2:g}" stroke="{colour}"/>')
 
     def curve(self, points: Sequence[tuple[float, float]], colour: str, dashes: str = "") -> None:
-        """A line through many points."""
+        """Draw a line through many points."""
         through = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
         self.parts.append(f'<polyline points="{through}" fill="none" stroke="{colour}" stroke-width="1.8"{dashed}/>')
@@ -106,7 +106,7 @@ class Drawing:
 
 
 def state_picture() -> str:
-    """A simple RNN, one step for each word, and the mean of its states."""
+    """Draw a simple RNN with one step for each word, and the mean of its states."""
     d = Drawing(660, 300, "An RNN reads four words and hands its state on from step to step")
     for i, word in enumerate(("oil", "prices", "rise", "again")):
         x = 40 + 130 * i
@@ -128,7 +128,7 @@ def state_picture() -> str:
 
 
 def gate_picture() -> str:
-    """One step of an LSTM, with its three gates."""
+    """Draw one step of an LSTM with its three gates."""
     d = Drawing(660, 300, "One step of an LSTM: three gates decide what is forgotten, added and shown")
     d.words(
         30, 28, "A gate is a number from 0 to 1 for each number of the state: shut, half open, open.", anchor="start"
@@ -169,7 +169,7 @@ _BATCH: Final = (
 
 
 def padding_picture() -> str:
-    """A batch that is padded, and where the last state stands with and without packing."""
+    """Draw a padded batch, and the position of the last state with and without packing."""
     d = Drawing(660, 236, "A padded batch: the last state of a short text stands after its padding")
     d.words(30, 28, "Three texts in one batch are filled up to one length.", anchor="start")
     for r, words in enumerate(_BATCH):
@@ -192,7 +192,7 @@ def padding_picture() -> str:
 
 
 def packing_picture() -> str:
-    """The same batch packed: as many rows in each step as there are texts that still go on."""
+    """Draw the same batch packed: each step has as many rows as there are texts that have not ended."""
     d = Drawing(660, 216, "A packed batch: each step holds the texts that still go on")
     d.words(30, 28, "Packed: sorted by length, and each step computes only the texts that still go on.", anchor="start")
     texts = sorted(_BATCH, key=len, reverse=True)
@@ -207,7 +207,7 @@ def packing_picture() -> str:
 
 
 def directions_picture() -> str:
-    """Two directions: a second network reads from the end."""
+    """Draw two directions: a second network reads the text from its end."""
     d = Drawing(660, 270, "Two directions: one network reads forwards, another backwards")
     d.words(30, 28, "A second network of its own reads the same words from the end.", anchor="start")
     for i, word in enumerate(("oil", "prices", "rise", "again")):
@@ -232,7 +232,7 @@ def directions_picture() -> str:
 
 
 def layers_picture() -> str:
-    """Two layers: the states of the first are the input of the second."""
+    """Draw two layers: the states of the first are the input of the second."""
     d = Drawing(660, 240, "Two layers: the second reads the states of the first")
     d.words(30, 28, "The second layer reads the first one's states as if they were words.", anchor="start")
     for i, word in enumerate(("oil", "prices", "rise", "again")):
@@ -268,7 +268,7 @@ _MEANING: Final = {
 
 
 def onnx_picture(result: Result) -> str:
-    """The graph of a packed LSTM, with what each operator was in PyTorch.
+    """Draw the graph of a packed LSTM, with the PyTorch call that each operator comes from.
 
     Args:
         result: that of the row `lstm-last-packed`.
@@ -295,7 +295,7 @@ def onnx_picture(result: Result) -> str:
 
 
 def curves_picture(results: Mapping[str, Result]) -> str:
-    """The running accuracy of every row, over the rows read in an epoch.
+    """Draw the running accuracy of every row, over the rows that an epoch has read.
 
     Args:
         results: by the names of the rows. For a row with several epochs, the first is drawn, and the last with dashes.
@@ -331,6 +331,6 @@ def curves_picture(results: Mapping[str, Result]) -> str:
 
 
 def _round_step(rows: int) -> int:
-    """The distance of the marks on the axis of rows: 1, 2 or 5 with zeros, for three to six marks."""
+    """Return the distance between two marks on the axis of rows: 1, 2 or 5 with zeros, for three to six marks."""
     steps = (digit * 10**zeros for zeros in range(12) for digit in (1, 2, 5))
     return next(int(step) for step in steps if rows < 6 * step)

@@ -54,7 +54,7 @@ class Result:
         inputs: the names of the graph's inputs.
         operators: the types of the graph's operators, in its order.
         bundle_bytes: the size of classifier.json and model.onnx.
-        packed_bytes: the size of the packed file, or None where the native engine is not installed.
+        packed_bytes: the size of the packed file, or None if the native engine is not installed.
         not_packed: why there is no packed file, or None.
         pytorch_us: the median time that PyTorch takes to answer one text, in microseconds.
         bundle_us: the same of the bundle.
@@ -84,13 +84,13 @@ class Result:
 
 
 def saved_result(folder: Path) -> Result | None:
-    """The result that an earlier run left in a row's folder, or None."""
+    """Return the result that an earlier run left in a row's folder, or None."""
     file = folder / "result.json"
     return Result(**json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
 
 
 def headlines(test: LabelledTexts) -> list[str]:
-    """The texts that each classifier is asked."""
+    """Return the texts that each classifier is asked."""
     return list(HEADLINES) if "Sci/Tech" in test.labels else list(test.texts[:4])
 
 
@@ -102,7 +102,7 @@ def result_of(
     say: Callable[[str], None],
     vectors: Path | None = None,
 ) -> Result:
-    """Take one row of the table through all steps, and keep what it came to in its folder.
+    """Take one row of the table through all steps, and save its results in its folder.
 
     Args:
         row: the row.
@@ -162,7 +162,7 @@ def result_of(
 def _trained(
     row: Row, data: LabelledTexts, say: Callable[[str], None], vectors: Path | None
 ) -> tuple[Checkpoint, list[Curve]]:
-    """The classifier of a row, and the running accuracy of each of its epochs."""
+    """Return the classifier of a row, and the running accuracy of each of its epochs."""
     if row.settings.epochs == CHAPTER.epochs:
 
         def told(read: int, running: float) -> None:
@@ -188,7 +188,7 @@ def _trained(
 
 
 def _packed(folder: Path, say: Callable[[str], None]) -> tuple[Path | None, str | None]:
-    """The packed file, or why there is none."""
+    """Return the packed file, or the reason why there is none."""
     say("packed file")
     file = folder / "packed.prnn"
     try:
@@ -201,7 +201,8 @@ def _packed(folder: Path, say: Callable[[str], None]) -> tuple[Path | None, str 
 
 
 def _times(checkpoint: Checkpoint, bundle: Path, packed: Path | None, texts: Sequence[str]) -> dict[str, float]:
-    """Microseconds from a text to its label, the median over the texts; all take turns, on one thread."""
+    """Measure the microseconds from a text to its label: the median over the texts, on one thread. The classifiers take
+    turns."""
     encoder, module = TextEncoder(checkpoint.text_rules, checkpoint.vocabulary), checkpoint.module
 
     def in_pytorch(text: str) -> str:

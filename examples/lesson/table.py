@@ -14,7 +14,7 @@ _RECURRENT = ("RNN", "LSTM", "GRU")
 
 
 def accuracy_table(results: Mapping[str, Result]) -> list[str]:
-    """How often each row was right, as lines of Markdown."""
+    """Return the accuracy of each row, as lines of Markdown."""
     first = next(iter(results.values()))
     lines = [
         f"| | the chapter, AG News, 120,000 rows | here, {first.rows:,} rows | test, in batches | test, the bundle |",
@@ -37,7 +37,7 @@ def _running(result: Result) -> str:
 
 
 def speed_table(results: Mapping[str, Result]) -> list[str]:
-    """How large each row is, and how many times as long PyTorch takes for one text, as lines of Markdown."""
+    """Return the size of each row, and how many times longer PyTorch takes for one text, as lines of Markdown."""
     lines = [
         "| | words | bundle, MB | packed, MB | PyTorch : bundle | PyTorch : packed |",
         "|---|---:|---:|---:|---:|---:|",
@@ -54,7 +54,7 @@ def speed_table(results: Mapping[str, Result]) -> list[str]:
 
 
 def graph_table(results: Mapping[str, Result]) -> list[str]:
-    """The ONNX graph of each row, and how near its answers are, as lines of Markdown."""
+    """Return the ONNX graph of each row, and how much its answers differ, as lines of Markdown."""
     lines = ["| | inputs | recurrent operators | of all operators | largest difference |", "|---|---|---|---:|---:|"]
     for row in _present(results):
         r = results[row.name]
@@ -67,7 +67,7 @@ def graph_table(results: Mapping[str, Result]) -> list[str]:
 
 
 def operators_in_words(operators: Sequence[str]) -> str:
-    """The recurrent operators among a graph's operators.
+    """Return the recurrent operators among a graph's operators, in words.
 
     Example:
         >>> operators_in_words(["Gather", "LSTM", "Squeeze", "LSTM", "Gemm"])

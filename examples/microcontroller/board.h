@@ -58,7 +58,7 @@ static inline void put_label(const prnn *classifier, const float *logits)
     put(text);
 }
 
-/* Both programs have room for so many classes. */
+/* Both programs have room for this many classes. */
 enum { MOST_CLASSES = 16 };
 
 /* Whether the answer to a golden example is what it was. */
@@ -98,7 +98,7 @@ static __attribute__((noinline)) void fill_stack(void)
     memset(&stack_bottom, PATTERN, (size_t)(&here - &stack_bottom) - 64);
 }
 
-/* A packed file in flash, open; NULL where that failed, which is told. */
+/* A packed file in flash, open; NULL if that failed, which is told. */
 static inline const prnn *opened(const char *name, const void *file, size_t bytes, void *memory, size_t size)
 {
     const prnn *classifier;

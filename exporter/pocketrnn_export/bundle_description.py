@@ -146,6 +146,11 @@ def validate_labels(labels: Sequence[str]) -> tuple[str, ...]:
         if all(isinstance(label, str) and label for label in labels.values()):
             ordered = "[labels[i] for i in sorted(labels, key=int)]"
         raise InputError("labels is a map.", f"Give a list of the names in the order of their ids: {ordered}.")
+    if len(labels) and all(isinstance(label, list | tuple) for label in labels):
+        raise InputError(
+            "labels holds lists.",
+            'For several heads give heads= in its place: {"mood": ["bad", "good"], "topic": [...]} (docs/heads.md).',
+        )
     if not all(isinstance(label, str) and label for label in labels):
         raise InputError("labels holds something that is not a string, or is empty.", "Give a list of names.")
     if len(labels) < 2:
@@ -154,6 +159,8 @@ def validate_labels(labels: Sequence[str]) -> tuple[str, ...]:
             "Give at least 2: a single number is the logit of the second label. If it is a value, such as a rating, "
             'subtract the value that separates the two labels, such as 3 in --call "module(tokens) - 3".',
         )
+    # numpy's strings, as of a LabelEncoder, look otherwise in messages.
+    labels = [str(label) for label in labels]
     label, times = Counter(labels).most_common(1)[0]
     if times > 1:
         raise InputError(f"The label {short_repr(label, 40)} is there {times} times.", "Give each label once.")

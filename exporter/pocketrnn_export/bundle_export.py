@@ -682,7 +682,7 @@ def _log_verdicts(manifest: Manifest) -> None:
     if manifest.provenance.get("golden_examples") == "given texts":
         log.info(
             "%s holds %d golden examples, which are texts that were given: whoever has it can read them. Leave them "
-            "out with examples=False",
+            "out with examples=False.",
             manifest.name, len(manifest.examples),
         )  # fmt: skip
 
@@ -793,7 +793,23 @@ def _prepare_module_and_forms(
             prepared, forms = tried, _make_forms(kinds, tried, description)
         return prepared, forms
 
-    return run_with_single_text_fallback(prepared, make_forms, ask, batches_only=EDGE in kinds)
+    again = functools.partial(_prepare_again, ask, prepared)
+    return run_with_single_text_fallback(prepared, make_forms, again, batches_only=EDGE in kinds)
+
+
+def _prepare_again(
+    ask: Callable[..., ExportableModule], prepared: ExportableModule, *, one_text: bool
+) -> ExportableModule:
+    """Prepare a module once more, for one text at a time; where several calls then hold, by the one that holds for
+    batches: on one text, [batch, sequence] and [sequence, batch] may both run."""
+    try:
+        return ask(one_text=one_text)
+    except AmbiguousCallError as error:
+        called = prepared.convention
+        if called.line not in error.calls:
+            raise
+        found = ask(one_text=one_text, call=called.line)
+        return replace(found, convention=replace(found.convention, pair=called.pair, notes=called.notes))
 
 
 def _add_padding_effect(

@@ -74,13 +74,21 @@ class ProgressLines(logging.Handler):
         show: called with a line.
         warn: called with the record of a warning.
         silent: for so many seconds at the beginning, only warnings are shown; then the current stage is shown.
+        verdicts: show the verdicts on the bundle, too, if the work took longer than that. The commands say them in
+            their last lines.
     """
 
     def __init__(
-        self, show: Callable[[str], None], warn: Callable[[logging.LogRecord], None], silent: float = 0.0
+        self,
+        show: Callable[[str], None],
+        warn: Callable[[logging.LogRecord], None],
+        silent: float = 0.0,
+        *,
+        verdicts: bool = False,
     ) -> None:
         super().__init__()
         self._show, self._warn = show, warn
+        self._verdicts = verdicts
         self._shown = time.monotonic()
         self._from = self._shown + silent
         self._held: str | None = None
@@ -94,7 +102,9 @@ class ProgressLines(logging.Handler):
             self._shown = now
             self._warn(record)
         elif record.name == VERDICTS:
-            return  # a conclusion, which the commands say in their last lines
+            if self._verdicts and now >= self._from:
+                self._show(record.getMessage())
+            return
         elif record.name != PROGRESS:
             self._held = f"{record.getMessage()} ..."
         if self._held is not None and now >= self._from:
@@ -145,7 +155,7 @@ def show_progress(wanted: bool) -> Iterator[None]:
     if not wanted or logging.getLogger(EXPORTER).hasHandlers():
         yield
         return
-    with show_log_lines(ProgressLines(_print_to_stderr, _log_record_as_usual, _SHORT)):
+    with show_log_lines(ProgressLines(_print_to_stderr, _log_record_as_usual, _SHORT, verdicts=True)):
         yield
 
 

@@ -69,7 +69,8 @@ _FROM = {
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
-        """A name of `__all__`; or a module of the package, such as `pocketrnn.errors`, that nobody imported yet."""
+        """Return a name of `__all__`, or a module of the package, such as `pocketrnn.errors`, that was not imported
+        yet."""
         from importlib import import_module
 
         if name in _FROM:

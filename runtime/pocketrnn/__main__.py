@@ -1,4 +1,4 @@
-"""`pocketrnn` and `python -m pocketrnn`: the command line, with care for signals from the first moment on."""
+"""`pocketrnn` and `python -m pocketrnn`: the command line, which handles signals from the start."""
 
 from pocketrnn.commands.signal_handling import SHELL_STATUS, exit_on_signals, exit_process
 from pocketrnn.errors import Terminated
@@ -7,7 +7,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command that the process was started with. It ends with the command's exit status, as SystemExit.
+    """Run the command with which the process was started. Exit with its status, by SystemExit.
 
     Example:
         >>> main()  # doctest: +SKIP

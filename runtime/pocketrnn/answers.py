@@ -1,4 +1,4 @@
-"""From logits to answers: probabilities and labels."""
+"""Turn logits into answers: probabilities and labels."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class Answers:
         labels: the classes, in the order of the logits.
         activation: `softmax`, where exactly one label is right; `sigmoid`, where each label is decided by itself;
             `values`, where the logits are values and the labels their names.
-        thresholds: for each label, the probability from which it is given; None where the bundle has no thresholds.
-        heads: the answers of each head by its name, in the order of the logits (`HeadAnswers`); empty where there is
+        thresholds: for each label, the probability from which it is given; None if the bundle has no thresholds.
+        heads: the answers of each head by its name, in the order of the logits (`HeadAnswers`); empty if there is
             one set of labels.
     """
 
@@ -85,7 +85,7 @@ class Answers:
         return Answers(self.name, tuple(self.labels[place] for place in places), self.activation, thresholds)
 
     def require_single_head(self, what: str) -> None:
-        """Refuse a feature that needs one set of labels, if there are several heads; with one set, refuse nothing.
+        """Refuse a feature that needs one set of labels if there are several heads.
 
         Args:
             what: the feature as the subject and the verb of a sentence: `explain() is of`.
@@ -111,7 +111,7 @@ class Answers:
         return _softmax(logits) if self.activation == "softmax" else _sigmoid(logits)
 
     def prediction(self, logits: Sequence[float], top: int = 1) -> Prediction:
-        """Convert one row of logits to an answer; where probabilities are equal, the earlier label comes first.
+        """Convert one row of logits to an answer; of equal probabilities, the earlier label comes first.
 
         It is computed in Python's own floats: on one row, numpy's calls take four times as long. The two agree to 1e-7.
 
@@ -170,7 +170,7 @@ class Answers:
         return reached
 
     def labels_reached(self, probabilities: Floats, threshold: float | None = None) -> list[tuple[str, ...]]:
-        """List the labels of each text that reach their threshold, in the classifier's order; it may be none.
+        """List the labels of each text that reach their threshold, in the classifier's order; the list may be empty.
 
         Args:
             probabilities, threshold: as in `reached`.
@@ -198,7 +198,7 @@ class Answers:
         return labels
 
     def make_answers(self, logits: Floats, top: int) -> list[Any]:
-        """Convert each row of logits to a `Prediction`; or, where the logits are values, to float32 [values].
+        """Convert each row of logits to a `Prediction`, or to float32 [values] if the logits are values.
 
         Raises:
             InputError: `top` is out of its range.
@@ -231,7 +231,7 @@ class Answers:
                     yield None if index in passed_over else self.prediction(row, top)
 
     def join_logits(self, answered: Iterable[Chunk]) -> Floats:
-        """Join the logits that come chunk by chunk to one array; a text that was skipped gets a row of NaN.
+        """Join the logits that come chunk by chunk into one array; a skipped text gets a row of NaN.
 
         Example:
             >>> Answers("mood", ("bad", "good"), "softmax").join_logits([(np.float32([[0, 1]]), [])]).tolist()
@@ -275,7 +275,7 @@ class Answers:
         return self.activation == "values"
 
     def check_gives_labels(self) -> None:
-        """Refuse to give labels where the logits are values.
+        """Refuse to give labels if the logits are values.
 
         Raises:
             InputError: the logits are values.
@@ -287,7 +287,7 @@ class Answers:
             raise InputError(f"{self.name} gives values, not labels.", "Use values() or predict().")
 
     def check_top(self, top: int) -> None:
-        """Check `top`, the number of labels asked for.
+        """Check `top`, the requested number of labels.
 
         Raises:
             InputError: `top` is not a whole number from 1 to the number of labels; or the logits are values.
@@ -307,7 +307,7 @@ class Answers:
             )
 
     def check_finite(self, logits: Floats) -> None:
-        """Refuse logits that have no probabilities: NaN, or a largest logit that is infinite. Another logit may be
+        """Refuse logits that have no probabilities: NaN, or a largest logit that is infinite. Any other logit may be
         minus infinity, which is a probability of 0.
 
         Args:

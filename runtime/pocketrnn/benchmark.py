@@ -42,7 +42,7 @@ Run = Callable[[], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Speed:
-    """One contestant's medians over the rounds.
+    """The medians of one contestant over the rounds.
 
     Attributes:
         name: what was measured.
@@ -60,12 +60,12 @@ class Speed:
 
     @property
     def texts_per_second(self) -> float:
-        """How many texts were answered in a second."""
+        """How many texts were answered in each second."""
         return 1e6 / self.mean
 
 
 def make_one_by_one_run(answer: Callable[[Any], object], items: Sequence[Any]) -> Run:
-    """A run that answers one item after the other and returns the seconds of each answer, float64 [items]."""
+    """Make a run that answers one item after the other, and returns the seconds of each answer, float64 [items]."""
 
     def time_each_item() -> NDArray[np.float64]:
         clock = time.perf_counter
@@ -79,7 +79,7 @@ def make_one_by_one_run(answer: Callable[[Any], object], items: Sequence[Any]) -
 
 
 def make_all_at_once_run(answer: Callable[[Any], object], items: Sequence[Any]) -> Run:
-    """A run that answers all items in one call and returns the seconds of the call, float64 [1]."""
+    """Make a run that answers all items in one call, and returns the seconds of the call, float64 [1]."""
 
     def time_all_items() -> NDArray[np.float64]:
         start = time.perf_counter()
@@ -133,7 +133,7 @@ def _compute_median_speed(name: str, taken: list[NDArray[np.float64]], first: li
 
 
 def format_speed_table(speeds: Sequence[Speed]) -> str:
-    """Format the speeds as a Markdown table, one row for each."""
+    """Format the speeds as a Markdown table with one row for each contestant."""
     lines = [
         "| | one text, p50, us | p99, us | texts a second | time against the first |",
         "|---|---:|---:|---:|---:|",
@@ -155,7 +155,8 @@ def open_bare_session(path: str | os.PathLike[str], threads: int = 1) -> onnxrun
 
 
 def encode_graph_inputs(classifier: Classifier, texts: Sequence[Text]) -> list[dict[str, NDArray[np.int64]]]:
-    """Encode each text as graph inputs: `tokens` int64 [1, sequence], and `lengths` int64 [1] if it takes them."""
+    """Encode each text as graph inputs: `tokens` int64 [1, sequence], and `lengths` int64 [1] if the graph takes
+    them."""
     rows = [classifier.encode(text) for text in texts]
     inputs = classifier.manifest.graph.inputs
     return [
@@ -167,7 +168,7 @@ def encode_graph_inputs(classifier: Classifier, texts: Sequence[Text]) -> list[d
 
 
 def bench(bundle: str | os.PathLike[str], texts: Sequence[Text], *, rounds: int = 5, threads: int = 2) -> list[Speed]:
-    """Measure a bundle: one text at a time and many at once, compared with the bare graph.
+    """Measure the speed of a bundle, one text at a time and many at once, compared with the bare graph.
 
     Args:
         bundle: a bundle's folder, a shipped classifier's name, or a packed file, for which the bare graph is left out.

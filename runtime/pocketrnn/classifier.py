@@ -155,7 +155,7 @@ class Classifier(TrainedEstimator):
         return classifier._apply_prior(prior)
 
     def among(self, labels: Iterable[str]) -> Classifier:
-        """The same classifier restricted to some of its labels, for texts that can only have these.
+        """The same classifier restricted to some of its labels, for texts that can have only these.
 
         Probabilities, thresholds, `top`, streams and files are then of these labels. The graph is not loaded again.
 
@@ -174,7 +174,7 @@ class Classifier(TrainedEstimator):
         return self._restrict_to_labels(choose_labels(self._answers, labels))
 
     def head(self, name: str) -> Classifier:
-        """The same classifier, answering with the labels of one of its heads.
+        """The same classifier with the labels of one of its heads.
 
         All methods then give what they give for a classifier of these labels. The graph is not loaded again.
 
@@ -225,7 +225,8 @@ class Classifier(TrainedEstimator):
     @property
     def labels(self) -> tuple[str, ...]:
         """The classes, in the order of the columns of `predict_proba`; or the names of the values. With several heads,
-        the labels of all heads, each after the name of its head: `topic: oil`, in the order of the columns of `logits`.
+        the labels of all heads in the order of the columns of `logits`, each with its head's name in front: `topic:
+        oil`.
 
         Example:
             >>> Classifier.load("ag_news").labels
@@ -245,7 +246,7 @@ class Classifier(TrainedEstimator):
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """The channels of a sequence of numbers, in their order.
+        """The channels of a sequence of numbers, in order.
 
         Raises:
             InputError: the bundle takes texts.
@@ -275,7 +276,7 @@ class Classifier(TrainedEstimator):
         return self._texts("prepared()").ready.ids(text)
 
     def prepared(self, sequence: object) -> Floats:
-        """The input of the graph for a sequence of numbers, float32 [time, channels].
+        """The graph's input for a sequence of numbers, float32 [time, channels].
 
         Raises:
             SequenceError: the argument is not such a sequence, or is beyond the graph's limits.
@@ -306,9 +307,10 @@ class Classifier(TrainedEstimator):
     def stream(
         self, saved: bytes | None = None, *, window: int | None = None, hop: int | None = None, top: int | None = None
     ) -> Stream | NumberStream | CarriedStream:
-        """Open a stream. A text arrives in fragments, `stream.push("Wall St. ")`, and each push answers for the text so
-        far. A recording arrives as samples, `stream.push(samples)`, and is answered window by window; or, without a
-        window and with a bundle exported with `streaming=True`, for all samples so far, at the cost of the new ones.
+        """Open a stream. A text arrives in fragments, `stream.push("Wall St. ")`, and each push returns the answer for
+        the text so far. A recording arrives as samples, `stream.push(samples)`, and is answered window by window.
+        Without a window, and with a bundle exported with `streaming=True`, each push answers for all samples so far, at
+        the cost of the new ones.
 
         Args:
             saved: the bytes of `Stream.save` or `CarriedStream.save`, to continue from that state.
@@ -417,7 +419,7 @@ class Classifier(TrainedEstimator):
         return self._answers.prediction(self._intake.compute_item_logits(given), top)
 
     def explain(self, text: Text, label: str | None = None, *, most_fragments: int = 64) -> Explanation:
-        """Explain an answer by its words: leave out each word once and measure how much the label loses.
+        """Explain an answer by its words: leave out each word once, and measure how much evidence the label loses.
 
         All shortened texts are answered in one call. A text of n words takes about as long as n texts of that length.
 
@@ -450,7 +452,7 @@ class Classifier(TrainedEstimator):
         )
 
     def _compute_logits_of_variants(self, texts: Sequence[str | list[str]]) -> tuple[Floats, list[int]]:
-        """The logits of a text and of its shortened variants, and the indices of the variants that are refused.
+        """The logits of a text and of its shortened variants, and the indices of the refused variants.
 
         Raises:
             LimitError: the text itself, which comes first, is refused.
@@ -470,7 +472,7 @@ class Classifier(TrainedEstimator):
     @overload
     def predict(self, given: Iterable[object], *, on_error: OnError) -> list[str] | list[str | None]: ...
     def predict(self, given: Iterable[object], *, on_error: OnError = "raise") -> list[str] | list[str | None]:
-        """The likeliest label of every text or sequence, in their order; for a bundle that gives values, the result of
+        """The likeliest label of every text or sequence, in order; for a bundle that gives values, the result of
         `values`.
 
         Args:
@@ -495,7 +497,7 @@ class Classifier(TrainedEstimator):
         return self._answers.likeliest_labels(self._compute_logits_of_chunks(given, on_error))
 
     def values(self, given: Iterable[object], *, on_error: OnError = "raise") -> Floats:
-        """The values of every sequence, where the bundle gives values and not labels.
+        """The values for every sequence, if the bundle gives values and not labels.
 
         Args:
             given: as in `predict`.
@@ -519,7 +521,7 @@ class Classifier(TrainedEstimator):
     def classify_all(
         self, given: Iterable[object], *, top: int = 1, on_error: OnError = "raise"
     ) -> Iterator[Prediction | None]:
-        """Yield predictions lazily, in the order of the items, reading only a few chunks ahead.
+        """Yield predictions lazily, in the order of the items; only a few chunks are read in advance.
 
         Neither items nor answers are collected: memory does not grow with their number. The answers before an error are
         still given.
@@ -566,7 +568,7 @@ class Classifier(TrainedEstimator):
     @overload
     def predict_tags(self, texts: Iterable[Text], *, on_error: OnError) -> list[Tags] | list[Tags | None]: ...
     def predict_tags(self, texts: Iterable[Text], *, on_error: OnError = "raise") -> list[Tags] | list[Tags | None]:
-        """The tags of every text, in their order; see `tag`.
+        """The tags of every text, in order; see `tag`.
 
         Args:
             texts: any iterable of texts, as in `tag`.
@@ -583,7 +585,7 @@ class Classifier(TrainedEstimator):
         return list(self.tag_all(texts, on_error=on_error))
 
     def tag_all(self, texts: Iterable[Text], *, on_error: OnError = "raise") -> Iterator[Any]:
-        """Yield the tags of texts lazily, as `predict_tags` gives them, reading some hundred texts ahead.
+        """Yield the tags of texts lazily, like `predict_tags`; some hundred texts are read in advance.
 
         Args:
             texts, on_error: as in `predict_tags`.
@@ -714,7 +716,8 @@ class Classifier(TrainedEstimator):
     def _compute_logits_of_chunks(
         self, given: Iterable[Any], on_error: OnError, *, warns: bool = True
     ) -> Generator[tuple[Floats, list[int]], None, None]:
-        """Yield chunk by chunk, in order: the logits, and the indices of skipped items, whose rows hold no answer."""
+        """Yield for each chunk, in order, its logits and the indices of skipped items; the rows of skipped items have
+        no answer."""
         total, intake = 0, self._intake
         work = partial(intake.logits, on_error=on_error)
         chunks = intake.chunks(given, on_error, self._workers.threads)
@@ -756,7 +759,7 @@ class _Intake(Protocol):
         ...
 
     def replace_engine(self, engine: Engine, answers: Answers) -> _Intake:
-        """The same intake for another engine and other answers."""
+        """The same intake with another engine and other answers."""
         ...
 
     def chunks(self, given: Iterable[Any], on_error: OnError, threads: int) -> Iterable[Any]:
@@ -803,7 +806,7 @@ def _build_intake(
 def compute_logits_of_batches(
     classifier: Classifier, batches: Iterable[list[str]], *, on_error: OnError = "raise"
 ) -> Generator[Floats, None, None]:
-    """Yield the logits of one list of texts after the other, lazily, only a few lists ahead.
+    """Yield the logits of one list of texts after the other, lazily; only a few lists are read in advance.
 
     This is for texts that come in batches with other data, such as the rows of a table. Batches of some thousand texts
     are fastest; a classifier with several threads works on as many batches at once.
@@ -858,8 +861,8 @@ def encode_texts_as_steps(classifier: Classifier, texts: Iterable[Any]) -> list[
 
 
 def compute_logits_of_steps(classifier: Classifier, rows: Sequence[Sequence[int] | Steps]) -> Floats:
-    """The logits of texts given as ids, or of sequences given as the graph's samples, batched as `Classifier.logits`
-    batches them.
+    """The logits of texts given as ids, or of sequences given as samples of the graph, in the batches of
+    `Classifier.logits`.
 
     Args:
         classifier: the classifier that answers.
@@ -906,7 +909,7 @@ def compute_logits_until_refused(classifier: Classifier, texts: Sequence[Any]) -
         texts: strings, or lists of tokens or ids; or valid sequences.
 
     Returns:
-        float32 [texts before it, labels], and the error; None where all texts are answered.
+        float32 [texts before it, labels], and the error; None if all texts are answered.
 
     Example:
         >>> logits, error = compute_logits_until_refused(classifier, ["oil prices", "oil " * 500])
@@ -924,7 +927,7 @@ def compute_logits_until_refused(classifier: Classifier, texts: Sequence[Any]) -
 
 
 def make_refusal_error(classifier: Classifier, text: Text) -> LimitError:
-    """The error that `classify` would raise for a text that was passed over with on_error='skip'.
+    """The error that `classify` would raise for a text that was skipped by on_error='skip'.
 
     Example:
         >>> make_refusal_error(classifier, "oil " * 500).problem
@@ -944,7 +947,7 @@ def read_graph_metadata(classifier: Classifier) -> Mapping[str, str]:
 
 
 def get_chosen_answers(classifier: Classifier) -> Answers:
-    """The `Answers` of a classifier, for the labels that it chooses among.
+    """The `Answers` of a classifier, for the labels to which it is restricted.
 
     Example:
         >>> get_chosen_answers(Classifier.load("ag_news")).labels

@@ -1,4 +1,4 @@
-"""All errors for users, as one family: each has a sentence of what is wrong and one of what to do.
+"""All errors for users, in one family: each has a sentence about the problem, and one about the remedy.
 
 The command line prints that text without a traceback and exits with `exit_status`:
 1 the task failed, 2 wrong usage or input, 3 parity broken.
@@ -58,16 +58,16 @@ class InputError(PocketRNNError):
 
 
 class TextError(InputError, TypeError):
-    """An item given as a text is not a text."""
+    """An item given as a text is not a string, or not valid text."""
 
 
 class LimitError(InputError):
-    """A text has too few or too many tokens for the graph, or it lacks a known word that the graph needs; see
+    """A text has too few or too many tokens for the graph, or the graph needs a known word and the text has none; see
     `Limits`."""
 
 
 class SequenceError(InputError, ValueError):
-    """A sequence of numbers has other channels, another length or other values than the classifier takes."""
+    """A sequence of numbers does not have the channels, the length or the values that the classifier takes."""
 
 
 class BundleError(InputError):
@@ -105,8 +105,8 @@ class MissingExtraError(PocketRNNError):
 
 
 class Terminated(BaseException):
-    """SIGTERM or SIGHUP was received. It is not a SystemExit, since those are caught where a user's code is run, which
-    may call sys.exit.
+    """SIGTERM or SIGHUP was received. This is not a SystemExit: those are caught when a user's code runs, since it may
+    call sys.exit.
 
     Args:
         signal: the signal's number.
@@ -159,8 +159,8 @@ def first_line(error: BaseException) -> str:
 
 
 def find_error_reason(error: Exception) -> str:
-    """The reason why a file cannot be read, for the end of a sentence: a system error's text without its number and
-    file name.
+    """The reason why a file cannot be read, for the end of a sentence: the text of a system error without its number
+    and file name.
 
     Example:
         >>> find_error_reason(OSError(21, "Is a directory", "news.csv"))
@@ -181,7 +181,7 @@ def short_repr(value: object, length: int = 60) -> str:
 
 
 def suggest_similar_name(given: str, known: Iterable[str], *, least: float = 0.6) -> str:
-    """Suggest the known name most similar to a wrong one, ignoring case, as a sentence; empty where none is similar.
+    """Suggest the known name most similar to a wrong one, ignoring case, as a sentence; empty if none is similar.
 
     Args:
         given: the wrong name.

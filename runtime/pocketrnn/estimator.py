@@ -30,12 +30,12 @@ class TrainedEstimator:
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """The names of several heads; empty where there is one set of labels."""
+        """The names of several heads; empty if there is one set of labels."""
         return ()
 
     @property
     def classes_(self) -> NDArray[Any]:
-        """The labels as scikit-learn's tools ask for them, str [labels], in the order of `labels`.
+        """The labels in the form for scikit-learn's tools, str [labels], in the order of `labels`.
 
         Raises:
             InputError: there are several heads.
@@ -52,7 +52,7 @@ class TrainedEstimator:
         return np.array(self.labels)
 
     def fit(self, texts: object, labels: object = None) -> NoReturn:  # noqa: ARG002 - scikit-learn gives both
-        """Refuse to fit, since the classifier is trained. scikit-learn requires this method of every estimator.
+        """Refuse to fit, since the classifier is already trained. scikit-learn requires this method of every estimator.
 
         Args:
             texts: ignored.

@@ -1,4 +1,5 @@
-"""Explains which words decided: each word is left out once, and the rest is classified (leave-one-out, or occlusion).
+"""Explains which words an answer depends on: each word is left out once, and the rest is classified (leave-one-out, or
+occlusion).
 
 This works with every tokenizer, n-grams included, and every engine. `runtime/web/word_contributions.js` is the same in
 JavaScript.
@@ -69,7 +70,7 @@ class Explanation:
         label: the label that is explained.
         probability: its probability for the whole text.
         fragments: the words, or groups of adjacent words, in the text's order; without those that cannot be left out,
-            since the rest would be too short for the graph. Empty where the text does not have a word, or is too long
+            since the rest would be too short for the graph. Empty if the text does not have a word, or is too long
             to be explained.
 
     Example:
@@ -147,14 +148,15 @@ def _join_fragment(fragment: str | list[str]) -> str:
 
 
 def _find_word_positions(text: str | list[str], *, by_character: bool, word: re.Pattern[str]) -> list[Place]:
-    """The begin and end of each word; or of each character, if characters are the tokens; or of each list item."""
+    """The begin and end of each word. If characters are the tokens, or the text is a list, those of each character or
+    item."""
     if by_character or not isinstance(text, str):
         return [(i, i + 1) for i in range(len(text))]
     return [found.span() for found in word.finditer(text)]
 
 
 def _find_fragment_positions(words: list[Place], most: int) -> list[Place]:
-    """Group the words into at most `most` fragments of equal size; empty where several words would be one fragment."""
+    """Group the words into at most `most` fragments of equal size; empty if all words would form one fragment."""
     if not words or (len(words) > 1 and most < 2):
         return []
     together = -(-len(words) // max(most, 1))
@@ -162,7 +164,8 @@ def _find_fragment_positions(words: list[Place], most: int) -> list[Place]:
 
 
 def _compute_log_odds(logits: Floats, index: int, activation: str) -> Floats:
-    """log(p / (1 - p)) of one label for every row, from the logits, since a probability near 1 has lost its digits."""
+    """log(p / (1 - p)) of one label for every row. It is computed from the logits, since a probability near 1 has lost
+    its digits."""
     if activation == "sigmoid":
         return logits[:, index]
     others = np.delete(logits, index, axis=1)
@@ -174,7 +177,7 @@ def _compute_log_odds(logits: Floats, index: int, activation: str) -> Floats:
 
 
 def _compute_losses_from_first(numbers: Floats) -> list[float]:
-    """The first row minus each other row; 0 where both are the same infinity."""
+    """The first row minus each other row; 0 if both are the same infinity."""
     with np.errstate(invalid="ignore"):
         lost = numbers[0] - numbers[1:]
     return np.where(numbers[1:] == numbers[0], 0.0, lost).tolist()  # type: ignore[no-any-return]

@@ -37,8 +37,8 @@ def build_answers(manifest: Manifest) -> Answers:
 
 @dataclass(frozen=True, slots=True)
 class HeadAnswers(Answers):
-    """The meaning of the logits of several heads: for a text, it returns a dict with the result of `Answers` for each
-    head.
+    """The meaning of the logits of several heads. For each text, the methods return a dict with the result of `Answers`
+    for each head.
 
     `labels` names the logits of all heads.
 
@@ -64,7 +64,7 @@ class HeadAnswers(Answers):
         raise IndexError(places[0])
 
     def require_single_head(self, what: str) -> None:
-        """Refuse a feature for one set of labels.
+        """Refuse a feature that works for one set of labels only.
 
         Raises:
             InputError: always.
@@ -80,7 +80,8 @@ class HeadAnswers(Answers):
         return {name: head.probabilities(logits[:, at]) for name, head, at in self.iterate_heads()}
 
     def prediction(self, logits: Sequence[float], top: int = 1) -> Any:
-        """Convert one row of logits to an answer for each head; a head of fewer labels than `top` gives all of them."""
+        """Convert one row of logits to an answer for each head. A head with fewer labels than `top` gives all of
+        them."""
         return {
             name: head.prediction(logits[at], min(top, len(head.labels))) for name, head, at in self.iterate_heads()
         }
@@ -138,7 +139,7 @@ def choose_head(answers: Answers, name: str) -> ChosenLabels:
 
 
 def find_likeliest(answers: Answers, logits: NDArray[Any]) -> NDArray[np.int64]:
-    """Find the places of the largest logits, int64 [texts, heads]; one a text where there is one set of labels.
+    """Find the places of the largest logits, int64 [texts, heads]; one for each text if there is one set of labels.
 
     Example:
         >>> find_likeliest(Answers("mood", ("bad", "good"), "softmax"), np.float32([[0, 1]])).tolist()

@@ -32,7 +32,8 @@ def make_extra_install_command(extra: str) -> str:
 
 
 def make_native_install_command() -> str:
-    """The command that installs the native engine, a separate package; from sources where this package is from sources.
+    """The command that installs the native engine, a separate package; from sources if this package was installed from
+    sources.
 
     Example:
         >>> make_native_install_command()    # installed from a clone in /src/pocketrnn

@@ -1,4 +1,5 @@
-"""Restricts a classifier to some of its labels, or weighs its labels: an engine that answers for these labels alone."""
+"""Restricts a classifier to some of its labels, or weights its labels: an engine that gives the logits of these labels
+only."""
 
 from __future__ import annotations
 
@@ -39,16 +40,16 @@ class ChosenLabels:
     weights: tuple[float, ...]
 
     def select_from_row(self, logits: Sequence[float]) -> list[float]:
-        """Select and weigh the logits of these labels from one row of all logits."""
+        """Select and weight the logits of these labels from one row of all logits."""
         return [logits[place] + weight for place, weight in zip(self.places, self.weights, strict=True)]
 
     def select_from_rows(self, logits: Floats) -> Floats:
-        """Select and weigh logits: float32 [texts, labels] to float32 [texts, chosen labels]."""
+        """Select and weight logits: float32 [texts, labels] to float32 [texts, chosen labels]."""
         chosen: Floats = logits[:, list(self.places)] + np.array(self.weights, np.float32)
         return chosen
 
     def convert_to_engine_labels(self, outer: ChosenLabels | None) -> ChosenLabels:
-        """These labels, with `places` converted from indices of the labels of `outer` to the engine's."""
+        """These labels, with their `places` converted from indices of the labels of `outer` to those of the engine."""
         if outer is None:
             return self
         weights = (outer.weights[place] + weight for place, weight in zip(self.places, self.weights, strict=True))
@@ -60,7 +61,8 @@ class ChosenLabels:
 
 
 def choose_labels(answers: Answers, among: Iterable[str]) -> ChosenLabels:
-    """Choose the labels that `among` names, in the classifier's order; and `und`, where the classifier has it.
+    """Choose the labels that `among` names, in the classifier's order; also `und` (undetermined), if the classifier has
+    it.
 
     Args:
         answers: the classifier's answers.
@@ -97,7 +99,7 @@ def choose_labels(answers: Answers, among: Iterable[str]) -> ChosenLabels:
 
 
 def apply_label_prior(answers: Answers, prior: str | Mapping[str, float], named: Priors) -> ChosenLabels:
-    """Weigh all labels by how often each is expected; the labels that `prior` does not name are together expected as
+    """Weight all labels by how often each is expected. The labels that `prior` does not name are together expected as
     often as the rarest label that it names.
 
     If the classifier was trained on equally many texts of each label, its probabilities are then those for this prior.

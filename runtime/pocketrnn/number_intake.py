@@ -59,7 +59,7 @@ class NumberIntake:
         return self._engine.compute_item_logits(self.prepared(sequence)[None])
 
     def prepared(self, sequence: object) -> Floats:
-        """The input of the graph for a sequence, float32 [time, channels].
+        """The graph's input for a sequence, float32 [time, channels].
 
         Raises:
             SequenceError: the argument is not such a sequence, or is beyond the limits.
@@ -75,8 +75,8 @@ class NumberIntake:
         return samples
 
     def check_arriving_samples(self, samples: NDArray[Any], first: int) -> None:
-        """Refuse samples [time, channels] of a recording that are infinite or missing, or far outside the training
-        range where that is refused.
+        """Refuse samples [time, channels] of a recording that are infinite or missing; also those far outside the
+        training range, if these are to be refused.
 
         Args:
             samples: the samples as the sensor gives them.
@@ -89,7 +89,7 @@ class NumberIntake:
         self.watch(self.input.convert_to_units(samples), first)
 
     def replace_engine(self, engine: Engine, answers: Answers) -> NumberIntake:
-        """The same intake for another engine and other answers."""
+        """The same intake with another engine and other answers."""
         other = copy.copy(self)
         other._engine, other._answers = engine, answers
         return other
@@ -110,7 +110,7 @@ class NumberIntake:
         return _divide_into_chunks(iter(sequences))
 
     def logits(self, chunk: _Chunk, on_error: OnError) -> tuple[Floats, list[int]]:
-        """The logits, float32 [sequences, labels], and the indices of skipped sequences, whose rows hold no answer.
+        """The logits, float32 [sequences, labels], and the indices of skipped sequences; their rows contain no answer.
 
         Raises:
             SequenceError: an item is not such a sequence, and `on_error` is `raise`.
@@ -143,7 +143,7 @@ class NumberIntake:
         return logits
 
     def stop(self) -> None:
-        """Do nothing, since the engine's work for a sequence is short."""
+        """Do nothing: the engine's work for one sequence is short."""
 
 
 def _divide_into_chunks(waiting: Iterator[object]) -> Iterator[_Chunk]:
@@ -154,7 +154,7 @@ def _divide_into_chunks(waiting: Iterator[object]) -> Iterator[_Chunk]:
 
 
 def _add_position_to_error(error: SequenceError, position: int) -> SequenceError:
-    """Add the position among all sequences to the error of a sequence."""
+    """Add to the error of a sequence its position among all sequences."""
     problem = error.problem.replace("The sequence", f"The sequence at position {position}", 1)
     if problem == error.problem:
         problem = f"The sequence at position {position}: {problem}"

@@ -35,8 +35,8 @@ class Window:
 
 
 def choose_window_and_hop(manifest: Manifest, window: int | None, hop: int | None) -> tuple[int, int] | None:
-    """How many steps a window has, and how many steps later the next window begins; None where neither the bundle nor
-    the caller states a window, and the bundle can carry a state.
+    """The number of steps of a window, and of steps until the next window begins. None if neither the bundle nor the
+    caller gives a window, and the bundle can carry a state.
 
     Raises:
         InputError: a window is not stated, and the bundle cannot carry a state; or a number is not from 1.
@@ -62,8 +62,8 @@ def choose_window_and_hop(manifest: Manifest, window: int | None, hop: int | Non
 
 
 class CarriedStream:
-    """A stream of an arriving recording, answered for all samples so far at the cost of the new ones;
-    `Classifier.stream` makes one. For one thread at a time.
+    """A stream of an arriving recording, which answers for all samples so far at the cost of the new ones.
+    `Classifier.stream` makes one; a stream may be used by one thread at a time.
 
     Attributes:
         steps: how many steps were read.
@@ -124,7 +124,8 @@ class CarriedStream:
         return self.push(recording)
 
     def save(self) -> bytes:
-        """Save the stream, to continue it elsewhere with `stream(saved=...)` of the same bundle: JSON, some kilobytes.
+        """Save the stream, to continue it elsewhere with `stream(saved=...)` of the same bundle: as JSON of some
+        kilobytes.
 
         Example:
             >>> stream = classifier.stream(saved=stream.save())

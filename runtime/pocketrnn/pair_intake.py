@@ -43,7 +43,7 @@ class PairIntake(TextIntake):
 
 
 class _PairRowEncoder(TextRowEncoder):
-    """Encodes pairs as ids; each text of a pair is a string, or a list of its tokens or ids."""
+    """Encodes pairs as ids; each of the two texts is a string, or a list of tokens or ids."""
 
     def __init__(self, manifest: Manifest, tokenizer: Tokenizer | None) -> None:
         encoder = TextEncoder(manifest.text.rules, manifest.text.vocabulary)
@@ -55,7 +55,7 @@ class _PairRowEncoder(TextRowEncoder):
         self.blank = [*encoder.encode_tokens([]), self._mark, *encoder.encode_tokens([])]
 
     def ids(self, pair: object, which: str = "The pair") -> list[int]:
-        """The ids of one pair, with the mark between its texts.
+        """The ids of one pair, with the mark between the two texts.
 
         Args:
             pair: two texts, each as for `TextRowEncoder.ids`.

@@ -1,4 +1,5 @@
-"""Renders a verification as an HTML page, for a person who signs it off: the comparisons, and their differences drawn.
+"""Renders a verification as an HTML page for a person who approves it: the comparisons, and a drawing of their
+differences.
 
 The page is one file. It loads nothing and runs nothing: it has no script, and its Content-Security-Policy allows none.
 Everything from a bundle - labels, texts, names, provenance - is shown as text.
@@ -270,7 +271,7 @@ def _render_provenance(manifest: Manifest) -> Iterator[str]:
 
 
 def _draw_dots(rows: Sequence[tuple[str, Sequence[tuple[float, str]], float | None]], title: str) -> str:
-    """Draw dots on a logarithmic axis, a line for each row, as SVG.
+    """Draw dots on a logarithmic axis, with a line for each row, as SVG.
 
     Args:
         rows: for each row its name, its dots (a difference and its description), and the limit, drawn as a bar.

@@ -1,4 +1,4 @@
-"""Classifies a corpus with Ray Data: every worker holds one Classifier, loaded from the files that it receives.
+"""Classifies a corpus with Ray Data: every worker has its own Classifier, loaded from the files that it receives.
 
 `pip install 'pocketrnn[ray]'` installs Ray, which is imported when a data set is classified. The workers need
 pocketrnn, but no shared disk.

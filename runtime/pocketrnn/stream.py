@@ -70,7 +70,7 @@ class StreamPosition:
 def read_fragment(
     at: StreamPosition, fragment: str, rules: TextRules, longest: int = sys.maxsize
 ) -> tuple[StreamPosition, list[str], list[str]]:
-    """Read a further fragment of a text.
+    """Read another fragment of a text.
 
     Args:
         at: the position of the stream.
@@ -120,8 +120,8 @@ def read_fragment(
 
 
 def _lower_fragment(at: StreamPosition, fragment: str) -> tuple[str, str, str, str]:
-    """Lower-case a fragment as far as it is decided: return the new context, the undecided text, the text that is
-    finally lower-cased, and the undecided text as it is lower-cased if the text ends here.
+    """Lower-case those characters of a fragment that later text cannot change. Return the new context, the remaining
+    text as it is, the final lower-cased text, and the remaining text in lower case, as if the text ended here.
 
     Python's own lower-casing decides everything, with the context's letter in front; there are no Unicode rules here.
     """
@@ -138,12 +138,12 @@ def _lower_fragment(at: StreamPosition, fragment: str) -> tuple[str, str, str, s
 
 
 def _is_case_ignorable(text: str) -> bool:
-    """Whether all of `text` is case-ignorable, so that the form of a sigma beside it does not depend on it."""
+    """Whether all of `text` is case-ignorable, so that it does not affect the form of a sigma next to it."""
     return (f"a{text}{_SIGMA}".lower()[-1], f"1{text}{_SIGMA}".lower()[-1]) == (_FINAL_SIGMA, _SIGMA.lower())
 
 
 def _find_last_word_start(text: str) -> int:
-    """The index where the last word of `text` begins, split at white space."""
+    """The index at which the last word of `text` begins; words are split at white space."""
     end = len(text)
     while end and not text[end - 1].isspace():
         end -= 1
@@ -151,7 +151,8 @@ def _find_last_word_start(text: str) -> int:
 
 
 def _find_last_basic_word_start(text: str) -> int:
-    """The index where the last unfinished word of basic_english begins, in lower-cased text without quotation marks."""
+    """The index at which the last unfinished word of basic_english begins, in lower-cased text without quotation
+    marks."""
     # The space in an end that may still become "<br />" may not separate words.
     undecided = next((len(end) for end in (" /", " ") if text.endswith(f"<br{end}")), 0)
     end = len(text) - undecided
@@ -182,7 +183,8 @@ def _shorten_tail(tail: str, longest: int) -> str:
 
 
 class Stream:
-    """A stream of a text that arrives in fragments. Make one with `Classifier.stream`; for one thread at a time.
+    """A stream of a text that arrives in fragments. Make one with `Classifier.stream`; a stream may be used by one
+    thread at a time.
 
     The cost of each `push` is that of its own tokens, however long the text is, and its answer is that of
     `Classifier.classify` for all the text so far, but for the last digits.
@@ -218,7 +220,7 @@ class Stream:
             self._resume(saved)
 
     def push(self, fragment: str, top: int = 1) -> Prediction:
-        """Read a further fragment of the text and answer for all of it so far.
+        """Read another fragment of the text, and answer for all of it so far.
 
         Args:
             fragment: any string, cut anywhere.
@@ -239,7 +241,7 @@ class Stream:
         return self._answers.prediction(self.logits(fragment).tolist(), top)
 
     def logits(self, fragment: str) -> Floats:
-        """Read a further fragment of the text and return the logits of all of it so far, float32 [labels].
+        """Read another fragment of the text, and return the logits for all of it so far, float32 [labels].
 
         Raises:
             TextError: `fragment` is not a string.
@@ -278,8 +280,10 @@ class Stream:
         return at, self._encoder.look_up(settled), self._encoder.look_up(open_)
 
     def _read_pieces(self, at: StreamPosition, fragment: str) -> _Read:
-        """Read a fragment with subword rules: the new position, the ids that are now final, with those of the text's
-        begin, and the ids of the tail as they are if the text ends here, with those of its end."""
+        """Read a fragment with subword rules. Return the new position, the ids that are now final, and the ids of the
+        rest as if the text ended here. The ids added at the beginning are among the final ids, and those added at the
+        end among the rest.
+        """
         rules = cast("SubwordRules", self._manifest.text.rules)
         pieces = cast("SubwordEncoder", self._encoder.pieces)
         most = sys.maxsize if rules.max_tokens is None else rules.max_tokens - at.tokens
@@ -297,8 +301,8 @@ class Stream:
         return at, [], [*first, *open_, *rules.last_ids]
 
     def save(self) -> bytes:
-        """Save the stream, to continue it elsewhere with `Classifier.stream(saved)` of the same bundle: JSON, some
-        kilobytes. It holds the text's unfinished last word.
+        """Save the stream, to continue it elsewhere with `Classifier.stream(saved)` of the same bundle: as JSON of some
+        kilobytes, which includes the unfinished last word of the text.
 
         Example:
             >>> saved = stream.save()

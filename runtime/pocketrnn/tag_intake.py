@@ -30,7 +30,7 @@ _TEXTS: Final = 512
 
 @dataclass(frozen=True)
 class _LocatedText:
-    """A text, and its tokens with their positions and ids; None for a text that is passed over."""
+    """A text, and its tokens with their positions and ids; None for a skipped text."""
 
     text: Any
     placed: LocatedTokens | None
@@ -50,21 +50,21 @@ class TagIntake(TextIntake):
         self._characters = manifest.characters
 
     def replace_engine(self, engine: Engine, answers: Answers) -> TagIntake:
-        """The same intake for another engine and other answers.
+        """The same intake with another engine and other answers.
 
         Raises:
             InputError: the labels are decoded by a CRF, which needs all labels.
         """
         if self._crf is not None:
             raise InputError(
-                f"{self._name} decodes its labels by a CRF, which needs all of them.", "Use its tags with all labels."
+                f"{self._name} decodes its labels by a CRF, which needs all of them.", "Use all labels of the tagger."
             )
         other = super().replace_engine(engine, answers)
         assert isinstance(other, TagIntake)  # noqa: S101 - a copy of this
         return other
 
     def require_single_text(self, what: str) -> None:
-        """Refuse a feature that reads words alone, where the classifier takes their characters, too.
+        """Refuse a feature of pocketrnn that reads words alone, if the classifier also takes their characters.
 
         Raises:
             InputError: the classifier takes characters.
@@ -73,7 +73,7 @@ class TagIntake(TextIntake):
             raise InputError(f"{self._name} takes the characters of each word, and {what} words alone.", "Use tag().")
 
     def require_text_labels(self) -> NoReturn:
-        """Refuse to answer for a whole text.
+        """Refuse to answer for a whole text: this classifier labels tokens.
 
         Raises:
             InputError: always.
@@ -105,7 +105,7 @@ class TagIntake(TextIntake):
         return self._compute_answers([self._locate_tokens(text)])[0]
 
     def make_steps(self, text: object) -> Steps:
-        """The engine's input for one text: int64 [ids], or with the characters of each [ids, 1 + width].
+        """The engine's input for one text: int64 [ids], or, with the characters of each token, [ids, 1 + width].
 
         Raises:
             TextError, LimitError, InputError: as `make_text_tags`.
@@ -118,7 +118,7 @@ class TagIntake(TextIntake):
         return np.array(placed.ids, np.int64) if self._characters is None else spell_tokens(self._characters, placed)
 
     def group_texts(self, texts: Iterable[object], on_error: OnError) -> Iterator[list[_LocatedText]]:
-        """Yield texts, checked and with the positions of their tokens, some hundred at a time.
+        """Yield groups of some hundred texts; the texts are checked and the positions of their tokens found.
 
         Raises:
             TextError, LimitError, InputError: as `make_text_tags`, with the position of the text; the first two only
@@ -130,7 +130,7 @@ class TagIntake(TextIntake):
             yield [self._check_text(i, text, on_error) for i, text in some]
 
     def tags(self, given: list[_LocatedText]) -> list[Tags | None]:
-        """The tags of each text of a group; None for a text that is passed over."""
+        """The tags of each text of a group; None for a skipped text."""
         made = iter(self._compute_answers([one for one in given if one.placed is not None]))
         return [None if one.placed is None else next(made) for one in given]
 
@@ -159,7 +159,8 @@ class TagIntake(TextIntake):
         return _LocatedText(text, placed)
 
     def _locate_tokenizer_tokens(self, text: str) -> LocatedTokens:
-        """Split a text by the caller's own tokenizer, and find each token in the text after the one before it."""
+        """Split a text by the caller's own tokenizer, and find each token in the text, after the position of the token
+        before it."""
         tokens, found, at = self.ready.tokens(text), [], 0
         for token in tokens:
             start = text.find(token, at)
@@ -201,7 +202,7 @@ class TagIntake(TextIntake):
         return Tags(tags, text, rest)
 
     def _decide_labels(self, logits: Floats, steps: Ids) -> tuple[list[int], list[float]]:
-        """Decide the labels of some steps from the logits of all steps of a text, and give their probabilities."""
+        """Decide the labels of some steps from the logits of all steps of a text; also give their probabilities."""
         if self._crf is None or self._crf.over_tokens:
             logits, steps = logits[steps], np.arange(len(steps))
         self._answers.check_finite(logits)

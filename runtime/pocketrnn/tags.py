@@ -137,8 +137,8 @@ def has_span_prefixes(labels: Iterable[str]) -> bool:
 
 
 def may_follow_label(label: str, before: str | None) -> bool:
-    """Whether a label may stand behind another, or at the begin of a text: I, M, E and L continue a span of the same
-    label that B, I or M has left open.
+    """Whether a label may follow another one, or stand at the beginning of a text: I, M, E and L continue a span of the
+    same label that B, I or M has left open.
 
     Example:
         >>> may_follow_label("I-PER", "B-PER"), may_follow_label("I-PER", "O"), may_follow_label("I-PER", None)
@@ -151,7 +151,8 @@ def may_follow_label(label: str, before: str | None) -> bool:
 
 
 def _split_label(label: str, *, is_plain: bool) -> tuple[str, str | None]:
-    """Split a label into its prefix and the rest, which is None outside every span. A plain label continues a span."""
+    """Split a label into its prefix and the rest; the rest is None for a label outside all spans. A label without a
+    prefix continues a span."""
     if is_plain:
         return "I", None if _OUTSIDE.match(label) else label
     found = _PREFIXED.match(label)

@@ -55,25 +55,26 @@ class TextIntake:
         self._reader = self._choose_text_engine(engine)
 
     def _choose_text_engine(self, engine: Engine) -> TextEngine | None:
-        """The engine, if it encodes texts itself and strings are left to the bundle's tokenizer; else None."""
+        """The engine, if it encodes texts itself and strings are split by the bundle's tokenizer; else None."""
         return engine if isinstance(engine, TextEngine) and self.ready.splits else None
 
     def replace_engine(self, engine: Engine, answers: Answers) -> TextIntake:
-        """The same intake for another engine and other answers."""
+        """The same intake with another engine and other answers."""
         other = copy.copy(self)
         other._engine, other._answers, other._reader = engine, answers, self._choose_text_engine(engine)
         return other
 
     def require_text_labels(self) -> None:
-        """Refuse to answer for a whole text, if the labels are of its tokens. This class refuses nothing: its labels
-        are of texts.
+        """Refuse to answer for a whole text if the labels are for its tokens. This class refuses nothing: its labels
+        are for texts.
 
         Raises:
             InputError: the labels are of tokens.
         """
 
     def require_single_text(self, what: str) -> None:
-        """Refuse a feature that takes one text, if the classifier takes two. This class refuses nothing: it takes one.
+        """Refuse a feature of pocketrnn that takes one text if the classifier takes two. This class refuses nothing: it
+        takes one.
 
         Args:
             what: the feature as the subject and the verb of a sentence: `explain() takes`.
@@ -110,7 +111,7 @@ class TextIntake:
         return check_batches(batches, self.ready)
 
     def logits(self, chunk: Chunk, on_error: OnError) -> tuple[Floats, list[int]]:
-        """The logits, float32 [texts, labels], and the indices of skipped texts, whose rows hold no answer.
+        """The logits, float32 [texts, labels], and the indices of skipped texts; their rows contain no answer.
 
         Raises:
             LimitError: a text is beyond the limits, and `on_error` is `raise`.
@@ -131,7 +132,7 @@ class TextIntake:
         return logits, sorted({*chunk.skipped, *refused})
 
     def _compute_logits_within_limits(self, ids: Ids, lengths: Ids) -> EngineAnswer:
-        """The logits of texts as ids; texts beyond the limits are refused, too."""
+        """The logits of texts given as ids; texts beyond the limits are also refused."""
         if self._limits is None:
             return self._engine.logits(ids, lengths)
         beyond = find_texts_beyond_limits(self._limits, ids, lengths, self._padding_id)

@@ -1,4 +1,4 @@
-"""The old home of `cleaning`, as documented before `pocketrnn.text` became a package."""
+"""The former module of `cleaning`, from documentation before `pocketrnn.text` became a package."""
 
 from pocketrnn.text.cleaning_shorthand import NAMED_STEPS, cleaning
 from pocketrnn.text.cleaning_steps import Keep, Lowercase, Replace

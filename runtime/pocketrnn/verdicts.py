@@ -133,7 +133,7 @@ class TextVerdict:
         by: the other side of the comparison: `ids` of the owner's pipeline, `tokens` of the owner's tokenizer,
             `answers` of the owner's classifier to texts without ids, or the name of the library of the file.
         source: the source of `read` rules, such as "a tokenizer.json".
-        answers: the comparison with the owner's answers; None where they were not given.
+        answers: the comparison with the owner's answers; None if they were not given.
         unknown_words: whether one of the compared texts has a word that the vocabulary lacks; True also if unknown.
 
     Example:
@@ -161,7 +161,7 @@ class TextVerdict:
 
     @property
     def is_open(self) -> bool:
-        """Whether some step from a text to its labels was not compared, which is a warning."""
+        """Whether some step from a text to its labels was not compared; this is shown as a warning."""
         if self.answers is not None and self.answers.unordered:
             return True
         if self.kind == "read":
@@ -170,7 +170,8 @@ class TextVerdict:
 
     @property
     def remedy(self) -> str:
-        """How to compare the step that is open, as a sentence without its full stop; empty where none is."""
+        """How to compare the step that was not compared, as a sentence without its full stop; empty if all were
+        compared."""
         if not self.is_open:
             return ""
         if self.kind == "read" and not self.texts:
@@ -208,7 +209,7 @@ class TextVerdict:
 
 
 def read_text_verdict(manifest: Manifest) -> TextVerdict:
-    """Read the verdict that a bundle states on its text rules; without one, they are `not compared`.
+    """Read the verdict on its text rules that a bundle states; if it states none, the rules are `not compared`.
 
     Example:
         >>> read_text_verdict(Classifier.load("ag_news").manifest).kind
@@ -238,7 +239,7 @@ def read_text_verdict(manifest: Manifest) -> TextVerdict:
 
 
 def _read_stated_answers(stated: Any, manifest: Manifest) -> AnswerComparison | None:
-    """Read the comparison with the owner's answers that a bundle states; None where there is not a valid one."""
+    """Read the comparison with the owner's answers that a bundle states; None if there is no valid one."""
     stated = stated if isinstance(stated, Mapping) else {}
     labels, probabilities, largest, tolerance = (
         stated.get(name) for name in ("labels", "probabilities", "largest_difference", "tolerance")
@@ -328,7 +329,7 @@ class IntegerVerdict:
 
 
 def read_integer_verdict(manifest: Manifest) -> IntegerVerdict | None:
-    """Read the effect of integer arithmetic that a packed file states; None where there is not a valid statement.
+    """Read the effect of integer arithmetic that a packed file states; None if there is no valid statement.
 
     Example:
         >>> read_integer_verdict(Classifier.load("ag_news").manifest) is None
@@ -363,7 +364,7 @@ def read_integer_verdict(manifest: Manifest) -> IntegerVerdict | None:
 
 @dataclass(frozen=True)
 class Link:
-    """All consecutive comparisons of one form with another, as one link of the proof's chain.
+    """All consecutive comparisons of one form with another; they are one link in the proof's chain.
 
     Attributes:
         line: their sums, and the largest difference.
@@ -379,7 +380,8 @@ class Link:
 
 
 def group_chain_links(comparisons: Iterable[Comparison]) -> list[Link]:
-    """Group a proof's comparisons to its chain from the module to the file: a link for each form and its reference."""
+    """Group a proof's comparisons into its chain from the module to the file: a link for each form and its
+    reference."""
     chain: list[list[Comparison]] = []
     for line in comparisons:
         if chain and (chain[-1][0].reference, chain[-1][0].candidate) == (line.reference, line.candidate):
@@ -403,7 +405,7 @@ def _sum_comparisons(lines: list[Comparison]) -> Comparison:
 
 
 def make_graph_name(manifest: Manifest) -> str:
-    """The name of a bundle's graph in its proof, for the form that is made from it next.
+    """The name of a bundle's graph in its proof, for the proof of the form that is made from the graph.
 
     Example:
         >>> make_graph_name(Classifier.load("ag_news").manifest)
@@ -437,7 +439,7 @@ def describe_graph_proof(manifest: Manifest) -> str:
 
 
 def describe_number_scale(manifest: Manifest) -> str:
-    """Where the scale of numbers comes from, as the end of a sentence that begins with "Numbers: ".
+    """The source of the scale of numbers, as the end of a sentence that begins with "Numbers: ".
 
     Example:
         >>> describe_number_scale(Classifier.load("steps").manifest)
@@ -449,7 +451,7 @@ def describe_number_scale(manifest: Manifest) -> str:
 
 
 def _describe_own_precision(line: Comparison) -> str:
-    """The measured difference from the module's own answers, if it computes in another precision than float32."""
+    """The measured difference from the module's own answers, if it computes in a precision other than float32."""
     if line.measures_rounding or line.measures_integer_arithmetic or not line.is_measured:
         return ""
     precision = line.candidate.removeprefix(IN_OWN_PRECISION)
@@ -474,7 +476,7 @@ def describe_integer_verdict(manifest: Manifest) -> str:
 
 
 def describe_rounding(manifest: Manifest) -> str:
-    """The measured effect of rounding the weights, which is not part of the proof; empty where none were rounded."""
+    """The measured effect of rounding the weights, which is not part of the proof; empty if none were rounded."""
     changed = [line for line in manifest.parity.comparisons if line.measures_rounding]
     if not changed:
         return ""

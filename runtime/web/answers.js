@@ -1,5 +1,4 @@
-/** Shared by texts.js and numbers.js: the document of a file, the conversion of logits to labels, and a classifier that uses
- * them. */
+/** Shared by texts.js and numbers.js: a file's document, how its logits become labels, and a classifier that uses both. */
 
 import { BundleError, EngineError, InputError, isString, LimitError, MAKE_AGAIN, PocketRNNError, STATUS } from "./engine.js";
 
@@ -25,11 +24,11 @@ const hasThresholds = ({ thresholds, labels }) =>
   thresholds === undefined ||
   (isListOf(thresholds, (one) => Number.isFinite(one) && one >= 0 && one <= 1) && thresholds.length === labels.length);
 
-/** The error for a file that says other than its engine reads. */
+/** The error for a file whose document contradicts what its engine reads. */
 export const makeContradictionError = () =>
   new BundleError("The packed file contradicts itself: its document is not what its engine reads.", MAKE_AGAIN);
 
-/** A file's own description, compared with what its engine reads. `more` has further members of it, with what they must be. */
+/** Read a file's document, and compare it with what its engine reads. `more` names further members and what they must be. */
 export function readDocument(packed, more) {
   let document;
   try {
@@ -57,7 +56,7 @@ export function readDocument(packed, more) {
   return document;
 }
 
-/** The meaning of a file's logits; `engine` gives the engine that is asked, as long as there is one. */
+/** How a file's logits become labels; `engine` is a function that gives the open engine. */
 export function makeAnswers(document, engine) {
   if (!document.heads) return new Answers(document, engine);
   let first = 0;
@@ -72,7 +71,7 @@ export function makeAnswers(document, engine) {
 // The label of what is none of the others: it stays among those that are chosen.
 const UNDETERMINED = "und";
 
-/** The meaning of one classifier's logits. */
+/** How the logits of one classifier become labels. */
 export class Answers {
   #document;
   #engine;
@@ -80,7 +79,7 @@ export class Answers {
   #kept;
   #weights;
 
-  /** `first` is the place of the first logit among those of the engine. */
+  /** `first` is the index of its first logit among all logits of the engine. */
   constructor(document, engine, first = 0) {
     this.#document = document;
     this.#engine = engine;
@@ -99,13 +98,13 @@ export class Answers {
     return this.#document.thresholds;
   }
 
-  /** Its own among all logits of the engine. */
+  /** Its own logits among all of the engine. */
   selectLogits(logits) {
     return logits.slice(this.#first, this.#first + this.labels.length);
   }
 
-  /** The same with some of the labels alone, and `und`. One after a minus is left out; with such ones alone, all others stay.
-   * Without `chosen`, with all. */
+  /** The same answers with fewer labels: those of `chosen`, and `und`. A label after a minus is left out; if all are so written,
+   * every other label stays. Without `chosen`, all labels stay. */
   among(chosen) {
     if (chosen === undefined) return this;
     const { name, labels, activation } = this.#document;
@@ -130,8 +129,8 @@ export class Answers {
     return other;
   }
 
-  /** The same with a prior: how often each label is expected, in any unit, or the name of one of the file. Those that are not
-   * named count together as the rarest that is. Without it, as they are. */
+  /** The same answers with a prior: how often each label is expected, in any unit, or the name of a prior of the file. The
+   * labels that it does not name share the number of its rarest one. Without a prior, nothing changes. */
   applyPrior(prior) {
     if (prior === undefined) return this;
     const { name, labels, activation, priors = {} } = this.#document;
@@ -157,7 +156,7 @@ export class Answers {
     return other;
   }
 
-  /** The logits with what a prior adds, and with minus infinity, a probability of 0, for what is not chosen. */
+  /** The logits with the prior added; a label that is not chosen gets minus infinity, which is a probability of 0. */
   #chosen(logits) {
     if (!this.#kept && !this.#weights) return logits;
     return logits.map((logit, i) => (this.#kept?.has(i) ?? true ? logit + (this.#weights?.[i] ?? 0) : -Infinity));
@@ -189,7 +188,7 @@ export class Answers {
     return { ...likeliest[0], top: likeliest };
   }
 
-  /** The likeliest label; values as they are. */
+  /** The likeliest label; values are given as they are. */
   likeliest(logits) {
     const { labels, activation } = this.#document;
     const chosen = this.#chosen(logits);
@@ -201,7 +200,8 @@ export class Answers {
     return this.#engine().probabilities(this.#chosen(logits), this.#first);
   }
 
-  /** The labels that reach their threshold, of which `threshold` is one for all; where one label is right, at most the likeliest. */
+  /** The labels that reach their threshold, or `threshold` if it is given. If exactly one label is right, only the likeliest is
+   * tried. */
   labelsReached(probabilities, threshold) {
     const { labels, activation, thresholds = 0.5 } = this.#document;
     const wanted = threshold ?? thresholds;
@@ -212,8 +212,8 @@ export class Answers {
     });
   }
 
-  /** A single logit of minus infinity is a probability of 0; NaN, or infinity as the largest one, is none at all. A value is
-   * finite. */
+  /** Refuse rows without probabilities: a logit may be minus infinity, but the largest may not be infinite, and none may be NaN.
+   * Values must be finite. */
   checkFinite(rows) {
     const { name, activation } = this.#document;
     const are = (row) => (activation === "values" ? row.every(Number.isFinite) : Number.isFinite(Math.max(...row)));
@@ -224,7 +224,7 @@ export class Answers {
       );
   }
 
-  /** How far the answer to a golden example is from what it was; refused beyond the tolerance. */
+  /** How far an answer to a golden example is from the stored one; an error beyond the tolerance. */
   difference(which, answer, logits) {
     const { activation, parity } = this.#document;
     const largest = (row) => row.indexOf(Math.max(...row));
@@ -243,7 +243,7 @@ export class Answers {
   }
 }
 
-/** The meaning of the logits of several heads: what `Answers` gives for a text, this gives as an object by head. */
+/** How the logits of several heads become labels: where `Answers` gives one answer, it gives an object with one for each head. */
 class HeadAnswers {
   #document;
   #parts;
@@ -331,8 +331,8 @@ class HeadAnswers {
   }
 }
 
-/** A classifier of texts or of sequences of numbers. The method `logits` of those who extend it makes its logits, and says which
- * of several these are refused for; `row` is what they call one. */
+/** A classifier of texts or of sequences of numbers. A subclass computes the logits in its method `logits`, whose errors name
+ * the item; `row` is the word for an item. */
 export class AnyClassifier {
   #packed;
   #document;
@@ -351,29 +351,30 @@ export class AnyClassifier {
     return this.#document.name;
   }
 
-  /** The classes, in the order of the logits; of values, their names; of several heads, the labels of all, `mood: bad`. */
+  /** The classes, in the order of the logits: labels, or the names of values; with several heads, the labels of all, as in
+   * `mood: bad`. */
   get labels() {
     return this._answers.labels;
   }
 
-  /** How probabilities are made of logits: "softmax", "sigmoid", "values" or "heads". */
+  /** How logits become answers: "softmax", "sigmoid", "values" or "heads". */
   get activation() {
     return this._answers.activation;
   }
 
-  /** The content of the bundle's classifier.json, but the vocabulary or the golden examples of numbers. */
+  /** The content of the bundle's classifier.json without the vocabulary, and without the golden examples of numbers. */
   get manifest() {
     return this.#document;
   }
 
-  /** For each label the probability from which `predictLabels` gives it; undefined where the file keeps none. */
+  /** For each label the probability from which `predictLabels` gives it; undefined if the file has no thresholds. */
   get thresholds() {
     return this._answers.thresholds;
   }
 
   /**
-   * Classify one: `{ label, probability, top: [{ label, probability }, ...] }`, with the `top` likeliest labels; with several heads,
-   * an object with that for each.
+   * Classify one text or sequence: `{ label, probability, top: [{ label, probability }, ...] }`, with the `top` likeliest
+   * labels; with several heads, an object with one such answer for each.
    *
    * @param options.among labels, of which the answer is one. `und`, the label of what is none of the others, stays; one after
    *   a minus is left out, "-und"; with such ones alone, all others stay.
@@ -385,22 +386,22 @@ export class AnyClassifier {
     return answers.prediction(await this._computeItemLogits(given), top);
   }
 
-  /** The likeliest label of each, in their order, options as in `classify`; of a file that gives values, these. */
+  /** The likeliest label of each, in their order; options as in `classify`. A file that gives values gives these. */
   async predict(given, { among, prior } = {}) {
     const answers = this._answers.among(among).applyPrior(prior);
     return (await this.logits(given)).map((row) => answers.likeliest(row));
   }
 
-  /** The probabilities of every label for each: arrays in the order of `labels`, 0 for those that `among` leaves out. Those of a
-   * multi-label classifier (activation "sigmoid") do not add up to 1. */
+  /** The probabilities of all labels for each: arrays in the order of `labels`, with 0 for the labels that `among` leaves out.
+   * Those of a multi-label classifier (activation "sigmoid") do not add up to 1. */
   async predictProba(given, { among, prior } = {}) {
     const answers = this._answers.among(among).applyPrior(prior);
     return (await this.logits(given)).map((row) => answers.probabilities(row));
   }
 
   /**
-   * Every label of each that reaches its threshold, in the order of `labels`: what a multi-label classifier is asked
-   * for. Where one label is right (activation "softmax"), the likeliest one or none.
+   * All labels of each that reach their threshold, in the order of `labels`, for a multi-label classifier. If exactly one label
+   * is right (activation "softmax"), the likeliest one or none.
    *
    * @param threshold one for all labels; without it those that the file keeps, or else 0.5.
    * @param options as in `classify`.
@@ -409,12 +410,12 @@ export class AnyClassifier {
     return (await this.predictProba(given, { among, prior })).map((row) => this._answers.labelsReached(row, threshold));
   }
 
-  /** The logits of one, which is the only one that is asked about. */
+  /** The logits of a single text or sequence; its errors name no index. */
   async _computeItemLogits(given) {
     return (await this.logits([given]))[0];
   }
 
-  /** Give back the engine's memory; no further question can be asked. */
+  /** Free the engine's memory; the classifier answers nothing afterwards. */
   async release() {
     this.#packed = undefined;
   }
@@ -432,7 +433,7 @@ export class AnyClassifier {
     }
   }
 
-  /** The error for a status of the engine and its sentence; `which` is what was asked, as the begin of a sentence. */
+  /** The error for a status of the engine, with its sentence; `which` names the item and begins the sentence. */
   _makeError(sentence, status, which = `The ${this.#row}`) {
     if (status === STATUS.COSTLY)
       return new LimitError(

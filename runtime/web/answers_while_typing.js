@@ -1,9 +1,6 @@
-/**
- * Classify each beginning of a text: its likeliest label after each word, as while it is typed.
- *
- * Every beginning of the text is classified by itself, so this holds for every classifier, in one direction or in both, and for
- * the Classifier of native.js and of pocketrnn.js.
- */
+/** Classify each beginning of a text: its likeliest label after each word, as if it were being typed. Each beginning is
+ * classified by itself, so this holds for every classifier, in one direction or in both, and for the Classifier of native.js
+ * and of pocketrnn.js. */
 
 import { MAX_TOKENS } from "./word_contributions.js";
 

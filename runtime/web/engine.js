@@ -1,7 +1,7 @@
-/** The native engine as WebAssembly with one packed file in its memory, for native.js, numbers.js and pocketrnn.js: the errors, how files are
- * read, and the calls of the C interface, runtime/native/src/pocketrnn.h. */
+/** The native engine as WebAssembly, with one packed file in its memory, for native.js, numbers.js and pocketrnn.js: the errors,
+ * how files are read, and the calls of the C interface, runtime/native/src/pocketrnn.h. */
 
-/** Its statuses. */
+/** The statuses of the engine. */
 export const STATUS = {
   OK: 0,
   MEMORY: 1,
@@ -32,7 +32,7 @@ const EXTRA = 2 ** 22;
 export const MAKE_AGAIN = "Copy the file again from where it was made, or make it again with: pocketrnn pack";
 const BUILD = "Build it with scripts/build_web.";
 
-/** Every error of this module: `problem` is one sentence of what is wrong, `remedy` one of what to do. */
+/** The base of all errors of this module: `problem` is a sentence that says what is wrong, `remedy` one that says what to do. */
 export class PocketRNNError extends Error {
   constructor(problem, remedy, options) {
     super(`${problem} ${remedy}`, options);
@@ -41,12 +41,12 @@ export class PocketRNNError extends Error {
     this.remedy = remedy;
   }
 }
-/** Something handed in cannot be used. */
+/** An argument cannot be used. */
 export class InputError extends PocketRNNError {}
-/** A text has fewer or more tokens than the classifier takes, or no known word where it needs one (`limits` of `graph` in its
+/** A text has fewer or more tokens than the classifier takes, or no known word although it needs one (`limits` of `graph` in its
  * manifest). */
 export class LimitError extends InputError {}
-/** A packed file is missing, damaged, of another format or inconsistent with itself. */
+/** A packed file is missing, damaged, of another format or inconsistent. */
 export class BundleError extends InputError {}
 
 export const isString = (value) => typeof value === "string";
@@ -60,8 +60,8 @@ const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 // With the flag u, a pair is one code point and not found here.
 const HALF = /[\ud800-\udfff]/u;
 
-/** Write a string as UTF-8 from `at` on, where there are three bytes a unit; where it ends. Half of a surrogate pair is
- * encoded as if it were a character, as the packed file's own strings are; TextEncoder would replace it. */
+/** Write a string as UTF-8 from `at` on, with room for three bytes a unit; returns where it ends. Half of a surrogate pair is
+ * encoded as if it were a character, as in the packed file's own strings; TextEncoder would replace it. */
 function writeString(text, bytes, at) {
   if (!HALF.test(text)) return at + encoder.encodeInto(text, bytes.subarray(at)).written;
   for (const point of text) {
@@ -75,7 +75,7 @@ function writeString(text, bytes, at) {
   return at;
 }
 
-/** The string that UTF-8 stands for; halves of surrogate pairs as they are. */
+/** The string of UTF-8 bytes; halves of surrogate pairs are kept. */
 function readString(bytes) {
   try {
     return decoder.decode(bytes);
@@ -93,7 +93,7 @@ function codeAt(bytes, at) {
 
 // ----------------------------------------------------------------------------------------- files, and the engine's own
 
-/** The bytes at an address, over http or, in Node, of a file. */
+/** The bytes at an address: over http, or in Node of a file. */
 async function read(address, remedy) {
   const url = await resolveAddress(address);
   const failed = (why, cause) => new BundleError(`${url} cannot be read: ${why}.`, remedy, { cause });
@@ -114,7 +114,7 @@ async function read(address, remedy) {
   throw failed(`status ${response.status}`, { url: url.href, status: response.status });
 }
 
-/** An address as a URL: on a page, beside it; in Node, in the current folder. */
+/** Resolve an address as a URL: relative to the page, or in Node to the current folder. */
 async function resolveAddress(address) {
   const base = globalThis.document?.baseURI ?? globalThis.location?.href;
   if (base !== undefined || !globalThis.process?.versions?.node) return new URL(address, base);
@@ -134,7 +134,7 @@ const WITH_SIMD = new URL("./pocketrnn.wasm", import.meta.url);
 const PLAIN = new URL("./pocketrnn-plain.wasm", import.meta.url);
 const compiled = new Map();
 
-/** The engine's module, compiled once for all classifiers of a page. */
+/** The engine's WebAssembly module, compiled once for all classifiers of a page. */
 function compileEngine(wasm) {
   if (wasm instanceof WebAssembly.Module) return wasm;
   const source = wasm ?? (WebAssembly.validate(Uint8Array.from(HAS_SIMD)) ? WITH_SIMD : PLAIN);
@@ -156,8 +156,8 @@ async function compile(content, name) {
   }
 }
 
-/** An engine with one packed file in its memory: the file, what the engine makes of it, and from `base` on what a call
- * needs. Numbers of the interface stand in the first 64 bytes there; what follows is whoever's who calls it. */
+/** An engine with one packed file in its memory: first the file, then what the engine makes of it, and from `base` on the memory
+ * for calls. Its first 64 bytes hold the numbers of the interface; the rest belongs to the caller. */
 export class Packed {
   #exports;
   #stack;
@@ -197,14 +197,14 @@ export class Packed {
     return { name: readString(this.bytes.subarray(at, at + bytes)), isCategory: isCategory === 1 };
   }
 
-  /** A copy of the file. */
+  /** A copy of the file's bytes. */
   get file() {
     const [start, size] = this.#file;
     return this.bytes.slice(start, start + size);
   }
 
-  /** Call a function of the engine. If it is stopped, which only a file made to do so brings about, its stack is set back
-   * for the next call. */
+  /** Call a function of the engine. If it traps, which only a file made for that brings about, its stack is reset for the next
+   * call. */
   call(name, ...values) {
     try {
       return this.#exports[`prnn_${name}`](...values);
@@ -214,26 +214,26 @@ export class Packed {
     }
   }
 
-  /** The meaning of a status. */
+  /** The engine's sentence for a status. */
   sentence(status) {
     const start = this.call("error", status) >>> 0;
     return readString(this.bytes.subarray(start, this.bytes.indexOf(0, start)));
   }
 
-  /** The string that one of the engine's functions points to; undefined where there is none. */
+  /** The string that a function of the engine points to; undefined if there is none. */
   string(name, ...values) {
     const start = this.call(name, this.classifier, ...values, this.base) >>> 0;
     if (start === 0) return undefined;
     return readString(this.bytes.subarray(start, start + this.wordsAt(this.base, 1)[0]));
   }
 
-  /** One text's ids. */
+  /** The ids of a text. */
   encode(text) {
     const { end, given } = this.#writeText(text);
     return this.#ids(alignUp(end), "encode", ...given);
   }
 
-  /** The ids of a text that is cut already, of its tokens. */
+  /** The ids of a text that is given as a list of its tokens. */
   encodeTokens(tokens) {
     const { end, given } = this.#writeTokens(tokens);
     return this.#ids(alignUp(end), "encode_tokens", ...given);
@@ -244,8 +244,8 @@ export class Packed {
     return Array.from(new Int32Array(this.bytes.buffer, start, count));
   }
 
-  /** The tags of a text, or of a list of its tokens: where each stands, by bytes or tokens, the number of its label, or undefined, and
-   * its probability. */
+  /** The tags of a text, or of a list of its tokens: for each token its place, in bytes or tokens, the number of its label
+   * (undefined if it has none), and its probability. */
   tags(given) {
     const { end, given: placed } = isString(given) ? this.#writeText(given) : this.#writeTokens(given);
     const { start, count } = this.#callForArray(alignUp(end), isString(given) ? "tag" : "tag_tokens", ...placed);
@@ -256,7 +256,7 @@ export class Packed {
     });
   }
 
-  /** Where labels are of tokens, the logits of each id: an array of rows. */
+  /** The logits of each id, as an array of rows, if each token has a label. */
   tokenLogits(ids) {
     const { classes } = this;
     const given = this.base + ALIGN;
@@ -268,7 +268,7 @@ export class Packed {
     return ids.map((_, i) => new Float32Array(this.bytes.buffer, logits + 4 * classes * i, classes).slice());
   }
 
-  /** Where something stands that a function of the engine has made, and how many of it there are. */
+  /** Call a function of the engine that makes an array: where the array is, and how many elements it has. */
   #callForArray(work, name, ...given) {
     const status = this.callWithMemory(work, () =>
       this.call(name, this.classifier, ...given, this.base + 4, this.base + 8, work, this.base),
@@ -278,14 +278,15 @@ export class Packed {
     return { start, count };
   }
 
-  /** Whether the rules may make these ids of some text: a status. */
+  /** Whether the rules can make these ids from any text: a status. */
   checkIds(ids) {
     this.reserve(ALIGN + 4 * ids.length);
     this.wordsAt(this.base, ids.length).set(ids);
     return this.call("check_ids", this.classifier, this.base, ids.length);
   }
 
-  /** What the program is given for the number, or the string of a category, of a feature; or the status by which it is refused. */
+  /** The number that the program gets for a feature, given as a number or as the string of a category; or the status that
+   * refuses it. */
   encodeFeature(index, value) {
     const { at, bytes } = this.#writeAfterHead(isString(value) ? value : "");
     const status = isString(value)
@@ -294,8 +295,7 @@ export class Packed {
     return { status, number: new Float32Array(this.bytes.buffer, this.base, 1)[0] };
   }
 
-  /** The logits of a text with what stands beside it, a second text or a number for each feature; or the status by which it is
-   * refused. */
+  /** The logits of a text with a second text, or with a number for each feature; or the status that refuses it. */
   logitsBeside(text, beside) {
     const { classes } = this;
     const logits = this.base + ALIGN;
@@ -311,7 +311,7 @@ export class Packed {
     return { status, logits: new Float32Array(this.bytes.buffer, logits, classes).slice() };
   }
 
-  /** The heads; of a classifier with one set of labels that alone, without a name. */
+  /** The heads; a classifier with one set of labels has one, without a name. */
   heads() {
     const found = [];
     for (let i = 0; this.call("head", this.classifier, i, this.base); i++) {
@@ -327,7 +327,7 @@ export class Packed {
     return false;
   }
 
-  /** Where the words of a text stand: bytes from and to, in turn. */
+  /** Where the words of a text are: the bytes where each begins and ends, in turn. */
   words(text) {
     const { at, bytes } = this.#writeAfterHead(text);
     const places = alignUp(at + bytes);
@@ -335,7 +335,7 @@ export class Packed {
     return this.wordsAt(places, 2 * this.call("words", this.classifier, at, bytes, places)).slice();
   }
 
-  /** For each of several texts its status, and their logits one after the other. */
+  /** A status for each of several texts, and their logits one after the other. */
   logits(texts) {
     const { classes } = this;
     const structs = this.base + ALIGN;
@@ -357,7 +357,7 @@ export class Packed {
     return { statuses, logits: new Float32Array(this.bytes.buffer, logits, classes * texts.length).slice() };
   }
 
-  /** The probabilities of one row of logits, or of those of a head, which begin at `first`; undefined where these are not finite. */
+  /** The probabilities of one row of logits, or of a head's, which begin at `first`; undefined if they are not finite. */
   probabilities(logits, first = 0) {
     this.reserve(ALIGN + 4 * this.classes);
     const row = new Float32Array(this.bytes.buffer, this.base, this.classes);
@@ -368,8 +368,8 @@ export class Packed {
     return Array.from(row.subarray(first, first + logits.length));
   }
 
-  /** The bytes that a stream uses before its first fragment, or as it was saved. It holds no pointer: between two calls it is
-   * kept outside of the engine's memory, where nothing needs to be freed. */
+  /** The bytes of a stream before its first fragment, or of a saved one. They hold no pointer, and between two calls they are
+   * kept outside of the engine's memory, so nothing needs to be freed. */
   stream(saved) {
     const size = this.call("stream_size", this.classifier);
     if (size === 0) throw new EngineError(STATUS.NO_STREAM, this.sentence(STATUS.NO_STREAM));
@@ -385,12 +385,12 @@ export class Packed {
     return this.copyStream(at);
   }
 
-  /** The bytes that a stream of the engine uses; the second word of them says how many. */
+  /** A copy of the bytes that a stream in the engine's memory uses; their count is its second word. */
   copyStream(at) {
     return this.bytes.slice(at, at + this.wordsAt(at, 2)[1]);
   }
 
-  /** Read a further fragment, a string or UTF-8: the stream after it, and the logits of all the text so far. */
+  /** Read a further fragment, a string or UTF-8: returns the stream after it, and the logits of all the text so far. */
   push(stream, fragment) {
     const at = this.base + ALIGN;
     const logits = alignUp(at + this.call("stream_size", this.classifier));
@@ -410,7 +410,7 @@ export class Packed {
     };
   }
 
-  /** The bytes that a stream needs to go on elsewhere. */
+  /** The bytes from which a stream goes on elsewhere. */
   saved(stream) {
     const at = this.base + ALIGN;
     const out = alignUp(at + stream.length);
@@ -444,7 +444,7 @@ export class Packed {
     return { end, given: [at, ends, tokens.length] };
   }
 
-  /** Ask with all memory from `work` on, and with more as long as more is wanted. */
+  /** Call a function with all memory from `work` on, and with more for as long as it asks for more. */
   callWithMemory(work, ask) {
     this.reserve(work + PAGE - this.base);
     for (;;) {
@@ -456,7 +456,7 @@ export class Packed {
     }
   }
 
-  /** See to it that there are so many bytes from `base` on. */
+  /** Make sure that there are `bytes` bytes from `base` on. */
   reserve(bytes) {
     const { memory } = this.#exports;
     const missing = this.base + bytes - memory.buffer.byteLength;
@@ -475,7 +475,7 @@ export class Packed {
     return new Uint32Array(this.bytes.buffer, at, count);
   }
 
-  /** Refuse what went wrong; that memory is wanted is right where it is only asked how much. */
+  /** Throw the error of a status. If the call only asks for a size, the status for missing memory is no error. */
   check(status, asks = false) {
     if (status !== STATUS.OK && !(asks && status === STATUS.MEMORY)) throw new EngineError(status, this.sentence(status));
   }
@@ -507,7 +507,7 @@ export async function openPacked(source, wasm, make) {
   }
 }
 
-/** Bytes 32 to 63 of a packed file are its sha256, computed with zeros in bytes 16 to 63. */
+/** Check the sha256 of a packed file, bytes 32 to 63, which is computed with zeros in bytes 16 to 63. */
 export async function checkDigest(file) {
   const { subtle } = globalThis.crypto ?? {};
   if (!subtle) return;
@@ -517,7 +517,7 @@ export async function checkDigest(file) {
     throw new BundleError("The packed file was changed after it was made: its digest does not match.", MAKE_AGAIN);
 }
 
-/** The engine's refusal; whoever knows what was asked tells it to the user. */
+/** A status of the engine as an error; a caller that knows what was given turns it into a message for the user. */
 export class EngineError extends Error {
   constructor(status, sentence) {
     super(sentence);

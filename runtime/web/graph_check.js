@@ -2,7 +2,7 @@
 
 import { BundleError } from "./engine.js";
 
-// The check of what an ONNX file may hold; see docs/format.md, "What a graph may hold". It is a protobuf message, which is walked
+// The check of what an ONNX file may hold; see docs/format.md, "Allowed contents of a graph". It is a protobuf message, which is walked
 // as
 // runtime/pocketrnn/graph_check/onnx_protobuf.py does it: strictly, so that nothing in it is left for others to find.
 const OPERATORS = new Set(
@@ -41,7 +41,7 @@ const MESSAGES = {
 const WIRES = { 0: "v", 1: "q", 2: "b", 5: "i" };
 const ARRAYS = { 1: Float32Array, 6: Int32Array, 7: BigInt64Array, 11: Float64Array };
 
-/** Refuses a graph that may do more than answer texts; `file` is its name. */
+/** Refuse a graph that could do more than classify texts; `file` is its name. */
 export function checkGraph(content, file) {
   new GraphWalk(content, file).check();
 }
@@ -85,7 +85,7 @@ class GraphWalk {
     if (++this.#fields > MOST_FIELDS) this.#refuse("has more than 262,144 parts");
   }
 
-  /** An integer without a sign, as a number if that is exact, else as a BigInt; and where it ends. */
+  /** Read an unsigned integer, as a number if that is exact, else as a BigInt; and where it ends. */
   #varint(at, end) {
     let value = 0;
     for (let i = 0; i < 10; i++) {
@@ -98,7 +98,7 @@ class GraphWalk {
     return this.#refuse("is not an ONNX file: a number in it has more than 10 bytes");
   }
 
-  /** A message's fields: `value` of a varint, `begin` and `end` of the bytes of anything else. */
+  /** The fields of a message: `value` of a varint, `begin` and `end` of the bytes of all others. */
   *#each(message, at, end) {
     const known = MESSAGES[message];
     const seen = new Set();
@@ -134,7 +134,7 @@ class GraphWalk {
     }
   }
 
-  /** Signed integers: the one of a field, or several, packed. */
+  /** The signed integers of a field: one, or several that are packed. */
   #integers({ value, begin, end }) {
     if (value !== undefined) return [value];
     const values = [];
@@ -247,7 +247,7 @@ class GraphWalk {
 
 const multiplySizes = (sizes) => sizes.reduce((all, size) => all * Math.max(1, size), 1);
 
-/** The product of what is added at each axis: its beginning stands in the first half, its end in the second. */
+/** The product, over all axes, of what the padding adds: the first half holds the amounts before, the second half those after. */
 function computePaddingGrowth(pads) {
   const half = Math.ceil(pads.length / 2);
   return pads.slice(0, half).reduce((all, pad, i) => all * (1 + Math.max(0, pad + (pads[i + half] ?? 0))), 1);

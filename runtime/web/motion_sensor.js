@@ -1,4 +1,4 @@
-/** A phone's motion sensor as the channels of a classifier: what each channel is read from, in which unit, at which rate. */
+/** Use a phone's motion sensor for the channels of a classifier: the source of each channel, its unit and the rate. */
 
 const GRAVITY = 9.80665; // m/s^2
 const AXES = ["x", "y", "z"];
@@ -22,11 +22,11 @@ const UNITS = new Map([
   ["rad/s", listRotationSources(Math.PI / 180)],
 ]);
 
-/** The readings that a channel may be read from, by its unit; all there is, as the browser gives it, where the file does not
- * say of one. Empty where no motion sensor gives such a unit. */
+/** The readings of the sensor that fit a channel's unit; all readings, as the browser gives them, if the file has no unit for
+ * it. Empty if no motion sensor gives the unit. */
 export const listSensorSources = (unit) => (unit === undefined || unit === "" ? [...listAccelerationSources(1), ...listRotationSources(1)] : (UNITS.get(unit) ?? []));
 
-/** Which of its sources a channel is likely read from, by the axis at the end of its name. */
+/** The source that a channel likely has, by the axis at the end of its name. */
 export function guessSource(name, sources) {
   const turns = /gyr|rot|^g/i.test(name);
   const wanted = sources.filter(({ of }) => (of === "rotationRate") === turns);
@@ -35,19 +35,20 @@ export function guessSource(name, sources) {
   return sources.indexOf(among[Math.max(axis, 0)] ?? among[0]);
 }
 
-/** Steps of a recording out of events, at a rate where one is given: the newest samples, each time a step is due. */
+/** Turn events of the sensor into steps of a recording. With a rate, each step has the newest samples when it is due. */
 export class Motion {
   #sources;
   #interval;
   #next;
 
-  /** `rate` is in samples a second; undefined makes a step of each event. */
+  /** `rate` is in samples a second; if it is undefined, each event is a step. */
   constructor(sources, rate) {
     this.#sources = sources;
     this.#interval = rate === undefined ? undefined : 1000 / rate;
   }
 
-  /** The samples of the steps that are due with an event, step after step: none, one or several. NaN is what the event lacks. */
+  /** The samples of the steps that are due with an event, step after step: no step, one or several. A reading that the event
+   * lacks is NaN. */
   steps(event) {
     const row = this.#sources.map(({ of, axis, by }) => (event[of]?.[axis] ?? NaN) * by);
     if (this.#interval === undefined) return Float64Array.from(row);

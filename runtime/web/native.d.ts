@@ -1,4 +1,4 @@
-/** Types of native.js, where everything is described. */
+/** Types of native.js, which describes all of them. */
 
 import type { NumberClassifier } from "./numbers.js";
 
@@ -13,7 +13,7 @@ export interface Prediction extends Answer {
   top: Answer[];
 }
 
-/** A part of a text: by UTF-16 unit of the text as it was given, `end` not included; of a list of tokens, by token. */
+/** A part of a text, counted in UTF-16 units of the text as given, without `end`; of a list of tokens, counted in tokens. */
 export interface Place {
   start: number;
   end: number;
@@ -24,7 +24,7 @@ export interface Tag extends Answer, Place {
   token: string;
 }
 
-/** Some tokens that follow each other and are one thing; the label is without its prefix. */
+/** Consecutive tokens that are one thing; the label has no prefix. */
 export interface Span extends Place {
   label: string;
   text: string;
@@ -38,26 +38,26 @@ export interface Tags {
   spans: Span[];
 }
 
-/** The spans that labels stand for: BIO, IOBES, BILOU, BMES and plain ones. */
+/** The spans that labels mark: in BIO, IOBES, BILOU or BMES, or without prefixes. */
 export function spansOf(tags: Tag[], text: string | string[]): Span[];
 
-/** A golden example: what the classifier answered where it was made; where labels are of tokens, logits for each id. */
+/** A golden example: the classifier's answer where it was made; if each token has a label, logits for each id. */
 export interface Example {
   text: string;
   ids: number[];
   logits: number[] | number[][];
 }
 
-/** The content of the bundle's classifier.json, but the vocabulary; docs/format.md describes it. */
+/** The content of the bundle's classifier.json without the vocabulary; docs/format.md describes it. */
 export interface Manifest {
   name: string;
   labels: string[];
   activation: "softmax" | "sigmoid";
   thresholds?: number[];
-  /** Of several heads, in the place of labels and activation. */
+  /** The heads of a file with several, in place of labels and activation. */
   heads?: { name: string; labels: string[]; activation: "softmax" | "sigmoid"; thresholds?: number[] }[];
   priors?: Record<string, Record<string, number>>;
-  /** Where each token has a label, and a text none: Classifier.tag. */
+  /** True if each token has a label, and the text none: Classifier.tag. */
   labels_of?: "tokens";
   text: { tokenizer: string; [member: string]: unknown };
   graph: { [member: string]: unknown };
@@ -66,19 +66,19 @@ export interface Manifest {
   [member: string]: unknown;
 }
 
-/** Every error of this module. */
+/** The base of all errors of this module. */
 export class PocketRNNError extends Error {
   constructor(problem: string, remedy: string, options?: { cause?: unknown });
-  /** One sentence of what is wrong. */
+  /** A sentence that says what is wrong. */
   readonly problem: string;
-  /** One sentence of what to do. */
+  /** A sentence that says what to do. */
   readonly remedy: string;
 }
-/** Something handed in cannot be used. */
+/** An argument cannot be used. */
 export class InputError extends PocketRNNError {}
 /** A text has fewer or more tokens than the classifier takes, or no known word. */
 export class LimitError extends InputError {}
-/** A packed file is missing, damaged, of another format or inconsistent with itself. */
+/** A packed file is missing, damaged, of another format or inconsistent. */
 export class BundleError extends InputError {}
 
 export type Bytes = ArrayBuffer | ArrayBufferView;
@@ -95,13 +95,13 @@ export function load(
 ): Promise<Classifier | NumberClassifier>;
 
 export interface AmongOptions {
-  /** Labels, of which the answer is one; `und` stays. One after a minus is left out, "-und". */
+  /** The labels among which the answer is; `und` stays. A label after a minus is left out: "-und". */
   among?: Iterable<string>;
-  /** How often each label is expected, in any unit; or the name of a prior of the file. */
+  /** How often each label is expected, in any unit; or the name of a prior in the file. */
   prior?: string | Record<string, number>;
 }
 
-/** What is classified: a text; two, of a file of pairs; or a text with the value of each feature by its name. */
+/** An input: a text; two texts, for a file of pairs; or a text with the value of each feature by its name. */
 export type Given = string | [first: string, second: string] | [text: string, features: Record<string, number | string>];
 
 /** A classifier read from a packed file. */
@@ -113,43 +113,43 @@ export class Classifier {
   /** The classes, in the order of the logits. */
   readonly labels: string[];
   readonly manifest: Manifest;
-  /** How probabilities are made of logits. */
+  /** How logits become probabilities. */
   readonly activation: "softmax" | "sigmoid" | "heads";
   /** The names of the heads; empty for a classifier with one set of labels. With several, `classify` and what follows it answer with
    * an object by head, which these types leave out: `head` gives a classifier of one. */
   readonly heads: string[];
-  /** The same classifier, answering with the labels of one of its heads. */
+  /** The same classifier with the labels of one head only. */
   head(name: string): Classifier;
-  /** The token ids of one text; never empty. Of two texts those of each. */
+  /** The token ids of one text; never empty. For two texts, those of each. */
   encode(text: string): number[];
   encode(text: Given): number[] | [number[], number[]];
-  /** Where the words of a text stand: begins and ends by UTF-16 unit. */
+  /** Where the words of a text begin and end, in UTF-16 units. */
   words(text: string): [start: number, end: number][];
   /** Whether the classifier takes this text. */
   takes(text: Given): boolean;
-  /** What it takes beside one text, in words; undefined where it takes nothing. */
+  /** Words for what it takes in addition to a text; undefined if it takes only a text. */
   readonly takesBeside: string | undefined;
-  /** Classify one text, giving the `top` likeliest labels (1 unless said). */
+  /** Classify one text; the answer has the `top` likeliest labels (default 1). */
   classify(text: Given, top?: number, options?: AmongOptions): Promise<Prediction>;
-  /** The likeliest label of every text. */
+  /** The likeliest label of each text. */
   predict(texts: Iterable<Given>, options?: AmongOptions): Promise<string[]>;
-  /** The probabilities of every label for every text; 0 for a label that is left out. */
+  /** The probabilities of all labels for each text; 0 for a label that is left out. */
   predictProba(texts: Iterable<Given>, options?: AmongOptions): Promise<number[][]>;
-  /** For each label the probability from which `predictLabels` gives it, where the file keeps them. */
+  /** For each label the probability from which `predictLabels` gives it; undefined if the file has no thresholds. */
   readonly thresholds: number[] | undefined;
-  /** Every label of every text that reaches its threshold; of a single-label classifier the likeliest one or none. */
+  /** For each text the labels that reach their threshold; for a single-label classifier the likeliest one or none. */
   predictLabels(texts: Iterable<Given>, threshold?: number, options?: AmongOptions): Promise<string[][]>;
-  /** The engine's own answers. */
+  /** The logits that the engine computes. */
   logits(texts: Iterable<Given>): Promise<Float32Array[]>;
-  /** A label for each token of a text, or of the list of its tokens. */
+  /** Label each token of a text, which may be given as a list of tokens. */
   tag(given: string | string[]): Promise<Tags>;
-  /** The same for each of several. */
+  /** The tags of each of several texts. */
   predictTags(texts: Iterable<string | string[]>): Promise<Tags[]>;
-  /** Check the sha256 and answer the golden examples anew; the largest difference of a logit. */
+  /** Check the sha256 and classify the golden examples again; returns the largest difference of a logit. */
   verify(): Promise<number>;
-  /** A text that arrives in fragments; `saved` is what a stream's `save` gave. */
+  /** Make a stream: a text arrives in fragments; `saved` is what a stream's `save` returned. */
   stream(saved?: Bytes): Stream;
-  /** Give back the engine's memory. */
+  /** Free the engine's memory. */
   release(): Promise<void>;
 }
 
@@ -158,10 +158,10 @@ export class Stream {
   private constructor();
   /** Read a further fragment, a string or UTF-8, and classify all the text so far. */
   push(fragment: string | Bytes, top?: number, options?: AmongOptions): Promise<Prediction>;
-  /** The same, as the engine's own answer. */
+  /** Read a further fragment; returns the logits of all the text so far. */
   logits(fragment: string | Bytes): Promise<Float32Array>;
-  /** All that is needed to go on elsewhere, with the same file. */
+  /** The state from which the stream goes on elsewhere with the same file. */
   save(): Uint8Array;
-  /** Forget the text. */
+  /** Forget the text so far. */
   reset(): void;
 }

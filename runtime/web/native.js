@@ -37,7 +37,7 @@ export function load(source, { wasm, outOfRange } = {}) {
   });
 }
 
-/** The file's own description, compared with what its engine reads. */
+/** Read the file's document, and compare it with what its engine reads. */
 function checkPackedDocument(packed) {
   if (packed.channels)
     throw new BundleError("The packed file takes sequences of numbers.", "Use NumberClassifier of numbers.js, or load for either kind.");
@@ -61,7 +61,7 @@ export class Classifier extends TextClassifier {
   }
 
   /**
-   * The engine's own answers: for every text a Float32Array in the order of `labels`.
+   * The logits that the engine computes: for each text a Float32Array in the order of `labels`.
    *
    * @throws LimitError a text is beyond the classifier's limits.
    */
@@ -71,14 +71,14 @@ export class Classifier extends TextClassifier {
     return rows;
   }
 
-  /** The names of the heads: `classify` and the others give an object by these names. Empty for a classifier with one set of
+  /** The names of the heads, by which `classify` and the others give their answers. Empty for a classifier with one set of
    * labels. */
   get heads() {
     return this._answers.names ?? [];
   }
 
   /**
-   * The same classifier, answering with the labels of one of its heads; it has the same engine.
+   * The same classifier with the labels of one head only; it shares the engine.
    *
    * @throws InputError there is no such head.
    */
@@ -106,7 +106,7 @@ export class Classifier extends TextClassifier {
     return rows;
   }
 
-  /** The logits of a text with what stands beside it. */
+  /** The logits of a text with its second text or its features. */
   #logitsBeside(given, place) {
     const packed = this._engine;
     const which = nameText(place);
@@ -117,7 +117,7 @@ export class Classifier extends TextClassifier {
   }
 
   /**
-   * A label for each token of a text, of a file that was packed of a tagger.
+   * Label each token of a text; for a file that was packed from a tagger.
    *
    * @param given a text; or the list of its tokens, where your code splits texts: `start` and `end` then count tokens.
    * @returns { text, tags, untagged, spans }: for each token { token, label, probability, start, end }, by UTF-16 unit of the text
@@ -170,7 +170,7 @@ export class Classifier extends TextClassifier {
   }
 
   /**
-   * A text that arrives in fragments, answered for after each: `stream.push("Wall St. ")`.
+   * Make a stream: a text arrives in fragments and is classified after each: `stream.push("Wall St. ")`.
    *
    * @param saved what `stream.save()` gave, here or in another program with the same file, to go on from there.
    * @throws InputError the file was packed of a bundle without streams, or `saved` is damaged or another file's.
@@ -196,14 +196,14 @@ export class Classifier extends TextClassifier {
     return remedy ? new InputError(sentence, remedy) : super._makeError(sentence, status, which);
   }
 
-  /** Says why a text was refused, whose place is undefined where it is the only one. */
+  /** Throw the error that says why a text was refused; `place` is its index, undefined if it is the only one. */
   #refuse(status, text, place) {
     if (LIMITS.has(status)) for (const ids of this._listIds(text)) this._checkLimits(ids, place);
     throw this._makeError(this._engine.sentence(status), status, nameText(place));
   }
 }
 
-/** What the program is given for the features of a text, by their names; `which` is the text, as the begin of a sentence. */
+/** The numbers that the program gets for the features of a text, given by name; `which` names the text and begins the sentence. */
 function encodeFeatures(packed, values, which) {
   const names = packed.features.map(({ name }) => name);
   const remedy = `Give ${names.join(", ")}.`;
@@ -226,8 +226,8 @@ function encodeFeatures(packed, values, which) {
 // A fragment that ends in the first half of a surrogate pair, whose second half may come with the next.
 const BEGUN = /[\ud800-\udbff]$/;
 
-/** A text that arrives in fragments. Make one with `Classifier.stream`. After each fragment the answer is that for all the
- * text so far, at the cost of the new tokens only. Whatever goes wrong leaves a stream as it was. */
+/** A text that arrives in fragments. Make one with `Classifier.stream`. Each answer is for all the text so far, and costs only
+ * the new tokens. After an error the stream is as before. */
 export class Stream {
   #classifier;
   #bytes;
@@ -251,20 +251,20 @@ export class Stream {
     return answers.prediction(this.#pushed(fragment), top);
   }
 
-  /** Read a further fragment: the logits of all the text so far, a Float32Array. */
+  /** Read a further fragment; returns the logits of all the text so far, a Float32Array. */
   async logits(fragment) {
     return this.#pushed(fragment);
   }
 
-  /** All that is needed to go on elsewhere, with the same file: some kilobytes, a Uint8Array. It holds the unfinished last
-   * word; half of a surrogate pair at its end is saved as a character of its own. */
+  /** The state from which the stream goes on elsewhere with the same file: a Uint8Array of some kilobytes. It holds the
+   * unfinished last word; half of a surrogate pair at its end is saved as a character of its own. */
   save() {
     return this.#classifier.asked((packed) =>
       packed.saved(this.#begun ? packed.push(this.#bytes, this.#begun).stream : this.#bytes),
     );
   }
 
-  /** Forget the text. */
+  /** Forget the text so far. */
   reset() {
     this.#bytes = this.#classifier.asked((packed) => packed.stream());
     this.#begun = "";

@@ -1,4 +1,5 @@
-/** The page of a classifier of sequences of numbers: answers the windows of a recording, and of this device's motion sensor. */
+/** The page of a classifier of sequences of numbers: it classifies the windows of a recording, and of this device's motion
+ * sensor. */
 
 import { guessSource, Motion, listSensorSources } from "./motion_sensor.js";
 import { InputError } from "./engine.js";
@@ -6,7 +7,7 @@ import { parseRecording } from "./recording_file.js";
 
 const SHOWN_LABELS = 5;
 const SHOWN_WINDOWS = 200;
-// Windows are answered so many steps at a time, so that the page stays alive.
+// Windows are answered in blocks of this many steps, so that the page keeps responding.
 const STEPS_AT_ONCE = 2000;
 
 const PAGE = `
@@ -49,7 +50,7 @@ function cell(tag, text) {
 
 const formatPercent = (probability) => `${(100 * probability).toFixed(1)} %`;
 
-/** Start the page. `say` shows a sentence, or an error. */
+/** Start the page. `say` shows a sentence or an error. */
 export function startNumberPage(classifier, say) {
   const { channels, units, window, hop, steps, rate } = classifier.manifest.numbers;
   at("of-texts").hidden = true;
@@ -122,7 +123,7 @@ export function startNumberPage(classifier, say) {
   if (globalThis.DeviceMotionEvent !== undefined) offerSensor({ channels, units, rate, stream, show, clear, say, next: () => ++asked, isCurrent: (question) => question === asked });
 }
 
-/** Let the channels be read from the motion sensor, where it gives what each of them is. */
+/** Let the user record from the motion sensor, if it has a reading for each channel. */
 function offerSensor({ channels, units, rate, stream, show, clear, say, next, isCurrent }) {
   const choices = channels.map((name, i) => ({ name, sources: listSensorSources(units?.[i]) }));
   if (choices.some(({ sources }) => !sources.length)) return;

@@ -1,4 +1,4 @@
-/** Types of numbers.js, where everything is described. */
+/** Types of numbers.js, which describes all of them. */
 
 import { InputError, type AmongOptions, type Bytes, type LoadOptions, type Prediction } from "./native.js";
 
@@ -6,7 +6,7 @@ export { BundleError, InputError, LimitError, PocketRNNError } from "./native.js
 
 /** A sequence of numbers has other channels, another length or other values than the classifier takes. */
 export class SequenceError extends InputError {}
-/** The content of the bundle's classifier.json, but the golden examples; docs/format.md describes it. */
+/** The content of the bundle's classifier.json without the golden examples; docs/format.md describes it. */
 export interface NumberManifest {
   name: string;
   labels: string[];
@@ -28,7 +28,7 @@ export interface NumberManifest {
   [member: string]: unknown;
 }
 
-/** A typed array; whole numbers in one are multiplied by the file's `integer_scale`. */
+/** A typed array; whole numbers are multiplied by the file's `integer_scale`. */
 export type Numbers =
   | Float32Array
   | Float64Array
@@ -41,13 +41,13 @@ export type Numbers =
   | Uint32Array;
 /** A number for each channel; null, undefined and NaN are missing samples. */
 export type Row = Numbers | readonly (number | null | undefined)[];
-/** Rows; or a typed array of all numbers, step after step; or of one channel, its numbers. */
+/** Rows; or a typed array of all numbers, step after step; or the numbers of a single channel. */
 export type Sequence = Numbers | Iterable<Row> | readonly (number | null | undefined)[];
 
 export interface WindowOptions {
-  /** How many steps are answered at once; by default as the file says. */
+  /** How many steps each answer is for; by default as in the file. */
   window?: number;
-  /** How far the next window begins after; by default as the file says, else the window. */
+  /** How many steps after a window the next one begins; by default as in the file, else the window's length. */
   hop?: number;
   /** How many labels an answer has. */
   top?: number;
@@ -66,7 +66,7 @@ export interface Window {
 }
 
 export interface NumberLoadOptions extends LoadOptions {
-  /** The treatment of numbers far outside of the range of the training rows: said once on the console unless said otherwise. */
+  /** How numbers far outside of the range of the training rows are treated: by default with one warning on the console. */
   outOfRange?: "warn" | "refuse" | "ignore";
 }
 
@@ -83,50 +83,50 @@ export class NumberClassifier {
   /** Read and check a packed file, by its address or its bytes. */
   static load(source: string | URL | Bytes, options?: NumberLoadOptions): Promise<NumberClassifier>;
   readonly name: string;
-  /** The classes, in the order of the logits; of values, their names. */
+  /** The labels, or the names of values, in the order of the logits. */
   readonly labels: string[];
-  /** How probabilities are made of logits; "values" are none. */
+  /** How logits become probabilities; "values" if they do not. */
   readonly activation: "softmax" | "sigmoid" | "values";
   readonly channels: string[];
   readonly manifest: NumberManifest;
-  /** For each label the probability from which `predictLabels` gives it, where the file keeps them. */
+  /** For each label the probability from which `predictLabels` gives it; undefined if the file has no thresholds. */
   readonly thresholds: number[] | undefined;
   /** The warning about numbers far outside of the training range. */
   readonly farSaid: string | undefined;
-  /** Whether it gives values, of a regression or a forecast, and not labels. */
+  /** Whether it gives values, as a regression or a forecast does, and not labels. */
   readonly givesValues: boolean;
   /** The program's input for a sequence: float32, step after step. */
   prepared(sequence: Sequence): Float32Array;
-  /** Classify one sequence, giving the `top` likeliest labels (1 unless said). */
+  /** Classify one sequence; the answer has the `top` likeliest labels (default 1). */
   classify(sequence: Sequence, top?: number, options?: AmongOptions): Promise<Prediction>;
-  /** The likeliest label of every sequence; of a file that gives values, `values`. */
+  /** The likeliest label of each sequence; the values, if the file gives values. */
   predict(sequences: Iterable<Sequence>): Promise<string[] | Float32Array[]>;
-  /** The values of every sequence. */
+  /** The values of each sequence. */
   values(sequences: Iterable<Sequence>): Promise<Float32Array[]>;
-  /** The probabilities of every label for every sequence. */
+  /** The probabilities of all labels for each sequence. */
   predictProba(sequences: Iterable<Sequence>): Promise<number[][]>;
-  /** Every label of every sequence that reaches its threshold; of a single-label classifier the likeliest one or none. */
+  /** For each sequence the labels that reach their threshold; for a single-label classifier the likeliest one or none. */
   predictLabels(sequences: Iterable<Sequence>, threshold?: number): Promise<string[][]>;
-  /** The engine's own answers. */
+  /** The logits that the engine computes. */
   logits(sequences: Iterable<Sequence>): Promise<Float32Array[]>;
-  /** A recording that arrives, answered window by window; or from a carried state, where nothing says of windows. */
+  /** Make a stream: a recording arrives and is classified window by window; without a window, all samples so far are. */
   stream(options?: StreamOptions): NumberStream | CarriedStream;
   /** The answers to the windows of a whole recording. */
   recording(recording: Sequence, options?: WindowOptions): Promise<Window[]>;
-  /** Check the sha256 and answer the golden examples anew; the largest difference of a logit. */
+  /** Check the sha256 and classify the golden examples again; returns the largest difference of a logit. */
   verify(): Promise<number>;
-  /** Give back the engine's memory. */
+  /** Free the engine's memory. */
   release(): Promise<void>;
 }
 
-/** A recording that arrives, answered for all samples so far; made by `NumberClassifier.stream`. */
+/** A recording that arrives; each answer is for all samples so far. Made by `NumberClassifier.stream`. */
 export class CarriedStream {
   private constructor();
-  /** How many steps were read. */
+  /** How many steps have been read. */
   readonly steps: number;
-  /** The answer to all samples so far, as one window: steps, or one step. */
+  /** Read steps, or one step; returns the answer to all samples so far, as one window. */
   push(samples: Sequence | Row): Promise<Window[]>;
-  /** All that is needed to go on elsewhere, with the same file. */
+  /** The state from which the stream goes on elsewhere with the same file. */
   save(): Uint8Array;
 }
 
@@ -135,6 +135,6 @@ export class NumberStream {
   private constructor();
   readonly window: number;
   readonly hop: number;
-  /** The answers to the windows that are whole with these samples: steps, or one step. */
+  /** Read steps, or one step; returns the answers to the windows that they complete. */
   push(samples: Sequence | Row): Promise<Window[]>;
 }

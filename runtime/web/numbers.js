@@ -39,7 +39,7 @@ const formatNumber = (number) => number.toLocaleString("en-US");
 const quoteName = (name) => (name.includes("'") && !name.includes('"') ? `"${name}"` : `'${name.replaceAll("'", "\\'")}'`);
 const isGap = (value) => value === null || value === undefined;
 const isNumber = (value) => typeof value === "number";
-/** Whether numbers can be read from it as from an array: Float16Array too, where there is one. */
+/** Whether numbers can be read from it as from an array; true also of a Float16Array, if the browser has one. */
 const isNumbers = (value) => ArrayBuffer.isView(value) && isNumber(value.length) && !isNumber(value.getInt8) && typeof value[0] !== "bigint";
 const isWhole = (value) => WHOLE.includes(value.constructor);
 
@@ -52,7 +52,7 @@ function formatValue(value) {
 
 // -------------------------------------------------------------------------------------------------------- the engine
 
-/** Write samples into the engine's memory, step after step; where they stand. */
+/** Write samples into the engine's memory, step after step; returns their address. */
 function writeSamples(packed, samples) {
   const at = packed.base + ALIGN;
   packed.reserve(ALIGN + samples.byteLength);
@@ -60,7 +60,7 @@ function writeSamples(packed, samples) {
   return at;
 }
 
-/** How samples are answered: a status, and the logits. `ask` calls the engine: (at, steps, logits, work, size) -> status. */
+/** Compute the logits of samples: a status, and the logits. `ask` calls the engine: (at, steps, logits, work, size) -> status. */
 function answerSamples(packed, samples, ask) {
   const at = writeSamples(packed, samples);
   const logits = alignUp(at + samples.byteLength);
@@ -69,17 +69,17 @@ function answerSamples(packed, samples, ask) {
   return { status, logits: new Float32Array(packed.bytes.buffer, logits, packed.classes).slice() };
 }
 
-/** Of samples as the sensor gives them, a Float64Array or Int32Array. */
+/** The logits of samples as the sensor gives them, a Float64Array or Int32Array. */
 const computeLogitsOfSamples = (packed, samples) =>
   answerSamples(packed, samples, (at, steps, ...rest) =>
     packed.call("classify_numbers", packed.classifier, at, TYPES.get(samples.constructor), steps, ...rest),
   );
 
-/** Of samples as the program is given them, a Float32Array. */
+/** The logits of samples as the program gets them, a Float32Array. */
 const computeLogitsOfPrepared = (packed, samples) =>
   answerSamples(packed, samples, (...all) => packed.call("logits_of_samples", packed.classifier, ...all));
 
-/** What the program is given for samples as the sensor gives them: a status, and float32. */
+/** Turn samples of the sensor into what the program gets: a status, and float32. */
 function prepareSamples(packed, samples) {
   const at = writeSamples(packed, samples);
   const out = alignUp(at + samples.byteLength);
@@ -89,7 +89,7 @@ function prepareSamples(packed, samples) {
   return { status, prepared: new Float32Array(packed.bytes.buffer, out, samples.length).slice() };
 }
 
-/** Read further samples, as the sensor gives them: a status, the stream after them, and the logits of all samples so far. */
+/** Read further samples of the sensor: returns a status, the stream after them, and the logits of all samples so far. */
 function pushSamples(packed, stream, samples) {
   const at = packed.base + ALIGN;
   const given = alignUp(at + stream.length);
@@ -106,8 +106,8 @@ function pushSamples(packed, stream, samples) {
   return { status, stream: packed.copyStream(at), logits: new Float32Array(packed.bytes.buffer, logits, packed.classes).slice() };
 }
 
-/** What the rules of the file refuse of samples: which kind of fault (of FAULTS; 0 for none), how many such there are, and which is
- * the first. */
+/** Find the samples that the file's rules refuse: the kind of fault (an index of FAULTS, 0 for none), their count, and the index
+ * of the first. */
 function findFault(packed, samples) {
   const at = writeSamples(packed, samples);
   const type = TYPES.get(samples.constructor);
@@ -116,7 +116,7 @@ function findFault(packed, samples) {
   return { kind, count, first };
 }
 
-/** The golden examples: what the program was given, and the logits. */
+/** The golden examples: the program's input and the logits of each. */
 function readExamples(packed) {
   const copied = (at, count) => new Float32Array(packed.bytes.buffer, at, count).slice();
   return Array.from({ length: packed.call("examples", packed.classifier) }, (_, i) => {
@@ -136,7 +136,7 @@ const isRules = (value) =>
   (value.training_range === undefined ||
     (value.training_range.length === value.channels.length && isListOf(value.training_range, (pair) => isListOf(pair, Number.isFinite))));
 
-/** What the file says of itself, held against what its engine reads. */
+/** Read the file's document, and compare it with what its engine reads. */
 function checkPackedDocument(packed) {
   if (!packed.channels) throw new BundleError("The packed file is of a classifier of texts.", "Use Classifier.load, or load for either kind.");
   const document = readDocument(packed, { numbers: isRules });
@@ -159,7 +159,7 @@ function checkPackedDocument(packed) {
 const makeNotASequenceError = (value, channels) =>
   new SequenceError(`${formatValue(value)} is not a sequence of numbers [time, channels].`, `Give an array or rows of ${channels.length} numbers.`);
 
-/** The rows of a sequence, checked: [time][channels], or [time] of one channel, as arrays or typed arrays. */
+/** Check the rows of a sequence: [time][channels], or [time] for one channel, as arrays or typed arrays. */
 function checkRows(sequence, channels) {
   const rows = Array.from(sequence);
   if (channels.length === 1 && rows.every((row) => isNumber(row) || isGap(row))) return rows.map((row) => [row]);
@@ -180,7 +180,8 @@ function checkShape(shape, channels) {
 }
 
 /**
- * A sequence as the engine takes it: an Int32Array of whole numbers that are a sensor's, else a Float64Array; step after step.
+ * A sequence as the engine takes it, step after step: an Int32Array if the sensor's whole numbers are given, else a
+ * Float64Array.
  *
  * @throws SequenceError it is not such a sequence.
  */
@@ -212,7 +213,7 @@ function convertToSamples(sequence, rules) {
   return samples;
 }
 
-/** What arrives of a recording as rows: one step is a number for each channel. */
+/** What arrives of a recording, as rows: a single step may be given as a number for each channel. */
 function convertStepToRows(samples, channels) {
   const isStep = channels > 1 && Array.isArray(samples) && samples.length === channels && samples.every((one) => isNumber(one) || isGap(one));
   return isStep ? [samples] : samples;
@@ -228,8 +229,8 @@ function checkList(sequences) {
 const FAR = 4;
 const WAYS = ["warn", "refuse", "ignore"];
 
-/** The first of samples (step after step) that is far outside of the training range: `{ at, value, least, most }`; undefined where
- * none is, or no range is known. */
+/** The first sample that is far outside of the training range: `{ at, value, least, most }`; undefined if there is none, or if
+ * no range is known. `samples` are step after step. */
 export function farOf(samples, { channels, training_range: ranges, integer_scale: scale }) {
   if (!ranges) return undefined;
   const whole = isWhole(samples);
@@ -259,15 +260,15 @@ export class NumberClassifier extends AnyClassifier {
    *
    * @param source its address, or its bytes: an ArrayBuffer, a Uint8Array, a Node Buffer.
    * @param options.wasm where pocketrnn.wasm is, if not beside this module: its address, its bytes, or a WebAssembly.Module.
-   * @param options.outOfRange what becomes of numbers far outside of the range of the training rows, where the file knows it: `warn`
-   *   says it once on the console, `refuse` refuses the sequence, `ignore` does neither.
+   * @param options.outOfRange how numbers far outside of the range of the training rows are treated, if the file has that range:
+   *   `warn` says it once on the console, `refuse` refuses the sequence, `ignore` does neither.
    * @throws BundleError there is no such file, it is damaged or takes texts, or pocketrnn.wasm is missing.
    */
   static async load(source, { wasm, outOfRange } = {}) {
     return openPacked(source, wasm, (packed) => NumberClassifier.of(packed, outOfRange));
   }
 
-  /** Of a file that the engine has opened; for `load`. */
+  /** Make it from a file that the engine has opened; for `load`. */
   static of(packed, outOfRange = "warn") {
     return new NumberClassifier(packed, checkPackedDocument(packed), outOfRange);
   }
@@ -277,17 +278,19 @@ export class NumberClassifier extends AnyClassifier {
     return this.manifest.numbers.channels;
   }
 
-  /** What was said of numbers far outside of the training range; undefined where none were given. */
+  /** The warning about numbers far outside of the training range; undefined if none were given. */
   get farSaid() {
     return this.#farSaid;
   }
 
-  /** Whether it gives values, of a regression or a forecast, and not labels. */
+  /** Whether it gives values, as a regression or a forecast does, and not labels. */
   get givesValues() {
     return this.manifest.activation === "values";
   }
 
-  /** What the program is given for a sequence: a Float32Array, step after step.
+  /**
+   * What the program gets for a sequence: a Float32Array, step after step.
+   *
    * @throws SequenceError it is not such a sequence, or beyond the classifier's limits. */
   prepared(sequence) {
     const samples = this.#convertToSamples(sequence);
@@ -304,14 +307,14 @@ export class NumberClassifier extends AnyClassifier {
     return filled;
   }
 
-  /** The values of every sequence: for each a Float32Array in the order of `labels`. */
+  /** The values of each sequence: a Float32Array in the order of `labels`. */
   async values(sequences) {
     if (!this.givesValues) throw new InputError(`${this.name} gives labels, not values.`, "Use predict() or predictProba().");
     return this.logits(sequences);
   }
 
   /**
-   * The engine's own answers: for every sequence a Float32Array in the order of `labels`.
+   * The logits that the engine computes: for each sequence a Float32Array in the order of `labels`.
    *
    * @throws SequenceError one is not such a sequence, or beyond the classifier's limits.
    */
@@ -328,8 +331,8 @@ export class NumberClassifier extends AnyClassifier {
   }
 
   /**
-   * A recording that arrives: answered window by window; or, where neither the file nor you say a window and the file was packed
-   * with --streaming, for all samples so far, at the cost of the new ones.
+   * Make a stream: a recording arrives and is classified window by window. If neither the file nor you set a window, and the
+   * file was packed with --streaming, each answer is for all samples so far and costs only the new ones.
    *
    * @param options.window how many steps are answered at once; by default as the file says.
    * @param options.hop how far the next window begins after; by default as the file says, else the window.
@@ -402,9 +405,9 @@ export class NumberClassifier extends AnyClassifier {
   }
 
   /**
-   * Hold the file against its sha256, and answer its golden examples anew: is everything here as it was where the file was
-   * made? Pages from plain http hosts other than localhost cannot compute the sha256: there, the sums of the file tell,
-   * which are checked whenever it is opened.
+   * Compare the file with its sha256, and classify its golden examples again: are the answers the same as where the file was
+   * made? Pages from plain http hosts other than localhost cannot compute the sha256; there, only the file's
+   * checksums are compared, as whenever it is opened.
    *
    * @returns the largest difference of a logit; logits beyond 10 count relative to a tenth of the largest.
    * @throws BundleError the sha256 does not match.
@@ -425,14 +428,14 @@ export class NumberClassifier extends AnyClassifier {
     return this.manifest.numbers;
   }
 
-  /** A sequence as the engine takes it, which is looked at. */
+  /** A sequence as the engine takes it, compared with the training range. */
   #convertToSamples(sequence) {
     const samples = convertToSamples(sequence, this.#rules);
     this.#checkRange(samples, 0);
     return samples;
   }
 
-  /** Refuse samples far outside of the training range, or say once that there are some. `first` is their first step. */
+  /** Refuse samples far outside of the training range, or warn once. `first` is the index of their first step. */
   #checkRange(samples, first) {
     const far = this.#outOfRange === "ignore" || this.#farSaid ? undefined : farOf(samples, this.#rules);
     if (!far) return;
@@ -467,8 +470,8 @@ export class NumberClassifier extends AnyClassifier {
     return logits;
   }
 
-  /** Refuse samples that the rules refuse, by channel and step; `first` is the step of the first, and faults from `below` on are no
-   * matter yet. */
+  /** Refuse the samples that the rules refuse, by channel and step; `first` is the index of the first step. Faults from `below`
+   * on are passed over. */
   #checkSamples(samples, first, below = Infinity) {
     const { kind, count, first: at } = findFault(this._engine, samples);
     if (!kind || kind >= below) return;
@@ -479,7 +482,7 @@ export class NumberClassifier extends AnyClassifier {
     throw new SequenceError(`Channel ${quoteName(channels[at % channels.length])} is ${what} at step ${step} (counted from 0)${more}.`, remedy);
   }
 
-  /** Why a sequence was refused. */
+  /** The error that says why a sequence was refused. */
   #refusal(status, steps) {
     if (status !== STATUS.TOO_SHORT && status !== STATUS.TOO_LONG) return this._makeError(this._engine.sentence(status), status);
     const fixed = this.#rules.steps;
@@ -519,8 +522,8 @@ export class NumberStream {
   }
 
   /**
-   * The answers to the windows that are whole with these samples, in their order: `[{ start, stop, answer }, ...]`; none, one or
-   * several. `start` is a window's first step, counted from 0, and `stop` the one after its last.
+   * Read samples; returns the answers to the windows that they complete, in order: `[{ start, stop, answer }, ...]`; no answer,
+   * one or several. `start` is a window's first step, counted from 0, and `stop` the one after its last.
    *
    * @param samples the next steps, or one step: a number for each channel.
    * @throws SequenceError they are not such samples. The stream is then as it was before.
@@ -553,7 +556,8 @@ export class NumberStream {
   }
 }
 
-/** A recording that arrives, answered for all samples so far at the cost of the new ones; `NumberClassifier.stream` makes one. */
+/** A recording that arrives; each answer is for all samples so far and costs only the new ones. `NumberClassifier.stream` makes
+ * one. */
 export class CarriedStream {
   #classifier;
   #stream;
@@ -563,14 +567,14 @@ export class CarriedStream {
     this.#stream = classifier.begun();
   }
 
-  /** How many steps were read. */
+  /** How many steps have been read. */
   get steps() {
     // Word 12 of a stream's head, of 64 bits; runtime/native/src/text_stream.inc.
     return Number(new DataView(this.#stream.buffer, this.#stream.byteOffset).getBigUint64(48, true));
   }
 
   /**
-   * The answer to all samples so far, as the one window that they are: `[{ start: 0, stop, answer }]`.
+   * Read samples; returns the answer to all samples so far, as if they were one window: `[{ start: 0, stop, answer }]`.
    *
    * @param samples the next steps, or one step: a number for each channel.
    * @throws SequenceError they are not such samples. The stream is then as it was before.
@@ -582,7 +586,7 @@ export class CarriedStream {
     return [{ start: 0, stop: this.steps, answer: answer(logits) }];
   }
 
-  /** All that is needed to go on elsewhere, with the same file: a Uint8Array. */
+  /** The state from which the stream goes on elsewhere with the same file: a Uint8Array. */
   save() {
     return this.#classifier.saved(this.#stream);
   }

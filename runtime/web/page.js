@@ -1,5 +1,5 @@
-/** The page: classifies as one types, says where the answer changed, and colours the words by what they contributed. For a file
- * that takes sequences of numbers, it is number_page.js. */
+/** The page: it classifies a text while it is typed, says where the answer changed, and colours each word by its contribution.
+ * For a file that takes sequences of numbers, number_page.js is used. */
 
 import { measureContributions } from "./word_contributions.js";
 import { load as loadPacked } from "./native.js";
@@ -28,7 +28,7 @@ function showError(error) {
   at("status").textContent = error.message;
 }
 
-/** The likeliest labels; `given` are those that reach their threshold, where the classifier keeps thresholds. */
+/** Show the likeliest labels; `given` are those that reach their threshold, if the classifier has thresholds. */
 function showLabels(top, given) {
   at("labels").replaceChildren(
     ...top.map(({ label, probability }) => {
@@ -46,7 +46,7 @@ function showLabels(top, given) {
   );
 }
 
-/** The text, with the likeliest label behind each word after which it was another one than before. */
+/** Show the text, with the likeliest label after each word at which it changed. */
 function showSoFar(text, answers) {
   const shown = [];
   let end = 0;
@@ -87,14 +87,14 @@ function showWords(text, fragments) {
   at("words").replaceChildren(...shown);
 }
 
-/** The text alone, without an answer. */
+/** Show the text only, without an answer. */
 function showNothing(text) {
   showLabels([]);
   showSoFar(text, []);
   showWords(text, []);
 }
 
-/** A bundle, with the reader and the 14 MB of onnxruntime-web, which a packed file does without. */
+/** Load a bundle with its reader and the 14 MB of onnxruntime-web, which a packed file does not need. */
 async function loadBundle(address) {
   const [ort, { Classifier }] = await Promise.all([import(ORT), import("./pocketrnn.js")]);
   // One thread needs no SharedArrayBuffer, and with it no special headers from the server.
@@ -102,8 +102,8 @@ async function loadBundle(address) {
   return Classifier.load(address, { ort });
 }
 
-/** The file in the page's address: a packed file, which ends in .prnn, or a bundle's folder. If it names nothing: the packed
- * file, and where there is none, the bundle. */
+/** Load the file that the page's address names: a packed file, which ends in .prnn, or a bundle's folder. If the address names
+ * none, load the packed file; if there is none, the bundle. */
 async function load() {
   const named = new URLSearchParams(location.search).get("bundle");
   const address = new URL(named ?? PACKED, document.baseURI);

@@ -21,23 +21,23 @@ export { BundleError, InputError, LimitError, PocketRNNError } from "./engine.js
 const TEXT_RULES = "text.prnn";
 // Bytes that a file may have. The graph's limit is protobuf's.
 const LARGEST_FILE = 2 ** 31 - 1;
-// The most that `min_tokens` of a graph's limits may be: a text of so many ids is asked when a bundle is opened.
+// The most that `min_tokens` of a graph's limits may be: a text with this many ids is classified when a bundle is opened.
 const MOST_FEWEST = 2 ** 16;
 const MAKE_AGAIN = "Copy the bundle again from where it was made, or export it again.";
 const PACK_RULES = "Check the address; text.prnn is written by: pocketrnn pack BUNDLE --text-rules -o text.prnn";
 
 // ------------------------------------------------------------------------------------ the bundle, read and checked
 
-/** sha256 in hexadecimal digits. Pages from plain http hosts other than localhost have no crypto.subtle. The check is
- * then not left out but made by the function below: 5 MB take 0.2 s. */
+/** Compute sha256 in hexadecimal digits. Pages from plain http hosts other than localhost have no crypto.subtle. The check is
+ * not left out there: the function below computes it, in 0.2 s for 5 MB. */
 async function sha256(bytes) {
   const subtle = globalThis.crypto?.subtle;
   const digest = subtle ? new Uint8Array(await subtle.digest("SHA-256", bytes)) : sha256InJavaScript(bytes);
   return [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** SHA-256 as FIPS 180-4 has it. Its constants are the first 32 bits of the fractional parts of the square roots of the
- * first 8 primes and of the cube roots of the first 64; a double gives all of these exactly. */
+/** SHA-256 by FIPS 180-4. Its constants are the first 32 bits of the fractional parts of the square roots of the first 8 primes
+ * and of the cube roots of the first 64; a double holds all of these exactly. */
 export function sha256InJavaScript(bytes) {
   const primes = [];
   for (let n = 2; primes.length < 64; n++) if (primes.every((prime) => n % prime)) primes.push(n);
@@ -74,7 +74,7 @@ export function sha256InJavaScript(bytes) {
   return new Uint8Array(digest.buffer);
 }
 
-/** A function that gives the bytes of a file of the bundle by its name. */
+/** A function that reads a file of the bundle by its name. */
 function makeFileReader(source) {
   if (typeof source !== "string" && !(source instanceof URL))
     return async (name) => {
@@ -105,7 +105,7 @@ function makeFileReader(source) {
 const isInteger = (value, least = 0, most = 2 ** 31 - 1) => Number.isInteger(value) && value >= least && value <= most;
 const isAny = (value, test) => value === undefined || test(value);
 
-/** The part of the text rules' document on the graph, as far as it is run by it. */
+/** The part of the text rules' document about the graph that running it needs. */
 const OF_BUNDLES = {
   ...OF_TEXTS,
   text: (text) => OF_TEXTS.text(text) && isInteger(text.padding_id),
@@ -120,13 +120,14 @@ const OF_BUNDLES = {
     isAny(graph.limits?.max_batch, (most) => isInteger(most, 1)),
 };
 
-/** Whether a token is a text that the tokenizer would cut. */
+/** Whether a token is text that the tokenizer would split. */
 function isText(token, tokenizer) {
   if (tokenizer === "characters") return [...token].length > 1;
   return (tokenizer === "space" ? / / : /\s/).test(token.trim());
 }
 
-/** The ids of as short a text as the graph takes, of the highest id; before it a lower one, where that is the padding's. */
+/** The ids of the shortest text that the graph takes, with the highest id; before it a lower one, if the highest is the
+ * padding's. */
 function makeShortestText({ ids: rows, least, most }, real_token, padding) {
   const ids = new Array(least).fill(rows - 1);
   if (!real_token || padding !== rows - 1) return ids;
@@ -141,8 +142,8 @@ const MAX_TOKENS = 4096;
 const SHORTEST = 0.8;
 const SLACK = 8;
 
-/** Shares out texts among runs of like length; only texts of equal length share one where padding is not allowed. Those
- * of which `alone` is true take a run each. */
+/** Divide texts among runs by their length; if padding is not allowed, only texts of equal length share a run. A text for which
+ * `alone` is true has a run to itself. */
 export function* runs(lengths, padding, maxTokens = MAX_TOKENS, maxTexts = Infinity, alone = () => false) {
   const places = lengths.map((_, i) => i);
   const order = places.filter((i) => !alone(i)).sort((i, j) => lengths[j] - lengths[i]);
@@ -253,7 +254,7 @@ export class Classifier extends TextClassifier {
     return values;
   }
 
-  /** Refuses a text that is given as one text's token: the bundle's tokenizer gives no such token. */
+  /** Refuse a text that is given as one token: the bundle's tokenizer gives no such token. */
   #checkToken(token) {
     const { tokenizer } = this.manifest.text;
     if (tokenizer !== EXTERNAL && isText(token, tokenizer) && !this._engine.holds(token))
@@ -264,7 +265,7 @@ export class Classifier extends TextClassifier {
   }
 
   /**
-   * The graph's own answers: for every text, given as to `encode`, a Float32Array in the order of `labels`.
+   * The logits that the graph computes: for each text, given as to `encode`, a Float32Array in the order of `labels`.
    *
    * @throws LimitError a text is beyond the graph's limits.
    */
@@ -286,13 +287,13 @@ export class Classifier extends TextClassifier {
     return answers;
   }
 
-  /** Give back the memory that onnxruntime and the engine hold; no further question can be asked. */
+  /** Free the memory of onnxruntime and of the engine; the classifier answers nothing afterwards. */
   async release() {
     await super.release();
     return this.#session.release();
   }
 
-  /** One run of the graph on rows of ids; its output tensor. */
+  /** Run the graph once on rows of ids; returns its output tensor. */
   async #run(rows) {
     const { graph, text } = this.manifest;
     const width = rows.reduce((most, row) => Math.max(most, row.length), 0);
@@ -317,7 +318,7 @@ export class Classifier extends TextClassifier {
     }
   }
 
-  /** Does the graph take and give what the document says, for the highest token id as well? */
+  /** Check that the graph takes and gives what the document says, also for the highest token id. */
   async #checkGraph() {
     const { graph, labels, text } = this.manifest;
     const packed = this._engine;

@@ -1,4 +1,4 @@
-/** A recording in a file: CSV or TSV with a column for each channel, by its name in the first line. */
+/** Read a recording from a file: CSV or TSV with a column for each channel, whose name is in the first line. */
 
 import { InputError } from "./engine.js";
 
@@ -7,7 +7,7 @@ const CORRECT = "Correct the file.";
 // A field in quotes, with "" for a quote, or one without.
 const FIELD = (separator) => new RegExp(`("(?:[^"]|"")*"|[^${separator}"]*)(${separator}|$)`, "y");
 
-/** The fields of a line. */
+/** Split a line into its fields. */
 function splitFields(line, separator, number) {
   const pattern = FIELD(separator);
   const fields = [];
@@ -19,7 +19,7 @@ function splitFields(line, separator, number) {
   }
 }
 
-/** A field as a number: NaN where it is empty, undefined where it is none. */
+/** A field as a number: NaN if it is empty, undefined if it is not a number. */
 function parseField(field) {
   const text = field.trim();
   if (text === "" || text.toLowerCase() === "nan") return NaN;
@@ -28,7 +28,7 @@ function parseField(field) {
 }
 
 /**
- * The samples of a recording, step after step: an Int32Array where all of them are whole numbers, else a Float64Array, in which an
+ * The samples of a recording, step after step: an Int32Array if all of them are whole numbers, else a Float64Array, in which an
  * empty field is NaN.
  *
  * @throws InputError it is not such a file, or has no column for a channel.

@@ -1,4 +1,6 @@
-/** Find the spans that labels of tokens mark, as runtime/pocketrnn/tags.py does. */
+/** Labels such as B-PER and I-PER follow BIO, or, with E and S (or L and U), IOBES; other labels among them, such as O, belong
+ * to no span. A span goes on with I, M, E or L of its label; without such a span before them, they begin one, as conlleval
+ * reads them. Labels without such prefixes are plain: consecutive tokens of one label are one span, and O belongs to none. */
 
 // B-PER, I_LOC; E and S of IOBES, L and U of BILOU, M of BMES.
 const PREFIXED = /^([BIESLUM])[-_]([^]+)$/;
@@ -27,7 +29,7 @@ export function spansOf(tags, text) {
   return found.map((span) => ({ ...span, text: Array.isArray(text) ? text.slice(span.start, span.end).join(" ") : text.slice(span.start, span.end) }));
 }
 
-/** The prefix and the rest of a label; undefined for the rest where it is of no span. A plain label goes on. */
+/** Split a label into its prefix and the rest; the rest is undefined if the label belongs to no span. A plain label goes on. */
 function splitLabel(label, isPlain) {
   if (isPlain) return ["I", OUTSIDE.test(label) ? undefined : label];
   const [, prefix, rest] = PREFIXED.exec(label) ?? [undefined, "O", undefined];

@@ -1,14 +1,13 @@
-/** The methods of a classifier of texts, whoever makes the logits of its ids: the engine (native.js) or a bundle's graph
- * (pocketrnn.js). */
+/** The methods of a classifier of texts, whether the engine (native.js) or a bundle's graph (pocketrnn.js) computes the logits. */
 
 import { AnyClassifier, isListOf } from "./answers.js";
 import { checkDigest, InputError, isString, LimitError, STATUS } from "./engine.js";
 
-/** The tokenizer of a bundle whose texts are split outside of it: it is given tokens or ids. */
+/** The tokenizer of a bundle whose texts are split by other code: it takes tokens or ids. */
 export const EXTERNAL = "external";
 export const LIMITS = new Set([STATUS.TOO_SHORT, STATUS.TOO_LONG, STATUS.NO_WORD]);
 
-/** The rows of logits of a golden example: of a text one, of its tokens one for each id. */
+/** The rows of logits of a golden example: one row for a text; if each token has a label, one for each id. */
 export const listLogitRows = ({ logits }) => (isListOf(logits, Array.isArray) && logits.length ? logits : [logits]);
 
 /** Whether a golden example has a text and its ids, or two of each. */
@@ -17,7 +16,7 @@ function isTextAndIds(example) {
   return isListOf(texts, isString) && isListOf(ids, (some) => isListOf(some, Number.isInteger)) && ids.length === texts.length && texts.length <= 2;
 }
 
-/** What is classified as a golden example has it: a text, two, or a text with its features. */
+/** The input of a golden example: a text, two texts, or a text with its features. */
 const getExampleInput = ({ text, features }) => (features ? [text, features] : text);
 
 /** Further members of the document of a classifier of texts. */
@@ -33,7 +32,7 @@ export class TextClassifier extends AnyClassifier {
     super(packed, document, "text");
   }
 
-  /** The token ids of one text; never empty. Of two texts, those of each; of a text with features, its own. */
+  /** The token ids of one text; never empty. For two texts, those of each; for a text with features, those of the text. */
   encode(text) {
     const packed = this._engine;
     const one = (given) => this._asked(() => packed.encode(checkText(given)));
@@ -41,13 +40,13 @@ export class TextClassifier extends AnyClassifier {
     return one(packed.features.length ? this._parted(text)[0] : text);
   }
 
-  /** What it takes beside one text, in words; undefined where it takes nothing. */
+  /** Words for what it takes in addition to a text; undefined if it takes only a text. */
   get takesBeside() {
     const { takesPairs, features } = this._engine;
     return takesPairs ? "two texts" : features.length ? `${features.map(({ name }) => name).join(", ")} beside a text` : undefined;
   }
 
-  /** A text and what stands beside it: a second one, or its features. */
+  /** Divide an input into the text and what comes with it: a second text, or its features. */
   _parted(given, which = "The text") {
     const { takesPairs } = this._engine;
     const what = takesPairs ? "two texts" : "a text with its features";
@@ -56,7 +55,7 @@ export class TextClassifier extends AnyClassifier {
     return given;
   }
 
-  /** Where the words of a text stand, at which it may be cut: [[start, end], ...] by UTF-16 unit. For a classifier of characters,
+  /** Where the words of a text are, at which it may be cut: [[start, end], ...] by UTF-16 unit. For a classifier of characters,
    * these are its code points. */
   words(text) {
     const places = this._engine.words(checkText(text));
@@ -64,15 +63,15 @@ export class TextClassifier extends AnyClassifier {
     return Array.from({ length: places.length / 2 }, (_, i) => [units(places[2 * i]), units(places[2 * i + 1])]);
   }
 
-  /** Whether the classifier takes this text: one beyond its limits is refused with a LimitError. */
+  /** Whether the classifier takes this text; one beyond its limits is refused with a LimitError. */
   takes(text) {
     return this._listIds(text).every((ids) => this.#findFault(ids) === STATUS.OK);
   }
 
   /**
-   * Hold the file with the text rules against its sha256, and answer the golden examples anew: is everything here as it was
-   * where the file was made? Pages from plain http hosts other than localhost cannot compute the sha256: there, the sums of
-   * the file tell, which are checked whenever it is opened.
+   * Compare the file with the text rules with its sha256, and classify the golden examples again: are the answers the same as
+   * where the file was made? Pages from plain http hosts other than localhost cannot compute the sha256; there, only the
+   * file's checksums are compared, as whenever it is opened.
    *
    * @returns the largest difference of a logit, each text alone and all in one call; a text's logits beyond 10 count
    *   relative to a tenth of the largest.
@@ -95,7 +94,7 @@ export class TextClassifier extends AnyClassifier {
     return largest;
   }
 
-  /** The ids of each text of what is classified. */
+  /** The ids of each text of an input. */
   _listIds(given) {
     const ids = this.encode(given);
     return this._engine.takesPairs ? ids : [ids];
@@ -111,14 +110,14 @@ export class TextClassifier extends AnyClassifier {
     return super._makeError(sentence, status, which);
   }
 
-  /** Refuses ids beyond the classifier's limits; `place` is that of the text, undefined where it is the only one. */
+  /** Refuse ids beyond the classifier's limits; `place` is the text's index, undefined if it is the only one. */
   _checkLimits(ids, place) {
     const status = this.#findFault(ids);
     if (status === STATUS.OK) return;
     const which = nameText(place);
     if (status === STATUS.NO_WORD)
       throw new LimitError(
-        `${which} holds no known word, and ${this.name} takes none such.`,
+        `${which} holds no known word, and ${this.name} needs one.`,
         "Give one with a word of its vocabulary.",
       );
     const few = status === STATUS.TOO_SHORT;
@@ -138,7 +137,7 @@ export class TextClassifier extends AnyClassifier {
   }
 }
 
-/** A function from the bytes before a place of a text to its UTF-16 units; asked from the begin to the end, or anywhere. */
+/** A function from a byte offset in a text to the offset in UTF-16 units; fastest if it is called with rising offsets. */
 export function makeUnitFinder(text) {
   let [bytes, units] = [0, 0];
   return (place) => {
@@ -152,7 +151,7 @@ export function makeUnitFinder(text) {
   };
 }
 
-/** Which text it is, as the begin of a sentence. */
+/** The name of a text, to begin a sentence with. */
 export const nameText = (place) => `The text${place === undefined ? "" : ` at position ${place} (counted from 0)`}`;
 
 export function checkText(text) {

@@ -1,17 +1,14 @@
-/**
- * Measure which words of a text decided: how much the label loses without each fragment of the text.
- *
- * Leave-one-out (occlusion): every fragment is cut out of the text once, and what is left is classified by the same rules,
- * so this holds for every tokenizer, n-grams included, and for the Classifier of native.js and of pocketrnn.js.
- * runtime/pocketrnn/explanation.py is the same in Python. Log-odds, since a probability of 0.999 hardly moves.
- */
+/** Measure how much each word of a text contributed: how far the label's log-odds fall without each fragment of the text.
+ * Leave-one-out (occlusion): each fragment is cut out of the text once, and the rest is classified by the same rules, so this
+ * holds for every tokenizer, n-grams included, and for the Classifier of native.js and of pocketrnn.js.
+ * runtime/pocketrnn/explanation.py is the same in Python. Log-odds are compared because a probability of 0.999 hardly moves. */
 
-// All the shortened texts together may have so many tokens; a long text is cut into fewer and longer fragments. With an
+// All the shortened texts together may have this many tokens; a long text is cut into fewer and longer fragments. With an
 // LSTM(50 -> 64) 50,000 tokens take 0.2 to 0.35 s on one core, and the 48 fragments of a text of 48 tokens 14 to 36 ms.
 export const MAX_TOKENS = 50_000;
 const MAX_PIECES = 64;
 
-/** The log-odds of label `k` by one row of logits. */
+/** The log-odds of label `k` in one row of logits. */
 function computeLogOdds(logits, k, activation) {
   if (activation === "sigmoid") return logits[k];
   const others = Array.from(logits).filter((_, i) => i !== k);
@@ -20,7 +17,7 @@ function computeLogOdds(logits, k, activation) {
   return logits[k] - largest - Math.log(others.reduce((sum, logit) => sum + Math.exp(logit - largest), 0));
 }
 
-/** With both activations, the probability is the sigmoid of the log-odds. */
+/** The probability of log-odds: their sigmoid, with both activations. */
 const computeProbability = (logOdds) => 0.5 * (Math.tanh(0.5 * logOdds) + 1);
 
 const subtract = (whole, without) => (whole === without ? 0 : whole - without);

@@ -110,6 +110,19 @@ class Pair(Base):
         return self.fc(self.rnn(packed)[1][0][-1])
 
 
+class FirstOfATuple(Base):
+    """Its owner gives the lengths, too, which it does not read."""
+
+    def forward(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return self.fc(self.last(batch[0]))
+
+
+class PlacesOfATuple(Base):
+    def forward(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        packed = pack_padded_sequence(self.embedding(batch[0]), batch[1], batch_first=True, enforce_sorted=False)
+        return self.fc(self.rnn(packed)[1][0][-1])
+
+
 class Dict(Base):
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Any]:
         return {"loss": None, "logits": self.fc(self.last(batch["input_ids"]))}
@@ -437,6 +450,31 @@ class TwoScores(Base):
 class EveryStep(Base):
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(self.rnn(self.embedding(x))[0])
+
+
+class OneNumberOfEveryStep(Base):
+    """Each step has one logit, that of the second of two labels."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.rnn(self.embedding(x))[0])
+
+
+class NumberOfWords(Base):
+    """One tensor of a single length runs in its place, for one text."""
+
+    def forward(self, x: Tensor, maxlen: int) -> Tensor:
+        return self.fc(self.rnn(self.embedding(x))[0].reshape(-1, maxlen, HIDDEN).amax(1))
+
+
+class MarksTwoWords(Base):
+    def forward(self, x: Tensor, labels: Any) -> Tensor:
+        marked = [[i for i, label in enumerate(row) if label != 0] for row in labels]
+        assert all(len(places) == 2 for places in marked)
+        steps = self.rnn(self.embedding(x))[0]
+        return self.fc(torch.stack([row[places].sum(0) for row, places in zip(steps, marked, strict=True)]))
 
 
 class Labels(Base):

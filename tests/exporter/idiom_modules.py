@@ -465,6 +465,15 @@ class FillsRowByRow(_Outputs):
         return self.fc(last)
 
 
+class WritesBehindEachRow(_Outputs):
+    def forward(self, x, lengths):
+        h = self.outputs(x)
+        scores = h.sum(2, keepdim=True)
+        for i in range(x.size(0)):
+            scores[i, lengths[i] :, 0] = -np.inf
+        return self.fc((torch.softmax(scores, 1) * h).sum(1))
+
+
 ROW_BY_ROW = [
     value
     for value in list(globals().values())

@@ -611,6 +611,25 @@ class StackedCellsWithAMask(_Embedded):
         return self.out(g + h)
 
 
+class StacksTheStatesOfItsLayers(_Embedded):
+    """One tensor holds the states of both layers, as that of an nn.GRU does."""
+
+    def __init__(self):
+        super().__init__()
+        self.cells = nn.ModuleList([nn.GRUCell(12, 10), nn.GRUCell(10, 10)])
+
+    def forward(self, x):
+        e, states, outputs = self.emb(x), torch.zeros(2, x.size(0), 10), []
+        for t in range(x.size(1)):
+            step, new = e[:, t], []
+            for layer, cell in enumerate(self.cells):
+                step = cell(step, states[layer])
+                new.append(step)
+            states = torch.stack(new)
+            outputs.append(states[-1])
+        return self.out(torch.stack(outputs, 1).amax(1) + states[0])
+
+
 class SimpleRecurrentUnit(_Embedded):
     """SRU (Lei et al., 2018): the proposed state is a product of the input, and a highway goes around the states."""
 
@@ -770,6 +789,7 @@ EXPORTED = (
     (ReplacesANumber, {"GRU": 1}),
     (QuasiRecurrent, {"GRU": 1}),
     (QuasiRecurrentInTheLoop, {"GRU": 1}),
+    (StacksTheStatesOfItsLayers, {"GRU": 2}),
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -216,6 +217,15 @@ class RowByRow(Siamese):
         u, v = self.pooled(a, a_lengths), self.pooled(b, b_lengths)
         logits: Tensor = self.fc(torch.cat([u, v, (u - v).abs(), u * v], dim=1))
         return logits
+
+
+class SortedByNumpy(RowByRow):
+    """The lengths are arrays, which numpy sorts."""
+
+    def pooled(self, x: Tensor, lengths: Any) -> Tensor:
+        order = np.argsort(-lengths)
+        states = self.lstm(self.embedding(x[torch.from_numpy(order)]))[0][torch.from_numpy(np.argsort(order))]
+        return torch.stack([states[i, :length].max(0).values for i, length in enumerate(list(lengths))])
 
 
 class OverTheBatch(Siamese):

@@ -16,6 +16,7 @@ from slow_case_sampling import mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
+from pocketrnn_export import check
 from pocketrnn_export.checking.call_recording import RecordedCall
 from pocketrnn_export.checking.exported_file import CheckedFile, Port
 from pocketrnn_export.checking.input_output_matching import match_inputs
@@ -439,3 +440,113 @@ def test_axes_are_not_turned_where_the_answers_then_have_another_shape() -> None
     file = CheckedFile(Path("theirs.onnx"), (Port("x", "float32", ("s52", "s98")),), (), run, None, [], 1.0)
     (fed,) = match_inputs(file, calls, {}, sizes)
     assert fed.order is None
+
+
+class Additive(nn.Module):
+    """Attention whose steps come first, as recurrent layers give them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.both, self.score = nn.Linear(8, 5), nn.Linear(5, 1)
+
+    def forward(self, hidden: Tensor, states: Tensor) -> Any:
+        every = hidden.repeat(states.size(0), 1, 1)
+        scores = self.score(torch.tanh(self.both(torch.cat((every, states), 2)))).squeeze(2)
+        return scores.t().softmax(1)
+
+
+class AdditiveByStep(Additive):
+    """The traced number of steps stays."""
+
+    def forward(self, hidden: Tensor, states: Tensor) -> Any:
+        both = [torch.cat((hidden, states[step]), 1) for step in range(states.size(0))]
+        return self.score(torch.tanh(self.both(torch.stack(both)))).squeeze(2).t().softmax(1)
+
+
+class Scaled(nn.Module):
+    """Attention without weights: the trace keeps the root of the size."""
+
+    def forward(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Any:
+        scores = (keys @ query.unsqueeze(2)).squeeze(2) / query.size(1) ** 0.5
+        return (scores.masked_fill(mask == 0, -1e9).softmax(1).unsqueeze(2) * values).sum(1)
+
+
+class OneStep(nn.Module):
+    """A step of a decoder: ids, a state, and the states of another layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.embedding, self.additive, self.rnn = nn.Embedding(20, 3), Additive(), nn.GRU(7, 4)
+
+    def forward(self, word: Tensor, hidden: Tensor, states: Tensor) -> Any:
+        shares = self.additive(hidden[-1], states)
+        context = (shares.t().unsqueeze(2) * states).sum(0, keepdim=True)
+        return self.rnn(torch.cat((self.embedding(word).unsqueeze(0), context), 2), hidden)
+
+
+HIDDEN, STATES = torch.randn(3, 4), torch.randn(7, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("module", "given", "kind", "sizes"),
+    [
+        (Additive, (HIDDEN, STATES), "right", ""),
+        (AdditiveByStep, (HIDDEN, STATES), "wrong", "rows of 7 steps only"),
+        (Scaled, (HIDDEN, STATES.transpose(0, 1), STATES.transpose(0, 1), MASK), "right", ""),
+        pytest.param(
+            OneStep, (torch.tensor([1, 2, 3]), HIDDEN[None], STATES), "right", "", marks=pytest.mark.slow
+        ),
+    ],
+)  # fmt: skip
+def test_the_inputs_of_a_torchscript_file_are_found_by_where_forward_fails(
+    module: type[nn.Module], given: tuple[Tensor, ...], kind: str, sizes: str, tmp_path: Path
+) -> None:
+    found = checked(module(), traced(module(), tmp_path / "traced.pt", *given))
+    assert (found.kind, found.sizes) == (kind, sizes)
+
+
+class WithTuple(Steps):
+    def forward(self, x: Tensor, state: tuple[Tensor, Tensor]) -> Any:
+        states, (hidden, cell) = self.rnn(x, state)
+        return self.out(states[:, -1]), hidden, cell
+
+
+def test_a_torchscript_file_may_take_a_tuple(tmp_path: Path) -> None:
+    first = torch.zeros(1, 2, 3)
+    given: Any = NUMBERS, (first, first)
+    assert checked(WithTuple(), traced(WithTuple(), tmp_path / "tuple.pt", *given)).kind == "right"
+
+
+class BatchAsSteps(Words):
+    """The layer takes the batch for the steps: each row depends on those before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(5, 4)
+
+
+def test_rows_that_depend_on_their_order_keep_it_in_double_precision(tmp_path: Path) -> None:
+    file = written(BatchAsSteps(), tmp_path / "order.onnx", TOKENS)
+    cut = "module(tokens * (torch.arange(tokens.size(1)) < lengths[:, None]))"
+    assert check(BatchAsSteps(), file, call=cut, progress=False).kind == "right"
+
+
+class TupleCell(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(4)
+        self.cell = nn.LSTMCell(2, 3)
+
+    def forward(self, x: Tensor, states: tuple[Tensor, Tensor]) -> Any:
+        return self.cell(x, states)
+
+
+def test_a_pt2_file_may_take_a_tuple(tmp_path: Path) -> None:
+    given: Any = torch.randn(3, 2), (torch.zeros(3, 3), torch.zeros(3, 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.export.save(torch.export.export(TupleCell().eval(), given), tmp_path / "tuple.pt2")
+    found = checked(TupleCell(), tmp_path / "tuple.pt2")
+    assert (found.kind, found.sizes) == ("some sizes", "batch 3 only")

@@ -73,6 +73,7 @@ ONE_NUMBER = {
     zoo.OneSigmoid,
     zoo.EveryStepSigmoid,
     zoo.LogitsAndLabels,
+    zoo.OneNumberOfEveryStep,
     zoo.OwnSigmoid,
 }
 PROBABILITIES = {zoo.Softmax, zoo.SoftmaxLayer, zoo.ExpOfLog, zoo.OneSigmoid, zoo.EveryStepSigmoid}
@@ -92,7 +93,10 @@ REFUSED = {
     zoo.MixesByItsBatchSize: r"called as module.batch_size = .*one_text=True\.$",
     zoo.MixesSomeTexts: "beside other texts of the same length, called as module.tokens.",
     zoo.TwoScores: r"2 answers .*answer\[0\], answer\[1\].* several heads",
-    zoo.EveryStep: r"tensor of shape \[3, 5, 4\].* labels each word",
+    zoo.EveryStep: r"tensor of shape \[3, 5, 4\].* labels each word.*module\(tokens\)\[:, -1\]",
+    zoo.OneNumberOfEveryStep: r"tensor of shape \[3, 5, 1\].* labels each word.*module\(tokens\)\[:, -1\]",
+    zoo.NumberOfWords: r"takes maxlen beside.*tokens\.size\(1\)",
+    zoo.MarksTwoWords: r"takes labels beside.*\(TypeError",
     zoo.Labels: "tensor of torch.int64",
     zoo.OwnSigmoid: "between 0 and 1, which may be logits or probabilities",
     zoo.EachSigmoid: "a sigmoid of each label .*, which need not sum to 1",
@@ -121,6 +125,11 @@ def exported(kind: type[nn.Module], path: Path, **options: Any) -> Classifier:
 def text(length: int) -> tuple[str, Tensor]:
     ids = torch.tensor([2 + (5 * i + length) % (zoo.WORDS - 2) for i in range(length)])
     return " ".join(VOCABULARY[i] for i in ids), ids[None]
+
+
+@pytest.mark.parametrize("kind", [zoo.FirstOfATuple, zoo.PlacesOfATuple], ids=lambda kind: kind.__name__)
+def test_a_forward_that_reads_places_of_its_one_argument_is_given_a_tuple(kind: type[nn.Module]) -> None:
+    assert prepared(kind).convention.line == "module((tokens, lengths))"
 
 
 @pytest.mark.parametrize("kind", mostly_slow(list(BATCH), 20), ids=lambda kind: kind.__name__)

@@ -290,8 +290,14 @@ def test_a_threshold_is_a_number_and_no_boolean(odd: Any) -> None:
         ({0: "ham", 1: "spam"}, r"sorted\(labels, key=int\)"),
         ({"ham": 0, "spam": 1}, r"sorted\(labels, key=labels\.get\)"),
         ("config.json", r"'config\.json'.*--labels"),
+        ([["bad", "good"], ["news", "sport"]], r"heads=.*docs/heads\.md"),
     ],
 )
 def test_a_map_or_a_path_in_python_is_refused_with_the_list_that_it_means(labels: Any, named: str) -> None:
     with pytest.raises(InputError, match=named):
         validate_labels(labels)
+
+
+def test_labels_of_numpy_become_plain_strings() -> None:
+    labels = validate_labels(np.array(["ham", "spam"]))
+    assert [type(label) for label in labels] == [str, str]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from onnxscript import opset18
@@ -14,6 +15,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.logit_comparison import open_session
 from pocketrnn_export.forms.onnx import onnx_conversion
 from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
+from pocketrnn_export.proof.operator_comparison import find_first_wrong_number
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 EXAMPLE = (torch.randint(2, 40, (3, 7)),)
@@ -67,6 +69,14 @@ def test_a_wrong_translation_behind_a_rare_gate_is_refused_by_its_line(
     name = str(next(iter(wrong))).split(".")[1]
     with pytest.raises(ExportError, match=rf"`{name}`.*test_operator_comparison\.py"):
         graph_of(function)
+
+
+@pytest.mark.parametrize(("off", "found"), [(1e-3, None), (0.5, 0)])
+def test_a_sum_may_be_rounded_by_a_share_of_its_absolute_terms(off: float, found: int | None) -> None:
+    expected, terms = np.float32([3.892468]), np.array([2000.0])
+    other = np.float32([3.892468 + off])
+    assert find_first_wrong_number(other, expected, expected.astype(np.float64), [], terms) == found
+    assert find_first_wrong_number(other, expected, expected.astype(np.float64), []) == 0
 
 
 @pytest.mark.parametrize(
@@ -197,3 +207,30 @@ def test_a_rare_text_is_answered_as_by_the_module(function: Function) -> None:
         expected = module(tokens).numpy()
     found = open_session(content).run(None, {"tokens": tokens.numpy()})[0]
     assert abs(found - expected).max() < 2e-3
+
+
+class AttendsByStates(nn.Module):
+    """Both states of a cell begin with zeros and are repeated alike, so that the graph has one of both for the first
+    step, beside the words that each step reads again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.cell = nn.Embedding(40, 6), nn.LSTMCell(6, 5)
+        self.score, self.fc = nn.Linear(10, 4), nn.Linear(5, 2)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        words = self.embedding(tokens[:, :4])
+        hidden, cell = torch.zeros(1, tokens.size(0), 5), torch.zeros(1, tokens.size(0), 5)
+        for step in range(2):
+            states = torch.cat((hidden.repeat(4, 1, 1).permute(1, 0, 2), cell.repeat(4, 1, 1).permute(1, 0, 2)), dim=2)
+            weights = torch.softmax(torch.tanh(self.score(states)).sum(2), dim=1)
+            found = self.cell((weights.unsqueeze(2) * words).sum(1) + words[:, step], (hidden[0], cell[0]))
+            hidden, cell = found[0].unsqueeze(0), found[1].unsqueeze(0)
+        return self.fc(hidden[0])  # type: ignore[no-any-return]
+
+
+def test_operators_that_the_graph_merges_are_given_the_same_numbers() -> None:
+    module = AttendsByStates().eval()
+    session = open_session(trace_onnx_graph(module, EXAMPLE, {}).content)
+    given = session.run(None, {session.get_inputs()[0].name: EXAMPLE[0].numpy()})[0]
+    torch.testing.assert_close(torch.from_numpy(given), module(*EXAMPLE).detach(), atol=1e-5, rtol=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch._export.utils import _collect_all_valid_cia_ops
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from pocketrnn_export.forms.onnx.onnx_conversion import OPSET
-from pocketrnn_export.torch_internals import cache_known_operators, cache_onnx_registry
+from pocketrnn_export.torch_internals import cache_known_operators, cache_onnx_registry, writes_in_place
 
 
 def known(registry: ONNXRegistry) -> dict[Any, list[Any]]:
@@ -58,3 +59,9 @@ def test_the_translations_of_an_export_stand_alone() -> None:
     with cache_onnx_registry({relu}):
         assert not ONNXRegistry.from_torchlib(OPSET).get_decomps(relu)
         assert ONNXRegistry.from_torchlib(OPSET).get_decomps(torch.ops.aten.tanh.default)
+
+
+def test_an_operator_that_writes_is_known_by_its_schema_and_a_part_of_a_graph_may_write() -> None:
+    aten = torch.ops.aten
+    assert all(map(writes_in_place, (aten.add_.Tensor, aten.copy_.default, aten.add.out, torch.ops.higher_order.cond)))
+    assert not any(map(writes_in_place, (aten.add.Tensor, aten.view.default, operator.getitem, torch.sym_max, "x")))

@@ -22,6 +22,7 @@ from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, TextRules, cleaning
 from pocketrnn_export import export
 from pocketrnn_export.vocabularies.owner_text_file import check_pairs, list_pairs, read_pairs
+from pocketrnn_export.vocabularies.rules_from_ids import find_rules_from_ids
 from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
 from pocketrnn_export.vocabularies.text_rules_file import read_rules
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
@@ -77,7 +78,7 @@ def test_a_mismatch_names_the_tokenizer_that_agrees() -> None:
         chosen(pairs=[("Oil : rises", [3, 6, 4]), ("oil,", [0])])
     with pytest.raises(InputError, match=r"basic_english.*\b1 .*\b2\b"):
         chosen(pairs=[("oil, oil", [2, 5, 2]), ("oil", [8])])
-    with pytest.raises(InputError, match=r"tokenizer external\b.*docs/text-rules\.md.*No rules"):
+    with pytest.raises(InputError, match=r"No rules.*docs/text-rules\.md.*tokenizer external\b"):
         chosen(pairs=[("oil", [8])])
 
 
@@ -119,6 +120,12 @@ def test_a_mismatch_finds_the_members_that_the_ids_give_away(
     assert choose_rules(vocabulary, read_rules(written, vocabulary), None, pairs, []).max_width == 200
 
 
+def test_a_row_of_padding_only_shows_no_side_of_the_padding() -> None:
+    pairs = [("oil rises", [2, 4, 1, 1]), ("", [1, 1, 1, 1]), ("rises oil oil oil oil", [4, 2, 2, 2])]
+    found, agreed = find_rules_from_ids(TextRules(padding_id=1), KNOWN.tokens, pairs)
+    assert (agreed, found.min_width, found.max_width, found.pad_side) == (3, 4, 4, "right")
+
+
 def test_a_width_is_not_proposed_that_cuts_other_texts() -> None:
     pairs = [("oil rises oil", [2, 4, 2]), ("Oil rises", [2])]
     with pytest.raises(InputError) as caught:
@@ -138,18 +145,18 @@ def test_a_mismatch_writes_the_nearest_rules_and_the_text_that_they_miss() -> No
     assert "'rises oil'" in message
 
 
-def test_where_few_texts_agree_the_owners_code_is_named_first() -> None:
+def test_where_few_texts_agree_the_owners_code_is_named_after_the_rules() -> None:
     # Its stemming is in no rules, and it reads three tokens.
     cut = [("oils rises rises rises", [2, 4, 4]), ("rise oils oil oil oil", [4, 2, 2]), ("rise", [4])]
     with pytest.raises(InputError) as caught:
         chosen(pairs=[*cut, ("oil", [2])])
     said = str(caught.value)
-    assert said.index("--tokenizer external --max-tokens 3 (") < said.index("on 1 of 4 texts")
+    assert said.index("on 1 of 4 texts") < said.index("re.sub") < said.index("--tokenizer external --max-tokens 3 (")
     padded = [(text, [3, *ids, *[1] * (3 - len(ids))]) for text, ids in cut]
     with pytest.raises(InputError) as caught:
         chosen(pairs=[*padded, ("oil", [3, 2, 1, 1])])
     options = re.findall(r"--rules '(\{.*?\})'", str(caught.value))
-    assert json.loads(options[0]) == {"tokenizer": "external", "first_id": 3, "max_width": 4, "min_width": 4}
+    assert json.loads(options[-1]) == {"tokenizer": "external", "first_id": 3, "max_width": 4, "min_width": 4}
 
 
 def test_a_mismatch_names_the_three_shortest_texts_that_the_nearest_rules_miss() -> None:
@@ -309,6 +316,14 @@ def test_a_tokenizer_that_no_rules_follow_is_refused_with_the_difference() -> No
         chosen(tokenizer=contractions, texts=["oil rises, oil", "x:"], rules=TextRules())
     with pytest.raises(InputError, match=r"whitespace.*\b1 .*\b2\b"):
         chosen(tokenizer=contractions, texts=["oil", "oil:"], rules=TextRules("whitespace"))
+
+
+def test_a_tokenizer_is_compared_on_the_words_of_the_vocabulary_too() -> None:
+    known = read_vocabulary(["<unk>", "<pad>", "oil", "don't"])
+    rules = TextRules("whitespace", steps=cleaning(("sub", r"\b\w\b", "")))
+    with pytest.raises(InputError, match=r"don't.*\b3 of 4\b"):
+        choose_rules(known, rules, lambda text: text.lower().split(), [], ["oil", "Oil oil"])
+    assert choose_rules(known, rules, lambda text: re.sub(r"\b\w\b", "", text.lower()).split(), [], ["oil"]) == rules
 
 
 def test_a_difference_between_unknown_words_is_none() -> None:

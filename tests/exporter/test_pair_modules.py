@@ -136,6 +136,19 @@ def test_a_bundle_answers_pairs_as_their_owners_module_does(tmp_path: Path, kind
     assert np.abs(Classifier.load(tmp_path / "nli.prnn").logits(pairs) - expected).max() < 1e-5
 
 
+def test_lengths_stay_arrays_where_pairs_are_answered_one_at_a_time(tmp_path: Path) -> None:
+    classifier, module = exported(zoo.SortedByNumpy, tmp_path / "nli"), made(zoo.SortedByNumpy)
+    assert classifier.manifest.graph.batch == 1
+    assert "second_lengths.numpy()" in classifier.manifest.provenance["call"]
+    pairs = [([3, 4, 9], [5]), ([6], [7, 8, 9]), ([3, 4], [9, 2])]
+    with torch.no_grad():
+        expected = [
+            module(torch.tensor([a]), np.array([len(a)]), torch.tensor([b]), np.array([len(b)]))[0].numpy()
+            for a, b in pairs
+        ]
+    assert np.abs(classifier.logits(pairs) - expected).max() < 1e-5
+
+
 def test_a_module_that_mixes_pairs_is_exported_for_one_at_a_time_where_its_owner_says_so(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="beside other texts") as refused:
         exported(zoo.OverTheBatch, tmp_path / "nli")

@@ -37,7 +37,7 @@ def test_long_work_says_how_far_it_is_and_short_work_nothing(
 @pytest.mark.parametrize(
     ("wanted", "is_set_up", "expected"),
     [
-        (True, False, ["A note", "Proving ...", "  Comparing onnx: 5 of 12 ..."]),
+        (True, False, ["A note", "Proving ...", "  Comparing onnx: 5 of 12 ...", "Proven"]),
         (False, False, ["A note"]),
         (True, True, []),
     ],

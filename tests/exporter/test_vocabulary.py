@@ -437,8 +437,8 @@ def test_json_is_known_by_its_content(file: Callable[..., Path], name: str) -> N
         ('{"a": 1' + "0" * 5000 + "}", "not valid JSON"),
         ('{"a": 1' + "0" * 4000 + "}", "id an enormous number"),
         ('{"model": {"vocab": {"a": 0}}}', "a dict"),
-        ('{"tokens": ["a"]}', "members"),
-        ('{"tokens": ["a"], "default_index": 0, "more": 1}', "members"),
+        ('{"tokens": ["a", "b"], "ids": {"a": 1, "b": 0}}', "in another order than"),
+        ('{"tokens": ["a"], "default_index": 0, "more": 1}', "'more'"),
         ('{"tokens": ["a"], "default_index": true}', "default index is True"),
         ('{"tokens": ["a"], "default_index": 0.0}', "default index is 0.0"),
         ('["a", ' + "[" * 100_000, "not valid JSON"),
@@ -446,6 +446,14 @@ def test_json_is_known_by_its_content(file: Callable[..., Path], name: str) -> N
 )
 def test_json_that_is_no_vocabulary_is_refused(file: Callable[..., Path], content: str, says: str) -> None:
     assert says in refusal(file(content))
+
+
+@pytest.mark.parametrize(
+    "more", ['"tokens_to_id": {"<unk>": 0, "oil": 1}', '"size": 2', '"id_to_token": ["<unk>", "oil"]']
+)
+def test_the_saved_members_of_an_owners_class_give_its_tokens(file: Callable[..., Path], more: str) -> None:
+    found = read_vocabulary(file('{"tokens": ["<unk>", "oil"], ' + more + "}"))
+    assert (found.tokens, found.default_index) == (("<unk>", "oil"), 0)
 
 
 def test_a_json_file_that_is_neither_list_nor_object_is_refused(file: Callable[..., Path]) -> None:

@@ -78,7 +78,7 @@ def check_packed(content: bytes, graph: Graph, vocabulary: tuple[str, ...]) -> N
 
 
 def with_last_layers_input(content: bytes) -> onnxruntime.InferenceSession | None:
-    """The graph with the numbers before its last linear layer as a second output; None where it has no such layer."""
+    """The graph with the numbers before its last linear layer as a second output; None if it has no such layer."""
     try:
         name = find_last_layer_input(content, Path("model.onnx"))
     except InputError:

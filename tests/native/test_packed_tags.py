@@ -83,7 +83,7 @@ class Both:
         self.runtime = Classifier.load(path)
 
     def check(self, given: str | list[str]) -> list[Any] | None:
-        """The rows of the engine, which are those of the runtime; None where both refuse them."""
+        """The rows of the engine, which are those of the runtime; None if both refuse them."""
         try:
             expected = as_rows(self.runtime.tag(given), self.runtime.labels)
         except LimitError:

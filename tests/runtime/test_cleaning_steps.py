@@ -234,7 +234,8 @@ def test_long_lists_of_replacements_that_do_not_meet_are_allowed() -> None:
         (lambda: TextRules(steps=(Lowercase(),) * 4097), "4,097 steps"),
         (lambda: TextRules(steps=(Replace("a", "aa"),) * 4096), "grow more than 64 times"),
         (lambda: TextRules(steps=(Lowercase(),) * 7), "grow more than 64 times"),
-        (lambda: TextRules(stop_words=["a"]), "stop_words is"),  # type: ignore[arg-type]
+        (lambda: TextRules(stop_words="a"), "stop_words is"),  # type: ignore[arg-type]
+        (lambda: TextRules(stop_words={1, "a"}), "stop_words is"),  # type: ignore[arg-type]
         (lambda: TextRules(stop_words=(1,)), "stop_words is"),  # type: ignore[arg-type]
         (lambda: TextRules(stop_words=tuple(map(str, range(65537)))), "65,537 stop words"),
         (lambda: TextRules(first_id=-1), "first_id is -1"),
@@ -341,3 +342,11 @@ def test_every_text_has_ids_within_its_width_however_it_is_asked_for(texts: list
     document = json.loads(json.dumps(make_rules_document(rules)))
     assert rules_of(document) == rules
     assert rules.is_plain == (document.keys() <= make_rules_document(TextRules()).keys() and rules.tokenizer != "space")
+
+
+@pytest.mark.parametrize("words", [("the", "a", "the"), ["the", "a"], {"a", "the"}, frozenset(["the", "a"])])
+def test_stop_words_are_kept_once_each_whatever_holds_them(words: Any) -> None:
+    rules = TextRules(stop_words=words)
+    assert sorted(rules.stop_words) == ["a", "the"]
+    assert isinstance(rules.stop_words, tuple)
+    assert rules == TextRules(stop_words=rules.stop_words)

@@ -191,7 +191,7 @@ def test_the_command_and_the_report_tell_what_folds_say_and_that_the_classifier_
     assert "by the same folds" in ended.stderr
     report = (tmp_path / "c" / "report.md").read_text()
     assert "of 120 rows, by 4 folds" in report
-    assert "## What was compared" in report
+    assert "## The compared variants" in report
     assert "| bpe | linear |" in report
     again = CliRunner().invoke(main, ["train", str(data), "-o", str(tmp_path / "d"), "--from", str(tmp_path / "c")])
     assert again.exit_code == 2

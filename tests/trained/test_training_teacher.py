@@ -200,7 +200,7 @@ def test_a_teacher_that_is_not_there_is_told(tmp_path: Path) -> None:
         read_teacher([tmp_path / "answers.parquet"], DATA)
     with pytest.raises(BundleError):
         read_teacher([tmp_path / "nothing"], DATA)
-    with pytest.raises(DataError, match="no teacher"):
+    with pytest.raises(DataError, match="No teacher"):
         read_teacher([], DATA)
 
 

@@ -1,4 +1,4 @@
-"""Cross-validation: the rows in folds, each measured with a classifier that is trained on all others."""
+"""Cross-validation: divides the rows into folds, and measures each with a classifier that is trained on all others."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Fold:
         micro_f1: F1 of all answers together; where each text has one label, that is the accuracy.
         macro_f1: the mean of the F1 of all classes.
         linear: the accuracy of the linear model on this fold, trained on the same other rows, or its micro F1 where
-            a text can have several labels. None where there is no such model.
+            a text can have several labels. None if there is no such model.
     """
 
     rows: int
@@ -43,7 +43,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """The accuracy to expect of a classifier of all rows on new ones.
+    """The expected accuracy on new rows of a classifier that is trained on all rows.
 
     Attributes:
         folds: every part.
@@ -60,7 +60,7 @@ class CrossValidation:
 
     @property
     def scores(self) -> npt.NDArray[np.float64]:
-        """float64 [folds]: the accuracy of each fold, or its micro F1 where a text can have several labels.
+        """float64 [folds]: the accuracy of each fold, or its micro F1 if a text can have several labels.
 
         Example:
             >>> cross_validation.scores.tolist()
@@ -70,7 +70,7 @@ class CrossValidation:
 
     @property
     def linear_scores(self) -> npt.NDArray[np.float64] | None:
-        """float64 [folds]: the scores of the linear model; None without one.
+        """float64 [folds]: the scores of the linear model; None if there is none.
 
         Example:
             >>> cross_validation.linear_scores.tolist()
@@ -81,7 +81,7 @@ class CrossValidation:
 
     @property
     def spread(self) -> FoldScores:
-        """The mean of `scores` and their deviation."""
+        """The mean of `scores`, and their standard deviation."""
         rows = sum(fold.rows for fold in self.folds)
         return FoldScores.from_scores(self.scores, rows, several_labels=self.several_labels)
 
@@ -120,7 +120,7 @@ class CrossValidation:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The figures that a checkpoint keeps.
+        """The figures that a checkpoint stores.
 
         Example:
             >>> cross_validation.metrics["folds"]
@@ -138,7 +138,7 @@ def cross_validate_rows(
     word_vectors: Path | None = None,
     before: Checkpoint | None = None,
 ) -> CrossValidation:
-    """Train a classifier for each fold, as `train` does, on the rows of the others, and measure it on the fold.
+    """Train a classifier for each fold on the rows of the other folds, as `train` does, and measure it on the fold.
 
     Each run holds out a part of its rows for validation and may fit once more on all of them, as any run does. The
     rows of a fold decide nothing about the classifier that they measure.

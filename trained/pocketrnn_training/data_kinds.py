@@ -39,7 +39,7 @@ class Kind:
         settings: the class of the choices of a run on them.
         prepare: `preparation.prepare`, or the function that does the same for other rows.
         baseline: measures a simple model; called with the training rows, the validation rows and the trained
-            classifier; None where there is no such model.
+            classifier; None if there is no such model.
     """
 
     rows: type[LabelledRows]

@@ -1,4 +1,5 @@
-"""Train from Python, on texts or sequences of numbers and labels in memory, as scikit-learn's users do."""
+"""Train from Python on texts or sequences of numbers with labels in memory, with the interface that scikit-learn's
+users know."""
 
 from __future__ import annotations
 
@@ -83,7 +84,7 @@ class FittedClassifier(TrainedEstimator):
 
     @property
     def classes_(self) -> npt.NDArray[Any]:
-        """The labels as they were given, in the order of `labels`.
+        """The labels in the form in which they were given, in the order of `labels`.
 
         Example:
             >>> fitted.classes_.tolist()
@@ -92,7 +93,7 @@ class FittedClassifier(TrainedEstimator):
         return np.array([self.given[label] for label in self.labels])
 
     def predict(self, texts: Iterable[Any]) -> list[Any]:
-        """The likeliest label of every text, as it was given to `fit`.
+        """The likeliest label of every text, in the form in which it was given to `fit`.
 
         Args:
             texts: a list, a column of numpy or pandas, or any other iterable of strings; or of sequences of numbers.
@@ -108,7 +109,7 @@ class FittedClassifier(TrainedEstimator):
         return [self.given[self.labels[i]] for i in self._logits(texts).argmax(dim=1).tolist()]
 
     def predict_labels(self, texts: Iterable[Any], threshold: float | None = None) -> list[tuple[Any, ...]]:
-        """The labels of every text that reach their thresholds; where each text has one label, the likeliest or none.
+        """The labels of every text that reach their thresholds; if each text has one label, the likeliest one or none.
 
         Args:
             texts: as in `predict`.
@@ -125,7 +126,7 @@ class FittedClassifier(TrainedEstimator):
         return [tuple(self.given[self.labels[i]] for i in np.flatnonzero(row).tolist()) for row in reached]
 
     def predict_proba(self, texts: Iterable[Any]) -> npt.NDArray[np.float32]:
-        """float32 [texts, labels], in the order of `labels`; each row adds up to 1, unless texts have several labels.
+        """float32 [texts, labels], in the order of `labels`; each row sums to 1, unless texts can have several labels.
 
         Raises:
             DataError: `texts` is one string, or an item is not a text.
@@ -137,7 +138,8 @@ class FittedClassifier(TrainedEstimator):
         return self.checkpoint.answers.probabilities(self._logits(texts).numpy())
 
     def score(self, texts: Iterable[Any], labels: Iterable[Any]) -> float:
-        """The share of texts that are given the right label, or all of their right labels where they have several.
+        """The share of texts that get the right label; if texts can have several, all of their right labels and no
+        other.
 
         Raises:
             DataError: see `evaluate`.
@@ -210,7 +212,8 @@ def fit(
     progress: bool = True,
     **choices: Any,
 ) -> FittedClassifier:
-    """Train a classifier of texts, pairs of texts or sequences of numbers, as `pocketrnn train` does, without a file.
+    """Train a classifier of texts, pairs of texts or sequences of numbers, as `pocketrnn train` does, but without
+    files.
 
     Args:
         texts: a list, a column of numpy or pandas, or any other iterable of strings; or of tuples of two strings, for a
@@ -288,7 +291,7 @@ def cross_validate(
     progress: bool = True,
     **choices: Any,
 ) -> CrossValidation:
-    """Measure the accuracy of `fit` by folds: a classifier that was fitted on the other folds answers each row.
+    """Measure the accuracy of `fit` by folds: each row is answered by a classifier that was fitted on the other folds.
 
     As scikit-learn's `cross_val_score`, it keeps no classifier; `fit` makes one of all rows.
 
@@ -332,7 +335,7 @@ def cross_validate(
 
 def _refuse_number_options(numbers: Mapping[str, Any] | None) -> None:
     if numbers is not None:
-        raise InputError("numbers is given, and no channels.", "Give the channels, too: channels=['ax', 'ay'].")
+        raise InputError("numbers is given without channels.", "Give the channels, too: channels=['ax', 'ay'].")
 
 
 def _find_outside_name(outside: Any, given: Mapping[str, Any]) -> str:
@@ -479,19 +482,21 @@ def _make_multi_label_rows(
 
 
 def _read_labels_from_indicators(labels: Any) -> list[list[Any]] | None:
-    """The labels of each row of an indicator matrix [texts, labels], as scikit-learn has them: the names of its
-    columns, or their numbers. None for anything else."""
+    """The labels of each row of an indicator matrix [texts, labels], as in scikit-learn: the names of its columns, or
+    their numbers. None for any other value."""
     if getattr(labels, "ndim", 1) != 2:
         return None
     marks = np.asarray(labels.toarray() if hasattr(labels, "toarray") else labels)
     if not np.isin(marks, (0, 1)).all():
-        raise DataError("The labels are a table with other values than 0 and 1.", "Give one column of it, or lists.")
+        raise DataError(
+            "The labels are a table that contains other values than 0 and 1.", "Give one column of it, or lists."
+        )
     names = list(getattr(labels, "columns", range(marks.shape[1])))
     return [[names[i] for i in np.flatnonzero(row).tolist()] for row in marks]
 
 
 def _iterate_items(values: Iterable[Any], what: str) -> Iterable[Any]:
-    """Iterate over the values; values of numpy, pandas and pyarrow become Python's own."""
+    """Iterate over the values, and convert values of numpy, pandas and pyarrow to Python's own."""
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise DataError(f"{what} is {short_repr(values, 40)}.", f"Give {what} as a list, or as a column of a table.")
     if getattr(values, "ndim", 1) != 1:
@@ -502,7 +507,7 @@ def _iterate_items(values: Iterable[Any], what: str) -> Iterable[Any]:
 
 
 def _are_pairs(items: Sequence[Any]) -> bool:
-    """Whether the items are pairs of texts, which the first of them says."""
+    """Whether the items are pairs of texts, judged by the first of them."""
     return bool(items) and _is_pair(items[0])
 
 
@@ -511,7 +516,8 @@ def _is_pair(item: Any) -> bool:
 
 
 def _check_texts(texts: Iterable[Any], *, two: bool | None = None) -> list[Any]:
-    """The texts as strings, or pairs of texts as tuples of strings; `two` says which, else the first item does."""
+    """The texts as strings, or the pairs of texts as tuples of strings; `two` says which; if it is None, the first item
+    shows it."""
     found = list(_iterate_items(texts, "texts"))
     if _are_pairs(found) if two is None else two:
         return [_check_pair(pair, row) for row, pair in enumerate(found)]
@@ -558,7 +564,7 @@ def _add_given_label(label: Any, row: int, given: dict[str, Any]) -> str:
 
 
 def _make_default_report(progress: bool) -> Callable[[Progress | Epoch | Notice], None]:
-    """The default `report`, which shows events as `pocketrnn_export.export` does."""
+    """The default `report`: it shows events as `pocketrnn_export.export` does."""
     if not progress or _log.hasHandlers():
         return _log_event
     lines = EventLines(_print_to_stderr, _SHORT)

@@ -1,4 +1,4 @@
-"""Write the folder of a run: its best checkpoint, its history, the state to resume from, and at the end its report.
+"""Write the folder of a run: its best checkpoint, its history, the state for resuming and, at the end, its report.
 
 It is the folder of a checkpoint (`config.json`, `weights.safetensors`) that also holds
 
@@ -44,7 +44,7 @@ _TRAIN_ANEW: Final = "Train anew, with --force to replace it."
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Keep other runs from writing the folder within the block, by a lock on the file `.NAME.lock` beside it.
+    """While the block runs, prevent other runs from writing the folder, by a lock on the file `.NAME.lock` next to it.
 
     The system releases the lock of a process that dies. Where a file system has no locks, the folder is not locked.
 
@@ -78,7 +78,8 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
 
 def _open_locked(path: Path) -> int:
-    """Create and lock the file at `path`; return its descriptor. BlockingIOError if another process has the lock."""
+    """Create and lock the file at `path`, and return its descriptor; raise BlockingIOError if another process has the
+    lock."""
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:

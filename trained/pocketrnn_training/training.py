@@ -1,4 +1,5 @@
-"""Train a classifier of texts or numbers, or a tagger, on a CPU, a GPU, or in several processes that share a batch."""
+"""Train a classifier of texts or numbers, or a tagger, on a CPU, on a GPU, or in several processes that share each
+batch."""
 
 from __future__ import annotations
 
@@ -59,7 +60,7 @@ def train(
     resume: TrainingState | None = None,
     before: Checkpoint | None = None,
 ) -> Checkpoint:
-    """Train a classifier and return its checkpoint: of the final fit, or of the best epoch by validation.
+    """Train a classifier, and return the checkpoint of the final fit, or of the best epoch by validation.
 
     The checkpoint's probabilities are calibrated on the validation rows (`pocketrnn_training.measures.calibration`).
     Where a text can have several labels, these rows choose the threshold of each label, too
@@ -160,7 +161,7 @@ def _check_final_fit(settings: Settings, *, may: bool) -> None:
 def _find_vector_sources(
     data: LabelledRows, settings: Settings, beside: OtherSources, report: Callable[[Notice], None]
 ) -> tuple[Path | None, ...]:
-    """Find the files of word vectors to try: the given file; or None, for a start without any, and the installed
+    """Find the files of word vectors to try: the given file; else None, for a start without vectors, and the installed
     one."""
     if beside.word_vectors is not None:
         return (beside.word_vectors,)
@@ -183,7 +184,7 @@ def _compare_by_folds(
     resume: TrainingState | None,
     report: Callable[[Progress | Epoch | Notice], None],
 ) -> Comparison | None:
-    """Compare the candidates by folds, or read the comparison of the run to resume; None where nothing is compared."""
+    """Compare the candidates by folds, or read the comparison of the run to resume; None if nothing is compared."""
     if not (isinstance(data, LabelledTexts) and isinstance(settings, TextSettings)):
         return None
     assert isinstance(validation, LabelledTexts | None)  # noqa: S101 - others were refused
@@ -199,8 +200,8 @@ def _compare_by_folds(
 
 
 def _make_different_run_error(state: TrainingState, settings: Settings) -> InputError:
-    """The error for a run that is not the one to resume; it names the first setting that differs, or else the
-    data."""
+    """The error for a run to resume that has other settings or data; it names the first setting that differs, or else
+    the data."""
     other = settings.other_than(state.best.training)
     return InputError(
         f"The run to resume was made {f'with {other}' if other else 'of other data'}.",
@@ -271,7 +272,8 @@ def _make_fabric(settings: Settings) -> Fabric:
 
 
 def _compute_digest(task: Task, settings: Settings) -> str:
-    """Compute a digest of all that decides the weights: the encoded rows, and the settings that must not change."""
+    """Compute a digest of everything that determines the weights: the encoded rows, and the settings that must not
+    change."""
     digest = hashlib.sha256()
     if task.teaching is not None:
         for part in (task.teaching.answers.values, task.teaching.answers.places, task.teaching.label_share):
@@ -298,6 +300,6 @@ def _compute_digest(task: Task, settings: Settings) -> str:
 
 @contextmanager
 def _restore_generators() -> Iterator[None]:
-    """Restore the state of torch's generators after the block."""
+    """After the block, restore the state of torch's generators."""
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else []):
         yield

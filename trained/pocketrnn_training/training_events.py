@@ -18,14 +18,14 @@ _LINES: Final = 20
 
 @dataclass(frozen=True)
 class Notice:
-    """One sentence about the data that its owner should know; the run goes on."""
+    """One sentence about the data for its owner; the run goes on."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class StageNotice(Notice):
-    """One sentence about what the run does next; it is not about the data."""
+    """One sentence about the next stage of the run, and not about the data."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,8 @@ def format_training_figures(event: Progress) -> str:
 
 
 class EventLines:
-    """Shows events in few lines, for a file or a pipe: all notices, and a line an epoch, or for about 20 of the epochs;
-    at least one in half a minute.
+    """Shows events in few lines, for a file or a pipe: all notices, and a line for each epoch, or for about 20 of the
+    epochs, but at least one in half a minute.
 
     Args:
         show: called with a line.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -38,6 +39,7 @@ from pocketrnn_export.intake.user_frames import find_user_place
 
 __all__ = ["ComparedFile", "Outcome", "compare_cases"]
 
+_log = logging.getLogger(__name__)
 # Two answers this near are the same where there is no answer in double precision.
 _NEAR: Final = 1e-4
 _SMALLEST: Final = 1e-30
@@ -308,15 +310,19 @@ class ComparedFile:
     def _float64_reference(self) -> Reference | str:
         """The module in double precision, or the reason why it cannot run so."""
         if not self.called.in_doubles:
-            return "the module is a file."
+            return f"{self.called.name} is a file."
         try:
             scaled = JoinedOutputModule(self.called, self._joined_output_module.outputs, self.scales)
-            run = make_float64_module_run(scaled, takes_lengths=True)
+            # Sorted rows would be other batches for a module whose rows depend on each other.
+            run = make_float64_module_run(scaled, takes_lengths=True, sorts_rows=False)
         except ExportError as error:
-            return error.problem
+            _log.debug("%s", error.problem)
+            return f"{self.called.name} does not run in it."
         moved = replace(self.called, function=perturb_number_inputs(self.called.function))
         table = JoinedOutputModule(moved, self._joined_output_module.outputs, self.scales)
-        return Reference("module", run, run, lambda: make_perturbed_module_runs(table, takes_lengths=True))
+        return Reference(
+            "module", run, run, lambda: make_perturbed_module_runs(table, takes_lengths=True, sorts_rows=False)
+        )
 
     def _compute_exact_answer(self, case: Case, *, spreads: bool = True) -> ExactAnswer | None:
         if isinstance(self._float64_reference, str):
@@ -358,7 +364,8 @@ class ComparedFile:
             names = [fed.port.name for fed in self.fed]
             answers = self._float64_graph(dict(zip(names, self._convert_inputs_to_float64(call), strict=True)))
         except ExportError as error:
-            return error.problem
+            _log.debug("%s", error.problem)
+            return f"{self.file.path.name} or {self.called.name} does not run in it."
         scales = self._join_scales([call.outputs[name] for _, name in self.outputs], len(case.lengths))
         table = join_outputs([answers[number] for number, _ in self.outputs], len(case.lengths)) / scales
         left_out = _find_uncompared_numbers(expected, table)
@@ -387,7 +394,8 @@ class ComparedFile:
         try:
             return build_evaluator(convert_model_to_float64(onnx.load_from_string(self.file.model.SerializeToString())))
         except ExportError as error:
-            return error.problem
+            _log.debug("%s", error.problem)
+            return f"{self.file.path.name} does not run in it."
 
     def _is_nearer_to_exact(self, exact: Logits, table: Logits, call: RecordedCall, scales: Logits) -> bool:
         """Return whether onnxruntime's answer is nearer to the module's exact answer than to the answer of onnx's

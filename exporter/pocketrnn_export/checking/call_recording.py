@@ -65,6 +65,7 @@ class ModuleCall:
         one_row: whether its inputs have no batch axis: each case is then only its first row.
         name: what the module is called in sentences.
         numbers: what its numbers were limited to, if it has no finite answers to others.
+        only_these: the sizes of the inputs of such a case, if the module runs on others, too.
         unequal: for each of several inputs with a sequence, the function that gives it half as many steps as the
             others.
     """
@@ -82,6 +83,7 @@ class ModuleCall:
     one_row: bool = False
     name: str = "the module"
     numbers: str = ""
+    only_these: str = ""
     unequal: tuple[Call, ...] = ()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +38,7 @@ _OF_HALF: Final = 2.0**13
 _MOST_OF_ERROR: Final = 300
 # Operators that leave ids unchanged between the input and a table.
 _SAME_IDS: Final = frozenset({"Cast", "Transpose", "Identity", "Unsqueeze", "Squeeze", "Reshape", "Slice", "Concat"})
+_NUMBER_IN_CODE: Final = re.compile(r"prim::Constant\[value=\{?(-?[\d.]+(?:e-?\d+)?)\b")
 _OF_SEQUENCE: Final = ("seq", "time", "step", "tokens", "length")
 # Sorted numbers that differ by more are other weights: large matrices of one distribution differ by little.
 _SAME_WEIGHT: Final = 1e-6
@@ -71,6 +74,7 @@ class CheckedFile:
         run: returns the outputs for one array an input; raises whatever its engine raises.
         model: the ONNX model with its weights inside; None for other formats.
         weights: the tensors that it holds.
+        numbers: those in the code of a TorchScript file.
         rounding: by how much it rounds more than float32: 2**13 where it computes in half precision.
     """
 
@@ -81,6 +85,7 @@ class CheckedFile:
     model: ModelProto | None = field(default=None, repr=False)
     weights: Sequence[Array] = field(default=(), repr=False)
     rounding: float = 1.0
+    numbers: tuple[float, ...] = ()
 
     @property
     def is_half_precision(self) -> bool:
@@ -240,24 +245,37 @@ def _count_declared_bytes(tensor: TensorProto) -> int:
 def _open_torchscript(path: Path) -> CheckedFile:
     script = load_torchscript(path)
     arguments = script.forward.schema.arguments[1:]  # type: ignore[attr-defined]
-    inputs = tuple(Port(argument.name) for argument in arguments if not argument.has_default_value())
-    run = _TorchScriptRunner(lambda: load_torchscript(path))
-    return CheckedFile(path, inputs, (), run, None, *_convert_torch_weights(script.state_dict()))
+    taken = [argument for argument in arguments if not argument.has_default_value()]
+    parts = [argument.type.elements() if argument.type.kind() == "TupleType" else () for argument in taken]
+    inputs = tuple(
+        port
+        for argument, some in zip(taken, parts, strict=True)
+        for port in ([Port(f"{argument.name}.{n}") for n in range(len(some))] or [Port(argument.name)])
+    )
+    run = _TorchScriptRunner(lambda: load_torchscript(path), tuple(map(len, parts)))
+    numbers = tuple(float(value) for value in _NUMBER_IN_CODE.findall(str(script.inlined_graph)))
+    weights = _convert_torch_weights(script.state_dict())
+    return CheckedFile(path, inputs, (), run, None, *weights, numbers=tuple(dict.fromkeys(numbers)))
 
 
 class _TorchScriptRunner:
-    """Runs a TorchScript file. A file whose forward keeps a state is loaded again for each run."""
+    """Runs a TorchScript file. A file whose forward keeps a state is loaded again for each run.
 
-    def __init__(self, load: Callable[[], torch.jit.ScriptModule]) -> None:
-        self.load, self.script = load, load()
+    Args:
+        load: loads the file.
+        parts: the number of tensors of each argument that is a tuple; 0 where it is a tensor.
+    """
+
+    def __init__(self, load: Callable[[], torch.jit.ScriptModule], parts: Sequence[int]) -> None:
+        self.load, self.parts, self.script = load, parts, load()
         self.keeps_state: bool | None = None
 
     def __call__(self, arrays: Sequence[Array]) -> list[Array]:
         if self.keeps_state:
-            return _run_on_arrays(self.load(), arrays)
-        answers = _run_on_arrays(self.script, arrays)
+            return _run_on_arrays(self.load(), arrays, self.parts)
+        answers = _run_on_arrays(self.script, arrays, self.parts)
         if self.keeps_state is None:
-            again = _run_on_arrays(self.script, arrays)
+            again = _run_on_arrays(self.script, arrays, self.parts)
             same = zip(answers, again, strict=True)
             self.keeps_state = not all(np.array_equal(one, other, equal_nan=True) for one, other in same)
         return answers
@@ -288,18 +306,25 @@ def _open_torch_export(path: Path) -> CheckedFile:
     )
     module = program.module()
     held = _convert_torch_weights(program.state_dict)
-    return CheckedFile(path, inputs, outputs, lambda arrays: _run_on_arrays(module, arrays), None, *held)
+    given: Any = program.call_spec.in_spec
+    # Older torch has no `children`; there a tuple is not taken apart.
+    arguments = given.children()[0].children() if hasattr(given, "children") else ()
+    parts = [0 if argument.is_leaf() else argument.num_leaves for argument in arguments]
+    return CheckedFile(path, inputs, outputs, lambda arrays: _run_on_arrays(module, arrays, parts), None, *held)
 
 
-def _run_on_arrays(module: nn.Module, arrays: Sequence[Array]) -> list[Array]:
-    """Run a module on arrays. If the module's weights are in half precision, float arrays are converted to it first."""
+def _run_on_arrays(module: nn.Module, arrays: Sequence[Array], parts: Sequence[int] = ()) -> list[Array]:
+    """Run a module on arrays; `parts` says how many of them each argument takes that is a tuple, and 0 for a tensor. If
+    the module's weights are in half precision, float arrays are converted to it first."""
     kinds = {parameter.dtype for parameter in module.parameters() if parameter.is_floating_point()}
     kind = next(iter(kinds)) if len(kinds) == 1 else torch.float32
     tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays]
     if kind in (torch.float16, torch.bfloat16):
         tensors = [tensor.to(kind) if tensor.is_floating_point() else tensor for tensor in tensors]
+    left = iter(tensors)
+    joined: list[Any] = [tuple(itertools.islice(left, count)) if count else next(left) for count in parts]
     with torch.no_grad():
-        answer = module(*tensors)
+        answer = module(*joined, *left)
     given = list_tensors_in(list(answer.values()) if isinstance(answer, dict) else answer)
     return [(one.float() if one.dtype == torch.bfloat16 else one).detach().numpy() for one in given]
 

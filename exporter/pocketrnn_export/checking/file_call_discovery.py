@@ -26,8 +26,13 @@ from pocketrnn_export.checking.call_recording import (
     select_running_sizes,
 )
 from pocketrnn_export.checking.exported_file import CheckedFile, count_table_rows
-from pocketrnn_export.checking.input_axis_roles import UncallableModuleError, find_call_by_axes
-from pocketrnn_export.checking.input_output_matching import match_inputs, normalize_name, rate_answer_shapes
+from pocketrnn_export.checking.input_axis_roles import (
+    UncallableModuleError,
+    find_call_by_axes,
+    has_independent_rows,
+)
+from pocketrnn_export.checking.input_output_matching import match_inputs, normalize_name, rate_answers
+from pocketrnn_export.checking.undeclared_axis_roles import find_call_without_axes
 from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.intake.call_discovery.call_failures import AmbiguousCallError
 from pocketrnn_export.intake.call_discovery.call_search import find_convention
@@ -83,24 +88,31 @@ def find_call(
         channels = (channels or _count_channels(file)) if numbers else None
         return _choose_most_ids(_make_owners_call(module, call, known, padding_id, channels), counts)
 
-    def runs_in_file(called: ModuleCall) -> bool:
+    declares_axes = all(port.axes is not None for port in file.inputs)
+
+    def rate_in_file(called: ModuleCall) -> int:
         calls = [record_call(called, draw_case(called, *size)) for size in called.sizes]
         try:
             fed = match_inputs(file, calls, inputs, called.sizes)
         except InputError:
-            return False
-        if all(port.axes is not None for port in file.inputs):
-            return True
-        return any(rate_answer_shapes(file, fed, call) for call in calls)
+            return 0
+        return 1 if declares_axes else max(rate_answers(file, fed, call) for call in calls)
+
+    def runs_in_file(called: ModuleCall) -> bool:
+        return rate_in_file(called) > 0
 
     if not numbers and (of_one := _find_call_of_one_text(module, file, known, padding_id)) is not None:
         return _choose_most_ids(of_one, counts)
     of_texts = None if numbers else _find_call_of_texts(module, file, counts, known, padding_id, runs_in_file)
-    if of_texts is not None and runs_in_file(of_texts):
+    if of_texts is not None and runs_in_file(of_texts) and has_independent_rows(of_texts):
         return of_texts
     tried = [] if of_texts is None else [of_texts]
+    every = sorted({*counts, *_list_table_row_counts(module, ids)})
+    if not declares_axes and len(file.inputs) > 1:
+        without_axes = find_call_without_axes(module, file, every, padding_id, rate_in_file)
+        if without_axes is not None:
+            return without_axes
     try:
-        every = sorted({*counts, *_list_table_row_counts(module, ids)})
         by_axes = find_call_by_axes(module, file, every, padding_id, runs_in_file)
         if runs_in_file(by_axes):
             return by_axes

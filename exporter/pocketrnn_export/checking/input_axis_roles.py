@@ -23,14 +23,23 @@ from pocketrnn_export.checking.call_recording import (
     join_outputs,
     list_sizes_of_steps,
     record_call,
+    record_inputs,
     select_running_sizes,
 )
 from pocketrnn_export.checking.exported_file import CheckedFile, Port, find_axis_role
-from pocketrnn_export.comparing.proof_inputs import make_one_row_cases
 from pocketrnn_export.intake.call_discovery.module_facts import list_forward_parameters
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, make_sample_table
 
-__all__ = ["UncallableModuleError", "find_call_by_axes"]
+__all__ = [
+    "Roles",
+    "UncallableModuleError",
+    "find_call_by_axes",
+    "has_independent_rows",
+    "is_length_name",
+    "is_mask",
+    "make_call_with_roles",
+    "try_axis_roles",
+]
 
 # The most assignments of sizes to the file's inputs that are tried, and the processor time for all of them.
 _MOST_WAYS: Final = 400
@@ -55,7 +64,7 @@ _OTHER_SIZE: Final = 13
 _WHOLE: Final = "whole numbers"
 # Where a module runs on none of the usual sizes, the steps up to this many are tried, with the likeliest roles.
 _MOST_STEPS: Final = 128
-_LIKELY: Final = 4
+_LIKELY: Final = 12
 
 
 class UncallableModuleError(InputError):
@@ -90,65 +99,66 @@ def find_call_by_axes(
     Raises:
         UncallableModuleError: the module runs in no way that was tried.
     """
-    names = [parameter.name for parameter in list_forward_parameters(module)]
-    ports = sorted(file.inputs, key=lambda port: names.index(port.name)) if {
-        port.name for port in file.inputs
-    } <= set(names) else file.inputs  # fmt: skip
-    if not any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in module.modules()):
-        ports = [replace(port, kind=port.kind or "float32") for port in ports]
-    # The input size of a layer is the second axis of its weight matrix.
-    taken = list(dict.fromkeys(int(weight.shape[1]) for weight in module.parameters() if weight.dim() > 1))
-    ways = _list_role_choices(ports, taken[:_MOST_SIZES])[:_MOST_WAYS] + _list_roles_with_joined_widths(module, ports)
+    ports = _sort_ports(module, file)
+    # The input size of a layer is the second axis of its weight, or a later one of a convolution over columns.
+    matrices = [weight.shape for weight in module.parameters() if weight.dim() > 1]
+    taken = list(dict.fromkeys([*(shape[1] for shape in matrices), *itertools.chain(*(one[2:] for one in matrices))]))
+    ways = _list_role_choices(ports, taken[:_MOST_SIZES])[:_MOST_WAYS]
     # First try any sizes, then the declared ones: a module may accept only those.
     of_any, of_declared = (itertools.product([sizes], ways) for sizes in (SIZES[:2], ()))
     others: list[ModuleCall] = []
-    ways_of_others: list[tuple[_Roles, ...]] = []
+    ways_of_others: list[tuple[Roles, ...]] = []
     until = time.process_time() + _SECONDS
     for sizes, way in itertools.chain(of_any, of_declared, (((), way) for way in _find_declared_roles(ports))):
         is_declared = "b" not in itertools.chain(*way)
         if not is_declared and time.process_time() > until:
             continue
-        called = _try_axis_roles(module, ports, way, sizes, counts, padding_id)
+        called = try_axis_roles(module, ports, way, sizes, counts, padding_id)
         if called is None or _treats_columns_as_steps(called, ports, way):
             continue
-        if is_declared or (len(called.sizes) > 1 and _has_independent_rows(called) and runs_in_file(called)):
+        if is_declared:
+            called = _limit_to_declared_sizes(called, others)
+        varies = len(_list_input_shapes(called)) > 1
+        if is_declared or (varies and has_independent_rows(called) and runs_in_file(called)):
             return _choose_call_with_variable_steps(called, way, zip(ways_of_others, others, strict=True))
         until = until if others else min(until, time.process_time() + _MORE_SECONDS)
         others.append(called)
         ways_of_others.append(way)
     if not others and any(_is_float(port) for port in ports):
         whole = (
-            _try_axis_roles(module, ports, way, SIZES[:2], counts, padding_id, kinds=(_WHOLE,))
-            for way in ways[:_LIKELY]
+            try_axis_roles(module, ports, way, SIZES[:2], counts, padding_id, kinds=(_WHOLE,)) for way in ways[:_LIKELY]
         )
-        others = [called for called in whole if called is not None and _has_independent_rows(called)]
-    if not others:
-        others = _find_calls_with_only_length(module, ports, ways, counts, padding_id)
+        others = [called for called in whole if called is not None and has_independent_rows(called)]
+    if not any(len(_list_input_shapes(called)) > 1 for called in others):
+        others = _find_calls_with_only_length(module, ports, ways, counts, padding_id) or others
     if others:
-        return max(others, key=lambda called: (runs_in_file(called), _has_independent_rows(called), len(called.sizes)))
+        return max(others, key=lambda called: (runs_in_file(called), *_rate_call(called)))
     shapes = ", ".join(f"{port.name} {list(port.axes or ())}" for port in file.inputs)
     raise UncallableModuleError(f"The module does not run on what the file takes ({shapes})")
 
 
 def _find_calls_with_only_length(
-    module: nn.Module, ports: Sequence[Port], ways: Sequence[tuple[_Roles, ...]], counts: Sequence[int], padding_id: int
+    module: nn.Module, ports: Sequence[Port], ways: Sequence[tuple[Roles, ...]], counts: Sequence[int], padding_id: int
 ) -> list[ModuleCall]:
     """Return a call with the one number of steps on which a module runs, as one with a linear layer over all steps
-    does; empty if none is found."""
+    does, if possible one with several rows, which are independent; empty if none is found."""
     widths = {int(size) for weight in module.parameters() for size in weight.shape if size > 1}
     joined = {int(weight.shape[1]) for weight in module.parameters() if weight.dim() > 1}
     lengths = {all_steps // width for all_steps, width in itertools.product(joined, widths)}
+    others: list[tuple[bool, ModuleCall]] = []
     for steps in sorted({*range(1, _MOST_STEPS + 1), *lengths} - {0}):
         for way in [way for way in ways if "s" in itertools.chain(*way)][:_LIKELY]:
             sizes = list_sizes_of_steps(steps)
-            found = _try_axis_roles(module, ports, way, (), counts, padding_id, trials=sizes)
-            if found is not None and _has_independent_rows(found):
+            found = try_axis_roles(module, ports, way, (), counts, padding_id, trials=sizes)
+            several = found is not None and len(found.sizes) > 1
+            if found is not None and several and has_independent_rows(found):
                 return [found]
-    return []
+            others += [(several, found)] if found is not None else []
+    return [max(others, key=lambda other: other[0])[1]] if others else []
 
 
 def _choose_call_with_variable_steps(
-    called: ModuleCall, way: Sequence[_Roles], others: Iterable[tuple[Sequence[_Roles], ModuleCall]]
+    called: ModuleCall, way: Sequence[Roles], others: Iterable[tuple[Sequence[Roles], ModuleCall]]
 ) -> ModuleCall:
     """Return an earlier call whose number of steps is variable where this call's is fixed, or else this call:
     tracing fixed this number in the file, and the module takes any.
@@ -157,15 +167,15 @@ def _choose_call_with_variable_steps(
         before, after = (list(itertools.chain(*one)) for one in (earlier, way))
         differing = {(old, new) for old, new in itertools.zip_longest(before, after) if old != new}
         steps = next((new for old, new in differing if old == "s"), None)
-        if len(differing) == 1 and isinstance(steps, int) and len(other.sizes) > 1 and _has_independent_rows(other):
+        if len(differing) == 1 and isinstance(steps, int) and len(other.sizes) > 1 and has_independent_rows(other):
             return replace(other, sizes=list_sizes_of_steps(steps))
     return called
 
 
-def _try_axis_roles(
+def try_axis_roles(
     module: nn.Module,
     ports: Sequence[Port],
-    way: Sequence[_Roles],
+    way: Sequence[Roles],
     sizes: Iterable[tuple[int, int]],
     counts: Sequence[int],
     padding_id: int,
@@ -174,36 +184,77 @@ def _try_axis_roles(
 ) -> ModuleCall | None:
     """Return the call with these roles if the module runs with it on all `sizes` and one of the `trials`, with numbers
     and masks for which its answers are finite; without trials, on one of the sizes of first calls."""
-    masks = (False, True) if any(_is_mask(port) for port in ports) else (False,)
+    masks = (False, True) if any(is_mask(port) for port in ports) else (False,)
     for kind, hides in itertools.product(kinds, masks):
-        make = functools.partial(_make_call, module, ports, way, padding_id=padding_id, kind=kind, hides=hides)
+        make = functools.partial(
+            make_call_with_roles, module, ports, way, padding_id=padding_id, kind=kind, hides=hides
+        )
         made = make({port.name: counts[:1] for port in ports})
         if not all(can_run_on_size(made, *size) for size in sizes):
             return None
         if (called := select_running_sizes(made, trials or _list_trial_sizes(ports, way))) is None:
             return None
         if _gives_finite_answers(called):
-            return replace(make(_count_ids_per_input(make, called, ports, way, counts)), sizes=called.sizes)
+            return select_running_sizes(make(_count_ids_per_input(make, called, ports, way, counts)), called.sizes)
     return None
 
 
-def _has_independent_rows(called: ModuleCall) -> bool:
+def has_independent_rows(called: ModuleCall) -> bool:
     """Return whether a module answers each row of a batch as it answers the row alone."""
     rows, steps = called.sizes[0]
     case = draw_case(called, rows, steps, ragged=False)
+    # Beside its copy, where the module takes no row alone.
+    copies = 1 if can_run_on_size(called, 1, steps, ragged=False) else 2
+    apart = [replace(case, tokens=case.tokens[[n] * copies], lengths=case.lengths[[n] * copies]) for n in range(rows)]
     try:
-        answers = [record_call(called, one).outputs.values() for one in (case, *make_one_row_cases([case]))]
+        answers = [record_call(called, one).outputs.values() for one in (case, *apart)]
     # Whatever a user's module raises.
     except (Exception, SystemExit):
         return rows == 1
-    together, *alone = (join_outputs(list(some), n) for some, n in zip(answers, (rows, *[1] * rows), strict=True))
-    expected = np.concatenate(alone)
+    counts = (rows, *[copies] * rows)
+    together, *alone = (join_outputs(list(some), n) for some, n in zip(answers, counts, strict=True))
+    expected = np.concatenate([one[:1] for one in alone])
     return together.shape == expected.shape and np.allclose(
         together, expected, rtol=_APART, atol=_APART, equal_nan=True
     )
 
 
-def _treats_columns_as_steps(called: ModuleCall, ports: Sequence[Port], way: Sequence[_Roles]) -> bool:
+def _sort_ports(module: nn.Module, file: CheckedFile) -> Sequence[Port]:
+    """Return the inputs of a file in the order of the module's, with their likeliest types."""
+    names = [parameter.name for parameter in list_forward_parameters(module)]
+    ports: Sequence[Port] = file.inputs
+    if {port.name for port in ports} <= set(names):
+        ports = sorted(ports, key=lambda port: names.index(port.name))
+    if any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in module.modules()):
+        return ports
+    return [replace(port, kind=port.kind or "float32") for port in ports]
+
+
+def _rate_call(called: ModuleCall) -> tuple[bool, bool, int]:
+    """Return whether a call takes several sizes, whether its rows are independent, and how many usual sizes it takes.
+    If only one size runs, nothing shows that its one row is independent."""
+    rows, steps = called.sizes[0]
+    varies = len(_list_input_shapes(replace(called, sizes=(*called.sizes, (rows, steps + 1))))) > 1
+    return varies, has_independent_rows(called), len({*SIZES} & {*called.sizes})
+
+
+def _limit_to_declared_sizes(called: ModuleCall, others: Iterable[ModuleCall]) -> ModuleCall:
+    """Return a call with the declared sizes, which says so if the module runs on others, too."""
+    own = _list_input_shapes(called)
+    if all(_list_input_shapes(other) <= own for other in others):
+        return called
+    inputs = record_call(called, draw_case(called, *called.sizes[0])).inputs
+    only = ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
+    return replace(called, only_these=only)
+
+
+def _list_input_shapes(called: ModuleCall) -> set[tuple[tuple[int, ...], ...]]:
+    """Return the shapes that the inputs of a call have together, at those of its sizes on which the module runs."""
+    cases = [draw_case(called, *size) for size in called.sizes if can_run_on_size(called, *size)]
+    return {tuple(array.shape for array in record_inputs(called, case).values()) for case in cases}
+
+
+def _treats_columns_as_steps(called: ModuleCall, ports: Sequence[Port], way: Sequence[Roles]) -> bool:
     """Return whether an axis taken for the sequence has a column for each of some features: the module does not run on
     fewer than the file declares, and does not read more."""
     declared = {
@@ -228,7 +279,7 @@ def _count_ids_per_input(
     make: Callable[[Mapping[str, Sequence[int]]], ModuleCall],
     called: ModuleCall,
     ports: Sequence[Port],
-    way: Sequence[_Roles],
+    way: Sequence[Roles],
     counts: Sequence[int],
 ) -> dict[str, Sequence[int]]:
     """Return for each column of each input the most ids with which the module runs, since each may have its own
@@ -249,7 +300,7 @@ def _count_ids_per_input(
     return found
 
 
-def _list_trial_sizes(ports: Sequence[Port], way: Sequence[_Roles]) -> list[tuple[int, int]]:
+def _list_trial_sizes(ports: Sequence[Port], way: Sequence[Roles]) -> list[tuple[int, int]]:
     """Return the sizes of the first calls and the sizes that the file declares, since a module may accept only the
     declared ones."""
     if "b" not in itertools.chain(*way):
@@ -266,10 +317,10 @@ def _list_trial_sizes(ports: Sequence[Port], way: Sequence[_Roles]) -> list[tupl
 
 
 # The meaning of each axis of an input: "b" for the batch, "s" for the sequence, or a size.
-_Roles = tuple[str | int, ...]
+Roles = tuple[str | int, ...]
 
 
-def _list_possible_roles(port: Port, sizes: Sequence[int]) -> Iterator[_Roles]:
+def _list_possible_roles(port: Port, sizes: Sequence[int]) -> Iterator[Roles]:
     """Yield the roles that the axes of an input may have; `sizes` are the module's layer sizes, used where the file
     declares no axes."""
     if port.axes is None:
@@ -281,7 +332,7 @@ def _list_possible_roles(port: Port, sizes: Sequence[int]) -> Iterator[_Roles]:
         return
     # If three sizes may change, as for a picture, one of them gets a fixed size.
     others = (_OTHER_SIZE,) if sum(not isinstance(n, int) for n in port.axes) > len(("b", "s")) else ()
-    each: list[_Roles] = [("b", "s", n) if isinstance(n, int) else ("b", "s", *others) for n in port.axes]
+    each: list[Roles] = [("b", "s", n) if isinstance(n, int) else ("b", "s", *others) for n in port.axes]
     for roles in itertools.product(*each):
         # A first axis of size 1 is a batch of one, and not a sequence of one step.
         is_sequence = port.axes[0] == 1 and roles[0] == "s" if roles else False
@@ -289,7 +340,7 @@ def _list_possible_roles(port: Port, sizes: Sequence[int]) -> Iterator[_Roles]:
             yield roles
 
 
-def _list_role_choices(ports: Sequence[Port], sizes: Sequence[int]) -> list[tuple[_Roles, ...]]:
+def _list_role_choices(ports: Sequence[Port], sizes: Sequence[int]) -> list[tuple[Roles, ...]]:
     """Return the roles that the axes of all inputs may have, the likeliest first. Inputs with equal axes, such as two
     states, get equal roles."""
     alike = {(port.axes, _is_float(port)): port for port in ports}
@@ -303,26 +354,13 @@ def _list_role_choices(ports: Sequence[Port], sizes: Sequence[int]) -> list[tupl
     return [way for way in dict.fromkeys(itertools.chain(*in_order)) if "b" in itertools.chain(*way)]
 
 
-def _list_roles_with_joined_widths(module: nn.Module, ports: Sequence[Port]) -> list[tuple[_Roles, ...]]:
-    """Return the ways in which a layer takes two inputs of a file that does not declare their sizes joined, as a step
-    and the state that a layer gave for the step before it: their widths add up to the layer's."""
-    if len(ports) != len(("step", "state")) or any(port.axes is not None or not _is_float(port) for port in ports):
-        return []
-    shapes = [weight.shape for weight in module.parameters() if weight.dim() > 1]
-    widths = [(wide[1] - layer[0], layer[0]) for wide in shapes for layer in shapes if layer[0] < wide[1]]
-    found: list[tuple[_Roles, ...]] = [
-        (("b", one), ("b", other)) for pair in widths for one, other in (pair, pair[::-1])
-    ]
-    return list(dict.fromkeys(found))[:_MOST_WAYS]
-
-
-def _find_declared_roles(ports: Sequence[Port]) -> list[tuple[_Roles, ...]]:
+def _find_declared_roles(ports: Sequence[Port]) -> list[tuple[Roles, ...]]:
     """Return the way in which each axis has its declared size; empty where the file leaves a size open."""
     declared = [(None,) if port.axes is None else port.axes for port in ports]
     return [tuple(declared)] if all(isinstance(n, int) for axes in declared for n in axes) else []  # type: ignore[arg-type]
 
 
-def _rank_axis_roles(ports: Sequence[Port], way: Sequence[_Roles]) -> tuple[int, ...]:
+def _rank_axis_roles(ports: Sequence[Port], way: Sequence[Roles]) -> tuple[int, ...]:
     """Return the sort key of a choice of roles. Choices that agree with the names of the axes come first, then choices
     with more variable axes, then choices with the batch first."""
     changing = sum(role in ("b", "s") for roles in way for role in roles)
@@ -338,10 +376,10 @@ def _rank_axis_roles(ports: Sequence[Port], way: Sequence[_Roles]) -> tuple[int,
     return called_otherwise, -changing, late, misplaced
 
 
-def _make_call(
+def make_call_with_roles(
     module: nn.Module,
     ports: Sequence[Port],
-    way: Sequence[_Roles],
+    way: Sequence[Roles],
     counts: Mapping[str, Sequence[int]],
     *,
     padding_id: int,
@@ -369,7 +407,7 @@ def _make_call(
             return _cast_as_declared(drawn[real] % counts[port.name][0], port)
         places = slice(None if "b" in roles else 1), slice(None if "s" in roles else 1)
         drawn = drawn[places]
-        if _is_mask(port):
+        if is_mask(port):
             value = (real ^ hides).to(torch.int64)[..., None]
         elif _is_offset(port, roles):
             value = (lengths.cumsum(0) - lengths)[:, None, None]
@@ -389,8 +427,8 @@ def _make_call(
         return _call_with_inputs(module, dict(zip((port.name for port in ports), every, strict=True)))
 
     samples = next(iter(tables.values())).numpy() if tables else None
-    ragged = has_offsets or any(map(_is_length, ports, way)) or any(map(_is_mask, ports))
-    in_steps = [n for n, roles in enumerate(way) if "s" in roles and not _is_mask(ports[n])]
+    ragged = has_offsets or any(map(_is_length, ports, way)) or any(map(is_mask, ports))
+    in_steps = [n for n, roles in enumerate(way) if "s" in roles and not is_mask(ports[n])]
     unequal = tuple(functools.partial(call_module, shorter=n) for n in in_steps) if len(in_steps) > 1 else ()
     ids = max([most] * bool(tables) + [n for port in ports if not _is_float(port) for n in counts[port.name]])
     return ModuleCall(
@@ -414,7 +452,7 @@ def _call_with_inputs(module: nn.Module, inputs: Mapping[str, Tensor]) -> Any:
     return module(*given)
 
 
-def _order_axes(value: Tensor, port: Port, roles: _Roles) -> Tensor:
+def _order_axes(value: Tensor, port: Port, roles: Roles) -> Tensor:
     """Return values of [batch, sequence, numbers] with the axes of an input."""
     inner = [role for role in roles if isinstance(role, int)]
     value = value.reshape(value.shape[0], value.shape[1], *inner)
@@ -446,7 +484,7 @@ def _make_sample_rows(size: int, kind: str, below: int | None) -> Tensor:
     return torch.from_numpy(rows)
 
 
-def _describe_inputs(ports: Sequence[Port], way: Sequence[_Roles], missing: Sequence[int]) -> str:
+def _describe_inputs(ports: Sequence[Port], way: Sequence[Roles], missing: Sequence[int]) -> str:
     return ", ".join(
         f"{port.name} [{', '.join(_make_axis_name(role, less) for role in roles)}]"
         for port, roles, less in zip(ports, way, missing, strict=True)
@@ -462,7 +500,7 @@ def _make_axis_name(role: str | int, missing: int) -> str:
     return {"b": "batch", "s": f"sequence - {missing}" if missing else "sequence"}.get(str(role), str(role))
 
 
-def _count_missing_steps(ports: Sequence[Port], way: Sequence[_Roles]) -> list[int]:
+def _count_missing_steps(ports: Sequence[Port], way: Sequence[Roles]) -> list[int]:
     """Return how many steps each input has less than the one with the most, by the sizes that the file declares: a
     question may have 30 tokens, and its text 50."""
     declared = [
@@ -473,7 +511,7 @@ def _count_missing_steps(ports: Sequence[Port], way: Sequence[_Roles]) -> list[i
     return [most - size if isinstance(size, int) else 0 for size in declared]
 
 
-def _compute_inner_size(roles: _Roles) -> int:
+def _compute_inner_size(roles: Roles) -> int:
     return int(np.prod([role for role in roles if isinstance(role, int)], dtype=int))
 
 
@@ -481,16 +519,31 @@ def _is_float(port: Port) -> bool:
     return port.kind is not None and np.dtype(port.kind).kind == "f"
 
 
-def _is_length(port: Port, roles: _Roles) -> bool:
-    named = any(word in port.name.lower() for word in _LENGTHS)
-    return roles == ("b",) and not _is_float(port) and (named or port.kind in ("int64", "int32"))
+def is_length_name(port: Port) -> bool:
+    """Return whether an input is called as one of lengths.
+
+    Example:
+        >>> is_length_name(Port("seq_len"))
+        True
+    """
+    return any(word in port.name.lower() for word in _LENGTHS)
 
 
-def _is_offset(port: Port, roles: _Roles) -> bool:
+def _is_length(port: Port, roles: Roles) -> bool:
+    return roles == ("b",) and not _is_float(port) and (is_length_name(port) or port.kind in ("int64", "int32"))
+
+
+def _is_offset(port: Port, roles: Roles) -> bool:
     return roles == ("b",) and not _is_float(port) and "offset" in port.name.lower()
 
 
-def _is_mask(port: Port) -> bool:
+def is_mask(port: Port) -> bool:
+    """Return whether an input is a mask, by its type or its name.
+
+    Example:
+        >>> is_mask(Port("attention_mask"))
+        True
+    """
     return port.kind == "bool" or "mask" in port.name.lower()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -15,12 +16,13 @@ from pocketrnn_export.checking.call_recording import RecordedCall
 from pocketrnn_export.checking.exported_file import Array, CheckedFile, Port, find_axis_role
 
 __all__ = [
+    "AGREEING",
     "MatchedInput",
     "make_file_inputs",
     "match_inputs",
     "match_outputs",
     "normalize_name",
-    "rate_answer_shapes",
+    "rate_answers",
     "squeeze_shape",
 ]
 
@@ -29,8 +31,11 @@ _MOST_AXES: Final = 4
 # The most orders of all axes that are ranked, and that are tried.
 _MOST_RANKED: Final = 1_000
 _MOST_RUN: Final = 24
-# The rate of a call of which each answer of the file has the shape of one of the module's.
+# The rate of a call of which each answer of the file has the shape of one of the module's; and of one where their
+# numbers are near, too.
 _FITTING: Final = 2
+AGREEING: Final = 3
+_NEAR: Final = 1e-3
 
 
 @dataclass(frozen=True)
@@ -99,19 +104,19 @@ def match_inputs(
     every = [tuple(way) for way in itertools.islice(itertools.product(*each), _MOST_RANKED)]
     ranks = {way: _rank_orders(way, calls, sizes) for way in every}
     # Names of the axes that fit the module's own call say that nothing is transposed.
-    fewest = min((rank[0] for rank in ranks.values() if not rank[1]), default=len(ranks))
+    fewest = min((rank[0] for rank in ranks.values() if not rank[1]), default=sys.maxsize)
     ranked = sorted((way for way in every if ranks[way][0] <= fewest), key=lambda way: ranks[way])
     best, most = ranked[0], (-1, -1)
     for way in ranked[:_MOST_RUN]:
-        agreeing = [rate_answer_shapes(file, way, call) for call in calls]
+        agreeing = [rate_answers(file, way, call) for call in calls]
         runs = sum(map(bool, agreeing))
         if runs == len(calls) and way == ranked[0] and all(fed.order is None for fed in way):
             return way
-        ran = [size for size, rate in zip(sizes, agreeing, strict=True) if rate]
+        ran = [size for size, rate in zip(sizes, agreeing, strict=True) if rate >= _FITTING]
         if any(fed.order is not None for fed in way) and _may_match_by_chance(way, sizes, ran):
             continue
         # Where no answer has the module's shape, the inputs are not the ones that the file was made for.
-        fits = agreeing.count(_FITTING), runs
+        fits = len(ran), runs
         if fits > most:
             best, most = way, fits
     return best
@@ -120,8 +125,11 @@ def match_inputs(
 def _may_match_by_chance(
     way: Sequence[MatchedInput], sizes: Sequence[tuple[int, int]], ran: Sequence[tuple[int, int]]
 ) -> bool:
-    """Return whether transposed inputs run with one number of rows only: a file that keeps its traced number of steps
-    takes as many rows for these. A file that declares a fixed size says itself which axis it is of."""
+    """Return whether transposed inputs give answers of the module's shapes at no size, or with one number of rows only:
+    a file that keeps its traced number of steps takes as many rows for these. A file that declares a fixed size says
+    itself which axis it is of."""
+    if not ran:
+        return True
     if any(isinstance(declared, int) for fed in way for declared, _ in fed.declared_sizes if fed.order is not None):
         return False
     return len({rows for rows, _ in ran}) < min(2, len({rows for rows, _ in sizes}))
@@ -163,14 +171,21 @@ def _rank_orders(
     return wrong, sum(fed.order is not None for fed in way)
 
 
-def rate_answer_shapes(file: CheckedFile, way: Sequence[MatchedInput], call: RecordedCall) -> int:
-    """Return 0 if the file fails on a call, and 2 if each of its answers has the shape of one of the module's
-    answers."""
+def rate_answers(file: CheckedFile, way: Sequence[MatchedInput], call: RecordedCall) -> int:
+    """Return 0 if the file fails on a call, 2 if each of its answers has the shape of one of the module's answers, and
+    3 if its numbers are near, too."""
     answers = file.compute_outputs(make_file_inputs(way, call.inputs))
-    shapes = {squeeze_shape(array) for array in call.outputs.values()}
     if isinstance(answers, str):
         return 0
-    return _FITTING if all(squeeze_shape(answer) in shapes for answer in answers) else 1
+    outputs = list(call.outputs.values())
+    alike = [[own for own in outputs if squeeze_shape(own) == squeeze_shape(answer)] for answer in answers]
+    if not all(alike):
+        return 1
+    near = (
+        any(np.allclose(own.reshape(answer.shape), answer, rtol=_NEAR, atol=_NEAR, equal_nan=True) for own in some)
+        for answer, some in zip(answers, alike, strict=True)
+    )
+    return AGREEING if all(near) else _FITTING
 
 
 def _match_by_name(port: Port, left: Sequence[str], calls: Sequence[RecordedCall]) -> str | None:

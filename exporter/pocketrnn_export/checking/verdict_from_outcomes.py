@@ -117,6 +117,10 @@ def _report_activation(beside: ComparedFile, every: Sequence[Outcome], verdict: 
 def _report_single_row_limit(beside: ComparedFile, every: Sequence[Outcome], verdict: Verdict) -> Verdict:
     """Report that a file is right for batches of one row only, where the module was not run on larger ones."""
     called, file = beside.called, beside.file
+    if called.only_these:
+        reason = f"{file.path} answers as {called.name} does at the sizes that it declares; {called.name} takes others."
+        reason = reason if verdict.is_right else verdict.reason
+        return replace(verdict, kind="some sizes", sizes=f"{called.only_these} only", reason=reason)
     if any(len(outcome.case.lengths) > 1 for outcome in every):
         return verdict
     first = called.sizes[0]

@@ -49,7 +49,7 @@ class _Step:
 
 @dataclass(frozen=True)
 class DifferingOperation:
-    """Where a graph departs from its module.
+    """The place at which a graph first differs from its module.
 
     Attributes:
         operation: the torch function, as forward calls it; if the graph has all results and computes more, the last
@@ -70,7 +70,7 @@ class DifferingOperation:
 
     @property
     def sentence(self) -> str:
-        """Where the graph departs, as a sentence."""
+        """The place at which the graph differs, as a sentence."""
         if self.is_behind:
             return f"The file has all results of forward, and computes more after {self}: the node {self.node}."
         node = f"; in the graph it is the node {self.node}" if self.node else ""
@@ -85,7 +85,7 @@ def find_differing_operation(
     *,
     given: Mapping[str, npt.NDArray[Any]] | None = None,
 ) -> DifferingOperation | None:
-    """Find the operation at which a graph departs from its module; None if it cannot be found.
+    """Find the operation at which a graph first differs from its module; None if it cannot be found.
 
     Args:
         module: computes in double precision.
@@ -134,8 +134,7 @@ def find_differing_operation(
 def _find_differing_node(
     model: onnx.ModelProto, made: Mapping[str, _Sorted], step: _Step, steps: Sequence[_Step]
 ) -> str:
-    """Find the first node that takes a step's inputs, besides weights, but whose output differs from the output of
-    every step."""
+    """Find the first node that takes a step's inputs, besides weights, but has another output than every step."""
     given = {id(tensor) for one in steps for tensor in one.given}
     taken = _group_by_size(_sort_numbers(tensor) for tensor in step.taken if id(tensor) in given and tensor.numel() > 1)
     forward = _group_by_size(
@@ -196,7 +195,7 @@ def _group_by_size(values: Iterable[_Sorted]) -> dict[int, list[_Sorted]]:
 
 
 def _is_in_graph_values(values: Mapping[int, list[_Sorted]], tensor: Tensor) -> bool:
-    """Return whether a graph has a tensor's numbers; true for a tensor that is not searched."""
+    """Return whether a graph computes the numbers of a tensor; True for a tensor that is not searched for."""
     return not _can_search_tensor(tensor) or _contains_numbers(values, _sort_numbers(tensor))
 
 

@@ -80,8 +80,8 @@ def make_float64_model_run(model: onnx.ModelProto, *, unrounded: bool = False) -
 
 
 def list_graph_inputs(names: Sequence[str], tokens: Ids, lengths: Ids) -> tuple[npt.NDArray[Any], ...]:
-    """Return the inputs of a graph in the order of their names: tokens and lengths; for a graph of two texts, the
-    tokens and lengths of both; for one of texts with features, these too.
+    """Return the inputs of a graph in this order: tokens and lengths; for two texts, the tokens and lengths of both;
+    for a text with features, also these.
 
     Args:
         names: the names of its inputs.
@@ -135,7 +135,7 @@ def build_evaluator(
 
 
 def _restore_constants(reference: Any) -> None:
-    """Set PyTorch's constants in float64 where attributes of operators, or defaults, hold them in float32."""
+    """Set constants to PyTorch's values in float64, if attributes or defaults of operators hold them in float32."""
     for node in reference.rt_nodes_:
         for name in node.attributes_names_:
             value = getattr(node, name)
@@ -209,7 +209,7 @@ def _round_products_of_int8(graph: GraphProto) -> None:
 
 def _round_marked_values_to_float32(graph: GraphProto) -> None:
     """Round values whose name ends with SINGLE: Python computes them from sizes in float64, and PyTorch rounds them to
-    float32 when they meet a tensor."""
+    float32 when an operation combines them with a tensor."""
     nodes: list[NodeProto] = []
     for node in graph.node:
         nodes.append(onnx.NodeProto.FromString(node.SerializeToString()))

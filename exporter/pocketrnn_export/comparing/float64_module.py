@@ -143,7 +143,7 @@ def make_float64_copy(module: nn.Module) -> nn.Module:
 
     @contextlib.contextmanager
     def compute_in_float64(run: nn.Module) -> Iterator[None]:
-        """Enter Float64Mode while the block runs, with caches and attributes kept apart from float32 runs."""
+        """While the block runs, compute in float64, with caches and attributes that float32 runs do not share."""
         with use_fresh_caches(caches), restore_attributes(run), Float64Mode():
             yield
 
@@ -168,26 +168,27 @@ def make_float64_copy(module: nn.Module) -> nn.Module:
     return copied
 
 
-def make_float64_module_run(module: nn.Module, *, takes_lengths: bool) -> Run64:
-    """Wrap a module as a function of arrays in double precision. Rows are sorted by falling length, as in
+def make_float64_module_run(module: nn.Module, *, takes_lengths: bool, sorts_rows: bool = True) -> Run64:
+    """Wrap a module as a function of arrays in double precision. Rows are sorted by decreasing length, as in
     `make_module_run`.
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
         takes_lengths: whether forward takes lengths.
+        sorts_rows: whether the rows are sorted; where each may depend on the others, they stay in their order.
 
     Raises:
         ExportError: the module is TorchScript. The returned function raises it if the module cannot compute in double
             precision.
     """
-    return make_float64_copy_run(make_float64_copy(module), takes_lengths=takes_lengths)
+    return make_float64_copy_run(make_float64_copy(module), takes_lengths=takes_lengths, sorts_rows=sorts_rows)
 
 
-def make_float64_copy_run(module: nn.Module, *, takes_lengths: bool) -> Run64:
+def make_float64_copy_run(module: nn.Module, *, takes_lengths: bool, sorts_rows: bool = True) -> Run64:
     """Wrap a module from `make_float64_copy`, without another copy, as a function of arrays."""
 
     def run_module(tokens: Ids, lengths: Ids) -> Doubles:
-        order = np.argsort(-lengths, kind="stable")
+        order = np.argsort(-lengths, kind="stable") if sorts_rows else np.arange(len(lengths))
         inputs = [torch.from_numpy(tokens[order])]
         if takes_lengths:
             inputs.append(torch.from_numpy(lengths[order]))

@@ -77,7 +77,8 @@ _ACTIVATIONS: Final[dict[str, Callable[[Doubles], Doubles]]] = {
 
 
 class _Recurrent(OpRun):
-    """The common part of RNN, LSTM and GRU: directions, lengths, initial states, layout. A subclass adds the step."""
+    """The common part of RNN, LSTM and GRU: directions, lengths, initial states, layout. Each subclass adds the
+    computation of a step."""
 
     op_domain = ""
     gates: int
@@ -85,8 +86,8 @@ class _Recurrent(OpRun):
     default_activations: tuple[str, ...]
 
     def _make_step(self, r: Doubles, b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> CellFunction:
-        """Make the step of one direction from its recurrent weights [gates * hidden, hidden] and the recurrent biases
-        that are not yet added to the input's gates; see `_count_biases_added_early`."""
+        """Make the step of one direction from its recurrent weights [gates * hidden, hidden] and its recurrent biases;
+        without the biases that `_count_biases_added_early` counts."""
         raise NotImplementedError
 
     def _count_biases_added_early(self, hidden: int) -> int:
@@ -95,7 +96,7 @@ class _Recurrent(OpRun):
         return self.gates * hidden
 
     def _run(self, x: Doubles, w: Doubles, r: Doubles, *more: Any, **attributes: Any) -> tuple[Doubles, ...]:
-        """Compute the operator; arguments and results as ONNX has them, in float64."""
+        """Compute the operator in float64, with ONNX's arguments and results."""
         self._refuse_attributes(attributes, more)
         b, lengths, *initial = [*more, *[None] * (2 + self.states - len(more))][: 2 + self.states]
         batch_first = bool(attributes.get("layout"))
@@ -151,7 +152,7 @@ class _Recurrent(OpRun):
 
     @staticmethod
     def _is_identity(attributes: dict[str, Any]) -> bool:
-        """Return whether an activation is Affine, all with factor 1 and offset 0, and no other option is set."""
+        """Return whether all activations are Affine with factor 1 and offset 0, and no other option is set."""
         return (
             "Affine" in (attributes.get("activations") or ())
             and set(attributes.get("activation_alpha") or ()) == {1.0}
@@ -239,7 +240,7 @@ class Erf(OpRun):
 
 
 class GatherElements(OpRun):
-    """`numpy.take_along_axis`; there, too, negative indices count from the end."""
+    """GatherElements by `numpy.take_along_axis`, which also counts negative indices from the end."""
 
     op_domain = ""
 
@@ -251,7 +252,7 @@ class GatherElements(OpRun):
 
 
 class ScatterElements(OpRun):
-    """`numpy.put_along_axis`, with no reduction or one of numpy's."""
+    """ScatterElements by `numpy.put_along_axis`, without a reduction or with one of numpy's."""
 
     op_domain = ""
 
@@ -265,7 +266,7 @@ class ScatterElements(OpRun):
 
 
 class ScatterND(OpRun):
-    """Indexing by the last axis of `indices`."""
+    """ScatterND by indexing with the last axis of `indices`."""
 
     op_domain = ""
 
@@ -302,7 +303,7 @@ class TopK(OpRun):
 
 
 class GatherND(OpRun):
-    """Indexing by the last axis of `indices`, after `batch_dims` shared axes."""
+    """GatherND by indexing with the last axis of `indices`, after `batch_dims` shared axes."""
 
     op_domain = ""
 
@@ -320,7 +321,7 @@ class Conv(OpRun):
     op_domain = ""
 
     def _run(self, x: Doubles, w: Doubles, b: Doubles | None = None, **attributes: Any) -> tuple[Doubles]:
-        """Return the convolution; arguments as ONNX has them, in float64."""
+        """Return the convolution in float64, with ONNX's arguments."""
         axes = w.ndim - 2
         before, after = _compute_padding_sizes(x.shape[2:], w.shape[2:], attributes)
         if any(before) or any(after):
@@ -347,7 +348,7 @@ def _make_writable_tensor(x: Doubles) -> torch.Tensor:
 def _compute_padding_sizes(
     sizes: Sequence[int], kernel: Sequence[int], attributes: dict[str, Any]
 ) -> tuple[list[int], list[int]]:
-    """Return the padding before and after each axis that a convolution over axes of these sizes needs."""
+    """Return the padding before and after each axis for a convolution over axes of these sizes."""
     axes = len(kernel)
     kind = attributes.get("auto_pad") or "NOTSET"
     if kind in ("NOTSET", "VALID"):
@@ -363,12 +364,12 @@ def _compute_padding_sizes(
 
 
 class MaxPool(EvaluatorsMaxPool):
-    """MaxPool over all windows at once. With an output of indices, the evaluator's own slower one runs."""
+    """MaxPool over all windows at once. If indices are wanted too, the evaluator's own slower operator runs."""
 
     op_domain = ""
 
     def _run(self, x: Doubles, **attributes: Any) -> tuple[Doubles, ...]:  # type: ignore[override]
-        """Return the largest of each window; arguments as ONNX has them, in float64."""
+        """Return the largest number of each window in float64, with ONNX's arguments."""
         if len(self.output) > 1 or attributes.get("auto_pad") not in (None, "NOTSET", "VALID"):
             return super()._run(x, **attributes)  # type: ignore[no-untyped-call, no-any-return]
         kernel = list(attributes["kernel_shape"])

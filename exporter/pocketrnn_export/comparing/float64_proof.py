@@ -54,7 +54,7 @@ Numbers = npt.NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Float64Agreement:
-    """How well a graph agrees with its module in double precision.
+    """The agreement of a graph with its module in double precision.
 
     Attributes:
         cases: the number of cases that were compared.
@@ -74,7 +74,7 @@ class Float64Agreement:
 
 @dataclass(frozen=True)
 class DistanceToExactAnswer:
-    """How near a float32 answer to a case is to the exact one.
+    """The distance of a float32 answer to a case from the exact answer.
 
     Attributes:
         candidate: the name of the candidate.
@@ -92,8 +92,8 @@ class DistanceToExactAnswer:
 
     @property
     def passes(self) -> bool:
-        """Whether the answer is as near as the module allows. A label that still differs is a tie: the exact logits of
-        the two labels differ by at most twice the allowed distance."""
+        """Whether the answer is near enough. If its label still differs, it is a tie: the exact logits of the two
+        labels differ by at most twice the allowed distance."""
         return self.spreads <= SPREADS
 
 
@@ -106,7 +106,7 @@ def prove_graph(
     spreads: Callable[[Case], ExactAnswer | None] = lambda _: None,
     inputs: str = "cases",
 ) -> Float64Agreement:
-    """Prove that a graph in double precision gives the exact answers: they agree to 1e-10.
+    """Prove that a graph in double precision gives the exact answers: they differ by at most 1e-10.
 
     Args:
         run: the graph in double precision.
@@ -142,8 +142,8 @@ def prove_graph(
 def _compare_retraced_module(
     content: bytes, exact: Sequence[ExactAnswer], retraced: Callable[[], bytes]
 ) -> tuple[Float64Agreement | None, str]:
-    """Trace the module in double precision and return its agreement, if the shipped graph is that graph with rounded
-    numbers; else return the reason why it is not."""
+    """Trace the module in double precision. If the shipped graph is this graph with rounded numbers, return the
+    agreement; else return the reason why it is not."""
     try:
         double = retraced()
         again = measure_agreement(make_float64_onnx_run(double, unrounded=True), exact)
@@ -167,7 +167,7 @@ def prove_module_graph(
     every_id: Sequence[Case] = (),
     retrace: Retrace | None = None,
 ) -> Float64Agreement:
-    """Prove that a graph computes what its module does: in double precision they agree to 1e-10.
+    """Prove that a graph computes the same as its module: in double precision they differ by at most 1e-10.
 
     It is for callers that have only a module and a graph: `scripts/measure_proof` and the tests. The exporter already
     has both runs and calls `prove_graph`.
@@ -204,8 +204,8 @@ def _make_graph_differs_error(found: Float64Agreement, reason: str) -> ParityErr
 
 
 def measure_agreement(run: Run64, exact: Sequence[ExactAnswer], inputs: str = "cases") -> Float64Agreement:
-    """Measure how far a run in double precision is from the exact answers, without a limit; `inputs` is the name of
-    these for the progress.
+    """Measure the difference between a run in double precision and the exact answers, without a limit; the progress
+    calls the cases `inputs`.
 
     Raises:
         ParityError: the run fails on a case that the module answers.
@@ -247,7 +247,7 @@ def _compute_absolute_differences(exact: Numbers, given: Numbers) -> npt.NDArray
 def measure_distance_to_exact_answer(
     candidate: str, exact: ExactAnswer, given: npt.NDArray[np.float32]
 ) -> DistanceToExactAnswer:
-    """Measure how near an answer in float32 is to the exact one."""
+    """Measure the distance of a float32 answer from the exact one."""
     apart = _compute_absolute_differences(exact.logits, given)
     if exact.logits.shape != given.shape:
         return DistanceToExactAnswer(candidate, exact.case.name, math.inf, math.inf, len(exact.logits))
@@ -263,7 +263,7 @@ def measure_distance_to_exact_answer(
 def measure_distances_to_exact_answers(
     candidate: str, run: Run, exact: Sequence[ExactAnswer]
 ) -> list[DistanceToExactAnswer]:
-    """Run a form in float32 on all cases, and measure how near each answer is to the exact one.
+    """Run a form in float32 on all cases, and measure the distance of each answer from the exact one.
 
     It is for `scripts/measure_proof` and the tests. The exporter compares the labels in the same pass and calls
     `measure_distance_to_exact_answer`.
@@ -286,8 +286,8 @@ def measure_distances_to_exact_answers(
 
 
 def compute_rounding_tolerance(exact: Sequence[ExactAnswer]) -> float:
-    """Return how much two right float32 answers to these cases may differ: each is up to `SPREADS` spreads off the
-    exact one.
+    """Return by how much two right float32 answers to these cases may differ: each may be `SPREADS` spreads away from
+    the exact answer.
 
     The result is between 1e-5 and 1e-2, rounded up to one digit. `verify` allows this difference on a bundle's golden
     examples.

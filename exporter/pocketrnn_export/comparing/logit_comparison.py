@@ -97,7 +97,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far a candidate's logits differ from the reference's on one case.
+    """The difference between a candidate's logits and the reference's on one case.
 
     Attributes:
         candidate: the name of the candidate.
@@ -214,7 +214,7 @@ def compare_candidate(
     exact: Callable[[Case], ExactAnswer | None] = lambda _: None,
     heads: Sequence[int] = (),
 ) -> CandidateComparison:
-    """Run `candidate` on `cases` and compare its logits with the expected ones.
+    """Run `candidate` on `cases`, and compare its logits with the expected ones.
 
     Args:
         name: the name of the candidate in the proof.
@@ -257,8 +257,8 @@ def measure_difference(
     exact: ExactAnswer | None = None,
     heads: Sequence[int] = (),
 ) -> Difference:
-    """Measure how far `given` is from `expected` and from `exact`, all [rows, classes]; infinite if the shapes differ.
-    With several heads, `heads` says how many labels each has.
+    """Measure the differences of `given` from `expected` and from `exact`, all [rows, classes]; infinite if the shapes
+    differ. With several heads, `heads` has the number of labels of each.
 
     Example:
         >>> expected, given = np.array([[0.5, 2.0]], np.float32), np.array([[0.5, 1.0]], np.float32)
@@ -280,7 +280,7 @@ def measure_difference(
 
 
 def _measure_distance_in_spreads(candidate: str, expected: Logits, given: Logits, exact: ExactAnswer) -> float:
-    """Return the distance of a candidate from the exact answer, in units of the possible rounding."""
+    """Return the distance of a candidate from the exact answer, in units of the rounding that is possible."""
     if expected.shape != exact.logits.shape:
         return measure_distance_to_exact_answer(candidate, exact, given).spreads
     # The exact answers come from a copy in double precision. If the copy computes something else than the reference,
@@ -297,7 +297,8 @@ def _measure_distance_in_spreads(candidate: str, expected: Logits, given: Logits
 
 
 def _is_only_candidate_far(exact: ExactAnswer, expected: Logits, given: Logits) -> bool:
-    """Return whether the candidate is far from the exact answer to some text while the reference is near."""
+    """Return whether the candidate's answer to some text is far from the exact one, though the reference's answer is
+    near."""
     size = np.maximum(1.0, np.abs(exact.logits))
     with np.errstate(invalid="ignore"):
         near = (np.abs(expected - exact.logits) <= _NEAR * size).all(1)
@@ -308,7 +309,7 @@ def _is_only_candidate_far(exact: ExactAnswer, expected: Logits, given: Logits) 
 def summarize_differences(
     differences: Sequence[Difference], *, reference: str, inputs: str, rows: int
 ) -> CandidateComparison:
-    """Join the differences of one candidate with the line of the proof that sums them up."""
+    """Join the differences of one candidate with its line of the proof, which summarizes them."""
     spreads = [d.spreads for d in differences if d.spreads is not None]
     line = Comparison(
         reference=reference,

@@ -97,7 +97,7 @@ def _make_failure_advice(
     *,
     is_module: bool,
 ) -> str:
-    """Return the advice for failing cases: they are wrong, or they differ only by rounding."""
+    """Return the advice for failing cases: either they are wrong, or they differ by rounding only."""
     largest = max(d.largest for _, d in failing)
     if tolerance is None or largest >= _ROUNDING or any(d.labels_differing for _, d in failing):
         return "Nothing was written; " + (
@@ -115,7 +115,7 @@ def _make_failure_advice(
 
 
 def format_report_as_json(compared: Iterable[CandidateComparison], tolerance: float | None) -> str:
-    """Return the comparisons with every single case, as JSON."""
+    """Return the comparisons with each case as JSON."""
     comparisons = [{**asdict(one.line), "each": [asdict(d) for d in one.each]} for one in compared]
     return json.dumps({"tolerance": tolerance, "comparisons": comparisons}, indent=1)
 

@@ -85,8 +85,8 @@ MADE_TEXTS: Final = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
 
 @dataclass(frozen=True)
 class Case:
-    """One run: its name, tokens int64 [batch, sequence], and lengths int64 [batch]. The longest length equals
-    `sequence`."""
+    """One run: its name, tokens int64 [batch, sequence], and lengths int64 [batch]. `sequence` is the longest
+    length."""
 
     name: str
     tokens: Ids
@@ -95,8 +95,8 @@ class Case:
 
 @dataclass(frozen=True)
 class Widths:
-    """How many tokens a text can have by its text rules: texts are padded to `least`, on the left if `pad_left`, and
-    cut to `most`. Without `filled` there is no shorter text.
+    """The number of tokens that a text can have by its text rules: texts are padded to `least`, on the left if
+    `pad_left`, and cut to `most`. Unless `filled`, texts are not shorter.
 
     Example:
         >>> Widths(least=20, most=20).fixed
@@ -118,8 +118,8 @@ class Widths:
         return max(self.least, min(tokens, self.most or tokens))
 
     def fit_cases(self, cases: Iterable[Case], padding_id: int, *, padded: bool = True) -> list[Case]:
-        """Cut each row to the allowed length, or repeat its tokens up to it (with `padded`, pad every other row);
-        return each case once."""
+        """Cut each row to the allowed length, or repeat its tokens up to it; with `padded`, pad every other row. Return
+        equal cases once."""
         if self.least == 1 and self.most is None:
             return list(cases)
         made: dict[tuple[tuple[int, int], bytes], Case] = {}
@@ -139,9 +139,9 @@ class Widths:
 
 
 def select_answer_rows(answer: Any, lengths: Ids) -> Any:
-    """Return the rows of an answer without padding: from [batch, classes], all rows; from [batch, sequence, classes],
-    the rows of real tokens, as [tokens, classes]. If the module counts fewer tokens and does not answer some, these get
-    NaN.
+    """Return the rows of an answer without padding. From [batch, classes], these are all rows; from [batch, sequence,
+    classes], the rows of real tokens, as [tokens, classes]. If the module counts fewer tokens and does not answer some,
+    these rows get NaN.
 
     Args:
         answer: the output of a module or a graph.
@@ -160,7 +160,7 @@ def select_answer_rows(answer: Any, lengths: Ids) -> Any:
 
 
 def split_by_text(rows: Any, lengths: Ids) -> list[Any]:
-    """Split the rows of an answer, or one measured value a row, by text.
+    """Split the rows of an answer, or of one measured value for each row, by text.
 
     Args:
         rows: [batch, ...], or [tokens, ...] as `select_answer_rows` gives them.
@@ -181,7 +181,7 @@ def split_by_text(rows: Any, lengths: Ids) -> list[Any]:
 
 
 def make_shape_grid(ids: int, padding_id: int, *, ragged: bool) -> list[Case]:
-    """Cases for every batch in `BATCHES` and sequence in `SEQUENCES`, of random tokens.
+    """Make cases of random tokens for every batch size in `BATCHES` and sequence length in `SEQUENCES`.
 
     Args:
         ids: tokens are drawn below this.
@@ -208,7 +208,7 @@ def select_neighbour_cases(grid: Iterable[Case]) -> list[Case]:
 
 
 def make_random_cases(ids: int, padding_id: int, *, ragged: bool, seed: int = 1) -> list[Case]:
-    """Cases of random batch and sequence sizes, which find errors at other shapes than the grid's; arguments as for
+    """Make cases of random batch and sequence sizes, which find errors at other sizes than the grid's; arguments as for
     `make_shape_grid`.
 
     Example:
@@ -232,7 +232,8 @@ def make_hazard_cases(
     loud: Sequence[int] = (),
     tried: Sequence[int] = (),
 ) -> list[Case]:
-    """Cases that often show errors of a graph: long rows, large batches, special ids, repeated tokens, uneven lengths.
+    """Make cases that often show errors of a graph: long rows, large batches, special ids, repeated tokens, uneven
+    lengths.
 
     Args:
         ids: tokens are drawn below this.
@@ -295,7 +296,7 @@ def make_hazard_cases(
 
 
 def make_boundary_cases(sizes: Iterable[tuple[int, int]], ids: int, padding_id: int, *, ragged: bool) -> list[Case]:
-    """Cases of given sizes: the sizes on both sides of a module's condition on a size.
+    """Make cases of given sizes: the sizes just below and above a size condition of the module.
 
     Args:
         sizes: (batch, sequence) of each case.
@@ -311,7 +312,7 @@ def make_boundary_cases(sizes: Iterable[tuple[int, int]], ids: int, padding_id: 
 
 def fit_to_limits(cases: Iterable[Case], limits: Limits | None, padding_id: int) -> list[Case]:
     """Change the cases so that a graph with these limits accepts them: cut longer rows, repeat the tokens of shorter
-    ones, and drop rows beyond the largest batch. Each case stays, so a graph that takes 700 tokens is run on 700.
+    ones, and drop rows beyond the largest batch. No case is dropped: a graph with a limit of 700 tokens is run on 700.
 
     If the graph refuses a text of padding only, such a row gets another id as its first token.
 
@@ -334,7 +335,7 @@ def _select_first_rows(case: Case, rows: int) -> Case:
 
 
 def add_real_tokens(cases: Iterable[Case], padding_id: int) -> list[Case]:
-    """Put another id at the start of each row, or each text of a pair, that holds only padding.
+    """Replace the first id of each row that holds only padding, or of each such text of a pair, by another id.
 
     Example:
         >>> add_real_tokens([Case("two", np.array([[0, 0], [0, 7]]), np.array([2, 2]))], 0)[0].tokens.tolist()
@@ -365,8 +366,8 @@ def _add_real_tokens_to_pair(case: Case, padding_id: int) -> Ids:
 
 
 def convert_to_pairs(case: Case, padding_id: int) -> Case:
-    """Turn each row into a pair of texts: a mark splits it at a position that depends on its length. A row of one id
-    becomes both texts; a row that already holds a mark stays as it is.
+    """Turn each row into a pair of texts: a mark splits the row at a position that depends on its length. Both texts of
+    a row of one id are this id; a row that already contains a mark is not changed.
 
     Example:
         >>> convert_to_pairs(Case("one", np.array([[5, 6, 7], [8, 0, 0]]), np.array([3, 1])), 0).tokens.tolist()
@@ -430,7 +431,7 @@ def _swap_texts(case: Case, padding_id: int) -> Case:
 
 
 def replace_ids(cases: Iterable[Case], unwanted: Collection[int], ids: int) -> list[Case]:
-    """Replace some ids by others in every text; tokens past a row's length stay.
+    """Replace some ids by others in every text; tokens after the end of a row are not changed.
 
     Example:
         >>> replace_ids([Case("two", np.array([[0, 5], [6, 0]]), np.array([2, 1]))], [0, 5], 8)[0].tokens.tolist()
@@ -449,9 +450,9 @@ def replace_ids(cases: Iterable[Case], unwanted: Collection[int], ids: int) -> l
 
 
 def separate_rows_of_ids_run_alone(cases: Sequence[Case], alone: Collection[int], ids: int, *, most: int) -> list[Case]:
-    """Change the cases for a graph that must run texts with some ids alone: replace these ids by others, and then add
-    up to `most` rows of each case that held one as cases of their own. If there are not any other ids, return only
-    those rows.
+    """Change the cases for a graph that must run texts with some ids alone: replace these ids by others. Then add up to
+    `most` rows of each case that contained one as cases of their own. If there are no other ids, return only those
+    rows.
 
     Example:
         >>> two = Case("two", np.array([[0], [5]]), np.array([1, 1]))
@@ -477,9 +478,8 @@ def choose_non_padding_id(padding_id: int) -> int:
 
 
 def choose_split_position(length: int) -> int:
-    """Return the number of ids in the first text when a row of this length is split in two. A row of at least 4 ids
-    gives two texts of at least 2 ids, because a text of one id is broadcast, and that hides an error in the number of
-    ids.
+    """Return the number of ids in the first text if a row of this length is split in two. A row of at least 4 ids gives
+    two texts of at least 2 ids: a text of one id is broadcast, and that hides an error in the number of ids.
 
     Example:
         >>> [choose_split_position(length) for length in (2, 5, 7, 29, 31)]
@@ -501,7 +501,7 @@ def _make_random_case(
 
 
 def make_one_row_cases(cases: Iterable[Case]) -> list[Case]:
-    """Make every row a case of its own, without padding: for a form that takes one text at a time.
+    """Make every row a case of its own, without padding, for a form that takes one text at a time.
 
     Example:
         >>> [case.tokens.shape for case in make_one_row_cases([Case("two", np.ones((2, 3), int), np.array([3, 1]))])]
@@ -517,8 +517,8 @@ def make_one_row_cases(cases: Iterable[Case]) -> list[Case]:
 def choose_texts_for_proof(
     given: Sequence[str], vocabulary: Sequence[str], rules: AnyTextRules, *, made_too: bool = False
 ) -> list[str]:
-    """Choose the texts of a proof: the given texts, or random ones, and then two texts without a known token, since
-    users will type such texts.
+    """Choose the texts of a proof: the given texts, or random ones; and then two texts that contain no known token,
+    since users will type such texts.
 
     Args:
         given: the owner's texts.
@@ -557,8 +557,8 @@ def make_unrelated_texts(vocabulary: Sequence[str], rules: AnyTextRules, sizes: 
 def choose_pairs_for_proof(
     given: Sequence[tuple[str, str]], vocabulary: Sequence[str], rules: AnyTextRules, *, made_too: bool = False
 ) -> list[tuple[str, str]]:
-    """Return the same as `choose_texts_for_proof`, for pairs: random pairs join a short text and a long one, and the
-    last pairs have no known token in the first text, the second, or both.
+    """Choose the pairs of a proof, as `choose_texts_for_proof` chooses texts. Random pairs join a short text and a long
+    one. The last pairs have no known token in the first text, the second, or both.
 
     Example:
         >>> choose_pairs_for_proof([("oil", "gas")], ["<unk>"], TextRules())[:2]

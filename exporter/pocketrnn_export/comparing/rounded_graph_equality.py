@@ -1,4 +1,4 @@
-"""Check whether two graphs are equal but for the rounding of their numbers to float32.
+"""Check whether two graphs differ only by the rounding of their numbers to float32.
 
 A number that forward or an exporter computes in double precision (0.1, the square root of 2 in GELU, a product of two
 weights) is rounded in a float32 graph. Such a graph is correct, and yet 1e-9 from the module in double precision.
@@ -18,7 +18,7 @@ from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, num
 
 __all__ = ["find_difference_beyond_rounding"]
 
-# A number computed in float32, such as one that an exporter folded, may differ by so many ulps from the number computed
+# A number computed in float32, such as one that an exporter folded, may be this many ulps from the number computed
 # in float64 and then rounded. In 31 user modules all differ by 0 or 1. The ulps are those of the largest number of the
 # tensor: the last of `1 - torch.arange(1, 10) / 10` is 3 of its own ulps from 0.1, and the middle of
 # `torch.linspace(-1, 1, 11)` is 0 or nearly. Numbers above a million, such as a mask's, do not set the scale of others.
@@ -45,7 +45,7 @@ def find_difference_beyond_rounding(shipped: bytes, double: bytes) -> str | None
 
 def _compare_graphs(a: GraphProto, b: GraphProto, names: dict[str, str]) -> str | None:
     """Find a difference between two graphs. `names` maps values of the first graph to those of the second; inner graphs
-    can use the values of outer graphs."""
+    can use values of outer graphs."""
     b = _remove_widening_casts(b)
     if (len(a.node), len(a.input), len(a.output)) != (len(b.node), len(b.input), len(b.output)):
         return f"{len(a.node)} and {len(b.node)} nodes"
@@ -61,9 +61,9 @@ def _compare_graphs(a: GraphProto, b: GraphProto, names: dict[str, str]) -> str 
 
 
 def _remove_widening_casts(graph: GraphProto) -> GraphProto:
-    """Remove from a float64 graph the casts of tensors that forward makes in float32, such as
-    `torch.full((n, n), -1e9)`, and of inputs in float32, such as features. They change no number, and the float32 graph
-    has no such cast."""
+    """Remove casts from a float64 graph that the float32 graph does not have: casts of tensors that forward makes in
+    float32, such as `torch.full((n, n), -1e9)`, and of float32 inputs, such as features. These casts change no number.
+    """
     kinds = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.input)}
     made = GraphProto()
     made.CopyFrom(graph)
@@ -104,8 +104,8 @@ def _compare_nodes(
 
 
 def _read_node_attributes(node: NodeProto) -> Sequence[AttributeProto]:
-    """Return the attributes of a node, with the value of a ConstantOfShape that leaves it out: zero in float32. The
-    graph in double precision has to state its own."""
+    """Return the attributes of a node. For a ConstantOfShape without a value, add its default, zero in float32; the
+    graph in double precision states its own."""
     if node.op_type == "ConstantOfShape" and not node.attribute:
         return [helper.make_attribute("value", _ZERO)]
     return [*node.attribute]

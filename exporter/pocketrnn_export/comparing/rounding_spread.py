@@ -1,4 +1,4 @@
-"""How far rounding may move an answer: the spread of the exact answers when every weight moves by one ulp.
+"""The effect that rounding may have on an answer: the spread of the exact answers when every weight moves by one ulp.
 
 A classifier's weights are rounded numbers, which limits how near its float32 answers can be to the exact ones. So the
 unit for the error of a float32 answer is how far the float64 answer moves when each weight moves to the next float32
@@ -90,15 +90,17 @@ def _replace_nonfinite_numbers(numbers: Doubles) -> Doubles:
     return np.nan_to_num(numbers, nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def make_perturbed_module_runs(module: nn.Module, *, takes_lengths: bool, draws: int = DRAWS) -> Iterator[Run64]:
-    """Runs of a module in double precision with every rounded weight and float buffer moved by one ulp up or down, one
-    run for each draw.
+def make_perturbed_module_runs(
+    module: nn.Module, *, takes_lengths: bool, draws: int = DRAWS, sorts_rows: bool = True
+) -> Iterator[Run64]:
+    """Make runs of a module in double precision in which every rounded weight and float buffer is moved by one ulp, up
+    or down; one run for each random draw.
 
     Raises:
         ExportError: the module is TorchScript.
     """
     moved = make_float64_copy(module)
-    run = make_float64_copy_run(moved, takes_lengths=takes_lengths)
+    run = make_float64_copy_run(moved, takes_lengths=takes_lengths, sorts_rows=sorts_rows)
     tensors = [t for t in (*moved.parameters(), *moved.buffers()) if t.dtype == torch.float64]
     originals = [t.detach().numpy().astype(np.float32) for t in tensors]
     steps = [_compute_ulp_steps(original) for original in originals]
@@ -111,7 +113,8 @@ def make_perturbed_module_runs(module: nn.Module, *, takes_lengths: bool, draws:
 
 
 def make_perturbed_graph_runs(content: bytes, *, draws: int = DRAWS) -> Iterator[Run64]:
-    """Runs of an ONNX file in double precision with every rounded weight moved by one ulp up or down, one a draw."""
+    """Make runs of an ONNX file in double precision in which every rounded weight is moved by one ulp, up or down; one
+    run for each random draw."""
     model = convert_model_to_float64(onnx.load_from_string(content))
     tensors = list_perturbable_weights(model)
     originals = [numpy_helper.to_array(tensor).astype(np.float32) for tensor in tensors]

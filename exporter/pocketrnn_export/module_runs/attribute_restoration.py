@@ -1,4 +1,4 @@
-"""Restore the attributes of a module after a run that assigns them: `self.hidden = ...` in forward."""
+"""Restore the attributes of a module after a run that assigns to them: `self.hidden = ...` in forward."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FEW: Final = 256
 
 @dataclass(frozen=True)
 class ChangedAttribute:
-    """An attribute of a module that a run changes: `encoder.steps`, and its values before and after."""
+    """An attribute of a module that a run changes, such as `encoder.steps`, with its values before and after."""
 
     name: str
     before: Any
@@ -30,15 +30,14 @@ class ChangedAttribute:
 
     @property
     def is_number(self) -> bool:
-        """Whether it is a plain number, before and after."""
+        """Whether the attribute is a plain number, both before and after."""
         return all(type(value) in (int, float, bool) for value in (self.before, self.after))
 
 
 @contextlib.contextmanager
 def restore_attributes(module: nn.Module) -> Iterator[None]:
-    """Undo the block's assignments to attributes of a module and its layers, including their parameters, buffers and
-    sublayers, and its changes of dicts that these hold. Writes into a tensor stay.
-    """
+    """After the block, undo its assignments to attributes of a module and its layers, including parameters, buffers and
+    sublayers; and its changes to dicts that these hold. Writes into a tensor are not undone."""
     tables = _list_attribute_dicts(module)
     before = [dict(table) for table in tables]
     try:
@@ -52,7 +51,8 @@ def restore_attributes(module: nn.Module) -> Iterator[None]:
 
 
 def assigns_attributes(run: Callable[[], object], module: nn.Module) -> bool:
-    """Whether a run of a module assigns to its attributes, such as a cache of positions; they are restored after."""
+    """Return whether a run of a module assigns to its attributes, such as a cache of positions; they are restored
+    afterwards."""
     tables = _list_attribute_dicts(module)
     before = [dict(table) for table in tables]
     with restore_attributes(module):
@@ -63,9 +63,8 @@ def assigns_attributes(run: Callable[[], object], module: nn.Module) -> bool:
 
 
 def find_attributes_changed_by_run(run: Callable[[], object], module: nn.Module) -> list[ChangedAttribute]:
-    """Return the attributes of a module and its layers, tensors included, that a run changes: by assignment, or by a
-    write into them. Numbers come first. The changes are not undone.
-    """
+    """Return the attributes, including tensors, of a module and its layers that a run changes by assignment or by a
+    write into them. Numbers come first. The changes are not undone."""
     before = dict(_list_attribute_states(module))
     # A user's module may raise anything; the proof meets and reports the same error.
     with contextlib.suppress(Exception, SystemExit):
@@ -81,7 +80,7 @@ def find_attributes_changed_by_run(run: Callable[[], object], module: nn.Module)
 
 
 def _list_attribute_states(module: nn.Module) -> Iterator[tuple[str, tuple[Any, Any]]]:
-    """Yield the name of each attribute, with a state that differs once the attribute has changed, and its value."""
+    """Yield the name and the value of each attribute, with a state that differs once the attribute has changed."""
     for path, layer in module.named_modules():
         if isinstance(layer, torch.jit.ScriptModule):
             continue
@@ -113,8 +112,8 @@ def _list_attribute_dicts(module: nn.Module) -> list[dict[Any, Any]]:
 
 
 def _are_attribute_tables_different(table: dict[Any, Any], entries: dict[Any, Any]) -> bool:
-    """Return whether two tables hold other objects, or the same under other names. They are compared by identity, and
-    in C, since most calls compare dozens of tables."""
+    """Return whether two tables hold different objects, or the same objects under other names. Objects are compared by
+    identity, and in C, since most calls compare dozens of tables."""
     if not entries:
         return bool(table)
     return not (

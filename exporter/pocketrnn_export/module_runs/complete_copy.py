@@ -1,4 +1,5 @@
-"""Make a complete deep copy of an object, even if its classes define their own copying; it refers only to itself.
+"""Make a complete deep copy of an object, even if its classes define their own copying. The copy shares nothing with
+the original.
 
 `copy.deepcopy` follows the classes' own hooks: a `__deepcopy__` or `__getstate__` may leave attributes out, make a new
 module, or return the object itself. It shares functions and weak references, so a `lambda x: self.scale * x` of the
@@ -68,7 +69,7 @@ def make_complete_copy(value: _T, known: Mapping[int, Any] | None = None) -> _T:
 
 
 def copy_complete_copy(value: _T) -> _T:
-    """Copy a result of `make_complete_copy` again: its classes lose nothing now, so the copy need not be compared."""
+    """Copy a result of `make_complete_copy` again. Its classes now copy everything, so the new copy is not compared."""
     memory: dict[int, Any] = {}
     try:
         made = copy.deepcopy(value, memory)
@@ -88,7 +89,7 @@ def has_attributes(value: Any) -> bool:
 
 
 def find_copy_difference(original: Any, made: Any) -> str | None:
-    """Find the first part of a copy that differs from the original, or is shared with it; None if there is none."""
+    """Find the first part of a copy that differs from the original, or that both share; None if there is none."""
     waiting, met = deque([("", original, made)]), set[tuple[int, int]]()
     while waiting:
         path, one, other = waiting.popleft()
@@ -158,7 +159,7 @@ def _are_bytes_equal(one: Any, other: Any) -> bool:
 
 
 def _list_named_parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the parts of a value, by name."""
+    """Yield the parts of a value, each with its name."""
     if isinstance(value, Mapping) and not isinstance(value, weakref.WeakKeyDictionary | weakref.WeakValueDictionary):
         for i, (key, part) in enumerate(value.items()):
             yield f".{key}" if isinstance(key, str) else f"[{key}]" if isinstance(key, int) else f"[item {i}]", part
@@ -187,7 +188,7 @@ def _is_filled(cell: CellType) -> bool:
 
 
 def _has_copy_hook(kind: type) -> bool:
-    """Return whether a class, or one of its bases outside of libraries, defines how its objects are copied."""
+    """Return whether a class, or one of its bases outside libraries, defines how its objects are copied."""
     if kind in copyreg.dispatch_table:
         return True
     return any(
@@ -264,8 +265,8 @@ def _copy_or_share(value: Any, memory: dict[int, Any]) -> Any:
 
 @functools.cache
 def _make_attribute_copied_class(kind: type) -> type:
-    """Return a class of the same name whose objects are copied by their attributes, if the class itself has a copy
-    hook."""
+    """Return a class with the same name whose objects are copied by their attributes; return the class itself if it has
+    no copy hook."""
     if not _has_copy_hook(kind):
         return kind
 
@@ -284,7 +285,7 @@ def _make_attribute_copied_class(kind: type) -> type:
 
 
 class _ReferenceFixer:
-    """Makes a copy refer only to itself: its functions, weak references, and attributes of its tensors.
+    """Makes a copy refer only to its own parts: in its functions, its weak references, and attributes of its tensors.
 
     Args:
         memory: the copies of objects, by the ids of the originals.
@@ -297,7 +298,7 @@ class _ReferenceFixer:
         self._kept: list[Any] = []
 
     def find_object_in_copy(self, value: Any) -> Any:
-        """Return the object that stands for a value in the copy; the value itself if it can be changed in place."""
+        """Return the object that replaces a value in the copy; the value itself if it can be changed in place."""
         if isinstance(value, _ATOMS):
             return value
         if id(value) in self._met:
@@ -390,6 +391,6 @@ class _ReferenceFixer:
 
     @functools.cached_property
     def _originals(self) -> dict[int, list[Tensor]]:
-        """The original tensors, by the ids of their copies. `deepcopy` keeps the originals in its memo."""
+        """The original tensors, by the ids of their copies. The memo of `deepcopy` keeps the originals alive."""
         kept = [one for one in self._memory.get(id(self._memory), ()) if isinstance(one, Tensor)]
         return {id(self._memory[id(one)]): [one] for one in kept if id(one) in self._memory}

@@ -27,9 +27,8 @@ Place = tuple[Any, str, Any]
 
 
 def find_caches(module: nn.Module) -> list[Place]:
-    """Find the cached functions in a module's layers and classes, and in the files of these; each with the place that
-    holds it.
-    """
+    """Find the cached functions in a module's layers and classes, and in the files of these, each with the place that
+    refers to it."""
     layers, kinds = list(module.modules()), dict[type, None]()
     for layer in layers:
         kinds |= dict.fromkeys(
@@ -55,7 +54,7 @@ def find_caches(module: nn.Module) -> list[Place]:
 
 @contextlib.contextmanager
 def use_fresh_caches(places: Iterable[Place]) -> Iterator[None]:
-    """Give cached functions new, empty caches while the block runs."""
+    """While the block runs, give cached functions new, empty caches."""
     fresh: dict[int, Any] = {}
     methods: dict[Any, Any] = {}
     entries: list[Place] = []
@@ -71,7 +70,7 @@ def use_fresh_caches(places: Iterable[Place]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replace_entries(changes: Iterable[Place]) -> Iterator[None]:
-    """Replace values in dicts while the block runs; a name that was not in a dict before is removed again.
+    """While the block runs, replace values in dicts. A name that was not in a dict before is removed again.
 
     Args:
         changes: (dict, name, the temporary value), each name of a dict once.

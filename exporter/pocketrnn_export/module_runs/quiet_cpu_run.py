@@ -1,4 +1,4 @@
-"""Run or trace a user's forward on the CPU and without output on stdout.
+"""Run or trace a user's forward on the CPU, without output on stdout.
 
 Forward in notebooks calls `.cuda()`, `device="cuda"` and `print(x.shape)`. The exported copy is on the CPU, so all
 tensors that it makes must be there too; and its prints would mix with the output of a command.
@@ -43,7 +43,7 @@ _NEAR: Final = 1e-4
 
 @contextlib.contextmanager
 def run_quietly_on_cpu() -> Iterator[None]:
-    """While the block runs, this thread's tensors stay on the CPU instead of a GPU, and its prints are dropped.
+    """While the block runs, keep this thread's tensors on the CPU instead of a GPU, and drop its prints.
 
     Layers that use a fast path without gradients use it here too, as in the owner's own runs.
     """
@@ -107,7 +107,7 @@ def _is_near(first: Tensor, second: Tensor) -> bool:
 
 
 def _answer_beside_copy(module: Callable[..., Any], inputs: Sequence[Tensor]) -> Tensor | None:
-    """Return the answer to a text in a batch with a copy of itself, [1, ...]; None if there is none."""
+    """Return the answer to a text in a batch with a copy of itself, [1, ...]; None if the module gives none."""
     try:
         answer = module(*(torch.cat([value, value]) for value in inputs))
     except Exception:
@@ -118,7 +118,8 @@ def _answer_beside_copy(module: Callable[..., Any], inputs: Sequence[Tensor]) ->
 
 @contextlib.contextmanager
 def replace_gpu_types() -> Iterator[None]:
-    """On a machine without a GPU, replace `torch.cuda.FloatTensor` and its like by CPU types while the block runs."""
+    """On a machine without a GPU, replace `torch.cuda.FloatTensor` and similar types by CPU types while the block
+    runs."""
     there = vars(torch.cuda)
     if not _TYPES or there[_TYPES[0]] is getattr(torch, _TYPES[0]) or torch.cuda.is_available():
         yield
@@ -141,7 +142,7 @@ _LOOKED_AT: Final = _TO_A_DEVICE | _OF_LAYERS
 
 
 def _check_states_of_packed_rows(args: Sequence[Any]) -> None:
-    """Raise torch's error of a first state of another batch size than that of packed rows.
+    """Raise torch's error if a first state has another batch size than the packed rows.
 
     torch 2.13 checks no state beside packed rows, and reads foreign memory: a state of a fixed batch size ended the
     process.
@@ -156,7 +157,7 @@ def _check_states_of_packed_rows(args: Sequence[Any]) -> None:
 
 
 class _CpuMode(FunctionMode):
-    """A mode that calls every function of torch with the CPU as its device."""
+    """A mode that calls every torch function with the CPU as its device."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         # The fast way for most calls: a run of a small layer makes dozens.
@@ -178,8 +179,8 @@ _fast_here = _FastPathDepth()
 
 @contextlib.contextmanager
 def _allow_fast_paths() -> Iterator[None]:
-    """Let encoders and attention of torch.nn use their fast path while the block runs, as in the owner's runs: torch
-    leaves it for tensor subclasses, and inside a function mode such as ours."""
+    """While the block runs, let encoders and attention layers of torch.nn use their fast path, as in the owner's runs.
+    By default, torch does not use it for tensor subclasses and inside a function mode such as ours."""
     overrides: Any = torch.overrides
     shipped: Callable[[Any], bool] = overrides.has_torch_function
 
@@ -199,7 +200,7 @@ def _allow_fast_paths() -> Iterator[None]:
 
 
 def call_on_cpu(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Callable[..., Any]) -> Any:
-    """Call a function of torch with the CPU in place of every device."""
+    """Call a torch function with the CPU in place of every device."""
     kwargs = dict(kwargs)
     if func is Tensor.cuda:
         return args[0]
@@ -233,7 +234,8 @@ _silent_here = _SilenceDepth()
 
 
 class _SilencedOutput(io.TextIOBase):
-    """A stdout that drops the output of threads that run a user's forward; other threads write to the original."""
+    """A stdout that drops the output of threads that run a user's forward; other threads write to the original
+    stdout."""
 
     def __init__(self, shipped: Any) -> None:
         self.shipped = shipped
@@ -251,7 +253,7 @@ class _SilencedOutput(io.TextIOBase):
 
 @contextlib.contextmanager
 def silence_output() -> Iterator[None]:
-    """Drop what this thread prints while the block runs."""
+    """While the block runs, drop what this thread prints."""
     shipped = sys.stdout
     _silent_here.depth += 1
     mine = None
@@ -266,7 +268,7 @@ def silence_output() -> Iterator[None]:
 
 
 def list_tensors_in(value: Any) -> Iterator[Tensor]:
-    """Yield the tensors among the arguments or results of a torch function, also those in lists, tuples and dicts.
+    """Yield the tensors among the arguments or results of a torch function, including those in lists, tuples and dicts.
 
     Example:
         >>> len(list(list_tensors_in((torch.zeros(2), [torch.ones(3)], "sum"))))

@@ -28,9 +28,9 @@ _NOT_CHANGED: Final = (str, bytes, int, float, complex, type(None), logging.Logg
 
 @contextlib.contextmanager
 def restore_module(module: nn.Module) -> Iterator[None]:
-    """Undo all changes of the block to a module: to its layers, tensors, attributes, lists and hooks, to the closures
-    and defaults of its functions, to its classes, and to the globals of its file that it reads. The random state is
-    restored too.
+    """After the block, undo all its changes to a module: to its layers, tensors, attributes, lists and hooks, to the
+    closures and defaults of its functions, to its classes, and to the globals of its file that it reads. The random
+    state is restored too.
     """
     undoing = list(_make_restorers(module))
     try:
@@ -43,7 +43,7 @@ def restore_module(module: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def restore_random_state() -> Iterator[None]:
-    """Restore the random state of torch, numpy and Python after the block."""
+    """After the block, restore the random state of torch, numpy and Python."""
     drawn, numbers = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng():

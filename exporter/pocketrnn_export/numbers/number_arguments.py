@@ -56,7 +56,7 @@ def collect_number_arguments(
         name: the name of the classifier.
         wanted: how it is called, and the forms to make.
         provenance: its origin.
-        given: the input; None where `channels`, `scaler` and `rules` describe it.
+        given: the input; None if `channels`, `scaler` and `rules` describe it.
         rules: the members of NumberInput.
 
     Raises:
@@ -85,9 +85,8 @@ def collect_number_arguments(
 
 
 def _add_range(rules: NumberInput, sequences: Sequence[object]) -> NumberInput:
-    """Add the range of the given sequences to the rules, if the owner does not. With a known scale it covers at least
-    two standard deviations around the mean: a few sequences may show only one of the classes.
-    """
+    """Add the range of the given sequences to the rules, unless the owner gives one. With a known scale, the range
+    covers at least two standard deviations around the mean: a few sequences may show only one of the classes."""
     if rules.training_range is not None or len(sequences) < _ENOUGH:
         return rules
     try:
@@ -175,7 +174,7 @@ def _check_units(units: Sequence[str], values: int) -> tuple[str, ...]:
 
 
 def refuse_short_form(shortly: Mapping[str, object], given: object, output: object) -> None:
-    """Refuse arguments of the short form together with `input` and `output`, which contain them.
+    """Refuse arguments of the short form together with `input` and `output`, which already contain them.
 
     Raises:
         InputError: such an argument is given; or only one of input and output is given.
@@ -195,7 +194,7 @@ def refuse_short_form(shortly: Mapping[str, object], given: object, output: obje
 
 
 def refuse_text_arguments(given: Mapping[str, object], channels: object, of_numbers: Mapping[str, object]) -> None:
-    """Refuse arguments for texts in an export of a module of numbers, and the reverse.
+    """Refuse text arguments in an export of a module of numbers, and the reverse.
 
     Example:
         >>> refuse_text_arguments({"vocabulary": None}, 3, {})

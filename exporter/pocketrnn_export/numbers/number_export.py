@@ -135,7 +135,7 @@ class NumberExport:
 
 
 def make_id_rules(rules: NumberInput, least: int) -> TextRules:
-    """Return text rules for a proof whose sequences are ids of rows, with at least `least` steps."""
+    """Return text rules for a proof in which sequences are the ids of their rows, with at least `least` steps."""
     return TextRules(
         "external",
         unknown_id=1,
@@ -225,8 +225,8 @@ def _prepare_on_ids(
 
 
 def _find_least_steps(module: nn.Module, known: NumberExport) -> NumberExport:
-    """Set the fewest steps that the module runs on, where it needs more than usual: convolutions with strides, or an
-    index of a fixed step, need dozens.
+    """Set the smallest number of steps that the module runs on, if it is larger than usual: convolutions with strides,
+    or an index of a fixed step, need dozens of steps.
 
     Raises:
         ExportError: it runs only on sequences with one fixed number of steps.
@@ -250,7 +250,7 @@ def _find_least_steps(module: nn.Module, known: NumberExport) -> NumberExport:
         if (only := next(filter(can_run_on_steps, range(_FEW_STEPS + 1, _MOST_FIXED)), None)) is not None:
             raise ExportError(
                 f"The module takes sequences of {only:,} steps, and fails on longer ones.",
-                f"If all have so many, say so: steps={only}, or --steps {only}.",
+                f"If all have this number of steps, state it: steps={only}, or --steps {only}.",
             )
         return known
     failing = longer // 2
@@ -266,7 +266,7 @@ def _find_layout(
     given: Sequence[Samples],
     kinds: Sequence[str] = (EVERYWHERE, NEAR, POSITIVE),
 ) -> _FoundLayout:
-    """Find the layout that the module takes, with numbers for which its answers are finite.
+    """Find the layout that the module takes, and a kind of numbers for which its answers are finite.
 
     Raises:
         ExportError: no layout fits; or several do.
@@ -312,7 +312,8 @@ def _find_layout(
 
 
 def _find_channels(module: nn.Module, known: NumberExport) -> int | None:
-    """Return another number of channels, among the input sizes of its layers, with which the module runs; or None."""
+    """Return another number of channels with which the module runs, from the input sizes of its layers; None if there
+    is none."""
     rules, given = known.rules, len(known.rules.channels)
     said = {getattr(layer, name, None) for layer in module.modules() for name in _INPUT_SIZES}
     for count in sorted(size for size in said if isinstance(size, int) and 0 < size != given):
@@ -333,8 +334,7 @@ class _LayoutNotExportableError(Exception):
 
 
 class _RoundingError(Exception):
-    """For numbers of every size, a graph equals its module in double precision, but differs from it too much in
-    float32."""
+    """For numbers of every size, a graph equals its module in double precision, but differs too much in float32."""
 
 
 @dataclass(frozen=True)
@@ -357,8 +357,8 @@ class _FoundLayout:
 
 
 def _find_usual_call_line(held: Sequence[_FoundLayout]) -> str | None:
-    """Return the call of the first layout that works, or None if it is not a usual call. Other layouts use only it. All
-    other lines, which fail, took a third of an export."""
+    """Return the call of the first layout that works, or None if it is not a usual call. Other layouts are then tried
+    with this call only: trying all other lines, which fail, took a third of an export."""
     line = held[0].prepared.convention.line if held else ""
     return line if line.startswith(_LIKELY_CALLS) else None
 
@@ -382,7 +382,7 @@ def _try_layout(
 
 
 def _answer_one_sequence(prepared: ExportableModule) -> Logits:
-    """Return the module's answer to one sequence, of 31 steps if it takes that many."""
+    """Return the module's answer to one sequence, of 31 steps if the module accepts that many."""
     for steps in (_USUAL_STEPS + 2, *_FEWER_STEPS):
         width = prepared.widths.clip(steps)
         ids = 8 + np.arange(width, dtype=np.int64)[None] % (prepared.ids - 8)
@@ -397,12 +397,12 @@ def _answer_one_sequence(prepared: ExportableModule) -> Logits:
 def _make_module_take_ids(
     module: nn.Module, known: NumberExport, table: SampleTable, layout: Layout
 ) -> contextlib.AbstractContextManager[nn.Module]:
-    """Let the module, or its owner's call, take ids while the block runs."""
+    """While the block runs, let the module, or its owner's call, take ids."""
     return make_module_take_ids(module, table.rows, layout if known.wanted.call is None else None)
 
 
 def _can_run_on_ids(module: nn.Module, known: NumberExport, ids: int, steps: int | None = None) -> bool:
-    """Return whether a module runs on a batch in this layout, of `steps` steps if given, whatever its answer is."""
+    """Return whether a module runs on a batch in this layout, with `steps` steps if given, whatever its answer is."""
     width = known.widths.clip(31) if steps is None else steps
     tokens = torch.from_numpy(8 + np.arange(3 * width).reshape(3, width) % (ids - 8))
     lengths = torch.full((3,), width)
@@ -421,7 +421,7 @@ def _can_run_on_ids(module: nn.Module, known: NumberExport, ids: int, steps: int
 
 @contextmanager
 def _collect_log_records() -> Iterator[list[logging.LogRecord]]:
-    """Collect the log records of the block and show none: they are about a layout that is only tried."""
+    """Collect the log records of the block and show none of them: they are about a layout that is only being tried."""
     records: list[logging.LogRecord] = []
 
     def collect_and_hide(record: logging.LogRecord) -> bool:
@@ -478,7 +478,7 @@ def _is_equal_in_doubles(form: Form, plan: ProofPlan) -> bool:
 
 def drop_unstable_cases(reference: Reference, cases: Mapping[str, Sequence[Case]]) -> dict[str, Sequence[Case]]:
     """Return the cases. If the reference's float32 answers to constant recordings are unstable, leave out the cases
-    that contain one, and log that.
+    with such a recording, and log that.
 
     A module that scales each recording by its own mean and deviation divides by about 0 there: the answer is the
     rounding of the mean, which differs between engines, and between a batch and one recording alone.
@@ -507,13 +507,14 @@ def drop_unstable_cases(reference: Reference, cases: Mapping[str, Sequence[Case]
 
 
 def _has_constant_row(case: Case) -> bool:
-    """Return whether a row of a case repeats one step throughout."""
+    """Return whether a row of a case repeats the same step throughout."""
     rows = zip(case.tokens, case.lengths, strict=True)
     return any(length > 1 and bool((row[:length] == row[0]).all()) for row, length in rows)
 
 
 def _make_form(module: nn.Module, known: NumberExport, held: _FoundLayout) -> tuple[ExportableModule, Form]:
-    """Return the prepared module and its graph: for one sequence a run, where a graph for batches is not possible."""
+    """Return the prepared module and its graph; the graph takes one sequence at each run if a graph for batches is
+    impossible."""
     prepared, table = held.prepared, held.table
     if prepared.needs_real_token:
         raise ExportError(
@@ -538,7 +539,7 @@ def _make_form(module: nn.Module, known: NumberExport, held: _FoundLayout) -> tu
 
 def _collect_forms(form: Form, known: NumberExport, table: SampleTable) -> list[Form]:
     """Return the forms: the graph that takes ids, which is also proven in double precision; the graph that takes
-    samples, which replaces it; and the step graph of the latter."""
+    samples, which replaces the first; and the step graph of the second."""
     content, graph = replace_ids_by_samples(form.content, f"{TABLE}.weight", len(known.rules.channels)), form.entry
     assert isinstance(graph, Graph)  # noqa: S101 - it is the ONNX form
     limits = graph.limits and replace(graph.limits, real_token=None)
@@ -618,7 +619,7 @@ _SAID_OF_TEXTS: Final = re.compile(
 
 
 def reword_for_numbers(said: str) -> str:
-    """Reword a sentence about a module of texts for a module of numbers.
+    """Reword a sentence about a module of texts so that it is about a module of numbers.
 
     Example:
         >>> reword_for_numbers("The module answers a text differently beside other texts.")
@@ -640,7 +641,7 @@ def _choose_word_for_value(found: re.Match[str]) -> str:
 
 @contextmanager
 def reword_messages_for_numbers(*, of_values: bool) -> Iterator[None]:
-    """While the block runs, reword log records and errors for numbers, and with `of_values` also for values."""
+    """While the block runs, reword log records and errors for modules of numbers; with `of_values`, also for values."""
 
     def reword_sentence(sentence: str) -> str:
         sentence = reword_for_numbers(sentence)

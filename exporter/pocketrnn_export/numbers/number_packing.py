@@ -32,9 +32,9 @@ _NATIVE_TYPES: Final = {"f8": "FLOAT64", "f4": "FLOAT32", "i2": "INT16", "i4": "
 def make_number_proof(
     manifest: Manifest, content: bytes, turns: frozenset[int]
 ) -> tuple[Reference, dict[str, Sequence[Case]], Samples]:
-    """Return the reference and the cases for a packed file: the graph, called with ids of rows of numbers that are
-    drawn as in the bundle's own proof; and these rows, float32 [ids, channels]. The golden examples are the cases
-    `texts`.
+    """Return the reference and the cases for a packed file; and the rows of numbers, float32 [ids, channels], that the
+    ids stand for. The reference is the graph, called with ids; the rows are drawn as in the bundle's own proof. The
+    golden examples are the cases `texts`.
     """
     table, limits = _rebuild_table(manifest), manifest.graph.limits
     reference = make_graph_reference(_GRAPH, add_table_to_graph(content, table.rows))
@@ -45,7 +45,8 @@ def make_number_proof(
 
 
 def add_table_to_graph(content: bytes, rows: Samples) -> bytes:
-    """Turn a graph that takes samples into one that takes ids of table rows; `replace_ids_by_samples` does the reverse.
+    """Turn a graph that takes samples into one that takes the ids of table rows; `replace_ids_by_samples` does the
+    reverse.
 
     Args:
         content: the ONNX file, whose first input is `samples` float32 [batch, time, channels].
@@ -102,7 +103,7 @@ def compare_number_rules(file: Path, rows: Samples, rules: NumberInput) -> Compa
 
 
 def _make_raw_samples(rows: npt.NDArray[np.float64], rules: NumberInput) -> list[npt.NDArray[Any]]:
-    """Return raw samples of each type, within its range, which the rules turn into about the given rows."""
+    """Return raw samples of each type, within its range, which the rules turn into approximately the given rows."""
     raw = rows * (rules.scale or 1.0) + (rules.mean or 0.0)
     whole = np.rint(raw / (rules.integer_scale or 1.0))
     made: list[npt.NDArray[Any]] = [raw, raw.clip(-3e38, 3e38).astype(np.float32)]

@@ -14,7 +14,7 @@ __all__ = ["check_can_stream", "make_step_graph"]
 
 
 def check_can_stream(rules: NumberInput, limits: Limits | None) -> None:
-    """Refuse rules with which a recording cannot be answered step by step.
+    """Refuse rules that prevent answering a recording step by step.
 
     Raises:
         InputError: they contain windows or a number of steps.
@@ -30,7 +30,7 @@ def check_can_stream(rules: NumberInput, limits: Limits | None) -> None:
 
 
 def make_step_graph(content: bytes, *, most: int | None) -> tuple[StepGraph, bytes]:
-    """Make the step graph of a graph that takes samples, and its entry in classifier.json.
+    """Make the step graph from a graph that takes samples, and its entry in classifier.json.
 
     Raises:
         ExportError: the graph looks ahead, or has operators that are not known to continue from a state.

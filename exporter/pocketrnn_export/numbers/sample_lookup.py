@@ -56,12 +56,12 @@ class _LookupModule(nn.Module):
 
 @contextlib.contextmanager
 def make_module_take_ids(module: nn.Module, rows: Samples, layout: Layout | None) -> Iterator[nn.Module]:
-    """Let a module take ids while the block runs; afterwards it is unchanged.
+    """While the block runs, let a module take ids; afterwards it is unchanged.
 
     Args:
         module: the owner's module. Its class is extended, so that its methods and attributes stay available.
         rows: float32 [rows, channels], the samples that the ids stand for.
-        layout: the layout of forward's input; None where the owner's call looks up the samples
+        layout: the layout of forward's input; None if the owner's call looks up the samples
             (`rewrite_call_for_ids`), so that whole numbers given to forward are not ids.
 
     Raises:
@@ -127,7 +127,7 @@ def _make_wrapper_class(module: nn.Module) -> type[_LookupModule]:
 
 
 def _replace_ids(table: nn.Embedding, layout: Layout | None, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the arguments with the ids in the first one replaced by samples."""
+    """Return the arguments; in the first one, samples replace the ids."""
     if layout is None or not args:
         return args
     first, rest = args[0], args[1:]
@@ -146,7 +146,7 @@ def _look_up_samples(table: nn.Embedding, ids: Tensor, layout: Layout) -> Tensor
 
 
 def rewrite_call_for_ids(call: str | Call) -> str | Call:
-    """Rewrite a call that an owner wrote for samples so that it takes ids.
+    """Rewrite an owner's call for samples so that it takes ids.
 
     Args:
         call: a line of Python on `module`, `samples` and `lengths` (and `x`, which is `samples`), or a function of

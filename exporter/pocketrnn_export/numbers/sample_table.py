@@ -1,4 +1,4 @@
-"""Make the rows of numbers from which a proof's sequences are built."""
+"""Make the rows of numbers from which the sequences of a proof are built."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def make_sample_table(
     kind: str = EVERYWHERE,
     clip: tuple[float, float] | None = None,
 ) -> SampleTable:
-    """Make rows of numbers like a module's inputs: mostly of unit size, as scaled data is, with zeros, constants,
-    spikes, tiny and large numbers. If sequences are given, half of the rows are like them.
+    """Make rows of numbers like a module's inputs: mostly near 1 in size, as scaled data is, with zeros, constants,
+    spikes, tiny and large numbers. If sequences are given, half of the rows are like theirs.
 
     Args:
         channels: how many numbers a row has.
@@ -93,7 +93,7 @@ def make_sample_table(
 
 
 def _select_first_sequences(given: Sequence[Samples]) -> list[Samples]:
-    """Return the first sequences with together at most _MOST_GIVEN steps."""
+    """Return the first sequences that together have at most _MOST_GIVEN steps."""
     ends = np.cumsum([len(sequence) for sequence in given])
     return [s for s, end in zip(given, ends, strict=True) if end <= _MOST_GIVEN] or list(given[:1])
 
@@ -110,7 +110,7 @@ def _make_special_rows(channels: int) -> npt.NDArray[np.float64]:
 def _draw_rows(
     generator: np.random.Generator, channels: int, kind: str, given: Sequence[Samples]
 ) -> npt.NDArray[np.float64]:
-    """Draw independent rows, the ordinary ones first."""
+    """Draw independent rows; the ordinary ones come first."""
 
     def draw_normal_numbers(rows: int, size: float) -> npt.NDArray[np.float64]:
         return generator.normal(0, size, (rows, channels))

@@ -1,4 +1,4 @@
-"""Remove the sample table from a graph: its input becomes the samples in place of ids."""
+"""Remove the sample table from a graph: its input becomes the samples instead of their ids."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _PICKS: Final = _MOVES | {
 
 
 def replace_ids_by_samples(content: bytes, table: str, channels: int) -> bytes:
-    """Return an ONNX file that takes samples in place of the ids of rows in a table.
+    """Return an ONNX file that takes samples instead of the ids of their rows in a table.
 
     Args:
         content: the file's bytes; its first input is `tokens` int64 [batch, sequence].
@@ -54,7 +54,7 @@ def replace_ids_by_samples(content: bytes, table: str, channels: int) -> bytes:
 
 
 def _convert_graph_to_samples(content: bytes, table: str, channels: int) -> bytes:
-    """Turn each move of ids into a move of samples, so that the graph has no look-up."""
+    """Turn each operator that moves ids into one that moves samples, so that the graph needs no lookup."""
     model = onnx.load_model_from_string(content)
     every = list(list_nested_graphs(model.graph))
     names = {name for graph in every for name in _find_table_names(graph, table)} - {""}
@@ -83,7 +83,8 @@ def _convert_graph_to_samples(content: bytes, table: str, channels: int) -> byte
 
 
 def _replace_ids_by_places(content: bytes, table: str, channels: int, operator: str) -> bytes:
-    """Replace each id by the index of its step among all steps, which become the table; index 0 is the padding.
+    """Replace each id by the index of its step among all steps; these steps become the table, and index 0 is the
+    padding.
 
     Raises:
         ExportError: the ids are used for more than selection and look-up.
@@ -130,21 +131,22 @@ def _replace_ids_by_places(content: bytes, table: str, channels: int, operator: 
 
 
 def _declare_samples_input(graph: GraphProto, channels: int) -> None:
-    """Declare the graph's first input, which was ids, as samples."""
+    """Declare the graph's first input as samples; it was ids."""
     first = graph.input[0].type.tensor_type.shape.dim
     batch, sequence = (d.dim_param or (d.dim_value if d.HasField("dim_value") else None) for d in first[:2])
     graph.input[0].CopyFrom(helper.make_tensor_value_info(SAMPLES, TensorProto.FLOAT, [batch, sequence, channels]))
 
 
 def _find_table_names(graph: GraphProto, table: str) -> set[str]:
-    """Return the names of the table's initializers in a graph: they end with its path in the module."""
+    """Return the names of the table's initializers in a graph; these names end with the table's path in the module."""
     return {tensor.name for tensor in graph.initializer if tensor.name.endswith(table)}
 
 
 def _convert_node_to_samples(
     node: NodeProto, ids: dict[str, str], names: set[str], constants: Mapping[str, TensorProto]
 ) -> list[NodeProto]:
-    """Return a node's replacement for samples. `ids` maps each tensor of ids to its tensor of samples."""
+    """Return the node that replaces a node when ids become samples. `ids` maps each tensor of ids to its tensor of
+    samples."""
     if node.op_type == "Gather" and node.input[0] in names:
         if node.input[1] not in ids:
             raise _NoSampleOperatorError(node.input[1])
@@ -170,7 +172,7 @@ def _convert_node_to_samples(
 
 
 def _exclude_channel_axis(node: NodeProto) -> None:
-    """Let a Shape node leave out the last axis, which ids do not have."""
+    """Make a Shape node leave out the last axis, which ids do not have."""
     bounds = {attribute.name: attribute for attribute in node.attribute}
     if "end" not in bounds:
         node.attribute.append(helper.make_attribute("end", -1))
@@ -181,7 +183,7 @@ def _exclude_channel_axis(node: NodeProto) -> None:
 
 
 def _keeps_channels(node: NodeProto, constants: Mapping[str, TensorProto]) -> bool:
-    """Return whether a move of ids also works for samples: its axes are not negative."""
+    """Return whether a node that moves ids also works for samples: its axes are not negative."""
     if node.op_type in {"Slice", "Unsqueeze", "Squeeze"}:
         at = 3 if node.op_type == "Slice" else 1
         axes = constants.get(node.input[at]) if len(node.input) > at else None

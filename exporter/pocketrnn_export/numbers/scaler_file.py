@@ -99,7 +99,7 @@ def find_mean_and_scale(scaler: object, name: str = "The scaler") -> Pair:
     if kind not in _SCALERS and not asked and (other := sorted(map(str, values.keys() - meant))):
         raise InputError(
             f"{name} also contains {short_repr(other[0])}, which is neither mean nor scale.",
-            "Give mean and scale alone, if nothing else is needed; a scale is the square root of a variance.",
+            "Give only mean and scale, if these are all it does; the scale is the square root of the variance.",
         )
     pair = _read_pair(values, kind, name)
     if asked:
@@ -125,7 +125,7 @@ def _read_pair(values: Mapping[str, Any], kind: str, name: str) -> Pair:
 
 
 def _find_numbers(keys: Sequence[str], values: Mapping[str, Any], name: str) -> tuple[float, ...] | None:
-    """Return the numbers under any of these keys; None where there are none."""
+    """Return the numbers under any of these keys; None if there are none."""
     said = {key: _read_finite_numbers(values[key], name) for key in keys if values.get(key) is not None}
     if len(set(said.values())) > 1:
         raise InputError(f"{name} has different numbers under {' and '.join(said)}.", "Leave one of them out.")

@@ -22,7 +22,7 @@ from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
 from pocketrnn_export.proof.batch_reductions import find_batch_symbols, find_needed_nodes
 from pocketrnn_export.proof.runnable_program import NodeValues
 from pocketrnn_export.proof.token_dependence import WordContent, find_word_content, read_operator_name
-from pocketrnn_export.torch_internals import flatten_tree, read_size_expression, unflatten_tree
+from pocketrnn_export.torch_internals import flatten_tree, read_size_expression, unflatten_tree, writes_in_place
 
 __all__ = ["MOVES", "TEXT", "HiddenDifferences", "RecordedRun"]
 
@@ -64,17 +64,23 @@ class RecordedRun(NodeValues):
     def __init__(self, program: torch.export.ExportedProgram) -> None:
         super().__init__(program)
         self.ran: dict[Node, _NodeRun] = {}
+        # Else a value stays as it was recorded, and a large embedding need not be copied for each run.
+        self._is_overwritten = any(writes_in_place(node.target) for node in program.graph.nodes)
 
     def run_node(self, n: Node) -> Any:
         if n.op != "call_function":
             value = super().run_node(n)
-            self.ran[n] = _NodeRun([], None, [], _clone_tensors([value]))
+            self.ran[n] = _NodeRun([], None, [], self._keep_values([value]))
             return value
         given, form = flatten_tree(self.fetch_args_kwargs_from_env(n))
-        given = _clone_tensors(given)
+        given = self._keep_values(given)
         value = super().run_node(n)
-        self.ran[n] = _NodeRun(given, form, flatten_tree((n.args, n.kwargs))[0], _clone_tensors(flatten_tree(value)[0]))
+        results = self._keep_values(flatten_tree(value)[0])
+        self.ran[n] = _NodeRun(given, form, flatten_tree((n.args, n.kwargs))[0], results)
         return value
+
+    def _keep_values(self, values: list[Any]) -> list[Any]:
+        return _clone_tensors(values) if self._is_overwritten else values
 
 
 def _clone_tensors(values: Sequence[Any]) -> list[Any]:
@@ -130,6 +136,10 @@ class HiddenDifferences:
                 continue
             if (part := self._find_text_index(like, one, other)) is None:
                 return None
+            # The weights of both runs are the same.
+            if one is other or (one.dtype == other.dtype and torch.equal(one[part], other[part])):
+                found = True
+                continue
             own, beside = one[part].double(), other[part].double()
             scale = max(1.0, float(own.nan_to_num(0.0, 0.0, 0.0).abs().max())) if own.numel() else 1.0
             if not torch.allclose(own, beside, rtol=0, atol=_SAME * scale, equal_nan=True):
@@ -186,7 +196,9 @@ class HiddenDifferences:
         """Return whether a node's results differ after these changes in both runs: operands that are equal get other
         numbers, and operands that differ are moved by the same number."""
         narrow, wide = self._narrow.ran[node], self._wide.ran[node]
-        own, beside = _clone_tensors(narrow.given), _clone_tensors(wide.given)
+        own, beside = list(narrow.given), list(wide.given)
+        for i in range(len(own)) if writes_in_place(node.target) else (*changing, *differing):
+            own[i], beside[i] = _clone_tensors([own[i], beside[i]])
         for i, part in changing.items():
             own[i][part] = beside[i][part] = self._draw_numbers(narrow.nodes[i], own[i], part, beside[i].shape)
         ends = [0.0, *(float(one) for one in own if isinstance(one, int | float))]

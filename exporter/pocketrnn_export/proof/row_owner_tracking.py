@@ -31,6 +31,7 @@ from pocketrnn_export.torch_internals import (
     list_written_arguments,
     read_size_expression,
     unflatten_tree,
+    writes_in_place,
 )
 
 __all__ = ["find_rows_with_other_owners"]
@@ -140,7 +141,8 @@ class _OwnerRun(NodeValues):
             return value
         given, form = flatten_tree(self.fetch_args_kwargs_from_env(n))
         nodes = flatten_tree((n.args, n.kwargs))[0]
-        kept = [one.clone() if isinstance(one, Tensor) else one for one in given]
+        is_overwritten = writes_in_place(n.target)
+        kept = [one.clone() if is_overwritten and isinstance(one, Tensor) else one for one in given]
         owners = flatten_tree(map_arg((n.args, n.kwargs), self._owners.get))[0]
 
         def run_operator(given: Sequence[Any]) -> list[Any]:
@@ -299,12 +301,12 @@ def _find_owners_by_changes(
         base, other = (
             {i: _draw_argument(call, i, generator, wide=wide, base=base) for i in changing} for base in (True, False)
         )
-        before = call.run(_clone_arguments(call.given, base))
+        before = call.run(_replace_arguments(call, base))
         for bit in range(call.bits):
             for side in (0, 1):
                 mixed = {i: torch.where(_has_owner_bit(call.owners[i], bit, side), other[i], base[i]) for i in changing}
                 for told, one, two, result in zip(
-                    seen, before, call.run(_clone_arguments(call.given, mixed)), results, strict=True
+                    seen, before, call.run(_replace_arguments(call, mixed)), results, strict=True
                 ):
                     if not isinstance(result, Tensor):
                         continue
@@ -327,11 +329,14 @@ def _make_value_shape(value: Any) -> torch.Size:
     return value.shape if isinstance(value, Tensor) else torch.Size()
 
 
-def _clone_arguments(given: list[Any], changed: dict[int, Tensor]) -> list[Any]:
+def _replace_arguments(call: _Call, changed: dict[int, Tensor]) -> list[Any]:
     # Keep each tensor's memory layout: in another, a sum is rounded otherwise.
+    is_overwritten = writes_in_place(call.node.target)
     return [
-        torch.empty_like(one).copy_(changed.get(i, one)) if isinstance(one, Tensor) else one
-        for i, one in enumerate(given)
+        torch.empty_like(one).copy_(changed.get(i, one))
+        if isinstance(one, Tensor) and (is_overwritten or i in changed)
+        else one
+        for i, one in enumerate(call.given)
     ]
 
 

@@ -60,6 +60,11 @@ class NodeValues(torch.fx.Interpreter):
 
         return {} if compute_answer_or_none(run_interpreter, *inputs) is None else dict(self.env)
 
+    def run_node(self, n: torch.fx.Node) -> Any:
+        """Compute the value of a node, without the record for error messages that the interpreter keeps at each."""
+        args, kwargs = self.fetch_args_kwargs_from_env(n)
+        return getattr(self, n.op)(n.target, args, kwargs)
+
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         return None if "_assert" in str(target) else super().call_function(target, args, kwargs)
 

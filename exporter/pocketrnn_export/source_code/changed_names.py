@@ -1,4 +1,4 @@
-"""Find the statements of a file that may change the names of the code that is run, by the names that they mention.
+"""Find the statements of a file that may change the names of the code to run, by the names that they mention.
 
 A name that is assigned another name is the same object, and a statement that mentions a function is assumed to call it.
 Nothing is followed further: a statement that may change a name is run, or reported.
@@ -49,7 +49,8 @@ ANY: Final = "*"
 
 @dataclass
 class FileFacts:
-    """The facts about a file beside the notebook; packages and files have the first part of their dotted names.
+    """Facts about a file in the notebook's folder. For packages and files, the first part of their dotted names is
+    used.
 
     Attributes:
         imports: the file itself, its imports, and the imports of the imported files beside it.
@@ -64,7 +65,7 @@ class FileFacts:
 
 @dataclass(frozen=True)
 class PossibleChanges:
-    """The changes that a statement may make: to names of the code that is run, and to objects of the wanted class."""
+    """The changes that a statement may make: to names of the code to run, and to objects of the wanted class."""
 
     names: tuple[str, ...] = ()
     made: tuple[str, ...] = ()
@@ -144,7 +145,8 @@ class ChangeFinder:
         return any(may_keep_state(ast.unparse(one.func if isinstance(one, ast.Call) else one)) for one in decorators)
 
     def _collect_total_mentions(self, statement: Statement) -> Mentions:
-        """Return the mentions of a statement, of the functions that it mentions, and of those that these mention."""
+        """Return the mentions of a statement, of the functions that it mentions, and of the functions that these
+        mention."""
         total = Mentions()
         total.add(statement.now)
         if not isinstance(statement.node, ast.ClassDef | Function) or _is_enum(statement.node):
@@ -160,7 +162,7 @@ class ChangeFinder:
         return total
 
     def _collect_mentions_of_functions(self, name: str) -> Mentions:
-        """Return the mentions of the functions that a name stands for, or that its object holds."""
+        """Return the mentions of the functions that a name refers to, or that its object holds."""
         if name not in self._code:
             self._code[name] = total = Mentions()
             waiting, seen = [name], set[str]()
@@ -180,15 +182,15 @@ class ChangeFinder:
         return self._code[name]
 
     def is_code_name(self, name: str) -> bool:
-        """Return whether a name stands for a function, a class or a package."""
+        """Return whether a name refers to a function, a class or a package."""
         return self._kinds.get(name) == _CODE
 
     def is_changeable(self, name: str) -> bool:
-        """Return whether a name stands for an object that may be changed."""
+        """Return whether a name refers to an object that may be changed."""
         return self._kinds.get(name) not in (_CODE, _PLAIN)
 
     def list_names_from_stars(self, packages: Set[str]) -> set[str]:
-        """Return the names that may come from a `from file import *` of one of the packages."""
+        """Return the names that may come from `from file import *` for one of the packages."""
         stars = [s for s in self._all if s.is_star and {one.split(".")[0] for one in s.now.modules} & packages]
         if not stars:
             return set()
@@ -210,7 +212,7 @@ class ChangeFinder:
         return name in map(_read_top_name, done.writes) or any(self._may_change_object(method) for method in unknown)
 
     def _find_made_class(self, statement: Statement) -> ast.ClassDef | None:
-        """Return the class whose object a statement makes: `Net` for `model = Net()`."""
+        """Return the class of the object that a statement makes: `Net` for `model = Net()`."""
         value = getattr(statement.node, "value", None)
         called = getattr(value.func, "id", "") if isinstance(value, ast.Call) else ""
         nodes = [one.node for one in self._binding.get(called, ())]
@@ -230,7 +232,7 @@ class ChangeFinder:
     def find_changes(
         self, statement: Statement, objects: Set[str], code: Set[str], parts: Set[str], models: Set[str]
     ) -> PossibleChanges:
-        """Find the names that a statement may change.
+        """Return the names that a statement may change.
 
         Args:
             statement: a statement that is not run.
@@ -301,7 +303,8 @@ class ChangeFinder:
         return any(reads_own_state(one) for one in known if one is not None)
 
     def find_changed_packages(self, statement: Statement, own: str, *, later: bool = False) -> set[str]:
-        """Return the packages and files that a statement may change, or its functions when they are called."""
+        """Return the packages and files that a statement may change, or that its functions may change when they are
+        called."""
         total = statement.later if later else self.totals[statement.index]
         if self._find_unlimited_change(total):
             return {ANY}
@@ -319,7 +322,7 @@ class ChangeFinder:
         return {module for one in given if one.is_import for module in one.now.modules}
 
     def find_touched_packages(self, statement: Statement, packages: Set[str]) -> set[str]:
-        """Return those of the packages and files that a statement may change without their names."""
+        """Return the packages and files that a statement may change without mentioning their names."""
         total = self.totals[statement.index]
         used = self._beside(self.find_modules(total.loads))
         changed = self._beside(total.modules).changes | used.changes_later
@@ -343,7 +346,8 @@ class ChangeFinder:
     # --- other names of the same objects
 
     def add_aliases(self, names: Iterable[str], *, makers: Set[str] = frozenset()) -> set[str]:
-        """Add the names that are assigned the objects of `names`, or the results of functions named in `makers`."""
+        """Add the names to which the objects of `names`, or the results of functions named in `makers`, are
+        assigned."""
         found = set(names)
         while True:
             before = len(found)
@@ -365,8 +369,8 @@ class ChangeFinder:
         return name in found and not (part and self._kinds.get(name) in (_FLAT, _CODE))
 
     def _may_keep_argument(self, called: str, *, part: bool) -> bool:
-        """Return whether the result of a call may be, or hold, its argument; with `part`, only a part of it is
-        passed."""
+        """Return whether the result of a call may be, or contain, its argument; with `part`, only a part of the
+        argument is passed."""
         if not called or called == "()":
             return True
         top, last = _read_top_name(called), called.split(".")[-1]

@@ -1,4 +1,5 @@
-"""Facts about a piece of a user's code, without following its calls: an import, a class, an expression."""
+"""Facts about a piece of a user's code that do not depend on the functions it calls: an import, a class, an
+expression."""
 
 from __future__ import annotations
 
@@ -46,12 +47,12 @@ def list_imported_names(node: Import) -> Iterator[tuple[str, str]]:
 
 
 def find_imported_module(node: Import) -> str:
-    """Return the module of an import of one name: a.b for `from a.b import c`, and for `import a.b`."""
+    """Return the module of an import of one name: a.b for `from a.b import c` and for `import a.b`."""
     return node.module or "" if isinstance(node, ast.ImportFrom) else node.names[0].name
 
 
 def list_imported_modules(node: Import) -> set[str]:
-    """Return the modules that an import may load, also the parent ones: a and a.b for `from a import b`."""
+    """Return the modules that an import may load, including parent modules: a and a.b for `from a import b`."""
     found = {alias.name for alias in node.names}
     if isinstance(node, ast.ImportFrom):
         above = "." * node.level + (node.module or "")
@@ -112,7 +113,9 @@ def takes_class(method: Function) -> bool:
 
 def reads_own_state(node: ast.ClassDef) -> bool:
     """Return whether a module's forward assigns to an attribute that it also reads: its answer then depends on earlier
-    calls, also those of its training. An attribute that it only assigns, such as attention to plot, changes nothing."""
+    calls, including those in training. An attribute that it only assigns to, such as attention for a plot, changes
+    nothing.
+    """
     waiting, methods = ["forward", "__call__"], set[str]()
     read, assigned = set[str](), set[str]()
     while waiting:
@@ -132,7 +135,7 @@ def reads_own_state(node: ast.ClassDef) -> bool:
 
 
 def is_plain_value(node: ast.AST | None, names: Set[str]) -> bool:
-    """Return whether an expression is visibly a number, a string or the like; `names` are names of such values."""
+    """Return whether an expression is clearly a number, a string or the like; `names` are names of such values."""
     if isinstance(node, ast.Constant | ast.Compare | ast.JoinedStr):
         return True
     if isinstance(node, ast.Name):
@@ -161,7 +164,7 @@ def is_flat_container(node: ast.expr | None, names: Set[str]) -> bool:
 
 
 def is_weight_access(node: ast.expr) -> bool:
-    """Return whether an expression is a weight of a layer or a part of one, by its attribute names."""
+    """Return whether an expression is a layer's weight or a part of one, judged by attribute names."""
     parts = []
     while isinstance(node, ast.Attribute | ast.Subscript):
         if isinstance(node, ast.Attribute):
@@ -187,7 +190,7 @@ def may_return_self(method: Function) -> bool:
 
 
 def find_only_new_names(node: ast.AST) -> set[str]:
-    """Return the names, and attributes as `.count`, to which code assigns only new lists, layers and numbers."""
+    """Return the names, and attributes such as `.count`, to which code assigns only new lists, layers and numbers."""
     new: dict[str, bool] = {}
 
     def record_assignment(target: ast.expr | None, value: ast.expr | None) -> None:

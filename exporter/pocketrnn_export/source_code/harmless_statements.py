@@ -1,4 +1,4 @@
-"""Find the statements of a file that are safe to run: they define or change names, and neither read nor train."""
+"""Find the statements of a file that are safe to run: they define or change names, and neither read files nor train."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class HarmlessStatements:
         self._statements, self._binding = statements, binding
 
     def explain_refusal(self, statement: Statement) -> str:
-        """Return why a statement is not run; empty if it may be run."""
+        """Return the reason why a statement is not run; empty if it may be run."""
         seen, before = set[str](), self._statements[: statement.index]
         for part in walk_code_run_now(statement.node):
             if isinstance(part, ast.For | ast.AsyncFor | ast.While):
@@ -68,7 +68,7 @@ class HarmlessStatements:
         return ""
 
     def _name_impure_call(self, called: ast.expr, seen: set[str], before: Sequence[Statement]) -> str:
-        """Return the name of a called function that may do more than compute a value; empty if it does not."""
+        """Return the name of a called function that may do more than compute a value; empty if there is none."""
         parts: list[str] = []
         root: ast.AST = called
         while isinstance(root, ast.Attribute):
@@ -101,13 +101,13 @@ class HarmlessStatements:
         return "" if not binding and name in KNOWN_BUILTINS - _OTHER_BUILTINS else name
 
     def _is_harmless_method_of_file(self, method: str, seen: set[str]) -> bool:
-        """Return whether classes of the file define a method, and it does not read or train."""
+        """Return whether classes of the file define a method that neither reads nor trains."""
         classes = [s.node for s in self._statements if isinstance(s.node, ast.ClassDef)]
         found = [one for node in classes for one in find_methods(node, method)]
         return bool(found) and method not in _READING and all(self._reads_nothing(one, seen) for one in found)
 
     def _reads_nothing(self, definition: ast.ClassDef | Function, seen: set[str]) -> bool:
-        """Whether, judged by names, a function or a class's constructor calls nothing that reads or trains."""
+        """Return whether a function, or a class's constructor, calls nothing that reads or trains, judged by names."""
         seen.add(definition.name)
         bodies = [definition] if isinstance(definition, Function) else find_methods(definition, *MAKING)
         for part in (node for body in bodies for node in ast.walk(body)):

@@ -1,4 +1,4 @@
-"""Find what Python files beside a notebook may change: on import, and when one of their functions is called.
+"""Find what Python files in a notebook's folder may change: on import, and when one of their functions is called.
 
 The files are parsed, not run. `import setup` may set something in another file, and so may `setup.configure()`.
 """

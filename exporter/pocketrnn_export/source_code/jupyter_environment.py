@@ -1,4 +1,4 @@
-"""Give a notebook the names that it has in Jupyter: it is `__main__`, and has no `__file__`.
+"""Give a notebook the names that it has in Jupyter: its `__name__` is `__main__`, and it has no `__file__`.
 
 Here its code runs in a module with its own name, so that its classes can be found later.
 """
@@ -31,7 +31,7 @@ _ASK_FOR_A_FILE: Final = frozenset({"__import__", "find_spec", "getLogger", "imp
 
 @contextmanager
 def pretend_jupyter(file: ModuleType) -> Iterator[None]:
-    """While the block runs, a notebook is `__main__` for files beside it, and has no `__file__`."""
+    """While the block runs, make a notebook `__main__` for files in its folder, without a `__file__`."""
     main, path = sys.modules["__main__"], file.__file__
     sys.modules["__main__"], file.__doc__ = file, _DOC
     del file.__file__
@@ -71,7 +71,7 @@ def checks_for_jupyter(statement: ast.stmt, defined: Container[str]) -> bool:
 
 
 def _looks_up_names(part: ast.AST, names: Set[str]) -> bool:
-    """Return whether a call or subscript looks up one of the names as a string in a namespace: `globals().get("In")`,
+    """Return whether a call or subscript looks up one of the names, as a string, in a namespace: `globals().get("In")`,
     `f.__globals__["__name__"]`."""
     if not isinstance(part, ast.Call | ast.Subscript) or _is_name_variable(part):
         return False
@@ -82,7 +82,7 @@ def _looks_up_names(part: ast.AST, names: Set[str]) -> bool:
 
 
 def _compares_with_main(part: ast.Compare) -> bool:
-    """Return whether `__main__` is compared with anything but `__name__`, whose value is known."""
+    """Return whether `__main__` is compared with something other than `__name__`, whose value is known."""
     compared = (part.left, *part.comparators)
     says = any(isinstance(one, ast.Constant) and one.value == "__main__" for one in compared)
     return says and not any(map(_is_name_variable, compared))
@@ -93,7 +93,7 @@ def _is_name_variable(node: ast.AST) -> bool:
 
 
 def replace_name_by_main(statement: ast.stmt) -> ast.stmt:
-    """Replace `__name__` in a statement by its value in Jupyter, except where the file looks up itself by it.
+    """Replace `__name__` in a statement by its value in Jupyter, unless the file uses it to look up itself.
 
     Example:
         >>> ast.unparse(replace_name_by_main(ast.parse("x = __name__ == '__main__'").body[0]))
@@ -103,7 +103,7 @@ def replace_name_by_main(statement: ast.stmt) -> ast.stmt:
 
 
 def depends_on_name(statement: ast.stmt) -> bool:
-    """Return whether a statement may depend on `__name__`, which is `__main__` where its file is run by itself.
+    """Return whether a statement may depend on `__name__`, which is `__main__` when its file is run directly.
 
     Example:
         >>> depends_on_name(ast.parse("x = __name__ == '__main__'").body[0])

@@ -168,7 +168,7 @@ _KEEP_NOTHING: Final = frozenset({
 
 
 def may_keep_state(decorator: str) -> bool:
-    """Return whether a decorator of this name may let a function keep state between calls.
+    """Return whether a decorator with this name may let a function keep state between calls.
 
     Example:
         >>> may_keep_state("functools.lru_cache"), may_keep_state("torch.no_grad")

@@ -45,7 +45,7 @@ _JUPYTERS = frozenset({"_", "__", "In", "Out", "get_ipython"})
 
 @dataclass
 class Mentions:
-    """How some code uses names.
+    """How a piece of code uses names.
 
     Attributes:
         loads: the names that it uses, and parts of them, as `sys.modules`.
@@ -162,7 +162,7 @@ class _MentionReader:
             self.read_assignment(node)
 
     def read_assignment(self, node: ast.AST) -> None:
-        """Read any other statement: its targets and its values."""
+        """Read any other statement: its targets and values."""
         given = [*getattr(node, "targets", ()), getattr(node, "target", None), getattr(node, "optional_vars", None)]
         targets = {self.holder}
         for target in filter(None, given):
@@ -190,7 +190,7 @@ class _MentionReader:
                         self.read_statement(one)
 
     def read_handed_value(self, value: ast.expr | None, to: str | None, targets: Set[str]) -> None:
-        """Read a value that is assigned to some names, or passed to `to`."""
+        """Read a value that is assigned to names, or passed to the function `to`."""
         before, self.now.hands = self.now.hands, set()
         made, self.returned = self.returned, set()
         self.read_value_expression(value, to)
@@ -230,7 +230,7 @@ class _MentionReader:
         self.later.add(inner.now)
         self.later.add(inner.later)
 
-    # --- expressions; `to` is the receiver of the value: a call, "" for a name, None where it is only read
+    # --- expressions; `to` is the receiver of the value: a call, "" for a name, None if it is only read
 
     def read_values(self, nodes: Iterable[ast.expr | None], to: str | None) -> None:
         for node in nodes:
@@ -350,7 +350,7 @@ class _MentionReader:
                 self.now.mixes |= {(other, *handed) for handed in before for other in others}
 
     def read_method_call(self, called: ast.Attribute, arguments: list[ast.expr], root: str, to: str | None) -> None:
-        """`config.update(...)`, and `dict.update(config, ...)`."""
+        """Read a method call: `config.update(...)` or `dict.update(config, ...)`."""
         method, of = called.attr, called.value
         changes = method in CHANGING_METHODS or (method.endswith("_") and not method.endswith("__"))
         self.read_value_expression(called, None)
@@ -383,7 +383,8 @@ class _MentionReader:
                 self.record_object_write(node, node)
 
     def record_object_write(self, target: ast.expr, node: ast.expr) -> None:
-        """Record a write to the object of an expression: `target` is the expression, or a call of its method."""
+        """Record a write to the object of an expression; `target` is the expression, or a call of the object's
+        method."""
         chain = list(_list_chain(node))
         root, depth = chain[-1], len(chain) - (target is node)
         sets = isinstance(target, ast.Call) or (isinstance(target, ast.Attribute) and _sets_attribute(target))
@@ -435,7 +436,7 @@ def _is_harmless_command(node: ast.Call) -> bool:
 
 
 def _list_chain(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield an expression and the objects that it is a part of: `a.b[0]`, `a.b` and `a`."""
+    """Yield an expression and the objects that contain it: `a.b[0]`, `a.b` and `a`."""
     yield node
     while isinstance(node, ast.Attribute | ast.Subscript):
         node = node.value
@@ -454,7 +455,7 @@ def _make_dotted_name(node: ast.AST) -> str:
 
 
 def _sets_attribute(node: ast.Attribute) -> bool:
-    """Return whether an attribute is assigned, or is a method that sets an attribute of a module."""
+    """Return whether an attribute is assigned to, or is a method that sets an attribute of a module."""
     return not isinstance(node.ctx, ast.Load) or node.attr.startswith(("__setattr__", "add_module", "register_"))
 
 

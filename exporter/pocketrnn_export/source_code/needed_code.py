@@ -1,4 +1,5 @@
-"""Find the statements of a file that define a name and what it needs. Only these are run: no training, no reading.
+"""Find the statements of a file that define a name and everything that it needs. Only these are run: nothing is trained
+or read.
 
 Its owner runs a notebook from top to bottom, for an hour. A class needs only some imports, constants, functions and
 other classes. They are found by the names that it uses; in a class, only methods that a forward pass can reach count.
@@ -57,7 +58,7 @@ def list_defined_names(cells: Iterable[Cell]) -> list[str]:
 
 @dataclass(frozen=True)
 class NeededCode:
-    """The part of a file that is run.
+    """The part of a file that has to be run.
 
     Attributes:
         statements: the statements that define some names and what these need, in the order in which to run them.
@@ -79,7 +80,7 @@ def find_needed_statements(
     given: Set[str],
     likely: Mapping[str, str] | None = None,
 ) -> NeededCode:
-    """Find the statements that define some names and what these need, and those that change any of it.
+    """Find the statements that define some names and everything that these need, and those that change any of it.
 
     If a name has several definitions, the last one before its use counts; for names that a function uses when it is
     called, the last of all, as after a run of the whole notebook. A statement that may change any of these, by any
@@ -118,14 +119,15 @@ def find_needed_statements(
 
 
 def find_name_checks(cells: Iterable[Cell]) -> list[str]:
-    """Return the statements that depend on whether their file is run by itself, each with its place."""
+    """Return the statements that depend on whether their file is run directly, each with its place."""
     return [
         f"{s.cell_and_line}: `{s.title}`" for s in list_statements(cells) if not s.alone and depends_on_name(s.node)
     ]
 
 
 def _find_other_orders(search: _NeededSearch, run: Sequence[Statement]) -> Iterator[str]:
-    """Yield notes on names whose cells were run in another order: the last one that was run gave the value."""
+    """Yield notes on names whose cells were run in another order than they stand in: the cell that was run last gave
+    the value."""
     for name in sorted({name for s in run if not s.is_import for name in search.find_all_bound_names(s)}):
         first = [s for s in search.find_binding_statements(name) if not s.is_import]
         changing = [s for s in run if search.names.may_change_directly(s, name)]
@@ -137,7 +139,8 @@ def _find_other_orders(search: _NeededSearch, run: Sequence[Statement]) -> Itera
 
 
 class _NotRunError(Exception):
-    """A name's statement is not run: it, or one that it needs (`root`), does more than define something."""
+    """A statement for a name is not run: the statement, or one that it needs (`root`), does more than define
+    something."""
 
     def __init__(self, name: str, statement: Statement, root: Statement, reason: str, *, makes: bool) -> None:
         super().__init__(name)
@@ -159,7 +162,7 @@ class _NotRunError(Exception):
 
 
 class _NeededSearch:
-    """The statements of the cells that are needed so far."""
+    """The statements of the cells that are needed, as far as found."""
 
     def __init__(self, cells: Sequence[Cell], path: str, given: Set[str], likely: Mapping[str, str]) -> None:
         self.path = path
@@ -181,7 +184,7 @@ class _NeededSearch:
         self._harmless = HarmlessStatements(self._all, self.names.binding)
 
     def clear_taken_statements(self) -> None:
-        """Start again, but keep the known reachable methods."""
+        """Start again, but keep the reachable methods that are already known."""
         for found in (self.taken, self.order, self.unresolved, self.notes):
             found.clear()
 
@@ -190,7 +193,7 @@ class _NeededSearch:
         return self.names.binding.get(name, [])
 
     def find_all_bound_names(self, statement: Statement) -> frozenset[str]:
-        """Return the names that a statement binds, also in a function that it calls."""
+        """Return the names that a statement binds, including names bound in a function that it calls."""
         return statement.binds | self.names.totals[statement.index].binds
 
     def take_wanted_name(self, name: str) -> None:
@@ -200,7 +203,7 @@ class _NeededSearch:
             self._take_binding_statements(name, None, asked_by=None)
         except _NotRunError as error:
             raise InputError(
-                f"{self.path}: {name} is what {error.full_reason}.",
+                f"{self.path}: {name} cannot be made: {error.full_reason}.",
                 f"Name a class with its arguments, as in {self.path}:Model(8000), or a function that makes the module.",
             ) from None
 
@@ -234,7 +237,7 @@ class _NeededSearch:
             self._take_statement(statement, name, wanted=asked_by is None)
 
     def take_changing_statements(self) -> None:
-        """Take the statements that may change taken ones, and note those that may not be run."""
+        """Take the statements that may change the statements taken so far; note those that may not be run."""
         tried: set[int] = set()
         while True:
             run = {statement.index for statement in self.order}
@@ -283,7 +286,7 @@ class _NeededSearch:
         return find_possible_changes
 
     def _try_statement(self, statement: Statement, touched: PossibleChanges) -> None:
-        """Take a statement that may change something, if it may be run; else note it."""
+        """Take a statement that may change something if it may be run; else note it."""
         before = set(self.taken), list(self.order), set(self.unresolved), self._in_order
         may_be_run = not statement.alone and not (touched.anything and not statement.is_star)
         # A change of objects of the wanted class is run only if the objects themselves are wanted.
@@ -309,7 +312,7 @@ class _NeededSearch:
         return NeededCode(tuple(run), notes, alone, tuple(self._find_environment_checks(run)))
 
     def _describe_notes(self, indices: Iterable[int]) -> Iterator[str]:
-        """Yield notes on statements that are not run: one note for all that mention the same names."""
+        """Yield notes on statements that are not run: one note for all statements that mention the same names."""
         alike: dict[tuple[str, ...], list[Statement]] = {}
         for index in indices:
             touched = self.notes[index]
@@ -325,7 +328,7 @@ class _NeededSearch:
             yield f"{places}, {does}"
 
     def _note_written_files(self, run: Sequence[Statement]) -> Iterator[str]:
-        """Yield notes on needed files that the notebook may write itself: the file on disk is used."""
+        """Yield notes on needed files that the notebook itself may write: the file on disk is used."""
         modules = {module for s in run if s.cell.name for module in s.now.modules | s.later.modules}
         read = {module.split(".")[0] for module in modules} | self._beside.merge_facts(modules).imports
         for name in sorted(read):
@@ -338,7 +341,7 @@ class _NeededSearch:
 
     def _find_environment_checks(self, run: Sequence[Statement]) -> Iterator[str]:
         """Yield the statements that are run and check whether they run in Jupyter; in a Python file, those that check
-        whether it runs by itself."""
+        whether the file is run directly."""
         looked_at = {s.index: s for s in run}
         for statement in [self._all[i] for i in self.notes]:
             used = (one for name in self._find_used_names(statement)[0] for one in self.find_binding_statements(name))
@@ -408,7 +411,8 @@ class _NeededSearch:
         return parts[0] if name not in self._likely and len(parts) == 1 else name
 
     def _find_used_names(self, statement: Statement) -> tuple[set[str], set[str]]:
-        """Return the global names that a statement uses when it runs, and those that its functions use when called."""
+        """Return the global names that a statement uses when it runs, and those that its functions use when they are
+        called."""
         now: set[str] = set()
         later: set[str] = set()
         live: list[ast.AST] = [statement.node]
@@ -460,7 +464,7 @@ def _can_be_imported(node: ast.stmt) -> bool:
 
 
 def _find_last_sure_bindings(name: str, binding: Sequence[Statement]) -> list[Statement]:
-    """Return the last statements that bind a name, back to one that surely does."""
+    """Return the last statements that bind a name, back to one that certainly binds it."""
     chosen: list[Statement] = []
     for statement in reversed(binding):
         chosen.insert(0, statement)
@@ -485,6 +489,6 @@ def _surely_binds(node: ast.stmt, name: str) -> bool:
 
 
 def _find_names_in_head(node: ast.stmt) -> set[str]:
-    """Return the names that are used in the head of a class or function."""
+    """Return the names used in the head of a class or function."""
     loaded = (n for head in list_head_expressions(node) for n in ast.walk(head) if isinstance(n, ast.Name))
     return {n.id for n in loaded if isinstance(n.ctx, ast.Load)}

@@ -30,7 +30,7 @@ _MAGIC: Final = re.compile(r"[%!?].*|\w[\w.\[\]'\", ]*=\s*[%!].*|[\w.]+\?{1,2}\s
 _TIMED: Final = re.compile(
     r"((?:\w[\w.\[\]'\", ]*=\s*)?)%(?:time|prun)\s+(?:-(?:q|r|D\s*\S+|l\s*\S+|s\s*\S+|T\s*\S+)\s+)*(?=[^\s-])(.*)"
 )
-# The options of %timeit and its like, such as `-n 10 -r1 -o`.
+# The options of %timeit and similar commands, such as `-n 10 -r1 -o`.
 _OPTIONS: Final = re.compile(r"^(?:-[a-z]+\s*(?:\d+\s+)?)*")
 # Magics that run a cell as a function: its other names are the notebook's.
 _IN_A_FUNCTION: Final = frozenset({"timeit", "memit", "lprun", "mprun"})
@@ -132,7 +132,8 @@ def _read_text(path: Path) -> str:
 
 
 def _list_code_cells(document: Any) -> Iterator[tuple[str, int | None]]:
-    """Yield the source and execution count of each code cell. Format 4 has `cells`; 2 and 3 `worksheets` of cells."""
+    """Yield the source and execution count of each code cell. Format 4 has `cells`; formats 2 and 3 have `worksheets`
+    of cells."""
     sheets = [document]
     if isinstance(document, dict) and isinstance(document.get("worksheets"), list):
         sheets = document["worksheets"]
@@ -159,7 +160,7 @@ def _find_language(document: Any) -> str:
 
 
 def _parse_cell(source: str) -> tuple[str, list[ast.stmt] | None]:
-    """Return the code as Python and its statements: empty for another language, None where it is not Python 3."""
+    """Return the code as Python and its statements: empty for another language, None if it is not Python 3."""
     stripped = source.lstrip()
     if stripped.startswith("%%"):
         magic = stripped[2:].split(maxsplit=1)[0] if stripped[2:].strip() else ""
@@ -195,7 +196,7 @@ def _is_expression(source: str) -> bool:
 
 
 def parse_statements(source: str) -> list[ast.stmt] | None:
-    """Parse Python code into statements; None where it is not Python 3.
+    """Parse Python code into statements; None if it is not Python 3.
 
     Example:
         >>> len(parse_statements("x = 1; y = 2"))
@@ -213,7 +214,7 @@ def parse_statements(source: str) -> list[ast.stmt] | None:
 
 
 def _replace_magics(lines: list[str], *, automatic: bool) -> Iterator[str]:
-    """Replace lines that only Jupyter understands by Python, one for one, so that line numbers stay the same."""
+    """Replace lines that only Jupyter understands by Python lines, one for one, so that line numbers do not change."""
     goes_on = False
     for line in lines:
         code = line.lstrip()
@@ -230,7 +231,7 @@ def _replace_magics(lines: list[str], *, automatic: bool) -> Iterator[str]:
 
 
 def _translate_magic(code: str) -> str:
-    """Translate a Jupyter line to Jupyter's Python call where it gives a value or runs other code; else to `pass`."""
+    """Translate a Jupyter line to Jupyter's Python call if it gives a value or runs other code; else to `pass`."""
     if given := _GIVEN.fullmatch(code):
         return f"{given[1]} get_ipython().getoutput({given[2]!r})"
     if setting := _SETS_ENVIRONMENT.fullmatch(code):

@@ -54,34 +54,34 @@ class Statement:
 
     @property
     def cell_or_line(self) -> str:
-        """The cell; in a Python file, the line."""
+        """The statement's cell; in a Python file, its line."""
         return self.cell.name or f"line {self.node.lineno}"
 
     @property
     def cell_and_line(self) -> str:
-        """The cell and its line; in a Python file, the line."""
+        """The statement's cell and line; in a Python file, its line."""
         return f"{self.cell.name}, line {self.node.lineno}" if self.cell.name else self.cell_or_line
 
     @property
     def lines(self) -> str:
-        """Its lines in its cell or file: `3-5`; in a file, `lines 3-5`."""
+        """The statement's lines in its cell or file: `3-5`; in a file, `lines 3-5`."""
         last = self.node.end_lineno or self.node.lineno
         lines = f"{self.node.lineno}-{last}" if last > self.node.lineno else f"{last}"
         return lines if self.cell.name else f"line{'s' * ('-' in lines)} {lines}"
 
     @property
     def is_import(self) -> bool:
-        """Whether it imports something."""
+        """Whether the statement imports something."""
         return isinstance(self.node, Import)
 
     @property
     def is_star(self) -> bool:
-        """Whether it is `from package import *`, which binds unknown names."""
+        """Whether the statement is `from package import *`, which binds unknown names."""
         return self.binds == {"*"}
 
     @property
     def title(self) -> str:
-        """Its name in messages: `class RNN`, `import torch`, or its beginning."""
+        """The statement's name in messages: `class RNN`, `import torch`, or its first words."""
         if isinstance(self.node, ast.ClassDef):
             return f"class {self.node.name}"
         if isinstance(self.node, Function):
@@ -109,7 +109,7 @@ def list_statements(cells: Iterable[Cell]) -> list[Statement]:
 
 
 def _split_statement(node: ast.stmt, cell: Cell) -> Iterator[tuple[ast.stmt, bool]]:
-    """Yield the parts of a statement, each with whether it runs only where its file is run by itself.
+    """Yield the parts of a statement, each with whether it runs only if its file is run directly.
 
     An import of several names has one part for each.
     """
@@ -135,7 +135,7 @@ def _split_statement(node: ast.stmt, cell: Cell) -> Iterator[tuple[ast.stmt, boo
 
 
 def _tests_for_main(test: ast.expr) -> bool | None:
-    """Return whether a test is true exactly where a file is run by itself, as `__name__ == "__main__"`; False for its
+    """Return whether a test is true only if a file is run directly, as in `__name__ == "__main__"`; False for its
     opposite; None for other tests."""
     if not isinstance(test, ast.Compare) or len(test.ops) != 1 or not isinstance(test.ops[0], ast.Eq | ast.NotEq):
         return None
@@ -144,7 +144,7 @@ def _tests_for_main(test: ast.expr) -> bool | None:
 
 
 def walk_code_run_now(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield the nodes of a statement that run with it: without function bodies and decorators of functions."""
+    """Yield the nodes of a statement that run when it runs: without the bodies and decorators of functions."""
     yield node
     if isinstance(node, Definition):
         children: Iterable[ast.AST] = [*find_defaults(node).values(), *list_annotations(node)]
@@ -174,14 +174,14 @@ def find_bound_names(node: ast.stmt) -> frozenset[str]:
 
 
 def make_symbol_table(node: ast.stmt) -> symtable.SymbolTable:
-    """Return the symbol table of a statement from Python's compiler."""
+    """Return the symbol table of a statement, made by Python's compiler."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return symtable.symtable(ast.unparse(node), "statement", "exec")
 
 
 def is_last_deleted(name: str, statements: Sequence[Statement]) -> bool:
-    """Return whether the last statement on a name is `del`: a builtin that it hid is visible again."""
+    """Return whether the last statement about a name is `del`: a builtin that the name hid is then visible again."""
     for statement in reversed(statements):
         if isinstance(statement.node, ast.Delete) and name in {getattr(t, "id", "") for t in statement.node.targets}:
             return True

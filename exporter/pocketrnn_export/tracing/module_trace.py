@@ -353,9 +353,14 @@ class _GraphFilter(io.TextIOBase):
     def __init__(self, stream: Any) -> None:
         super().__init__()
         self.stream = stream
+        self._after_graph = False
 
     def write(self, text: str) -> int:
-        return len(text) if "def forward(self, arg" in text else int(self.stream.write(text) or 0)
+        is_graph = "def forward(self, arg" in text
+        # `print` writes the end of the graph's last line by itself.
+        hidden = is_graph or (self._after_graph and text == "\n")
+        self._after_graph = is_graph
+        return len(text) if hidden else int(self.stream.write(text) or 0)
 
     def flush(self) -> None:
         self.stream.flush()

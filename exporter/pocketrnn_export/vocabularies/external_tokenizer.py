@@ -1,4 +1,4 @@
-"""Collect ids for the proof of texts that the owner's own code splits: the bundle itself cannot make them."""
+"""Collect ids for the proof if only the owner's own code can split texts: the bundle itself cannot make these ids."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNKNOWN = "\N{REPLACEMENT CHARACTER}" * 3
 
 
 class KnownTexts(TextEncoder):
-    """An encoder with the ids of some texts, which cannot encode others.
+    """An encoder that knows the ids of some texts, and cannot encode others.
 
     Args:
         rules: the text rules.
@@ -49,13 +49,13 @@ def collect_given_ids(
     pairs: Sequence[OwnersText],
     texts: Iterable[Text],
 ) -> dict[str, list[int]]:
-    """Return the ids of the owner's texts, by the names of the texts, each once.
+    """Return the ids of the owner's texts by the texts' names, each once.
 
     Args:
         rules: the text rules, whose tokenizer is external.
         vocabulary: the tokens.
         rows: all ids are below this.
-        tokenizer: the owner's function, text -> tokens or ids; None where there is none.
+        tokenizer: the owner's function, text -> tokens or ids; None if there is none.
         pairs: texts with the ids, tokens or answers of the owner's pipeline.
         texts: texts for the tokenizer, or lists of tokens or ids.
 
@@ -93,7 +93,7 @@ def collect_given_ids(
 
 
 def make_random_ids(rules: AnyTextRules, vocabulary: Sequence[str], sizes: Iterable[int]) -> dict[str, list[int]]:
-    """Make ids of texts of `sizes` random words of the vocabulary, and of two texts without a known token.
+    """Make ids for texts of `sizes` random words of the vocabulary, and for two texts without a known token.
 
     Example:
         >>> make_random_ids(TextRules("external"), ["<unk>", "oil"], [])[""]
@@ -106,7 +106,7 @@ def make_random_ids(rules: AnyTextRules, vocabulary: Sequence[str], sizes: Itera
 
 
 def replace_high_ids(ids: Sequence[int], rules: AnyTextRules, rows: int) -> list[int]:
-    """Replace the ids of a text that are not among the first `rows` words of the vocabulary.
+    """Replace the ids in a text that are not below `rows`.
 
     Example:
         >>> replace_high_ids([4, 17], TextRules("external", unknown_id=0), 10)

@@ -43,7 +43,7 @@ def is_encoder_file(path: Path) -> bool:
 
 
 def read_encoder_labels(path: Path) -> list[Any] | dict[Any, Any]:
-    """Read the labels in a `.npy` or `.npz` file or a pickle, as strings and whole numbers, or a dict of these.
+    """Read the labels in a `.npy` or `.npz` file or a pickle: strings and integers, or a dict of these.
 
     A pickle holds a LabelEncoder, a LabelBinarizer or a MultiLabelBinarizer, whose `classes_` are in the order of the
     logits, an array, a list or a dict. `joblib.dump` and `pickle.dump` wrote it.

@@ -27,7 +27,8 @@ _NESTED: Final = (
 
 
 def read_labels(given: str, head: str = "") -> list[str]:
-    """Read the labels that `--labels` names: `a,b,c`, or a file with a label a line, of JSON, or of scikit-learn.
+    """Read the labels that `--labels` gives: `a,b,c`, or a file with one label on each line, a JSON file, or a file of
+    scikit-learn.
 
     A JSON file holds a list of labels, a map from label to index or from index to label, or an object with one of these
     under `id2label`, `label2id`, `labels`, `classes` or `class_names`. Whole numbers may be labels; in a map
@@ -155,7 +156,7 @@ def _read_labels_under_name(document: Mapping[str, Any], name: str, path: Path) 
 
 
 def _read_labels_in_pickled_map(found: Mapping[Any, Any], path: Path) -> list[Any]:
-    """Return the labels of a dict, whose integer keys JSON would write as strings."""
+    """Return the labels in a dict; JSON would write its integer keys as strings."""
     if all(type(key) is int for key in found) and not any(type(value) is int for value in found.values()):
         return _order_labels([(label, index) for index, label in found.items()], path)
     return _read_labels_in_map({str(key): value for key, value in found.items()}, path)

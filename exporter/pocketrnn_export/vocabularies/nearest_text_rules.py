@@ -50,8 +50,8 @@ _SPECIAL: Final = re.compile(r"[<\[{_].*[>\]}_]", re.DOTALL)
 
 
 def list_candidate_rules(rules: TextRules, tokens: Sequence[str] = ()) -> Iterator[TextRules]:
-    """Yield the rules with every tokenizer, then with every named step before it, then with usual pairs of steps, then
-    with a space in place of all characters that words do not have, as `re.findall` and `re.split` do.
+    """Yield the candidate rules: with every tokenizer; then with every named step before it; then with usual pairs of
+    steps; then with a space in place of all characters that do not occur in words, as `re.findall` and `re.split` do.
 
     Args:
         rules: where they have steps, no others are tried.
@@ -74,8 +74,7 @@ def list_candidate_rules(rules: TextRules, tokens: Sequence[str] = ()) -> Iterat
 
 
 def add_first_and_last_ids(rules: TextRules, rows: Sequence[Sequence[int]]) -> list[TextRules]:
-    """Add to the rules the ids and the width that the owner's ids show: a first id, a last id, and one width for all
-    texts.
+    """Add to the rules what the owner's ids show: a first id, a last id, and one width for all texts.
 
     Args:
         rules: rules that have a width or a first or last id are kept.
@@ -93,7 +92,9 @@ def add_first_and_last_ids(rules: TextRules, rows: Sequence[Sequence[int]]) -> l
     widths = {len(row) for row in rows}
     if len(widths) == 1 and any(padding in (row[0], row[-1]) for row in rows):
         width = widths.pop()
-        side: Any = "left" if any(row[0] == padding for row in rows) else "right"
+        # A row of padding only, as of an empty text, shows no side.
+        begun, ended = (sum(row[end] == padding for row in rows) for end in (0, -1))
+        side: Any = "left" if begun > ended else "right"
         both = replace(rules, max_width=width, min_width=width, pad_side=side)
         found += [replace(both, cut_side=cut) for cut in ("right", "left")]
     elif max(widths) > 1 and sum(len(row) == max(widths) for row in rows) > 1:
@@ -107,7 +108,7 @@ def add_first_and_last_ids(rules: TextRules, rows: Sequence[Sequence[int]]) -> l
 def find_most_agreeing(
     tried: Iterable[TextRules], texts: Sequence[Any], agrees: Callable[[TextRules, Any], bool]
 ) -> tuple[TextRules, int]:
-    """Return the first rules that agree on the most texts, and the number of these texts.
+    """Return the first rules among those that agree on the most texts, and the number of these texts.
 
     Args:
         tried: the rules, the usual ones first.
@@ -148,7 +149,7 @@ def describe_rules(rules: TextRules) -> str:
 
 
 def write_nearest_rules(rules: TextRules, given: TextRules, implied: TextRules) -> str:
-    """Write how to give these rules: as `--rules`, or by the members that change where the given rules have long steps.
+    """Describe how to give these rules: as `--rules`, or, if the given rules have long steps, by the members to change.
 
     Example:
         >>> write_nearest_rules(TextRules("space"), TextRules(), TextRules())
@@ -161,7 +162,7 @@ def write_nearest_rules(rules: TextRules, given: TextRules, implied: TextRules) 
 
 
 def write_rules_option(rules: TextRules, implied: TextRules) -> str:
-    """Write the argument of `--rules` for these rules: their differences from the implied ones.
+    """Write the argument of `--rules` for these rules: the members that differ from the implied rules.
 
     Example:
         >>> write_rules_option(TextRules("whitespace", last_id=3), TextRules())
@@ -186,7 +187,8 @@ def _strip_padding(row: Sequence[int], padding: int) -> list[int]:
 
 
 def _find_usual_ids(ids: Sequence[int]) -> list[int]:
-    """Return the id in at least half of the places, if any: texts that are cut lose a first or last id."""
+    """Return the id at this place in at least half of the texts, if there is one: texts that are cut lose a first or
+    last id."""
     return [number for number, count in Counter(ids).most_common(1) if 2 * count >= len(ids)]
 
 
@@ -201,7 +203,7 @@ def _make_pattern_steps(pattern: str) -> tuple[CleaningStep, ...]:
 
 
 def _list_patterns_between(tokens: Sequence[str]) -> Iterator[str]:
-    """Yield the patterns of all characters that the vocabulary's words do not have, with and without digits in words.
+    """Yield patterns of all characters that do not occur in the vocabulary's words, with and without digits in words.
 
     A vocabulary may lack a word with a q: letters and digits of ASCII are taken together.
     """
@@ -216,7 +218,7 @@ def _list_patterns_between(tokens: Sequence[str]) -> Iterator[str]:
 
 
 def _write_pattern(kept: Sequence[str]) -> str:
-    """Write the pattern of runs of all characters outside ranges, letters first: [^a-z0-9']+."""
+    """Write the pattern of runs of all characters outside some ranges, letters first: [^a-z0-9']+."""
     ordered = sorted(kept, key=lambda some: (not some[0].isalpha(), not some[0].isdigit(), some))
     return f"[^{''.join('-'.join(f'{_escape(point)}' for point in some) for some in ordered)}]+"
 
@@ -226,7 +228,7 @@ def _escape(point: str) -> str:
 
 
 def _find_pattern(steps: Sequence[CleaningStep]) -> str:
-    """Return the pattern between words whose replacement by a space is the only step; empty if there is none."""
+    """Return the pattern between words if the only step is to replace it by a space; else an empty string."""
     match steps:
         case [ReplaceRuns(runs=[Run(ranges=ranges)], by=" ")]:
             kept = make_ranges_from_points(complement_points(list_range_points(ranges)))

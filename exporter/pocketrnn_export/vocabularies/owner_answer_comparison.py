@@ -1,4 +1,4 @@
-"""Compare the written bundle with the owner's own answers: the only comparison of all steps from text to label.
+"""Compare the written bundle with the owner's own answers; no other comparison covers all steps from text to label.
 
 The proof compares a bundle with the module. The vocabulary, the truncation of texts and the label names do not come
 from the module, so only the answers of the owner's classifier can show errors in them.
@@ -52,8 +52,8 @@ class AnsweredText:
         answer: the labels, or probabilities by label.
         ids_agree: whether its ids agree with the owner's, or are the owner's.
         names: whether the answer names labels, and is not a list of numbers in the order of the logits.
-        head: the head that gave it; empty where there is one set of labels.
-        label: the label that the owner gave beside a list of numbers; empty where there is none.
+        head: the head that gave it; empty if there is one set of labels.
+        label: the label that the owner gave beside a list of numbers; empty if there is none.
     """
 
     text: str
@@ -86,7 +86,7 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
         answered: texts with the owner's answers. Texts that the bundle refuses by its limits are skipped.
 
     Returns:
-        the numbers of compared answers; None where there are none.
+        the numbers of compared answers; None if there are none.
 
     Raises:
         ParityError: an answer differs; the message has the first such text, both answers and the likely cause.
@@ -121,7 +121,7 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
 
 
 def _compare_heads(classifier: Classifier, answered: Sequence[AnsweredText]) -> AnswerComparison | None:
-    """Compare the answers of each head by itself, and sum them up."""
+    """Compare the answers of each head separately, and summarize them."""
     found: dict[str, AnswerComparison] = {}
     for head in classifier.heads:
         try:
@@ -142,7 +142,8 @@ def _compare_heads(classifier: Classifier, answered: Sequence[AnsweredText]) -> 
 
 
 def _find_unordered_labels(classifier: Classifier, rows: Sequence[Row], tolerance: float) -> tuple[str, ...]:
-    """Return the labels that can be exchanged with others while all answers still agree: their order is not shown."""
+    """Return the labels that can be exchanged with others without a changed answer: the answers do not show their
+    order."""
     labels = classifier.labels
     naming = [row for row in rows if row[0].names]
     naming += [(replace(one, answer=one.label), found) for one, found in rows if one.label and not one.names]
@@ -158,7 +159,7 @@ def _find_unordered_labels(classifier: Classifier, rows: Sequence[Row], toleranc
 
 
 def _find_possible_columns(classifier: Classifier, rows: Sequence[Row], tolerance: float) -> dict[str, set[int]]:
-    """Return for each label the columns of the logits that fit the answers."""
+    """Return for each label the columns of the logits that agree with the answers."""
     may = {}
     for label in classifier.labels:
         columns = np.ones(len(classifier.labels), bool)
@@ -180,7 +181,7 @@ def _choose_tolerance(answers: Iterable[Answer]) -> float:
 
 
 def _predict_probabilities(classifier: Classifier, read: Text) -> Probabilities | None:
-    """Return the bundle's probabilities for a text; None where its limits refuse the text."""
+    """Return the bundle's probabilities for a text; None if its limits refuse the text."""
     try:
         return np.asarray(classifier.predict_proba([read])[0], np.float64)
     except LimitError:
@@ -188,7 +189,7 @@ def _predict_probabilities(classifier: Classifier, read: Text) -> Probabilities 
 
 
 def _measure_distance(answer: Answer, found: Probabilities, classifier: Classifier) -> float:
-    """Return the largest difference of probabilities from the owner's, or from any that give the owner's labels."""
+    """Return the largest difference from the owner's probabilities, or from any that give the owner's labels."""
     return max(
         float(_measure_distance_at(answer, label, i, found, classifier)) for i, label in enumerate(classifier.labels)
     )
@@ -197,9 +198,8 @@ def _measure_distance(answer: Answer, found: Probabilities, classifier: Classifi
 def _measure_distance_at(
     answer: Answer, label: str, at: int | slice, found: Probabilities, classifier: Classifier
 ) -> Any:
-    """Return the largest difference for one label if its probability is in the column `at`; for a slice, in each
-    column.
-    """
+    """Return the largest difference for one label if its probability is in the column `at`; for a slice, one difference
+    for each column."""
     value = found[at]
     if isinstance(answer, Mapping):
         return np.abs(answer[label] - value) if label in answer else 0 * value
@@ -252,7 +252,7 @@ def _explain_difference(classifier: Classifier, rows: Sequence[Row], wrong: Sequ
 
 
 def _find_other_order(classifier: Classifier, rows: Sequence[Row], tolerance: float) -> str | None:
-    """Describe the order of the labels with which all texts agree; None if there is none."""
+    """Describe the order of the labels with which the answers to all texts agree; None if there is none."""
     labels = classifier.labels
     if len(labels) > _MOST_LABELS:
         return None
@@ -285,7 +285,7 @@ def _find_other_order(classifier: Classifier, rows: Sequence[Row], tolerance: fl
 
 
 def _find_other_size(classifier: Classifier, rows: Sequence[Row], wrong: Sequence[int], tolerance: float) -> str | None:
-    """Describe the truncation or padding with which all texts agree; None if there is none."""
+    """Describe the truncation or padding with which the answers to all texts agree; None if there is none."""
     rules = classifier.manifest.text.rules
     if not wrong or rules.max_width is not None or rules.min_width is not None:
         return None
@@ -325,8 +325,8 @@ def _measure_distance_to_answer_for_ids(classifier: Classifier, answer: Answer, 
 
 
 def _list_size_changes(rules: AnyTextRules, longest: int, shortest: int) -> Iterator[tuple[str, AnyTextRules]]:
-    """Yield ways to cut texts to fewer tokens than the shortest differing one, and to pad them to one width: the words,
-    and the rules. Round numbers come first."""
+    """Yield ways to cut texts to fewer tokens than the shortest differing one, and to pad them to one width: the words
+    for each way, and its rules. Round numbers come first."""
     changed: Any = replace
     most = min(shortest - len(rules.first_ids) - len(rules.last_ids) - 1, _LONGEST)
     if rules.max_tokens is None:
@@ -342,7 +342,7 @@ def _list_size_changes(rules: AnyTextRules, longest: int, shortest: int) -> Iter
 
 
 def _convert_ids_to_changed_rules(rules: AnyTextRules, changed: AnyTextRules, ids: list[int]) -> list[int]:
-    """Return the ids by the changed rules, from the ids by the present ones."""
+    """Return the ids by the changed rules, computed from the ids by the present rules."""
     inner = ids[len(rules.first_ids) : len(ids) - len(rules.last_ids)]
     if changed.max_tokens is not None:
         cut_items(inner, changed.max_tokens, changed.cut_side)
@@ -350,7 +350,7 @@ def _convert_ids_to_changed_rules(rules: AnyTextRules, changed: AnyTextRules, id
 
 
 def _describe_rules_option(rules: AnyTextRules) -> str:
-    """Say how to give these rules."""
+    """Describe how to give these rules."""
     if rules.max_width is None and rules.cut_side == "right":
         return f"give --max-tokens {rules.max_tokens} (max_tokens={rules.max_tokens} in the rules)"
     if not isinstance(rules, TextRules):

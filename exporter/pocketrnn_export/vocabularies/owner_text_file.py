@@ -1,4 +1,5 @@
-"""Read texts with their ids or tokens by the owner's pipeline, and the labels or probabilities of its classifier.
+"""Read texts with their ids or tokens from the owner's pipeline, and with the labels or probabilities from its
+classifier.
 
 Ids show how a text is split, and answers show the rest: the word of each id, where texts are cut off, the order of the
 labels. So a text may have either, or both.
@@ -44,11 +45,11 @@ class OwnersText:
 
     Attributes:
         text: the text.
-        ids: its ids; None where they are not given.
-        tokens: its tokens; None where they are not given.
+        ids: its ids; None if they are not given.
+        tokens: its tokens; None if they are not given.
         answer: the answer of the owner's classifier, as it was given; `map_answers_to_labels` reads it with the labels.
         label: the label that was given beside probabilities; it must be the likeliest by these.
-        head: the head that gave the answer; empty where there is one set of labels.
+        head: the head that gave the answer; empty if there is one set of labels.
     """
 
     text: str
@@ -60,7 +61,7 @@ class OwnersText:
 
 
 def list_pairs(texts: Iterable[OwnersText]) -> list[Pair]:
-    """Return the texts that have ids, with these.
+    """Return the texts that have ids, with their ids.
 
     Example:
         >>> list_pairs([OwnersText("oil", [4]), OwnersText("war", answer="World")])
@@ -70,7 +71,7 @@ def list_pairs(texts: Iterable[OwnersText]) -> list[Pair]:
 
 
 def read_pairs(path: Path) -> list[OwnersText]:
-    """Read texts, one a line: `{"text": "...", "ids": [...]}` or `["...", [...]]`. A line of the first kind may hold
+    """Read texts, one on each line: `{"text": "...", "ids": [...]}` or `["...", [...]]`. The first kind may also have
     `tokens`, and `label`, `probabilities` or both; other members are ignored.
 
     Raises:
@@ -100,7 +101,7 @@ def check_pairs(given: Iterable[Any]) -> list[OwnersText]:
     """Convert tuples (text, ids) or (text, ids, answer) to plain values.
 
     Args:
-        given: the tuples. Ids may be a list, an array or a tensor, a list of tokens in their place, or None where there
+        given: the tuples. Ids may be a list, an array or a tensor, a list of tokens in their place, or None if there
             is an answer. An answer is a label, a list of labels, a map label -> probability, or the probabilities of
             all labels in their order.
 
@@ -147,7 +148,7 @@ def _check_tokens(values: Any, where: str, remedy: str) -> list[str]:
 
 
 def _check_probabilities(given: Any, where: str) -> Any:
-    """Return the value of `probabilities`; refuse labels in it, which would be read as labels."""
+    """Return the value of `probabilities`; refuse labels in it, which would be mistaken for labels of the text."""
     values = given.values() if isinstance(given, Mapping) else given
     if not isinstance(given, Mapping | list) or any(isinstance(value, str) for value in values):
         raise InputError(
@@ -158,7 +159,7 @@ def _check_probabilities(given: Any, where: str) -> Any:
 
 
 def map_answers_to_labels(texts: Iterable[OwnersText], labels: Sequence[str]) -> list[tuple[OwnersText, Answer]]:
-    """Return the texts that have an answer, and the answer by the names of the labels.
+    """Return the texts that have an answer, and each answer by the names of the labels.
 
     Args:
         texts: the texts.
@@ -180,7 +181,7 @@ def map_answers_to_labels(texts: Iterable[OwnersText], labels: Sequence[str]) ->
 
 
 def map_head_answers(texts: Iterable[OwnersText], heads: Mapping[str, LabelOutput]) -> list[tuple[OwnersText, Answer]]:
-    """Return the texts that have an answer of a head, and the answer by the names of its labels, once for each head.
+    """Return for each head the texts that have an answer of it, and each answer by the names of the head's labels.
 
     Args:
         texts: the texts; an answer is a map from heads to what `map_answers_to_labels` takes.
@@ -214,7 +215,8 @@ def map_head_answers(texts: Iterable[OwnersText], heads: Mapping[str, LabelOutpu
 
 
 def _map_answer_with_label(one: OwnersText, labels: Sequence[str]) -> Answer:
-    """Return the answer by the names of the labels; refuse a label beside probabilities that has not the highest."""
+    """Return the answer by the names of the labels; refuse a label that does not have the highest of the given
+    probabilities."""
     answer = _map_answer_to_labels(one, labels)
     if one.label is None or not isinstance(answer, Mapping):
         return answer

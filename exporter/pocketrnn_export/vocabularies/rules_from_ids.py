@@ -1,4 +1,5 @@
-"""Find the text rules that agree best with the owner's ids: the usual rules, then the members that the ids give away.
+"""Find the text rules that agree best with the owner's ids: first the usual rules, then the members that the ids
+reveal.
 
 A text that rules miss often shows by its ids which member is wrong: the id of an unknown word, that of a text without a
 token, the width at which one long text was cut.
@@ -24,12 +25,12 @@ _BEST: Final = 12
 _ROUNDS: Final = 4
 # How many ids are tried for one member: the most frequent ones.
 _IDS: Final = 2
-# An id from 1 on is that of unknown words if so many texts show it: in one or two it is a word that code changed.
+# An id from 1 on is that of unknown words if this many texts show it: in one or two it is a word that code changed.
 _TEXTS_TO_TELL_BY: Final = 3
 
 
 def find_rules_from_ids(rules: TextRules, tokens: Sequence[str], pairs: Sequence[Pair]) -> tuple[TextRules, int]:
-    """Return the first rules that agree on the most of the owner's texts, and the number of these texts.
+    """Return the first rules among those that agree on the most of the owner's texts, and the number of these texts.
 
     Args:
         rules: the given ones, whose stop words, n-grams and widths are kept.
@@ -58,8 +59,8 @@ def find_rules_from_ids(rules: TextRules, tokens: Sequence[str], pairs: Sequence
 
 
 def agrees_with_ids(encoder: TextEncoder, text: str, ids: Sequence[int]) -> bool:
-    """Return whether rules give the owner's ids to a text. A text to which both give none agrees: the owner's module
-    cannot take it, so its answer is not known.
+    """Return whether rules give the owner's ids to a text. If both give none, they agree: the owner's module cannot
+    take such a text, so its answer is unknown.
 
     Example:
         >>> agrees_with_ids(TextEncoder(TextRules(), ["<unk>", "oil"]), "Oil", [1])
@@ -76,7 +77,8 @@ def _agrees_on_known_words(encoder: TextEncoder, text: str, ids: Sequence[int], 
 
 
 def _choose_texts(pairs: Sequence[Pair]) -> list[Pair]:
-    """Return the first texts, and the shortest and the longest ones: these show the id of an empty text, and a cut."""
+    """Return the first texts, the shortest and the longest: these show the id of an empty text, and whether texts are
+    cut."""
     if len(pairs) <= 2 * _TEXTS_TO_COMPLETE_ON:
         return list(pairs)
     first, rest = pairs[:_TEXTS_TO_COMPLETE_ON], pairs[_TEXTS_TO_COMPLETE_ON:]
@@ -88,7 +90,7 @@ def _choose_texts(pairs: Sequence[Pair]) -> list[Pair]:
 def _complete_rules(
     rules: TextRules, tokens: Sequence[str], pairs: Sequence[Pair], longest: int
 ) -> tuple[TextRules, int]:
-    """Change one member after the other, as long as the rules agree on more texts; return how many these are."""
+    """Change one member after the other while the rules agree on more texts; return the number of these texts."""
 
     def count(tried: TextRules) -> int:
         encoder = TextEncoder(tried, tokens)
@@ -109,7 +111,7 @@ def _complete_rules(
 
 
 def _list_changes(encoder: TextEncoder, rules: TextRules, missed: Sequence[Pair], longest: int) -> Iterator[TextRules]:
-    """Yield the rules with one other member, as the ids of the missed texts show it."""
+    """Yield the rules with one changed member, chosen by the ids of the texts on which they disagree."""
     empty: Counter[int] = Counter()
     unknown: Counter[int] = Counter()
     for text, ids in missed:

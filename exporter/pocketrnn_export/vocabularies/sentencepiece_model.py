@@ -1,4 +1,4 @@
-"""Read a `.model` of sentencepiece, a protobuf message, without sentencepiece, as text rules of subwords.
+"""Read a sentencepiece `.model`, a protobuf message, as text rules of subwords; this does not need sentencepiece.
 
 The message is defined by google/sentencepiece, src/sentencepiece_model.proto; the normalization by its
 src/normalizer.cc, and the models by its src/unigram_model.cc (`EncodeOptimized`) and src/bpe_model.cc.
@@ -33,7 +33,7 @@ _MARK: Final = "\u2581"
 
 
 class _DamagedModelError(ValueError):
-    """The bytes are not a message of this kind."""
+    """The bytes are not a sentencepiece model."""
 
 
 class _Piece(NamedTuple):
@@ -124,7 +124,7 @@ def _make_subwords(pieces: Sequence[_Piece], spec: _ModelSettings, source: str) 
 
 
 def _make_steps(spec: _ModelSettings, whole: Sequence[str], source: str) -> tuple[SubwordStep, ...]:
-    """Make the steps for a text; `whole` are the user-defined pieces, which the table does not change."""
+    """Make the cleaning steps for a text; `whole` are the user-defined pieces, which the table does not change."""
     # The strings follow the array, whose size is the first number.
     strings = spec.charsmap[4 + int.from_bytes(spec.charsmap[:4], "little") :]
     if spec.extra_spaces and (b"  " in strings or any("  " in text for text in whole)):
@@ -164,7 +164,7 @@ def _list_user_defined(kinds: Sequence[int]) -> tuple[AddedToken, ...]:
 
 
 def _make_bpe(pieces: Sequence[_Piece], spec: _ModelSettings, source: str) -> Bpe:
-    """Make the BPE model: neighbours that form a piece are merged, the best score first (src/bpe_model.cc).
+    """Make the BPE model: neighbours that form a piece are merged, those with the best score first (src/bpe_model.cc).
 
     The merges are all ways to split a piece into two pieces; a character that is not a piece is never merged.
     """

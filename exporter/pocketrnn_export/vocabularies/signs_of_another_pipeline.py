@@ -1,4 +1,5 @@
-"""Check ids and tokens of texts that only the owner's code can split for signs of cuts, padding or another vocabulary.
+"""Check the ids and tokens of texts that only the owner's code can split: they may show cuts, padding or another
+vocabulary.
 
 A bundle that takes tokens cuts and pads by its rules, and looks words up in its vocabulary. Tokens that the owner has
 already cut do not show the whole text, whatever their answers are; but cut texts all end at one length. If the owner
@@ -44,7 +45,7 @@ def refuse_doubtful_ids(
     given: Mapping[str, Sequence[int]],
     split: Sequence[Sequence[str]] = (),
 ) -> None:
-    """Refuse ids and tokens that suggest another pipeline than the given rules and vocabulary.
+    """Refuse ids and tokens that suggest a pipeline other than the given rules and vocabulary.
 
     Args:
         rules: the text rules, whose tokenizer is external.
@@ -111,7 +112,8 @@ def _select_cut_end(row: Sequence[int], number: int, side: str) -> Sequence[int]
 
 
 def _compute_chance_probability(longest: int, lengths: Sequence[int]) -> float:
-    """Return the probability of this many texts of the largest length, from the frequency in the tenth below it."""
+    """Return the probability that so many texts have the largest length, from the frequency in the tenth of the range
+    below it."""
     tenth = longest // 10
     expected = max(sum(longest - tenth <= length < longest for length in lengths), 0.5) / tenth
     more = lengths.count(longest) - 1
@@ -154,13 +156,13 @@ def _list_special_ids(rules: AnyTextRules) -> set[int | None]:
 
 
 def _count_found_words(words: Counter[str], text: str) -> int:
-    """Count the words that occur in a text, each at most as often as it occurs there."""
+    """Count the words that occur in a text, each at most as often as it occurs in the text."""
     return sum(min(number, text.count(word)) for word, number in words.items())
 
 
 def _normalize_word(token: str) -> str:
-    """Return a token as it occurs in lower-case text; empty for one that shows nothing, such as "<sep>", or that may
-    be a number."""
+    """Return a token in the form that it has in lower-case text; empty for a token that proves nothing, such as
+    "<sep>", or that may be a number."""
     for mark in _MARKS:
         token = token.removeprefix(mark).removesuffix(mark)
     # Byte-level tokens write each byte as a letter, which texts do not contain.

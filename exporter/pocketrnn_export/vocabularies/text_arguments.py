@@ -1,6 +1,5 @@
-"""Read the arguments of `export` that turn text into ids: a vocabulary, a tokenizer and rules, or one of these that
-contains the others.
-"""
+"""Read the arguments of `export` that turn text into ids: a vocabulary, a tokenizer and rules; one of them may contain
+the others."""
 
 from __future__ import annotations
 
@@ -25,7 +24,7 @@ _FILES: Final = (".json", ".model", ".txt")
 
 @dataclass(frozen=True)
 class TextArguments:
-    """The three arguments, as they were read.
+    """The three arguments after reading.
 
     Attributes:
         vocabulary: the tokens.

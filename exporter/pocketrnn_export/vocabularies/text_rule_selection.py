@@ -1,4 +1,4 @@
-"""Choose the text rules of a bundle, and compare them with the owner's own way from text to ids.
+"""Choose the text rules of a bundle, and compare them with the owner's own conversion from text to ids.
 
 A bundle's answer depends on how a text is split as much as on the module. So assumed rules are logged, words that they
 can never give are counted, and the rules are compared with the output of the owner's pipeline.
@@ -42,6 +42,7 @@ _NAMED_WORDS: Final = 5
 _NAMED_TEXTS: Final = 3
 _TEXTS_FOR_STEPS: Final = 20
 _WORDS_TO_TELL_BY: Final = 4
+_WORDS_TO_COMPARE: Final = 2_000
 # The marks of regular expressions that texts seldom have: \\S, [^, .*, )?, (?:
 _PATTERN: Final = re.compile(r"\\[sSdDwWbB.+*?()\[\]|]|\[\^|\.[*+]|[)\]][*+?]|\(\?|\[[^\]]+-[^\]]+\]")
 
@@ -144,7 +145,7 @@ def refuse_other_ids(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequenc
 
 
 def _describe_difference(encoder: TextEncoder, text: str, ids: Sequence[int], tokens: Sequence[str]) -> str:
-    """Describe how the ids of the owner's pipeline differ from those of the rules; empty if they are the same."""
+    """Describe how the ids of the owner's pipeline differ from the rules' ids; empty if they are the same."""
     ours, padding = encoder.encode(text), encoder.rules.padding_id
     if agrees_with_ids(encoder, text, ids):
         return ""
@@ -169,7 +170,7 @@ def _describe_token(number: int | None, tokens: Sequence[str]) -> str:
 
 
 def _advise_external(vocabulary: Vocabulary, nearest: AnyTextRules | None = None) -> str:
-    """Return the advice where no rules can do the same as the owner's code; with the widths of the nearest rules."""
+    """Return the advice if no rules can do the same as the owner's code; with the widths of the nearest rules."""
     frame = {} if nearest is None else _list_widths(nearest)
     return (
         f"If no rules can do what your code does, leave it to your code: {_write_external_options(frame)} "
@@ -179,7 +180,7 @@ def _advise_external(vocabulary: Vocabulary, nearest: AnyTextRules | None = None
 
 
 def _write_external_argument(vocabulary: Vocabulary, frame: Mapping[str, Any]) -> str:
-    """Write the argument of `export` that equals the options for an external tokenizer.
+    """Write the argument of `export` that corresponds to the options for an external tokenizer.
 
     Args:
         vocabulary: the tokens, with their special ids.
@@ -195,7 +196,7 @@ def _describe_word(token: str | None) -> str:
 
 
 def _advise_on_rules(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair]) -> str:
-    """Return advice with the rules that agree best with the pairs, written as an option."""
+    """Return advice with the rules that agree with the most texts of the owner, written as an option."""
     external = _advise_external(vocabulary)
     if isinstance(rules, SubwordRules):
         if widths := write_agreeing_widths(rules, vocabulary.tokens, pairs):
@@ -226,10 +227,10 @@ def _advise_on_rules(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequenc
         return f"{said}docs/text-rules.md says what rules can do. {_advise_external(vocabulary, near)}"
     frame = _find_frame(best, add_first_and_last_ids(rules, [ids for _, ids in pairs]))
     return (
-        f"Leave the text to your code: give {_write_external_options(frame)} "
+        f"{said}Write rules that do what your code does (docs/text-rules.md); steps can replace by a pattern, as "
+        f"re.sub does. Where no rules can, as for stems, leave the text to your code: {_write_external_options(frame)} "
         f"({_write_external_argument(vocabulary, frame)} in Python). The bundle then takes tokens or ids, and "
-        "Classifier.load(..., tokenizer=function); it cannot be packed. Or write rules that do what your code does "
-        f"(docs/text-rules.md). {said}".rstrip()
+        "Classifier.load(..., tokenizer=function); it cannot be packed."
     )
 
 
@@ -261,7 +262,7 @@ def _write_external_options(frame: Mapping[str, Any]) -> str:
 
 
 def _describe_missed(encoder: TextEncoder, pairs: Sequence[Pair], vocabulary: Vocabulary, told: int = 0) -> str:
-    """Describe the shortest texts to which the rules give other ids, and the first difference of each.
+    """Describe the shortest texts to which the rules give other ids, with the first difference in each.
 
     Args:
         encoder: the rules.
@@ -275,7 +276,7 @@ def _describe_missed(encoder: TextEncoder, pairs: Sequence[Pair], vocabulary: Vo
 
 
 def _advise_on_vocabulary(encoder: TextEncoder, pairs: Sequence[Pair], vocabulary: Vocabulary) -> str:
-    """Return the advice where texts are split as by the rules and only the words' ids differ; else empty."""
+    """Return the advice if texts are split as by the rules and only the ids of words differ; else an empty string."""
     same: set[tuple[int, int]] = set()
     for text, ids in pairs:
         ours = encoder.encode(text)
@@ -302,7 +303,8 @@ def _advise_on_vocabulary(encoder: TextEncoder, pairs: Sequence[Pair], vocabular
 def _find_agreeing_rules(
     tokenizer: Tokenizer, vocabulary: Vocabulary, rules: AnyTextRules | None, texts: Sequence[str]
 ) -> AnyTextRules:
-    """Return the given rules, or the format's first tokenizer, that give the same ids as the owner's tokenizer.
+    """Return rules that give the same ids as the owner's tokenizer: the given rules, or those with the first such
+    tokenizer of the format.
 
     Tokens outside the vocabulary may differ: the module cannot tell them apart.
 
@@ -311,7 +313,7 @@ def _find_agreeing_rules(
     """
     if not texts:
         raise InputError(
-            "tokenizer is a function, and there is no text to compare it on.", "Give example_texts of your own."
+            "tokenizer is a function, and there is no text on which to compare it.", "Give example_texts of your own."
         )
     owners = [(text, _run_tokenizer(tokenizer, text, vocabulary)) for text in texts]
 
@@ -329,15 +331,24 @@ def _find_agreeing_rules(
     )
     best, agreed = find_most_agreeing(tried, owners, agrees)
     # Among 60 rules, some agree on a few texts by chance.
-    if agreed == len(texts) and (rules is not None or not best.steps or len(texts) >= _TEXTS_FOR_STEPS):
-        _log.warning("%s cuts all %d texts as your tokenizer does.", describe_rules(best), len(texts))
-        return best
-    if agreed == len(texts):
+    if agreed == len(texts) and rules is None and best.steps and len(texts) < _TEXTS_FOR_STEPS:
         raise InputError(
             f"{describe_rules(best)} cuts all {len(texts)} texts as your tokenizer does, but these are too few texts "
             "to decide by.",
             f"Give {_TEXTS_FOR_STEPS} example_texts, or these rules. {_advise_external(vocabulary)}",
         )
+    if agreed == len(texts):
+        # The texts may not show all that the rules do otherwise, as to the apostrophe of "don't". A word that the
+        # function itself does not give back, such as "n't", comes from another text.
+        words = _list_ordinary_words(vocabulary)
+        owners += [(word, [word]) for word in words if _run_tokenizer(tokenizer, word, vocabulary) == [word]]
+        agreed = sum(agrees(best, pair) for pair in owners)
+        if agreed == len(owners):
+            _log.warning(
+                "%s cuts all %d texts as your tokenizer does, and %d words of the vocabulary.",
+                describe_rules(best), len(texts), len(owners) - len(texts),
+            )  # fmt: skip
+            return best
     encoder = TextEncoder(replace(best, max_tokens=None), vocabulary.tokens)
     text, theirs = next(pair for pair in owners if not agrees(best, pair))
     # Two unknown words are the same to the module.
@@ -348,10 +359,17 @@ def _find_agreeing_rules(
     )
     raise InputError(
         f"{short_repr(text)}: at index {index} your tokenizer gives {_describe_word(their)}, and "
-        f"{describe_rules(best)} gives {_describe_word(own)}. These rules agree on {agreed} of {len(texts)} texts.",
+        f"{describe_rules(best)} gives {_describe_word(own)}. These rules agree on {agreed} of {len(owners)} texts"
+        f"{', among them words of the vocabulary' * (len(owners) > len(texts))}.",
         "Give rules that cut texts as your tokenizer does; docs/text-rules.md says what rules can do. "
         f"{_advise_external(vocabulary, best)}",
     )
+
+
+def _list_ordinary_words(vocabulary: Vocabulary) -> list[str]:
+    """Return the first words of a vocabulary, without those that stand for something else, such as "<unk>"."""
+    words = [token for token in vocabulary.tokens if not token.startswith(PLACEHOLDER)]
+    return [word for word in words if any(map(str.isalnum, word)) and word[0] not in "<["][:_WORDS_TO_COMPARE]
 
 
 def _run_tokenizer(tokenizer: Tokenizer, text: str, vocabulary: Vocabulary) -> list[str]:
@@ -383,7 +401,7 @@ def _warn_of_patterns(rules: TextRules) -> None:
 
 
 def _warn_of_other_unknown(rules: TextRules, vocabulary: Vocabulary) -> None:
-    """Log that the vocabulary names an unknown word, and the given rules give another id, or none, to unknown words."""
+    """Log that the vocabulary contains an unknown word, but the given rules give unknown words another id, or none."""
     named, given = vocabulary.default_index, rules.unknown_id
     if named is None or given == named:
         return
@@ -418,7 +436,7 @@ def _warn_of_unreachable_words(encoder: TextEncoder, tokens: Sequence[str]) -> N
 
 
 def _list_spellings(word: str) -> Iterator[str]:
-    """Yield a word, and other spellings of it that steps and lower-casing may turn into it.
+    """Yield a word, and other spellings that steps and lower-casing may turn into it.
 
     A step before lower-casing may keep capitals only. It may also drop the U+0307 that lower-casing puts after an i:
     U+0130 is the only letter whose lower case has two code points.

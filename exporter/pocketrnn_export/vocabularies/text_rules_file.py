@@ -1,4 +1,4 @@
-"""Read text rules from JSON or a JSON file: as `text` in a bundle's classifier.json, with short forms."""
+"""Read text rules from JSON or a JSON file: in the form of `text` in a bundle's classifier.json, or in short forms."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _GIVE: Final = (
 
 
 def read_rules(given: str, vocabulary: Vocabulary) -> TextRules:
-    """Read text rules as a user writes them.
+    """Read text rules in the form in which users write them.
 
     They are an object with members of `text` in classifier.json (docs/format.md). Short forms are allowed: for a step,
     a name that `cleaning` knows, a pair [what, by], or {"sub": [pattern, by]}; for an id, its token, such as
@@ -79,7 +79,7 @@ def _find_member_that_fills(rules: AnyTextRules) -> str:
 
 
 def parse_rules(given: str) -> tuple[str, dict[str, Any]]:
-    """Parse text rules as a user writes them; return their name in messages, and the object.
+    """Parse text rules as users write them; return their name for messages, and the object.
 
     Args:
         given: the path of a file, or the JSON itself, which begins with a brace.

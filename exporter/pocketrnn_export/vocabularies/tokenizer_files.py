@@ -73,7 +73,7 @@ def read_tokenizer(source: Any) -> Subwords:
 
 
 def is_library_tokenizer(source: Any) -> bool:
-    """Return whether an object is a `tokenizers.Tokenizer`, or a fast tokenizer of transformers, which holds one.
+    """Return whether an object is a `tokenizers.Tokenizer`, or a fast tokenizer of transformers, which contains one.
 
     Example:
         >>> is_library_tokenizer(str.split)
@@ -152,7 +152,7 @@ def _read_tokenizer_class(config: Mapping[str, Any]) -> str | None:
 
 
 def _read_bert(path: Path, config: Mapping[str, Any]) -> Subwords:
-    """Read the vocab.txt of transformers' BertTokenizer, which splits words as `tokenizers` does."""
+    """Read the vocab.txt of transformers' BertTokenizer, which splits words in the same way as `tokenizers`."""
     kind = _read_tokenizer_class(config)
     if kind is not None and kind not in _BERT:
         raise InputError(
@@ -205,7 +205,7 @@ def _read_bert(path: Path, config: Mapping[str, Any]) -> Subwords:
 def _make_subwords(
     document: Mapping[str, Any], source: str, special: Mapping[str, str], ids: Mapping[str, int], kind: str
 ) -> Subwords:
-    """Make the subwords of the tokenizer.json that was built, with the padding token of the config."""
+    """Make the subwords from the assembled tokenizer.json, with the padding token of the config."""
     read = read_tokenizer_json(json.dumps(document), source)
     number = ids.get(special.get("pad_token", ""), read.rules.padding_id)
     empty = number if read.rules.unknown_id is None else read.rules.empty_id
@@ -213,7 +213,7 @@ def _make_subwords(
 
 
 def _read_merges(folder: Path, config: Mapping[str, Any]) -> Subwords:
-    """Read vocab.json and merges.txt of transformers' tokenizers of GPT-2 and RoBERTa."""
+    """Read the vocab.json and merges.txt of transformers' GPT-2 and RoBERTa tokenizers."""
     kind = _read_tokenizer_class(config)
     if kind not in _GPT2 | _ROBERTA:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Read a tokenizer.json of Hugging Face's `tokenizers` as text rules of subwords.
+"""Read a tokenizer.json of Hugging Face's `tokenizers` as text rules for subwords.
 
 Parts that the rules can express exactly are translated; all others are refused by name. Each part has the meaning that
 it has in tokenizers 0.23 (github.com/huggingface/tokenizers, tokenizers/src); the tests compare ids with the library's.
@@ -172,7 +172,7 @@ def _make_rules(document: Mapping[str, Any], reading: _JsonReader) -> tuple[Subw
 
 
 def _ends_in_bytes(done: Sequence[SubwordStep | Split]) -> bool:
-    """Return whether the model receives only GPT-2's byte characters."""
+    """Return whether the steps end with GPT-2's byte characters, so that the model receives nothing else."""
     changing = [one for one in done if not isinstance(one, SplitAt | SplitAtText | SplitAtRuns | Pattern)]
     return bool(changing) and isinstance(changing[-1], Bytes)
 
@@ -393,7 +393,8 @@ class _JsonReader:
     def read_subword_model(
         self, part: Mapping[str, Any], *, of_bytes: bool
     ) -> tuple[Model, dict[str, int], int | None]:
-        """Return the model, its pieces with their ids, and the unknown id. `of_bytes`: its input is byte characters."""
+        """Return the model, its pieces with their ids, and the unknown id. `of_bytes` means that its input is byte
+        characters."""
         kind = part.get("type")
         if kind is None:
             kind = "BPE" if "merges" in part else "Unigram" if isinstance(part.get("vocab"), list) else "WordLevel"
@@ -510,8 +511,8 @@ class _JsonReader:
     def read_added_tokens_and_ids(
         self, given: Any, ids: Mapping[str, int], following: int
     ) -> tuple[tuple[AddedToken, ...], dict[str, int]]:
-        """Return the added tokens, and all tokens with their ids. The library numbers tokens that are not in the model
-        from `following` on."""
+        """Return the added tokens, and all tokens with their ids. The library numbers tokens that are not in the model,
+        starting with `following`."""
         every, of_id = dict(ids), {number: text for text, number in ids.items()}
         found: dict[int, AddedToken] = {}
         for part in self._read_parts(given, "added_tokens"):
@@ -562,7 +563,7 @@ class _JsonReader:
                 )
 
     def order_tokens_by_id(self, ids: Mapping[str, int]) -> tuple[str, ...]:
-        """Return the tokens in the order of their ids; an id without a token gets one that no text gives."""
+        """Return the tokens in the order of their ids; an id without a token gets a token that no text contains."""
         highest = max(ids.values())
         if highest >= max(2 * len(ids), len(ids) + 1000):
             raise self.make_damaged_error(f"the highest id is {highest:,}, and there are {len(ids):,} tokens")
@@ -614,7 +615,7 @@ class _JsonReader:
         return tuple(sides[0]), tuple(sides[1])
 
     def read_truncation(self, part: Any, around: int) -> tuple[int | None, Any]:
-        """Return how many pieces are kept, and the side on which the others are cut off."""
+        """Return how many pieces are kept, and from which side the others are cut off."""
         if part is None:
             return None, "right"
         match part:

@@ -1,4 +1,4 @@
-"""Compare the rules read from a tokenizer's file with the file's own library, if that is installed."""
+"""Compare the rules read from a tokenizer's file with the library of this file, if it is installed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ _ODD: Final = (
 
 
 def compare_with_library(read: Subwords, texts: Iterable[str]) -> int:
-    """Compare ids with the library of a tokenizer's file; return the number of texts, 0 if it is not installed.
+    """Compare ids with those of the library of a tokenizer's file; return the number of compared texts, 0 if it is not
+    installed.
 
     Args:
         read: the rules and tokens that were read from the file.
@@ -46,7 +47,7 @@ def compare_with_library(read: Subwords, texts: Iterable[str]) -> int:
             raise InputError(
                 f"{read.library} gives {short_repr(text, 60)} {len(theirs)} ids, and the text rules that were read "
                 "from "
-                f"{read.kind} give {len(ours)}, not the same.",
+                f"{read.kind} give {len(ours)}, and they differ.",
                 "That is a fault of pocketrnn, or of a release of the library that differs from other releases: "
                 "report it with the file. With --pairs (example_ids=) your pipeline's ids decide.",
             )
@@ -75,7 +76,7 @@ def _make_library_encode(read: Subwords) -> Encode | None:
 
 
 def _load_tokenizer(load: Callable[[Any], Any], content: str | bytes, library: str, kind: str) -> Any:
-    """Load a tokenizer by its library. The library's errors have no class of their own, so all are caught."""
+    """Load a tokenizer with its library. The library's errors have no class of their own, so all errors are caught."""
     try:
         return load(content)
     except Exception as error:
@@ -86,7 +87,7 @@ def _load_tokenizer(load: Callable[[Any], Any], content: str | bytes, library: s
 
 
 def draw_texts(tokens: Sequence[str], number: int) -> Iterator[str]:
-    """Draw texts from a vocabulary's pieces and odd characters, the same each time.
+    """Draw texts from a vocabulary's pieces and unusual characters; they are the same each time.
 
     Example:
         >>> len(list(draw_texts(["un", "##able"], 3)))

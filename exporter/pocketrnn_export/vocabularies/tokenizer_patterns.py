@@ -136,7 +136,7 @@ def _match_known_pattern(pattern: str, how: str, inverted: bool) -> Pattern | No
 
 
 def _find_most_digits(pattern: str, begin: str, end: str) -> int | None:
-    """Return the most digits of a word, if the pattern has this beginning and end; else None."""
+    """Return the largest number of digits in a word, if the pattern has this beginning and end; else None."""
     is_like = pattern.startswith(begin) and pattern.endswith(end) and len(pattern) >= len(begin) + len(end)
     return _DIGITS.get(pattern[len(begin) : -len(end)]) if is_like else None
 
@@ -152,7 +152,7 @@ def _join_sets(*names: str) -> tuple[str, ...]:
 
 def parse_runs(pattern: str) -> tuple[Run, ...] | None:
     """Parse a pattern into runs: alternatives, each a sequence of classes of code points that matches without
-    backtracking. None if it is not of this form.
+    backtracking. None if the pattern has another form.
 
     Example:
         >>> parse_runs(r"[a-c]{2,3}|\\n")
@@ -184,7 +184,7 @@ def _is_single_point(run: Run) -> bool:
 
 
 def _expand_any_case(pattern: str) -> str:
-    """Expand case-insensitive contractions to letters; other case-insensitive text is not understood."""
+    """Write case-insensitive contractions with both cases of each letter. No other case-insensitive pattern is read."""
     return pattern.replace(_ANY_CASE, _ANY_CASE_BY_LETTER)
 
 
@@ -278,7 +278,7 @@ def _parse_run(pattern: str) -> Run:
 
 
 def _split_lookahead(pattern: str) -> tuple[str, _Set]:
-    """Split a pattern from a `(?!...)` at its end; return the rest, and the class in it or an empty one."""
+    """Split off a `(?!...)` at the end of a pattern; return the rest, and the class in it, or an empty class."""
     start = pattern.find("(?!")
     if start < 0 or not pattern.endswith(")"):
         return pattern, []
@@ -289,14 +289,14 @@ def _split_lookahead(pattern: str) -> tuple[str, _Set]:
 
 
 def _ends_run(first: _Taken, second: _Taken) -> bool:
-    """Return whether the first item is `*` over a class that contains the second's, so that the run ends at the
-    second."""
+    """Return whether the first item is `*` over a class that contains the second item's class, so that the run ends at
+    the second."""
     within = not _has_common_points(second[0], complement_points(first[0]))
     return first[1:] == (0, None) and second[1:] in ((1, None), (1, 1)) and within
 
 
 def _merge_items(taken: Sequence[_Taken]) -> list[_Taken]:
-    """Merge neighbouring items of one class, if the first has a fixed number of repeats."""
+    """Merge adjacent items of one class, if the first has a fixed number of repeats."""
     made: list[_Taken] = []
     for some, least, most in taken:
         if made and made[-1][0] == some and made[-1][1] == made[-1][2]:
@@ -307,7 +307,7 @@ def _merge_items(taken: Sequence[_Taken]) -> list[_Taken]:
 
 
 def _check_no_backtracking(one: _Taken, behind: Sequence[_Taken]) -> None:
-    """Refuse an item that may have to backtrack for the items after it."""
+    """Refuse an item if matching the items after it may need backtracking."""
     some, least, most = one
     if least == most or all(fewest == 0 for _, fewest, _ in behind):
         return

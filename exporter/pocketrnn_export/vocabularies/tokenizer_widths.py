@@ -1,4 +1,4 @@
-"""Add the widths of the owner's own code to the rules of a subword tokenizer, whose file says none.
+"""Add the widths in the owner's own code to the rules of a subword tokenizer whose file states none.
 
 A notebook often cuts and pads the ids that a tokenizer gives by hand: `ids[:200] + [0] * (200 - len(ids))`.
 """
@@ -26,7 +26,7 @@ _GIVE: Final = f"Beside a tokenizer, rules may hold {', '.join(_MEMBERS[:-1])} a
 
 
 def add_widths_to_tokenizer(read: Subwords, given: Mapping[str, Any], source: str) -> Subwords:
-    """Add widths, sides and the padding to the rules of a tokenizer.
+    """Add widths, sides and padding to the rules of a tokenizer.
 
     Args:
         read: what was read of the tokenizer.
@@ -74,7 +74,8 @@ def add_widths_to_tokenizer(read: Subwords, given: Mapping[str, Any], source: st
 
 
 def write_agreeing_widths(rules: SubwordRules, tokens: Sequence[str], pairs: Sequence[Pair]) -> str:
-    """Write widths, as `--rules` beside the tokenizer, with which all texts get the owner's ids; empty if none do.
+    """Write the widths, for `--rules` in addition to the tokenizer, with which all texts get the owner's ids; empty if
+    there are none.
 
     Args:
         rules: the tokenizer's rules.
@@ -100,7 +101,7 @@ def write_agreeing_widths(rules: SubwordRules, tokens: Sequence[str], pairs: Seq
 
 
 def _list_stated_values(read: Subwords) -> dict[str, Any]:
-    """List the members of which the tokenizer's file says the value."""
+    """List the members whose value the tokenizer's file states."""
     rules = read.rules
     stated: dict[str, Any] = {}
     if rules.max_tokens is not None:
@@ -117,7 +118,8 @@ def _has_padding_part(read: Subwords) -> bool:
 
 
 def _names_padding(read: Subwords) -> bool:
-    """Whether the padding id is one that the file names. Readers take 0, or sentencepiece's unknown piece, else."""
+    """Return whether the padding id is one that the file states. If it states none, readers use 0, or sentencepiece's
+    unknown piece."""
     padding = read.rules.padding_id
     return (
         read.tokens[padding : padding + 1] in [(name,) for name in PADDING_NAMES]

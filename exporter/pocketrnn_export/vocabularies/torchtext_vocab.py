@@ -106,7 +106,7 @@ def read_zip(content: bytes, source: str) -> SavedVocab | list[Any] | dict[str, 
 
 
 def read_pickle(content: bytes, source: str) -> SavedVocab | list[Any] | dict[str, Any]:
-    """Read a pickle, or a file of `torch.save`'s older form. Nothing in it is called.
+    """Read a pickle, or a file in `torch.save`'s older form. Nothing that it contains is called.
 
     Args:
         content: the file's bytes.
@@ -151,7 +151,7 @@ class _Name:
 
 @dataclass(eq=False)
 class _RecordedObject:
-    """Records the object that the pickle would make by a call of `name`."""
+    """Records the object that the pickle would make by calling `name`."""
 
     name: str
     args: tuple[Any, ...] = ()
@@ -236,8 +236,8 @@ class _VocabReader(PickleReader):
         return DataError(f"{self.source} names {name}, which no vocabulary needs. Nothing in it was run.", SAVE_PLAIN)
 
     def _load_persistent(self, identity: tuple[Any, ...]) -> Any:
-        """Return a stand-in for an object that torch.save keeps outside the pickle: a storage, or in the older form the
-        source of a module."""
+        """Return a stand-in for an object that torch.save stores outside the pickle: a storage, or, in the older form,
+        the source of a module."""
         if identity[0] == "module":
             return require_type(identity[1], _Name)
         if identity[0] != "storage":
@@ -279,7 +279,7 @@ def _list_attributes_of_words(found: _RecordedObject) -> dict[str, Any]:
 
 
 def _find_member(root: dict[Any, Any], source: str) -> SavedVocab | list[Any] | dict[str, Any]:
-    """Return the vocabulary that a dict of several things, such as a checkpoint, holds under one of its keys."""
+    """Return the vocabulary that a dict of several things, such as a checkpoint, has under one of its keys."""
     if root and all(isinstance(value, _RecordedObject) and value.name == _TENSOR for value in root.values()):
         raise DataError(
             f"{source} holds weights (a state_dict), not a vocabulary.",
@@ -305,7 +305,7 @@ def _find_member(root: dict[Any, Any], source: str) -> SavedVocab | list[Any] | 
 
 
 def _is_vocabulary(value: Any) -> bool:
-    """Whether a value is a map from words to consecutive ids, a list of words, or a Vocab."""
+    """Return whether a value is a map from words to consecutive ids, a list of words, or a Vocab."""
     if isinstance(value, _RecordedObject):
         return value.name in _NEW_VOCAB | _OLD_VOCAB | {_NATIVE_VOCAB}
     if isinstance(value, dict):
@@ -317,14 +317,14 @@ def _is_vocabulary(value: Any) -> bool:
 
 
 def _list_words(value: Any) -> list[Any]:
-    """Return the words in the order of their ids, to compare two members; that of a Vocab is itself."""
+    """Return the words in the order of their ids, to compare two members. A Vocab is returned unchanged."""
     if isinstance(value, dict):
         return sorted(value, key=value.__getitem__)
     return [value] if isinstance(value, _RecordedObject) else list(value)
 
 
 def _read_native_vocab(made: _RecordedObject, source: str) -> SavedVocab:
-    """Read the content of torchtext's compiled Vocab: (version, [default index] or [], tokens, [])."""
+    """Read the contents of torchtext's compiled Vocab: (version, [default index] or [], tokens, [])."""
     state = made.state
     if (
         not isinstance(state, tuple)
@@ -341,8 +341,8 @@ def _read_native_vocab(made: _RecordedObject, source: str) -> SavedVocab:
 
 
 def _find_old_default(state: dict[str, Any]) -> Any:
-    """Return the unknown word's id: `unk_index` from 0.5 on; before, always 0, by a defaultdict. `stoi` is not used, as
-    every look-up of an unknown word added the word to it."""
+    """Return the unknown word's id: `unk_index` from torchtext 0.5 on; before that always 0, by a defaultdict. `stoi`
+    is not used, since each lookup of an unknown word added the word to it."""
     stoi = state.get("stoi")
     if "unk_index" not in state and isinstance(stoi, _RecordedObject) and stoi.args == (_Name(_OLD_DEFAULT),):
         return 0

@@ -79,7 +79,7 @@ _JSON: Final = re.compile(r'\s*[\[{]\s*"|\s*\[\s*\[\s*["\d]|\s*(\[\s*\]|\{\s*\})
 
 
 class TorchtextVocab(Protocol):
-    """The methods of a `torchtext.vocab.Vocab`, or its TorchScript form, that are used."""
+    """The methods of a `torchtext.vocab.Vocab`, or of its TorchScript form, that pocketrnn uses."""
 
     def get_itos(self) -> list[str]: ...
 
@@ -195,7 +195,8 @@ def make_implied_rules(vocabulary: Vocabulary, tokenizer: str = "basic_english")
 
 
 def write_vocabulary(vocabulary: Vocabulary, path: str | os.PathLike[str], *, force: bool = False) -> None:
-    """Write `{"default_index": id or null, "tokens": [...]}` in UTF-8, a token a line, whole or not at all.
+    """Write `{"default_index": id or null, "tokens": [...]}` in UTF-8 with one token on each line; the file is written
+    whole or not at all.
 
     `read_vocabulary` gives back an equal vocabulary.
 
@@ -238,13 +239,14 @@ def _find_token(tokens: Sequence[Any], name: str, others: frozenset[str]) -> int
 
 
 def _has_old_default(vocab: object) -> bool:
-    """Return whether a Vocab with a list `itos` has a default index as torchtext up to 0.8 keeps it; a class of the
-    owner's seldom does."""
+    """Return whether a Vocab with a list `itos` has a default index as in torchtext up to 0.8; a class of the owner's
+    rarely has one."""
     return hasattr(vocab, "unk_index") or _find_default_of_stoi(vocab) is not None
 
 
 def _find_old_default(vocab: object) -> Any:
-    """Return the unknown word's id in a Vocab of torchtext up to 0.8: `unk_index`; before 0.5 the default of `stoi`."""
+    """Return the unknown word's id in a Vocab of torchtext up to 0.8: `unk_index`; before 0.5, the default of
+    `stoi`."""
     return vocab.unk_index if hasattr(vocab, "unk_index") else _find_default_of_stoi(vocab)
 
 
@@ -255,7 +257,7 @@ def _find_default_of_stoi(vocab: object) -> int | None:
 
 
 def _check_tokens(tokens: Sequence[Any], what: str, unit: str, first: int) -> None:
-    """Refuse tokens that are not a vocabulary; `unit` and `first` set how messages count positions."""
+    """Refuse tokens that do not form a vocabulary; `unit` and `first` define how messages count positions."""
     if not tokens:
         raise DataError(f"{what} holds no token.", "Give the vocabulary that the model was trained with.")
     # Both checks are made in C for the usual case: 100,000 tokens take 6 ms.
@@ -423,10 +425,22 @@ def _read_json(text: str, path: Path) -> Vocabulary:
     if not isinstance(document, list | dict):
         raise DataError(f"{path} holds neither a list nor an object.", _GIVE_FILE)
     if isinstance(document, dict) and isinstance(document.get("tokens"), list):
+        if "default_index" not in document:
+            # A class of the owner's saved its members: the tokens, and often their ids once more.
+            found = _read_document(document["tokens"], str(path))
+            ids = {token: i for i, token in enumerate(found.tokens)}
+            for name, member in document.items():
+                if isinstance(member, dict) and member.keys() == ids.keys() and member != ids:
+                    raise DataError(
+                        f"{path} has tokens in another order than the ids of {brief_text(name)}.",
+                        "Save the map of tokens to ids by itself.",
+                    )
+            return found
         if document.keys() != {"tokens", "default_index"}:
+            more = sorted(document.keys() - {"tokens", "default_index"})
             raise DataError(
-                f"{path} has the members {brief_text(sorted(document))}.",
-                'A vocabulary has "tokens" and "default_index" (an id, or null to drop unknown words).',
+                f"{path} has {', '.join(map(brief_text, more[:6]))} beside tokens and default_index.",
+                "A vocabulary has these two: the tokens, and an id, or null to drop unknown words.",
             )
         return Vocabulary(_check_saved_tokens(document["tokens"], path), document["default_index"])
     return _read_document(document, str(path))
@@ -459,7 +473,7 @@ def _read_document(document: Sequence[Any] | Mapping[Any, Any], what: str, depth
 
 
 def _read_named_members(named: Sequence[tuple[Any, Any]], what: str, depth: int) -> Vocabulary:
-    """Read the vocabulary under a key of a dict; if several keys hold one, they must be equal.
+    """Read the vocabulary under a key of a dict; if several keys have one, these must be equal.
 
     A member that cannot be read is ignored if another can, such as `vocab` with counts.
     """
@@ -478,7 +492,8 @@ def _read_named_members(named: Sequence[tuple[Any, Any]], what: str, depth: int)
 
 
 def _read_named_value(name: Any, value: Any, what: str, depth: int) -> Vocabulary:
-    """Read the vocabulary under a key; the key may give the direction of a map of numbers: {"word2idx": {"7": "0"}}."""
+    """Read the vocabulary under a key; for a map between numbers, the key may show the direction: {"word2idx": {"7":
+    "0"}}."""
     says_ids = "2" in _normalize_key(name) and _normalize_key(name) in _TO_ID
     if isinstance(value, Mapping) and says_ids and all(isinstance(number, str) for number in value.values()):
         return _make_vocabulary_with_unknown(_order_tokens(value, what))
@@ -505,7 +520,8 @@ def _is_id_key(name: Any) -> bool:
 
 
 def _read_token_list(items: Sequence[Any], what: str) -> Sequence[Any]:
-    """Return the tokens in a list of tokens, of (token, id), (id, token), or (token, count) by decreasing count."""
+    """Return the tokens from a list of tokens, of (token, id), of (id, token), or of (token, count) by decreasing
+    count."""
     if not items or not all(isinstance(item, list | tuple) and len(item) == 2 for item in items):
         return items
     pairs = [(b, a) if isinstance(b, str) and type(a) is int else (a, b) for a, b in items]

@@ -1,4 +1,4 @@
-"""The words and spellings that the ids of a proof stand for, where a module takes the characters of words, too.
+"""The words and spellings that the ids of a proof stand for, if a module also takes the characters of words.
 
 All checks call a module with rows of ids. An id of the vocabulary is that word with its own characters; further ids are
 words that the vocabulary lacks, or that a text spells otherwise. `Spellings` has the word and the characters of each
@@ -71,8 +71,8 @@ class SpelledEncoder(TextEncoder):
 
 def make_spellings(given: TextInput, characters: Characters, texts: Sequence[str]) -> Spellings:
     """Make the words and spellings that the ids of a proof stand for: the words of the vocabulary with their own
-    characters; drawn spellings, which have every character; an unknown word without characters; and the words of texts
-    as they are spelled there.
+    characters; random spellings, which together contain every character; an unknown word without characters; and the
+    words of texts in the spelling of the texts.
 
     Args:
         given: the text rules and the vocabulary.
@@ -110,7 +110,7 @@ def make_spellings(given: TextInput, characters: Characters, texts: Sequence[str
 
 
 def _draw_spellings(characters: Characters, generator: np.random.Generator) -> list[list[int]]:
-    """Draw spellings of all lengths: first some that together hold every character, then random ones."""
+    """Draw spellings of all lengths: first some that together contain every character, then random ones."""
     known = [i for i in characters.ids if i != characters.padding]
     if not known:
         return []

@@ -53,7 +53,8 @@ Given = str | tuple[str, str] | tuple[str, Mapping[str, float | str]]
 
 
 class Prediction(NamedTuple):
-    """One text's answer: the likeliest label, its probability, and as many likeliest pairs as were asked for."""
+    """One text's answer: the likeliest label, its probability, and the requested number of likeliest (label,
+    probability) pairs."""
 
     label: str
     probability: float
@@ -61,8 +62,8 @@ class Prediction(NamedTuple):
 
 
 class Tag(NamedTuple):
-    """One token's label; None, with the probability 0, where it has none. `start` and `end` are code points of the text
-    as it was given; for a text that was given as a list of tokens, numbers of tokens."""
+    """The label of one token; if it has none, None with the probability 0. `start` and `end` are code points in the
+    original text; for a text given as a list of tokens, they are token numbers."""
 
     token: str
     label: str | None
@@ -95,7 +96,7 @@ class _Labels(NamedTuple):
 
 
 def opened(path: str | os.PathLike[str]) -> Packed:
-    """Map a packed file: its pages are read when they are needed, and shared by all processes that open it.
+    """Map a packed file into memory: its pages are read when they are needed, and shared by all processes that open it.
 
     Raises:
         EngineError: it is not a packed file, or damaged.
@@ -112,7 +113,7 @@ def opened(path: str | os.PathLike[str]) -> Packed:
 
 
 class Opened:
-    """A packed file that is open; see `shared`."""
+    """An open packed file; see `shared`."""
 
     __slots__ = ("__weakref__", "packed")
 
@@ -143,7 +144,7 @@ def shared(path: str | os.PathLike[str]) -> Opened:
 
 
 class Classifier:
-    """A packed classifier, ready to answer. Make one with `Classifier.load`. Several threads may use one.
+    """A packed classifier, ready to answer. Make one with `Classifier.load`. Several threads may use the same one.
 
     Attributes:
         labels: the classes, in the order of the columns of `predict_proba`; with several heads the labels of all,
@@ -188,7 +189,7 @@ class Classifier:
         return cls(shared(path))
 
     def head(self, name: str) -> Classifier:
-        """The same classifier, answering with the labels of one of its heads.
+        """The same classifier with the labels of one of its heads.
 
         Raises:
             ValueError: there is no such head.
@@ -206,7 +207,7 @@ class Classifier:
         return other
 
     def encode(self, text: str) -> list[int]:
-        """The token ids of one text; never empty. Texts of a pair are encoded one by one.
+        """The token ids of one text; never empty. The texts of a pair are encoded one by one.
 
         Example:
             >>> len(Classifier.load("news.prnn").encode("Oil prices rise again"))
@@ -347,7 +348,7 @@ class Classifier:
 
     @property
     def thresholds(self) -> tuple[float, ...] | None:
-        """For each label the probability from which `predict_labels` gives it; None where the file keeps none.
+        """For each label, the probability from which `predict_labels` gives it; None if the file has no thresholds.
 
         Example:
             >>> Classifier.load("news.prnn").thresholds is None
@@ -366,7 +367,8 @@ class Classifier:
         return None if found is None else tuple(found)
 
     def predict_labels(self, texts: Iterable[Given], threshold: float | None = None) -> list[tuple[str, ...]]:
-        """The labels of every text that reach their threshold; where one label is right, the likeliest or none.
+        """The labels of every text that reach their threshold; if only one label can be right, the likeliest one or
+        none.
 
         Args:
             texts: any strings.
@@ -448,7 +450,8 @@ class Classifier:
 
 
 class Stream:
-    """A text that arrives in fragments. Make one with `Classifier.stream`; for one thread at a time."""
+    """A text that arrives in fragments. Make one with `Classifier.stream`; a stream may be used by one thread at a
+    time."""
 
     def __init__(self, classifier: Classifier, saved: bytes | None = None) -> None:
         self._classifier = classifier
@@ -456,7 +459,7 @@ class Stream:
         self._stream = _engine.Stream(packed) if saved is None else _engine.Stream(packed, saved)
 
     def push(self, fragment: str | bytes, top: int = 1) -> Prediction:
-        """Read a further fragment of the text and answer for all of it so far.
+        """Read another fragment of the text, and answer for all of it so far.
 
         Args:
             fragment: any string, cut anywhere; or UTF-8, which may be cut inside of a character.
@@ -477,7 +480,7 @@ class Stream:
         return answer
 
     def logits(self, fragment: str | bytes) -> list[float]:
-        """Read a further fragment of the text: the logits of all of it so far.
+        """Read another fragment of the text, and return the logits for all of it so far.
 
         Raises:
             EngineError: as `push`.
@@ -489,8 +492,8 @@ class Stream:
         return self._stream.push(fragment)
 
     def save(self) -> bytes:
-        """Save the stream, to resume it elsewhere with `Classifier.stream(saved)` of the same file: some kilobytes. It
-        holds the text's unfinished last word.
+        """Save the stream, to resume it elsewhere with `Classifier.stream(saved)` and the same file. The result has
+        some kilobytes, and includes the unfinished last word of the text.
 
         Example:
             >>> saved = stream.save()

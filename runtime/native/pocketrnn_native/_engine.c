@@ -8,13 +8,13 @@
 
 #include "pocketrnn.h"
 
-/* Working memory; those of calls that are over wait in a list for the next one. In front of the bytes stands where this is,
- * since the engine asks with them whether to stop. */
+/* Working memory. Memory of finished calls waits in a list for the next call. The address of this struct is stored before the
+ * bytes, since the engine passes these bytes when it asks whether to stop. */
 struct memory {
     struct memory *next;
     size_t size;
     void *bytes;
-    PyThreadState *thread;    /* that has let the interpreter lock go; NULL where it is held */
+    PyThreadState *thread;    /* that has let the interpreter lock go; NULL if it is held */
     const volatile unsigned *stops; /* how often all calls of the classifier were stopped: now, */
     unsigned stops_before;          /* and when this one began */
 };
@@ -63,7 +63,7 @@ static PyObject *raise_status(PyObject *self, int status, const char *reason)
 static PyObject *raise_engine_error(PyObject *self, int status) { return raise_status(self, status, prnn_error(status)); }
 static PyObject *raise_no_memory(PyObject *self) { return raise_engine_error(self, PRNN_MEMORY); }
 
-/* The sentence alone, where Python would show a status beside it. */
+/* The sentence alone, without the status that Python would show with it. */
 static PyObject *error_as_string(PyObject *error)
 {
     PyObject *arguments = PyObject_GetAttrString(error, "args");
@@ -74,7 +74,7 @@ static PyObject *error_as_string(PyObject *error)
     return string;
 }
 
-/* Make room for `size`; what was there is lost. Without the interpreter lock. */
+/* Make room for `size` bytes; the old content is lost. Runs without the interpreter lock. */
 static int grow_memory(struct memory *memory, size_t size)
 {
     if (memory->bytes)
@@ -113,7 +113,7 @@ static struct memory *take_memory(Packed *self)
     return memory;
 }
 
-/* The engine asks this during long computations: whether a signal's handler has raised, or all calls are stopped. */
+/* The engine calls this during long computations. Whether a signal's handler has raised an error, or all calls are stopped. */
 static int asked(const void *bytes)
 {
     struct memory *memory;
@@ -155,7 +155,7 @@ static int classify_text(const prnn *classifier, const char *text, size_t bytes,
     }
 }
 
-/* A question about one input, of so many ids or steps. */
+/* A question about one input with this number of ids or steps. */
 typedef int question(const prnn *, const void *, size_t, float *, void *, size_t *);
 
 static int logits_of_tokens(const prnn *p, const void *ids, size_t count, float *logits, void *memory, size_t *size)
@@ -261,7 +261,7 @@ static PyObject *packed_logits(PyObject *object, PyObject *text)
     return result;
 }
 
-/* The logits of a text with what stands beside it: a second text, or a list of numbers, one for each feature. */
+/* The logits of a text together with a second text, or with a list of numbers, one for each feature. */
 static PyObject *packed_logits_beside(PyObject *object, PyObject *arguments)
 {
     Packed *self = (Packed *)object;
@@ -302,7 +302,7 @@ static PyObject *packed_logits_beside(PyObject *object, PyObject *arguments)
     return result;
 }
 
-/* What the program is given for a feature: for a number, or for the value of a category, which is a string. */
+/* The program's input for a feature: for a number, or for the value of a category, which is a string. */
 static PyObject *packed_feature(PyObject *object, PyObject *arguments)
 {
     const prnn *classifier = ((Packed *)object)->classifier;
@@ -347,7 +347,7 @@ static PyObject *packed_takes_pairs(PyObject *self, PyObject *Py_UNUSED(none))
     return PyBool_FromLong(prnn_takes_pairs(((Packed *)self)->classifier));
 }
 
-/* The ids of a text, or, where there are `ends`, of its tokens. */
+/* The ids of a text or, if `ends` is given, of its tokens. */
 static PyObject *make_id_list(PyObject *object, const char *utf8, size_t bytes, const uint32_t *ends)
 {
     Packed *self = (Packed *)object;
@@ -387,7 +387,7 @@ static PyObject *packed_encode(PyObject *object, PyObject *text)
     return list;
 }
 
-/* The bytes of a list of tokens, one after the other, which are to be freed, and where each ends; NULL with an error. */
+/* The joined bytes of a list of tokens, which the caller frees, and the end of each token; NULL with an error. */
 static char *join_tokens(PyObject *object, PyObject *tokens, uint32_t **ends)
 {
     if (!PyList_Check(tokens)) {
@@ -440,7 +440,7 @@ static PyObject *packed_encode_tokens(PyObject *object, PyObject *tokens)
     return list;
 }
 
-/* How many code points begin before each byte of a text, and before its end; NULL where there is no memory. */
+/* How many code points begin before each byte of a text, and before its end; NULL if there is not enough memory. */
 static uint32_t *count_points_before_bytes(const char *utf8, size_t bytes)
 {
     uint32_t *points = malloc((bytes + 1) * sizeof *points), count = 0;
@@ -451,7 +451,7 @@ static uint32_t *count_points_before_bytes(const char *utf8, size_t bytes)
     return points;
 }
 
-/* The tags of a text as a list of (start, end, label, probability), by code points; or by tokens, where there are `ends`. */
+/* The tags of a text as a list of (start, end, label, probability), in code points; if `ends` is given, in tokens. */
 static PyObject *make_tag_list(PyObject *object, const char *utf8, size_t bytes, const uint32_t *ends)
 {
     Packed *self = (Packed *)object;
@@ -523,7 +523,7 @@ static int by_length(const void *left, const void *right)
     return (a > b) - (a < b);
 }
 
-/* Fill in `texts` from a list of strings; whether all of them are. `held` keeps their UTF-8 alive. */
+/* Fill in `texts` from a list of strings. Whether all items are strings; `held` keeps their UTF-8 alive. */
 static int read_texts(PyObject *list, struct prnn_text *texts, PyObject **held, Py_ssize_t count, float *logits,
                     size_t classes)
 {
@@ -585,8 +585,8 @@ static PyObject *packed_logits_of_texts(PyObject *object, PyObject *arguments)
     return result;
 }
 
-/* The arguments for many inputs, `width` numbers for each, or for each of its ids: all inputs one after the other, each id or step of so
- * many bytes; int64 how many of these each has. As above. */
+/* The arguments for many inputs, with `width` numbers in the result for each input, or for each of its ids. The inputs are joined;
+ * each id or step takes `bytes` bytes, and an int64 for each input counts them. Otherwise as above. */
 static PyObject *answer_many(Packed *self, PyObject *arguments, size_t bytes, size_t width, int for_ids, question *ask)
 {
     PyObject *result = NULL;
@@ -648,7 +648,7 @@ static PyObject *packed_embedding_size(PyObject *self, PyObject *Py_UNUSED(none)
     return PyLong_FromUnsignedLong(prnn_embedding_size(((Packed *)self)->classifier));
 }
 
-/* Sequences of numbers as the program is given them, float32. */
+/* Sequences of numbers in the form of the program's input, float32. */
 static PyObject *packed_logits_of_samples(PyObject *object, PyObject *arguments)
 {
     Packed *self = (Packed *)object;
@@ -658,8 +658,8 @@ static PyObject *packed_logits_of_samples(PyObject *object, PyObject *arguments)
     return answer_many(self, arguments, channels * sizeof(float), prnn_classes(self->classifier), 0, logits_of_samples);
 }
 
-/* How a sequence of zeros is answered in so much working memory, which begins where the most is lost for alignment; `stream` is NULL for samples as the
- * program is given them. With PRNN_MEMORY, *size is what to try. */
+/* Answer a sequence of zeros in this much working memory, which begins where alignment loses most; `stream` is NULL for samples in
+ * the form of the program's input. With PRNN_MEMORY, *size is the size to try. */
 static int answer_zeros_in(const prnn *p, prnn_stream *stream, size_t steps, size_t *size)
 {
     float *samples = calloc(steps * prnn_channels(p) + 1, sizeof *samples), *logits = calloc(prnn_classes(p) + 1, sizeof *logits);
@@ -682,7 +682,7 @@ static int answer_zeros_in(const prnn *p, prnn_stream *stream, size_t steps, siz
     return status;
 }
 
-/* The least working memory, to 16 bytes; what the engine says to try is more. 0 where it fails for another reason. */
+/* The least working memory, to 16 bytes. The engine suggests more than that. 0 if it fails for another reason. */
 static size_t find_least_memory(const prnn *p, prnn_stream *stream, size_t steps)
 {
     size_t few = 0, enough = 0, size = 0;
@@ -701,9 +701,8 @@ static size_t find_least_memory(const prnn *p, prnn_stream *stream, size_t steps
     return (enough + 15) / 16 * 16;
 }
 
-/* The memory for a program that has the file in place: to open it, for one sequence of so many steps, for a stream and for one
- * step of
- * it; 0 of what there is not. */
+/* The memory for a program that reads the file in place: to open it, for one sequence with this number of steps, for a stream, and
+ * for one step of the stream; 0 for what the file does not have. */
 static PyObject *packed_memory(PyObject *object, PyObject *arguments)
 {
     Packed *self = (Packed *)object;
@@ -727,7 +726,7 @@ static PyObject *packed_memory(PyObject *object, PyObject *arguments)
     return Py_BuildValue("(nnnn)", (Py_ssize_t)opened, (Py_ssize_t)of_steps, (Py_ssize_t)stream, (Py_ssize_t)of_stream);
 }
 
-/* How many steps a buffer of samples of a type has; -1 with an error, where it has no whole number of them. */
+/* How many steps a buffer of samples of a type has; -1 with an error unless this is an integer. */
 static Py_ssize_t count_steps(PyObject *object, const Py_buffer *samples, int type)
 {
     uint32_t channels = prnn_channels(((Packed *)object)->classifier);
@@ -741,7 +740,7 @@ static Py_ssize_t count_steps(PyObject *object, const Py_buffer *samples, int ty
     return -1;
 }
 
-/* The program's input for samples as the sensor gives them: into a buffer of float32. */
+/* Convert samples from the sensor's form to the program's input, into a buffer of float32. */
 static PyObject *packed_prepare(PyObject *object, PyObject *arguments)
 {
     Packed *self = (Packed *)object;
@@ -762,7 +761,7 @@ static PyObject *packed_prepare(PyObject *object, PyObject *arguments)
     return result;
 }
 
-/* One sequence as the sensor gives it: its logits, a list. */
+/* The logits of one sequence in the sensor's form, as a list. */
 static PyObject *packed_logits_of_numbers(PyObject *object, PyObject *arguments)
 {
     Packed *self = (Packed *)object;
@@ -881,7 +880,7 @@ static PyObject *packed_examples(PyObject *object, PyObject *Py_UNUSED(none))
     return list;
 }
 
-/* The heads of a classifier that has several, as (name, number of labels, whether each label is decided by itself). */
+/* The heads of a classifier that has several, as (name, number of labels, whether each label is decided separately). */
 static PyObject *packed_heads(PyObject *object, PyObject *Py_UNUSED(none))
 {
     PyObject *list = PyList_New(0);
@@ -924,8 +923,8 @@ static PyObject *packed_state_size(PyObject *self, PyObject *Py_UNUSED(none))
     return PyLong_FromUnsignedLong(prnn_state_size(((Packed *)self)->classifier));
 }
 
-/* One step: int32 ids, or samples as the program is given them, and a state in; the logits and the new state into buffers of
- * float32. */
+/* Run one step: int32 ids, or samples in the form of the program's input, and a state; write the logits and the new state into
+ * buffers of float32. */
 static PyObject *packed_step(PyObject *object, PyObject *arguments)
 {
     Packed *self = (Packed *)object;
@@ -964,7 +963,7 @@ static PyObject *packed_step(PyObject *object, PyObject *arguments)
     return result;
 }
 
-/* A product of integers, for the proof: x float32 [rows, k] in, int8 [rows, k] and int32 [rows, n] out. */
+/* An integer product, for the proof: float32 x [rows, k] in; int8 [rows, k] and int32 [rows, n] out. */
 static PyObject *packed_integers(PyObject *object, PyObject *arguments)
 {
     Packed *self = (Packed *)object;
@@ -1092,7 +1091,7 @@ static PyObject *stream_push(PyObject *object, PyObject *fragment)
     return result;
 }
 
-/* Read further samples as the sensor gives them: the logits of all so far, a list. */
+/* Read more samples in the sensor's form; the logits of all samples so far, as a list. */
 static PyObject *stream_push_numbers(PyObject *object, PyObject *arguments)
 {
     Stream *self = (Stream *)object;
@@ -1164,7 +1163,7 @@ static PyObject *stream_new(PyTypeObject *type, PyObject *arguments, PyObject *k
         PyErr_SetString(PyExc_TypeError, "Stream takes a packed classifier, and what a stream has saved.");
         return NULL;
     }
-    /* Not y#: compiled with the headers of Python 3.13, it would be refused by those before. */
+    /* Not y#: code compiled with the headers of Python 3.13 would then not run on earlier versions. */
     if (!PyArg_ParseTuple(arguments, "O!|y*", (PyTypeObject *)state->packed_type, &packed, &saved))
         return NULL;
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
@@ -1275,8 +1274,8 @@ static PyType_Slot error_slots[] = {
 static PyType_Spec error_spec = {"pocketrnn_native._engine.EngineError", 0, 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
                                  error_slots};
 
-/* The version of this module's functions and of the files that it reads. It is raised here and in runtime/pocketrnn/engines/native.py, which refuses
- * another. */
+/* The version of this module's functions and of the files that it reads. When it is raised here, it is also raised in
+ * runtime/pocketrnn/engines/native.py, which refuses other versions. */
 enum { INTERFACE = 7 };
 
 static int prepare_module(PyObject *module)

@@ -37,21 +37,21 @@ static int report_failure(const char *what, const char *why)
     return 2;
 }
 
-/* As every command of pocketrnn: 2 where the input is wrong, 1 where the task failed. */
+/* The exit status of every command of pocketrnn: 2 if the input is wrong, 1 if the task failed. */
 static int report_status(const char *what, int status)
 {
     report_failure(what, prnn_error(status));
     return status == PRNN_MEMORY || status == PRNN_NOT_FINITE ? 1 : 2;
 }
 
-/* A recording: samples [steps, channels]; whether all of them are whole numbers, which stand as such in a sensor's own unit. */
+/* A recording: samples [steps, channels], and whether all of them are integers; these are then in the sensor's own unit. */
 struct recording {
     double *samples;
     size_t steps, room;
     int is_whole;
 };
 
-/* Whether there is as much working memory now; what was in it is lost. */
+/* Whether there is this much working memory now; the old content is lost. */
 static int reserve_work(size_t size)
 {
     free(work);
@@ -81,7 +81,7 @@ static int answer_samples(const prnn *classifier, const void *samples, int type,
     }
 }
 
-/* The same of a line with a tab between two texts. */
+/* The same for a line with two texts, with a tab between them. */
 static int answer_pair(const prnn *classifier, const char *line, size_t bytes, float *logits)
 {
     const char *tab = memchr(line, '\t', bytes);
@@ -124,7 +124,7 @@ static int labels_differ(const prnn *classifier, const float *row, const float *
     return 0;
 }
 
-/* The likeliest label of each head with its probability, behind its name where there are several. */
+/* The likeliest label of each head with its probability; if there are several heads, after the head's name. */
 static void print_labels(const prnn *classifier, const float *probabilities)
 {
     struct prnn_head head;
@@ -138,7 +138,7 @@ static void print_labels(const prnn *classifier, const float *probabilities)
     }
 }
 
-/* Room for rows of logits, in the place of what was there. */
+/* Make room for rows of logits; the old content is lost. */
 static int reserve_rows(const prnn *classifier, float **logits, size_t rows)
 {
     float *more = realloc(*logits, (rows ? rows : 1) * prnn_classes(classifier) * sizeof *more);
@@ -146,7 +146,7 @@ static int reserve_rows(const prnn *classifier, float **logits, size_t rows)
     return more != NULL;
 }
 
-/* The answer to a golden example, of so many rows of logits; *golden is what it was where the file was made. */
+/* The answer to a golden example, with this number of rows of logits; *golden is the answer where the file was made. */
 static int answer_example(const prnn *classifier, uint32_t index, float **logits, const float **golden, size_t *rows)
 {
     const char *text;
@@ -248,7 +248,7 @@ static int tag_lines(const prnn *classifier)
     return fflush(stdout) || ferror(stdin) ? report_failure("standard streams", "reading or writing failed") : 0;
 }
 
-/* Every line is a text; with a stream, the further part of one. */
+/* Classify every line as a text; with a stream, as a further part of one text. */
 static int answer_lines(const prnn *classifier, prnn_stream *stream, float *logits)
 {
     char *line = NULL;
@@ -274,7 +274,7 @@ static int answer_lines(const prnn *classifier, prnn_stream *stream, float *logi
     return fflush(stdout) || ferror(stdin) ? report_failure("standard streams", "reading or writing failed") : 0;
 }
 
-/* The fields of a line, which is cut up: how many; the line's end is taken off. */
+/* Split a line into its fields in place; the number of fields. The line end is removed. */
 static size_t split_fields(char *line, char separator, char **fields, size_t most)
 {
     size_t count = 0;
@@ -287,7 +287,7 @@ static size_t split_fields(char *line, char separator, char **fields, size_t mos
     return count;
 }
 
-/* Where each channel's column is; whether all have one. */
+/* Find the column of each channel; whether all channels have one. */
 static int find_channel_columns(const prnn *classifier, char **fields, size_t count, size_t *columns)
 {
     for (uint32_t i = 0; i < prnn_channels(classifier); i++) {
@@ -304,7 +304,7 @@ static int find_channel_columns(const prnn *classifier, char **fields, size_t co
     return 1;
 }
 
-/* A field as a number; a missing one is NaN. Whether it is one. */
+/* Parse a field as a number; a missing one is NaN. Whether the field is a number. */
 static int parse_number(char *field, double *number, int *is_whole)
 {
     char *end;
@@ -315,7 +315,7 @@ static int parse_number(char *field, double *number, int *is_whole)
     return !*field || (end != field && !end[strspn(end, " ")] && !strpbrk(field, "xX"));
 }
 
-/* All of standard input; 0, or the exit status. */
+/* Read all of standard input; 0, or the exit status. */
 static int read_recording(const prnn *classifier, struct recording *r)
 {
     size_t channels = prnn_channels(classifier), most = 1 << 12, *columns = calloc(channels, sizeof *columns), room = 0;
@@ -352,7 +352,7 @@ static int read_recording(const prnn *classifier, struct recording *r)
     return status;
 }
 
-/* The answer to some steps of a recording, as a line. */
+/* Write the answer to some steps of a recording as a line. */
 static int print_answer(const prnn *classifier, const void *samples, int type, size_t start, size_t steps, float *logits)
 {
     int status = answer_samples(classifier, samples, type, steps, logits), is_values = prnn_gives_values(classifier);
@@ -368,7 +368,7 @@ static int print_answer(const prnn *classifier, const void *samples, int type, s
     return 0;
 }
 
-/* Every window of a recording; where the file says of no window, all of it. */
+/* Answer every window of a recording; if the file defines no window, the whole recording. */
 static int answer_windows(const prnn *classifier, float *logits)
 {
     struct recording r = {.is_whole = 1};

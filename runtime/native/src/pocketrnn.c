@@ -107,7 +107,7 @@ const char *prnn_error(int status)
     case PRNN_ID: return "A token id is out of range.";
     case PRNN_NOT_FINITE: return "A number is NaN or infinite.";
     case PRNN_ARGUMENT: return "A number is out of range.";
-    case PRNN_NO_WORD: return "The text holds no known word, and the classifier takes none such.";
+    case PRNN_NO_WORD: return "The text holds no known word, and the classifier needs one.";
     case PRNN_NO_STREAM: return "This classifier cannot answer while a text arrives.";
     case PRNN_UNDECIDED: return "A capital sigma is followed by more than 4,096 characters that do not decide its form.";
     case PRNN_SAVED: return "This is not a saved stream of this classifier, or it was changed after it was saved.";
@@ -217,7 +217,7 @@ int prnn_probabilities(const prnn *p, const real *logits, real *probabilities)
 uint32_t prnn_features(const prnn *p) { return p->header->features; }
 int prnn_takes_pairs(const prnn *p) { return p->header->pairs != 0; }
 
-/* Feature number `index` if it is of a kind; else NULL. */
+/* Feature number `index` if it is of this kind; else NULL. */
 static const struct feature *find_feature(const prnn *p, uint32_t index, uint32_t kind)
 {
     if (index >= p->header->features)

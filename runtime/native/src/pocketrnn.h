@@ -52,7 +52,7 @@ enum {
     PRNN_ID,         /* a token id is out of range */
     PRNN_NOT_FINITE, /* the logits are NaN or infinite; or samples are infinite, or numbers that are to be rounded to integers */
     PRNN_ARGUMENT,   /* the caller gave a number that is out of range */
-    PRNN_NO_WORD,    /* a text holds no known word, and the classifier takes none such */
+    PRNN_NO_WORD,    /* a text holds no known word, and the classifier needs one */
     PRNN_NO_STREAM,  /* the file has no program that reads on */
     PRNN_UNDECIDED,  /* more than 4,096 characters wait for what decides the form of a capital sigma */
     PRNN_SAVED,      /* this is not a stream of this classifier, or was changed after it was saved */
@@ -103,11 +103,11 @@ int prnn_open_in_place(const prnn **opened, const void *file, size_t file_size, 
  * and ends with PRNN_STOPPED where the answer is not 0. To be said before the classifier is used; NULL: nobody is asked. */
 void prnn_ask(const prnn *classifier, int (*asked)(const void *memory));
 
-/* The number of labels, which is that of the logits. */
+/* The number of labels, which is also the number of logits. */
 uint32_t prnn_classes(const prnn *classifier);
 /* Label number `index`: UTF-8, not terminated; *bytes is its length. NULL if there is no such label. */
 const char *prnn_label(const prnn *classifier, uint32_t index, size_t *bytes);
-/* Whether each label is right or wrong by itself (sigmoid); else one of them is right (softmax), or one of each head. */
+/* Whether each label is right or wrong independently (sigmoid); if not, exactly one is right (softmax), or one of each head. */
 int prnn_is_multi_label(const prnn *classifier);
 /* A classifier may have several heads, such as the topic and the mood of a text. Labels, logits and probabilities are then those of
  * all heads, one head behind the other, and each head is decided by itself. Any other has one head, whose name is NULL.
@@ -123,11 +123,11 @@ struct prnn_head {
 };
 /* Head number `index`; 0 if there is no such head. */
 int prnn_head(const prnn *classifier, uint32_t index, struct prnn_head *head);
-/* The fewest and most ids of a text, and how many ids there are. */
+/* The fewest and the most ids of a text, and the number of different ids. */
 void prnn_limits(const prnn *classifier, uint32_t *least, uint32_t *most, uint32_t *ids);
-/* The document of the file (JSON, UTF-8): what classifier.json says but the vocabulary. */
+/* The document of the file (JSON, UTF-8): the content of classifier.json without the vocabulary. */
 const char *prnn_document(const prnn *classifier, size_t *bytes);
-/* Token number `id` of the vocabulary, as `prnn_label`. */
+/* Token number `id` of the vocabulary; like `prnn_label`. */
 const char *prnn_token(const prnn *classifier, uint32_t id, size_t *bytes);
 
 /* The token ids of a text, UTF-8; never none. They stand in `memory`: *ids points to them.
@@ -143,7 +143,7 @@ int prnn_encode_tokens(const prnn *classifier, const char *tokens, const uint32_
 /* Whether the rules may make these ids of some text: of ids that come from elsewhere, something may be left out that stands around
  * every text. */
 int prnn_check_ids(const prnn *classifier, const int32_t *ids, size_t count);
-/* The logits of ids, which must not lie in `memory`. */
+/* The logits of ids; the ids must not be inside `memory`. */
 int prnn_logits(const prnn *classifier, const int32_t *ids, size_t count, prnn_number *logits, void *memory,
                 size_t *size);
 /* The numbers before the last linear layer, of ids as above: prnn_embedding_size of them, which is 0 where no one layer makes
@@ -153,15 +153,15 @@ int prnn_embed(const prnn *classifier, const int32_t *ids, size_t count, prnn_nu
 /* Both: the logits of a text. */
 int prnn_classify(const prnn *classifier, const char *text, size_t bytes, prnn_number *logits, void *memory,
                   size_t *size);
-/* Many texts, several at a time, so that weights are read once for them: the same logits in less time, most of all where
- * neighbours are about as long. */
+/* Many texts, several at a time, so that the weights are read once for all of them: the same logits in less time, especially if
+ * neighbouring texts have similar lengths. */
 struct prnn_text {
     const char *text;
     size_t bytes;
     prnn_number *logits; /* where they go */
     int status;          /* how it went */
 };
-/* From texts[*done] on; *done counts on. With PRNN_MEMORY, call again with more: what is done stays. */
+/* Starts with texts[*done], and updates *done. With PRNN_MEMORY, call again with more memory: finished texts are kept. */
 int prnn_classify_many(const prnn *classifier, struct prnn_text *texts, size_t count, size_t *done, void *memory,
                        size_t *size);
 /* The probabilities of logits, of each head by itself; the two arrays may be one. PRNN_NOT_FINITE where there are none. For some
@@ -180,15 +180,16 @@ int prnn_probabilities(const prnn *classifier, const prnn_number *logits, prnn_n
  *
  * What takes ids is given, before those of the text, a word for each feature: ~ the bits of its float. */
 
-/* How many features a text is given with; 0 of any other classifier. */
+/* The number of features of a text; 0 for any other classifier. */
 uint32_t prnn_features(const prnn *classifier);
-/* The name of feature number `index`, as `prnn_label`, and whether it is a category; else it is a number. */
+/* The name of feature number `index`, like `prnn_label`, and whether it is a category; else it is a number. */
 const char *prnn_feature(const prnn *classifier, uint32_t index, int *is_category, size_t *bytes);
-/* What the program is given for a number. PRNN_NOT_FINITE: it is NaN, infinite or too large; PRNN_ARGUMENT: this is a category. */
+/* The program's input for a number. PRNN_NOT_FINITE: it is NaN, infinite or too large; PRNN_ARGUMENT: this feature is a category. */
 int prnn_feature_of_number(const prnn *classifier, uint32_t index, double number, float *feature);
-/* The same for the value of a category, UTF-8. PRNN_UNKNOWN: it does not know it; PRNN_ARGUMENT: this is a number. */
+/* The same for the value of a category, UTF-8. PRNN_UNKNOWN: the category does not have this value; PRNN_ARGUMENT: this feature is
+ * a number. */
 int prnn_feature_of_category(const prnn *classifier, uint32_t index, const char *value, size_t bytes, float *feature);
-/* The logits of a text with its features, prnn_features numbers. */
+/* The logits of a text with its features, as prnn_features numbers. */
 int prnn_classify_with(const prnn *classifier, const char *text, size_t bytes, const float *features, prnn_number *logits, void *memory,
                        size_t *size);
 
@@ -219,12 +220,12 @@ struct prnn_tagged {
     prnn_number probability; /* of the label; with a CRF, whatever the labels of the others */
 };
 
-/* Whether the labels are those of tokens. */
+/* Whether the labels are for tokens. */
 int prnn_labels_tokens(const prnn *classifier);
-/* The tokens of a text, in their order, each with its label. They stand in `memory`: *tags points to them. */
+/* The tokens of a text, in order, each with its label. They are stored in `memory`; *tags points to them. */
 int prnn_tag(const prnn *classifier, const char *text, size_t bytes, const struct prnn_tagged **tags, size_t *count, void *memory,
              size_t *size);
-/* The same of a text that is cut already, given as to prnn_encode_tokens; with subwords, of its words. */
+/* The same for a text that is already split, given as in prnn_encode_tokens; with subwords, it is split into words. */
 int prnn_tag_tokens(const prnn *classifier, const char *tokens, const uint32_t *ends, size_t token_count,
                     const struct prnn_tagged **tags, size_t *count, void *memory, size_t *size);
 /* The logits of ids, [ids, labels], as prnn_logits gives those of a text; NaN for the last ids where the program has none for them. No
@@ -245,23 +246,23 @@ int prnn_token_logits(const prnn *classifier, const int32_t *ids, size_t count, 
  * A fragment may begin and end anywhere, also inside of a character. Whatever goes wrong leaves the stream as it was. */
 typedef struct prnn_stream prnn_stream;
 
-/* The bytes of a stream; 0 if the classifier cannot answer while a text arrives. With subwords they are 4 * PRNN_MOST_WAITING and
- * what the state takes: pieces may merge up to the next space, so that the text waits from there on. Where memory is scarce,
- * compile with a smaller one: -DPRNN_MOST_WAITING=1024. */
+/* The number of bytes of a stream; 0 if the classifier cannot answer while a text arrives. With subwords, it is 4 *
+ * PRNN_MOST_WAITING and the size of the state: pieces may merge up to the next space, so the text after the last space waits. If
+ * memory is scarce, compile with a smaller one: -DPRNN_MOST_WAITING=1024. */
 size_t prnn_stream_size(const prnn *classifier);
-/* A stream in memory that is aligned to 8, before its first fragment. */
+/* Open a stream, before its first fragment, in memory that is aligned to 8. */
 int prnn_stream_open(const prnn *classifier, prnn_stream **stream, void *memory, size_t *size);
 /* Forget the text. */
 void prnn_stream_reset(const prnn *classifier, prnn_stream *stream);
-/* Read a further fragment: the logits of all the text so far; NULL where they are not wanted yet. */
+/* Read another fragment: the logits of all the text so far; pass NULL if they are not wanted yet. */
 int prnn_stream_push(const prnn *classifier, prnn_stream *stream, const char *fragment, size_t bytes,
                      prnn_number *logits, void *memory, size_t *size);
-/* All that is needed to go on in another process or on another machine, with the same file: *size bytes, of which the
- * stream uses fewer than it has. A stream that was opened resumes it, and is begun anew where that is refused. */
+/* Everything that is needed to continue in another process or on another machine, with the same file: *size bytes, of which the
+ * stream uses fewer than it has. An open stream resumes from it; if this is refused, the stream starts again. */
 int prnn_stream_save(const prnn *classifier, const prnn_stream *stream, void *saved, size_t *size);
 int prnn_stream_resume(const prnn *classifier, prnn_stream *stream, const void *saved, size_t bytes);
-/* One step of a stream with ids: the logits after them, and the state, of prnn_state_size numbers, which may take the old
- * one's place. The first state is zeros. It knows no limits. */
+/* One step of a stream, with ids: the logits after them, and the state, of prnn_state_size numbers, which may overwrite the old
+ * one. The first state is zeros. This function checks no limits. */
 uint32_t prnn_state_size(const prnn *classifier);
 int prnn_step(const prnn *classifier, const int32_t *ids, size_t count, const prnn_number *state, prnn_number *logits,
               prnn_number *new_state, void *memory, size_t *size);
@@ -277,37 +278,37 @@ int prnn_step(const prnn *classifier, const int32_t *ids, size_t count, const pr
  * A recording is answered window by window: keep the last `window` steps, and ask after each `hop` of them. */
 enum { PRNN_FLOAT32, PRNN_FLOAT64, PRNN_INT16, PRNN_INT32 }; /* what a sample is; integers are multiplied by the file's integer_scale */
 
-/* How many channels a sequence has; 0 of a classifier of texts. */
+/* The number of channels of a sequence; 0 for a classifier of texts. */
 uint32_t prnn_channels(const prnn *classifier);
-/* The name of channel number `index`, as `prnn_label`. */
+/* The name of channel number `index`, like `prnn_label`. */
 const char *prnn_channel(const prnn *classifier, uint32_t index, size_t *bytes);
-/* Whether the numbers that are called logits here are values, of a regression or a forecast, named by the labels. */
+/* Whether the numbers called logits here are values, of a regression or a forecast; the labels are then their names. */
 int prnn_gives_values(const prnn *classifier);
-/* How many steps of a recording are answered at once, and how far the next ones begin after; 0 and 0 where the file does not
- * say. Where sequences have one length (prnn_limits), a window has that. */
+/* How many steps of a recording are answered at once, and how many steps later the next ones begin; 0 and 0 if the file does not
+ * say. If all sequences have one length (prnn_limits), a window has this length. */
 void prnn_window(const prnn *classifier, uint32_t *window, uint32_t *hop);
-/* The logits, or values, of a sequence: samples of a type, aligned as such are. A sequence that is too short is filled up where the
- * rules say so. PRNN_MISSING and PRNN_NOT_FINITE: a sample is NaN, or infinite or too large for float32. */
+/* The logits, or values, of a sequence: samples of a type, with its alignment. A sequence that is too short is padded if the rules
+ * say so. PRNN_MISSING and PRNN_NOT_FINITE: a sample is NaN, or infinite or too large for float32. */
 int prnn_classify_numbers(const prnn *classifier, const void *samples, int type, size_t steps, prnn_number *logits, void *memory,
                           size_t *size);
-/* Whether all samples are within four times the width of the range that their channel had in training, where the file knows it:
- * PRNN_OK; or PRNN_FAR, and *first is the place of the first that is not, of steps * channels. A wrong unit is mostly far. No
- * other function asks this: whoever wants such samples refused asks before. */
+/* Whether all samples are within four times the width of their channel's range in training, if the file has it: PRNN_OK; or
+ * PRNN_FAR, and *first is the position of the first sample that is not, in steps * channels. Usually a wrong unit is the reason.
+ * No other function checks this: call it first if such samples should be refused. */
 int prnn_check_range(const prnn *classifier, const void *samples, int type, size_t steps, size_t *first);
-/* Both halves of it: samples as the program is given them, of any number of steps, [steps, channels]; and the logits of such. For
- * streams: what one window has in common with the next is then prepared once. */
+/* The two halves of it: convert samples of any number of steps, [steps, channels], to the program's input; and compute the logits
+ * of such input. For streams: samples that two windows have in common are then converted once. */
 int prnn_prepare(const prnn *classifier, const void *samples, int type, size_t steps, prnn_number *prepared);
 int prnn_logits_of_samples(const prnn *classifier, const prnn_number *prepared, size_t steps, prnn_number *logits, void *memory,
                            size_t *size);
-/* A recording that arrives, for files that were packed with --streaming: read on from a stream (above) or a state, at the cost of the
- * new samples only. The answer is that to all samples so far. A stream is opened, saved and resumed as one of texts; logits may be
- * NULL; without samples it answers those before, if there are any. Whatever goes wrong leaves the stream as it was. */
+/* A recording that arrives, for files that were packed with --streaming: continue from a stream (above) or a state, at the cost of
+ * the new samples only. The answer is for all samples so far. A stream is opened, saved and resumed like a stream of text; logits
+ * may be NULL; without new samples it answers for the earlier ones, if there are any. If anything fails, the stream is unchanged. */
 int prnn_stream_push_numbers(const prnn *classifier, prnn_stream *stream, const void *samples, int type, size_t steps,
                              prnn_number *logits, void *memory, size_t *size);
-/* One step of a stream with samples as the program is given them: as prnn_step does with ids. */
+/* One step of a stream, with samples in the form of the program's input; otherwise like prnn_step. */
 int prnn_step_samples(const prnn *classifier, const prnn_number *prepared, size_t steps, const prnn_number *state,
                       prnn_number *logits, prnn_number *new_state, void *memory, size_t *size);
-/* A golden example: samples as the program is given them. */
+/* A golden example, with samples in the form of the program's input. */
 int prnn_number_example(const prnn *classifier, uint32_t index, const float **prepared, size_t *steps, const float **logits);
 
 /* The engine's product of integers, for a proof of it; docs/packed-format.md says what must come out.
@@ -316,10 +317,10 @@ int prnn_number_example(const prnn *classifier, uint32_t index, const float **pr
  * rounded, sums: where x as integers goes, [count, rows], and the sums, [count, columns]. */
 int prnn_integers(const prnn *classifier, uint32_t value, const prnn_number *x, size_t count, int as_states,
                   int8_t *rounded, int32_t *sums, void *memory, size_t *size);
-/* How many rows and columns such weights have; 0 and 0 of any other value. */
+/* The numbers of rows and columns of such weights; 0 and 0 for any other value. */
 void prnn_integers_shape(const prnn *classifier, uint32_t value, size_t *rows, size_t *columns);
 
-/* The golden examples: what the classifier answered where it was made. */
+/* The golden examples: the answers of the classifier where it was made. */
 uint32_t prnn_examples(const prnn *classifier);
 int prnn_example(const prnn *classifier, uint32_t index, const char **text, size_t *bytes, const int32_t **ids,
                  size_t *count, const float **logits);

@@ -7,7 +7,7 @@
 
 /* ---- string.h --------------------------------------------------------------------------------------------------- */
 
-/* Not to be compiled into calls of themselves. */
+/* Must not be compiled into calls of themselves. */
 #define PLAIN __attribute__((no_builtin))
 typedef uint64_t word __attribute__((align_size(1), may_alias));
 
@@ -128,7 +128,7 @@ double log(double x)
     return power * LN2_HIGH + (power * LN2_LOW + s * sum);
 }
 
-/* The slope makes good for the digits that 1 + x loses. */
+/* The slope corrects for the digits that 1 + x loses. */
 double log1p(double x)
 {
     double above = 1 + x;
@@ -213,9 +213,9 @@ static int is_unspaced(uint32_t code)
            code - 0x4E00 < 0x5200 || code - 0xF900 < 0x200 || code - 0x20000 < 0x1FFFE;
 }
 
-/* Where the words of a text stand, or of a classifier of characters its code points: the bytes of their begins and ends,
- * at most as many pairs as the text has bytes. With subwords, code points of scripts without spaces stand alone. The number of
- * pairs; -1 if the text is not UTF-8. */
+/* The positions of the words of a text, or, for a classifier of characters, of its code points: the bytes of their beginnings and
+ * ends, at most as many pairs as the text has bytes. With subwords, each code point of a script without spaces is separate. The
+ * number of pairs; -1 if the text is not UTF-8. */
 int32_t prnn_words(const prnn *p, const uint8_t *text, size_t bytes, uint32_t (*places)[2])
 {
     const uint8_t *at = text, *end = text + bytes, *start = text;
@@ -241,8 +241,8 @@ int32_t prnn_words(const prnn *p, const uint8_t *text, size_t bytes, uint32_t (*
     }
 }
 
-/* Why samples of a sequence of numbers are refused, as the runtime in Python says it: the kind of the worst fault (1 infinite, 2
- * missing, 3 too large for float32; 0 for none), and at `found` how many samples have it, and which is the first. */
+/* The reason for refusing samples of a sequence of numbers, as in the runtime in Python: the kind of the worst fault (1 infinite,
+ * 2 missing, 3 too large for float32; 0 for none), and at `found` how many samples have it, and which is the first. */
 int prnn_fault_of_samples(const prnn *p, const void *samples, int type, size_t steps, uint32_t found[2])
 {
     uint32_t counts[4] = {0}, firsts[4];

@@ -42,7 +42,7 @@ _siblings: dict[Path, tuple[Path, int]] = {}
 
 
 def make_classifier_name(path: Path) -> str:
-    """The name of a classifier, from the path it is written to; empty for the root of a file system.
+    """Return the name of a classifier from the path to which it is written; empty for the root of a file system.
 
     Example:
         >>> [make_classifier_name(Path(path)) for path in ("runs/snips.ckpt", "snips.checkpoint.bundle", "v1.2")]
@@ -55,7 +55,7 @@ def make_classifier_name(path: Path) -> str:
 
 
 def choose_default_bundle_folder(checkpoint: Path) -> Path:
-    """The default folder for the bundle of a checkpoint: beside the checkpoint, named after the classifier.
+    """Return the default folder for the bundle of a checkpoint: next to the checkpoint, and named after the classifier.
 
     Example:
         >>> choose_default_bundle_folder(Path("runs/snips.ckpt")).as_posix()
@@ -67,7 +67,7 @@ def choose_default_bundle_folder(checkpoint: Path) -> Path:
 def suggest_near_file(
     path: Path, ends: tuple[str, ...] = (), *, folders_with: tuple[str, ...] = (), also: Iterable[str] = ()
 ) -> str:
-    """Suggest the file beside a missing path whose name is most similar, as a sentence; empty where none is similar.
+    """Suggest the file next to a missing path whose name is most similar, as a sentence; empty if none is similar.
 
     Args:
         path: the path of a file that does not exist.
@@ -150,7 +150,8 @@ def _check_folder(path: Path, *, force: bool, made_by: str) -> None:
 
 @contextlib.contextmanager
 def write_whole_folder(path: Path, *, force: bool, made_by: str) -> Iterator[Path]:
-    """A temporary sibling of `path` to write into. It becomes `path` when the block ends without an error.
+    """Make a temporary sibling of the folder `path` to write into. It becomes `path` if the block ends without an
+    error.
 
     When the block raises, for any reason, the sibling is deleted and `path` stays as it was. On Linux the old folder
     and the new one are exchanged in one step. Where the system or the disk cannot do that, it takes two renames:
@@ -189,7 +190,7 @@ def write_whole_folder(path: Path, *, force: bool, made_by: str) -> Iterator[Pat
 
 
 def repair_interrupted_write(path: Path) -> None:
-    """Repair what a killed process left behind while it wrote `path`, a folder or a file.
+    """Repair the remains of a process that was killed while it wrote `path`, a folder or a file.
 
     A folder that was moved aside to be replaced is moved back where `path` does not exist. Temporary siblings in
     which nothing was written for an hour are deleted.
@@ -218,7 +219,7 @@ def repair_interrupted_write(path: Path) -> None:
 
 
 def _move_back(aside: Path, path: Path) -> bool:
-    """If a folder was moved aside and its path is free, move it back; return whether it was moved."""
+    """Move a folder that was moved aside back, if its path is free; return whether it was moved."""
     old = aside / path.name
     if not old.is_dir() or path.exists():
         return False
@@ -228,7 +229,8 @@ def _move_back(aside: Path, path: Path) -> bool:
 
 @contextlib.contextmanager
 def _make_temporary_sibling(path: Path, suffix: str) -> Iterator[Path]:
-    """Name a temporary sibling of a path, which the block makes; it is deleted at the end of the block.
+    """Return the name of a temporary sibling of a path. The block creates it, and it is deleted at the end of the
+    block.
 
     If a signal raises an exception here or in the caller's `with`, `remove_siblings` still knows the name.
     """
@@ -243,8 +245,8 @@ def _make_temporary_sibling(path: Path, suffix: str) -> Iterator[Path]:
 
 @atexit.register
 def remove_siblings() -> None:
-    """Delete the temporary siblings of this process that an interruption left; a folder that was moved aside into one
-    is moved back first. Called when the process ends.
+    """Delete the temporary siblings that this process left because it was interrupted. If a folder was moved aside into
+    one, move it back first. Called when the process ends.
 
     Example:
         >>> remove_siblings()
@@ -259,7 +261,8 @@ def remove_siblings() -> None:
 
 
 def _find_last_write_time(path: Path) -> float:
-    """When a file, or anything in a folder, was last written, in seconds since 1970; now, if it was just deleted."""
+    """Return when a file, or anything in a folder, was last written, in seconds since 1970; the present time if it was
+    just deleted."""
     try:
         return max(found.lstat().st_mtime for found in (path, *path.rglob("*")))
     except FileNotFoundError:
@@ -276,7 +279,7 @@ def _delete_path(path: Path) -> None:
 
 @contextlib.contextmanager
 def write_whole_file(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
-    """A temporary sibling of the file `path` to write into. It becomes `path` when the block ends without an error.
+    """Make a temporary sibling of the file `path` to write into. It becomes `path` if the block ends without an error.
 
     When the block raises, for any reason, the sibling is deleted and `path` stays as it was. Where `path` is a link,
     the link's target is written. Siblings that a killed process left an hour ago are deleted.
@@ -344,7 +347,8 @@ def _check_file(path: Path, *, force: bool) -> None:
 
 
 def _move_folder(work: Path, path: Path) -> None:
-    """Move the folder `work` to `path`. An old folder there is deleted, here or by the caller as `work`."""
+    """Move the folder `work` to `path`. An old folder at `path` is deleted, either here or by the caller, who then
+    finds it as `work`."""
     if not path.exists():
         work.rename(path)
         return
@@ -361,7 +365,7 @@ def _move_folder(work: Path, path: Path) -> None:
 
 
 def _exchange_folders(one: Path, other: Path) -> bool:
-    """Exchange two folders in one atomic step; return False where the system or the disk cannot.
+    """Exchange two folders in one atomic step; return False if the system or the disk cannot do this.
 
     Python has no function for it: this is Linux' renameat2 with RENAME_EXCHANGE, renameat2(2).
     """
@@ -380,7 +384,7 @@ def _exchange_folders(one: Path, other: Path) -> bool:
 
 
 def _is_write_error(error: OSError, parent: Path) -> bool:
-    """Whether the error comes from writing below `parent`, and not from reading input or printing elsewhere."""
+    """Return whether the error comes from writing below `parent`, and not from reading input or printing."""
     if error.filename is None:
         return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
     return Path(os.fsdecode(error.filename)).is_relative_to(parent)

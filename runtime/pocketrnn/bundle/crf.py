@@ -61,7 +61,7 @@ class Crf:
         return {"start": self.start, "end": self.end, "transitions": self.transitions, **over}
 
     def decode_labels(self, logits: NDArray[Any]) -> NDArray[np.int64]:
-        """Find the labels of the tokens with the largest sum of scores (Viterbi); in a tie, the earlier label.
+        """Return the labels of the tokens with the largest sum of scores (Viterbi); in a tie, the earlier label.
 
         Args:
             logits: float [tokens, labels], of at least one token.
@@ -81,7 +81,7 @@ class Crf:
         return np.array(path[::-1], np.int64)
 
     def score(self, logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
-        """The score of a sequence of labels: its logits, transitions, start and end.
+        """Return the score of a sequence of labels: its logits, transitions, start and end.
 
         Example:
             >>> Crf((0.5, 0.0), (0.0, 0.0), ((1.0, 0.0), (0.0, 0.0))).score(np.zeros((2, 2)), np.array([0, 0]))
@@ -92,7 +92,7 @@ class Crf:
         return float(own + self._start[labels[0]] + self._end[labels[-1]])
 
     def probabilities(self, logits: NDArray[Any]) -> Doubles:
-        """The marginal probability of each label of each token, over all labels of the other tokens.
+        """Return the marginal probability of each label of each token, over all labels of the other tokens.
 
         Args:
             logits: float [tokens, labels], of at least one token.

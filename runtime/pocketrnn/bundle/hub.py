@@ -30,7 +30,7 @@ _ADDRESS: Final = re.compile(rf"(?P<name>{_NAME}/{_NAME})(?:@(?P<revision>[A-Za-
 
 @dataclass(frozen=True)
 class HubAddress:
-    """A repository of a hub and a revision: a commit, a tag or a branch; None is the newest commit of `main`."""
+    """A repository of a hub and a revision: a commit, a tag or a branch; None means the newest commit of `main`."""
 
     name: str
     revision: str | None = None
@@ -90,7 +90,7 @@ def download_bundle(address: HubAddress) -> Path:
 
 
 def _download_manifest(library: Any, address: HubAddress) -> Path | None:
-    """Download classifier.json and return its folder; None where the repository does not hold that file."""
+    """Download classifier.json and return its folder; None if the repository does not contain that file."""
     with translate_hub_errors(address):
         try:
             return Path(library.hf_hub_download(address.name, CLASSIFIER_JSON, revision=address.revision)).parent
@@ -119,7 +119,7 @@ def translate_hub_errors(address: HubAddress) -> Iterator[None]:
     try:
         yield
     except errors.GatedRepoError as error:
-        raise BundleError(f"{address} is open to some only.", "Ask its owner, and log in: hf auth login") from error
+        raise BundleError(f"Only some users may read {address}.", "Ask its owner, and log in: hf auth login") from error
     except errors.RevisionNotFoundError as error:
         raise BundleError(f"{address} has no such revision.", "Give a commit, a tag or a branch.") from error
     except errors.RepositoryNotFoundError as error:

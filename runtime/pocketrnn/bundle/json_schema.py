@@ -34,7 +34,7 @@ _TYPES: Final[dict[str, tuple[type, ...]]] = {
 def find_first_fault(
     value: Any, schema: dict[str, Any], root: dict[str, Any] | None = None, at: str = ""
 ) -> str | None:
-    """Describe the first point in which `value` breaks `schema`, as the end of a sentence; None if it is valid.
+    """Describe the first place at which `value` does not fit `schema`, as the end of a sentence; None if it is valid.
 
     Args:
         value: a value as `json.loads` gives it.
@@ -121,7 +121,7 @@ def _find_array_fault(value: list[Any], schema: dict[str, Any], root: dict[str, 
 
 
 def _are_numbers_in_limits(value: list[Any], items: dict[str, Any]) -> bool:
-    """Whether all items are numbers within the schema's limits; it checks half a million merges in 20 ms."""
+    """Return whether all items are numbers within the schema's limits; half a million merges are checked in 20 ms."""
     if items.keys() - {"type", "minimum", "maximum"} or items.get("type") not in ("integer", "number") or not value:
         return False
     kinds = {int} if items["type"] == "integer" else {int, float}

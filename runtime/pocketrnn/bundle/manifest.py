@@ -107,9 +107,9 @@ _EXPORT_AGAIN: Final = "Export it again with this pocketrnn."
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of the graph, which are the PyTorch module's: 300 position embeddings allow at most 300 tokens, a
-    convolution over 5 tokens needs at least 5, and a mean over the tokens that are not padding needs at least one of
-    them. None means that there is not a limit.
+    """The limits of the graph, which are those of the PyTorch module: 300 position embeddings allow at most 300 tokens,
+    a convolution over 5 tokens needs at least 5, and a mean over the tokens that are not padding needs at least one of
+    them. None means that there is no limit.
 
     Attributes:
         min_tokens: the fewest token ids of a text, or steps of a sequence of numbers; from 1 to 65,536.
@@ -137,7 +137,7 @@ class Limits:
             )
 
     def allows_length(self, tokens: int) -> bool:
-        """Whether the graph takes a text of `tokens` token ids, or a sequence of `tokens` steps.
+        """Whether the graph accepts a text of `tokens` token ids, or a sequence of `tokens` steps.
 
         Example:
             >>> Limits(max_tokens=300).allows_length(301)
@@ -146,7 +146,7 @@ class Limits:
         return (self.min_tokens or 1) <= tokens <= (self.max_tokens or sys.maxsize)
 
     def accepts_ids(self, ids: Sequence[int], padding_id: int) -> bool:
-        """Whether the graph takes a text with these ids, or a pair of texts; the marks of features before them do not
+        """Whether the graph accepts a text, or a pair of texts, with these ids. The feature marks before the ids do not
         count.
 
         Example:
@@ -166,7 +166,7 @@ def _is_pair_mark(token_id: int) -> bool:
 
 
 def count_feature_marks(ids: Sequence[int]) -> int:
-    """The number of marks of features (`pocketrnn.text.features`) at the beginning of a row of ids.
+    """The number of feature marks (`pocketrnn.text.features`) at the beginning of a row of ids.
 
     Example:
         >>> count_feature_marks([-1, -1065353217, 5, 6])
@@ -177,11 +177,11 @@ def count_feature_marks(ids: Sequence[int]) -> int:
 
 @dataclass(frozen=True)
 class Graph:
-    """The ONNX file: `tokens` int64 [batch, sequence], or `samples` float32 [batch, time, channels]; and `lengths`
-    int64 [batch] where the model uses them; to `logits` float32 [batch, labels], or [batch, sequence, labels] where it
-    labels tokens. Where it takes two texts, `second_tokens` follows `tokens`, and `second_lengths` follows `lengths`.
-    `features` float32 [batch, features] is last, where it takes numbers or categories beside the text; `characters`
-    int64 [batch, sequence, width], where it takes those of each token.
+    """The ONNX file. Its inputs are `tokens` int64 [batch, sequence], or `samples` float32 [batch, time, channels]; and
+    `lengths` int64 [batch] if the model uses them. Its output is `logits` float32 [batch, labels], or [batch, sequence,
+    labels] if it labels tokens. For two texts, `second_tokens` follows `tokens`, and `second_lengths` follows
+    `lengths`. For texts with numbers or categories, the last input is `features` float32 [batch, features]; for tokens
+    with their characters, it is `characters` int64 [batch, sequence, width].
 
     `padding` says whether rows may be padded without changing an answer; `batch` is 1 where a run takes one text or
     sequence only, else None. `limits` are the limits of its texts and runs, if it has any. `embedding_rows` is the
@@ -209,9 +209,10 @@ class TorchScript:
 
 @dataclass(frozen=True)
 class StepGraph:
-    """The ONNX file that answers while a text or a recording arrives: from `tokens` or `samples`, as the graph takes
-    them, and `state` float32 [batch, state_size] to `logits` float32 [batch, labels] and `new_state`, shaped as
-    `state`."""
+    """The ONNX file that answers while a text or a recording arrives. Its inputs are `tokens` or `samples`, as in the
+    graph, and `state` float32 [batch, state_size]; its outputs are `logits` float32 [batch, labels] and `new_state`,
+    with the shape of `state`.
+    """
 
     file: str
     sha256: str
@@ -220,9 +221,10 @@ class StepGraph:
 
 @dataclass(frozen=True)
 class Example:
-    """A golden example: the PyTorch module's answer for one text or two when the bundle was made, as one row of logits
-    or a row for each id. A mark separates the ids of two texts (`pocketrnn.text.pairs`). A text with features is a
-    tuple of the text and their names and values, and marks come before its ids (`pocketrnn.text.features`)."""
+    """A golden example: the answer of the PyTorch module to one text or two when the bundle was made, as one row of
+    logits or as a row for each id. A mark separates the ids of two texts (`pocketrnn.text.pairs`). A text with features
+    is a tuple of the text and their names and values; marks come before its ids (`pocketrnn.text.features`).
+    """
 
     text: str | tuple[str, Any]
     ids: tuple[int, ...]
@@ -254,8 +256,8 @@ class Example:
 
 @dataclass(frozen=True)
 class NumberExample:
-    """A golden example: the PyTorch module's answer to `samples`, float32 [time, channels] as the graph gets them, when
-    the bundle was made."""
+    """A golden example: the answer of the PyTorch module to `samples` when the bundle was made; float32 [time,
+    channels], as the graph gets them."""
 
     samples: tuple[tuple[float, ...], ...]
     logits: tuple[float, ...]
@@ -268,9 +270,10 @@ class NumberExample:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One line of the proof: `candidate` against `reference` on `rows` texts or sequences in `cases` runs. `spreads` is
-    the candidate's largest distance from the exact answer, in units of the error that rounding may cause; None where
-    it was not measured."""
+    """One line of the proof: `candidate` compared with `reference` on `rows` texts or sequences, in `cases` runs.
+    `spreads` is the candidate's largest distance from the exact answer, in units of the error that rounding may cause;
+    None if it was not measured.
+    """
 
     reference: str
     candidate: str
@@ -283,7 +286,7 @@ class Comparison:
 
     @property
     def measures_rounding(self) -> bool:
-        """Whether it measures the effect of rounding the weights, which has no limit.
+        """Whether this line measures the effect of rounding the weights, which has no limit.
 
         Example:
             >>> Comparison("onnx", "rounded weights", "texts", 9, 9, 2e-3, 0).measures_rounding
@@ -293,7 +296,7 @@ class Comparison:
 
     @property
     def measures_integer_arithmetic(self) -> bool:
-        """Whether it measures the effect of integer arithmetic, which has no limit.
+        """Whether this line measures the effect of integer arithmetic, which has no limit.
 
         Example:
             >>> Comparison("packed", "int8 arithmetic", "texts", 9, 9, 2e-3, 0).measures_integer_arithmetic
@@ -303,8 +306,8 @@ class Comparison:
 
     @property
     def is_measured(self) -> bool:
-        """Whether it is a measurement and not part of the proof: of rounding, of integer arithmetic, or of a module in
-        another precision than float32.
+        """Whether this line is a measurement and not part of the proof: of rounding, of integer arithmetic, or of a
+        module in another precision than float32.
 
         Example:
             >>> Comparison("pytorch", "as given in bfloat16", "all", 9, 9, 2e-3, 1).is_measured
@@ -315,7 +318,8 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Parity:
-    """The proof: every comparison made before the bundle was written, and the largest logit difference allowed."""
+    """The proof: all comparisons that were made before the bundle was written, and the largest allowed difference of
+    logits."""
 
     tolerance: float
     comparisons: tuple[Comparison, ...]
@@ -326,7 +330,7 @@ Input = TextInput | NumberInput
 
 @dataclass(frozen=True)
 class Manifest:
-    """All of classifier.json. See `classifier.schema.json` for what each part means.
+    """All of classifier.json. `classifier.schema.json` documents each member.
 
     Attributes:
         input: the kind of input, and the rules that turn it into the graph's inputs.
@@ -376,17 +380,17 @@ class Manifest:
 
     @property
     def features(self) -> Features:
-        """The features that the classifier takes beside a text; empty where it takes none."""
+        """The features that the classifier takes in addition to a text; empty if it takes none."""
         return self.input.features if isinstance(self.input, TextInput) else ()
 
     @property
     def characters(self) -> Characters | None:
-        """The characters that the classifier takes beside each token; None where it takes none."""
+        """The characters that the classifier takes in addition to each token; None if it takes none."""
         return self.input.characters if isinstance(self.input, TextInput) else None
 
     def require_single_text(self, what: str) -> None:
-        """Refuse a feature that works for a text alone, where the classifier takes two texts, or features or characters
-        beside one.
+        """Refuse a feature of pocketrnn that only works for a text alone, if the classifier takes two texts, or
+        features or characters.
 
         Args:
             what: the feature as the subject and the verb of a sentence: `a packed file takes`.
@@ -413,11 +417,11 @@ class Manifest:
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """The names of the heads; empty where the classifier answers with one set of labels."""
+        """The names of the heads; empty if the classifier answers with one set of labels."""
         return tuple(self.output.heads) if isinstance(self.output, HeadsOutput) else ()
 
     def require_single_head(self, what: str) -> None:
-        """Refuse a feature that works for one set of labels only, where the classifier has several heads.
+        """Refuse a feature of pocketrnn that only works for one set of labels, if the classifier has several heads.
 
         Args:
             what: the feature as the subject and the verb of a sentence: `a packed file holds`.
@@ -495,7 +499,7 @@ def _check_text_manifest(manifest: Manifest, given: TextInput) -> None:
 
 
 def _explain_no_streaming(given: TextInput, limits: Limits) -> str:
-    """Say why this classifier cannot stream texts, as a sentence; empty where it can."""
+    """The reason why this classifier cannot stream texts, as a sentence; empty if it can."""
     rules = given.rules
     if isinstance(rules, TextRules) and rules.ngrams > 1:
         return (
@@ -546,7 +550,7 @@ def _check_number_manifest(manifest: Manifest, given: NumberInput) -> None:
 
 
 def explain_no_step_answers(given: NumberInput, limits: Limits) -> str:
-    """Say why a recording cannot be answered step by step from a carried state; empty if it can.
+    """The reason why a recording cannot be answered step by step from a carried state; empty if it can.
 
     Example:
         >>> explain_no_step_answers(NumberInput(("x",), window=64), Limits())
@@ -594,7 +598,7 @@ def load_manifest_schema() -> dict[str, Any]:
 
 
 def read_checked_bytes(path: Path, sha256: str, *, largest: int = LARGEST_FILE) -> bytes:
-    """Read a file once and check its sha256, so that the checked bytes are the bytes that are used.
+    """Read a file once and check the sha256 of the bytes that were read.
 
     Args:
         path: the file.
@@ -706,7 +710,7 @@ def compute_input_digest(labels: tuple[str, ...], given: Input) -> str:
 
 
 def make_digest_entry(labels: tuple[str, ...], given: Input) -> dict[str, str]:
-    """The digest as an entry of a graph's metadata, by which a graph without its bundle can be recognised.
+    """The digest as an entry of a graph's metadata, which identifies a graph without its bundle.
 
     Example:
         >>> list(make_digest_entry(("up", "down"), NumberInput(("x",))))
@@ -716,13 +720,13 @@ def make_digest_entry(labels: tuple[str, ...], given: Input) -> dict[str, str]:
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """Encode classifier.json: UTF-8, one top-level member a line, its own digest last."""
+    """Encode classifier.json: UTF-8, one top-level member on each line, its own digest last."""
     words = {"vocabulary": manifest.input.vocabulary} if isinstance(manifest.input, TextInput) else {}
     return encode_with_digest({**make_manifest_document(manifest), **words})
 
 
 def encode_with_digest(document: Mapping[str, Any]) -> bytes:
-    """Encode a document as JSON with its own digest last: UTF-8, one top-level member a line.
+    """Encode a document as JSON with its own digest last: UTF-8, one top-level member on each line.
 
     Example:
         >>> encode_with_digest({"name": "har"}).splitlines()[1]
@@ -820,7 +824,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _make_no_bundle_error(path: Path) -> BundleError:
-    """The error for a path that is not a bundle's folder; it says what the path is, where that can be found out."""
+    """The error for a path that is not a bundle's folder. It says what the path is, if that can be found out."""
     if path.is_dir():
         if _is_checkpoint(path):
             # Imported here, since loading a bundle needs neither.
@@ -842,14 +846,14 @@ def _make_no_bundle_error(path: Path) -> BundleError:
 
 
 def suggest_near_bundle(path: Path, shipped: Iterable[str] = ()) -> str:
-    """Suggest the bundle, packed file or checkpoint beside a missing path whose name is most similar, as a sentence.
+    """Suggest the bundle, packed file or checkpoint next to a missing path whose name is most similar, as a sentence.
 
     Args:
         path: the path that does not exist.
         shipped: the names of shipped classifiers, where one of them could be meant.
 
     Returns:
-        The sentence; empty where no name is similar.
+        The sentence; empty if no name is similar.
     """
     from pocketrnn.bundle.atomic_writing import suggest_near_file
 
@@ -897,7 +901,7 @@ def _check_members(document: dict[str, Any], path: Path) -> None:
 
 
 def _check_digest(document: Mapping[str, Any], content: bytes, path: Path) -> None:
-    """Check the digest at the end of a document, and refuse one that was changed after it was made."""
+    """Check the digest at the end of a document, and refuse a document that was changed after it was made."""
     stated = _DIGEST.search(content)
     if stated is None or stated[1].decode() != document["digest"]:
         raise BundleError(f"{path} does not end with its digest.", MAKE_AGAIN)

@@ -68,7 +68,7 @@ class LabelOutput:
 
     @property
     def document(self) -> dict[str, Any]:
-        """Its members of classifier.json."""
+        """The output's members in classifier.json."""
         return {
             "labels": self.labels,
             "activation": self.activation,
@@ -83,7 +83,7 @@ class TagOutput:
 
     Attributes:
         labels: the classes, in the order of the logits.
-        crf: the scores for the order of labels; None where each token simply gets its likeliest label.
+        crf: the scores for the order of labels; None if each token simply gets its likeliest label.
 
     Raises:
         InputError: there are fewer than two labels, or the CRF has another number of labels.
@@ -112,18 +112,18 @@ class TagOutput:
 
     @property
     def document(self) -> dict[str, Any]:
-        """Its members of classifier.json."""
+        """The output's members in classifier.json."""
         crf = {} if self.crf is None else {"crf": self.crf.document}
         return {"labels": self.labels, "activation": self.activation, "labels_of": "tokens", **crf}
 
 
 @dataclass(frozen=True)
 class ValueOutput:
-    """Values, as for regression: the graph's numbers as they are, without labels and probabilities.
+    """Values, as for regression: the unchanged numbers of the graph, without labels and probabilities.
 
     Attributes:
         names: the name of each value, in their order.
-        units: the unit of each value; None where they are not stated.
+        units: the unit of each value; None if they are not stated.
 
     Raises:
         InputError: there are no names, or another number of units.
@@ -151,12 +151,12 @@ class ValueOutput:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The names of the values, for code that handles labels and values alike."""
+        """The names of the values, for code that treats labels and values alike."""
         return self.names
 
     @property
     def document(self) -> dict[str, Any]:
-        """Its members of classifier.json."""
+        """The output's members in classifier.json."""
         return {
             "labels": self.names,
             "activation": self.activation,
@@ -166,7 +166,7 @@ class ValueOutput:
 
 @dataclass(frozen=True)
 class HeadsOutput:
-    """Several heads, each with labels of its own for the same text, such as its topic and its mood.
+    """Several heads, each with its own labels for the same text, such as its topic and its mood.
 
     Attributes:
         heads: the output of each head by its name, in the order of their logits.
@@ -190,7 +190,7 @@ class HeadsOutput:
         if len(self.heads) < 2:
             raise InputError(
                 "There is one head." if self.heads else "There is no head.",
-                "Give at least 2, each with its labels; for a single one give labels alone.",
+                "Give at least 2 heads, each with its labels; for a single set of labels, leave heads out.",
             )
         for name, head in self.heads.items():
             if not isinstance(name, str) or not name or not name.isprintable() or len(name) > 200:
@@ -207,7 +207,7 @@ class HeadsOutput:
 
     @property
     def document(self) -> dict[str, Any]:
-        """Its member of classifier.json."""
+        """The output's member in classifier.json."""
         return {"heads": [{"name": name, **head.document} for name, head in self.heads.items()]}
 
 

@@ -25,7 +25,7 @@ def encode_set(ranges: Iterable[str]) -> bytes:
 
 
 def encode_run(run: Run, *, goes_on: bool = True) -> bytes:
-    """Encode a run; without `goes_on` only its own set and the one before it."""
+    """Encode a run; without `goes_on`, only its own set and the set before it."""
     content = _encode_part(run, _FROM_BOUNDARY * run.from_boundary) + encode_set(run.before)
     if not goes_on:
         return content

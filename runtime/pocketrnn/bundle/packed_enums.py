@@ -181,7 +181,8 @@ class Reduction:
 
 
 class Pooling:
-    """The kinds of the operation `pool`: a mean is over the part of the window inside the input, or over all of it."""
+    """The kinds of the operation `pool`. A mean is over the part of the window inside the input, or over the whole
+    window."""
 
     LARGEST: Final = 0
     MEAN_INSIDE: Final = 1

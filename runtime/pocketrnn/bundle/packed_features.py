@@ -1,4 +1,4 @@
-"""Numbers and categories beside a text in a packed file: its section of the features, encoded and decoded."""
+"""Numbers and categories in addition to a text, in a packed file: encodes and decodes the section of the features."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NUMBER, _CATEGORY = 0, 1
 
 
 def encode_features(features: Features) -> bytes:
-    """Encode the section of the features: their names, and then each; empty where there are none.
+    """Encode the section of the features: their names, and then each feature; empty if there are none.
 
     Example:
         >>> encode_features(())

@@ -79,8 +79,9 @@ PACK_AGAIN: Final = "Copy the file again from where it was made, or make it agai
 @dataclass(frozen=True)
 class PackedProgram:
     """The sections of values, operations and weights, and four numbers of the header: the index of the logits' value,
-    and how many values, operations and memory regions there are. The section of the step is empty where texts cannot
-    be streamed."""
+    and the numbers of values, operations and memory regions. The section of the step program is empty if texts cannot
+    be streamed.
+    """
 
     values: bytes = field(repr=False)
     ops: bytes = field(repr=False)
@@ -113,7 +114,7 @@ def has_integer_weights(values: bytes) -> bool:
 
 
 def make_step_entry(program: PackedProgram) -> StepGraph | None:
-    """The manifest entry for a packed file's step, in place of classifier.json's entry for the step graph.
+    """The manifest entry for a packed file's step program, which replaces classifier.json's entry for the step graph.
 
     Example:
         >>> make_step_entry(program)
@@ -126,7 +127,7 @@ def make_step_entry(program: PackedProgram) -> StepGraph | None:
 
 
 def compute_program_digest(program: PackedProgram) -> str:
-    """The sha256 of a packed file's program: of its values, operations and weights, concatenated.
+    """The sha256 of a packed file's program: of its values, operations and weights, joined.
 
     Example:
         >>> len(compute_program_digest(program))
@@ -136,7 +137,7 @@ def compute_program_digest(program: PackedProgram) -> str:
 
 
 def make_graph_entry(graph: Graph, program: PackedProgram) -> Graph:
-    """The manifest entry for a packed file's program, in place of classifier.json's entry for the graph.
+    """The manifest entry for a packed file's program, which replaces classifier.json's entry for the graph.
 
     Args:
         graph: the entry of the graph that the program was made from.
@@ -160,7 +161,7 @@ def make_graph_entry(graph: Graph, program: PackedProgram) -> Graph:
 
 
 def is_packed_file(path: Path) -> bool:
-    """Whether a path leads to a file that begins like a packed classifier.
+    """Whether a path is that of a file that begins like a packed classifier.
 
     Example:
         >>> is_packed_file(Path("news.prnn"))
@@ -274,7 +275,7 @@ def read_packed_document(content: mmap.mmap, path: Path) -> dict[str, Any]:
 
 
 def check_digest(path: Path) -> None:
-    """Check a packed file against the sha256 in it.
+    """Check a packed file against the sha256 that it contains.
 
     Raises:
         BundleError: a byte was changed.
@@ -327,8 +328,8 @@ def encode_packed_file(manifest: Manifest, program: PackedProgram | None) -> byt
 
 
 def encode_packed_text_rules(manifest: Manifest) -> bytes:
-    """Encode a bundle's text rules as a packed file without a program: the engine turns texts into ids with it, for
-    programs that run the bundle's graph themselves. Its document is that of classifier.json.
+    """Encode a bundle's text rules as a packed file without a program, for programs that run the bundle's graph
+    themselves: the engine turns texts into ids with this file. Its document is that of classifier.json.
 
     Args:
         manifest: the bundle's manifest.
@@ -451,7 +452,7 @@ def _encode_features(manifest: Manifest) -> bytes:
 
 
 def _encode_heads(heads: Mapping[str, LabelOutput]) -> bytes:
-    """The section of the heads; empty where there is one set of labels."""
+    """Encode the section of the heads; empty if there is one set of labels."""
     if not heads:
         return b""
     words = [number for head in heads.values() for number in (len(head.labels), _ACTIVATIONS.index(head.activation))]
@@ -461,8 +462,10 @@ def _encode_heads(heads: Mapping[str, LabelOutput]) -> bytes:
 def _make_manifest_sections(
     manifest: Manifest, forms: Forms | None = None, marks: Marks | None = None
 ) -> dict[int, bytes]:
-    """The sections that follow from a manifest: labels, rules, stop words, golden examples, channels, tags, heads and
-    features; a vocabulary of texts is encoded elsewhere. Normal forms and marks may be those of an existing file."""
+    """Encode the sections that follow from a manifest: labels, rules, stop words, golden examples, channels, tags,
+    heads and features; a text vocabulary is encoded elsewhere. Normal forms and punctuation marks may be taken from an
+    existing file.
+    """
     given, stops = manifest.input, tuple[str, ...]()
     output = manifest.output
     heads = output.heads if isinstance(output, HeadsOutput) else {}
@@ -515,5 +518,5 @@ def read_section(content: mmap.mmap, name: int) -> bytes:
 
 
 def read_header_words(content: mmap.mmap) -> list[int]:
-    """Read the header words from the number of labels to whether there are two texts."""
+    """Read the header words from the number of labels up to the word that says whether there are two texts."""
     return list(struct.unpack_from("<14I", content, _NUMBERS_AT))

@@ -48,7 +48,7 @@ def _encode_doubles(numbers: Sequence[float]) -> bytes:
 
 
 def decode_number_examples(section: bytes, count: int, labels: int, channels: int) -> list[dict[str, Any]]:
-    """Decode the golden examples of a file that the engine has opened to members of classifier.json.
+    """Decode the golden examples of a file that the engine has opened, as members of classifier.json.
 
     Args:
         section: the section of the examples.

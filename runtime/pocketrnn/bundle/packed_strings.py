@@ -44,7 +44,8 @@ def mix_hash(made: int) -> int:
 
 
 def encode_strings(strings: Sequence[str], *, looked_up: bool = False) -> bytes:
-    """Encode strings by number and, with `looked_up`, a hash table of slots: the hash's low bits and number + 1."""
+    """Encode strings by number and, with `looked_up`, a hash table whose slots hold the low bits of the hash and number
+    + 1."""
     encoded = [encode_utf8(string) for string in strings]
     bits = (len(encoded) + 1).bit_length()
     slots = [0] * (len(encoded) * 4 // 3 + 1 if looked_up and encoded else 0)
@@ -68,7 +69,7 @@ def encode_strings(strings: Sequence[str], *, looked_up: bool = False) -> bytes:
 
 
 def decode_strings(content: bytes, at: int) -> tuple[list[str], int]:
-    """Decode strings that the engine has checked, and find where the bytes behind them begin.
+    """Decode strings that the engine has checked, and find the position of the bytes after them.
 
     Example:
         >>> decode_strings(encode_strings(["oil", "prices"]), 0)[0]

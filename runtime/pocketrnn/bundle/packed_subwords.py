@@ -124,7 +124,7 @@ def encode_subwords_section(rules: SubwordRules, vocabulary: Sequence[str], form
 
 
 def remove_model(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Remove from a packed file's document what its rules section holds: merges, ranks, scores and tables.
+    """Remove from a packed file's document the parts that its rules section contains: merges, ranks, scores and tables.
 
     Example:
         >>> remove_model({"text": {"model": {"kind": "bpe", "merges": [0, 1]}}})
@@ -173,7 +173,7 @@ def _encode_table_as_base64(operation: tuple[int, int, int, bytes]) -> str:
 
 
 def read_normal_forms(section: bytes, tokens: int) -> Forms:
-    """Read a file's normal forms, in their order; this Python's tables may be of another version of Unicode."""
+    """Read a file's normal forms, in order. The tables of the running Python may be of another version of Unicode."""
     found = (
         content for kind, _, _, content in _read_step_operations(section, tokens) if kind == SubwordOperation.NORMAL
     )
@@ -310,7 +310,7 @@ def _encode_table_parts(step: Table) -> tuple[int, int, int, bytes]:
 
 
 def _list_later_capital_ranges() -> list[tuple[int, int, int]]:
-    """Ranges of capitals that the engine's own table lacks, each with the offset to its lowercase letters."""
+    """The ranges of capitals that the engine's own table lacks, each with the offset to its lower-case letters."""
     rows: list[tuple[int, int, int]] = []
     for code, small in sorted(LATER_CAPITALS.items()):
         added = (small - code) & 0xFFFFFFFF
@@ -323,8 +323,8 @@ def _list_later_capital_ranges() -> list[tuple[int, int, int]]:
 
 @lru_cache(maxsize=8)
 def _encode_normal_form(step: Normalize) -> bytes:
-    """Encode the tables of a Unicode normal form: decompositions, combining classes and composed pairs. Those of Hangul
-    are computed by the engine."""
+    """Encode the tables of a Unicode normal form: decompositions, combining classes and composed pairs. The engine
+    computes those of Hangul."""
     inert = {code for some in step.inert for code in range(ord(some[0]), ord(some[-1]) + 1)}
     apart: dict[int, list[int]] = {}
     classes: list[tuple[int, int, int]] = []

@@ -25,7 +25,7 @@ _NO_CRF, _OVER_IDS, _OVER_TOKENS = range(3)
 
 
 def encode_tags_section(manifest: Manifest, marks: Marks | None = None) -> bytes:
-    """Encode the section of the tags; empty where labels are of texts.
+    """Encode the section of the tags; empty if labels are for whole texts.
 
     Args:
         manifest: the file's manifest.
@@ -49,7 +49,7 @@ def encode_tags_section(manifest: Manifest, marks: Marks | None = None) -> bytes
 
 
 def read_marks(section: bytes) -> Marks:
-    """Read the punctuation marks from a file's section.
+    """Read the punctuation marks from a section of a file.
 
     Example:
         >>> read_marks(bytes(8))

@@ -1,6 +1,7 @@
-"""Texts that are refused: those beyond the bundle's limits, with too few or too many token ids or with padding only,
-and those that the native engine does not answer, since they would take more memory or time than it allows, or larger
-integers than it has."""
+"""Texts that are refused: texts beyond the bundle's limits, with too few or too many token ids or with padding only;
+and texts that the native engine does not answer, because they would need more memory or time than it allows, or
+integers larger than 32 bits.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +62,7 @@ def find_texts_beyond_limits(
 def _drop_feature_marks(
     ids: NDArray[np.int64], lengths: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Texts without the marks of their features, which are at the beginning of each, as many in all."""
+    """Texts without the marks of their features; each text begins with the same number of marks."""
     count = count_feature_marks(ids[: lengths[0]].tolist())
     return ids[ids >= 0], lengths - count
 
@@ -111,7 +112,7 @@ def make_too_costly_error(name: str, row: str = "text") -> LimitError:
 
 
 def make_too_large_error(name: str, row: str = "text") -> LimitError:
-    """The error for a text or a sequence for which a packed file computes an integer beyond 32 bits.
+    """The error for a text or a sequence for which a packed file would compute an integer beyond 32 bits.
 
     Example:
         >>> make_too_large_error("news").problem
@@ -135,12 +136,12 @@ def make_limit_error(name: str, limits: Limits, tokens: int) -> LimitError:
         >>> make_limit_error("news", Limits(max_tokens=300), 412).problem
         'The text becomes 412 token ids, but news takes at most 300.'
         >>> make_limit_error("news", Limits(real_token=True), 1).problem
-        'The text holds no known word, and news takes none such.'
+        'The text holds no known word, and news needs one.'
     """
     becomes = f"The text becomes {'1 token id' if tokens == 1 else f'{tokens} token ids'}, but {name} takes"
     if limits.allows_length(tokens):
         return LimitError(
-            f"The text holds no known word, and {name} takes none such.", "Give one with a word of its vocabulary."
+            f"The text holds no known word, and {name} needs one.", "Give one with a word of its vocabulary."
         )
     if tokens < (limits.min_tokens or 1):
         return LimitError(f"{becomes} at least {limits.min_tokens}.", "Give a longer one.")

@@ -1,4 +1,4 @@
-"""The classifiers that ship with pocketrnn, found by name without importing anything."""
+"""The classifiers that ship with pocketrnn, found by name without an import."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def list_shipped_classifiers() -> dict[str, Path]:
 
 
 def find_bundle_folder(path_or_name: str | os.PathLike[str]) -> Path:
-    """The folder of a bundle, given by its path, by the name of a shipped classifier, or by an address on a model hub.
+    """The folder of a bundle. It is given by its path, by the name of a shipped classifier, or by an address on a model
+    hub.
 
     A folder that holds a bundle comes before a shipped classifier of that name. The bundle's files are not read here.
     The repository at an address is downloaded unless it is cached.

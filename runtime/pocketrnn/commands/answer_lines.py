@@ -36,7 +36,7 @@ class AnswerFormat:
         explains: whether the words that decided are shown.
         lists: the content of an input line: None for a text, `tokens or ids` or `rows` of numbers for a JSON list of
             these, `pairs` for two texts with a tab between.
-        features: the values of the features of all texts, by their names; None where a text has none.
+        features: the values of the features of all texts, by their names; None if a text has none.
     """
 
     answers: Answers
@@ -80,7 +80,7 @@ class AnswerFormat:
         return values
 
     def shorten_shown_input(self, text: str) -> str:
-        """The text, or the beginning of a sequence's JSON, that is shown beside its answer."""
+        """The text, or the beginning of a sequence's JSON, to show with its answer."""
         return text if self.lists != "rows" or len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
     def format_answer_line(self, name: str, answer: Any) -> str:
@@ -109,14 +109,15 @@ class AnswerFormat:
         return "\t".join((self.make_line_columns(answer), *columns))
 
     def _make_format_for_head(self, answers: Answers) -> AnswerFormat:
-        """The format for one head: by thresholds where one is given for all, or the head has its own."""
+        """The format for one head: labels by threshold if a threshold is given for all heads, or if the head has its
+        own."""
         if not self.by_threshold:
             return replace(self, answers=answers)
         has_some = self.threshold is not None or answers.thresholds is not None
         return replace(self, answers=answers, by_threshold=has_some, top=len(answers.labels) if has_some else 1)
 
     def _select_given_labels(self, answer: Prediction) -> tuple[tuple[str, float], ...]:
-        """The labels of a prediction that are given, with their probabilities."""
+        """The labels of a prediction to show, with their probabilities."""
         if self.by_threshold:
             return self.answers.list_labels_with_probabilities(answer, self.threshold)
         return answer.top[: self.top]

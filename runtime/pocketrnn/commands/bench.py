@@ -1,4 +1,4 @@
-"""`pocketrnn bench`: how fast a bundle answers on this machine."""
+"""`pocketrnn bench`: measures how fast a bundle answers on this machine."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ _NOT_FOR_TAGS: Final = ("--input", "--top", "--threshold", "--explain", "--strea
     "--prior",
     type=Text(),
     metavar="NAME",
-    help="Expect each label as often as this prior of the bundle says, such as web for languages.",
+    help="Expect each label as often as in this prior of the bundle, such as web for languages.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object for each text.")
 @click.option(
@@ -142,7 +142,7 @@ def classify(
     feature: tuple[str, ...],
     files: FileOptions,
 ) -> None:
-    """Classify TEXTS, or the lines of standard input when none are given, or the rows of a file.
+    """Classify TEXTS, the rows of a file, or, if neither is given, the lines of standard input.
 
     Each text is answered with one line, in the order of the texts: label, probability and text, with tabs between
     them. --top adds a label and a probability for each further label, before the text. Control characters are shown as
@@ -270,17 +270,19 @@ def _check_options(
     if files.asks_for_file and (texts or as_stream or as_tokens or explains):
         raise click.UsageError("TEXTS, --stream, --tokens and --explain are not for files; see --top.")
     if as_stream and as_tokens:
-        raise click.UsageError("--tokens is not for --stream, whose text is cut anywhere.")
+        raise click.UsageError("--tokens does not work with --stream, whose text is cut anywhere.")
     if explains and (as_stream or threshold is not None or top not in (None, 1)):
         raise click.UsageError("--explain is not for --stream, --threshold and --top: it explains the likeliest label.")
     if threshold is not None and (threshold != threshold or top is not None):
-        raise click.UsageError("--threshold is not a number, or given beside --top: these exclude each other.")
+        raise click.UsageError(
+            "--threshold is not a number, or it is given with --top: these options exclude each other."
+        )
 
 
 def _check_text_options(
     classifier: Classifier, files: FileOptions, sequence_column: str | None, *, as_json: bool
 ) -> None:
-    """Refuse options that make no sense for a bundle that takes texts, or only one text.
+    """Refuse options that make no sense for a bundle of texts, or of one text.
 
     Raises:
         click.UsageError: such an option is given.
@@ -300,8 +302,7 @@ def _check_text_options(
 def _check_recording_options(
     classifier: Classifier, files: FileOptions, sequence_column: str | None, top: int | None, of_texts: Sequence[object]
 ) -> None:
-    """Refuse options that make no sense for a bundle that takes sequences of numbers; `of_texts` are the options for
-    texts.
+    """Refuse options that make no sense for a bundle of sequences of numbers; `of_texts` are the options for texts.
 
     Raises:
         click.UsageError: such an option is given.
@@ -314,7 +315,7 @@ def _check_recording_options(
 
 
 def _parse_features(classifier: Classifier, files: FileOptions, given: Sequence[str]) -> dict[str, Any] | None:
-    """Parse NAME=VALUE of each feature; None for files, and where the classifier takes none.
+    """Parse NAME=VALUE for each feature; None for files, and if the classifier takes no features.
 
     Raises:
         click.UsageError: features are given for files or to another classifier; one is not such, or is given twice.
@@ -343,7 +344,7 @@ def _parse_features(classifier: Classifier, files: FileOptions, given: Sequence[
 
 
 def _join_pair(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """Join two texts to one pair, with a tab between."""
+    """Join two texts into one pair, with a tab between them."""
     return ("\t".join(texts),) if len(texts) == 2 and not any("\t" in text for text in texts) else texts
 
 
@@ -356,7 +357,8 @@ def _choose_labels(classifier: Classifier, head: str | None, labels: str | None)
 def _answer_if_tagger(
     classifier: Classifier, texts: Sequence[str], given: Sequence[object], how: tuple[bool, bool, bool]
 ) -> bool:
-    """Answer all texts if the bundle labels tokens, and return whether it does; `given` are options not for these."""
+    """Answer all texts if the bundle labels tokens, and return whether it does; `given` are the options that it does
+    not accept."""
     as_json, as_conll, as_tokens = how
     if not classifier.manifest.output.of_tokens:
         if as_conll:
@@ -397,7 +399,7 @@ def _answer_lines(classifier: Classifier, wanted: AnswerFormat) -> None:
 def _answer_texts(
     classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, kind: str, before: int = 0
 ) -> None:
-    """Answer texts or sequences; messages count them as `kind`, from `before` + 1.
+    """Answer texts or sequences; messages call them `kind`, and count from `before` + 1.
 
     Raises:
         InputError: one of them cannot be answered. Those before it are answered first.

@@ -179,7 +179,7 @@ def _answer_batches(
 def _find_rows_without_answer(
     classifier: Classifier, logits: NDArray[np.float32], batch: RowBatch, source: RowSource, before: int
 ) -> list[int]:
-    """The indices of a batch's rows without a text, or with a text beyond the graph's limits; `source` counts the
+    """The indices of the rows of a batch that have no text, or a text beyond the graph's limits; `source` counts the
     latter.
 
     Args:
@@ -211,8 +211,9 @@ def _find_rows_without_answer(
 def _make_reached_label_columns(
     answers: Answers, names: tuple[str, str], threshold: float | None, logits: NDArray[np.float32], without: list[int]
 ) -> list[Column]:
-    """The columns of the labels that reach their threshold and of their probabilities; where none does, the label is
-    empty and the probability is the largest one. With sigmoid, where several labels can be right, both hold lists.
+    """Make the columns of the labels that reach their threshold, and of their probabilities. If none does, the label is
+    empty and the probability is the largest one. With sigmoid, several labels can be right, and both columns contain
+    lists.
     """
     probabilities = answers.probabilities(logits)
     reached = answers.mark_reached_labels(probabilities, threshold)
@@ -282,7 +283,7 @@ def _find_regular_file_size(stream: IO[bytes]) -> int | None:
 
 @contextlib.contextmanager
 def _copy_to_disk(stream: IO[bytes]) -> Iterator[IO[bytes]]:
-    """Copy the stream to a temporary file, since Parquet is read from its end."""
+    """Copy the stream to a temporary file, since reading Parquet begins at its end."""
     with tempfile.TemporaryFile() as copy:
         shutil.copyfileobj(stream, copy)
         copy.seek(0)
@@ -293,12 +294,12 @@ def _copy_to_disk(stream: IO[bytes]) -> Iterator[IO[bytes]]:
 def open_answer_output(
     destination: str, kind: Kind, read_from: os.stat_result | None, *, force: bool
 ) -> Iterator[IO[bytes]]:
-    """Open the output for answers: a file, which is written as a whole or not at all, or standard output.
+    """Open the output for answers: a file, which is written whole or not at all, or standard output.
 
     Args:
         destination: the file; `-` is standard output.
         kind: the format of the output.
-        read_from: the system's record of the input file, which must not be overwritten; None where there is none.
+        read_from: the system's record of the input file, which must not be overwritten; None if there is none.
         force: replace a file that exists.
 
     Raises:
@@ -327,7 +328,7 @@ def open_answer_output(
 
 
 class _Progress:
-    """A progress bar on standard error, if that is a terminal and the work takes long."""
+    """A progress bar on standard error, if this is a terminal and the work takes long."""
 
     def __init__(self, source: RowSource, *, hidden: bool) -> None:
         self._source = source
@@ -336,7 +337,7 @@ class _Progress:
         self._shown = False
 
     def show(self, read: int) -> None:
-        """Show that `read` bytes of the source's size are done, if the bar is due."""
+        """Show that `read` bytes of the source are done, if it is time to update the bar."""
         now = time.monotonic()
         if self._hidden or now - self._start < _BAR_AFTER or now - self._last < _BAR_EVERY:
             return

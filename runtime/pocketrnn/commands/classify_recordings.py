@@ -62,7 +62,7 @@ def classify_recordings(classifier: Classifier, files: FileOptions, wanted: Answ
         classifier: the classifier that answers.
         files: the file of a recording, with a column for each channel; and where the answers are written.
         wanted: the format of an answer.
-        by: the column that names the sequence of each row; None where the file is one recording.
+        by: the column that names the sequence of each row; None if the file is one recording.
 
     Raises:
         InputError: a sequence or a file cannot be used.
@@ -128,7 +128,8 @@ def _answer_file(classifier: Classifier, files: FileOptions, wanted: AnswerForma
 
 
 def _format_answer_table(answered: Iterator[_Some], first: str, files: FileOptions, wanted: AnswerFormat) -> Answered:
-    """Format answers as rows of a table: the name of each sequence or window in the column `first`, then its answer."""
+    """Format answers as rows of a table: the name of each sequence or window in the column `first`, followed by its
+    answer."""
     for names, answers in answered:
         columns = _format_answer_columns(answers, files, wanted)
         if first in (column.name for column in columns):

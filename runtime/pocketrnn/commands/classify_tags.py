@@ -61,7 +61,7 @@ def _answer_texts(
     kind: str,
     before: int,
 ) -> int:
-    """Answer texts, counted from `before` + 1 in messages, and return how many of their tokens have no tag."""
+    """Answer texts, which messages count from `before` + 1; return how many of their tokens have no tag."""
     try:
         tagged = classifier.predict_tags([wanted.parse_input(text, "") for text in texts])
         if tagged:

@@ -98,7 +98,8 @@ class _OneLineUsageError(click.UsageError):
 
 
 def _limit_line(message: str) -> str:
-    """Make a message one line of limited length: of a longer one, its beginning and its end, which is the remedy."""
+    """Limit a message to one line of limited length: of a longer one, keep the beginning and the end, which is the
+    remedy."""
     line = escape_line(message)
     half = _LONGEST_LINE // 2
     return line if len(line) <= _LONGEST_LINE else f"{line[:half]} [...] {line[-half:]}"
@@ -202,7 +203,7 @@ def _print_error(error: OSError) -> OutputError:
 
 
 def _report_write_error(error: OSError) -> int:
-    """Report an error or help text that could not be written outside a command, and return the exit status."""
+    """Report an error or a help text that could not be written, outside a command; return the exit status."""
     if isinstance(error.__context__, click.ClickException):
         discard_stream(sys.stderr)
         return error.__context__.exit_code
@@ -213,7 +214,7 @@ def _report_write_error(error: OSError) -> int:
 
 
 def _convert_unexpected_error(error: BaseException) -> PocketRNNError:
-    """Convert an unexpected error. In Python's development mode it is raised instead, for its traceback."""
+    """Convert an unexpected error to one line. In Python's development mode, raise it instead, for its traceback."""
     if isinstance(error, MemoryError):
         return PocketRNNError("There is not enough memory for this.", "Give less at a time, or use a larger machine.")
     if isinstance(error, OSError) and error.filename is not None:

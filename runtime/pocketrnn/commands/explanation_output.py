@@ -19,7 +19,8 @@ _WEAK: Final = 0.1
 
 
 def format_explanation_as_json(text: str, explanation: Explanation) -> str:
-    """Format an explanation as one JSON object on one line. An infinite number, which JSON lacks, becomes null."""
+    """Format an explanation as one JSON object on one line. An infinite number, which JSON does not have, becomes
+    null."""
     fragments = [
         {
             "text": fragment.text,

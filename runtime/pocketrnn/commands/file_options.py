@@ -50,8 +50,8 @@ class FileOptions:
 
 
 def make_answer_columns(files: FileOptions, top: int, head: str = "") -> list[tuple[str, str]]:
-    """The names of the new columns: a label column and a probability column for each label to give, for one of several
-    heads followed by its name: `label_topic`.
+    """The names of the new columns: a label column and a probability column for each label to give. With several heads,
+    the head's name follows: `label_topic`.
 
     Raises:
         InputError: two columns would have the same name.

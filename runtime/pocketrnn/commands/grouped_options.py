@@ -42,7 +42,7 @@ _AT_THE_END: Final = "pocketrnn.lines_at_the_end"
 
 
 def print_at_end(line: str) -> bool:
-    """Write a line when the command ends, after its error if it fails; return False where no command is running.
+    """Write a line when the command ends, after its error if it fails. Return False if no command is running.
 
     Example:
         >>> print_at_end("Note: cell 3 is not run")
@@ -66,13 +66,13 @@ def list_lines_to_print_at_end(context: click.Context) -> list[str]:
 
 
 class Text(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
-    """An argument that is text and not a path. Bytes that the locale could not decode arrive as surrogates: they are
-    decoded as UTF-8 with any locale, or refused."""
+    """An argument that is a text and not a path. Bytes that the locale could not decode arrive as surrogates; they are
+    decoded as UTF-8 in every locale, or refused."""
 
     name = "text"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Convert an argument to text; raise click's own error where it is not UTF-8."""
+        """Convert an argument to text; raise click's own error if it is not UTF-8."""
         text = str(value)
         try:
             text.encode()
@@ -123,7 +123,7 @@ class Command(click.Command):
         self.groups = dict(groups or {"Options": ()})
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the arguments, and give usage errors this command's context where click's parser did not."""
+        """Parse the arguments. If click's parser raised a usage error without a context, add this command's context."""
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:
@@ -162,7 +162,7 @@ class Command(click.Command):
 
 
 def list_command_examples(command: click.Command) -> list[str]:
-    """The example lines in a command's help, as a user types them."""
+    """The example lines in a command's help, in the form in which a user types them."""
     examples = _clean_help(command).partition(f"{_EXAMPLES}\n")[2]
     return [line[2:] for line in examples.splitlines()]
 

@@ -30,7 +30,7 @@ _SHOWN_VALUES: Final = 10
 @click.argument("bundle", metavar="PATH_OR_NAME")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object, without vocabulary and golden examples.")
 def inspect(bundle: str, as_json: bool) -> None:
-    """Show what a bundle is: labels, text rules, graph, sizes, proof and provenance.
+    """Show a bundle's labels, text rules, graph, sizes, proof and provenance.
 
     There are two verdicts: what is proven of the graph, and what the text rules were compared with. The proof has a
     line for each form and what it was made from; --json has each kind of input.
@@ -202,7 +202,8 @@ def _describe_thresholds(thresholds: Sequence[float]) -> str:
 
 
 def _format_proof_lines(manifest: Manifest, rows_of: str) -> Iterator[str]:
-    """The two verdicts, and the comparisons from the module to the file, a line for each form. --json has all lines."""
+    """The two verdicts, and the comparisons from the module to the file, one line for each form; --json shows all
+    lines."""
     from pocketrnn.verdicts import describe_graph_proof, describe_number_scale, group_chain_links, read_text_verdict
 
     yield f"Graph: {escape_line(describe_graph_proof(manifest))}"
@@ -248,7 +249,7 @@ def _describe_tokens_read(text: AnyTextRules) -> str:
 
 
 def _describe_added_ids(text: AnyTextRules) -> str:
-    """Describe the ids that are added around a text's ids, and the limits on the number of ids."""
+    """Describe the ids that are added before and after a text's ids, and the limits on the number of ids."""
     stated = (
         *(("id {} before it", number) for number in text.first_ids),
         *(("id {} after it", number) for number in text.last_ids),

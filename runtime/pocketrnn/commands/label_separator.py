@@ -1,4 +1,4 @@
-"""Labels that contain the separator are refused where several labels of a text share one column."""
+"""Refuses labels that contain the separator, if several labels of a text share one column."""
 
 from __future__ import annotations
 

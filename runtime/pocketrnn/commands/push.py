@@ -13,7 +13,7 @@ __all__ = ["push"]
 @click.command(cls=Command, short_help="Put a classifier on a model hub.")
 @click.argument("bundle", metavar="PATH_OR_NAME")
 @click.argument("address", metavar="hf://USER/NAME")
-@click.option("--private", is_flag=True, help="A new repository is open to you only.")
+@click.option("--private", is_flag=True, help="Make a new repository that only you can read.")
 @click.option("--message", metavar="TEXT", help="The message of the commit.")
 def push(bundle: str, address: str, private: bool, message: str | None) -> None:
     """Verify a bundle or a packed file, and upload it in one commit to a model hub with Hugging Face's interface.

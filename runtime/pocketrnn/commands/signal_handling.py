@@ -31,8 +31,8 @@ _SOON = 0.02
 
 
 def exit_on_signals() -> None:
-    """Make each of these signals end the process at once and silently, with the status that a shell would report. For
-    the start and the end of the command line: nothing is cleaned up.
+    """Make each of these signals end the process immediately and silently, with the status that a shell would report.
+    This is for the start and the end of the command line: nothing is cleaned up.
 
     Example:
         >>> exit_on_signals()  # doctest: +SKIP
@@ -41,8 +41,8 @@ def exit_on_signals() -> None:
 
 
 def exit_process(status: int) -> NoReturn:
-    """End the process with an exit status; after a signal at once, since an interrupted thread of a library can keep
-    Python from ending, or abort it.
+    """End the process with an exit status. After a signal, end it immediately: an interrupted thread of a library can
+    prevent Python from ending, or make it abort.
 
     Raises:
         SystemExit: the status is not that of a signal.
@@ -63,9 +63,9 @@ def exit_process(status: int) -> NoReturn:
 
 @contextlib.contextmanager
 def raise_on_signals() -> Iterator[None]:
-    """While the block runs, let SIGINT raise KeyboardInterrupt in it, and SIGTERM and SIGHUP raise `Terminated`. The
-    block is then left by KeyboardInterrupt, or by SystemExit with the status that a shell would report, even if code in
-    the block caught or replaced the exception.
+    """While the block runs, let SIGINT raise KeyboardInterrupt in it, and SIGTERM and SIGHUP raise `Terminated`. After
+    a signal the block ends with KeyboardInterrupt, or with SystemExit and the status that a shell would report, even if
+    code in the block caught or replaced the exception.
 
     A second SIGTERM does not interrupt a `finally`. Signals belong to the process: this is only for the command line.
     It does nothing outside the main thread, and leaves alone signals that are ignored or handled already.
@@ -133,7 +133,7 @@ class _SignalledBlock:
     def resend_lost_signal(
         self, raised: sys.UnraisableHookArgs, otherwise: Callable[[sys.UnraisableHookArgs], object]
     ) -> None:
-        """Send the signal again soon, where Python dropped its exception in a `__del__` or a callback from C."""
+        """Send the signal again soon, if Python lost its exception in a `__del__` or in a callback from C."""
         if self.came is None or not isinstance(raised.exc_value, KeyboardInterrupt | Terminated):
             otherwise(raised)
             return
@@ -154,7 +154,7 @@ class _SignalledBlock:
 
 
 def _install_handler(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
-    """Install a handler for the signals that are not handled or ignored yet, and return their previous handlers."""
+    """Install a handler for those signals that are neither handled nor ignored yet; return their previous handlers."""
     if threading.current_thread() is not threading.main_thread():
         return {}
     free = (signal.SIG_DFL, signal.default_int_handler, _exit_by_signal)

@@ -41,7 +41,7 @@ _CONVERT: Final = "Convert the input, for instance with: iconv -f ISO-8859-1 -t 
 
 
 def replace_closed_stderr() -> None:
-    """Discard everything written to standard error, where the process was started with standard error closed.
+    """Discard everything written to standard error, if the process was started with standard error closed.
 
     Otherwise click writes errors to standard output, among the answers. The closed file descriptors themselves are
     taken: onnxruntime opens the null device at them when it is imported, so that none of our files gets one.
@@ -103,7 +103,8 @@ def read_arriving_lines(stream: IO[bytes]) -> Iterator[list[str]]:
 
 
 def _decode_lines(lines: Iterable[bytes], number: int) -> Iterator[list[str]]:
-    """Decode the lines after line `number` to one list; if a line is not UTF-8, yield those before it, then raise."""
+    """Decode the lines after line `number` into one list. If a line is not UTF-8, yield the lines before it, then
+    raise."""
     texts: list[str] = []
     for line in lines:
         number += 1
@@ -145,7 +146,8 @@ def read_arriving_fragments(stream: IO[bytes]) -> Iterator[str]:
 
 
 def format_json_line(value: Mapping[str, Any]) -> str:
-    """Format `value` as JSON on one line; all non-ASCII is escaped if standard output's encoding lacks a character."""
+    """Format `value` as JSON on one line. If standard output's encoding lacks one of its characters, escape all
+    non-ASCII characters."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     try:
         text.encode(_find_stream_encoding(sys.stdout))
@@ -157,7 +159,7 @@ def format_json_line(value: Mapping[str, Any]) -> str:
 
 
 def print_text(text: str, *, err: bool = False) -> None:
-    """Write `text` and a line end to standard output; characters that its encoding lacks are escaped.
+    """Write `text` and a line end to standard output; escape characters that its encoding lacks.
 
     Args:
         text: what to write.
@@ -199,8 +201,8 @@ def print_line_if_slow(line: str, seconds: float = 2.0) -> Iterator[None]:
 
 
 def print_line(line: str, *, err: bool = False) -> None:
-    """Write one line of status. Line breaks, terminal control characters, and characters that the stream's encoding
-    lacks are escaped. Nothing is written where the stream is closed.
+    """Write one status line. Line breaks, terminal control characters, and characters that the stream's encoding lacks
+    are escaped. If the stream is closed, nothing is written.
 
     Args:
         line: the line, without a line end.
@@ -223,7 +225,7 @@ def _find_stream_encoding(stream: object) -> str:
 
 
 def discard_stdout() -> None:
-    """Discard the buffer of standard output: Python would try to write it at exit, and print an error."""
+    """Discard the buffer of standard output: Python would otherwise try to write it at exit, and print an error."""
     discard_stream(sys.stdout)
 
 

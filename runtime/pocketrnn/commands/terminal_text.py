@@ -19,7 +19,7 @@ def _escape_character(character: str) -> str:
 
 
 def align_columns(rows: Sequence[Sequence[str]], *, left: int | None = None) -> list[str]:
-    """Align rows of cells to lines with columns of equal width, two spaces apart.
+    """Align rows of cells into lines; columns are equally wide in all lines, with two spaces between them.
 
     Args:
         rows: the cells, the same number in every row.

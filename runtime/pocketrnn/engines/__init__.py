@@ -1,1 +1,2 @@
-"""Engines, which compute logits from token ids or samples: one file for each; `engine.py` defines their interface."""
+"""Engines, which compute logits from token ids or samples. Each has its own file; `engine.py` defines their
+interface."""

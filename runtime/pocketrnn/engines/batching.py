@@ -73,7 +73,7 @@ def divide_into_runs(
 
 
 def find_texts_with_ids(ids: Steps, lengths: NDArray[np.int64], wanted: Sequence[int]) -> NDArray[np.bool_] | None:
-    """Find the texts that hold at least one of the wanted ids.
+    """Find the texts that contain at least one of the wanted ids.
 
     Args:
         ids: int64 [tokens of all texts], one text after the other.
@@ -81,7 +81,7 @@ def find_texts_with_ids(ids: Steps, lengths: NDArray[np.int64], wanted: Sequence
         wanted: the ids.
 
     Returns:
-        bool [texts]; None where no text holds one, which takes 0.3 ns a token to find out for one id.
+        bool [texts]; None if no text holds one, which takes 0.3 ns a token to find out for one id.
 
     Example:
         >>> find_texts_with_ids(np.array([5, 1, 7]), np.array([2, 1]), [1]).tolist()
@@ -96,8 +96,8 @@ def find_texts_with_ids(ids: Steps, lengths: NDArray[np.int64], wanted: Sequence
 
 
 def pad_rows(steps: Steps, starts: NDArray[np.int64], lengths: NDArray[np.int64], padding: float | list[int]) -> Steps:
-    """Pad the ids of some texts, or the samples of some sequences, to one array; `padding` fills the end of every
-    shorter row.
+    """Pad the ids of some texts, or the samples of some sequences, and join them into one array; `padding` fills the
+    end of every shorter row.
 
     Args:
         steps: [tokens] or [time, channels], the concatenated steps of these and other texts.

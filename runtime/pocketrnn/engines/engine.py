@@ -41,8 +41,9 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class MessageWords:
-    """The words for messages about a text or a sequence of numbers, and about each of its steps; and the problem and
-    the remedy if streaming is not possible, because the bundle lacks a step graph, or the packed file a step."""
+    """The words for messages about a text or a sequence of numbers, and about each of its steps. Also the problem and
+    the remedy if streaming is not possible, because the bundle has no step graph, or the packed file no step program.
+    """
 
     row: str
     step: str
@@ -78,7 +79,7 @@ _OF_NUMBERS: Final = MessageWords(
 
 
 def choose_message_words(manifest: Manifest) -> MessageWords:
-    """The words of messages about a bundle.
+    """The words for messages about a bundle.
 
     Example:
         >>> choose_message_words(Classifier.load("ag_news").manifest).row
@@ -98,8 +99,8 @@ def find_step_dtype(manifest: Manifest) -> type[np.int64 | np.float32]:
 
 
 def padding_value(manifest: Manifest) -> float | list[int]:
-    """The value that pads a shorter text or sequence in a run: an id, with those of its characters where there are
-    some, or a number.
+    """The value that fills the end of a shorter text or sequence in a run: a number; an id; or, if the module reads
+    characters, an id followed by the ids of its characters.
 
     Example:
         >>> padding_value(Classifier.load("ag_news").manifest)
@@ -128,7 +129,7 @@ def check_threads(threads: int) -> int:
 
 
 class EngineAnswer(NamedTuple):
-    """The logits of many texts, and the indices of refused ones.
+    """The logits of many texts, and the indices of the refused ones.
 
     Attributes:
         logits: float32 [texts, labels]; [tokens of all texts, labels] where the labels are of tokens.
@@ -150,8 +151,8 @@ class Options:
 
 
 class Engine(Protocol):
-    """Computes logits from steps: the token ids of a text, or the samples of a sequence as the graph gets them. Several
-    threads may use one engine at the same time, also in a forked process.
+    """Computes logits from steps: the token ids of a text, or the samples of a sequence in the form of the graph.
+    Several threads may use one engine at the same time, also in a forked process.
 
     The engine itself decides how texts share a run, and how large a run may be.
     """
@@ -187,7 +188,7 @@ class Engine(Protocol):
         ...
 
     def embeddings(self, steps: Steps, lengths: Ids) -> EngineAnswer:
-        """The embeddings in place of the logits: the input of the last linear layer, float32 [texts, features].
+        """The embeddings instead of the logits: the input of the last linear layer, float32 [texts, features].
 
         Args:
             steps: as for `Engine.logits`.
@@ -200,7 +201,7 @@ class Engine(Protocol):
         ...
 
     def open_step(self) -> None:
-        """Open the step graph, so that a fault in it is reported before the first input is read.
+        """Open the step graph, so that an error in it is reported before the first input is read.
 
         Raises:
             InputError: the bundle has no step graph.
@@ -209,7 +210,7 @@ class Engine(Protocol):
         ...
 
     def step(self, steps: Sequence[int] | Floats, state: Floats) -> tuple[Floats, Floats]:
-        """Read further steps from a state, and return the new logits and state.
+        """Read more steps, starting from a state; return the new logits and the new state.
 
         Args:
             steps: the new token ids, or samples float32 [time, channels]; at least one.
@@ -258,7 +259,7 @@ class TextEngine(Protocol):
     """An engine that encodes texts to token ids itself, by the same rules but faster."""
 
     def logits_of_text(self, text: str) -> list[float] | None:
-        """One text's logits; None where it is beyond the limits of the manifest.
+        """One text's logits; None if it is beyond the limits of the manifest.
 
         Raises:
             LimitError: the text would take more memory or time than the engine allows.
@@ -275,5 +276,5 @@ class TextEngine(Protocol):
         ...
 
     def stop(self) -> None:
-        """Stop the running calls of all threads; these raise an error."""
+        """Stop the running calls of all threads; they then raise an error."""
         ...

@@ -58,7 +58,7 @@ def import_native_module() -> ModuleType:
 
 
 def open_shared_file(path: Path) -> Any:
-    """Open a packed file, or return the object of one that is still open in this process.
+    """Open a packed file, or return its object if the file is still open in this process.
 
     Raises:
         EngineError: the engine's own error, which `translate_open_errors` turns into a sentence; and OSError.
@@ -124,7 +124,7 @@ class NativeEngine:
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """The file's metadata, from its manifest: a file whose rules contradict its document does not open."""
+        """The file's metadata, from its manifest. A file does not open if its rules contradict its document."""
         manifest = self.manifest
         return make_digest_entry(manifest.labels, manifest.input)
 
@@ -206,7 +206,7 @@ class NativeEngine:
         return EngineAnswer(logits, np.flatnonzero(is_refused).tolist())
 
     def open_step(self) -> None:
-        """See `Engine.open_step`: the engine has opened the step with the file.
+        """See `Engine.open_step`; the engine opened the step program together with the file.
 
         Raises:
             InputError: the file does not hold a step.
@@ -216,7 +216,7 @@ class NativeEngine:
             raise InputError(f"The packed file of {self.manifest.name} cannot answer {what}: it holds no step.", remedy)
 
     def step(self, steps: Sequence[int] | Floats, state: Floats) -> tuple[Floats, Floats]:
-        """Read further steps from a state; see `Engine.step`."""
+        """Read more steps, starting from a state; see `Engine.step`."""
         logits, new_state = np.empty((1, self._classes), np.float32), np.empty_like(state)
         try:
             self._packed.step(np.ascontiguousarray(steps, self._type), state, logits, new_state)
@@ -227,7 +227,7 @@ class NativeEngine:
         return logits, new_state
 
     def stop(self) -> None:
-        """Stop the running calls; see `TextEngine.stop`."""
+        """The error for a classifier that needs more memory than is available."""
         self._packed.stop()
 
     def _convert_error(self, error: Exception) -> PocketRNNError:

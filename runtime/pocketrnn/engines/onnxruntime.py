@@ -1,4 +1,4 @@
-"""onnxruntime: sessions, bindings, signatures, memory. Only this file of the engines uses onnxruntime."""
+"""onnxruntime: sessions, bindings, signatures, memory. No other file in `engines` uses onnxruntime."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class OnnxRuntimeEngine:
         self._steps()
 
     def step(self, steps: Sequence[int] | Floats, state: Floats) -> tuple[Floats, Floats]:
-        """Read further steps from a state; see `Engine.step`."""
+        """Read more steps, starting from a state; see `Engine.step`."""
         given = np.asarray(steps, self._type)[None]
         logits, new_state = self._run_session(
             self._steps(), ["logits", "new_state"], {self._input: given, "state": state}
@@ -165,7 +165,7 @@ class OnnxRuntimeEngine:
     def _run_graph_for_output(
         self, session: onnxruntime.InferenceSession, name: str, given: NDArray[Any], lengths: Ids
     ) -> Floats:
-        """Run the graph on an array [batch, sequence, ...] and its lengths, int64 [batch], and return one output; the
+        """Run the graph on an array [batch, sequence, ...] and its lengths, int64 [batch], and return one output. The
         memory of a large run is freed."""
         if self._pairs:
             feed: dict[str, NDArray[Any]] = dict(
@@ -206,7 +206,8 @@ class OnnxRuntimeEngine:
         )
 
     def reset_after_fork(self) -> None:
-        """Drop all sessions inherited from the parent process without freeing them, and open them again when needed.
+        """Forget all sessions inherited from the parent process without freeing them; they are opened again when
+        needed.
 
         Another thread may have held a lock of the arena when the process was forked, and it is never released in the
         child: of 60 children forked under load, 5 hung in their first answer. The objects are never freed, since that
@@ -262,8 +263,8 @@ class OnnxRuntimeEngine:
         return EngineAnswer(embeddings, [])
 
     def _make_padded_runs(self, steps: Steps, lengths: Ids) -> Iterator[tuple[NDArray[np.intp], Steps]]:
-        """The indices and the padded steps of each run. A run holds texts of similar length, or one text whose answer
-        would depend on its neighbours."""
+        """The indices and the padded steps for each run. A run contains texts of similar length, or one text whose
+        answer would depend on the others."""
         starts, graph = np.cumsum(lengths) - lengths, self._manifest.graph
         ids = steps if self._characters is None else steps[:, 0]
         alone = find_texts_with_ids(ids, lengths, graph.alone)
@@ -279,8 +280,8 @@ class OnnxRuntimeEngine:
                 yield rows, pad_rows(steps, starts[rows], lengths[rows], self._padding)
 
     def _find_texts_for_one_run(self, steps: Steps, starts: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
-        """The indices of texts that may share a run, apart from their lengths: all texts; or, for pairs without
-        padding, the pairs whose first texts have equal lengths."""
+        """The indices of texts that may share a run, apart from their lengths. These are all texts; or, for pairs
+        without padding, the pairs whose first texts have equal lengths."""
         if not self._pairs or self._manifest.graph.padding:
             yield np.arange(len(starts))
             return
@@ -289,7 +290,8 @@ class OnnxRuntimeEngine:
             yield np.flatnonzero(firsts == length)
 
     def _open_embedding_graph(self) -> tuple[onnxruntime.InferenceSession, str]:
-        """The session of the graph with an added output, opened at the first use, and that output's name."""
+        """The session of the graph with an additional output, and that output's name. The session is opened when it is
+        first used."""
         if self._embedding_session is None:
             with self._lock:
                 if self._embedding_session is None:
@@ -352,7 +354,7 @@ class OnnxRuntimeEngine:
             )
 
     def _pad_missing_steps(self, logits: Floats, given: Steps) -> Floats:
-        """Pad logits with NaN for tokens without any: a module that counts tokens may leave out the last ones."""
+        """Fill logits with NaN for tokens that have none: a module that counts tokens may leave out the last ones."""
         if not self._of_tokens or logits.ndim != 3 or logits.shape[1] >= given.shape[1]:
             return logits
         missing = given.shape[1] - logits.shape[1]
@@ -364,8 +366,8 @@ class OnnxRuntimeEngine:
 
 
 def _make_shortest_input(manifest: Manifest) -> tuple[Steps, str]:
-    """The shortest input that the graph takes, and its description for a message: a text of the highest id, which tests
-    the embedding's last row, after a lower id if the highest is the padding; or a sequence of zeros."""
+    """The shortest input that the graph accepts, and its description for a message. For texts, it is the highest id,
+    which tests the embedding's last row, after a lower id if the highest is the padding; for sequences, it is zeros."""
     given, limits, rows = manifest.input, manifest.graph.limits or Limits(), manifest.graph.embedding_rows
     least = limits.min_tokens or 1
     if not isinstance(given, TextInput):
@@ -386,12 +388,13 @@ def _make_shortest_input(manifest: Manifest) -> tuple[Steps, str]:
 
 
 def _keep_object_forever(inherited: object) -> None:
-    """Keep an object inherited from the parent process from ever being freed."""
+    """Prevent an object inherited from the parent process from ever being freed."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
 
 
 class _BoundRun:
-    """An IO binding that answers one text at a time: the graph is bound once to fixed memory for length and logits.
+    """An IO binding that answers one text at a time: for each length, the graph is bound once to fixed memory for ids
+    and logits.
 
     `session.run` allocates both for each call and checks their names, which takes 5 % of the time of a text.
     """

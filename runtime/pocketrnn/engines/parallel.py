@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 
 
 class Workers:
-    """The threads of one classifier. They are started by the first call with several items, and end with this object.
+    """The threads of one classifier. The first call with several items starts them, and they end with this object.
 
     To start two new threads for each call would take 0.3 ms, as long as 60 texts of a small LSTM take on two threads.
     Several calls may run at once and then share the threads. A forked process starts its own.
@@ -39,7 +39,7 @@ class Workers:
     def map_in_order(
         self, work: Callable[[Given], Result], items: Iterable[Given], stop: Callable[[], None] = lambda: None
     ) -> Iterator[tuple[Given, Result]]:
-        """Yield every item and its result of `work`, in the items' order.
+        """Yield every item and the result of `work` for it, in the order of the items.
 
         Items are read lazily, only as many ahead as there are threads. If the iteration ends early, running work is
         waited for. An error in reading the items is raised after the results of the items read before.
@@ -96,7 +96,7 @@ class Workers:
 
 
 def _cancel_and_wait(futures: list[Future[Result]]) -> None:
-    """Cancel the work that has not begun, and wait for the rest."""
+    """Cancel the work that has not started, and wait for the rest."""
     from concurrent.futures import wait
 
     for future in futures:

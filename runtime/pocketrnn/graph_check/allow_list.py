@@ -1,4 +1,4 @@
-"""The operators that a bundle's graph may hold, and how much data they may create from constants alone."""
+"""The operators that a bundle's graph may contain, and how much data they may create from constants alone."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Node:
 
 @dataclass
 class GraphContents:
-    """The contents of a graph's file, and how much of its limits was used.
+    """The contents of a graph's file, and how much of the limits they use.
 
     Attributes:
         path: the file's name, for messages.
@@ -140,7 +140,7 @@ class GraphContents:
         self._check_sizes()
 
     def _check_sizes(self) -> None:
-        """Refuse operators that would create too much data from sizes that are constants of the file.
+        """Refuse operators that would create too much data, with sizes that are constants of the file.
 
         Sizes are followed through the operators that only pass numbers on. A computed number is unknown; if a list has
         known and unknown numbers, the known ones count.
@@ -170,7 +170,8 @@ class GraphContents:
 
 
 def _compute_constant_growth(node: Node, given: Sequence[Values]) -> float:
-    """The factor by which an operator multiplies its input's size, as far as constants tell; 0 if they do not."""
+    """The factor by which an operator multiplies its input's size, as far as constants show; 0 if they do not show
+    it."""
     given = [*given, (), (), ()]
     padding = _compute_padding_growth(node.attributes.get("pads", ()))
     match node.operator:

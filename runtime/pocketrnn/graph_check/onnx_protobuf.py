@@ -1,4 +1,4 @@
-"""Checks an ONNX file, a protobuf message, without onnx: its operators and tensors, and that nothing is unknown.
+"""Checks an ONNX file, a protobuf message, without onnx: its operators and tensors; unknown parts are refused.
 
 The walk knows the few messages that hold operators and tensors, skips everything else, and copies nothing. It is
 strict, so that no other reader of the same bytes finds something in them that was not checked here: a field that is

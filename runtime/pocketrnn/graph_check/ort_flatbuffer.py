@@ -60,7 +60,7 @@ class _OrtWalker:
         return value
 
     def find_table(self, at: int) -> int:
-        """The position of the table to which the offset at `at` leads."""
+        """The position of the table to which the offset at `at` points."""
         self.found.count()
         return at + self.read_number("I", at)
 
@@ -77,7 +77,7 @@ class _OrtWalker:
         return None if at is None else self.find_table(at)
 
     def list_item_positions(self, table: int, index: int, size: int) -> range:
-        """The positions of a member's items, which have `size` bytes each; empty where the member is missing."""
+        """The positions of a member's items, which have `size` bytes each; empty if the member is missing."""
         start = self.read_table_member(table, index)
         if start is None:
             return range(0)

@@ -1,4 +1,4 @@
-"""Prepares sequences of numbers as the module had them in training: channels, scale, missing samples, length.
+"""Prepares sequences of numbers in the form that the module had in training: channels, scale, missing samples, length.
 
 The arithmetic is in double precision and rounded once, to float32, as with a scaler of scikit-learn before
 `torch.tensor(..., dtype=torch.float32)`.
@@ -33,12 +33,12 @@ MOST_STEPS: Final = (1 << 31) - 1
 
 @dataclass(frozen=True)
 class NumberInput:
-    """The rules from a sequence to the graph's input, in this order: integers are multiplied by `integer_scale`, a
-    missing sample becomes `missing`, `mean` is subtracted, the result is divided by `scale` and clipped to `clip`.
+    """The rules that turn a sequence into the graph's input, in this order: integers are multiplied by `integer_scale`,
+    a missing sample becomes `missing`, `mean` is subtracted, the result is divided by `scale` and clipped to `clip`.
 
     Attributes:
         channels: the names of the channels, in the order of the module's input.
-        units: the unit of each channel, such as "m/s^2"; None where it is not stated.
+        units: the unit of each channel, such as "m/s^2"; None if it is not stated.
         integer_scale: the factor for integers of each channel, as for int16 from a sensor; None for 1.
         mean, scale: for each channel: the module gets (number - mean) / scale. None for 0 and 1.
         clip: the smallest and the largest number that the module gets; None for no limit.
@@ -47,9 +47,9 @@ class NumberInput:
         pad_side: the side on which a sequence of fewer than `steps` is padded; None refuses it.
         pad_value: the value of the padding, as the module gets it.
         window, hop: how many steps of a recording are answered at once, and how many steps later the next window
-            begins; None where a recording is one sequence.
-        rate: samples a second; None where it is not stated.
-        training_range: the smallest and the largest number of each channel in training, in its own unit; None where it
+            begins; None if a recording is one sequence.
+        rate: samples a second; None if it is not stated.
+        training_range: the smallest and the largest number of each channel in training, in its own unit; None if it
             is not stated. Numbers are not clipped to it: see `far`.
 
     Raises:
@@ -118,9 +118,9 @@ class NumberInput:
         if self.pad_side not in (None, "left", "right"):
             raise InputError(f"pad_side is {short_repr(self.pad_side)}.", "Use 'left' or 'right'.")
         if self.pad_side is not None and self.steps is None:
-            raise InputError("pad_side is given, and no number of steps.", "Give steps, the number to pad to.")
+            raise InputError("pad_side is given without a number of steps.", "Give steps, the number to pad to.")
         if self.hop is not None and self.window is None:
-            raise InputError("hop is given, and no window.", "Give window, the number of its steps.")
+            raise InputError("hop is given without a window.", "Give window, the number of its steps.")
         if self.steps is not None and self.window is not None and self.window > self.steps:
             raise InputError(
                 f"A window has {self.window} steps, and the module takes {self.steps}.",
@@ -200,7 +200,8 @@ class NumberInput:
         return filled
 
     def check_samples(self, samples: NDArray[Any], first: int = 0) -> None:
-        """Refuse samples [time, channels] if one is infinite, or is missing and the rules do not have a replacement.
+        """Refuse samples [time, channels] if one is infinite, or if one is missing and the rules have no replacement
+        for it.
 
         Args:
             samples: as `convert_sequence_to_array` returns them.
@@ -235,13 +236,13 @@ class NumberInput:
 
     def mark_far_numbers(self, numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Mark the numbers that are outside the training range by more than `FAR` times its width. If a channel never
-        changed in training, its absolute value counts as the width, or 1 where it was 0.
+        changed in training, its absolute value counts as the width; if this was 0, the width is 1.
 
         Args:
             numbers: [time, channels], in the channels' own units.
 
         Returns:
-            bool [time, channels]; all False where the training range is unknown.
+            bool [time, channels]; all False if the training range is unknown.
 
         Example:
             >>> NumberInput(("x",), training_range=((-1.0, 1.0),)).mark_far_numbers(np.array([[2.0], [980.0]])).tolist()

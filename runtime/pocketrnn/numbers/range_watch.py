@@ -20,8 +20,8 @@ _log: Final = logging.getLogger(__name__)
 
 
 def find_channel_ranges(rules: NumberInput, sequences: Iterable[object]) -> tuple[tuple[float, float], ...] | None:
-    """Find the smallest and the largest number of each channel in its own unit, without missing samples; None where a
-    channel does not have a number.
+    """Find the smallest and the largest number of each channel in its own unit, without missing samples; None if a
+    channel has no number.
 
     Args:
         rules: the rules for the sequences.

@@ -34,7 +34,7 @@ _BYTE_ORDER_MARKS: Final = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: 
 
 
 def check_encoding(name: str) -> str:
-    """Check the name of an encoding, and return it as Python's `codecs` writes it.
+    """Check the name of an encoding, and return it in the form that Python's `codecs` uses.
 
     Raises:
         InputError: the name is not that of a text encoding.
@@ -73,7 +73,7 @@ def guess_utf16(start: bytes) -> str | None:
 
 
 def make_not_utf8_error(name: str, line: int, byte: int) -> DataError:
-    """The error for a file that is not UTF-8, where the user did not name another encoding.
+    """The error for a file that is not UTF-8, if the user did not name another encoding.
 
     Args:
         name: the file.
@@ -88,7 +88,7 @@ def make_not_utf8_error(name: str, line: int, byte: int) -> DataError:
 
 
 def check_not_utf16(name: str, start: bytes) -> None:
-    """Refuse a file that begins like UTF-16. ASCII text in UTF-16 is also valid UTF-8, with a zero beside each letter.
+    """Refuse a file that begins like UTF-16. ASCII text in UTF-16 is also valid UTF-8, with a zero next to each letter.
 
     Args:
         name: the file.
@@ -156,7 +156,7 @@ class _Utf8Stream(io.RawIOBase):
         )
 
     def _check_not_utf8(self, chunk: bytes) -> None:
-        """Refuse a file that is UTF-8 already: hardly any text in another encoding is valid UTF-8, and most encodings
+        """Refuse a file that is already UTF-8. Hardly any text in another encoding is valid UTF-8, but most encodings
         would decode UTF-8 without an error, to wrong characters."""
         if self._as_it_stands is None:
             return

@@ -75,7 +75,7 @@ def read_columns(name: str, kind: Kind, wanted: Sequence[str]) -> dict[str, Sequ
 
 
 def stack_channels(columns: Mapping[str, Sequence[Any]], channels: Sequence[str], name: str) -> NDArray[Any]:
-    """Stack the columns of the channels to numbers [time, channels]; an empty field becomes NaN.
+    """Stack the columns of the channels into numbers [time, channels]; an empty field becomes NaN.
 
     Args:
         columns: the columns from `read_columns`.
@@ -98,7 +98,7 @@ def stack_channels(columns: Mapping[str, Sequence[Any]], channels: Sequence[str]
 
 
 def group_rows_by_sequence(column: Sequence[Any]) -> list[tuple[str, NDArray[np.int64]]]:
-    """The indices of the rows of each sequence, by a column that names the sequences, in the order of their first rows.
+    """The indices of each sequence's rows, by a column that names the sequences; in the order of their first rows.
 
     Example:
         >>> [(name, rows.tolist()) for name, rows in group_rows_by_sequence(["a", "a", "b", "a"])]
@@ -111,7 +111,7 @@ def group_rows_by_sequence(column: Sequence[Any]) -> list[tuple[str, NDArray[np.
 
 
 def parse_json_constant(constant: str) -> float:
-    """Parse a constant that is not JSON, for `json.loads`: NaN is a missing sample.
+    """Parse a constant that is not JSON, for `json.loads`: NaN is read as a missing sample.
 
     Raises:
         ValueError: the constant is another one, such as Infinity.

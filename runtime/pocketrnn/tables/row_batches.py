@@ -143,7 +143,7 @@ class RowBatch:
 
 @dataclass(frozen=True)
 class Column:
-    """A column that is added to a batch: one value for each row, or None.
+    """A column to add to a batch: one value for each row, or None.
 
     Attributes:
         name: its name.
@@ -163,12 +163,12 @@ _FILL_OR_SKIP: Final = "Fill it, or skip such rows with --on-error skip."
 
 @dataclass
 class RowSource:
-    """A file of rows that is being read, with the counts and faults so far.
+    """A file of rows that is being read, with its counts and faults so far.
 
     Attributes:
         name: the file, for errors.
         kind: the format of the file.
-        size: bytes, or rows if it is Parquet; None where that is not known beforehand.
+        size: bytes, or rows if it is Parquet; None if that is not known beforehand.
         rows: how many rows have been read.
         left_out: how many of them could not be read, and are in no batch.
         without_text: how many of them are in a batch without a text.
@@ -224,7 +224,7 @@ class RowSource:
 
 
 def find_file_kind(name: str, stated: str | None, option: str) -> Kind:
-    """The kind of a file: the stated one, else by the end of its name.
+    """The kind of a file: the stated one, or else the one of its suffix.
 
     Args:
         name: the file's name; `-` for a standard stream.

@@ -23,7 +23,7 @@ SAVE_AS_UTF8: Final = "Name its encoding with --encoding, such as cp1252 or utf-
 
 
 def list_first_names(names: Sequence[str]) -> str:
-    """List the first ten names, and how many more there are, for a message; empty for no names.
+    """The first ten names, and how many more there are, for a message; empty for no names.
 
     Example:
         >>> list_first_names(["text", "label"])

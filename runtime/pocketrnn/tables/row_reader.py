@@ -112,7 +112,7 @@ def add_second_texts(batches: Iterable[RowBatch], source: RowSource, column: str
 
 
 def add_features(batches: Iterable[RowBatch], source: RowSource, features: Features) -> Iterator[RowBatch]:
-    """Turn the texts of batches into texts with features, each from the column of its name.
+    """Turn the texts of batches into texts with features, each feature from the column with its name.
 
     Args:
         batches: the batches from `read_batches`.
@@ -213,11 +213,11 @@ class _LineChunks:
         self.read = 0
 
     def start_batch(self) -> None:
-        """Count the chunks of a batch from here."""
+        """Start counting the chunks of a batch."""
         self._in_batch = 0
 
     def is_batch_full(self, rows: int) -> bool:
-        """Whether a batch of `rows` rows is complete, so that it need not wait for more."""
+        """Whether a batch of `rows` rows is complete and can be used without waiting for more."""
         if rows >= BATCH_ROWS or self._in_batch >= _BATCH_CHUNKS:
             return True
         return self._live and self._lines.tell() == self._end
@@ -264,7 +264,7 @@ class _LineChunks:
 
 
 def _find_lines_not_utf8(whole: bytes, first: int) -> frozenset[int]:
-    """The numbers of the lines that are not UTF-8, where the first line has the number `first`."""
+    """The numbers of the lines that are not UTF-8; the first line has the number `first`."""
     return frozenset(number for number, line in enumerate(io.BytesIO(whole), first) if not _is_utf8(line))
 
 
@@ -307,7 +307,7 @@ class _DelimitedRows:
             yield from chunk.lines
 
     def remove_lines_not_utf8(self) -> bool:
-        """Whether the last row has a line that is not UTF-8; lines up to there are removed from `not_utf8`."""
+        """Whether the last row has a line that is not UTF-8; the lines up to this row are removed from `not_utf8`."""
         ended = {number for number in self.not_utf8 if number <= self.reader.line_num}
         self.not_utf8 -= ended
         return bool(ended)
@@ -364,7 +364,7 @@ def _read_header(rows: _DelimitedRows, source: RowSource) -> list[str]:
 def _keep_or_refuse_row(
     row: list[str], kept: list[list[str]], width: int, rows: _DelimitedRows, source: RowSource
 ) -> None:
-    """Keep or refuse a row with an unexpected number of fields, or a row in a chunk with a line that is not UTF-8."""
+    """Keep or refuse a row with an unexpected number of fields, or a row from a chunk in which a line is not UTF-8."""
     if rows.remove_lines_not_utf8():
         what = "is not UTF-8"
     elif len(row) != width:
@@ -384,7 +384,7 @@ def _refuse_csv_row(before: int, error: csv.Error, rows: _DelimitedRows, source:
 
 
 def _leave_out_row(before: int, what: str, source: RowSource) -> None:
-    """Leave out a row that follows `before` rows of its batch, which `source` has not counted yet."""
+    """Leave out a row. In its batch, `before` rows come before it, which `source` has not counted yet."""
     source.count_left_out(source.rows + before + 1, what)
     source.rows += 1
 

@@ -34,7 +34,7 @@ Answered = Iterator[tuple[RowBatch, Sequence[Column]]]
 
 
 def write_rows(stream: IO[bytes], kind: Kind, answered: Answered, text_column: str, *, flush: bool) -> None:
-    """Write rows and their answers, batch by batch; the answers are columns after those of the rows.
+    """Write rows and their answers, batch by batch; the columns of the answers follow those of the rows.
 
     Args:
         stream: the output stream.
@@ -110,7 +110,7 @@ def _convert_value_to_text(value: Any) -> Any:
 
 
 def replace_nan_by_none(value: Any) -> Any:
-    """Replace the numbers that JSON lacks, NaN and infinities, by None in a value.
+    """Replace the numbers that JSON does not have, NaN and infinities, by None in a value.
 
     Example:
         >>> replace_nan_by_none({"difference": float("inf"), "rows": (1, 2)})
@@ -190,7 +190,7 @@ def _format_csv(rows: list[list[Any]], delimiter: str) -> str:
 
 
 class _DiscardableSink(io.RawIOBase):
-    """A stream that can discard its data: a ParquetWriter writes its footer when it is closed, also after an error."""
+    """A stream that can discard its data: when a ParquetWriter is closed, even after an error, it writes its footer."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
@@ -287,7 +287,8 @@ def _make_arrow_array(arrow: Any, name: str, values: list[Any], kind: Any) -> An
 
 
 def _is_lossless_conversion(arrow: Any, found: Any, kind: Any) -> bool:
-    """Whether pyarrow loses nothing when it converts values of the type `found` to the type `kind`, if it can."""
+    """Whether pyarrow loses nothing when it converts values of the type `found` to the type `kind`, if it can convert
+    them."""
     types = arrow.types
     if types.is_struct(found) and types.is_struct(kind):
         return all(

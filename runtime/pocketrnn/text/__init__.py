@@ -41,7 +41,7 @@ __all__ = [
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
-        """`SubwordRules`, which is read where it is asked for."""
+        """Import `SubwordRules` when it is first used."""
         if name != "SubwordRules":
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from pocketrnn.text.subword_rules import SubwordRules

@@ -27,8 +27,8 @@ _SPLIT_YOURSELF: Final = "Split the text yourself, and give the list of its toke
 
 @dataclass(frozen=True)
 class LocatedToken:
-    """A token as it is in the text, its position there from `start` to `end`, and the index of its id among the text's
-    ids; None for a token without an id, which was cut off or dropped."""
+    """A token in its form in the text, its position there from `start` to `end`, and the index of its id among the
+    text's ids; None for a token without an id, which was cut off or dropped."""
 
     token: str
     start: int
@@ -38,7 +38,7 @@ class LocatedToken:
 
 @dataclass(frozen=True)
 class LocatedTokens:
-    """The ids of a text, and its tokens in their order.
+    """The ids of a text, and its tokens in order.
 
     Example:
         >>> encoder = TextEncoder(TextRules(), ["<unk>", "oil"])
@@ -52,7 +52,7 @@ class LocatedTokens:
 
 @dataclass(frozen=True)
 class _LocatedCharacters:
-    """Characters, and for each of them the part of the original text that it came from: from `starts` to `ends`."""
+    """Characters, and the part of the original text that each comes from: from `starts` to `ends`."""
 
     text: str
     starts: list[int] = field(repr=False)
@@ -60,8 +60,9 @@ class _LocatedCharacters:
 
     def replace_parts(self, parts: Iterable[tuple[int, int, str]]) -> _LocatedCharacters:
         """Replace parts of the characters, each given as (begin, end, replacement). Characters that a part and its
-        replacement share at the end, or else at the begin, keep their positions; inserted characters get a position
-        without a length."""
+        replacement have in common at the end, or else at the beginning, keep their positions; inserted characters get a
+        position without a length.
+        """
         parts = list(parts)
         if not parts:
             return self
@@ -82,7 +83,8 @@ class _LocatedCharacters:
         return _LocatedCharacters("".join(text), starts, ends)
 
     def span(self, begin: int, end: int) -> tuple[int, int]:
-        """The part of the original text that characters came from; for no characters, the position before the next."""
+        """The part of the original text that characters come from; for no characters, the position before the next
+        one."""
         if begin == end:
             at = self.starts[begin] if begin < len(self.starts) else self.ends[-1] if self.ends else 0
             return at, at
@@ -129,7 +131,7 @@ def locate_text_tokens(encoder: TextEncoder, text: str) -> LocatedTokens:
 
 
 def locate_split_tokens(encoder: TextEncoder, tokens: Sequence[str]) -> LocatedTokens:
-    """Find the ids and the token positions of a text that is split already; positions count its tokens.
+    """Find the ids and the token positions of a text that is already split; a position is the number of a token.
 
     Args:
         encoder: the text rules and the vocabulary.
@@ -156,7 +158,8 @@ def locate_split_tokens(encoder: TextEncoder, tokens: Sequence[str]) -> LocatedT
 def _look_up_and_frame(
     encoder: TextEncoder, tokens: Sequence[str], found: Sequence[tuple[str, int, int]]
 ) -> LocatedTokens:
-    """Look up and frame tokens as the rules make them; `found` holds the text and position of each."""
+    """Look up tokens and add the first and last ids as the rules do; `found` has the text and position of each
+    token."""
     return _frame_groups(
         encoder, [(encoder.look_up([token]), *place) for token, place in zip(tokens, found, strict=True)]
     )
@@ -165,7 +168,7 @@ def _look_up_and_frame(
 def _frame_and_check(
     encoder: TextEncoder, text: str | None, groups: Sequence[tuple[list[int], str, int, int]]
 ) -> LocatedTokens:
-    """Frame words with their ids, and check that the result is the ids of the text."""
+    """Add the first and last ids to words with their ids, and check that the result is the ids of the text."""
     made = _frame_groups(encoder, groups)
     if text is not None and made.ids != encoder.encode(text):
         raise InputError(f"The positions of the words of {short_repr(text, 40)} are not known.", _SPLIT_YOURSELF)
@@ -173,7 +176,8 @@ def _frame_and_check(
 
 
 def _frame_groups(encoder: TextEncoder, groups: Sequence[tuple[list[int], str, int, int]]) -> LocatedTokens:
-    """Cut words with their ids, add the ids around them, and find the index of each word's first id."""
+    """Cut words with their ids to the largest width, add the first and last ids, and find the index of each word's
+    first id."""
     rules = encoder.rules
     owners = [i for i, (ids, *_) in enumerate(groups) for _ in ids]
     ids = [i for of_word, *_ in groups for i in of_word]
@@ -230,7 +234,7 @@ def _find_replacements_outside(step: Keep, text: str) -> Iterator[tuple[int, int
 
 
 def _find_token_bounds(tokenizer: str, text: str) -> Iterator[tuple[int, int]]:
-    """Find the begin and the end of each token of a cleaned text."""
+    """Find the beginning and the end of each token of a cleaned text."""
     if tokenizer in ("characters", "space"):
         at = 0
         for token in SPLITS[tokenizer](text):

@@ -1,4 +1,4 @@
-"""Checks texts from users, as a list, a generator, or a column of numpy or pandas, and divides them into chunks.
+"""Checks users' texts, given as a list, a generator, or a column of numpy or pandas, and divides them into chunks.
 
 A text among them is a string, or a list of its tokens or ids (`pretokenized.py`).
 """
@@ -65,7 +65,7 @@ def check_on_error(on_error: object) -> None:
 def divide_into_chunks(
     texts: Iterable[Text], ready: TextRowEncoder, *, on_error: OnError, threads: int
 ) -> Iterable[Chunk]:
-    """Check texts, and divide them into chunks, in their order.
+    """Check texts, and divide them into chunks, in order.
 
     A collection with a length (a list, a column) is checked as a whole before the work starts. One without (a
     generator) is read lazily, a chunk at a time, and never held in memory.
@@ -118,8 +118,8 @@ def _check_chunks(items: Iterator[Text], ready: TextRowEncoder, size: int, on_er
 
 
 def _check_chunk(items: Sequence[Text], ready: TextRowEncoder, first: int, on_error: OnError) -> Chunk:
-    """Check items and make a chunk of them, with ids for items that are not strings, or for all if strings are not
-    left to the encoder."""
+    """Check items and make a chunk of them. Items that are not strings get ids; so do strings, unless the encoder
+    encodes them later."""
     others = [i for i, item in enumerate(items) if not (ready.splits and isinstance(item, str))]
     if not others:
         return Chunk(list(items), [], first)  # type: ignore[arg-type]

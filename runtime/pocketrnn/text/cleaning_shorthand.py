@@ -1,4 +1,4 @@
-"""Cleaning steps as people write them: names, replacements, and calls of `re.sub`."""
+"""Cleaning steps in the form in which people write them: names, replacements, and calls of `re.sub`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The cleaning steps of a text before it is split: replacements, sets of kept characters, lower-casing; all as data.
+"""The cleaning steps for a text before it is split: replacements, sets of kept characters, lower-casing. All steps are
+data.
 
 Readers of a bundle do not need regular expressions, so that all of them do the same; `re_sub_patterns.py` writes
 those of notebooks as steps. A step works on code points only, and its sets are in the bundle as ranges, so that a
@@ -41,7 +42,7 @@ MOST_GROWTH: Final = 64
 
 @dataclass(frozen=True)
 class Replace:
-    """Replace every occurrence of `what`, from left to right, by `by`, in which this step does not search again.
+    """Replace every occurrence of `what` by `by`, from left to right. This step does not search `by` again.
 
     Attributes:
         what: 1 to 256 code points.
@@ -92,7 +93,7 @@ class Keep:
 
 @dataclass(frozen=True)
 class ReplaceRuns:
-    """Replace every run by `by`; at each position, from left to right, the first of `runs` that matches counts.
+    """Replace every run by `by`, from left to right; at each position, the first of `runs` that matches is used.
 
     Attributes:
         runs: 1 to 16 runs.
@@ -117,13 +118,13 @@ class ReplaceRuns:
 
     @property
     def packed_kind(self) -> int:
-        """The number of the kind in a packed file: 4 where boundaries of words count."""
+        """The number of this kind of step in a packed file: 4 if word boundaries matter."""
         return 4 if self.word else 3
 
 
 @dataclass(frozen=True)
 class Lowercase:
-    """Lower-case the text at this step, and not before all steps.
+    """Lower-case the text at this step, instead of before all steps.
 
     Example:
         >>> cleaning_function([Replace("US", "usa"), Lowercase()])("US and us")
@@ -150,7 +151,7 @@ def cleaning_function(steps: Iterable[CleaningStep]) -> Callable[[str], str]:
 
 
 def check_growth(steps: Sequence[CleaningStep]) -> None:
-    """Refuse steps that are too many, or that could make a text more than 64 times as long.
+    """Refuse too many steps, or steps that could make a text more than 64 times as long.
 
     Computed backwards from the last step: how many code points one code point can become from that step on. The code
     points of a match share the length of its replacement. `weights` has the numbers of single code points, `of_sets`

@@ -1,4 +1,5 @@
-"""Sets of code points as ranges: each is a string of one code point, or of two, the first and the last of a range."""
+"""Sets of code points as ranges: a range is a string of one code point, or of two, the first and the last of the
+range."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ _LONGEST: Final = 256
 
 
 def check_string(value: Any, what: str, least: int, most: int = _LONGEST) -> None:
-    """Check that a value is a string of so many code points without half of a surrogate pair.
+    """Check that a value is a string with an allowed number of code points, and without half of a surrogate pair.
 
     Raises:
         InputError: it is not.
@@ -42,7 +43,7 @@ def check_string(value: Any, what: str, least: int, most: int = _LONGEST) -> Non
 
 
 def check_ranges(ranges: Any, what: str) -> None:
-    """Check that a value is a tuple of ranges: each one code point, or two, the first and the last.
+    """Check that a value is a tuple of ranges; each is one code point, or two, the first and the last.
 
     Raises:
         InputError: a value is not of its type or length, a range ends before it begins, or holds half of a surrogate
@@ -117,7 +118,7 @@ def merge_ranges(points: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def complement_points(some: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The gaps between the given ranges, which are sorted and do not touch.
+    """The gaps between the given ranges, which must be sorted and must not touch.
 
     Example:
         >>> complement_points([(0, 9), (11, 0x10FFFF)])
@@ -128,7 +129,8 @@ def complement_points(some: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def make_ranges_from_points(some: Iterable[tuple[int, int]]) -> tuple[str, ...]:
-    """The ranges as in a step `Keep`, from first and last code points; none begins or ends with a surrogate.
+    """The ranges in the form of a step `Keep`, from first and last code points; no range begins or ends with a
+    surrogate.
 
     Example:
         >>> make_ranges_from_points([(97, 99), (0xD800, 0xE000)])

@@ -1,4 +1,4 @@
-"""Runs of code points: the patterns that steps replace and that words are cut at, as data.
+"""Runs of code points: patterns, as data, that steps replace and at which words are cut.
 
 A run is sets of code points, one after the other, each with the fewest and the most that it takes. Each takes as many
 as there are and gives nothing back, so that a search takes linear time.
@@ -35,7 +35,7 @@ _PART_MEMBERS: Final = {"ranges", "least", "most", "to_boundary"}
 
 @dataclass(frozen=True)
 class RunPart:
-    """A further part of a `Run`: as many code points of `ranges` as there are, at most `most`.
+    """A further part of a `Run`: as many consecutive code points of `ranges` as there are, but at most `most`.
 
     Attributes:
         ranges: as in `Keep`.
@@ -59,7 +59,8 @@ class RunPart:
 
 @dataclass(frozen=True)
 class Run:
-    """A run of code points: optionally one code point of `before`, then as many of `ranges` as there are.
+    """A run of code points: an optional code point of `before`, and then as many consecutive code points of `ranges` as
+    there are.
 
     Attributes:
         ranges: as in `Keep`.
@@ -104,12 +105,12 @@ class Run:
 
     @property
     def parts(self) -> tuple[RunPart, ...]:
-        """Its own code points as a part, and those that must follow."""
+        """The run's own code points as a part, followed by the parts that must come next."""
         return (RunPart(self.ranges, self.least, self.most, self.to_boundary), *self.then)
 
     @property
     def needs_word_boundaries(self) -> bool:
-        """Whether it begins or a part of it ends at a boundary of a word."""
+        """Whether the run begins, or a part of it ends, at a word boundary."""
         return self.from_boundary or any(part.to_boundary for part in self.parts)
 
     @property
@@ -135,7 +136,7 @@ def check_runs(runs: Any, word: tuple[str, ...] = ()) -> None:
 
     Args:
         runs: the value.
-        word: the code points of words; empty where no run may ask for boundaries of words.
+        word: the code points of words; empty if no run may ask for boundaries of words.
 
     Raises:
         InputError: it is not.
@@ -154,7 +155,8 @@ def check_runs(runs: Any, word: tuple[str, ...] = ()) -> None:
 
 
 class _SetBits(dict[str, int]):
-    """A dict with the sets that hold a code point, as bits; it caches the first code points that are looked up."""
+    """A dict from each code point to the sets that contain it, as bits; it caches the first code points that are looked
+    up."""
 
     def __init__(self, sets: Iterable[tuple[str, ...]]) -> None:
         super().__init__()
@@ -186,7 +188,7 @@ _Vain = dict[int, tuple[int, int]]
 
 
 def make_run_search(runs: tuple[Run, ...], word: tuple[str, ...] = ()) -> Callable[[str], Iterator[tuple[int, int]]]:
-    """Make a function that finds runs in a text, from left to right: the begin and the end of each.
+    """Make a function that finds runs in a text, from left to right: the beginning and the end of each.
 
     At each position the first of `runs` that matches counts. The search goes on after the match.
 
@@ -266,7 +268,7 @@ def _find_run_end(text: str, start: int, bits: _SetBits, run: _RunBits, vain: _V
 
 
 def _is_boundary(text: str, at: int, bits: _SetBits, word: int) -> bool:
-    """Whether `\\b` of `re` matches at a position, by a set of a word's code points."""
+    """Whether `\\b` of `re` matches at a position, for a given set of word characters."""
     before, after = at and bits[text[at - 1]] & word, at < len(text) and bits[text[at]] & word
     return bool(before) != bool(after)
 

@@ -1,4 +1,5 @@
-"""Encodes texts as token ids. Training, export and runtime all use this file, so that all encode texts in the same way.
+"""Encodes texts as token ids. Training, export and runtime all use this file, so that they encode texts in the same
+way.
 
 A text goes through these steps, in this order; docs/format.md defines them for other languages:
 
@@ -78,13 +79,13 @@ class TextEncoder:
             self._many = _BatchEncoder(rules, self._ids)
 
     def tokens(self, text: str) -> list[str]:
-        """The tokens of `text`, n-grams included, before they are looked up; or its pieces, with the unknown ones."""
+        """The tokens of `text` before they are looked up, including n-grams; or its pieces, including unknown ones."""
         if self._pieces is not None:
             return [self._vocabulary[i] for i in self._cut_and_add_ngrams(self._pieces.encode(text))]
         return self._cut_and_add_ngrams(self._tokenize(text.lower() if self._lower_first else text))
 
     def _cut_and_add_ngrams(self, tokens: list[Any]) -> list[Any]:
-        """Cut tokens to `max_tokens` and add their n-grams; the list may be changed."""
+        """Cut tokens to `max_tokens`, and add their n-grams; the given list may be changed."""
         rules = self.rules
         if rules.max_tokens is not None:
             cut_items(tokens, rules.max_tokens, rules.cut_side)
@@ -109,7 +110,7 @@ class TextEncoder:
         )
 
     def holds(self, token: str) -> bool:
-        """Whether the vocabulary holds a token.
+        """Whether the vocabulary contains a token.
 
         Example:
             >>> TextEncoder(TextRules(), ["oil"]).holds("Oil")
@@ -134,7 +135,7 @@ class TextEncoder:
         return [i for i in ids if i is not None]
 
     def _look_up(self, tokens: Sequence[str]) -> list[int]:
-        """Look up the ids of tokens that do not include the marker of `_BatchEncoder`."""
+        """Look up the ids of tokens; the marker of `_BatchEncoder` must not be among them."""
         lookup = self._ids.get
         unknown = self.rules.unknown_id
         if unknown is None:
@@ -142,7 +143,7 @@ class TextEncoder:
         return list(map(lookup, tokens, repeat(unknown)))
 
     def encode_row(self, text: str) -> NDArray[np.int64]:
-        """The token ids of `text` as the graph takes them, int64 [1, tokens].
+        """The token ids of `text` in the form of the graph's input, int64 [1, tokens].
 
         It does not make a list of the ids, which saves 1 us of 46.
         """
@@ -158,8 +159,8 @@ class TextEncoder:
     def encode_all(
         self, texts: Sequence[str] | Sequence[str | list[int]]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Encode many texts, with the same ids as `encode` but in three quarters of the time. A text that is a list
-        holds its ids already.
+        """Encode many texts, with the same ids as `encode`, but in three quarters of the time. A text that is a list
+        already consists of ids.
 
         Returns:
             int64 [tokens of all texts], one text after the other; int64 [texts], how many ids each has, at least 1.
@@ -172,7 +173,7 @@ class TextEncoder:
 
 
 def _make_tokenize_function(rules: TextRules) -> Callable[[str], list[str]]:
-    """Make a function that splits a text, lower-cased where the rules say so, into tokens."""
+    """Make a function that splits a text into tokens; the text is lower-cased first if the rules say so."""
     if rules.tokenizer == EXTERNAL:
         return _refuse_to_split
     split = SPLITS[rules.tokenizer]
@@ -190,7 +191,7 @@ def _refuse_to_split(text: str) -> list[str]:
 
 
 class _BatchEncoder:
-    """Encodes many texts that are lower-cased and have no n-grams: it joins them and tokenizes them in one pass.
+    """Encodes many texts that are lower-cased and have no n-grams: it joins them, and tokenizes them in one pass.
 
     A marker follows every text. It is a token that a lower-cased text cannot hold: an upper-case letter. The
     replacements of a tokenizer do not change it or match across it.
@@ -233,7 +234,7 @@ class _BatchEncoder:
         return self._split(np.concatenate(parts))
 
     def _split(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Split the ids of all texts, each followed by `END`, to the result of `encode`."""
+        """Split the ids of all texts, each followed by `END`, into the result of `encode`."""
         ends = np.flatnonzero(ids == self.END)
         starts = np.append(0, ends[:-1] + 1)
         kept = ids >= 0

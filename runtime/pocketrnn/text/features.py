@@ -1,4 +1,4 @@
-"""Numbers and categories beside a text: what each becomes, and how a row of ids carries them.
+"""Numbers and categories in addition to a text: how each is encoded, and how a row of ids carries them.
 
 A text with its features is one row of ids: a negative mark for each feature, and then the ids of the text. A mark holds
 the bits of a float32, so that a row keeps the number as it is.
@@ -61,7 +61,7 @@ _TAKEN: Final = frozenset(
 
 @dataclass(frozen=True)
 class Number:
-    """A number beside a text. The module gets `(number - mean) / scale`, float32.
+    """A number in addition to a text. The module gets `(number - mean) / scale`, float32.
 
     Attributes:
         mean, scale: the numbers that the owner's pipeline subtracts and divides by.
@@ -89,11 +89,11 @@ class Number:
 
     @property
     def document(self) -> dict[str, Any]:
-        """Its members in classifier.json, without the name."""
+        """The feature's members in classifier.json, without the name."""
         return {"mean": self.mean, "scale": self.scale}
 
     def encode(self, value: object, name: str, which: str = "The text") -> float:
-        """The number that the graph is given.
+        """The number that the graph gets.
 
         Args:
             value: the owner's number.
@@ -127,7 +127,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Category:
-    """A category beside a text, such as a user or a genre. The module is given its id.
+    """A category in addition to a text, such as a user or a genre. The module gets its id.
 
     Attributes:
         values: value -> id; or a list of the values, whose index is the id. Whole numbers stand for their digits.
@@ -170,7 +170,7 @@ class Category:
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """The ids that the module may be given, in order.
+        """The ids that the module may get, in order.
 
         Example:
             >>> Category({"a": 3, "b": 1}, unknown=0).ids
@@ -180,7 +180,7 @@ class Category:
 
     @property
     def document(self) -> dict[str, Any]:
-        """Its members in classifier.json, without the name."""
+        """The feature's members in classifier.json, without the name."""
         return {"values": dict(self.values), **({} if self.unknown is None else {"unknown": self.unknown})}
 
     def encode(self, value: object, name: str, which: str = "The text") -> float:
@@ -225,7 +225,7 @@ class SplitRows(NamedTuple):
 
 
 def make_features(given: object) -> Features:
-    """Make the features from the argument of a user.
+    """Make the features from a user's argument.
 
     Args:
         given: a list of names, which are numbers; or a map from names to a `Number`, a `Category`, or what
@@ -269,7 +269,7 @@ def make_features_document(features: Features) -> list[dict[str, Any]]:
 
 
 def build_features_from_document(members: Sequence[Mapping[str, Any]]) -> Features:
-    """The features of a member of classifier.json.
+    """Build the features from a member of classifier.json.
 
     Raises:
         InputError: as `make_features`.
@@ -317,13 +317,13 @@ def check_text_with_features(item: object, which: str = "The text") -> tuple[Any
 
 
 def freeze_text_with_features(item: object, which: str = "The text") -> tuple[Any, FeatureRow]:
-    """A text with its features as a tuple that can be a member of a set; as `check_text_with_features`."""
+    """A text with its features as a tuple that can be a member of a set; checked as in `check_text_with_features`."""
     text, values = check_text_with_features(item, which)
     return text, tuple((name, v.item() if isinstance(v, np.generic) else v) for name, v in values.items())
 
 
 def encode_values(features: Features, values: Mapping[str, Any], which: str = "The text") -> NDArray[np.float32]:
-    """The numbers that the graph is given for the features of one text, float32 [features].
+    """The numbers that the graph gets for the features of one text, float32 [features].
 
     Args:
         features: the features.
@@ -352,7 +352,8 @@ def encode_values(features: Features, values: Mapping[str, Any], which: str = "T
 
 
 def encode_highest_values(features: Features) -> NDArray[np.float32]:
-    """Numbers that a graph must take, float32 [features]: zeros, and the highest id of each category.
+    """The largest feature values that a graph must accept, float32 [features]: the highest id of each category; 0 for
+    numbers.
 
     Example:
         >>> encode_highest_values(make_features({"stars": Number(), "kind": ["book", "film"]})).tolist()
@@ -362,8 +363,8 @@ def encode_highest_values(features: Features) -> NDArray[np.float32]:
 
 
 def parse_written_values(features: Features, written: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of features that are written as strings, as in a CSV file or on a command line. A string that is not a
-    number stays a string, which `encode_values` refuses; an empty one is a missing number.
+    """The values of features written as strings, as in a CSV file or on a command line. A string that is not a number
+    remains a string, which `encode_values` refuses; an empty one is a missing number.
 
     Example:
         >>> parse_written_values(make_features(["stars"]), {"stars": "3.5"})
@@ -378,7 +379,7 @@ def parse_written_values(features: Features, written: Mapping[str, Any]) -> dict
 
 
 def make_usual_values(features: Features) -> dict[str, Any]:
-    """Values that all features may have: the means of numbers, and the first values of categories.
+    """Feature values that are always possible: the means of numbers, and the first values of categories.
 
     Example:
         >>> make_usual_values(make_features({"kind": ["book", "film"]}))
@@ -391,7 +392,7 @@ def make_usual_values(features: Features) -> dict[str, Any]:
 
 
 def write_feature_options(features: Features) -> str:
-    """Usual values as options of `pocketrnn classify`, with a space after each; empty where there are no features.
+    """Usual values as options of `pocketrnn classify`, each followed by a space; empty if there are no features.
 
     Example:
         >>> write_feature_options(make_features({"kind": ["book", "film"]}))
@@ -403,7 +404,7 @@ def write_feature_options(features: Features) -> str:
 
 
 def make_feature_marks(numbers: NDArray[np.float32]) -> Ids:
-    """The marks that carry numbers in a row of ids: negative, and thus not ids.
+    """The marks that carry numbers in a row of ids: they are negative, and thus not ids.
 
     Example:
         >>> make_feature_marks(np.array([0.0, 1.0], np.float32)).tolist()
@@ -470,7 +471,7 @@ def _parse_number(written: str) -> float | str | None:
 
 
 def _is_number(value: object) -> bool:
-    """Whether a value is a number: of Python or numpy, and neither a truth value nor an array."""
+    """Whether a value is a number of Python or numpy, and neither a truth value nor an array."""
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool | np.bool_)
 
 
@@ -483,7 +484,7 @@ def _list_first_words(words: Sequence[str]) -> str:
 
 
 def _read_category_word(value: object) -> str | None:
-    """The word of a category's value: a string, or the digits of a whole number; None for another value."""
+    """The word that a category's value stands for: a string, or the digits of an integer; None for any other value."""
     if isinstance(value, str):
         return str(value)
     return str(int(value)) if isinstance(value, int | np.integer) and not isinstance(value, bool) else None
@@ -499,7 +500,7 @@ def _check_category_id(number: object, whose: str) -> int:
 
 
 def _check_name(name: object) -> None:
-    """Refuse a name that code cannot have, or that means something else.
+    """Refuse a name that cannot be used in code, or that has another meaning.
 
     Raises:
         InputError: it is such a name.

@@ -1,4 +1,4 @@
-"""The frame of a text's ids: the ids added before and after, the widths, and the padding; for all text rules."""
+"""The frame of a text's ids: the ids added before and after them, the widths, and the padding; for all text rules."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LARGEST_MIN_WIDTH: Final = 1 << 16
 
 
 class FrameRules:
-    """The rules for the ids around a text and for its width, shared by all text rules, which define the fields."""
+    """The rules for the ids added to a text and for its width. All text rules share them and define the fields."""
 
     padding_id: int
     max_tokens: int | None
@@ -37,7 +37,7 @@ class FrameRules:
 
     @property
     def sizes(self) -> tuple[int, int | None]:
-        """The smallest and the largest number of ids that the rules give for a text; None without a limit.
+        """The smallest and the largest number of ids that the rules give for a text; None if there is no limit.
 
         Example:
             >>> TextRules(max_tokens=5, last_id=3).sizes, TextRules(min_width=9, max_width=9).sizes
@@ -50,7 +50,7 @@ class FrameRules:
         return least, most
 
     def find_fault(self, ids: list[int]) -> str:
-        """Say why the rules cannot produce these ids for any text, as the end of a sentence; empty if they can.
+        """The reason why the rules cannot produce these ids for any text, as the end of a sentence; empty if they can.
 
         A user must give all ids of a text, with the frame: if some were left out, the answer would differ without a
         warning.
@@ -74,7 +74,7 @@ class FrameRules:
         return ""
 
     def _find_bounds_without_padding(self, ids: Sequence[int]) -> tuple[int, int]:
-        """The begin and the end of the ids without the padding."""
+        """The beginning and the end of the ids without the padding."""
         start, end = 0, len(ids)
         if self.min_width is not None and self.pad_side == "left":
             while start < end and ids[start] == self.padding_id:
@@ -90,7 +90,7 @@ def _format_frame_ids(ids: Sequence[int]) -> str:
 
 
 def check_frame(rules: Any) -> None:
-    """Check the ids around a text, the widths and the sides.
+    """Check the ids that are added to a text, the widths and the sides.
 
     Raises:
         InputError: a value has a wrong type or is out of its range.
@@ -111,12 +111,13 @@ def check_frame(rules: Any) -> None:
             raise InputError(f"{name} is {short_repr(getattr(rules, name))}.", "Use left or right.")
     if rules.min_width is not None and rules.max_width is not None and rules.min_width > rules.max_width:
         raise InputError(
-            f"min_width is {rules.min_width}, but max_width {rules.max_width}.", "Use the same for one fixed width."
+            f"min_width is {rules.min_width}, but max_width {rules.max_width}.",
+            "Give both the same number for one fixed width.",
         )
 
 
 def cut_items(items: list[Any], most: int, side: Side) -> None:
-    """Cut a list to at most `most` items, in place, on the given side.
+    """Cut a list to at most `most` items, in place, at the given side.
 
     Example:
         >>> items = [1, 2, 3]

@@ -1,4 +1,4 @@
-"""Pairs of texts: a pair is one row of ids: those of the first text, a negative mark, and those of the second."""
+"""Pairs of texts. A pair is one row of ids: those of the first text, a negative mark, and those of the second text."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def find_pair_parts(tokens: Ids, lengths: Ids) -> PairParts:
 
 
 def make_pair_inputs(tokens: Ids, lengths: Ids) -> PairInputs:
-    """Make the inputs of a graph for pairs, with each text padded to the longest one of its side.
+    """Make the inputs of a graph for pairs; each text is padded to the longest text of its side.
 
     Args:
         tokens, lengths: as for `find_pair_parts`.
@@ -110,7 +110,7 @@ class PairEncoder(TextEncoder):
     """
 
     def encode(self, pair: Any) -> list[int]:
-        """The ids of a pair of strings, with the mark between.
+        """The ids of a pair of strings, with the mark between them.
 
         Raises:
             TextError: the argument is not a pair.

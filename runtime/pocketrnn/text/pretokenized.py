@@ -24,7 +24,7 @@ GIVE_TEXTS: Final = "Give a string, or a list of its tokens or token ids"
 
 
 class TextRowEncoder:
-    """Encodes texts that are given as tokens or ids, or that the caller's tokenizer splits.
+    """Encodes texts given as tokens or ids, or split by the caller's tokenizer.
 
     Args:
         name: the classifier's name.
@@ -70,7 +70,7 @@ class TextRowEncoder:
         return self._check_values_of_text(_list_values(text, which), which)
 
     def tokens(self, text: object, which: str = "The text") -> list[str]:
-        """The tokens of one text that is given as tokens, or that the tokenizer splits into tokens.
+        """The tokens of a text that is given as tokens, or that the tokenizer splits into tokens.
 
         Args:
             text, which: as in `ids`.
@@ -155,7 +155,8 @@ class TextRowEncoder:
         return ids
 
     def _check_tokens(self, tokens: Sequence[str], which: str) -> None:
-        """Refuse several texts given as one text's tokens, which the bundle's tokenizer would split.
+        """Refuse a list of several texts that was given as the tokens of one text: the bundle's tokenizer would split
+        its items.
 
         The caller's own tokenizer may return any tokens.
         """
@@ -165,7 +166,8 @@ class TextRowEncoder:
             if not self._encoder.holds(token) and _is_several_tokens(token, self._rules.tokenizer):
                 raise TextError(
                     f"{which} has the token {short_repr(token, 40)}, which {self._rules.tokenizer} would split.",
-                    "A list of strings is one text as tokens: give several texts to predict, as a list of strings.",
+                    "Here, a list of strings is one text, given as its tokens. To classify several texts, pass the "
+                    "list to predict().",
                 )
 
 

@@ -1,5 +1,5 @@
-"""Writes a call of `re.sub` as cleaning steps that do the same to every text, or names the part of the pattern that no
-step can do.
+"""Converts a call of `re.sub` to cleaning steps that do the same to every text, or names the part of the pattern that
+no step can do.
 
 A pattern becomes alternatives of items: sets of code points, each with the fewest and the most that it takes, and
 boundaries of words. An item of a step gives nothing back to the next one, so that a pattern is refused where one may
@@ -51,19 +51,20 @@ _REFERENCE: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\(?:g<(\w+)>|([1-9]\d?))")
 
 _NAMES: Final = "it names a character"
 _WHY_NO_ESCAPE: Final = {
-    "B": "it asks for a place that is no boundary of a word",
-    **dict.fromkeys("AZz", "it asks where in the text a match is"),
+    "B": "it requires a position that is not a word boundary",
+    **dict.fromkeys("AZz", "it depends on where a match is in the text"),
 }
 
 
 class _NoEqualStepError(Exception):
-    """A part of a pattern that no step can do, and why."""
+    """A part of a pattern that no step can do, and the reason."""
 
 
 @dataclass(frozen=True)
 class _Item:
-    """A set of code points, its text in the pattern, the fewest and the most that it takes, whether it takes as few as
-    it can, and whether alternatives follow, which `re` tries for each number of code points. A boundary takes nothing.
+    """A set of code points, its text in the pattern, and the fewest and the most code points that it takes; whether it
+    takes as few as possible, and whether alternatives follow, which `re` tries for each number of code points. A
+    boundary takes nothing.
     """
 
     points: _Set
@@ -79,12 +80,12 @@ class _Item:
 
     @property
     def is_boundary(self) -> bool:
-        """Whether it is `\\b`, which asks that a word begins or ends there."""
+        """Whether the item is `\\b`, which requires that a word begins or ends at its position."""
         return self.most == 0
 
     @property
     def is_required(self) -> bool:
-        """Whether nothing matches without it."""
+        """Whether the pattern cannot match without the item."""
         return self.least > 0 or self.is_boundary
 
 
@@ -92,7 +93,7 @@ _Items = list[_Item]
 
 
 def convert_sub_to_steps(pattern: str, by: str) -> tuple[CleaningStep, ...]:
-    """Write `re.sub(pattern, by, text)` as cleaning steps.
+    """Convert `re.sub(pattern, by, text)` to cleaning steps.
 
     Args:
         pattern: alternatives of characters and classes with `?`, `*`, `+` and `{...}`, in groups or not.
@@ -129,7 +130,7 @@ def convert_sub_to_steps(pattern: str, by: str) -> tuple[CleaningStep, ...]:
         except _NoEqualStepError as error:
             errors.append(error)
         except RecursionError:
-            errors.append(_NoEqualStepError(pattern, "it has too many groups in groups"))
+            errors.append(_NoEqualStepError(pattern, "it has too many nested groups"))
     part, why = errors[0].args
     raise InputError(f"No step can do {short_repr(part)} of the pattern {short_repr(pattern, 60)}: {why}.", _OUT)
 
@@ -189,7 +190,7 @@ class _Parser:
             return found
         self._at += 1
         if point in "^$":
-            raise _NoEqualStepError(point, "it asks where in the text a match is")
+            raise _NoEqualStepError(point, "it depends on where a match is in the text")
         if point == "[":
             points = self._parse_class()
         elif point == "\\" and self._next_characters() == "b":
@@ -204,7 +205,7 @@ class _Parser:
         return [[_Item(points, self._read_pattern[start : self._at])]]
 
     def _repeat(self, choices: list[_Items], start: int) -> list[_Items]:
-        """Apply the quantifier at the current position to the choices of the atom that begins at `start`."""
+        """Apply the quantifier at the current position to the alternatives of the atom that begins at `start`."""
         if len(choices) > 1 and all(len(choice) == 1 and choice[0].is_single for choice in choices):
             points = merge_ranges(point for choice in choices for point in choice[0].points)
             choices = [[_Item(points, self._read_pattern[start : self._at])]]
@@ -215,10 +216,10 @@ class _Parser:
         sign, more = found.groups()
         source = self._read_pattern[start : self._at]
         if more == "+":
-            raise _NoEqualStepError(source, "it gives nothing back")
+            raise _NoEqualStepError(source, "it never gives characters back")
         if sign == "?":
             if more:
-                raise _NoEqualStepError(source, "it takes as few as it can")
+                raise _NoEqualStepError(source, "it takes as few characters as possible")
             is_item = len(choices) == 1 and len(choices[0]) == 1 and choices[0][0].is_single
             return [[replace(choices[0][0], least=0)]] if is_item and not self._expands else [*choices, []]
         least, most = _parse_numbers(sign)
@@ -229,7 +230,7 @@ class _Parser:
         if max(least, most or 0) > LONGEST_RUN:
             raise _NoEqualStepError(source, f"a number is above {LONGEST_RUN}")
         if more and most is not None and most > least:
-            raise _NoEqualStepError(source, "it takes as few as it can")
+            raise _NoEqualStepError(source, "it takes as few characters as possible")
         points = merge_ranges(point for choice in choices for point in choice[0].points)
         item = _Item(points, source, least, most, is_lazy=bool(more) and most is None)
         if most is None or (least != most and not self._expands):
@@ -278,7 +279,8 @@ class _Parser:
 
 
 def _split_optional_beginning(before: _Items, choice: _Items) -> list[_Items]:
-    """Make alternatives of a choice that may begin a pattern with nothing, since a run begins with something."""
+    """Split an alternative whose first item may match nothing into several, since a run must begin with a code
+    point."""
     if not all(item.is_boundary for item in before) or len(choice) != 1 or choice[0].is_required:
         return [choice]
     there: list[_Items] = [[replace(choice[0], least=1)], []]
@@ -286,8 +288,9 @@ def _split_optional_beginning(before: _Items, choice: _Items) -> list[_Items]:
 
 
 def _split_before_boundaries(items: _Items, before: _Item | None = None) -> list[_Items]:
-    """Make alternatives of each item that may take nothing before a boundary: with it, and without it. Not of one that
-    comes behind its like, as the last in `\\d\\d*\\b`: between two of the same kind is no boundary.
+    """Split each item that may match nothing before a boundary into two alternatives: with it, and without it. An item
+    after one of its own kind, such as the last of `\\d\\d*\\b`, is not split: there is no boundary between two of the
+    same kind.
     """
     if not items:
         return [[]]
@@ -304,7 +307,7 @@ def _split_before_boundaries(items: _Items, before: _Item | None = None) -> list
 
 
 def _drop_repeated(choices: list[_Items]) -> list[_Items]:
-    """Leave out choices that repeat the others, each of one character: `(?:[%a-f]|%[a-f])+` is `[%a-f]+`."""
+    """Leave out alternatives of one character that others contain: `(?:[%a-f]|%[a-f])+` is `[%a-f]+`."""
     ones = [choice for choice in choices if len(choice) == 1 and choice[0].is_single]
     points = merge_ranges(point for choice in ones for point in choice[0].points)
 
@@ -331,7 +334,7 @@ _UNICODE: Final[dict[str, Callable[[str], bool]]] = {
 
 @functools.cache
 def _find_unicode_points(name: str) -> _Set:
-    """The code points of `\\w`, `\\s` or `\\d`, by this Python's Unicode version. Takes 0.2 s, once."""
+    """The code points of `\\w`, `\\s` or `\\d`, by this Python's version of Unicode. The first call takes 0.2 s."""
     return list_range_points(find_ranges(_UNICODE[name], range(sys.maxunicode + 1)))
 
 
@@ -398,7 +401,7 @@ def _convert_points_to_ranges(points: _Set, source: str) -> tuple[str, ...]:
 
 
 def _find_string(items: _Items) -> str:
-    """The one string that the items match; empty where they match several, or where it is too long."""
+    """The only string that the items match; empty if they match several, or if it is too long."""
     if not all(len(item.points) == 1 and item.points[0][0] == item.points[0][1] for item in items):
         return ""
     if not all(item.least == item.most for item in items) or _has_half_surrogate([item.points[0] for item in items]):
@@ -429,12 +432,12 @@ def _make_steps_around_match(found: Sequence[_Items], pattern: str, by: str) -> 
         )
     before, after = (re.compile("x").sub(part, "x") for part in (by[: at.start()] + at[1], by[at.end() :]))
     if len(strings) > 1 and set(strings) & {*before, *after}:
-        raise _NoEqualStepError(at[0], "the replacement has characters beside it that are replaced, too")
+        raise _NoEqualStepError(at[0], "the replacement stands next to characters that are also replaced")
     return tuple(Replace(what, before + what + after) for what in strings)
 
 
 def _is_one_group(pattern: str) -> bool:
-    """Whether a pattern is one group and nothing else."""
+    """Whether a pattern is a single group and nothing else."""
     if not pattern.startswith("(") or pattern.startswith("(?:") or not pattern.endswith(")"):
         return False
     try:
@@ -448,7 +451,8 @@ def _is_one_group(pattern: str) -> bool:
 
 
 def _make_items_possessive(items: _Items) -> _Items:
-    """Write items so that each takes as many as there are, and none has to give any back; the match stays the same.
+    """Convert items so that each takes as many code points as there are, and none ever has to give some back; the match
+    is the same.
 
     Raises:
         _NoEqualStepError: that cannot be.
@@ -469,7 +473,7 @@ def _make_items_possessive(items: _Items) -> _Items:
 
 
 def _check_without_backtracking(item: _Item, behind: _Items) -> None:
-    """Check that no match needs an item to give back some of what it takes, so that what is behind it matches."""
+    """Check that no item has to give back code points so that the items after it match."""
     for i, other in enumerate(behind):
         if other.is_boundary:
             # At its end, a run gives back up to a boundary.
@@ -485,13 +489,15 @@ def _check_without_backtracking(item: _Item, behind: _Items) -> None:
 
 
 def _has_one_word_class(*items: _Item) -> bool:
-    """Whether all code points of items are of words, or none is. Then no boundary is between two of them."""
+    """Whether the code points of items are all word characters, or none is. There is then no boundary between two of
+    them."""
     word, points = _find_unicode_points("w"), merge_ranges(point for item in items for point in item.points)
     return not _subtract_points(points, word) or not _has_common_points(points, word)
 
 
 def _convert_lazy_item(item: _Item, behind: _Items) -> _Items:
-    """Write an item that takes as few as it can, such as `.*?`, as items that take up to the first of what follows."""
+    """Convert an item that takes as few code points as possible, such as `.*?`, to items that stop at the first code
+    point that can follow."""
     fewest = [replace(item, most=item.least, is_lazy=False)] if item.least else []
     if not behind:
         return fewest
@@ -510,7 +516,8 @@ def _convert_lazy_item(item: _Item, behind: _Items) -> _Items:
 
 
 def _stop_at_separator(first: _Item, middle: _Item, last: _Item) -> _Items:
-    """Write `\\S+@\\S+` as `\\S[^\\s@]*@\\S+`: both take all up to the end of the last, whichever @ is meant."""
+    """Convert `\\S+@\\S+` to `\\S[^\\s@]*@\\S+`. Both match the same text up to the end, whichever @ is the
+    separator."""
     is_same = first.points == last.points and (first.most, last.most) == (None, None) and not first.branches
     if (
         not is_same
@@ -525,7 +532,7 @@ def _stop_at_separator(first: _Item, middle: _Item, last: _Item) -> _Items:
 
 
 def _merge_overlapping_items(first: _Item, second: _Item) -> _Items:
-    """Write `s*\\S+` as `\\S+`: the second takes all that the first takes."""
+    """Convert `s*\\S+` to `\\S+`: the second item takes everything that the first takes."""
     if (
         first.branches
         or second.most is not None

@@ -1,4 +1,4 @@
-"""The text rules: everything but the vocabulary that determines a text's ids; and their form in classifier.json."""
+"""The text rules: everything except the vocabulary that determines a text's ids; and their form in classifier.json."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MOST_STOP_WORDS: Final = 1 << 16
 
 @dataclass(frozen=True)
 class TextRules(FrameRules):
-    """Text rules for words or characters: everything but the vocabulary that determines a text's ids.
+    """Text rules for words or characters: everything except the vocabulary that determines a text's ids.
 
     Attributes:
         tokenizer: a name in `TOKENIZERS`, or `space`: text.split(" "), whose tokens may be empty. Or `external`: texts
@@ -40,7 +40,8 @@ class TextRules(FrameRules):
         empty_id: the id of a text that has no id left, as no text has beside `first_id`, `last_id` or `min_width`.
         padding_id: the id that pads the rows of a batch to one width, and every text to `min_width`.
         steps: the cleaning steps before the text is split; `cleaning` makes them from names and pairs.
-        stop_words: tokens that are dropped, before `max_tokens` counts them.
+        stop_words: tokens that are dropped, before `max_tokens` counts them. A list or a set becomes a tuple that has
+            each once.
         first_id: the id before those of the text, such as that of "<sos>", or None.
         last_id: the id after them, such as that of "<eos>", or None.
         max_width: the most ids of a text, `first_id` and `last_id` included; the rest is cut off. None: no limit.
@@ -99,6 +100,12 @@ class TextRules(FrameRules):
             raise InputError(f"max_tokens is {self.max_tokens}.", "Use a number from 1, or none for no limit.")
         if min(self.unknown_id or 0, self.empty_id, self.padding_id) < 0:
             raise InputError("A token id is negative.", "Token ids count from 0.")
+        if isinstance(self.stop_words, list | set | frozenset | tuple):
+            # A set has no order of its own; a list of stop words often names one twice.
+            ordered = (
+                self.stop_words if isinstance(self.stop_words, list | tuple) else sorted(self.stop_words, key=repr)
+            )
+            object.__setattr__(self, "stop_words", tuple(dict.fromkeys(ordered)))
         if not self.is_plain:
             self._check_steps_and_words()
             check_frame(self)
@@ -109,7 +116,7 @@ class TextRules(FrameRules):
         check_growth(self.steps)
         words = self.stop_words
         if not isinstance(words, tuple) or not all(isinstance(word, str) for word in words):
-            raise InputError(f"stop_words is {short_repr(words)}.", "Give a tuple of strings.")
+            raise InputError(f"stop_words is {short_repr(words)}.", "Give a tuple, a list or a set of strings.")
         if len(words) > _MOST_STOP_WORDS:
             raise InputError(f"There are {len(words):,} stop words.", f"Use at most {_MOST_STOP_WORDS:,}.")
 
@@ -141,7 +148,7 @@ class TextRules(FrameRules):
 
     @property
     def tokens_for_max(self) -> int | None:
-        """The largest number of ids from `max_tokens` tokens, with their n-grams."""
+        """The largest number of ids from `max_tokens` tokens and their n-grams."""
         if self.max_tokens is None:
             return None
         return sum(max(0, self.max_tokens - n) for n in range(self.ngrams))
@@ -170,7 +177,7 @@ else:
 
 
 def make_rules_document(rules: AnyTextRules) -> dict[str, Any]:
-    """The rules as `text` of classifier.json, without the members whose absence means the same.
+    """The rules as `text` of classifier.json, without members that have their default.
 
     Example:
         >>> make_rules_document(TextRules(first_id=2))["first_id"], "last_id" in make_rules_document(TextRules())
@@ -188,7 +195,7 @@ def make_rules_document(rules: AnyTextRules) -> dict[str, Any]:
 
 
 def rules_of(document: Mapping[str, Any]) -> AnyTextRules:
-    """Build the rules from `text` of classifier.json; a missing member has its default.
+    """Build the rules from `text` of classifier.json; a missing member gets its default.
 
     Raises:
         InputError: a value is out of its range, or a step is not valid.

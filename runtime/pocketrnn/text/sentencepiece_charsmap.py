@@ -98,7 +98,7 @@ class Charsmap:
         return found
 
     def find_shortest_key(self, text: str) -> str | None:
-        """The replacement of the shortest key at the begin of a text; None if no key is there."""
+        """The replacement of the shortest key at the beginning of a text; None if there is no key."""
         node, by = self._replace_code_point(text[0])
         for point in text[1:]:
             if by is not None or node < 0:

@@ -19,7 +19,7 @@ Word = tuple[list[int], str, int, int]
 
 
 def find_words_with_ids(encoder: TextEncoder, text: str) -> list[Word]:
-    """Find the words of a text, each with its ids, its text, its begin and its end.
+    """Find the words of a text, each with its ids, its text, its beginning and its end.
 
     Words are separated by white space. Punctuation marks are words of their own, one by one or as a run, where the
     tokenizer gives them ids of their own.
@@ -48,7 +48,7 @@ def find_words_with_ids(encoder: TextEncoder, text: str) -> list[Word]:
 
 
 def encode_each_word(encoder: TextEncoder, words: Sequence[str]) -> list[list[int]]:
-    """Encode each word of a text that is split already, as if joined with single spaces.
+    """Encode each word of a text that is already split, as if the words were joined by single spaces.
 
     Raises:
         InputError: these ids are not the ids of the words joined with single spaces.
@@ -77,7 +77,7 @@ def _classify_characters(text: str) -> list[str]:
 
 
 def _classify_character(point: str) -> str:
-    """The kind of a code point that is not white space. ASCII symbols are marks, too, as in BERT."""
+    """The kind of a code point that is not white space. As in BERT, ASCII symbols count as punctuation."""
     is_mark = unicodedata.category(point).startswith("P") or (point.isascii() and not point.isalnum())
     return "." if is_mark else "a"
 

@@ -87,7 +87,7 @@ class Bpe:
         if not all(type(rank) is int and 0 <= rank <= MOST_PIECES for rank in ranks) or list(ranks) != sorted(ranks):
             raise InputError(
                 f"The ranks are not whole numbers from 0 to {MOST_PIECES:,} in ascending order.",
-                "Give the merges by their ranks.",
+                "Give the merges in the order of their ranks.",
             )
 
 
@@ -218,7 +218,7 @@ def _find_byte_pieces(pieces: Mapping[str, int]) -> list[int | None]:
 def make_bpe_symbols_and_merges(
     model: Bpe, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None
 ) -> tuple[Callable[[str], list[int]], Merges]:
-    """Make a function that encodes the characters of a word as ids, and the merges to apply then (`apply_merges`).
+    """Make a function that encodes the characters of a word as ids, and the table of merges for `apply_merges`.
 
     The arguments and the errors are those of `make_model_function`.
 
@@ -234,7 +234,8 @@ def make_bpe_symbols_and_merges(
     plain = not (model.prefix or model.suffix)
 
     def encode_characters(word: str) -> list[int]:
-        """Encode the word's characters; an unknown one is added before the next known one, as in `tokenizers`."""
+        """Encode the word's characters. An unknown character gets its id when the next known one is added, as in
+        `tokenizers`."""
         ids: list[int] = []
         waiting, last = False, len(word) - 1
         for index, point in enumerate(word):
@@ -397,7 +398,7 @@ def _make_unigram_function(
 
 @dataclass(frozen=True)
 class _KnownWord:
-    """A cached word with its pieces, which do not depend on the text before it up to a limit.
+    """A cached word with its pieces. Up to a limit, these do not depend on the text before the word.
 
     Attributes:
         ids: its ids.
@@ -419,7 +420,7 @@ def _make_unigram_function_by_words(
     best: Callable[..., list[tuple[int, int, int]]],
     ids_on: Callable[[str, Sequence[tuple[int, int, int]]], list[int]],
 ) -> ToIds:
-    """Make a function that encodes a text word by word, for models in which every path cuts before each word.
+    """Make a function that encodes a text word by word, for models in which every path has a cut before each word.
 
     A word depends on the text before it only through the sum at its begin, which decides only how sums are rounded.
     Rounding never reverses the order of two sums, so that the path with the largest rounded sum is found; an addition
@@ -495,7 +496,8 @@ def _cut_before_marks(text: str) -> list[str]:
 
 
 def _make_best_two_function(model: Unigram, pieces: Mapping[str, int]) -> Callable[[str], tuple[float, float]]:
-    """Make a function that finds the sums of a word's best two paths; the second is minus infinity if none exists."""
+    """Make a function that finds the scores of a word's two best paths; the second is minus infinity if there is only
+    one."""
     keep = float if model.exact else _round_to_single
     penalty = keep(min(model.scores[i] for i in pieces.values()) - UNKNOWN_PENALTY)
     lengths = _find_piece_lengths(pieces)
@@ -551,7 +553,7 @@ def _make_best_path_function(
     marks_begin = all(_MARK not in piece.lstrip(_MARK) for piece in pieces)
 
     def find_stops(word: str) -> list[int]:
-        """For each index, the end that a piece from there cannot cross: the mark of the next word."""
+        """For each index, the end that a piece starting there cannot cross: the mark of the next word."""
         found, stop = [len(word)] * len(word), len(word)
         if marks_begin and _MARK in word:
             for place in range(len(word) - 1, -1, -1):

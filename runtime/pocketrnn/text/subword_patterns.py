@@ -1,4 +1,5 @@
-"""The patterns by which known tokenizers split a text into words; as code, since readers lack regular expressions."""
+"""The patterns by which known tokenizers split a text into words. They are code, because readers in some languages have
+no regular expressions."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class SplitAt:
 
 @dataclass(frozen=True)
 class SplitAtText:
-    """Cut a word at every occurrence of `text`, as `SplitAt` does at code points.
+    """Cut a word at every occurrence of `text`, as `SplitAt` cuts at code points.
 
     Raises:
         InputError: `text` is not a string of 1 to 256 code points, or `how` is unknown.
@@ -97,7 +97,7 @@ class SplitAtText:
 
 @dataclass(frozen=True)
 class SplitAtRuns:
-    """Cut a word at runs, searched from the left; at each position the first of `runs` that matches counts.
+    """Cut a word at runs, searched from left to right; at each position, the first of `runs` that matches is used.
 
     Attributes:
         runs: the runs to search.
@@ -127,7 +127,7 @@ class SplitAtRuns:
 
 @dataclass(frozen=True)
 class PrependTo:
-    """Put `text` before every word that does not begin with it; with `first`, only before the text's first word.
+    """Put `text` before every word that does not begin with it; with `first`, only before the first word of the text.
 
     Raises:
         InputError: `text` is not a string of 1 to 256 code points, or `first` is not a boolean.

@@ -1,4 +1,4 @@
-"""The cleaning steps of a text before it is split into subwords. All steps are data and include their Unicode sets.
+"""The cleaning steps for a text before it is split into subwords. All steps are data, and contain their Unicode sets.
 
 `Replace` and `Keep` are those of `cleaning_steps.py`; the others are here. Each is defined by code points alone: a step
 holds its sets as ranges, Unicode never changes the normal forms of assigned code points, and code points that were
@@ -116,7 +116,7 @@ class Normalize:
 
 @dataclass(frozen=True)
 class LowercaseEach:
-    """Lower-case every code point by itself, by Unicode 17.0: a sigma at the end of a word gets no special form.
+    """Lower-case every code point separately, by Unicode 17.0: a sigma at the end of a word gets no special form.
 
     Example:
         >>> make_subword_steps_function([LowercaseEach()])("\\u039f\\u03a3"), "\\u039f\\u03a3".lower()
@@ -185,7 +185,7 @@ class Prepend:
 
 @dataclass(frozen=True)
 class Fold:
-    """Replace every longest run of at least `least` code points of `ranges` by `by`.
+    """Replace every run of at least `least` code points of `ranges` by `by`; each run is as long as possible.
 
     Raises:
         InputError: a value has a wrong type or length.
@@ -308,14 +308,14 @@ def make_subword_steps_function(steps: Iterable[SubwordStep]) -> Callable[[str],
 
 
 def _is_by_character(step: SubwordStep) -> bool:
-    """Whether the step changes each character of an ASCII text by itself."""
+    """Whether the step changes each character of an ASCII text separately."""
     if isinstance(step, Replace):
         return len(step.what) == 1
     return isinstance(step, Keep | LowercaseEach | Surround | Normalize | Bytes)
 
 
 def _group_functions(steps: Sequence[SubwordStep]) -> list[Callable[[str], str]]:
-    """Combine steps that work character by character to one function; for ASCII texts they become one table."""
+    """Combine steps that change each character separately into one function; for ASCII texts, they become one table."""
     if not steps:
         return []
     functions = [_make_step_function(step) for step in steps]
@@ -364,7 +364,8 @@ def _make_step_function(step: SubwordStep) -> Callable[[str], str]:
 
 
 class _CachedReplacements(dict[int, int | str]):
-    """A table for `str.translate` with the replacement of each code point; it caches the first ones looked up."""
+    """A table for `str.translate` with the replacement of each code point; it caches the first ones that are looked
+    up."""
 
     def __init__(self, becomes: Callable[[int], int | str]) -> None:
         super().__init__()
@@ -429,7 +430,8 @@ def _replace_spaces(text: str) -> str:
 
 
 def make_character_test(points: Iterable[str]) -> Callable[[str], bool]:
-    """Make a function that tells whether a text holds one of some characters; a few are searched one by one.
+    """Make a function that tells whether a text contains one of some characters; if they are few, it searches for them
+    one by one.
 
     Example:
         >>> make_character_test("<[")("a [MASK]")
@@ -468,7 +470,7 @@ def _make_replace_longest_function(step: Table) -> Callable[[str], str]:
 
 
 def _find_string_at(text: str, index: int, some: Iterable[str]) -> str:
-    """Find the first of some strings that the text has at an index; empty if there is none."""
+    """The first of some strings that stands at an index of the text; empty if there is none."""
     return next((string for string in some if text.startswith(string, index)), "")
 
 
@@ -496,8 +498,8 @@ def _list_code_points(ranges: Iterable[str]) -> frozenset[str]:
 
 
 def _split_clusters(text: str, sets: Sequence[frozenset[str]]) -> Iterable[str]:
-    """Split a text into grapheme clusters. The two halves of a flag are not joined: together they have eight bytes, and
-    only clusters of less than six are looked up."""
+    """Split a text into grapheme clusters. The two halves of a flag stay separate: together they have eight bytes, and
+    only clusters of fewer than six bytes are looked up."""
     goes_on, begins, apart, pictographs, between, consonants, linkers, inner = sets
     start = 0
     # 1: after a pictograph, or a consonant, and characters that may follow it; 2: after a joiner, or a linker, as well.

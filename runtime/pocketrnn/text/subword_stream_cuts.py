@@ -44,7 +44,7 @@ class _CannotCutError(Exception):
 
 
 def find_stream_obstacle(rules: SubwordRules, vocabulary: Sequence[str]) -> str:
-    """Find the part of these rules that prevents streaming, as a noun; empty if nothing does.
+    """Find the part of these rules that prevents streaming, as a noun; empty if streaming is possible.
 
     Example:
         >>> find_stream_obstacle(SubwordRules(WordPiece(), 0, splits=(SplitAt((" ",), "removed"),)), ["[UNK]"])
@@ -72,7 +72,8 @@ class SubwordCuts:
         self._pieces = pieces
 
     def find_last_cut(self, text: str) -> int:
-        """The last index before which later text cannot change anything; 0 if there is none after the first character.
+        """The last index such that later text cannot change the ids before it; 0 if there is none after the first
+        character.
 
         Args:
             text: the text that has arrived, from its begin or from the last cut on.
@@ -96,7 +97,7 @@ class SubwordCuts:
         return behind and self._ends_in_non_space(text, cut)
 
     def _ends_in_non_space(self, text: str, cut: int) -> bool:
-        """Whether the character before the space is not white space after the steps, either."""
+        """Whether the character before the space is still not white space after the steps."""
         if not self._looks_back:
             return True
         made = self._pieces.apply_steps(text[text.rfind(_SPACE, 0, cut) + 1 : cut])
@@ -104,7 +105,8 @@ class SubwordCuts:
 
 
 def _follow_space(rules: SubwordRules, vocabulary: Sequence[str]) -> tuple[bool, str]:
-    """Follow a space through the rules: return whether the text before it matters, and its form where the text is cut.
+    """Follow a space through the rules. Return whether the text before it matters, and the form of the space when the
+    text is cut.
 
     Raises:
         _CannotCutError: it is not certain that the text is cut there.
@@ -118,7 +120,7 @@ def _follow_space(rules: SubwordRules, vocabulary: Sequence[str]) -> tuple[bool,
         match split:
             case PrependTo(text, first):
                 if not first and text != mark:
-                    raise _CannotCutError("something that is put before each text")
+                    raise _CannotCutError("a step that puts something before each text")
             case Replace() | Bytes():
                 mark = _find_space_after_step(split, mark, dropped)
             case SplitAt(ranges, how) if make_range_test(ranges)(ord(mark)):
@@ -153,16 +155,16 @@ def _follow_space(rules: SubwordRules, vocabulary: Sequence[str]) -> tuple[bool,
 
 def _check_frame_and_added_tokens(rules: SubwordRules, vocabulary: Sequence[str]) -> None:
     if rules.cut_side == "left" or rules.max_width is not None or rules.min_width is not None:
-        raise _CannotCutError("a width, or texts that are cut on the left")
+        raise _CannotCutError("a width, or texts cut on the left")
     for token in rules.added:
         if token.after_steps:
-            raise _CannotCutError("added tokens that are searched for after the steps")
+            raise _CannotCutError("added tokens that are found only after the steps")
         if _SPACE in vocabulary[token.id]:
             raise _CannotCutError("an added token with a space in it")
 
 
 def _find_first_dropping_split(splits: Sequence[Split]) -> SplitAt | None:
-    """The first split if it drops all white space, else None."""
+    """Return the first split if it drops all white space, else None."""
     first = splits[0] if splits else None
     if isinstance(first, SplitAt) and first.how == "removed":
         inside = make_range_test(first.ranges)
@@ -171,7 +173,7 @@ def _find_first_dropping_split(splits: Sequence[Split]) -> SplitAt | None:
 
 
 def _find_space_after_step(step: SubwordStep | Split, mark: str, dropped: SplitAt | None) -> str:
-    """The space's form after a step, which must not combine the texts before and after the space.
+    """The form of the space after a step; the step must not join the texts before and after the space.
 
     Raises:
         _CannotCutError: the step may combine them.

@@ -73,7 +73,7 @@ def _replace_surrogates(text: str) -> str:
 
 
 class SubwordEncoder:
-    """Encodes texts as ids, before these are cut, framed or padded.
+    """Encodes texts as ids, which are not yet cut, padded, or surrounded by the first and last ids.
 
     Args:
         rules: the rules.
@@ -133,7 +133,7 @@ class SubwordEncoder:
         return text if self._steps_on is None else self._steps_on(text)
 
     def encode(self, text: str, *, goes_on: bool = False) -> list[int]:
-        """The ids of a text; empty if nothing of it is left.
+        """The ids of a text; empty if the steps remove everything.
 
         Args:
             text: any string.
@@ -183,8 +183,8 @@ class SubwordEncoder:
 
 
 def _find_cut_character(rules: SubwordRules, pieces: Iterable[str]) -> str:
-    """A character before whose runs every word may be cut, because a piece never crosses such a cut; empty if there is
-    none.
+    """The character such that every word may be cut before its runs, because no piece crosses such a cut; empty if
+    there is none.
 
     Tokenizers in sentencepiece's style do not cut at spaces, so that a whole text would be one word. That matters for
     scores, which are summed over all of it, but not for merges, which look at neighbours only.
@@ -209,7 +209,7 @@ def _cut_before(word: str, mark: str) -> Iterator[str]:
 
 
 class _AddedTokenFinder:
-    """Finds added tokens in a text, from the left; at each position the longest."""
+    """Finds added tokens in a text, from left to right; at each position, the longest one."""
 
     def __init__(self, tokens: Sequence[AddedToken], texts: Sequence[str]) -> None:
         self._tokens = {texts[token.id]: token for token in tokens if texts[token.id]}

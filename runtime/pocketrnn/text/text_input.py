@@ -45,12 +45,12 @@ class TextInput:
 
     @property
     def features(self) -> Features:
-        """The features beside a text, of which this class has none."""
+        """The features in addition to a text; this class has none."""
         return ()
 
     @property
     def characters(self) -> Characters | None:
-        """The characters beside each token, of which this class has none."""
+        """The characters in addition to each token; this class has none."""
         return None
 
     @property
@@ -75,8 +75,8 @@ class TextInput:
 
 @dataclass(frozen=True)
 class PairInput(TextInput):
-    """Pairs of texts as input; each becomes a row of token ids: of the first text, a mark, and of the second text
-    (`pocketrnn.text.pairs`). The arguments are those of `TextInput`; the rules are for both texts.
+    """Pairs of texts as input. Each becomes one row of token ids: those of the first text, a mark, and those of the
+    second text (`pocketrnn.text.pairs`). The arguments are those of `TextInput`; the rules are for both texts.
 
     Example:
         >>> PairInput(TextRules(), ("<unk>", "oil", "prices")).encoder().encode(("Oil", "Prices rise"))
@@ -99,8 +99,8 @@ class PairInput(TextInput):
 
 @dataclass(frozen=True)
 class FeatureInput(TextInput):
-    """Texts with numbers or categories beside them as input; each becomes a row of token ids: a mark for each feature,
-    and then the ids of the text (`pocketrnn.text.features`).
+    """Texts with numbers or categories as input. Each becomes one row of token ids: a mark for each feature, followed
+    by the ids of the text (`pocketrnn.text.features`).
 
     Attributes:
         features: the name of each feature, with its `Number` or `Category`.
@@ -125,7 +125,7 @@ class FeatureInput(TextInput):
 
 @dataclass(frozen=True)
 class CharacterInput(TextInput):
-    """Texts as input, with the characters of each token beside its id (`pocketrnn.text.token_characters`).
+    """Texts as input, with the characters of each token in addition to its id (`pocketrnn.text.token_characters`).
 
     Attributes:
         characters: the characters, with their ids.
@@ -153,7 +153,7 @@ class CharacterInput(TextInput):
 
 
 def name_rules_against_streaming(rules: AnyTextRules, vocabulary: Sequence[str]) -> str:
-    """Name the rules, beside n-grams, that prevent streaming; empty if none does.
+    """The names of the rules, other than n-grams, that prevent streaming; empty if none does.
 
     Example:
         >>> name_rules_against_streaming(TextRules(last_id=0), ["<eos>"])

@@ -1,4 +1,4 @@
-"""The characters of each token beside its id: their ids, cut and padded to one width."""
+"""The characters of each token in addition to its id: their ids, cut and padded to one width."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _SPECIAL: Final = re.compile(r"[<\[{_(].*[>\]})_]")
 
 @dataclass(frozen=True)
 class Characters:
-    """The characters that a module takes beside each token: int64 [batch, sequence, width].
+    """The characters that a module takes in addition to each token: int64 [batch, sequence, width].
 
     A token is spelled as it is in the text. A longer one is cut, a shorter one is padded at its end. Tokens that the
     text rules put around a text have padding only.
@@ -70,7 +70,7 @@ class Characters:
         object.__setattr__(self, "vocabulary", _read_entries(self.vocabulary))
         if not _is_whole(self.width) or not 1 <= self.width <= _MOST_WIDTH:
             raise InputError(
-                f"The width of the characters is {short_repr(self.width)}.",
+                f"The number of characters of a token is {short_repr(self.width)}.",
                 f"Give how many characters of a token the module takes: from 1 to {_MOST_WIDTH:,}.",
             )
         if not isinstance(self.lowercase, bool):
@@ -97,7 +97,7 @@ class Characters:
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """The ids that a module may be given, in order.
+        """The ids that a module may get, in order.
 
         Example:
             >>> Characters({"a": 5, "b": 2}, unknown_id=1).ids
@@ -136,7 +136,7 @@ class Characters:
 
 
 def make_characters(given: object) -> Characters:
-    """Make `Characters` from the argument of a user.
+    """Make `Characters` from a user's argument.
 
     Args:
         given: `Characters`, or what it takes as its vocabulary.
@@ -152,7 +152,7 @@ def make_characters(given: object) -> Characters:
 
 
 def build_characters_from_document(document: Mapping[str, Any]) -> Characters:
-    """The characters of a member of classifier.json.
+    """Build the characters from a member of classifier.json.
 
     Raises:
         InputError: as `Characters`.
@@ -165,7 +165,7 @@ def build_characters_from_document(document: Mapping[str, Any]) -> Characters:
 
 
 def make_padding_step(characters: Characters, token_id: int) -> list[int]:
-    """An id without characters: itself, and then padding.
+    """Make the row of an id that has no characters: the id, followed by padding.
 
     Example:
         >>> make_padding_step(Characters(["<pad>", "a"], width=2), 7)
@@ -175,7 +175,7 @@ def make_padding_step(characters: Characters, token_id: int) -> list[int]:
 
 
 def spell_tokens(characters: Characters, placed: LocatedTokens) -> Ids:
-    """The ids of a text, each with the ids of the characters of its token: int64 [ids, 1 + width].
+    """The ids of a text, each followed by the ids of the characters of its token: int64 [ids, 1 + width].
 
     Args:
         characters: the characters.

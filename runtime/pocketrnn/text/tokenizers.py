@@ -72,7 +72,7 @@ PACKED_TOKENIZERS: Final = {
 
 
 def make_ngrams_of(tokens: Sequence[str], ngrams: int) -> list[str]:
-    """The tokens, then their 2-grams, 3-grams ... up to `ngrams`, each joined by a space.
+    """The tokens, followed by their 2-grams, 3-grams ... up to `ngrams`, each joined by spaces.
 
     The order is that of torchtext's `ngrams_iterator` (`torchtext/data/utils.py`).
 

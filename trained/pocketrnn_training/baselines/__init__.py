@@ -1,1 +1,1 @@
-"""Simple models of the same rows, which a classifier has to be compared with."""
+"""Simple models of the same rows, with which a classifier has to be compared."""

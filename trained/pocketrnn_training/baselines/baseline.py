@@ -1,4 +1,4 @@
-"""The accuracy of a simple model on the rows of a run: the figure that a classifier has to be compared with."""
+"""The accuracy of a simple model on the rows of a run; a classifier has to be compared with it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Baseline:
 
     @property
     def compared_figure(self) -> float:
-        """The figure to compare with: the accuracy, or the micro F1 where a row can have several labels.
+        """The figure for the comparison: the accuracy, or the micro F1 if a row can have several labels.
 
         Example:
             >>> LinearBaseline(0.5, 40, 0.75).compared_figure
@@ -42,7 +42,7 @@ class Baseline:
 
     @property
     def summary(self) -> str:
-        """Its accuracy or micro F1, as the end of a sentence.
+        """The accuracy or micro F1, as the end of a sentence.
 
         Example:
             >>> LinearBaseline(0.886, 4906).summary

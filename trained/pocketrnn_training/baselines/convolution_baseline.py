@@ -56,7 +56,8 @@ def fit_convolution_baseline(
     validation: EncodedSequences,
     validation_targets: npt.NDArray[np.int64],
 ) -> ConvolutionBaseline | None:
-    """Fit scikit-learn's RidgeClassifierCV on each kernel's largest value and share above zero, and measure it.
+    """Fit scikit-learn's RidgeClassifierCV on the largest response of each kernel and its share above zero, and measure
+    it.
 
     Args:
         training: the rows to learn from, at the module's scale.
@@ -65,7 +66,7 @@ def fit_convolution_baseline(
         validation_targets: int64 [validation rows].
 
     Returns:
-        the accuracy of the model; None where all training rows have the same class.
+        the accuracy of the model; None if all training rows have the same class.
 
     Example:
         >>> fit_convolution_baseline(training, targets, validation, validation_targets)
@@ -94,7 +95,7 @@ def fit_convolution_baseline(
 def fit_sequence_baseline(
     training: LabelledSequences, validation: LabelledSequences, checkpoint: Checkpoint
 ) -> Baseline | None:
-    """Measure a baseline on rows at the scale of a trained classifier, with as many threads as its training used.
+    """Measure a baseline on rows scaled as for a trained classifier, with as many threads as the training used.
 
     The baseline is `fit_convolution_baseline`. A classifier that was measured by folds of all rows is made of random
     convolutions itself: it is compared with `fit_statistics_baseline`, by the same folds.
@@ -126,7 +127,7 @@ class _Kernels:
 
 
 def _draw_kernels(rng: np.random.Generator, channels: int, steps: int) -> Iterator[_Kernels]:
-    """Draw kernels as ROCKET does, for sequences of about `steps` steps."""
+    """Draw kernels as ROCKET does, for sequences of approximately `steps` steps."""
     drawn: dict[tuple[int, int], int] = {}
     for _ in range(KERNELS):
         width = int(rng.choice(_WIDTHS))

@@ -1,4 +1,4 @@
-"""The accuracy of a linear model on the same rows: the figure that a classifier has to be compared with."""
+"""The accuracy of a linear model on the same rows; a classifier has to be compared with it."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def fit_linear_baseline(training: LabelledTexts, validation: LabelledTexts) -> L
         validation: the rows to measure with, with the same labels.
 
     Returns:
-        the accuracy of the model; None where it cannot be fitted: the training rows have only one class or no words,
+        the accuracy of the model; None if it cannot be fitted: the training rows have only one class or no words,
         or the model would be too large.
 
     Example:
@@ -153,7 +153,7 @@ def fit_linear_baseline(training: LabelledTexts, validation: LabelledTexts) -> L
 def fit_text_baseline(
     training: LabelledTexts, validation: LabelledTexts, checkpoint: Checkpoint
 ) -> LinearBaseline | None:
-    """As `fit_linear_baseline`, but by the same folds of all rows where these measured the classifier.
+    """Do the same as `fit_linear_baseline`; if the classifier was measured by folds of all rows, use the same folds.
 
     Example:
         >>> fit_text_baseline(training, validation, checkpoint)

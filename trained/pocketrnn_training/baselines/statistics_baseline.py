@@ -56,7 +56,7 @@ def fit_statistics_baseline(
         folds: int64 [rows], the fold of each row.
 
     Returns:
-        the accuracy of the forest; None where the training rows of a fold all have the same class.
+        the accuracy of the forest; None if the training rows of a fold all have the same class.
 
     Example:
         >>> fit_statistics_baseline(data.sequences, data.targets, np.arange(len(data)) % 5)

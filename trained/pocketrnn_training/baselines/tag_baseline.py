@@ -1,4 +1,4 @@
-"""The accuracy of each word's most frequent label: the figure that a tagger has to be compared with."""
+"""The accuracy of each word's most frequent label; a tagger has to be compared with it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ __all__ = ["TagBaseline", "fit_tag_baseline"]
 
 @dataclass(frozen=True)
 class TagBaseline(Baseline):
-    """The most frequent label of each word; an unknown word gets the most frequent label of words that occur once."""
+    """The most frequent label of each word. An unknown word gets the most frequent label of the words that occur
+    once."""
 
     NAME: ClassVar[str] = "table of each word's most frequent label"
     MODEL: ClassVar[str] = "The most frequent label of each word"

@@ -18,7 +18,7 @@ _CANDIDATES: Final = "candidates"
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to make the tokens of the texts, with both parts or with the linear part alone, and its measurements by
+    """One way to make tokens from the texts, with both parts or with the linear part alone, and its measurements by
     folds.
 
     Attributes:
@@ -30,7 +30,7 @@ class Candidate:
         accuracy: the mean accuracy of the folds, with weights that were fitted on the other folds.
         deviation: the standard deviation of the accuracies of the folds.
         loss: the mean loss of a row, with the same weights.
-        recurrent_accuracy: the accuracy of the recurrent part alone; None where there is none.
+        recurrent_accuracy: the accuracy of the recurrent part alone; None if there is none.
         vectors: the name of the file of word vectors that training starts from; None without one.
     """
 
@@ -69,12 +69,12 @@ class Candidate:
 
     @property
     def scores(self) -> FoldScores:
-        """Its accuracy with its spread."""
+        """The accuracy with its spread."""
         return FoldScores(self.accuracy, self.deviation, self.folds, self.rows)
 
     @property
     def summary(self) -> str:
-        """Its name and its accuracy, in words.
+        """The name and the accuracy, in words.
 
         Example:
             >>> Candidate("bpe", 0.4, 1.9, 3271, 4, 0.714, 0.011, 0.77, 0.69).summary
@@ -85,8 +85,7 @@ class Candidate:
 
 
 def read_candidates(data: Mapping[str, Any]) -> tuple[Candidate, ...]:
-    """Read the candidates from the `data` of a checkpoint, the chosen one first; empty where nothing was
-    compared.
+    """Read the candidates from the `data` of a checkpoint, the chosen one first; empty if nothing was compared.
 
     Example:
         >>> read_candidates({"source": "reviews.csv"})

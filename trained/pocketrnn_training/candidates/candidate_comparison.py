@@ -57,7 +57,8 @@ _FEWEST_ROWS: Final = 100
 
 
 def may_compare_candidates(data: LabelledTexts, settings: TextSettings, beside: OtherSources) -> bool:
-    """Whether folds are to compare variants: no option of one variant alone is given, and there is a linear part.
+    """Whether variants should be compared by folds: there is a linear part, and no option is given that only one
+    variant has.
 
     Args:
         data: the rows, including those that are held out.
@@ -82,7 +83,7 @@ def may_compare_candidates(data: LabelledTexts, settings: TextSettings, beside: 
 
 
 def may_measure_by_folds(data: LabelledTexts, settings: TextSettings, beside: OtherSources) -> bool:
-    """Whether folds of all rows are to measure the classifier, too: too few rows would be held out for validation.
+    """Whether the classifier, too, should be measured by folds of all rows: validation would hold out too few rows.
 
     Args:
         data: the rows.
@@ -96,11 +97,11 @@ def may_measure_by_folds(data: LabelledTexts, settings: TextSettings, beside: Ot
 
 @dataclass(frozen=True)
 class Comparison:
-    """The candidates of a run, the chosen one first, and the logits of the folds by which it is measured.
+    """The candidates of a run, the chosen one first, and the logits of the folds by which this one is measured.
 
     Attributes:
         candidates: all candidates that were compared.
-        folds: int64 [rows], the fold of each training row, where all rows are in folds; None where rows are held out.
+        folds: int64 [rows], the fold of each training row, where all rows are in folds; None if rows are held out.
         unseen: float32 [rows, classes], the logits of the chosen candidate for each row, fitted on the other folds;
             None without folds.
     """
@@ -139,7 +140,7 @@ def compare_candidates(
     sources: Sequence[Path | None] = (None,),
     measure: bool = False,
 ) -> Comparison | None:
-    """Compare the variants of a classifier by folds; None where none of them can be trained.
+    """Compare the variants of a classifier by folds; None if none of them can be trained.
 
     The linear parts of all variants are fitted first, since they take little time. The recurrent part is trained only
     where it may change the choice. It is skipped where the linear part is clearly worse, or worse than that of the same
@@ -155,9 +156,9 @@ def compare_candidates(
     """
     fold_of = assign_folds(data, _FOLDS, np.random.default_rng(settings.seed))
     tokenizers = _list_tokenizers_to_compare(settings)
-    chosen = [("how texts are cut", len(tokenizers) > 1), ("whether word vectors help", len(sources) > 1)]
+    chosen = [("how texts are split", len(tokenizers) > 1), ("whether word vectors help", len(sources) > 1)]
     what = "".join(f"{one}, " for one, is_open in chosen if is_open) + ("and " if any(o for _, o in chosen) else "")
-    report(StageNotice(f"Before the training, {_FOLDS} folds of the rows choose {what}what each part weighs."))
+    report(StageNotice(f"Before the training, {_FOLDS} folds of the rows choose {what}the weight of each part."))
     read = (_Variant.read(one, source, data, settings, fold_of) for one in tokenizers for source in sources)
     ways = [way for way in read if way is not None]
     if not ways:
@@ -208,8 +209,8 @@ def _list_tokenizers_to_compare(settings: TextSettings) -> tuple[str, ...]:
 
 
 def _compute_mean_gain(losses: Floats, others: Floats) -> tuple[float, float]:
-    """The mean difference between `others` and `losses` of the same rows, positive if `losses` are lower; and its
-    standard error."""
+    """The mean difference between `others` and `losses` of the same rows, and its standard error; the mean is positive
+    if `losses` are lower."""
     gains = others - losses
     return float(gains.mean()), float(gains.std(ddof=1) / len(gains) ** 0.5)
 
@@ -238,8 +239,8 @@ class _FoldAnswers:
 
 @dataclass
 class _Fold:
-    """A fold as one variant reads it: its rows, its task, the logits of the linear part, and those of the recurrent
-    part once it is trained."""
+    """A fold in the form of one variant: its rows, its task, the logits of the linear part, and those of the recurrent
+    part after its training."""
 
     rows: npt.NDArray[np.int64]
     task: Task
@@ -250,7 +251,7 @@ class _Fold:
 
 @dataclass
 class _Variant:
-    """One way of cutting the texts, and its answers so far."""
+    """One way to split the texts, and its answers so far."""
 
     tokenizer: str
     source: Path | None
@@ -266,7 +267,7 @@ class _Variant:
         settings: TextSettings,
         fold_of: npt.NDArray[np.int64],
     ) -> Self | None:
-        """Prepare a variant and fit the linear part of each fold on the others; None where one cannot be fitted."""
+        """Prepare a variant, and fit the linear part of each fold on the other folds; None if one cannot be fitted."""
         settings = replace(
             settings,
             tokenizer=tokenizer,
@@ -360,7 +361,7 @@ class _Variant:
 
 
 class _FoldFit(LoopFit):
-    """Train the recurrent part without the linear part, and emit its logits of the validation rows."""
+    """Trains the recurrent part without the linear part, and emits its logits for the validation rows."""
 
     def fit(self, fabric: Fabric, emit: Callable[[Any], None], stopped: Callable[[], bool]) -> None:
         loop = self.loop

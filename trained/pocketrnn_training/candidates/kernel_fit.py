@@ -1,4 +1,5 @@
-"""Fit a classifier of random kernels: draw kernels, choose the scale of the rows, fit the linear model of shares."""
+"""Fit a classifier of random kernels: draw kernels, choose the scale of the rows, and fit the linear model of
+shares."""
 
 from __future__ import annotations
 
@@ -103,7 +104,8 @@ def _draw_and_fit(
 
 
 def _set_linear_model(module: KernelClassifier, model: Ridge, task: Task) -> KernelClassifier:
-    """Put the linear model of the shares into the module, calibrated by its scores of rows that it did not see."""
+    """Put the linear model of the shares into the module, and calibrate it by its scores for rows that it was not
+    fitted on."""
     scores = torch.from_numpy(_AS_LOGITS * model.unseen)
     factor = _AS_LOGITS / fit_temperature(scores, torch.from_numpy(task.targets))
     with torch.no_grad():
@@ -114,7 +116,7 @@ def _set_linear_model(module: KernelClassifier, model: Ridge, task: Task) -> Ker
 
 
 def _draw_kernels(architecture: KernelArchitecture, rows: EncodedRows, rng: np.random.Generator) -> KernelClassifier:
-    """Draw the kernels of a module, and take their thresholds from quantiles of their responses to some of the rows."""
+    """Draw the kernels of a module; their thresholds are quantiles of their responses to some of the rows."""
     module = KernelClassifier(architecture).eval()
     if module.size_rates is not None:
         rows = _set_size_ramps(module, rows)
@@ -148,7 +150,8 @@ def _draw_kernels(architecture: KernelArchitecture, rows: EncodedRows, rng: np.r
 
 
 def _set_size_ramps(module: KernelClassifier, rows: EncodedRows) -> EncodedRows:
-    """Place the ramps of deviations and means so that they part the rows evenly; return the rows at their own scale."""
+    """Place the ramps of deviations and means so that they divide the rows evenly; return the rows at their own
+    scale."""
     scaled, sizes = [], []
     for start, end in itertools.pairwise(rows.offsets.tolist()):
         read = torch.from_numpy(np.asarray(rows.values[start:end])).T.unsqueeze(0)
@@ -225,7 +228,8 @@ class Ridge:
 
 
 def fit_ridge(shares: Floats, targets: Rows, classes: int, row_weights: Floats, groups: Rows) -> Ridge:
-    """Fit a ridge regression on 1 for the class of a row and -1 for all others; cross-validation chooses its strength.
+    """Fit a ridge regression whose target is 1 for the class of a row and -1 for all others; cross-validation chooses
+    its strength.
 
     Args:
         shares: float64 [rows, kernels].

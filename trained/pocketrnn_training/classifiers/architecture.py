@@ -133,7 +133,7 @@ class Architecture:
 
     @property
     def input_dim(self) -> int:
-        """The size of a step that the recurrent layers read; a `qrnn` reads two steps."""
+        """The size of a step for the recurrent layers; a `qrnn` reads two steps."""
         return self.embedding_dim
 
     @property
@@ -149,7 +149,7 @@ class Architecture:
 
     @property
     def pooled_dim(self) -> int:
-        """The size of what the linear layer reads: the pooled states, and of two texts both and their comparison."""
+        """The input size of the linear layer: the pooled states; for two texts, those of both and their comparison."""
         return _compute_state_dim(self) * (4 if self.two_texts else 1)
 
     @property
@@ -220,12 +220,12 @@ class SequenceArchitecture:
 
     @property
     def input_dim(self) -> int:
-        """The size of a step that the recurrent layers read; a `qrnn` reads two steps."""
+        """The size of a step for the recurrent layers; a `qrnn` reads two steps."""
         return self.filters if self.convolution else self.channels
 
     @property
     def pooled_dim(self) -> int:
-        """The size of what the linear layer reads: the pooled states."""
+        """The input size of the linear layer: the pooled states."""
         return _compute_state_dim(self)
 
     @property
@@ -271,7 +271,8 @@ def labels_tokens(architecture: AnyArchitecture) -> bool:
 
 
 def _check_layers(a: _RecurrentArchitecture, *of_input: str) -> None:
-    """Check the sizes of the recurrent layers and the last layer; `of_input` names the sizes of the layers before."""
+    """Check the sizes of the recurrent layers and of the last layer; `of_input` names the sizes of the layers before
+    them."""
     if a.cell not in CELLS:
         raise InputError(f"The cell {a.cell!r} is unknown.", f"Use one of: {', '.join(CELLS)}.")
     if a.pooling not in (*POOLINGS, *((NO_POOLING,) if isinstance(a, Architecture) else ())):
@@ -294,7 +295,8 @@ class _RecurrentBase(nn.Module):
     """Recurrent layers, pooling and a linear layer: the base of the classifiers of texts and of numbers."""
 
     def _add_layers(self, architecture: _RecurrentArchitecture) -> None:
-        """Make these layers with random weights; the subclass makes the layers before them."""
+        """Make the recurrent layers and the linear layer with random weights; a subclass makes the layers before
+        them."""
         self.rnn = _make_recurrent_layers(architecture)
         self.dropout = nn.Dropout(architecture.dropout)
         self.fc = nn.Linear(architecture.pooled_dim, architecture.classes)
@@ -337,8 +339,7 @@ class _RecurrentBase(nn.Module):
 
 
 class RecurrentClassifier(_RecurrentBase):
-    """An embedding, recurrent layers, pooling and a linear layer; and, if there is one, a linear part whose scores are
-    added.
+    """An embedding, recurrent layers, pooling and a linear layer; optionally, the scores of a linear part are added.
 
     Pooling `last` takes the final hidden state of the last layer (of both directions, if there are two); `mean` and
     `max` are over the steps of the last layer. A packed classifier pools the real steps of each row; one that is not
@@ -406,7 +407,7 @@ class RecurrentClassifier(_RecurrentBase):
 
 
 class PairClassifier(RecurrentClassifier):
-    """A classifier of two texts: both are read by the same layers, and their pooled states are compared.
+    """A classifier of two texts: the same layers read both, and their pooled states are compared.
 
     The linear layer reads the states u and v of both texts, |u - v| and u * v (Conneau et al. 2017, "Supervised
     learning of universal sentence representations from natural language inference data"). The embedding of a token says
@@ -470,7 +471,7 @@ class PairClassifier(RecurrentClassifier):
         return logits
 
     def _read_next_to(self, tokens: Tensor, lengths: Tensor, other: Tensor, other_lengths: Tensor) -> Tensor:
-        """The pooled states of texts that stand beside others."""
+        """The pooled states of the texts on one side of pairs."""
         is_real = torch.arange(other.size(1), device=other.device) < other_lengths.unsqueeze(1)
         same = (tokens.unsqueeze(2) == other.unsqueeze(1)) & is_real.unsqueeze(1)
         embedded = self.embedding(tokens) + torch.where(
@@ -480,8 +481,8 @@ class PairClassifier(RecurrentClassifier):
 
 
 def _split_pairs(tokens: Tensor, lengths: Tensor, padding_id: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Split rows of pairs, int64 [batch, sequence], into the two texts, each padded to the longest, and their
-    lengths."""
+    """Split rows of pairs, int64 [batch, sequence], into the two texts, each padded to the longest text of its side,
+    and their lengths."""
     first_lengths = (tokens < 0).int().argmax(dim=1)
     second_lengths = lengths - first_lengths - 1
 
@@ -569,7 +570,7 @@ def get_crf_layer(module: AnyClassifier) -> CrfLayer | None:
 
 
 def append_previous_step(steps: Tensor) -> Tensor:
-    """Append to each step the step before it, zeros for the first: [batch, sequence, n] -> [batch, sequence, 2 * n].
+    """Append to each step the step before it, and zeros to the first: [batch, sequence, n] -> [batch, sequence, 2 * n].
 
     Example:
         >>> append_previous_step(torch.tensor([[[1.0], [2.0]]])).tolist()
@@ -579,7 +580,7 @@ def append_previous_step(steps: Tensor) -> Tensor:
 
 
 def is_recurrent_weight(name: str) -> bool:
-    """Whether a weight of this name is applied to the state of the step before, or is the bias of that product.
+    """Whether a weight with this name multiplies the state of the step before, or is the bias of this product.
 
     Example:
         >>> is_recurrent_weight("rnn.bias_hh_l0"), is_recurrent_weight("rnn.weight_ih_l0")

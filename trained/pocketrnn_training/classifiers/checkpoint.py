@@ -73,7 +73,7 @@ _MISSING_IF_0: Final = ("pairs", "joints", "own_scale", "two_texts", "crf")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained classifier and all that is known about it.
+    """A trained classifier and everything that is known about it.
 
     Attributes:
         name: the name of the classifier.
@@ -140,7 +140,7 @@ class Checkpoint:
 
     @property
     def measured_by_folds(self) -> bool:
-        """Whether all rows are validation rows, each classified by a model that was fitted on other folds.
+        """Whether all rows are validation rows, each classified by a model that was fitted on the other folds.
 
         Example:
             >>> read_checkpoint(Path("reviews.checkpoint")).measured_by_folds
@@ -160,7 +160,7 @@ class Checkpoint:
 
     @property
     def crf(self) -> Crf | None:
-        """The scores by which the labels of words are decoded; None where each word has its likeliest label.
+        """The scores by which the labels of words are decoded; None if each word has its likeliest label.
 
         Example:
             >>> read_checkpoint(Path("reviews.checkpoint")).crf is None

@@ -23,7 +23,8 @@ _LEAST: Final = 1e-300
 
 
 class CrfLayer(nn.Module):
-    """The scores for the order of labels. The sequence is that of a sentence's words: the first pieces of each.
+    """The scores for the order of labels. A sequence consists of the words of a sentence, each represented by its first
+    piece.
 
     Example:
         >>> CrfLayer(3).compute_summed_loss(torch.zeros(1, 2, 3), torch.tensor([[2, -100]])).item() > 1.09
@@ -49,7 +50,7 @@ class CrfLayer(nn.Module):
         return Crf(tuple(start), tuple(end), tuple(map(tuple, transitions)), over_tokens=True)
 
     def forbid_orders(self, orders: npt.NDArray[np.bool_]) -> None:
-        """Start with scores that rule out some orders of labels.
+        """Start with scores that exclude some orders of labels.
 
         Args:
             orders: bool [1 + classes, classes]: whether each label is ruled out for the first word; and for each label
@@ -61,7 +62,7 @@ class CrfLayer(nn.Module):
             self.transitions.copy_(scores[1:])
 
     def compute_summed_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The negative logarithms of the probabilities of the right labels of sentences, summed; float32 [].
+        """The sum over sentences of the negative log probability of the right labels; float32 [].
 
         Args:
             logits: float32 [batch, sequence, classes].
@@ -88,7 +89,7 @@ class CrfLayer(nn.Module):
         return (sums + self.end).logsumexp(1)
 
     def decode_words(self, logits: Tensor, words: npt.NDArray[np.int64]) -> Tensor:
-        """The answers for the words of sentences, as the runtime gives them, in the place of logits.
+        """The answers for the words of sentences, as the runtime gives them, in place of logits.
 
         Args:
             logits: float32 [words of all sentences, classes].

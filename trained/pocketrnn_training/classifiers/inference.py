@@ -26,8 +26,8 @@ _PACKED_BATCH: Final = 256
 
 
 def encode_rows(inputs: Iterable[Any], checkpoint: Checkpoint) -> EncodedRows:
-    """Encode texts or pairs of texts as ids, or bring sequences of numbers to the module's scale, as a checkpoint's
-    rules say."""
+    """Encode texts or pairs of texts as ids, or scale sequences of numbers for the module, by the rules of a
+    checkpoint."""
     if isinstance(checkpoint.rules, NumberInput):
         return EncodedSequences.from_sequences(inputs, checkpoint.rules)
     encoder = PairEncoder if checkpoint.two_texts else TextEncoder

@@ -1,4 +1,4 @@
-"""The linear part of a classifier of texts as a module: beside recurrent layers, or as the whole classifier."""
+"""The linear part of a classifier of texts as a module: in addition to recurrent layers, or as the whole classifier."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def check_table_sizes(pairs: int, joints: int) -> None:
 
 @dataclass(frozen=True)
 class LinearArchitecture:
-    """The shape of the weights of a linear part that is the whole classifier.
+    """The shape of the weights of a classifier that consists of a linear part only.
 
     Attributes:
         vocabulary_size: the rows of the table of tokens.
@@ -140,7 +140,7 @@ class LinearScores(nn.Module):
 
 
 class LinearClassifier(nn.Module):
-    """A linear part that is the whole classifier: the scores are its logits.
+    """A classifier that consists of a linear part only: its scores are the logits.
 
     Example:
         >>> module = read_checkpoint(Path("linear.checkpoint")).module

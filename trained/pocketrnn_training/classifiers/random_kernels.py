@@ -1,4 +1,5 @@
-"""A classifier of sequences of numbers without recurrence: the shares of steps at which random kernels respond.
+"""A classifier of sequences of numbers without recurrence. Its features are the shares of steps at which random kernels
+respond.
 
 Dempster, Schmidt and Webb, "MiniRocket: a very fast (almost) deterministic transform for time series classification",
 2021, https://arxiv.org/abs/2012.08791: convolutions by kernels of nine steps, of which three weigh 2 and six -1; for
@@ -44,7 +45,7 @@ _DILATIONS: Final = 12
 
 @dataclass(frozen=True)
 class KernelArchitecture:
-    """The shape of the weights of a classifier of random kernels. Each row is read by its length.
+    """The shape of the weights of a classifier of random kernels. It reads each row without its padding.
 
     Attributes:
         channels: how many numbers a step has.
@@ -83,7 +84,7 @@ class KernelArchitecture:
 
     @property
     def kernels(self) -> int:
-        """How many kernels there are."""
+        """The number of kernels."""
         return BANK * len(self.dilations)
 
     @property
@@ -108,7 +109,7 @@ class KernelArchitecture:
 
 
 class KernelClassifier(nn.Module):
-    """Random kernels, the share of steps to which each responds, and a linear layer.
+    """Random kernels, the share of steps at which each responds, and a linear layer.
 
     Where there are several channels, each bank reads a sum of some of them. The weights are fitted in closed form
     (`pocketrnn_training.candidates.kernel_fit`), not by gradient steps.
@@ -153,8 +154,8 @@ class KernelClassifier(nn.Module):
         return logits
 
     def shares(self, samples: Tensor, lengths: Tensor) -> Tensor:
-        """float32 [batch, features], from 0 to 1: the share of the steps at which each kernel responds; and, with
-        `own_scale`, the ramps of the row's deviations and means."""
+        """float32 [batch, features], from 0 to 1: the share of the steps at which each kernel responds; with
+        `own_scale`, also the ramps of the row's deviations and means."""
         steps = torch.arange(samples.size(1), device=samples.device)
         after = (steps >= lengths.unsqueeze(1)).unsqueeze(1)
         read = samples.transpose(1, 2).masked_fill(after, 0.0)
@@ -199,7 +200,7 @@ def scale_by_deviation(read: Tensor, after: Tensor, lengths: Tensor) -> tuple[Te
 
 
 def compute_kernel_dilations(kernels: int, steps: int) -> tuple[int, ...]:
-    """The dilation of each bank, for rows of about `steps` steps: from 1, by equal factors.
+    """The dilation of each bank, for rows of about `steps` steps: the dilations grow from 1 by equal factors.
 
     Example:
         >>> compute_kernel_dilations(4 * 42, steps=65)

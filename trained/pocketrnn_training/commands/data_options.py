@@ -1,4 +1,4 @@
-"""DATA and the options that say how it is read, which `train` and `evaluate` share."""
+"""DATA, and the options for reading it, which `train` and `evaluate` share."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def evaluate(
     head: str | None,
     as_json: bool,
 ) -> None:
-    """Classify DATA and show accuracy, precision, recall and F1 of each class, and which classes are confused.
+    """Classify DATA, and show accuracy, precision, recall and F1 of each class, and the classes that are confused.
 
     CLASSIFIER is the folder of a checkpoint, which PyTorch runs, or the folder of a bundle or the name of one that
     ships with pocketrnn, which the runtime runs. DATA is as for `pocketrnn train`; ag_news is its test part.
@@ -130,7 +130,7 @@ def _find_features(classifier: Classifier | Checkpoint) -> Features:
 
 
 def _read_features(rows: LabelledTexts, source: DataSource, features: Features) -> LabelledTexts:
-    """Read the features of each row from the columns of their names, and return the rows as texts with them.
+    """Read the features of each row from the columns with their names, and return the rows as texts with features.
 
     Raises:
         DataError: a column is missing, or a row has a feature with a value that it cannot have.
@@ -162,7 +162,8 @@ def _read_features(rows: LabelledTexts, source: DataSource, features: Features) 
 
 
 def _read_columns(path_or_name: str) -> dict[str, Any]:
-    """Read from a classifier's file how its rows were read; empty where it does not say. Loading checks the file."""
+    """Return the options with which a classifier's rows were read, from the classifier's file; empty if it has none.
+    Loading the classifier checks the file."""
     for file in ("config.json", "classifier.json"):
         try:
             document = json.loads((Path(path_or_name) / file).read_bytes())
@@ -176,7 +177,7 @@ def _read_columns(path_or_name: str) -> dict[str, Any]:
 
 
 def _load_classifier(path_or_name: str, threads: int, head: str | None) -> Classifier | Checkpoint:
-    """Load a checkpoint, or a bundle with the head that is named.
+    """Load a checkpoint, or the named head of a bundle.
 
     Raises:
         InputError: there is no such head, or there are several and none is named.

@@ -40,7 +40,7 @@ def _make_setting_option_of_run(
     metavar: str | None = None,
     default: str | None = None,
 ) -> Callable[[_Command], _Command]:
-    """The click option of one setting, with its default; `default` says in words what None means."""
+    """The click option of one setting, with its default; `default` describes what None means."""
     return click.option(
         "--" + name.replace("_", "-"),
         type=kind,
@@ -52,7 +52,7 @@ def _make_setting_option_of_run(
 
 
 def _make_limit_option(name: str, help: str) -> Callable[[_Command], _Command]:  # noqa: A002
-    """The click option of a setting that may be None, which is 0 on the command line."""
+    """The click option of a setting that may be None, which the command line writes as 0."""
     return click.option(
         "--" + name.replace("_", "-"),
         type=click.IntRange(min=0),
@@ -327,7 +327,8 @@ _COUNT: Final = click.IntRange(min=1)
     "--integer-scale",
     type=Text(),
     metavar="NUMBERS",
-    help="The factor for whole numbers of each channel, as of a sensor, here and in the bundle: 0.001 for all, or "
+    help="The factor for whole numbers of each channel, such as those of a sensor, here and in the bundle: 0.001 for "
+    "all, or "
     "0.001,0.001,0.01.",
 )
 @click.option("--units", type=Text(), metavar="UNITS", help="The unit of each channel, for information only: g,g,m/s.")
@@ -342,7 +343,7 @@ _COUNT: Final = click.IntRange(min=1)
     click.IntRange(min=0),
     "How many random kernels a linear layer reads, in place of recurrent layers; 0 for recurrent layers.",
     "N",
-    "1008, or 0 where an option of recurrent layers is given",
+    "1008, or 0 if an option of recurrent layers is given",
 )
 @_make_setting_option_of_run(
     "convolution",
@@ -359,12 +360,12 @@ _COUNT: Final = click.IntRange(min=1)
 )
 @_make_setting_option_of_run("filters", _COUNT, "How many filters there are.", "N")
 @_make_setting_option_of_run(
-    "jitter", click.FloatRange(0), "The deviation of noise that is added while training.", "NUMBER"
+    "jitter", click.FloatRange(0), "The standard deviation of noise that is added while training.", "NUMBER"
 )
 @_make_setting_option_of_run(
     "scaling",
     click.FloatRange(0),
-    "The deviation of factors by which channels are multiplied while training.",
+    "The standard deviation of factors by which channels are multiplied while training.",
     "NUMBER",
 )
 @_make_setting_option_of_run(
@@ -660,7 +661,7 @@ def _check_packages(logger: str | None, tokenizer: str) -> None:
 
 
 def _train_with_progress(run: TrainingRun, logger: str | None, *, quiet: bool) -> Checkpoint:
-    """Train and show the progress on standard error; if the run ends early, say there what was kept."""
+    """Train, and show the progress on standard error. If the run ends early, report there what was saved."""
     try:
         with ExitStack() as stack:
             every = run.settings.report_every != find_default("report_every")
@@ -711,7 +712,7 @@ def _describe_result(checkpoint: Checkpoint) -> str:
 
 
 def _find_export_command(context: click.Context) -> click.Command:
-    """Find the command `export` of this command line, which the exporter adds if it is installed."""
+    """Find the command `export` of this command line; the exporter adds it if it is installed."""
     for package in ("torch", "onnx", "onnxscript", "safetensors"):
         require_module(package, "export")
     group = context.find_root().command

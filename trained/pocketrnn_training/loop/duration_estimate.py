@@ -19,7 +19,7 @@ _TIMED_STEPS: Final = 3
 
 
 def estimate_duration(loop: TrainingLoop, fabric: Fabric) -> str:
-    """Say in a sentence how many epochs there will be, and about how long they take.
+    """Return a sentence that says how many epochs there will be, and about how long they take.
 
     Times some steps on a batch of rows of about the mean length, with a classifier that is then dropped. Draws from
     torch's global generator.

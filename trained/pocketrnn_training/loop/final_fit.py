@@ -1,4 +1,4 @@
-"""The fits on all rows: the final fit of a run, and the only fit of a run that is measured by folds.
+"""The fits on all rows: the final fit of a run, or, if a run is measured by folds, its only fit.
 
 The final fit also reads the rows that were held out for validation. It takes over the results of validating the first
 fit: the accuracy, the temperature of the probabilities, the tokenizer. It has the same cycle of epochs and the same
@@ -37,7 +37,7 @@ __all__ = ["FinalFit", "LoopFit", "OnlyFit"]
 
 @dataclass(frozen=True)
 class LoopFit:
-    """A fit that uses the task and the settings of a loop, without its validation after each epoch.
+    """A fit with the task and the settings of a training loop, but without its validation after each epoch.
 
     Attributes:
         loop: the loop.
@@ -94,12 +94,12 @@ class FinalFit(LoopFit):
 
     @property
     def _parts(self) -> RecurrentLinearWeights:
-        """The weight of each part, as in the first fit."""
+        """The weights of the recurrent and the linear part, as in the first fit."""
         metrics, names = self.found.best.metrics, [one.name for one in fields(RecurrentLinearWeights)]
         return RecurrentLinearWeights(*(float(metrics.get(name, 1.0)) for name in names))
 
     def _checkpoint(self, module: AnyClassifier) -> Checkpoint:
-        """The checkpoint of the first fit with the weights of this one."""
+        """The checkpoint of the first fit with the weights of this fit."""
         best = self.found.best
         kept = copy_classifier(module, self.task, self._parts)
         apply_temperature(kept, float(best.metrics["temperature"]))
@@ -108,7 +108,8 @@ class FinalFit(LoopFit):
 
 @dataclass(frozen=True)
 class OnlyFit(LoopFit):
-    """The only fit of a run that was already measured by folds: both parts on all rows; the same in every process.
+    """The only fit of a run that was already measured by folds: both parts are trained on all rows. It is the same in
+    every process.
 
     Attributes:
         loop: the loop, whose task has folds and their logits of each row.

@@ -1,4 +1,4 @@
-"""The training of a classifier on prepared data: its epochs, its state after each, its best checkpoint."""
+"""The training of a classifier on prepared data: its epochs, its state after each epoch, and its best checkpoint."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ _FIRST_RATE: Final = 1 / 25
 
 
 class TrainingError(PocketRNNError):
-    """Training cannot go on; what was kept before stays."""
+    """Training cannot go on; everything that was saved before is kept."""
 
 
 @dataclass(frozen=True)
 class TrainingState:
-    """The state of a run after an epoch: all that it needs to go on as if it had never stopped.
+    """The state of a run after an epoch: everything that it needs to go on as if it had never stopped.
 
     Attributes:
         task: a digest of the settings and the encoded data. A run is only resumed with the same ones.
@@ -203,14 +203,15 @@ class TrainingLoop:
             emit(history[-1])
 
     def _compute_validation_logits(self, module: AnyClassifier, batch_size: int, fabric: Fabric) -> Tensor:
-        """The logits of the recurrent part for the validation rows or words; or what a CRF answers in their place."""
+        """The logits of the recurrent part for the validation rows or words; with a CRF, its answers instead."""
         task = self.task
         logits = task.select_validation_logits(compute_logits(module, task.validation_rows, batch_size, fabric))
         crf, words = get_crf_layer(module), task.validation_words
         return logits if crf is None or words is None else crf.decode_words(logits, words)
 
     def _find_part_weights(self, recurrent: Tensor, linear: Tensor | None) -> RecurrentLinearWeights:
-        """The weights of both parts: those of the task, or else fitted on their logits of the validation rows."""
+        """The weights of both parts: those of the task, or else weights fitted on their logits for the validation
+        rows."""
         targets = self.task.validation_targets
         if linear is None:
             return ALONE
@@ -221,7 +222,8 @@ class TrainingLoop:
     def _compute_outside_logits(
         self, module: AnyClassifier, parts: RecurrentLinearWeights, batch_size: int, fabric: Fabric
     ) -> Tensor | None:
-        """The logits of both parts together for the rows of none of the classes; None without such rows."""
+        """The logits of both parts together for the rows that belong to none of the classes; None if there are no such
+        rows."""
         rows, linear = self.task.outside_rows, self.task.linear
         if rows is None:
             return None
@@ -230,7 +232,7 @@ class TrainingLoop:
 
     @property
     def keeps_last_epoch(self) -> bool:
-        """Whether the last epoch is kept and not the best: a final fit cannot choose an epoch."""
+        """Whether the last epoch is kept and not the best one: a final fit cannot choose an epoch."""
         return bool(self.settings.final_fit) and self.settings.patience is None
 
     @property
@@ -289,7 +291,7 @@ class TrainingLoop:
         return metrics
 
     def _compute_learning_rate(self, epochs_done: float, epochs: int) -> float:
-        """The learning rate in one cycle: see `Settings.learning_rate`."""
+        """The learning rate, which follows one cycle: see `Settings.learning_rate`."""
         done = epochs_done / epochs
         if done < _RISING:
             factor = _FIRST_RATE + (1 - _FIRST_RATE) * (1 - math.cos(math.pi * done / _RISING)) / 2
@@ -300,7 +302,7 @@ class TrainingLoop:
     def _make_batches(
         self, read: EncodedRows, epoch: int, epoch_size: int, processes: int, rng: np.random.Generator
     ) -> list[npt.NDArray[np.int64]]:
-        """The rows of each batch of an epoch, of all processes; `rng` decides the order of the batches."""
+        """The rows of each batch of an epoch, for all processes; `rng` determines the order of the batches."""
         lengths = read.lengths
         batch_size = self.settings.batch_size_for(epoch_size) * processes
         rows = draw_epoch_row_numbers(len(lengths), epoch_size, epoch, self.settings.seed)
@@ -323,7 +325,7 @@ class TrainingLoop:
         return Epoch(epoch, metrics.loss, metrics.accuracy, loss, accuracy, f1, metrics.seconds, is_best)
 
     def _find_divergence(self, history: Sequence[Epoch]) -> Notice | None:
-        """A notice after the first epoch whose loss is far above that of guessing; else None."""
+        """A notice if the loss of the first epoch is far above the loss of guessing; else None."""
         guessing = compute_guessing_loss(len(self.task.labels), several=self.task.several_labels)
         if self.task.teaching is not None:
             # The loss of an answer counts by the square of the temperature (`preparation/distillation.py`).
@@ -369,7 +371,7 @@ class TrainingLoop:
     def _checkpoint(
         self, kept: AnyClassifier, parts: RecurrentLinearWeights, logits: Tensor, outside: Tensor | None, epoch: Epoch
     ) -> Checkpoint:
-        """Calibrate a classifier by its validation logits, and make the checkpoint of it."""
+        """Calibrate a classifier by its validation logits, and make its checkpoint."""
         task, targets = self.task, torch.from_numpy(self.task.validation_targets)
         temperature = fit_temperature(logits, targets)
         apply_temperature(kept, temperature)
@@ -405,8 +407,8 @@ class TrainingLoop:
     def _choose_thresholds(
         self, logits: Tensor, outside: Tensor | None
     ) -> tuple[tuple[float, ...] | None, dict[str, float]]:
-        """Choose the thresholds by the calibrated logits of the validation rows and of rows of none of the classes, and
-        measure them; with several labels, on rows that did not choose them."""
+        """Choose the thresholds by the calibrated logits of the validation rows, and of rows that belong to none of the
+        classes; and measure them. With several labels, they are measured on rows that were not used to choose them."""
         targets, share = self.task.validation_targets, self.settings.none_of_these
         if not self.task.several_labels:
             if share is None and outside is None:
@@ -424,7 +426,7 @@ class TrainingLoop:
 
 
 def _is_over(history: Sequence[Epoch], settings: Settings) -> bool:
-    """Whether training ends: none of the last `patience` epochs was better than those before."""
+    """Whether training should end: none of the last `patience` epochs was better than the epochs before them."""
     if settings.patience is None or len(history) < settings.patience:
         return False
     return not any(epoch.best for epoch in history[-settings.patience :])
@@ -439,13 +441,13 @@ def _check_loss(progress: Progress) -> None:
 
 
 def _add_part_logits(parts: RecurrentLinearWeights, recurrent: Tensor, linear: Tensor | None) -> Tensor:
-    """Add the logits of both parts."""
+    """Add the logits of both parts of the classifier."""
     return recurrent if linear is None else parts.add_weighted_logits(recurrent, linear)
 
 
 def copy_classifier(module: AnyClassifier, task: Task, parts: RecurrentLinearWeights) -> AnyClassifier:
-    """Copy a trained module to the CPU, in evaluation mode, with a plain embedding and with the linear part, each part
-    multiplied by its weight."""
+    """Copy a trained module to the CPU, in evaluation mode, with a plain embedding and with the linear part; each part
+    is multiplied by its weight."""
     with torch.device("meta"):
         made = build_classifier(task.architecture)
     weights = module.state_dict()

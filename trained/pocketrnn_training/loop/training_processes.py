@@ -47,7 +47,7 @@ class Loop(Protocol):
         """The same work on another task."""
 
     def fit(self, fabric: Fabric, emit: Callable[[Any], None], stopped: Callable[[], bool]) -> None:
-        """Do the work; `emit` its events; end early once `stopped`."""
+        """Do the work; `emit` its events; end early when `stopped` is set."""
 
 
 def run_in_processes(fabric: Fabric, loop: Loop, emit: Callable[[Any], None]) -> None:
@@ -133,7 +133,7 @@ def _pass_events(launcher: threading.Thread, events: Any, emit: Callable[[Any], 
 
 @contextmanager
 def silence_fabric() -> Iterator[None]:
-    """Keep Fabric from logging its settings to standard error."""
+    """Prevent Fabric from logging its settings to standard error."""
     logger = logging.getLogger("lightning_fabric")
     level = logger.level
     logger.setLevel(logging.WARNING)
@@ -144,7 +144,7 @@ def silence_fabric() -> Iterator[None]:
 
 
 class _SilentFabric:
-    """Quiets Fabric in the process that unpickles it: Fabric logs there before it calls our function."""
+    """Silences Fabric in the process that unpickles it: Fabric logs there before it calls our function."""
 
     def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
         return _quiet, ()

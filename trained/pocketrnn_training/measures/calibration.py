@@ -1,4 +1,4 @@
-"""Calibrated probabilities, by temperature scaling.
+"""Calibrate probabilities by temperature scaling.
 
 Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", 2017.
 """
@@ -51,7 +51,7 @@ def apply_temperature(module: AnyClassifier, temperature: float) -> None:
 
 
 def compute_calibration_error(logits: Tensor, targets: Tensor, bins: int = 15) -> float:
-    """The expected calibration error (Naeini et al. 2015): how far probability and accuracy are apart.
+    """The expected calibration error (Naeini et al. 2015): the distance between probability and accuracy.
 
     The rows are put into bins of equal width by their largest probability; with several labels, each answer by its own.
     The error is the mean distance between the probability and the accuracy of a bin, weighted by its rows.

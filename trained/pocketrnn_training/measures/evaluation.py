@@ -50,7 +50,7 @@ _READ_SEQUENCES: Final = "Read them with read_sequences: .ts and .npz files, or 
 
 @dataclass(frozen=True)
 class ClassScore:
-    """The scores of one class, from 0 to 1 (0 where a score is not defined), and the number of its rows."""
+    """The scores of one class, from 0 to 1 (0 if a score is not defined), and the number of its rows."""
 
     label: str
     precision: float
@@ -61,7 +61,7 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class OutsideScore:
-    """The effect of a classifier's thresholds, on texts of none of the classes and on all others.
+    """The effect of a classifier's thresholds on texts that belong to none of the classes, and on all others.
 
     Attributes:
         rows: how many texts of none of the classes there are.
@@ -189,7 +189,7 @@ def _score_outside(classifier: Classifier | Checkpoint, data: LabelledRows) -> O
 
 
 def find_number_rules(classifier: Classifier | Checkpoint) -> NumberInput | None:
-    """The rules of a classifier for sequences of numbers, of a bundle or a checkpoint; None where it takes texts.
+    """The number rules of a classifier for sequences of numbers, from a bundle or a checkpoint; None if it takes texts.
 
     Example:
         >>> find_number_rules(Classifier.load("ag_news")) is None
@@ -243,7 +243,7 @@ def predict_tag_targets(classifier: Classifier | Checkpoint, data: TaggedSentenc
 
 
 def add_span_scores(found: Evaluation, data: TaggedSentences, given: npt.NDArray[np.int64]) -> Evaluation:
-    """Add the scores of spans to those of words, where the labels are of spans; `given` is int64 [words].
+    """Add the scores of spans to those of words if the labels mark spans; `given` is int64 [words].
 
     Example:
         >>> add_span_scores(score_classes(data.labels, data.targets, given), data, given).spans.f1
@@ -255,7 +255,7 @@ def add_span_scores(found: Evaluation, data: TaggedSentences, given: npt.NDArray
 
 
 def gives_several_labels(classifier: Classifier | Checkpoint) -> bool:
-    """Whether a bundle's classifier or a checkpoint gives a text any number of labels.
+    """Whether a bundle's classifier or a checkpoint may give a text any number of labels.
 
     Example:
         >>> gives_several_labels(Classifier.load("ag_news"))
@@ -277,7 +277,7 @@ def _find_given_labels(classifier: Classifier | Checkpoint, texts: Sequence[str]
 
 
 def compute_checkpoint_logits(checkpoint: Checkpoint, inputs: Sequence[Any]) -> Tensor:
-    """Compute a checkpoint's logits for texts, or sequences of numbers, in PyTorch, float32 [rows, classes]; see
+    """Compute a checkpoint's logits for texts or sequences of numbers in PyTorch, float32 [rows, classes]; see
     `evaluate`.
 
     Raises:
@@ -319,7 +319,7 @@ def score_classes(
 def score_several_labels(
     labels: Sequence[str], targets: npt.NDArray[np.bool_], given: npt.NDArray[np.bool_]
 ) -> Evaluation:
-    """Compare the labels that were given with those that apply, by scikit-learn.
+    """Compare the predicted labels with those that apply, by scikit-learn.
 
     Args:
         labels: their names.

@@ -1,4 +1,4 @@
-"""The accuracy by cross-validation folds: its mean, its spread, and the words for them."""
+"""The accuracy of cross-validation folds: its mean, its spread, and its description."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["FoldScores"]
 
 @dataclass(frozen=True)
 class FoldScores:
-    """The mean and spread of the accuracies of the folds, each measured by a classifier of the other folds.
+    """The mean and spread of the folds' accuracies, each measured by a classifier trained on the other folds.
 
     Attributes:
         mean: the mean of the folds' accuracies; where a row can have several labels, of their micro F1.
@@ -42,7 +42,7 @@ class FoldScores:
 
     @classmethod
     def measure_right_rows(cls, right: npt.NDArray[np.bool_], fold_of: npt.NDArray[np.int64]) -> Self:
-        """The mean and spread from which rows were classified correctly, bool [rows], and their folds, int64 [rows].
+        """The mean and spread from whether each row was classified correctly, bool [rows], and its fold, int64 [rows].
 
         Example:
             >>> FoldScores.measure_right_rows(np.array([True, True, False, True]), np.array([0, 0, 1, 1])).mean
@@ -52,7 +52,7 @@ class FoldScores:
 
     @classmethod
     def from_metrics(cls, metrics: Mapping[str, Any], rows: int) -> Self:
-        """The scores from the figures that a checkpoint keeps, which `metrics` gives.
+        """The scores from the figures in a checkpoint, in the form of `metrics`.
 
         Example:
             >>> FoldScores.from_metrics({"folds": 2, "folds_accuracy": 0.9, "folds_accuracy_deviation": 0.1}, 50).mean
@@ -68,7 +68,7 @@ class FoldScores:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The figures that a checkpoint keeps.
+        """The figures that a checkpoint stores.
 
         Example:
             >>> FoldScores(0.88, 0.02, 4, 150).metrics

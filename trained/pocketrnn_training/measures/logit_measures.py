@@ -84,7 +84,7 @@ def compute_f1_from_logits(logits: Tensor, targets: Tensor) -> float:
 
 
 def compute_micro_f1(targets: npt.NDArray[np.bool_], given: npt.NDArray[np.bool_]) -> float:
-    """F1 of all answers together; 0 where no label applies and none is given.
+    """F1 of all answers together; 0 if no label applies and none is predicted.
 
     Args:
         targets: bool [rows, labels], the labels that apply.
@@ -108,7 +108,7 @@ def find_best_f1_threshold(
         are_right: bool [answers].
 
     Returns:
-        the threshold, from 0 to 1, and F1; 0.5 and 0 where no answer is right.
+        the threshold, from 0 to 1, and F1; 0.5 and 0 if no answer is right.
 
     Example:
         >>> find_best_f1_threshold(np.array([0.9, 0.4, 0.2]), np.array([True, True, False]))

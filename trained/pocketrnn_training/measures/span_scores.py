@@ -17,7 +17,7 @@ __all__ = ["SpanScore", "SpanScores"]
 
 @dataclass(frozen=True)
 class SpanScore:
-    """Precision, recall and F1 of the spans of one label, or of all; 0 where one is not defined.
+    """Precision, recall and F1 of the spans of one label, or of all labels; 0 if one is not defined.
 
     Attributes:
         label: the label without its prefix; empty for all.

@@ -1,4 +1,4 @@
-"""The thresholds of a classifier: a label is given to a text if its probability is at least the label's threshold.
+"""The thresholds of a classifier: a text gets a label if the label's probability is at least its threshold.
 
 Where a text can have several labels, they are chosen on validation rows for the highest F1. With a half for all
 labels, rare ones would hardly be given: few of their probabilities reach it. Lewis, Schapire, Callan and Papka,
@@ -31,7 +31,8 @@ _DECIMALS: Final = 4
 
 
 def choose_thresholds(probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.bool_]) -> tuple[float, ...]:
-    """Choose a threshold for each label: a mean of its own best and the common best, weighted by the label's rows.
+    """Choose a threshold for each label: the mean of its own best threshold and the best common one, weighted by the
+    label's number of rows.
 
     Args:
         probabilities: float64 [rows, labels], of rows that were not trained on.
@@ -53,7 +54,7 @@ def choose_thresholds(probabilities: npt.NDArray[np.float64], targets: npt.NDArr
 def find_threshold_for_share(
     share: float, probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]
 ) -> float:
-    """The highest threshold that a share of the right answers reaches, where each text has one label.
+    """The highest threshold that the given share of the right answers reaches, if each text has one label.
 
     Hendrycks and Gimpel, "A baseline for detecting misclassified and out-of-distribution examples in neural networks",
     2017: the largest probability of a text that is of none of the classes is lower, by and large.
@@ -64,7 +65,7 @@ def find_threshold_for_share(
         targets: int64 [rows].
 
     Returns:
-        the threshold; 0 where no answer is right.
+        the threshold; 0 if no answer is right.
 
     Example:
         >>> find_threshold_for_share(0.5, np.array([[0.9, 0.1], [0.3, 0.7], [0.6, 0.4]]), np.array([0, 1, 1]))
@@ -82,7 +83,7 @@ def find_threshold_for_share(
 def find_separating_threshold(
     outside: npt.NDArray[np.float64], probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]
 ) -> float:
-    """The threshold that best separates the right answers from answers for rows of none of the classes.
+    """The threshold that best separates the right answers from answers to rows that belong to none of the classes.
 
     It maximizes the mean of two shares: of the rows that are given their right label, and of the rows of none of the
     classes that are given no label.
@@ -111,7 +112,7 @@ def choose_rejection_threshold(
     targets: npt.NDArray[np.int64],
     outside: npt.NDArray[np.float64] | None,
 ) -> tuple[float, dict[str, float]]:
-    """Choose the threshold below which a text is given no label, where each text has one label, and measure it.
+    """Choose the threshold below which a text gets no label, if each text has one label, and measure it.
 
     Args:
         share: the share of the right answers that are to reach it; or None to separate them from `outside`.
@@ -161,7 +162,7 @@ def choose_rejection_threshold(
 def predict_cross_fitted(
     probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.bool_]:
-    """The labels that would be given to each half of the rows by thresholds chosen on the other half.
+    """The labels that each half of the rows gets by thresholds chosen on the other half.
 
     So the thresholds are not measured on the rows that chose them.
 

@@ -1,4 +1,4 @@
-"""The classes of the training rows: their weights, and notices about classes of few rows or of similar names."""
+"""The classes of the training rows: their weights, and notices about classes with few rows or similar names."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def make_class_notices(
     Args:
         labels: the classes.
         trained: int64 [classes], the number of their training rows.
-        validated: int64 [classes], the number of their validation rows; None where folds measure the training rows.
+        validated: int64 [classes], the number of their validation rows; None if folds measure the training rows.
         skewed: say where one class has far more training rows than another.
 
     Example:

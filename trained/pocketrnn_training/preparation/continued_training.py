@@ -1,4 +1,4 @@
-"""Continue training from a checkpoint: new rows for a classifier that is trained already.
+"""Continue training from a checkpoint: new rows for a classifier that is already trained.
 
 Tokenizer and architecture stay. New words and labels get rows of their own; all other weights start as they were. A
 linear part is fitted anew, on the new rows.
@@ -38,7 +38,7 @@ _OF_SHAPE: Final = ("cell", "embedding_dim", "hidden_dim", "layers", "bidirectio
 
 @dataclass(frozen=True)
 class StartingCheckpoint:
-    """A checkpoint that a run continues from, and the new words.
+    """A checkpoint from which a run continues, and the new words.
 
     Attributes:
         checkpoint: the classifier as it was.
@@ -52,7 +52,7 @@ class StartingCheckpoint:
     def from_checkpoint(
         cls, checkpoint: Checkpoint, texts: Sequence[str], settings: TextSettings
     ) -> StartingCheckpoint:
-        """Start with the new words of `texts` that occur `min_freq` times; pieces of words get no additions."""
+        """Start with the new words that occur `min_freq` times in `texts`; pieces of words are not extended."""
         rules = checkpoint.text_rules
         if rules.tokenizer == SUBWORDS:
             return cls(checkpoint, checkpoint.vocabulary)
@@ -72,7 +72,7 @@ class StartingCheckpoint:
         return replace(before, vocabulary_size=len(self.vocabulary), classes=classes, dropout=dropout)
 
     def weights(self, data: LabelledTexts, seed: int) -> dict[str, Tensor]:
-        """The weights to start from, by their names in the module; the rows of new words and labels are random.
+        """The initial weights, by their names in the module; the rows of new words and labels are random.
 
         A new label starts with a bias of 0; where a text can have several labels, with the log odds of its frequency.
         """
@@ -118,7 +118,7 @@ def make_settings_from_checkpoint(checkpoint: Checkpoint, settings: _S) -> _S:
         what = "a linear model" if checkpoint.is_linear else "a classifier of sequences of numbers"
         raise InputError(
             f"Training cannot go on from {checkpoint.name}, which is {what}.",
-            "Train anew, on the old rows and the new ones.",
+            "Train again from the start, on the old rows and the new ones.",
         )
     if checkpoint.two_texts != isinstance(settings, PairSettings):
         takes, have = ("two texts", "one") if checkpoint.two_texts else ("one text", "two")
@@ -126,7 +126,7 @@ def make_settings_from_checkpoint(checkpoint: Checkpoint, settings: _S) -> _S:
             f"{checkpoint.name} takes {takes}, and the rows have {have}.",
             "Name the column of the second texts with --second-text-column."
             if checkpoint.two_texts
-            else "Go on from a classifier of two texts, or train anew without --from.",
+            else "Go on from a classifier of two texts, or train again without --from.",
         )
     kept: dict[str, Any] = {name: getattr(shape, name) for name in _OF_SHAPE}
     kept["tokenizer"] = BPE if rules.tokenizer == SUBWORDS else rules.tokenizer
@@ -136,13 +136,13 @@ def make_settings_from_checkpoint(checkpoint: Checkpoint, settings: _S) -> _S:
         if asked not in (value, getattr(type(settings), name)):
             raise InputError(
                 f"{checkpoint.name} has the {name} {value!r}, and the options ask for {asked!r}.",
-                "Tokenizer and shape stay as they are: leave the option out, or train anew without --from.",
+                "Tokenizer and shape stay as they are: leave the option out, or train again without --from.",
             )
     return replace(settings, **kept)
 
 
 def add_checkpoint_labels(checkpoint: Checkpoint, data: LabelledTexts) -> LabelledTexts:
-    """Recode the rows so that the labels of a checkpoint come first, in its order, and the new labels after them.
+    """Recode the rows so that the labels of a checkpoint come first, in its order, followed by the new labels.
 
     Raises:
         DataError: only one of checkpoint and rows has several labels a text.

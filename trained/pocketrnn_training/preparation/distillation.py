@@ -1,4 +1,4 @@
-"""The loss of a student: the labels, and a teacher's probabilities.
+"""The loss of a student: it combines the labels with a teacher's probabilities.
 
 Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network", 2015, arXiv 1503.02531.
 """
@@ -66,12 +66,13 @@ class TeacherTargets:
     def from_answers(
         cls, answers: TeacherAnswers, labelled: npt.NDArray[np.bool_], weight: float, temperature: float
     ) -> TeacherTargets:
-        """Make it from answers, whether rows are labelled, bool [rows], and the teacher's weight in rows with both."""
+        """Make the targets from answers, from whether each row is labelled, bool [rows], and from the teacher's weight
+        in rows with both."""
         share = np.where(answers.answered, np.where(labelled, 1 - weight, 0.0), 1.0)
         return cls(answers, share.astype(np.float32), temperature)
 
     def replace_values(self, values: npt.NDArray[np.float32]) -> TeacherTargets:
-        """The same teaching with the values of the answers in another array."""
+        """The same targets with the values of the answers in another array."""
         return replace(self, answers=replace(self.answers, values=values))
 
     def soften_answers(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
@@ -142,14 +143,14 @@ def make_teacher_targets(data: LabelledTexts, weight: float, temperature: float)
 
 
 def make_targets_with_answers(data: LabelledTexts) -> npt.NDArray[np.int64]:
-    """int64 [rows]: the class of each row, or the teacher's likeliest class where it has no label."""
+    """int64 [rows]: the class of each row; for a row without a label, the teacher's likeliest class."""
     if data.answers is None:
         return data.targets
     return np.where(data.targets == UNLABELLED, data.answers.likeliest_classes(), data.targets)
 
 
 def describe_teacher(data: LabelledTexts, validation: LabelledTexts) -> TeacherSummary | None:
-    """Measure a teacher by its answers for the training rows and, where it has some, for the validation rows."""
+    """Measure a teacher by its answers for the training rows and, if it has any, for the validation rows."""
     answers = data.answers
     if answers is None:
         return None
@@ -174,7 +175,8 @@ def describe_teacher(data: LabelledTexts, validation: LabelledTexts) -> TeacherS
 
 
 def _compute_teacher_accuracy(data: LabelledTexts) -> float | None:
-    """The share of rows whose label is the teacher's likeliest class, among rows with both; None without such rows."""
+    """The share of rows whose label is the teacher's likeliest class, among rows with both; None if there are no such
+    rows."""
     if data.answers is None:
         return None
     both = data.answers.answered & (data.targets != UNLABELLED)

@@ -37,7 +37,7 @@ IGNORED: Final = -100
 
 @dataclass(frozen=True)
 class OtherSources:
-    """The sources that a run of texts learns from beside its rows.
+    """The sources from which a run of texts learns in addition to its rows.
 
     Attributes:
         teacher: a teacher's answers for the training rows.
@@ -52,7 +52,7 @@ class OtherSources:
 
 @dataclass(frozen=True)
 class Task:
-    """Prepared data: all that is the same in every epoch.
+    """Prepared data: everything that is the same in every epoch.
 
     Attributes:
         rules: how a text becomes token ids, or what is done to a sequence of numbers.
@@ -73,16 +73,16 @@ class Task:
         vectors: the word vectors that the embedding starts from, or None.
         spelling: the fragments of words, whose embedding rows are shared by all words that contain them; or None.
         linear: the linear part, fitted on the training rows; or None.
-        parts: the weights of the recurrent and the linear part; None where the validation rows decide them.
+        parts: the weights of the recurrent and the linear part; None if the validation rows decide them.
         weights: the weights that the run continues from, by their names in the module; None for new ones.
         words: the training rows as words, then the validation rows, which are cut into new pieces in every epoch; or
-            None where every epoch reads `rows`.
+            None if every epoch reads `rows`.
         piece_dropout: the share of merges that are skipped when words are cut into pieces.
         adversarial: how far the embeddings are moved for adversarial training; 0 for none.
         teaching: a teacher's answers for the training rows, or None without one.
         outside_rows: rows that are of none of the classes, or None without any.
         groups: int64 [training rows]: rows with the same number are windows of one recording; None without recordings.
-        folds: int64 [training rows], the fold of each row; or None where other rows validate. With folds, the
+        folds: int64 [training rows], the fold of each row; or None if other rows validate. With folds, the
             validation rows are the training rows.
         unseen: float32 [training rows, classes], the logits of each row from classifiers of the other folds, where
             they are known; or None.
@@ -135,7 +135,7 @@ class Task:
         return self.targets.ndim == 2
 
     def add_validation_rows(self) -> Task:
-        """The task with the validation rows added after the training rows; not for rows with a teacher."""
+        """The task with the validation rows added after the training rows; not possible for rows with a teacher."""
         rows = join_rows(self.rows, self.validation_rows)
         targets = np.concatenate((self.targets, self.validation_targets))
         linear = None if self.linear is None else self.linear.refit(rows, targets)
@@ -145,7 +145,8 @@ class Task:
         return replace(self, rows=rows, targets=targets, linear=linear, groups=None, step_targets=steps)
 
     def draw_epoch(self, seed: np.random.SeedSequence) -> Task:
-        """The task with the training rows of one epoch: with piece dropout, words are cut differently in each."""
+        """The task with the training rows of one epoch; with piece dropout, words are split differently in each
+        epoch."""
         if self.words is None:
             return self
         rows, begins = self.words.select_first_rows(self.size).draw_pieces(self.piece_dropout, seed)
@@ -154,15 +155,15 @@ class Task:
         return replace(self, rows=rows, step_targets=align_step_targets(rows, begins, self.word_targets))
 
     def select_batch_targets(self, chosen: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """The targets of some training rows; where tokens are labelled, int64 [rows * longest row], with -100 where
-        a step has no target."""
+        """The targets of some training rows. If tokens are labelled, these are int64 [rows * longest row], with -100
+        for steps without a target."""
         if self.step_targets is None:
             return self.targets[chosen]
         return self.step_targets.batch(chosen, IGNORED)[0].ravel()
 
     def select_validation_logits(self, logits: Tensor) -> Tensor:
-        """Select from the logits of the validation rows, in the order of `compute_logits`, the logits of the rows or
-        words that have a target."""
+        """Select the logits of the rows or words that have a target from the logits of the validation rows, in the
+        order of `compute_logits`."""
         steps = self.validation_step_targets
         return logits if steps is None else logits[torch.from_numpy(steps.ids != IGNORED)]
 
@@ -177,7 +178,7 @@ class Task:
         return self.validation_rows.lengths - int(has_mark)
 
     def validation_f1(self, logits: Tensor) -> float:
-        """The F1 of the logits on the validation targets; the F1 of spans, where the labels are those of spans."""
+        """The F1 of the logits on the validation targets; if the labels mark spans, the F1 of the spans."""
         words = self.validation_words
         if words is None or not has_span_prefixes(self.labels):
             return compute_f1_from_logits(logits, torch.from_numpy(self.validation_targets))
@@ -201,7 +202,7 @@ class Task:
 def align_step_targets(
     rows: EncodedTexts, begins: npt.NDArray[np.int64], word_targets: npt.NDArray[np.int64]
 ) -> EncodedTexts:
-    """Align the targets of words to steps: each word's target at its first piece, -100 at the others.
+    """Align the targets of words with steps: each word's target at its first piece, -100 at the others.
 
     Args:
         rows: the pieces.
@@ -214,7 +215,8 @@ def align_step_targets(
 
 
 def describe_rows(data: LabelledRows, validation: LabelledRows) -> dict[str, Any]:
-    """The entries of a checkpoint's `data` on its training and validation rows, which are the same rows with folds."""
+    """The entries of a checkpoint's `data` about its training and validation rows; with folds, these are the same
+    rows."""
     by_folds = validation is data
     return {
         "source": data.source,

@@ -98,7 +98,8 @@ def prepare_tags(
 
 
 def _align_word_targets(parts: Sequence[TaggedSentences], rules: SubwordRules) -> npt.NDArray[np.int64]:
-    """int64: the target of each word as the rules cut them. If they cut a word in parts, the first has its label."""
+    """int64: the target of each word after the rules have split it. If they split a word into parts, the first part has
+    its label."""
     cut = make_words_function(rules)
     known: dict[str, int] = {}
     targets = []
@@ -115,7 +116,7 @@ def _align_word_targets(parts: Sequence[TaggedSentences], rules: SubwordRules) -
 
 
 def _uses_crf(settings: TagSettings, labels: Sequence[str]) -> bool:
-    """Whether a CRF decodes the labels. It has no weights of classes and no smoothing.
+    """Whether a CRF decodes the labels; it supports neither class weights nor label smoothing.
 
     F1 of spans on validation words, without a CRF and with one: slots of snips 81.7 and 87.9 %, AnEM 65.5 and 68.3,
     WNUT-17 17.3 and 18.2 (docs/training-measurements.md).
@@ -124,8 +125,8 @@ def _uses_crf(settings: TagSettings, labels: Sequence[str]) -> bool:
 
 
 def _find_ruled_out_orders(data: TaggedSentences) -> npt.NDArray[np.bool_]:
-    """bool [1 + labels, labels]: the labels that cannot be those of a first word, and those that cannot stand behind
-    each label: they continue a span that is not there, and no sentence has them so."""
+    """bool [1 + labels, labels]: which labels cannot begin a sentence (row 0), and which cannot follow each label (the
+    other rows): they would continue a span that is not open, and no training sentence has this order."""
     before = (None, *data.labels)
     orders = np.array([[not may_follow_label(label, one) for label in data.labels] for one in before])
     firsts = np.cumsum(data.lengths) - data.lengths

@@ -1,4 +1,4 @@
-"""Teachers: files of probabilities, or classifiers that are run here; one or several of them."""
+"""Teachers: files of probabilities, or classifiers that run here; one or several."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def read_teacher(
     text_column: str = "text",
     label_column: str = "label",
 ) -> TeacherAnswers:
-    """Read the answers of teachers for the rows of `data`; several teachers give their mean probabilities.
+    """Read the answers of teachers for the rows of `data`; the answers of several teachers are averaged.
 
     A teacher is a file with a row for each row of the data, in the same order (`.csv`, `.tsv`, `.jsonl`, `.ndjson` or
     `.parquet`), or a classifier, which is run on the texts: the folder of a checkpoint, or any argument of
@@ -70,7 +70,7 @@ def read_teacher(
         True
     """
     if not sources:
-        raise DataError("There is no teacher.", "Name a file or a classifier.")
+        raise DataError("No teacher is named.", "Name a file of answers or a classifier.")
     answers = []
     for source in sources:
         path = Path(source)
@@ -88,14 +88,16 @@ def _run_classifier(path_or_name: str, data: LabelledTexts) -> TeacherAnswers:
         checkpoint = checkpoints.read(folder)
         _check_one_label(checkpoint.name, checkpoint.activation)
         if checkpoint.two_texts:
-            raise DataError(f"The teacher {checkpoint.name} takes two texts, and a row has one.", "Name one of texts.")
+            raise DataError(
+                f"The teacher {checkpoint.name} takes two texts, and a row has one.", "Name a classifier of texts."
+            )
         name, labels = checkpoint.name, checkpoint.labels
         order = _find_label_order(name, labels, data.labels)
         values = _compute_probabilities(checkpoint, data.texts)
     else:
         classifier = Classifier.load(path_or_name)
         if not isinstance(classifier.manifest.input, TextInput):
-            raise DataError(f"The teacher {classifier.name} takes sequences of numbers.", "Name one of texts.")
+            raise DataError(f"The teacher {classifier.name} takes sequences of numbers.", "Name a classifier of texts.")
         classifier.manifest.require_single_text("a row has")
         classifier.manifest.require_single_head("a row has the label of")
         _check_one_label(classifier.name, classifier.manifest.output.activation)
@@ -164,7 +166,7 @@ def _read_file(path: Path, data: LabelledTexts, logits: bool, text_column: str, 
 
 
 def _find_value_columns(path: Path, names: Sequence[str], labels: Sequence[str], others: Sequence[str]) -> list[str]:
-    """Find the columns that hold the values: one for each label, or one with lists."""
+    """Find the columns that contain the values: one for each label, or one with lists."""
     missing = [label for label in labels if label not in names]
     if len(missing) == len(labels):
         lists = [name for name in _LISTS if name in names]

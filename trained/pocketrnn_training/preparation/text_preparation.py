@@ -60,7 +60,7 @@ def prepare_texts(
     examples: Sequence[str] | None = None,
     beside: OtherSources = _NOTHING_BESIDE,
 ) -> tuple[Task, TextSettings]:
-    """Split, check and encode the data. It also returns the settings with the values that the data decides.
+    """Split, check and encode the data. Also return the settings with the values that the data determines.
 
     Args:
         data: the training rows, from which validation rows are held out if `validation` is None.
@@ -125,8 +125,8 @@ def _encode_texts(
     beside: OtherSources,
     report: Callable[[Notice], None],
 ) -> tuple[TokenizedTexts, Architecture, dict[str, Tensor] | None]:
-    """Encode the rows as ids; return with them the architecture, without a linear part, and the weights that the run
-    continues from.
+    """Encode the rows as ids; return them with the architecture, without a linear part, and with the weights from which
+    the run continues.
 
     The texts of pairs are cut into tokens one by one, and joined to pairs afterwards.
     """
@@ -151,7 +151,7 @@ def _encode_texts(
 def _choose_examples(
     validation: LabelledTexts, tokens: Sequence[str], rules: AnyTextRules, *, made: bool
 ) -> Sequence[Any]:
-    """Choose validation texts for the checkpoint; or make random ones, for pairs of each and another."""
+    """Choose validation texts for the checkpoint, or make random ones; for pairs, join each with another."""
     if not made:
         return choose_short_texts(validation.inputs)
     texts = make_random_texts(tokens, rules)
@@ -165,7 +165,7 @@ def _continue_from_checkpoint(
     beside: OtherSources,
     before: Checkpoint,
 ) -> tuple[LabelledTexts, LabelledTexts | None, TextSettings]:
-    """Adapt rows and settings to the checkpoint that the run continues from."""
+    """Adapt rows and settings to the checkpoint from which the run continues."""
     if beside.word_vectors is not None:
         raise InputError("The embedding starts from the checkpoint.", "Leave the word vectors out.")
     settings, data = make_settings_from_checkpoint(before, settings), add_checkpoint_labels(before, data)
@@ -189,7 +189,7 @@ def _make_word_dropout(share: float, rules: AnyTextRules) -> WordDropout | None:
 
 
 def _complete_settings(decided: TextSettings, rules: AnyTextRules, task: Task, texts: int) -> TextSettings:
-    """The settings with the values that encoding so many texts decided."""
+    """The settings with the values that encoding the texts has determined."""
     tokenizer = BPE if rules.tokenizer == SUBWORDS else rules.tokenizer
     return replace(
         decided,
@@ -216,7 +216,7 @@ def _report_long_texts(
 def _describe_other_sources(
     outside: int, teacher: TeacherSummary | None, before: Checkpoint | None, *, made: bool
 ) -> dict[str, Any]:
-    """The optional members of a checkpoint's `data`, each present only where the run had such a source."""
+    """The optional members of a checkpoint's `data`; each is present only if the run had such a source."""
     return (
         ({"outside_rows": outside} if outside else {})
         | ({} if teacher is None else {"teacher": teacher.figures})
@@ -244,7 +244,7 @@ def _check_choices(data: LabelledTexts, settings: TextSettings) -> None:
 
 
 def _make_spelling(decided: TextSettings, rules: AnyTextRules, tokens: Sequence[str]) -> Spelling | None:
-    """The fragments of words; None where spelling is off, or there are too many words for the rows."""
+    """The fragments of words; None if spelling is off, or if there are too many words for the rows."""
     if not decided.spelling or rules.tokenizer == SUBWORDS:
         return None
     found = Spelling.from_vocabulary(tokens, known_from=len(vocabulary.SPECIALS))
@@ -346,7 +346,7 @@ def _describe_vectors(start: word_vectors.Vectors) -> dict[str, Any]:
 
 
 def make_random_texts(tokens: Sequence[str], rules: AnyTextRules) -> list[str]:
-    """Make texts of random words of the vocabulary, for a checkpoint that must not hold the user's texts."""
+    """Make texts of random words of the vocabulary, for a checkpoint that must not contain the user's texts."""
     generator = np.random.default_rng(0)
     words = [token for i, token in enumerate(tokens) if i not in (vocabulary.UNKNOWN, vocabulary.PADDING)] or ["a"]
     between = " " if rules.tokenizer in ("basic_english", "whitespace") else ""
@@ -355,7 +355,7 @@ def make_random_texts(tokens: Sequence[str], rules: AnyTextRules) -> list[str]:
 
 
 def choose_short_texts(texts: Sequence[Any]) -> list[Any]:
-    """Choose up to 32 of the texts, or pairs of texts, none of them very long where there are others."""
+    """Choose up to 32 of the texts or pairs of texts; very long ones only if there are no others."""
     # People read the examples, and every export copies them: very long texts are left out.
     lengths = [len(text) if isinstance(text, str) else sum(map(len, text)) for text in texts]
     short = [i for i, length in enumerate(lengths) if length <= _EXAMPLE_CHARACTERS]

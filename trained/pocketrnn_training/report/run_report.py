@@ -106,7 +106,7 @@ def write_report(
         folder: for `report.md`, `report.html`, `learning_curve.png`, `accuracy_by_length.png` and, where each text has
             one label, `confusion.png`.
         checkpoint: the best one of the run.
-        history: every epoch of the run; empty where the classifier is fitted without epochs.
+        history: every epoch of the run; empty if the classifier is fitted without epochs.
         validation: the validation rows.
         answers: the checkpoint's answers for the validation rows; without them, they are computed here.
         other_results: other results of the run.
@@ -191,7 +191,7 @@ def _format_accuracy(checkpoint: Checkpoint, result: Evaluation, answer: str) ->
     if checkpoint.measured_by_folds:
         said = FoldScores.from_metrics(metrics, result.rows).summary
         yield f"**{said.capitalize()}**, mean F1 {result.macro_f1:.1%}; ± is the standard deviation of the folds."
-        yield "Each row was answered by a classifier of the rows of the other folds."
+        yield "Each row was answered by a classifier that was trained on the other folds."
         return
     epoch = f", after epoch {metrics['epoch']}" if "epoch" in metrics else ""
     if result.spans is not None:
@@ -199,7 +199,7 @@ def _format_accuracy(checkpoint: Checkpoint, result: Evaluation, answer: str) ->
         yield f"Spans: F1 **{spans.f1:.2%}**, precision {spans.precision:.2%}, recall {spans.recall:.2%} of"
         yield f"{spans.spans:,} true spans."
     right = f"**{result.accuracy:.2%}**, mean F1 {result.macro_f1:.2%}{epoch}"
-    yield f"Right of {result.rows:,} validation {answer}s: {right}."
+    yield f"Correct answers to {result.rows:,} validation {answer}s: {right}."
 
 
 def _format_baseline(result: Evaluation, baseline: Baseline | None) -> Iterator[str]:
@@ -219,14 +219,14 @@ def _format_baseline(result: Evaluation, baseline: Baseline | None) -> Iterator[
 def _format_candidates(candidates: Sequence[Candidate]) -> Iterator[str]:
     if not candidates:
         return
-    yield from ("", "## What was compared", "")
-    yield "Before the training, each fold of the rows was answered by a classifier of the other folds. The weights"
-    yield "of both parts, by which their logits are multiplied, were fitted on these answers; each accuracy is with"
-    yield "weights that were fitted on the other folds. The first line is the one that was taken: that with the"
-    yield "smallest loss, or the linear part alone, where no other loss is smaller by more than its standard error."
-    yield "Where a way's linear part is clearly worse than another's, or not as good as that of the same tokens with or"
-    yield "without word vectors, its recurrent part was not trained. A way with fewer folds had the larger loss on"
-    yield "these rows, and was not trained on the others: losses of other rows are not compared."
+    yield from ("", "## The compared variants", "")
+    yield "Before the training, each fold of the rows was answered by a classifier trained on the other folds. The"
+    yield "weights of both parts, by which their logits are multiplied, were fitted on these answers; each accuracy"
+    yield "uses weights that were fitted on the other folds. The first line is the chosen variant: the one with the"
+    yield "smallest loss, or the linear part alone if no other loss is smaller by more than its standard error."
+    yield "If the linear part of a variant is clearly worse than another's, or than that of the same tokens with or"
+    yield "without word vectors, its recurrent part was not trained. A variant with fewer folds had the larger loss on"
+    yield "these rows and was not trained on the others. Losses on different rows are not compared."
     yield from ("", "| tokens | parts | rows | folds | accuracy | deviation | loss | weights | recurrent part alone |")
     yield "|---|---|---:|---:|---:|---:|---:|---:|---:|"
     for c in candidates:
@@ -301,7 +301,7 @@ def _format_classes(
 
 
 def _count_confusions(counts: npt.NDArray[np.int64]) -> list[tuple[int, int, int]]:
-    """Count the rows of each confusion: (rows, true class, class given), the largest first."""
+    """Count the rows of each confusion: (rows, true class, predicted class), the largest first."""
     found = ((int(counts[i, j]), i, j) for i, j in np.argwhere(counts).tolist() if i != j)
     return sorted(found, key=lambda one: (-one[0], one[1:]))
 
@@ -388,7 +388,7 @@ def _format_range(least: int, most: int) -> str:
 
 
 def _escape(text: str) -> str:
-    """Escape a text as one line of Markdown that shows it as it is; a long text is cut."""
+    """Escape a text as one line of Markdown that shows the text literally; a long text is cut."""
     text = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
     one_line = "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in text)
     return re.sub(r"([\\`*_{}\[\]<>()#+!|&~$-])", r"\\\1", one_line)
@@ -397,7 +397,8 @@ def _escape(text: str) -> str:
 def _make_length_bins(
     lengths: npt.NDArray[np.int64], right: npt.NDArray[np.bool_]
 ) -> list[tuple[int, int, int, float]]:
-    """Bins of about equal size by length: (smallest length, largest length, number of rows, accuracy) of each."""
+    """Divide rows by length into bins of about equal size: (smallest length, largest length, number of rows, accuracy)
+    of each."""
     count = max(1, min(_LENGTH_BINS, len(lengths) // _ROWS_OF_A_BIN))
     edges = np.unique(np.quantile(lengths, np.linspace(0, 1, count + 1), method="lower"))
     bins = []
@@ -457,7 +458,7 @@ def _draw_confusion(result: Evaluation, counts: npt.NDArray[np.int64]) -> Figure
 
 
 def _find_most_confused(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """int64 [classes to draw]: the classes that are confused most, as the true class or as the class given."""
+    """int64 [classes to draw]: the classes that are confused most, as the true or as the predicted class."""
     wrong = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
     return np.sort(np.argsort(-wrong, kind="stable")[:_DRAWN_CLASSES])
 

@@ -1,1 +1,1 @@
-"""Labelled rows: where they come from, how files of texts and of numbers are read, and what is in memory."""
+"""Labelled rows: their sources, the readers of files of texts and of numbers, and the rows in memory."""

@@ -1,4 +1,4 @@
-"""AG News as torchtext knows it: where its two files are, how they are downloaded once, and how they are read."""
+"""AG News as in torchtext: where its two files are, how they are downloaded once, and how they are read."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _find_cached_file(file_name: str) -> Path:
 
 
 def _download(url: str, md5: str, path: Path) -> None:
-    """Download the file at `url` to `path`, whole and with the right md5, or not at all."""
+    """Download the file at `url` to `path`, if it is complete and has the right md5; else write nothing."""
     elsewhere = "Get the file by other means and name its folder: --data-dir, or data_dir= in Python."
     try:
         with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 - the two addresses are fixed, and https

@@ -1,4 +1,4 @@
-"""Read arrays from numpy's files, `.npy` and `.npz`, within a bound on the memory that they take.
+"""Read arrays from numpy's files, `.npy` and `.npz`, with a limit on the memory that they take.
 
 A `.npz` is a zip archive: 3 MB of it may unpack to 22 GB. Its directory and the header of each array state sizes, and
 both may be wrong. So a header is read from the first unpacked bytes of an entry, the size that it states is compared
@@ -39,7 +39,7 @@ _COMPRESSIONS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 @dataclass(frozen=True)
 class ArrayHeader:
-    """The header before the numbers of an array in a file.
+    """The header of an array in a file, which precedes its numbers.
 
     Attributes:
         shape: the sizes of its axes.
@@ -76,7 +76,7 @@ def read_array_header(start: bytes) -> ArrayHeader:
 
 
 def read_arrays(path: Path, remedy: str, *, most: int, wanted: Container[str] | None = None) -> dict[str, _Array]:
-    """Read the arrays of a `.npz` file by their names, or the array of a `.npy` file by the name "".
+    """Read the arrays of a `.npz` file by their names; the array of a `.npy` file has the name "".
 
     Args:
         path: the file.

@@ -1,4 +1,4 @@
-"""Encoded rows in flat arrays, as a module reads them: ids of texts, or sequences of numbers; and batches of them."""
+"""Encoded rows in flat arrays, in the form for a module: ids of texts, or sequences of numbers; and batches of them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ _BATCHES_SORTED_TOGETHER = 64
 
 
 class EncodedRows(ABC):
-    """Many rows in one array: row i is values[offsets[i]:offsets[i + 1]]. A subclass is constructed from both."""
+    """Many rows in one array: row i is values[offsets[i]:offsets[i + 1]]. A subclass is constructed from these two
+    arrays."""
 
     offsets: npt.NDArray[np.int64]
 
@@ -74,7 +75,7 @@ class EncodedRows(ABC):
 
 
 def join_rows(first: _Rows, second: _Rows) -> _Rows:
-    """Join the rows of the first, then those of the second, of the same class."""
+    """Join the rows of two objects of the same class, those of the first one first."""
     values = np.concatenate((first.values, second.values))
     return type(first)(values, np.concatenate((first.offsets, first.offsets[-1] + second.offsets[1:])))
 
@@ -98,7 +99,7 @@ class EncodedTexts(EncodedRows):
 
     @classmethod
     def from_texts(cls, texts: Iterable[Any], encoder: TextEncoder) -> EncodedTexts:
-        """Encode the texts, or the pairs of texts with an encoder of pairs; much data is kept in a temporary file
+        """Encode texts, or pairs of texts with an encoder of pairs. Large data is kept in a temporary file
         (`pocketrnn_training.rows.disk_backed_data`)."""
         ids, lengths = ByteBuffer(), ByteBuffer()
         for text in texts:
@@ -113,7 +114,7 @@ class EncodedTexts(EncodedRows):
         return self.ids
 
     def join_pairs(self, mark: int) -> EncodedTexts:
-        """Join each two rows to one, with a mark between, as `pocketrnn.text.pairs` has pairs.
+        """Join each two consecutive rows into one, with a mark between them, as in `pocketrnn.text.pairs`.
 
         Example:
             >>> EncodedTexts(np.array([5, 6, 7], np.int32), np.array([0, 2, 3])).join_pairs(-2).ids.tolist()
@@ -139,7 +140,7 @@ class EncodedSequences(EncodedRows):
 
     @classmethod
     def from_sequences(cls, sequences: Iterable[object], rules: NumberInput) -> EncodedSequences:
-        """Bring sequences, as the sensor gives them, to the module's scale.
+        """Convert sequences from the sensor's scale to the module's.
 
         Raises:
             SequenceError: a sequence has other channels, is empty, or holds values that the rules refuse.

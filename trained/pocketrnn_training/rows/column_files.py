@@ -106,7 +106,7 @@ def open_as_utf8(path: Path, encoding: str = UTF8) -> Iterator[IO[bytes]]:
 
 
 def _measure_utf8(path: Path, encoding: str) -> int:
-    """Check that a file is UTF-8, and return its size in bytes; 0 if it holds only white space."""
+    """Check that a file is UTF-8, and return its size in bytes; 0 if it contains only white space."""
     size, lines, waiting, blank = 0, 1, b"", True
     with open_as_utf8(path, encoding) as file:
         while block := file.read(_BLOCK):
@@ -177,7 +177,7 @@ def _open_delimited(
     names: Sequence[str] | None = None,
     encoding: str = UTF8,
 ) -> Iterator[pyarrow.csv.CSVStreamingReader]:
-    """Open a reader of some columns (all if empty) of a file of `size` bytes of UTF-8; `strings` are read as
+    """Open a reader for some columns (all if empty) of a UTF-8 file of `size` bytes; columns in `strings` are read as
     strings."""
     with (
         open_as_utf8(path, encoding) as file,
@@ -253,7 +253,8 @@ def _read_json_rows(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, dic
 
 
 def _read_fasttext(path: Path, wanted: Sequence[str], remedy: str, encoding: str) -> Iterator[tuple[list[Any], ...]]:
-    """Read lines as fastText does: labels that begin with `__label__`, then the text. Several labels become a list."""
+    """Read lines as fastText does: labels that begin with `__label__`, followed by the text. Several labels become a
+    list."""
     check_columns(_FASTTEXT, wanted, str(path), f"Lines of {_LABEL}... have these columns. {remedy}")
     columns: tuple[list[Any], ...] = tuple([] for _ in wanted)
     for number, text in read_text_lines(path, encoding):

@@ -1,4 +1,4 @@
-"""Read files of sentences with a word and its label in each line: CoNLL's columns, and CoNLL-U."""
+"""Read files of sentences with a word and its label on each line: CoNLL's columns, and CoNLL-U."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class _ConlluLines:
     path: Path
 
     def parse_word(self, line: str, number: int, before: int) -> _Word | None:
-        """Parse the word of a line; None for a comment, or a line without a word.
+        """Parse the word on a line; None for a comment, or a line without a word.
 
         Args:
             line: the line without its line break.
@@ -152,7 +152,8 @@ class _ConlluLines:
 
 @dataclass
 class _ColumnLines:
-    """Parses the lines of a file of columns; the first word decides their number, and tabs or spaces between them."""
+    """Parses the lines of a file of columns. The first word determines the number of columns, and whether tabs or
+    spaces separate them."""
 
     path: Path
     tabs: bool = False
@@ -160,7 +161,7 @@ class _ColumnLines:
     first: int = field(default=0)
 
     def parse_word(self, line: str, number: int, before: int) -> _Word | None:
-        """As `_ConlluLines.word`."""
+        """Like `_ConlluLines.parse_word`."""
         tabs = self.tabs if self.columns else "\t" in line
         # Not split at other white space: a word may contain it.
         parts = line.split("\t") if tabs else [part for part in re.split("[ \t]+", line) if part]

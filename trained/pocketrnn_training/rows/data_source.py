@@ -40,7 +40,7 @@ _OF_STEPS: Final[dict[str, type]] = dict.fromkeys(("sequence_column", "time_colu
 
 @dataclass(frozen=True)
 class DataSource:
-    """The rows that a user names, and the options to read them with.
+    """The rows that a user names, and the options for reading them.
 
     Attributes:
         names: files of one data set, or `ag_news` alone.
@@ -87,7 +87,7 @@ class DataSource:
 
     @property
     def columns(self) -> dict[str, Any]:
-        """The options of reading that are not the default, for a checkpoint to remember.
+        """The options for reading that are not the default, which a checkpoint stores.
 
         Example:
             >>> DataSource(("reviews.csv",), text_column="body").columns
@@ -118,7 +118,7 @@ class DataSource:
 
     @property
     def has_number_rows(self) -> bool:
-        """Whether the rows are sequences of numbers: by the suffixes of the files, or because channels are named.
+        """Whether the rows are sequences of numbers, by the suffixes of the files, or because channels are named.
 
         Raises:
             InputError: only some of the files hold numbers, or there are options of numbers and the files hold texts.
@@ -205,13 +205,13 @@ class DataSource:
                 next(read_columns(path, columns, remedy, self.encoding), None)
 
     def _check_pairs(self) -> None:
-        """Refuse a column of second texts where the rows are not those of the user's own files of texts."""
+        """Refuse a column of second texts if the rows are not from the user's own files of texts."""
         if AG_NEWS in self.names or self.has_number_rows:
             what = "ag_news" if AG_NEWS in self.names else "sequences of numbers"
             raise InputError(f"A second text is named, and DATA is {what}.", "Leave --second-text-column out.")
 
     def _check_tokens(self) -> None:
-        """Refuse options that are not for sentences with a label for each word."""
+        """Refuse options that do not apply to sentences with a label for each word."""
         own = {"names", "labels_of", "encoding", "said"}
         for one in fields(self):
             if one.name not in own and getattr(self, one.name) != one.default:
@@ -240,7 +240,7 @@ class DataSource:
         return read_tagged(paths, labels, encoding=self.encoding)
 
     def _check_text_options(self) -> None:
-        """Refuse options of the user's own files of texts, such as an encoding, where the rows are others."""
+        """Refuse options for the user's own files of texts, such as an encoding, if the rows have another source."""
         for option, value, default in (
             ("--encoding", self.encoding, UTF8),
             ("--outside", self.outside, None),
@@ -296,7 +296,7 @@ class DataSource:
     def read_more(
         self, paths: tuple[Path, ...], data: LabelledRows
     ) -> LabelledTexts | LabelledSequences | TaggedSentences:
-        """Read other files as `data` was read, such as validation rows.
+        """Read other files, such as validation rows, in the way in which `data` was read.
 
         Raises:
             DataError: see `read_files` and `read_numbers`.
@@ -345,7 +345,7 @@ class DataSource:
     def read_files(
         self, paths: tuple[Path, ...], labels: tuple[str, ...] | None = None, *, blank_labels: bool = False
     ) -> LabelledTexts:
-        """Read other files with the same columns, such as validation rows; with second texts, they are
+        """Read other files with the same columns, such as validation rows; with second texts, they become
         `LabelledPairs`.
 
         Raises:

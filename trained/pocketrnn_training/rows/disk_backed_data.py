@@ -1,4 +1,4 @@
-"""Texts and numbers that may be larger than memory: small ones in memory, large ones in a temporary file.
+"""Texts and numbers that may be larger than memory: small data is kept in memory, large data in a temporary file.
 
 The file is deleted when it is closed. `TMPDIR` names its folder, as for every file of `tempfile`. It is memory-mapped
 for reading, so that the system keeps only the parts in memory that are in use.
@@ -77,12 +77,13 @@ class StoredTexts(Sequence[str]):
 
     @classmethod
     def from_chunks(cls, chunks: Iterable[Iterable[str]], in_memory: int = _IN_MEMORY) -> StoredTexts:
-        """Store the texts of all chunks, in their order."""
+        """Store the texts of all chunks, in order."""
         return cls.from_columns(([chunk] for chunk in chunks), in_memory)[0]
 
     @classmethod
     def from_columns(cls, chunks: Iterable[Sequence[Iterable[str]]], in_memory: int = _IN_MEMORY) -> list[StoredTexts]:
-        """Store the texts of several columns: each chunk has the next rows of all. No chunk is one empty column."""
+        """Store the texts of several columns; each chunk has the next rows of all columns. Without chunks, the result
+        is one empty column."""
         buffers: list[tuple[ByteBuffer, ByteBuffer]] = []
         for chunk in chunks:
             buffers = buffers or [(ByteBuffer(in_memory), ByteBuffer(in_memory)) for _ in chunk]
@@ -114,5 +115,5 @@ class StoredTexts(Sequence[str]):
             yield content[start:end].decode("utf-8", _LONE_SURROGATES)
 
     def rows(self, chosen: npt.NDArray[np.int64]) -> StoredTexts:
-        """The chosen texts, in the order given; they share the buffer."""
+        """The chosen texts, in the given order; they share the buffer."""
         return StoredTexts(self._content, self._starts[chosen], self._ends[chosen])

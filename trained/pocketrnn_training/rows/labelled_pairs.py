@@ -28,7 +28,7 @@ SECOND_COLUMN_REMEDY: Final = "Name the columns with --text-column, --second-tex
 
 @dataclass(frozen=True)
 class LabelledPairs(LabelledTexts):
-    """Pairs of texts with the class, or the labels, of each pair.
+    """Pairs of texts, each with its class or its labels.
 
     Attributes:
         texts: the first text of each pair.
@@ -49,7 +49,7 @@ class LabelledPairs(LabelledTexts):
 
     @classmethod
     def of(cls, first: LabelledTexts, second_texts: Sequence[str]) -> LabelledPairs:
-        """Make pairs of labelled first texts and of second texts in the same order.
+        """Make pairs from labelled first texts, and from second texts in the same order.
 
         Example:
             >>> LabelledPairs.of(LabelledTexts(["a"], np.array([0]), ("yes", "no"), "a row"), ["b"]).inputs
@@ -65,7 +65,7 @@ class LabelledPairs(LabelledTexts):
 
     @property
     def single_texts(self) -> LabelledTexts:
-        """Each text with the labels of its pair: the two of the first pair, those of the second, and so on.
+        """Each text with the labels of its pair: the two texts of the first pair, those of the second, and so on.
 
         Example:
             >>> LabelledPairs(["a"], np.array([0]), ("yes", "no"), "a pair", second_texts=["b"]).single_texts.texts
@@ -116,7 +116,7 @@ class LabelledPairs(LabelledTexts):
         return training, replace(held_out, outside=())
 
     def format_row(self, row: int) -> str:
-        """The pair as a report shows it: one text after the other.
+        """The pair in the form of a report: one text after the other.
 
         Example:
             >>> LabelledPairs(["a"], np.array([0]), ("yes", "no"), "a pair", second_texts=["b"]).format_row(0)
@@ -125,7 +125,7 @@ class LabelledPairs(LabelledTexts):
         return f"{self.texts[row]} | {self.second_texts[row]}"
 
     def rows(self, chosen: npt.NDArray[np.int64]) -> Self:
-        """The chosen pairs, int64 [chosen], in the order given. All labels stay, also of classes without a row.
+        """The chosen pairs, int64 [chosen], in the given order. All labels are kept, also of classes without a row.
 
         Example:
             >>> data = LabelledPairs(["a", "b"], np.array([0, 1]), ("yes", "no"), "two", second_texts=["c", "d"])

@@ -28,7 +28,7 @@ _FEWEST_FOLDS: Final = 2
 
 
 class LabelledRows(ABC):
-    """Rows with the class, or the labels, of each. A subclass is a frozen dataclass with these members.
+    """Rows, each with its class or its labels. A subclass is a frozen dataclass with these members.
 
     Attributes:
         targets: int64 [rows], the index of a row's class in `labels`, or -1 for a row without a label. Or, where a row
@@ -58,20 +58,21 @@ class LabelledRows(ABC):
     @property
     @abstractmethod
     def groups(self) -> npt.NDArray[np.int64]:
-        """int64 [rows]: rows with the same number are alike, so all are training rows or all are validation rows."""
+        """int64 [rows]: similar rows have the same number; all of them become training rows, or all become validation
+        rows."""
 
     @abstractmethod
     def rows(self, chosen: npt.NDArray[np.int64]) -> Self:
-        """The chosen rows, int64 [chosen], in the order given. All labels stay, also of classes without a row."""
+        """The chosen rows, int64 [chosen], in the given order. All labels are kept, also of classes without a row."""
 
     @abstractmethod
     def split(self, validation: Self | None, settings: Settings) -> tuple[Self, Self]:
-        """Split into the training rows and the validation rows of a run; without validation rows, a part of each class
-        is held out."""
+        """Split into the training rows and the validation rows of a run; without given validation rows, a part of each
+        class is held out."""
 
     @abstractmethod
     def format_row(self, row: int) -> str:
-        """The row as a report shows it."""
+        """The row in the form of a report."""
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -88,7 +89,8 @@ class LabelledRows(ABC):
 
     @property
     def labelled(self) -> npt.NDArray[np.bool_]:
-        """bool [rows]: whether a row is labelled; with several labels, every row is, since having none is an answer.
+        """bool [rows]: whether a row is labelled; with several labels, every row is, since having no label is an
+        answer.
 
         Example:
             >>> LabelledTexts(["good", "bad"], np.array([1, -1]), ("no", "yes"), "two rows").labelled.tolist()
@@ -98,7 +100,7 @@ class LabelledRows(ABC):
         return np.ones(len(self), dtype=bool) if self.several_labels else known
 
     def counts(self, rows: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
-        """int64 [labels]: how many of the rows, or of the chosen ones, have each label.
+        """int64 [labels]: how many of the rows, or of the chosen rows, have each label.
 
         Example:
             >>> LabelledTexts(["good", "bad"], np.array([1, -1]), ("no", "yes"), "two rows").counts().tolist()
@@ -111,7 +113,7 @@ class LabelledRows(ABC):
 
 
 def normalize_label(label: str) -> str:
-    """Normalize the case and the spaces of a label, which people write in several ways.
+    """Normalize the case and the spaces of a label, since people write labels in several ways.
 
     Example:
         >>> normalize_label(" Network  access ") == normalize_label("network Access")
@@ -121,7 +123,7 @@ def normalize_label(label: str) -> str:
 
 
 def check_labelled(data: LabelledRows, what: str, remedy: str) -> None:
-    """Refuse rows without a label, which are allowed only where a teacher answers.
+    """Refuse rows without a label: they are only allowed if a teacher answers them.
 
     Args:
         data: the rows.
@@ -266,8 +268,7 @@ def _split_by_labels(
     left = counts.copy()
 
     def move_rows(rows: npt.NDArray[np.int64], wanted: int) -> None:
-        """Move `wanted` of the rows to the second part, except rows that are the last ones of a label in the first
-        part."""
+        """Move `wanted` of the rows to the second part, except rows that are the last of a label in the first part."""
         for row in rows.tolist():
             if wanted <= 0:
                 break

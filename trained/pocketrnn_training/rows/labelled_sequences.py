@@ -27,7 +27,7 @@ _CONSTANT: Final = 1e-12
 
 @dataclass(frozen=True)
 class Recording:
-    """A sequence as a file holds it.
+    """A sequence in the form in which a file contains it.
 
     Attributes:
         name: the name of the sequence, for messages.
@@ -81,7 +81,7 @@ class LabelledSequences(LabelledRows):
 
     @property
     def groups(self) -> npt.NDArray[np.int64]:
-        """int64 [rows]: windows of one recording, which overlap or are much alike, have the same number.
+        """int64 [rows]: windows of one recording have the same number, since they overlap or are similar.
 
         Example:
             >>> data.groups.tolist()
@@ -127,7 +127,7 @@ class LabelledSequences(LabelledRows):
         return np.fromiter(map(len, self.sequences), np.int64, len(self))
 
     def rows(self, chosen: npt.NDArray[np.int64]) -> LabelledSequences:
-        """The chosen rows, int64 [chosen], in the order given. All labels stay, also of classes without a row.
+        """The chosen rows, int64 [chosen], in the given order. All labels are kept, also of classes without a row.
 
         Example:
             >>> len(data.rows(np.array([0, 0])))
@@ -142,7 +142,7 @@ class LabelledSequences(LabelledRows):
         )
 
     def format_row(self, row: int) -> str:
-        """The row as a report shows it: its name and its length.
+        """The row in the form of a report: its name and its length.
 
         Example:
             >>> data.format_row(0)
@@ -155,7 +155,7 @@ class LabelledSequences(LabelledRows):
 def make_labelled_sequences(
     recordings: Iterable[Recording], rules: NumberInput, labels: tuple[str, ...] | None, source: str
 ) -> LabelledSequences:
-    """Make rows of recordings: each recording is one row, or is divided into windows.
+    """Make rows from recordings: each recording is one row, or is divided into windows.
 
     With `rules.window`, each stretch of a recording that has one label is divided as the runtime divides a recording.
     A rest that is shorter than a window is left out; a note counts the stretches that are left out whole.
@@ -218,7 +218,7 @@ def _check_samples(recording: Recording, rules: NumberInput) -> None:
 
 
 def _find_label_runs(recording: Recording, rules: NumberInput) -> list[tuple[int, int, str]]:
-    """The start, the end (exclusive) and the label of each stretch of steps with one label."""
+    """The start, the end (exclusive) and the label of each section of consecutive steps with one label."""
     if isinstance(recording.labels, str):
         return [(0, len(recording.samples), recording.labels)]
     labels = np.array(recording.labels, dtype=object)
@@ -256,7 +256,7 @@ def _check_same_rules(data: LabelledSequences, validation: LabelledSequences) ->
 
 
 def compute_mean_and_scale(sequences: Sequence[Samples]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The mean and the standard deviation of each channel over all steps of the sequences, missing samples left out.
+    """The mean and the standard deviation of each channel over all steps of the sequences, without missing samples.
 
     The scale of a channel that never changes is 1.
 

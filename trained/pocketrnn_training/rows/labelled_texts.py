@@ -1,4 +1,4 @@
-"""Labelled texts, some of them without a label, and their reader: files with a text and a label column.
+"""Labelled texts, possibly some without a label, and their reader: files with a text column and a label column.
 
 Each text has one label; or, in a multi-label data set, any number of labels.
 """
@@ -53,7 +53,7 @@ _Rows = TypeVar("_Rows", bound="LabelledTexts")
 
 @dataclass(frozen=True)
 class LabelledTexts(LabelledRows):
-    """Texts with the class, or the labels, of each.
+    """Texts, each with its class or its labels.
 
     Attributes:
         texts: one a row.
@@ -89,7 +89,7 @@ class LabelledTexts(LabelledRows):
 
     @property
     def single_texts(self) -> LabelledTexts:
-        """Rows of one text each: these rows themselves; of pairs, each text with the labels of its pair.
+        """Rows of one text each: these rows themselves; for pairs, each text with the labels of its pair.
 
         Example:
             >>> data.single_texts is data
@@ -99,7 +99,8 @@ class LabelledTexts(LabelledRows):
 
     @property
     def hashes(self) -> npt.NDArray[np.int64]:
-        """int64 [rows]: a hash of each input; among 3,000,000 different ones, two collide in one of 4,000,000 runs.
+        """int64 [rows]: a hash of each input. Among 3,000,000 different inputs, two have the same hash in one of
+        4,000,000 runs.
 
         Example:
             >>> first, second = LabelledTexts(["a", "a"], np.array([0, 1]), ("no", "yes"), "two rows").hashes
@@ -119,7 +120,7 @@ class LabelledTexts(LabelledRows):
         return self.hashes
 
     def format_row(self, row: int) -> str:
-        """The row as a report shows it: its text.
+        """The row in the form of a report: its text.
 
         Example:
             >>> LabelledTexts(["good"], np.array([0]), ("yes",), "a row").format_row(0)
@@ -171,7 +172,7 @@ class LabelledTexts(LabelledRows):
         return self.rows(training_rows), replace(self.rows(held_out), outside=())
 
     def rows(self, chosen: npt.NDArray[np.int64]) -> Self:
-        """The chosen rows, int64 [chosen], in the order given. All labels stay, also of classes without a row.
+        """The chosen rows, int64 [chosen], in the given order. All labels are kept, also of classes without a row.
 
         Example:
             >>> data = LabelledTexts(["good", "bad"], np.array([1, 0]), ("no", "yes"), source="two rows")
@@ -203,7 +204,7 @@ class LabelledTexts(LabelledRows):
 
 
 def select_texts(texts: Sequence[str], chosen: npt.NDArray[np.int64]) -> Sequence[str]:
-    """Select the chosen texts, int64 [chosen], in the order given; of texts in a file, without reading them.
+    """Select the chosen texts, int64 [chosen], in the given order; texts in a file are not read.
 
     Example:
         >>> select_texts(["a", "b", "c"], np.array([2, 0]))
@@ -213,7 +214,7 @@ def select_texts(texts: Sequence[str], chosen: npt.NDArray[np.int64]) -> Sequenc
 
 
 def separate_outside_rows(data: _Rows, label: str) -> _Rows:
-    """Remove one label from the classes: its rows are of none of the classes, and their texts become `outside`.
+    """Remove one label from the classes: its rows belong to none of the classes, and their texts become `outside`.
 
     Args:
         data: rows with one label each.
@@ -317,8 +318,8 @@ def read_labelled_columns(
     join_labels: bool = False,
     drop_unlabelled: bool = False,
 ) -> tuple[LabelledTexts, list[StoredTexts]]:
-    """Read files with one or several columns of texts, in one pass: the labelled texts of the first, and the texts of
-    each further one. The label `outside` stays among the classes.
+    """Read files with one or several columns of texts, in one pass: the labelled texts of the first column, and the
+    texts of each further one. The label `outside` stays among the classes.
 
     Args:
         paths: the files.
@@ -371,7 +372,8 @@ def read_labelled_columns(
 def _unify_label_spelling(
     names: Iterable[str], codes: npt.NDArray[np.int64], labels: tuple[str, ...] | None
 ) -> tuple[str, ...]:
-    """The common spelling of each label that occurs: the spelling in `labels`, or else the spelling of most rows."""
+    """The common spelling of each label that occurs: the spelling in `labels`, or else the most frequent spelling in
+    the rows."""
     names = tuple(names)
     counts = np.bincount(codes[codes >= 0], minlength=len(names)).tolist()
     written: dict[str, str] = {}
@@ -389,7 +391,7 @@ def _read_multi_label(
     separator: str,
     join_labels: bool,
 ) -> tuple[LabelledTexts, list[StoredTexts]]:
-    """Read files as `read_labelled_columns` does, of texts with any number of labels."""
+    """Read files as `read_labelled_columns` does, but texts can have any number of labels."""
     codes, counts = ByteBuffer(), ByteBuffer()
     code_of: dict[str, int] = {}
 
@@ -443,7 +445,7 @@ def make_multi_label_texts(
     labels: tuple[str, ...] | None,
     source: str,
 ) -> LabelledTexts:
-    """Make rows of texts with any number of labels, which are given as codes.
+    """Make rows of texts with any number of labels; the labels are given as codes.
 
     Args:
         texts: one a row.
@@ -507,7 +509,7 @@ def read_texts(paths: Sequence[Path], labels: tuple[str, ...], *, text_column: s
 def with_unlabelled(
     data: LabelledTexts, paths: Sequence[Path], *, text_column: str = "text", encoding: str = UTF8
 ) -> LabelledTexts:
-    """Add the texts of files, without a label, after the rows of `data`.
+    """Add texts without a label from files, after the rows of `data`.
 
     Args:
         data: the rows.
@@ -544,7 +546,7 @@ def with_unlabelled(
 def _read_checked_texts(
     path: Path, text_columns: Sequence[str], label_column: str, remedy: str, encoding: str
 ) -> Iterator[list[list[Any]]]:
-    """Read one file, some thousand rows at a time: each column of texts, checked, and the labels as they are."""
+    """Read one file, some thousand rows at a time: each column of texts, checked, and the labels unchanged."""
     before = 0
     for *columns, labels in read_columns(path, (*text_columns, label_column), remedy, encoding):
         for name, texts in zip(text_columns, columns, strict=True):
@@ -568,7 +570,7 @@ def _read_checked_chunks(
 
 
 def _make_missing_labels_error(path: Path, column: str, first: int, encoding: str) -> DataError:
-    """The error that rows of a file have no label: how many, and the first of them."""
+    """The error for a file with rows that have no label: how many there are, and the first of them."""
     values = (value for (chunk,) in read_columns(path, (column,), encoding=encoding) for value in chunk)
     blank = sum(value is None or value == "" for value in values)
     have = f"Row {first} of {path} has" if blank == 1 else f"{blank:,} rows of {path} have"
@@ -601,7 +603,7 @@ def sort_classes(names: Iterable[str], all_of_them: str, rows: str) -> tuple[str
 def make_class_targets(
     codes: npt.NDArray[np.int64], names: tuple[str, ...], labels: tuple[str, ...], source: str
 ) -> npt.NDArray[np.int64]:
-    """The targets of rows whose labels are given as codes.
+    """The targets of rows; their labels are given as codes.
 
     Args:
         codes: int64 [rows]; the label of a row is names[code], and -1 means that it has no label.

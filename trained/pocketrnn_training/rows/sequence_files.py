@@ -85,7 +85,7 @@ def _read_recordings(path: Path, options: SequenceOptions, label_column: str, no
 
 
 def _read_array_recordings(path: Path, options: SequenceOptions, notes: list[str]) -> Iterator[Recording]:
-    """Read the sequences of a numpy file, and add notes about their axes for its owner."""
+    """Read the sequences of a numpy file, and add notes for its owner about their axes."""
     x, y, lengths = _read_checked_arrays(path, options, notes)
     for row, (sequence, label) in enumerate(zip(x, y, strict=True)):
         end = None if lengths is None else int(lengths[row])
@@ -95,7 +95,8 @@ def _read_array_recordings(path: Path, options: SequenceOptions, notes: list[str
 def _move_channels_last(
     x: npt.NDArray[Any], path: Path, options: SequenceOptions, notes: list[str], *, with_lengths: bool
 ) -> npt.NDArray[Any]:
-    """x as [sequences, time, channels]: transposed if the user says so, or if only so it has the named channels."""
+    """x as [sequences, time, channels]: transposed if the user says so, or if it has the named channels only when
+    transposed."""
     steps, channels = x.shape[1:]
     if options.channels_first:
         return x.transpose(0, 2, 1)

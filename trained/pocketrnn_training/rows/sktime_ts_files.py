@@ -1,4 +1,4 @@
-"""Read the format `.ts` of sktime and aeon: a header of lines that begin with @, then a line for each sequence.
+"""Read the format `.ts` of sktime and aeon: a header of lines that begin with @, followed by a line for each sequence.
 
 https://www.aeon-toolkit.org/en/stable/api_reference/file_specifications/ts.html: colons separate the channels of a
 sequence, commas the samples of a channel; the label is after the last colon; `?` is a missing sample.
@@ -27,11 +27,11 @@ _SEE: Final = "Write it as aeon's write_to_ts_file does."
 
 @dataclass
 class _Header:
-    """The content of the header.
+    """The contents of the header.
 
     Attributes:
         flags: the values of the lines that are true or false, by name.
-        labels: the labels that may occur; None where the header does not say that there are labels.
+        labels: the labels that may occur; None if the header does not say that there are labels.
         sizes: the values of `dimensions` and `serieslength`.
     """
 

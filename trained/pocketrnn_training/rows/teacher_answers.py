@@ -1,4 +1,4 @@
-"""The answers of a teacher for the rows of a data set: a probability for each class, checked."""
+"""The answers of a teacher for the rows of a data set: a checked probability for each class."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class TeacherAnswers:
         return self.places >= 0
 
     def rows(self, chosen: npt.NDArray[np.int64]) -> TeacherAnswers:
-        """The answers for the chosen rows, int64 [chosen], in the order given.
+        """The answers for the chosen rows, int64 [chosen], in the given order.
 
         Example:
             >>> TeacherAnswers.of([[0.9, 0.1], [0.2, 0.8]]).rows(np.array([1])).likeliest_classes().tolist()
@@ -168,14 +168,14 @@ def normalize_probabilities(
 
 
 def _summarize_row(row: npt.NDArray[np.float64]) -> tuple[float, float, float, float]:
-    """The values for an error message: one that is not finite, the smallest, the largest, and the sum."""
+    """Summarize the values for an error message: one that is not finite, the smallest, the largest, and the sum."""
     infinite = row[~np.isfinite(row)]
     with np.errstate(over="ignore"):
         return (float(infinite[0]) if len(infinite) else 0.0), float(row.min()), float(row.max()), float(row.sum())
 
 
 def average_teachers(teachers: Sequence[TeacherAnswers]) -> TeacherAnswers:
-    """Average the probabilities of several teachers for the same rows; each row over the teachers that answer it.
+    """Average the probabilities of several teachers for the same rows; for each row, over the teachers that answer it.
 
     Example:
         >>> average_teachers([TeacherAnswers.of([[1.0, 0.0]]), TeacherAnswers.of([[0.5, 0.5]])]).values.tolist()

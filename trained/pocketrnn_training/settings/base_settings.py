@@ -1,4 +1,4 @@
-"""The choices of a training run that all rows have in common, and their defaults. Does not need PyTorch."""
+"""The choices of a training run that are common to all kinds of rows, and their defaults. Does not need PyTorch."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _BY_DATA: Final = "by_data"
 
 
 def make_data_dependent_field() -> Any:
-    """Define a field of settings that is None where the data decides its value.
+    """Define a field of settings whose default is None; the data then determines its value.
 
     Example:
         >>> make_data_dependent_field().default is None
@@ -61,7 +61,7 @@ def make_data_dependent_field() -> Any:
 
 @dataclass(frozen=True)
 class Settings(ABC):
-    """The settings that all training runs have: of the layers, the loop and the machine.
+    """The settings that all training runs have: for the layers, the loop and the machine.
 
     A run uses `TextSettings`, `NumberSettings` or `TagSettings`, which add the settings of their rows.
 
@@ -73,7 +73,7 @@ class Settings(ABC):
         layers: the number of stacked recurrent layers.
         bidirectional: read a row in both directions.
         dropout: see `pocketrnn_training.classifiers.architecture.Architecture`; None for 0.5, or 0.3 where a text can
-            have several labels; less for a state of fewer than 128 numbers, and 0 where the run has one epoch, which
+            have several labels; less for a state of fewer than 128 numbers, and 0 if the run has one epoch, which
             reads no row twice. For sequences of numbers it is 0.5.
         pooling: a name in `POOLINGS`.
         label_smoothing: the share of a row's target that is spread over all classes (Szegedy et al. 2016); where a text
@@ -148,7 +148,8 @@ class Settings(ABC):
 
     @abstractmethod
     def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> Self:
-        """The settings with the values that the data decides: by its training rows, classes and kind of labels."""
+        """The settings with the values that the data determines: its training rows, its classes and its kind of
+        labels."""
 
     def check_beside(self, **given: object) -> None:
         """Refuse other sources, such as a teacher, for kinds of rows that do not support them.
@@ -177,7 +178,7 @@ class Settings(ABC):
         return 64 if rows < MANY_ROWS else 128
 
     def other_than(self, before: Mapping[str, Any]) -> str:
-        """Describe the first setting that differs from that of a run to resume; empty where all are the same.
+        """Describe the first setting that differs from those of a run to resume; empty if all are the same.
 
         Args:
             before: the settings of that run, by name. Settings that it lacks are those of other rows, which the check
@@ -229,7 +230,7 @@ def is_share(value: float) -> bool:
 
 
 def check_settings(settings: Settings, holds: Callable[[Any], bool], remedy: str, *names: str) -> None:
-    """Refuse the named settings for whose values `holds` is false. None is accepted where the type allows it.
+    """Refuse the named settings if `holds` is false for their values. None is accepted if the type allows it.
 
     Raises:
         InputError: a value is refused.

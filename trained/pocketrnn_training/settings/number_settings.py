@@ -40,7 +40,7 @@ class NumberSettings(Settings):
 
     Attributes:
         kernels: how many random kernels the classifier is made of (`pocketrnn_training.classifiers.random_kernels`), in
-            place of recurrent layers; 0 for recurrent layers. None for 1,008, or 0 where a setting of recurrent layers
+            place of recurrent layers; 0 for recurrent layers. None for 1,008, or 0 if a setting of recurrent layers
             is given.
         convolution: the kernel size of the convolution before the recurrent layers, an odd number of steps; 0 for
             none (`pocketrnn_training.classifiers.architecture.SequenceArchitecture`).
@@ -78,7 +78,7 @@ class NumberSettings(Settings):
 
     @property
     def named_of_layers(self) -> tuple[str, ...]:
-        """The settings of recurrent layers that are not at their defaults.
+        """The settings of the recurrent layers that do not have their default.
 
         Example:
             >>> NumberSettings(hidden_dim=32).named_of_layers
@@ -100,7 +100,7 @@ class NumberSettings(Settings):
         return 0 if self.named_of_layers else _KERNELS
 
     def by_folds(self, rows: int) -> bool:
-        """Whether the accuracy on this many rows or recordings is measured by folds; if not, some are held out.
+        """Whether the accuracy for this many rows or recordings is measured by folds; if not, some are held out.
 
         Example:
             >>> NumberSettings().by_folds(36), NumberSettings().by_folds(5000), NumberSettings(kernels=0).by_folds(36)
@@ -118,7 +118,7 @@ class NumberSettings(Settings):
         return self.epochs
 
     def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> NumberSettings:  # noqa: ARG002
-        """The settings with the values that the number of training rows decides.
+        """The settings with the values that the number of training rows determines.
 
         Example:
             >>> decided = NumberSettings(kernels=0).decided(40, classes=4)

@@ -17,7 +17,8 @@ _OF_ONE_TEXT: Final = (*_OF_LINEAR_PART, "ngrams", "adversarial", "teacher_weigh
 
 @dataclass(frozen=True)
 class PairSettings(TextSettings):
-    """The settings of a training run of pairs of texts: those of `TextSettings`, but for those of one text alone.
+    """The settings of a training run of pairs of texts: those of `TextSettings`, except those that only apply to a
+    single text.
 
     There is no linear part, and so nothing to compare by folds; each text is read by its length; there is no teacher.
 
@@ -32,7 +33,7 @@ class PairSettings(TextSettings):
     ROWS: ClassVar[str] = "pairs of texts"
 
     def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> Self:
-        """The settings with the values that the data decides; see `TextSettings.decided`.
+        """The settings with the values that the data determines; see `TextSettings.decided`.
 
         Example:
             >>> PairSettings().decided(1000, classes=3).batch_size
@@ -42,7 +43,7 @@ class PairSettings(TextSettings):
         return super(PairSettings, without).decided(rows, classes, several_labels=several_labels)
 
     def check_beside(self, **given: object) -> None:
-        """Refuse a teacher, which answers rows of one text.
+        """Refuse a teacher: it answers rows of one text only.
 
         Raises:
             InputError: one is given.

@@ -1,4 +1,5 @@
-"""The options of sequences of numbers, and which files hold them. Needs neither PyTorch nor pyarrow."""
+"""The options for sequences of numbers, and the files that contain such sequences. Needs neither PyTorch nor
+pyarrow."""
 
 from __future__ import annotations
 
@@ -16,14 +17,14 @@ OF_NUMBERS: Final = (".ts", ".npz")
 
 @dataclass(frozen=True)
 class SequenceOptions:
-    """The options of a user for sequences of numbers.
+    """A user's options for sequences of numbers.
 
     Attributes:
-        channels: the names of the channels, which are columns of a table. None where the files show how many there are.
-        sequence_column: the column of a table that names the sequence of each row; None where each file is one
+        channels: the names of the channels, which are columns of a table. None if the files show how many there are.
+        sequence_column: the column of a table that names the sequence of each row; None if each file is one
             recording.
         time_column: the column of a table with the time of each row, by which the rows of a sequence are sorted. None
-            where they are in order.
+            if they are in order.
         channels_first: whether `x` of .npz files is [sequences, channels, time], as aeon has it.
         missing, window, hop, rate, integer_scale, units: see `NumberInput`; for the last two, a single value applies to
             all channels.
@@ -45,7 +46,7 @@ class SequenceOptions:
     channels_first: bool = False
 
     def of_classifier(self, rules: NumberInput) -> SequenceOptions:
-        """The options to read data with for a classifier that has these rules.
+        """The options with which data is read for a classifier that has these rules.
 
         Raises:
             InputError: the user gave other options.
@@ -73,7 +74,7 @@ class SequenceOptions:
         return made
 
     def rules(self, count: int) -> NumberInput:
-        """The rules of sequences of `count` channels, without mean and scale.
+        """The rules for sequences of `count` channels, without mean and scale.
 
         Raises:
             InputError: a value is out of its range, or there are other channels.

@@ -1,4 +1,4 @@
-"""Make the settings of a run from options by name, as the command line and `fit` have them. Does not need PyTorch."""
+"""Make the settings of a run from options by name, as on the command line and in `fit`. Does not need PyTorch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _KINDS: Final[tuple[type[Settings], ...]] = (TextSettings, NumberSettings, TagSe
 
 
 def find_default(name: str) -> Any:
-    """Find the default of a setting; for a setting that all runs have, the default of texts.
+    """Find the default of a setting; if all kinds of runs have the setting, return the default for texts.
 
     Example:
         >>> find_default("epochs") is None, find_default("convolution")

@@ -91,7 +91,7 @@ class TagSettings(Settings):
         return self.batch_size or (_SMALL_BATCH if rows < _FEW_ROWS else _BATCH)
 
     def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> TagSettings:  # noqa: ARG002
-        """The settings with the values that the number of training sentences decides.
+        """The settings with the values that the number of training sentences determines.
 
         Example:
             >>> TagSettings().decided(3000, classes=13).epochs

@@ -136,7 +136,8 @@ class TextSettings(Settings):
 
     @property
     def asks_for_pieces(self) -> bool:
-        """Whether texts are cut into pieces of words, whatever the rows are: by `bpe`, or by a vocabulary size.
+        """Whether texts are split into pieces of words, whatever the rows are: by `bpe`, or because a vocabulary size
+        is given.
 
         Example:
             >>> TextSettings(vocabulary_size=500).asks_for_pieces, TextSettings().asks_for_pieces
@@ -146,7 +147,7 @@ class TextSettings(Settings):
 
     @property
     def has_words(self) -> bool:
-        """Whether the tokens are single words, where a tokenizer is named.
+        """Whether the tokens are single words, if a tokenizer is named.
 
         Example:
             >>> TextSettings(tokenizer="whitespace").has_words, TextSettings(tokenizer="characters").has_words
@@ -191,7 +192,7 @@ class TextSettings(Settings):
         return of_few if of_few and self.batch_size is None else super().batch_size_for(rows)
 
     def dropout_for(self, epochs: int, *, several_labels: bool = False) -> float:
-        """The share of values set to zero while training, in a run of `epochs` epochs.
+        """The share of values that are set to zero while training, in a run of `epochs` epochs.
 
         Example:
             >>> TextSettings(hidden_dim=32, bidirectional=False).dropout_for(8)
@@ -209,7 +210,7 @@ class TextSettings(Settings):
         return self.hidden_dim or (_HIDDEN_DIM_OF_QRNN if self.cell == QRNN else _HIDDEN_DIM)
 
     def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> Self:
-        """The settings with the values that the data decides: by its training rows, classes and kind of labels.
+        """The settings with the values that the data determines: its training rows, its classes and its kind of labels.
 
         Example:
             >>> TextSettings(epochs=3).decided(1000, classes=2).batch_size
@@ -236,7 +237,7 @@ class TextSettings(Settings):
         )
 
     def check_tokens(self) -> None:
-        """Refuse settings for the other kind of token, which would have no effect.
+        """Refuse settings for the other kind of tokens: they would have no effect.
 
         Raises:
             InputError: `max_vocabulary` or `spelling` is given with pieces, `piece_dropout` with words, or `linear`

@@ -27,7 +27,7 @@ _MOST: Final = 0.8
 
 
 def find_installed_tables() -> Mapping[str, Path]:
-    """The installed tables of word vectors, by language; empty without `pocketrnn-words`.
+    """The installed tables of word vectors, by language; empty if `pocketrnn-words` is not installed.
 
     Example:
         >>> all(path.exists() for path in find_installed_tables().values())
@@ -40,7 +40,8 @@ def find_installed_tables() -> Mapping[str, Path]:
 
 
 def detect_language(texts: Sequence[str]) -> str | None:
-    """Detect the language of the texts: that of at least 80 % of a sample, by the classifier `languages`; else None.
+    """Detect the language of at least 80 % of a sample of the texts, by the classifier `languages`; None if there is
+    none.
 
     Example:
         >>> detect_language(["Where is the station?", "the best film of the year"])

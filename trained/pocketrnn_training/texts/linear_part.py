@@ -1,4 +1,4 @@
-"""The linear part of a classifier: scores of tokens, their characters and neighbours, fitted apart from the rest.
+"""The linear part of a classifier: scores of tokens, of their characters and of neighbouring tokens, fitted separately.
 
 A recurrent classifier and a linear model are wrong about different texts, so that a weighted sum of both is better than
 either (docs/training.md, "The linear part"). Unlike a "wide" part that trains together with the deep one (Cheng et al.
@@ -70,7 +70,8 @@ def choose_pair_table_rows(vocabulary_size: int, classes: int) -> int:
 
 
 def compute_pair_codes(vocabulary_size: int, pairs: int) -> Codes:
-    """The terms of each token in the row number of a pair, int64 [vocabulary_size, 2]: as its first and its second.
+    """int64 [vocabulary_size, 2]: the terms that each token adds to the row number of a pair, as its first and as its
+    second token.
 
     Two different pairs may have the same row: this is feature hashing (Weinberger et al. 2009) by a sum, which every
     engine computes exactly.
@@ -110,21 +111,22 @@ class FeatureCounter:
 
     @property
     def joints(self) -> int:
-        """The number of rows for joints: the last characters of a piece with the first ones of the next."""
+        """The number of rows for joints. A joint is the last characters of a piece together with the first ones of the
+        next piece."""
         return min(self.pairs, _MOST_JOINTS) if self.pieces else 0
 
     @cached_property
     def joint_codes(self) -> Codes:
-        """The terms of each token in the row number of a joint, int64 [vocabulary, 2]: by its last characters as the
-        first token, by its first characters as the second. As in `compute_pair_codes`, a hash by a sum."""
+        """int64 [vocabulary, 2]: the terms that each token adds to the row number of a joint, by its last characters as
+        the first token, and by its first characters as the second. As in `compute_pair_codes`, the sum is a hash."""
         half = max(1, self.joints // 2)
         ends = [_hash_text(f"{token[-_WHERE_PIECES_MEET:]}|") % half for token in self.spelled]
         return np.stack((ends, [_hash_text(f"|{token[:_WHERE_PIECES_MEET]}") % half for token in self.spelled]), axis=1)
 
     @cached_property
     def characters(self) -> Any:
-        """How often each token has each character n-gram of 2 to 5 characters: a sparse matrix float64 [vocabulary,
-        n-grams]."""
+        """How often each token contains each character n-gram of 2 to 5 characters: a sparse matrix float64
+        [vocabulary, n-grams]."""
         from scipy import sparse
 
         number_of: dict[str, int] = {}
@@ -162,7 +164,7 @@ class FeatureCounter:
 
 @dataclass(frozen=True)
 class LinearPart:
-    """A linear model with the logits: bias + (scores of the tokens and neighbours) / root of the sum of token sizes.
+    """A linear model. Its logits are bias + (scores of the tokens and neighbours) / root of the sum of token sizes.
 
     A text of rare words has a larger TF-IDF norm than one of frequent words, and is divided by more. The root of a sum
     over the tokens approximates this norm, and depends on the tokens alone.
@@ -195,7 +197,7 @@ class LinearPart:
         classes: int,
         balanced: bool = False,
     ) -> LinearPart:
-        """Fit a linear support vector machine on TF-IDF of the tokens and pairs, of the characters, and of the vectors.
+        """Fit a linear support vector machine on TF-IDF of the tokens and pairs, on the characters, and on the vectors.
 
         Args:
             counted: counts the features.
@@ -258,7 +260,7 @@ class LinearPart:
         return LinearPart.fit_to_rows(self.counted, rows, targets, classes=len(self.bias), balanced=self.balanced)
 
     def tensors(self, weight: float) -> dict[str, Tensor]:
-        """The weights of an equal `linear.LinearScores`, multiplied by `weight`, by their names."""
+        """The weights of the equivalent `linear_classifier.LinearScores`, multiplied by `weight`, by name."""
         tables = {"words": self.words, "pairs": self.pairs, "bias": self.bias}
         tables |= {"joints": self.joints} if self.counted.joints else {}
         found = {name: torch.from_numpy(table * np.float32(weight)) for name, table in tables.items()}
@@ -267,7 +269,7 @@ class LinearPart:
         return found | codes
 
     def logits(self, rows: EncodedRows) -> Floats:
-        """float32 [rows, classes]: the logits of texts as ids."""
+        """float32 [rows, classes]: the logits of texts given as ids."""
         tokens, pairs, joints = self.counted.count_features(rows)
         scores = tokens @ self.words + pairs @ self.pairs + joints @ self.joints
         return np.asarray(scores / np.sqrt(tokens @ self.sizes) + self.bias, np.float32)
@@ -283,7 +285,7 @@ def _compute_inverse_frequencies(part: Any) -> npt.NDArray[np.float64]:
 def _compute_feature_importance(
     parts: Sequence[Any], rare: Sequence[npt.NDArray[np.float64]]
 ) -> npt.NDArray[np.float64]:
-    """float64 [columns of all parts]: the factor of each count, so that the mean squared norm of a row is 1."""
+    """float64 [columns of all parts]: the factor of each count, such that the mean squared norm of a row is 1."""
     squares = [np.square(part.data * some[part.indices]).sum() for part, some in zip(parts, rare, strict=True)]
     return np.concatenate(rare) / (np.sqrt(sum(squares) / parts[0].shape[0]) or 1)
 
@@ -291,7 +293,7 @@ def _compute_feature_importance(
 def _weight_vectors(
     vectors: Floats | None, rare: npt.NDArray[np.float64], tokens: Any
 ) -> npt.NDArray[np.float64] | None:
-    """float64 [vocabulary, dimensions]: the weighted vector of each token, whose sum is the vector of a text; None
+    """float64 [vocabulary, dimensions]: the weighted vector of each token; their sum is the vector of a text. None
     without word vectors."""
     if vectors is None:
         return None

@@ -104,7 +104,7 @@ def learn_pieces(
 
 
 def convert_piece_to_word(piece: str) -> str | None:
-    """The word, or the beginning of a word, that a piece is; None for a piece inside of a word.
+    """The word, or the beginning of a word, that a piece stands for; None for a piece inside a word.
 
     Example:
         >>> convert_piece_to_word("▁low"), convert_piece_to_word("est")
@@ -132,7 +132,7 @@ def _make_rules(model: Bpe, max_tokens: int | None, *, lowercase: bool) -> Subwo
 
 
 def _join_words(texts: Sequence[str], rules: SubwordRules) -> Iterable[str]:
-    """Join the words of each text by spaces, up to `max_tokens` words, since a word has at least one piece."""
+    """Join the first words of each text by spaces, at most `max_tokens`, since each word has at least one piece."""
     words = make_words_function(replace(rules, outside=()))
     share = min(1.0, _MOST_CHARACTERS / max(1, sum(map(len, texts))))
     chosen = np.unique(np.linspace(0, len(texts) - 1, max(1, int(share * len(texts)))).astype(int))
@@ -142,14 +142,14 @@ def _join_words(texts: Sequence[str], rules: SubwordRules) -> Iterable[str]:
 
 @dataclass(frozen=True)
 class RowWords:
-    """Rows as words, which are cut into pieces anew in every epoch.
+    """Rows as words, which are split into pieces again in every epoch.
 
     Attributes:
         rules: the text rules.
         vocabulary: the pieces.
         distinct: the different words that occur.
         rows: the rows as indices in `distinct`; of pairs of texts, each text is a row.
-        mark: the mark between the two texts of a pair; None where a row is one text.
+        mark: the mark between the two texts of a pair; None if a row is one text.
     """
 
     rules: SubwordRules
@@ -160,7 +160,7 @@ class RowWords:
 
     @classmethod
     def from_texts(cls, texts: Iterable[str], rules: SubwordRules, vocabulary: tuple[str, ...]) -> RowWords:
-        """Cut the texts into words, up to `max_tokens` words of each."""
+        """Split the texts into words, and keep at most `max_tokens` words of each."""
         words, index = make_words_function(rules), dict[str, int]()
         ids, lengths = ByteBuffer(), ByteBuffer()
         for text in texts:
@@ -180,7 +180,7 @@ class RowWords:
         return replace(self, rows=EncodedTexts(self.rows.ids[: offsets[-1]], offsets))
 
     def encode_rows_as_pieces(self) -> EncodedTexts:
-        """Encode the rows as ids of pieces, as `TextEncoder(rules, vocabulary)` encodes their texts."""
+        """Encode the rows as ids of pieces, in the same way as `TextEncoder(rules, vocabulary)` encodes their texts."""
         return self.draw_pieces(0.0, 0)[0]
 
     def draw_pieces(
@@ -215,7 +215,7 @@ class RowWords:
     def _cut_words_randomly(
         self, ways: npt.NDArray[np.int64], skipped: float, generator: np.random.Generator
     ) -> Iterator[list[int]]:
-        """Cut each word into pieces as often as `ways` says, at random each time."""
+        """Split each word into pieces as many times as `ways` says, each time at random."""
         model = self.rules.model
         assert isinstance(model, Bpe)  # noqa: S101 - `learn_pieces` makes no other
         outside = set(self.rules.outside)
@@ -227,7 +227,7 @@ class RowWords:
                 yield apply_merges(symbols(word), merges, lambda: draw() < skipped)
 
     def _cut_all_words(self, ways: npt.NDArray[np.int64]) -> Iterator[list[int]]:
-        """Cut every occurring word into pieces, with all merges: `tokenizers` needs a tenth of the time of
+        """Split every word that occurs into pieces, with all merges: `tokenizers` needs a tenth of the time of
         `apply_merges`."""
         from tokenizers import Tokenizer, models
 
@@ -246,7 +246,7 @@ class RowWords:
 def _join_pieces(
     words: EncodedTexts, chosen: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], rules: SubwordRules
 ) -> EncodedTexts:
-    """Join the pieces of the words of each row, cut to `max_tokens`; an empty row gets `empty_id`."""
+    """Join the pieces of the words of each row, and cut the result to `max_tokens`; an empty row gets `empty_id`."""
     lengths = words.lengths[chosen]
     ends = np.concatenate(([0], np.cumsum(lengths)))
     # The position of each piece in `words.ids`: the start of its word plus its position in the word.

@@ -1,4 +1,4 @@
-"""The weights of the recurrent and the linear part of a classifier: fitted on rows that neither part has seen."""
+"""The weights of the recurrent and the linear part of a classifier, fitted on rows that neither part was trained on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["ALONE", "BY_DEFAULT", "RecurrentLinearWeights", "fit_recurrent_linea
 
 @dataclass(frozen=True)
 class RecurrentLinearWeights:
-    """The factors of the logits of the two parts, whose products are added.
+    """The factors by which the logits of the two parts are multiplied before they are added.
 
     Attributes:
         recurrent: for the recurrent part.
@@ -46,7 +46,7 @@ def fit_recurrent_linear_weights(
 
     Args:
         recurrent: float [rows, classes], the logits of the recurrent part for rows that it has not learnt from; None
-            where its weight is to be 0.
+            if its weight is to be 0.
         linear: float [rows, classes], the logits of the linear part.
         targets: int64 [rows], the right classes.
 

@@ -1,4 +1,4 @@
-"""An embedding in which words of similar spelling share rows while training."""
+"""An embedding in which words with similar spelling share rows during training."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class SpelledEmbedding(nn.Embedding):
 
     @torch.no_grad()
     def fold_embedding(self) -> Tensor:
-        """float32 [words, embedding_dim]: the rows of a plain embedding that gives the same."""
+        """float32 [words, embedding_dim]: the rows of a plain embedding that gives the same vectors."""
         return self.weight + self._average_fragments(torch.arange(self.num_embeddings, device=self.weight.device))
 
     def _average_fragments(self, ids: Tensor) -> Tensor:

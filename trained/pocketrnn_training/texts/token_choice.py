@@ -40,7 +40,7 @@ _FEW_ROWS: Final = 3_000
 
 @dataclass(frozen=True)
 class TokenizedTexts:
-    """The texts as ids, with their rules and vocabulary, and the linear part; as the members of `Task`.
+    """The texts as ids, with their rules and vocabulary, and the linear part; in the form of the members of `Task`.
 
     Attributes:
         rules: how a text becomes token ids.
@@ -61,7 +61,7 @@ class TokenizedTexts:
     linear: LinearPart | None = None
 
     def join_pairs(self) -> TokenizedTexts:
-        """The same texts as pairs: each two of them, in their order, are one row.
+        """The same texts as pairs: each two consecutive texts are one row.
 
         Example:
             >>> encode_with_rules(texts, validation_texts, settings, rules, tokens, 0).join_pairs().texts.ids.min()
@@ -76,7 +76,8 @@ class TokenizedTexts:
         )
 
     def fit_linear_part(self, data: LabelledTexts, pairs: int, *, balanced: bool) -> TokenizedTexts:
-        """Fit a linear part whose table of pairs has `pairs` rows, and add it; with 0, return the texts as they are."""
+        """Fit a linear part whose table of pairs has `pairs` rows, and add it; if `pairs` is 0, return the texts
+        unchanged."""
         if not pairs:
             return self
         counted = make_feature_counter(self.vocabulary, self.rules, pairs, self.vectors)
@@ -105,8 +106,8 @@ class TokenChoice:
     report: Callable[[Notice], None]
 
     def tokenize_texts(self) -> TokenizedTexts:
-        """Encode the texts with the tokenizer that is asked for, or with words or pieces, as the rows choose; fit the
-        linear part where there is to be one.
+        """Encode the texts with the requested tokenizer, or else with words or pieces, which the rows decide. Fit the
+        linear part if there is to be one.
 
         Raises:
             InputError: a linear part is asked for, and its tables would be too large.
@@ -144,7 +145,8 @@ class TokenChoice:
 
     @property
     def _may_compare_linear_parts(self) -> bool:
-        """Whether the linear parts may choose: there is to be one, and no option is given that is for words only."""
+        """Whether the linear parts may decide: there is to be one, and no option is given that applies to words
+        only."""
         of_words = self.settings.spelling or self._has_word_limit
         return bool(self.decided.linear) and self._may_have_linear_part and not of_words
 
@@ -157,7 +159,7 @@ class TokenChoice:
         return self.data.answers is None and int((self.data.counts() > 0).sum()) >= 2
 
     def _compare_linear_parts(self, by_words: TokenizedTexts, by_pieces: TokenizedTexts) -> str | None:
-        """The reason to take pieces, as a sentence; None if words are taken."""
+        """The reason for choosing pieces, as a sentence; None if words are chosen."""
         if by_words.linear is None:
             return "With words there would be no linear part: its tables would be too large."
         words, parts = (self._find_right_rows(tokenized) for tokenized in (by_words, by_pieces))
@@ -240,7 +242,8 @@ class TokenChoice:
         return self._fit_linear_part(TokenizedTexts(rules, tokens, encoded, of_validation, None, start))
 
     def _encode_as_pieces(self) -> TokenizedTexts:
-        """Encode the texts as ids of pieces of words. A piece that is or begins a word has the vector of that word."""
+        """Encode the texts as ids of pieces of words. A piece that is a word, or begins one, has the vector of this
+        word."""
         settings, texts, validation = self.settings, self.data.texts, self.validation.texts
         rules, tokens = piece_learning.learn_pieces(
             texts,
@@ -262,7 +265,7 @@ class TokenChoice:
         return self._fit_linear_part(found)
 
     def _pairs(self, tokenized: TokenizedTexts) -> int:
-        """The number of rows of the table of pairs; 0 where there is no linear part, or it would be too large."""
+        """The number of rows of the table of pairs; 0 if there is no linear part, or if it would be too large."""
         if not self.decided.linear:
             return 0
         return choose_pair_table_rows(len(tokenized.vocabulary), len(self.data.labels))
@@ -278,7 +281,7 @@ class TokenChoice:
 def make_feature_counter(
     tokens: Sequence[str], rules: AnyTextRules, pairs: int, start: word_vectors.Vectors | None = None
 ) -> FeatureCounter:
-    """Make the feature counter of a linear part for texts cut by these rules, with the word vectors of their tokens.
+    """Make the feature counter of a linear part for texts split by these rules, with the word vectors of their tokens.
 
     Example:
         >>> make_feature_counter(("<unk>", "<pad>", "so"), TextRules(unknown_id=0, padding_id=1), 1024).spelled
@@ -301,7 +304,8 @@ def encode_with_rules(
     tokens: tuple[str, ...],
     pairs: int,
 ) -> TokenizedTexts:
-    """Encode the texts with the rules and tokens of a checkpoint, and fit a linear part with `pairs` rows of pairs.
+    """Encode the texts with the rules and tokens of a checkpoint, and fit a linear part whose table of pairs has
+    `pairs` rows.
 
     Raises:
         InputError: a linear part is asked for, and the checkpoint has none.

@@ -1,4 +1,4 @@
-"""The named sets of code points of Hugging Face's tokenizers, which `scripts/make_unicode_sets` collects."""
+"""The named sets of code points in Hugging Face's tokenizers, collected by `scripts/make_unicode_sets`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _load_sets() -> Mapping[str, tuple[str, ...]]:
 
 
 def find_unicode_set(name: str) -> tuple[str, ...]:
-    """The ranges of a set, as in a step `Keep`.
+    """The ranges of a set, in the form of a step `Keep`.
 
     Example:
         >>> find_unicode_set("white_space")[:2]
@@ -51,7 +51,7 @@ def complement_set(name: str) -> tuple[str, ...]:
 
 
 def complement_ranges(some: Iterable[str]) -> tuple[str, ...]:
-    """The ranges of all other code points; the given ranges are sorted and do not touch.
+    """The ranges of all other code points; the given ranges must be sorted and must not touch.
 
     Example:
         >>> complement_ranges(("\\0\\t", "\\v\\U0010ffff"))

@@ -1,4 +1,4 @@
-"""Build a vocabulary of texts, in torchtext's order, and encode the texts with it."""
+"""Build a vocabulary from texts, in torchtext's order, and encode the texts with it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def build(
     max_size: int | None = None,
     more: Callable[[tuple[str, ...]], Sequence[str]] = lambda _: (),
 ) -> tuple[tuple[str, ...], EncodedTexts]:
-    """Make a vocabulary of `texts` and encode them, tokenizing each once.
+    """Make a vocabulary from `texts` and encode them; each is tokenized once.
 
     The order is that of torchtext's `build_vocab_from_iterator(..., specials=["<unk>", "<pad>"])`
     (`torchtext/vocab/vocab_factory.py`): the specials first, then the most frequent first, equal ones by code points.
@@ -95,7 +95,7 @@ def build(
 
 
 def _choose_kept_ids(names: list[str], counts: npt.NDArray[np.int64], min_freq: int, max_size: int | None) -> list[int]:
-    """The ids of the tokens that the vocabulary keeps, the most frequent first."""
+    """The ids of the tokens that the vocabulary keeps, the most frequent ones first."""
     occurrences = counts.tolist()
     order = sorted(range(len(SPECIALS), len(names)), key=lambda i: (-occurrences[i], names[i]))
     if max_size is not None:

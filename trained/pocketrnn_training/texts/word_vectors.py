@@ -45,7 +45,7 @@ class Vectors:
     added: tuple[str, ...] = ()
 
     def make_token_vectors(self, tokens: int) -> npt.NDArray[np.float32]:
-        """float32 [tokens, dimensions]: the vector of each token, zeros where there is none.
+        """float32 [tokens, dimensions]: the vector of each token; zeros if it has none.
 
         Example:
             >>> Vectors(np.array([1]), np.array([[0.5, 2.0]], np.float32), "v.txt").make_token_vectors(2).tolist()
@@ -64,7 +64,7 @@ class Vectors:
 def read_vectors(
     path: Path, vocabulary: Sequence[str], most_added: int = 0, is_token: Callable[[str], bool] = lambda _: True
 ) -> Vectors:
-    """Read the vectors of the words of `vocabulary`, and of the first other words of the file.
+    """Read the vectors of the words in `vocabulary`, and of the first other words in the file.
 
     The file is a table (`write_table`) if its name ends in `.npz`. Else it is UTF-8 with a word and its numbers in each
     line, separated by single spaces, as GloVe's files are (https://nlp.stanford.edu/projects/glove/); plain, or
@@ -110,7 +110,8 @@ def read_vectors(
 
 
 def write_table(path: Path, words: Sequence[str], values: npt.NDArray[np.floating[Any]]) -> None:
-    """Write a table of words, the most frequent first, and their vectors in 8 bits a number, with a scale a word.
+    """Write a table of words, the most frequent first, and their vectors, with 8 bits for each number and a scale for
+    each word.
 
     Args:
         path: the file, whose name ends in `.npz`.

@@ -1,1 +1,2 @@
-"""Word vectors, a table for each language, that `pocketrnn train` tries by itself: README.md of this distribution."""
+"""Word vectors, with a table for each language, that `pocketrnn train` tries automatically; see README.md of this
+distribution."""

@@ -25,7 +25,7 @@ from pocketrnn_export.forms.onnx.exact_optimizer import optimize
 from pocketrnn_export.forms.onnx.size_arithmetic_translations import NUMBER_TRANSLATIONS, round_size_numbers_to_float32
 from pocketrnn_export.forms.onnx.trace_operator_translations import TRANSLATIONS
 from pocketrnn_export.intake.user_frames import find_node_line
-from pocketrnn_export.torch_internals import cache_onnx_registry
+from pocketrnn_export.torch_internals import cache_onnx_registry, decompose_where_needed
 from pocketrnn_export.tracing.module_trace import TracedProgram, find_first_cause, hide_messages
 from pocketrnn_export.tracing.rule_use_recording import is_rule_left_out, record_rule_use
 from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
@@ -137,7 +137,7 @@ def convert_program(
     translations = {
         operator: made for operator, made in every.items() if not is_rule_left_out(_make_translation_title(operator))
     }
-    with hide_messages(), torch.no_grad(), cache_onnx_registry(translations):
+    with hide_messages(), torch.no_grad(), cache_onnx_registry(translations), decompose_where_needed():
         try:
             exported = torch.onnx.export(
                 traced.program,

@@ -92,7 +92,7 @@ class Precision:
         self._of_sizes: set[str] = set()
 
     def record_output_precision(self, node: onnx.NodeProto, whole: Bound) -> Bound:
-        """Note how exactly float32 holds the outputs of an operator that depend on the tokens.
+        """Record how exactly float32 holds the outputs of an operator that depend on the tokens.
 
         Args:
             node: the operator.
@@ -174,7 +174,7 @@ class Precision:
         return sum(errors) + own
 
     def _bound_factor(self, name: str) -> float:
-        """Return the largest number in a factor, or an assumed one where it is not known."""
+        """Return the largest number in a factor; if it is unknown, an assumed one."""
         most = self._find_largest_number(name)
         return most if np.isfinite(most) else _USUAL
 
@@ -191,7 +191,7 @@ class Precision:
         return np.inf if bound is None else float(sum(c * _TOKENS**power for power, c in enumerate(bound)))
 
     def _record_inexact_sizes(self, node: onnx.NodeProto) -> None:
-        """Note which floats computed from the number of tokens have other last digits in float32.
+        """Record which floats, computed from the number of tokens, have other last digits in float32.
 
         Raises:
             ExportError: a step operator uses them.
@@ -248,8 +248,8 @@ class Precision:
         return self._classify_digits(name)
 
     def _is_exact_in_float16(self, node: onnx.NodeProto, inputs: Sequence[str], whole: Bound) -> bool:
-        """Return whether float16 holds an operator's output exactly, for every number of tokens: the operator only
-        chooses among numbers, or makes integers that are small enough."""
+        """Return whether float16 holds an operator's output exactly for every number of tokens: the operator only
+        selects numbers, or makes integers that are small enough."""
         end = self._graph.size_values.span.end
         if whole is not None and find_most_tokens(whole, end, _MOST_HALF) == end:
             return True

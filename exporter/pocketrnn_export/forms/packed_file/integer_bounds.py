@@ -1,4 +1,4 @@
-"""Bound the integers of a program: the engine's integers have 32 bits, and a graph's have 64.
+"""Compute bounds for the integers of a program: the engine's integers have 32 bits, and a graph's have 64.
 
 The bound of an integer depends on the number n of tokens, of two texts that of the longer: an id's is constant, a
 position's grows as n, and that of a sum of positions as n squared. So the bound of each integer is a polynomial in the
@@ -31,7 +31,7 @@ Bound = tuple[int, ...] | None
 
 
 def compute_bound_between(ends: Iterable[Affine]) -> Bound:
-    """Return the bound of numbers that lie between these ends.
+    """Return the bound of numbers between these ends.
 
     Example:
         >>> compute_bound_between([(0, 0), (1, -1)])
@@ -86,7 +86,8 @@ def multiply_bound(bound: Bound, *sizes: Size) -> Bound:
 
 
 def find_most_tokens(bound: Bound, most: int, largest: int = LARGEST) -> int:
-    """Return the most tokens, up to `most`, for which the bound does not exceed `largest`; 0 where there are none.
+    """Return the largest number of tokens, up to `most`, for which the bound does not exceed `largest`; 0 if there is
+    none.
 
     Example:
         >>> find_most_tokens((0, 0, 1), 1 << 31)

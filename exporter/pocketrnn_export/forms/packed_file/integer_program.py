@@ -1,4 +1,4 @@
-"""Convert the products of a program to integers, for the weights that have an integer form.
+"""Convert the products of a program to integer products, for the weights that have an integer form.
 
 docs/packed-format.md describes such a product. The rest of the program stays as it is, in float32.
 """
@@ -50,7 +50,7 @@ class IntegerForm:
 
 
 def convert_to_integers(program: Program) -> IntegerForm:
-    """Return a copy of a program, with integer products wherever they have an integer form.
+    """Return a copy of a program with integer products for all weights that have an integer form.
 
     Recurrent layers have an integer form if their states are from -1 to 1 (tanh, LSTM, GRU; if their first state is
     known to be, too), and linear layers if they run on every token. Other layers' weights stay float32, and so do
@@ -102,8 +102,8 @@ def _convert_layer(program: Program, op: Op) -> Op | None:
 
 
 def _is_bounded_state(program: Program, state: int) -> bool:
-    """Return whether a layer's first state is known to be -1 to 1: zeros, such constants, or the last state of a
-    stream."""
+    """Return whether a layer's first state is always between -1 and 1: zeros, other such constants, or the last state
+    of a stream."""
     if state == NONE:
         return True
     numbers: Array | None = program.values[state].constant
@@ -121,7 +121,7 @@ def _convert_linear(program: Program, op: Op) -> Op | None:
 
 
 def _round_tables(program: Program, exact: set[int]) -> int:
-    """Round the tables whose rows only integer products read; returns their number."""
+    """Round the tables whose rows only integer products read; return the number of these tables."""
     tables = set()
     for number, op in enumerate(program.ops):
         if op.name != "lookup":

@@ -137,12 +137,12 @@ class _LayerWeights(NamedTuple):
 
     @property
     def is_stateless_gru(self) -> bool:
-        """Whether a GRU's gates and candidate do not depend on its state, so that it needs no reset gate."""
+        """Whether a GRU's gates and candidate state do not depend on its state, so that it needs no reset gate."""
         return self.state is None and self.state_bias is not None and not self.state_bias.reshape(3, -1)[2].any()
 
     @property
     def remove_reset_gate(self) -> _LayerWeights:
-        """The weights of a GRU that `is_stateless_gru`, without its reset gate."""
+        """Return the weights of a GRU that `is_stateless_gru`, without its reset gate."""
         width = self.bias.size // 3
         kept = np.r_[:width, 2 * width : 3 * width]
         bias = self.bias if self.state_bias is None else self.bias + self.state_bias

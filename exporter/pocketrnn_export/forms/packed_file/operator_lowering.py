@@ -1,4 +1,5 @@
-"""Lower an ONNX graph to the program of a packed classifier: the frame, moves, and elementwise operators."""
+"""Lower an ONNX graph to the program of a packed classifier: the main loop, operators that move numbers, and
+elementwise operators."""
 
 from __future__ import annotations
 
@@ -140,8 +141,8 @@ class Lowering:
         return self.program
 
     def find_integer_bound(self, name: str) -> Bound:
-        """Return the bound of a value's integers; None where it is not known, or where the value has other numbers
-        too."""
+        """Return the bound of a value's integers; None if it is unknown, or if the value also contains other
+        numbers."""
         if not self.depends_only_on_size(name):
             return self.bounds.get(name)
         known = self.graph.size_values.known[name]
@@ -165,7 +166,8 @@ class Lowering:
             self.program.most = min(most, self.program.most or most)
 
     def _track_precision(self, node: onnx.NodeProto) -> None:
-        """Note which floats are integers, and refuse an operator that the engine may decide differently in float32."""
+        """Record which floats are integers. Refuse an operator if its decision may differ in float32, in which the
+        engine computes."""
         floats = [name for name in node.input if name and self.graph.values[name][0].dtype.kind == "f"]
         outputs = [name for name in node.output if name and not self.depends_only_on_size(name)]
         is_whole = makes_integers_from_integers(node) and all(
@@ -211,8 +213,8 @@ class Lowering:
                 raise ExportError(f"It computes with {kind}, whose numbers wrap where the engine's do not.", "")
 
     def _check_exact_operator(self, node: onnx.NodeProto) -> None:
-        """Refuse an operator whose result may differ in the engine for a number of tokens that no case of the proof
-        has.
+        """Refuse an operator whose result may differ in the engine for a number of tokens that the proof does not
+        contain.
 
         Raises:
             ExportError: it makes an integer from a float, such as `int(n * 0.7)`, or compares in double precision,
@@ -236,7 +238,7 @@ class Lowering:
             raise ExportError("It compares numbers of tokens in double precision, which the engine does not have.", "")
 
     def depends_only_on_size(self, name: str) -> bool:
-        """Return whether a value depends only on the number of tokens, by one rule for every number of them."""
+        """Return whether a value depends only on the number of tokens, by one rule for all numbers."""
         return name in self.graph.size_values.known
 
     def read_constant(self, name: str) -> Array:
@@ -253,7 +255,7 @@ class Lowering:
         return values[0]
 
     def optional(self, node: onnx.NodeProto, index: int) -> str | None:
-        """Return the name of an optional input; None where it is left out."""
+        """Return the name of an optional input; None if it is left out."""
         return node.input[index] if index < len(node.input) and node.input[index] else None
 
     def sizes(self, name: str) -> list[Size]:
@@ -277,7 +279,7 @@ class Lowering:
         return self.known[name]
 
     def scalar(self, name: str) -> int | None:
-        """Return the program's value for a graph value whose elements are all equal; None where they are not."""
+        """Return the program's value for a graph value whose elements are all equal; None if they are not."""
         if not self.depends_only_on_size(name):
             return None
         numbers = [value.ravel() for value in self.graph.values[name]]
@@ -331,7 +333,7 @@ class Lowering:
         return sizes
 
     def _add_index_range(self, name: str, made: int) -> None:
-        """Add a range along one axis, equal along all others."""
+        """Add a range along one axis; the numbers are equal along all other axes."""
         values, sizes = self.graph.values[name], self.sizes(name)
         longest = values[-1]
         for axis in range(longest.ndim):
@@ -364,8 +366,8 @@ class Lowering:
         target_offset: Size,
         target_strides: Sequence[Size],
     ) -> None:
-        """Copy numbers of a value, at offset + sum of strides * indices, to such places of another. Nothing is moved
-        along axes of one number.
+        """Copy numbers of a value, at offset + sum of strides * indices, to such places of another value. Axes of size
+        1 need no strides.
 
         Raises:
             ExportError: it has too many axes.
@@ -378,7 +380,7 @@ class Lowering:
         self.program.add("copy", [source, target], *words)
 
     def alias(self, name: str, value: int) -> None:
-        """Use a value of the program for a further value of the graph, which has the same numbers in the same order."""
+        """Use a value of the program for another value of the graph that has the same numbers in the same order."""
         self.known[name] = value
 
     def binary(self, kind: str, left: str, right: str, out: str) -> None:
@@ -388,8 +390,8 @@ class Lowering:
         self.program.add("binary", [*operands, made], BINARY[kind], *words)
 
     def _make_operands_and_words(self, names: Sequence[str], out: str) -> tuple[list[int], list[int | Size]]:
-        """Return the operands of an elementwise operation, and its words: four sizes and a bit mask of each operand's
-        axes."""
+        """Return the operands of an elementwise operation, and its words: four sizes and a bit mask of the axes of each
+        operand."""
         sizes = self.sizes(out)
         operands, there = [], []
         for name in names:
@@ -414,7 +416,7 @@ class Lowering:
         return operands, [*(size for size, _ in axes), *masks]
 
     def view(self, name: str, first: int, last: int) -> tuple[Size, Size, Size]:
-        """Return a value's sizes as [outer, the axes from first to last, inner].
+        """Return a value's sizes as [outer, the axes from `first` to `last`, inner].
 
         Raises:
             ExportError: two axes of the text's length become one.
@@ -488,7 +490,7 @@ def handles(*names: str) -> Callable[[Handler], Handler]:
 
 
 def _find_node_place(node: onnx.NodeProto) -> str:
-    """Return a node's place in the module, as the exporter wrote it, or its name."""
+    """Return a node's place in the module, as the exporter wrote it; else its name."""
     notes = {entry.key: entry.value for entry in node.metadata_props}
     scopes = [value for key, value in notes.items() if key.endswith("name_scopes")]
     return str(scopes[0] if scopes else node.name or next(name for name in node.output if name))
@@ -508,7 +510,7 @@ def _is_narrow_integer(kind: np.dtype[Any]) -> bool:
 
 
 def multiply_or_refuse(sizes: Iterable[Size], problem: str = "Two axes with the text's length are merged.") -> Size:
-    """The product of sizes.
+    """Return the product of sizes, or refuse it.
 
     Raises:
         ExportError: more than one of them depends on the tokens.
@@ -520,7 +522,7 @@ def multiply_or_refuse(sizes: Iterable[Size], problem: str = "Two axes with the 
 
 
 def split_sizes(sizes: Sequence[Size], first: int, last: int) -> tuple[Size, Size, Size]:
-    """The sizes of an array as [outer, the axes from first to last, inner]."""
+    """Return the sizes of an array as [outer, the axes from `first` to `last`, inner]."""
     outer, middle, inner = sizes[:first], sizes[first : last + 1], sizes[last + 1 :]
     return multiply_or_refuse(outer), multiply_or_refuse(middle), multiply_or_refuse(inner)
 
@@ -536,7 +538,7 @@ def _compute_array_strides(sizes: Sequence[Size]) -> list[Size]:
 
 
 def _compute_output_bound(lowering: Lowering, node: onnx.NodeProto) -> Bound:
-    """Return the bound of the integers in an operator's output; None where it is not known."""
+    """Return the bound of the integers in an operator's output; None if it is unknown."""
     names, kind = [*filter(None, node.input)], node.op_type
     bounds = [lowering.find_integer_bound(name) for name in names]
     if kind in ("Add", "Sub"):
@@ -577,7 +579,7 @@ def _multiply_bounds(left: Bound, right: Bound) -> Bound:
 
 
 def _find_source_indices(lowering: Lowering, node: onnx.NodeProto) -> list[list[Array]]:
-    """For every output and observed length, the index in the first input of each element."""
+    """Return for every output and observed length the index in the first input of each element."""
     graph, maps = lowering.graph, []
     integral = onnx.NodeProto()
     integral.CopyFrom(node)
@@ -590,7 +592,8 @@ def _find_source_indices(lowering: Lowering, node: onnx.NodeProto) -> list[list[
 
 
 def _fit_strides(lengths: Sequence[Lengths], maps: Sequence[Array]) -> tuple[Size, list[Size]] | None:
-    """Fit a move: offset and strides, index = offset + sum of strides * indices at every length; None if impossible."""
+    """Fit offset and strides of a move so that index = offset + sum of strides * indices at every length; None if this
+    is impossible."""
     # A text may be so short that nothing is left to move.
     some = [(length, m) for length, m in zip(lengths, maps, strict=True) if m.size]
     if not some:
@@ -653,7 +656,7 @@ def _lower_move(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 def _has_indices_of_one_sign(lowering: Lowering, name: str) -> bool:
-    """Return whether all indices are at least 0, or all negative, for every number of tokens."""
+    """Return whether, for every number of tokens, all indices are at least 0, or all are negative."""
     values = lowering.graph.size_values
     below = {values.span.holds("Less", number, (0, 0)) for number in values.known[name].ends}
     return len(below) == 1 and None not in below
@@ -687,9 +690,8 @@ def _lower_gather(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 def _find_gather_nd_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
-    """Return the only axis along which GatherND picks elements, and the program's value with the indices along it. All
-    other axes in its index tuples, such as the batch, have one element.
-    """
+    """Return the only axis along which GatherND picks elements, and the program's value with the indices along it. Each
+    other axis in its index tuples, such as the batch axis, has one element."""
     sizes, of_indices = lowering.sizes(node.input[0]), lowering.sizes(node.input[1])
     first, (_, width) = read_attributes(node).get("batch_dims", 0), of_indices[-1]
     named = range(first, first + width)
@@ -704,9 +706,8 @@ def _find_gather_nd_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int,
 
 
 def _find_gather_elements_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
-    """Return the axis along which GatherElements picks the same indices for all positions of the other axes; and the
-    program's value with these indices.
-    """
+    """Return the axis along which GatherElements picks the same indices for all positions of the other axes, and the
+    program's value with these indices."""
     source, indices = node.input
     axis = read_attributes(node).get("axis", 0) % len(lowering.sizes(source))
     made_by = {name: one for one in lowering.graph.model.graph.node for name in one.output}.get(indices)
@@ -740,7 +741,7 @@ def _lower_concat(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @handles("Pad")
 def _lower_pad(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Lower a Pad: numbers are added before and after along the axes, or removed for a negative amount."""
+    """Lower a Pad: numbers are added before and after along the axes; for a negative amount, they are removed."""
     attributes = read_attributes(node)
     if attributes.get("mode", b"constant") != b"constant":
         raise ExportError("Its mode is not constant.", "")
@@ -847,7 +848,7 @@ def _lower_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 def _lower_integer_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Lower Neg, Abs or Relu of integers: 0 - x, the maximum of x and -x, or of x and 0."""
+    """Lower Neg, Abs or Relu of integers as 0 - x, the maximum of x and -x, or the maximum of x and 0."""
     out, program, zero = node.output[0], lowering.program, lowering.program.constant(np.array([0]))
     (value,), (*sizes, axes) = lowering._make_operands_and_words([node.input[0]], out)
     other = zero
@@ -890,8 +891,8 @@ def _lower_clip(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @handles("Mod")
 def _lower_mod(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Lower a Mod of integers: x - x / divisor * divisor has the sign of x; a second time, for that plus the divisor,
-    gives a result of at least 0."""
+    """Lower a Mod of integers: x - x / divisor * divisor has the sign of x. The same for this remainder plus the
+    divisor gives a result of at least 0."""
     left, right, out = node.input[0], node.input[1], node.output[0]
     if (
         lowering.type(left) != INT

@@ -1,4 +1,4 @@
-"""The forms of a packed file, for its program and for its step, opened in both ways."""
+"""The forms of a packed file that are compared: program and step graph, each with weights copied or left in place."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Floats = NDArray[np.float32]
 
 
 def make_packed_form(path: Path, graph: Graph, rows: Floats | None = None) -> Form:
-    """Return the form of a packed file's program, opened in both ways.
+    """Return the form of a packed file's program; the proof opens it in both ways.
 
     Args:
         path: the file.
@@ -41,8 +41,8 @@ def make_packed_form(path: Path, graph: Graph, rows: Floats | None = None) -> Fo
 
 
 def make_packed_step_form(path: Path, step: StepGraph, rows: Floats | None = None) -> Form:
-    """Return the form of a packed file's step, opened in both ways, with each text or sequence in chunks; arguments as
-    for `make_packed_form`."""
+    """Return the form of a packed file's step graph, which reads each text or sequence in chunks; the proof opens it in
+    both ways. Arguments as for `make_packed_form`."""
     runs = {
         f"{opened} step, {chunks}": make_packed_step_run(path, parts=parts, in_place=in_place, rows=rows)
         for opened, in_place in WAYS.items()
@@ -52,7 +52,7 @@ def make_packed_step_form(path: Path, step: StepGraph, rows: Floats | None = Non
 
 
 def make_packed_run(path: Path, *, in_place: bool = False, rows: Floats | None = None) -> Run:
-    """Return a run of a packed file on arrays, each row alone.
+    """Return a run of a packed file as a function of arrays; it runs each row alone.
 
     Raises:
         MissingExtraError: the native engine is not installed.
@@ -74,7 +74,7 @@ def make_packed_run(path: Path, *, in_place: bool = False, rows: Floats | None =
 
 @contextmanager
 def _convert_limit_errors() -> Iterator[None]:
-    """Convert an engine's refusal of a text of the proof."""
+    """Convert the error with which an engine refuses a text of the proof."""
     try:
         yield
     except LimitError as error:
@@ -86,7 +86,7 @@ def _convert_limit_errors() -> Iterator[None]:
 
 
 def make_packed_step_run(path: Path, *, parts: int | None, in_place: bool = False, rows: Floats | None = None) -> Run:
-    """Return a run of a packed file's step on whole texts or sequences.
+    """Return a run of a packed file's step graph on whole texts or sequences.
 
     Raises:
         MissingExtraError: the native engine is not installed.

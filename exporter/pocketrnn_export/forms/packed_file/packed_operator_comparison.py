@@ -1,4 +1,4 @@
-"""Compare each operator of a graph with its operations in a packed file, on numbers that texts rarely produce.
+"""Compare each operator of a graph with its operations in a packed file, for numbers that texts rarely produce.
 
 `proof/operator_comparison.py` does the same for the graph itself: comparisons of whole programs do not see the
 numbers that a gate hides in every random text. So each operator is lowered once more, into a packed file of its own
@@ -78,7 +78,7 @@ _PICKS: Final = ("Gather", "GatherElements", "GatherND", "OneHot")
 
 @dataclass(frozen=True)
 class _OperatorWithExpands:
-    """An operator that runs alone, with the Expand nodes in front of it.
+    """An operator that runs alone, with the Expand nodes before it.
 
     Attributes:
         nodes: the Expand nodes, and the operator as the last one.
@@ -117,7 +117,7 @@ class OperatorOutput:
 
 
 def refuse_differing_operations(lowering: Lowering) -> None:
-    """Refuse a graph with an operator for which the engine and onnxruntime compute different numbers.
+    """Refuse a graph if the engine and onnxruntime compute different numbers for one of its operators.
 
     Raises:
         ExportError: there is such an operator; the message names it and its place.
@@ -136,7 +136,7 @@ def refuse_differing_operations(lowering: Lowering) -> None:
 
 
 def run_operators_alone(lowering: Lowering) -> Iterator[OperatorOutput]:
-    """Yield the outputs of each operator of a graph for numbers that do not come from texts.
+    """Yield the outputs of each operator of a graph, for numbers that do not come from texts.
 
     Raises:
         MissingExtraError: the native engine is not installed.
@@ -227,7 +227,7 @@ def _run_operator_alone(
 
 
 def _run_session(session: Any, feed: Mapping[str, Array]) -> list[Array] | None:
-    """Return the outputs of onnxruntime; None where it does not take these numbers."""
+    """Return onnxruntime's outputs; None if it does not accept these numbers."""
     taken = {one.name for one in session.get_inputs()}
     try:
         return [*session.run(None, {name: array for name, array in feed.items() if name in taken})]
@@ -265,7 +265,7 @@ def _make_operator_model(
 def _draw_inputs(
     lowering: Lowering, part: _OperatorWithExpands, tokens: int, given: Mapping[str, Array]
 ) -> Iterator[dict[str, Array]]:
-    """Yield numbers for an operator's inputs that are possible in the graph."""
+    """Yield numbers that are possible in the graph for an operator's inputs."""
     if not given:
         yield {}
         return
@@ -298,7 +298,8 @@ def _limit_numbers(lowering: Lowering, part: _OperatorWithExpands, name: str, to
 
 
 def _find_index_limit(lowering: Lowering, part: _OperatorWithExpands, name: str, tokens: int) -> Any:
-    """Return the number of elements that these indices pick from; None where the operator does not pick by them."""
+    """Return the number of elements that an operator selects from by these indices; None if it does not select by
+    them."""
     node = part.last
     if node.op_type not in _PICKS:
         return None
@@ -410,7 +411,7 @@ class _OperatorFile:
 
     def answers(self, rows: Sequence[tuple[int, Mapping[str, Array]]], *, in_place: bool) -> list[list[Array] | None]:
         """Return the outputs for rows of (number of tokens, input numbers): a list of arrays, which may be longer than
-        the outputs; None where the engine gives no answer.
+        the outputs; None if the engine gives no answer.
 
         Raises:
             ExportError: the engine does not open the file.
@@ -448,7 +449,7 @@ class _OperatorFile:
 
 
 def _merge_axes(sizes: Sequence[Size]) -> list[Size]:
-    """Merge axes that are adjacent in memory into as few as possible."""
+    """Merge axes that are adjacent in memory, so that as few as possible remain."""
     made: list[Size] = []
     for size in sizes:
         together = multiply_sizes([made[-1], size]) if made else None
@@ -459,7 +460,7 @@ def _merge_axes(sizes: Sequence[Size]) -> list[Size]:
 def _add_copy_in_order(
     one: Lowering, source: int, target: int, sizes: Sequence[Size], begin: Size, offset: Size
 ) -> None:
-    """Copy numbers in their order, from an offset in one value to an offset in another."""
+    """Copy numbers in order, from an offset in one value to an offset in another."""
     axes = _merge_axes(sizes)
     strides = [size for size in (multiply_sizes(axes[i + 1 :]) for i in range(len(axes))) if size is not None]
     if len(strides) < len(axes):

@@ -88,12 +88,12 @@ class Op:
 
     @property
     def values_written(self) -> list[int]:
-        """The values that it writes."""
+        """The values that the operation writes."""
         return [self.operands[i] for i in _LAYOUT[self.name][2] if self.operands[i] != NONE]
 
     @property
     def values_read(self) -> list[int]:
-        """The values that it reads."""
+        """The values that the operation reads."""
         written = _LAYOUT[self.name][2]
         return [v for i, v in enumerate(self.operands) if i not in written and v != NONE] + list(self.weights)
 
@@ -113,7 +113,7 @@ class _Value:
 
 @dataclass
 class Program:
-    """The values and operations of a program; `finished` makes the sections of the file.
+    """The values and operations of a program; `finished` encodes them as sections of the file.
 
     Value 0 is the ids, int [tokens]; or samples, float [steps, channels]. Value 1 may be given with it: the state of a
     step, whose second output is the new state; or the features of a text, float [features]; or the ids
@@ -189,7 +189,7 @@ class Program:
         return len(self.values) - 1
 
     def add(self, name: str, operands: Sequence[int], *words: int | Size, weights: Sequence[int] = ()) -> None:
-        """Add an operation; a size is written as its two numbers, and the weights come last."""
+        """Add an operation. A size is encoded as two numbers, and the weights come last."""
         flat: list[int] = []
         for word in words:
             flat += self._make_size_words(word) if isinstance(word, tuple) else [word]
@@ -241,7 +241,7 @@ class Program:
         return bytes(code)
 
     def _reuse_known_constants(self, known: Sequence[_Value]) -> list[_Value]:
-        """Renumber the values after the known ones; the ids and constants that are known keep the known numbers.
+        """Renumber the values, so that the new ones follow the known ones; known ids and constants keep their numbers.
 
         Returns:
             the program's own values, the state first.
@@ -257,8 +257,8 @@ class Program:
         return own
 
     def split_rows_in_half(self, matrix: int) -> tuple[int, int]:
-        """Return the first and the last half of the rows of a constant matrix; a half of zeros is `NONE`. Both halves
-        of an int8 matrix keep its scales: a half may lack the number from which its scale would be computed."""
+        """Return the first and the last half of the rows of a constant matrix; a half that is all zeros is `NONE`. Both
+        halves of an int8 matrix keep its scales, since a half may lack the number from which its scale is computed."""
         whole = self.values[matrix].constant
         assert whole is not None  # noqa: S101 - it is a constant
         stored = _find_exact_int8(whole, axis=0) if np.isfinite(whole).all() else None
@@ -273,7 +273,7 @@ class Program:
         return made[0], made[1]
 
     def drop_unused_operations(self) -> None:
-        """Drop the operations and values that no output needs, and renumber the values."""
+        """Remove the operations and values that no output needs, and renumber the values."""
         inputs = set(range(self._given))
         wanted, kept = {*self.outputs}, []
         for op in reversed(self.ops):
@@ -299,7 +299,7 @@ class Program:
         ]
 
     def _assign_memory_regions(self) -> int:
-        """Give each value a memory region that no other value still needs."""
+        """Give each value a memory region that no other value needs any more."""
         last = {value: i for i, op in enumerate(self.ops) for value in (*op.values_read, *op.values_written)}
         last |= dict.fromkeys(self.outputs, len(self.ops))
         free: dict[tuple[Any, ...], list[int]] = {}
@@ -396,8 +396,8 @@ def group_rows_by_four(whole: Array) -> Array:
 
 
 def round_columns(numbers: Array) -> tuple[Array, Array]:
-    """Round a float32 matrix to int8 from -127 to 127 with a float32 scale for each column; exact if it was rounded
-    that way before.
+    """Round a float32 matrix to int8 from -127 to 127, with a float32 scale for each column. This changes nothing if
+    the matrix was rounded in this way before.
 
     Example:
         >>> round_columns(np.array([[1.0], [0.5]], np.float32))[0].tolist()
@@ -414,7 +414,7 @@ def round_columns(numbers: Array) -> tuple[Array, Array]:
 
 
 def round_rows(numbers: Array) -> Array:
-    """Round a float32 table to int8 with a scale for each row, and return it as float32.
+    """Round a float32 table to int8 with a scale for each row, and return the rounded table as float32.
 
     Example:
         >>> round_rows(np.array([[127.0, 0.6]], np.float32)).tolist()
@@ -440,7 +440,7 @@ def _choose_storage(numbers: Array, *, is_table: bool) -> tuple[int, Array, Arra
 
 
 def _find_exact_int8(numbers: Array, *, axis: int) -> tuple[Array, Array] | None:
-    """Find int8 numbers and scales along an axis that give a float32 matrix exactly; None where there are none."""
+    """Find int8 numbers, and scales along an axis, that give a float32 matrix exactly; None if there are none."""
     largest = np.abs(numbers).max(axis)
     scales = np.where(largest > 0, largest / np.float32(127), np.float32(1)).astype(np.float32)
     # The largest number is 127 * scale, rounded, so the scale that is computed from it may differ from the original one

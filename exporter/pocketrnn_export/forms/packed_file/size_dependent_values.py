@@ -1,4 +1,4 @@
-"""Find the values of a graph that depend only on the number of tokens, by one formula for all numbers of tokens.
+"""Find the values of a graph that depend only on the number of tokens, by one formula that holds for all numbers.
 
 The engine has sizes and counts of the form a * tokens + b; for two texts, a holds both factors (`two_text_sizes`).
 The numbers a and b come from some runs of the graph; this module decides, operator by operator from the input on, that
@@ -93,7 +93,7 @@ def read_attributes(node: onnx.NodeProto) -> dict[str, Any]:
 
 
 def fit_affine(lengths: Sequence[Lengths], numbers: Sequence[Any]) -> Size | None:
-    """Fit a and b so that a * length + b equals each number exactly; None where that is impossible.
+    """Find a and b such that a * length + b equals each number exactly; None if this is impossible.
 
     Example:
         >>> fit_affine((1, 2, 5), (4, 5, 8))
@@ -116,7 +116,7 @@ def fit_affine(lengths: Sequence[Lengths], numbers: Sequence[Any]) -> Size | Non
 
 
 def multiply_sizes(sizes: Iterable[Size]) -> Size | None:
-    """Return the product of sizes, where at most one of them depends on the tokens; else None.
+    """Return the product of sizes if at most one of them depends on the tokens; else None.
 
     Example:
         >>> multiply_sizes([(1, 0), (0, 2), (0, 8)])
@@ -132,7 +132,7 @@ def multiply_sizes(sizes: Iterable[Size]) -> Size | None:
 
 @dataclass
 class Span:
-    """The numbers of tokens that a graph takes, and those near which a comparison of sizes changes.
+    """The range of the numbers of tokens that a graph accepts, and the numbers at which a comparison of sizes changes.
 
     Attributes:
         least, most: the fewest and the most tokens; None for as many as a file can number.
@@ -147,16 +147,16 @@ class Span:
 
     @property
     def end(self) -> int:
-        """The most tokens that there can be."""
+        """The largest number of tokens."""
         return _MOST_TOKENS if self.most is None else self.most
 
     def list_extreme_lengths(self, most: int = _MOST_TOKENS) -> list[Lengths]:
-        """Return the lengths with the smallest and the largest value of each size, for texts of up to `most` tokens."""
+        """Return the lengths at which each size is smallest or largest, for texts of up to `most` tokens."""
         ends = (self.least, min(self.end, most))
         return [*itertools.product(ends, ends)] if self.pairs else [*ends]
 
     def find_difference_signs(self, left: Affine, right: Affine) -> frozenset[int] | None:
-        """Return the possible signs of left - right; None where one of them is not finite.
+        """Return the possible signs of left - right; None if left or right is not finite.
 
         Example:
             >>> sorted(Span(1, 700).find_difference_signs((1, 0), (0, 620)))
@@ -178,7 +178,7 @@ class Span:
         return frozenset(ends | met)
 
     def holds(self, kind: str, left: Affine, right: Affine) -> bool | None:
-        """Return whether a comparison of two numbers is true for every number of tokens, or false for all; else None.
+        """Return the result of a comparison of two numbers if it is the same for every number of tokens; else None.
 
         Example:
             >>> Span(1, 600).holds("Less", (1, 0), (0, 620)), Span(1, 700).holds("Less", (1, 0), (0, 620))
@@ -187,7 +187,7 @@ class Span:
         return _find_comparison_result(kind, self.find_difference_signs(left, right))
 
     def clamp_number(self, number: Affine, least: Affine | None = None, most: Affine | None = None) -> Affine | None:
-        """Return the number clamped to the bounds, the same one for every number of tokens; None where that changes.
+        """Return the clamped number if it is the same for every number of tokens; else None.
 
         Example:
             >>> Span(1, 600).clamp_number((0, 620), (0, 0), (1, 0)), Span(1, 700).clamp_number((0, 620), (0, 0), (1, 0))
@@ -205,7 +205,7 @@ class Span:
 
 
 def _find_comparison_result(kind: str, signs: frozenset[int] | None) -> bool | None:
-    """Return the result of a comparison, if it is the same for all of these signs of the difference; else None."""
+    """Return the result of a comparison if it is the same for all of these signs of the difference; else None."""
     if signs is None:
         return None
     wanted = _COMPARISONS[kind]
@@ -214,19 +214,19 @@ def _find_comparison_result(kind: str, signs: frozenset[int] | None) -> bool | N
 
 @dataclass(frozen=True)
 class Numbers:
-    """An array with one size for all texts; each number is a * tokens + b, in the array's order. `all` is None for a
-    constant with too many numbers."""
+    """An array with the same size for all texts; each number is a * tokens + b, in the array's order. `all` is None for
+    a constant with too many numbers."""
 
     all: tuple[Affine, ...] | None
 
     @property
     def ends(self) -> tuple[Affine, ...]:
-        """Numbers between which all of them are."""
+        """Numbers among which the smallest and the largest are; NaN if there are too many numbers."""
         return ((0, np.nan),) if self.all is None else self.all
 
     @property
     def constant(self) -> list[Any] | None:
-        """The numbers, where none depends on the tokens; else None."""
+        """The numbers if none depends on the tokens; else None."""
         return None if any(a for a, _ in self.ends) else [b for _, b in self.ends]
 
 
@@ -240,7 +240,7 @@ class AffineRange:
 
     @property
     def ends(self) -> tuple[Affine, ...]:
-        """Numbers between which all of them are."""
+        """The first and the last number; a single one if all are equal."""
         if not self.step:
             return (self.start,)
         a, b = self.start
@@ -248,7 +248,7 @@ class AffineRange:
 
     @property
     def constant(self) -> list[Any] | None:
-        """The number, where it is the same for all texts and positions; else None."""
+        """The number if it is the same for all texts and positions; else None."""
         return [self.start[1]] if not self.step and not self.start[0] else None
 
 
@@ -286,7 +286,7 @@ class SizeValues:
             self._track_node(node, of_tokens)
 
     def sizes(self, name: str) -> list[Size] | None:
-        """Return the sizes of a value's axes; None where they are not a * tokens + b for every number of tokens."""
+        """Return the sizes of a value's axes; None unless they are a * tokens + b for every number of tokens."""
         shapes = [value.shape for value in self._values[name]]
         if name in self.irregular or len({len(shape) for shape in shapes}) != 1:
             return None
@@ -318,8 +318,8 @@ class SizeValues:
         return True
 
     def _is_exact(self, name: str) -> bool:
-        """Return whether a value's type holds its numbers exactly, for all numbers of tokens: an odd number of tokens
-        plus 16,777,216 is an even number in float32."""
+        """Return whether a value's dtype holds its numbers exactly, for all numbers of tokens. In float32, an odd
+        number of tokens plus 16,777,216 becomes an even number."""
         known, most = self.known.get(name), HOLDS.get(self._values[name][0].dtype.name)
         if known is None or known.constant is not None or most is None:
             return True
@@ -327,7 +327,7 @@ class SizeValues:
         return all(abs(compute_size(number, lengths)) <= most for number in known.ends for lengths in corners)
 
     def _record_affine_numbers(self, name: str) -> None:
-        """Note the numbers of a value that is known to be a * tokens + b, from the runs."""
+        """Record the numbers of a value that is known to be a * tokens + b, from the runs."""
         values, sizes = self._values[name], self.sizes(name)
         if sizes is None:
             return
@@ -367,8 +367,8 @@ class SizeValues:
         return None
 
     def _find_irregularity(self, node: onnx.NodeProto) -> str | None:
-        """Return why an operator's output sizes are not a * tokens + b for every number of tokens; None where they
-        are."""
+        """Return the reason why an operator's output sizes are not a * tokens + b for every number of tokens; None if
+        they are."""
         kind = node.op_type
         for name in node.input:
             if name in self.irregular:
@@ -384,12 +384,12 @@ class SizeValues:
         return None if rule is None else rule(self, node)
 
     def number(self, node: onnx.NodeProto, index: int) -> Known | None:
-        """Return the known numbers of an operator's input; None where they are unknown, or the input is left out."""
+        """Return the known numbers of an operator's input; None if they are unknown, or if the input is left out."""
         return self.known.get(node.input[index]) if index < len(node.input) else None
 
     def _has_affine_output(self, node: onnx.NodeProto) -> bool:
-        """Return whether the numbers of an operator's output are a * tokens + b for every number of tokens, since its
-        inputs' are."""
+        """Return whether the numbers of an operator's output are a * tokens + b for every number of tokens, if its
+        inputs' numbers are."""
         if node.op_type in ("Shape", "Size"):
             return True
         if any(name and name not in self.known for name in node.input):
@@ -408,7 +408,7 @@ def _find_integer_constants(known: Known | None) -> list[int] | None:
 
 
 def _check_slice(values: SizeValues, node: onnx.NodeProto) -> str | None:
-    """Check a Slice, which clamps its ends to the axis: the reason why its size is irregular, or None."""
+    """Check a Slice, which clamps its ends to the axis. Return the reason why its size is irregular, or None."""
     span, sizes = values.span, values.sizes(node.input[0])
     starts, ends = values.number(node, 1), values.number(node, 2)
     axes, steps = (_find_integer_constants(values.number(node, index)) for index in (3, 4))
@@ -455,7 +455,7 @@ def _check_range(values: SizeValues, node: onnx.NodeProto) -> str | None:
 
 
 def _check_strides(values: SizeValues, node: onnx.NodeProto) -> str | None:
-    """Check the strides of a window: the reason why its output size is irregular, or None."""
+    """Check the strides of a window. Return the reason why its output size is irregular, or None."""
     attributes, sizes = read_attributes(node), values.sizes(node.input[0])
     strides = attributes.get("strides") or []
     if sizes is None:
@@ -466,12 +466,12 @@ def _check_strides(values: SizeValues, node: onnx.NodeProto) -> str | None:
 
 
 def _is_number_or_range(known: Known | None) -> bool:
-    """Return whether all elements of a value are one number, or it is a range along one axis."""
+    """Return whether all elements of a value are the same number, or form a range along one axis."""
     return isinstance(known, AffineRange) or (known is not None and known.all is not None and len({*known.all}) == 1)
 
 
 def _is_sum_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether the inputs of a sum all have one size for all texts, or are all one number or a range."""
+    """Return whether a sum is of arrays with one size for all texts, or of single numbers and ranges."""
     inputs = [values.number(node, index) for index in range(len(node.input))]
     return all(isinstance(one, Numbers) for one in inputs) or all(map(_is_number_or_range, inputs))
 
@@ -518,8 +518,8 @@ def _is_quotient_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _find_difference_signs(values: SizeValues, node: onnx.NodeProto) -> list[frozenset[int] | None] | None:
-    """Return the possible signs of the differences of an operator's two inputs: for two arrays of a fixed size, the
-    signs for each pair of elements; for two ranges, the signs for all pairs together. None for other inputs."""
+    """Return the possible signs of the differences of an operator's two inputs. For two arrays of a fixed size, these
+    are the signs for each pair of elements; for two ranges, the signs for all pairs together. None for other inputs."""
     left, right = values.number(node, 0), values.number(node, 1)
     shapes = [values.sizes(name) for name in node.input]
     if left is None or right is None or None in shapes:
@@ -548,13 +548,13 @@ def _find_difference_signs(values: SizeValues, node: onnx.NodeProto) -> list[fro
 
 @dataclass(frozen=True)
 class _AffineBox:
-    """An affine number as one object, so that numpy does not make an array of its two numbers."""
+    """An affine number as one object, so that numpy does not turn its two numbers into an array."""
 
     pair: Affine
 
 
 def _is_comparison_decided(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether a comparison, or a minimum or maximum, is decided alike for every number of tokens."""
+    """Return whether a comparison, minimum or maximum has the same result for every number of tokens."""
     if len(node.input) == 1:
         return True
     found = _find_difference_signs(values, node) if len(node.input) == 2 else None
@@ -586,7 +586,7 @@ def _is_clip_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_reduction_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether a reduction is a sum, or of one number, or of equal numbers."""
+    """Return whether a reduction is a sum, or reduces only one number or equal numbers."""
     known, sizes = values.number(node, 0), values.sizes(node.input[0])
     if not isinstance(known, Numbers) or sizes is None:
         if node.op_type == "ReduceSum":
@@ -600,8 +600,8 @@ def _is_reduction_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_cast_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether a cast is exact: integers to wide integers or floats; and back, where no text is too long for an
-    exact float. Types with fewer bits wrap for longer texts."""
+    """Return whether a cast is exact: from integers to wide integers or to floats; or back from floats, if no text is
+    too long for an exact float. Narrower integers wrap around for longer texts."""
     known = values.number(node, 0)
     before, after = (values._values[name][0].dtype for name in (node.input[0], node.output[0]))
     if known is None or after.kind not in "iuf" or after.itemsize < 4:
@@ -628,7 +628,7 @@ def _is_absolute_value_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_running_sum_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether a running sum is of one constant number."""
+    """Return whether a running sum adds one constant number."""
     known = values.number(node, 0)
     return _is_number_or_range(known) and known is not None and known.constant is not None
 

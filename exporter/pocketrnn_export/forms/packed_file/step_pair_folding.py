@@ -1,4 +1,4 @@
-"""Let a layer whose input joins each step with its neighbour read the steps directly, without the joined copy."""
+"""Let a layer whose input joins each step with the step before it read the steps directly, without the joined copy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WEIGHTS: Final = 8
 
 
 class _Window(NamedTuple):
-    """The steps that a layer reads.
+    """The steps that a layer reads at once.
 
     Attributes:
         steps: the value whose steps it reads.
@@ -37,8 +37,8 @@ class _Window(NamedTuple):
 
 
 def fold_step_pairs(program: Program) -> None:
-    """Let FORGET layers that read each step joined with the step before it, torch.cat([x, shifted], 2),
-    read the steps of x directly, with separate weights for the step before.
+    """Let FORGET layers read the steps of x directly. Before, they read each step joined with the step before it,
+    torch.cat([x, shifted], 2); now they have separate weights for the step before.
 
     Args:
         program: with its outputs, not finished yet; operations that are not needed any more are dropped.
@@ -59,8 +59,7 @@ def fold_step_pairs(program: Program) -> None:
 
 
 def _find_window(program: Program, op: Op, tokens: int) -> _Window | None:
-    """Return the window that a layer reads in a text with this many tokens; None where it is not a window of two
-    steps."""
+    """Return the window that a layer reads in a text with this many tokens; None if it is not a window of two steps."""
     columns, _, by_token, fixed = op.words[2:6]
     steps = by_token * tokens + fixed
     places = _trace_number_origins(program, op.operands[_X], tokens)
@@ -84,7 +83,7 @@ def _find_window(program: Program, op: Op, tokens: int) -> _Window | None:
 
 
 def _fold_layer(program: Program, op: Op, window: _Window) -> list[Op]:
-    """Return the layer on the steps themselves, with a copy in front of it for the step before the first one."""
+    """Return the layer that reads the steps themselves, after a copy that adds the step before the first one."""
     begin = []
     half = op.words[2] // 2
     operands = [window.steps, *op.operands[1:]]
@@ -134,7 +133,7 @@ def _trace_number_origins(program: Program, value: int, tokens: int) -> Places:
 
 
 def _list_copy_indices(shape: list[int], offset: int, strides: list[int]) -> Places:
-    """Return the indices that a copy reads, or writes, in order."""
+    """Return in order the indices that a copy reads or writes."""
     places = np.full(shape, offset)
     for axis, stride in enumerate(strides):
         places += (np.arange(shape[axis]) * stride).reshape([-1 if i == axis else 1 for i in range(len(shape))])

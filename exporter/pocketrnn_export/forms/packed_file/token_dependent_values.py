@@ -1,5 +1,5 @@
 """Run a graph on one text, and observe which values depend on the tokens and which only on the number of tokens. For a
-sequence of numbers, read "samples" for "tokens".
+sequence of numbers, "tokens" means samples.
 
 A graph for batches is full of sizes, masks and indices that depend only on the number of tokens of the one text.
 `size_dependent_values.py` finds those that are a * tokens + b for every number of tokens, from its operators; a and b
@@ -102,7 +102,7 @@ def observe_graph(
     features: Features = (),
     alike: bool = False,
 ) -> ObservedGraph:
-    """Run a graph on one text or sequence of each of some lengths, and keep every value.
+    """Run a graph on a text or sequence of each of some lengths, and keep every value.
 
     Args:
         content: the ONNX file.
@@ -171,7 +171,7 @@ def find_size_values(model: onnx.ModelProto, most: int | None) -> SizeValues:
 
 
 def _choose_observed_lengths(least: int, most: int | None) -> tuple[int, ...]:
-    """Return the lengths at which to observe a graph that takes `least` to `most` steps: all of them where they are
+    """Return the lengths at which to observe a graph that accepts `least` to `most` steps; all lengths if they are
     few."""
     if most is not None and most - least < _FEW:
         return tuple(range(least, most + 1))
@@ -189,7 +189,7 @@ def _observe_lengths(
     state_size: int = 0,
     channels: int = 0,
 ) -> ObservedGraph:
-    """Run a graph at each of the lengths and keep every value; `opset` is used where the file has none."""
+    """Run a graph at each of the lengths and keep every value; `opset` is used if the file states none."""
     values = _run_all_values(model, [feed(length) for length in lengths])
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), opset)
     depend = list_token_dependent_names(model)
@@ -262,7 +262,7 @@ def _drop_unneeded_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
 def find_needed_nodes(
     nodes: Sequence[onnx.NodeProto], outputs: Iterable[str], *, given: Container[str] = ()
 ) -> list[onnx.NodeProto]:
-    """Return the nodes that some outputs of a graph need, in their order.
+    """Return the nodes, in their order, that some outputs of a graph need.
 
     Example:
         >>> [node.op_type for node in find_needed_nodes(model.graph.node, ["logits"])]

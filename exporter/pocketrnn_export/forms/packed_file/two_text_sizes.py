@@ -1,5 +1,5 @@
-"""Sizes of two texts: a * first + b * second + c. Both factors are held in one integer, so that sums of sizes, and
-products with fixed ones, are those of sizes of one text."""
+"""Sizes that depend on the lengths of two texts: a * first + b * second + c. Both factors are held in one integer. Sums
+of such sizes, and products with constants, are then computed as for one text."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def bound_factor(factor: int) -> int:
 
 
 def fit_two_factors(lengths: Sequence[tuple[int, int]], numbers: Sequence[int]) -> tuple[int, int] | None:
-    """Fit a size that equals each number at these lengths of two texts; None where that is impossible.
+    """Find a size that equals each number at these lengths of two texts; None if this is impossible.
 
     Example:
         >>> fit_two_factors([(1, 1), (1, 2), (2, 1)], [4, 5, 6]) == (join_factors(2, 1), 1)

@@ -155,6 +155,9 @@ def _search_convention(asked: ModuleFacts) -> Convention:
         failures += [said for said in (find_number_input(asked, ways), find_unknown_inputs(ways, first)) if said][:1]
     if all(failed.reason <= Reason.NO_LOGITS for failed in failures) and not asked.two_texts:
         failures += filter(None, [_explain_short_texts_only(asked, ways[:_LIKELY])])
+    if all(failed.reason < Reason.NO_LOGITS for failed in failures):
+        first = failures[0].error if failures else None
+        failures += filter(None, [find_unknown_inputs(ways, first, ("other", "targets"))])
     raise _make_refusal(asked, failures)
 
 
@@ -235,7 +238,8 @@ def _explain_short_texts_only(asked: ModuleFacts, ways: Sequence[CallCandidate])
     """Return why a call that holds on short texts fails on longer ones; None if no call holds on short texts."""
     tried = max(asked.trial_widths[0])
     for most, way in itertools.product(range(tried - 1, 1, -1), ways):
-        if not isinstance(_find_first_outcome(asked, way, most), WorkingCall):
+        held = _find_first_outcome(asked, way, most)
+        if not isinstance(held, WorkingCall) or _is_given_numbers_beside(held):
             continue
         if isinstance(longer := _find_first_outcome(asked, way, most + 1), FailedCall):
             return replace(
@@ -246,6 +250,14 @@ def _explain_short_texts_only(asked: ModuleFacts, ways: Sequence[CallCandidate])
                 f'longer. If no text is longer, have the rest cut off: "max_width": {most} in the rules.',
             )
     return None
+
+
+def _is_given_numbers_beside(held: WorkingCall) -> bool:
+    """Return whether a call that holds gives constants to inputs beside the text, which may fit short texts by
+    chance."""
+    return held.way is not None and any(
+        option.given == "constant" and option.value not in (None, "None") for option in held.way.options
+    )
 
 
 def _find_first_outcome(asked: ModuleFacts, way: CallCandidate, tokens: int) -> WorkingCall | FailedCall | None:

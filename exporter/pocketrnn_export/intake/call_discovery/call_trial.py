@@ -109,7 +109,8 @@ def try_candidate(
     line = way.line
     if not one_text and ("tokens[0]" in line or "[tokens.size(1)]" in line):
         return
-    if one_text and ("tolist" in line or "numpy" in line):
+    if one_text and "lengths.tolist()" in line and not asked.two_texts:
+        # `[tokens.size(1)]` is tried in its place.
         return
     batches = asked.batches(1 if one_text else asked.rows, widths)
     with_constants = find_constants(asked, way, batches)
@@ -149,7 +150,7 @@ def _try_call(
         # The failure of the last candidate, rows that begin with their length, says less about the module.
         is_other = bool(following) and (way is None or way.plain != LENGTH_FIRST)
         reason = Reason.OTHER_ANSWER if is_other else find_missing_logits_reason(known[0], asked)
-        yield FailedCall(line, reason, *explain_missing_logits(known, asked))
+        yield FailedCall(line, reason, *explain_missing_logits(known, asked, line))
     found: list[WorkingCall | FailedCall] = []
     for place in places:
         suffix, written = place.suffix, place.suffix + place.arranged
@@ -369,12 +370,15 @@ def _check_call(
             if not _ignores_tokens_past_length(asked, convention, way, i, batches[-1]):
                 slot = way.slots[i]
                 if slot.role != "mask":
+                    width = way.replace_value(i, "tokens.size(1)").line
+                    of_width = f' If it is the number of tokens of the longest text: --call "{width}".'
                     return FailedCall(
                         line,
                         Reason.NO_LENGTHS,
                         f"The module's forward takes {slot.name} beside the text, which is neither its lengths nor a "
                         "mask: tokens past the length change the answer.",
-                        "Say what it is given: --call, or call=. A bundle is given nothing but a text.",
+                        "Say what it is given: --call, or call=. A bundle is given nothing but a text."
+                        + of_width * can_run_line(asked, width),
                     )
                 leaks = True
     return WorkingCall(convention, answers, leaks)

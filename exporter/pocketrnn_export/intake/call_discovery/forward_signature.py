@@ -255,10 +255,13 @@ class _RecordingDict(dict[str, Any]):
         self.asked: dict[str, bool] = {}
         self.more = False
 
-    def __missing__(self, key: str) -> Any:
+    def __missing__(self, key: object) -> Any:
+        if not isinstance(key, str):
+            # A number is a place in a tuple: `inputs[0]`.
+            raise KeyError(key)
         # If forward first tests whether the key is there, it does not need it.
-        self.asked[str(key)] = self.asked.get(str(key), True) or not self._present
-        return self._give(str(key))
+        self.asked[key] = self.asked.get(key, True) or not self._present
+        return self._give(key)
 
     def __contains__(self, key: object) -> bool:
         self.asked.setdefault(str(key), False)

@@ -270,8 +270,8 @@ def count_numbers_per_text(leaf: Tensor, rows: int, *, values: bool) -> int | No
     return n if values and len(shape) == 3 and shape[0] == rows else None
 
 
-def explain_missing_logits(known: Sequence[Known], asked: ModuleFacts) -> tuple[str, str]:
-    """Return the problem and the advice where no tensor of an answer is [batch, classes]."""
+def explain_missing_logits(known: Sequence[Known], asked: ModuleFacts, line: str) -> tuple[str, str]:
+    """Return the problem and the advice where no tensor of the answer of a call is [batch, classes]."""
     tokens, answer = known[0]
     leaves = dict(find_float_tensors(answer))
     rows, width = tokens.shape
@@ -298,11 +298,12 @@ def explain_missing_logits(known: Sequence[Known], asked: ModuleFacts) -> tuple[
     gives = f"The module gives {shapes} for {texts} and {asked.classes} {asked.number_word}"
     if asked.of_tokens:
         return _explain_missing_token_logits(gives, leaves, rows, asked)
-    if any(_has_number_per_token(leaf, rows, width, asked.classes) for leaf in leaves.values()):
+    if (step := _write_last_step(leaves, rows, width, asked)) is not None:
+        written = f'--call "{line}{step}", say' if step else "--call"
         return (
             f"{gives}: one answer for every token, as a module that labels each word does.",
             f"{'' if asked.samples else _LABELLED}A bundle gives one answer for a text: if your code takes one step's "
-            "answer, or the mean over the steps, write that into the call: --call, or call=.",
+            f"answer, or the mean over the steps, write that into the call: {written}, or call=.",
         )
     several = [leaf for leaf in leaves.values() if leaf.dim() == 3 and leaf.shape[-1] == asked.classes]
     if any(count_numbers_per_text(leaf, rows, values=asked.values) is None for leaf in several):
@@ -398,6 +399,19 @@ def _explain_other_counts(counts: OutputCounts, asked: ModuleFacts) -> tuple[str
         "A single number is the logit of the second of two labels: give two. If it is a value, such as a rating, "
         'subtract the value that separates the two labels, as in --call "module(tokens) - 3".',
     )
+
+
+def _write_last_step(leaves: Mapping[str, Tensor], rows: int, width: int, asked: ModuleFacts) -> str | None:
+    """Return the code behind a call that takes the last step of an answer for each token; empty where the axis of the
+    steps is not the first or second, and None where no output holds such answers."""
+    # A step may have one number for two labels: the logit of the second.
+    units = (asked.classes, 1) if asked.classes == 2 and not asked.values else (asked.classes,)
+    for suffix, leaf in leaves.items():
+        if any(_has_number_per_token(leaf, rows, width, n) for n in units):
+            axes = tuple(leaf.shape[:2])
+            steps = "[:, -1]" if axes == (rows, width) else "[-1]" if axes == (width, rows) else ""
+            return steps and f"{suffix}{steps}"
+    return None
 
 
 def _has_number_per_token(leaf: Tensor, rows: int, width: int, classes: int) -> bool:

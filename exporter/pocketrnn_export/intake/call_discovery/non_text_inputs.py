@@ -8,7 +8,7 @@ import functools
 import itertools
 import re
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -420,12 +420,14 @@ def _is_padding_mask(mask: str | None) -> bool:
     return mask is not None and (">=" in mask or "==" in mask)
 
 
-def find_unknown_inputs(ways: Sequence[CallCandidate], error: BaseException | None) -> FailedCall | None:
+def find_unknown_inputs(
+    ways: Sequence[CallCandidate], error: BaseException | None, roles: Collection[str] = ("other",)
+) -> FailedCall | None:
     """Return a failure that names the inputs beside the text, if the module runs with no value that was tried for them;
-    None if it has no such inputs."""
+    None if it has no such inputs, or one of another role."""
     way = next((way for way in ways if way.find_inputs_of_kind("constant")), None)
     if way is None or any(
-        way.slots[i].role != "other" or not way.slots[i].named for i in way.find_inputs_of_kind("constant")
+        way.slots[i].role not in roles or not way.slots[i].named for i in way.find_inputs_of_kind("constant")
     ):
         return None
     names = " and ".join(way.slots[i].name for i in way.find_inputs_of_kind("constant"))

@@ -112,9 +112,11 @@ def _run_layer(cell: _Cell, args: tuple[Any, ...]) -> tuple[Tensor, ...] | None:
             i = layer * ways + way
             w, r, *biases = weights[i * a_direction : (i + 1) * a_direction]
             given_b, kept_b = biases or (None, None)
-            # All steps of a row share the product of the initial state.
-            kept = linear(initial[0][i], r, kept_b)[row_of_step]
-            new = cell(linear(steps, w, given_b), kept, [state[i][row_of_step] for state in initial])
+            # All steps of a row share the product of the initial state; those of a single row need no copies of it.
+            kept, states = linear(initial[0][i], r, kept_b), [state[i] for state in initial]
+            if len(last) > 1:
+                kept, states = kept[row_of_step], [state[row_of_step] for state in states]
+            new = cell(linear(steps, w, given_b), kept, states)
             outputs.append(new[0])
             for final, state in zip(finals, new, strict=True):
                 final.append(state[first if way else last])

@@ -104,6 +104,7 @@ class TracedGraph:
             **signature.inputs_to_lifted_tensor_constants,
         }
         _join_equal_views(graph)
+        _read_parts_of_stacks(graph)
         _move_step_selection_before_functions(graph)
         self.nodes: list[Node] = list(graph.nodes)
         given = [node for node in self.nodes if node.op == "placeholder"]
@@ -155,6 +156,18 @@ def _join_equal_views(graph: torch.fx.Graph) -> None:
             first = known.setdefault((node.target, repr(node.args), iteration), node)
             if first is not node:
                 node.replace_all_uses_with(first)
+
+
+def _read_parts_of_stacks(graph: torch.fx.Graph) -> None:
+    """Rewrite `torch.stack([h, c])[1]` as `c`: an iteration may stack the states of several layers, of which the next
+    one reads each."""
+    for node in list(graph.nodes):
+        if node.target is not torch.ops.aten.select.int or node.args[0].target is not torch.ops.aten.stack.default:
+            continue
+        stacked, axis, index = node.args
+        parts, along = stacked.args[0], stacked.args[1] if len(stacked.args) > 1 else 0
+        if type(index) is int and (axis - along) % stacked.meta["val"].dim() == 0:
+            node.replace_all_uses_with(parts[index])
 
 
 def _join_equal_constants(values: Mapping[Node, Tensor], constants: Sequence[Node]) -> None:

@@ -117,6 +117,10 @@ class TracedArray:
         """Return the numbers in the opposite order."""
         return TracedArray(self.tensor.flip(0 if axis is None else axis))
 
+    def flipud(self) -> TracedArray:
+        """Return the numbers in the opposite order."""
+        return self.flip(0)
+
     def reshape(self, *shape: Any, **_: Any) -> TracedArray:
         """Return the same numbers in another shape."""
         return TracedArray(self.tensor.reshape(*shape))

@@ -26,7 +26,7 @@ __all__ = ["LENGTHS", "make_array_from_tolist", "record_full_width", "record_len
 # The functions whose arguments are sizes or positions: there, the longest of the lengths is used as a number.
 _OF_SIZES: Final = frozenset(
     {"arange", "zeros", "ones", "full", "empty", "rand", "expand", "view", "reshape", "repeat", "narrow", "new_zeros",
-     "new_ones", "new_full", "new_empty", "__getitem__", "linspace", "range"}
+     "new_ones", "new_full", "new_empty", "linspace", "range"}
 )  # fmt: skip
 # The functions that return the only length in a batch of one.
 _OF_ONE: Final = frozenset({"__getitem__", "select", "squeeze", "unbind", "max", "min", "amax", "amin", "sum"})
@@ -51,7 +51,7 @@ def run_unwrapped_call(_: TraceSession, call: Call, proceed: Callable[[Call], An
         if any(isinstance(number, TracedNumber) for number in numbers):
             kwargs.setdefault("dtype", _find_common_dtype(numbers))
     if call.name in {"__getitem__", "__setitem__"}:
-        args = (args[0], _stack_index_lists(args[1]), *args[2:])
+        args = (args[0], _convert_to_sizes(_stack_index_lists(args[1])), *args[2:])
     if call.name in _OF_SIZES:
         args = tuple(map(_convert_to_sizes, args))
         kwargs = {name: _convert_to_sizes(value) for name, value in kwargs.items()}

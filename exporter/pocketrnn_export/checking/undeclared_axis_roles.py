@@ -1,0 +1,228 @@
+"""Find how to call a module with the inputs of a file that does not declare their axes, as TorchScript does not."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from pocketrnn_export.checking.call_recording import SIZES, ModuleCall, draw_case, record_call
+from pocketrnn_export.checking.exported_file import CheckedFile, Port
+from pocketrnn_export.checking.input_axis_roles import (
+    Roles,
+    has_independent_rows,
+    is_length_name,
+    is_mask,
+    make_call_with_roles,
+    try_axis_roles,
+)
+from pocketrnn_export.checking.input_output_matching import AGREEING
+from pocketrnn_export.numbers.sample_table import NEAR
+from pocketrnn_export.torch_internals import TORCH_FOLDER, FunctionMode
+
+__all__ = ["find_call_without_axes"]
+
+# The processor time for the search, and after the first way in which the two agree.
+_SECONDS: Final = 15.0
+_MORE_SECONDS: Final = 3.0
+# The most sizes of layers that are tried as the size of an axis, and one for a module without layers.
+_MOST_WIDTHS: Final = 10
+_USUAL_WIDTH: Final = 6
+# A batch and a sequence whose sizes are hardly those of a layer, or their sums.
+_UNUSUAL: Final = (11, 13)
+# The rate of a way than which there is none better.
+_COMPLETE: Final = (1, 1, 1, 1, AGREEING)
+_OF_MASKS: Final[tuple[Roles, ...]] = (("b", "s"), ("s", "b"), ("b", 1, "s"), ("b", "s", 1), ("b", 1, 1, "s"))
+_OF_IDS: Final[tuple[Roles, ...]] = (("b", "s"), ("s", "b"), ("b",), ("s",), ("b", 1), (1, "b"))
+_OF_NUMBERS: Final[tuple[Roles, ...]] = (("b", "s"), ("s", "b"), ("b",), ("s",), ("b", "s", 1), ("b", 1, "s"))
+
+# A possible meaning of an input: its type, and the roles of its axes.
+_Meaning = tuple[str, Roles]
+_Way = tuple[_Meaning, ...]
+
+
+def find_call_without_axes(
+    module: nn.Module,
+    file: CheckedFile,
+    counts: Sequence[int],
+    padding_id: int,
+    rate_in_file: Callable[[ModuleCall], int],
+) -> ModuleCall | None:
+    """Find a call with several inputs of unknown types and axes; None if none is found that both sides run.
+
+    The search changes the meaning of one input at a time. A change is kept if forward then calls torch at more of its
+    places before it fails; once it runs, if its rows are independent, the file runs, too, and the two agree.
+
+    Args:
+        module, file, counts, padding_id: as for `find_call_by_axes`.
+        rate_in_file: how well the file's answers to a call fit the module's, as `rate_answers` says it.
+    """
+    search = _MeaningSearch(module, file, counts, padding_id, rate_in_file)
+    return search.find_best_call()
+
+
+class _PlaceRecorder(FunctionMode):
+    """Records the places that call torch, and how often each does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: Counter[tuple[Any, int]] = Counter()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        frame = sys._getframe(1)
+        while frame.f_back is not None and frame.f_code.co_filename.startswith(TORCH_FOLDER):
+            self.places[frame.f_code, frame.f_lasti] += 1
+            frame = frame.f_back
+        self.places[frame.f_code, frame.f_lasti] += 1
+        return func(*args, **(kwargs or {}))
+
+
+class _MeaningSearch:
+    def __init__(
+        self,
+        module: nn.Module,
+        file: CheckedFile,
+        counts: Sequence[int],
+        padding_id: int,
+        rate_in_file: Callable[[ModuleCall], int],
+    ) -> None:
+        self.module, self.ports, self.counts, self.padding_id = module, file.inputs, counts, padding_id
+        self.rate_in_file = rate_in_file
+        takes_ids = any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in module.modules())
+        widths = _list_widths(module, file)
+        layers = sorted({_count_states(layer) for layer in module.modules() if isinstance(layer, nn.RNNBase)} | {1})
+        self.choices = [_list_meanings(port, widths, layers, takes_ids=takes_ids) for port in self.ports]
+        self.rated: dict[_Way, tuple[int, ...]] = {}
+        self.until = time.process_time() + _SECONDS
+
+    def find_best_call(self) -> ModuleCall | None:
+        """Climb from the likeliest way, then from drawn ones, to the first that is complete; else to the best."""
+        drawn = random.Random(0)  # noqa: S311
+        best = way = tuple(choices[0] for choices in self.choices)
+        while self._rate(best) != _COMPLETE and time.process_time() < self.until:
+            best = max(best, self._climb(way), key=self._rate)
+            if self._rate(best) >= (*_COMPLETE[:3], 0, AGREEING):
+                # Only steps are missing, and there may be none.
+                self.until = min(self.until, time.process_time() + _MORE_SECONDS)
+            way = tuple(drawn.choices(some, [1 / n for n, _ in enumerate(some, 1)])[0] for some in self.choices)
+        called = self._make_running_call(best) if self._rate(best)[0] else None
+        runs = called is not None and has_independent_rows(called) and self.rate_in_file(called) > 0
+        return called if runs else None
+
+    def _climb(self, way: _Way) -> _Way:
+        """Return the best way that is reached by changes of which each is better than all others."""
+        while (better := max(self._list_changes(way), key=self._rate, default=way)) != way:
+            if self._rate(better) <= self._rate(way):
+                break
+            way = better
+        return way
+
+    def _list_changes(self, way: _Way) -> Iterator[_Way]:
+        """Yield the ways that differ in one input, or in a size wherever it stands, until time is up."""
+        one = ({n: other} for n, choices in enumerate(self.choices) for other in choices)
+        sizes, others = (
+            dict.fromkeys(size for _, roles in some for size in roles if isinstance(size, int))
+            for some in (way, itertools.chain(*self.choices))
+        )
+        exchanged = (
+            {n: (kind, tuple(new if role == old else role for role in roles)) for n, (kind, roles) in enumerate(way)}
+            for old, new in itertools.product(sizes, others)
+        )
+        for change in itertools.chain(one, exchanged):
+            if time.process_time() > self.until:
+                return
+            yield tuple(change.get(n, meaning) for n, meaning in enumerate(way))
+
+    def _rate(self, way: _Way) -> tuple[int, ...]:
+        """Return how good a way is: whether forward runs; if not, at how many places it calls torch; if so, whether its
+        rows are independent, whether the file runs, whether there are steps, and how well the answers fit."""
+        if way not in self.rated:
+            if not any("b" in roles for _, roles in way):
+                self.rated[way] = (0, 0)
+            elif (places := self._count_places(way)) is not None:
+                self.rated[way] = (0, *places)
+            elif (called := self._make_running_call(way)) is None:
+                self.rated[way] = (1, 0)
+            else:
+                level = self.rate_in_file(called)
+                has_steps = any("s" in roles for _, roles in way)
+                self.rated[way] = (1, int(has_independent_rows(called)), int(level > 0), int(has_steps), level)
+        return self.rated[way]
+
+    def _count_places(self, way: _Way) -> tuple[int, int] | None:
+        """Return at how many places forward calls torch before it fails, and how often; None if it runs."""
+        ports, roles = self._split_way(way)
+        counts = {port.name: self.counts[:1] for port in ports}
+        called = make_call_with_roles(
+            self.module, ports, roles, counts, padding_id=self.padding_id, kind=NEAR, hides=False
+        )
+        recorder = _PlaceRecorder()
+
+        def function(module: nn.Module, tokens: torch.Tensor, lengths: torch.Tensor) -> Any:
+            # The inputs are made before forward.
+            hook = module.register_forward_pre_hook(lambda *_given: recorder.places.clear())
+            try:
+                with recorder:
+                    return called.function(module, tokens, lengths)
+            finally:
+                hook.remove()
+
+        try:
+            record_call(replace(called, function=function), draw_case(called, *_UNUSUAL))
+        # Whatever a user's module raises.
+        except (Exception, SystemExit):
+            return len(recorder.places), recorder.places.total()
+        return None
+
+    def _make_running_call(self, way: _Way) -> ModuleCall | None:
+        """Return the call, if the module runs with it on several numbers of rows."""
+        ports, roles = self._split_way(way)
+        called = try_axis_roles(self.module, ports, roles, SIZES[:1], self.counts, self.padding_id, trials=SIZES)
+        return called if called is not None and len({rows for rows, _ in called.sizes}) > 1 else None
+
+    def _split_way(self, way: _Way) -> tuple[list[Port], list[Roles]]:
+        ports = [replace(port, kind=kind) for port, (kind, _) in zip(self.ports, way, strict=True)]
+        return ports, [roles for _, roles in way]
+
+
+def _list_meanings(port: Port, widths: Sequence[int], layers: Sequence[int], *, takes_ids: bool) -> list[_Meaning]:
+    """Return what an input may be, the likeliest first."""
+    masks = [(kind, roles) for roles in _OF_MASKS for kind in ("bool", "int64", "float32")]
+    if is_mask(port):
+        return masks
+    ids: list[_Meaning] = [("int64", roles) for roles in _OF_IDS]
+    if is_length_name(port):
+        return [("int64", ("b",)), *ids]
+    wide: list[Roles] = [
+        roles
+        for n in widths
+        for roles in (("b", "s", n), ("s", "b", n), ("b", n), *((count, "b", n) for count in layers), ("b", n, "s"))
+    ]
+    numbers: list[_Meaning] = [("float32", roles) for roles in (*wide, *_OF_NUMBERS)]
+    return [*ids, *numbers, *masks[:3]] if takes_ids else [*numbers, *ids, *masks[:3]]
+
+
+def _list_widths(module: nn.Module, file: CheckedFile) -> list[int]:
+    """Return the sizes that an axis may have: those of the module's weights, half of them where two inputs are joined,
+    and what one leaves of another; for a module without weights, those that its file's numbers name."""
+    shapes = [tuple(weight.shape) for weight in module.parameters()]
+    taken = [shape[1] for shape in shapes if len(shape) > 1]
+    given = [shape[0] for shape in shapes if shape]
+    halves = [size // 2 for size in taken if size % 2 == 0]
+    rest = [wide - size for wide in taken for size in (*given, *taken) if size < wide]
+    # A scale may be the root of a size.
+    of_file = [round(number) for value in file.numbers for number in (value, value**2, value and value**-2)]
+    found = dict.fromkeys([*taken, *halves, *given, *rest] or [*of_file, _USUAL_WIDTH])
+    return [size for size in found if 1 < size < 1 << 16][:_MOST_WIDTHS]
+
+
+def _count_states(layer: nn.RNNBase) -> int:
+    return layer.num_layers * (2 if layer.bidirectional else 1)
