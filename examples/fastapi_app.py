@@ -115,7 +115,7 @@ app = FastAPI(title="pocketrnn", lifespan=lifespan)
 app.add_middleware(Bounded)
 
 
-def answered(request: Request, texts: Iterable[str], top: int) -> list[Answer]:
+def classify_and_count(request: Request, texts: Iterable[str], top: int) -> list[Answer]:
     """The answers of the classifier, counted."""
     classifier: Classifier = request.app.state.classifier
     try:
@@ -133,13 +133,13 @@ def answered(request: Request, texts: Iterable[str], top: int) -> list[Answer]:
 @app.post("/classify")
 def classify(question: Question, request: Request) -> Answer:
     """The likeliest labels of one text."""
-    return answered(request, [question.text], question.top)[0]
+    return classify_and_count(request, [question.text], question.top)[0]
 
 
 @app.post("/batch")
 def batch(questions: Questions, request: Request) -> list[Answer]:
     """The likeliest labels of each text, in the order of the texts."""
-    return answered(request, questions.texts, questions.top)
+    return classify_and_count(request, questions.texts, questions.top)
 
 
 @app.get("/health")

@@ -19,7 +19,7 @@ import sys
 import uvicorn
 
 
-def listening(host: str, port: int) -> socket.socket:
+def open_listening_socket(host: str, port: int) -> socket.socket:
     """The socket that all processes accept connections from."""
     # asyncio turns Nagle's algorithm off where a socket says that it is TCP's, which the default of 0 does not.
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()
-    bound = listening(options.host, options.port)
+    bound = open_listening_socket(options.host, options.port)
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=serve, args=(bound,)) for _ in range(options.processes)]
     print(f"Running on http://{options.host}:{bound.getsockname()[1]}", file=sys.stderr, flush=True)

@@ -44,7 +44,7 @@ class Mood(nn.Module):
         return logits
 
 
-def trained_tokenizer() -> Tokenizer:
+def train_tokenizer() -> Tokenizer:
     """Make a byte-level BPE tokenizer like RoBERTa's."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
@@ -59,7 +59,7 @@ def trained_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def trained_module(tokenizer: Tokenizer) -> Mood:
+def train_module(tokenizer: Tokenizer) -> Mood:
     torch.manual_seed(0)
     module = Mood(tokenizer.get_vocab_size())
     optimizer = torch.optim.Adam(module.parameters(), lr=0.01)
@@ -75,8 +75,8 @@ def trained_module(tokenizer: Tokenizer) -> Mood:
 
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = trained_tokenizer()
-    module = trained_module(tokenizer)
+    tokenizer = train_tokenizer()
+    module = train_module(tokenizer)
     tokenizer.save(str(folder / "tokenizer.json"))
     torch.save(module.state_dict(), folder / "weights.pt")
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _MOST_TEXTS = 256
 
 
-def loaded(bundle: str) -> pocketrnn.Classifier | pocketrnn_native.Classifier:
+def load_classifier(bundle: str) -> pocketrnn.Classifier | pocketrnn_native.Classifier:
     """The classifier of a bundle or of a packed file, by the package that needs the least."""
     if bundle.endswith(".prnn"):
         from pocketrnn_native import Classifier as PackedClassifier
@@ -35,7 +35,7 @@ def loaded(bundle: str) -> pocketrnn.Classifier | pocketrnn_native.Classifier:
 
 
 # Here and not in the handler: Lambda runs this once for each instance, before the first request.
-classifier = loaded(os.environ.get("POCKETRNN_BUNDLE", "languages"))
+classifier = load_classifier(os.environ.get("POCKETRNN_BUNDLE", "languages"))
 
 
 def handler(event: Mapping[str, Any], context: object = None) -> dict[str, Any]:  # noqa: ARG001 - Lambda gives it
@@ -50,14 +50,14 @@ def handler(event: Mapping[str, Any], context: object = None) -> dict[str, Any]:
         where the request is not understood.
     """
     try:
-        texts = texts_of(event)
+        texts = read_texts(event)
     except ValueError as error:
-        return response(400, {"error": str(error)})
+        return make_response(400, {"error": str(error)})
     answers = [classifier.classify(text) for text in texts]
-    return response(200, [{"label": answer.label, "probability": answer.probability} for answer in answers])
+    return make_response(200, [{"label": answer.label, "probability": answer.probability} for answer in answers])
 
 
-def texts_of(event: Mapping[str, Any]) -> list[str]:
+def read_texts(event: Mapping[str, Any]) -> list[str]:
     """The texts of a request.
 
     Raises:
@@ -78,6 +78,6 @@ def texts_of(event: Mapping[str, Any]) -> list[str]:
     return texts
 
 
-def response(status: int, body: object) -> dict[str, Any]:
+def make_response(status: int, body: object) -> dict[str, Any]:
     """A response as Lambda takes it."""
     return {"statusCode": status, "headers": {"Content-Type": "application/json"}, "body": json.dumps(body)}

@@ -76,7 +76,7 @@ def write_rows(path: Path, columns: list[str], rows: Iterable[Iterable[str]]) ->
         writer.writerows(rows)
 
 
-def labelled_texts(words_of: dict[str, list[str]]) -> list[tuple[str, str]]:
+def list_labelled_texts(words_of: dict[str, list[str]]) -> list[tuple[str, str]]:
     """Return every sentence with its label, always in the same order."""
     words = [(word, label) for label, words in words_of.items() for word in words]
     rows = [(frame.format(word, noun), label) for frame, noun, (word, label) in product(FRAMES, NOUNS, words)]
@@ -86,12 +86,12 @@ def labelled_texts(words_of: dict[str, list[str]]) -> list[tuple[str, str]]:
 
 def write_texts(folder: Path) -> None:
     """Write labelled texts for `train`, a teacher's answers to them, and texts for `classify`."""
-    rows = labelled_texts(REVIEWS)
+    rows = list_labelled_texts(REVIEWS)
     write_rows(folder / "test.csv", ["text", "label"], rows[:40])
     write_rows(folder / "reviews.csv", ["text", "label"], rows[40:])
     shares = {"negative": ("0.8", "0.2"), "positive": ("0.1", "0.9")}
     write_rows(folder / "teacher.csv", ["negative", "positive"], [shares[label] for _, label in rows[40:]])
-    write_rows(folder / "tags.csv", ["text", "label"], labelled_texts(TAGS))
+    write_rows(folder / "tags.csv", ["text", "label"], list_labelled_texts(TAGS))
     write_rows(folder / "comments.csv", ["id", "review"], [(str(i), text) for i, (text, _) in enumerate(rows[:40])])
     (folder / "headlines.txt").write_text("\n".join(HEADLINES) + "\n", encoding="utf-8")
     write_rows(folder / "headlines.csv", ["text", "source"], [(HEADLINES[0], "wire")])
@@ -107,7 +107,7 @@ def write_parquet(folder: Path) -> None:
     parquet.write_table(arrow_csv.read_csv(folder / "comments.csv"), folder / "comments.parquet")
 
 
-def write_what_training_left(folder: Path) -> None:
+def write_training_files(folder: Path) -> None:
     """Write code, vocabularies and labels, as scripts and notebooks save them."""
     (folder / "model.py").write_text(CLASSIFIER, encoding="utf-8")
     (folder / "news.py").write_text(NEWS_CLASSIFIER, encoding="utf-8")
@@ -128,7 +128,7 @@ def write_weights(folder: Path) -> None:
     import torch
 
     torch.manual_seed(0)
-    module = defined(CLASSIFIER)["Classifier"]()
+    module = run_source(CLASSIFIER)["Classifier"]()
     optimizer = torch.optim.Adam(module.parameters(), lr=0.02)
     for _ in range(100):
         tokens, labels = torch.tensor([[0, 2, 4], [0, 3, 4]]), torch.tensor([1, 0])
@@ -136,7 +136,7 @@ def write_weights(folder: Path) -> None:
         torch.nn.functional.cross_entropy(module(tokens), labels).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     torch.save(module.state_dict(), folder / "weights.pt")
-    torch.save(defined(NEWS_CLASSIFIER)["NewsClassifier"]().state_dict(), folder / "news-weights.pt")
+    torch.save(run_source(NEWS_CLASSIFIER)["NewsClassifier"]().state_dict(), folder / "news-weights.pt")
     words = ["<unk>", "<pad>", ".", "the", ",", "to", "a", "of", "in", "and", *(f"word{i}" for i in range(7990))]
     torch.save(words, folder / "vocab.pth")
 
@@ -149,7 +149,7 @@ def write_safetensors(folder: Path) -> None:
     save_file(torch.load(folder / "weights.pt"), folder / "weights.safetensors")
 
 
-def defined(source: str) -> dict[str, Any]:
+def run_source(source: str) -> dict[str, Any]:
     scope: dict[str, Any] = {}
     exec(source, scope)  # noqa: S102 - our own text, above
     return scope
@@ -163,7 +163,7 @@ def write_samples(folder: Path) -> list[str]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     missing = []
-    for write in (write_texts, write_what_training_left, write_parquet, write_weights, write_safetensors):
+    for write in (write_texts, write_training_files, write_parquet, write_weights, write_safetensors):
         try:
             write(folder)
         except ModuleNotFoundError as error:

@@ -28,7 +28,7 @@ TEXTS = [
 LABELS = ["Sci/Tech", "Business", "Sports", "World", "Business", "Sci/Tech"]
 
 
-def without_tags(texts: Iterable[str]) -> list[str]:
+def remove_tags(texts: Iterable[str]) -> list[str]:
     """Remove from the texts two tags that the training rows did not have."""
     return [text.replace("<b>", " ").replace("</b>", " ") for text in texts]
 
@@ -39,7 +39,7 @@ def pipeline(bundle: str = "ag_news") -> Pipeline:
     FrozenEstimator says that the classifier is trained: `fit`, which cross-validation calls too, leaves it as it is.
     """
     steps = [
-        ("clean", FunctionTransformer(without_tags)),
+        ("clean", FunctionTransformer(remove_tags)),
         ("classify", FrozenEstimator(Classifier.load(bundle))),
     ]
     return Pipeline(steps)

@@ -264,7 +264,7 @@ def make_spec(entry: Entry, folder: Path) -> Any:
     import torch
 
     found: list[dict[str, Any]] = []
-    usual = "samples" if entry.channels else ", ".join(name for name in names_of_inputs(entry) if "length" not in name)
+    usual = "samples" if entry.channels else ", ".join(name for name in list_input_names(entry) if "length" not in name)
     reading = entry.reads or ("output" if entry.values else "torch.softmax(output, -1)")
 
     def known() -> dict[str, Any]:
@@ -304,15 +304,15 @@ def make_spec(entry: Entry, folder: Path) -> Any:
         EXPORT=dict(entry.options), CALL=entry.call, GIVES=entry.gives, TOLD=dict(entry.told),
         NOT_COUNTED=entry.not_counted, CHANNELS=entry.channels or None, STEPS=entry.steps, LEAST=entry.least,
         VALUES=entry.values or None, known=known, module=module, arguments=arguments, probabilities=reads, values=reads,
-        TAGS=bool(entry.tags), tags=labels_of_tokens, INPUTS=names_of_inputs(entry), FEATURES=dict(entry.features),
+        TAGS=bool(entry.tags), tags=labels_of_tokens, INPUTS=list_input_names(entry), FEATURES=dict(entry.features),
     )  # fmt: skip
 
 
-def names_of_inputs(entry: Entry) -> tuple[str, ...]:
+def list_input_names(entry: Entry) -> tuple[str, ...]:
     """Return the names of the tensors that a module's owner makes from a batch of texts.
 
     Example:
-        >>> names_of_inputs(next(read_entries()))
+        >>> list_input_names(next(read_entries()))
         ('tokens', 'lengths')
     """
     if entry.options.get("two_texts"):

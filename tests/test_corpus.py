@@ -174,7 +174,7 @@ def test_a_file_that_a_repository_does_not_have_is_named(clones: Path, entry: co
 
 def test_two_texts_and_features_are_given_by_their_names(entry: corpus.Entry) -> None:
     pair = replace(entry, options={"two_texts": True})
-    assert corpus.names_of_inputs(pair) == ("first", "first_lengths", "second", "second_lengths")
+    assert corpus.list_input_names(pair) == ("first", "first_lengths", "second", "second_lengths")
     assert corpus.make_export_arguments(corpus.make_spec(pair, Path()), call=False)["two_texts"] is True
 
     beside = corpus.make_spec(replace(entry, features={"price": "number", "kind": 3}), Path())

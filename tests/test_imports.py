@@ -630,6 +630,26 @@ def test_a_sentence_without_a_subject_is_found(text: str, count: int) -> None:
     assert len(begun_without_subject(text)) == count
 
 
+# Words that a reader has to read twice, and what to write in their place.
+READ_TWICE = {
+    r"\b(?:None|NULL|undefined|[Ee]mpty) where (?!its )": "if",
+    r"\b(?:sizes?|lengths?|those) on both sides of": "just below and above",
+    r"\bits like\b": "similar ones",
+}
+
+
+def test_no_phrase_has_to_be_read_twice() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}: {phrase[0]!r}, write: {better}"
+        for path in plain_files()
+        if path not in MADE | SHOWN
+        for text in texts_in(path)
+        for pattern, better in READ_TWICE.items()
+        for phrase in re.finditer(pattern, " ".join(text.split()))
+    ]
+    assert found == []
+
+
 def test_sentences_are_read_from_strings_and_comments(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text('x = f"Of {1} two"  # Of three\n# One\n# of four. What five\ny = f"What is {x}?"\n')
     found = [sentence for text in texts_in(tmp_path / "a.py") for sentence in begun_without_subject(text)]

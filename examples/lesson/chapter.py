@@ -16,12 +16,12 @@ from torch.nn.functional import cross_entropy
 
 from pocketrnn.text import TextRules
 from pocketrnn_training import Architecture, Checkpoint, LabelledTexts, RecurrentClassifier, TextSettings
-from pocketrnn_training.rows.batches import random_batches
+from pocketrnn_training.rows.encoded_rows import make_random_batches
 from pocketrnn_training.texts.vocabulary import PADDING, UNKNOWN, build
 
 # --8<-- [end:imports]
 
-__all__ = ["CHAPTER", "ROWS", "Curve", "Row", "architecture_of", "row_named", "train_like_the_chapter"]
+__all__ = ["CHAPTER", "ROWS", "Curve", "Row", "find_row", "make_architecture", "train_like_the_chapter"]
 
 # --8<-- [start:settings]
 CHAPTER = TextSettings(
@@ -80,11 +80,11 @@ ROWS = (
 )
 
 
-def row_named(name: str) -> Row:
+def find_row(name: str) -> Row:
     """The row of the table with this name.
 
     Example:
-        >>> row_named("lstm-last-packed").title
+        >>> find_row("lstm-last-packed").title
         'LSTM, last state, packed'
     """
     return next(row for row in ROWS if row.name == name)
@@ -97,7 +97,7 @@ def row_named(name: str) -> Row:
 Curve = list[tuple[int, float]]  # rows read so far, and the share of them that was answered right
 
 
-def architecture_of(settings: TextSettings, vocabulary_size: int, classes: int) -> Architecture:
+def make_architecture(settings: TextSettings, vocabulary_size: int, classes: int) -> Architecture:
     """The shape of a classifier's weights."""
     return Architecture(
         cell=settings.cell,
@@ -142,7 +142,7 @@ def train_like_the_chapter(
     least = settings.min_freq_for(len(data), of_words=True)
     most = settings.max_vocabulary
     vocabulary, texts = build(data.texts, rules, min_freq=least, max_size=most)
-    architecture = architecture_of(settings, len(vocabulary), len(data.labels))
+    architecture = make_architecture(settings, len(vocabulary), len(data.labels))
     order = np.random.default_rng(settings.seed).permutation(len(data))
 
     curve: Curve = []
@@ -151,7 +151,7 @@ def train_like_the_chapter(
         torch.manual_seed(settings.seed)
         module = RecurrentClassifier(architecture)
         optimizer = torch.optim.Adam(module.parameters(), lr=settings.learning_rate, fused=True)
-        for rows in random_batches(order, settings.batch_size_for(len(data))):
+        for rows in make_random_batches(order, settings.batch_size_for(len(data))):
             tokens, lengths = map(torch.from_numpy, texts.batch(rows, PADDING))
             targets = torch.from_numpy(data.targets[rows])
 

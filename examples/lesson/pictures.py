@@ -14,7 +14,7 @@ from typing import Final
 from chapter import ROWS
 from steps import Result
 
-__all__ = ["PICTURES", "curves_picture", "onnx_picture"]
+__all__ = ["PICTURES", "draw_curves", "draw_onnx_graph"]
 
 INK: Final = "#1f2933"
 FAINT: Final = "#9aa5b1"
@@ -105,7 +105,7 @@ class Drawing:
         return "\n".join(lines) + "\n"
 
 
-def state_picture() -> str:
+def draw_state() -> str:
     """Draw a simple RNN with one step for each word, and the mean of its states."""
     d = Drawing(660, 300, "An RNN reads four words and hands its state on from step to step")
     for i, word in enumerate(("oil", "prices", "rise", "again")):
@@ -127,7 +127,7 @@ def state_picture() -> str:
     return d.svg()
 
 
-def gate_picture() -> str:
+def draw_gates() -> str:
     """Draw one step of an LSTM with its three gates."""
     d = Drawing(660, 300, "One step of an LSTM: three gates decide what is forgotten, added and shown")
     d.words(
@@ -168,7 +168,7 @@ _BATCH: Final = (
 )
 
 
-def padding_picture() -> str:
+def draw_padding() -> str:
     """Draw a padded batch, and the position of the last state with and without packing."""
     d = Drawing(660, 236, "A padded batch: the last state of a short text stands after its padding")
     d.words(30, 28, "Three texts in one batch are filled up to one length.", anchor="start")
@@ -191,7 +191,7 @@ def padding_picture() -> str:
     return d.svg()
 
 
-def packing_picture() -> str:
+def draw_packing() -> str:
     """Draw the same batch packed: each step has as many rows as there are texts that have not ended."""
     d = Drawing(660, 216, "A packed batch: each step holds the texts that still go on")
     d.words(30, 28, "Packed: sorted by length, and each step computes only the texts that still go on.", anchor="start")
@@ -206,7 +206,7 @@ def packing_picture() -> str:
     return d.svg()
 
 
-def directions_picture() -> str:
+def draw_directions() -> str:
     """Draw two directions: a second network reads the text from its end."""
     d = Drawing(660, 270, "Two directions: one network reads forwards, another backwards")
     d.words(30, 28, "A second network of its own reads the same words from the end.", anchor="start")
@@ -231,7 +231,7 @@ def directions_picture() -> str:
     return d.svg()
 
 
-def layers_picture() -> str:
+def draw_layers() -> str:
     """Draw two layers: the states of the first are the input of the second."""
     d = Drawing(660, 240, "Two layers: the second reads the states of the first")
     d.words(30, 28, "The second layer reads the first one's states as if they were words.", anchor="start")
@@ -249,12 +249,12 @@ def layers_picture() -> str:
 
 
 PICTURES: Final[Mapping[str, Callable[[], str]]] = {
-    "state": state_picture,
-    "gate": gate_picture,
-    "padding": padding_picture,
-    "packing": packing_picture,
-    "directions": directions_picture,
-    "layers": layers_picture,
+    "state": draw_state,
+    "gate": draw_gates,
+    "padding": draw_padding,
+    "packing": draw_packing,
+    "directions": draw_directions,
+    "layers": draw_layers,
 }
 
 # The part of the module that each operator of the packed LSTM's graph stands for.
@@ -267,7 +267,7 @@ _MEANING: Final = {
 }
 
 
-def onnx_picture(result: Result) -> str:
+def draw_onnx_graph(result: Result) -> str:
     """Draw the graph of a packed LSTM, with the PyTorch call that each operator comes from.
 
     Args:
@@ -294,7 +294,7 @@ def onnx_picture(result: Result) -> str:
     return d.svg()
 
 
-def curves_picture(results: Mapping[str, Result]) -> str:
+def draw_curves(results: Mapping[str, Result]) -> str:
     """Draw the running accuracy of every row, over the rows that an epoch has read.
 
     Args:

@@ -23,7 +23,7 @@ from pocketrnn_export.packing import pack
 from pocketrnn_training import Checkpoint, LabelledTexts, evaluate, train, write_checkpoint
 from pocketrnn_training.training_events import Epoch, Notice, Progress
 
-__all__ = ["Result", "headlines", "result_of", "saved_result"]
+__all__ = ["Result", "choose_headlines", "compute_result", "read_saved_result"]
 
 # `scripts/lesson` asks these where the labels are those of AG News; else it asks the first test rows.
 HEADLINES = (
@@ -83,18 +83,18 @@ class Result:
     answers: list[tuple[str, str]]
 
 
-def saved_result(folder: Path) -> Result | None:
+def read_saved_result(folder: Path) -> Result | None:
     """Return the result that an earlier run left in a row's folder, or None."""
     file = folder / "result.json"
     return Result(**json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
 
 
-def headlines(test: LabelledTexts) -> list[str]:
+def choose_headlines(test: LabelledTexts) -> list[str]:
     """Return the texts that each classifier is asked."""
     return list(HEADLINES) if "Sci/Tech" in test.labels else list(test.texts[:4])
 
 
-def result_of(
+def compute_result(
     row: Row,
     data: LabelledTexts,
     test: LabelledTexts,
@@ -113,7 +113,7 @@ def result_of(
         vectors: word vectors for the default recipe.
     """
     start = time.perf_counter()
-    checkpoint, curves = _trained(row, data, say, vectors)
+    checkpoint, curves = _train_row(row, data, say, vectors)
     seconds = time.perf_counter() - start
     write_checkpoint(checkpoint, folder / "checkpoint", force=True)
 
@@ -122,15 +122,15 @@ def result_of(
     say("export and proof")
     module, description = read_checkpoint_arguments(folder / "checkpoint")
     manifest = export(module, folder / "bundle", **description, torchscript=False, force=True)
-    packed, why_not = _packed(folder, say)
+    packed, why_not = _pack_row(folder, say)
 
     say("test rows by the bundle")
     classifier = Classifier.load(folder / "bundle")
     accuracy = evaluate(classifier, test).accuracy
     say("time of one text")
-    times = _times(checkpoint, folder / "bundle", packed, test.texts[:_TIMED_TEXTS])
+    times = _measure_times(checkpoint, folder / "bundle", packed, test.texts[:_TIMED_TEXTS])
     graph = onnx.load(folder / "bundle" / manifest.graph.file).graph
-    asked = headlines(test)
+    asked = choose_headlines(test)
     result = Result(
         name=row.name,
         source=data.source,
@@ -159,7 +159,7 @@ def result_of(
     return result
 
 
-def _trained(
+def _train_row(
     row: Row, data: LabelledTexts, say: Callable[[str], None], vectors: Path | None
 ) -> tuple[Checkpoint, list[Curve]]:
     """Return the classifier of a row, and the running accuracy of each of its epochs."""
@@ -187,7 +187,7 @@ def _trained(
     return train(data, row.settings, name=row.name, word_vectors=vectors, report=heard), curves
 
 
-def _packed(folder: Path, say: Callable[[str], None]) -> tuple[Path | None, str | None]:
+def _pack_row(folder: Path, say: Callable[[str], None]) -> tuple[Path | None, str | None]:
     """Return the packed file, or the reason why there is none."""
     say("packed file")
     file = folder / "packed.prnn"
@@ -200,7 +200,7 @@ def _packed(folder: Path, say: Callable[[str], None]) -> tuple[Path | None, str 
     return file, None
 
 
-def _times(checkpoint: Checkpoint, bundle: Path, packed: Path | None, texts: Sequence[str]) -> dict[str, float]:
+def _measure_times(checkpoint: Checkpoint, bundle: Path, packed: Path | None, texts: Sequence[str]) -> dict[str, float]:
     """Measure the microseconds from a text to its label: the median over the texts, on one thread. The classifiers take
     turns."""
     encoder, module = TextEncoder(checkpoint.text_rules, checkpoint.vocabulary), checkpoint.module

@@ -8,12 +8,12 @@ from itertools import groupby
 from chapter import ROWS, Row
 from steps import Result
 
-__all__ = ["accuracy_table", "graph_table", "operators_in_words", "speed_table"]
+__all__ = ["describe_operators", "format_accuracy_table", "format_graph_table", "format_speed_table"]
 
 _RECURRENT = ("RNN", "LSTM", "GRU")
 
 
-def accuracy_table(results: Mapping[str, Result]) -> list[str]:
+def format_accuracy_table(results: Mapping[str, Result]) -> list[str]:
     """Return the accuracy of each row, as lines of Markdown."""
     first = next(iter(results.values()))
     lines = [
@@ -36,7 +36,7 @@ def _running(result: Result) -> str:
     return f"{ends[0]:.3f}" if len(ends) == 1 else f"{ends[0]:.3f}; {ends[-1]:.3f} in epoch {len(ends)}"
 
 
-def speed_table(results: Mapping[str, Result]) -> list[str]:
+def format_speed_table(results: Mapping[str, Result]) -> list[str]:
     """Return the size of each row, and how many times longer PyTorch takes for one text, as lines of Markdown."""
     lines = [
         "| | words | bundle, MB | packed, MB | PyTorch : bundle | PyTorch : packed |",
@@ -53,7 +53,7 @@ def speed_table(results: Mapping[str, Result]) -> list[str]:
     return lines
 
 
-def graph_table(results: Mapping[str, Result]) -> list[str]:
+def format_graph_table(results: Mapping[str, Result]) -> list[str]:
     """Return the ONNX graph of each row, and how much its answers differ, as lines of Markdown."""
     lines = ["| | inputs | recurrent operators | of all operators | largest difference |", "|---|---|---|---:|---:|"]
     for row in _present(results):
@@ -61,16 +61,16 @@ def graph_table(results: Mapping[str, Result]) -> list[str]:
         inputs = ", ".join(f"`{name}`" for name in r.inputs)
         largest = max(line["largest_difference"] for line in r.parity)
         lines.append(
-            f"| {row.title} | {inputs} | {operators_in_words(r.operators)} | {len(r.operators)} | {largest:.0e} |"
+            f"| {row.title} | {inputs} | {describe_operators(r.operators)} | {len(r.operators)} | {largest:.0e} |"
         )
     return lines
 
 
-def operators_in_words(operators: Sequence[str]) -> str:
+def describe_operators(operators: Sequence[str]) -> str:
     """Return the recurrent operators among a graph's operators, in words.
 
     Example:
-        >>> operators_in_words(["Gather", "LSTM", "Squeeze", "LSTM", "Gemm"])
+        >>> describe_operators(["Gather", "LSTM", "Squeeze", "LSTM", "Gemm"])
         '2 `LSTM`'
     """
     recurrent = sorted(operator for operator in operators if operator in _RECURRENT)

@@ -16,7 +16,7 @@ from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, TextEncoder
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.vocabularies.external_tokenizer import KnownTexts
-from pocketrnn_export.vocabularies.word_spellings import SpelledEncoder, Spellings
+from pocketrnn_export.vocabularies.spelling_ids import SpelledEncoder, Spellings
 
 __all__ = [
     "Description",
@@ -99,15 +99,16 @@ class Description:
         }
 
     def encoder(self) -> TextEncoder:
-        """Return the encoder from texts to token ids; where the owner's code splits texts, it takes only those in
-        `known`."""
+        """Return the encoder from texts to token ids. If the owner's code splits the texts, the encoder takes only the
+        texts in `known`."""
         rules, vocabulary = self.text.rules, self.text.vocabulary
         if self.spellings is not None:
             return SpelledEncoder(self.text, self.spellings)
         return KnownTexts(rules, vocabulary, self.known) if rules.tokenizer == EXTERNAL else self.text.encoder()
 
     def make_classifier_inputs(self, texts: Sequence[Any]) -> list[Any]:
-        """Return the inputs of a Classifier for these texts: their ids, where the owner's code splits texts."""
+        """Return the inputs of a Classifier for these texts. If the owner's code splits the texts, the inputs are their
+        ids."""
         if self.text.rules.tokenizer != EXTERNAL:
             return list(texts)
         return [list(self.known[text]) for text in texts]

@@ -105,12 +105,12 @@ from pocketrnn_export.vocabularies.owner_text_file import (
     map_answers_to_labels,
     map_head_answers,
 )
+from pocketrnn_export.vocabularies.spelling_ids import make_spellings
 from pocketrnn_export.vocabularies.text_arguments import TextArguments, read_text_arguments
 from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords
 from pocketrnn_export.vocabularies.tokenizer_library_comparison import compare_with_library
 from pocketrnn_export.vocabularies.vocabulary import VocabularySource
-from pocketrnn_export.vocabularies.word_spellings import make_spellings
 
 __all__ = ["export"]
 
@@ -244,7 +244,7 @@ def export(
         crf: whether the CRF of a tagger decodes its labels; or the numbers of the CRF that does. With False each token
             has its likeliest label.
         vocabulary: the tokens in the order of their ids, or whatever else `read_vocabulary` takes: a token -> id map, a
-            torchtext Vocab, or the path of a file that holds one of these. None where the tokenizer contains it.
+            torchtext Vocab, or the path of a file that holds one of these. None if the tokenizer contains it.
         tokenizer: if `rules` is None: `basic_english` (the default, which is logged), `whitespace`, `characters` or
             `external`. Or your own function, text -> tokens: `rules`, or the first of the three built-in tokenizers
             that agrees with the function, must give the same ids on all example texts. Where the rules' tokenizer is
@@ -577,7 +577,8 @@ def _choose_proof_texts(
 
 
 def _refuse_unchecked_tokens(rules: AnyTextRules, pairs: Sequence[OwnersText]) -> None:
-    """Refuse a text with its tokens but without ids, if the rules split texts: the tokens would not be compared."""
+    """Refuse a text that is given with tokens but without ids, if the rules split texts: nothing would compare these
+    tokens."""
     for one in pairs if rules.tokenizer != EXTERNAL else ():
         if one.tokens and one.ids is None and one.answer is None:
             raise InputError(
@@ -652,8 +653,8 @@ def _judge_text_rules(
 
 
 def _may_show_unknown_words(description: Description, text: TextArguments, pairs: Sequence[OwnersText]) -> bool:
-    """Return whether a text has a word that the vocabulary lacks; always True for subwords, and where the owner's code
-    may give ids."""
+    """Return whether a text has a word that is not in the vocabulary. Always True for subwords, and if the owner's code
+    may give the ids."""
     rules = description.text.rules
     if not isinstance(rules, TextRules) or (rules.tokenizer == EXTERNAL and callable(text.tokenizer)):
         return True
@@ -666,7 +667,8 @@ def _may_show_unknown_words(description: Description, text: TextArguments, pairs
 
 
 def _log_verdicts(manifest: Manifest) -> None:
-    """Log the two verdicts, as a warning where one leaves something open; and whether given texts are in the bundle."""
+    """Log the two verdicts, and whether the user's texts are in the bundle. A verdict that leaves something open is a
+    warning."""
     verdict, log = read_text_verdict(manifest), logging.getLogger(LOGGER)
     how = (
         " Give example_ids=[(text, ids, answer), ...], with the ids, or the tokens, that your pipeline gives for some "
@@ -690,7 +692,7 @@ def _log_verdicts(manifest: Manifest) -> None:
 def _make_prepare_function(
     module: nn.Module, description: Description, wanted: ExportOptions
 ) -> Callable[..., ExportableModule]:
-    """`prepare_module` with all arguments but `one_text`: it finds out how the module is called."""
+    """Return `prepare_module` with all arguments but `one_text`; it finds out how to call the module."""
     return functools.partial(
         prepare_module,
         module,
@@ -755,7 +757,7 @@ def _check_tagger_arguments(rules: AnyTextRules, pairs: Sequence[OwnersText], *,
 def _prepare_module_and_forms(
     ask: Callable[..., ExportableModule], kinds: Sequence[FormKind], description: Description, *, one_text: bool
 ) -> tuple[ExportableModule, list[Form]]:
-    """Return the prepared module and its forms: for one text at a time, where it has none for batches."""
+    """Return the prepared module and its forms. If it has no form for batches, prepare it for one text at a time."""
     _log.info("Finding out how forward is called")
     prepared = ask(one_text=one_text)
     rules, padding = description.text.rules, prepared.padding_id
@@ -815,7 +817,8 @@ def _prepare_again(
 def _add_padding_effect(
     prepared: ExportableModule, graph: Graph, description: Description, texts: Sequence[Any]
 ) -> Description:
-    """Log how padding changes the module's answers, and add that to the provenance; do nothing where it does not."""
+    """Log how padding changes the module's answers, and add that to the provenance. Do nothing if padding changes no
+    answer."""
     rules, encoder = description.text.rules, description.encoder()
     if prepared.alone and graph.batch != 1:
         _log.warning(
@@ -851,7 +854,7 @@ def _add_padding_effect(
 
 
 def _find_possible_padding_ids(prepared: ExportableModule) -> list[int]:
-    """Return the ids that a module may take for padding, if it answers a text that holds nothing else."""
+    """Return the ids that a module may take for padding, if it answers a text that contains only such ids."""
     candidates = find_candidate_ids(prepared.module, ids=prepared.ids, special=[prepared.padding_id])
     return keep_answered_ids(prepared.make_reference().run, candidates, prepared.widths.clip(_FILLED))
 
@@ -885,7 +888,7 @@ def _find_small_constants(forms: Iterable[Form]) -> list[int]:
 
 
 def _make_forms(kinds: Iterable[FormKind], prepared: ExportableModule, description: Description) -> list[Form]:
-    """Make the forms; leave out one that is not required and cannot be made, with a warning."""
+    """Make the forms. If a form that is not required cannot be made, warn and leave it out."""
     forms: list[Form] = []
     for kind in kinds:
         _log.info("Tracing the module for %s", kind.name)
@@ -935,7 +938,8 @@ def _select_usable_texts(
 
 
 def _find_graph_entry(forms: Iterable[Form]) -> tuple[Graph, tuple[tuple[int, int], ...]]:
-    """Return the graph's entry for classifier.json, and the sizes on both sides of each size condition in forward."""
+    """Return the graph's entry for classifier.json, and the sizes just below and above each size condition in
+    forward."""
     for form in forms:
         if isinstance(form.entry, Graph):
             return form.entry, form.bounds

@@ -1,4 +1,4 @@
-"""The proof of a bundle: the reference and the cases that its forms are compared on, and whether they pass."""
+"""The proof of a bundle: the reference, the cases on which the forms are compared with it, and the result."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from pocketrnn_export.proof.every_size_comparison import check_batches_of_mixed_
 from pocketrnn_export.proof.module_and_copy_operators import refuse_other_operators
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.vocabularies.owner_answer_comparison import AnsweredText
-from pocketrnn_export.vocabularies.word_spellings import Spellings
+from pocketrnn_export.vocabularies.spelling_ids import Spellings
 
 __all__ = [
     "FormsDifferError",
@@ -110,7 +110,8 @@ class ProofPlan:
 
     @property
     def steps(self) -> NDArray[Any] | None:
-        """The engine's input for each id of a case: samples, or a word with its characters; None for the id."""
+        """The engine's input for each id of a case: samples, or a word with its characters. None if the input is the
+        id."""
         return self.rows if self.spellings is None else self.spellings.rows
 
     @classmethod
@@ -125,7 +126,7 @@ class ProofPlan:
         report: str | Path | None = None,
         rows: NDArray[np.float32] | None = None,
     ) -> ProofPlan:
-        """Return the plan to prove a module's own forms."""
+        """Return the plan for the proof of the forms made from a module."""
         return cls(
             reference=prepared.make_reference(),
             cases=cases,
@@ -148,13 +149,13 @@ class ProofPlan:
 def refuse_batch_dependent_answers(
     prepared: ExportableModule, limits: Limits | None, bounds: Sequence[tuple[int, int]], numbers: Iterable[int]
 ) -> None:
-    """Refuse a module whose answer to a text depends on the batch size, on the lengths of other texts in the batch, or
-    on an earlier call; or whose copy runs other operators.
+    """Refuse a module if its answer to a text depends on the batch size, on the lengths of other texts in the batch, or
+    on an earlier call. Also refuse it if its copy runs other operators.
 
     Args:
         prepared: the module.
         limits: the limits of its graph.
-        bounds: (batch, sequence) on both sides of every size condition in forward.
+        bounds: (batch, sequence) around every size condition in forward.
         numbers: the small constants of its graph.
     """
     ids, padding_id = prepared.ids, prepared.padding_id
@@ -191,7 +192,7 @@ def make_module_proof_cases(
     tried: Sequence[int] = (),
     phrase: Sequence[int] = (),
 ) -> dict[str, list[Case]]:
-    """Return the cases of the proof of a module's own forms, by kind of inputs, without the texts."""
+    """Return the cases for the proof of the forms made from a module, by kind of inputs, without the texts."""
     return make_cases_for_rules(
         rules,
         ids=prepared.ids,
@@ -222,8 +223,8 @@ def select_texts_within_limits(limits: Limits | None, texts: Sequence[Any], desc
 def select_provable_forms(
     forms: Iterable[Form], plan: ProofPlan, answers: ReferenceAnswers
 ) -> tuple[list[Form], list[CandidateComparison]]:
-    """Return the forms to keep, and their lines of the proof. A form that is not required and differs from the
-    reference is left out with a warning.
+    """Return the forms to keep, and their lines of the proof. If a form that is not required differs from the
+    reference, warn and leave it out.
 
     Raises:
         FormsDifferError: a required form cannot be run.
@@ -246,7 +247,7 @@ def select_provable_forms(
 
 
 def compare_form_on_cases(form: Form, answers: ReferenceAnswers) -> list[CandidateComparison]:
-    """Compare all runs of a form on all the cases that it takes; a line for each run and kind of inputs."""
+    """Compare all runs of a form on all the cases that it accepts. Return a line for each run and kind of inputs."""
     compared = []
     for candidate, run in form.runs.items():
         for inputs in answers.kinds:
@@ -319,7 +320,7 @@ def _compare_with_exact_answers(forms: Iterable[Form], answers: ReferenceAnswers
 def judge_forms(
     plan: ProofPlan, compared: Sequence[CandidateComparison], forms: Sequence[Form], answers: ReferenceAnswers
 ) -> Parity:
-    """`judge_proof` for the forms alone, before the runtime reads them.
+    """Do the same as `judge_proof`, for the forms alone, before the runtime reads them.
 
     Raises:
         FormsDifferError: a comparison differs by too much.
@@ -349,8 +350,8 @@ def judge_proof(plan: ProofPlan, compared: Sequence[CandidateComparison], answer
 
 
 def reword_proof_for_numbers(comparisons: Iterable[Comparison]) -> list[Comparison]:
-    """Return the lines of a proof with the terms for sequences of numbers. The lines of a step are joined into one for
-    all kinds of inputs, since a microcontroller keeps them in flash.
+    """Return the lines of a proof with the terms for sequences of numbers. All kinds of inputs of the step graph get
+    one line together, since a microcontroller keeps these lines in flash.
 
     Example:
         >>> reword_proof_for_numbers([Comparison("onnx", "packed", "texts", 9, 9, 0.0, 0)])[0].inputs

@@ -25,7 +25,7 @@ from pocketrnn_export.forms.form import Form
 from pocketrnn_export.proof.end_to_end_comparison import compare_end_to_end, compare_hazard_rows
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.vocabularies.owner_answer_comparison import compare_answers
-from pocketrnn_export.vocabularies.word_spellings import Spellings
+from pocketrnn_export.vocabularies.spelling_ids import Spellings
 
 __all__ = ["make_golden_examples", "read_package_versions", "write_bundle"]
 
@@ -120,7 +120,7 @@ def write_bundle(
 
 
 def _add_owners_answers(provenance: Mapping[str, Any], answers: AnswerComparison | None) -> Mapping[str, Any]:
-    """Return the provenance, with the result of comparing the owner's answers added to the text rules."""
+    """Return the provenance, with the comparison of the owner's answers added to the text rules."""
     stated = provenance.get(TEXT_RULES)
     if answers is None or not isinstance(stated, Mapping):
         return provenance
@@ -147,8 +147,8 @@ def make_golden_examples(
     *,
     of_tokens: bool = False,
 ) -> tuple[Example, ...]:
-    """Make golden examples from the first texts that are not private, and from the last two texts, which usually lack a
-    known token. Each logit is stored with the fewest digits that give the same number."""
+    """Make golden examples from the first texts that are not private, and from the last two texts, which usually
+    contain no known token. Store each logit with the fewest digits that give the same number."""
     shown = [i for i, text in enumerate(texts) if text not in private and np.isfinite(logits[i]).all()]
     chosen = sorted({*shown[: GOLDEN_EXAMPLES - 2], *shown[-2:]})
     made = []

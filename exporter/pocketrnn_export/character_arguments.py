@@ -1,4 +1,5 @@
-"""Read `characters` of `export`, compare it with the owner's texts, and refuse options that exclude it."""
+"""Read the `characters` argument of `export`, compare it with the owner's texts, and refuse options that do not work
+with it."""
 
 from __future__ import annotations
 
@@ -48,8 +49,7 @@ def read_characters(given: CharactersGiven) -> Characters:
 
 def check_character_arguments(*, of_tokens: bool, beside: str, **options: bool) -> None:
     """Refuse options that a bundle with characters cannot have: labels of texts, the argument `beside` for other inputs
-    beside a text, and those of `refuse_options`.
-    """
+    in addition to a text, and the options of `refuse_options`."""
     what = "The module takes the characters of each word"
     if not of_tokens:
         raise InputError(f"{what}, and the labels are of texts.", "Leave characters out, or say labels_of='tokens'.")

@@ -85,7 +85,7 @@ class StageMeasurement:
 
     @property
     def agreement(self) -> float | None:
-        """The share of the texts with the original's label; None without texts."""
+        """The share of the texts that got the original's label; None without texts."""
         return self.agreeing / self.texts if self.texts else None
 
 
@@ -108,7 +108,7 @@ def compress(
     force: bool = False,
     progress: bool = True,
 ) -> CompressedBundle:
-    """Write a smaller bundle that is proven to answer as the original does with rounded weights.
+    """Write a smaller bundle, and prove that it answers as the original with rounded weights does.
 
     Args:
         bundle: a bundle's folder, or a shipped classifier's name.
@@ -229,7 +229,8 @@ def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts |
 
 
 def _list_compression_steps(manifest: Manifest, storage: Storage) -> Iterator[tuple[str, Storage]]:
-    """Yield the steps by name, each with the storage after it. The first one only leaves the TorchScript copy out.
+    """Yield the compression steps by name, each with its storage of weights. The first step only leaves out the
+    TorchScript copy.
 
     All but the first are named "and ...": docs/compression.md measures the same steps one at a time.
     """
@@ -251,7 +252,7 @@ def _list_compression_steps(manifest: Manifest, storage: Storage) -> Iterator[tu
 
 
 def _write_smaller_bundle(folder: Path, manifest: Manifest, storage: Storage, path: Path) -> list[Comparison]:
-    """Write a bundle with its weights in this storage, proven equal to the original with rounded weights.
+    """Write a bundle with its weights in this storage, and prove that it equals the original with rounded weights.
 
     Returns:
         the effect of rounding on the same inputs: measured, and not part of the proof.
@@ -303,14 +304,16 @@ def _write_smaller_bundle(folder: Path, manifest: Manifest, storage: Storage, pa
 
 
 def _mark_runs_as_compressed(form: Form) -> Form:
-    """Rename the runs of a form as compressed. The proof then tells this form from the graph that it is made from."""
+    """Mark the runs of a form as compressed in their names, so that the proof distinguishes this form from the graph
+    that it is made from."""
     return replace(form, runs={name.replace("onnx", COMPRESSED): run for name, run in form.runs.items()})
 
 
 def _compare_rounded_graph(
     manifest: Manifest, content: bytes, rounded: bytes, plan: ProofPlan, texts: Sequence[Case]
 ) -> list[Comparison]:
-    """Compare the graph with rounded weights with the original graph, to show how much rounding changes the answers."""
+    """Compare the graph with rounded weights with the original graph, to show by how much rounding changes the
+    answers."""
     before = ReferenceAnswers(
         make_graph_reference("onnx", content), {**plan.cases, "texts": texts}, rows_alone=plan.rows_alone
     )
@@ -337,7 +340,10 @@ def _measure_stages(stages: Sequence[_Stage], data: LabelledTexts | None) -> tup
     without = np.array([np.isnan(logits[:, 0]) for logits in answers])
     measured: NDArray[np.bool_] = ~without[0]
     if not measured.any():
-        raise InputError("The classifier takes none of the data's texts.", "Give others; see its limits with inspect.")
+        raise InputError(
+            "The classifier accepts none of the texts in the data.",
+            "Give texts within its limits: pocketrnn inspect shows them.",
+        )
     manifest = stages[0].classifier.manifest
     # The labels of a text that is not taken are never used.
     labels = [compute_predicted_labels(manifest, np.nan_to_num(logits)) for logits in answers]
@@ -364,8 +370,8 @@ def _measure_stages(stages: Sequence[_Stage], data: LabelledTexts | None) -> tup
 
 
 def _make_example_inputs(manifest: Manifest, examples: Sequence[Example]) -> list[Text]:
-    """Return the inputs of a bundle for its own golden examples, or for those of the larger bundle that it was made
-    from."""
+    """Return the inputs of a bundle for its own golden examples, or for the golden examples of the larger bundle that
+    it was made from."""
     if manifest.text.rules.tokenizer != EXTERNAL:
         return [example.text for example in examples]
     return [replace_high_ids(example.ids, manifest.text.rules, manifest.graph.embedding_rows) for example in examples]
@@ -374,8 +380,8 @@ def _make_example_inputs(manifest: Manifest, examples: Sequence[Example]) -> lis
 def _find_informative_texts(
     classifier: Classifier, texts: Sequence[Text], logits: NDArray[np.float32]
 ) -> NDArray[np.bool_]:
-    """Find the texts that can show a lost label, bool [texts]. Texts without a known word, and texts whose label could
-    change by rounding alone, do not count."""
+    """Return which texts can show a lost label, bool [texts]. Texts without a known word do not count, nor texts whose
+    label could change by rounding alone."""
     rules = classifier.manifest.text.rules
     nothing = {rules.unknown_id, rules.empty_id, rules.padding_id, *rules.first_ids, *rules.last_ids}
     known = [not nothing.issuperset(classifier.encode(text)) for text in texts]

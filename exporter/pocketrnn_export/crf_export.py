@@ -1,4 +1,4 @@
-"""Export a tagger's CRF: find its weights, and compare the labels that it decodes with the owner's."""
+"""Export a tagger's CRF: find its weights, and compare the labels that it decodes with those of the owner's module."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _DRAWN: Final = tuple(n for n in (1, 2, 3, 4, 5, 7, 9, 12, 17, 33) for _ in rang
 
 @dataclass(frozen=True)
 class OwnersLabels:
-    """The layer that decodes a tagger's labels, and the call from token ids to labels; None where there is none."""
+    """The layer that decodes a tagger's labels, and the call from token ids to labels; None if there is none."""
 
     decoder: Decoder | None
     whole: Callable[[Ids], list[int]] | None
@@ -65,8 +65,8 @@ class OwnersLabels:
 def add_crf(
     prepared: ExportableModule, description: Description, *, wanted: bool | Crf = True
 ) -> tuple[Description, OwnersLabels | None]:
-    """Add the CRF of a tagger to the description, and return what its labels are compared with; without a CRF, return
-    the description as it is.
+    """Add the CRF of a tagger to the description, and return the labels to compare it with. Without a CRF, return the
+    description unchanged.
 
     Args:
         prepared: the module.
@@ -118,8 +118,8 @@ def add_crf(
 def _find_crf_by_calls(
     module: nn.Module, convention: Convention, description: Description, output: TagOutput
 ) -> tuple[Description, OwnersLabels] | None:
-    """Find the CRF that decodes the module's emissions to the labels that another of its calls gives. Without a CRF,
-    these are the likeliest labels. None where no call of the module gives labels.
+    """Find the CRF whose labels for the module's emissions are those that another call of the module gives. Without a
+    CRF, these are the likeliest labels. None if no call of the module gives labels.
 
     Raises:
         ExportError: no CRF with the module's weights gives these labels.
@@ -219,7 +219,7 @@ def compare_decoded_labels(
 
     Args:
         classifier: the bundle, as the runtime loads it.
-        owners: the owner's decoder; None where there is none.
+        owners: the owner's decoder; None if there is none.
         answers: the reference's answers, with each text as a case of its own.
         rows: what ids stand for, where the module takes the characters of words, too: int64 [ids, 1 + width].
 
@@ -263,7 +263,8 @@ def _convert_ids_to_rows(tokens: Ids, rows: Ids | None) -> Ids:
 
 
 def _draw_long_rows(classifier: Classifier, padding_id: int) -> Iterator[Ids]:
-    """Rows with more tokens than the texts: forward may cut the sequence that it decodes, or decode in windows."""
+    """Draw rows with more tokens than the texts: forward may cut the sequence that it decodes, or decode it in
+    windows."""
     graph, generator = classifier.manifest.graph, np.random.default_rng(0)
     most = None if graph.limits is None else graph.limits.max_tokens
     for length in _LONG:

@@ -27,7 +27,7 @@ OwnersPair = tuple[str, object] | tuple[str, object, object]
 
 
 class DescribedArguments(TypedDict, total=False):
-    """The arguments for any classifier whose input and output are described; `export` says what each means."""
+    """The arguments for any classifier whose input and output are described by objects; `export` documents each."""
 
     lengths: bool | None
     call: str | Call | None
@@ -52,8 +52,8 @@ class CommonArguments(DescribedArguments, total=False):
 
 class NumberArguments(TypedDict, total=False):
     """The arguments for a classifier of sequences of numbers. They are the members of `NumberInput` except the
-    channels, each as one number for all channels or one for each; and the arguments that describe the module, its
-    values and its sequences.
+    channels, each as one number for all channels or as one for each channel; and the arguments that describe the
+    module, its values and its sequences.
 
     Attributes:
         values, value_units: the names of the values that a module gives in place of labels, and the unit of each.
@@ -89,7 +89,7 @@ class AnyNumberArguments(CommonArguments, NumberArguments, total=False):
 
 
 def refuse_options(what: str, **options: bool) -> None:
-    """Refuse the first option in use that the module's kind of input excludes.
+    """Refuse the first given option that does not work with the module's kind of input.
 
     Args:
         what: what the module takes, as the beginning of a sentence.
@@ -105,7 +105,7 @@ def refuse_options(what: str, **options: bool) -> None:
 def refuse_options_of_plain_texts(
     what: str, description: Description, pairs: Iterable[OwnersText], call: str, **options: bool
 ) -> None:
-    """Refuse options that a bundle cannot have whose texts come in pairs, or with features.
+    """Refuse options that a bundle of pairs of texts, or of texts with features, cannot have.
 
     Args:
         what: as for `refuse_options`.

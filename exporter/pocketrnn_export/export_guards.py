@@ -56,8 +56,8 @@ class ExportOptions:
 
 @contextlib.contextmanager
 def lock_exports() -> Iterator[None]:
-    """Let other exports wait, and limit torch to one core: small batches run many thousand times. With two cores, an
-    export that takes 11 s took 93 on a busy machine.
+    """Make other exports wait, and limit torch to one core: small batches run many thousand times. With two cores, an
+    export that takes 11 s took 93 s on a busy machine.
 
     Code that `torch.compile` has wrapped runs without compilation: compiled for each size it would take minutes, and a
     trace could not see into it.
@@ -67,7 +67,7 @@ def lock_exports() -> Iterator[None]:
 
 
 def check_export_options(wanted: ExportOptions) -> None:
-    """Refuse unusable options, and check that the report can be written, before any work is done.
+    """Before any work is done, refuse unusable options, and check that the report can be written.
 
     Raises:
         InputError: an option is unusable; its subclass OutputError, where the report cannot be written.

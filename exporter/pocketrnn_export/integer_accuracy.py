@@ -30,7 +30,7 @@ _QUANTILE: Final = 1.959964
 
 @dataclass(frozen=True)
 class AllowedChange:
-    """The change by integer arithmetic that is allowed on the data.
+    """The change that integer arithmetic may cause on the data.
 
     Attributes:
         labels: the percentage of the texts, or sequences, whose label or set of labels may change.
@@ -56,7 +56,7 @@ class AllowedChange:
 @dataclass(frozen=True)
 class _PairedAnswers:
     """The answers of both classifiers to the rows that both accept: probabilities [rows, labels], labels of `predict`
-    [rows, labels], labels of `predict_labels`, the right labels, and a mask of the rows with known right labels."""
+    [rows, labels], labels of `predict_labels`, the right labels, and a mask of the rows whose right label is known."""
 
     probabilities: tuple[NDArray[np.float32], NDArray[np.float32]] = field(repr=False)
     given: tuple[Flags, Flags] = field(repr=False)
@@ -71,8 +71,8 @@ def measure_integer_change(
     data: LabelledTexts | LabelledSequences | None,
     allowed: AllowedChange,
 ) -> IntegerVerdict:
-    """Count the rows for which integers change the labels of `predict` or `predict_labels`, on data or, without any, on
-    the golden examples. Copies of a row count once.
+    """Count the rows for which integers change the labels of `predict` or `predict_labels`, on the data or, without
+    data, on the golden examples. Equal rows count once.
 
     Args:
         before: the classifier that multiplies float32.
@@ -106,7 +106,7 @@ def measure_integer_change(
 
 
 def compute_accuracy_change_interval(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tuple[float, float]:
-    """Return the 95 % confidence interval of the change of the accuracy, from pairs of answers to the same rows.
+    """Return the 95 % confidence interval of the change of accuracy, from pairs of answers to the same rows.
 
     Args:
         before, after: bool [rows], whether the answer is right.
@@ -141,7 +141,10 @@ def _collect_answers(
         known = right[:, 0]
     taken = ~np.isnan(logits[0]).any(1) & ~np.isnan(logits[1]).any(1)
     if not taken.any():
-        raise InputError("The classifier takes none of the data's rows.", "Give others; see its limits with inspect.")
+        raise InputError(
+            "The classifier accepts none of the rows in the data.",
+            "Give rows within its limits: pocketrnn inspect shows them.",
+        )
     answers, (first, second) = Answers.from_manifest(before.manifest), (some[taken] for some in logits)
     probabilities = answers.probabilities(first), answers.probabilities(second)
     return _PairedAnswers(
@@ -156,8 +159,8 @@ def _collect_answers(
 def _find_distinct_rows(
     data: LabelledTexts | LabelledSequences | None,
 ) -> tuple[list[Any] | None, Flags | None, Flags | None]:
-    """Return the distinct rows of the data, with their labels and whether these are known; of equal rows, one with a
-    known label is kept."""
+    """Return the distinct rows of the data, with their labels and whether these are known. If rows are equal, one with
+    a known label is kept."""
     if data is None:
         return None, None, None
     rows: Any = data.sequences if hasattr(data, "sequences") else data.texts
@@ -172,7 +175,7 @@ def _find_distinct_rows(
 
 
 def _compute_row_logits(classifier: Classifier, rows: list[Any] | None) -> NDArray[np.float32]:
-    """Return the logits of the rows, with NaN for a row that the classifier refuses; without rows, the logits of the
+    """Return the logits of the rows; a row that the classifier refuses gets NaN. Without rows, return the logits of the
     golden examples."""
     if rows is not None:
         return classifier.logits(rows, on_error="skip")
@@ -209,5 +212,5 @@ def _check_change(verdict: IntegerVerdict, allowed: AllowedChange) -> None:
 
 
 def _format_rounded_up(number: float) -> str:
-    """Return the number rounded up to two decimals, as text."""
+    """Return the number as text, rounded up to two decimals."""
     return f"{np.ceil(100 * number - 1e-6) / 100:g}"

@@ -1,4 +1,4 @@
-"""Pack with products of integers: make the integer programs, and the manifest of the file."""
+"""Pack with integer products: make the integer programs, and the manifest of the file."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ _NOT_MEASURED: Final = Comparison("packed", INTEGERS, "nothing yet", 1, 1, 0.0, 
 
 
 def assemble_programs(programs: Programs) -> PackedProgram:
-    """Assemble copies of the programs to sections; the programs themselves are not changed."""
+    """Assemble copies of the programs into sections; the programs themselves are not changed."""
     whole, step = deepcopy(programs)
-    return whole.finished(step)
+    return whole.encode_sections(step)
 
 
 def find_size_order_changes(programs: Programs) -> frozenset[int]:
     """Return the numbers of tokens, or of steps, near which one size in the graphs becomes larger than another. The
-    proof has cases at these numbers.
+    proof has cases with these numbers.
 
     Example:
         >>> sorted(find_size_order_changes((program, None)))
@@ -58,15 +58,14 @@ def find_size_order_changes(programs: Programs) -> frozenset[int]:
 
 
 def compute_token_limit(programs: Programs) -> int | None:
-    """Return the most tokens, or steps, for which every integer of the programs fits into the engine's 32 bits; None
-    where the graph's own limit is lower.
-    """
+    """Return the largest number of tokens, or steps, for which every integer of the programs fits into the engine's 32
+    bits; None if the graph's own limit is lower."""
     return min((program.most for program in programs if program is not None and program.most), default=None)
 
 
 @contextmanager
 def write_temporary_packed_file(content: bytes) -> Iterator[Path]:
-    """A packed file that exists while the block runs."""
+    """Write a packed file that exists while the block runs."""
     with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder:
         file = Path(folder) / "packed.prnn"
         file.write_bytes(content)
@@ -74,7 +73,7 @@ def write_temporary_packed_file(content: bytes) -> Iterator[Path]:
 
 
 def make_integer_programs(programs: Programs, name: str) -> tuple[IntegerForm, PackedProgram]:
-    """Make the programs with products of integers: the integer form of the first, and the sections of both.
+    """Make the programs with integer products: the integer form of the first, and the sections of both.
 
     Raises:
         InputError: no weights of the program have an integer form.
@@ -120,15 +119,16 @@ def add_measurement(
 
 
 def mark_proof_as_unmeasured(parity: Parity) -> Parity:
-    """Mark a proof of float32 as the proof of a file with integer arithmetic that is not measured yet. The runtime
-    would refuse the file without this line, since a file with integers must not be shown as proven equal."""
+    """Mark a float32 proof as the proof of a file with integer arithmetic that is not measured yet. The runtime refuses
+    a file without this line, since it must not show a file with integers as proven equal."""
     return replace(parity, comparisons=(*parity.comparisons, _NOT_MEASURED))
 
 
 def compare_integer_answers(
     made: Manifest, cases: Mapping[str, Sequence[Case]], before: Run, after: Run
 ) -> list[CandidateComparison]:
-    """Compare the answers with integers to those before, on the cases of the proof; a line for each kind of inputs."""
+    """Compare the answers with integers to those without, on the cases of the proof; return a line for each kind of
+    inputs."""
     answers = ReferenceAnswers(Reference("packed", before), cases, rows_alone=True)
     lines = []
     for inputs in answers.kinds:
@@ -138,7 +138,7 @@ def compare_integer_answers(
 
 
 def compute_integer_tolerance(changed: Iterable[CandidateComparison]) -> float:
-    """Return the tolerance between answers of the same file with integers.
+    """Return the tolerance between two answers of the same file with integers.
 
     Where a state is halfway between two integers, the last digit of an activation decides: another processor may round
     to the other one. A few such differences change an answer by less than all roundings together, so the change on

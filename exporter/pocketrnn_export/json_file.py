@@ -1,4 +1,4 @@
-"""Read JSON from users' files: every name once, no NaN, an error in one sentence."""
+"""Read JSON from users' files: it refuses repeated names and NaN, and its errors are one sentence."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ def parse_serde_float(text: str) -> float:
 
 
 def brief_text(value: Any) -> str:
-    """Return a value from a file as short text for a message. A container is only named: it may be large, or contain
-    itself.
+    """Return a value from a file as short text for a message. A container is only named, since it may be large or
+    contain itself.
 
     Example:
         >>> brief_text("oil"), brief_text([1, 2])

@@ -12,14 +12,14 @@ __all__ = ["EngineMemory", "compute_required_memory"]
 
 @dataclass(frozen=True)
 class EngineMemory:
-    """The most memory that the engine uses, in bytes, computed with this machine's pointer size.
+    """The most memory that the engine uses, in bytes, computed with the pointer size of this machine.
 
     Attributes:
-        window: the number of steps of a window; 0 where the file does not say.
+        window: the number of steps of a window; 0 if the file does not say.
         channels: the number of channels of a step.
         opened: the memory that `prnn_open_in_place` keeps.
         work: working memory for one window; 0 without a window.
-        stream: the memory that a stream keeps; 0 where the file has no step graph.
+        stream: the memory that a stream keeps; 0 if the file has no step graph.
         stream_work: working memory for one step of a stream.
 
     Example:
@@ -35,7 +35,7 @@ class EngineMemory:
     stream_work: int
 
     def definitions(self, name: str) -> str:
-        """Return the figures as `#define` lines of C, for an array with this name."""
+        """Return the figures as `#define` lines in C, for an array with this name."""
         stated = {
             "memory": self.opened,
             "window": self.window,
@@ -61,7 +61,7 @@ class EngineMemory:
 
 
 def compute_required_memory(manifest: Manifest, content: bytes) -> EngineMemory | None:
-    """Return the memory that a packed file needs; None for a file with neither a window nor a stream.
+    """Return the memory that a packed file needs; None for a file without a window and without a stream.
 
     Example:
         >>> compute_required_memory(manifest, Path("gesture.prnn").read_bytes()).window

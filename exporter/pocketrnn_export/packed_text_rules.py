@@ -1,5 +1,5 @@
-"""Write the text rules of a bundle as a file for programs that run the bundle's graph by themselves; and compare the
-ids of this file with the bundle's."""
+"""Write the text rules of a bundle as a file for programs that run the bundle's graph themselves; and compare the ids
+by this file with the bundle's."""
 
 from __future__ import annotations
 

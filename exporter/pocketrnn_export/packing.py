@@ -1,4 +1,5 @@
-"""Pack a bundle into one file for the native engine: proven equal to the bundle's graph or, with integers, measured."""
+"""Pack a bundle into one file for the native engine. The file is proven equal to the bundle's graph; with integers, the
+difference is measured."""
 
 from __future__ import annotations
 
@@ -200,7 +201,7 @@ def _check_data_kind(manifest: Manifest, data: LabelledTexts | LabelledSequences
 
 
 def _reword_for_input_kind(manifest: Manifest) -> contextlib.AbstractContextManager[None]:
-    """For the block, convert log records and errors to the terms of the bundle's input, texts or numbers."""
+    """While the block runs, convert log records and errors to the terms of the bundle's input, texts or numbers."""
     if isinstance(manifest.input, TextInput):
         return contextlib.nullcontext()
     return reword_messages_for_numbers(of_values=manifest.output.activation == "values")
@@ -239,7 +240,7 @@ def _pack_bundle(
 
 
 def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32") -> tuple[Path, Manifest]:
-    """Read the manifest of a bundle that can be packed, and return it with the folder.
+    """Return the manifest of a bundle that can be packed, and its folder.
 
     Raises:
         BundleError: the bundle does not exist, or is damaged.
@@ -298,7 +299,7 @@ def make_bundle_program(manifest: Manifest, content: bytes, step: bytes | None) 
         ExportError: the engine has no operation for an operator of one of them.
     """
     whole, of_step = _make_programs(manifest, content, step)
-    return whole.finished(of_step)
+    return whole.encode_sections(of_step)
 
 
 def _make_programs(manifest: Manifest, content: bytes, step: bytes | None) -> Programs:
@@ -373,7 +374,7 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step: bytes | None) -> _
 
 
 def _limit_tokens(manifest: Manifest, most: int | None) -> Manifest:
-    """Return the manifest with a limit of as many tokens as the engine's integers allow.
+    """Return the manifest with a limit on the tokens, as many as the engine's integers allow.
 
     Raises:
         ExportError: there are two texts, whose numbers of tokens a manifest does not limit.
@@ -395,15 +396,15 @@ def _limit_tokens(manifest: Manifest, most: int | None) -> Manifest:
 
 
 def _lower_for_comparison(manifest: Manifest, content: bytes, whole: Lowering) -> Lowering:
-    """Return the lowering whose operators are compared one by one: of two texts, that of two of the same length."""
+    """Return the lowering whose operators are compared one by one; for two texts, that of two texts of the same
+    length."""
     if not manifest.has_two_texts:
         return whole
     return lower_graph(content, manifest.graph, padding_id=manifest.text.rules.padding_id, alike=True)
 
 
 def _narrow_limits(manifest: Manifest, least: int, most: int | None) -> Manifest:
-    """Return the manifest with limits of `least` to `most` tokens; where the graph's own limits are narrower, these
-    stay."""
+    """Return the manifest with limits of `least` to `most` tokens; narrower limits of the graph itself are kept."""
     limits = manifest.graph.limits or Limits()
     least = max(least, limits.min_tokens or 1)
     most = min(most or sys.maxsize, limits.max_tokens or sys.maxsize)
@@ -416,7 +417,7 @@ def _narrow_limits(manifest: Manifest, least: int, most: int | None) -> Manifest
 def _compare_packed_file(
     file: Path, made: Manifest, plan: ProofPlan, answers: ReferenceAnswers
 ) -> list[CandidateComparison]:
-    """Compare a packed file with the reference: both ways to open it, its step and streams, and the runtime."""
+    """Compare a packed file with the reference: opened in both ways, its step graph and streams, and in the runtime."""
     given = plan.make_runtime_inputs(Description.of(made))
     compared = compare_form_on_cases(make_packed_form(file, made.graph, plan.rows), answers)
     if made.stream is not None:
@@ -431,7 +432,7 @@ def _compare_packed_file(
 def _pack_with_integers(
     packed: _ProvenPackedFile, data: LabelledTexts | LabelledSequences | None, allowed: AllowedChange
 ) -> tuple[Manifest, bytes]:
-    """Pack the same bundle with products of integers: compare each product exactly, and measure their effect.
+    """Pack the same bundle with integer products: compare each product exactly, and measure the effect of all.
 
     Raises:
         InputError: no weights of the program have an integer form.
@@ -474,7 +475,8 @@ def _update_example(example: Example | NumberExample, classifier: Classifier) ->
 
 
 def _make_plan(manifest: Manifest, content: bytes, turns: frozenset[int]) -> ProofPlan:
-    """Return the plan of a packed file's proof, with cases at the sizes where the programs take another path."""
+    """Return the plan for the proof of a packed file, with cases at the sizes at which the programs take another
+    path."""
     given, texts, rows = manifest.input, list[Any](), None
     cases: Mapping[str, Sequence[Case]]
     if not isinstance(given, TextInput):
@@ -493,7 +495,7 @@ def _make_plan(manifest: Manifest, content: bytes, turns: frozenset[int]) -> Pro
 
 
 def _choose_texts(manifest: Manifest, description: Description) -> list[Any]:
-    """Return the texts of a packed file's proof: the golden examples, and texts without a known token."""
+    """Return the texts for the proof of a packed file: the golden examples, and texts without a known token."""
     shown: list[Any] = [example.text for example in manifest.texts]
     if manifest.features:
         return choose_texts_with_features(shown, description, made_too=False)
@@ -505,7 +507,7 @@ def _choose_texts(manifest: Manifest, description: Description) -> list[Any]:
 def _compare_with_step_graph(
     file: Path, graph: Form, stream: StepGraph, plan: ProofPlan, answers: ReferenceAnswers
 ) -> list[CandidateComparison]:
-    """Compare the file's step with the step graph, token by token or sample by sample."""
+    """Compare the file's step program with the step graph, token by token or sample by sample."""
     cases = [case for case, _ in answers.compute_answers("texts", one_row=True)]
     stepped = next(run for name, run in graph.runs.items() if name.endswith(" each"))
     expected, steps = (
@@ -525,7 +527,7 @@ def _compare_with_step_graph(
 def _compare_streams(
     file: Path, texts: Sequence[str], answers: ReferenceAnswers, *, opened: str, in_place: bool
 ) -> CandidateComparison:
-    """Compare the engine's own streams, on texts cut at random positions, also within characters."""
+    """Compare the engine's own streams, for texts that are cut at random positions, also within characters."""
     from pocketrnn_native import PRODUCTS_MEMORY
 
     engine, generator = import_native_module(), np.random.default_rng(0)

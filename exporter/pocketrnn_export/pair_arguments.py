@@ -15,7 +15,7 @@ __all__ = ["check_pair_arguments", "flatten_pairs"]
 
 
 def flatten_pairs(pairs: Sequence[Any]) -> list[str]:
-    """Return all texts of some pairs in one list, to compare rules on.
+    """Return all texts of some pairs in one list, for comparing rules.
 
     Raises:
         InputError: one is not a pair of strings.

@@ -1,4 +1,4 @@
-"""The labels that a classifier predicts for a text or a sequence, and the labels in the data, compared as sets."""
+"""The labels that a classifier predicts for a text or a sequence, compared as sets with the labels in the data."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Flags = NDArray[np.bool_]
 
 def compute_predicted_labels(manifest: Manifest, logits: Logits) -> Flags:
     """Return the labels that `predict_labels` gives for logits, with the classifier's thresholds; without thresholds,
-    the likeliest label of a classifier with one label a row.
+    the likeliest label if each row has one label.
 
     Args:
         manifest: the classifier's manifest.
@@ -52,8 +52,8 @@ def compute_predicted_labels(manifest: Manifest, logits: Logits) -> Flags:
 
 
 def compute_label_margins(manifest: Manifest, logits: Logits) -> NDArray[np.float64]:
-    """Return how much the logits of a row can change before its predicted labels change. For large logits, the change
-    is relative to a tenth of the logits.
+    """Return by how much the logits of a row can change before its predicted labels change. For large logits, the
+    change is relative to a tenth of the logits.
 
     Args:
         manifest: the classifier's manifest.
@@ -141,9 +141,8 @@ def compare_labels(
     inputs: str,
     reference: str,
 ) -> CandidateComparison:
-    """Compare two forms as `compare_candidate` does, where answers are allowed to change; also count the rows whose
-    predicted labels differ.
-    """
+    """Compare two forms as `compare_candidate` does, if answers may change; also count the rows whose predicted labels
+    differ."""
     found = []
 
     def run_candidate(tokens: Ids, lengths: Ids) -> Logits:

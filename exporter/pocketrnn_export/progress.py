@@ -1,4 +1,4 @@
-"""The exporter's progress as lines for the user: its stages, and the progress of long work."""
+"""The exporter's progress as lines for the user: its stages, and the progress of long stages."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ Item = TypeVar("Item")
 
 @contextlib.contextmanager
 def filter_records(choose: Callable[[logging.LogRecord], bool]) -> Iterator[None]:
-    """For the block, add a filter to all loggers of the exporter: one on one logger leaves out its children."""
+    """While the block runs, add a filter to all loggers of the exporter: a filter on one logger does not reach its
+    children."""
     loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith(EXPORTER)]
     for logger in loggers:
         logger.addFilter(choose)
@@ -50,7 +51,7 @@ def filter_records(choose: Callable[[logging.LogRecord], bool]) -> Iterator[None
 
 
 def log_item_progress(items: Iterable[Item], doing: str, *, before: int = 0, of: int | None = None) -> Iterator[Item]:
-    """Yield the items, and log before each what is done and how many are done.
+    """Yield the items. Before each, log what is being done and how many items are done.
 
     Args:
         items: the items.
@@ -66,14 +67,14 @@ def log_item_progress(items: Iterable[Item], doing: str, *, before: int = 0, of:
 
 
 class ProgressLines(logging.Handler):
-    """A handler that shows stages and warnings, and a stage's progress if nothing was shown for some seconds.
+    """A handler that shows stages and warnings; it shows a stage's progress if nothing was shown for some seconds.
 
     The count of a step only rises: where a step begins anew, the line says which time it is.
 
     Args:
         show: called with a line.
         warn: called with the record of a warning.
-        silent: for so many seconds at the beginning, only warnings are shown; then the current stage is shown.
+        silent: for this many seconds at the beginning, only warnings are shown; then the current stage is shown.
         verdicts: show the verdicts on the bundle, too, if the work took longer than that. The commands say them in
             their last lines.
     """
@@ -145,7 +146,7 @@ def show_log_lines(lines: ProgressLines) -> Iterator[None]:
 
 @contextlib.contextmanager
 def show_progress(wanted: bool) -> Iterator[None]:
-    """While the block runs, print its progress on standard error, once it has taken two seconds.
+    """While the block runs, print its progress on standard error, but only after it has taken two seconds.
 
     Where logging is set up, the program's handlers get the records instead, and its levels decide.
 

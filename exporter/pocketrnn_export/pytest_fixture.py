@@ -17,7 +17,7 @@ __all__ = ["check_export"]
 
 @pytest.fixture
 def check_export() -> Callable[..., Verdict]:
-    """Give a function that checks a file as `check` does, and fails the test with the verdict unless it is right.
+    """Return a function that checks a file as `check` does, and fails the test with the verdict if the file is wrong.
 
     Example:
         >>> def test_the_file_is_right(check_export):

@@ -51,11 +51,11 @@ _NUMBERS: Final = frozenset({"BININT", "INT", "LONG", "LONG1", "FLOAT", "BINFLOA
 
 
 class UnsupportedPickleError(ValueError):
-    """A pickle has a name or an instruction that is not supported."""
+    """A pickle contains a name or an instruction that is not supported."""
 
 
 class PickleReader:
-    """Follows the pickles in `content`, one after the other. A subclass says what names, calls and states become.
+    """Follows the pickles in `content`, one after the other. Subclasses define what names, calls and states become.
 
     Raises `UnsupportedPickleError` for other instructions and beyond the limits, EOFError for a pickle without an end,
     and IndexError, KeyError, ValueError or struct.error for a damaged one.
@@ -148,7 +148,7 @@ class PickleReader:
             self.stack.append(made)
 
     def make_object(self, name: str, argument: Any) -> Any:
-        """Return the container, or the stand-in, that an instruction makes."""
+        """Return the container or stand-in that an instruction makes."""
         if name in _TUPLES:
             return tuple(self.pop_items(_TUPLES[name]))
         if name in ("EMPTY_LIST", "LIST"):
@@ -186,11 +186,11 @@ class PickleReader:
         require_type(target, list).extend(items)
 
     def set_items(self, target: Any, items: list[Any]) -> None:
-        """Give a dict keys and values, which come in turn."""
+        """Set keys and values of a dict; keys and values alternate."""
         require_type(target, dict).update(zip(items[::2], items[1::2], strict=True))
 
     def pop_items(self, count: int | None) -> list[Any]:
-        """Pop the last items; without a count, those since the last mark."""
+        """Remove and return the last items of the stack; without a count, those since the last mark."""
         if count is None:
             items, self.stack = self.stack, self.outer.pop()
             return items
@@ -207,7 +207,7 @@ class PickleReader:
 
 
 def require_type(value: Any, kind: type) -> Any:
-    """Return the value.
+    """Return the value if it has the type; else raise an error.
 
     Raises:
         ValueError: it is of another type.
@@ -218,7 +218,7 @@ def require_type(value: Any, kind: type) -> Any:
 
 
 class PickledObject:
-    """An object of a pickle with its attributes; its class has only the name, and is not imported."""
+    """An object in a pickle with its attributes. Its class is only a name, and is not imported."""
 
     def __init__(self, *_: Any) -> None:
         pass
@@ -230,7 +230,7 @@ class PickledObject:
 
 
 def read_pickle(content: bytes, classes: Collection[str]) -> Any:
-    """Read a pickle from `pickle.dump` or `joblib.dump`: plain values, arrays, and objects of these classes.
+    """Read a pickle by `pickle.dump` or `joblib.dump`: plain values, arrays, and objects of these classes.
 
     Args:
         content: the bytes of the file.
@@ -289,7 +289,7 @@ class _Dtype(PickledObject):
 
 
 class _Array(PickledObject):
-    """An array of numpy."""
+    """A numpy array."""
 
     array: Any = None
 
@@ -299,14 +299,14 @@ class _Array(PickledObject):
 
 
 class _BufferArray(PickledObject):
-    """An array of numpy in the form of protocol 5."""
+    """A numpy array in the form of protocol 5."""
 
     def __init__(self, items: Any = b"", dtype: Any = None, shape: Any = (), order: Any = "C") -> None:
         self.array = _make_array(items, shape, dtype, order)
 
 
 class _JoblibArray(PickledObject):
-    """joblib's description of an array; the array's numbers follow it in the file."""
+    """joblib's description of an array; the numbers follow it in the file."""
 
     array: Any = None
 
@@ -328,14 +328,14 @@ class _JoblibArray(PickledObject):
 
 
 class _Scalar(PickledObject):
-    """One number of numpy."""
+    """A single numpy number."""
 
     def __init__(self, dtype: Any = None, content: Any = b"") -> None:
         self.array = _make_array(content, (1,), dtype, "C")[0]
 
 
 class _EncodedBytes(PickledObject):
-    """The bytes that pickles of Python 2's protocol make by a call of `_codecs.encode`."""
+    """Bytes that a pickle in Python 2's protocol makes with a call of `_codecs.encode`."""
 
     def __init__(self, text: Any = "", *_: Any) -> None:
         self.array = str(text).encode("latin1")
@@ -381,7 +381,7 @@ def _make_array(items: Any, shape: Any, dtype: Any, order: Any) -> Any:
 
 
 class _ObjectReader(PickleReader):
-    """Reads objects of scikit-learn, by stand-ins."""
+    """Reads scikit-learn's objects as stand-ins."""
 
     values = PickleReader.values | {
         "LONG4", "STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
@@ -457,7 +457,7 @@ class _OtherObject(PickledObject):
 
 
 def _unwrap_stand_ins(value: Any, depth: int = 0) -> Any:
-    """Replace stand-ins for arrays by the numpy arrays: at the top, in an object of the file, or in a dict."""
+    """Replace stand-ins for arrays by numpy arrays: at the top level, in an object of the file, or in a dict."""
     if isinstance(value, _Array | _JoblibArray | _EncodedBytes):
         return value.array
     if isinstance(value, PickledObject) and depth < _DEEPEST:

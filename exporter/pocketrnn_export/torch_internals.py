@@ -75,6 +75,7 @@ __all__ = [
     "find_guard_location",
     "find_shape_environment",
     "flatten_tree",
+    "get_submodule_dict",
     "list_aliased_arguments",
     "list_default_rewrite_rules",
     "list_guards",
@@ -84,15 +85,14 @@ __all__ = [
     "list_written_arguments",
     "make_unknown_size_mode",
     "make_unknown_size_tensor",
-    "overload_name",
     "parse_operator_schema",
     "past_function_modes",
     "read_flat_weights",
     "read_guard_relation",
     "read_memory_address",
+    "read_overload_name",
     "read_own_buffers",
     "read_own_forward_pre_hooks",
-    "read_own_modules",
     "read_own_parameters",
     "read_size_expression",
     "read_size_hint",
@@ -166,17 +166,18 @@ def read_size_expression(size: Any) -> Any:
 
 
 def read_size_symbol(size: Any) -> str:
-    """Return the first name of an input's size, which `read_size_expression` gives until the size is restricted."""
+    """Return the first name of an input's size; `read_size_expression` gives this name until the size is restricted."""
     return str(size.node._expr)
 
 
 def read_size_hint(size: Any) -> int:
-    """Return the number of a size in the traced example. Without it, a trace could not choose a branch."""
+    """Return the number that a size has in the traced example. Without this number, a trace could not choose a
+    branch."""
     return int(size.node.hint)
 
 
 def find_shape_environment(size: Any) -> Any:
-    """Return the ShapeEnv of a trace, which keeps all its sizes."""
+    """Return the ShapeEnv of a trace, which contains all its sizes."""
     return size.node.shape_env
 
 
@@ -195,14 +196,14 @@ def read_guard_relation(guard: Any) -> Any:
 
 
 def find_guard_location(guard: Any) -> tuple[str, int]:
-    """Return the file and line at which a guard was made; ("", 0) where that is not known."""
+    """Return the file and line at which a guard was made; ("", 0) if they are unknown."""
     frame = guard.sloc.framework_loc
     return (frame.filename, frame.lineno) if hasattr(frame, "filename") else ("", 0)
 
 
 def restrict_sizes(relation: Any, told: str) -> None:
-    """Restrict a trace to the sizes for which a relation holds. Outside of a trace, raise an error with the text `told`
-    if the relation does not hold.
+    """Restrict a trace to the sizes for which a relation holds. Outside a trace, raise an error with the text `told` if
+    the relation does not hold.
 
     Without: a text that is too short for an operation gets a meaningless answer.
     """
@@ -211,7 +212,7 @@ def restrict_sizes(relation: Any, told: str) -> None:
 
 @contextlib.contextmanager
 def replace_methods(changes: Mapping[Any, Any]) -> Iterator[None]:
-    """While the block runs, replace methods of torch's classes, and functions of its modules.
+    """While the block runs, replace methods of torch's classes and functions of torch's modules.
 
     Args:
         changes: (class or module, name) -> the replacement. A class that inherits the method, or does not have it,
@@ -257,21 +258,21 @@ TRACED_TENSORS: Final[tuple[type, ...]] = (FakeTensor, FunctionalTensor)
 
 def make_unknown_size_mode() -> FakeTensorMode:
     """Return a mode in which a forward runs without computing numbers; each unknown size has its own symbol, even if
-    two are equal."""
+    two sizes are equal."""
     return FakeTensorMode(shape_env=ShapeEnv(duck_shape=False), allow_non_fake_inputs=True)
 
 
 def make_unknown_size_tensor(mode: FakeTensorMode, value: Tensor, axes: int) -> Tensor:
-    """Return a tensor of such a mode like `value`, with its first `axes` sizes unknown; a size of 1 stays a number, as
-    in PyTorch."""
+    """Return a tensor like `value` for such a mode; the sizes of its first `axes` axes are unknown. As in PyTorch, a
+    size of 1 remains a number."""
     kinds = [DimDynamic.DYNAMIC if i < axes and n > 1 else DimDynamic.STATIC for i, n in enumerate(value.shape)]
     context: Any = StatelessSymbolicContext(dynamic_sizes=kinds, constraint_sizes=[None] * value.dim())
     return mode.from_tensor(value, symbolic_context=context)
 
 
 def replace_tolist(tolist: Callable[[Any, Callable[[Any], Any]], Any]) -> contextlib.AbstractContextManager[None]:
-    """While the block runs, a traced tensor's `tolist` calls this function, with torch's own as its second argument. A
-    TorchFunctionMode does not see the method of a FakeTensor.
+    """While the block runs, a traced tensor's `tolist` calls this function with torch's own method as its second
+    argument. A TorchFunctionMode does not see this method of a FakeTensor.
 
     Without: `lengths.tolist()` needs values, and the module is refused.
     """
@@ -280,7 +281,7 @@ def replace_tolist(tolist: Callable[[Any, Callable[[Any], Any]], Any]) -> contex
 
 
 def read_tensor_values(tensor: Tensor) -> list[Any]:
-    """`tensor.tolist()` without any TorchFunctionMode."""
+    """Call `tensor.tolist()` without any TorchFunctionMode."""
     with past_function_modes():
         values: list[Any] = tensor.tolist()
     return values
@@ -291,8 +292,8 @@ past_function_modes = torch._C.DisableTorchFunction
 
 
 def find_base_tensor(tensor: Tensor) -> Tensor:
-    """Return the base tensor of a view; a tensor that is not a view is returned unchanged. Without it, facts about
-    lengths would stay valid after a write into a slice of them."""
+    """Return the base tensor of a view; return any other tensor unchanged. Without the base, facts about lengths would
+    still be believed after a write into a slice of them."""
     return tensor if tensor._base is None else tensor._base
 
 
@@ -315,7 +316,7 @@ _METHODS: Final[dict[str, Any]] = {
 
 
 def find_original_method(function: Any) -> Any:
-    """Return the original method of a tensor, for a replacement of it (`torch.Tensor.squeeze = mine`).
+    """Return the original method of a tensor if it was replaced (`torch.Tensor.squeeze = mine`).
 
     torch's C code looks a method up by its name to pass it to a mode, and finds the replacement, which has run already.
     Every other function is returned as it is.
@@ -440,8 +441,8 @@ def unflatten_tree(leaves: list[Any], form: Any) -> Any:
     return _pytree.tree_unflatten(leaves, form)
 
 
-def overload_name(target: Any) -> str:
-    """Return the overload of an operator: `Tensor` for `aten.add.Tensor`; empty for another target."""
+def read_overload_name(target: Any) -> str:
+    """Return the overload of an operator: `Tensor` for `aten.add.Tensor`; empty for anything else."""
     return str(getattr(target, "_overloadname", ""))
 
 
@@ -487,7 +488,7 @@ _TELLING: Final[tuple[tuple[str, str, Any], ...]] = (
 
 
 def list_tracing_queries() -> list[tuple[ModuleType, str, Callable[..., Any], Any]]:
-    """Return the functions that tell a module whether it is traced: module, name, function, and result outside of a
+    """Return the functions by which a module asks whether it is traced: module, name, function, and result outside a
     trace."""
     modules = [(importlib.import_module(module), name, answer) for module, name, answer in _TELLING]
     return [(module, name, getattr(module, name), answer) for module, name, answer in modules if hasattr(module, name)]
@@ -495,7 +496,7 @@ def list_tracing_queries() -> list[tuple[ModuleType, str, Callable[..., Any], An
 
 @contextlib.contextmanager
 def annotate_operators(marks: Mapping[str, Any]) -> Iterator[None]:
-    """While the block runs, write the marks into `meta["custom"]` of each operator that is traced.
+    """While the block runs, write the marks into `meta["custom"]` of each traced operator.
 
     It is `torch.fx.traceback.annotate`, which releases before 2.9 do not have.
     """
@@ -513,7 +514,7 @@ def annotate_operators(marks: Mapping[str, Any]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def cache_known_operators() -> Iterator[None]:
-    """While the block runs, decompose programs on the CPU with the operators that torch knew when it began.
+    """While the block runs, decompose programs on the CPU with only the operators that torch knew at its beginning.
 
     Without, as in a release with other names for this: torch queries its dispatcher for each of 29 namespaces, twice a
     decomposition, 80 ms; and it overrides 500 operators for each of 25 kinds of devices, of which a trace uses only the
@@ -551,7 +552,7 @@ LOGGERS: Final = (
 @contextlib.contextmanager
 def replace_function_code(function: Any, stand_in: Any) -> Iterator[Callable[..., Any]]:
     """While the block runs, call the code of `stand_in` whenever torch's `function` is called, in every thread and
-    under every imported name; yield a copy of the function with the original code. The code sees the globals of torch's
+    under every imported name. Yield a copy of the function with the original code. The code sees the globals of torch's
     file, so it must import everything that it uses.
 
     Modules bind `pack_padded_sequence` by name, which a change of torch's namespace would miss. A TorchFunctionMode
@@ -576,13 +577,14 @@ BatchNorm: Final = nn.modules.batchnorm._BatchNorm
 
 
 def read_own_parameters(layer: nn.Module) -> dict[str, nn.Parameter | None]:
-    """Return a layer's own dict of parameters, for reading: with those that are None, and shared ones under each
+    """Return a layer's own dict of parameters, for reading. It includes those that are None, and shared ones under each
     name."""
     return layer._parameters
 
 
 def change_operator_arguments(changed: Callable[[Any], Any]) -> contextlib.AbstractContextManager[Any]:
-    """For the block, apply `changed` to each argument of every operator, also of those within PyTorch's own functions.
+    """While the block runs, apply `changed` to each argument of every operator, including those inside PyTorch's own
+    functions.
 
     Without: a number that such a function computes, as attention does 1 / sqrt(size), differs from the graph's.
 
@@ -608,7 +610,7 @@ def read_own_buffers(layer: nn.Module) -> dict[str, Tensor | None]:
     return layer._buffers
 
 
-def read_own_modules(layer: nn.Module) -> dict[str, nn.Module | None]:
+def get_submodule_dict(layer: nn.Module) -> dict[str, nn.Module | None]:
     """Return a layer's own dict of submodules, for reading and writing: `setattr` would use a class attribute of that
     name."""
     return layer._modules
@@ -616,9 +618,8 @@ def read_own_modules(layer: nn.Module) -> dict[str, nn.Module | None]:
 
 @contextlib.contextmanager
 def call_forward_directly() -> Iterator[None]:
-    """While the block runs, call the forward of users' layers without hooks directly, so that a forward may raise.
-    Without this, a trace keeps a stack of the called layers, does not pop it when a call raises, and fails at the end
-    of the next call.
+    """While the block runs, call the forward of users' layers without hooks, so that a forward may raise. With hooks, a
+    trace keeps a stack of the called layers, does not pop it when a call raises, and fails at the end of the next call.
     """
     own = nn.Module.__call__
 
@@ -640,13 +641,14 @@ def read_own_forward_pre_hooks(layer: nn.Module) -> dict[int, Callable[..., Any]
 
 
 def unwrap_compiled_module(module: nn.Module) -> nn.Module:
-    """Return the module that `torch.compile` wraps; any other module as it is."""
+    """Return the module that `torch.compile` wraps; return any other module unchanged."""
     inner = getattr(module, "_orig_mod", module)
     return inner if isinstance(inner, nn.Module) else module
 
 
 def unwrap_scripted_function(value: Any) -> Any:
-    """Return the Python function that `torch.jit.script` compiled; None where it is not scripted, or was loaded.
+    """Return the Python function that `torch.jit.script` compiled; None if the function is not scripted, or was loaded
+    from a file.
 
     Without: a scripted function is traced only at the sizes of the example.
     """
@@ -654,26 +656,26 @@ def unwrap_scripted_function(value: Any) -> Any:
 
 
 def list_weight_names(layer: nn.RNNBase) -> Sequence[str]:
-    """Return the names of a recurrent layer's weights in the order in which PyTorch's kernels take them."""
+    """Return the names of a recurrent layer's weights, in the order of the arguments of PyTorch's kernels."""
     return layer._flat_weights_names
 
 
 def read_flat_weights(layer: nn.RNNBase) -> list[tuple[str, Any]]:
-    """Return the weights that a recurrent layer runs with, by name. After a parametrization was added, they may be
+    """Return the weights with which a recurrent layer runs, by name. After a parametrization was added, they may be
     older than the attributes with these names."""
     return list(zip(layer._flat_weights_names, layer._flat_weights, strict=True))
 
 
 def update_flat_weights(layer: nn.RNNBase) -> None:
-    """Let a recurrent layer run with the current values of its weight attributes."""
+    """Make a recurrent layer run with the current values of its weight attributes."""
     layer._init_flat_weights()
 
 
 def replace_program_weights(
     program: torch.export.ExportedProgram, state: Mapping[str, Tensor]
 ) -> torch.export.ExportedProgram:
-    """Return a copy of a program with other weights, by name. Without it, a form would be compared only with its own
-    weights.
+    """Return a copy of a program with other weights, by name. Without this copy, a form would be compared with its own
+    weights only.
 
     A conversion leaves the sizes that an operator made, such as a longest length, as pending, so that a second one of
     the same program fails.
@@ -700,8 +702,8 @@ def replace_program_weights(
 
 @contextlib.contextmanager
 def cache_onnx_registry(translated: Collection[Any] = ()) -> Iterator[None]:
-    """While the block runs, cache the 500 operators of `torch.onnx.export` by name for all calls. It reads the source
-    only of the few operators that a graph has.
+    """While the block runs, cache the 500 operators of `torch.onnx.export` by name for all calls. Read the source only
+    of the few operators that a graph has.
 
     Without, as in a release that stores them differently: each call reads the source of all of them, 0.5 seconds.
 
@@ -803,7 +805,7 @@ def _copy_without_conversions(graph: torch.fx.Graph) -> torch.fx.Graph:
 
 @functools.cache
 def _read_onnx_operators(opset_version: int, registered: int) -> dict[Any, list[Any]]:
-    """Return the operators that torch's exporter and onnxscript translate, as `ONNXRegistry.from_torchlib` finds them;
+    """Return the operators that torch's exporter and onnxscript translate, as `ONNXRegistry.from_torchlib` finds them.
     `registered`, the number of registered operators, is a key of the cache."""
     del registered
     from onnxscript.function_libs.torch_lib import ops, registration
@@ -838,10 +840,11 @@ def list_default_rewrite_rules() -> Sequence[Any]:
 
 
 def list_unsound_rewrite_rules() -> list[Any]:
-    """Return the rewrite rules that may change answers: rules that treat a constant near 0 or 1 as 0 or 1; the rule
-    that drops a slice whose result has the sizes of its input in the example, as `x[:, -100:]` for 7 tokens; and rules
-    that join two clamps whose bounds may not overlap. Without this list, such a constant, slice or clamp would be lost,
-    and the proof would find that only where it changes answers to random texts."""
+    """Return the rewrite rules that may change answers. Some treat a constant near 0 or 1 as 0 or 1. One removes a
+    slice if its result has the sizes of its input in the example, as `x[:, -100:]` for 7 tokens. Others join two clamps
+    whose bounds may not overlap. With these rules, such a constant, slice or clamp would be lost, and the proof would
+    find that only if it changes answers to random texts.
+    """
     from onnxscript.rewriter.rules.common import _fuse_relus_clips, _min_max_to_clip, _no_op, collapse_slice2_rule
 
     exact = (_no_op.dropout_zero_rule, _no_op.dropout_inference_rule)
@@ -853,8 +856,8 @@ def list_unsound_rewrite_rules() -> list[Any]:
 
 
 def uses_encoder_fast_path(layer: nn.TransformerEncoderLayer) -> bool:
-    """Return whether PyTorch runs an encoder layer by its fast path without gradients, for an input of three axes: the
-    conditions of `TransformerEncoderLayer.forward`.
+    """Return whether PyTorch runs an encoder layer by its fast path without gradients, for an input of three axes, by
+    the conditions in `TransformerEncoderLayer.forward`.
 
     Without: masks have the meaning of the traced code, which differs, and the proof finds that.
     """

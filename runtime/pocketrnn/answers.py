@@ -169,24 +169,24 @@ class Answers:
             reached &= likeliest
         return reached
 
-    def labels_reached(self, probabilities: Floats, threshold: float | None = None) -> list[tuple[str, ...]]:
+    def list_reached_labels(self, probabilities: Floats, threshold: float | None = None) -> list[tuple[str, ...]]:
         """List the labels of each text that reach their threshold, in the classifier's order; the list may be empty.
 
         Args:
             probabilities, threshold: as in `reached`.
 
         Example:
-            >>> Answers("mood", ("bad", "good"), "sigmoid").labels_reached(np.float32([[0.2, 0.9]]))
+            >>> Answers("mood", ("bad", "good"), "sigmoid").list_reached_labels(np.float32([[0.2, 0.9]]))
             [('good',)]
         """
         rows = self.mark_reached_labels(probabilities, threshold)
         return [tuple(label for label, is_one in zip(self.labels, row, strict=True) if is_one) for row in rows]
 
-    def likeliest_labels(self, answered: Iterable[Chunk]) -> list[str | None]:
+    def find_likeliest_labels(self, answered: Iterable[Chunk]) -> list[str | None]:
         """The likeliest label of each text, from logits that come chunk by chunk; None for a text that was skipped.
 
         Example:
-            >>> Answers("mood", ("bad", "good"), "softmax").likeliest_labels([(np.float32([[0, 1], [0, 0]]), [1])])
+            >>> Answers("mood", ("bad", "good"), "softmax").find_likeliest_labels([(np.float32([[0, 1], [0, 0]]), [1])])
             ['good', None]
         """
         labels: list[str | None] = []

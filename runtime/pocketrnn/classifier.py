@@ -45,9 +45,9 @@ __all__ = [
     "compute_logits_of_steps",
     "compute_logits_until_refused",
     "get_chosen_answers",
+    "list_refusal_reasons",
     "make_refusal_error",
     "read_graph_metadata",
-    "refusal_reasons",
 ]
 
 Floats = NDArray[np.float32]
@@ -494,7 +494,7 @@ class Classifier(TrainedEstimator):
         """
         if self._gives_values:
             return cast("list[str]", self.values(given, on_error=on_error))
-        return self._answers.likeliest_labels(self._compute_logits_of_chunks(given, on_error))
+        return self._answers.find_likeliest_labels(self._compute_logits_of_chunks(given, on_error))
 
     def values(self, given: Iterable[object], *, on_error: OnError = "raise") -> Floats:
         """The values for every sequence, if the bundle gives values and not labels.
@@ -651,7 +651,7 @@ class Classifier(TrainedEstimator):
             >>> Classifier.load("ag_news").predict_labels(["Oil prices rise again"], 0.5)
             [('Business',)]
         """
-        return self._answers.labels_reached(self.predict_proba(given, on_error=on_error), threshold)
+        return self._answers.list_reached_labels(self.predict_proba(given, on_error=on_error), threshold)
 
     def logits(self, given: Iterable[object], *, on_error: OnError = "raise") -> Floats:
         """The logits: the graph's outputs before softmax or sigmoid.
@@ -891,14 +891,14 @@ def compute_logits_of_steps(classifier: Classifier, rows: Sequence[Sequence[int]
     return logits
 
 
-def refusal_reasons(classifier: Classifier) -> list[str]:
+def list_refusal_reasons(classifier: Classifier) -> list[str]:
     """Describe the faults for which a text is skipped, each as the end of a sentence.
 
     Example:
-        >>> refusal_reasons(Classifier.load("news.prnn"))
+        >>> list_refusal_reasons(Classifier.load("news.prnn"))
         ['too costly, or of too large whole numbers, for the file']
     """
-    return classifier._texts("classify()").refusal_reasons
+    return classifier._texts("classify()").list_refusal_reasons
 
 
 def compute_logits_until_refused(classifier: Classifier, texts: Sequence[Any]) -> tuple[Floats, LimitError | None]:

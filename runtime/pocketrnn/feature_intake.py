@@ -41,7 +41,7 @@ class FeatureIntake(TextIntake):
     @property
     def skip_reasons(self) -> list[str]:
         """Describe the faults for which an item is skipped, each as the end of a sentence."""
-        return ["that are not texts with their features", *self.refusal_reasons]
+        return ["that are not texts with their features", *self.list_refusal_reasons]
 
 
 class _FeatureRowEncoder(TextRowEncoder):

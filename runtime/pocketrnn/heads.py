@@ -86,12 +86,14 @@ class HeadAnswers(Answers):
             name: head.prediction(logits[at], min(top, len(head.labels))) for name, head, at in self.iterate_heads()
         }
 
-    def labels_reached(self, probabilities: Any, threshold: float | None = None) -> Any:
+    def list_reached_labels(self, probabilities: Any, threshold: float | None = None) -> Any:
         """List for each text the labels of each head that reach their threshold."""
-        found = {name: head.labels_reached(probabilities[name], threshold) for name, head, _ in self.iterate_heads()}
+        found = {
+            name: head.list_reached_labels(probabilities[name], threshold) for name, head, _ in self.iterate_heads()
+        }
         return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
 
-    def likeliest_labels(self, answered: Iterable[Chunk]) -> Any:
+    def find_likeliest_labels(self, answered: Iterable[Chunk]) -> Any:
         """The likeliest label of each head for each text; None for a text that was skipped."""
         labels: list[dict[str, str] | None] = []
         for logits, skipped in answered:

@@ -202,8 +202,8 @@ class _ChosenLabelsEngine:
 class _ChosenLabelsTextEngine(_ChosenLabelsEngine):
     """A `_ChosenLabelsEngine` for an engine that takes texts; see `TextEngine`."""
 
-    def logits_of_text(self, text: str) -> list[float] | None:
-        logits = self._engine.logits_of_text(text)
+    def compute_logits_of_text(self, text: str) -> list[float] | None:
+        logits = self._engine.compute_logits_of_text(text)
         return None if logits is None else self._chosen.select_from_row(logits)
 
     def logits_of_texts(self, texts: Sequence[str]) -> EngineAnswer:

@@ -39,7 +39,7 @@ class PairIntake(TextIntake):
     @property
     def skip_reasons(self) -> list[str]:
         """Describe the faults for which an item is skipped, each as the end of a sentence."""
-        return ["that are not two texts", *self.refusal_reasons]
+        return ["that are not two texts", *self.list_refusal_reasons]
 
 
 class _PairRowEncoder(TextRowEncoder):

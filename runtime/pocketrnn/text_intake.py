@@ -91,7 +91,7 @@ class TextIntake:
             LimitError: the text is beyond the limits.
         """
         if isinstance(text, str) and self.ready.splits:
-            if self._reader is not None and (logits := self._reader.logits_of_text(text)) is not None:
+            if self._reader is not None and (logits := self._reader.compute_logits_of_text(text)) is not None:
                 return logits
             return self._compute_logits_of_row(self.encoder.encode_row(text))
         return self._compute_logits_of_row(np.array([self.ready.ids(text)], np.int64))
@@ -183,7 +183,7 @@ class TextIntake:
         return make_too_costly_error(self._name)
 
     @property
-    def refusal_reasons(self) -> list[str]:
+    def list_refusal_reasons(self) -> list[str]:
         """Describe the faults for which a valid text is skipped, each as the end of a sentence."""
         reads = isinstance(self._engine, TextEngine)
         limits = [] if self._limits is None else describe_limit_faults(self._limits)
@@ -192,7 +192,7 @@ class TextIntake:
     @property
     def skip_reasons(self) -> list[str]:
         """Describe the faults for which an item is skipped, each as the end of a sentence."""
-        return ["that are not texts", *self.refusal_reasons]
+        return ["that are not texts", *self.list_refusal_reasons]
 
     def stop(self) -> None:
         """Stop the engine's work in other threads."""

@@ -427,7 +427,10 @@ def describe_graph_proof(manifest: Manifest) -> str:
     module = "the PyTorch module" if module == "pytorch" else module
     if any(line.measures_integer_arithmetic for line in manifest.parity.comparisons):
         return describe_integer_verdict(manifest)
-    rounding, own = describe_rounding(manifest), "".join(map(_describe_own_precision, manifest.parity.comparisons))
+    rounding, own = (
+        describe_rounding(manifest),
+        "".join(map(_describe_difference_in_own_precision, manifest.parity.comparisons)),
+    )
     if rounding:
         shown = "proven equal to" if exact else "equal in single precision to"
         return f"{shown} {module} with rounded weights.{own} {rounding}"
@@ -450,7 +453,7 @@ def describe_number_scale(manifest: Manifest) -> str:
     return "scaled as their owner said; that was not compared with anything."
 
 
-def _describe_own_precision(line: Comparison) -> str:
+def _describe_difference_in_own_precision(line: Comparison) -> str:
     """The measured difference from the module's own answers, if it computes in a precision other than float32."""
     if line.measures_rounding or line.measures_integer_arithmetic or not line.is_measured:
         return ""

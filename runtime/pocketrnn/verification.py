@@ -114,7 +114,7 @@ def verify(bundle: str | os.PathLike[str]) -> Verification:
             if manifests.compute_file_sha256(path) != manifest.torchscript.sha256:
                 raise BundleError(f"{path} was changed after it was made: its digest does not match.", _MAKE_AGAIN)
         _check_metadata(classifier, folder / manifest.graph.file)
-        files = manifests.bundle_files(manifest)
+        files = manifests.list_bundle_files(manifest)
     return Verification(manifest.name, files, _replay_examples(classifier), manifest.parity.tolerance, manifest)
 
 

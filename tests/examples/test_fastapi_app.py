@@ -77,7 +77,7 @@ def test_several_processes_answer_at_one_address() -> None:
 
 def test_answers_of_several_processes_wait_for_no_acknowledgement() -> None:
     # asyncio sets TCP_NODELAY on connections of such a socket only.
-    with runpy.run_path(str(EXAMPLES / "fastapi_processes.py"))["listening"]("127.0.0.1", 0) as bound:
+    with runpy.run_path(str(EXAMPLES / "fastapi_processes.py"))["open_listening_socket"]("127.0.0.1", 0) as bound:
         assert bound.proto == socket.IPPROTO_TCP
 
 

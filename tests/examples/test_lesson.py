@@ -141,11 +141,11 @@ def test_a_row_is_trained_to_the_same_weights_each_time_and_leaves_torchs_genera
     folder: Path, lesson: None
 ) -> None:
     import torch
-    from chapter import row_named, train_like_the_chapter
+    from chapter import find_row, train_like_the_chapter
 
     from pocketrnn_training import read_files
 
-    data, row = read_files([Path("train.csv")]), row_named("gru-last-packed")
+    data, row = read_files([Path("train.csv")]), find_row("gru-last-packed")
     before = torch.get_rng_state()
     first, _ = train_like_the_chapter(data, row.settings, row.name)
     second, _ = train_like_the_chapter(data, row.settings, row.name)

@@ -16,7 +16,7 @@ from pocketrnn.classifier import compute_logits_of_steps
 from pocketrnn_export import export
 from pocketrnn_export.comparing.logit_comparison import make_onnx_run
 from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
-from pocketrnn_export.proof.non_forgetting_copy import copy_with_lasting_states
+from pocketrnn_export.proof.non_forgetting_copy import copy_without_forgetting
 from pocketrnn_export.proof.right_program_search import find_right_program
 from pocketrnn_export.proof.runnable_program import make_runnable_program
 
@@ -59,7 +59,7 @@ def test_the_program_cuts_what_only_a_layer_that_lasts_shows(monkeypatch: pytest
 )
 def test_a_step_long_ago_shows_in_a_layer_that_lasts(layer: nn.RNNBase) -> None:
     torch.manual_seed(0)
-    lasting = copy_with_lasting_states(layer)
+    lasting = copy_without_forgetting(layer)
     assert lasting is not None
     steps = torch.randn(1, 1500, 4)
     with torch.no_grad():
@@ -82,10 +82,10 @@ def test_a_program_that_cuts_to_the_longest_length_is_made_a_graph_twice() -> No
 def test_the_layers_of_the_module_stay_as_they_are() -> None:
     layer = nn.GRU(4, 6)
     before = {name: weight.clone() for name, weight in layer.named_parameters()}
-    copy_with_lasting_states(layer)
+    copy_without_forgetting(layer)
     for name, weight in layer.named_parameters():
         torch.testing.assert_close(weight, before[name], rtol=0, atol=0)
 
 
 def test_a_layer_without_biases_has_none_that_lasts() -> None:
-    assert copy_with_lasting_states(nn.GRU(4, 6, bias=False)) is None
+    assert copy_without_forgetting(nn.GRU(4, 6, bias=False)) is None

@@ -21,7 +21,7 @@ from pocketrnn_export.proof import every_size_comparison
 from pocketrnn_export.proof.compared_module import FreshCopyModule
 from pocketrnn_export.proof.right_program_search import find_right_program
 from pocketrnn_export.proof.runnable_program import make_runnable_program
-from pocketrnn_export.tracing.layers.stateless_layers import use_stateless_layers
+from pocketrnn_export.tracing.layers.memoryless_layers import use_memoryless_layers
 
 EXAMPLE = (torch.randint(2, 40, (3, 7)),)
 
@@ -180,7 +180,7 @@ def test_a_layer_without_memory_answers_each_step_as_a_text_of_its_own(
     layer = kind(3, 4, layers, bidirectional=both_ways, batch_first=True, bias=bias).eval()
     steps, lengths = torch.randn(5, 6, 3), torch.tensor([6, 3, 6, 1, 2])
     given = nn.utils.rnn.pack_padded_sequence(steps, lengths, batch_first=True, enforce_sorted=False)
-    with torch.no_grad(), use_stateless_layers():
+    with torch.no_grad(), use_memoryless_layers():
         outputs, state = layer(given if packed else steps)
     with torch.no_grad():
         each = layer(steps.reshape(30, 1, 3))[0].reshape(5, 6, -1)

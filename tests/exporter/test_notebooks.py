@@ -87,8 +87,9 @@ def test_a_notebook_becomes_a_bundle_in_one_command(folder: Path) -> None:
     [
         ("model", ("model needs LAYERS, which cell 3 makes by `LAYERS = len(train_data)`", "cell 3, which calls pd",
                    "--set LAYERS=VALUE")),
-        ("train_data", ("train_data cannot be made: cell 3 makes it by", "calls pd.read_csv", "Name a class with its")),
-        ("loss", ("cell 8 makes it by `for epoch in range(10):`", "it loops")),
+        ("train_data", ("train_data is the object that cell 3 makes by", "calls pd.read_csv",
+                        "Name a class with its arguments")),
+        ("loss", ("cell 8 makes by `for epoch in range(10):`", "it loops")),
         ("moved", ("moved needs LAYERS, which cell 3 makes by",)),
         ("clasifier", ("defines no clasifier", "Did you mean Classifier?", "It defines: Classifier, head, build, ")),
         ("DIM", ("DIM raises TypeError",)),

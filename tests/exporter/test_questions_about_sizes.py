@@ -47,7 +47,7 @@ def inputs_of(module: nn.Module, batch: int, length: int) -> tuple[torch.Tensor,
     return tokens, torch.from_numpy(lengths)
 
 
-def largest_difference(module: nn.Module, graph: OnnxGraph, sizes: list[tuple[int, int]]) -> float:
+def compute_largest_difference(module: nn.Module, graph: OnnxGraph, sizes: list[tuple[int, int]]) -> float:
     options: Any = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(graph.content, options)
@@ -70,7 +70,7 @@ def test_what_a_module_asks_about_sizes_is_honoured_at_every_length(kind: type[n
     module = made(kind)
     graph = graph_of(module)
     assert graph.limits == Limits()
-    assert largest_difference(module, graph, [*BATCHES, *((1, n) for n in LENGTHS), (3, 31), (3, 301)]) < 1e-5
+    assert compute_largest_difference(module, graph, [*BATCHES, *((1, n) for n in LENGTHS), (3, 31), (3, 301)]) < 1e-5
 
 
 @pytest.mark.slow
@@ -84,7 +84,7 @@ def test_where_pytorch_fails_beyond_a_size_that_is_a_stated_limit(case: tuple[ty
                             (("min_tokens", 1), ("max_tokens", 600), ("max_batch", 200)))  # fmt: skip
     tried = (*BATCHES, *((1, n) for n in (1, 2, 3, 7, 89, 90, 600)))
     sizes = [(batch, n) for batch, n in tried if least <= n <= most and batch <= largest]
-    assert largest_difference(module, graph, sizes) < 1e-5
+    assert compute_largest_difference(module, graph, sizes) < 1e-5
 
 
 @pytest.mark.usefixtures("usual_proofs")

@@ -81,14 +81,14 @@ def exported(kind: Callable[[], nn.Module], path: Path) -> tuple[nn.Module, Clas
     return module, Classifier.load(path)
 
 
-def texts_of(lengths: list[int]) -> tuple[list[str], list[Tensor]]:
+def read_texts(lengths: list[int]) -> tuple[list[str], list[Tensor]]:
     generator = np.random.default_rng(0)
     ids = [generator.integers(0, len(VOCABULARY), (1, length)) for length in lengths]
     return [" ".join(VOCABULARY[i] for i in row[0]) for row in ids], [torch.from_numpy(row) for row in ids]
 
 
-def largest_difference(module: nn.Module, classifier: Classifier, lengths: list[int]) -> float:
-    texts, tokens = texts_of(lengths)
+def compute_largest_difference(module: nn.Module, classifier: Classifier, lengths: list[int]) -> float:
+    texts, tokens = read_texts(lengths)
     with torch.no_grad():
         expected = np.concatenate([module(row).numpy() for row in tokens])
     return float(np.abs(classifier.logits(texts) - expected).max())
@@ -99,7 +99,7 @@ def largest_difference(module: nn.Module, classifier: Classifier, lengths: list[
 def test_cuts_and_pads_hold_for_every_length(kind: type[nn.Module], tmp_path: Path) -> None:
     module, classifier = exported(kind, tmp_path / "b")
     lengths = [1, 2, 31, 32, 33, 257, 511, 512, 513, *[600] * 20, 2000]
-    assert largest_difference(module, classifier, lengths) < 1e-5
+    assert compute_largest_difference(module, classifier, lengths) < 1e-5
     assert classifier.manifest.graph.limits is None
 
 
@@ -108,8 +108,8 @@ def test_cuts_and_pads_hold_for_every_length(kind: type[nn.Module], tmp_path: Pa
 def test_a_size_that_pytorch_cannot_take_is_a_limit_that_the_runtime_keeps(tmp_path: Path) -> None:
     module, classifier = exported(HasPositions, tmp_path / "b")
     assert classifier.manifest.graph.limits == Limits(max_tokens=300)
-    assert largest_difference(module, classifier, [1, 299, 300]) < 1e-5
-    (too_long,), _ = texts_of([301])
+    assert compute_largest_difference(module, classifier, [1, 299, 300]) < 1e-5
+    (too_long,), _ = read_texts([301])
     with pytest.raises(LimitError, match=r"\b301 .*\b300\b"):
         classifier.classify(too_long)
 
@@ -145,8 +145,8 @@ def test_a_module_that_takes_few_tokens_and_mixes_its_texts_is_refused() -> None
 def test_few_tokens_are_a_limit_that_the_runtime_keeps(positions: int, tmp_path: Path) -> None:
     module, classifier = exported(lambda: HasPositions(positions), tmp_path / "b")
     assert classifier.manifest.graph.limits == Limits(max_tokens=positions)
-    assert largest_difference(module, classifier, [1, 2, positions - 1, positions]) < 1e-5
-    (too_long,), _ = texts_of([positions + 1])
+    assert compute_largest_difference(module, classifier, [1, 2, positions - 1, positions]) < 1e-5
+    (too_long,), _ = read_texts([positions + 1])
     with pytest.raises(LimitError, match=rf"\b{positions + 1} .*\b{positions}\b"):
         classifier.classify(too_long)
 
@@ -155,7 +155,7 @@ def test_few_tokens_are_a_limit_that_the_runtime_keeps(positions: int, tmp_path:
 def test_texts_that_are_too_short_for_pytorch_are_beyond_a_limit(tmp_path: Path) -> None:
     module, classifier = exported(NeedsFive, tmp_path / "b")
     assert classifier.manifest.graph.limits == Limits(min_tokens=5)
-    assert largest_difference(module, classifier, [5, 6, 100]) < 1e-5
+    assert compute_largest_difference(module, classifier, [5, 6, 100]) < 1e-5
     with pytest.raises(LimitError, match="at least 5"):
         classifier.classify("w1 w2")
 

@@ -168,7 +168,7 @@ def made(name: str) -> MadeOfNumbers:
     whole = make_program(content, graph, numbers=rules)
     if of_integers:
         whole, step = convert_to_integers(whole).program, None if step is None else convert_to_integers(step).program
-    program = whole.finished(step)
+    program = whole.encode_sections(step)
     answered = functools.partial(layer.logits, of_integers=of_integers)
     golden = [_golden(generator, answered, rules, steps) for steps in ((rules.steps or 3), (rules.steps or 8))]
     line = Comparison("numpy", INTEGERS if of_integers else "packed", "samples of each type", 1, 1, 0.0, 0)

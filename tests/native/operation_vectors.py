@@ -117,7 +117,7 @@ class _Maker:
             zeros: list[Size] = [(0, 0)] * 6
             program.add("copy", [mean, logits], *[_ONE] * 5, *zeros, (0, place), *zeros[1:])
         program.outputs.append(logits)
-        finished = program.finished()
+        finished = program.encode_sections()
         vectors = []
         for text in TEXTS:
             ids = np.array([int(word[1:]) for word in text.split()])

@@ -79,7 +79,7 @@ def packed_graph(
     whole = make_program(content, graph)
     if integers:
         whole, steps = convert_to_integers(whole).program, None if steps is None else convert_to_integers(steps).program
-    program = whole.finished(steps)
+    program = whole.encode_sections(steps)
     reference = INTEGERS if program.has_integers else "onnx"
     manifest = Manifest(
         name="graph",
@@ -121,7 +121,7 @@ def tagger_program(words: int, labels: int) -> tuple[Graph, PackedProgram]:
     )  # fmt: skip
     form = ONNX.make(prepared, Description("tagger", given, TagOutput(names), {}), ())
     assert isinstance(form.entry, Graph)
-    return form.entry, make_program(form.content, form.entry, padding_id=1).finished(None)
+    return form.entry, make_program(form.content, form.entry, padding_id=1).encode_sections(None)
 
 
 def packed_tagger(

@@ -81,11 +81,11 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def packed(bundle: Path) -> Path:
     """The same with products of integers."""
     path = bundle.parent / "tags.prnn"
-    pack(bundle, path, arithmetic="int8", data=texts_of(TEXTS), allowed=AllowedChange(labels=10))
+    pack(bundle, path, arithmetic="int8", data=read_texts(TEXTS), allowed=AllowedChange(labels=10))
     return path
 
 
-def texts_of(texts: list[str], targets: list[int] | None = None) -> LabelledTexts:
+def read_texts(texts: list[str], targets: list[int] | None = None) -> LabelledTexts:
     return LabelledTexts(texts, np.array(targets or [-1] * len(texts)), LABELS, "some texts")
 
 
@@ -326,9 +326,9 @@ def test_a_file_that_hides_its_integers_is_refused(packed: Path, tmp_path: Path)
 def test_more_change_than_is_allowed_writes_nothing_and_says_how_to_allow_it(bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "no.prnn"
     with pytest.raises(CompressionError, match=rf"of {len(TEXTS)} texts.*--max-changed"):
-        pack(bundle, path, arithmetic="int8", data=texts_of(TEXTS), allowed=AllowedChange(labels=0))
+        pack(bundle, path, arithmetic="int8", data=read_texts(TEXTS), allowed=AllowedChange(labels=0))
     right = Classifier.load(bundle).predict(TEXTS)
-    data = texts_of(TEXTS, [LABELS.index(label) for label in right])
+    data = read_texts(TEXTS, [LABELS.index(label) for label in right])
     with pytest.raises(CompressionError, match=rf"points of accuracy.*{len(TEXTS)} rows.*--max-loss"):
         pack(bundle, path, arithmetic="int8", data=data, allowed=AllowedChange(labels=10, loss=0))
     assert not path.exists()
@@ -420,7 +420,7 @@ def test_arguments_of_another_arithmetic_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="int4"):
         pack("ag_news", tmp_path / "a.prnn", arithmetic="int4")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="change nothing"):
-        pack("ag_news", tmp_path / "a.prnn", data=texts_of(["a"]))
+        pack("ag_news", tmp_path / "a.prnn", data=read_texts(["a"]))
     with pytest.raises(InputError, match="max_loss is 101"):
         AllowedChange(loss=101)
 
@@ -526,7 +526,7 @@ def test_what_is_given_below_a_threshold_is_no_label_and_measured_as_such(bundle
     before = sets_of(folder, TEXTS)
     targets = [LABELS.index(given[0]) if given else 0 for given in before]
     verdict = read_integer_verdict(
-        pack(folder, path, arithmetic="int8", data=texts_of(TEXTS, targets), allowed=AllowedChange(20, 20))
+        pack(folder, path, arithmetic="int8", data=read_texts(TEXTS, targets), allowed=AllowedChange(20, 20))
     )
     assert verdict is not None
     after = sets_of(path, TEXTS)
@@ -536,7 +536,7 @@ def test_what_is_given_below_a_threshold_is_no_label_and_measured_as_such(bundle
 
 def test_copies_of_a_text_count_once_and_what_predict_labels_gives_counts_too(bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "tags.prnn"
-    data = texts_of([*TEXTS, *TEXTS, *[""] * 400], [*[-1] * len(TEXTS), *[0] * len(TEXTS), *[-1] * 400])
+    data = read_texts([*TEXTS, *TEXTS, *[""] * 400], [*[-1] * len(TEXTS), *[0] * len(TEXTS), *[-1] * 400])
     verdict = read_integer_verdict(pack(bundle, path, arithmetic="int8", data=data, allowed=AllowedChange(100, 100)))
     assert verdict is not None
     texts = list(dict.fromkeys([*TEXTS, ""]))

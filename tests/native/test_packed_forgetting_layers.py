@@ -21,8 +21,8 @@ from pocketrnn.bundle.packed_enums import Layer, Storage
 from pocketrnn_export.forms.packed_file.graph_to_program import make_program
 from pocketrnn_export.forms.packed_file.integer_program import convert_to_integers
 from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, Op, Program
+from pocketrnn_export.forms.packed_file.previous_step_folding import fold_step_pairs
 from pocketrnn_export.forms.packed_file.size_dependent_values import Size
-from pocketrnn_export.forms.packed_file.step_pair_folding import fold_step_pairs
 from pocketrnn_export.forms.weight_quantization import Storage as Stored
 from pocketrnn_export.forms.weight_quantization import quantize_graph
 from pocketrnn_native import Packed
@@ -181,7 +181,7 @@ def test_ready_products_and_weights_in_place_change_no_answer(name: str) -> None
 def test_halves_of_a_matrix_of_bytes_are_stored_in_bytes() -> None:
     content, graph = graph_of_case("a window")
     small = quantize_graph(content, Stored("int8", "int8"), {}).content
-    values = np.frombuffer(make_program(small, graph).finished().values, np.uint32).reshape(-1, 13)
+    values = np.frombuffer(make_program(small, graph).encode_sections().values, np.uint32).reshape(-1, 13)
     storages = values[values[:, 1] == NONE][:, 2]
     # Four halves of the first layer, two matrices of the second, the table.
     assert (storages == Storage.BYTES_BY_COLUMN).sum() >= 6

@@ -129,7 +129,7 @@ def gesture() -> number_vectors.MadeOfNumbers:
 
 def packed_with(made: number_vectors.MadeOfNumbers, rules: NumberInput) -> Packed:
     """A file with other rules, which no golden example minds."""
-    program = make_program(made.graph, made.manifest.graph, numbers=rules).finished()
+    program = make_program(made.graph, made.manifest.graph, numbers=rules).encode_sections()
     return Packed(encode_packed_file(replace(made.manifest, input=rules), program))
 
 

@@ -320,8 +320,8 @@ def test_what_is_known_of_drawn_graphs_holds_for_every_number_of_tokens(seed: in
         for n, value in enumerate(every, 1):
             assert sizes is None or value.shape == tuple(a * n + b for a, b in sizes), (name, n)
             if isinstance(known, Numbers):
-                assert value.ravel().tolist() == [a * n + b for a, b in known.ends], (name, n)
+                assert value.ravel().tolist() == [a * n + b for a, b in known.extreme_numbers], (name, n)
             elif known is not None and value.size:
-                ends = [a * n + b for a, b in known.ends]
+                ends = [a * n + b for a, b in known.extreme_numbers]
                 assert {value.min(), value.max()} <= {*ends}, (name, n)
     assert found.known.keys() >= {"n", "shape"}

@@ -308,9 +308,9 @@ def test_a_step_shares_the_weights_of_the_program(streaming: Path, packed: Path)
     with_step = len(packed_bundle(streaming))
     manifest = manifests.read_manifest(streaming)
     assert manifest.stream is not None
-    without = make_program((streaming / "model.onnx").read_bytes(), manifest.graph).finished()
+    without = make_program((streaming / "model.onnx").read_bytes(), manifest.graph).encode_sections()
     step = (streaming / "model.step.onnx").read_bytes()
-    both = make_program((streaming / "model.onnx").read_bytes(), manifest.graph).finished(
+    both = make_program((streaming / "model.onnx").read_bytes(), manifest.graph).encode_sections(
         make_program(step, manifest.graph, state_size=manifest.stream.state_size)
     )
     assert both.weights == without.weights

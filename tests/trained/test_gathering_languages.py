@@ -303,7 +303,7 @@ def test_long_sentences_of_treebanks_are_right_in_the_mean_of_their_languages(
     repository(tmp_path / "UD_German-Long", {"de_long-ud-test.conllu": "# text = Eins\n1\tEins\n\n# text = Zwei\n"})
     repository(tmp_path / "UD_Basque-Long", {"eu_long-ud-test.conllu": "# text = Bat bi hiru\n# text = Lau\n" * 2})
     said = {"Eins": "de", "Zwei": "und", "Bat bi hiru": "eu", "Lau": "fi"}
-    evaluate["on_long"](tmp_path, [evaluate["System"]("one", 1, lambda text: (said[text], 0.9))])
+    evaluate["print_long_sentences"](tmp_path, [evaluate["System"]("one", 1, lambda text: (said[text], 0.9))])
     shown = capsys.readouterr().out
     assert "6 sentences of 6 characters in 2 languages" in shown
     assert "| one | 50.0 % | 25.0 % |" in shown
@@ -555,7 +555,7 @@ def test_texts_are_written_in_latin_letters_in_several_spellings(
 
 def test_marks_alone_have_no_word(train: dict[str, Any]) -> None:
     draw = random.Random(0)
-    rows = {train["marks_alone"](draw) for _ in range(3000)}
+    rows = {train["draw_marks"](draw) for _ in range(3000)}
     assert {"!!!", "...", "?!", ":-)", "!"} <= rows
     assert not [row for row in rows if train["split_words"](row) and re.search(r"[^\W\d_]{2}", row)]
 

@@ -23,7 +23,7 @@ from pocketrnn.text import SubwordRules, TextEncoder
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.preparation.prepared_data import OtherSources
 from pocketrnn_training.preparation.text_preparation import prepare_texts
-from pocketrnn_training.rows.batches import EncodedTexts
+from pocketrnn_training.rows.encoded_rows import EncodedTexts
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.texts.piece_learning import RowWords, learn_pieces

@@ -21,7 +21,7 @@ from pocketrnn_export import export_trained
 from pocketrnn_export.numbers.number_step_graph import make_step_graph
 from pocketrnn_export.packing import pack
 from pocketrnn_training.baselines.statistics_baseline import fit_statistics_baseline
-from pocketrnn_training.candidates.kernel_fit import fit_ridge
+from pocketrnn_training.candidates.random_kernel_fit import fit_ridge
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.inference import compute_logits
 from pocketrnn_training.classifiers.random_kernels import (
@@ -32,7 +32,7 @@ from pocketrnn_training.classifiers.random_kernels import (
 )
 from pocketrnn_training.fitting import fit
 from pocketrnn_training.measures.evaluation import evaluate
-from pocketrnn_training.rows.batches import EncodedSequences
+from pocketrnn_training.rows.encoded_rows import EncodedSequences
 from pocketrnn_training.rows.labelled_sequences import LabelledSequences
 from pocketrnn_training.settings.number_settings import NumberSettings
 from pocketrnn_training.training import train

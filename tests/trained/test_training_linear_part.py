@@ -22,7 +22,7 @@ from pocketrnn_training.classifiers.inference import compute_logits, encode_rows
 from pocketrnn_training.classifiers.linear_classifier import LINEAR, LinearArchitecture, LinearScores
 from pocketrnn_training.measures.calibration import apply_temperature
 from pocketrnn_training.measures.evaluation import evaluate
-from pocketrnn_training.rows.batches import EncodedTexts
+from pocketrnn_training.rows.encoded_rows import EncodedTexts
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers
 from pocketrnn_training.settings.text_settings import TextSettings

@@ -18,7 +18,7 @@ from pocketrnn_training.classifiers.inference import compute_logits
 from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.preparation.prepared_data import OtherSources
 from pocketrnn_training.preparation.text_preparation import prepare_texts
-from pocketrnn_training.rows.batches import EncodedTexts
+from pocketrnn_training.rows.encoded_rows import EncodedTexts
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training import TrainingError, TrainingState, train

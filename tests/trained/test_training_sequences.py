@@ -26,8 +26,8 @@ from pocketrnn_training.loop.training_loop import TrainingState
 from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.preparation.augmentation import Augmentation
 from pocketrnn_training.preparation.continued_training import make_settings_from_checkpoint
-from pocketrnn_training.rows.batches import EncodedSequences
 from pocketrnn_training.rows.data_source import DataSource
+from pocketrnn_training.rows.encoded_rows import EncodedSequences
 from pocketrnn_training.rows.labelled_sequences import LabelledSequences, Recording, make_labelled_sequences
 from pocketrnn_training.run import TrainingRun
 from pocketrnn_training.settings.number_settings import NumberSettings
@@ -223,7 +223,7 @@ def test_choices_of_numbers_are_refused_for_texts_and_what_is_for_texts_for_numb
     with pytest.raises(InputError, match=r"Word vectors .*texts"):
         train(easy_sequences(), QUICK, word_vectors=tmp_path)
     made = train(easy_sequences(), replace(QUICK, epochs=1))
-    with pytest.raises(InputError, match=f"{made.name} .*Train anew"):
+    with pytest.raises(InputError, match=f"{made.name} .*old rows"):
         make_settings_from_checkpoint(made, TextSettings())
     with pytest.raises(DataError, match=f"{made.name} takes sequences"):
         evaluate(made, easy_texts(30))
@@ -252,7 +252,7 @@ def test_fit_gives_an_estimator_of_sequences() -> None:
     for sequences, said in (([[1, 2, 3]], "shape"), ("walk", "are 'walk'"), ([np.zeros((3, 2))], "40 labels")):
         with pytest.raises(DataError, match=said):
             fit(sequences, labels if "labels" in said else ["up"], channels=2)
-    with pytest.raises(InputError, match="no channels"):
+    with pytest.raises(InputError, match="channels="):
         fit(arrays, labels, numbers={})
     with pytest.raises(InputError, match="'units'"):
         fit(arrays, labels, channels=2, numbers={"units": "m"})
@@ -300,7 +300,7 @@ def test_the_commands_train_and_evaluate_on_files_of_numbers(tmp_path: Path, mon
         (["train", "train.npz", "texts.csv", "-o", "d"], "may hold texts"),
         (["train", "texts.csv", "-o", "d", "--sequence-column", "walk"], "--channels"),
         (["train", "train.npz", "-o", "d", "--multi-label"], "is for texts"),
-        (["train", "train.npz", "-o", "d", "--hop", "2"], "no window"),
+        (["train", "train.npz", "-o", "d", "--hop", "2"], "without a window"),
         (["train", "train.npz", "-o", "d", "--integer-scale", "half"], "'half'"),
         (["train", "train.npz", "-o", "d", "--units", "g,g,g"], "units has 3"),
         (["train", "texts.csv", "-o", "d", "--time-column", "when"], "--channels"),

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import bundle_maker
 import numpy as np
 import pytest
-from web_node import Node, bundle_files, served
+from web_node import Node, list_bundle_files, served
 from web_texts import adversarial, real, vocabulary_of
 
 from pocketrnn import Classifier
@@ -57,10 +57,10 @@ def site(tmp_path_factory: pytest.TempPathFactory, web_modules: Path, wasm: Path
             folder / name, name=name, vocabulary=vocabulary, rules=rules, lengths=lengths, embedding=32, hidden=32,
             torchscript=False, change=activated,
         )  # fmt: skip
-        (made / "text.prnn").write_bytes(bundle_files(made)["text.prnn"])
+        (made / "text.prnn").write_bytes(list_bundle_files(made)["text.prnn"])
     for bundle in vector_bundles():
         (folder / "vectors" / bundle.name).mkdir(parents=True)
-        for file, content in bundle_files(bundle).items():
+        for file, content in list_bundle_files(bundle).items():
             (folder / "vectors" / bundle.name / file).write_bytes(content)
     return folder
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import bundle_maker
 import numpy as np
 import pytest
-from web_node import Node, bundle_files, served
+from web_node import Node, list_bundle_files, served
 from web_texts import adversarial, real, vocabulary_of
 
 from pocketrnn import Classifier
@@ -77,7 +77,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, wasm: Path, web_modules: Path
     (folder / "packed" / "languages.prnn").write_bytes(packed_bundle(find_bundle_folder("languages")))
     (folder / "packed" / "worker.js").write_text(WORKER)
     shutil.copytree(bundles["cased"], folder / "bundle" / "bundle")
-    (folder / "bundle" / "bundle" / "text.prnn").write_bytes(bundle_files(bundles["cased"])["text.prnn"])
+    (folder / "bundle" / "bundle" / "text.prnn").write_bytes(list_bundle_files(bundles["cased"])["text.prnn"])
     (folder / "bundle" / "ort").mkdir()
     for name in ORT_FILES:
         shutil.copy(web_modules / "onnxruntime-web" / "dist" / name, folder / "bundle" / "ort" / name)

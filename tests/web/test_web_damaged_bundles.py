@@ -13,7 +13,7 @@ from typing import Any
 
 import bundle_maker
 import pytest
-from web_node import Node, bundle_files, in_base64
+from web_node import Node, in_base64, list_bundle_files
 
 from pocketrnn.bundle.packed_file import assemble_file, encode_compact_json
 from pocketrnn.errors import BundleError
@@ -77,7 +77,7 @@ FAULTS: dict[str, tuple[Callable[[Document], None], str]] = {
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The files of a bundle."""
-    return bundle_files(bundle_maker.make(tmp_path_factory.mktemp("web") / "good"))
+    return list_bundle_files(bundle_maker.make(tmp_path_factory.mktemp("web") / "good"))
 
 
 def loaded(
@@ -131,7 +131,7 @@ def test_what_must_be_refused_is(node: Node) -> None:
     bundles, expected = [], []
     for vector in vectors:
         try:
-            bundles.append(bundle_files(REFUSED / vector["bundle"]))
+            bundles.append(list_bundle_files(REFUSED / vector["bundle"]))
         except BundleError:
             continue
         expected.append(vector)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from web_node import Node, bundle_files, in_base64
+from web_node import Node, in_base64, list_bundle_files
 
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.packed_file import encode_packed_text_rules
@@ -20,7 +20,7 @@ BUNDLE = VECTORS / "limits"
 
 def test_texts_beyond_the_limits_are_refused_and_runs_keep_to_them(node: Node) -> None:
     beyond = [json.loads(line) for line in (BUNDLE / "beyond.jsonl").read_text(encoding="ascii").splitlines()]
-    files = in_base64(bundle_files(BUNDLE))
+    files = in_base64(list_bundle_files(BUNDLE))
     answer = node(
         "limits_in_node.mjs",
         {
@@ -46,7 +46,7 @@ def test_texts_beyond_the_limits_are_refused_and_runs_keep_to_them(node: Node) -
 def test_a_text_of_padding_only_is_refused_where_the_graph_needs_a_real_token(node: Node) -> None:
     bundle = VECTORS / "real-token"
     beyond = [json.loads(line) for line in (bundle / "beyond.jsonl").read_text(encoding="ascii").splitlines()]
-    files = in_base64(bundle_files(bundle))
+    files = in_base64(list_bundle_files(bundle))
     answer = node(
         "limits_in_node.mjs",
         {
@@ -74,6 +74,6 @@ def test_the_text_that_loading_asks_for_is_within_the_limits(node: Node) -> None
     # The padding's id is the highest one here.
     given = manifest.text
     changed = replace(manifest, input=replace(given, rules=replace(given.rules, padding_id=rows - 1)))
-    files = in_base64({**bundle_files(VECTORS / "real-token"), "text.prnn": encode_packed_text_rules(changed)})
+    files = in_base64({**list_bundle_files(VECTORS / "real-token"), "text.prnn": encode_packed_text_rules(changed)})
     asked = {"files": files, "inputs": ["tokens"], "classes": 4, "within": ["the cup"], "beyond": []}
     assert node("limits_in_node.mjs", asked)["tokens"] == [str(rows - 2), str(rows - 1)]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from web_node import Node, bundle_files, in_base64
+from web_node import Node, in_base64, list_bundle_files
 
 from pocketrnn import Classifier
 from pocketrnn.bundle.packed_file import encode_packed_text_rules
@@ -24,7 +24,7 @@ EXTERNAL = VECTORS / "external" / "words"
 def asked(node: Node, bundle: Path, texts: list[Any], refused: list[Any]) -> Any:
     return node(
         "pretokenized_in_node.mjs",
-        {"files": in_base64(bundle_files(bundle)), "classes": 4, "texts": texts, "refused": refused},
+        {"files": in_base64(list_bundle_files(bundle)), "classes": 4, "texts": texts, "refused": refused},
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from web_node import Node, bundle_files, in_base64
+from web_node import Node, in_base64, list_bundle_files
 
 from pocketrnn import Classifier
 from pocketrnn.answers import Answers
@@ -39,7 +39,7 @@ def test_a_bundle_gives_the_labels_that_reach_their_thresholds(node: Node, bundl
     answer = node(
         "thresholds_in_node.mjs",
         {
-            "files": in_base64(bundle_files(bundle)),
+            "files": in_base64(list_bundle_files(bundle)),
             "texts": TEXTS,
             "logits": [classifier.logits([text])[0].tolist() for text in TEXTS],
         },

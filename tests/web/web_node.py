@@ -19,7 +19,7 @@ import pytest
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.packed_file import encode_packed_text_rules
 
-__all__ = ["Node", "bundle_files", "in_base64", "served"]
+__all__ = ["Node", "in_base64", "list_bundle_files", "served"]
 
 
 class Node:
@@ -43,7 +43,7 @@ class Node:
         return json.loads(done.stdout)
 
 
-def bundle_files(folder: Path) -> dict[str, bytes]:
+def list_bundle_files(folder: Path) -> dict[str, bytes]:
     """The files of a bundle that pocketrnn.js reads, by name: its text rules, packed, and its graph."""
     manifest = manifests.read_manifest(folder)
     return {

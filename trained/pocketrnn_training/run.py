@@ -169,7 +169,7 @@ class TrainingRun:
                 word_vectors=self.word_vectors,
                 examples=None if self.examples else (),
                 report=collect_notice,
-                keep=self._keep,
+                keep=self._write_epoch,
                 resume=self.state,
                 before=self._start,
             )
@@ -234,7 +234,7 @@ class TrainingRun:
         columns = self.source.columns
         return replace(checkpoint, data={**checkpoint.data, "columns": columns}) if columns else checkpoint
 
-    def _keep(self, state: TrainingState) -> None:
+    def _write_epoch(self, state: TrainingState) -> None:
         state = replace(state, best=self._add_columns(state.best))
         # From its second epoch on, a run replaces its own folder.
         run_folder.write_epoch(state, self.output, force=self.force or self.resume or self.has_kept)

@@ -135,7 +135,7 @@ class EventLines:
         if ended is not None and not isinstance(event, Epoch):
             self._print_epoch(ended, ended.epoch)
         if isinstance(event, Notice):
-            self._line(event)
+            self._hold_line(event)
         elif isinstance(event, Epoch):
             self._print_epoch(event, event.epoch)
         else:
@@ -143,17 +143,17 @@ class EventLines:
             if event.row == event.rows:
                 self._ended = event
             elif self._is_rarely_due():
-                self._line(event)
+                self._hold_line(event)
 
     def _print_epoch(self, event: Progress | Epoch, epoch: int) -> None:
         one_of = -(-self._epochs // _LINES)
         if epoch % one_of == 0 or self._is_rarely_due():
-            self._line(event)
+            self._hold_line(event)
 
     def _is_rarely_due(self) -> bool:
         return time.monotonic() - self._shown >= _EVERY
 
-    def _line(self, event: Progress | Epoch | Notice) -> None:
+    def _hold_line(self, event: Progress | Epoch | Notice) -> None:
         self._held.append(format_event_line(event))
         if time.monotonic() < self._from:
             return

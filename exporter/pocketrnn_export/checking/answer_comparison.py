@@ -62,9 +62,10 @@ _OF_CONSTANTS: Final = 2.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a case: the difference between the file's answer and the module's, or the error of the file.
-    `shapes` says how their shapes differ by axes of size 1; `numbers_off` is the largest difference of numbers that are
-    not classes, relative to the largest of these numbers."""
+    """The result of a case: the difference between the file's answer and the module's, or the file's error. `shapes`
+    describes shapes that differ only by axes of size 1. `numbers_off` is the largest difference of the numbers that are
+    not scores of classes, relative to the largest of these numbers.
+    """
 
     case: Case
     difference: Difference
@@ -108,11 +109,11 @@ class ComparedFile:
         return self.file.compute_outputs(make_file_inputs(self.fed, call.inputs))
 
     def _select_module_outputs(self, call: RecordedCall) -> list[Array]:
-        """Return those outputs of the module that are compared."""
+        """Return the outputs of the module that are compared."""
         return [self._apply_activation("module", name, call.outputs[name]) for _, name in self.outputs]
 
     def _select_file_outputs(self, call: RecordedCall) -> list[Array] | str:
-        """Return those outputs of the file that are compared, or its error."""
+        """Return the outputs of the file that are compared, or its error."""
         answers = self.run_file(call)
         if isinstance(answers, str):
             return answers
@@ -123,8 +124,8 @@ class ComparedFile:
         return numbers if activation is None or of_side != side else activation.compute(numbers)
 
     def compare_case(self, case: Case) -> Outcome | None:
-        """Compare the file with the module on a case; None where the module itself fails. The rows are sorted by their
-        lengths only where the module does not run on them as they are."""
+        """Compare the file with the module on a case; return None if the module itself fails. If the module does not
+        run on the rows as they are, sort them by length."""
         found = self._call_module(case)
         if found is None and (in_order := _sort_by_length(case)) is not case:
             case, found = in_order, self._call_module(in_order)
@@ -161,7 +162,8 @@ class ComparedFile:
         )
 
     def _count_different_labels(self, own: Sequence[Array], given: Sequence[Array], rows: int) -> int:
-        """Return how many rows have another label: the largest number of an output with classes, or a whole number."""
+        """Return how many rows have another label: the index of the largest number of an output with classes, or an
+        output that is a whole number."""
         differing = [
             one.argmax(-1) != other.argmax(-1) if name in self.classes else one != other
             for one, other, (_, name) in zip(own, given, self.outputs, strict=True)
@@ -170,7 +172,7 @@ class ComparedFile:
         return int(join_outputs(differing, rows).any(1).sum()) if differing else 0
 
     def _measure_value_difference(self, own: Sequence[Array], given: Sequence[Array]) -> float:
-        """Return the largest difference of the numbers that may be values, as a part of the largest such number."""
+        """Return the largest difference of the numbers that may be values, divided by the largest of these numbers."""
         return max(
             (
                 float(np.nan_to_num(np.abs(one - other)).max(initial=0.0)) / max(self.largest.get(name, 0.0), _SMALLEST)
@@ -194,7 +196,7 @@ class ComparedFile:
         return min(1.0, self.largest.get(name, 0.0) or 1.0)
 
     def _join_scales(self, own: Sequence[Array], rows: int) -> Logits:
-        """Return the scale of each number of a table."""
+        """Return the scale of each number of a table of joined outputs."""
         each = [
             np.broadcast_to(broadcast_scale(self.scales.get(name, np.ones(1)), one.shape), one.shape)
             for one, (_, name) in zip(own, self.outputs, strict=True)
@@ -242,19 +244,21 @@ class ComparedFile:
         return Outcome(case, found, is_same)
 
     def _is_explained_by_engine_rounding(self, case: Case, found: Difference) -> bool:
-        """Return whether the file computes what the module does, and onnxruntime's operators round more than weights
-        that are moved show: its sigmoid where states that are inputs drive gates, a deviation of equal numbers."""
+        """Return whether only the rounding of onnxruntime's operators explains the difference, and the file computes
+        the same as the module. Perturbed weights do not show this rounding: onnxruntime's sigmoid if the states that
+        drive gates are inputs, and a standard deviation of equal numbers.
+        """
         if found.spreads is not None and found.spreads <= _OF_ENGINE * SPREADS:
             return True
         in_doubles = self._compare_case_in_double_precision(case)
         return not isinstance(in_doubles, str) and in_doubles[1]
 
     def _is_within_half_precision_rounding(self, exact: ExactAnswer, given: Any, most: float) -> bool:
-        """Return whether an answer is as near to the exact one as a file in half precision may be."""
+        """Return whether an answer is as near to the exact answer as a file in half precision can be."""
         return measure_distance_to_exact_answer("file", exact, given).spreads <= most * self.file.rounding
 
     def measure_case(self, case: Case) -> Difference:
-        """Return the difference between the two answers to a case that both give."""
+        """Return the difference between the two answers to a case; both sides must answer it."""
         call = record_call(self.called, case)
         own, rows, given = self._select_module_outputs(call), len(case.lengths), self._select_file_outputs(call)
         assert not isinstance(given, str)  # noqa: S101 - both answered before
@@ -270,7 +274,7 @@ class ComparedFile:
         return replace(found, labels_differing=self._count_different_labels(own, alike, rows))
 
     def compute_both_answers(self, case: Case) -> tuple[Logits, Logits | str]:
-        """Return both answers as tables, or the file's error."""
+        """Return the answers of the file and of the module as tables, or the file's error."""
         call, rows = record_call(self.called, case), len(case.lengths)
         expected = join_outputs(self._select_module_outputs(call), rows)
         given = self._select_file_outputs(call)
@@ -278,7 +282,7 @@ class ComparedFile:
 
     def find_differing_output(self, case: Case) -> tuple[str, slice]:
         """Return the name of the file's output that differs most, in its unit, and its columns in the tables of
-        `compute_both_answers`; an empty name where one output is compared."""
+        `compute_both_answers`. The name is empty if one output is compared."""
         own = self._select_module_outputs(record_call(self.called, case))
         expected, given = self.compute_both_answers(case)
         if len(own) == 1 or isinstance(given, str):
@@ -294,8 +298,8 @@ class ComparedFile:
         return self.file.name_output(self.outputs[worst][0]), columns[worst]
 
     def describe_other_shape(self, case: Case) -> str:
-        """Return the shapes of the file's answer and of the module's, if the numbers of one have no counterpart in the
-        other; else an empty string."""
+        """Return the shapes of the file's answer and of the module's, if some numbers of one have no counterpart in the
+        other; else return an empty string."""
         call = record_call(self.called, case)
         own, given = self._select_module_outputs(call), self._select_file_outputs(call)
         if isinstance(given, str) or [squeeze_shape(one) for one in given] == [squeeze_shape(one) for one in own]:
@@ -308,7 +312,7 @@ class ComparedFile:
 
     @functools.cached_property
     def _float64_reference(self) -> Reference | str:
-        """The module in double precision, or the reason why it cannot run so."""
+        """The module in double precision, or the reason why it cannot run in double precision."""
         if not self.called.in_doubles:
             return f"{self.called.name} is a file."
         try:
@@ -352,8 +356,8 @@ class ComparedFile:
         return largest, "", None
 
     def _compare_case_in_double_precision(self, case: Case) -> tuple[Difference, bool] | str:
-        """Return how far the file is from the module where both compute in double precision, and whether that is only
-        the rounding of the file's numbers; or the reason why it cannot be said."""
+        """Return the difference between file and module in double precision, and whether only the rounding of the
+        file's numbers causes it; or return the reason why this is unknown."""
         if isinstance(self._float64_graph, str):
             return self._float64_graph
         if isinstance(self._float64_reference, str):
@@ -388,7 +392,7 @@ class ComparedFile:
 
     @functools.cached_property
     def _float64_graph(self) -> Callable[[dict[str, Array]], list[Array]] | str:
-        """The file in double precision, or the reason why it cannot run so."""
+        """The file in double precision, or the reason why it cannot run in double precision."""
         if self.file.model is None:
             return "the file is not ONNX."
         try:
@@ -399,7 +403,7 @@ class ComparedFile:
 
     def _is_nearer_to_exact(self, exact: Logits, table: Logits, call: RecordedCall, scales: Logits) -> bool:
         """Return whether onnxruntime's answer is nearer to the module's exact answer than to the answer of onnx's
-        reference operators. If so, the reference operators compute something else."""
+        reference operators. If it is nearer, the reference operators compute something else than onnxruntime."""
         given = self._select_file_outputs(call)
         own = table if isinstance(given, str) else join_outputs(given, len(exact)) / scales
         return bool(np.abs(own - exact).max() < np.abs(own - table).max())
@@ -438,9 +442,8 @@ def compare_cases(beside: ComparedFile, cases: Iterable[Case]) -> list[Outcome]:
 
 
 def _find_forward_line(frame: FrameType | None) -> str:
-    """Return the user's line that called a frame; empty for a frame inside `join_outputs`, which is not a part of
-    forward.
-    """
+    """Return the user's line that called a frame; return an empty string for a frame inside `join_outputs`, which is
+    not a part of forward."""
     inner = frame
     while inner is not None and inner.f_code is not join_outputs.__code__:
         inner = inner.f_back

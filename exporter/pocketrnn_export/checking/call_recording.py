@@ -58,10 +58,10 @@ class ModuleCall:
         ids: how many ids there are.
         padding_id: the id that pads a row after its length.
         ragged: whether rows have lengths of their own.
-        samples: the rows of numbers that the ids stand for; None where they are ids of tokens.
+        samples: the rows of numbers that the ids stand for; None if they are ids of tokens.
         in_doubles: whether it can run in double precision, as Python code can and a file cannot.
         sizes: the sizes of first calls on which it runs, (batch, sequence).
-        unit: what a row consists of: `tokens` or `steps`; empty where no input has a sequence.
+        unit: what a row consists of: `tokens` or `steps`; empty if no input has a sequence.
         one_row: whether its inputs have no batch axis: each case is then only its first row.
         name: what the module is called in sentences.
         numbers: what its numbers were limited to, if it has no finite answers to others.
@@ -109,7 +109,8 @@ def _record_tensors(called: ModuleCall, case: Case, inputs: dict[str, Tensor]) -
 
 
 def gives_same_answers_again(called: ModuleCall, case: Case) -> bool:
-    """Return whether a second call gives the answers of the first, with all that the first one left in the module."""
+    """Return whether a second call gives the same answers as the first, though the first call may have changed the
+    module."""
     tensors = (torch.from_numpy(case.tokens), torch.from_numpy(case.lengths))
     with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(called.module):
         one, other = (_record_forward(called.module, called.function, *tensors, {}) for _ in range(2))
@@ -117,7 +118,8 @@ def gives_same_answers_again(called: ModuleCall, case: Case) -> bool:
 
 
 def record_inputs(called: ModuleCall, case: Case) -> Mapping[str, Array]:
-    """Record the inputs of forward for a case, also if forward then fails; empty if the call fails before forward."""
+    """Record the inputs of forward for a case, even if forward then fails. Return nothing if the call fails before
+    forward."""
     inputs: dict[str, Tensor] = {}
     with contextlib.suppress(Exception, SystemExit):
         _record_tensors(called, case, inputs)
@@ -143,7 +145,7 @@ def select_running_sizes(called: ModuleCall, sizes: Iterable[tuple[int, int]]) -
 
 
 def list_sizes_of_steps(steps: int) -> tuple[tuple[int, int], ...]:
-    """Return sizes of first calls with this many steps, and other numbers of rows.
+    """Return sizes for first calls, with this number of steps and different numbers of rows.
 
     Example:
         >>> list_sizes_of_steps(8)
@@ -163,8 +165,8 @@ def can_run_on_size(called: ModuleCall, rows: int, steps: int, *, ragged: bool |
 
 
 def can_take_ids_below(called: ModuleCall, count: int, *, draws: int = 1) -> bool:
-    """Return whether a module runs on the last ids below `count`: on as many as its inputs and their columns are given
-    different draws."""
+    """Return whether a module accepts the ids just below `count`. As many of these ids are tried as the inputs and
+    their columns are given different random numbers."""
     shape = called.sizes[0]
     for last in range(draws):
         tokens = np.full(shape, (count - 1 - last) % count)
@@ -204,7 +206,7 @@ def _record_forward(
 
 
 def list_named_inputs(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors in a module's arguments, each with the name of its parameter and its place inside.
+    """Yield the tensors in a module's arguments, each with the name of its parameter and its place in the argument.
 
     Example:
         >>> [name for name, _ in list_named_inputs(module, ((tokens, lengths),), {})]
@@ -261,8 +263,8 @@ def _add_signature(run: Any, parameters: Sequence[inspect.Parameter]) -> Any:
 
 
 class JoinedOutputModule(nn.Module):
-    """A module that joins some of its outputs to one table, [batch, numbers], which is compared in the same way as a
-    classifier's logits.
+    """A module that joins some of its outputs into one table, [batch, numbers]. The table is compared in the same way
+    as a classifier's logits.
 
     Args:
         called: how the module is called.
@@ -291,8 +293,8 @@ class JoinedOutputModule(nn.Module):
 
 def perturb_number_inputs(function: Call) -> Call:
     """Return a call in which each number that forward takes is moved by one float32 step, up or down, as
-    `make_perturbed_module_runs` moves weights: a row that is divided by its own deviation depends on the last digits of
-    its numbers, and no weight shows that.
+    `make_perturbed_module_runs` moves weights. If a row is divided by its own deviation, the answer depends on the last
+    digits of the row's numbers, and moved weights do not show that.
     """
     generator = torch.Generator().manual_seed(0)
 
@@ -319,7 +321,8 @@ def perturb_number_inputs(function: Call) -> Call:
 
 
 def broadcast_scale(scale: Array, shape: tuple[int, ...]) -> Array:
-    """Return the scale of each column of an array; the largest for all, if it has another number of columns.
+    """Return the scale of each column of an array. If the array has another number of columns, return the largest scale
+    for all of them.
 
     Example:
         >>> broadcast_scale(np.array([2.0, 5.0]), (3, 2)).tolist()

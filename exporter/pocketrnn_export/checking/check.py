@@ -79,7 +79,7 @@ def check(
     """Find out whether an exported file gives the same answers as the module that it was made from.
 
     Both are run on the cases of the proof of `export` (a grid of shapes, random shapes, hazards, every id), at every
-    small batch and length, and at sizes on both sides of each whole number in the module or the file. The verdict
+    small batch and length, and at sizes around each whole number in the module or the file. The verdict
     covers these cases only.
 
     Args:
@@ -280,8 +280,8 @@ def _pair_outputs(beside: ComparedFile, calls: Sequence[RecordedCall]) -> Compar
 
 @contextlib.contextmanager
 def _use_half_precision_weights(module: nn.Module, file: CheckedFile) -> Iterator[None]:
-    """While the block runs, the module has its weights in half precision if the file has them so: then the file is as
-    exact as its own precision."""
+    """While the block runs, give the module weights in half precision if the file has such weights. The module then has
+    the precision of the file."""
     kept: list[tuple[Tensor, Tensor]] = []
     if file.is_half_precision and not isinstance(module, ModuleWithSignature):
         named = {name: w for name, w in module.state_dict().items() if w.dtype == torch.float32}
@@ -309,8 +309,8 @@ def _find_largest_numbers(calls: Sequence[RecordedCall]) -> dict[str, float]:
 def _find_scales(
     calls: Sequence[RecordedCall], columns: Collection[str], left_out: Collection[str]
 ) -> dict[str, Array]:
-    """Return how many times larger each output is than the smallest of them; for outputs with columns, each column.
-    Numbers below 1 count as 1."""
+    """Return how many times larger each output, or each column of an output, is than the smallest of them. Numbers
+    below 1 count as 1."""
     found: dict[str, Array] = {}
     for name, array in calls[0].outputs.items():
         if array.dtype.kind != "f" or name in left_out:
@@ -362,7 +362,8 @@ def _are_equal(one: Sequence[Array], other: Sequence[Array]) -> bool:
 
 
 def _find_declared_sizes(beside: ComparedFile, calls: Sequence[RecordedCall]) -> Bounds:
-    """Return the sizes of the batch and the sequence that the file declares as fixed, or the only one of the module."""
+    """Return the sizes of the batch and the sequence that the file declares as fixed; else the only sizes on which the
+    module runs."""
     sizes = beside.called.sizes
     if beside.called.one_row:
         ((rows, steps),) = sizes

@@ -75,7 +75,7 @@ def _describe_range(bounds: tuple[int, int | None], only: str, most: str, least:
 
 
 def find_right_sizes(looked: Sequence[ComparedSize], asked: Callable[[int, int], bool]) -> Bounds | None:
-    """Return the simplest bounds with all right cases inside and all wrong ones outside; None where there are none.
+    """Return the simplest bounds that contain all right cases and no wrong one; None if there are none.
 
     Args:
         looked: the cases.
@@ -105,7 +105,8 @@ def _list_possible_ranges(sizes: Sequence[int]) -> list[tuple[int, int | None]]:
 
 
 def _find_most_steps(bounds: Bounds, looked: Sequence[ComparedSize], asked: Callable[[int, int], bool]) -> Bounds:
-    """Return the bounds with the exact most steps, by bisection between the longest right case and the next wrong."""
+    """Return the bounds with the exact largest number of steps, found by bisection between the longest right case and
+    the next wrong one."""
     least, most = bounds.steps
     if most is None or least == most:
         return bounds

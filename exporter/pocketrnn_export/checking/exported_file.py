@@ -54,8 +54,8 @@ class Port:
 
     Attributes:
         name: what the file calls it.
-        kind: numpy's name for its type; None where the file does not say it.
-        axes: the size of each axis, the name of a size that may change, or None for any; None where even the number of
+        kind: numpy's name for its type; None if the file does not say it.
+        axes: the size of each axis, the name of a size that may change, or None for any; None if even the number of
             axes is not known.
     """
 
@@ -89,15 +89,16 @@ class CheckedFile:
 
     @property
     def is_half_precision(self) -> bool:
-        """Whether it holds weights in half precision, or computes in it."""
+        """Whether the file stores weights in half precision, or computes in half precision."""
         return self.rounding > 1 or any(array.dtype == np.float16 for array in self.weights)
 
     def name_output(self, number: int) -> str:
-        """Return the name of an output; its number where the file does not name it."""
+        """Return the name of an output, or its number if the file does not name it."""
         return self.outputs[number].name if number < len(self.outputs) else str(number)
 
     def compute_outputs(self, arrays: Sequence[Array]) -> list[Array] | str:
-        """Return the outputs for one array an input, or the error that its engine raises, in one line."""
+        """Run the file on one array for each input. Return its outputs, or the error of the file's engine in one
+        line."""
         try:
             return [np.asarray(answer) for answer in self.run(arrays)]
         # Engines raise errors of many classes.
@@ -108,7 +109,7 @@ class CheckedFile:
 
 
 def find_axis_role(axis: str) -> str | None:
-    """Return what the name of an axis says: "b" for the batch, "s" for the sequence, None for neither.
+    """Return which axis a name stands for: "b" for the batch, "s" for the sequence, None for neither.
 
     Example:
         >>> find_axis_role("batch_size"), find_axis_role("axis 1")
@@ -148,7 +149,8 @@ def open_file(path: str | Path) -> CheckedFile:
 
 
 def _is_weights_file(path: Path) -> bool:
-    """Return whether torch.save wrote a file: it holds a pickle, where a file of torch.export holds JSON."""
+    """Return whether torch.save wrote a file: such a file contains a pickle, and a file of torch.export contains
+    JSON."""
     with zipfile.ZipFile(path) as archive:
         return any(name.count("/") == 1 and name.endswith("/data.pkl") for name in archive.namelist())
 
@@ -188,7 +190,8 @@ def _open_onnx(path: Path) -> CheckedFile:
 
 
 def _has_half_precision_operators(graph: GraphProto) -> bool:
-    """Return whether an operator takes numbers in half precision: one that only stores weights so casts them."""
+    """Return whether an operator computes in half precision. An operator that only casts stored weights does not
+    count."""
     half = {tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT16}
     half |= {value.name for value in graph.input if value.type.tensor_type.elem_type == TensorProto.FLOAT16}
     for node in graph.node:
@@ -282,7 +285,7 @@ class _TorchScriptRunner:
 
 
 def _convert_torch_weights(state: Mapping[str, torch.Tensor]) -> tuple[list[Array], float]:
-    """Return the weights as arrays, and how much more is rounded than in float32."""
+    """Return the weights as arrays, and how many times coarser their rounding is than float32's."""
     tensors = [tensor.detach() for tensor in state.values() if tensor.layout is torch.strided]
     half = any(tensor.dtype in (torch.float16, torch.bfloat16) for tensor in tensors)
     arrays = [(tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy() for tensor in tensors]
@@ -330,8 +333,8 @@ def _run_on_arrays(module: nn.Module, arrays: Sequence[Array], parts: Sequence[i
 
 
 def find_missing_matrices(file: CheckedFile, matrices: Mapping[str, Array]) -> list[str]:
-    """Return the names of matrices that a file does not hold, in any order of their numbers; empty where this cannot be
-    seen.
+    """Return the names of the module's matrices that are missing in a file. The numbers of a matrix may be in any
+    order. Return nothing if this cannot be seen.
 
     Example:
         >>> find_missing_matrices(open_file("theirs.onnx"), {"fc.weight": np.eye(8)})
@@ -356,8 +359,8 @@ def find_missing_matrices(file: CheckedFile, matrices: Mapping[str, Array]) -> l
 
 
 def count_table_rows(file: CheckedFile, port: str) -> int | None:
-    """Return the number of rows of the smallest table in which a file looks up the ids of an input; None if there is
-    not a table, or if it cannot be seen.
+    """Return the number of rows of the smallest table in which a file looks up the ids of an input. None if the file
+    has no such table, or if it cannot be seen.
 
     Example:
         >>> count_table_rows(open_file("theirs.onnx"), "tokens")
@@ -379,7 +382,7 @@ def count_table_rows(file: CheckedFile, port: str) -> int | None:
 
 
 def _list_graph_nodes(graph: GraphProto) -> Iterator[NodeProto]:
-    """Yield the nodes of a graph, each after those of its subgraphs: a loop reads the tensors around it."""
+    """Yield the nodes of a graph, each after the nodes of its subgraphs, since a loop reads the tensors around it."""
     for node in graph.node:
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):

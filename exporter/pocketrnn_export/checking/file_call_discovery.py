@@ -133,7 +133,7 @@ def _find_call_of_texts(
     runs_in_file: Callable[[ModuleCall], bool],
 ) -> ModuleCall | None:
     """Find a call as `export` does; prefer one with which the file runs, too."""
-    names = _list_inputs_in_file(module, file)
+    names = _list_module_inputs_in_file(module, file)
     kept = module if names is None else _restrict_to_inputs(module, names)
     last = None
     for classes, of_tokens in itertools.product(_list_likely_class_counts(file, module), (False, True)):
@@ -157,8 +157,8 @@ def _find_call_of_texts(
 
 
 def _find_call_of_one_text(module: nn.Module, file: CheckedFile, ids: int, padding_id: int) -> ModuleCall | None:
-    """Return the call with the ids of one text, if the file declares an input without a batch axis, and the ids in it
-    are not answered as each alone is."""
+    """Return the call with the ids of one text without a batch axis. None unless the file declares an input without a
+    batch axis, and the answers to the ids depend on each other."""
     axes = [port.axes for port in file.inputs]
     if len(axes) != 1 or axes[0] is None or len(axes[0]) != 1:
         return None
@@ -191,7 +191,8 @@ def _answers_each_token_alone(called: ModuleCall) -> bool:
 
 
 def _find_undeclared_steps(called: ModuleCall, runs_in_file: Callable[[ModuleCall], bool]) -> ModuleCall | None:
-    """Return the call with a number of steps with which a file runs that does not declare it; None if there is none."""
+    """Return the call with a fixed number of steps on which a file runs, if the file does not declare the number. None
+    if there is none."""
     for steps in range(1, _MOST_STEPS + 1) if called.unit else ():
         running = select_running_sizes(called, list_sizes_of_steps(steps))
         if running is not None and runs_in_file(running):
@@ -199,9 +200,9 @@ def _find_undeclared_steps(called: ModuleCall, runs_in_file: Callable[[ModuleCal
     return None
 
 
-def _list_inputs_in_file(module: nn.Module, file: CheckedFile) -> list[str] | None:
-    """Return the names of the module's inputs that the file takes, where some of the module's have a default; None
-    where none has, or the file takes others."""
+def _list_module_inputs_in_file(module: nn.Module, file: CheckedFile) -> list[str] | None:
+    """Return the names of the module's inputs that the file takes, if some of the module's inputs have a default. None
+    if none has a default, or if the file takes other inputs."""
     parameters = list_forward_parameters(module)
     named = {normalize_name(port.name) for port in file.inputs}
     needed = [p.name for p in parameters if p.default is inspect.Parameter.empty]
@@ -236,8 +237,8 @@ def _takes_numbers(file: CheckedFile, table: nn.Embedding | None) -> bool:
 
 
 def _list_likely_id_counts(file: CheckedFile, module: nn.Module, told: int | None) -> list[int]:
-    """Return the possible numbers of ids of an input, in ascending order: the number that the owner gives or, without
-    one, the smaller of the file's number and the module's; and the numbers of rows of the module's tables."""
+    """Return the possible numbers of ids of an input, in ascending order: the owner's number, or the smaller of the
+    file's number and the module's; and the numbers of rows of the module's tables."""
     tables = _list_table_row_counts(module, told)
     if told is not None:
         return sorted({told, *tables})
@@ -249,7 +250,7 @@ def _list_likely_id_counts(file: CheckedFile, module: nn.Module, told: int | Non
 
 
 def _list_table_row_counts(module: nn.Module, most: int | None) -> list[int]:
-    """Return the rows of the module's tables, of those with fewer than `most`."""
+    """Return the numbers of rows of the module's tables that have fewer than `most` rows."""
     layers = [layer for layer in module.modules() if isinstance(layer, nn.Embedding | nn.EmbeddingBag)]
     return [layer.num_embeddings for layer in layers if most is None or layer.num_embeddings < most]
 

@@ -160,9 +160,8 @@ def _find_calls_with_only_length(
 def _choose_call_with_variable_steps(
     called: ModuleCall, way: Sequence[Roles], others: Iterable[tuple[Sequence[Roles], ModuleCall]]
 ) -> ModuleCall:
-    """Return an earlier call whose number of steps is variable where this call's is fixed, or else this call:
-    tracing fixed this number in the file, and the module takes any.
-    """
+    """If this call's number of steps is fixed, return an earlier call with a variable number of steps; else return this
+    call. Tracing fixed the number in the file, and the module accepts any number."""
     for earlier, other in others:
         before, after = (list(itertools.chain(*one)) for one in (earlier, way))
         differing = {(old, new) for old, new in itertools.zip_longest(before, after) if old != new}
@@ -182,8 +181,8 @@ def try_axis_roles(
     trials: Sequence[tuple[int, int]] = (),
     kinds: Sequence[str] = (EVERYWHERE, NEAR, POSITIVE),
 ) -> ModuleCall | None:
-    """Return the call with these roles if the module runs with it on all `sizes` and one of the `trials`, with numbers
-    and masks for which its answers are finite; without trials, on one of the sizes of first calls."""
+    """Return the call with these roles if the module runs with it on all `sizes`, and gives finite answers on one of
+    the `trials` of numbers and masks. Without trials, it has to run on one of the sizes for first calls."""
     masks = (False, True) if any(is_mask(port) for port in ports) else (False,)
     for kind, hides in itertools.product(kinds, masks):
         make = functools.partial(
@@ -255,8 +254,8 @@ def _list_input_shapes(called: ModuleCall) -> set[tuple[tuple[int, ...], ...]]:
 
 
 def _treats_columns_as_steps(called: ModuleCall, ports: Sequence[Port], way: Sequence[Roles]) -> bool:
-    """Return whether an axis taken for the sequence has a column for each of some features: the module does not run on
-    fewer than the file declares, and does not read more."""
+    """Return whether an axis that was taken for the sequence has a column for each feature: the module fails on fewer
+    columns than the file declares, and does not read more."""
     declared = {
         size
         for port, roles in zip(ports, way, strict=True)
@@ -282,8 +281,8 @@ def _count_ids_per_input(
     way: Sequence[Roles],
     counts: Sequence[int],
 ) -> dict[str, Sequence[int]]:
-    """Return for each column of each input the most ids with which the module runs, since each may have its own
-    table."""
+    """Return for each column of each input the largest number of ids with which the module runs, since each column may
+    have its own table."""
     widths = [_compute_inner_size(roles) for roles in way]
     found: dict[str, Sequence[int]] = {
         port.name: [counts[0]] * (width if width <= _MOST_COLUMNS else 1)
@@ -355,14 +354,14 @@ def _list_role_choices(ports: Sequence[Port], sizes: Sequence[int]) -> list[tupl
 
 
 def _find_declared_roles(ports: Sequence[Port]) -> list[tuple[Roles, ...]]:
-    """Return the way in which each axis has its declared size; empty where the file leaves a size open."""
+    """Return the only way in which each axis has its declared size; return nothing if the file leaves a size open."""
     declared = [(None,) if port.axes is None else port.axes for port in ports]
     return [tuple(declared)] if all(isinstance(n, int) for axes in declared for n in axes) else []  # type: ignore[arg-type]
 
 
 def _rank_axis_roles(ports: Sequence[Port], way: Sequence[Roles]) -> tuple[int, ...]:
     """Return the sort key of a choice of roles. Choices that agree with the names of the axes come first, then choices
-    with more variable axes, then choices with the batch first."""
+    with more variable axes, then choices with the batch axis first."""
     changing = sum(role in ("b", "s") for roles in way for role in roles)
     late = sum(roles.index("b") for roles in way if "b" in roles)
     misplaced = sum(roles.index("s") for roles in way if "s" in roles)
@@ -439,8 +438,8 @@ def make_call_with_roles(
 
 
 def _call_with_inputs(module: nn.Module, inputs: Mapping[str, Tensor]) -> Any:
-    """Call a module with the inputs of a file, in the file's order; by their names, if inputs with a default stand
-    between them."""
+    """Call a module with the inputs of a file, in the file's order. If inputs with a default stand between them, pass
+    the inputs by name."""
     parameters = list_forward_parameters(module)
     names = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_POSITIONAL]
     if set(inputs) <= set(names) and list(inputs) != names[: len(inputs)]:
@@ -453,7 +452,7 @@ def _call_with_inputs(module: nn.Module, inputs: Mapping[str, Tensor]) -> Any:
 
 
 def _order_axes(value: Tensor, port: Port, roles: Roles) -> Tensor:
-    """Return values of [batch, sequence, numbers] with the axes of an input."""
+    """Return an array of [batch, sequence, numbers] with its axes in the order of an input."""
     inner = [role for role in roles if isinstance(role, int)]
     value = value.reshape(value.shape[0], value.shape[1], *inner)
     axes = ["b", "s", *range(len(inner))]
@@ -474,8 +473,8 @@ def _cast_as_declared(value: Tensor, port: Port) -> Tensor:
 
 @functools.lru_cache(maxsize=16)
 def _make_sample_rows(size: int, kind: str, below: int | None) -> Tensor:
-    """Return rows of `size` numbers, of whole ones below a number if it is given; for sizes as large as a picture's,
-    fewer rows with repeated numbers."""
+    """Return rows of `size` numbers, or of integers below a number if it is given. For sizes as large as a picture's,
+    return fewer rows with repeated numbers."""
     rows = make_sample_table(min(size, _LARGE), kind=EVERYWHERE if kind == _WHOLE else kind).rows
     if size > _LARGE:
         rows = np.stack([np.resize(row, size) for row in rows[:: -(-len(rows) * size // _MOST_NUMBERS)]])
@@ -501,7 +500,7 @@ def _make_axis_name(role: str | int, missing: int) -> str:
 
 
 def _count_missing_steps(ports: Sequence[Port], way: Sequence[Roles]) -> list[int]:
-    """Return how many steps each input has less than the one with the most, by the sizes that the file declares: a
+    """Return how many fewer steps each input has than the longest input, by the sizes that the file declares: a
     question may have 30 tokens, and its text 50."""
     declared = [
         next((size for size, role in zip(port.axes or (), roles, strict=False) if role == "s"), None)

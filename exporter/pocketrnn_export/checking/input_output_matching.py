@@ -136,7 +136,8 @@ def _may_match_by_chance(
 
 
 def _list_axis_orders(port: Port, name: str, calls: Sequence[RecordedCall]) -> list[tuple[int, ...] | None]:
-    """Return the orders of an input's axes that agree with the declared sizes, the order as it is (None) first."""
+    """Return the orders of an input's axes that agree with the declared sizes; the unchanged order (None) is the
+    first."""
     shapes = [call.inputs[name].shape for call in calls]
     axes = port.axes or (None,) * len(shapes[0])
     if len(axes) != len(shapes[0]) or len(axes) > _MOST_AXES:
@@ -156,8 +157,8 @@ def _list_axis_orders(port: Port, name: str, calls: Sequence[RecordedCall]) -> l
 def _rank_orders(
     way: Sequence[MatchedInput], calls: Sequence[RecordedCall], sizes: Sequence[tuple[int, int]]
 ) -> tuple[int, int]:
-    """Return the sort key of an assignment of inputs: the number of axis names that contradict it, and the number of
-    transposed inputs."""
+    """Return the sort key of an assignment of inputs: the number of axis names that contradict the assignment, and the
+    number of transposed inputs."""
     by_role = {role: tuple(size[place] for size in sizes) for place, role in enumerate("bs")}
     meant: dict[str, set[tuple[int, ...]]] = {}
     wrong = 0
@@ -201,7 +202,7 @@ def _match_by_order(port: Port, left: Sequence[str], calls: Sequence[RecordedCal
 
 
 def normalize_name(name: str) -> str:
-    """Return a name without its case and its marks.
+    """Return a name in lower case, without punctuation.
 
     Example:
         >>> normalize_name("Input_IDs")
@@ -232,7 +233,7 @@ def match_outputs(
 
     Args:
         file: the file.
-        answers: its outputs in a call; None where it failed.
+        answers: its outputs in a call; None if it failed.
         outputs: the module's outputs in the same call.
 
     Raises:
@@ -265,7 +266,7 @@ def match_outputs(
 
 
 def squeeze_shape(array: Array) -> tuple[int, ...]:
-    """Return the shape of an array without axes of size 1: squeeze() drops the batch axis for one row."""
+    """Return the shape of an array without axes of size 1: for one row, squeeze() removes the batch axis."""
     return tuple(size for size in array.shape if size != 1)
 
 

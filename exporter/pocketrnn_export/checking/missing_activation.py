@@ -1,4 +1,4 @@
-"""Find an activation that one side of a comparison has at its end, and the other has not."""
+"""Find an activation at the end of one side of a comparison that is missing at the end of the other side."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _ACTIVATIONS: Final = (
 
 
 def gives_probabilities(numbers: Array) -> bool:
-    """Return whether the numbers of each row, [..., classes], are probabilities, which sum to 1.
+    """Return whether the numbers of each row, [..., classes], are probabilities: each row sums to 1.
 
     Example:
         >>> gives_probabilities(np.array([[0.2, 0.8]]))
@@ -59,8 +59,8 @@ def gives_probabilities(numbers: Array) -> bool:
 
 
 def find_activation(own: Array, given: Array) -> tuple[str, Activation] | None:
-    """Return the side that lacks an activation, `module` or `file`, and the activation that the other has; None where
-    both have it, or neither.
+    """Return the side that lacks an activation, `module` or `file`, and the activation of the other side. None if both
+    sides have the same activations.
 
     Args:
         own: the module's output.

@@ -57,7 +57,7 @@ def find_shortest_input(beside: ComparedFile, wrong: Sequence[Outcome]) -> tuple
 
 
 def _shorten_case(case: Case) -> Iterator[Case]:
-    """Yield the case with fewer rows, then with fewer tokens."""
+    """Yield the case with fewer rows, and then with fewer tokens."""
     rows, steps = case.tokens.shape
     if rows > 1:
         yield from make_one_row_cases([case])[:_ROWS]

@@ -49,8 +49,9 @@ def compare_unequal_lengths(beside: ComparedFile, calls: Sequence[RecordedCall],
 def _list_unequal_inputs(
     beside: ComparedFile, calls: Sequence[RecordedCall]
 ) -> tuple[dict[str, ComparedFile], list[str]]:
-    """Return the inputs to compare at half the length of the others, each with its comparison; and the inputs that may
-    be shorter: those that the module takes shorter, else those whose sequence axes have different names in the file.
+    """Return the inputs to compare at half the length of the others, with the comparison of each; and all inputs that
+    may be shorter. An input may be shorter if the module accepts that, or else if its sequence axis has another name in
+    the file.
     """
     called = beside.called
     size = max(called.sizes, key=lambda size: -abs(size[1] - _ORDINARY_STEPS))

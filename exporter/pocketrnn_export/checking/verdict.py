@@ -26,14 +26,14 @@ _HEADS: Final[dict[Kind, str]] = {
 
 @dataclass(frozen=True)
 class Shown:
-    """The shortest input that was found to show a difference.
+    """The shortest input found that shows a difference.
 
     Attributes:
         given: the ids or numbers of each row; for several inputs, the name and the rows of each.
         expected: the module's answer to the row that differs most, its first numbers.
         answer: the file's; or what it does instead: the error that it fails with, or the other shape of its answer.
         difference: how far apart these are; infinite where the file fails.
-        output: the name of the file's output that the numbers are from; empty where one output was compared.
+        output: the name of the file's output that the numbers are from; empty if one output was compared.
     """
 
     given: tuple[Any, ...]
@@ -62,7 +62,7 @@ class Verdict:
         outputs: the file's outputs that were compared, by their numbers, each with the module's.
         comparisons: what was looked at: a line for each kind of inputs.
         looked_at: the number of batches, and their sizes, in a sentence.
-        float64_difference: the largest difference in double precision; None where that was not computed.
+        float64_difference: the largest difference in double precision; None if that was not computed.
         notes: which outputs were compared, where there are several, and what was not compared, a sentence each.
         numbers_changed: the largest difference of numbers that may be values, as a part of the largest such number.
         activation: a phrase that says which side alone ends with an activation; empty if neither does.
@@ -91,23 +91,25 @@ class Verdict:
 
     @property
     def is_right(self) -> bool:
-        """Whether no difference was found at any size looked at."""
+        """Whether no difference was found at the compared sizes."""
         return self.kind == "right"
 
     @property
     def exit_status(self) -> int:
-        """0 where it is right, 3 where it is wrong or right for some sizes only, 2 where it cannot be compared."""
+        """The exit status: 0 if the file is right, 3 if it is wrong or right for some sizes only, 2 if it cannot be
+        compared."""
         return _STATUS[self.kind]
 
     @property
     def labels_changed(self) -> float:
-        """The share of the rows looked at with another label: the largest number of the answer, or a whole number."""
+        """The share of the compared rows that got another label: the index of the answer's largest number, or an answer
+        that is a whole number."""
         rows = sum(line.rows for line in self.comparisons)
         return sum(line.labels_differing for line in self.comparisons) / rows if rows else 0.0
 
     @property
     def lines(self) -> list[str]:
-        """The verdict for a reader, one sentence or two a line."""
+        """The verdict for a reader, with one or two sentences on each line."""
         said = [f"{_HEADS[self.kind]}: {self.reason}"]
         if self.sizes:
             said.append(f"It is right for {self.sizes}.")
@@ -154,7 +156,7 @@ class Verdict:
 
 
 def _format_inputs(given: tuple[Any, ...]) -> str:
-    """Return the rows of the only input; or the name of each of several, with its rows."""
+    """Return the rows of the only input; for several inputs, the name of each with its rows."""
     if all(isinstance(one, tuple) and len(one) > 1 and isinstance(one[0], str) for one in given):
         return ", ".join(f"{name} {_format_values(rows)}" for name, *rows in given)
     return _format_values(given)

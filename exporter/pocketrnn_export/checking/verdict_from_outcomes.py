@@ -27,7 +27,7 @@ def make_verdict(beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]]
     Args:
         beside: the file and its module.
         outcomes: the outcomes by kind of cases; at least one.
-        bounds: the sizes for which the file is right; None where no such rule was found.
+        bounds: the sizes for which the file is right; None if no such rule was found.
     """
     every = [outcome for some in outcomes.values() for outcome in some]
     file, name, unit = beside.file, beside.called.name, beside.called.unit
@@ -100,7 +100,7 @@ def report_half_precision_rounding(
 
 
 def _report_activation(beside: ComparedFile, every: Sequence[Outcome], verdict: Verdict) -> Verdict:
-    """Say that one side has an activation at its end, and whether the answers are the same after it."""
+    """Report that one side has an activation at its end, and whether the answers are the same after this activation."""
     side, activation = next(iter(beside.activations.values()))
     more, plain = (beside.file.path, beside.called.name) if side == "module" else (beside.called.name, beside.file.path)
     said = f"{more} gives the {activation.name} of the numbers that {plain} gives"
@@ -115,7 +115,7 @@ def _report_activation(beside: ComparedFile, every: Sequence[Outcome], verdict: 
 
 
 def _report_single_row_limit(beside: ComparedFile, every: Sequence[Outcome], verdict: Verdict) -> Verdict:
-    """Report that a file is right for batches of one row only, where the module was not run on larger ones."""
+    """Report that a file is right for batches of one row only, if the module was not run on larger batches."""
     called, file = beside.called, beside.file
     if called.only_these:
         reason = f"{file.path} answers as {called.name} does at the sizes that it declares; {called.name} takes others."
@@ -182,7 +182,8 @@ def _format_range(least: int, most: int, unit: str) -> str:
 
 
 def _find_differing_operation(beside: ComparedFile, shown: Case) -> str:
-    """Find where file and module depart: on an ordinary batch if possible, as a mean of one token is also its sum."""
+    """Find where file and module differ first: on an ordinary batch if possible, since the mean of one token is also
+    its sum."""
     ordinary = beside.compare_case(draw_case(beside.called, *beside.called.sizes[0]))
     return beside.describe_first_differing_operation(
         shown if ordinary is None or ordinary.is_same or ordinary.error else ordinary.case
@@ -210,7 +211,7 @@ def _describe_numbers(beside: ComparedFile) -> list[str]:
 
 
 def _describe_compared_outputs(beside: ComparedFile) -> list[str]:
-    """Say which outputs were compared, if one side has several, and which were not."""
+    """Report which outputs were compared and which were not, if one side has several."""
     numbers, names = ({pair[place] for pair in beside.outputs} for place in (0, 1))
     left = [port.name for number, port in enumerate(beside.file.outputs) if number not in numbers]
     lacking = [name for name in beside.largest if name not in names]

@@ -33,7 +33,7 @@ _MEASURES: Final = ("data", "max_loss", "max_changed")
 
 
 def arithmetic_options(command: _Command) -> _Command:
-    """Add the options for the arithmetic of a packed file, and for how many labels it may change."""
+    """Add the options for the arithmetic of a packed file, and for the number of labels that integers may change."""
     for option in reversed(
         (
             click.option("--arithmetic", type=click.Choice(["float32", "int8"]), default="float32", show_default=True,
@@ -66,8 +66,8 @@ def read_integer_arguments(
     several_labels: bool = False,
     numbers: NumberInput | None = None,
 ) -> tuple[LabelledTexts | LabelledSequences | None, AllowedChange]:
-    """Read the data that the options name, texts or sequences of `numbers`, and how many answers may change on it.
-    Sequences have the classifier's windows.
+    """Read the data that the options name, texts or sequences of `numbers`, and the allowed number of changed answers.
+    Divide sequences into the classifier's windows.
 
     A file without the column `label` holds texts only, which is printed; a column that is named must be there.
     """

@@ -31,7 +31,8 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def check_is_bundle(path_or_name: str | Path) -> None:
-    """Refuse a path that is neither a bundle nor a packed file, before PyTorch is loaded, which takes seconds."""
+    """Refuse a path that is neither a bundle nor a packed file. This happens before PyTorch is loaded, which takes
+    seconds."""
     folder = find_bundle_folder(path_or_name)
     if not is_packed_file(folder):
         manifests.read_manifest(folder)
@@ -94,7 +95,7 @@ def read_rows_to_measure(
     label_separator: str,
     several_labels: bool,
 ) -> LabelledTexts | None:
-    """Read the labelled texts that the options name, before any work is done; None without --data."""
+    """Read the labelled texts that the options name, before any other work; None without --data."""
     if max_loss is not None and data is None:
         raise click.UsageError("--max-loss needs --data to be measured on.")
     if data is None:

@@ -127,7 +127,7 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
               help="Export a module file as it is made, with random weights.")  # fmt: skip
 @click.option("--run-notebook", type=click.IntRange(min=1), metavar="SECONDS",
               help="Run all cells of the notebook too, its training included, in a process of their own, and compare "
-              "the module's answers; for so many seconds at most. Only for a notebook that you trust.")  # fmt: skip
+              "the module's answers, in at most this many seconds. Only for a notebook that you trust.")  # fmt: skip
 @click.option("--set", type=Text(), multiple=True, metavar="NAME=VALUE",
               help="The value of a name in a module file, in place of what the file says; repeatable.")  # fmt: skip
 @click.option("--tokenizer", type=Text(), metavar="NAME|FILE",
@@ -140,7 +140,10 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
               'answers, to compare the bundle with: {"text": "...", "ids": [4, 17], "label": "Sports"} in each line. '
               "Up to 12 of the texts stay in the bundle.")  # fmt: skip
 @click.option(
-    "--max-tokens", type=click.IntRange(min=1), metavar="N", help="Read so many tokens of a text, for a module file."
+    "--max-tokens",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Read at most this many tokens of a text, for a module file.",
 )
 @click.option(
     "--rules",
@@ -161,7 +164,7 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
               help="The vocabulary of characters, where a module file labels tokens by their characters, too: as "
               "--vocabulary (docs/tags.md).")  # fmt: skip
 @click.option("--characters-width", type=click.IntRange(1, 1024), metavar="N",
-              help="How many characters of each token the module is given.  [default: 20]")  # fmt: skip
+              help="How many characters of each token the module gets.  [default: 20]")  # fmt: skip
 @click.option("--no-crf", is_flag=True, help="Give each token its likeliest label, though the module has a CRF.")
 @click.option("--call", type=Text(), metavar="LINE",
               help='How a module is called, if that is not found out: "module(tokens.t(), lengths)[0]", or the name of '
@@ -302,7 +305,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
 
 
 def _describe_limits_of_texts(manifest: Manifest) -> str:
-    """Describe the texts that the bundle refuses; empty where there are none, as where the rules cut and pad all."""
+    """Describe the texts that the bundle refuses; empty if there are none, as where the rules cut and pad all."""
     limits, (least, most) = manifest.graph.limits, manifest.text.rules.sizes
     if limits is None:
         return ""
@@ -335,7 +338,7 @@ def _check_text_options(
 
 
 def _check_measured_options(options: dict[str, Any]) -> None:
-    """Refuse options that measure a loss, where nothing can be lost."""
+    """Refuse options that measure a loss of accuracy, if nothing can be lost."""
     if options["arithmetic"] == "int8" and options["profile"] != "packed":
         raise click.UsageError("--arithmetic int8 applies to packed files: it needs --profile packed.")
     check_measure_options(options["arithmetic"], options, ["max_changed"])
@@ -422,7 +425,8 @@ def _export_in_stages(module: Any, output: Path, description: dict[str, Any], op
 
 
 def _check_output(output: Path, *, packed: bool, force: bool) -> None:
-    """Refuse an output that cannot be written, and a packed file if the engine to prove it is missing."""
+    """Refuse an output that cannot be written. Also refuse a packed file if the engine for its proof is not
+    installed."""
     if packed:
         from pocketrnn.engines.native import import_native_module
 
@@ -441,7 +445,7 @@ def parse_source(source: str, options: dict[str, Any]) -> ModuleName | None:
 
 
 def _check_source(path: Path) -> None:
-    """Refuse a path that is not a file, and a file of Python without the name of a module."""
+    """Refuse a path that is not a file, and a Python file without the name of a module."""
     if not path.is_file():
         near = suggest_near_file(path, (".py", ".ipynb", path.suffix.lower() or ".pt"), folders_with=("config.json",))
         raise InputError(
@@ -452,8 +456,8 @@ def _check_source(path: Path) -> None:
 
 
 def _read_text_arguments(source: str, named: ModuleName | None, options: dict[str, Any]) -> dict[str, Any] | None:
-    """Read the arguments that turn texts into ids, and refuse rules that give other ids than the owner's; None for a
-    checkpoint. PyTorch is not needed, so that a refusal comes before it is loaded."""
+    """Read the arguments that turn texts into ids, and refuse rules that give other ids than the owner's code; None for
+    a checkpoint. This does not need PyTorch, so it can refuse before PyTorch is loaded."""
     of_a_module = (
         "vocabulary",
         "labels",
@@ -524,7 +528,7 @@ def _read_arguments(
 
 
 def _read_agreeing_pairs(path: Path | None, tokens: Sequence[str], rules: AnyTextRules | Subwords) -> list[OwnersText]:
-    """Read the pairs; refuse rules that give other ids.
+    """Read the pairs, and refuse rules that give other ids.
 
     Raises:
         InputError: the file cannot be read, or a text has other ids.
@@ -543,7 +547,7 @@ def _read_agreeing_pairs(path: Path | None, tokens: Sequence[str], rules: AnyTex
 
 
 def _read_characters(path: Path | None, width: int | None) -> Characters | None:
-    """Read the vocabulary of characters, where there is one.
+    """Read the vocabulary of characters, if there is one.
 
     Raises:
         click.UsageError: there is a width and no vocabulary.
@@ -578,7 +582,7 @@ def _read_heads(given: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _load_number_module(source: str, named: ModuleName | None, options: dict[str, Any]) -> tuple[Any, Any]:
-    """Load the module of numbers that SOURCE names, and how it is called; refuse a checkpoint."""
+    """Load the module of numbers that SOURCE names, with the way to call it; refuse a checkpoint."""
     if named is None and Path(source).is_dir():
         raise click.UsageError(
             f"{source} is a checkpoint, which says itself whether it has channels: leave --channels out."
@@ -612,7 +616,7 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
     """Read the vocabulary and the text rules; a tokenizer of subwords contains both."""
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules
     from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
-    from pocketrnn_export.vocabularies.tokenizer_widths import add_widths_to_tokenizer
+    from pocketrnn_export.vocabularies.tokenizer_width_rules import add_widths_to_tokenizer
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
     if not subwords:

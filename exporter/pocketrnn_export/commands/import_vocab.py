@@ -21,7 +21,7 @@ _FIRST = 10
               help="The JSON file to write; without it, or with -, the vocabulary is only described.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace a file at OUTPUT.")
 def import_vocab(source: Path, output: Path | None, force: bool) -> None:
-    """Read the vocabulary in SOURCE, say what it holds, and write it as JSON.
+    """Read the vocabulary in SOURCE, describe it, and write it as JSON.
 
     SOURCE is a text file with a token a line; a JSON list of tokens or of pairs (token, id or falling count), an object
     from token to id or from id to token, or one that holds it as word2idx, stoi or itos; a Keras tokenizer as JSON; or

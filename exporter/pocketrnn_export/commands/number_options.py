@@ -43,7 +43,7 @@ _OF_TEXTS: Final = (
 
 @dataclass(frozen=True)
 class NumberOptions:
-    """The options about sequences of numbers; `number_options` gives each option's meaning."""
+    """The options for sequences of numbers; the help texts in `number_options` describe each."""
 
     channels: str | None
     values: str | None
@@ -90,12 +90,12 @@ _OPTIONS: Final = (
                  "0.001,0.001,0.01. Also for the checkpoint of a classifier of numbers."),
     click.option("--units", type=Text(), metavar="UNITS", help="The unit of each channel: g,g,m/s. Also for the "
                  "checkpoint of a classifier of numbers."),
-    click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Every sequence has so many steps.  "
+    click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Every sequence has this many steps.  "
                  "[default: any number]"),
     click.option("--window", type=click.IntRange(min=1), metavar="N",
-                 help="A recording is answered in windows of so many steps."),
+                 help="A recording is answered in windows of this many steps."),
     click.option("--hop", type=click.IntRange(min=1), metavar="N",
-                 help="The next window begins so many steps later.  [default: the window]"),
+                 help="The next window begins this many steps later.  [default: the window]"),
     click.option("--layout", type=click.Choice(["btc", "bct", "bt"]),
                  help="The axes of the input: [batch, time, channels], [batch, channels, time] or [batch, time].  "
                  "[default: that is found out]"),
@@ -150,8 +150,8 @@ def read_number_arguments(numbers: NumberOptions, options: dict[str, Any]) -> di
 
 
 def make_checkpoint_overrides(numbers: NumberOptions, channels: int) -> dict[str, Any]:
-    """Return the integer scale and the units that the options give, as arguments of `export`, with a value for each
-    channel.
+    """Return the integer scale and the units that the options give, with a value for each channel, as arguments of
+    `export`.
 
     Example:
         >>> make_checkpoint_overrides(NumberOptions(**{**nothing, "integer_scale": "0.001"}), 2)

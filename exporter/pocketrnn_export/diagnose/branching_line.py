@@ -23,7 +23,7 @@ _BEGIN: Final = -1
 
 
 def find_branching_line(module: nn.Module, odd: Inputs, others: Sequence[Inputs]) -> str:
-    """Find the line after which forward takes a branch for some inputs that it never takes for the others.
+    """Find the line after which forward takes a branch for some inputs that it never takes for the other inputs.
 
     Args:
         module: in eval mode, on the CPU; copies of it are run.

@@ -1,4 +1,4 @@
-"""Add to a refusal the line or the operation at which a program departs from its module."""
+"""Add to a refusal the line or the operation at which a program first differs from its module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Runs of a step graph for its proof: it reads a text or sequence in chunks that pass on a state."""
+"""Runs of a step graph for its proof. It reads a text or sequence in chunks, and each chunk continues from the state of
+the one before."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ _EACH: Final = 10**9
 
 
 def choose_chunk_counts(each: str) -> dict[str, int | None]:
-    """Return the numbers of chunks to cut a text or sequence into, by their names in the proof; None to cut at random.
+    """Return the numbers of chunks into which a text or sequence is cut, by their names in the proof; None for random
+    cuts.
 
     Example:
         >>> list(choose_chunk_counts("token"))

@@ -46,7 +46,7 @@ _RECURRENT: Final = frozenset({"RNN", "GRU", "LSTM"})
 
 
 def wrap_edge_graph_as_form(content: bytes, graph: Graph) -> Form:
-    """Return the form of a graph that takes one text a run; it is run by tract too.
+    """Return the form of a graph that takes one text at each run; tract runs it too.
 
     Raises:
         MissingExtraError: tract is not installed.
@@ -116,7 +116,8 @@ def trace_edge_graph(module: nn.Module, metadata: Mapping[str, str], *, takes_le
 def _convert_for_small_engines(
     graph: OnnxGraph, metadata: Mapping[str, str], opset: int | None = None
 ) -> tuple[OnnxGraph, int]:
-    """Remove the lengths from the layers and convert the graph to this opset, or to the lowest possible; and the opset.
+    """Remove the lengths from the layers, and convert the graph to this opset or to the lowest possible one. Return the
+    graph and its opset.
 
     Raises:
         ExportError: it needs If, Loop or Scan.
@@ -170,7 +171,7 @@ def _convert_to_opset(model: onnx.ModelProto, metadata: Mapping[str, str], opset
 
 
 def make_tract_run(content: bytes) -> Run:
-    """Return a run on arrays with tract, of an ONNX file that takes one text.
+    """Return a run of an ONNX file that takes one text, by tract, as a function of arrays.
 
     Raises:
         MissingExtraError: tract is not installed.

@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class OtherFile:
-    """The entry of a form that classifier.json does not describe: a file beside the others, for other readers."""
+    """The entry of a form that classifier.json does not describe: an additional file for other readers."""
 
     file: str
 
@@ -35,14 +35,14 @@ class Form:
 
     Attributes:
         entry: its entry in classifier.json, with the file's name and digest; or just the file's name.
-        member: the member of classifier.json that holds the entry: `graph`, `torchscript` or `stream`; None where
+        member: the member of classifier.json that holds the entry: `graph`, `torchscript` or `stream`; None if
             classifier.json does not describe the form.
         content: the file's bytes.
         runs: the ways to run it, by their names in the proof. Each is compared on all cases.
         one_row: whether a run takes one text only, so that each row of the cases is run alone.
-        float64_run: makes the run in double precision; None where the form has none.
+        float64_run: makes the run in double precision; None if the form has none.
         retraced: traces the module in double precision as `content` was traced; see `prove_graph`.
-        bounds: (batch, sequence) on both sides of every size condition in forward.
+        bounds: (batch, sequence) around every size condition in forward.
         notes: the parts that were not compared with the module, a sentence each.
         program: the traced module, for the form that was made of it.
         required: whether the bundle is refused if the form cannot be proven; else it is left out with a warning.
@@ -86,7 +86,7 @@ class FormKind:
 
 
 def log_uncompared_parts(forms: Iterable[Form], more: Iterable[str] = ()) -> dict[str, str]:
-    """Log the parts of the forms that were not compared with the module, and return them as provenance, if any."""
+    """Log which parts of the forms were not compared with the module; return them as provenance, if there are any."""
     notes = dict.fromkeys([*(note for form in forms for note in form.notes), *more])
     for note in notes:
         _log.warning("%s", note.removesuffix("."))

@@ -40,7 +40,7 @@ def make_ort_step_form(content: bytes, graph: StepGraph) -> Form:
 
 
 def _convert_to_ort(content: bytes) -> bytes:
-    """Convert an ONNX file to onnxruntime's format, simplified and independent of this processor."""
+    """Convert an ONNX file to onnxruntime's format, simplified, and in a form for every processor."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC

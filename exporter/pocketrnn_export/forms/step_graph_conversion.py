@@ -1,4 +1,4 @@
-"""Make the step graph of a graph for whole texts, or for sequences of numbers: the same layers, continued from a state.
+"""Make the step graph from a graph for whole texts or sequences of numbers: the same layers, continued from a state.
 
 A bundle that was exported without streaming has the layers that a step needs. Only their surroundings differ: a step
 begins with a state, and has no padding to hide. The result is proven like any step graph, against the graph that it was
@@ -78,7 +78,7 @@ class _ValueSource(Enum):
 
 
 def convert_to_step_graph(content: bytes, *, most: int | None = None) -> tuple[bytes, int]:
-    """Make the step graph of a graph, and return it with the size of its state.
+    """Make the step graph from a graph, and return it with the size of its state.
 
     The state is that of `pocketrnn_export.forms.step_graph_form`: every layer's hidden state, for an LSTM every layer's
     cell state, for pooling by mean or max the value so far and the number of tokens, and the last token's embedding
@@ -101,7 +101,7 @@ def convert_to_step_graph(content: bytes, *, most: int | None = None) -> tuple[b
 
 
 class _StepBuilder:
-    """Reads a graph in order, and notes the source of each value and the nodes of the step so far."""
+    """Reads a graph in order, and records the source of each value and the nodes of the step graph."""
 
     def __init__(self, content: bytes, most: int | None) -> None:
         self.content, self.most = content, most
@@ -213,7 +213,7 @@ class _StepBuilder:
         return "steps" if self.takes_numbers else "words"
 
     def _is_last_step(self, node: NodeProto) -> bool:
-        """Return whether a node selects the last step of a layer's output: this step already holds the whole state."""
+        """Return whether a node selects the last step of a layer's output, which already contains the whole state."""
         index = self.weights.get(node.input[1]) if node.op_type == "Gather" else None
         if index is None or self.sources[node.input[0]] is not _ValueSource.TOKENS:
             return False
@@ -221,7 +221,7 @@ class _StepBuilder:
         return bool(axis == self.axis.get(node.input[0])) and numpy_helper.to_array(index).tolist() == -1
 
     def _find_last_step_index(self, node: NodeProto) -> int | list[int] | None:
-        """Return the index for a `Gather` of the last step, where the node picks it by the lengths; else None."""
+        """Return the index for a `Gather` of the last step if the node selects it by the lengths; else None."""
         if node.op_type not in ("GatherElements", "GatherND"):
             return None
         steps, index = node.input
@@ -232,12 +232,12 @@ class _StepBuilder:
         if node.op_type == "GatherElements":
             each = attributes.get("axis", 0) == 1 and self._find_original_sizes().sizes(index) == whole
             return [-1] if each and self._equals_everywhere(index, _LAST) else None
-        picks = known is not None and known.ends == ((0, 0), _LAST) and not attributes.get("batch_dims", 0)
+        picks = known is not None and known.extreme_numbers == ((0, 0), _LAST) and not attributes.get("batch_dims", 0)
         return -1 if picks and self._find_original_sizes().sizes(index) == [(0, 1), (0, 2)] else None
 
     def _is_computed_per_step(self, node: NodeProto) -> bool:
-        """Return whether a node computes each step by itself. A Gather must look tokens up in a table, and not pick
-        some of the tokens."""
+        """Return whether a node computes each step separately. A Gather must look up tokens in a table; it must not
+        select some of the tokens."""
         if node.op_type == "Gather":
             return self.sources[node.input[0]] is _ValueSource.WEIGHTS
         if node.op_type == "Concat":
@@ -262,7 +262,7 @@ class _StepBuilder:
         return numpy_helper.to_array(self.weights[name]).tolist() if name in self.weights else []
 
     def _is_zero_step_padding(self, node: NodeProto) -> bool:
-        """Return whether a node pads one step of zeros before all steps, [batch, sequence, n]."""
+        """Return whether a node adds one step of zeros before all steps, [batch, sequence, n]."""
         if (
             node.op_type != "Pad"
             or self.sources[node.input[0]] is not _ValueSource.TOKENS
@@ -275,7 +275,7 @@ class _StepBuilder:
         return of_zeros and len(node.input) < 4 and self._read_weight_numbers_of(node.input[1]) == [0, 1, 0, 0, 0, 0]
 
     def _drops_last_step(self, node: NodeProto) -> bool:
-        """Return whether a node takes all steps but the last one."""
+        """Return whether a node selects all steps but the last one."""
         if node.op_type != "Slice" or len(node.input) < 4:
             return False
         return [self._read_weight_numbers_of(name) for name in node.input[1:]] in (
@@ -284,7 +284,7 @@ class _StepBuilder:
         )
 
     def _add_step_before(self, node: NodeProto) -> None:
-        """Add the shift of all steps by one: the state gives the step before the first one."""
+        """Shift all steps by one; the state gives the step before the first one."""
         steps, before = self.unmasked[node.input[0]], f"{node.output[0]}.last"
         self.constants |= {"step.second": np.array([1], np.int64), "step.end": np.array(-1, np.int64)}
         self._add_new_node("Unsqueeze", [f"{before}.before", "step.second"], f"{before}.first")
@@ -296,10 +296,10 @@ class _StepBuilder:
         self.before.append((before, self._find_step_width(steps)))
 
     def _equals_everywhere(self, name: str, number: Affine) -> bool:
-        """Return whether all elements of a value are the same a * tokens + b, for every number of tokens. That follows
+        """Return whether all elements of a value are the same a * tokens + b, for every number of tokens. This follows
         from the graph, not from runs on texts."""
         known = self._find_original_sizes().known.get(name)
-        return known is not None and {*known.ends} == {number}
+        return known is not None and {*known.extreme_numbers} == {number}
 
     def _find_original_sizes(self) -> SizeValues:
         if self.size_values is None:
@@ -308,7 +308,7 @@ class _StepBuilder:
         return self.size_values
 
     def _track_time_axis(self, node: NodeProto) -> None:
-        """Note the time axis of a node's output."""
+        """Record the time axis of a node's output."""
         axis = next((self.axis[name] for name in node.input if name in self.axis), None)
         if axis is None:
             return
@@ -390,7 +390,8 @@ class _StepBuilder:
         self.axis[outputs[0]] = 0
 
     def _check_reduction(self, node: NodeProto) -> None:
-        """Refuse a reduction of another axis than the sequence, axis 1, or one before the first recurrent layer."""
+        """Refuse a reduction of an axis other than the sequence, axis 1, and a reduction before the first recurrent
+        layer."""
         if not self.hidden:
             raise self._make_unsupported_error("it pools values that no recurrent layer computed")
         attributes = read_attributes(node)
@@ -402,7 +403,7 @@ class _StepBuilder:
             raise self._make_unsupported_error(f"{node.op_type} {node.name} {what}")
 
     def _reduce_new_steps(self, node: NodeProto, operator: str) -> str:
-        """Add the reduction of the new tokens only, and return its name."""
+        """Add the reduction of the new tokens only, and return the name of its result."""
         self._check_reduction(node)
         newest, tokens = f"{node.output[0]}.newest", self.unmasked.get(node.input[0], node.input[0])
         self.constants["step.second"] = np.array([1], np.int64)

@@ -32,7 +32,7 @@ STEP_FILE: Final = "model.step.onnx"
 
 
 def wrap_step_graph_as_form(content: bytes, graph: StepGraph, rows: Floats | None = None) -> Form:
-    """Return the form of a step graph: its runs read whole texts or sequences step by step and in chunks.
+    """Return the form of a step graph; its runs read whole texts or sequences step by step, and in chunks.
 
     The beginning of a text is a text too: reading step by step covers every beginning of the cases.
 
@@ -100,7 +100,7 @@ def _make_streaming_error(held: str) -> ExportError:
 
 
 def _make_float64_step_run(content: bytes, state_size: int, name: str, rows: Floats | None) -> Run64:
-    """Return a run of a step graph in double precision, which reads each text or sequence in three chunks."""
+    """Return a run of a step graph in double precision; it reads each text or sequence in three chunks."""
     evaluate = build_evaluator(convert_model_to_float64(onnx.load_from_string(content)))
 
     def run_step_graph(tokens: Ids, lengths: Ids) -> Doubles:

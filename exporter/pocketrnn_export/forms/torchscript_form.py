@@ -27,7 +27,7 @@ __all__ = ["TORCHSCRIPT", "TORCHSCRIPT_FILE", "trace_torchscript"]
 TORCHSCRIPT_FILE: Final = "model.torchscript.pt"
 # The sizes of two further traces, beside 3 texts of 7 tokens.
 _OTHER_SIZES: Final = (Sizes(2, 11), Sizes(2, 701))
-# The processor time for traces at the sizes on both sides of what forward asks, and the most tokens of one.
+# The processor time for traces at the sizes around what forward asks, and the most tokens of one.
 _SECONDS: Final = 2.0
 _MOST_TOKENS: Final = 4_096
 
@@ -55,7 +55,7 @@ TORCHSCRIPT: Final = FormKind("TorchScript", _make_torchscript_form, _check_pyth
 
 
 def trace_torchscript(module: nn.Module, example: tuple[Tensor, ...]) -> tuple[bytes, torch.jit.ScriptModule]:
-    """Trace a module, packing and all, and read it back from the bytes of its file.
+    """Trace a module, including its packing, and read it back from the bytes of its file.
 
     Args:
         module: in eval mode, on the CPU.
@@ -83,7 +83,7 @@ def trace_torchscript(module: nn.Module, example: tuple[Tensor, ...]) -> tuple[b
 
 
 def _refuse_frozen_sizes(prepared: ExportableModule, script: torch.jit.ScriptModule, forms: Sequence[Form]) -> None:
-    """Refuse a trace that holds a number or a branch of its example's size: a trace at another size is another one.
+    """Refuse a trace that contains a number or a branch of its example's size, so that a trace at another size differs.
 
     Cases of the proof do not see it where few texts read that number: `torch.where(has_phrase, h * math.log(n), h)`.
 
@@ -106,7 +106,8 @@ def _refuse_frozen_sizes(prepared: ExportableModule, script: torch.jit.ScriptMod
 
 
 def _list_other_sizes(forms: Sequence[Form]) -> Iterator[Sizes]:
-    """Yield the sizes of further traces: some far apart, and those on both sides of what forward asks about a size."""
+    """Yield the sizes of further traces: some far apart, and sizes just below and above those that forward asks
+    about."""
     graphs = [form.entry for form in forms if isinstance(form.entry, Graph)]
     limits = (graphs[0].limits if graphs else None) or Limits()
     least, most = limits.min_tokens or 1, limits.max_tokens or _MOST_TOKENS
@@ -119,8 +120,8 @@ def _list_other_sizes(forms: Sequence[Form]) -> Iterator[Sizes]:
 
 
 def _read_operations(block: Any, numbers: dict[int, int] | None = None) -> Iterator[tuple[Any, ...]]:
-    """Yield the operations of a graph of TorchScript, or of a block in it, each with what it reads and its constants;
-    without the shapes that a trace notes."""
+    """Yield the operations of a TorchScript graph or block, each with its inputs and constants, but without the
+    recorded shapes."""
     numbers = {} if numbers is None else numbers
     for value in block.inputs():
         numbers[value.unique()] = len(numbers)

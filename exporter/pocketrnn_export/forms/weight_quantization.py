@@ -34,7 +34,8 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Storage:
-    """How weights are stored: names in `STORAGES`; and how many rows of the embedding stay, or None for all."""
+    """How weights are stored: their names in `STORAGES`, and the number of rows of the embedding to keep, or None for
+    all."""
 
     embedding: str = "int8"
     weights: str = "int8"
@@ -43,8 +44,8 @@ class Storage:
 
 @dataclass(frozen=True)
 class QuantizedGraphs:
-    """Two ONNX files that compute the same function: `content` stores the weights in few bytes, `rounded` holds
-    the same rounded weights in float32, and every row of the embedding."""
+    """Two ONNX files that compute the same function. `content` stores the weights in few bytes; `rounded` holds the
+    same rounded weights in float32, with every row of the embedding."""
 
     content: bytes
     rounded: bytes
@@ -112,8 +113,8 @@ def _find_tables(graph: ir.Graph) -> list[ir.Value]:
 
 
 def _find_weights(graph: ir.Graph) -> list[tuple[ir.Value, int]]:
-    """Return the weight matrices of the nodes, with the axis that the product sums over: numbers along it share a
-    scale."""
+    """Return the weight matrices of the nodes, each with the axis over which the product sums: the numbers along it
+    share a scale."""
     found: dict[str, tuple[ir.Value, int]] = {}
     for node in graph:
         for index in _WEIGHT_INPUTS.get(node.op_type, ()) if node.domain == "" else ():
@@ -158,7 +159,7 @@ def _set_weight_numbers(value: ir.Value, numbers: npt.NDArray[Any]) -> None:
 
 
 def _convert_to_int8(numbers: Floats, axis: int, name: str | None) -> tuple[npt.NDArray[np.int8], Floats]:
-    """Convert to int8 from -127 to 127; and the float32 scale of each row, which converts back."""
+    """Convert to int8 from -127 to 127. Return this with the float32 scale of each row, which converts it back."""
     if not np.isfinite(numbers).all():
         raise InputError(f"The weight {name} holds a number that is not finite.", "Store it as float32.")
     scale = (np.abs(numbers).max(axis, keepdims=True) / np.float32(127)).astype(np.float32)
@@ -167,7 +168,7 @@ def _convert_to_int8(numbers: Floats, axis: int, name: str | None) -> tuple[npt.
 
 
 def round_to_int8(numbers: Floats) -> Floats:
-    """Round a matrix to int8 with a scale a row, and return it as float32 of the same shape.
+    """Round a matrix to int8 with a scale for each row, and return it as float32 of the same shape.
 
     Raises:
         InputError: a number is not finite.

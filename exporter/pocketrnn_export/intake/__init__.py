@@ -1,1 +1,1 @@
-"""The modules that people bring, from Python and from files; and how each is called, found out by calling it."""
+"""Prepare the modules of users, from Python and from files, and find out how to call each."""

@@ -1,4 +1,4 @@
-"""Explain why a module is refused whose answer to a text depends on the other texts of its batch.
+"""Explain the refusal of a module whose answer to a text depends on the other texts of its batch.
 `module_preparation.py` and `call_discovery/call_trial.py` find out whether it does."""
 
 from __future__ import annotations

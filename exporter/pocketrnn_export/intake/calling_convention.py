@@ -1,4 +1,4 @@
-"""How to call a module: what forward is given for a batch of texts, and which part of its answer is the logits."""
+"""How to call a module: the inputs of forward for a batch of texts, and the part of its answer that is the logits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.attribute_restoration import restore_attributes
 from pocketrnn_export.module_runs.operator_recording import label_other_input
 from pocketrnn_export.torch_internals import call_forward_directly
-from pocketrnn_export.vocabularies.word_spellings import Spellings
+from pocketrnn_export.vocabularies.spelling_ids import Spellings
 
 __all__ = [
     "BATCH_SIZE",
@@ -52,7 +52,7 @@ BATCH_SIZE: Final = re.compile(r"^_?(batch_?(size|len)?|bsz?)$", re.IGNORECASE)
 
 
 class _CapturedNumbers(BaseException):
-    """Ends a call of a module at the method that `given_to` watches, with the tensor that the method was given."""
+    """Ends a call of a module at the method that `given_to` watches, and carries the tensor passed to the method."""
 
     def __init__(self, numbers: Tensor) -> None:
         super().__init__()
@@ -60,8 +60,8 @@ class _CapturedNumbers(BaseException):
 
 
 def given_to(method: Callable[..., Any], call: Callable[[], object]) -> Tensor:
-    """Return the numbers that a method receives in a call of the module, such as a CRF's emissions; the call ends
-    there.
+    """Return the numbers that a call of the module passes to one of its methods, such as a CRF's emissions; the call
+    ends there.
 
     Raises:
         ValueError: the call does not reach the method, or gives it no numbers.
@@ -125,7 +125,7 @@ class Convention:
         gives: whether it gives logits or probabilities, and the reason for this conclusion.
         notes: the assumptions about its arguments, a sentence each.
         values: whether its numbers are values, and not logits of labels.
-        left_out: the outputs beside its answer that may be answers too, in a sentence; empty where there are none.
+        left_out: the outputs beside its answer that may be answers too, in a sentence; empty if there are none.
         of_tokens: whether it gives numbers for each token: [batch, sequence, units], or [sequence, units] for one text.
         pair: the names of the inputs for the first and the second of two texts, where they are known.
         heads: with several heads, whose outputs are joined, the convention of each.
@@ -151,7 +151,7 @@ class Convention:
 
     @property
     def answer_conventions(self) -> tuple[Convention, ...]:
-        """The conventions by which the parts of an answer are read: one for each head, or this one."""
+        """The conventions for the parts of an answer: one for each head, or this one."""
         return self.heads or (self,)
 
     @property
@@ -160,7 +160,7 @@ class Convention:
         return any(part.activation is not None or part.undone is not None for part in self.answer_conventions)
 
     def shape(self, rows: int, steps: int) -> tuple[int, ...]:
-        """Return the shape of an answer that needs no reshape.
+        """Return the shape of an answer that does not have to be reshaped.
 
         Example:
             >>> Convention("module(tokens)", call, 4, takes_lengths=False).shape(3, 7)
@@ -170,7 +170,7 @@ class Convention:
 
     @property
     def provenance(self) -> dict[str, str]:
-        """Its entry in a bundle's provenance: the line, whether the answers are logits and why, the assumptions, and
+        """The entry in a bundle's provenance: the line, whether the answers are logits and why, the assumptions, and
         the outputs that are left out."""
         said = {"call": self.line, "gives": self.gives}
         said |= {"assumed": " ".join(self.notes)} if self.notes else {}
@@ -189,12 +189,13 @@ class Convention:
 
     @property
     def spellings(self) -> Spellings | None:
-        """The words and spellings that ids stand for, where the module takes the characters of words; else None."""
+        """The words and spellings that the ids stand for if the module takes the characters of words; else None."""
         return self.function.spellings if isinstance(self.function, CharacterCall) else None
 
     @property
     def is_usual_call(self) -> bool:
-        """Whether the module has the inputs and outputs of a bundle's graph, except for a first label's logit."""
+        """Whether the module has the inputs and outputs of a bundle's graph; only the logit of the first label may be
+        missing."""
         usual = "module(tokens, lengths)" if self.takes_lengths else "module(tokens)"
         return self.line == usual and self.exact and not self.gives_probabilities and self.counts is None
 
@@ -204,8 +205,8 @@ class Convention:
 
 
 class CallAdapter(nn.Module):
-    """A module called by its convention: from tokens int64 [batch, sequence], and lengths int64 [batch] where it takes
-    them, to logits [batch, classes], or [batch, sequence, classes] for tokens.
+    """A module called by its convention. It takes tokens int64 [batch, sequence], and lengths int64 [batch] if the
+    module does, and gives logits [batch, classes], or [batch, sequence, classes] for tokens.
 
     Changes that forward makes to the module are undone after each call, so that no text depends on those before it.
     The search for the convention has checked that forward does not need them.
@@ -223,7 +224,7 @@ class CallAdapter(nn.Module):
         self.passing = passing
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return the logits of a batch of texts; where the module takes features, of rows of ids with them."""
+        """Return the logits of a batch of texts. If the module takes features, the rows of ids contain them."""
         function = self.convention.function
         if not isinstance(function, FeatureCall):
             return self._call_on_texts(function, tokens, lengths)
@@ -232,7 +233,7 @@ class CallAdapter(nn.Module):
         return self.call_with_features(tokens, None if lengths is None else full, numbers)
 
     def call_with_features(self, tokens: Tensor, lengths: Tensor | None, numbers: Tensor) -> Tensor:
-        """Return the logits of texts and the numbers of their features, float32 [batch, features]."""
+        """Return the logits of texts with the numbers of their features, float32 [batch, features]."""
         function = self.convention.function
         assert isinstance(function, FeatureCall)  # noqa: S101 - whoever asks has a module of features
         counts = self.convention.counts is not None and not torch.compiler.is_exporting()
@@ -259,7 +260,7 @@ class CallAdapter(nn.Module):
     def call_and_read_logits(
         self, function: Call, tokens: Tensor, lengths: Tensor, back: Tensor | None = None
     ) -> Tensor:
-        """Return the logits of a call, in the order of `back` where the rows were sorted."""
+        """Return the logits of a call, reordered by `back` if the rows were sorted."""
         convention = self.convention
         with undo_assignments(self.module):
             calls = [part.activation for part in convention.answer_conventions if part.activation is not None]
@@ -289,7 +290,7 @@ def _needs_conversion_to_logits(convention: Convention) -> bool:
 
 
 def _convert_to_logits(answer: Tensor, convention: Convention) -> Tensor:
-    """Return the logits of an answer, or of the part of one head."""
+    """Return the logits in an answer, or in the part of one head."""
     if convention.undone is not None:
         return _invert_activation(answer, convention)
     return torch.cat([torch.zeros_like(answer), answer], dim=-1) if _needs_conversion_to_logits(convention) else answer
@@ -305,7 +306,7 @@ def _order_by_length(lengths: Tensor) -> Tensor:
 
 
 class FeatureModule(nn.Module):
-    """A module of texts with features, as it is traced: from ids and the numbers of the features, float32
+    """A module of texts with features, in the form that is traced: from ids and the numbers of the features, float32
     [batch, features], to logits [batch, classes].
 
     Args:
@@ -335,7 +336,7 @@ class FeatureModule(nn.Module):
 
 
 class PackedFeatureModule(FeatureModule):
-    """A `FeatureModule` for a module that takes lengths. The checks recognise its inputs by their names."""
+    """A `FeatureModule` for a module that takes lengths. The checks recognize its inputs by their names."""
 
     def forward(self, tokens: Tensor, lengths: Tensor, features: Tensor) -> Tensor:  # type: ignore[override]
         """Return the logits of a batch."""
@@ -343,8 +344,8 @@ class PackedFeatureModule(FeatureModule):
 
 
 class TwoTextModule(nn.Module):
-    """A module of two texts, as it is traced: from the ids of both, and their lengths where it takes them, to logits
-    [batch, classes].
+    """A module of two texts, in the form that is traced: from the ids of both, and their lengths if it takes these, to
+    logits [batch, classes].
 
     Args:
         called: the module with its convention, whose function is a `PairCall`.
@@ -373,7 +374,8 @@ def _fill_lengths(tokens: Tensor, lengths: Tensor | None) -> Tensor:
 
 @contextlib.contextmanager
 def undo_assignments(module: nn.Module) -> Iterator[None]:
-    """Undo what the block assigns to attributes of a module and its layers, and to a global batch size in its file."""
+    """When the block ends, undo its assignments to attributes of a module and its layers, and to a global batch size in
+    the module's file."""
     layers = [layer for layer in module.modules() if not isinstance(layer, torch.jit.ScriptModule)]
     sizes = [(names, name, names[name]) for layer in layers for name, names in find_global_batch_sizes(layer)]
     try:
@@ -395,7 +397,8 @@ def find_global_batch_sizes(layer: nn.Module) -> list[tuple[str, dict[str, Any]]
 
 @functools.cache
 def _find_batch_sizes_in_code(code: CodeType) -> tuple[str, ...]:
-    """Return the names of batch sizes among the globals that code reads. Cached: dis is slow, and every call asks."""
+    """Return the names of batch sizes among the globals that code reads. The result is cached, since `dis` is slow and
+    every call asks."""
     read = {one.argval for one in dis.get_instructions(code) if one.opname == "LOAD_GLOBAL"}
     return tuple(name for name in sorted(read) if BATCH_SIZE.search(name))
 
@@ -449,7 +452,7 @@ def compile_call(line: str, features: Features = (), spellings: Spellings | None
 
 
 def _names_two_texts(body: list[ast.stmt]) -> bool:
-    """Return whether statements read the names of two texts without setting them first."""
+    """Return whether statements read the names of two texts before they set them."""
     parts = [part for statement in body for part in ast.walk(statement)]
     names = [part for part in parts if isinstance(part, ast.Name)]
     own = {name.id for name in names if isinstance(name.ctx, ast.Store)}
@@ -475,7 +478,7 @@ def list_names_in_line(line: str) -> set[str]:
 
 
 def _invert_activation(probabilities: Tensor, convention: Convention) -> Tensor:
-    """Return logits [..., classes] for probabilities [..., units]; one unit is the second label's."""
+    """Return logits [..., classes] for probabilities [..., units]; a single unit is that of the second label."""
     least = float(np.finfo(np.float32).tiny)
     if convention.units == 1:
         probabilities = torch.cat([1 - probabilities, probabilities], dim=-1)

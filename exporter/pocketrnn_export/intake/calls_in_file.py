@@ -22,8 +22,8 @@ class GivenByCalls:
     """The arguments for one parameter in the calls of a class in its own file.
 
     Attributes:
-        values: the literal of each call; empty where a call has another expression, or leaves the parameter out.
-        written: what each call has for it, as in the file; `nothing` where it leaves the parameter out.
+        values: the literal of each call; empty if a call has another expression, or leaves the parameter out.
+        written: the expression of each call, as in the file; `nothing` if it leaves the parameter out.
         places: the cell or the line of each call.
     """
 

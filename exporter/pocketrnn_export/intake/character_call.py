@@ -1,4 +1,5 @@
-"""Call a module of words and their characters on rows of ids that stand for both: `vocabularies/word_spellings.py`."""
+"""Call a module of words and their characters on rows of ids; each id stands for a word and its characters:
+`vocabularies/spelling_ids.py`."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.vocabularies.word_spellings import Spellings
+from pocketrnn_export.vocabularies.spelling_ids import Spellings
 
 __all__ = ["CHARACTERS", "CharacterCall"]
 
@@ -19,7 +20,8 @@ CHARACTERS: Final = "characters"
 
 @dataclass(frozen=True)
 class CharacterCall:
-    """A call of (module, tokens, lengths) that wraps one of (module, tokens, lengths, characters).
+    """A call with the arguments (module, tokens, lengths), which calls another with (module, tokens, lengths,
+    characters).
 
     Attributes:
         spelled: the wrapped call.

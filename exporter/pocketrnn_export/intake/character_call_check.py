@@ -13,7 +13,7 @@ from pocketrnn_export.intake.call_discovery.call_trial import read_answer
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.calling_convention import Call, Convention, list_names_in_line
 from pocketrnn_export.intake.character_call import CHARACTERS
-from pocketrnn_export.vocabularies.word_spellings import Spellings
+from pocketrnn_export.vocabularies.spelling_ids import Spellings
 
 __all__ = ["find_convention_with_characters"]
 
@@ -22,7 +22,7 @@ _TOKENS = 64
 
 
 def find_convention_with_characters(asked: ModuleFacts, spellings: Spellings, call: str | Call | None) -> Convention:
-    """Find out how to call a module of words and their characters; as `find_convention`.
+    """Find out how to call a module of words and their characters; like `find_convention`.
 
     Raises:
         ExportError: as `find_convention`; or the module fails on a character.
@@ -42,7 +42,7 @@ def find_convention_with_characters(asked: ModuleFacts, spellings: Spellings, ca
 
 
 def _refuse_failing_characters(asked: ModuleFacts, spellings: Spellings, convention: Convention) -> None:
-    """Run the module on all spellings that are not those of the vocabulary: they have every character."""
+    """Run the module on all spellings that are not in the vocabulary; together they contain every character."""
     first = next(i for i, word in enumerate(spellings.words) if word != i or i == len(spellings.rows) - 1)
     rows, width = 1 if convention.one_text else asked.rows, asked.widths.clip(_TOKENS)
     for start in range(first, len(spellings.rows), width):
@@ -60,7 +60,7 @@ def _refuse_failing_characters(asked: ModuleFacts, spellings: Spellings, convent
 
 
 def _refuse_unused_characters(asked: ModuleFacts, spellings: Spellings, convention: Convention) -> None:
-    """Refuse a module that gives the same answers to words with other spellings."""
+    """Refuse a module whose answers do not change when the words have other spellings."""
     alike = np.flatnonzero(spellings.words == np.bincount(spellings.words).argmax())
     width = asked.widths.clip(min(_TOKENS, len(alike)))
     tokens = torch.from_numpy(np.resize(alike, width))[None].expand(1 if convention.one_text else asked.rows, width)

@@ -79,7 +79,7 @@ class Decoder:
     crf: Crf
 
     def labels(self, emissions: NDArray[Any]) -> list[int]:
-        """Return the labels of a text's tokens by the layer.
+        """Return the labels that the layer gives to a text's tokens.
 
         Args:
             emissions: float [tokens, labels].
@@ -89,7 +89,7 @@ class Decoder:
 
 
 def list_emission_calls(module: nn.Module) -> list[str]:
-    """Return expressions for a tagger's emissions: the input of a decoding method in a call, which replaces {}.
+    """Return expressions for a tagger's emissions: the input of a decoding method in a call, which is inserted for {}.
 
     Example:
         >>> list_emission_calls(module)[0]
@@ -105,8 +105,8 @@ def _find_decoding_methods(module: nn.Module) -> Iterator[str]:
 
 
 def find_decoder(module: nn.Module, labels: int) -> tuple[Decoder | None, str]:
-    """Return the layer that decodes a tagger's labels, with its CRF; and the names of layers that may decode but are
-    not understood.
+    """Return the layer that decodes a tagger's labels, with its CRF; and the names of layers that may decode, but in an
+    unknown way.
 
     Args:
         module: in eval mode, on the CPU.
@@ -135,7 +135,8 @@ def make_neutral_crf(labels: int) -> Crf:
 
 
 def find_transition_layer(module: nn.Module, labels: int) -> str:
-    """Return the name of a layer with a square matrix over the labels, possibly transitions; empty where none has.
+    """Return the name of a layer with a square matrix over the labels, which may be transitions; empty if there is
+    none.
 
     Example:
         >>> find_transition_layer(nn.Linear(3, 2), 2)
@@ -146,7 +147,7 @@ def find_transition_layer(module: nn.Module, labels: int) -> str:
 
 
 def find_matching_crf(module: nn.Module, texts: Sequence[tuple[NDArray[Any], list[int]]]) -> Crf | None:
-    """Return the CRF among a module's tensors that decodes texts as their owner labels them; None where none does.
+    """Return the CRF among a module's tensors that decodes texts to their owner's labels; None if there is none.
 
     Args:
         module: in eval mode, on the CPU.
@@ -161,7 +162,7 @@ def find_matching_crf(module: nn.Module, texts: Sequence[tuple[NDArray[Any], lis
 
 
 def read_labels_in_answer(answer: Any) -> list[int] | None:
-    """Return the whole numbers in an answer in order, as the labels of one text; None where there are none.
+    """Return the integers in an answer, in order, as the labels of one text; None if there are none.
 
     Example:
         >>> read_labels_in_answer((torch.tensor(0.5), [[1, 0, 2]]))
@@ -183,7 +184,7 @@ def _list_whole_numbers(value: Any) -> Iterator[int]:
 
 
 def _find_decoding_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module, list[str]]]:
-    """Yield the layers with a square matrix and decoding methods, each with the names of these."""
+    """Yield the layers with a square matrix and decoding methods, each with the names of its decoding methods."""
     for path, layer in module.named_modules():
         if isinstance(layer, torch.jit.ScriptModule) or next(_list_square_matrices(layer), None) is None:
             continue
@@ -219,8 +220,8 @@ def _guess_crfs(layer: nn.Module, labels: int) -> Iterator[Crf]:
 
 
 def _guess_crfs_with_ends(layer: nn.Module, matrix: NDArray[np.float64]) -> Iterator[Crf]:
-    """Yield CRFs of a matrix [from, to] with scores for the first and last token: the layer's vectors, zeros, or rows
-    and columns of begin and end labels."""
+    """Yield CRFs with a matrix [from, to] and scores for the first and the last token: vectors of the layer, zeros, or
+    rows and columns of begin and end labels."""
     labels = len(matrix)
     for start, end in itertools.permutations(_list_label_vectors(layer, labels), 2):
         yield _make_crf(start, end, matrix)
@@ -235,7 +236,7 @@ def _guess_crfs_with_ends(layer: nn.Module, matrix: NDArray[np.float64]) -> Iter
 
 
 def _guess_constrained_crfs(layer: nn.Module, matrix: NDArray[np.float64], mask: NDArray[np.float64]) -> Iterator[Crf]:
-    """Yield the CRF of AllenNLP's layer: a mask of allowed transitions, with begin and end after the labels."""
+    """Yield the CRF of AllenNLP's layer: it has a mask of allowed transitions, with begin and end after the labels."""
     labels = len(matrix)
     zeros = np.zeros(labels)
     start, end = (*_list_label_vectors(layer, labels), None, None)[:2]
@@ -248,7 +249,7 @@ def _guess_constrained_crfs(layer: nn.Module, matrix: NDArray[np.float64], mask:
 
 
 def _list_label_vectors(layer: nn.Module, labels: int) -> list[NDArray[np.float64]]:
-    """Return the vectors over the labels in a layer, those named for the first token first."""
+    """Return a layer's vectors over the labels; those with a name for the first token come first."""
     held = [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]
     held += [(name, value) for name, value in vars(layer).items() if isinstance(value, Tensor)]
     rows = {name: value for name, value in held if value.shape == (labels,) and value.is_floating_point()}
@@ -257,7 +258,7 @@ def _list_label_vectors(layer: nn.Module, labels: int) -> list[NDArray[np.float6
 
 
 def _make_crf(start: NDArray[np.float64], end: NDArray[np.float64], matrix: NDArray[np.float64]) -> Crf:
-    """Return a CRF whose numbers are written with the fewest digits that give the same float32."""
+    """Return a CRF whose numbers have the fewest digits that give the same float32."""
 
     def shorten_numbers(row: NDArray[np.float64]) -> tuple[float, ...]:
         return tuple(float(str(number)) for number in row.astype(np.float32))
@@ -284,7 +285,7 @@ def _list_decode_calls(method: Callable[..., Any]) -> Iterator[Decode]:
 
 
 def _find_equal_guess(decode: Decode, guesses: Sequence[Crf], labels: int) -> Crf | None:
-    """Return the first guess that decodes random emissions as the method does; None where none does."""
+    """Return the first guess that decodes random emissions as the method does; None if there is none."""
     generator = torch.Generator().manual_seed(0)
     drawn = [torch.randn(tokens, labels, generator=generator) * scale for scale in _SCALES for tokens in _TOKENS]
     long = [torch.randn(tokens, labels, generator=generator) for tokens in _MANY_TOKENS]
@@ -298,6 +299,6 @@ def _find_equal_guess(decode: Decode, guesses: Sequence[Crf], labels: int) -> Cr
 
 
 def _decodes_as_well(crf: Crf, emissions: Tensor, labels: Sequence[int]) -> bool:
-    """Return whether labels score as high in a CRF as those that it decodes, within rounding."""
+    """Return whether a CRF gives labels the same score as the labels that it decodes, within rounding."""
     scores = [crf.score(emissions.numpy(), found) for found in (crf.decode_labels(emissions.numpy()), np.array(labels))]
     return scores[0] - scores[1] <= _ROUNDING * max(1.0, abs(scores[0]))

@@ -23,9 +23,9 @@ from pocketrnn_export.intake.traceable_torchscript import make_traceable_module
 from pocketrnn_export.module_runs.complete_copy import make_complete_copy
 from pocketrnn_export.module_runs.quiet_cpu_run import set_eval_mode
 from pocketrnn_export.torch_internals import (
+    get_submodule_dict,
     read_flat_weights,
     read_own_forward_pre_hooks,
-    read_own_modules,
     unwrap_compiled_module,
     update_flat_weights,
 )
@@ -115,7 +115,7 @@ def make_parts_traceable(module: nn.Module) -> nn.Module:
             continue
         for name, part in layer.named_children():
             if isinstance(part, torch.jit.ScriptModule):
-                read_own_modules(layer)[name] = make_traceable_module(part)
+                get_submodule_dict(layer)[name] = make_traceable_module(part)
     return module
 
 
@@ -141,7 +141,7 @@ def _refuse_lazy_and_meta_tensors(module: nn.Module) -> None:
 
 
 def _refuse_old_weights(module: nn.Module) -> None:
-    """Refuse a recurrent layer that PyTorch runs with weights older than its parametrizations."""
+    """Refuse a recurrent layer for which PyTorch uses older weights than its parametrizations give."""
     for path, layer in module.named_modules():
         if not isinstance(layer, nn.RNNBase) or not parametrize.is_parametrized(layer):
             continue
@@ -156,14 +156,15 @@ def _refuse_old_weights(module: nn.Module) -> None:
 
 
 def _find_computed_tensors(layer: nn.Module) -> Iterator[Tensor]:
-    """Yield the tensors in a layer that autograd computed, which `deepcopy` refuses. A state left by training is often
-    a tuple or a list of tuples."""
+    """Yield the tensors in a layer that autograd computed, since `deepcopy` refuses these. A state left by training is
+    often a tuple or a list of tuples."""
     return (tensor for tensor in find_layer_tensors(layer) if not tensor.is_leaf)
 
 
 def find_layer_tensors(layer: nn.Module) -> Iterator[Tensor]:
-    """Yield the tensors that a layer holds, also in containers and plain lists of layers, without its children's."""
-    waiting, met = [value for value in vars(layer).values() if value is not read_own_modules(layer)], set[int]()
+    """Yield the tensors that a layer holds, also those in containers and plain lists of layers, but not those of its
+    child layers."""
+    waiting, met = [value for value in vars(layer).values() if value is not get_submodule_dict(layer)], set[int]()
     while waiting:
         value = waiting.pop()
         if id(value) in met:
@@ -182,7 +183,7 @@ def find_layer_tensors(layer: nn.Module) -> Iterator[Tensor]:
 
 
 def _renormalize_embedding(layer: nn.Module) -> None:
-    """Apply `max_norm` to every row of an embedding at once. PyTorch does it in place to the rows that it looks up,
+    """Apply `max_norm` to every row of an embedding at once. PyTorch applies it in place to the rows that it looks up,
     also in eval mode; a row within the norm does not change again."""
     if isinstance(layer, nn.Embedding | nn.EmbeddingBag) and layer.max_norm is not None:
         rows = torch.arange(layer.num_embeddings)

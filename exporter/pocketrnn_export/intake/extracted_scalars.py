@@ -1,4 +1,4 @@
-"""Find numbers that forward takes out of tensors, as with .item(), and may keep: they cannot be followed further."""
+"""Find numbers that forward extracts from tensors, as with .item(), and may store: they cannot be tracked further."""
 
 from __future__ import annotations
 
@@ -28,9 +28,8 @@ _PYTHONS: Final = (bool, int, float, str, list, tuple, dict, set, np.ndarray)
 
 
 def describe_unseen_state(asked: ModuleFacts, convention: Convention) -> tuple[str, ...]:
-    """Return a note on a module that takes numbers computed from words out of tensors, and may keep them as state: they
-    are floats, or the module holds numpy arrays, or it changes its own numbers or lists; else an empty tuple.
-    """
+    """Return a note on a module that extracts numbers computed from words, and may store them as state: they are
+    floats, or the module holds numpy arrays, or it changes its own numbers or lists. Else return an empty tuple."""
     tokens, lengths = asked.draw_batch(1 if convention.one_text else asked.rows, asked.trial_widths[-1][-1])
     operations = OperatorRecorder()
     taken = _ExtractedNumberRecorder(operations)
@@ -53,7 +52,8 @@ def describe_unseen_state(asked: ModuleFacts, convention: Convention) -> tuple[s
 
 
 class _ExtractedNumberRecorder(FunctionMode):
-    """A context manager that records where numbers computed from words leave tensors, and whether they are floats."""
+    """A context manager that records where numbers computed from words are extracted from tensors, and whether they are
+    floats."""
 
     def __init__(self, operations: OperatorRecorder) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class _ExtractedNumberRecorder(FunctionMode):
 
 
 def _is_python_state(kept: ChangedAttribute) -> bool:
-    """Return whether a changed attribute is a Python value or container that does not hold only tensors."""
+    """Return whether a changed attribute is a Python value, or a container that holds more than tensors."""
     held = kept.after.values() if isinstance(kept.after, dict) else kept.after
     if isinstance(held, str) or not isinstance(held, Iterable):
         return isinstance(held, _PYTHONS)

@@ -32,7 +32,7 @@ _STEPS: Final = 1000
 
 @dataclass(frozen=True)
 class NumberInRange(Number):
-    """A number that is drawn from another range, as the module is given it.
+    """A number drawn from a feature's range, converted to the range that the module gets.
 
     Attributes:
         least, most: the range.
@@ -44,7 +44,8 @@ class NumberInRange(Number):
 
 @dataclass(frozen=True)
 class FeatureCall:
-    """A call of (module, tokens, lengths) that wraps one of (module, tokens, lengths, the features by their names).
+    """A call with the arguments (module, tokens, lengths), which calls another with (module, tokens, lengths, features
+    by name).
 
     Attributes:
         named: the wrapped call.
@@ -55,7 +56,7 @@ class FeatureCall:
     features: Features
 
     def __call__(self, module: nn.Module, tokens: Tensor, lengths: Any) -> Any:
-        """Return the module's answer to texts with their features that are rows of ids."""
+        """Return the module's answer to rows of ids that hold texts and their features."""
         tokens, lengths, numbers = self.split(tokens, lengths)
         return self.call_module_with_features(module, tokens, lengths, numbers)
 
@@ -73,8 +74,8 @@ class FeatureCall:
 
 
 def list_feature_variables(features: Features) -> tuple[str, ...]:
-    """Return the names for features that a line of a call may use: the name of each feature, and the names for all
-    numbers and all categories.
+    """Return the names that a line of a call may use for features: one for each feature, one for all numbers and one
+    for all categories.
 
     Example:
         >>> list_feature_variables(make_features(["stars"]))
@@ -85,7 +86,9 @@ def list_feature_variables(features: Features) -> tuple[str, ...]:
 
 def _name_feature_columns(features: Features, numbers: Tensor) -> dict[str, Tensor]:
     """Return the features by the names that a line may use: a number float32 [batch], a category int64 [batch];
-    `features` float32 [batch, numbers] are all numbers, and `categories` int64 [batch, categories] all categories."""
+    `features`, float32 [batch, numbers], are all numbers, and `categories`, int64 [batch, categories], are all
+    categories.
+    """
     columns = {
         name: numbers[:, i].long() if isinstance(feature, Category) else numbers[:, i]
         for i, (name, feature) in enumerate(features)
@@ -99,7 +102,7 @@ def _name_feature_columns(features: Features, numbers: Tensor) -> dict[str, Tens
 
 
 def draw_features(features: Features, tokens: Tensor) -> Tensor:
-    """Draw features for texts by the first id of each: float32 [batch, features].
+    """Draw features for texts by the first id of each text: float32 [batch, features].
 
     Args:
         features: the features.
@@ -136,6 +139,7 @@ def _mix_bits(keys: Any) -> Any:
 
 
 def add_feature_marks(tokens: Tensor, lengths: Tensor, numbers: Any) -> tuple[Tensor, Tensor]:
-    """Put the marks of features before texts: tokens [batch, sequence], lengths [batch], float32 [batch, features]."""
+    """Put the marks that stand for features before texts: tokens [batch, sequence], lengths [batch], float32 [batch,
+    features]."""
     marks = torch.from_numpy(make_feature_marks(np.asarray(numbers, np.float32)))
     return torch.cat([marks, tokens], 1), lengths + marks.shape[1]

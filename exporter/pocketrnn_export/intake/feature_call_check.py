@@ -1,5 +1,5 @@
-"""Find how a module of texts with features is called, and check what it does with them: every category's id runs, all
-numbers do, and each feature changes the answer."""
+"""Find out how to call a module of texts with features, and check the features: it runs with every category id and with
+all numbers, and each feature changes the answer."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ _MOST_WAYS = 40
 
 
 def find_convention_with_features(asked: ModuleFacts, call: str | Call | None) -> Convention:
-    """Find out how to call a module of texts with features; as `find_convention`, with notes on features that change no
-    answer.
+    """Find out how to call a module of texts with features; like `find_convention`, with notes on features that change
+    no answer.
 
     Raises:
         ExportError: as `find_convention`; or the module fails on the id of a category.
@@ -69,7 +69,7 @@ def find_convention_with_features(asked: ModuleFacts, call: str | Call | None) -
 
 
 def _refuse_token_numbers(asked: ModuleFacts) -> None:
-    """Refuse a module that runs if each token is given the features of its text."""
+    """Refuse a module that also runs if each token gets the features of its text."""
     for way in itertools.islice(list_forward_candidates(asked), _MOST_WAYS):
         places, wide = way.find_inputs_of_kind("beside"), way
         for i in places:
@@ -126,7 +126,7 @@ def _refuse_failing_ids(asked: ModuleFacts, convention: Convention) -> None:
 def _find_failure_on_ids(
     asked: ModuleFacts, convention: Convention, column: int, ids: Sequence[int]
 ) -> BaseException | None:
-    """Return the error of the module on texts with these ids in a column of the features; None where it runs."""
+    """Return the module's error for texts with these ids in a column of the features; None if it runs."""
     # As many rows as in the trials, or more.
     tokens, lengths = asked.draw_batch(max(len(ids), asked.rows), asked.trial_widths[0][0])
     numbers = draw_feature_numbers(_limit_categories_to_first_value(asked.features), np.arange(len(tokens)))
@@ -178,7 +178,7 @@ def _refuse_failing_numbers(asked: ModuleFacts, convention: Convention, *, is_fi
 def _describe_failure_on_number(
     asked: ModuleFacts, convention: Convention, column: int, number: float, *, is_finite: bool
 ) -> str:
-    """Return the error of the module on texts with this number in a column of the features; empty where it runs."""
+    """Return the module's error for texts with this number in a column of the features; empty if it runs."""
     tokens, lengths = asked.draw_batch(1 if convention.one_text else asked.rows, asked.trial_widths[0][0])
     numbers = draw_feature_numbers(_limit_numbers_to_ordinary_range(asked.features), np.arange(len(tokens)))
     numbers[:, column] = number
@@ -191,7 +191,7 @@ def _describe_failure_on_number(
 
 
 def _limit_numbers_to_ordinary_range(features: Features) -> Features:
-    """Return the features, with numbers on which most modules run."""
+    """Return the features with a narrower range, on whose numbers most modules run."""
     return tuple(
         (name, feature if isinstance(feature, Category) else NumberInRange(feature.mean, feature.scale, *_TAME))
         for name, feature in features
@@ -199,7 +199,7 @@ def _limit_numbers_to_ordinary_range(features: Features) -> Features:
 
 
 def _limit_categories_to_first_value(features: Features) -> Features:
-    """Return the features, with one value of each category."""
+    """Return the features with a single value for each category."""
     return tuple(
         (name, Category({"0": feature.ids[0]}) if isinstance(feature, Category) else feature)
         for name, feature in features

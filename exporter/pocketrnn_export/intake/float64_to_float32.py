@@ -1,4 +1,4 @@
-"""Run a module of float64 weights in float32: the float64 tensors that its forward makes become float32, too.
+"""Run a module with float64 weights in float32: the float64 tensors that its forward makes become float32, too.
 
 `module.float()` alone is not enough. A forward with `torch.zeros(n, 51, dtype=torch.double)` or `x.double()` still
 makes doubles, which a float32 layer refuses. `comparing/float64_module.py` does the opposite and runs around this: so
@@ -25,7 +25,7 @@ _TYPES: Final[dict[Any, Any]] = {
 
 
 def replace_doubles(module: nn.Module) -> nn.Module:
-    """Change the class of the module itself, so that float64 means float32 in its forward, and return the module.
+    """Change the class of the module itself, so that float64 means float32 in its forward; return the module.
 
     Args:
         module: a copy with float32 weights. TorchScript is left unchanged, as its code holds its dtypes.

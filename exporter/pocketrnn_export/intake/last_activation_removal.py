@@ -1,5 +1,5 @@
-"""Skip the sigmoid or softmax with which a module turns its logits into probabilities.
-`call_discovery/probabilities.py` finds out whether a module does so.
+"""Skip the sigmoid or softmax that turns a module's logits into probabilities.
+`call_discovery/logits_or_probabilities.py` finds out whether a module has one.
 
 A bundle's graph gives logits, and its reader turns them into probabilities. So the last sigmoid or softmax of
 `forward` is skipped: while the module runs, the call at that line returns its input. A comparison shows that this is

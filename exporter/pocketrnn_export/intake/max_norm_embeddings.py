@@ -1,4 +1,4 @@
-"""Refuse a module whose forward reads the weight of an embedding with `max_norm` directly, in addition to its look-up.
+"""Refuse a module whose forward reads the weight of an embedding with `max_norm` directly, and not only by lookup.
 
 PyTorch renormalizes a row in the weight itself when it is looked up. The copy for the export has all rows renormalized
 from the start: look-ups give the same. Code that reads the weight directly depends on earlier texts.
@@ -30,7 +30,7 @@ _LOOK_UPS: Final = frozenset({"_embedding_bag", "_embedding_bag_forward_only", "
 
 
 def find_unapplied_norms(module: nn.Module) -> dict[str, float]:
-    """Return the `max_norm` of each embedding with rows above it, by the path of the embedding.
+    """Return the `max_norm` of each embedding with rows of a larger norm, by the path of the embedding.
 
     Example:
         >>> find_unapplied_norms(nn.Sequential(nn.Embedding(9, 4, max_norm=0.1)))
@@ -48,7 +48,7 @@ def find_unapplied_norms(module: nn.Module) -> dict[str, float]:
 def refuse_direct_weight_reads(
     asked: ModuleFacts, convention: Convention, norms: Mapping[str, float], sizes: Iterable[tuple[int, int]] = ()
 ) -> None:
-    """Refuse a module that reads the weight of such an embedding other than by its look-up.
+    """Refuse a module that reads the weight of such an embedding other than by lookup.
 
     Args:
         asked: the module, which is left as it was.
@@ -78,7 +78,7 @@ def refuse_direct_weight_reads(
 
 
 class _WeightReadRecorder(DispatchMode):  # type: ignore[no-untyped-call]
-    """A context manager that records which weights are read by operators other than their look-up.
+    """A context manager that records which weights are read by operators other than the lookup.
 
     Args:
         weights: the paths of the embeddings, by the memory places of their weights.

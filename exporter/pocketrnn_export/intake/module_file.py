@@ -70,7 +70,7 @@ def load_module(named: ModuleName, weights: SavedWeights | None = None) -> nn.Mo
 
 
 def load_module_and_function(named: ModuleName, weights: SavedWeights | None = None) -> tuple[nn.Module, Any]:
-    """Load the module, and the function of the file that says how to call it; None where none is named.
+    """Load the module, and the function of the file that says how to call it; None if no function is named.
 
     Raises:
         InputError, ExportError: as `load_module` does; or there is no such function.
@@ -96,7 +96,7 @@ def load_module_and_function(named: ModuleName, weights: SavedWeights | None = N
 
 
 def run_all_cells(named: ModuleName, weights: SavedWeights | None = None) -> nn.Module:
-    """Run all cells of a notebook in order, its training too, and return the module.
+    """Run all cells of a notebook in order, including its training, and return the module.
 
     Jupyter and shell commands are left out.
 
@@ -121,7 +121,7 @@ def run_all_cells(named: ModuleName, weights: SavedWeights | None = None) -> nn.
 
 
 class _JupyterStandIn:
-    """Replaces Jupyter where its commands are left out: each command returns an empty list."""
+    """Replaces Jupyter's commands if they are left out: each command returns an empty list."""
 
     def __getattr__(self, command: str) -> Callable[..., list[str]]:
         return lambda *_, **__: []
@@ -129,7 +129,7 @@ class _JupyterStandIn:
 
 @contextmanager
 def _add_import_folders(path: Path) -> Iterator[None]:
-    """While the block runs, import first from the file's folder and the working folder, and hide the command line's
+    """While the block runs, import from the file's folder and the working folder first. Hide the command line's
     options: they are for the export, not for the file."""
     folders = list(dict.fromkeys([str(path.absolute().parent), str(Path.cwd())]))
     sys.path[:0] = folders
@@ -147,7 +147,7 @@ def _add_import_folders(path: Path) -> Iterator[None]:
 
 
 def _run_file(named: ModuleName, weights: SavedWeights | None) -> ModuleType:
-    """Run the file, whole or as far as needed, and return its namespace as a module."""
+    """Run the file, whole or only the needed part, and return its namespace as a module."""
     path = named.path
     if named.is_notebook:
         cells, unreadable = read_notebook(path)
@@ -200,7 +200,7 @@ def _list_wanted_names(named: ModuleName) -> list[str]:
 def _run_needed_statements(
     named: ModuleName, cells: list[Cell], unreadable: list[str], weights: SavedWeights | None
 ) -> ModuleType:
-    """Run the statements that define a name and what it needs, and return their namespace."""
+    """Run the statements that define a name and everything that it needs, and return their namespace."""
     path = named.path
     values = _evaluate_values(named)
     known = list_defined_names(cells)
@@ -271,8 +271,8 @@ def _can_be_run(named: ModuleName, cells: Sequence[Cell], names: Sequence[str], 
 
 
 def _suggest_class(named: ModuleName, cells: Sequence[Cell], weights: SavedWeights | None) -> str:
-    """Suggest to name the class, with plain values, where an object or an argument needs code that is not run and the
-    class does not; else empty."""
+    """Return the advice to name the class with plain values, if an object or an argument needs code that is not run and
+    the class does not; else an empty string."""
     statements = [node for cell in cells for node in cell.statements]
     found = find_class(statements, named.name)
     keywords = [ast.keyword(name, value) for name, value in (named.kwargs or {}).items()]
@@ -368,7 +368,7 @@ def _make_empty_module(path: Path) -> ModuleType:
 
 
 def _make_module(named: ModuleName, file: ModuleType, weights: SavedWeights | None) -> Any:
-    """Return the object of that name if it is a module, else call it with the arguments and return the result."""
+    """Return the object with that name if it is a module; else call it with the arguments and return the result."""
     found = getattr(file, named.name, None)
     if isinstance(found, nn.Module):
         if named.args or named.kwargs:
@@ -428,7 +428,7 @@ def _evaluate_argument(node: ast.expr, path: str, names: Mapping[str, Any]) -> A
 
 
 def _is_module_or_maker(value: Any, file: ModuleType) -> bool:
-    """Return whether a value is a module, a class of modules, or a function of this file."""
+    """Return whether a value is a module, a class of modules, or a function that this file defines."""
     if isinstance(value, nn.Module):
         return True
     if isinstance(value, type):

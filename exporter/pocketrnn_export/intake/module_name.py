@@ -96,7 +96,7 @@ def check_file_exists(path: Path) -> None:
 
 
 def _check_argument(node: ast.expr) -> None:
-    """Raise ValueError for anything but literals, and names, attributes and calls from the file."""
+    """Raise ValueError unless the argument consists of literals, and of names, attributes and calls from the file."""
     allowed = (
         ast.Constant, ast.Name, ast.Attribute, ast.Call, ast.keyword, ast.List, ast.Tuple, ast.Set, ast.Dict,
         ast.UnaryOp, ast.USub, ast.UAdd, ast.Load,

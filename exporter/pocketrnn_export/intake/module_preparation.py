@@ -42,8 +42,8 @@ from pocketrnn_export.comparing.proof_inputs import (
 from pocketrnn_export.comparing.rounding_spread import make_perturbed_module_runs
 from pocketrnn_export.intake.batch_dependence_advice import explain_batch_dependence
 from pocketrnn_export.intake.call_discovery.call_search import find_convention
+from pocketrnn_export.intake.call_discovery.logits_or_probabilities import BOTH_SIGNS
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.call_discovery.probabilities import BOTH_SIGNS
 from pocketrnn_export.intake.calling_convention import (
     Call,
     CallAdapter,
@@ -75,7 +75,7 @@ from pocketrnn_export.intake.state_between_calls import (
     refuse_dependence_on_sizes,
 )
 from pocketrnn_export.intake.text_length_limits import find_least_tokens, find_padding_fault, keep_answered_lengths
-from pocketrnn_export.vocabularies.word_spellings import Spellings
+from pocketrnn_export.vocabularies.spelling_ids import Spellings
 
 __all__ = ["ExportableModule", "add_ids_that_need_own_batch", "prepare_module"]
 
@@ -108,7 +108,7 @@ class ExportableModule:
         convention: how it calls the user's module.
         activation: the activation that turns its logits into probabilities.
         widths: how many tokens a text can have.
-        padding_fault: how the module fails on a text of padding only, where it answers others; None where it does not.
+        padding_fault: how the module fails on a text of padding only, where it answers others; None if it does not.
         least: the fewest tokens for which the module gives a finite answer.
         given: the user's own module, of which this is a copy.
         alone: the ids that make a text's answer depend on the other texts of its batch, each with the largest change
@@ -147,8 +147,7 @@ class ExportableModule:
 
     @property
     def ids_run_alone(self) -> tuple[int, ...]:
-        """The ids whose texts are run alone and not in a batch. The padding id is one of them if it could not be
-        tried."""
+        """The ids whose texts run alone and not in a batch. The padding id is one of them if it could not be tried."""
         if self.one_text:
             return ()
         tried = any(i == self.padding_id for i, _ in self.tried)
@@ -161,7 +160,7 @@ class ExportableModule:
 
     @property
     def features(self) -> Features:
-        """The features that the module takes beside a text."""
+        """The features that the module takes in addition to a text."""
         return self.convention.features
 
     @property
@@ -171,11 +170,11 @@ class ExportableModule:
 
     @property
     def heads(self) -> tuple[int, ...]:
-        """How many labels each of several heads has; empty for one set of labels."""
+        """The number of labels of each of several heads; empty for one set of labels."""
         return () if isinstance(self.activation, str) else tuple(labels for _, labels in self.activation)
 
     def convert_to_pairs(self, cases: Iterable[Case]) -> list[Case]:
-        """Turn the cases into pairs where the module takes two texts; else return them unchanged."""
+        """Turn the cases into pairs if the module takes two texts; else return them unchanged."""
         return [convert_to_pairs(case, self.padding_id) for case in cases] if self.two_texts else list(cases)
 
     @property
@@ -185,7 +184,7 @@ class ExportableModule:
         return self.reference if has_torchscript(self.reference) else self.module
 
     def make_reference(self) -> Reference:
-        """Return the module as the reference of all comparisons. Its run raises ExportError where the module fails."""
+        """Return the module as the reference of all comparisons. Its run raises ExportError if the module fails."""
         run = make_module_run(self.reference, takes_lengths=self.takes_lengths)
         if isinstance(self.reference, CallAdapter) and self.convention.gives_probabilities:
             run = _compare_probabilities(run, self.reference, self.activation)
@@ -199,18 +198,18 @@ class ExportableModule:
         )
 
     def fit_cases_to_module(self, cases: Iterable[Case]) -> list[Case]:
-        """Fit the cases to the module: to widths that a text can have, with a real token in each row where it needs
-        one, and without the ids of `alone`."""
+        """Fit the cases to the module: to widths that a text can have, with a real token in each row if the module
+        needs one, and without the ids of `alone`."""
         fitted = self.widths.fit_cases(self.convert_to_pairs(cases), self.padding_id)
         real = add_real_tokens(fitted, self.padding_id) if self.needs_real_token else fitted
         real = [case for case in real if case.lengths.min() >= self.least]
         return replace_ids(real, self.alone, self.ids) if self.alone else real
 
     def check_neighbours(self, cases: Iterable[Case]) -> None:
-        """Refuse a module that answers a text differently in a batch of some sizes than alone.
+        """Refuse a module whose answer to a text differs between a batch of some size and the text alone.
 
         Args:
-            cases: sizes at which its answers may change, such as those on both sides of a branch; rows of full length.
+            cases: sizes at which its answers may change, such as those around a branch; rows of full length.
         """
         run = self.make_reference().run
         for case in self.fit_cases_to_module(cases):
@@ -223,8 +222,8 @@ class ExportableModule:
 
     @property
     def module_for_float64(self) -> nn.Module:
-        """The module to run in double precision. TorchScript, whose code holds float32 numbers and dtypes, is replaced
-        by the module that runs its operators one by one."""
+        """The module to run in double precision. The code of TorchScript holds float32 numbers and dtypes, so
+        TorchScript is replaced by a module that runs its operators one by one."""
         if not has_torchscript(self.reference):
             return self.reference
         return self.module.called if isinstance(self.module, TwoTextModule | FeatureModule) else self.module
@@ -335,7 +334,7 @@ def _make_owners_module(
 
 
 def _make_traceable(called: nn.Module, convention: Convention, widths: Widths) -> nn.Module:
-    """Return the traced form of a module with its convention."""
+    """Return a module in the form that is traced, with its convention."""
     if convention.has_two_texts:
         assert isinstance(called, CallAdapter)  # noqa: S101 - no usual line names two texts
         return TwoTextModule(called)
@@ -364,7 +363,7 @@ def _refuse_dependence_on_sizes(
 
 
 def add_ids_that_need_own_batch(prepared: ExportableModule, candidates: Collection[int]) -> ExportableModule:
-    """Try more ids: find those whose texts cannot be answered in a batch with others."""
+    """Try more ids: find those whose texts cannot be answered in a batch with other texts."""
     if prepared.one_text:
         return prepared
     told, tried = dict(prepared.alone), set(prepared.tried)
@@ -434,7 +433,7 @@ def _describe_call(convention: Convention) -> str:
 
 def _log_convention(convention: Convention) -> None:
     """Log how a module is called, whether its answers are logits, and why. The part on logits is a warning, which is
-    also shown in Python, unless the numbers alone prove it."""
+    also shown in Python, unless the numbers alone prove that part."""
     _log.info("%s", _describe_call(convention))
     said = f"The module's answers are taken for {convention.gives}"
     if convention.units == 1 and not convention.values:
@@ -454,8 +453,8 @@ def _log_convention(convention: Convention) -> None:
 
 
 def _compare_probabilities(run: Run, called: CallAdapter, activation: Activation) -> Run:
-    """Return a run that also compares its logits with the probabilities of the user's module, on every case. A head
-    that gives logits is compared by their activation."""
+    """Return a run that also compares its logits with the probabilities of the user's module, on every case. If a head
+    gives logits, their probabilities are compared."""
     convention = called.convention
     module = CallAdapter(called.module, convention, passing=False)
     own = make_module_run(module, takes_lengths=called.convention.takes_lengths)
@@ -478,8 +477,8 @@ def _compare_probabilities(run: Run, called: CallAdapter, activation: Activation
 def _split_heads(
     convention: Convention, kinds: Sequence[tuple[str, int]], logits: Logits, given: Logits, numbers: Logits
 ) -> Iterator[tuple[Convention, Logits, Logits, Logits]]:
-    """Yield for each head its convention, logits and probabilities [rows, labels], and the module's own numbers [rows,
-    units]."""
+    """Yield for each head its convention, its logits and probabilities [rows, labels], and the module's own numbers
+    [rows, units]."""
     at = of = 0
     for part, (_, labels) in zip(convention.answer_conventions, kinds, strict=True):
         columns = slice(at, at + labels)
@@ -488,8 +487,8 @@ def _split_heads(
 
 
 def _are_probabilities(part: Convention, logits: Logits, given: Logits, numbers: Logits) -> bool:
-    """Return whether a module's numbers are the probabilities that follow from these logits; for a module that gives
-    logits, whether they are the same logits."""
+    """Return whether a module's numbers are the probabilities that follow from these logits, or, if the module gives
+    logits, the same logits."""
     ours = given if part.activation is not None or part.undone is not None else logits
     # A single number is that of the second label.
     ours = ours[:, 1:] if part.units == 1 and ours.shape[1] == 2 else ours
@@ -507,8 +506,8 @@ def _make_float64_run(prepared: ExportableModule) -> Run64:
 
 
 def _find_differing_operation(prepared: ExportableModule, content: bytes, case: Case, place: Place) -> str:
-    """Return the operation of forward, with its line, at which a graph departs from it; empty for two texts, and for
-    texts with features."""
+    """Return the operation of forward, with its line, at which a graph first differs from it; empty for two texts, and
+    for texts with features."""
     if prepared.two_texts or prepared.features:
         return ""
     order = np.argsort(-case.lengths, kind="stable")
@@ -517,7 +516,7 @@ def _find_differing_operation(prepared: ExportableModule, content: bytes, case: 
 
 
 def _are_rows_independent(prepared: ExportableModule, grid: Sequence[Case]) -> bool:
-    """Return whether a text's answer depends neither on the other texts of its batch nor on its padding."""
+    """Return whether a text's answer depends neither on the other texts of its batch nor on padding."""
     reference = prepared.make_reference()
     return are_texts_independent(
         reference, keep_answered_lengths(reference.run, prepared.fit_cases_to_module(select_neighbour_cases(grid)))
@@ -541,7 +540,7 @@ def _make_example(padding_id: int, widths: Widths, convention: Convention) -> tu
 
 
 class FixedWidthModule(nn.Module):
-    """A module whose texts all have the same number of tokens, which a trace takes for a constant."""
+    """A module whose texts all have the same number of tokens, which a trace treats as a constant."""
 
     def __init__(self, module: nn.Module, width: int) -> None:
         super().__init__()

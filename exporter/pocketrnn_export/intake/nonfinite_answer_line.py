@@ -1,4 +1,4 @@
-"""Find the line of the owner's code at which the NaN or infinity of an answer begins."""
+"""Find the line of the owner's code that first makes an answer NaN or infinite."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ __all__ = ["find_infinity_line"]
 
 
 def find_infinity_line(run: Callable[[], object]) -> str:
-    """Return the last line of the owner's code at which a run computes NaN or infinity from results that have none.
-    Empty if there is not such a line, as in TorchScript.
+    """Return the last line of the owner's code at which a run computes NaN or infinity from finite numbers. Empty if
+    there is no such line, as in TorchScript.
 
     An earlier one is seldom the cause: the softmax of an attention takes its mask of minus infinity away again.
 
@@ -35,7 +35,7 @@ def find_infinity_line(run: Callable[[], object]) -> str:
 
 
 class _NonfiniteResultMode(FunctionMode):
-    """A mode that follows which results hold NaN or infinity.
+    """A mode that tracks which results contain NaN or infinity.
 
     Attributes:
         line: the last line that computed such a result from results that have none.

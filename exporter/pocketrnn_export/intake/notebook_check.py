@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 def check_after_all_cells(named: ModuleName, module: nn.Module, weights: SavedWeights | None, seconds: float) -> None:
-    """Refuse a module whose answers, with the same weights, differ once all cells of its notebook have run.
+    """Refuse a module whose answers, with the same weights, change after all cells of its notebook have run.
 
     The cells run in a new process.
 

@@ -1,4 +1,5 @@
-"""Measure the effect of padding on a module's answers: inside a text, in a batch with others; and after or before it.
+"""Measure the effect of padding on a module's answers: inside a text, in a batch with other texts, and after or before
+the text.
 
 A module that finds the padding by its id (`lengths = (x != 0).sum(1)`) cannot tell it from a word of that id. If it
 then pools the unpacked sequence, or cuts the batch to its longest text, the answer to a text with such an id inside
@@ -48,8 +49,8 @@ _MOST_EACH: Final = 16
 
 
 def find_candidate_ids(module: nn.Module, *, ids: int, special: Iterable[int]) -> list[int]:
-    """Return the ids that a module may treat as padding: the special ones, the first ones and the last, those that it
-    stores as numbers (`self.pad_idx`), and those whose embedding is zero.
+    """Return the ids that a module may treat as padding: the special ids, the first ids and the last, those that it
+    stores as numbers (`self.pad_idx`), and those with an embedding of zeros.
 
     Example:
         >>> find_candidate_ids(nn.Embedding(40, 8, padding_idx=11), ids=40, special=[1])
@@ -94,7 +95,7 @@ def find_batch_dependent_ids(
 
     Returns:
         the ids, each with the largest change seen in a probability; infinity where the module fails on such a batch.
-        None where they could not be tried: texts without them, too, get other answers in a batch than alone.
+        None if they could not be tried: texts without them, too, get other answers in a batch than alone.
     """
     if not candidates:
         return {}
@@ -123,15 +124,14 @@ def find_batch_dependent_ids(
 
 
 def keep_answered_ids(run: Run, candidates: Sequence[int], width: int) -> list[int]:
-    """Keep the ids that pass a test: the module answers a text that consists only of this id. A module may fail on a
-    text of padding only.
-    """
+    """Keep the ids for which the module answers a text that consists only of this id. A module may fail on a text of
+    padding only."""
     rows = np.repeat(np.array(candidates, np.int64)[:, None], width, axis=1)
     return [int(row[0]) for row in _keep_answered_rows(run, rows)]
 
 
 def _cache_run(run: Run) -> Run:
-    """Return a run that caches its answers: a text alone is tried once and compared twice."""
+    """Return a run that caches its answers, since each text is run alone once but compared twice."""
     known: dict[tuple[Any, ...], Logits] = {}
 
     def run_with_cache(tokens: Ids, lengths: Ids) -> Logits:
@@ -144,7 +144,7 @@ def _cache_run(run: Run) -> Run:
 
 
 def _choose_likely_word_ids(ids: int, candidates: Sequence[int], known: Collection[int], padding_id: int) -> Ids:
-    """Return ids that are likely words: not candidates, if there are others, and not ids known to have the effect."""
+    """Return ids that are probably words: no candidates if there are others, and no ids known to have the effect."""
     chosen = np.setdiff1d(np.arange(ids), [*candidates, *known])
     # With few ids, all are candidates; the last ones are more likely words than the first.
     return chosen if len(chosen) else np.setdiff1d(np.arange(ids // 2, ids), [padding_id, *known])
@@ -155,8 +155,8 @@ def _make_rows(plain: Ids, rows: int, width: int) -> Ids:
 
 
 def _make_rows_with_id(token: int, plain: Ids, width: int) -> Ids:
-    """Return six rows that contain an id: inside; inside and at the end; at the start; nearly everywhere; everywhere;
-    at the end."""
+    """Return six rows with an id in different places: inside; inside and at the end; at the start; nearly everywhere;
+    everywhere; at the end."""
     rows, some = _make_rows(plain[::-1], 6, width), max(1, width // 3)
     rows[0, width // 2] = token
     rows[1, [some, *range(width - some, width)]] = token
@@ -180,14 +180,14 @@ def _keep_answered_rows(run: Run, rows: Ids) -> Ids:
 
 
 def _add_neighbour_rows(full: Ids, rows: Ids, padding_id: int) -> Case:
-    """Make a case of rows beside others that are as wide, or wider."""
+    """Make a case of rows together with others that are equally wide or wider."""
     (some, width), (more, length) = full.shape, rows.shape
     padded = np.pad(rows, ((0, 0), (0, width - length)), constant_values=padding_id)
     return Case("beside others", np.concatenate([full, padded]), np.array([width] * some + [length] * more, np.int64))
 
 
 def _are_texts_independent(reference: Reference, case: Case) -> bool:
-    """Return whether every row of a case gets the same answer as alone; False where the module fails on the case."""
+    """Return whether every row of a case gets the same answer as alone; False if the module fails on the case."""
     try:
         return are_texts_independent(reference, [case])
     except ExportError:
@@ -195,7 +195,7 @@ def _are_texts_independent(reference: Reference, case: Case) -> bool:
 
 
 def _measure_batch_effect(run: Run, case: Case, *, activation: Activation) -> float:
-    """Return the largest change of a probability by the other rows."""
+    """Return the largest change of a probability that the other rows cause."""
     try:
         together = run(case.tokens, case.lengths)
         alone = [run(case.tokens[i : i + 1, :length], case.lengths[i : i + 1]) for i, length in enumerate(case.lengths)]
@@ -223,7 +223,7 @@ class PaddingEffect:
         texts: how many texts were tried.
         after: the change by padding after the text.
         ids_after: the number of padding ids that caused it.
-        before: the change by padding before it; None where it was not measured, as where a module takes lengths.
+        before: the change by padding before it; None if it was not measured, as where a module takes lengths.
         ids_before: the number of padding ids that caused it.
     """
 
@@ -235,8 +235,8 @@ class PaddingEffect:
 
     @property
     def exceeds_rounding(self) -> bool:
-        """Whether padding after a text changes more than rounding. A module that it does not change is made for padding
-        after a text: nobody pads before it."""
+        """Whether padding after a text changes the answers by more than rounding. If it does not, the module is made
+        for padding after a text, and nobody pads before it."""
         return self.after > _ROUNDING
 
     @property
@@ -251,7 +251,7 @@ class PaddingEffect:
 
     @property
     def document(self) -> dict[str, Any]:
-        """Its entry in a bundle's provenance."""
+        """The entry in a bundle's provenance."""
         after = {"ids": self.ids_after, "texts": self.texts, "probability_after": float(f"{self.after:.2g}")}
         if self.before is None:
             return after
@@ -269,7 +269,7 @@ def measure_padding_effect(
     one_text: bool,
     activation: Activation,
 ) -> PaddingEffect | None:
-    """Measure how padding around a text changes its answer, in batches with a text that fills the width.
+    """Measure how padding around a text changes its answer, in batches with a text that is as wide as the batch.
 
     The first 16 texts are padded by 1 to 30 ids each, and all in one batch to widths up to 300 beyond the longest.
 
@@ -284,7 +284,7 @@ def measure_padding_effect(
         activation: what makes probabilities of its logits.
 
     Returns:
-        None where nothing could be measured: every text has one width, or the module does not take padded ones.
+        None if nothing could be measured: every text has one width, or the module does not take padded ones.
     """
     widest = min(widths.most or most or 1 << 30, most or 1 << 30)
     rows = [list(row) for row in dict.fromkeys(map(tuple, texts)) if len(row) < widest][:_MOST_TEXTS]
@@ -307,7 +307,7 @@ def measure_padding_effect(
 
 
 def _choose_batches(rows: Sequence[list[int]], widest: int) -> Iterator[tuple[Sequence[list[int]], int]]:
-    """Yield groups of texts, each with the width to pad to."""
+    """Yield groups of texts, each with the width to which they are padded."""
     for row in rows[:_MOST_EACH]:
         for width in dict.fromkeys(min(len(row) + more, widest) for more in _EACH):
             yield [row], width
@@ -333,7 +333,7 @@ class _PaddedRun:
         self._one_text, self._activation = one_text, activation
 
     def measure_changes(self, rows: Sequence[list[int]], width: int, side: str) -> list[tuple[float, int]]:
-        """Return for each text the change of a probability and the number of padding ids; texts on which the module
+        """Return for each text the change of a probability and the number of padding ids. Texts on which the module
         fails, alone or padded, are left out."""
         if self._one_text and len(rows) > 1:
             return [found for row in rows for found in self.measure_changes([row], width, side)]
@@ -356,7 +356,8 @@ class _PaddedRun:
         return found
 
     def _pad_rows_beside_text(self, rows: Sequence[list[int]], width: int, side: str) -> tuple[Ids, Ids]:
-        """Return the tokens and lengths of padded texts, and a row that repeats the first text up to the width."""
+        """Return the tokens and lengths of padded texts, and a row that repeats the first text up to the width of the
+        batch."""
         padded = []
         for row in rows:
             padding = [self._padding_id] * (width - len(row))

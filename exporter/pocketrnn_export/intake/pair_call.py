@@ -24,7 +24,8 @@ PAIR_NAMES = ("first", "second", "first_lengths", "second_lengths")
 
 @dataclass(frozen=True)
 class PairCall:
-    """A call of (module, tokens, lengths) that wraps one of (module, first, second, first_lengths, second_lengths)."""
+    """A call with the arguments (module, tokens, lengths), which calls another with (module, first, second,
+    first_lengths, second_lengths)."""
 
     of_both: Callable[[nn.Module, Tensor, Tensor, Any, Any], Any]
 
@@ -34,7 +35,8 @@ class PairCall:
 
 
 def split_pairs(tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Split each row into its two texts, padded to the longest of their side, and return their lengths.
+    """Split each row into its two texts, pad both to the longest text on their side, and return them with their
+    lengths.
 
     Args:
         tokens: int64 [pairs, sequence].
@@ -61,7 +63,7 @@ def split_pairs(tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor
 
 
 def _slice_rows(tokens: Tensor, starts: list[int], lengths: list[int], padding_id: int) -> Tensor:
-    """Return `lengths` ids of each row from its start on, and then padding."""
+    """Return `lengths` ids of each row from a start position, followed by padding."""
     width = max(lengths)
     if len(set(starts)) == 1 and min(lengths) == width:
         return tokens[:, starts[0] : starts[0] + width].contiguous()

@@ -1,4 +1,4 @@
-"""Check a PyTorch file before PyTorch reads it: a small file must not ask for much memory.
+"""Check a PyTorch file before PyTorch reads it: a small file must not request much memory.
 
 `torch.load(weights_only=True)` and `torch.jit.load` check what they read against the storages in the file. Three things
 they allow: a compressed entry of an archive (1 MB of them gave 1 GB), `bytearray(n)` (38 bytes gave 2 GB), and a tensor

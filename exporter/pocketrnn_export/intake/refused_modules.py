@@ -29,13 +29,13 @@ def refuse_unsafe_layers(module: nn.Module) -> None:
 
 
 def _refuse_replaced_layers() -> None:
-    """Refuse where a file has replaced a class of PyTorch by its own: `nn.GRU = MyGRU`."""
+    """Refuse a module if a file has replaced a class of PyTorch by its own: `nn.GRU = MyGRU`."""
     for name in _LAYERS:
         kind = getattr(nn, name)
         if kind.__module__.partition(".")[0] != "torch":
             raise ExportError(
                 f"torch.nn.{name} is not PyTorch's class: {kind.__name__} was put in its place.",
-                f"Call {kind.__name__} by its own name where the module is made, and leave torch.nn.{name} as it is.",
+                f"Call {kind.__name__} by its own name where the module is made, and do not replace torch.nn.{name}.",
             )
 
 

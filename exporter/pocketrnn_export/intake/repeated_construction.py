@@ -30,7 +30,7 @@ _DEEPEST: Final = 3
 
 
 def refuse_random_construction(named: ModuleName, module: nn.Module, weights: SavedWeights | None = None) -> None:
-    """Refuse a module with numbers that are drawn when it is made: it is made again with another seed and compared.
+    """Refuse a module that draws some of its numbers when it is made: make it again with another seed, and compare.
 
     Seeds that the user's own code sets are ignored meanwhile, since they would hide the difference.
 
@@ -61,8 +61,8 @@ def refuse_random_construction(named: ModuleName, module: nn.Module, weights: Sa
 
 
 def compute_probe_answer(module: nn.Module) -> Any:
-    """Return the module's answer to some tokens as an array; None where it takes neither tokens nor tokens and lengths.
-    Forward draws the same random numbers each time, and the module is left unchanged."""
+    """Return the module's answer to some tokens as an array; None if it takes neither tokens, nor tokens and lengths.
+    Forward draws the same random numbers each time, and the module is not changed."""
     rows = min((layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)), default=2)
     tokens = torch.randint(rows, (3, 9), generator=torch.Generator().manual_seed(0))
     for arguments in ((tokens,), (tokens, torch.tensor([9, 7, 4]))):
@@ -103,7 +103,7 @@ def _digest_tensor(tensor: Tensor) -> str:
 
 
 def _make_in_new_process(named: ModuleName, weights: SavedWeights | None) -> tuple[dict[str, str], Any]:
-    """Make the module once more with other seeds; return the digests of its numbers, and its answer to a probe.
+    """Make the module again with other seeds; return the digests of its numbers, and its answer to a probe.
 
     This runs in a new process: a file that changes PyTorch, by a hook on all modules or a wrapped function, would
     otherwise do so twice.
@@ -122,7 +122,7 @@ def _make_in_new_process(named: ModuleName, weights: SavedWeights | None) -> tup
 
 
 def _make_with_new_seed(named: ModuleName, weights: SavedWeights | None) -> Any:
-    """Make a module with other seeds than before, and return its digests and answer, or the error."""
+    """Make a module with other seeds than before; return its digests and its answer, or the error."""
     # The forked process does not have the threads of its parent.
     torch.set_num_threads(1)
     # The first time has shown them.
@@ -150,7 +150,7 @@ def _make_with_new_seed(named: ModuleName, weights: SavedWeights | None) -> Any:
 
 
 def _find_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Return every tensor that a module holds: parameters, buffers, and those in attributes and plain lists."""
+    """Return every tensor that a module holds: parameters, buffers, and tensors in attributes and plain lists."""
     found: dict[str, Tensor] = {**dict(module.named_parameters()), **dict(module.named_buffers())}
 
     def collect_tensors(name: str, value: Any, depth: int) -> None:

@@ -1,4 +1,5 @@
-"""Find the sizes that a class's code names, such as hidden_dim, from the shapes of its saved weights, for messages."""
+"""Find the sizes named in a class's code, such as hidden_dim, from the shapes of its saved weights. Messages show
+them."""
 
 from __future__ import annotations
 
@@ -61,7 +62,7 @@ _WITHOUT_EFFECT: Final = {
 
 
 def find_layer_sizes(definition: ast.ClassDef, tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """Return the expressions for the sizes of a class's layers, each with its value by the shapes of the weights.
+    """Return the expressions for the sizes of a class's layers, each with the value that the weights' shapes show.
 
     Only `self.NAME = nn.Layer(...)` of embeddings, linear and recurrent layers is used, also in an nn.Sequential. The
     number of layers and the directions are those of the weights' names. For `name + 1` and the like, the value is that
@@ -146,7 +147,7 @@ def _find_stored_parameters(definition: ast.ClassDef) -> dict[str, str]:
 
 
 def find_parameter_values(definition: ast.ClassDef, tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """Return the parameters of a class whose values the shapes of its weights show.
+    """Return the parameters of a class whose values follow from the shapes of its weights.
 
     A parameter that `__init__` assigns again is left out.
 
@@ -233,7 +234,7 @@ def _find_kind_of_use(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> str:
 
 
 def find_global_values(definitions: Iterable[ast.ClassDef], tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Return values for global names that fit the weights, as `--set` takes them.
+    """Return values for global names that fit the weights, in the form of `--set`.
 
     A name that is a size gets that number. Where only the length of a name's value is used, such as a table of words,
     any value of that length fits; so it does for a part of a value, as in `len(TEXT.vocab)`.
@@ -314,10 +315,10 @@ def find_class(statements: Iterable[ast.stmt], name: str) -> tuple[ast.ClassDef,
 
 
 def write_arguments(definition: ast.ClassDef, call: ast.Call, tensors: Mapping[str, Tensor]) -> str | None:
-    """Write the arguments of a class's call as plain values: the literals, else values from the weights or without
-    effect on any answer, else `...`.
+    """Write the arguments of a class's call as plain values: literals as they are, others from the weights or any value
+    if it is without effect, or else `...`.
 
-    None where the call unpacks a list or a dictionary, or gives more than the class has names for.
+    None if the call unpacks a list or a dictionary, or gives more than the class has names for.
 
     Example:
         >>> write_arguments(definition, ast.parse("Net(len(table), pool='max')", mode="eval").body, tensors)
@@ -353,7 +354,7 @@ def _find_init_methods(definition: ast.ClassDef) -> list[ast.FunctionDef]:
 
 
 def _list_init_names(definition: ast.ClassDef) -> dict[str, bool]:
-    """Return the parameters and local names of `__init__`, each with whether `__init__` assigns it."""
+    """Return the parameters and local names of `__init__`, each with whether `__init__` assigns to it."""
     found: dict[str, bool] = {}
     for method in _find_init_methods(definition):
         arguments = method.args

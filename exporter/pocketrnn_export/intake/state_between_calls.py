@@ -1,4 +1,4 @@
-"""Find out whether a module's answer to a text depends on state that earlier calls left.
+"""Find out whether a module's answer to a text depends on state from earlier calls.
 
 Answers do not depend on a cache of positions, of masks, or of attention weights. They depend on the longest length so
 far, on a state that is used again where its shape fits, or on a count of calls; and a graph has no earlier calls. Such
@@ -61,7 +61,7 @@ Batch = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class _RecordedAnswer:
-    """The numbers [batch, units] that a module gives, and the operators that compute them, if these were recorded."""
+    """The numbers [batch, units] that a module gives, and the operators that compute them if they were recorded."""
 
     numbers: Tensor
     program: Program | None
@@ -77,7 +77,7 @@ def refuse_dependence_on_calls(asked: ModuleFacts, convention: Convention) -> No
     )
     with restore_module(asked.module):
         kept = find_attributes_changed_by_run(
-            lambda: _answer_batches(asked, convention, [text], noted=False), asked.module
+            lambda: _compute_answers_to_batches(asked, convention, [text], noted=False), asked.module
         )
     sizes = [(1, 1), (rows, 1), (rows, 2), (rows, _LONG), (rows, _LONGER), (1, _LONGEST)]
     _refuse_dependence_on_batches(asked, convention, [text, other, *_make_batches(asked, convention, sizes)])
@@ -100,7 +100,7 @@ def refuse_dependence_on_sizes(asked: ModuleFacts, convention: Convention, sizes
     Args:
         asked: the module, which is left as it was.
         convention: how it is called.
-        sizes: (texts, tokens) on both sides of each size that forward compares with.
+        sizes: (texts, tokens) around each size that forward compares with.
     """
     if sizes := sorted(sizes, key=lambda size: size[0] * size[1]):
         rows = asked.rows
@@ -110,15 +110,15 @@ def refuse_dependence_on_sizes(asked: ModuleFacts, convention: Convention, sizes
 
 
 def _make_batches(asked: ModuleFacts, convention: Convention, sizes: Iterable[tuple[int, int]]) -> list[Batch]:
-    """Return batches of the sizes (texts, tokens), fitted to the module, each size once."""
+    """Return batches of the sizes (texts, tokens) that are fitted to the module, each size once."""
     taken = ((1 if convention.one_text else rows, asked.widths.clip(tokens)) for rows, tokens in sizes)
     return [asked.draw_batch(*size) for size in dict.fromkeys(taken) if size[0] * size[1] <= _MOST]
 
 
 def _refuse_dependence_on_batches(asked: ModuleFacts, convention: Convention, batches: Sequence[Batch]) -> None:
-    """Refuse a module that answers a batch differently after other batches than a new copy does. Each batch is run
-    twice, and then all are run in reverse order; if calls leave state in the module, each batch is also run after each
-    other one.
+    """Refuse a module whose answer to a batch after other batches differs from the answer of a new copy. Run each batch
+    twice, then all batches in reverse order. If calls leave state in the module, run each batch also after each other
+    one.
     """
     answered, clock = list[tuple[Batch, _RecordedAnswer]](), _TimeBudget()
     for batch in batches:
@@ -147,8 +147,8 @@ class _TimeBudget:
         self._a_step = 0.0
 
     def decide_recording(self, batch: Batch) -> Iterator[bool]:
-        """Yield for each batch whether to record its operators, which takes longer: yes for short batches, or while
-        there is time. Stop when the time is over."""
+        """Yield for each batch whether to record its operators, which takes longer: for short batches always, for
+        others while there is time. Stop when the time is over."""
         steps, now = batch[0].shape[1], time.process_time()
         spent = now - self._started
         if spent < 3 * _SECONDS:
@@ -161,19 +161,19 @@ class _TimeBudget:
 def _compare_batches_in_order(
     asked: ModuleFacts, convention: Convention, answered: Iterable[tuple[Batch, _RecordedAnswer]], differs: list[Batch]
 ) -> None:
-    """Answer batches one after the other until an answer differs; that batch is added to `differs`."""
+    """Answer batches one after the other until an answer differs; add that batch to `differs`."""
     clock = _TimeBudget()
     for batch, expected in answered:
         for noted in clock.decide_recording(batch):
-            answers = _answer_batches(asked, convention, [batch], noted=noted)
+            answers = _compute_answers_to_batches(asked, convention, [batch], noted=noted)
             if not answers or not _is_same(answers[0], expected):
                 differs.append(batch)
                 return
 
 
 def _order_with_all_neighbour_pairs(number: int) -> list[int]:
-    """Return the numbers below `number` in an order that contains every pair of numbers as neighbours, also each number
-    twice in a row.
+    """Return the numbers below `number` in an order in which every pair of numbers is adjacent, also each number with
+    itself.
 
     Example:
         >>> _order_with_all_neighbour_pairs(3)
@@ -213,13 +213,13 @@ def _answer_copy(
     asked: ModuleFacts, convention: Convention, batch: Batch, *, noted: bool = True
 ) -> list[_RecordedAnswer]:
     with restore_module(asked.module):
-        return _answer_batches(asked, convention, [batch], noted=noted)
+        return _compute_answers_to_batches(asked, convention, [batch], noted=noted)
 
 
-def _answer_batches(
+def _compute_answers_to_batches(
     asked: ModuleFacts, convention: Convention, batches: Sequence[Batch], *, noted: bool = True
 ) -> list[_RecordedAnswer]:
-    """Return the answers to batches, one after the other, until the module fails."""
+    """Yield the answers to batches, one after the other, until the module fails."""
     answers = []
     with contextlib.suppress(Exception, SystemExit):
         for batch in batches:
@@ -235,7 +235,7 @@ def _answer_batches(
 def _call_module(
     asked: ModuleFacts, convention: Convention, batch: Batch, operations: OperatorRecorder | None, label: str
 ) -> Any:
-    """Return the module's answer; the call's changes to its state are kept."""
+    """Return the module's answer; changes of its state are kept."""
     tokens, lengths = (value.clone() for value in batch)
     if operations is not None:
         operations.label_tensors(label, tokens, lengths)
@@ -246,7 +246,7 @@ def _call_module(
 def _depends_on_list_length(
     asked: ModuleFacts, convention: Convention, kept: ChangedAttribute, batch: Batch, entries: int
 ) -> bool:
-    """Return whether the answer changes once a list that each call extends holds the entries of many calls."""
+    """Return whether the answer changes once a list that each call extends has the entries of many calls."""
     if not isinstance(kept.after, list | deque):
         return False
     expected = _answer_copy(asked, convention, batch)
@@ -254,18 +254,18 @@ def _depends_on_list_length(
     layer = asked.module.get_submodule(path)
     with restore_module(asked.module):
         # The first call may make the list.
-        _answer_batches(asked, convention, [batch])
+        _compute_answers_to_batches(asked, convention, [batch])
         held = getattr(layer, name, None)
         if not isinstance(held, list | deque):
             return False
         before = len(held)
-        _answer_batches(asked, convention, [batch])
+        _compute_answers_to_batches(asked, convention, [batch])
         # A list that each call creates again holds nothing from earlier calls.
         is_anew = getattr(layer, name, None) is not held
         if is_anew or len(held) <= before:
             return False
         held.extend(list(held)[before:] * entries)
-        answers = _answer_batches(asked, convention, [batch])
+        answers = _compute_answers_to_batches(asked, convention, [batch])
     return bool(answers) and bool(expected) and not _is_same(answers[0], expected[0])
 
 
@@ -284,18 +284,18 @@ def _depends_on_call_count(
     batch: Batch,
     expected: _RecordedAnswer,
 ) -> bool:
-    """Return whether the answer changes once a number that each call changes has its value after many calls."""
+    """Return whether the answer changes once a number that each call changes has the value of many calls."""
     *path, name = kept.name.split(".")
     with restore_module(asked.module):
         setattr(asked.module.get_submodule(".".join(path)), name, kept.before + calls * (kept.after - kept.before))
-        answers = _answer_batches(asked, convention, [batch])
+        answers = _compute_answers_to_batches(asked, convention, [batch])
     return bool(answers) and not _is_same(answers[0], expected)
 
 
 def _find_random_error(asked: ModuleFacts, convention: Convention, batch: Batch) -> ExportError | None:
-    """Return the error for a module that draws random numbers in eval mode for some texts; None where it draws none."""
+    """Return the error for a module that draws random numbers in eval mode for some texts; None if it draws none."""
     with restore_module(asked.module):
-        line = find_drawing_line(asked.module, lambda: _answer_batches(asked, convention, [batch]))
+        line = find_drawing_line(asked.module, lambda: _compute_answers_to_batches(asked, convention, [batch]))
     if not line:
         return None
     return ExportError(
@@ -315,8 +315,8 @@ def _make_dependence_error(on: str, changed: Sequence[ChangedAttribute], convent
 
 
 def is_changed_by_calls(asked: ModuleFacts, convention: Convention) -> bool:
-    """Return whether forward assigns to attributes, such as a cache of positions, without changing its answers: then
-    these assignments are undone. A module whose next answer differs, such as a counter, is refused later."""
+    """Return whether forward assigns to attributes, such as a cache of positions, without changing its answers; such
+    assignments are undone. If the module's next answer differs, as with a counter, it is refused later."""
     rows = 1 if convention.one_text else asked.rows
     # A cache may grow only for the longest text of the proof.
     shapes = ((rows, asked.trial_widths[-1][-1], _CALLS_AT_A_TIME), (1, asked.widths.clip(LONGEST), 2))
@@ -325,8 +325,10 @@ def is_changed_by_calls(asked: ModuleFacts, convention: Convention) -> bool:
 
 def _is_changed_by_size(asked: ModuleFacts, convention: Convention, rows: int, width: int, calls: int) -> bool:
     batch = asked.draw_batch(rows, width)
-    if not assigns_attributes(lambda: _answer_batches(asked, convention, [batch], noted=False), asked.module):
+    if not assigns_attributes(
+        lambda: _compute_answers_to_batches(asked, convention, [batch], noted=False), asked.module
+    ):
         return False
     with restore_attributes(asked.module):
-        answers = _answer_batches(asked, convention, [batch] * calls, noted=False)
+        answers = _compute_answers_to_batches(asked, convention, [batch] * calls, noted=False)
     return bool(answers) and all(torch.equal(answers[0].numbers, other.numbers) for other in answers)

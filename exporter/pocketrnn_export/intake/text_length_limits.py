@@ -1,4 +1,4 @@
-"""Find which texts a module answers: the fewest tokens, the most, and texts of padding only."""
+"""Find which texts a module answers: the smallest and the largest number of tokens, and texts of padding only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ _FEW_TOKENS: Final = (12, 8, 5)
 
 
 def find_least_tokens(run: Run, widths: Widths, padding_id: int, shortest: int) -> int:
-    """Return the fewest tokens that the module answers: a standard deviation over steps needs more than one."""
+    """Return the smallest number of tokens that the module answers: a standard deviation over steps needs more than
+    one."""
     for tokens in range(1, shortest + 1):
         with contextlib.suppress(ExportError):
             width = widths.clip(tokens)
@@ -31,7 +32,8 @@ def find_least_tokens(run: Run, widths: Widths, padding_id: int, shortest: int) 
 
 
 def find_padding_fault(run: Run, widths: Widths, padding_id: int) -> str | None:
-    """Return how the module fails on a text of padding only, at a length at which it answers other texts; else None.
+    """Return the module's error for a text of padding only, at a length at which it answers other texts; None if it
+    does not fail.
 
     Many modules count their lengths by the ids and pack by them, which fails for a length of 0. Others divide by the
     count, or mask all steps with minus infinity, and give NaN.
@@ -53,7 +55,7 @@ def find_padding_fault(run: Run, widths: Widths, padding_id: int) -> str | None:
 
 
 def keep_answered_lengths(run: Run, cases: Sequence[Case]) -> list[Case]:
-    """Keep the cases with lengths that the module answers. If there are none, cut a case to a length that it answers.
+    """Keep the cases with lengths that the module answers. If there are none, cut a case to such a length.
 
     A module with 40 position embeddings answers no longer text. The trace finds that limit.
     """

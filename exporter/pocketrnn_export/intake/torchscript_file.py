@@ -40,7 +40,7 @@ def load_from_bytes(content: bytes) -> torch.jit.ScriptModule:
 
 
 def is_torchscript(path: Path) -> bool:
-    """Return whether `torch.jit.save` wrote a file: an archive that contains code.
+    """Return whether `torch.jit.save` wrote a file: the file is an archive that contains code.
 
     Raises:
         InputError: it is a damaged archive.
@@ -78,7 +78,7 @@ def load_torchscript(path: Path) -> torch.jit.ScriptModule:
 
 
 def _is_expanded(tensor: torch.Tensor) -> bool:
-    """Return whether a tensor has more numbers than its storage, as after `expand`."""
+    """Return whether a tensor has more numbers than its storage, for example after `expand`."""
     return tensor.layout is torch.strided and _count_bytes(tensor) > tensor.untyped_storage().nbytes()
 
 
@@ -88,7 +88,7 @@ def _count_bytes(tensor: torch.Tensor) -> int:
 
 @contextlib.contextmanager
 def ignore_warnings() -> Iterator[None]:
-    """Ignore warnings while the block runs: torch calls TorchScript deprecated, by a FutureWarning in torch 2.15."""
+    """While the block runs, ignore warnings: torch 2.15 warns that TorchScript is deprecated."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

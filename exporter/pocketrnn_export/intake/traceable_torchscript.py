@@ -104,7 +104,7 @@ class _BatchSizesStandIn:
 
 
 class _FrozenScript:
-    """A frozen ScriptModule. It never changes, so copies of the module that holds it share it."""
+    """A frozen ScriptModule. It never changes, so copies of a module that holds it share it."""
 
     def __init__(self, script: torch.jit.ScriptModule) -> None:
         # A module that was frozen before it was saved has lost its attribute `training`.
@@ -188,7 +188,7 @@ class _InterpretedModule(nn.Module):
 
 
 def _make_layer(node: Any, script: torch.jit.ScriptModule) -> nn.RNNBase:
-    """Make the layer of a recurrent operator, whose weights and sizes are constants of a frozen graph."""
+    """Make the layer of a recurrent operator from the constants of a frozen graph that are its weights and sizes."""
     kind, given = node.kind(), [_read_stored_value(value, script) for value in node.inputs()]
     packed = _is_packed_node(node)
     weights, has_biases, layers, _, _, bidirectional = given[3:9] if packed else given[2:8]
@@ -212,7 +212,7 @@ def _make_layer(node: Any, script: torch.jit.ScriptModule) -> nn.RNNBase:
 
 
 def _read_stored_value(value: Any, script: torch.jit.ScriptModule) -> Any:
-    """Return a value that is known before the graph runs: a constant, or an attribute that freezing keeps; else
+    """Return a value that is known before the graph runs: a constant, or an attribute that freezing keeps. Else return
     None."""
     node = value.node()
     if node.kind() == "prim::ListConstruct":
@@ -225,7 +225,7 @@ def _read_stored_value(value: Any, script: torch.jit.ScriptModule) -> Any:
 
 
 def _is_packed_node(node: Any) -> bool:
-    """Return whether a node is the overload for packed data, whose second of one more inputs is the batch sizes."""
+    """Return whether a node is the overload for packed data. This has one more input; its second is the batch sizes."""
     return str(node.schema()).split("(")[0].endswith(".data")
 
 

@@ -1,4 +1,4 @@
-"""Distinguish the user's code from other code, and find its line for a message."""
+"""Distinguish the user's code from other code, and find its line for messages."""
 
 from __future__ import annotations
 
@@ -76,7 +76,8 @@ def run_user_call(
 
 
 def list_call_frames(frame: FrameType | None) -> Iterator[FrameType]:
-    """Yield the frames from one up to `run_user_call`, without torch's and this package's, the innermost first.
+    """Yield the frames from a frame up to `run_user_call`, the innermost first; without frames of torch and of this
+    package.
 
     Example:
         >>> [frame.f_code.co_name for frame in list_call_frames(sys._getframe())]
@@ -89,9 +90,10 @@ def list_call_frames(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def find_size_reading_frame(frame: FrameType | None) -> FrameType | None:
-    """Return the frame of the code that reads a size. These frames are skipped: methods of sizes, which are PyTorch's
-    or ours; our files that define `ASKS_FOR_ITS_CALLER`, which replace Python functions; and code without a file, such
-    as a dataclass's `__repr__` or code in `eval`."""
+    """Return the frame of the code that reads a size. Some frames are skipped: methods of sizes, which are PyTorch's or
+    ours; our files that define `ASKS_FOR_ITS_CALLER`, which replace Python functions; and code without a file, such as
+    a dataclass's `__repr__` or code in `eval`.
+    """
     while frame is not None and (
         frame.f_code.co_filename == TORCH_FILE
         or frame.f_code.co_filename.startswith("<")
@@ -102,7 +104,7 @@ def find_size_reading_frame(frame: FrameType | None) -> FrameType | None:
 
 
 def find_outside_frame(frame: FrameType) -> FrameType:
-    """Return the first frame outside this package, from one inside it."""
+    """Return the first frame outside this package, outward from a frame inside it."""
     while frame.f_back is not None and is_own_file(frame.f_code.co_filename):
         frame = frame.f_back
     return frame
@@ -133,7 +135,7 @@ def read_line(frame: FrameType, number: int | None = None) -> tuple[str, int, st
 
 
 def parse_file(file: str) -> ast.Module | None:
-    """Parse the source of a file; None where it is not available."""
+    """Parse the source of a file; None if it is not available."""
     return _parse_source("".join(linecache.getlines(file)))
 
 
@@ -146,7 +148,7 @@ def _parse_source(source: str) -> ast.Module | None:
 
 
 def describe_user_line(frame: FrameType | None) -> str:
-    """Return the line of the user's code that called a frame, as a message shows it."""
+    """Return the line of the user's code that called a frame, formatted for messages."""
     return find_user_place(frame) or "a line that is not known"
 
 
@@ -158,7 +160,7 @@ def find_user_place(frame: FrameType | None) -> str:
 
 
 def describe_line(frame: FrameType, number: int | None = None) -> str:
-    """Describe a frame's current line, or another line in its file, as a message shows it.
+    """Describe the current line of a frame, or another line in its file, for messages.
 
     Example:
         >>> describe_line(sys._getframe())
@@ -180,13 +182,13 @@ def trace_frames(look: Callable[[FrameType, str, Any], Any]) -> Iterator[None]:
 
 
 def find_node_line(node: torch.fx.Node) -> str:
-    """Return the line of the user's code that made a node of a trace, as a message shows it; empty where it is not
-    known."""
+    """Return the line of the user's code that made a node of a trace, formatted for messages; empty if it is
+    unknown."""
     return find_stack_line(str(node.meta.get("stack_trace", "")))
 
 
 def find_stack_line(stack: str) -> str:
-    """Return the last line of the user's code in the text of a stack; empty where there is none."""
+    """Return the last line of the user's code in the text of a stack trace; empty if there is none."""
     frames = re.findall(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)', stack)
     users = [frame for frame in frames if is_user_file(frame[0])]
     return "{}:{}: `{}`".format(*users[-1]) if users else ""

@@ -84,7 +84,7 @@ def read_weights(path: Path) -> SavedWeights:
 
 
 def load_weights(module: nn.Module, weights: SavedWeights) -> None:
-    """Set all weights of a module.
+    """Load the weights of a module, all of them.
 
     If the file's names have a prefix (`model.fc.weight` for `fc.weight`, as Lightning writes them), or the module's
     names have one, the prefix is removed or added, and that is logged.
@@ -124,7 +124,7 @@ def load_weights(module: nn.Module, weights: SavedWeights) -> None:
 
 
 def _match_names(weights: SavedWeights, own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Return the weights by the module's names, if these differ only by one prefix."""
+    """Return the weights under the module's names, if the names differ only by one prefix."""
     state = weights.tensors
     if own.keys() == state.keys():
         return state
@@ -143,7 +143,7 @@ def _match_names(weights: SavedWeights, own: Mapping[str, Tensor]) -> Mapping[st
 
 
 def _find_prefix(names: Mapping[str, Any], longer: Mapping[str, Any]) -> str:
-    """Return the prefix that makes most of `names` members of `longer`; empty if a prefix does not add any match."""
+    """Return the prefix with which most of `names` are in `longer`; empty if no prefix adds a match."""
     found = {"": len(names.keys() & longer.keys())}
     for name in longer:
         parts = name.split(".")
@@ -156,7 +156,7 @@ def _find_prefix(names: Mapping[str, Any], longer: Mapping[str, Any]) -> str:
 
 
 def _join_names(names: Sequence[str], most: int) -> str:
-    """Join the first names, and say how many more there are."""
+    """Join the first names, and add how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return (", ".join(names[:most]) or "nothing") + more
 
@@ -199,7 +199,8 @@ def _read_torch_save(path: Path) -> Any:
 
 
 def _find_other_classes(path: Path) -> list[str]:
-    """Return the names of classes and functions in a file that torch does not load by default; none is imported."""
+    """Return the names of classes and functions in a file that torch does not load by default. None of them is
+    imported."""
     try:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     # A file of the older form, or a damaged one: reading it shows which.
@@ -218,14 +219,14 @@ class _UnreadObject:
 
 
 class _DictStandIn:
-    """A stand-in for a subclass of dict, such as Lightning's AttributeDict: it makes an OrderedDict."""
+    """A stand-in for a subclass of dict, such as Lightning's AttributeDict, that makes an OrderedDict."""
 
     def __new__(cls, *_: Any) -> Any:
         return OrderedDict()
 
 
 def _find_state_dict(saved: Any, path: Path, within: str = "") -> dict[str, Tensor]:
-    """Return the tensors by name: the saved object itself, or its member with the weights."""
+    """Return the tensors by name: the saved object itself, or its member that holds the weights."""
     if not isinstance(saved, Mapping) or not saved:
         kind = "no tensors by name" if isinstance(saved, Mapping) else f"a {type(saved).__name__}"
         raise InputError(f"{path} holds {kind}.", "Save the weights with torch.save(module.state_dict(), ...).")
@@ -266,7 +267,7 @@ def _is_dense_tensor(value: Any) -> bool:
 
 
 def _find_arguments(saved: Any) -> dict[str, Any]:
-    """Return the module's arguments in a checkpoint, only the plain values among them."""
+    """Return the module's arguments that a checkpoint holds, but only plain values."""
     if not isinstance(saved, Mapping):
         return {}
     members = (saved.get(key) for key in _ARGUMENTS)
@@ -280,7 +281,7 @@ def _find_arguments(saved: Any) -> dict[str, Any]:
 
 
 def _make_unsafe_pickle_error(path: Path, what: Sequence[str]) -> InputError:
-    """Return the error for a file that holds these other classes; `what` is empty where they are not known."""
+    """Return the error for a file that contains these other classes; `what` is empty if they are unknown."""
     held = _join_names([name if name.isprintable() else ascii(name) for name in what], 3) if what else "a whole module"
     return InputError(
         f"{path} is a pickle of more than tensors, such as {held[:300]}; reading it could run any code.", _SAVE_ALONE

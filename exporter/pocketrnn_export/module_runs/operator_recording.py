@@ -19,9 +19,9 @@ from pocketrnn_export.torch_internals import (
     FunctionMode,
     flatten_tree,
     list_written_arguments,
-    overload_name,
     past_function_modes,
     read_memory_address,
+    read_overload_name,
     without_dispatch_modes,
 )
 
@@ -256,7 +256,7 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         overwrites = name in _OVERWRITES
         read = [value for value in given if not (overwrites and any(value is one for one in written))]
         read = [] if name.startswith(GIVES_NO_NUMBERS) else read
-        step = self._make_operator_step(f"{name}.{overload_name(func)}", read)
+        step = self._make_operator_step(f"{name}.{read_overload_name(func)}", read)
         if self._fixed is not None and self._fixed in step.labels and self._gathers_unequal_numbers(name, args):
             step = replace(step, name=f"mixed.{step.name}")
         places = {read_memory_address(value) for value in given if _has_memory(value)}

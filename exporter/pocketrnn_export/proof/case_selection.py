@@ -1,4 +1,4 @@
-"""Choose the cases of a proof by the text rules of the bundle and the limits of its graph."""
+"""Choose the cases of a proof, by the text rules of the bundle and the limits of its graph."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ __all__ = [
     "read_condition_sizes",
 ]
 
-# The key in a bundle's provenance for the sizes on both sides of each condition on a size in its module: forms made
+# The key in a bundle's provenance for the sizes around each condition on a size in its module: forms made
 # from the bundle are compared at these sizes, too.
 ASKED_SIZES: Final = "asked_sizes"
 # The key for the ids that its program compares words with.
@@ -75,7 +75,7 @@ def make_cases_for_rules(
         ids: the number of ids that the graph takes.
         ragged: use rows of several lengths; else all rows are full.
         limits: the limits of the graph; other rows are cut or repeated.
-        bounds: (batch, sequence) on both sides of each condition on a size in forward.
+        bounds: (batch, sequence) around each condition on a size in forward.
         one_row: the graph takes one text a run: then fewer and longer rows hold every id.
         alone: a text with one of these ids must run alone.
         loud: ids with the largest embedding vectors; see `proof.largest_embedding_ids`.
@@ -133,7 +133,7 @@ def make_cases_for_graph(
     ids: int | None = None,
     features: Features = (),
 ) -> dict[str, list[Case]]:
-    """Return the inputs, by kind and without the texts, of a proof of a form that is made from a graph; see
+    """Return the inputs, by kind and without the texts, for the proof of a form that is made from a graph; see
     `make_cases_for_rules`.
 
     Args:
@@ -162,7 +162,7 @@ def make_cases_for_graph(
 
 
 def read_compared_ids(provenance: Mapping[str, Any], ids: int) -> list[int]:
-    """Read from a bundle's provenance the ids that its module compares words with: forms are compared on them, too.
+    """Read from a bundle's provenance the ids that its module compares words with: the proofs of forms include them.
 
     Raises:
         BundleError: the provenance's entry of ids is not valid.
@@ -190,8 +190,8 @@ def make_compared_ids_entry(asked: Sequence[int]) -> dict[str, list[int]]:
 
 
 def make_condition_sizes_entry(bounds: Iterable[tuple[int, int]]) -> dict[str, list[list[int]]]:
-    """Return the entry in a bundle's provenance for the sizes on both sides of each condition on a size; empty if the
-    module has no such condition.
+    """Return the entry in a bundle's provenance for the sizes just below and above each size condition; empty if the
+    module has none.
 
     Example:
         >>> make_condition_sizes_entry([(3, 512), (3, 513)])
@@ -202,7 +202,7 @@ def make_condition_sizes_entry(bounds: Iterable[tuple[int, int]]) -> dict[str, l
 
 
 def read_condition_sizes(provenance: Mapping[str, Any], turns: Iterable[int] = ()) -> list[tuple[int, int]]:
-    """Return the sizes, (batch, tokens), at which a form of a bundle is compared in addition to the usual ones.
+    """Return the additional sizes, (batch, tokens), on which a form of a bundle is compared.
 
     Args:
         provenance: the bundle's provenance.

@@ -1,4 +1,4 @@
-"""Record the operators by which a module chooses, such as a comparison or a clamp, and the weights that it reads.
+"""Record the operators by which a module makes choices, such as a comparison or a clamp, and the weights that it reads.
 
 Where forward asks about a size, two programs may give equal answers to all texts that are tried, and differ for a rare
 word: one of them looks for it, or reads another table. The operators and the weights tell them apart.
@@ -27,8 +27,8 @@ _CHOOSE: Final = frozenset({
 
 
 def record_choices(module: nn.Module, inputs: tuple[Tensor, ...]) -> frozenset[Choice]:
-    """Record the operators by which a copy of a module chooses, each with the numbers that it is given; and the names
-    of the weights that it reads.
+    """Record the operators by which a copy of a module makes choices, each with its input numbers; and the names of the
+    weights that it reads.
 
     Raises:
         Exception: whatever the module raises.
@@ -45,7 +45,7 @@ def record_choices(module: nn.Module, inputs: tuple[Tensor, ...]) -> frozenset[C
 
 
 class _ChoiceRecorder(DispatchMode):  # type: ignore[no-untyped-call]
-    """A mode that records the operators that choose, and the weights that operators are given.
+    """A mode that records the operators that make choices, and the weights passed to operators.
 
     Args:
         weights: the names of the weights, by the identity of each tensor.

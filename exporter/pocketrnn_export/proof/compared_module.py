@@ -1,4 +1,4 @@
-"""A module that is compared with its program on random inputs of any size."""
+"""A module that is compared with its program on random inputs of all sizes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
 from pocketrnn_export.proof.every_size_comparison import APART, Answers, compute_answer_or_none
 from pocketrnn_export.proof.id_comparison_cases import find_compared_ids, insert_phrases
 from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
-from pocketrnn_export.tracing.sizes.program_judging import largest_difference
+from pocketrnn_export.tracing.sizes.program_judging import compute_largest_difference
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 
 __all__ = ["FreshCopyModule", "compute_second_text_size", "fill_lengths", "is_text", "resize_example"]
@@ -25,7 +25,7 @@ __all__ = ["FreshCopyModule", "compute_second_text_size", "fill_lengths", "is_te
 
 @dataclass(frozen=True)
 class FreshCopyModule:
-    """A module whose every run starts from the same state: each run uses a new copy.
+    """A module that starts every run from the same state, because each run uses a new copy.
 
     Attributes:
         module: in eval mode, on the CPU; copies of it are run.
@@ -40,19 +40,19 @@ class FreshCopyModule:
     phrase: tuple[int, ...] = ()
 
     def add_compared_ids(self, program: ExportedProgram) -> FreshCopyModule:
-        """Return a copy that also draws texts of the ids which the program compares words with; not of ids that may be
+        """Return a copy that also draws texts of the ids with which the program compares words, except ids that may be
         padding."""
         maybe_padding = {0, 1, int(self.example[0][-1, -1])}
         return replace(self, phrase=tuple(i for i in find_compared_ids(program, self.ids) if i not in maybe_padding))
 
     @property
     def one_text(self) -> bool:
-        """Whether it takes one text at a time."""
+        """Whether the module takes one text at a time."""
         return len(self.example[0]) == 1
 
     def draw_inputs(self, sizes: Sizes) -> tuple[Tensor, ...]:
-        """Random ids and, if the module takes them, falling lengths from the whole width down, or a random state. A
-        second text has another number of tokens, more or fewer by turns."""
+        """Draw random ids and, if the module takes them, decreasing lengths from the whole width down, or a random
+        state. A second text has another number of tokens, alternately more and fewer."""
         generator = torch.Generator().manual_seed(sizes.batch * 1_000_003 + sizes.tokens)
         # Without 0 and 1 if there are other ids: a module may take these for padding, and refuse a text of padding.
         texts = [self._draw_tokens(sizes, generator)]
@@ -70,7 +70,7 @@ class FreshCopyModule:
         return (*texts, *(self._cut_to_random_lengths(text, generator) for text in texts))
 
     def draw_inputs_for_pair(self, batch: int, first: int, second: int) -> tuple[Tensor, ...]:
-        """Random inputs for two texts with these numbers of tokens."""
+        """Draw random inputs for two texts with these numbers of tokens."""
         generator = torch.Generator().manual_seed(batch * 1_000_003 + first * 1_009 + second)
         texts = [self._draw_tokens(Sizes(batch, tokens), generator) for tokens in (first, second)]
         if len(self.example) == len(texts):
@@ -83,7 +83,7 @@ class FreshCopyModule:
         return insert_phrases(tokens, self.phrase)
 
     def _cut_to_random_lengths(self, tokens: Tensor, generator: torch.Generator) -> Tensor:
-        """Random falling lengths; the tokens past each row's length are replaced by padding."""
+        """Cut the rows to random decreasing lengths; padding replaces the tokens past each row's length."""
         rows, width = tokens.shape
         lengths = torch.randint(1, width + 1, (rows,), generator=generator)
         lengths[0] = width
@@ -102,11 +102,13 @@ class FreshCopyModule:
         return _compute_logits(copy_complete_copy(self.module).double(), inputs)
 
     def agrees(self, graph: Answers, inputs: tuple[Tensor, ...]) -> bool:
-        """Return whether a graph runs and gives the module's answer; True if the module gives none."""
+        """Return whether a graph runs and gives the module's answer; also True if the module gives none."""
         if (expected := compute_answer_or_none(self, inputs)) is None:
             return True
         given = compute_answer_or_none(graph, inputs)
-        return given is not None and given.shape == expected.shape and largest_difference(given, expected) <= APART
+        return (
+            given is not None and given.shape == expected.shape and compute_largest_difference(given, expected) <= APART
+        )
 
 
 def is_text(value: Tensor) -> bool:
@@ -120,7 +122,7 @@ def is_text(value: Tensor) -> bool:
 
 
 def fill_lengths(inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Set the lengths in a module's inputs, if there are any, to the width of the texts.
+    """Set the lengths in a module's inputs, if there are any, to the number of tokens in the batch's rows.
 
     Example:
         >>> fill_lengths([torch.zeros(2, 7, dtype=torch.int64), torch.tensor([7, 3])])[1].tolist()
@@ -134,7 +136,7 @@ def fill_lengths(inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
 
 
 def compute_second_text_size(tokens: int) -> int:
-    """Return the number of tokens in the second text, for a first text of this size.
+    """Return the number of tokens of the second text for a first text of this size.
 
     Example:
         >>> [compute_second_text_size(tokens) for tokens in (1, 2, 7, 64)]
@@ -149,7 +151,7 @@ def _compute_logits(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
 
 
 def resize_example(example: tuple[Tensor, ...], sizes: Sizes) -> tuple[Tensor, ...]:
-    """Make an example of other sizes from the ids of the given one; an example of one text keeps one text."""
+    """Make an example of other sizes from the ids of an example; an example of one text stays one text."""
     sizes = sizes if len(example[0]) > 1 else replace(sizes, batch=1)
     tokens = example[0][:1, :1].expand(sizes.batch, sizes.tokens).contiguous()
     more = (

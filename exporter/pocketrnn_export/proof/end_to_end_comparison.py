@@ -59,7 +59,7 @@ def compare_end_to_end(
 def compare_hazard_rows(
     classifier: Classifier, answers: ReferenceAnswers, rows: NDArray[Any] | None = None
 ) -> list[CandidateComparison]:
-    """Compare the runtime's answer to each row of the hazards in its own batches with its answer to the row alone.
+    """Compare the runtime's answer to each row of the hazard cases in their batches with its answer to the row alone.
 
     Some rows hold padding inside, at the start, at the end, or only padding. Their batches hold rows of the same and of
     other lengths.
@@ -97,7 +97,7 @@ def _compare_rows(
     reference: str,
     inputs: str,
 ) -> CandidateComparison:
-    """Compare the answers to all cases in one call, [rows, labels] in their order, with those to each case."""
+    """Compare the answers to all cases in one call, [rows, labels] in order, with the answers to each case."""
     parts = np.split(given, np.cumsum(list(map(len, expected)))[:-1])
     differences = [
         _measure_with_spread(candidate, case, rows, part, answers)

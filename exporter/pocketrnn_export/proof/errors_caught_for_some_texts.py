@@ -1,5 +1,5 @@
-"""Refuse a module whose forward catches an error that only some texts cause: `try: F.one_hot(k, 2) except RuntimeError:
-h = -h`.
+"""Refuse a module if its forward catches an error that only some texts cause: `try: F.one_hot(k, 2) except
+RuntimeError: h = -h`.
 
 A trace meets no error that depends on the values of tensors, so its program holds the code without an error. So each
 torch call that may fail by the contents of a text, and each assert about them, is made to fail while the module runs,
@@ -64,7 +64,7 @@ _Site = tuple[tuple[CodeType, int], ...]
 
 @dataclass(frozen=True)
 class _FailingCall:
-    """A call that may fail: its place, its line, and the errors that it may raise."""
+    """A call that may fail: its place in the code, its line, and the errors that it may raise."""
 
     site: _Site
     line: str
@@ -73,8 +73,8 @@ class _FailingCall:
 
 @dataclass(frozen=True)
 class _Answer:
-    """The operators by which a module answers, or None if it raises; the calls that may fail; and the error that was
-    raised in it."""
+    """The operators that compute a module's answer, or None if it raises; the calls that may fail; and the error that
+    was raised in one of them."""
 
     program: Program | None
     met: tuple[_FailingCall, ...]
@@ -82,7 +82,7 @@ class _Answer:
 
 
 def refuse_rare_errors(module: nn.Module, runs: Sequence[tuple[Tensor, ...]]) -> None:
-    """Refuse a module that catches an error which depends on the contents of a text, and then answers otherwise.
+    """Refuse a module that catches an error that depends on the contents of a text, and then computes another answer.
 
     Args:
         module: in eval mode, on the CPU; copies of it are run.
@@ -129,8 +129,7 @@ def _make_caught_error_refusal(met: _FailingCall, error: Exception) -> ExportErr
 
 
 def _may_catch(module: nn.Module, inputs: tuple[Tensor, ...]) -> bool:
-    """Return whether a call that may fail by some numbers is inside code that may catch the error: few modules have
-    one."""
+    """Return whether code may catch the error of a call that fails for some numbers; few modules have such code."""
     calls = _CallRecorder(None)
     with torch.no_grad(), calls, _run_surroundings(module):
         _run_module(copy_complete_copy(module), inputs)
@@ -140,7 +139,7 @@ def _may_catch(module: nn.Module, inputs: tuple[Tensor, ...]) -> bool:
 def _run_with_error(
     module: nn.Module, inputs: tuple[Tensor, ...], site: _Site | None = None, kind: type[Exception] | None = None
 ) -> _Answer:
-    """Run a module while the first call at a site raises an error of a kind; record its operators."""
+    """Run a module and raise an error of a kind in the first call at a place; record its operators."""
     operations = OperatorRecorder()
     operations.label_tensors(_TEXT, inputs[0])
     tokens = operations.find_steps_that_made(inputs[0])
@@ -155,8 +154,8 @@ def _run_with_error(
 
 @contextlib.contextmanager
 def _run_surroundings(module: nn.Module) -> Iterator[None]:
-    """Run a module quietly on the CPU, with its compiled and scripted functions in plain Python; any error ends the
-    block."""
+    """While the block runs, run modules quietly on the CPU, with their compiled and scripted functions in plain Python.
+    An error ends the block without being raised."""
     as_written = torch.compiler.set_stance("force_eager")
     with run_quietly_on_cpu(), use_unscripted_functions(module), as_written, contextlib.suppress(Exception, SystemExit):
         yield
@@ -168,7 +167,8 @@ def _run_module(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
 
 
 def _find_text_relation(operations: OperatorRecorder, tensor: Tensor, tokens: frozenset[int]) -> str:
-    """Return how a tensor relates to a text: "made" from it, its "ids", or neither, an empty string."""
+    """Return how a tensor depends on a text: it is "made" from it, it is its "ids", or it is neither (an empty
+    string)."""
     try:
         if _TEXT not in operations.find_labels(tensor):
             return ""
@@ -179,7 +179,8 @@ def _find_text_relation(operations: OperatorRecorder, tensor: Tensor, tokens: fr
 
 
 class _CallRecorder(FunctionMode):
-    """A mode that records calls that some text may make fail, inside code that may catch the error, and makes one fail.
+    """A mode that records the calls that some text may make fail, inside code that may catch the error. It also makes
+    one of them fail.
 
     Args:
         made: gives for a tensor "made" if it is computed from a text, "ids" if it is the text's ids, else an empty
@@ -222,7 +223,7 @@ class _CallRecorder(FunctionMode):
             raise self.error
 
     def _may_fail_by_text(self, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
-        """Return whether a call may fail by numbers that are computed from a text."""
+        """Return whether a call may fail because of numbers that are computed from a text."""
         given = [tensor for tensor in flatten_tree([args, kwargs])[0] if isinstance(tensor, Tensor)]
         others = [args[1:], {key: value for key, value in kwargs.items() if args or key not in ("input", "self")}]
         if _name_contains(name, _DIVIDING) and any(tensor.is_floating_point() for tensor in given):
@@ -264,7 +265,7 @@ def _list_user_frames(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def _find_catching_line(code: CodeType, at: int) -> int | None:
-    """Return the line of the `except`, `finally` or `with` that may catch an error raised at an instruction; None if
+    """Return the line of the `except`, `finally` or `with` that may catch an error raised by an instruction; None if
     there is none."""
     target = next((start for first, last, start in _list_error_handlers(code) if first <= at < last), None)
     if target is None:
@@ -275,6 +276,6 @@ def _find_catching_line(code: CodeType, at: int) -> int | None:
 
 @functools.lru_cache(maxsize=512)
 def _list_error_handlers(code: CodeType) -> tuple[tuple[int, int, int], ...]:
-    """Return the ranges of code whose errors are handled: the start and end of each, and its handler."""
+    """Return the ranges of code whose errors are handled: the start, the end and the handler of each."""
     entries: Any = getattr(dis.Bytecode(code), "exception_entries", ())
     return tuple((one.start, one.end, one.target) for one in entries)

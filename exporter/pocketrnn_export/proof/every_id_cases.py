@@ -1,4 +1,4 @@
-"""Make cases that together hold every token id, so that each row of an embedding is read."""
+"""Make cases that together contain every token id, so that each row of an embedding is read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ROWS: Final = 2048
 
 
 def make_cases_with_every_id(ids: int, *, batch: int = _ROWS, width: int = _WIDTH) -> list[Case]:
-    """Cases of short rows that together hold every id from 0 to `ids` - 1 once, in random order.
+    """Make cases of short rows that together contain every id from 0 to `ids` - 1 once, in random order.
 
     Args:
         ids: the number of ids.

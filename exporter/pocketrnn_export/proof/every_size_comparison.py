@@ -1,9 +1,9 @@
-"""Compare a module with its program at every number of tokens and of texts, from 1 on.
+"""Compare a module with its program for every number of tokens and of texts, from 1 on.
 
 A trace records forward's conditions on sizes. Python has more ways to test a size than any list of them: a printed size
 that is kept as text, `id`, another thread, an error that is caught. In each way, the module does something else at some
 size and its program does not. So the two are compared at each size, with layers that have no memory
-(`pocketrnn_export.tracing.layers.stateless_layers`), and again with real layers if that shows a difference.
+(`pocketrnn_export.tracing.layers.memoryless_layers`), and again with real layers if that shows a difference.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pocketrnn_export.comparing.proof_inputs import Run
 from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
 from pocketrnn_export.progress import log_item_progress
-from pocketrnn_export.tracing.layers.stateless_layers import use_stateless_layers
+from pocketrnn_export.tracing.layers.memoryless_layers import use_memoryless_layers
 from pocketrnn_export.tracing.python_semantics.user_file_globals import compares_identity
 from pocketrnn_export.tracing.sizes.program_judging import is_within_limits
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Sizes
@@ -90,8 +90,8 @@ def check_every_size(
     *,
     one_text: bool,
 ) -> None:
-    """Refuse a program that gives another answer than its module at one of these sizes: a text of 1 to 512 tokens, or a
-    batch of 1 to 64; of 1 to 256 if the module may test the identity of a number.
+    """Refuse a program whose answer differs from its module's at one of these sizes: a text of 1 to 512 tokens, or a
+    batch of 1 to 64 texts; up to 256 texts if the module may test the identity of a number.
 
     Args:
         module: in eval mode, on the CPU; it is copied.
@@ -116,9 +116,9 @@ def check_every_size(
         if keeps and agree(sizes):
             continue
         inputs = inputs_of(sizes)
-        expected = _compute_stateless_answer(lambda given: compute_answer(copied, given), inputs)
+        expected = _compute_memoryless_answer(lambda given: compute_answer(copied, given), inputs)
         # If the module fails, any program passes.
-        if expected is None or _is_same_answer(_compute_stateless_answer(program, inputs), expected):
+        if expected is None or _is_same_answer(_compute_memoryless_answer(program, inputs), expected):
             continue
         if agree(sizes):
             # The module has a loop of its own with memory, so without memory the two differ at each size.
@@ -155,7 +155,7 @@ def check_batches_of_mixed_lengths(
         padding_id: the token after a text that is shorter than another.
         limits: the limits of its graph.
         ragged: whether a batch may hold texts of several lengths.
-        bounds: sizes (texts, tokens) on both sides of each condition on a size.
+        bounds: sizes (texts, tokens) around each condition on a size.
         numbers: the numbers that the graph may compare a length with.
 
     Raises:
@@ -178,7 +178,7 @@ def check_batches_of_mixed_lengths(
         tokens[-1], tokens[-1, :length] = padding_id, texts[length]
         lengths = np.array([*[steps] * (rows - 1), length])
         text = np.ascontiguousarray(tokens[-1:, :length]), lengths[-1:]
-        with use_stateless_layers():
+        with use_memoryless_layers():
             if length not in alone:
                 alone[length] = compute_answer_or_none(run, *text)
             together = compute_answer_or_none(run, tokens, lengths)
@@ -205,8 +205,8 @@ def check_batches_of_mixed_lengths(
 def _list_sizes_on_both_sides_of_bounds(
     bounds: Iterable[tuple[int, int]], numbers: Iterable[int]
 ) -> list[tuple[int, int, int]]:
-    """Return the sizes (rows, longest text, text beside it) on both sides of each condition on a length; the text
-    beside is a short one, or one a little shorter than the longest."""
+    """Return sizes (rows, longest text, text beside it) just below and above each condition on a length. The text
+    beside it is short, or only a little shorter than the longest."""
     asked = {tokens for _, tokens in bounds if tokens > 1}
     # All shorter lengths are tried beside a short text anyway.
     asked |= {number for number in numbers if MOST_TOKENS < number <= _LONGEST}
@@ -216,13 +216,14 @@ def _list_sizes_on_both_sides_of_bounds(
 
 
 def _are_answered_rows_equal(together: Any, alone: Any) -> bool:
-    """Return whether the last rows of a batch equal those of the text alone; true if one of the two has no answer."""
+    """Return whether the last rows of a batch equal those of the text alone; also True if one of the two has no
+    answer."""
     return together is None or alone is None or _is_same_answer(together[-len(alone) :], alone)
 
 
 def _list_sizes_to_try(texts: int, *, one_text: bool) -> Iterator[Sizes]:
     """Yield every length up to 128, every small batch, and then the other lengths, in an order that covers all ranges
-    if the check is stopped early."""
+    even if the check is stopped early."""
     lengths = range(1, MOST_TOKENS + 1)
     near = min(128, MOST_TOKENS)
     yield from (Sizes(1, length) for length in lengths[:near])
@@ -232,15 +233,15 @@ def _list_sizes_to_try(texts: int, *, one_text: bool) -> Iterator[Sizes]:
         yield from (Sizes(1, length) for length in lengths[near:] if length % 3 == rest)
 
 
-def _compute_stateless_answer(run: Answers, inputs: tuple[Tensor, ...]) -> Any:
-    """Return the answer with layers that have no memory; None if the run fails."""
-    with use_stateless_layers():
+def _compute_memoryless_answer(run: Answers, inputs: tuple[Tensor, ...]) -> Any:
+    """Return the answer if the layers have no memory; None if the run fails."""
+    with use_memoryless_layers():
         return compute_answer_or_none(run, inputs)
 
 
 def compute_answer_or_none(run: Callable[..., Any], *inputs: Any) -> Any:
-    """Return the answer as an array; None if the run fails: then any program passes. The proof refuses a module that
-    fails on its cases."""
+    """Return the answer as an array; None if the run fails. Any program passes for such inputs, since the proof refuses
+    a module that fails on its cases."""
     try:
         answer = run(*inputs)
     # A user's module, or an engine, may raise anything.
@@ -260,7 +261,8 @@ def _is_same_answer(given: Any, expected: Any) -> bool:
 
 
 def _are_sizes_different(one: Sizes, other: Sizes) -> bool:
-    """Return whether two sizes differ in the number of texts, or in the number of tokens if the second is one text."""
+    """Return whether two sizes differ in the number of texts, or, if the second is one text, in the number of
+    tokens."""
     return one.tokens != other.tokens if other.batch == 1 else one.batch != other.batch
 
 

@@ -1,4 +1,4 @@
-"""The inputs of a proof of a module that takes features beside a text."""
+"""The inputs for the proof of a module that takes features in addition to a text."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _DRAWN: Final = 33
 def add_features(
     cases: Mapping[str, Sequence[Case]], features: Features, fitted: Callable[[Case], Case], *, most: int | None
 ) -> dict[str, list[Case]]:
-    """Return the inputs of a proof, by kind, with drawn features; and batches of one text whose rows differ in features
-    only.
+    """Return the inputs of a proof, by kind, with random features added; and batches of one text whose rows differ in
+    their features only.
 
     Args:
         cases: the inputs without features, as the graph takes them.
@@ -64,7 +64,7 @@ def add_features(
 
 
 def make_example_features(features: Features, rows: int) -> list[dict[str, Any]]:
-    """Make feature values for some texts, in the owner's units: numbers around the mean, and the categories by turns.
+    """Make feature values for some texts, in the owner's units: numbers around the mean, and each category in turn.
 
     Example:
         >>> make_example_features(make_features({"kind": ["book", "film"]}), 2)
@@ -90,7 +90,7 @@ def _add_marks_to_case(case: Case, numbers: NDArray[np.float32]) -> Case:
 
 
 def _draw_rows(features: Features, generator: np.random.Generator, case: Case) -> NDArray[np.float32]:
-    """Draw features for the rows of a case, with numbers of one of the sizes in each row."""
+    """Draw features for the rows of a case; the numbers in each row have one of the sizes."""
     numbers: NDArray[np.float32] = draw_feature_numbers(features, generator.integers(0, 1 << 40, len(case.tokens)))
     sizes = generator.choice(_SIZES, len(case.tokens)).astype(np.float32)
     for column, (_, feature) in enumerate(features):
@@ -100,7 +100,7 @@ def _draw_rows(features: Features, generator: np.random.Generator, case: Case) -
 
 
 def _list_feature_rows(features: Features, generator: np.random.Generator) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Yield rows of features, with the name of their case."""
+    """Yield rows of features, each with the name of its case."""
 
     def draw_feature_rows(rows: int) -> NDArray[np.float32]:
         numbers: NDArray[np.float32] = draw_feature_numbers(features, generator.integers(0, 1 << 40, rows))

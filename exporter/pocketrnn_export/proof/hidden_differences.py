@@ -1,5 +1,4 @@
-"""Find the first operator that gives the same numbers in two runs for one text, but would give different numbers for
-another text.
+"""Find the first operator whose results are the same in two runs for one text, but may differ for another text.
 
 An operator's inputs may differ between the runs while its results are equal: a gate that is 0 for nearly every text
 hides the difference, or a maximum at another place. So the operator runs alone, with other numbers in place of the
@@ -50,7 +49,7 @@ _CELL: Final = 2
 
 @dataclass(frozen=True)
 class _NodeRun:
-    """The inputs and outputs of a node, as flat lists, copied before anything was written into them."""
+    """The inputs and outputs of a node, as flat lists, copied before later writes can change them."""
 
     given: list[Any]
     form: Any
@@ -88,9 +87,8 @@ def _clone_tensors(values: Sequence[Any]) -> list[Any]:
 
 
 class HiddenDifferences:
-    """Two runs of a program on batches of two texts, of which the second text is compared. The second run may have a
-    wider batch.
-    """
+    """Two runs of a program on batches of two texts, which are compared for the second text. The batch of the second
+    run may be wider."""
 
     def __init__(self, program: torch.export.ExportedProgram, narrow: RecordedRun, wide: RecordedRun) -> None:
         self._narrow, self._wide, self._batch = narrow, wide, find_batch_symbols(program)
@@ -103,8 +101,8 @@ class HiddenDifferences:
         self._generator = torch.Generator().manual_seed(3)
 
     def find_first_node(self, until: float = float("inf"), left_out: Collection[str] = ()) -> Node | None:
-        """Find the first node whose result differs for some text, though not for this one; the node of the answer, if
-        the answer differs for this text; None if there is none.
+        """Find the first node whose result may differ for some text, though not for this one. If the answer differs for
+        this text, return the node of the answer; None if there is no such node.
 
         Args:
             until: the search stops at this `time.process_time()`.
@@ -125,7 +123,7 @@ class HiddenDifferences:
         return None
 
     def _has_same_value(self, node: Node) -> bool | None:
-        """Return whether the text's part of a node's value is the same in both runs; None if that part is not known."""
+        """Return whether the text's part of a node's value is the same in both runs; None if that part is unknown."""
         return self._is_value_equal(node, self._narrow.ran[node].results, self._wide.ran[node].results)
 
     def _is_value_equal(self, node: Node, narrow: Sequence[Any], wide: Sequence[Any]) -> bool | None:
@@ -148,7 +146,7 @@ class HiddenDifferences:
         return found or None
 
     def _find_text_index(self, stated: Any, narrow: Tensor, wide: Tensor) -> tuple[Any, ...] | None:
-        """Return the index of the text's numbers in both values; None if the axes are not known."""
+        """Return the index of the text's numbers in both values; None if the axes are unknown."""
         if not isinstance(stated, Tensor) or not stated.dim() == narrow.dim() == wide.dim():
             return None
         found: list[Any] = []
@@ -193,8 +191,8 @@ class HiddenDifferences:
     def _has_differing_results(
         self, node: Node, changing: Mapping[int, tuple[Any, ...]], differing: Mapping[int, tuple[Any, ...]]
     ) -> bool:
-        """Return whether a node's results differ after these changes in both runs: operands that are equal get other
-        numbers, and operands that differ are moved by the same number."""
+        """Return whether a node's results differ after its operands are changed in the same way in both runs: equal
+        operands get other numbers, and different operands are moved by the same number."""
         narrow, wide = self._narrow.ran[node], self._wide.ran[node]
         own, beside = list(narrow.given), list(wide.given)
         for i in range(len(own)) if writes_in_place(node.target) else (*changing, *differing):
@@ -223,8 +221,8 @@ class HiddenDifferences:
             return flatten_tree(self._narrow.call_function(node.target, args, kwargs))[0]
 
     def _draw_numbers(self, source: Node, value: Tensor, part: tuple[Any, ...], wide: torch.Size) -> Tensor:
-        """Random numbers for a text, near one another along an axis that is longer in the second run: so all of them
-        may be below the padding's numbers."""
+        """Draw random numbers for a text. Along an axis that is longer in the second run, they are near each other, so
+        that all of them may be below the padding's numbers."""
         shape = value[part].shape
         of_text = [1 if own != other else size for size, own, other in zip(shape, value.shape, wide, strict=True)]
         if value.dtype == torch.bool:

@@ -1,4 +1,4 @@
-"""Texts of the ids that a program compares words with: random texts would never contain such a phrase."""
+"""Make texts from the ids that a program compares words with: random texts would never contain such a phrase."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LOOK_UP: Final = frozenset({"embedding", "gather", "index", "index_select"})
 # A constant with more numbers is a table; so is one in which more than `_ODD` ids have an unusual row.
 _FEW: Final = 64
 _ODD: Final = 8
-# All sequences of so many ids that are neighbours in the program are tried: 1,024 tokens for a group of 4.
+# All sequences of this many ids that are neighbours in the program are tried: 1,024 tokens for a group of 4.
 _TOGETHER: Final = 4
 _GROUPS: Final = 6
 _REPEATED: Final = 300
@@ -37,8 +37,8 @@ _UNEVEN: Final = (44, 200, 17, 120, 63)
 
 
 def find_compared_ids(program: torch.export.ExportedProgram, ids: int) -> tuple[int, ...]:
-    """Find the ids that a program compares words with, each once, in its order; and the ids whose row in a table
-    differs from nearly all others.
+    """Find the ids that a program compares words with, each once, in the program's order; and the ids whose row in a
+    table differs from nearly all others.
 
     Example:
         >>> find_compared_ids(program, 40)  # of (x[:, :-1] == 38) & (x[:, 1:] == 37)
@@ -60,7 +60,7 @@ def find_compared_ids(program: torch.export.ExportedProgram, ids: int) -> tuple[
 
 
 def _compute_known_constants(program: torch.export.ExportedProgram) -> dict[Node, Tensor]:
-    """Return the weights and constants of a program by their nodes, and by nodes that only copy or reshape them."""
+    """Return the weights and constants of a program, by their nodes and by the nodes that only copy or reshape them."""
     held = {**program.constants, **program.state_dict}
     specs = {spec.arg.name: str(spec.target) for spec in program.graph_signature.input_specs if spec.target}
     known: dict[Node, Tensor] = {}
@@ -81,7 +81,7 @@ def _list_few_numbers(constant: Tensor | None) -> list[int]:
 
 
 def _find_ids_of_rare_rows(table: Tensor | None, ids: int) -> list[int]:
-    """Return the ids whose row of a table differs from the most common row; none if there are many."""
+    """Return the ids whose row in a table differs from the most common row; none if there are many such ids."""
     if table is None or table.dim() == 0 or len(table) != ids or table.numel() > 4 * ids or ids < 3 * _ODD:
         return []
     rows, which, counts = np.unique(
@@ -93,7 +93,7 @@ def _find_ids_of_rare_rows(table: Tensor | None, ids: int) -> list[int]:
 
 def insert_phrases(tokens: Tensor, asked: Sequence[int]) -> Tensor:
     """Insert the ids in `asked` side by side into two of every four rows of tokens [rows, steps], as often as they fit
-    and in all orders by turns. If the number of steps is even, these are the first two rows.
+    and in all orders in turn. If the number of steps is even, these are the first two rows.
 
     Example:
         >>> insert_phrases(torch.zeros(2, 10, dtype=torch.int64), [8, 9])[1].tolist()
@@ -119,8 +119,8 @@ def _list_id_orders(asked: Sequence[int]) -> list[list[int]]:
 
 
 def make_cases_with_compared_ids(asked: Sequence[int], ids: int, padding_id: int, *, ragged: bool) -> list[Case]:
-    """Cases with the ids that a program compares words with: in its order and reversed, once and many times, alone and
-    among random words, and all sequences of ids that are neighbours in the program.
+    """Make cases with the ids that a program compares words with: in its order and reversed, once and many times, alone
+    and among random words, and all sequences of ids that are adjacent in the program.
 
     Args:
         asked: the ids, in the order of the program.

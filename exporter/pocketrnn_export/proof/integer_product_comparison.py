@@ -1,4 +1,4 @@
-"""Compute products of integers in numpy and compare them with the native engine's, exactly, number by number.
+"""Compute integer products in numpy, and compare them with the native engine's, number by number and exactly.
 
 The arithmetic is that of docs/packed-format.md, "Products of integers", in a few lines. It reads the file's own bytes.
 """
@@ -71,7 +71,7 @@ def read_integer_weights(program: PackedProgram) -> Iterator[IntegerWeights]:
 
 
 def round_to_integers(x: Floats, *, as_states: bool) -> Integers:
-    """Round x to the integers that are multiplied in its place.
+    """Round x to the integers that replace it in a product.
 
     Args:
         x: float32 [count, rows].
@@ -103,7 +103,8 @@ def sum_products(whole: Integers, weights: IntegerWeights) -> Integers:
 
 
 def compare_products(file: Path, program: PackedProgram, *, in_place: bool) -> CandidateComparison:
-    """Compare the engine's product with each integer matrix of a packed file with numpy's, on random and on hard rows.
+    """Compare the engine's products with each integer matrix of a packed file with numpy's, on random and on difficult
+    rows.
 
     Args:
         file: the packed file.
@@ -138,8 +139,9 @@ def compare_products(file: Path, program: PackedProgram, *, in_place: bool) -> C
 
 
 def _make_test_rows(whole: Integers, generator: np.random.Generator) -> Floats:
-    """Rows of x for weights [rows, columns]: random ones; with the largest possible sums; halfway between two integers,
-    and one float beside; larger than states can be; too small to divide by."""
+    """Make rows of x for weights [rows, columns]: random rows; rows with the largest possible sums; numbers halfway
+    between two integers and the floats next to them; numbers larger than states can be; numbers too small to divide by.
+    """
     rows, columns = whole.shape
     drawn = generator.normal(0, 0.5, (_DRAWN, rows))
     largest = np.sign(whole[:, generator.integers(0, columns, 8)]).T

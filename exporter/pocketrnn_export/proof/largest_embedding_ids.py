@@ -1,4 +1,5 @@
-"""Find the ids with the largest embedding vectors: a text that repeats one reaches sums that a random text does not.
+"""Find the ids with the largest embedding vectors: sums over a text that repeats one of them are larger than those over
+random texts.
 
 Two of 5,000 words may have the weights -3 and 3, and all others 0.02. The sum of a random text is then at most 1; the
 first such word, ten times, gives -30, where a sigmoid is 1e-13.
@@ -13,8 +14,8 @@ __all__ = ["find_ids_of_extreme_vectors"]
 
 
 def find_ids_of_extreme_vectors(module: nn.Module, ids: int) -> list[int]:
-    """In each table of a module with a row for each id, find the id of the longest vector and the ids of the vectors
-    with the largest and the smallest sum.
+    """For each table of a module with a row for each id, find the id with the longest vector, and the ids whose vectors
+    have the largest and the smallest sum.
 
     Example:
         >>> find_ids_of_extreme_vectors(nn.Embedding.from_pretrained(torch.tensor([[0.0], [-3.0], [1.0]])), 3)

@@ -44,18 +44,18 @@ _FIRST, _SECOND, _THIRD = 40, 41, 60
 # The lengths of short texts, of which the first shows what a further token adds: all steps behind those that are traced
 # must do the same. The others are for modules that fill short texts up.
 _SHORT: Final = (ITERATIONS - 1, 8, 16, 32)
-# A number is that of all steps, and does not depend on the step, if so many of a function's calls have it.
+# A number is that of all steps, and does not depend on the step, if this many of a function's calls have it.
 _USUAL: Final = 0.75
 # A tensor that is used at least so often was made before the loop: a projection, the embedded text.
 _OFTEN: Final = 20
-# Each iteration uses positions at most so far from the last ones, and tensors that were made at most so many calls ago.
+# Each iteration uses positions at most this far from the last ones, and tensors made at most this many calls ago.
 # An iteration of a real module makes 5 to 60 calls.
 _POSITIONS, _CALLS = 20, 200
 # After a step that does something else, this many further lengths are tried, since the answer may show it only later.
 _AFTER: Final = 8
 # The limit of processor time for recording the calls of one text.
 _SECONDS: Final = 5.0
-# The functions that return the same numbers: truncated backpropagation detaches its state every so many steps.
+# The functions that return the same numbers: truncated backpropagation detaches its state every few steps.
 _SAME: Final = frozenset(
     {Tensor.detach, Tensor.detach_, Tensor.contiguous, Tensor.clone, torch.clone, Tensor.requires_grad_, Tensor.cpu,
      Tensor.cuda}
@@ -80,7 +80,7 @@ def check_every_step(
     one_text: bool,
     bounds: Sequence[Sizes] = (),
 ) -> tuple[str, ...]:
-    """Refuse a module whose loop over the steps of a text does something else in one of 3,000 steps.
+    """Refuse a module whose loop over the steps of a text differs in one of 3,000 steps.
 
     The check runs a batch of one text and a batch of three.
 
@@ -91,7 +91,7 @@ def check_every_step(
         inputs_of: makes random inputs of some sizes, as the module takes them.
         agree: whether the module and the exported program give the same answer at some sizes.
         one_text: whether the batch size is always 1.
-        bounds: the sizes on both sides of each condition on a size, at which forward may do something else.
+        bounds: the sizes around each condition on a size, at which forward may do something else.
 
     Returns:
         a sentence on the steps that were not checked; empty if all were.
@@ -166,8 +166,8 @@ class _CallCounter:
         return None if log is None else log.count_calls_by_kind()
 
     def find_length_with_other_calls(self, longest: int, bounds: Iterable[int]) -> int | None:
-        """Return the number of tokens of the shortest text that was found in which a step calls another function than
-        the other steps, or gives it another number; None where each step does the same.
+        """Return the number of tokens of the shortest text found in which one step calls another function than the
+        other steps, or passes another number to it; None if all steps do the same.
 
         Args:
             longest: the most tokens of a text.
@@ -201,12 +201,12 @@ class _CallCounter:
         return None
 
     def count_checkable_tokens(self, seconds: float) -> int:
-        """Return how many tokens of a text can be checked in that time."""
+        """Return how many tokens of a text can be checked in the given time."""
         return int(seconds / max(self._a_token, 1e-6))
 
     def makes_same_calls(self, tokens: int) -> bool:
-        """Return whether a text makes the calls of a shorter one, plus those of each further token; true if the module
-        fails."""
+        """Return whether a text makes the calls of a shorter text, and the same further calls for each additional
+        token. Also True if the module fails."""
         first, second, found = self._first, self._second, self._count_calls_of_text(tokens)
         if first is None or second is None or found is None:
             return True
@@ -215,7 +215,7 @@ class _CallCounter:
 
 
 def _find_usual_numbers(numbers: Sequence[_Numbers]) -> _Usual:
-    """Find which numbers of each function are those of nearly all its calls, in texts of several lengths."""
+    """Find for each function the numbers that nearly all its calls get, in texts of several lengths."""
     usual: _Usual = {}
     for key in set.intersection(*(set(one) for one in numbers)):
         places = zip(*(one[key] for one in numbers), strict=True)
@@ -233,8 +233,8 @@ def _subtract_counts(more: _Calls, fewer: _Calls) -> dict[Hashable, int]:
 
 
 def _adds_same_calls(first: _Calls, added: Mapping[Hashable, int], tokens: int, found: _Calls | None) -> bool:
-    """Return whether further tokens add the same calls each, or none from one token on, where a text is cut; true if
-    the module fails."""
+    """Return whether each additional token adds the same calls, or, if the text is cut, none from some token on. Also
+    True if the module fails."""
     if found is None:
         return True
     more = _subtract_counts(found, first)
@@ -257,9 +257,8 @@ def _log_calls(module: nn.Module, inputs: tuple[Tensor, ...]) -> _CallLog | None
 
 @contextlib.contextmanager
 def use_unscripted_functions(module: nn.Module) -> Iterator[None]:
-    """Replace scripted functions in a module's files by their Python originals while the block runs: a mode does not
-    see the calls inside of scripted ones.
-    """
+    """While the block runs, replace scripted functions in a module's files by their Python originals: a mode does not
+    see the calls inside scripted functions."""
     found = [
         (names, name, value)
         for names in find_users_globals(module)
@@ -293,7 +292,7 @@ class _FunctionLogger(FunctionMode):
 
 
 class _OperatorLogger(DispatchMode):  # type: ignore[no-untyped-call]
-    """A mode that logs every operator that runs: nothing else of scripted layers can be seen."""
+    """A mode that logs every operator that runs; of scripted layers, nothing else is visible."""
 
     def __init__(self, log: _CallLog) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -317,7 +316,7 @@ class _CallLog:
         self._kept: list[Tensor] = []
 
     def record_equal_tensor(self, tensor: Tensor, as_before: Tensor) -> None:
-        """Record a tensor that holds the same numbers as another."""
+        """Record a tensor that contains the same numbers as another."""
         self._set_call_index(tensor, self._find_call_index(as_before))
 
     def record_function_call(self, func: Any, given: Iterable[Any], result: Any) -> None:
@@ -332,7 +331,7 @@ class _CallLog:
         self._made[id(tensor)] = place
 
     def _find_call_index(self, tensor: Tensor) -> int:
-        """Return the index of the call that made a tensor; a negative number if it was made before the first call."""
+        """Return the index of the call that made a tensor; a negative number if it existed before the first call."""
         if id(tensor) in self._made:
             return self._made[id(tensor)]
         if id(tensor) not in self._given:
@@ -360,7 +359,8 @@ class _CallLog:
         return repr(value) if isinstance(value, torch.dtype | torch.device) else type(value)
 
     def select_calls_that_reach_answer(self, answer: Any) -> None:
-        """Find the calls whose results reach the answer: a number that is printed does not."""
+        """Find the calls whose results are used for the answer; a call that only computes a printed number does not
+        count."""
         kept = {self._made[id(one)] for one in list_tensors_in(answer) if self._made.get(id(one), -1) >= 0}
         if kept:
             kept |= {call for call, (func, _) in enumerate(self._calls) if _writes_in_place(func)}
@@ -374,7 +374,7 @@ class _CallLog:
         self._made, self._given, self._kept = {}, {}, []
 
     def list_numbers(self) -> _Numbers:
-        """Return the numbers at each place of the arguments of each function, with how often they are given."""
+        """Return the numbers at each place of each function's arguments, with their frequencies."""
         found: _Numbers = {}
         for func, arguments in self._needed:
             numbers: list[Hashable] = []
@@ -384,7 +384,7 @@ class _CallLog:
         return found
 
     def count_functions(self, usual: _Usual) -> _Calls:
-        """Count the calls of each function, with the numbers that nearly all its calls have."""
+        """Count the calls of each function, together with the numbers that nearly all its calls have."""
         found: _Calls = Counter()
         for func, arguments in self._needed:
             numbers: list[Hashable] = []
@@ -422,8 +422,8 @@ def _writes_in_place(func: Any) -> bool:
 
 
 def _split_off_numbers(argument: Any, numbers: list[Hashable]) -> Hashable:
-    """Move the numbers of an argument to a list, and return the rest of it. Tensors are alike, and so are lists of
-    tensors; a list of numbers counts as one number."""
+    """Move the numbers of an argument to a list, and return the rest of it. All tensors count as equal, and so do all
+    lists of tensors; a list of numbers counts as one number."""
     if isinstance(argument, _CallIndex):
         return Tensor
     if isinstance(argument, bytes | int | float | complex) and not isinstance(argument, bool):
@@ -440,7 +440,8 @@ def _split_off_numbers(argument: Any, numbers: list[Hashable]) -> Hashable:
 
 
 def _normalize_distance(apart: int, most: int) -> Hashable:
-    """Return a distance that each iteration may repeat, or "far": the distance to the start of a text grows with it."""
+    """Return a distance that may be the same in each iteration, or "far": the distance to the start of a text grows
+    with each iteration."""
     return apart if abs(apart) <= most else "far"
 
 
@@ -463,8 +464,8 @@ def _classify_argument(argument: Any, call: int, often: dict[int, int], numbers:
 
 
 def _find_used_calls(arguments: Any, *, of_all: bool = False) -> Iterable[int]:
-    """Yield the calls whose results are arguments; without a list of all iterations' results, which uses each once, at
-    the end, where this is not asked for."""
+    """Yield the calls whose results are arguments of others. The list of the results of all iterations is left out,
+    since it uses each result once, at the end."""
     for argument in arguments:
         if isinstance(argument, _CallIndex):
             yield argument

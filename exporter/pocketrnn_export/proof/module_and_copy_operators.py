@@ -58,7 +58,7 @@ class _RecordedProgram:
         self.program, self.lines = program, lines
 
     def make_normal_form(self) -> _RecordedProgram:
-        """Return the program in the form that is the same for Python and TorchScript."""
+        """Return the program in the form that Python and TorchScript share."""
         program, places = normalize_program(self.program)
         return _RecordedProgram(program, [self.lines[place] for place in places])
 
@@ -72,9 +72,8 @@ class _RecordedProgram:
 
 
 def refuse_other_operators(given: OwnersModule, cases: Iterable[Case]) -> None:
-    """Refuse a module whose copy runs other operators than the module itself, or which runs other operators when its
-    scripted and cached functions are replaced by the Python functions that are traced in their place.
-    """
+    """Refuse a module whose copy runs other operators than the module itself. Also refuse it if it runs other operators
+    when its scripted and cached functions are replaced by the Python functions that are traced instead of them."""
     for case in cases:
         inputs = [torch.from_numpy(case.tokens), *([torch.from_numpy(case.lengths)] if given.takes_lengths else [])]
         with restore_module(given.module), restore_threads():
@@ -120,7 +119,7 @@ def _compare_programs(own: _RecordedProgram, other: _RecordedProgram | None, pro
 
 
 def _record_program(given: OwnersModule, module: nn.Module, inputs: Sequence[Tensor]) -> _RecordedProgram | None:
-    """Record the operators that a module runs on inputs; None if it fails, which is reported elsewhere."""
+    """Record the operators that a module runs on inputs; None if it fails, which other code reports."""
     noted = _LineRecorder()
     inputs = [value.clone() for value in inputs]
     noted.label_tensors(_TEXT, *inputs)
@@ -140,7 +139,8 @@ def _record_program(given: OwnersModule, module: nn.Module, inputs: Sequence[Ten
 def _find_functions(
     module: nn.Module, function_of: Callable[[Any], Any]
 ) -> tuple[list[Place], dict[tuple[type, str], Any]]:
-    """The functions in the owner's files and classes that have another one in their place, each with that one."""
+    """Find the functions in the owner's files and classes that another function has replaced, each with the
+    replacement."""
     entries = [
         (names, name, function)
         for names in find_users_globals(module)

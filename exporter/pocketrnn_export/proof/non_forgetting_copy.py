@@ -1,4 +1,4 @@
-"""Copy a module so that its recurrent layers forget nothing: then code that a program left out changes the answer.
+"""Copy a module so that its recurrent layers forget nothing: code that a program has lost then changes the answer.
 
 A GRU with its initial weights halves its state in a step or two. So `x[:, -100:]` before it changes no digit of an
 answer, and a program without that slice agrees with the module on every random text; but with a trained layer that
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
 
-__all__ = ["copy_with_lasting_states"]
+__all__ = ["copy_without_forgetting"]
 
 # Its sigmoid is 0.9995: after 2,000 steps, a third of a step's change is left.
 _KEPT: Final = 7.5
@@ -28,12 +28,12 @@ _ADDED: Final = 0.003
 _RISEN: Final = 0.01
 
 
-def copy_with_lasting_states(module: nn.Module) -> nn.Module | None:
+def copy_without_forgetting(module: nn.Module) -> nn.Module | None:
     """Copy a module so that its recurrent layers keep their states; None if it has no such layer.
 
     Example:
         >>> gru = nn.GRU(2, 3)
-        >>> torch.sigmoid(copy_with_lasting_states(gru).bias_ih_l0[3:6])
+        >>> torch.sigmoid(copy_without_forgetting(gru).bias_ih_l0[3:6])
         tensor([0.9994, 0.9994, 0.9994], grad_fn=<SigmoidBackward0>)
     """
     copy, changed = copy_complete_copy(module), False
@@ -42,11 +42,11 @@ def copy_with_lasting_states(module: nn.Module) -> nn.Module | None:
             if isinstance(layer, nn.RNNBase | nn.RNNCellBase) and layer.bias:
                 rectified = "relu" in str(getattr(layer, "nonlinearity", "")).lower()
                 for name, weight in layer.named_parameters(recurse=False):
-                    changed |= _set_lasting_weight(name, weight, int(layer.hidden_size), rectified=rectified)
+                    changed |= _set_non_forgetting_weight(name, weight, int(layer.hidden_size), rectified=rectified)
     return copy if changed else None
 
 
-def _set_lasting_weight(name: str, weight: Tensor, size: int, *, rectified: bool) -> bool:
+def _set_non_forgetting_weight(name: str, weight: Tensor, size: int, *, rectified: bool) -> bool:
     """Change a weight of a recurrent layer in place; return whether its name is one that the layer uses."""
     kind = name.partition("_l")[0]
     if kind not in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):

@@ -1,4 +1,4 @@
-"""Compare each operator of a program with the graph's nodes for it, on numbers that few texts may produce.
+"""Compare each operator of a program with the nodes of the graph for it, for numbers that few texts produce.
 
 A rare text may send numbers to an operator that random texts never do, behind a gate that is closed for nearly all. So
 each operator runs alone, in PyTorch and in onnxruntime, on chosen numbers: small and large, integer and negative ones.
@@ -32,7 +32,7 @@ __all__ = ["draw_extreme_numbers", "find_first_wrong_number", "refuse_differing_
 _SECONDS: Final = 4.0
 # The most operators that run together.
 _MOST_TOGETHER: Final = 24
-# About so many numbers of each kind are given to an operator.
+# About this many numbers of each kind are given to an operator.
 _NUMBERS: Final = 120
 _MOST_DRAWS: Final = 24
 _LARGEST: Final = 200_000
@@ -64,7 +64,7 @@ _OF_TERMS: Final = 1e-6
 
 @dataclass(frozen=True)
 class _OperatorGroup:
-    """Operators that run together.
+    """Operators that are run together.
 
     Attributes:
         nodes: the operators, in their order.
@@ -76,13 +76,13 @@ class _OperatorGroup:
 
     @property
     def last(self) -> Node:
-        """The last operator, whose result is compared."""
+        """The last operator; its result is compared."""
         return self.nodes[-1]
 
 
 @dataclass(frozen=True)
 class _GraphCutout:
-    """The nodes of a graph that compute a part.
+    """The nodes of a graph that compute a group of operators.
 
     Attributes:
         nodes: the nodes, in their order.
@@ -100,7 +100,7 @@ class _GraphCutout:
 def refuse_differing_operators(
     program: torch.export.ExportedProgram, content: bytes, inputs: tuple[Tensor, ...], names: Sequence[str]
 ) -> None:
-    """Refuse a graph whose nodes for an operator give other numbers than the operator in PyTorch.
+    """Refuse a graph if the nodes for an operator give other numbers than the operator in PyTorch.
 
     Args:
         program: the program from which the graph was made, operator by operator.
@@ -206,7 +206,8 @@ def find_first_wrong_number(
 def _find_complete_operator_group(
     node: Node, values: Mapping[Node, Any], graph: _Graph, taken: frozenset[str], order: Mapping[Node, int]
 ) -> tuple[_OperatorGroup, _GraphCutout] | None:
-    """Find the operators that end with a node, and the graph's nodes for them, so that these read all given values.
+    """Find the operators that end with a node, and the graph's nodes for them; together, these nodes read all given
+    values.
 
     The graph merges two operators that compute the same: numbers given for one of them also replace the other's.
     """
@@ -238,7 +239,8 @@ def _number_equal_operators(nodes: Iterable[Node]) -> dict[Node, int]:
 def _find_operator_group(
     node: Node, values: Mapping[Node, Any], known: frozenset[str], taken: frozenset[str], order: Mapping[Node, int]
 ) -> _OperatorGroup | None:
-    """Find the operators that end with a node whose value is in the graph, back to the next values in the graph."""
+    """Find the operators that end with a node whose value is in the graph, back to the nearest earlier values that are
+    in the graph."""
     if node.op != "call_function" or node.name not in known or not _can_compare(values.get(node)):
         return None
     nodes, given, left = [node], list[Node](), [node]
@@ -263,7 +265,7 @@ def _find_operator_group(
 
 
 def _is_mask(node: Node, values: Mapping[Node, Any]) -> bool:
-    """Return whether a value holds only 0 and 1: numbers made from bools."""
+    """Return whether a value contains only 0 and 1, as numbers made from bools do."""
     made_of = [values.get(one) for one in node.all_input_nodes]
     return (
         values[node].dtype != torch.bool
@@ -296,7 +298,7 @@ def _make_part_key(part: _OperatorGroup, values: Mapping[Node, Any]) -> str:
 def _compute_pytorch_result(
     part: _OperatorGroup, values: Mapping[Node, Any], given: Mapping[Node, Tensor], run: NodeValues
 ) -> np.ndarray[Any, Any] | None:
-    """Compute PyTorch's result for other numbers; None if it fails."""
+    """Compute PyTorch's result for other input numbers; None if it fails."""
     made: dict[Node, Any] = {}
 
     def find_node_value(node: Node) -> Any:
@@ -340,7 +342,8 @@ def _convert_to_float64(value: Tensor) -> Tensor:
 def draw_extreme_numbers(
     values: Sequence[Tensor], more: Sequence[tuple[Sequence[float], Sequence[int]]] = (), draws: int = _MOST_DRAWS
 ) -> Iterator[list[Tensor]]:
-    """Yield numbers that are hard for operators, of the same types and sizes as some values, and the same in each run.
+    """Yield numbers that are difficult for operators, with the types and sizes of some values; the same numbers in each
+    run.
 
     Args:
         values: the values with these types and sizes.
@@ -375,7 +378,7 @@ def draw_extreme_numbers(
 
 
 class _Graph:
-    """An ONNX file whose values are known by name, and whose parts can run alone."""
+    """An ONNX file whose values can be found by name, and whose parts can run alone."""
 
     def __init__(
         self, content: bytes, inputs: Mapping[str, Tensor], taken: Mapping[str, str], values: Mapping[Node, Any]

@@ -1,4 +1,4 @@
-"""Compare the features of a text that the engine makes, in C, with those of the runtime in Python."""
+"""Compare the features of a text that the engine makes in C with the runtime's in Python."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OTHER: Final = "\N{REPLACEMENT CHARACTER}"
 
 
 def compare_features(file: Path, features: Features) -> Comparison:
-    """Compare each number and each category of the engine with the runtime's, to the last bit.
+    """Compare each number and each category of the engine with the runtime's, bit by bit.
 
     Raises:
         ParityError: one differs.

@@ -1,4 +1,4 @@
-"""Compare the tags of the engine, in C, with those of the runtime in Python."""
+"""Compare the tags that the engine makes in C with the runtime's in Python."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ _Row = tuple[int, int, int | None, float | None]
 
 
 def compare_tags(file: Path, texts: Sequence[str]) -> Comparison:
-    """Compare the engine's tokens, places, labels and probabilities with those that the runtime makes from its logits.
+    """Compare the engine's tokens, positions, labels and probabilities with those that the runtime computes from its
+    logits.
 
     Raises:
         ParityError: the tags differ.
@@ -54,7 +55,7 @@ def _compute_engine_tags(packed: Any, text: str) -> list[_Row]:
 
 
 def _compute_runtime_tags(classifier: Classifier, text: str) -> list[_Row]:
-    """Return the runtime's rows of a text, in its order; none if the places of its tokens are not known."""
+    """Return the rows of a text that the runtime gives, in order; none if the positions of its tokens are unknown."""
     try:
         tags = classifier.tag(text)
     except InputError:

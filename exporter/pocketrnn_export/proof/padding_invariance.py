@@ -1,4 +1,4 @@
-"""Find out whether the padding after a text in a wider batch may change its answer, for any text.
+"""Find out whether the padding after a text in a wider batch may change the answer to some text.
 
 A maximum over all steps of a batch is correct as long as one of a text's own steps is above the padding's zero, as it
 is for nearly every random text of 70 words. So the program runs on a text beside one of its own length and beside a
@@ -38,12 +38,12 @@ def find_padded_steps(
     padding_id: int,
     until: float = float("inf"),
 ) -> str:
-    """Find the line at which the padding after a text changes a result, for some text; empty if there is none.
+    """Find the line at which the padding after a text changes a result for some text; empty if there is none.
 
     Args:
         program: from torch.export. If it takes no lengths but may count them, the padding is part of the text.
         inputs_of: makes random inputs from rows and steps, as the program takes them.
-        bounds: the numbers of tokens on both sides of each condition on a length.
+        bounds: the numbers of tokens around each condition on a length.
         padding_id: the token after a text.
         until: the search stops at this `time.process_time()`.
     """
@@ -67,8 +67,8 @@ def _run_both_batches(
     padding_id: int,
     side: int,
 ) -> tuple[RecordedRun, RecordedRun] | None:
-    """Run a text beside one of its own length, and beside a longer one; None if the program fails. For a program of two
-    texts, `side` says which one this is, and the other is the same in both runs."""
+    """Run a text in a batch with one of the same length, and in a batch with a longer one; None if the program fails.
+    For a program of two texts, `side` says which one the text is, and the other is the same in both runs."""
     inputs = [value.clone() for value in inputs_of(2, width)]
     texts = 2 if takes_two_texts(inputs) else 1
     tokens, second = inputs[side].new_zeros(2, width), takes_lengths(inputs)

@@ -68,7 +68,7 @@ class ReferenceAnswers:
         return [pair for inputs in self.kinds for pair in self.compute_answers(inputs, one_row=one_row)]
 
     def _drop_rows_without_answer(self, case: Case, inputs: str) -> list[tuple[Case, Logits]]:
-        """Return the case with its answer, without rows that have no finite answer; empty if no row is left.
+        """Return the case and its answer without the rows that have no finite answer; empty if no row is left.
 
         A mask of minus infinity over a whole text gives NaN. The runtime refuses such a text, too. If the module gives
         NaN for a text of padding only, the cases hold no such text.
@@ -93,8 +93,8 @@ class ReferenceAnswers:
 
     @functools.cache  # noqa: B019 - it lives as long as one proof
     def compute_exact_answers_of_kind(self, inputs: str, *, one_row: bool) -> list[ExactAnswer] | None:
-        """Return the exact answers to the cases of a kind, or to each of their rows; None if the reference has none,
-        with the reason in `not_exact`."""
+        """Return the exact answers to the cases of a kind, or to each of their rows. If the reference has none, return
+        None and put the reason into `not_exact`."""
         try:
             if one_row and self._rows_alone:
                 whole = self.compute_exact_answers_of_kind(inputs, one_row=False)
@@ -107,7 +107,7 @@ class ReferenceAnswers:
             return None
 
     def compute_answer_with_spread(self, case: Case) -> ExactAnswer | None:
-        """Return the exact answer to a case with how far rounding may move it; None if there is none."""
+        """Return the exact answer to a case, and how far rounding may move it; None if there is none."""
         if id(case) not in self._spreads:
             try:
                 (self._spreads[id(case)],) = self.reference.exact([case], spreads=True, inputs=case.name)
@@ -117,8 +117,8 @@ class ReferenceAnswers:
         return self._spreads[id(case)]
 
     def measure_float64_error(self, inputs: str, name: str) -> float | None:
-        """Return how far the reference is from its own answer in double precision, on a case; None if that is not
-        known."""
+        """Return how far the reference is from its own answer in double precision on a case; None if this is
+        unknown."""
         for one_row in (False, True):
             for case, logits in self.compute_answers(inputs, one_row=one_row):
                 if case.name == name:
@@ -140,14 +140,14 @@ class ReferenceAnswers:
 
 
 def _is_answered(rows: Logits) -> bool:
-    """Return whether a text, or each of its tokens, has a finite answer; the last tokens may have none, since a module
+    """Return whether a text, or each of its tokens, has a finite answer. The last tokens may have none, since a module
     that counts tokens itself may leave them out."""
     finite = np.isfinite(rows.max(1))
     return bool(finite[0] and (finite[:-1] >= finite[1:]).all())
 
 
 def _split_exact_rows(whole: Sequence[ExactAnswer], rows: Sequence[Case]) -> list[ExactAnswer]:
-    """Split the exact answers to whole cases into answers to rows; a row that the reference refused is skipped."""
+    """Split the exact answers to whole cases into answers to their rows; skip a row that the reference refused."""
     of_rows = (
         each
         for answer in whole

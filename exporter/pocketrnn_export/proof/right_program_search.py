@@ -1,4 +1,5 @@
-"""Find a program of a module that is right for every batch and sequence length, or up to a stated limit; or refuse it.
+"""Find a program for a module that is right for every batch and sequence length, or up to a stated limit; or refuse the
+module.
 
 A module is traced, and forward's conditions on sizes are recorded. If there are none, the one trace is right for all
 sizes, except for its loops, lengths of its own and sorting: these are compared with the module. If there are some,
@@ -28,7 +29,8 @@ from pocketrnn_export.proof.choice_operator_recording import record_choices
 from pocketrnn_export.proof.compared_module import FreshCopyModule, resize_example
 from pocketrnn_export.proof.errors_caught_for_some_texts import refuse_rare_errors
 from pocketrnn_export.proof.every_size_comparison import APART, Answers, compute_answer_or_none
-from pocketrnn_export.proof.non_forgetting_copy import copy_with_lasting_states
+from pocketrnn_export.proof.forward_value_comparison import ForwardValues
+from pocketrnn_export.proof.non_forgetting_copy import copy_without_forgetting
 from pocketrnn_export.proof.runnable_program import RunnableProgram, make_runnable_program
 from pocketrnn_export.proof.trace_refusals import (
     find_padding_effects,
@@ -42,7 +44,6 @@ from pocketrnn_export.proof.trace_refusals import (
     refuse_unequal_iterations,
 )
 from pocketrnn_export.proof.unmet_pair_conditions import find_blocking_questions
-from pocketrnn_export.proof.way_values import WayValues
 from pocketrnn_export.torch_internals import replace_program_weights
 from pocketrnn_export.tracing.layers.layer_weights import add_onnx_weights
 from pocketrnn_export.tracing.module_trace import TracedProgram, follow_forward, trace_program
@@ -52,9 +53,9 @@ from pocketrnn_export.tracing.sizes.condition_log import TraceLog
 from pocketrnn_export.tracing.sizes.program_judging import (
     AnswerJudge,
     ProgramAttempt,
+    compute_largest_difference,
     describe_sizes,
     is_within_limits,
-    largest_difference,
 )
 from pocketrnn_export.tracing.sizes.program_search import find_program_for_all_sizes
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Sizes
@@ -76,7 +77,7 @@ def find_right_program(
     *,
     one_text: bool = False,
 ) -> TracedProgram:
-    """Trace a module with every batch and sequence axis dynamic, so that it is right for all sizes.
+    """Trace a module with dynamic batch and sequence axes, so that the program is right for all sizes.
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
@@ -109,7 +110,7 @@ def find_right_program(
 def _find_program(
     asked: FreshCopyModule, judged: Callable[[TracedProgram], RunnableProgram], *, one_text: bool
 ) -> TracedProgram:
-    """Find a program of a module that is right for all sizes.
+    """Find a program for a module that is right for all sizes.
 
     Raises:
         ExportError: there is none.
@@ -142,7 +143,7 @@ def _find_program(
         def run_program(sizes: Sizes) -> Any:
             # onnxruntime kills the process for a recurrent layer without a step.
             if not all(question.holds(sizes) for question in log.steps):
-                raise ExportError("A recurrent layer has no step to run.", "Give it one.")
+                raise ExportError("A recurrent layer runs on a sequence of no steps.", "Give it at least one step.")
             return made(program).run(asked.draw_inputs(sizes))
 
         lasting_answers = None if lasting is None else lasting.run(program)
@@ -174,8 +175,8 @@ def _find_program(
 
 
 def _make_value_comparison(asked: FreshCopyModule) -> Callable[[TracedProgram, Sizes, Sizes], bool]:
-    """Make the function that says whether a program that was traced for some sizes computes all values for others."""
-    values = WayValues(asked.module)
+    """Return the function that decides whether a program traced for some sizes computes all values for others."""
+    values = ForwardValues(asked.module)
     return lambda program, own, sizes: values.are_computed(program, asked.draw_inputs(own), asked.draw_inputs(sizes))
 
 
@@ -188,7 +189,7 @@ class _NonForgettingModule:
 
     @classmethod
     def of(cls, asked: FreshCopyModule) -> _NonForgettingModule | None:
-        module = copy_with_lasting_states(asked.module)
+        module = copy_without_forgetting(asked.module)
         if module is None:
             return None
         named = copy_complete_copy(module)
@@ -204,7 +205,7 @@ class _NonForgettingModule:
     def refuse_lost_code(
         self, program: TracedProgram, judged: Callable[[TracedProgram], RunnableProgram], bounds: Iterable[Sizes]
     ) -> None:
-        """Refuse a form that lost a part of its program, at sizes on both sides of each condition in forward.
+        """Refuse a form that lost a part of its program, at the sizes just below and above each condition in forward.
 
         Raises:
             ExportError: its answers differ.
@@ -218,7 +219,7 @@ class _NonForgettingModule:
             if compute_answer_or_none(self.asked, inputs) is None:
                 continue
             expected = compute_answer_or_none(run, sizes)
-            if expected is not None and largest_difference(form(inputs), expected) > APART:
+            if expected is not None and compute_largest_difference(form(inputs), expected) > APART:
                 raise ExportError(
                     f"The graph loses something of forward on {describe_sizes(sizes)} where a recurrent layer keeps "
                     "its "
@@ -233,7 +234,8 @@ class _NonForgettingModule:
 
 
 def _refuse_pair_questions(plain: TracedProgram | ExportError, log: TraceLog) -> None:
-    """Refuse a module of two texts with a condition on the size of one: traces for chosen sizes support one text only.
+    """Refuse a module of two texts that has a condition on the size of one of them: traces for chosen sizes support one
+    text only.
 
     Raises:
         ExportError: there is such a condition, or no ordinary trace.
@@ -252,7 +254,7 @@ def _refuse_pair_questions(plain: TracedProgram | ExportError, log: TraceLog) ->
 
 
 def _check_plain_trace(asked: FreshCopyModule, plain: TracedProgram, graph: Answers, log: TraceLog) -> None:
-    """Refuse a module for errors that an ordinary trace shows, whatever its conditions on sizes are."""
+    """Refuse a module for errors that an ordinary trace shows, whatever conditions on sizes it has."""
     few = replace(asked, ids=1)
     refuse_caught_errors(asked.module, log, few.draw_inputs(Sizes(len(asked.example[0]), asked.example[0].shape[1])))
     if log.counted_lengths:
@@ -266,7 +268,8 @@ def _check_plain_trace(asked: FreshCopyModule, plain: TracedProgram, graph: Answ
 def _make_follow_function(
     asked: FreshCopyModule, trace: Callable[[TracePlan], ProgramAttempt[TracedProgram]]
 ) -> Callable[[Sizes], FollowedRun]:
-    """Make the function that follows forward for some sizes, without a program if that is possible."""
+    """Return the function that runs forward for some sizes and records its conditions; if possible, it makes no
+    program."""
 
     def follow_sizes(sizes: Sizes) -> FollowedRun:
         log = TraceLog(until=time.process_time() + _SECONDS_A_WAY)
@@ -284,7 +287,7 @@ def _make_follow_function(
 
 
 def _make_plain_trace(traced: Callable[..., TracedProgram], log: TraceLog) -> TracedProgram | ExportError:
-    """Make the ordinary trace, which is right for all sizes if forward has no condition on them; or return its error.
+    """Make the ordinary trace, or return its error. It is right for all sizes if forward has no condition on them.
 
     Raises:
         ExportError: there is no such trace, and the reason is not a size.
@@ -304,7 +307,7 @@ def _make_plain_trace(traced: Callable[..., TracedProgram], log: TraceLog) -> Tr
 
 
 def _is_raised_by_user(error: BaseException) -> bool:
-    """Return whether a line of forward itself raised an error, and not an operation that it called."""
+    """Return whether a line of forward itself raised an error, and not an operation that the line called."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     return bool(frames) and is_user_frame(frames[-1])
 

@@ -1,4 +1,5 @@
-"""Find out whether a program uses a text's row number in its batch: `torch.arange(len(x)) >= 170`, a table cut to it.
+"""Find out whether a program uses a text's row number in its batch, as in `torch.arange(len(x)) >= 170` or a table cut
+to the batch size.
 
 A condition on such a number may change its result only in a large batch. So the number is found where it arises: if all
 rows hold the same text, a value that differs between rows is the row number, or computed from it. It may only be a
@@ -45,7 +46,7 @@ def find_row_numbers(
     inputs_of: Callable[[int, int], tuple[Tensor, ...]],
     batch: set[Any],
 ) -> str:
-    """Find the line at which a program computes with a text's row number in its batch; empty if there is none.
+    """Find the line that computes with a text's row number in its batch; empty if there is none.
 
     Args:
         program: from torch.export.
@@ -98,8 +99,7 @@ def _are_rows_different(rows: Tensor) -> bool:
 
 
 def _is_table_cut(node: Node, values: Mapping[Node, Any], batch: set[Any]) -> bool:
-    """Return whether a tensor that does not depend on texts is cut to the batch size, and its rows are not all
-    equal."""
+    """Return whether a tensor that does not depend on texts is cut to the batch size and has different rows."""
     stated = node.meta.get("val")
     if read_operator_name(node) not in _CUTS or not isinstance(stated, Tensor) or not find_batch_axes(node, batch):
         return False
@@ -111,7 +111,8 @@ def _is_table_cut(node: Node, values: Mapping[Node, Any], batch: set[Any]) -> bo
 
 
 def _is_position(node: Node, user: Node, numbers: set[Node], batch: set[Any]) -> bool:
-    """Return whether a row number stays a row number, or is used as the position of the values of this row's text."""
+    """Return whether a node keeps a row number as it is, or uses it as the position of the values of this row's
+    text."""
     name, value = read_operator_name(user).removesuffix("_"), user.meta.get("val")
     if name.startswith(GIVES_NO_NUMBERS) or name in _ORDERS:
         return True

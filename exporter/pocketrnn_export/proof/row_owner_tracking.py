@@ -1,4 +1,4 @@
-"""Find for each number of a program the text of the batch that it depends on, operator by operator.
+"""Find for each number of a program the text of the batch on which it depends, operator by operator.
 
 `state * is_rare(x)` is zero for every random text, and so is the result of a pooling over the batch. So an operator is
 not run on the numbers that reach it: it runs alone, on random numbers, and those of some texts are changed. A number
@@ -73,7 +73,7 @@ class _Call:
     bits: int
 
     def find_owned_arguments(self) -> list[int]:
-        """Return the indices of the arguments that hold numbers of texts."""
+        """Return the indices of the arguments that contain numbers of texts."""
         asked = self.owners[:1] if read_operator_name(self.node) in _LIKE else self.owners
         return [i for i, one in enumerate(asked) if one is not None and bool((one >= 0).any())]
 
@@ -81,7 +81,7 @@ class _Call:
 def find_rows_with_other_owners(
     program: torch.export.ExportedProgram, inputs_of: Callable[[int, int], tuple[Tensor, ...]], batch: set[Any]
 ) -> str:
-    """Find the line at which a program computes across the texts of a batch; empty if there is none.
+    """Find the line at which a program combines values of different texts of a batch; empty if there is none.
 
     Args:
         program: from torch.export.
@@ -116,7 +116,7 @@ def _find_line_with_rows(
 
 
 class _OwnerRun(NodeValues):
-    """A run of a program that follows the owners of each node's numbers.
+    """A run of a program that tracks the owners of each node's numbers.
 
     Attributes:
         place: the first line at which a number belongs to two texts, or to another text than its answer does.
@@ -190,7 +190,7 @@ class _OwnerRun(NodeValues):
         ]
 
     def _is_length(self, node: Any) -> bool:
-        """Return whether a node's value is one integer for each text that only tried ids may change."""
+        """Return whether a node's value is one integer for each text, which only tried ids may change."""
         value: Any = node.meta.get("val") if isinstance(node, Node) else None
         whole = isinstance(value, Tensor) and value.dim() == 1 and not value.is_floating_point()
         return whole and value.dtype != torch.bool and self._words[node] <= WordContent.COUNTS
@@ -235,7 +235,8 @@ class _OwnerRun(NodeValues):
 
 @dataclass(frozen=True)
 class _ResultOwners:
-    """The owner of each number of a result, as far as it changed; and whether one changed with several texts."""
+    """The owner of each number of a result, unless it did not change; and whether a number changed with several
+    texts."""
 
     owners: Tensor
     mixed: bool
@@ -251,7 +252,7 @@ def _make_initial_owners(value: Any, *, of_rows: bool = False) -> Any:
 
 
 def _find_view_owners(call: _Call, results: list[Any]) -> list[Any] | None:
-    """Return the owners of an operator's results, as views of its arguments' owners; None if the results are not
+    """Return the owners of an operator's results as views of its arguments' owners; None if the results are not
     views."""
     node = call.node
     shared = list_aliased_arguments(node.target, node.args, node.kwargs)
@@ -277,7 +278,8 @@ def _can_broadcast(given: Tensor, result: Tensor) -> bool:
 def _find_result_owners(
     call: _Call, results: list[Any], changing: list[int], lengths: list[int], generator: torch.Generator
 ) -> list[_ResultOwners] | None:
-    """Find the text with which each number of the results changes; None if the operator fails on all other numbers."""
+    """Find the text with which each number of the results changes; None if the operator fails on all other input
+    numbers."""
     whole = [i for i in changing if not _is_float(call.given[i]) and call.given[i].dtype != torch.bool]
     # Try any integers; only integers of the argument, which may be positions; equal lengths; equal integers.
     for wide, kept in ((True, []), (False, []), (False, lengths), (False, whole)):
@@ -290,8 +292,8 @@ def _find_result_owners(
 def _find_owners_by_changes(
     call: _Call, results: list[Any], changing: list[int], generator: torch.Generator, *, wide: bool
 ) -> list[_ResultOwners]:
-    """Find the text with which each number changes: for each bit of the texts' numbers, the numbers of the texts with
-    this bit 0 are changed, and then the others.
+    """Find the text with which each number changes. For each bit of the texts' indices, change the numbers of the texts
+    with this bit 0, and then those of the others.
 
     Raises:
         ValueError: a result has another shape.
@@ -349,7 +351,7 @@ def _is_float(value: Tensor) -> bool:
 
 
 def _draw_argument(call: _Call, i: int, generator: torch.Generator, *, wide: bool, base: bool) -> Tensor:
-    """Random numbers for an argument; with `base`, integers stay as they are, since they may be positions."""
+    """Draw random numbers for an argument; with `base`, integers are not changed, since they may be positions."""
     given: Tensor = call.given[i]
     owners: Any = call.owners[i]
     numbers = [float(one) for one in call.given if isinstance(one, int | float) and abs(one) < 2**31]

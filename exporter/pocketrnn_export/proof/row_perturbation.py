@@ -60,8 +60,8 @@ def find_mixed_rows(
 def _make_changed_inputs(
     inputs: tuple[Tensor, ...], generator: torch.Generator
 ) -> Iterator[tuple[tuple[Tensor, ...], list[tuple[Tensor, ...]]]]:
-    """Yield inputs, and for each row the same inputs with other words in this row, for two texts in one of
-    them; or with other features."""
+    """Yield inputs; and then for each row the same inputs with other words in this row, in one of the two texts if
+    there are two, or with other features."""
     texts = 2 if takes_two_texts(inputs) else 1
     for side in range(texts):
         lengths = next((one for one in inputs[texts + side :] if one.dim() == 1), None)
@@ -81,7 +81,7 @@ def _make_changed_inputs(
 def _make_changed_rows(
     tokens: Tensor, lengths: Tensor | None, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, list[Tensor]]]:
-    """Yield tokens, and for each row the same tokens with other words in this row. The padding stays."""
+    """Yield tokens; and then for each row the same tokens with other words in this row. The padding is not changed."""
     there = torch.ones_like(tokens, dtype=torch.bool)
     if lengths is not None:
         there = torch.arange(tokens.shape[1]) < lengths[:, None]
@@ -97,8 +97,8 @@ def _make_changed_rows(
 
 
 def _find_text_axes(node: Node, batch: set[Any]) -> tuple[int, list[int] | None] | None:
-    """Return the number of axes of a node's value, and the axes over the texts; None in place of the axes for the
-    longest of the lengths, which is the width of the batch. None if the value is not a tensor."""
+    """Return the number of axes of a node's value, and its axes over the texts. The axes are None for the longest of
+    the lengths, which is the width of the batch. Return None if the value is not a tensor."""
     stated = node.meta.get("val")
     if node.op != "call_function" or not isinstance(stated, Tensor):
         return None

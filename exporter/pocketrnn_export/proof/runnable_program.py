@@ -19,7 +19,7 @@ __all__ = ["NodeValues", "RunnableProgram", "make_runnable_program"]
 
 @dataclass(frozen=True)
 class RunnableProgram:
-    """A program in the form that is compared with its module.
+    """A program in the form in which it is compared with its module.
 
     Attributes:
         run: computes the logits, an array [batch, classes], from the module's inputs; may raise anything.
@@ -31,7 +31,7 @@ class RunnableProgram:
 
 
 def make_runnable_program(traced: TracedProgram, weights: Mapping[str, Tensor] | None = None) -> RunnableProgram:
-    """Make a program run in PyTorch, operator by operator, without its assertions about sizes."""
+    """Make a program that runs in PyTorch, operator by operator, without its assertions about sizes."""
     program = traced.program
     kinds = [spec.kind for spec in program.graph_signature.output_specs]
     forward = functools.cache(lambda: _remove_size_assertions(program.graph_module))
@@ -45,7 +45,7 @@ def make_runnable_program(traced: TracedProgram, weights: Mapping[str, Tensor] |
 
 
 class NodeValues(torch.fx.Interpreter):
-    """Computes the value of each node of a program. Its assertions about sizes are skipped: no form has them."""
+    """Computes the value of each node of a program. It skips assertions about sizes, which no form has."""
 
     def __init__(self, program: torch.export.ExportedProgram) -> None:
         super().__init__(program.graph_module, garbage_collect_values=False)
@@ -79,8 +79,8 @@ def _list_graph_arguments(
 
 
 def _remove_size_assertions(module: torch.fx.GraphModule) -> Callable[..., Any]:
-    """Return the code of a graph without its assertions about sizes, which the forms do not have. An interpreter of the
-    nodes takes half as long again for a small classifier, which runs at hundreds of sizes."""
+    """Return the code of a graph without its assertions about sizes, which the forms do not have. Interpreting the
+    nodes instead takes 1.5 times as long for a small classifier, which runs at hundreds of sizes."""
     graph = torch.fx.Graph()
     graph.output(graph.graph_copy(module.graph, {}))
     for node in reversed(graph.nodes):

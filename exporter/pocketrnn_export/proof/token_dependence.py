@@ -1,4 +1,4 @@
-"""Find how much each value of a program may depend on a text's words: not at all, on tried ids only, or anyhow.
+"""Find out how much each value of a program depends on a text's words: not at all, on tried ids only, or in any way.
 
 A batch may be cut to the longest of its lengths, and sorted by them. A length is an input, or the count of ids that are
 not padding; such ids are tried one by one, and a text that holds one runs alone if it changes the answer
@@ -22,7 +22,7 @@ __all__ = ["WordContent", "find_word_content", "read_operator_name"]
 
 
 class WordContent(IntEnum):
-    """How much of the words a value may hold.
+    """How much a value may depend on the words.
 
     NOTHING: it depends only on sizes, given lengths and weights.
     IDS: it is the ids themselves, each at its place; MOVED_IDS: at other places.
@@ -61,7 +61,7 @@ _OF_VECTORS: Final = frozenset({"abs", "amax", "any", "count_nonzero", "linalg_v
 
 
 def find_word_content(program: torch.export.ExportedProgram) -> dict[Node, WordContent]:
-    """Find how much of the words of its texts each node of a program may hold."""
+    """Find out how much each node of a program depends on the words of its texts."""
     inputs = program.graph_signature.user_inputs
     found: dict[Node, WordContent] = {}
     for node in program.graph.nodes:
@@ -75,7 +75,7 @@ def find_word_content(program: torch.export.ExportedProgram) -> dict[Node, WordC
 
 
 def read_operator_name(node: Node) -> str:
-    """Return the name of what a node calls, without its overload."""
+    """Return the name of the operator or function that a node calls, without its overload."""
     if node.target is operator.getitem:
         return "getitem"
     packet = getattr(node.target, "overloadpacket", node.target)
@@ -138,7 +138,7 @@ def _compares_with_tried_ids(name: str, number: Any) -> bool:
 
 
 def _finds_zero_vectors(node: Node, name: str, found: dict[Node, WordContent]) -> bool:
-    """Return whether a node is `vectors.abs().sum(2) != 0`, or the like."""
+    """Return whether a node is `vectors.abs().sum(2) != 0`, or similar."""
     if name not in _COMPARED or len(node.all_input_nodes) != 1 or node.args[1] != 0:
         return False
     inner = node.all_input_nodes[0]

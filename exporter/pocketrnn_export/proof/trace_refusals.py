@@ -1,4 +1,5 @@
-"""The checks that refuse a trace, even if it is right at its own size: each compares the module with its program."""
+"""The checks that refuse a trace, even if it is right for the sizes of its example: each compares the module with its
+program."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ from pocketrnn_export.tracing.module_trace import TracedProgram, find_caught_err
 from pocketrnn_export.tracing.reversed_tie_sort import run_with_reversed_ties
 from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
 from pocketrnn_export.tracing.sizes.condition_log import TraceLog, UntraceableError
-from pocketrnn_export.tracing.sizes.program_judging import is_within_limits, largest_difference
+from pocketrnn_export.tracing.sizes.program_judging import compute_largest_difference, is_within_limits
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Sizes
 
 __all__ = [
@@ -61,7 +62,7 @@ def refuse_changed_answers(
 ) -> None:
     """Refuse a module whose answer to a text changes after it has run on texts of other sizes.
 
-    First come the sizes of the trace and its checks, then the sizes on both sides of each condition in forward.
+    First come the sizes of the trace and its checks, then the sizes around each condition in forward.
     """
     changed = "texts of other sizes changed values in its file, its classes or its functions"
     copied, started = copy_complete_copy(asked.module), time.process_time()
@@ -103,7 +104,8 @@ def refuse_size_loops(log: TraceLog) -> None:
 
 
 def refuse_caught_errors(module: nn.Module, log: TraceLog, inputs: tuple[Tensor, ...]) -> None:
-    """Refuse a forward that caught an error in the trace that does not occur when it runs on inputs of the same sizes.
+    """Refuse a forward that caught an error in the trace if this error does not occur when it runs on inputs of the
+    same sizes.
 
     Raises:
         ExportError: it did; then the trace holds the code after the error, and not the usual code.
@@ -121,7 +123,7 @@ def refuse_caught_errors(module: nn.Module, log: TraceLog, inputs: tuple[Tensor,
 
 
 def refuse_counted_lengths(asked: FreshCopyModule, graph: Answers) -> None:
-    """Compare a graph with its module that packs by lengths of its own, on rows that such lengths cut short.
+    """Compare a graph with a module that packs by lengths that it computes itself, on rows that such lengths cut short.
 
     Raises:
         ExportError: an answer differs.
@@ -146,7 +148,7 @@ def refuse_counted_lengths(asked: FreshCopyModule, graph: Answers) -> None:
 
 
 def refuse_unequal_iterations(asked: FreshCopyModule, graph: Answers, traced: TracedProgram) -> None:
-    """Compare a graph whose loops were traced from their first iterations with the module, at other lengths.
+    """Compare a graph with its module at other lengths, if its loops were traced from their first iterations.
 
     Raises:
         ExportError: an answer differs.
@@ -173,7 +175,7 @@ def refuse_tie_dependence(asked: FreshCopyModule, traced: TracedProgram) -> None
             )
             if (expected := compute_answer_or_none(asked, inputs)) is None:
                 continue
-            if not largest_difference(run_with_reversed_ties(asked, inputs), expected) <= APART:
+            if not compute_largest_difference(run_with_reversed_ties(asked, inputs), expected) <= APART:
                 raise ExportError(
                     f"The module's answers depend on the order of equal values in {', '.join(traced.sort_operators)}, "
                     "which PyTorch leaves undefined: a text that repeats a word has equal values.",
@@ -213,8 +215,8 @@ def refuse_mixed_rows(asked: FreshCopyModule, traced: TracedProgram) -> None:
 
 
 def find_padding_effects(asked: FreshCopyModule, traced: TracedProgram) -> dict[int, str]:
-    """Find the padding ids that may change a text's answer in a batch when they follow it, each with the line where.
-    With lengths, only the example's padding id is tried; else the ids that forward may count."""
+    """Find the padding ids that may change a text's answer if they follow it in a batch, each with the line that does
+    this. With lengths, only the example's padding id is tried; else the ids that forward may count."""
     batch, padding_id = find_batch_symbols(traced.program), int(asked.example[0][-1, -1])
     texts = 2 if takes_two_texts(asked.example) else 1
     has_lengths = takes_lengths(asked.example)
@@ -255,7 +257,8 @@ def _write_ties_note(asked: FreshCopyModule, found: TracedProgram) -> tuple[str,
 
 
 def refuse_other_sizes(asked: FreshCopyModule, found: TracedProgram, exported: Answers) -> tuple[str, ...]:
-    """Refuse a program whose answer differs from its module's at some size. Return notes on what was not checked.
+    """Refuse a program whose answer differs from its module's for some size. Return notes on the parts that were not
+    checked.
 
     Raises:
         ExportError: an answer differs.

@@ -1,8 +1,8 @@
-"""Find the conditions on the sizes of two texts that a program does not follow.
+"""Find the conditions on the sizes of two texts that a program does not obey.
 
 A condition in the module's own code has two branches, and a trace holds one of them. A condition inside a PyTorch
 operation (where a slice ends, which of two sizes is larger) may hold in the program for all sizes. So the program is
-compared with the module at sizes on both sides of it.
+compared with the module at sizes around it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Final
 from pocketrnn.errors import ExportError
 from pocketrnn_export.proof.compared_module import FreshCopyModule
 from pocketrnn_export.proof.every_size_comparison import compute_answer_or_none
+from pocketrnn_export.proof.forward_value_comparison import ForwardValues
 from pocketrnn_export.proof.runnable_program import make_runnable_program
-from pocketrnn_export.proof.way_values import WayValues
 from pocketrnn_export.tracing.module_trace import TracedProgram
 from pocketrnn_export.tracing.sizes.condition_log import Question
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL
@@ -28,20 +28,19 @@ _BATCHES: Final = (1, 2, 5)
 # How far beyond a number in a condition sizes are tried, and how many sizes on each side of it.
 _BEYOND: Final = 3
 _MOST: Final = 40
-# On so many of these, the values behind gates are compared, too.
+# On this many of these, the values behind gates are compared, too.
 _FEW: Final = 4
 
 
 def find_blocking_questions(
     asked: FreshCopyModule, plain: TracedProgram | ExportError, questions: Sequence[Question]
 ) -> list[Question]:
-    """The conditions that a program does not follow: all in the module's own code, and those others on one side of
-    which the program's answer or a value on the way to it differs from the module's, or the module fails.
-    """
+    """Return the conditions that a program does not obey: all in the module's own code, and others if the program's
+    answer, or a value before it, differs from the module's on one side of the condition, or the module fails there."""
     if isinstance(plain, ExportError):
         return list(questions)
     run = make_runnable_program(plain).run
-    values, usual = WayValues(asked.module), asked.draw_inputs(USUAL)
+    values, usual = ForwardValues(asked.module), asked.draw_inputs(USUAL)
 
     def is_blocking(question: Question) -> bool:
         if question.branch or question.number:
@@ -66,8 +65,8 @@ def find_blocking_questions(
 
 
 def _list_sizes_near_question(question: Question) -> list[tuple[int, int, int]]:
-    """Return the sizes (texts, tokens of the first, tokens of the second) to try for a condition; those near a number
-    in it come first."""
+    """Return the sizes (texts, tokens of the first, tokens of the second) to try for a condition; sizes near a number
+    in the condition come first."""
     named = [abs(int(number)) for number in question.condition.numbers]
     near = sorted({n + more for n in named for more in range(-_BEYOND, _BEYOND + 1) if n + more > 0 and n < 5_000})
     beside = (1, 4, 9)

@@ -1,4 +1,4 @@
-"""Find values of a program that are the same for all texts of a proof: other values of them were not compared.
+"""Find values of a program that are the same for all texts of a proof: the proof did not compare other values of them.
 
 Forward may test for something that hardly any text has: `torch.where(has_phrase, rare, usual)`. If no text of the proof
 has it, the graph was compared for one result of this test only. The export then says so and names the line.
@@ -28,7 +28,7 @@ __all__ = ["describe_constant_values", "find_constant_values"]
 # Numbers that differ by less, relative to the largest, count as equal.
 _APART: Final = 1e-6
 _LARGE: Final = 1e30
-# A value whose last axis has at most so many places is checked place by place.
+# A value whose last axis has at most this many places is checked place by place.
 _PLACES: Final = 16
 # The most lines of code that get a note.
 _MOST_LINES: Final = 5
@@ -69,8 +69,8 @@ def describe_constant_values(
 def find_constant_values(
     program: torch.export.ExportedProgram, runs: Iterable[tuple[Tensor, ...]]
 ) -> Mapping[Node, str]:
-    """Find the operators of a program that give the same value for all runs although their inputs differ; each with
-    this value as text.
+    """Find the operators of a program that give the same value in all runs although their inputs differ; each with this
+    value as text.
 
     Args:
         program: from torch.export.
@@ -91,7 +91,7 @@ def find_constant_values(
 
 
 def _find_text_nodes(program: torch.export.ExportedProgram) -> dict[Node, None]:
-    """Return the nodes that depend on the contents of texts, not only on their sizes, in the program's order."""
+    """Return the nodes, in the program's order, that depend on the contents of texts and not only on their sizes."""
     inputs = set(program.graph_signature.user_inputs)
     found: dict[Node, None] = {}
     for node in find_needed_nodes(program):
@@ -122,11 +122,11 @@ class _ValueRange:
 
     @property
     def numbers_equal_in_all_runs(self) -> Any:
-        """The numbers at the places where all runs gave the same; NaN is left out."""
+        """The numbers at the places at which all runs gave the same; without NaN."""
         return self.low[self.high - self.low <= _APART * np.maximum(1.0, np.abs(self.high))]
 
     def format_first_constant(self, *, is_truth: bool) -> str:
-        """Return the value, as text, at the first place where all runs gave the same."""
+        """Return the value, as text, at the first place at which all runs gave the same."""
         same = self.numbers_equal_in_all_runs[0]
         if is_truth:
             return str(bool(same))
@@ -160,8 +160,8 @@ class _RangeRecorder(NodeValues):
 
 
 def _count_checked_places(node: Node, value: Tensor) -> int:
-    """Return how many places of a value are checked one by one: the size of its last axis, if it is small, fixed, and
-    of bools or integers; else 1."""
+    """Return how many places of a value are checked one by one: the size of its last axis if this is small and fixed
+    and the value is bools or integers; else 1."""
     size = node.meta["val"].shape[-1] if value.dim() > 1 and not value.is_floating_point() else 1
     return size if isinstance(size, int) and size <= _PLACES else 1
 
@@ -169,7 +169,7 @@ def _count_checked_places(node: Node, value: Tensor) -> int:
 def _make_program_inputs(
     cases: Mapping[str, Sequence[Case]], names: Sequence[str], *, one_row: bool
 ) -> Iterator[tuple[Tensor, ...]]:
-    """Yield the cases as a program takes them, the ones that change most values first."""
+    """Yield the cases in the form that a program takes; those that change most values come first."""
     kinds = sorted(cases, key=lambda kind: _ORDER.index(kind) if kind in _ORDER else len(_ORDER))
     for case in itertools.chain.from_iterable(cases[kind] for kind in kinds):
         for one in make_one_row_cases([case]) if one_row else [case]:

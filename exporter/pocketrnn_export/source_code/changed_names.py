@@ -308,14 +308,14 @@ class ChangeFinder:
         total = statement.later if later else self.totals[statement.index]
         if self._find_unlimited_change(total):
             return {ANY}
-        used = self._beside(self.find_modules(total.loads))
+        used = self._beside(self.find_source_modules(total.loads))
         written = {_read_top_name(name) for name in total.writes | total.weights}
         if total.writes_given:
             written |= {name for name, *_ in total.hands if self._kinds.get(name) != _PLAIN}
         imported = {self.find_full_name(name).split(".")[0] for name in written if name in self._imports}
         return imported | used.changes_later | ({own} if written - set(self._imports) else set())
 
-    def find_modules(self, names: Iterable[str]) -> set[str]:
+    def find_source_modules(self, names: Iterable[str]) -> set[str]:
         """Return the modules from which names are imported."""
         tops = {name for name in map(_read_top_name, names) if not hasattr(builtins, name) or name in self._binding}
         given = (one for name in tops for one in self._binding.get(name, self._binding.get("*", ())))
@@ -324,7 +324,7 @@ class ChangeFinder:
     def find_touched_packages(self, statement: Statement, packages: Set[str]) -> set[str]:
         """Return the packages and files that a statement may change without mentioning their names."""
         total = self.totals[statement.index]
-        used = self._beside(self.find_modules(total.loads))
+        used = self._beside(self.find_source_modules(total.loads))
         changed = self._beside(total.modules).changes | used.changes_later
         for dotted in map(self.find_full_name, total.writes):
             if dotted.startswith("sys.path"):

@@ -203,7 +203,7 @@ class _NeededSearch:
             self._take_binding_statements(name, None, asked_by=None)
         except _NotRunError as error:
             raise InputError(
-                f"{self.path}: {name} cannot be made: {error.full_reason.replace(' by `', ' it by `', 1)}.",
+                f"{self.path}: {name} is the object that {error.full_reason}.",
                 f"Name a class with its arguments, as in {self.path}:Model(8000), or a function that makes the module.",
             ) from None
 

@@ -120,7 +120,7 @@ def make_export_session(
 
 
 def make_rerolled_session(module: nn.Module, log: TraceLog, *, cut_counted: bool) -> TraceSession:
-    """Return a session, for torch.export, of the module that `reroll_loops` made. It holds no code of the user."""
+    """Return a session for torch.export of the module that `reroll_loops` made, which contains no code of the user."""
     return TraceSession(module, (SLICING,), (trace_recurrence, watch_sizes), log=log, cut_counted=cut_counted)
 
 
@@ -130,7 +130,7 @@ def make_script_session(module: nn.Module) -> TraceSession:
 
 
 def find_caught_errors(module: nn.Module, inputs: Sequence[Tensor]) -> list[str]:
-    """Find the lines of the errors that a module's forward catches when it runs."""
+    """Return the lines of the errors that a module's forward catches when it runs."""
     with TraceSession(module, (SLICING,), (record_errors,)) as session:
         module(*inputs)
     return session.log.raised
@@ -146,7 +146,7 @@ class TracedProgram:
         cut_counted: whether unpacked tensors were cut to the longest of the lengths that forward counts itself.
         loops: the lines of the loops over the steps of a text, of which a few iterations were traced.
         limits: the sizes beyond which PyTorch itself fails.
-        bounds: the sizes on both sides of each condition on a size in forward, for the proof, including sizes outside
+        bounds: the sizes around each condition on a size in forward, for the proof, including sizes outside
             the limits; empty if there is no condition.
         notes: sentences on what was not compared with the module.
         padding_tells: the padding ids that may change a text's answer in a batch when they follow it, each with the
@@ -164,7 +164,7 @@ class TracedProgram:
 
     @property
     def sort_operators(self) -> tuple[str, ...]:
-        """The operators in it for which PyTorch leaves the order of equal values undefined."""
+        """Return the operators of the program for which PyTorch leaves the order of equal values undefined."""
         return tuple(find_sort_operators(self.program))
 
 
@@ -267,7 +267,7 @@ def _make_untraceable_error(error: BaseException, module: nn.Module) -> ExportEr
 
 
 def follow_forward(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes, log: TraceLog) -> BaseException | None:
-    """Follow forward for some sizes, as a trace does, but without a program.
+    """Run forward for some sizes as a trace does, but make no program.
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
@@ -312,8 +312,8 @@ _CELLS: Final = {nn.RNNCell: "nn.RNN", nn.LSTMCell: "nn.LSTM", nn.GRUCell: "nn.G
 
 
 def _find_stepped_cell(module: nn.Module) -> tuple[str, str] | None:
-    """Return a description of the first cell in a module, and the advice on a layer to use instead; None if there is
-    none."""
+    """Return a description of the first cell in a module, and the advice on a layer to use instead; None if there is no
+    cell."""
     for path, layer in module.named_modules():
         for cell, whole in _CELLS.items():
             if isinstance(layer, cell):
@@ -341,14 +341,14 @@ def _make_loop_error(loops: list[Loop], reason: NotALayer, module: nn.Module) ->
 
 
 def find_first_cause(error: BaseException) -> str:
-    """Return the first line of the error at the start of a chain of causes."""
+    """Return the first line of the error with which a chain of causes begins."""
     while error.__cause__ is not None and isinstance(error.__cause__, Exception):
         error = error.__cause__
     return first_line(error)
 
 
 class _GraphFilter(io.TextIOBase):
-    """Standard error without the graph that torch.export prints there when it fails."""
+    """A standard error that leaves out the graph that torch.export prints when it fails."""
 
     def __init__(self, stream: Any) -> None:
         super().__init__()
@@ -368,7 +368,8 @@ class _GraphFilter(io.TextIOBase):
 
 @contextlib.contextmanager
 def hide_messages() -> Iterator[None]:
-    """Hide the exporters' own messages: deprecations, a missing torchvision, constants that they cannot fold."""
+    """Hide the exporters' own messages: about deprecations, a missing torchvision, and constants that they cannot
+    fold."""
     loggers = [logging.getLogger(name) for name in LOGGERS]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings(), contextlib.redirect_stderr(_GraphFilter(sys.stderr)):

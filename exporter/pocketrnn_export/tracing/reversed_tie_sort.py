@@ -1,4 +1,5 @@
-"""Run a sort with equal values in the opposite order, which PyTorch leaves undefined, to see whether answers change."""
+"""Run a sort with equal values in the opposite order, to see whether answers change. PyTorch leaves this order
+undefined."""
 
 from __future__ import annotations
 
@@ -18,13 +19,13 @@ ORDERS: Final = {"sort": 1, "argsort": 1, "topk": 2}
 
 
 def find_sort_operators(program: torch.export.ExportedProgram) -> list[str]:
-    """Find the names of the operators in a traced program that sort values."""
+    """Return the names of the operators in a traced program that sort values."""
     names = {str(node.target).removeprefix("aten.").split(".")[0] for node in program.graph.nodes}
     return sorted(names & {*ORDERS, "kthvalue", "median", "mode"})
 
 
 def run_with_reversed_ties(run: Callable[[tuple[Tensor, ...]], Any], inputs: tuple[Tensor, ...]) -> Any:
-    """Run something that sorts, with equal values in the opposite order."""
+    """Run code that sorts, with equal values in the opposite order."""
     with _ReversedTies():
         return run(inputs)
 
@@ -36,7 +37,7 @@ class _ReversedTies(FunctionMode):
 
 
 def call_in_reversed_order(func: Callable[..., Any], name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """Call a function; if its name is that of a sort, put equal values in the opposite order.
+    """Call a function; if its name is that of a sort, reverse the order of equal values.
 
     Example:
         >>> call_in_reversed_order(torch.sort, "sort", (torch.tensor([2, 2, 1]),), {}).indices

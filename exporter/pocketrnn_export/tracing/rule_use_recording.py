@@ -13,7 +13,7 @@ __all__ = ["is_rule_left_out", "leave_out_rule", "record_rule_use", "record_uses
 
 @dataclass
 class _Uses:
-    """The names of the used rules, each once, in order of first use; and the name of the rule that is left out."""
+    """The names of the used rules, each once, in the order of first use; and the name of the rule that is left out."""
 
     names: dict[str, None] = field(default_factory=dict)
     left_out: str = ""
@@ -24,7 +24,7 @@ _uses: Final[ContextVar[_Uses | None]] = ContextVar("uses", default=None)
 
 @contextlib.contextmanager
 def record_uses() -> Iterator[dict[str, None]]:
-    """Record the rules and translations that the block uses: their names become keys of the dict that it yields."""
+    """Record the rules and translations that the block uses; their names become keys of the yielded dict."""
     noted = _Uses()
     token = _uses.set(noted)
     try:
@@ -35,7 +35,7 @@ def record_uses() -> Iterator[dict[str, None]]:
 
 @contextlib.contextmanager
 def leave_out_rule(name: str) -> Iterator[None]:
-    """Use PyTorch's own function in place of a rule or translation while the block runs."""
+    """While the block runs, use PyTorch's own function in place of a rule or translation."""
     token = _uses.set(_Uses(left_out=name))
     try:
         yield
@@ -44,7 +44,7 @@ def leave_out_rule(name: str) -> Iterator[None]:
 
 
 def record_rule_use(name: str) -> None:
-    """Note that a rule or translation was used."""
+    """Record that a rule or translation was used."""
     if (noted := _uses.get()) is not None:
         noted.names.setdefault(name)
 

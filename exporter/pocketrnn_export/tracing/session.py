@@ -1,4 +1,4 @@
-"""One trace of a module: the patches and rules that are active during its forward, and the facts found on the way.
+"""One trace of a module: the patches and rules that are active during its forward, and the facts found in the trace.
 
 A `TraceSession` wraps forward once and enters one `TorchFunctionMode`. Every torch function that forward calls goes
 through the topics of the session in order (loops, lengths and the like, device, sizes), and in each through its rules.
@@ -77,13 +77,13 @@ class DeclinedRule:
 
 
 def declined(reason: str) -> DeclinedRule:
-    """Make a rule's result for a call that it does not apply to."""
+    """Return the result with which a rule declines a call."""
     return DeclinedRule(reason)
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call of a torch function: the function, the name by which rules know it, and its arguments."""
+    """A call of a torch function: the function, its name in the rules, and its arguments."""
 
     func: Any
     args: tuple[Any, ...] = ()
@@ -97,7 +97,8 @@ class Call:
 
     @property
     def call_with_input_first(self) -> Call:
-        """The same call with its input as the first argument, also if it is a keyword: `torch.narrow(input=x, ...)`."""
+        """The same call with its input as the first argument, even if it was passed by keyword: `torch.narrow(input=x,
+        ...)`."""
         name = next((name for name in ("input", "tensor") if name in self.kwargs), None)
         if self.args or name is None:
             return self
@@ -111,7 +112,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Rule:
-    """How calls of some functions are rewritten.
+    """How calls of some torch functions are rewritten.
 
     Attributes:
         names: the names of the functions.
@@ -125,7 +126,7 @@ class Rule:
 
     @functools.cached_property
     def title(self) -> str:
-        """Its file and function, such as `order_statistics.median`."""
+        """The rule's file and function, such as `order_statistics.median`."""
         return f"{str(self.rewrite.__module__).rpartition('.')[2]}.{self.rewrite.__name__}"
 
     def __call__(self, session: TraceSession, *args: Any, **kwargs: Any) -> Any:
@@ -149,12 +150,12 @@ def in_a_loop(session: TraceSession) -> str:
 
 
 def is_on_branch(session: TraceSession) -> str:
-    """Return the condition of rules that make a program general, for a trace on chosen sizes."""
+    """Return the condition of rules that make a program general, in a trace for chosen sizes."""
     return "the trace is that of the example" if session.branch is None else ""
 
 
 def rule(*names: str, when: Callable[[TraceSession], str] = always) -> Callable[[Callable[..., Any]], Rule]:
-    """Make a function the rule for torch functions with these names.
+    """Register a function as the rule for torch functions with these names.
 
     Example:
         >>> @rule("logdet", when=exporting)
@@ -169,7 +170,7 @@ def _proceed_unchanged(_: TraceSession, call: Call, proceed: Callable[[Call], An
 
 
 def _record_nothing(_: TraceSession, _call: Call, _result: Any) -> None:
-    """Note nothing about a result."""
+    """Record nothing about a result."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ class Topic:
 
     @functools.cached_property
     def rules_by_function_name(self) -> dict[str, list[Rule]]:
-        """The rules by the names of functions."""
+        """The rules of the topic, by the names of functions."""
         found: dict[str, list[Rule]] = {}
         for each in self.rules:
             for name in each.names:
@@ -220,7 +221,7 @@ _LOCK: Final = threading.RLock()
 
 
 def find_current_session() -> TraceSession | None:
-    """Return the session of this thread; None if it is not tracing."""
+    """Return the session of this thread; None if this thread is not tracing."""
     return _here.session
 
 
@@ -308,7 +309,8 @@ class TraceSession:
         self._stack.__exit__(kind, error, trace)
 
     def condition(self, relation: Any) -> Condition | None:
-        """Return a relation of torch in terms of batch and tokens; None if it depends on other symbols, or on none."""
+        """Return one of torch's relations in terms of batch and tokens; None if it depends on other symbols, or on
+        none."""
         renamed = rename_sizes(relation, self.names or {})
         return None if renamed is None else Condition(renamed)
 
@@ -318,7 +320,7 @@ class TraceSession:
         return rename_sizes(read_size_expression(size), self.names or {}) if isinstance(size, torch.SymInt) else None
 
     def dispatch(self, call: Call, level: int = 0) -> Any:
-        """Run a call through the topics from a level on."""
+        """Pass a call through the topics, starting at a level."""
         if level == len(self.topics):
             return call.run()
         topic = self.topics[level]
@@ -349,7 +351,7 @@ class TraceSession:
     def _run_forward_on_branches(
         self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """Run forward on each branch, and select the answer of the branch whose choice holds."""
+        """Run forward on each branch, and select the answer of the branch whose condition holds."""
         inputs = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
         if not self.scripted:
             self.names, self.environment = _name_size_symbols(inputs), find_environment(inputs)
@@ -376,7 +378,7 @@ class TraceSession:
         return answer
 
     def _record_input_facts(self, inputs: Sequence[Tensor]) -> None:
-        """Note facts about the inputs: after the texts, inputs of one axis are their lengths."""
+        """Record facts about the inputs: inputs of one axis that follow the texts are their lengths."""
         texts = inputs[:2] if takes_two_texts(inputs) else inputs[:1]
         known = not self.scripted and bool(inputs) and inputs[0].dim() >= 2
         self.widths = tuple(text.shape[1] for text in texts) if known else ()
@@ -385,8 +387,8 @@ class TraceSession:
             self.facts.note(value, whole=True, lengths="given" if value.dim() == 1 else "", width=width)
 
     def _keep_iterations(self, answer: Any) -> Any:
-        """Return the answer of forward; all results of loop iterations are kept in the graph, so that iterations look
-        alike."""
+        """Return forward's answer. All results of loop iterations stay in the graph, so that all iterations have the
+        same form."""
         made = self.facts.loop_tensors if self.loops else []
         if not made:
             return answer
@@ -396,7 +398,7 @@ class TraceSession:
 
 
 class _TopicMode(FunctionMode):
-    """A mode that passes every torch function to the topics of a session from a level on."""
+    """A mode that passes every torch function to the topics of a session, starting at a level."""
 
     def __init__(self, session: TraceSession, level: int) -> None:
         super().__init__()
@@ -408,7 +410,7 @@ class _TopicMode(FunctionMode):
 
 
 def mark_full_width(lengths: Tensor) -> Tensor:
-    """Note in a trace that the longest of `lengths` is the whole width; return `lengths`."""
+    """Record in a trace that the longest of `lengths` is the whole width; return `lengths`."""
     if (session := find_current_session()) is not None:
         session.facts.note(lengths, whole=True)
     return lengths
@@ -437,7 +439,7 @@ def _name_size_symbols(inputs: Sequence[Tensor]) -> dict[str, str]:
 
 
 def takes_lengths(inputs: Sequence[Tensor]) -> bool:
-    """Return whether the lengths of texts are among the inputs of a module, int64 [batch].
+    """Return whether the lengths of texts, int64 [batch], are among the inputs of a module.
 
     Example:
         >>> takes_lengths([torch.zeros(3, 7, dtype=torch.int64), torch.zeros(3, 2)])
@@ -447,7 +449,7 @@ def takes_lengths(inputs: Sequence[Tensor]) -> bool:
 
 
 def takes_two_texts(inputs: Sequence[Tensor]) -> bool:
-    """Return whether a module takes two texts: the ids of both, int64 [batch, sequence], and then perhaps their
+    """Return whether a module takes two texts: the ids of both, int64 [batch, sequence], possibly followed by their
     lengths.
 
     Example:

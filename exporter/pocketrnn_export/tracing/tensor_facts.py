@@ -1,4 +1,4 @@
-"""The known facts about the tensors of a trace: one table that all rules write and read.
+"""The known facts about the tensors of a trace, in one table that all rules read and write.
 
 A tensor is looked up by its id, and the table keeps its tensors alive, so that no other tensor gets the same id.
 """
@@ -57,12 +57,13 @@ class Facts:
         return _NOTHING if known is None or known[0] is not value else known[1]
 
     def note(self, value: Any, **known: Any) -> None:
-        """Set attributes of a tensor's fact; the others stay. A value that is not a tensor is ignored."""
+        """Set attributes in the facts about a tensor; other attributes stay as they are. A value that is not a tensor
+        is ignored."""
         if isinstance(value, Tensor):
             self._known[id(value)] = (value, replace(self.of(value), **known))
 
     def forget(self, value: Any) -> None:
-        """Drop the facts of a tensor that was written into, and of all tensors that share its memory."""
+        """Remove the facts about a tensor that was written into, and about all tensors that share its memory."""
         if not isinstance(value, Tensor):
             return
         whole = find_base_tensor(value)

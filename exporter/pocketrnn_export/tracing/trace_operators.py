@@ -24,18 +24,19 @@ END: Final = 2**62
 
 @torch.library.custom_op("pocketrnn::cut", mutates_args=())
 def _slice_clamped(x: Tensor, axis: int, start: int, end: int, step: int) -> Tensor:
-    """Slice x along an axis, `x[start:end:step]`, with the ends clamped as in Python and ONNX."""
+    """Return a slice of x along an axis, `x[start:end:step]`, with its ends clamped as in Python and ONNX."""
     place = [slice(None)] * x.dim()
     place[axis] = slice(start, None if end >= END else end, step)
     return x[tuple(place)].clone()
 
 
 @_slice_clamped.register_fake
-def _(x: Tensor, axis: int, start: Any, end: Any, step: int) -> Tensor:
+def _infer_shape_of_slice_clamped(x: Tensor, axis: int, start: Any, end: Any, step: int) -> Tensor:
     size = x.shape[axis]
 
     def clamp_index(index: Any) -> Any:
-        """`index` as a position in 0..size; a negative one, such as a size minus a number, counts from the end."""
+        """Return `index` as a position from 0 to size; a negative index, such as a size minus a number, counts from the
+        end."""
         if not isinstance(index, torch.SymInt):
             return sym_min(index, size) if index >= 0 else sym_max(size + index, 0)
         if statically_known_true(index >= 0):
@@ -57,19 +58,19 @@ def _read_axis_size(x: Tensor, axis: int) -> Tensor:
 
 
 @_read_axis_size.register_fake
-def _(x: Tensor, axis: int) -> Tensor:
+def _infer_shape_of_read_axis_size(x: Tensor, axis: int) -> Tensor:
     del axis
     return x.new_empty((), dtype=torch.int64)
 
 
 @torch.library.custom_op("pocketrnn::cut_to_longest", mutates_args=())
 def _cut_to_longest(x: Tensor, lengths: Tensor) -> Tensor:
-    """Cut x [sequence, batch, ...] at the largest of the lengths [batch]."""
+    """Cut x [sequence, batch, ...] to the largest of the lengths [batch]."""
     return x[: int(lengths.max())].clone()
 
 
 @_cut_to_longest.register_fake
-def _(x: Tensor, lengths: Tensor) -> Tensor:
+def _infer_shape_of_cut_to_longest(x: Tensor, lengths: Tensor) -> Tensor:
     del lengths
     return x.new_empty((torch.library.get_ctx().new_dynamic_size(min=1), *x.shape[1:]))
 
@@ -81,7 +82,7 @@ def _select_step(x: Tensor, axis: int, index: int) -> Tensor:
 
 
 @_select_step.register_fake
-def _(x: Tensor, axis: int, index: Any) -> Tensor:
+def _infer_shape_of_select_step(x: Tensor, axis: int, index: Any) -> Tensor:
     del index
     return x.new_empty([size for i, size in enumerate(x.shape) if i != axis])
 
@@ -93,20 +94,22 @@ def _write_step(x: Tensor, value: Tensor, axis: int, index: int) -> Tensor:
 
 
 @_write_step.register_fake
-def _(x: Tensor, value: Tensor, axis: int, index: Any) -> Tensor:
+def _infer_shape_of_write_step(x: Tensor, value: Tensor, axis: int, index: Any) -> Tensor:
     del value, axis, index
     return torch.empty_like(x)
 
 
 @torch.library.custom_op("pocketrnn::stacked", mutates_args=())
 def _stack_iterations(values: Sequence[Tensor], count: int, axis: int, loop: int, flipped: bool) -> Tensor:
-    """Stack the results of all iterations of a loop, of which only the first are arguments; in reversed
-    order if flipped."""
+    """Stack the results of all iterations of a loop; only those of the first iterations are arguments. If `flipped`,
+    the order is reversed."""
     raise NotImplementedError("pocketrnn::stacked exists to be traced, not to be run")
 
 
 @_stack_iterations.register_fake
-def _(values: Sequence[Tensor], count: Any, axis: int, loop: int, flipped: bool) -> Tensor:
+def _infer_shape_of_stack_iterations(
+    values: Sequence[Tensor], count: Any, axis: int, loop: int, flipped: bool
+) -> Tensor:
     del loop, flipped
     shape = list(values[0].shape)
     shape.insert(axis, count)
@@ -115,12 +118,12 @@ def _(values: Sequence[Tensor], count: Any, axis: int, loop: int, flipped: bool)
 
 @torch.library.custom_op("pocketrnn::keep", mutates_args=())
 def _keep_iteration_results(x: Tensor, values: Sequence[Tensor]) -> Tensor:
-    """Return x, and keep other results of the iterations in the graph, so that all iterations look alike."""
+    """Return x. Other results of the iterations stay in the graph, so that all iterations have the same form."""
     raise NotImplementedError("pocketrnn::keep exists to be traced, not to be run")
 
 
 @_keep_iteration_results.register_fake
-def _(x: Tensor, values: Sequence[Tensor]) -> Tensor:
+def _infer_shape_of_keep_iteration_results(x: Tensor, values: Sequence[Tensor]) -> Tensor:
     del values
     return torch.empty_like(x)
 

@@ -14,7 +14,7 @@ from pocketrnn.text import AnyTextRules, SubwordRules, TextRules
 from pocketrnn.text.pretokenized import Tokenizer
 from pocketrnn_export.vocabularies.tokenizer_files import is_library_tokenizer, read_tokenizer
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords
-from pocketrnn_export.vocabularies.tokenizer_widths import add_widths_to_tokenizer
+from pocketrnn_export.vocabularies.tokenizer_width_rules import add_widths_to_tokenizer
 from pocketrnn_export.vocabularies.vocabulary import Vocabulary, VocabularySource, read_vocabulary
 
 __all__ = ["TextArguments", "read_text_arguments"]

@@ -31,7 +31,7 @@ from pocketrnn_export.vocabularies.nearest_text_rules import (
 )
 from pocketrnn_export.vocabularies.owner_text_file import Pair
 from pocketrnn_export.vocabularies.rules_from_ids import agrees_with_ids, find_rules_from_ids
-from pocketrnn_export.vocabularies.tokenizer_widths import write_agreeing_widths
+from pocketrnn_export.vocabularies.tokenizer_width_rules import write_agreeing_widths
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, Vocabulary, make_implied_rules
 
 __all__ = ["choose_rules", "make_named_rules", "refuse_other_ids"]

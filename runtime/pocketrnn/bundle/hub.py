@@ -72,7 +72,7 @@ def download_bundle(address: HubAddress) -> Path:
     folder = _download_manifest(library, address)
     if folder is not None:
         commit = folder.name
-        for name in manifests.bundle_files(manifests.read_manifest(folder))[1:]:
+        for name in manifests.list_bundle_files(manifests.read_manifest(folder))[1:]:
             with translate_hub_errors(address):
                 library.hf_hub_download(address.name, name, revision=commit)
         found = folder

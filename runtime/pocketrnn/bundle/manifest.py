@@ -59,18 +59,18 @@ __all__ = [
     "StepGraph",
     "TorchScript",
     "build_manifest_from_document",
-    "bundle_files",
     "compute_file_sha256",
     "compute_input_digest",
     "describe_padding_effect",
     "encode_manifest",
     "encode_with_digest",
     "explain_no_step_answers",
-    "file_size",
+    "list_bundle_files",
     "load_manifest_schema",
     "make_digest_entry",
     "make_manifest_document",
     "read_checked_bytes",
+    "read_file_size",
     "read_manifest",
     "read_regular_file",
     "suggest_near_bundle",
@@ -644,7 +644,7 @@ def compute_file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def file_size(path: Path) -> int:
+def read_file_size(path: Path) -> int:
     """A file's size in bytes.
 
     Raises:
@@ -782,11 +782,11 @@ def _make_example_document(example: Example | NumberExample) -> dict[str, Any]:
     return document
 
 
-def bundle_files(manifest: Manifest) -> tuple[str, ...]:
+def list_bundle_files(manifest: Manifest) -> tuple[str, ...]:
     """The names of a bundle's files, classifier.json first.
 
     Example:
-        >>> bundle_files(Classifier.load("ag_news").manifest)
+        >>> list_bundle_files(Classifier.load("ag_news").manifest)
         ('classifier.json', 'model.onnx')
     """
     further = (entry.file for entry in (manifest.graph, manifest.torchscript, manifest.stream) if entry is not None)

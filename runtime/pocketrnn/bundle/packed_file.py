@@ -182,7 +182,7 @@ def map_file(path: Path) -> mmap.mmap:
     Raises:
         BundleError: the file cannot be read, or is not a regular file.
     """
-    size = manifests.file_size(path)
+    size = manifests.read_file_size(path)
     try:
         if not path.is_file() or not _HEADER <= size <= LARGEST:
             raise BundleError(f"{path} is not a packed classifier.", "Give a file that `pocketrnn pack` wrote.")

@@ -27,8 +27,8 @@ from pocketrnn.classifier import (
     Classifier,
     compute_logits_of_batches,
     get_chosen_answers,
+    list_refusal_reasons,
     make_refusal_error,
-    refusal_reasons,
 )
 from pocketrnn.commands.file_options import DECIMALS, SECOND_TEXT, FileOptions, make_answer_columns
 from pocketrnn.commands.label_separator import check_labels_separable
@@ -110,7 +110,7 @@ def classify_file(
 
             answered = _answer_batches(classifier, batches, columns_of, source, progress)
             write_rows(sink, written, answered, files.text_column, flush=to_stdout)
-    _report_skipped_rows(source, refusal_reasons(classifier))
+    _report_skipped_rows(source, list_refusal_reasons(classifier))
 
 
 @dataclass(frozen=True)

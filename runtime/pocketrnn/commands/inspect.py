@@ -51,10 +51,10 @@ def inspect(bundle: str, as_json: bool) -> None:
     if is_packed_file(folder):
         from pocketrnn.engines.native import NativeEngine
 
-        manifest, sizes = NativeEngine(folder).manifest, {folder.name: manifests.file_size(folder)}
+        manifest, sizes = NativeEngine(folder).manifest, {folder.name: manifests.read_file_size(folder)}
     else:
         manifest = manifests.read_manifest(folder)
-        sizes = {name: manifests.file_size(folder / name) for name in manifests.bundle_files(manifest)}
+        sizes = {name: manifests.read_file_size(folder / name) for name in manifests.list_bundle_files(manifest)}
     print_text(
         format_json_line(_describe_as_document(manifest, sizes))
         if as_json

@@ -258,7 +258,7 @@ def compute_logits(engine: Engine, name: str, rows: Sequence[NDArray[Any]]) -> F
 class TextEngine(Protocol):
     """An engine that encodes texts to token ids itself, by the same rules but faster."""
 
-    def logits_of_text(self, text: str) -> list[float] | None:
+    def compute_logits_of_text(self, text: str) -> list[float] | None:
         """One text's logits; None if it is beyond the limits of the manifest.
 
         Raises:

@@ -128,7 +128,7 @@ class NativeEngine:
         manifest = self.manifest
         return make_digest_entry(manifest.labels, manifest.input)
 
-    def logits_of_text(self, text: str) -> list[float] | None:
+    def compute_logits_of_text(self, text: str) -> list[float] | None:
         """The logits of one text; see `TextEngine`."""
         try:
             logits: list[float] = self._packed.logits(text)

@@ -30,7 +30,7 @@ from pocketrnn.engines.engine import (
 from pocketrnn.errors import BundleError, InputError, PocketRNNError, first_line
 from pocketrnn.graph_check.graph_file import ORT_SUFFIX, read_graph
 from pocketrnn.graph_check.last_layer import add_output, find_last_layer_input
-from pocketrnn.text.features import encode_highest_values, make_feature_marks, split_features
+from pocketrnn.text.features import make_feature_marks, make_highest_values, split_features
 from pocketrnn.text.pairs import make_pair_inputs, make_pair_mark
 from pocketrnn.text.text_input import TextInput
 
@@ -380,7 +380,7 @@ def _make_shortest_input(manifest: Manifest) -> tuple[Steps, str]:
     if given.pairs:
         tokens = np.concatenate([tokens, [[make_pair_mark(given.rules.padding_id)]], tokens], axis=1)
     if given.features:
-        tokens = np.concatenate([make_feature_marks(encode_highest_values(given.features))[None], tokens], axis=1)
+        tokens = np.concatenate([make_feature_marks(make_highest_values(given.features))[None], tokens], axis=1)
     if given.characters is not None:
         highest = np.full((*tokens.shape, given.characters.width), given.characters.ids[-1], np.int64)
         tokens = np.concatenate([tokens[..., None], highest], axis=2)

@@ -97,7 +97,7 @@ class GraphContents:
         """Make the error that says what is wrong with the file."""
         return BundleError(f"{self.path} {what}.", "Use it only if you know who made it; else export it again.")
 
-    def count(self) -> None:
+    def count_field(self) -> None:
         """Count one more field that was read.
 
         Raises:

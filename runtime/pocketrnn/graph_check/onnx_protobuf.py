@@ -115,7 +115,7 @@ class _OnnxWalker:
         """Yield a message's fields: number, wire type, begin and end of the content; for a varint, value and end."""
         known, seen = MESSAGES[message], 0
         while at < end:
-            self.found.count()
+            self.found.count_field()
             tag, at = self.read_varint(at, end)
             number, wire = tag >> 3, tag & 7
             letters, _ = known.get(number, ("", ""))
@@ -148,7 +148,7 @@ class _OnnxWalker:
         """Read signed integers of 64 bits: a field's single integer, or several packed ones."""
         values = [start] if wire == _VARINT else []
         while wire == _BYTES and start < end:
-            self.found.count()
+            self.found.count_field()
             value, start = self.read_varint(start, end)
             values.append(value)
         return [value - (1 << 64) if value >> 63 else value for value in values]

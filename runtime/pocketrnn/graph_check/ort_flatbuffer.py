@@ -61,7 +61,7 @@ class _OrtWalker:
 
     def find_table(self, at: int) -> int:
         """The position of the table to which the offset at `at` points."""
-        self.found.count()
+        self.found.count_field()
         return at + self.read_number("I", at)
 
     def find_member(self, table: int, index: int) -> int | None:
@@ -144,7 +144,7 @@ class _OrtWalker:
     def read_integers(self, table: int, index: int) -> list[int]:
         positions = self.list_item_positions(table, index, 8)
         for _ in positions:
-            self.found.count()
+            self.found.count_field()
         return [self.read_number("q", at) for at in positions]
 
     def read_tensor(self, table: int) -> tuple[str, Values]:

@@ -29,12 +29,12 @@ __all__ = [
     "Number",
     "build_features_from_document",
     "check_text_with_features",
-    "encode_highest_values",
     "encode_values",
     "freeze_text_with_features",
     "make_feature_marks",
     "make_features",
     "make_features_document",
+    "make_highest_values",
     "make_usual_values",
     "parse_written_values",
     "split_features",
@@ -351,12 +351,12 @@ def encode_values(features: Features, values: Mapping[str, Any], which: str = "T
         return np.array([feature.encode(values[name], name, which) for name, feature in features], np.float32)
 
 
-def encode_highest_values(features: Features) -> NDArray[np.float32]:
+def make_highest_values(features: Features) -> NDArray[np.float32]:
     """The largest feature values that a graph must accept, float32 [features]: the highest id of each category; 0 for
     numbers.
 
     Example:
-        >>> encode_highest_values(make_features({"stars": Number(), "kind": ["book", "film"]})).tolist()
+        >>> make_highest_values(make_features({"stars": Number(), "kind": ["book", "film"]})).tolist()
         [0.0, 1.0]
     """
     return np.array([feature.ids[-1] if isinstance(feature, Category) else 0 for _, feature in features], np.float32)

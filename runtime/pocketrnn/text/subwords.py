@@ -160,7 +160,7 @@ class SubwordEncoder:
         for split in self._first_splits if begins or not self._only_first else self._elsewhere:
             words = split(words)
         if self._apart:
-            words = [part for word in words for part in _cut_before(word, self._apart)]
+            words = [part for word in words for part in _cut_before_runs(word, self._apart)]
         kept = self._kept
         for word in words:
             found = kept.get(word)
@@ -196,7 +196,7 @@ def _find_cut_character(rules: SubwordRules, pieces: Iterable[str]) -> str:
     return mark if not any(mark in piece.lstrip(mark) for piece in pieces) else ""
 
 
-def _cut_before(word: str, mark: str) -> Iterator[str]:
+def _cut_before_runs(word: str, mark: str) -> Iterator[str]:
     """Cut a word before every run of a character."""
     start = 0
     at = word.find(mark, 1)

@@ -22,7 +22,7 @@ from pocketrnn_training.baselines.baseline import Baseline
 from pocketrnn_training.baselines.statistics_baseline import fit_statistics_baseline
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.loop.thread_limit import limit_threads
-from pocketrnn_training.rows.batches import EncodedSequences
+from pocketrnn_training.rows.encoded_rows import EncodedSequences
 from pocketrnn_training.rows.labelled_rows import assign_folds
 from pocketrnn_training.rows.labelled_sequences import LabelledSequences
 

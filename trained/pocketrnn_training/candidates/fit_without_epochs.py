@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from pocketrnn_training.candidates.kernel_fit import fit_kernels
+from pocketrnn_training.candidates.random_kernel_fit import fit_kernels
 from pocketrnn_training.classifiers.architecture import AnyClassifier
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.classifiers.inference import compute_logits

@@ -303,13 +303,13 @@ class _RecurrentBase(nn.Module):
         self._pooling, self._bidirectional = architecture.pooling, architecture.bidirectional
         self._joins_steps = architecture.cell == QRNN
 
-    def _logits(self, steps: Tensor, lengths: Tensor | None) -> Tensor:
+    def _compute_logits(self, steps: Tensor, lengths: Tensor | None) -> Tensor:
         """The logits [batch, classes] of steps [batch, sequence, input_dim]; without pooling, [batch, sequence,
         classes]."""
-        logits: Tensor = self.fc(self.dropout(self._read(steps, lengths)))
+        logits: Tensor = self.fc(self.dropout(self._compute_pooled_states(steps, lengths)))
         return logits
 
-    def _read(self, steps: Tensor, lengths: Tensor | None) -> Tensor:
+    def _compute_pooled_states(self, steps: Tensor, lengths: Tensor | None) -> Tensor:
         """The pooled states [batch, directions * hidden_dim] of steps; without pooling, [batch, sequence, ...]."""
         if self._joins_steps:
             steps = append_previous_step(steps)
@@ -392,7 +392,7 @@ class RecurrentClassifier(_RecurrentBase):
         embedded = self.embedding(tokens)
         if shift is not None:
             embedded = embedded + shift
-        logits = self._logits(self._drop_embedding_dimensions(embedded), lengths)
+        logits = self._compute_logits(self._drop_embedding_dimensions(embedded), lengths)
         if self.linear is None or lengths is None:
             return logits
         scores: Tensor = self.linear(tokens, lengths)
@@ -465,19 +465,21 @@ class PairClassifier(RecurrentClassifier):
             >>> classifier.compare(torch.tensor([[5]]), torch.tensor([[7]]), ones, ones).shape    # of 3 classes
             torch.Size([1, 3])
         """
-        u = self._read_next_to(first, first_lengths, second, second_lengths)
-        v = self._read_next_to(second, second_lengths, first, first_lengths)
+        u = self._compute_pooled_states_of_side(first, first_lengths, second, second_lengths)
+        v = self._compute_pooled_states_of_side(second, second_lengths, first, first_lengths)
         logits: Tensor = self.fc(self.dropout(torch.cat((u, v, (u - v).abs(), u * v), dim=1)))
         return logits
 
-    def _read_next_to(self, tokens: Tensor, lengths: Tensor, other: Tensor, other_lengths: Tensor) -> Tensor:
+    def _compute_pooled_states_of_side(
+        self, tokens: Tensor, lengths: Tensor, other: Tensor, other_lengths: Tensor
+    ) -> Tensor:
         """The pooled states of the texts on one side of pairs."""
         is_real = torch.arange(other.size(1), device=other.device) < other_lengths.unsqueeze(1)
         same = (tokens.unsqueeze(2) == other.unsqueeze(1)) & is_real.unsqueeze(1)
         embedded = self.embedding(tokens) + torch.where(
             same.any(dim=2).unsqueeze(2), self.in_other[1], self.in_other[0]
         )
-        return self._read(self._drop_embedding_dimensions(embedded), lengths)
+        return self._compute_pooled_states(self._drop_embedding_dimensions(embedded), lengths)
 
 
 def _split_pairs(tokens: Tensor, lengths: Tensor, padding_id: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -533,11 +535,11 @@ class SequenceClassifier(_RecurrentBase):
             torch.Size([2, 4])
         """
         if self.convolution is None:
-            return self._logits(samples, lengths)
+            return self._compute_logits(samples, lengths)
         steps = torch.arange(samples.size(1), device=samples.device)
         samples = samples.masked_fill((steps >= lengths.unsqueeze(1)).unsqueeze(2), 0.0)
         filtered = torch.relu(self.convolution(samples.transpose(1, 2))).transpose(1, 2)
-        return self._logits(filtered, (lengths - 1) // self.architecture.stride + 1)
+        return self._compute_logits(filtered, (lengths - 1) // self.architecture.stride + 1)
 
 
 AnyClassifier = RecurrentClassifier | LinearClassifier | SequenceClassifier | KernelClassifier

@@ -15,7 +15,7 @@ from pocketrnn.text import TextEncoder
 from pocketrnn.text.pairs import PairEncoder
 from pocketrnn_training.classifiers.architecture import AnyArchitecture, AnyClassifier, labels_tokens
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
-from pocketrnn_training.rows.batches import EncodedRows, EncodedSequences, EncodedTexts
+from pocketrnn_training.rows.encoded_rows import EncodedRows, EncodedSequences, EncodedTexts
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -112,7 +112,7 @@ class KernelClassifier(nn.Module):
     """Random kernels, the share of steps at which each responds, and a linear layer.
 
     Where there are several channels, each bank reads a sum of some of them. The weights are fitted in closed form
-    (`pocketrnn_training.candidates.kernel_fit`), not by gradient steps.
+    (`pocketrnn_training.candidates.random_kernel_fit`), not by gradient steps.
 
     Example:
         >>> module = read_checkpoint(Path("motions.checkpoint")).module

@@ -89,19 +89,19 @@ class FinalFit(LoopFit):
             for epoch in range(found.fitted + 1, loop.epochs + 1):
                 if loop.run_epoch(learner, epoch, fabric, emit, stopped, before=len(found.history)) is None:
                     return
-                best = found.best if epoch < loop.epochs else self._checkpoint(learner.module)
+                best = found.best if epoch < loop.epochs else self._make_checkpoint(learner.module)
                 emit(TrainingState(loop.digest, found.history, best, learner.tensors() | validation, fitted=epoch))
 
     @property
-    def _parts(self) -> RecurrentLinearWeights:
+    def _part_weights(self) -> RecurrentLinearWeights:
         """The weights of the recurrent and the linear part, as in the first fit."""
         metrics, names = self.found.best.metrics, [one.name for one in fields(RecurrentLinearWeights)]
         return RecurrentLinearWeights(*(float(metrics.get(name, 1.0)) for name in names))
 
-    def _checkpoint(self, module: AnyClassifier) -> Checkpoint:
+    def _make_checkpoint(self, module: AnyClassifier) -> Checkpoint:
         """The checkpoint of the first fit with the weights of this fit."""
         best = self.found.best
-        kept = copy_classifier(module, self.task, self._parts)
+        kept = copy_classifier(module, self.task, self._part_weights)
         apply_temperature(kept, float(best.metrics["temperature"]))
         return replace(best, module=kept, data={**best.data, FITTED_ROWS: self.task.size})
 

@@ -37,11 +37,11 @@ from pocketrnn_training.measures.logit_measures import (
 )
 from pocketrnn_training.measures.thresholds import choose_rejection_threshold, choose_thresholds, predict_cross_fitted
 from pocketrnn_training.preparation.prepared_data import Task
-from pocketrnn_training.rows.batches import (
+from pocketrnn_training.rows.encoded_rows import (
     EncodedRows,
     draw_epoch_row_numbers,
+    make_random_batches,
     make_similar_length_batches,
-    random_batches,
 )
 from pocketrnn_training.settings.base_settings import FEW_VALIDATION_ROWS, Settings
 from pocketrnn_training.texts.recurrent_linear_weights import (
@@ -191,7 +191,7 @@ class TrainingLoop:
             if history[-1].best or self.keeps_last_epoch:
                 outside = self._compute_outside_logits(learner.module, parts, batch_size, fabric)
                 kept = copy_classifier(learner.module, task, parts)
-                best = self._checkpoint(kept, parts, validation_logits, outside, history[-1])
+                best = self._make_checkpoint(kept, parts, validation_logits, outside, history[-1])
                 best_logits = validation_logits
             assert best is not None  # noqa: S101 - the first epoch is always the best so far
             assert best_logits is not None  # noqa: S101
@@ -311,7 +311,7 @@ class TrainingLoop:
             # For speed: the longest row of a batch decides how long its step takes.
             return make_similar_length_batches(rows, lengths, batch_size, rng)
         # Batches of one length have no padding, and would hide how padding changes the answers of a padded classifier.
-        return random_batches(rows, batch_size)
+        return make_random_batches(rows, batch_size)
 
     def _validate(self, logits: Tensor, epoch: int, metrics: RunningMetrics, history: Sequence[Epoch]) -> Epoch:
         """Compute the figures of an epoch from its training metrics and the validation logits, float32 [rows,
@@ -360,7 +360,7 @@ class TrainingLoop:
         loss, accuracy = compute_mean_loss(logits, targets), float(right.double().mean())
         outside = None if task.outside_rows is None else compute_logits(module, task.outside_rows, 1)
         epoch = Epoch(1, loss, accuracy, loss, accuracy, compute_f1_from_logits(logits, targets), seconds, best=True)
-        best = self._checkpoint(module, parts, logits, outside, epoch)
+        best = self._make_checkpoint(module, parts, logits, outside, epoch)
         metrics = {name: value for name, value in best.metrics.items() if name != "epoch"}
         if task.folds is not None:
             metrics |= FoldScores.measure_right_rows(right.numpy(), task.folds).metrics
@@ -368,7 +368,7 @@ class TrainingLoop:
         tensors = {VALIDATION_LOGITS: logits, VALIDATION_LENGTHS: torch.from_numpy(task.validation_rows.lengths)}
         return TrainingState(self.digest, (), replace(best, metrics=metrics, data=data), tensors)
 
-    def _checkpoint(
+    def _make_checkpoint(
         self, kept: AnyClassifier, parts: RecurrentLinearWeights, logits: Tensor, outside: Tensor | None, epoch: Epoch
     ) -> Checkpoint:
         """Calibrate a classifier by its validation logits, and make its checkpoint."""

@@ -23,7 +23,7 @@ from lightning_fabric import Fabric
 
 from pocketrnn.errors import PocketRNNError
 from pocketrnn_training.preparation.prepared_data import Task
-from pocketrnn_training.rows.batches import EncodedTexts
+from pocketrnn_training.rows.encoded_rows import EncodedTexts
 
 __all__ = ["Loop", "ProcessError", "run_in_processes", "silence_fabric"]
 

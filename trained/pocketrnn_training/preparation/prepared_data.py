@@ -21,7 +21,7 @@ from pocketrnn_training.measures.logit_measures import compute_f1_from_logits
 from pocketrnn_training.measures.span_scores import SpanScores
 from pocketrnn_training.preparation.augmentation import Changes
 from pocketrnn_training.preparation.distillation import TeacherTargets
-from pocketrnn_training.rows.batches import EncodedRows, EncodedTexts, join_rows
+from pocketrnn_training.rows.encoded_rows import EncodedRows, EncodedTexts, join_rows
 from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers
 from pocketrnn_training.texts import piece_learning, word_vectors

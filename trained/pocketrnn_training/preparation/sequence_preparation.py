@@ -18,7 +18,7 @@ from pocketrnn_training.classifiers.random_kernels import KernelArchitecture, co
 from pocketrnn_training.preparation.augmentation import Augmentation
 from pocketrnn_training.preparation.class_weights import compute_class_weights, make_class_notices
 from pocketrnn_training.preparation.prepared_data import OtherSources, Task, describe_rows
-from pocketrnn_training.rows.batches import EncodedSequences
+from pocketrnn_training.rows.encoded_rows import EncodedSequences
 from pocketrnn_training.rows.labelled_rows import assign_folds
 from pocketrnn_training.rows.labelled_sequences import LabelledSequences, compute_mean_and_scale
 from pocketrnn_training.settings.base_settings import FEW_VALIDATION_ROWS

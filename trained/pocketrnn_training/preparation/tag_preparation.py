@@ -92,7 +92,7 @@ def prepare_tags(
         step_targets=steps.select_rows(training),
         validation_step_targets=steps.select_rows(held_out),
         word_targets=word_targets,
-        ruled_out=_find_ruled_out_orders(data) if with_crf else None,
+        ruled_out=_find_forbidden_label_orders(data) if with_crf else None,
     )
     return task, decided
 
@@ -124,7 +124,7 @@ def _uses_crf(settings: TagSettings, labels: Sequence[str]) -> bool:
     return has_span_prefixes(labels) and settings.class_weights == "none" and not settings.label_smoothing
 
 
-def _find_ruled_out_orders(data: TaggedSentences) -> npt.NDArray[np.bool_]:
+def _find_forbidden_label_orders(data: TaggedSentences) -> npt.NDArray[np.bool_]:
     """bool [1 + labels, labels]: which labels cannot begin a sentence (row 0), and which cannot follow each label (the
     other rows): they would continue a span that is not open, and no training sentence has this order."""
     before = (None, *data.labels)

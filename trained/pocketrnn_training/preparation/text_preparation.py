@@ -32,7 +32,7 @@ from pocketrnn_training.preparation.distillation import (
     make_teacher_targets,
 )
 from pocketrnn_training.preparation.prepared_data import OtherSources, Task, describe_rows
-from pocketrnn_training.rows.batches import EncodedTexts
+from pocketrnn_training.rows.encoded_rows import EncodedTexts
 from pocketrnn_training.rows.labelled_pairs import LabelledPairs
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.text_settings import BPE, TextSettings

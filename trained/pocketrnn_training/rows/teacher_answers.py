@@ -141,12 +141,12 @@ def normalize_probabilities(
         DataError: a value is not finite; or, unless they are logits, a value is negative or a row does not sum to 1.
     """
 
-    def make_answer_error(wrong: npt.NDArray[np.bool_], what: str, remedy: str) -> None:
+    def refuse_wrong_answers(wrong: npt.NDArray[np.bool_], what: str, remedy: str) -> None:
         if wrong.any():
             first = int(wrong.argmax())
             raise DataError(f"Row {rows[first] + 1} of {name} {what.format(*_summarize_row(values[first]))}.", remedy)
 
-    make_answer_error(
+    refuse_wrong_answers(
         np.any(~np.isfinite(values), axis=1),
         "holds {0} where a number should be",
         "If the teacher does not answer a row, leave its values empty, or run the teacher again.",
@@ -156,9 +156,9 @@ def normalize_probabilities(
             values = np.exp(values - values.max(axis=1, keepdims=True, initial=-np.inf))
     else:
         for_logits = "Give probabilities; for logits, add --teacher-logits."
-        make_answer_error(np.any(values < 0, axis=1), "holds the probability {1:g}", for_logits)
-        make_answer_error(np.any(values > 1 + _SUM_TOLERANCE, axis=1), "holds the probability {2:g}", for_logits)
-        make_answer_error(
+        refuse_wrong_answers(np.any(values < 0, axis=1), "holds the probability {1:g}", for_logits)
+        refuse_wrong_answers(np.any(values > 1 + _SUM_TOLERANCE, axis=1), "holds the probability {2:g}", for_logits)
+        refuse_wrong_answers(
             np.abs(values.sum(axis=1) - 1) > _SUM_TOLERANCE,
             "holds probabilities that sum to {3:g}, not to 1",
             "Give a probability for every label; for logits, add --teacher-logits.",

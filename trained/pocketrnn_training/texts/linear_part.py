@@ -24,7 +24,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pocketrnn_training.rows.batches import EncodedRows
+from pocketrnn_training.rows.encoded_rows import EncodedRows
 
 __all__ = ["FeatureCounter", "LinearPart", "choose_pair_table_rows", "compute_pair_codes"]
 

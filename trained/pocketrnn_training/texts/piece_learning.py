@@ -23,8 +23,8 @@ from pocketrnn.text.subword_models import Bpe, apply_merges, make_bpe_symbols_an
 from pocketrnn.text.subword_splits import PrependTo, SplitAt
 from pocketrnn.text.subword_steps import LowercaseEach
 from pocketrnn.text.subwords import make_words_function
-from pocketrnn_training.rows.batches import EncodedTexts
 from pocketrnn_training.rows.disk_backed_data import ByteBuffer
+from pocketrnn_training.rows.encoded_rows import EncodedTexts
 from pocketrnn_training.texts.unicode_sets import find_unicode_set
 from pocketrnn_training.texts.vocabulary import PADDING, SPECIALS, UNKNOWN
 

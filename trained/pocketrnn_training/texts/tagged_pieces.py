@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pocketrnn.text import AnyTextRules, TextEncoder
 from pocketrnn.text.alignment import locate_split_tokens
-from pocketrnn_training.rows.batches import EncodedTexts
+from pocketrnn_training.rows.encoded_rows import EncodedTexts
 
 __all__ = ["encode_sentences", "join_words"]
 

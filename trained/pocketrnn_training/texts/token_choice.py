@@ -19,7 +19,7 @@ import numpy.typing as npt
 from pocketrnn.errors import DataError, InputError
 from pocketrnn.text import SUBWORDS, AnyTextRules, TextEncoder, TextRules
 from pocketrnn.text.pairs import make_pair_mark
-from pocketrnn_training.rows.batches import EncodedTexts
+from pocketrnn_training.rows.encoded_rows import EncodedTexts
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.text_settings import WORDS, TextSettings
 from pocketrnn_training.texts import piece_learning, vocabulary, word_vectors

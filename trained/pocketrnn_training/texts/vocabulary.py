@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from pocketrnn.errors import DataError, InputError
 from pocketrnn.text import TextEncoder, TextRules
-from pocketrnn_training.rows.batches import EncodedTexts
 from pocketrnn_training.rows.disk_backed_data import ByteBuffer
+from pocketrnn_training.rows.encoded_rows import EncodedTexts
 
 __all__ = ["PADDING", "SPECIALS", "UNKNOWN", "build"]
 

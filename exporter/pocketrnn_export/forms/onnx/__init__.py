@@ -1,1 +1,1 @@
-"""The form that every bundle has: a traced program as a graph of ONNX, and what keeps its numbers."""
+"""The form that every bundle has: a traced program as an ONNX graph, and the steps that keep its numbers exact."""

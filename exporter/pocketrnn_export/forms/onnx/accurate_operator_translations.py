@@ -1,5 +1,5 @@
-"""ONNX translations of torch functions that stay accurate in float32, where torch's own translations are right only in
-exact arithmetic.
+"""ONNX translations of torch functions that stay accurate in float32. Torch's own translations are right only in exact
+arithmetic.
 
 torch's exporter writes `F.logsigmoid(x)` as `Log(Sigmoid(x))`, and onnxruntime's Sigmoid is 0 below -18: minus infinity
 in place of -20. `tests/exporter/test_onnxruntime_kernels.py` compares functions of torch with onnxruntime's results
@@ -67,7 +67,7 @@ def _make_constant_like(value: float, like: Any) -> Any:
 
 def _translate_scalar_tensor(s: Any, dtype: int = -1, **_layout: Any) -> Any:
     """Return a number in the dtype of the tensors in the same operation. torch's translation rounds it to float32
-    first: in double precision, 0.57 * 1000 would then become the integer 569."""
+    first; in double precision, 0.57 * 1000 would then become the integer 569."""
     kind = ir.DataType.FLOAT if dtype == -1 else ir.DataType(dtype)
     if isinstance(s, ir.Value):
         return op.Cast(s, to=int(kind))
@@ -95,7 +95,8 @@ def _translate_masked_fill(x: Any, mask: Any, value: Any) -> Any:
 def _make_add_with_factor_translation(
     translated: Callable[..., Any], combine: Callable[[Any, Any], Any]
 ) -> Callable[..., Any]:
-    """`x + value * (a * b)`, or with a quotient, in double precision; torch's translation in other types."""
+    """Return a translation of `x + value * (a * b)`, or of the same with a quotient, in double precision; torch's
+    translation for other dtypes."""
 
     def translate_add_with_factor(x: Any, first: Any, second: Any, value: float = 1.0) -> Any:
         if x.dtype != ir.DataType.DOUBLE:
@@ -127,8 +128,10 @@ def _translate_log_add_exp2(first: Any, second: Any) -> Any:
 
 
 def _make_log_translation(base: int) -> Callable[[Any], Any]:
-    """`torch.log2(x)` and `torch.log10(x)`, which are integers for powers of the base, as in PyTorch: for 8,192,
-    onnxruntime's float32 quotient of logarithms is just below 13, which is 12 when rounded down."""
+    """Return a translation of `torch.log2(x)` or `torch.log10(x)` that gives integers for powers of the base, as
+    PyTorch does. For 8,192, onnxruntime's float32 quotient of logarithms is just below 13, which is 12 when rounded
+    down.
+    """
 
     def translate_log(x: Any) -> Any:
         quotient = op.Div(op.Log(x), _make_constant_like(math.log(base), x))
@@ -139,7 +142,8 @@ def _make_log_translation(base: int) -> Callable[[Any], Any]:
 
 
 def _make_scaling_translation(factor: float) -> Callable[[Any], Any]:
-    """`torch.deg2rad(x)` and `torch.rad2deg(x)`, whose factor torch's decomposition rounds to float32 twice."""
+    """Return a translation of `torch.deg2rad(x)` or `torch.rad2deg(x)`. torch's decomposition rounds their factor to
+    float32 twice."""
 
     def translate_scaling(x: Any) -> Any:
         return op.Mul(x, _make_constant_like(factor, x))
@@ -183,8 +187,8 @@ def _translate_clamp(x: Any, min: Any = None, max: Any = None) -> Any:  # noqa: 
 
 
 def _translate_clamp_by_tensors(x: Any, min: Any = None, max: Any = None) -> Any:  # noqa: A002 - torch's names
-    """`x.clamp(min=tensor)`. torch's exporter makes tensors of numbers too, where x is in double precision: these are
-    translated as numbers, since the proof compares the two graphs."""
+    """`x.clamp(min=tensor)`. If x is in double precision, torch's exporter turns bounds that are numbers into tensors.
+    These are translated as numbers, since the proof compares the two graphs."""
     if all(bound is None or bound.shape == ir.Shape([]) for bound in (min, max)):
         return _translate_clamp(x, min, max)
     return aten_clamp_tensor(x, min, max)
@@ -205,8 +209,8 @@ def _translate_scatter_reduce(x: Any, dim: int, index: Any, src: Any, reduce: st
 
 
 def _translate_scatter_mean(x: Any, dim: int, index: Any, src: Any, *, include_self: bool) -> Any:
-    """Return the mean of the numbers that are scattered to each index, with or without x there; x where there are
-    none."""
+    """Return the mean of the numbers that are scattered to each index, with or without the number of x there. An index
+    without scattered numbers keeps the number of x."""
     zero, one = _make_constant_like(0.0, x), _make_constant_like(1.0, x)
     ones = op.Expand(one, op.Shape(index))
     none = op.Expand(zero, op.Shape(x))
@@ -268,7 +272,7 @@ def _translate_attention(
 
 
 def _translate_elu(x: Any, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Any:
-    """`F.elu(x)` by expm1: onnxruntime's Elu computes exp(x) - 1, which is 0 above -6e-8."""
+    """`F.elu(x)` by expm1: onnxruntime computes exp(x) - 1, which is 0 for x above -6e-8."""
     below = op.Mul(_translate_expm1(_multiply_by_factor(x, input_scale)), _make_constant_like(alpha * scale, x))
     return op.Where(op.Less(x, _make_constant_like(0.0, x)), below, _multiply_by_factor(x, scale))
 
@@ -282,7 +286,7 @@ def _multiply_by_factor(x: Any, factor: float) -> Any:
 
 
 def _make_nan_addend(x: Any, like: Any = None) -> Any:
-    """Make a tensor that is NaN where x is NaN, else 0, in the type of `like`."""
+    """Make a tensor that is NaN where x is NaN, and 0 elsewhere, in the dtype of `like`."""
     return op.Where(op.Equal(x, x), _make_constant_like(0.0, x if like is None else like), x)
 
 
@@ -311,13 +315,13 @@ def _translate_atan2(y: Any, x: Any) -> Any:
 
 
 def _is_negative(x: Any) -> Any:
-    """Return whether a number is negative, or minus zero."""
+    """Return whether a number is negative; minus zero counts as negative."""
     zero = _make_constant_like(0.0, x)
     return op.Less(op.Where(op.Equal(x, zero), op.Reciprocal(x), x), zero)
 
 
 def _compute_rational_function(x: Any, over: Sequence[float], under: Sequence[float], like: Any) -> Any:
-    """Return a quotient of two polynomials, with the coefficients of `_ERFC_...`: the highest power first, whose
+    """Return a quotient of two polynomials with the coefficients of `_ERFC_...`. The highest power comes first; its
     coefficient in the denominator is 1."""
 
     def compute_polynomial(numbers: Sequence[float]) -> Any:
@@ -388,8 +392,8 @@ def _translate_isinf(signs: Mapping[str, int], x: Any) -> Any:
 
 
 def _translate_bit_shift(x: Any, by: Any, direction: str) -> Any:
-    """`x << by` or `x >> by`, computed in 64 bits and cast to the type of x. A shift by less than 0, or by all bits or
-    more, gives 0 to the left, and the sign to the right."""
+    """`x << by` or `x >> by`, computed in 64 bits and cast to the dtype of x. A shift by less than 0, or by at least
+    the number of bits, gives 0 to the left, and the sign to the right."""
     x, by = _match_types(x, by)
     number, places = (op.Cast(one, to=int(ir.DataType.INT64)) for one in (x, by))
     number.dtype = places.dtype = ir.DataType.INT64
@@ -407,13 +411,13 @@ def _translate_bit_shift(x: Any, by: Any, direction: str) -> Any:
 
 
 def _translate_power_of_tensors(x: Any, exponent: Any) -> Any:
-    """`x ** torch.arange(n)` with both operands in one type, since packed files have only that power."""
+    """`x ** torch.arange(n)` with both operands in one dtype, since packed files have only this power of tensors."""
     differ = isinstance(x, ir.Value) and x.dtype in _FLOATS and getattr(exponent, "dtype", x.dtype) != x.dtype
     return op.Pow(x, op.CastLike(exponent, x) if differ else exponent)
 
 
 def _translate_vector_norm(x: Any, order: float = 2.0, dim: Any = None, keepdim: bool = False, dtype: int = -1) -> Any:
-    """`torch.linalg.vector_norm(x, 3)`; orders 0, 1, 2 and infinity by torch's translation, which takes the root of
+    """`torch.linalg.vector_norm(x, 3)`. Orders 0, 1, 2 and infinity use torch's translation, which takes the root of
     other orders in float32."""
     if order in (0.0, 1.0, 2.0, math.inf, -math.inf):
         return aten_linalg_vector_norm(x, ord=order, dim=dim, keepdim=keepdim, dtype=dtype)
@@ -428,7 +432,7 @@ def _translate_vector_norm(x: Any, order: float = 2.0, dim: Any = None, keepdim:
 
 
 def _translate_signbit(x: Any) -> Any:
-    """Return whether a number is negative, as minus zero is."""
+    """Return whether a number is negative; minus zero counts as negative."""
     zero = _make_constant_like(0.0, x)
     below = op.Less(x, zero)
     if x.dtype not in _FLOATS:
@@ -437,7 +441,7 @@ def _translate_signbit(x: Any) -> Any:
 
 
 def _translate_rrelu(x: Any, noise: Any, lower: float = 1 / 8, upper: float = 1 / 3, **_drawing: Any) -> Any:
-    """`F.rrelu(x)` in eval mode: the mean slope below 0."""
+    """`F.rrelu(x)` in eval mode: below 0, its slope is the mean slope."""
     slope = _make_constant_like((lower + upper) / 2, x)
     return op.Where(op.Greater(x, _make_constant_like(0.0, x)), x, op.Mul(x, slope)), noise
 
@@ -472,14 +476,14 @@ def _is_integer(x: Any) -> bool:
 
 
 def _has_other_sign(rest: Any, other: Any) -> Any:
-    """Return whether the remainder is not zero and its sign differs from the divisor's."""
+    """Return whether the remainder is not zero and has another sign than the divisor."""
     zero = _make_constant_like(0.0, other)
     return op.And(op.Not(op.Equal(rest, zero)), op.Xor(op.Less(rest, zero), op.Less(other, zero)))
 
 
 def _translate_remainder(x: Any, other: Any) -> Any:
-    """`x % y` of floats, as PyTorch computes it: `fmod`, which is exact, plus the divisor where the signs differ. In
-    torch's translation, `x - floor(x / y) * y`, the rounding of the quotient is multiplied by y."""
+    """`x % y` of floats, as PyTorch computes it: `fmod`, which is exact, plus the divisor if the signs differ. torch's
+    translation, `x - floor(x / y) * y`, multiplies the rounding error of the quotient by y."""
     x, other = _match_types(x, other)
     if _is_integer(x):
         return op.Mod(x, other)
@@ -489,7 +493,7 @@ def _translate_remainder(x: Any, other: Any) -> Any:
 
 def _translate_floor_division(x: Any, other: Any) -> Any:
     """`x // y` of floats, as PyTorch and Python compute it: subtract the remainder from x, then divide. torch's
-    translation, the floor of the rounded quotient, may be too large by one: 0.3 // 0.1 is 2."""
+    translation is the floor of the rounded quotient, which may be too large by one: 0.3 // 0.1 is 2."""
     x, other = _match_types(x, other)
     if _is_integer(x):
         return op.Div(op.Sub(x, op.Mod(x, other)), other)
@@ -556,14 +560,14 @@ def _translate_variance_and_mean(
 
 
 def _may_reduce_nothing(x: Any, dim: Any) -> bool:
-    """Return whether one of the axes to reduce may be empty."""
+    """Return whether one of the reduced axes may be empty."""
     axes = range(len(x.shape)) if dim is None else [dim] if isinstance(dim, int) else dim
     return bool(x.shape) and any(_may_be_empty(x.shape[axis]) for axis in axes)
 
 
 def _make_operation_with_number_translation(operator: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a sum, difference or product of a tensor and a number, which may be computed from sizes: `x * (10 /
-    n)`."""
+    """Return a translation of a sum, difference or product of a tensor and a number; the number may be computed from
+    sizes: `x * (10 / n)`."""
 
     def translate_operation(x: Any, other: Any, alpha: float = 1.0) -> Any:
         if alpha != 1:
@@ -578,13 +582,13 @@ def _make_operation_with_number_translation(operator: Callable[..., Any]) -> Cal
 
 
 def _may_be_empty(size: Any) -> bool:
-    """Return whether an axis may be empty, as one of size `s0 - 1` or one that a mask selects: all but fixed sizes and
-    the sizes of the input."""
+    """Return whether an axis may be empty, such as an axis of size `s0 - 1` or one that a mask selects. Axes of fixed
+    size or of an input's size are never empty."""
     return not isinstance(size, int) and _OF_INPUT.fullmatch(str(size)) is None
 
 
 def _make_extreme_reduction_translation(reduced: Callable[..., Any]) -> Callable[..., Any]:
-    """`amax` or `amin`, over all axes if none is given."""
+    """Return a translation of `amax` or `amin`, over all axes if none is given."""
 
     def translate_reduction(x: Any, dim: int | Sequence[int] = (), keepdim: bool = False) -> Any:
         axes = [dim] if isinstance(dim, int) else list(dim)
@@ -674,8 +678,8 @@ FUNCTION_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
 
 def find_float32_numbers(graph: ir.Graph) -> frozenset[float]:
     """Return the numbers that translations store in float32 and may use with doubles: attributes, constants that are
-    cast at their use, and the step of a range, which torch's translation computes in float32. Float32 tensors that
-    forward makes are not among them.
+    cast where they are used, and the step of a range, which torch's translation computes in float32. Float32 tensors
+    that forward makes do not count.
 
     Args:
         graph: as it was translated, before anything is folded.
@@ -694,7 +698,7 @@ def find_float32_numbers(graph: ir.Graph) -> frozenset[float]:
 
 
 def _read_float32_constant(value: ir.Value | None) -> list[float]:
-    """Return the number in a constant of float32, which may be cast; an empty list for another value."""
+    """Return the number in a float32 constant, which may be cast; an empty list for any other value."""
     maker = None if value is None else value.producer()
     if maker is not None and maker.op_type == "Cast":
         maker = None if maker.inputs[0] is None else maker.inputs[0].producer()
@@ -707,7 +711,7 @@ def _read_float32_constant(value: ir.Value | None) -> list[float]:
 
 def refuse_rounded_doubles(graph: ir.Graph, held: Collection[float]) -> None:
     """Refuse a graph that computes in double precision with a number that its translation rounded to single precision,
-    such as the slope of a LeakyRelu. If such a result is later rounded down, the integer may be another one.
+    such as the slope of a LeakyRelu. If the result is later rounded down, it may become another integer.
 
     Args:
         graph: without operations on constants.
@@ -730,7 +734,7 @@ def refuse_rounded_doubles(graph: ir.Graph, held: Collection[float]) -> None:
 
 
 def _read_float64_constant(value: ir.Value) -> list[float]:
-    """Return the numbers in a constant of double precision, if all are exact in float32; else an empty list."""
+    """Return the numbers in a float64 constant, if float32 holds all of them exactly; else an empty list."""
     maker, constant = value.producer(), value.const_value
     if constant is None and maker is not None and maker.op_type == "Constant" and "value" in maker.attributes:
         constant = maker.attributes["value"].as_tensor()
@@ -742,7 +746,7 @@ def _read_float64_constant(value: ir.Value) -> list[float]:
 
 
 def _was_rounded(number: float) -> bool:
-    """Return whether a number is exact in float32 and differs from the short decimal that float32 prints for it."""
+    """Return whether float32 holds a number exactly, but prints a short decimal that differs from it."""
     with np.errstate(over="ignore"):
         single = np.float32(number)
     return math.isfinite(number) and float(single) == number and float(str(single)) != number

@@ -17,7 +17,7 @@ from pocketrnn_export.comparing.logit_comparison import open_session
 from pocketrnn_export.comparing.proof_inputs import Ids, Logits, Run, select_answer_rows
 from pocketrnn_export.forms.form import Form, OtherFile, sha256
 from pocketrnn_export.intake.character_call import CHARACTERS
-from pocketrnn_export.vocabularies.word_spellings import Spellings
+from pocketrnn_export.vocabularies.spelling_ids import Spellings
 
 __all__ = ["replace_ids_by_characters"]
 
@@ -25,7 +25,7 @@ _WORDS = "tokens"
 
 
 def replace_ids_by_characters(forms: Sequence[Form], spellings: Spellings, ids: int) -> list[Form]:
-    """Return the forms with a graph of words and characters in place of the graph of ids that stand for both.
+    """Replace the graph of single ids by a graph of words and characters in the forms, and return the forms.
 
     Raises:
         ExportError: the graph uses its ids for more than to look up both.
@@ -62,7 +62,7 @@ def _make_run_on_characters(content: bytes, spellings: Spellings, *, optimized: 
 
 
 def _replace_ids(content: bytes, spellings: Spellings) -> bytes:
-    """Return an ONNX file that takes words and characters in place of ids that stand for both.
+    """Return an ONNX file that takes words and characters, from one that takes the single ids that stand for both.
 
     Raises:
         ExportError: the graph uses its ids for more than to look up both.

@@ -1,4 +1,4 @@
-"""onnxscript's optimizer, with constants compared as they are.
+"""onnxscript's optimizer, changed to compare constants exactly.
 
 Its rules for `x + 0`, `x - 0`, `x * 1` and `x / 1` take a constant for 0 within 1e-8 and for 1 within 1e-5, so that the
 `a / (a.sum(1) + 1e-10)` of many attentions loses its 1e-10, and `x * 1.000009` its factor. Here these four rules match
@@ -29,8 +29,8 @@ _ROUNDS: Final = 2
 
 
 def optimize(model: ir.Model) -> None:
-    """Fold constants and simplify nodes, in place: the same steps as `onnxscript.optimizer.optimize`. Then rewrite the
-    nodes in which onnxruntime's kernels would lose small sigmoids and NaN."""
+    """Fold constants and simplify nodes in place, by the same steps as `onnxscript.optimizer.optimize`. Then rewrite
+    the nodes in which onnxruntime's kernels would lose NaN or small results of a sigmoid."""
     passes.InlinePass()(model)
     exact = compute_rounded_constants(model)
     for _ in range(_ROUNDS):

@@ -1,4 +1,5 @@
-"""Compute the constants of a graph with PyTorch's rounding: after each operation, but only once for sines and the like.
+"""Compute the constants of a graph with PyTorch's rounding: after each operation, but only once for functions such as
+sine.
 
 A module that computes its frequencies in forward, `torch.exp(torch.arange(0, 12, 2) * -0.77)`, leaves them to the
 folding of constants. onnxscript folds in float32, where each step rounds: `exp` came out five float32 numbers from the
@@ -49,9 +50,9 @@ _LAYERS: Final = frozenset({"GRU", "LSTM", "RNN"})
 
 
 def compute_rounded_constants(model: ir.Model) -> Mapping[str, npt.NDArray[np.float32]]:
-    """Return the float32 values that a graph computes from constants only, by name. They are rounded after each
-    operation, as in PyTorch. The results of exponentials, sines and the like are rounded only once, from float64, if a
-    step operator does not use them.
+    """Return the float32 values, by name, that a graph computes from constants only. As in PyTorch, they are rounded
+    after each operation. Results of functions such as exp and sine are rounded only once, from float64, unless a step
+    operator uses them.
 
     Args:
         model: without functions. Values that cannot be computed in float64 are left out, and so are those that depend
@@ -92,7 +93,7 @@ def _is_rounded_once(value: ir.Value, curved: Collection[ir.Value]) -> bool:
 
 
 def _list_downstream_operators(value: ir.Value) -> Iterator[ir.Node]:
-    """Yield the operators that use a value, directly or through others, up to a curved function or a layer."""
+    """Yield the operators that use a value, directly or indirectly, up to a curved function or a layer."""
     waiting, seen = [value], {value}
     while waiting:
         for node, _ in waiting.pop().uses():
@@ -107,7 +108,7 @@ def _is_step_operator(node: ir.Node) -> bool:
 
 
 def set_folded_values(model: ir.Model, exact: Mapping[str, npt.NDArray[np.float32]]) -> None:
-    """Set the values that have been folded since to the numbers of `compute_rounded_constants`, in place."""
+    """Set the values that have been folded since then to the numbers of `compute_rounded_constants`, in place."""
     graph = model.graph
     for name, array in exact.items():
         value = graph.initializers.get(name)
@@ -126,8 +127,7 @@ def _is_known(value: ir.Value, known: dict[ir.Value, npt.NDArray[Any]]) -> bool:
 
 
 def _compute_node(node: ir.Node, known: Mapping[ir.Value, npt.NDArray[Any]], model: ir.Model) -> list[npt.NDArray[Any]]:
-    """Return the outputs of one node in double precision; an empty list where it cannot be computed, or is too
-    large."""
+    """Return the outputs of one node in double precision; an empty list if it cannot be computed or is too large."""
     if _compute_largest_output_size(node, [known[value] for value in node.inputs if value is not None]) > _MOST_NUMBERS:
         return []
     proto: Any = ir.serde.serialize_node(node)

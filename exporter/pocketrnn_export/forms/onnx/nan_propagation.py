@@ -38,7 +38,7 @@ def make_graph_propagate_nans(model: ir.Model) -> None:
 
 
 def add_nan_guards(content: bytes) -> bytes:
-    """Add guards to a graph whose inputs may hold any numbers, including NaN."""
+    """Add guards to a graph whose inputs may contain any number, including NaN."""
     model = ir.serde.deserialize_model(onnx.shape_inference.infer_shapes(onnx.load_model_from_string(content)))
     _add_guards(model.graph, compute_ranges(model.graph, ANYTHING))
     made: bytes = ir.serde.serialize_model(model).SerializeToString()
@@ -100,7 +100,7 @@ class _GuardBuilder:
         return self.tape.op(kind, list(inputs), attributes=attributes)
 
     def add_guard(self, kind: str, *inputs: Any, of: int, output: int = 0) -> Any:
-        """Return a guard node, which `remove_nan_guards` replaces by the input with index `of`."""
+        """Return a guard node; `remove_nan_guards` replaces it by its input with index `of`."""
         name = f"{_GUARD}{self.node.op_type}_{of}_{self.node.outputs[output].name}"
         return self.tape.op(kind, list(inputs), name=name)
 
@@ -129,7 +129,7 @@ class _GuardBuilder:
         return self.op("Where", self.op("Equal", x, x), self.add_float_constant(0.0), x)
 
     def rank_nans(self, nan: float) -> Any:
-        """x with NaN replaced by an infinity, so that it ranks first or last; real infinities become the largest finite
+        """Replace NaN in x by an infinity, so that it ranks first or last. Real infinities become the largest finite
         number."""
         bound = self.add_float_constant(_LARGEST if nan > 0 else -_LARGEST)
         within = self.op("Min" if nan > 0 else "Max", self.x, bound)
@@ -146,15 +146,15 @@ def _replace_node(graph: ir.Graph, make: _GuardBuilder, made: tuple[ir.Value, ..
 
 
 def _guard_reduce(make: _GuardBuilder) -> tuple[Any, ...]:
-    """ReduceMax, ReduceMin: add NaN where one of the numbers is NaN."""
+    """ReduceMax, ReduceMin: add NaN if one of the reduced numbers is NaN."""
     inputs = [make.add_nan_mask(make.x), *make.node.inputs[1:]]
     found = make.tape.op("ReduceSum", inputs, attributes=dict(make.node.attributes.items()))
     return (make.add_guard("Add", make.copy_node(make.x), found, of=0),)
 
 
 def _guard_max_pool(make: _GuardBuilder) -> tuple[Any, ...]:
-    """MaxPool: give NaN where one is in the window, and minus infinity where the window holds nothing else; onnxruntime
-    gives the lowest finite number there."""
+    """MaxPool: give NaN if the window contains NaN, and minus infinity if it contains only minus infinity; onnxruntime
+    gives the lowest finite number for such a window."""
     one, zero = make.add_float_constant(1.0), make.add_float_constant(0.0)
     flags = make.op("Where", make.op("Equal", make.x, make.x), zero, one)
     found = make.copy_node_with_all_outputs(flags)[0]
@@ -186,7 +186,7 @@ def _guard_sign(make: _GuardBuilder) -> tuple[Any, ...]:
 
 
 def _guard_scatter(make: _GuardBuilder) -> tuple[Any, ...] | None:
-    """ScatterElements, ScatterND: add NaN where one of the numbers reduced to the maximum or minimum is NaN."""
+    """ScatterElements, ScatterND: add NaN if one of the numbers in a maximum or minimum is NaN."""
     kind = make.node.attributes.get("reduction")
     if kind is None or kind.as_string() not in ("max", "min"):
         return None
@@ -197,7 +197,7 @@ def _guard_scatter(make: _GuardBuilder) -> tuple[Any, ...] | None:
 
 
 def _guard_layer(make: _GuardBuilder) -> tuple[Any, ...]:
-    """RNN, GRU, LSTM: add NaN from the first step whose gate inputs have one."""
+    """RNN, GRU, LSTM: add NaN from the first step whose gate inputs contain NaN."""
     x, w, _, _, lengths, *states = [*make.node.inputs, *[None] * 7][:7]
     name = make.node.attributes.get("direction")
     direction = "forward" if name is None else name.as_string()

@@ -62,10 +62,10 @@ class OnnxGraph:
 
     Attributes:
         content: the ONNX file's bytes.
-        embedding_rows: the number of ids that it takes; None where it looks up other numbers made of ids, as hashes.
+        embedding_rows: the number of ids that it takes; None if it looks up other numbers made of ids, as hashes.
         nodes: the number of nodes.
         limits: the sizes beyond which PyTorch itself fails.
-        bounds: sizes on both sides of every size condition in forward, for the proof; empty without such conditions.
+        bounds: sizes around every size condition in forward, for the proof; empty without such conditions.
             Sizes outside the limits are among them.
         notes: the parts that were not compared with the module.
         plan: the branches that were taken at size conditions in forward; None for those of the example.
@@ -104,7 +104,7 @@ PAIRS: Final = GraphNames(PAIR_INPUTS[1], ("logits",))
 
 
 def name_graph_inputs(inputs: Sequence[torch.Tensor]) -> GraphNames:
-    """Return the names of a graph for the inputs of a module: of one text, of two, or of one with features.
+    """Return the names of a graph for the inputs of a module: one text, two texts, or one text with features.
 
     Example:
         >>> name_graph_inputs([torch.zeros(3, 7, dtype=torch.int64), torch.zeros(3, 2)]).inputs
@@ -178,7 +178,7 @@ def _make_translation_title(operator: Any) -> str:
 
 
 def _make_unsupported_error(program: torch.export.ExportedProgram, cause: str) -> ExportError:
-    """Return the error that names the operation without a form in ONNX, and its line."""
+    """Return the error for an operation that ONNX does not have; it names the operation and its line."""
     named = re.search(r"op='\w+\.(\w+)'|aten::(\w+)\(\)", cause)
     name = "" if named is None else named[1] or named[2]
     # PyTorch renames some operators when it decomposes them: special_i0e, bessel_i0e.
@@ -206,7 +206,7 @@ def _make_unsupported_error(program: torch.export.ExportedProgram, cause: str) -
 
 
 def _find_decomposed_nodes(name: str, program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
-    """Return the operators with a name after the program's decomposition: signbit, from copysign."""
+    """Return the operators with this name after the program's decomposition: signbit may come from copysign."""
     parts = program.run_decompositions().graph.nodes if name else ()
     return [node for node in parts if f".{name}." in str(node.target)]
 
@@ -279,8 +279,8 @@ def _name_layers(graph: ir.Graph) -> None:
 
 
 def _count_embedding_rows(graph: ir.Graph) -> int | None:
-    """Return the number of ids that the embedding takes: the rows of the smallest table that `tokens` index; None: no
-    limit.
+    """Return the number of ids that the embedding accepts: the rows of the smallest table that `tokens` index. None if
+    there is no limit.
 
     Raises:
         ExportError: `tokens` neither index a table nor are compared with ids, as for one-hot vectors.
@@ -302,8 +302,8 @@ def find_token_lookups(graph: ir.Graph) -> list[ir.Node]:
 
 
 def _find_table_lookups(graph: ir.Graph) -> tuple[list[ir.Node], list[ir.Node], list[ir.Node]]:
-    """Return the Gather nodes that look up the unchanged ids in `tokens`, those that look up numbers computed from
-    them, and the Equal nodes that compare them.
+    """Return three kinds of nodes: the Gather nodes that look up the unchanged ids in `tokens`, the Gather nodes that
+    look up numbers computed from them, and the Equal nodes that compare the ids.
 
     The tables' rows limit the ids only in the first kind: `(tokens * 31) % 1000` takes any id.
     """

@@ -78,7 +78,8 @@ ONE_TEXT: Final = (torch.zeros(1, 7, dtype=torch.int64),)
 
 
 class SingleTextModule(nn.Module):
-    """A classifier of one text without padding, tokens [1, sequence]; of one pair, or of one text with its features."""
+    """A classifier of one text without padding, tokens [1, sequence]; or of one pair, or of one text with its
+    features."""
 
     def __init__(self, classifier: nn.Module, *, takes_lengths: bool) -> None:
         super().__init__()
@@ -86,7 +87,8 @@ class SingleTextModule(nn.Module):
         self.takes_lengths = takes_lengths
 
     def forward(self, tokens: Tensor, beside: Tensor | None = None) -> Tensor:
-        """Return the logits [1, classes]; `beside` is the second text, int64 [1, sequence], or float32 features."""
+        """Return the logits [1, classes]. `beside` is the second text, int64 [1, sequence], or the features,
+        float32."""
         given = (tokens,) if beside is None else (tokens, beside)
         texts, features = [[t for t in given if t.is_floating_point() == floats] for floats in (False, True)]
         whole = [torch.full((1,), text.shape[1], dtype=torch.int64) for text in texts]
@@ -96,9 +98,8 @@ class SingleTextModule(nn.Module):
 
 
 def find_small_integers(content: bytes) -> list[int]:
-    """Return the integers among a graph's small constants, each with its neighbours (`x > 3` is true for 4): the
-    numbers that forward may compare ids with.
-    """
+    """Return the integers among a graph's small constants, and the integers next to each (`x > 3` is true for 4).
+    Forward may compare ids with these numbers."""
     graph = onnx.load_model_from_string(content).graph
     tensors = [*graph.initializer, *(a.t for node in graph.node if node.op_type == "Constant" for a in node.attribute)]
     small = (onnx.numpy_helper.to_array(tensor).ravel() for tensor in tensors if math.prod(tensor.dims) <= _SMALL)
@@ -129,7 +130,7 @@ def wrap_onnx_graph_as_form(content: bytes, graph: Graph) -> Form:
 
 
 def _write_replacement_advice(problem: str) -> str:
-    """Return the advice on how to replace an operation that a bundle must not contain."""
+    """Return the advice for replacing an operation that a bundle must not contain."""
     if "'Resize'" in problem:
         return "Take steps by their places in place of F.interpolate: x[:, torch.arange(n) * x.size(1) // n]."
     if _is_random_operator(problem):
@@ -145,7 +146,7 @@ def _write_replacement_advice(problem: str) -> str:
 
 
 def _is_random_operator(problem: str) -> bool:
-    """Return whether the operation that a bundle must not contain draws random numbers."""
+    """Return whether an operation draws random numbers; a bundle must not contain it."""
     return any(f"'{name}" in problem for name in ("Dropout", "Random", "Bernoulli", "Multinomial"))
 
 
@@ -172,7 +173,7 @@ def make_graph_limits(made: OnnxGraph, prepared: ExportableModule) -> Limits | N
 
 
 def list_graph_bounds(made: OnnxGraph) -> tuple[tuple[int, int], ...]:
-    """List the sizes (batch, sequence) on both sides of every size condition in forward, within the limits."""
+    """List the sizes (batch, sequence) just below and above every size condition in forward, within the limits."""
     return tuple((sizes.batch, sizes.tokens) for sizes in made.bounds if is_within_limits(made.limits, sizes))
 
 
@@ -302,7 +303,7 @@ def trace_onnx_graph(
 
 
 def _uses_half_precision(node: torch.fx.Node) -> bool:
-    """Return whether a node's result is in 16-bit floats, or it is a `torch.autocast` block."""
+    """Return whether a node gives 16-bit floats, or is a `torch.autocast` block."""
     return "autocast" in str(node.target) or _has_half_dtype(node)
 
 
@@ -330,7 +331,7 @@ def _make_half_precision_error(nodes: Sequence[torch.fx.Node]) -> ExportError:
 
 
 def _add_source_line(error: ExportError, program: torch.export.ExportedProgram) -> ExportError:
-    """Add the line of forward to an engine's error about an operator that it does not have for these types."""
+    """Add the line of forward to an engine's error, if the engine lacks an operator for these dtypes."""
     if rounded := [node for node in program.graph.nodes if _uses_half_precision(node)]:
         return _make_half_precision_error(rounded)
     said = str(error)
@@ -359,8 +360,8 @@ def retrace_in_float64(
     *,
     one_text: bool = False,
 ) -> OnnxGraph:
-    """Trace a module in double precision as another was traced, without a new search over its sizes: onnxruntime has no
-    recurrent layers in double precision."""
+    """Trace a module in double precision, with the same sizes as another trace; onnxruntime has no recurrent layers in
+    double precision."""
     of_plan = example if like.plan is None else resize_example(example, like.plan.example)
     names = name_graph_inputs(example)
     traced = trace_program(module, of_plan, like.plan, TraceLog(), one_text=one_text, cut_counted=like.cut_counted)

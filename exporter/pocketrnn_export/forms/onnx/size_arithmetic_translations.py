@@ -42,7 +42,8 @@ def _mark_as_size_number(value: Any) -> Any:
 
 
 def _convert_to_float64(value: Any) -> Any:
-    """Return a number as float64 []. A value that has the exporter's type float32 was made here, and is float64."""
+    """Return a number as float64 []. A value that the exporter takes for float32 was made in this file, and is
+    float64."""
     if isinstance(value, int | float):
         return op.Constant(value=ir.tensor(np.array(value, np.float64)))  # type: ignore[arg-type]
     return value if _is_float(value) else _mark_as_size_number(op.Cast(value, to=int(_DOUBLE)))
@@ -150,7 +151,7 @@ NUMBER_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
 
 
 def round_size_numbers_to_float32(model: ir.Model) -> None:
-    """Set the type of the numbers computed from sizes to float64, which the exporter takes for float32, and round them
+    """Set the dtype of the numbers computed from sizes to float64, which the exporter takes for float32; and round them
     to float32 where other nodes use them. In place."""
     numbers: set[ir.Value] = set()
     for node in model.graph:
@@ -181,7 +182,7 @@ def round_size_numbers_to_float32(model: ir.Model) -> None:
 
 
 def _is_used_in_float32(node: ir.Node) -> bool:
-    """Return whether a node that uses a number computes in float32."""
+    """Return whether a number is used by a node that computes in float32."""
     if _MARK in node.metadata_props or node.op_type in {"Cast", "CastLike"}:
         return False
     return all(value.dtype != _DOUBLE for value in node.outputs)

@@ -1,4 +1,4 @@
-"""Rewrite sigmoids whose small results matter, since onnxruntime's Sigmoid rounds these results to 0.
+"""Rewrite sigmoids if their small results matter: onnxruntime's Sigmoid rounds these to 0.
 
 onnxruntime's Sigmoid is within 1e-8 of the right number, and 0 below -18, where PyTorch has 1.5e-8 down to 1e-38. That
 does not matter for a gate. It matters where forward takes the logarithm of such a number or divides by it:
@@ -41,7 +41,7 @@ _LARGE: Final = 64.0
 
 
 def rewrite_sigmoids_with_small_values(model: ir.Model) -> None:
-    """Write each Sigmoid whose small results matter as 1 / (1 + exp(-x)), in place."""
+    """Write each Sigmoid as 1 / (1 + exp(-x)) if its small results matter, in place."""
     nodes = list(model.graph.all_nodes())
     outer = {graph: node for node in nodes for graph in list_subgraphs(node)}
     ranges = compute_ranges(model.graph)
@@ -53,7 +53,7 @@ def rewrite_sigmoids_with_small_values(model: ir.Model) -> None:
 def _needs_small_values(
     value: ir.Value, outer: dict[ir.Graph, ir.Node], ranges: Mapping[ir.Value, NumberRange]
 ) -> bool:
-    """Return whether a result computed from a value depends on how small it is."""
+    """Return whether a later result depends on the size of small numbers in a value."""
     # For each other value, the factor by which the first value was multiplied on its way there.
     scales = {value: 1.0}
     reached = [value]
@@ -82,7 +82,7 @@ def _needs_small_values(
 
 
 def _find_largest_weight_factor(node: ir.Node, index: int, ranges: Mapping[ir.Value, NumberRange]) -> float:
-    """Return the largest absolute factor that a node multiplies a value by."""
+    """Return the largest absolute factor by which a node multiplies a value."""
     others = [ranges.get(value, ANYTHING) for i, value in enumerate(node.inputs) if i != index and value is not None]
     if node.op_type == "Div" and index == 0:
         # An integer divisor is at least 1, or the quotient is not finite.
@@ -131,7 +131,7 @@ def _is_integer_divisor(divisor: ir.Value | None) -> bool:
 
 
 def _hides_small_values(node: ir.Node) -> bool:
-    """Return whether a result does not show how small an input is: a bias hides that, and so does a layer of usual
+    """Return whether a node hides the size of small inputs: adding a bias does, and so does a layer with usual
     weights."""
     if node.op_type in _LAYERS:
         weights = _read_constant_array(node.inputs[1])

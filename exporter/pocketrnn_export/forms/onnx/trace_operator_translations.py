@@ -76,8 +76,8 @@ def _translate_size(x: Any, axis: int) -> Any:
 
 
 def _translate_any(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Any:
-    """`any` as a count above 0: torch's own translation takes the maximum, and the maximum of no values, such as the
-    pairs of one word, differs from engine to engine."""
+    """`any` as a count above 0. torch's own translation takes the maximum, and engines differ in the maximum of no
+    values, such as the pairs of one word."""
     if not x.shape:
         return op.Cast(x, to=_BOOL)
     axes = [] if dim is None else [dim] if isinstance(dim, int) else list(dim)

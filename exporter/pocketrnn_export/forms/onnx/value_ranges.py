@@ -1,4 +1,4 @@
-"""The range of the numbers that each value of a graph may hold, and whether NaN may be among them.
+"""The range of the numbers in each value of a graph, and whether NaN may be among them.
 
 It is computed from the operators, in one pass over the graph, in each value's own type. Rounding keeps order, so that
 the ends of a range are the operator's results for the ends of its inputs' ranges, rounded as it rounds: where they
@@ -111,8 +111,8 @@ def _compute_graph_ranges(graph: ir.Graph, known: dict[ir.Value, NumberRange]) -
 def _compute_subgraph_range(
     given: _Inputs, inside: Sequence[ir.Graph], known: dict[ir.Value, NumberRange]
 ) -> NumberRange:
-    """Return the range of the outputs of an If, Loop or Scan: any of its inputs may become any input of its subgraphs,
-    and any output of these may come back as a state."""
+    """Return the range of the outputs of an If, Loop or Scan. Any of its inputs may become any input of its subgraphs,
+    and any output of the subgraphs may come back as a state."""
     taken = _join_ranges(given)
     for _ in range(_ROUNDS):
         for body in inside:
@@ -128,7 +128,7 @@ def _compute_subgraph_range(
 
 def _widen_loop_end(end: float) -> float:
     """Widen the end of a loop's range to 0, the largest state or infinity. The range can then change only a few times,
-    so the passes end."""
+    so the iterations end."""
     return end if math.isinf(end) or end == 0 else math.copysign(max(abs(end), _LARGEST_STATE), end)
 
 
@@ -141,7 +141,7 @@ def _join_ranges(ranges: Iterable[NumberRange]) -> NumberRange:
 
 def _find_array_range(array: Any) -> NumberRange:
     if array.dtype.kind not in "fiub":
-        # bfloat16 and its like.
+        # bfloat16 and similar types.
         array = array.astype(np.float32)
     if not array.size:
         return _ZERO
@@ -183,7 +183,7 @@ def _compute_node_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any], plac
 
 
 def _make_range_from_ends(numbers: Iterable[Any], *, nan: bool) -> NumberRange:
-    """Return the range of an operator's results for the ends of ranges; `nan` says whether NaN is possible."""
+    """Return the range of an operator's results at the ends of its input ranges; `nan` says whether NaN is possible."""
     made = [float(number) for number in numbers]
     left = [number for number in made if not math.isnan(number)]
     return NumberRange(min(left), max(left), nan) if left else replace(ANYTHING, nan=nan)
@@ -199,7 +199,7 @@ def _compute_corner_range(
 
 
 def _make_monotone_rule(function: Callable[[Any], Any], *, rough: bool = False) -> _Rule:
-    """Return the rule for a function of one number that never decreases."""
+    """Return the rule for a function of one number that does not decrease anywhere."""
 
     def compute_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
         made = kind.type if kind.kind == "f" else np.float64
@@ -246,7 +246,7 @@ def _divide_ranges(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRan
 
 
 def _compute_matmul_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    """Return the range of sums of products: infinite numbers among them make NaN."""
+    """Return the range of sums of products: if infinite numbers are among them, the sums may be NaN."""
     factors = given if node.op_type == "Einsum" else given[:2]
     largest = _MOST_SUMMED * math.prod(one.largest_magnitude for one in factors)
     for place, value in enumerate(node.inputs[:2]):
@@ -265,8 +265,8 @@ def _compute_matmul_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) ->
 
 
 def _compute_largest_weight_sum(node: ir.Node, place: int, weights: np.ndarray[Any, np.dtype[np.float64]]) -> float:
-    """Return the largest sum of absolute weights for one result of a product; `place` is the index of the weights'
-    input."""
+    """Return the largest sum of absolute weights in one result of a product; `place` is the index of the input with the
+    weights."""
     if node.op_type == "Conv":
         weights = weights.reshape(len(weights), -1).sum(1)
     elif node.op_type != "Einsum" and weights.ndim > 1:
@@ -285,7 +285,7 @@ def _round_range(found: NumberRange, kind: np.dtype[Any]) -> NumberRange:
 
 
 def _compute_pad_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    """Return the range of the first input and of the value that fills the rest, which is 0 by default."""
+    """Return the range of the first input together with the padding value, which is 0 by default."""
     del kind
     value = {"Pad": 2}.get(node.op_type, len(given))
     return given[0] | (given[value] if len(given) > value else _ZERO)
@@ -350,7 +350,7 @@ def _read_constant_number(node: ir.Node, index: int) -> float | None:
 
 
 def _make_bounded_rule(bounds: NumberRange) -> _Rule:
-    """Return the rule for a function with bounded values; it gives NaN for NaN."""
+    """Return the rule for a function with bounded results, which gives NaN for NaN."""
 
     def compute_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
         del kind
@@ -360,8 +360,8 @@ def _make_bounded_rule(bounds: NumberRange) -> _Rule:
 
 
 def _compute_leaky_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    """Return the range of LeakyRelu, Elu, ...: above 0 up to twice the number; below 0 the number times a factor, which
-    may be negative."""
+    """Return the range of LeakyRelu, Elu and the like: above 0, up to twice the number; below 0, the number times a
+    factor, which may be negative."""
     x, alpha = given[0], node.attributes.get("alpha")
     times = 2.0 if alpha is None else max(2.0, abs(alpha.as_float()))
     below = min(x.low, 0.0) * times
@@ -409,9 +409,10 @@ def _compute_log_softmax_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) 
 
 
 def _compute_normalization_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    """Return the range of layers that subtract the mean and divide by the standard deviation: none of n results is
-    larger than the root of n. Without an epsilon, equal numbers give NaN. A BatchNormalization uses another set's
-    deviation."""
+    """Return the range of layers that subtract the mean and divide by the standard deviation: each of n results is at
+    most the root of n. Without an epsilon, equal numbers give NaN. A BatchNormalization divides by the deviation of
+    another set.
+    """
     x = _join_ranges(given)
     epsilon = node.attributes.get("epsilon")
     if node.op_type == "LpNormalization" or (epsilon is not None and np.float32(epsilon.as_float()) == 0):
@@ -465,7 +466,7 @@ def _has_bounded_activations(node: ir.Node) -> bool:
 
 
 def _compute_recurrent_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    """Return the range of a recurrent layer: finite inputs give finite outputs, and infinite ones may give NaN."""
+    """Return the range of a recurrent layer: finite inputs give finite outputs, and infinite inputs may give NaN."""
     del kind
     lengths, initial = 4, 5
     x = _join_ranges(one for i, one in enumerate(given) if i != lengths)

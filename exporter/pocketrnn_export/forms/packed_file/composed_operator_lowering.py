@@ -9,7 +9,7 @@ import onnx
 
 from pocketrnn.bundle.packed_enums import Binary, Reduction
 from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.packed_file.operator_lowering import Lowering, handles
+from pocketrnn_export.forms.packed_file.operator_lowering import Lowering, lowers
 from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, convert_float_to_bits
 from pocketrnn_export.forms.packed_file.size_dependent_values import Size, read_attributes
 
@@ -21,7 +21,7 @@ _ALL, _WITHOUT_MIDDLE, _MIDDLE = 14, 10, 4
 
 def _read_float_value(lowering: Lowering, name: str) -> int:
     """Return the program's value of a float operand."""
-    if lowering.type(name) != FLOAT:
+    if lowering.find_type(name) != FLOAT:
         raise ExportError("Its input is not of floats.", "")
     return lowering.add_whole_value(name)
 
@@ -35,62 +35,62 @@ def _add_elementwise_operation(
     return made
 
 
-@handles("HardSwish")
+@lowers("HardSwish")
 def _lower_hard_swish(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Lower x * hard_sigmoid(x)."""
-    value, sizes = _read_float_value(lowering, node.input[0]), lowering.sizes(node.input[0])
+    value, sizes = _read_float_value(lowering, node.input[0]), lowering.find_sizes(node.input[0])
     share = lowering.program.value(FLOAT, sizes)
-    lowering.unary("HardSigmoid", value, share, 1 / 6, 0.5)
+    lowering.add_unary("HardSigmoid", value, share, 1 / 6, 0.5)
     _, words = lowering._make_operands_and_words([node.input[0]], node.output[0])
     lowering.program.add("binary", [value, share, lowering.add_value(node.output[0])], Binary.MUL, *words, words[-1])
 
 
-@handles("PRelu")
+@lowers("PRelu")
 def _lower_prelu(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Lower max(x, 0) + slope * min(x, 0)."""
     x, slope, out = node.input[0], node.input[1], node.output[0]
     value, zero = _read_float_value(lowering, x), lowering.program.constant(np.zeros(1, np.float32))
     (_, factor), (*sizes, of_x, of_slope) = lowering._make_operands_and_words([x, slope], out)
-    below, sloped, above = (lowering.program.value(FLOAT, lowering.sizes(out)) for _ in range(3))
+    below, sloped, above = (lowering.program.value(FLOAT, lowering.find_sizes(out)) for _ in range(3))
     lowering.program.add("binary", [value, zero, below], Binary.MIN, *sizes, of_x, 0)
     lowering.program.add("binary", [below, factor, sloped], Binary.MUL, *sizes, of_x, of_slope)
-    lowering.unary("Relu", value, above)
+    lowering.add_unary("Relu", value, above)
     lowering.program.add("binary", [above, sloped, lowering.add_value(out)], Binary.ADD, *sizes, of_x, of_x)
 
 
-@handles("ReduceLogSumExp")
+@lowers("ReduceLogSumExp")
 def _lower_log_sum_exp(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Lower max(x) + log(sum(exp(x - max(x))))."""
     source, out, program = node.input[0], node.output[0], lowering.program
-    axes, rank = read_attributes(node).get("axes"), len(lowering.sizes(source))
-    if name := lowering.optional(node, 1):
+    axes, rank = read_attributes(node).get("axes"), len(lowering.find_sizes(source))
+    if name := lowering.find_optional_input(node, 1):
         axes = lowering.read_constant(name).ravel().tolist()
     if not axes or len(axes) != 1:
         raise ExportError("It reduces several axes.", "")
-    view = lowering.view(source, axes[0] % rank, axes[0] % rank)
+    view = lowering.find_view_sizes(source, axes[0] % rank, axes[0] % rank)
     left = (view[0], _ONE, view[2])
     value = _read_float_value(lowering, source)
     largest, finite, total, logarithm = (program.value(FLOAT, left) for _ in range(4))
     program.add("reduce", [value, largest], Reduction.LARGEST, *view)
     # Infinity minus infinity would be NaN.
-    lowering.unary("Clip", largest, finite, -_LARGEST, _LARGEST)
+    lowering.add_unary("Clip", largest, finite, -_LARGEST, _LARGEST)
     below = _add_elementwise_operation(lowering, Binary.SUB, (value, finite), view, (_ALL, _WITHOUT_MIDDLE))
     raised = program.value(FLOAT, view)
-    lowering.unary("Exp", below, raised)
+    lowering.add_unary("Exp", below, raised)
     program.add("reduce", [raised, total], Reduction.SUM, *view)
-    lowering.unary("Log", total, logarithm)
-    lowering.alias(out, _add_elementwise_operation(lowering, Binary.ADD, (finite, logarithm), left, (_ALL, _ALL)))
+    lowering.add_unary("Log", total, logarithm)
+    lowering.reuse_value(out, _add_elementwise_operation(lowering, Binary.ADD, (finite, logarithm), left, (_ALL, _ALL)))
 
 
-@handles("InstanceNormalization")
+@lowers("InstanceNormalization")
 def _lower_instance_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Lower a layer norm of each channel, with its scale and bias; a group norm has fewer channels."""
     source, program = node.input[0], lowering.program
-    outer, channels, inner = lowering.view(source, 1, 1)
+    outer, channels, inner = lowering.find_view_sizes(source, 1, 1)
     value = _read_float_value(lowering, source)
     if outer != _ONE or channels[0]:
         raise ExportError("It does not normalize [1, channels, ...].", "")
-    normal = program.value(FLOAT, lowering.sizes(source))
+    normal = program.value(FLOAT, lowering.find_sizes(source))
     epsilon = convert_float_to_bits(read_attributes(node).get("epsilon", 1e-5))
     program.add("norm", [value, NONE, NONE, normal], channels, inner, epsilon)
     for kind, name in ((Binary.MUL, node.input[1]), (Binary.ADD, node.input[2])):
@@ -98,24 +98,24 @@ def _lower_instance_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
         normal = _add_elementwise_operation(
             lowering, kind, (normal, operand), (outer, channels, inner), (_ALL, _MIDDLE)
         )
-    lowering.alias(node.output[0], normal)
+    lowering.reuse_value(node.output[0], normal)
 
 
-@handles("TopK")
+@lowers("TopK")
 def _lower_top_k(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Lower a TopK with k = 1: the largest or smallest number along an axis, and the index of the first one."""
     attributes, source = read_attributes(node), node.input[0]
     if lowering.read_constant(node.input[1]).tolist() != [1]:
         raise ExportError("Its k is not 1.", "")
-    sizes = lowering.sizes(source)
+    sizes = lowering.find_sizes(source)
     axis = attributes.get("axis", -1) % len(sizes)
     if sizes[axis] == _ONE and all(not a for a, _ in sizes):
         # The one number, at index 0: texts are sorted by their lengths, and a program has one text.
-        lowering.alias(node.output[0], lowering.add_whole_value(source))
+        lowering.reuse_value(node.output[0], lowering.add_whole_value(source))
         zeros = np.zeros([b for _, b in sizes], np.int64)
-        lowering.alias(node.output[1], lowering.program.constant(zeros if zeros.ndim == 2 else zeros.reshape(-1)))
+        lowering.reuse_value(node.output[1], lowering.program.constant(zeros if zeros.ndim == 2 else zeros.reshape(-1)))
         return
-    view, is_least = lowering.view(source, axis, axis), not attributes.get("largest", 1)
+    view, is_least = lowering.find_view_sizes(source, axis, axis), not attributes.get("largest", 1)
     value = _read_float_value(lowering, source)
     for name, operation, kind in (
         (node.output[0], "reduce", Reduction.SMALLEST if is_least else Reduction.LARGEST),

@@ -75,7 +75,7 @@ class Precision:
 
     Args:
         graph: the observed graph.
-        bound: gives the bound of a value's integers, by its name; None where it also has other numbers.
+        bound: gives the bound of a value's integers, by its name; None if it also has other numbers.
     """
 
     def __init__(self, graph: ObservedGraph, bound: Callable[[str], Bound]) -> None:

@@ -11,8 +11,8 @@ import itertools
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from pocketrnn_export.forms.packed_file.pair_sizes import bound_factor
 from pocketrnn_export.forms.packed_file.size_dependent_values import HOLDS, Affine, Size
-from pocketrnn_export.forms.packed_file.two_text_sizes import bound_factor
 
 __all__ = [
     "LARGEST",
@@ -26,7 +26,7 @@ __all__ = [
 
 # The engine's largest integer.
 LARGEST: Final = HOLDS["int32"]
-# c0 + c1 * tokens + c2 * tokens ^ 2 + ...; None where nothing is known.
+# c0 + c1 * tokens + c2 * tokens ^ 2 + ...; None if nothing is known.
 Bound = tuple[int, ...] | None
 
 

@@ -12,7 +12,7 @@ import onnx
 from pocketrnn.bundle.packed_enums import Binary, Layer, Pooling, Reduction
 from pocketrnn.errors import ExportError
 from pocketrnn_export.forms.packed_file.float32_precision import IN_FLOAT32, MOST_WHOLE
-from pocketrnn_export.forms.packed_file.operator_lowering import Lowering, handles, multiply_or_refuse, split_sizes
+from pocketrnn_export.forms.packed_file.operator_lowering import Lowering, lowers, multiply_or_refuse, split_sizes
 from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, convert_float_to_bits
 from pocketrnn_export.forms.packed_file.size_dependent_values import Size, multiply_sizes, read_attributes
 
@@ -49,15 +49,15 @@ def pad_columns(matrix: Array, gates: int = 1) -> Array:
     return made.reshape(rows, gates * width)
 
 
-@handles("RNN", "LSTM", "GRU")
+@lowers("RNN", "LSTM", "GRU")
 def _lower_recurrent(lowering: Lowering, node: onnx.NodeProto) -> None:
     attributes = read_attributes(node)
     kind, directions = _check_layer(lowering, node, attributes)
-    sizes = lowering.sizes(node.input[0])
+    sizes = lowering.find_sizes(node.input[0])
     hidden, steps = int(attributes["hidden_size"]), sizes[0]
     states = []
     for index in (5, 6):
-        name = lowering.optional(node, index) if index == 5 or node.op_type == "LSTM" else None
+        name = lowering.find_optional_input(node, index) if index == 5 or node.op_type == "LSTM" else None
         zero = (
             name is not None
             and lowering.depends_only_on_size(name)
@@ -104,12 +104,12 @@ def _check_layer(lowering: Lowering, node: onnx.NodeProto, attributes: dict[str,
         raise ExportError("The layer has the attribute clip, input_forget or layout.", "")
     if node.op_type == "GRU" and not attributes.get("linear_before_reset"):
         raise ExportError("The reset gate is applied before the product.", "")
-    if (peepholes := lowering.optional(node, 7)) and lowering.read_constant(peepholes).any():
+    if (peepholes := lowering.find_optional_input(node, 7)) and lowering.read_constant(peepholes).any():
         raise ExportError("The layer has peepholes.", "")
-    sizes = lowering.sizes(node.input[0])
+    sizes = lowering.find_sizes(node.input[0])
     if sizes[1] != (0, 1) or sizes[2][0]:
         raise ExportError("The layer reads several sequences.", "")
-    if lengths := lowering.optional(node, 4):
+    if lengths := lowering.find_optional_input(node, 4):
         whole = all(
             (given == x.shape[0]).all()
             for given, x in zip(lowering.graph.values[lengths], lowering.graph.values[node.input[0]], strict=True)
@@ -125,9 +125,9 @@ class _LayerWeights(NamedTuple):
 
     Attributes:
         input: the weights of the inputs.
-        state: the weights of the states; None where they are zeros.
+        state: the weights of the states; None if they are zeros.
         bias: the bias of the inputs' product.
-        state_bias: the bias of the states' product; None where it is part of `bias`.
+        state_bias: the bias of the states' product; None if it is part of `bias`.
     """
 
     input: Array
@@ -157,7 +157,7 @@ def _read_layer_weights(lowering: Lowering, node: onnx.NodeProto, direction: int
     for name in node.input[1:3]:
         matrix = lowering.read_constant(name)[direction].reshape(gates, hidden, -1)[list(order)]
         matrices.append(np.ascontiguousarray(pad_columns(matrix.reshape(gates * hidden, -1).T, gates)))
-    bias_name = lowering.optional(node, 3)
+    bias_name = lowering.find_optional_input(node, 3)
     biases = np.zeros((2, gates, hidden), np.float32)
     if bias_name is not None:
         biases[:] = lowering.read_constant(bias_name)[direction].reshape(2, gates, hidden)[:, list(order)]
@@ -168,7 +168,7 @@ def _read_layer_weights(lowering: Lowering, node: onnx.NodeProto, direction: int
 def _add_linear(lowering: Lowering, x: str, matrix: Array, bias: Array | None, out: str) -> None:
     """Add out = x @ matrix + bias, where matrix [in, out] is the same for every text."""
     inner, outer = matrix.shape
-    rows = multiply_or_refuse(lowering.sizes(x)[:-1])
+    rows = multiply_or_refuse(lowering.find_sizes(x)[:-1])
     weight = lowering.program.constant(np.ascontiguousarray(pad_columns(matrix)))
     added = NONE
     if bias is not None and bias.any():
@@ -177,10 +177,10 @@ def _add_linear(lowering: Lowering, x: str, matrix: Array, bias: Array | None, o
     lowering.program.add("linear", [read, weight, added, lowering.add_value(out)], rows, inner, outer)
 
 
-@handles("Gemm")
+@lowers("Gemm")
 def _lower_gemm(lowering: Lowering, node: onnx.NodeProto) -> None:
     attributes = read_attributes(node)
-    x, weight, out, bias_name = node.input[0], node.input[1], node.output[0], lowering.optional(node, 2)
+    x, weight, out, bias_name = node.input[0], node.input[1], node.output[0], lowering.find_optional_input(node, 2)
     if not lowering.depends_only_on_size(weight) or attributes.get("transA"):
         raise ExportError("Its matrix is not the same for every text, or its input is transposed.", "")
     matrix = lowering.read_constant(weight) * np.float32(attributes.get("alpha", 1.0))
@@ -194,10 +194,10 @@ def _lower_gemm(lowering: Lowering, node: onnx.NodeProto) -> None:
     _add_linear(lowering, x, matrix, bias, out)
 
 
-@handles("MatMul")
+@lowers("MatMul")
 def _lower_matmul(lowering: Lowering, node: onnx.NodeProto) -> None:
     left, right, out = node.input[0], node.input[1], node.output[0]
-    a, b = lowering.sizes(left), lowering.sizes(right)
+    a, b = lowering.find_sizes(left), lowering.find_sizes(right)
     if lowering.depends_only_on_size(right) and len(b) <= 2 and not any(size[0] for size in b):
         matrix = lowering.read_constant(right)
         _add_linear(lowering, left, matrix.reshape(len(matrix), -1), None, out)
@@ -223,32 +223,32 @@ def _find_reduced_axes(lowering: Lowering, node: onnx.NodeProto) -> list[int]:
     rank = lowering.graph.values[node.input[0]][0].ndim
     attributes = read_attributes(node)
     given: Sequence[int] | None = attributes.get("axes")
-    if name := lowering.optional(node, 1):
+    if name := lowering.find_optional_input(node, 1):
         given = lowering.read_constant(name).ravel().tolist()
     if not given:
         given = [] if attributes.get("noop_with_empty_axes") else range(rank)
-    sizes = lowering.sizes(node.input[0])
+    sizes = lowering.find_sizes(node.input[0])
     return sorted({axis % rank for axis in given if sizes[axis % rank] != (0, 1)})
 
 
-@handles(*_REDUCED, "ReduceL1", "ReduceL2", "ReduceSumSquare")
+@lowers(*_REDUCED, "ReduceL1", "ReduceL2", "ReduceSumSquare")
 def _lower_reduce(lowering: Lowering, node: onnx.NodeProto) -> None:
     source, out = node.input[0], node.output[0]
     axes = _find_reduced_axes(lowering, node)
-    program, sizes = lowering.program, lowering.sizes(source)
+    program, sizes = lowering.program, lowering.find_sizes(source)
     value = lowering.add_whole_value(source)
     kind = _REDUCED.get(node.op_type, Reduction.SUM)
     if node.op_type == "ReduceL1":
-        if lowering.type(source) != FLOAT:
+        if lowering.find_type(source) != FLOAT:
             raise ExportError("It reduces integers: the engine reduces only floats.", "")
         size = program.value(FLOAT, sizes)
-        lowering.unary("Abs", value, size)
+        lowering.add_unary("Abs", value, size)
         value = size
     elif node.op_type not in _REDUCED:
         whole = multiply_or_refuse(sizes)
-        if node.op_type == "ReduceL2" and lowering.type(source) != FLOAT:
+        if node.op_type == "ReduceL2" and lowering.find_type(source) != FLOAT:
             raise ExportError("It reduces integers: the engine reduces only floats.", "")
-        product = program.value(lowering.type(source), sizes)
+        product = program.value(lowering.find_type(source), sizes)
         program.add("binary", [value, value, product], Binary.MUL, *[(0, 1)] * 3, whole, 8, 8)
         value = product
     # From the last axis on, so that the indices of the axes before stay the same.
@@ -259,36 +259,36 @@ def _lower_reduce(lowering: Lowering, node: onnx.NodeProto) -> None:
             first = axes.pop()
         parts = split_sizes(sizes, first, last)
         sizes[first : last + 1] = []
-        made = program.value(lowering.type(out), sizes)
+        made = program.value(lowering.find_type(out), sizes)
         program.add("reduce", [value, made], kind, *parts)
         value = made
     if node.op_type == "ReduceL2":
         made = program.value(FLOAT, sizes)
-        lowering.unary("Sqrt", value, made)
+        lowering.add_unary("Sqrt", value, made)
         value = made
-    lowering.alias(out, value)
+    lowering.reuse_value(out, value)
 
 
-@handles("Softmax", "LogSoftmax")
+@lowers("Softmax", "LogSoftmax")
 def _lower_softmax(lowering: Lowering, node: onnx.NodeProto) -> None:
     source, out = node.input[0], node.output[0]
     rank = lowering.graph.values[source][0].ndim
     axis = read_attributes(node).get("axis", -1 if lowering.graph.opset >= 13 else 1) % rank
     # Before opset 13, all axes from this one on are flattened.
-    view = lowering.view(source, axis, axis if lowering.graph.opset >= 13 else rank - 1)
+    view = lowering.find_view_sizes(source, axis, axis if lowering.graph.opset >= 13 else rank - 1)
     read = lowering.add_whole_value(source)
     lowering.program.add("softmax", [read, lowering.add_value(out)], int(node.op_type == "LogSoftmax"), *view)
 
 
-@handles("LayerNormalization")
+@lowers("LayerNormalization")
 def _lower_layer_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
     attributes = read_attributes(node)
     source, out = node.input[0], node.output[0]
     rank = lowering.graph.values[source][0].ndim
-    outer, numbers, inner = lowering.view(source, attributes.get("axis", -1) % rank, rank - 1)
+    outer, numbers, inner = lowering.find_view_sizes(source, attributes.get("axis", -1) % rank, rank - 1)
     weights = []
     for index in (1, 2):
-        name = lowering.optional(node, index)
+        name = lowering.find_optional_input(node, index)
         weights.append(NONE if name is None else lowering.program.constant(lowering.read_constant(name).reshape(-1)))
     if inner != (0, 1):
         raise ExportError("It does not normalize the last axes.", "")
@@ -297,22 +297,22 @@ def _lower_layer_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
     lowering.program.add("norm", [read, *weights, lowering.add_value(out)], outer, numbers, epsilon)
 
 
-@handles("BatchNormalization")
+@lowers("BatchNormalization")
 def _lower_batch_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Lower a batch norm with its statistics from training: one scale and one bias for each channel."""
     program = lowering.program
     scale, bias, mean, variance = (program.constant(lowering.read_constant(name)) for name in node.input[1:5])
-    outer, channels, inner = lowering.view(node.input[0], 1, 1)
+    outer, channels, inner = lowering.find_view_sizes(node.input[0], 1, 1)
     epsilon = program.constant(np.array([read_attributes(node).get("epsilon", 1e-5)], np.float32))
     spread, root = program.value(FLOAT, [channels]), program.value(FLOAT, [channels])
     program.add("binary", [variance, epsilon, spread], Binary.ADD, *[(0, 1)] * 3, channels, 8, 0)
-    lowering.unary("Sqrt", spread, root)
+    lowering.add_unary("Sqrt", spread, root)
     value = lowering.add_whole_value(node.input[0])
     for kind, operand in ((Binary.SUB, mean), (Binary.DIV, root), (Binary.MUL, scale), (Binary.ADD, bias)):
-        made = program.value(FLOAT, lowering.sizes(node.output[0]))
+        made = program.value(FLOAT, lowering.find_sizes(node.output[0]))
         program.add("binary", [value, operand, made], kind, (0, 1), outer, channels, inner, 14, 4)
         value = made
-    lowering.alias(node.output[0], value)
+    lowering.reuse_value(node.output[0], value)
 
 
 def _find_plane_sizes(sizes: Sequence[Size]) -> tuple[int, Size, Size]:
@@ -338,12 +338,12 @@ def _read_front_padding(attributes: dict[str, Any], rank: int) -> tuple[int, int
     return _read_value_pair(list(attributes.get("pads", [0] * 2 * rank))[:rank], 0)
 
 
-@handles("Conv")
+@lowers("Conv")
 def _lower_conv(lowering: Lowering, node: onnx.NodeProto) -> None:
     attributes = read_attributes(node)
-    source, out, bias_name = node.input[0], node.output[0], lowering.optional(node, 2)
-    channels, height, width = _find_plane_sizes(lowering.sizes(source))
-    outs, out_height, out_width = _find_plane_sizes(lowering.sizes(out))
+    source, out, bias_name = node.input[0], node.output[0], lowering.find_optional_input(node, 2)
+    channels, height, width = _find_plane_sizes(lowering.find_sizes(source))
+    outs, out_height, out_width = _find_plane_sizes(lowering.find_sizes(out))
     kernel = lowering.read_constant(node.input[1])
     rank = kernel.ndim - 2
     weight = lowering.program.constant(np.ascontiguousarray(kernel).reshape(-1))
@@ -358,12 +358,12 @@ def _lower_conv(lowering: Lowering, node: onnx.NodeProto) -> None:
     )  # fmt: skip
 
 
-@handles("MaxPool", "AveragePool")
+@lowers("MaxPool", "AveragePool")
 def _lower_pool(lowering: Lowering, node: onnx.NodeProto) -> None:
     attributes = read_attributes(node)
     source, out = node.input[0], node.output[0]
-    channels, height, width = _find_plane_sizes(lowering.sizes(source))
-    _, out_height, out_width = _find_plane_sizes(lowering.sizes(out))
+    channels, height, width = _find_plane_sizes(lowering.find_sizes(source))
+    _, out_height, out_width = _find_plane_sizes(lowering.find_sizes(out))
     if any(one != 1 for one in attributes.get("dilations", [])) or attributes.get("ceil_mode"):
         raise ExportError("It has dilations or ceil_mode.", "")
     mean = Pooling.MEAN if attributes.get("count_include_pad") else Pooling.MEAN_INSIDE
@@ -377,37 +377,37 @@ def _lower_pool(lowering: Lowering, node: onnx.NodeProto) -> None:
     )  # fmt: skip
 
 
-@handles("GlobalMaxPool", "GlobalAveragePool")
+@lowers("GlobalMaxPool", "GlobalAveragePool")
 def _lower_global_pool(lowering: Lowering, node: onnx.NodeProto) -> None:
     last = lowering.graph.values[node.input[0]][0].ndim - 1
-    view = lowering.view(node.input[0], 2, last)
+    view = lowering.find_view_sizes(node.input[0], 2, last)
     read = lowering.add_whole_value(node.input[0])
     kind = Reduction.LARGEST if node.op_type == "GlobalMaxPool" else Reduction.MEAN
     lowering.program.add("reduce", [read, lowering.add_value(node.output[0])], kind, *view)
 
 
-@handles("ArgMax", "ArgMin")
+@lowers("ArgMax", "ArgMin")
 def _lower_argmax(lowering: Lowering, node: onnx.NodeProto) -> None:
     attributes = read_attributes(node)
     if attributes.get("select_last_index"):
         raise ExportError("It returns the last index of equal numbers.", "")
     axis = attributes.get("axis", 0) % lowering.graph.values[node.input[0]][0].ndim
-    view = lowering.view(node.input[0], axis, axis)
+    view = lowering.find_view_sizes(node.input[0], axis, axis)
     read = lowering.add_whole_value(node.input[0])
-    if lowering.type(node.input[0]) != FLOAT:
+    if lowering.find_type(node.input[0]) != FLOAT:
         if (bound := lowering.find_integer_bound(node.input[0])) is None:
             raise ExportError(f"Its input is integers that may exceed {MOST_WHOLE:,}.", IN_FLOAT32)
         lowering.limit_texts(bound, MOST_WHOLE, IN_FLOAT32)
-        whole, read = read, lowering.program.value(FLOAT, lowering.sizes(node.input[0]))
-        lowering.unary("Cast", whole, read)
+        whole, read = read, lowering.program.value(FLOAT, lowering.find_sizes(node.input[0]))
+        lowering.add_unary("Cast", whole, read)
     lowering.program.add("argmax", [read, lowering.add_value(node.output[0])], int(node.op_type == "ArgMin"), *view)
 
 
-@handles("CumSum")
+@lowers("CumSum")
 def _lower_cumsum(lowering: Lowering, node: onnx.NodeProto) -> None:
     attributes = read_attributes(node)
     axis = int(lowering.read_constant(node.input[1]).ravel()[0]) % lowering.graph.values[node.input[0]][0].ndim
     flags = attributes.get("exclusive", 0) | attributes.get("reverse", 0) << 1
-    view = lowering.view(node.input[0], axis, axis)
+    view = lowering.find_view_sizes(node.input[0], axis, axis)
     read = lowering.add_whole_value(node.input[0])
     lowering.program.add("cumsum", [read, lowering.add_value(node.output[0])], flags, *view)

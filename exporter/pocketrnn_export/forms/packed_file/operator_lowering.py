@@ -28,6 +28,8 @@ from pocketrnn_export.forms.packed_file.integer_bounds import (
     sum_bounds,
 )
 from pocketrnn_export.forms.packed_file.packed_program import BOOL, FLOAT, INT, Program, convert_float_to_bits
+from pocketrnn_export.forms.packed_file.pair_sizes import Lengths, compute_size
+from pocketrnn_export.forms.packed_file.previous_step_folding import fold_step_pairs
 from pocketrnn_export.forms.packed_file.size_dependent_values import (
     Numbers,
     Size,
@@ -35,11 +37,9 @@ from pocketrnn_export.forms.packed_file.size_dependent_values import (
     multiply_sizes,
     read_attributes,
 )
-from pocketrnn_export.forms.packed_file.step_pair_folding import fold_step_pairs
 from pocketrnn_export.forms.packed_file.token_dependent_values import ObservedGraph, evaluate_node, find_needed_nodes
-from pocketrnn_export.forms.packed_file.two_text_sizes import Lengths, compute_size
 
-__all__ = ["HANDLERS", "Handler", "Lowering", "handles", "make_packing_error", "multiply_or_refuse", "split_sizes"]
+__all__ = ["HANDLERS", "Handler", "Lowering", "lowers", "make_packing_error", "multiply_or_refuse", "split_sizes"]
 
 Array = npt.NDArray[Any]
 _ONE: Final = (0, 1)
@@ -149,8 +149,8 @@ class Lowering:
         if known == Numbers(None):
             array = np.abs(self.graph.values[name][0])
             return (int(array.max()),) if np.isfinite(array).all() and (array == np.rint(array)).all() else None
-        is_whole = all(np.isfinite(b) and b == int(b) for _, b in known.ends)
-        return compute_bound_between(known.ends) if is_whole else None
+        is_whole = all(np.isfinite(b) and b == int(b) for _, b in known.extreme_numbers)
+        return compute_bound_between(known.extreme_numbers) if is_whole else None
 
     def limit_texts(self, bound: Bound, largest: int = LARGEST, remedy: str = "") -> None:
         """Limit the program's texts so that no integer with this bound exceeds `largest`.
@@ -254,15 +254,15 @@ class Lowering:
             raise ExportError("A number that must be the same for every text depends on the text's length.", "")
         return values[0]
 
-    def optional(self, node: onnx.NodeProto, index: int) -> str | None:
+    def find_optional_input(self, node: onnx.NodeProto, index: int) -> str | None:
         """Return the name of an optional input; None if it is left out."""
         return node.input[index] if index < len(node.input) and node.input[index] else None
 
-    def sizes(self, name: str) -> list[Size]:
+    def find_sizes(self, name: str) -> list[Size]:
         """Return the sizes of a value's axes."""
         return self.graph.sizes(name)
 
-    def type(self, name: str) -> int:
+    def find_type(self, name: str) -> int:
         """Return the program's type for a value of the graph.
 
         Raises:
@@ -275,10 +275,10 @@ class Lowering:
 
     def add_value(self, name: str) -> int:
         """Add a new value of the program for a value of the graph."""
-        self.known[name] = self.program.value(self.type(name), self.sizes(name))
+        self.known[name] = self.program.value(self.find_type(name), self.find_sizes(name))
         return self.known[name]
 
-    def scalar(self, name: str) -> int | None:
+    def find_scalar(self, name: str) -> int | None:
         """Return the program's value for a graph value whose elements are all equal; None if they are not."""
         if not self.depends_only_on_size(name):
             return None
@@ -286,7 +286,7 @@ class Lowering:
         if any(n.size == 0 or not (n == n[0]).all() for n in numbers):
             return None
         firsts = [n[0] for n in numbers]
-        kind = self.type(name)
+        kind = self.find_type(name)
         if kind == INT:
             self.limit_texts(self.find_integer_bound(name))
         if len(set(firsts)) == 1:
@@ -309,14 +309,14 @@ class Lowering:
         if not self.depends_only_on_size(name):
             raise ExportError(f"{name} is not a value that the engine computes.", "")
         values = self.graph.values[name]
-        if self.type(name) == INT:
+        if self.find_type(name) == INT:
             self.limit_texts(self.find_integer_bound(name))
         if all(v.shape == values[0].shape and v.tobytes() == values[0].tobytes() for v in values[1:]):
             array = values[0]
             self.known[name] = self.program.constant(array if array.ndim == 2 else array.reshape(-1))
             return self.known[name]
-        scalar = self.scalar(name)
-        made = self.program.value(self.type(name), self.sizes(name))
+        scalar = self.find_scalar(name)
+        made = self.program.value(self.find_type(name), self.find_sizes(name))
         if scalar is not None:
             sizes = self._list_sizes_above_one(name)
             strides = _compute_array_strides(sizes)
@@ -327,14 +327,14 @@ class Lowering:
         return made
 
     def _list_sizes_above_one(self, name: str) -> list[Size]:
-        sizes = [size for size in self.sizes(name) if size != _ONE]
+        sizes = [size for size in self.find_sizes(name) if size != _ONE]
         if len(sizes) > _MOST_MOVED_AXES:
             raise ExportError(f"{name} has more than {_MOST_MOVED_AXES} axes.", "")
         return sizes
 
     def _add_index_range(self, name: str, made: int) -> None:
         """Add a range along one axis; the numbers are equal along all other axes."""
-        values, sizes = self.graph.values[name], self.sizes(name)
+        values, sizes = self.graph.values[name], self.find_sizes(name)
         longest = values[-1]
         for axis in range(longest.ndim):
             if any(0 in v.shape[:axis] + v.shape[axis + 1 :] or not np.isfinite(v).all() for v in values):
@@ -379,11 +379,11 @@ class Lowering:
         words: list[int | Size] = [*counts, source_offset, *read, target_offset, *written]
         self.program.add("copy", [source, target], *words)
 
-    def alias(self, name: str, value: int) -> None:
+    def reuse_value(self, name: str, value: int) -> None:
         """Use a value of the program for another value of the graph that has the same numbers in the same order."""
         self.known[name] = value
 
-    def binary(self, kind: str, left: str, right: str, out: str) -> None:
+    def add_binary(self, kind: str, left: str, right: str, out: str) -> None:
         """Add out = kind(left, right), elementwise."""
         made = self.add_value(out)
         operands, words = self._make_operands_and_words([left, right], out)
@@ -392,11 +392,11 @@ class Lowering:
     def _make_operands_and_words(self, names: Sequence[str], out: str) -> tuple[list[int], list[int | Size]]:
         """Return the operands of an elementwise operation, and its words: four sizes and a bit mask of the axes of each
         operand."""
-        sizes = self.sizes(out)
+        sizes = self.find_sizes(out)
         operands, there = [], []
         for name in names:
-            scalar = self.scalar(name)
-            own = self.sizes(name)
+            scalar = self.find_scalar(name)
+            own = self.find_sizes(name)
             own = [_ONE] * (len(sizes) - len(own)) + own
             operands.append(self.add_whole_value(name) if scalar is None else scalar)
             there.append([scalar is None and size != _ONE for size in own])
@@ -415,15 +415,15 @@ class Lowering:
         masks = [sum(1 << i for i, (_, pattern) in enumerate(axes) if pattern[k]) for k in range(len(names))]
         return operands, [*(size for size, _ in axes), *masks]
 
-    def view(self, name: str, first: int, last: int) -> tuple[Size, Size, Size]:
+    def find_view_sizes(self, name: str, first: int, last: int) -> tuple[Size, Size, Size]:
         """Return a value's sizes as [outer, the axes from `first` to `last`, inner].
 
         Raises:
             ExportError: two axes of the text's length become one.
         """
-        return split_sizes(self.sizes(name), first, last)
+        return split_sizes(self.find_sizes(name), first, last)
 
-    def unary(self, kind: str, source: int, target: int, alpha: float = 0.0, beta: float = 0.0) -> None:
+    def add_unary(self, kind: str, source: int, target: int, alpha: float = 0.0, beta: float = 0.0) -> None:
         """Add target = kind(source), elementwise."""
         self.program.add(
             "unary", [source, target], UNARY[kind], convert_float_to_bits(alpha), convert_float_to_bits(beta)
@@ -479,7 +479,7 @@ BINARY: Final = {
 }
 
 
-def handles(*names: str) -> Callable[[Handler], Handler]:
+def lowers(*names: str) -> Callable[[Handler], Handler]:
     """Register the decorated function as the handler of some operators."""
 
     def register_handler(handler: Handler) -> Handler:
@@ -557,11 +557,11 @@ def _compute_output_bound(lowering: Lowering, node: onnx.NodeProto) -> Bound:
     if kind in ("Cast", "CastLike"):
         return (1,) if lowering.graph.values[names[0]][0].dtype == bool else bounds[0]
     if kind in ("ArgMax", "ArgMin"):
-        return choose_larger_bound(*(compute_bound_between([size]) for size in lowering.sizes(names[0])))
+        return choose_larger_bound(*(compute_bound_between([size]) for size in lowering.find_sizes(names[0])))
     if kind == "Mul":
         return _multiply_bounds(*bounds)
     if kind in ("ReduceSum", "CumSum"):
-        sizes, left = lowering.sizes(names[0]), lowering.sizes(node.output[0])
+        sizes, left = lowering.find_sizes(names[0]), lowering.find_sizes(node.output[0])
         axes = [size for size in sizes if size not in left or sizes.count(size) > left.count(size)]
         return multiply_bound(bounds[0], *(sizes if kind == "CumSum" and len(sizes) == 1 else axes or sizes))
     known = _MOVES | {"Abs", "Div", "Neg", "Relu", "ReduceMax", "ReduceMean", "ReduceMin", "Sign"}
@@ -623,7 +623,7 @@ def _fit_strides(lengths: Sequence[Lengths], maps: Sequence[Array]) -> tuple[Siz
     return offset, strides
 
 
-@handles(*_MOVES)
+@lowers(*_MOVES)
 def _lower_move(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Lower an operator that only moves numbers."""
     if any(not lowering.depends_only_on_size(name) for name in node.input[1:] if name):
@@ -640,7 +640,7 @@ def _lower_move(lowering: Lowering, node: onnx.NodeProto) -> None:
     source, numbers = node.input[0], [v.size for v in lowering.graph.values[node.input[0]]]
     for name, maps in zip([n for n in node.output if n], _find_source_indices(lowering, node), strict=True):
         if all(m.size == n and (m.ravel() == np.arange(n)).all() for m, n in zip(maps, numbers, strict=True)):
-            lowering.alias(name, lowering.add_whole_value(source))
+            lowering.reuse_value(name, lowering.add_whole_value(source))
             continue
         found = _fit_strides(lowering.graph.lengths, maps)
         if found is None:
@@ -649,7 +649,7 @@ def _lower_move(lowering: Lowering, node: onnx.NodeProto) -> None:
                 return
             raise ExportError("Its numbers are not moved by fixed strides.", "")
         offset, strides = found
-        sizes = lowering.sizes(name)
+        sizes = lowering.find_sizes(name)
         made = lowering.add_value(name)
         own = _compute_array_strides(sizes)
         lowering.add_copy(lowering.add_whole_value(source), made, sizes, offset, strides, (0, 0), own)
@@ -658,7 +658,7 @@ def _lower_move(lowering: Lowering, node: onnx.NodeProto) -> None:
 def _has_indices_of_one_sign(lowering: Lowering, name: str) -> bool:
     """Return whether, for every number of tokens, all indices are at least 0, or all are negative."""
     values = lowering.graph.size_values
-    below = {values.span.holds("Less", number, (0, 0)) for number in values.known[name].ends}
+    below = {values.span.holds("Less", number, (0, 0)) for number in values.known[name].extreme_numbers}
     return len(below) == 1 and None not in below
 
 
@@ -669,7 +669,7 @@ def _lower_gather(lowering: Lowering, node: onnx.NodeProto) -> None:
         axis, places = (_find_gather_nd_axis if node.op_type == "GatherND" else _find_gather_elements_axis)(
             lowering, node
         )
-        view = lowering.view(source, axis, axis)
+        view = lowering.find_view_sizes(source, axis, axis)
         lowering.program.add("gather", [lowering.add_whole_value(source), places, lowering.add_value(out)], *view)
         return
     axis = read_attributes(node).get("axis", 0) % lowering.graph.values[source][0].ndim
@@ -684,7 +684,7 @@ def _lower_gather(lowering: Lowering, node: onnx.NodeProto) -> None:
         read = lowering.add_whole_value(indices)
         lowering.program.add("lookup", [number, read, lowering.add_value(out)])
         return
-    outer, middle, inner = lowering.view(source, axis, axis)
+    outer, middle, inner = lowering.find_view_sizes(source, axis, axis)
     operands = [lowering.add_whole_value(source), lowering.add_whole_value(indices)]
     lowering.program.add("gather", [*operands, lowering.add_value(out)], outer, middle, inner)
 
@@ -692,7 +692,7 @@ def _lower_gather(lowering: Lowering, node: onnx.NodeProto) -> None:
 def _find_gather_nd_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
     """Return the only axis along which GatherND picks elements, and the program's value with the indices along it. Each
     other axis in its index tuples, such as the batch axis, has one element."""
-    sizes, of_indices = lowering.sizes(node.input[0]), lowering.sizes(node.input[1])
+    sizes, of_indices = lowering.find_sizes(node.input[0]), lowering.find_sizes(node.input[1])
     first, (_, width) = read_attributes(node).get("batch_dims", 0), of_indices[-1]
     named = range(first, first + width)
     axes = [axis for axis in named if sizes[axis] != _ONE] or [first]
@@ -709,37 +709,37 @@ def _find_gather_elements_axis(lowering: Lowering, node: onnx.NodeProto) -> tupl
     """Return the axis along which GatherElements picks the same indices for all positions of the other axes, and the
     program's value with these indices."""
     source, indices = node.input
-    axis = read_attributes(node).get("axis", 0) % len(lowering.sizes(source))
+    axis = read_attributes(node).get("axis", 0) % len(lowering.find_sizes(source))
     made_by = {name: one for one in lowering.graph.model.graph.node for name in one.output}.get(indices)
     given = made_by.input[0] if made_by is not None and made_by.op_type == "Expand" else indices
-    own, spread = lowering.sizes(given), lowering.sizes(indices)
+    own, spread = lowering.find_sizes(given), lowering.find_sizes(indices)
     own = [_ONE] * (len(spread) - len(own)) + own
     others = [i for i in range(len(spread)) if i != axis]
     same = own[axis] == spread[axis] and all(own[i] == _ONE for i in others)
-    if not same or any(spread[i] != lowering.sizes(source)[i] for i in others):
+    if not same or any(spread[i] != lowering.find_sizes(source)[i] for i in others):
         raise ExportError("Its indices differ along several axes, and depend on the tokens.", "")
     return axis, lowering.add_whole_value(given)
 
 
-@handles("Concat")
+@lowers("Concat")
 def _lower_concat(lowering: Lowering, node: onnx.NodeProto) -> None:
     out = node.output[0]
-    sizes = lowering.sizes(out)
+    sizes = lowering.find_sizes(out)
     axis = read_attributes(node)["axis"] % len(sizes)
     made, strides, before = lowering.add_value(out), _compute_array_strides(sizes), (0, 0)
     for name in node.input:
-        own = lowering.sizes(name)
+        own = lowering.find_sizes(name)
         if (0, 0) in own:
             continue
         offset = multiply_or_refuse([before, strides[axis]], "The text's length is multiplied by itself.")
-        scalar = lowering.scalar(name)
+        scalar = lowering.find_scalar(name)
         steps = _compute_array_strides(own) if scalar is None else [(0, 0)] * len(own)
         read = lowering.add_whole_value(name) if scalar is None else scalar
         lowering.add_copy(read, made, own, (0, 0), steps, offset, strides)
         before = (before[0] + own[axis][0], before[1] + own[axis][1])
 
 
-@handles("Pad")
+@lowers("Pad")
 def _lower_pad(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Lower a Pad: numbers are added before and after along the axes; for a negative amount, they are removed."""
     attributes = read_attributes(node)
@@ -747,13 +747,13 @@ def _lower_pad(lowering: Lowering, node: onnx.NodeProto) -> None:
         raise ExportError("Its mode is not constant.", "")
     out, source = node.output[0], node.input[0]
     rank = lowering.graph.values[source][0].ndim
-    axes_name, value_name = lowering.optional(node, 3), lowering.optional(node, 2)
+    axes_name, value_name = lowering.find_optional_input(node, 3), lowering.find_optional_input(node, 2)
     axes = list(range(rank)) if axes_name is None else [int(a) % rank for a in lowering.read_constant(axes_name)]
     pads = lowering.graph.values[node.input[1]]
     value = 0.0 if value_name is None else float(lowering.read_constant(value_name).ravel()[0])
-    made, kind = lowering.add_value(out), lowering.type(out)
+    made, kind = lowering.add_value(out), lowering.find_type(out)
     lowering.program.add("fill", [made], convert_float_to_bits(value) if kind == FLOAT else int(value))
-    before, shift, sizes = [(0, 0)] * rank, [(0, 0)] * rank, lowering.sizes(source)
+    before, shift, sizes = [(0, 0)] * rank, [(0, 0)] * rank, lowering.find_sizes(source)
     lengths = lowering.graph.lengths
     for i, axis in enumerate(axes):
         begins, ends = [int(p[i]) for p in pads], [int(p[i + len(axes)]) for p in pads]
@@ -766,7 +766,7 @@ def _lower_pad(lowering: Lowering, node: onnx.NodeProto) -> None:
         if any(one is None for one in found):
             raise ExportError("The padded size is not a * tokens + b for fixed a and b.", "")
         before[axis], shift[axis], sizes[axis] = (one for one in found if one is not None)
-    strides, own = _compute_array_strides(lowering.sizes(out)), _compute_array_strides(lowering.sizes(source))
+    strides, own = _compute_array_strides(lowering.find_sizes(out)), _compute_array_strides(lowering.find_sizes(source))
     offsets = []
     for amounts, steps in ((shift, own), (before, strides)):
         squared = "The text's length is multiplied by itself."
@@ -775,60 +775,64 @@ def _lower_pad(lowering: Lowering, node: onnx.NodeProto) -> None:
     lowering.add_copy(lowering.add_whole_value(source), made, sizes, offsets[0], own, offsets[1], strides)
 
 
-@handles(*BINARY)
+@lowers(*BINARY)
 def _lower_binary(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Lower an elementwise operator of two operands."""
     left, out = node.input[0], node.output[0]
     if len(node.input) == 1:
-        lowering.alias(out, lowering.add_whole_value(left))
+        lowering.reuse_value(out, lowering.add_whole_value(left))
         return
     neutral = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1}.get(node.op_type)
     for one, other in ((left, node.input[1]), (node.input[1], left))[: 2 if node.op_type in ("Add", "Mul") else 1]:
         if neutral is not None and len(node.input) == 2 and lowering.depends_only_on_size(other):
             same = all((v == neutral).all() for v in lowering.graph.values[other])
-            if same and lowering.sizes(one) == lowering.sizes(out):
-                lowering.alias(out, lowering.add_whole_value(one))
+            if same and lowering.find_sizes(one) == lowering.find_sizes(out):
+                lowering.reuse_value(out, lowering.add_whole_value(one))
                 return
     if len(node.input) > 2:
         raise ExportError("It has more than two operands.", "")
-    if node.op_type == "Pow" and lowering.type(left) != lowering.type(node.input[1]):
+    if node.op_type == "Pow" and lowering.find_type(left) != lowering.find_type(node.input[1]):
         _lower_power(lowering, node)
         return
-    lowering.binary(node.op_type, left, node.input[1], out)
+    lowering.add_binary(node.op_type, left, node.input[1], out)
 
 
 def _lower_power(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Lower a power of floats with integer exponents, which are cast to floats."""
     left, right, out = node.input[0], node.input[1], node.output[0]
-    if lowering.type(left) != FLOAT or (bound := lowering.find_integer_bound(right)) is None:
+    if lowering.find_type(left) != FLOAT or (bound := lowering.find_integer_bound(right)) is None:
         raise ExportError("Its base is integers and its exponent floats, or its exponent is integers of any size.", "")
     lowering.limit_texts(bound, MOST_WHOLE, IN_FLOAT32)
     program = lowering.program
     (base, exponent), words = lowering._make_operands_and_words([left, right], out)
     power, constant = program.value(FLOAT, program.values[exponent].factors), program.values[exponent].constant
     if constant is None:
-        lowering.unary("Cast", exponent, power)
+        lowering.add_unary("Cast", exponent, power)
     else:
         power = program.constant(constant.astype(np.float32))
     program.add("binary", [base, power, lowering.add_value(out)], Binary.POW, *words)
 
 
-@handles("Where")
+@lowers("Where")
 def _lower_where(lowering: Lowering, node: onnx.NodeProto) -> None:
     condition, out = node.input[0], node.output[0]
     if lowering.depends_only_on_size(condition):
         values = lowering.graph.values[condition]
         for chosen, all_are in ((node.input[1], all(v.all() for v in values)),
                                 (node.input[2], not any(v.any() for v in values))):  # fmt: skip
-            if all_are and lowering.sizes(chosen) == lowering.sizes(out) and not lowering.depends_only_on_size(chosen):
-                lowering.alias(out, lowering.add_whole_value(chosen))
+            if (
+                all_are
+                and lowering.find_sizes(chosen) == lowering.find_sizes(out)
+                and not lowering.depends_only_on_size(chosen)
+            ):
+                lowering.reuse_value(out, lowering.add_whole_value(chosen))
                 return
     made = lowering.add_value(out)
     operands, words = lowering._make_operands_and_words(list(node.input), out)
     lowering.program.add("where", [*operands, made], *words)
 
 
-@handles("Neg", "Abs", "Exp", "Log", "Sqrt", "Tanh", "Sigmoid", "Relu", "Erf", "Reciprocal", "Floor", "Ceil", "Round",
+@lowers("Neg", "Abs", "Exp", "Log", "Sqrt", "Tanh", "Sigmoid", "Relu", "Erf", "Reciprocal", "Floor", "Ceil", "Round",
          "Sign", "Softplus", "Sin", "Cos", "LeakyRelu", "Elu", "HardSigmoid", "Gelu", "Not")  # fmt: skip
 def _lower_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
     attributes = read_attributes(node)
@@ -836,13 +840,13 @@ def _lower_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
     alpha = {"LeakyRelu": 0.01, "Elu": 1.0, "HardSigmoid": 0.2}.get(kind, 0.0)
     if kind == "Gelu" and attributes.get("approximate", b"none") == b"tanh":
         kind = "GeluTanh"
-    if kind in ("Abs", "Neg", "Relu") and lowering.type(node.input[0]) == INT:
+    if kind in ("Abs", "Neg", "Relu") and lowering.find_type(node.input[0]) == INT:
         _lower_integer_unary(lowering, node)
         return
-    if lowering.type(node.input[0]) != (BOOL if kind == "Not" else FLOAT):
+    if lowering.find_type(node.input[0]) != (BOOL if kind == "Not" else FLOAT):
         raise ExportError("Its input is not of floats.", "")
     source = lowering.add_whole_value(node.input[0])
-    lowering.unary(
+    lowering.add_unary(
         kind, source, lowering.add_value(node.output[0]), attributes.get("alpha", alpha), attributes.get("beta", 0.5)
     )
 
@@ -853,49 +857,49 @@ def _lower_integer_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
     (value,), (*sizes, axes) = lowering._make_operands_and_words([node.input[0]], out)
     other = zero
     if node.op_type != "Relu":
-        other = program.value(INT, lowering.sizes(out))
+        other = program.value(INT, lowering.find_sizes(out))
         program.add("binary", [zero, value, other], Binary.SUB, *sizes, 0, axes)
     if node.op_type == "Neg":
-        lowering.alias(out, other)
+        lowering.reuse_value(out, other)
         return
     everywhere = sum(1 << i for i, size in enumerate(sizes) if size != _ONE) if other != zero else 0
     program.add("binary", [value, other, lowering.add_value(out)], Binary.MAX, *sizes, axes, everywhere)
 
 
-@handles("Clip")
+@lowers("Clip")
 def _lower_clip(lowering: Lowering, node: onnx.NodeProto) -> None:
     # Before opset 11 the bounds are attributes.
     attributes = read_attributes(node)
     bounds = [
         attributes.get(word, default) if name is None else float(lowering.read_constant(name).ravel()[0])
         for name, word, default in zip(
-            (lowering.optional(node, i) for i in (1, 2)), ("min", "max"), (-np.inf, np.inf), strict=True
+            (lowering.find_optional_input(node, i) for i in (1, 2)), ("min", "max"), (-np.inf, np.inf), strict=True
         )
     ]
     # Where min is above max, ONNX gives max.
     bounds[0] = min(bounds)
-    out, kind = node.output[0], lowering.type(node.output[0])
+    out, kind = node.output[0], lowering.find_type(node.output[0])
     value = lowering.add_whole_value(node.input[0])
     if kind == FLOAT:
-        lowering.unary("Clip", value, lowering.add_value(out), *bounds)
+        lowering.add_unary("Clip", value, lowering.add_value(out), *bounds)
         return
     _, words = lowering._make_operands_and_words([node.input[0]], out)
     for name, bound in zip(("Max", "Min"), bounds, strict=True):
         if np.isfinite(bound):
             limit = lowering.program.constant(np.array([bound]).clip(-LARGEST, LARGEST).astype("<i4"))
-            made = lowering.program.value(kind, lowering.sizes(out))
+            made = lowering.program.value(kind, lowering.find_sizes(out))
             lowering.program.add("binary", [value, limit, made], BINARY[name], *words, 0)
             value = made
-    lowering.alias(out, value)
+    lowering.reuse_value(out, value)
 
 
-@handles("Mod")
+@lowers("Mod")
 def _lower_mod(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Lower a Mod of integers: x - x / divisor * divisor has the sign of x. The same for this remainder plus the
     divisor gives a result of at least 0."""
     left, right, out = node.input[0], node.input[1], node.output[0]
     if (
-        lowering.type(left) != INT
+        lowering.find_type(left) != INT
         or not lowering.depends_only_on_size(right)
         or (lowering.read_constant(right) < 1).any()
     ):
@@ -904,7 +908,7 @@ def _lower_mod(lowering: Lowering, node: onnx.NodeProto) -> None:
     known, program = lowering.graph.size_values, lowering.program
     from_zero = left in ("tokens", "second_tokens") or (
         left in known.known
-        and all(known.span.holds("GreaterOrEqual", number, (0, 0)) for number in known.known[left].ends)
+        and all(known.span.holds("GreaterOrEqual", number, (0, 0)) for number in known.known[left].extreme_numbers)
     )
     (value, by), (*sizes, of_value, of_divisor) = lowering._make_operands_and_words([left, right], out)
     everywhere = sum(1 << i for i, size in enumerate(sizes) if size != _ONE)
@@ -912,7 +916,7 @@ def _lower_mod(lowering: Lowering, node: onnx.NodeProto) -> None:
     def add_integer_operation(
         kind: int, one: int, other: int, of_one: int | Size, of_other: int | Size, made: int | None = None
     ) -> int:
-        made = program.value(INT, lowering.sizes(out)) if made is None else made
+        made = program.value(INT, lowering.find_sizes(out)) if made is None else made
         program.add("binary", [one, other, made], kind, *sizes, of_one, of_other)
         return made
 
@@ -931,17 +935,17 @@ def _lower_mod(lowering: Lowering, node: onnx.NodeProto) -> None:
     )
 
 
-@handles("Cast", "CastLike")
+@lowers("Cast", "CastLike")
 def _lower_cast(lowering: Lowering, node: onnx.NodeProto) -> None:
     source, out = node.input[0], node.output[0]
-    if lowering.type(source) == lowering.type(out):
-        lowering.alias(out, lowering.add_whole_value(source))
+    if lowering.find_type(source) == lowering.find_type(out):
+        lowering.reuse_value(out, lowering.add_whole_value(source))
         return
     read = lowering.add_whole_value(source)
-    lowering.unary("Cast", read, lowering.add_value(out))
+    lowering.add_unary("Cast", read, lowering.add_value(out))
 
 
-@handles("OneHot")
+@lowers("OneHot")
 def _lower_one_hot(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Lower a OneHot as a lookup in a table of one-hot rows."""
     depth = int(lowering.read_constant(node.input[1]).ravel()[0])
@@ -954,10 +958,10 @@ def _lower_one_hot(lowering: Lowering, node: onnx.NodeProto) -> None:
     number = lowering.program.constant(table, is_table=True)
     read, out = lowering.add_whole_value(node.input[0]), lowering.add_value(node.output[0])
     floats = out
-    if lowering.type(node.output[0]) != FLOAT:
+    if lowering.find_type(node.output[0]) != FLOAT:
         if max(abs(off), abs(on)) > MOST_WHOLE:
             raise ExportError(f"Its numbers exceed {MOST_WHOLE:,}.", IN_FLOAT32)
-        floats = lowering.program.value(FLOAT, lowering.sizes(node.output[0]))
+        floats = lowering.program.value(FLOAT, lowering.find_sizes(node.output[0]))
     lowering.program.add("lookup", [number, read, floats])
     if floats != out:
-        lowering.unary("Cast", floats, out)
+        lowering.add_unary("Cast", floats, out)

@@ -106,7 +106,7 @@ class OperatorOutput:
         node: the operator.
         drawn: the input numbers.
         found, expected: the output of the engine, and of onnxruntime; floats are float32.
-        exact: computes the output in double precision; gives None where that is impossible.
+        exact: computes the output in double precision; gives None if that is impossible.
     """
 
     node: onnx.NodeProto
@@ -184,7 +184,7 @@ def _make_operator_key(lowering: Lowering, part: _OperatorWithExpands, values: M
     shown = []
     for node in part.nodes:
         inputs = [
-            f"{places[name]} {values[name][0].dtype} {lowering.sizes(name)} {lowering.find_integer_bound(name)}"
+            f"{places[name]} {values[name][0].dtype} {lowering.find_sizes(name)} {lowering.find_integer_bound(name)}"
             if name in places
             else str(
                 [_compute_array_digest(value) for value in {id(one): one for one in values.get(name, ())}.values()]
@@ -309,11 +309,11 @@ def _find_index_limit(lowering: Lowering, part: _OperatorWithExpands, name: str,
         return None
     if node.op_type == "OneHot":
         return int(lowering.read_constant(node.input[1]).ravel()[0])
-    sizes = [a * tokens + b for a, b in lowering.sizes(node.input[0])]
+    sizes = [a * tokens + b for a, b in lowering.find_sizes(node.input[0])]
     attributes = read_attributes(node)
     if node.op_type == "GatherND":
         first = attributes.get("batch_dims", 0)
-        return np.array(sizes[first : first + lowering.sizes(name)[-1][1]])
+        return np.array(sizes[first : first + lowering.find_sizes(name)[-1][1]])
     return sizes[attributes.get("axis", 0)]
 
 
@@ -344,19 +344,19 @@ class _OperatorFile:
             self._answers += most * (2 if is_whole else 1)
         if self._channels > _MOST_CHANNELS or not 0 < self._answers <= _MOST_ANSWERS:
             raise ExportError("It is too large to run alone.", "")
-        self._content = self._pack_program(self._make_program(lowering, part).finished())
+        self._content = self._pack_program(self._make_program(lowering, part).encode_sections())
 
     def _make_program(self, lowering: Lowering, part: _OperatorWithExpands) -> Program:
         one = Lowering(replace(lowering.graph, state_size=0, channels=self._channels))
         one.known, one.bounds, begin = {}, lowering.bounds, 0
         for name, width in zip(part.given, self._widths, strict=True):
-            sizes = lowering.sizes(name)
-            kind = lowering.type(name)
+            sizes = lowering.find_sizes(name)
+            kind = lowering.find_type(name)
             value = one.program.value(FLOAT, sizes)
             _add_copy_in_order(one, 0, value, sizes, (begin, 0), (0, 0))
             one.known[name] = value if kind == FLOAT else one.program.value(kind, sizes)
             if kind != FLOAT:
-                one.unary("Cast", value, one.known[name])
+                one.add_unary("Cast", value, one.known[name])
             begin += width
         for node in part.nodes:
             HANDLERS[node.op_type](one, node)
@@ -369,14 +369,14 @@ class _OperatorFile:
 
     def _copy_to_logits(self, one: Lowering, name: str, logits: int, offset: int, halves: int) -> None:
         """Copy an output to the logits: integers as two floats, the quotient by 2^16 and the remainder."""
-        program, sizes, value = one.program, one.sizes(name), one.add_whole_value(name)
+        program, sizes, value = one.program, one.find_sizes(name), one.add_whole_value(name)
         kind = program.values[value].type
 
         def add_float_copy(value: int, offset: int) -> None:
             made = value
             if kind != FLOAT:
                 made = program.value(FLOAT, sizes)
-                one.unary("Cast", value, made)
+                one.add_unary("Cast", value, made)
             _add_copy_in_order(one, made, logits, sizes, (0, 0), (0, offset))
 
         if not halves:

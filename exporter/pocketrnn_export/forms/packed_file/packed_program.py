@@ -14,8 +14,8 @@ import numpy.typing as npt
 from pocketrnn.bundle.packed_enums import NumberType, Storage
 from pocketrnn.bundle.packed_file import PackedProgram
 from pocketrnn.errors import ExportError
+from pocketrnn_export.forms.packed_file.pair_sizes import split_factors
 from pocketrnn_export.forms.packed_file.size_dependent_values import Size
-from pocketrnn_export.forms.packed_file.two_text_sizes import split_factors
 
 __all__ = [
     "BOOL",
@@ -113,17 +113,17 @@ class _Value:
 
 @dataclass
 class Program:
-    """The values and operations of a program; `finished` encodes them as sections of the file.
+    """The values and operations of a program; `encode_sections` encodes them as sections of the file.
 
     Value 0 is the ids, int [tokens]; or samples, float [steps, channels]. Value 1 may be given with it: the state of a
     step, whose second output is the new state; or the features of a text, float [features]; or the ids
     of a second text, int [second].
 
     Attributes:
-        state_size: the size of the state; 0 where the program takes whole texts.
-        channels: the number of channels where it takes samples; 0 where it takes ids.
+        state_size: the size of the state; 0 if the program takes whole texts.
+        channels: the number of channels where it takes samples; 0 if it takes ids.
         features: the number of features that it takes beside a text.
-        second: the number of ids of a second text; None where it takes one.
+        second: the number of ids of a second text; None if it takes one.
         outputs: the values that are its outputs.
         turns: the numbers of tokens near which two sizes of its graph change their order.
         most: the most tokens for which every integer fits 32 bits; None for all that the graph takes.
@@ -211,7 +211,7 @@ class Program:
             )
         return first + (second << 16), size[1]
 
-    def finished(self, step: Program | None = None) -> PackedProgram:
+    def encode_sections(self, step: Program | None = None) -> PackedProgram:
         """Return the program as sections of the packed file.
 
         Args:

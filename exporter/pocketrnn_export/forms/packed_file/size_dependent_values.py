@@ -1,6 +1,6 @@
 """Find the values of a graph that depend only on the number of tokens, by one formula that holds for all numbers.
 
-The engine has sizes and counts of the form a * tokens + b; for two texts, a holds both factors (`two_text_sizes`).
+The engine has sizes and counts of the form a * tokens + b; for two texts, a holds both factors (`pair_sizes`).
 The numbers a and b come from some runs of the graph; this module decides, operator by operator from the input on, that
 they hold for *every* number of tokens that the graph takes: `Shape` of such a value is such a value, so is the sum of
 two, and `Min` of two is one of them if the other one is never smaller. `Min(tokens, 620)` is neither where texts may
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from pocketrnn_export.forms.packed_file.two_text_sizes import Lengths, compute_size, fit_two_factors, is_divisible
+from pocketrnn_export.forms.packed_file.pair_sizes import Lengths, compute_size, fit_two_factors, is_divisible
 
 __all__ = [
     "HOLDS",
@@ -136,7 +136,7 @@ class Span:
 
     Attributes:
         least, most: the fewest and the most tokens; None for as many as a file can number.
-        pairs: whether there are two texts, of which each has so many.
+        pairs: whether there are two texts, which each have that many.
         turns: the numbers of tokens near which two sizes change their order.
     """
 
@@ -220,14 +220,14 @@ class Numbers:
     all: tuple[Affine, ...] | None
 
     @property
-    def ends(self) -> tuple[Affine, ...]:
+    def extreme_numbers(self) -> tuple[Affine, ...]:
         """Numbers among which the smallest and the largest are; NaN if there are too many numbers."""
         return ((0, np.nan),) if self.all is None else self.all
 
     @property
     def constant(self) -> list[Any] | None:
         """The numbers if none depends on the tokens; else None."""
-        return None if any(a for a, _ in self.ends) else [b for _, b in self.ends]
+        return None if any(a for a, _ in self.extreme_numbers) else [b for _, b in self.extreme_numbers]
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,7 @@ class AffineRange:
     size: Size
 
     @property
-    def ends(self) -> tuple[Affine, ...]:
+    def extreme_numbers(self) -> tuple[Affine, ...]:
         """The first and the last number; a single one if all are equal."""
         if not self.step:
             return (self.start,)
@@ -324,7 +324,9 @@ class SizeValues:
         if known is None or known.constant is not None or most is None:
             return True
         corners = self.span.list_extreme_lengths(_MANY_TOKENS)
-        return all(abs(compute_size(number, lengths)) <= most for number in known.ends for lengths in corners)
+        return all(
+            abs(compute_size(number, lengths)) <= most for number in known.extreme_numbers for lengths in corners
+        )
 
     def _record_affine_numbers(self, name: str) -> None:
         """Record the numbers of a value that is known to be a * tokens + b, from the runs."""
@@ -414,8 +416,8 @@ def _check_slice(values: SizeValues, node: onnx.NodeProto) -> str | None:
     axes, steps = (_find_integer_constants(values.number(node, index)) for index in (3, 4))
     if sizes is None or starts is None or ends is None:
         return "its start and end are not known"
-    axes, steps = axes or [*range(len(starts.ends))], steps or [1] * len(starts.ends)
-    for start, end, axis, step in zip(starts.ends, ends.ends, axes, steps, strict=True):
+    axes, steps = axes or [*range(len(starts.extreme_numbers))], steps or [1] * len(starts.extreme_numbers)
+    for start, end, axis, step in zip(starts.extreme_numbers, ends.extreme_numbers, axes, steps, strict=True):
         a, b = sizes[axis % len(sizes)]
         # With a negative step, the end may be the index before the first.
         first, last = ((0, 0), (a, b)) if step > 0 else ((0, -1), (a, b - 1))
@@ -437,7 +439,7 @@ def _check_slice(values: SizeValues, node: onnx.NodeProto) -> str | None:
 
 def _check_pad(values: SizeValues, node: onnx.NodeProto) -> str | None:
     pads = values.number(node, 1)
-    if pads is None or any(values.span.holds("Less", pad, (0, 0)) is None for pad in pads.ends):
+    if pads is None or any(values.span.holds("Less", pad, (0, 0)) is None for pad in pads.extreme_numbers):
         return "it pads some texts and cuts others"
     return None
 
@@ -447,7 +449,7 @@ def _check_range(values: SizeValues, node: onnx.NodeProto) -> str | None:
     step = found[2].constant if found[2] is not None else None
     if found[0] is None or found[1] is None or step is None or not step[0]:
         return "its step depends on the tokens"
-    (a, b), (c, d) = found[0].ends[0], found[1].ends[0]
+    (a, b), (c, d) = found[0].extreme_numbers[0], found[1].extreme_numbers[0]
     longer = values.span.holds("GreaterOrEqual" if step[0] > 0 else "LessOrEqual", (c - a, d - b), (0, 0))
     if longer is None or (longer and not is_divisible(c - a, step[0])):
         return "the number of its elements is not a * tokens + b for fixed a and b"
@@ -504,7 +506,7 @@ def _is_quotient_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
         return False
     if node.op_type == "Mod" and read_attributes(node).get("fmod"):
         return False
-    numbers, span = left.ends, values.span
+    numbers, span = left.extreme_numbers, values.span
     if any(not isinstance(b, int) or not span.holds("GreaterOrEqual", (a, b), (0, 0)) for a, b in numbers):
         return False
     step = left.step if isinstance(left, AffineRange) else 0
@@ -535,9 +537,9 @@ def _find_difference_signs(values: SizeValues, node: onnx.NodeProto) -> list[fro
     if not (_is_number_or_range(left) and _is_number_or_range(right)):
         return None
     if left == right and shapes[0] == shapes[1]:
-        return [span.find_difference_signs(left.ends[0], right.ends[0])]
+        return [span.find_difference_signs(left.extreme_numbers[0], right.extreme_numbers[0])]
     reached: set[int] = set()
-    for pair in itertools.product(left.ends, right.ends):
+    for pair in itertools.product(left.extreme_numbers, right.extreme_numbers):
         signs = span.find_difference_signs(*pair)
         if signs is None:
             return [None]
@@ -579,10 +581,10 @@ def _is_clip_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
     known, *bounds = (values.number(node, index) for index in range(3))
     if known is None or not (isinstance(known, Numbers) or _is_number_or_range(known)):
         return False
-    ends = [None if bound is None else bound.ends[0] for bound in bounds]
-    found = [values.span.clamp_number(number, *ends) for number in known.ends]
+    ends = [None if bound is None else bound.extreme_numbers[0] for bound in bounds]
+    found = [values.span.clamp_number(number, *ends) for number in known.extreme_numbers]
     # A range is not changed, or all of it is clipped to one bound.
-    return None not in found and (isinstance(known, Numbers) or found == [*known.ends] or len({*found}) == 1)
+    return None not in found and (isinstance(known, Numbers) or found == [*known.extreme_numbers] or len({*found}) == 1)
 
 
 def _is_reduction_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
@@ -595,7 +597,7 @@ def _is_reduction_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
         same = isinstance(known, AffineRange) and not known.step
         return same and node.op_type in ("ReduceMax", "ReduceMin", "ReduceMean")
     before, after = (np.prod([b for _, b in shape]) for shape in (sizes, values.sizes(node.output[0]) or [(0, 0)]))
-    varying = sum(1 for a, _ in known.ends if a)
+    varying = sum(1 for a, _ in known.extreme_numbers if a)
     return node.op_type == "ReduceSum" or bool(before == after) or (node.op_type == "ReduceProd" and varying <= 1)
 
 
@@ -606,11 +608,11 @@ def _is_cast_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
     before, after = (values._values[name][0].dtype for name in (node.input[0], node.output[0]))
     if known is None or after.kind not in "iuf" or after.itemsize < 4:
         return False
-    if any(not np.isfinite(b) or b != int(b) for _, b in known.ends):
+    if any(not np.isfinite(b) or b != int(b) for _, b in known.extreme_numbers):
         return False
     whole = before.kind != "f" or all(
         abs(compute_size(number, lengths)) < 1 << 24
-        for number in known.ends
+        for number in known.extreme_numbers
         for lengths in values.span.list_extreme_lengths()
     )
     return before.kind == after.kind or after.kind == "f" or whole
@@ -618,12 +620,14 @@ def _is_cast_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 def _is_rounding_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
     known = values.number(node, 0)
-    return known is not None and all(np.isfinite(b) and b == int(b) for _, b in known.ends)
+    return known is not None and all(np.isfinite(b) and b == int(b) for _, b in known.extreme_numbers)
 
 
 def _is_absolute_value_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
     known = values.number(node, 0)
-    found = {values.span.holds("GreaterOrEqual", number, (0, 0)) for number in known.ends} if known else {None}
+    found = (
+        {values.span.holds("GreaterOrEqual", number, (0, 0)) for number in known.extreme_numbers} if known else {None}
+    )
     return None not in found and (isinstance(known, Numbers) or len(found) == 1)
 
 
@@ -641,12 +645,12 @@ def _is_concat_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
     inputs = [values.number(node, index) for index in range(len(node.input))]
     if all(isinstance(one, Numbers) for one in inputs):
         return True
-    return all(map(_is_number_or_range, inputs)) and len({one.ends for one in inputs if one}) == 1
+    return all(map(_is_number_or_range, inputs)) and len({one.extreme_numbers for one in inputs if one}) == 1
 
 
 def _has_one_element(values: SizeValues, node: onnx.NodeProto) -> bool:
     known = values.number(node, 0)
-    return known is not None and len(known.ends) <= 1
+    return known is not None and len(known.extreme_numbers) <= 1
 
 
 # Operators that clamp their indices, or whose sizes are rounded.

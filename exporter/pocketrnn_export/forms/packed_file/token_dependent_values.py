@@ -21,8 +21,8 @@ from pocketrnn.bundle.manifest import Graph, Limits
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text.features import Features
+from pocketrnn_export.forms.packed_file.pair_sizes import OF_SECOND, Lengths
 from pocketrnn_export.forms.packed_file.size_dependent_values import Size, SizeValues, Span
-from pocketrnn_export.forms.packed_file.two_text_sizes import OF_SECOND, Lengths
 from pocketrnn_export.intake.feature_call import draw_feature_numbers
 
 __all__ = [
@@ -56,11 +56,11 @@ class ObservedGraph:
         size_values: the values that depend only on the number of tokens, for every number that the graph takes.
         opset: the graph's opset.
         feed: makes inputs of the graph with a number of tokens.
-        ids: the number of token ids; 0 where it takes sequences of numbers.
-        state_size: the size of a step's state; 0 where the graph takes whole texts.
-        channels: the number of channels where it takes sequences of numbers; 0 where it takes texts.
+        ids: the number of token ids; 0 if it takes sequences of numbers.
+        state_size: the size of a step's state; 0 if the graph takes whole texts.
+        channels: the number of channels where it takes sequences of numbers; 0 if it takes texts.
         features: the number of features that it takes beside a text.
-        second: the number of tokens of a second text; None where it takes one.
+        second: the number of tokens of a second text; None if it takes one.
     """
 
     model: onnx.ModelProto

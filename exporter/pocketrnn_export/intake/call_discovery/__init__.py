@@ -1,1 +1,1 @@
-"""How a module is called, found out by calling it; `search` begins it."""
+"""Find out how a module is called, by calling it; the search begins in `call_search`."""

@@ -1,4 +1,4 @@
-"""Choose between calls that give other answers by the answers of the owner's classifier."""
+"""Choose between calls with different answers, by the answers of the owner's classifier."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ Given = Literal["tokens", "lengths", "mask", "state", "constant", "known", "defa
 
 @dataclass(frozen=True)
 class _InputOption:
-    """The code of a value that an input may be given, and its kind. A constant's value is found later."""
+    """The code of a value for an input, and the kind of this value. The value of a constant is found later."""
 
     value: str | None
     given: Given
@@ -61,7 +61,7 @@ class CallCandidate:
     """One way to call a module.
 
     Attributes:
-        signature: the inputs of its forward; None where `plain` is the line.
+        signature: the inputs of its forward; None if `plain` is the line.
         options: the value that each input is given.
         plain: the line, where there is no signature.
         setup: statements that prepare the module before the call, ending in "; ".
@@ -79,7 +79,7 @@ class CallCandidate:
 
     @property
     def line(self) -> str:
-        """The line of code that is tried."""
+        """The line of code to try."""
         line = self.plain if self.signature is None else self.signature.write([one.value for one in self.options])
         if self.method:
             line = line.replace("module(", f"module.{self.method}(", 1)
@@ -91,18 +91,18 @@ class CallCandidate:
         return () if self.signature is None else self.signature.slots
 
     def find_inputs_of_kind(self, given: Given) -> list[int]:
-        """Return the indexes of inputs by their kind."""
+        """Return the indexes of the inputs of one kind."""
         return [i for i, option in enumerate(self.options) if option.given == given]
 
     def replace_value(self, i: int, value: str | None) -> CallCandidate:
-        """Return the way with a new value for one input."""
+        """Return the candidate with a new value for one input."""
         options = list(self.options)
         options[i] = replace(options[i], value=value)
         return replace(self, options=tuple(options))
 
     def set_lengths_at(self, i: int) -> CallCandidate:
-        """Return the candidate with the lengths of the texts for one input only; every other input of lengths gets the
-        width of the batch for each text."""
+        """Return the candidate with the texts' lengths for one input only. Every other input of lengths gets the width
+        of the batch for each text."""
         full = "torch.full_like(lengths, tokens.size(1))"
         forms = {"[tokens.size(1)]": "lengths.tolist()", "tokens.size(1)": "int(lengths[0])"}
         options = [
@@ -120,8 +120,8 @@ class CallCandidate:
 
 
 def list_method_candidates(asked: ModuleFacts) -> Iterator[CallCandidate]:
-    """Yield the ways to call, instead of forward, a method that may give labels of tokens or their logits; methods
-    named like a decoder come first."""
+    """Yield candidates that call another method instead of forward, which may give labels of tokens or their logits.
+    Methods named like a decoder come first."""
     module = asked.module
     names = [
         name
@@ -141,7 +141,7 @@ def list_method_candidates(asked: ModuleFacts) -> Iterator[CallCandidate]:
 
 
 def list_forward_candidates(asked: ModuleFacts) -> Iterator[CallCandidate]:
-    """Yield the ways to call the module, the likely ones first."""
+    """Yield the candidates that call the module, the likely ones first."""
     if asked.two_texts:
         yield from (CallCandidate(None, plain=line) for line in list_pair_lines(asked.module, lengths=asked.lengths))
         return
@@ -180,7 +180,7 @@ def list_forward_candidates(asked: ModuleFacts) -> Iterator[CallCandidate]:
 
 
 def _list_inputs_beside(asked: ModuleFacts, signature: Signature) -> Iterator[tuple[Signature, dict[int, list[str]]]]:
-    """Yield which inputs get features or characters, if the module takes any."""
+    """Yield assignments of features or characters to inputs, if the module takes any."""
     if asked.spellings is not None:
         yield from list_character_signatures(signature, asked.spellings.characters)
     elif asked.features:
@@ -190,7 +190,7 @@ def _list_inputs_beside(asked: ModuleFacts, signature: Signature) -> Iterator[tu
 
 
 def _list_input_options(asked: ModuleFacts, signature: Signature, i: int) -> list[_InputOption]:
-    """Return the values that an input may be given, the likeliest first."""
+    """Return the possible values of an input, the likeliest first."""
     slot = signature.slots[i]
     taken = any(other.role == "lengths" for other in signature.slots) or asked.lengths is False
     options = _TABLE[slot.role](asked)
@@ -248,7 +248,8 @@ _TABLE: Final[dict[Role, Callable[[ModuleFacts], list[_InputOption]]]] = {
 
 
 def _list_one_hot_options(module: nn.Module, ids: int) -> list[str]:
-    """Return the code of one-hot tokens, for a module without embedding whose recurrent layer takes them."""
+    """Return the code of one-hot tokens, for a module without an embedding whose recurrent layer takes one-hot
+    vectors."""
     layers = list(module.modules())
     if any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in layers):
         return []
@@ -262,8 +263,8 @@ def _list_one_hot_options(module: nn.Module, ids: int) -> list[str]:
 
 
 def list_mask_expressions(asked: ModuleFacts) -> Sequence[str]:
-    """Return the code of masks that are true at the tokens, or at the padding. Where the rules pad every text, the ids
-    show which tokens are padding."""
+    """Return the code of masks that are true at the tokens, or at the padding. If the rules pad every text, the mask is
+    computed from the ids."""
     real = "torch.arange(tokens.size(1)) < lengths[:, None]"
     padding = "torch.arange(tokens.size(1)) >= lengths[:, None]"
     if asked.widths.least > 1:

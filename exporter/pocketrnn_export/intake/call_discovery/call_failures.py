@@ -1,4 +1,4 @@
-"""Why a way to call a module fails, and the error where every way fails."""
+"""The reasons why a call of a module fails, and the error if every call fails."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ _PLAIN: Final = ("module(tokens)", "module(tokens.t())", "module(tokens, lengths
 
 
 class Reason(enum.IntEnum):
-    """The kind of reason for which a call failed. A later kind says more about the module, and is reported first."""
+    """The kind of reason for which a call failed. A later kind says more about the module, and is reported rather than
+    an earlier one."""
 
     RAISES = enum.auto()
     RAISES_ON_OTHER_SIZES = enum.auto()
@@ -61,7 +62,7 @@ class Reason(enum.IntEnum):
 
 @dataclass(frozen=True)
 class FailedCall:
-    """A way to call a module that failed, why, and what may help."""
+    """A call of a module that failed, with the reason and possible advice."""
 
     line: str
     reason: Reason
@@ -73,7 +74,7 @@ class FailedCall:
 def explain_exception(
     error: BaseException, asked: ModuleFacts, line: str, runs: Callable[[str], bool]
 ) -> tuple[str, str]:
-    """Describe an exception that a module raised, with the owner's line; return the advice, too."""
+    """Describe an exception that a module raised, with the owner's line; also return advice."""
     what = f"{type(error).__name__}: {first_line(error).rstrip('.')}"
     place = _find_line_in_user_file(error)
     names = _join_parameter_names(asked)
@@ -132,7 +133,7 @@ def _find_line_in_user_file(error: BaseException) -> str:
 
 
 class AmbiguousCallError(ExportError):
-    """Several calls work, with different answers.
+    """Several calls work, and give different answers.
 
     Attributes:
         calls: these calls.
@@ -144,7 +145,8 @@ class AmbiguousCallError(ExportError):
 
 
 def make_ambiguity_error(holding: Sequence[tuple[str, str]], deciding_id: int | None = None) -> AmbiguousCallError:
-    """Return the error where two or more calls work with different answers; a part named as logits is proposed first.
+    """Return the error for several calls that work and give different answers. A part named as logits is proposed
+    first.
 
     Args:
         holding: the calls, each with the code behind it that reaches the answer.
@@ -179,8 +181,8 @@ def _describe_ambiguity(holding: Sequence[tuple[str, str]], deciding_id: int | N
 
 
 def make_characters_error(asked: ModuleFacts) -> ExportError | None:
-    """Return the error for a module that takes the characters of each word, too, where they are not known; None where
-    no input is named so."""
+    """Return the error for a module that also takes the characters of each word, if these are unknown. None if no input
+    has such a name."""
     named = [p.name for p in list_forward_parameters(asked.module) if is_characters_name(p.name)]
     if not named or len(list_forward_parameters(asked.module)) == 1 or asked.spellings is not None:
         return None
@@ -194,7 +196,7 @@ def make_characters_error(asked: ModuleFacts) -> ExportError | None:
 
 
 def make_documents_error(line: str, *, of_samples: bool = False) -> ExportError:
-    """Return the error for a module that takes rows of rows of ids, or of samples; `line` gives it each text as one
+    """Return the error for a module that takes rows of rows of ids or samples; `line` gives the module each text as one
     row."""
     single = f'If each of your texts is a single row, say so: --call "{line}", or call=. '
     if of_samples:

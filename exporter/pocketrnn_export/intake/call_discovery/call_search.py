@@ -1,4 +1,4 @@
-"""Find how to call a module by calling it: on a few small batches, in the ways that people write forward.
+"""Find how to call a module by calling it on a few small batches, in the usual ways to write forward.
 
 A way holds (it works) if the module runs, gives finite numbers for each text, repeats them in a second call, gives
 different texts different answers, and answers each text as it does alone. The batches have sizes that occur nowhere
@@ -48,6 +48,7 @@ from pocketrnn_export.intake.call_discovery.call_trial import (
 )
 from pocketrnn_export.intake.call_discovery.feature_inputs import find_named_features, list_features_in_code
 from pocketrnn_export.intake.call_discovery.initial_states import list_setup_statements
+from pocketrnn_export.intake.call_discovery.logits_or_probabilities import add_activation
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.non_text_inputs import (
     describe_defaults,
@@ -60,7 +61,6 @@ from pocketrnn_export.intake.call_discovery.optional_lengths import (
     find_deciding_id,
 )
 from pocketrnn_export.intake.call_discovery.pair_call_candidates import find_pair_names, list_pair_lines
-from pocketrnn_export.intake.call_discovery.probabilities import add_activation
 from pocketrnn_export.intake.calling_convention import Call, Convention
 from pocketrnn_export.intake.character_call import CharacterCall
 from pocketrnn_export.intake.crf_discovery import list_emission_calls
@@ -133,7 +133,7 @@ def _check_owners_call(asked: ModuleFacts, line: str, function: Call) -> Convent
 
 
 def _search_convention(asked: ModuleFacts) -> Convention:
-    """Return the convention that holds among the usual ways."""
+    """Return the convention that works among the usual calls."""
     ways = list(itertools.islice(list_forward_candidates(asked), MOST_LINES))
     try:
         found = _search_candidates(asked, ways)
@@ -162,7 +162,7 @@ def _search_convention(asked: ModuleFacts) -> Convention:
 
 
 def _make_refusal(asked: ModuleFacts, failures: Sequence[FailedCall]) -> ExportError:
-    """Return the most specific failure as an error; with advice where the module may take two texts."""
+    """Return the most specific failure as an error, with advice if the module may take two texts."""
     error = choose_refusal(asked, failures)
     if (
         asked.two_texts
@@ -180,8 +180,8 @@ def _make_refusal(asked: ModuleFacts, failures: Sequence[FailedCall]) -> ExportE
 
 
 def _search_methods(asked: ModuleFacts) -> Convention | None:
-    """Return the call of another method of a tagger whose forward gives neither labels nor logits, but a loss, say;
-    None where none holds.
+    """For a tagger whose forward gives neither labels nor logits, but for example a loss, return the call of another
+    method that works; None if no call works.
 
     Raises:
         ExportError: two hold, with different answers.
@@ -189,13 +189,13 @@ def _search_methods(asked: ModuleFacts) -> Convention | None:
     for name, ways in itertools.groupby(list_method_candidates(asked), key=lambda way: way.method):
         found = _search_candidates(asked, list(ways))
         if isinstance(found, Convention):
-            note = f"forward gives no numbers of the labels of tokens, so that another method is called: {name}."
+            note = f"forward does not give numbers for the labels of tokens, so another method is called: {name}."
             return replace(found, notes=(*found.notes, note))
     return None
 
 
 def _search_candidates(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> Convention | list[FailedCall]:
-    """Return the convention that holds among some ways; or the failures, where the search can go on.
+    """Return the convention of the candidate that works; or the failures, if the search can go on.
 
     Raises:
         ExportError: two hold, with different answers; or a failure explains why none of these can.
@@ -228,14 +228,14 @@ def _search_candidates(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> Con
 
 
 def _takes_documents(asked: ModuleFacts, holds: WorkingCall) -> bool:
-    """Return whether a module that takes a text as one row of rows also runs on two: documents of sentences, pairs of
-    texts. A module that only squeezes an axis of 1 does not."""
+    """Return whether a module that takes a text as one row of rows also runs on two rows: documents of sentences, or
+    pairs of texts. A module that only squeezes an axis of size 1 does not."""
     line = re.sub(r"\btokens\.unsqueeze\(([12])\)", r"torch.stack([tokens, tokens], \1)", holds.convention.line)
     return line != holds.convention.line and can_run_line(asked, line)
 
 
 def _explain_short_texts_only(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> FailedCall | None:
-    """Return why a call that holds on short texts fails on longer ones; None if no call holds on short texts."""
+    """Return why a call that works on short texts fails on longer ones; None if no call works on short texts."""
     tried = max(asked.trial_widths[0])
     for most, way in itertools.product(range(tried - 1, 1, -1), ways):
         held = _find_first_outcome(asked, way, most)
@@ -267,7 +267,7 @@ def _find_first_outcome(asked: ModuleFacts, way: CallCandidate, tokens: int) -> 
 def _find_working_calls(
     asked: ModuleFacts, ways: Sequence[CallCandidate], widths: tuple[int, ...], *, one_text: bool
 ) -> tuple[list[WorkingCall], list[FailedCall]]:
-    """Return the ways that hold with different answers, and the failures."""
+    """Return the calls that work and have different answers, and the failures."""
     holding: list[WorkingCall] = []
     failures: list[FailedCall] = []
     beside: set[frozenset[int]] = set()
@@ -308,8 +308,8 @@ def _find_working_calls(
 
 
 def _decodes_one_text(asked: ModuleFacts, way: CallCandidate) -> bool:
-    """Return whether the call from which emissions are taken also runs to its end on one text: the decoder may need a
-    mask of another type."""
+    """Return whether the call that gives the emissions also runs to its end on one text: the decoder may need a mask of
+    another dtype."""
     # Whatever a user's module raises.
     with contextlib.suppress(Exception, SystemExit):
         call_and_restore_state(
@@ -320,8 +320,8 @@ def _decodes_one_text(asked: ModuleFacts, way: CallCandidate) -> bool:
 
 
 def _needs_no_comparison(way: CallCandidate) -> bool:
-    """Return whether a way that holds needs no comparison with others: forward takes only tokens, or lengths by name,
-    and all other inputs keep their defaults."""
+    """Return whether a working call needs no comparison with others: forward takes only tokens, or also lengths by
+    name, and all other inputs keep their defaults."""
     return way.signature is not None and all(
         slot.role == "tokens" or (slot.role == "lengths" and slot.required) or (option.given == "default" and
         slot.role == "other")
@@ -330,7 +330,7 @@ def _needs_no_comparison(way: CallCandidate) -> bool:
 
 
 def _add_assumption_notes(asked: ModuleFacts, holds: WorkingCall, widths: Sequence[int]) -> Convention:
-    """Return the convention of a way that holds, with notes on what it assumes."""
+    """Return the convention of a working call, with notes on its assumptions."""
     if holds.way is None:
         return holds.convention
     if asked.two_texts:
@@ -356,7 +356,7 @@ def _make_error_of_two(asked: ModuleFacts, holds: WorkingCall, other: str) -> Am
 
 
 def _note_feature_order(way: CallCandidate, features: Features) -> tuple[str, ...]:
-    """Return a note on the inputs whose features were found by their order, and not by their names."""
+    """Return a note on the inputs whose features were found by order, and not by name."""
     named = find_named_features(way.slots, features)
     by_order = []
     for i in way.find_inputs_of_kind("beside"):
@@ -370,8 +370,8 @@ def _note_feature_order(way: CallCandidate, features: Features) -> tuple[str, ..
 
 
 def _have_same_answers(one: WorkingCall, other: WorkingCall, asked: ModuleFacts, widths: Sequence[int]) -> bool:
-    """Return whether two ways give the same answer: equal numbers, or the probabilities of the other's logits. For two
-    outputs of one call, the program shows whether they differ on rare texts."""
+    """Return whether two calls give the same answer: equal numbers, or one gives the probabilities of the other's
+    logits. For two outputs of one call, their programs show whether they differ on rare texts."""
 
     def compute_probabilities(holds: WorkingCall, answer: Tensor) -> list[Tensor]:
         kind = "sigmoid" if asked.multi_label or asked.heads or holds.convention.units == 1 else "softmax"

@@ -1,4 +1,4 @@
-"""Try one way to call a module.
+"""Try one call of a module.
 
 A way holds (it works) if the module runs, gives finite numbers for each text, repeats them in a second call, gives
 different texts different answers, and answers each text as it does alone.
@@ -22,6 +22,10 @@ from pocketrnn_export.intake.call_discovery.call_candidates import LENGTH_FIRST,
 from pocketrnn_export.intake.call_discovery.call_failures import FailedCall, Reason, explain_exception
 from pocketrnn_export.intake.call_discovery.head_outputs import JoinedHeads, find_head_outputs
 from pocketrnn_export.intake.call_discovery.initial_states import find_state_methods
+from pocketrnn_export.intake.call_discovery.label_output_check import (
+    describe_omitted_outputs,
+    explain_unsuitable_output,
+)
 from pocketrnn_export.intake.call_discovery.logits_location import (
     Known,
     count_numbers_per_output,
@@ -32,7 +36,6 @@ from pocketrnn_export.intake.call_discovery.logits_location import (
 )
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.non_text_inputs import find_changing_inputs, find_constants
-from pocketrnn_export.intake.call_discovery.output_ambiguity import describe_omitted_outputs, explain_unsuitable_output
 from pocketrnn_export.intake.call_discovery.tensor_flow_recording import FlowRecorder, record_flow
 from pocketrnn_export.intake.calling_convention import (
     Call,
@@ -73,8 +76,8 @@ _ROUNDING: Final = 2e-6
 
 @dataclass(frozen=True)
 class WorkingCall:
-    """A way that holds, with its answers to the trial batches. `leaks` says whether tokens past the end of a masked row
-    change them, as where a layer reads the row backwards."""
+    """A call that works, with its answers to the trial batches. `leaks` says whether tokens past the end of a masked
+    row change the answers, for example because a layer reads the row backwards."""
 
     convention: Convention
     answers: tuple[Tensor, ...]
@@ -84,14 +87,14 @@ class WorkingCall:
 
     @property
     def call(self) -> str:
-        """The line of the call, without the code that reaches a part of its answer."""
+        """The line of the call, without the code that selects a part of its answer."""
         return self.convention.line if self.way is None else self.way.line
 
 
 def try_call_line(
     asked: ModuleFacts, line: str, function: Call, widths: Sequence[int], *, one_text: bool
 ) -> Iterable[WorkingCall | FailedCall]:
-    """Try the call that an owner wrote."""
+    """Try a call that an owner wrote."""
     batches = asked.batches(1 if one_text else asked.rows, widths)
     return (_try_head_outputs if asked.heads else _try_call)(asked, line, function, batches, None, one_text=one_text)
 
@@ -104,8 +107,8 @@ def try_candidate(
     one_text: bool,
     holding: Sequence[WorkingCall] = (),
 ) -> Iterable[WorkingCall | FailedCall]:
-    """Try a way. Yield one result for each part of its answer that may be the logits and that no way in `holding`
-    gives."""
+    """Try a candidate. Yield one result for each part of its answer that may be the logits, unless a call in `holding`
+    gives the same part."""
     line = way.line
     if not one_text and ("tokens[0]" in line or "[tokens.size(1)]" in line):
         return
@@ -140,12 +143,12 @@ def _try_call(
     if places and not asked.of_tokens:
         tried = [tokens.shape[1] for tokens, _ in known]
         lengths = asked.list_further_lengths(tried, within=way is None)
-        known += _answer_batches(asked, function, [asked.draw_batch(rows, length) for length in lengths])
+        known += _list_answered_batches(asked, function, [asked.draw_batch(rows, length) for length in lengths])
         following = count_numbers_per_output(asked, known).following
         places = [place for place in places if place.suffix not in following]
     elif not places and any(tuple(leaf.shape) == (rows,) for _, leaf in find_float_tensors(answers[0])):
         # The shape (rows,) may be one number a text, or that many for one text: another batch size shows which.
-        known += _answer_batches(asked, function, [asked.draw_batch(rows + 8, batches[0][0].shape[1])])
+        known += _list_answered_batches(asked, function, [asked.draw_batch(rows + 8, batches[0][0].shape[1])])
     if not places:
         # The failure of the last candidate, rows that begin with their length, says less about the module.
         is_other = bool(following) and (way is None or way.plain != LENGTH_FIRST)
@@ -184,7 +187,7 @@ def _try_call(
 def _answer_trial_batches(
     asked: ModuleFacts, line: str, function: Call, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> list[Any] | FailedCall:
-    """Return the answers to the batches, or why the module fails on one."""
+    """Return the answers to the batches, or the reason why the module fails on one."""
     try:
         return [call_and_restore_state(asked.module, function, *batch) for batch in batches]
     # A user's module may raise any exception.
@@ -204,13 +207,13 @@ def _try_head_outputs(
     one_text: bool,
     holding: Sequence[WorkingCall] = (),
 ) -> Iterable[WorkingCall | FailedCall]:
-    """Try a call whose answer has an output for each head: these are joined, and tried as one answer."""
+    """Try a call whose answer has an output for each head: join these outputs, and try them as one answer."""
     answers = _answer_trial_batches(asked, line, function, batches)
     if isinstance(answers, FailedCall):
         yield answers
         return
     known = [(tokens, answer) for (tokens, _), answer in zip(batches, answers, strict=True)]
-    alone = _answer_batches(asked, function, [(batches[0][0][:1], batches[0][1][:1])])
+    alone = _list_answered_batches(asked, function, [(batches[0][0][:1], batches[0][1][:1])])
     joined = find_head_outputs(asked, known, alone[0][1] if alone else None)
     if isinstance(joined, tuple):
         yield FailedCall(line, Reason.OTHER_ANSWER, *joined)
@@ -243,8 +246,8 @@ def _wrap_head_outputs(function: Call, joined: JoinedHeads) -> Call:
 def _choose_outputs(
     asked: ModuleFacts, found: Sequence[WorkingCall | FailedCall], flow: FlowRecorder, known: Sequence[Known], line: str
 ) -> Iterable[WorkingCall | FailedCall]:
-    """Yield the outputs that hold, each with a note on the outputs that are left out. None holds where an output that
-    fits the labels shows that the answer is another one, which does not fit them."""
+    """Yield the outputs that may be the logits, each with a note on the outputs that are left out. If another output
+    shows that the answer does not fit the labels, no output is yielded."""
     suffixes = [one.suffix for one in found if isinstance(one, WorkingCall)]
     refused = {suffix: explain_unsuitable_output(asked, flow, known, line, suffix) for suffix in suffixes}
     for no_answer in refused.values():
@@ -261,8 +264,8 @@ def _choose_outputs(
             yield replace(one, convention=replace(one.convention, left_out=left_out))
 
 
-def _answer_batches(asked: ModuleFacts, function: Call, batches: Sequence[tuple[Tensor, Tensor]]) -> list[Known]:
-    """Return the batches that a module answers, each with the answer."""
+def _list_answered_batches(asked: ModuleFacts, function: Call, batches: Sequence[tuple[Tensor, Tensor]]) -> list[Known]:
+    """Yield each batch that a module answers, with the answer."""
     known: list[Known] = []
     for tokens, lengths in batches:
         with contextlib.suppress(Exception, SystemExit):
@@ -273,8 +276,8 @@ def _answer_batches(asked: ModuleFacts, function: Call, batches: Sequence[tuple[
 def have_same_program(
     asked: ModuleFacts, function: Call, batch: tuple[Tensor, Tensor], suffixes: Sequence[str]
 ) -> bool:
-    """Return whether two parts of an answer are computed from the text by the same operators, except for those that
-    turn logits into probabilities or change the shape."""
+    """Return whether two parts of an answer are computed from the text by the same operators. Operators that turn
+    logits into probabilities, or that only change the shape, do not count."""
     operations = OperatorRecorder()
     tokens, lengths = (value.clone() for value in batch)
     operations.label_tensors("text", tokens, lengths)
@@ -300,8 +303,7 @@ def _wrap_answer_part(function: Call, suffix: str) -> Call:
 
 
 def _wrap_answer(function: Call, change: Callable[[Any, Tensor, Tensor], Any]) -> Call:
-    """Return the same kind of call, whose answer is changed: `change` is given the answer, the tokens and the
-    lengths."""
+    """Return the same kind of call with a changed answer: `change` gets the answer, the tokens and the lengths."""
     if isinstance(function, PairCall):
         of_both = function.of_both
 
@@ -319,7 +321,7 @@ def _wrap_answer(function: Call, change: Callable[[Any, Tensor, Tensor], Any]) -
 
 
 def _read_answer_part(answer: Any, written: str, tokens: Tensor, lengths: Tensor) -> Any:
-    """Return the part of an answer that the code written behind the call reaches."""
+    """Return the part of an answer that the code written after the call selects."""
     # Only this code is compiled; the answer stands for `module` in it.
     return compile_call(f"module{written}")(answer, tokens, lengths) if written else answer
 
@@ -327,7 +329,8 @@ def _read_answer_part(answer: Any, written: str, tokens: Tensor, lengths: Tensor
 def _check_call(
     asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]], way: CallCandidate | None
 ) -> WorkingCall | FailedCall:
-    """Check that a call is reproducible, tells texts apart, and answers each text as it does alone."""
+    """Check that a call gives the same answer each time, different answers to different texts, and to each text the
+    same answer alone and in a batch."""
     line = convention.line
     try:
         answers = tuple(read_answer(asked, convention, *batch) for batch in batches)
@@ -387,7 +390,8 @@ def _check_call(
 def _answer_with_same_features(
     asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> list[Tensor]:
-    """Return the answers to batches in which all texts have the same features, so that only the texts differ."""
+    """Return the answers to batches in which all texts have the same features, so that they differ only in their
+    tokens."""
     own = draw_features(asked.features, batches[0][0][:1])
     return [
         read_answer(asked, convention, *add_feature_marks(tokens, lengths, own.expand(len(tokens), -1)))
@@ -412,7 +416,7 @@ def _reads_other_tokens(asked: ModuleFacts, convention: Convention, batch: tuple
 def _find_batch_dependence(
     asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]], answers: Sequence[Tensor]
 ) -> FailedCall | None:
-    """Return the failure where a batch changes the answers to its texts; else None."""
+    """Return the failure if a batch changes the answers to its texts; else None."""
     line = convention.line
     try:
         for (tokens, lengths), together in zip(batches, answers, strict=True):
@@ -444,7 +448,7 @@ def _answer_texts_one_by_one(asked: ModuleFacts, convention: Convention, tokens:
 def _depends_on_batch_only_by_highest_id(
     asked: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor
 ) -> bool:
-    """Return whether the rows of a batch get the same answers as alone once the highest id is replaced: a module may
+    """Return whether rows get the same answers in a batch and alone after the highest id is replaced. A module may
     treat that id as padding, and padding_effect finds such ids."""
     plain = asked.replace_highest_id(tokens)
     if plain is None:
@@ -472,7 +476,7 @@ def can_run_line(asked: ModuleFacts, line: str) -> bool:
 def _explain_infinity(
     asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]], answers: Sequence[Tensor]
 ) -> FailedCall:
-    """Return the failure of a call whose answers are not finite, with the line where this begins."""
+    """Return the failure of a call with infinite or NaN answers, with the line that first computes one."""
     batch = next(one for one, answer in zip(batches, answers, strict=True) if not bool(torch.isfinite(answer).all()))
     line = find_infinity_line(lambda: read_answer(asked, convention, *batch))
     place = f", at {line}" if line else ""
@@ -529,7 +533,7 @@ def _advise_on_randomness(asked: ModuleFacts, line: str) -> str:
 
 
 def find_changed_attributes(asked: ModuleFacts, line: str) -> list[ChangedAttribute]:
-    """Return the attributes that each call changes and that the line does not set."""
+    """Return the attributes that every call changes, except those that the line sets."""
     batch = asked.draw_batch(asked.rows, asked.trial_widths[-1][-1])
     with undo_assignments(asked.module):
         found = find_attributes_changed_by_run(
@@ -539,7 +543,7 @@ def find_changed_attributes(asked: ModuleFacts, line: str) -> list[ChangedAttrib
 
 
 def advise_on_kept_state(changed: Sequence[ChangedAttribute], line: str) -> str:
-    """Return the advice for a module that keeps a state, with a line that resets it at each call."""
+    """Return the advice for a module that keeps a state between calls, with a line that resets it at each call."""
     names = " and ".join(kept.name for kept in changed)
     changes = f"Each call changes its own {names}: change nothing in eval mode that a later answer depends on."
     # A weight is not a state that could be reset for each call.
@@ -558,8 +562,8 @@ def _is_set_in_line(kept: ChangedAttribute, line: str) -> bool:
 
 
 def _write_state_reset(kept: ChangedAttribute) -> str:
-    """Return the code that resets a state to its value before the call; empty where there is none, as for an array, an
-    object, or a list that was not empty."""
+    """Return the code that resets a state to its value before the call. Return an empty string if there is no such
+    code, as for an array, an object, or a list that was not empty."""
     name = f"module.{kept.name}"
     if isinstance(kept.after, list | deque) and kept.after is kept.before:
         return "" if kept.after else f"{name}.clear()"
@@ -571,7 +575,8 @@ def _write_state_reset(kept: ChangedAttribute) -> str:
 
 
 def _check_answer_shapes(asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]) -> tuple[bool, bool]:
-    """Return whether answers have the shape of the graph's, also for one text; and whether the call fails on one."""
+    """Return whether the answers have the shape of the graph's answers, also for one text; and whether the call fails
+    on one text."""
     tokens, lengths = batch
     exact, fails_alone = True, False
     for rows in dict.fromkeys((len(tokens), 1)):
@@ -595,8 +600,8 @@ def _are_rows_near(a: Tensor, b: Tensor) -> bool:
 
 
 def _depends_on_lengths(asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]) -> bool:
-    """Return whether the answer depends on the lengths. If the line names them, the module is called with an object
-    that raises on use."""
+    """Return whether the answer depends on the lengths. If the line of the call mentions them, call the module with an
+    object that raises an error on every use."""
     line = convention.line
     if line.startswith(("module", "_")) and not line.endswith("(module, tokens, lengths)") and not uses_lengths(line):
         return False
@@ -620,7 +625,7 @@ def _depends_on_lengths(asked: ModuleFacts, convention: Convention, batches: Seq
 
 
 class _UnusableLengths:
-    """A stand-in for lengths: every use of it raises."""
+    """A stand-in for lengths that raises an error on every use."""
 
     def __getattribute__(self, name: str) -> Any:
         raise AttributeError(name)
@@ -629,7 +634,7 @@ class _UnusableLengths:
 def _ignores_tokens_past_length(
     asked: ModuleFacts, convention: Convention, way: CallCandidate, i: int, batch: tuple[Tensor, Tensor]
 ) -> bool:
-    """Return whether an input works as a mask: if only this input is given shorter lengths, tokens past them do not
+    """Return whether an input works as a mask: when only this input gets shorter lengths, the tokens past them do not
     change the answer.
 
     An input named as lengths is not tested: a mean over a padded row, divided by its length, is right for full rows. A
@@ -645,7 +650,7 @@ def _ignores_tokens_past_length(
 def describe_inputs_unlike_lengths(
     asked: ModuleFacts, convention: Convention, way: CallCandidate, batch: tuple[Tensor, Tensor]
 ) -> Iterable[str]:
-    """Yield notes on inputs that are named as lengths but do not work so, such as a number of characters."""
+    """Yield notes on inputs that are named like lengths but are something else, such as a number of characters."""
     if isinstance(asked.module, torch.jit.ScriptModule) or not convention.takes_lengths or convention.one_text:
         return
     for i in way.find_inputs_of_kind("lengths"):
@@ -659,15 +664,15 @@ def describe_inputs_unlike_lengths(
 def _stops_at_lengths_of_input(
     asked: ModuleFacts, convention: Convention, way: CallCandidate, i: int, batch: tuple[Tensor, Tensor]
 ) -> bool:
-    """Return whether tokens past the lengths that only this input is given leave the answer unchanged."""
+    """Return whether tokens past the lengths do not change the answer, if only this input gets these lengths."""
     function = _wrap_answer_part(asked.compile(way.set_lengths_at(i).line), convention.line[len(way.line) :])
     answers = _compute_answers_around_ends(asked, replace(convention, function=function), batch)
     return answers is not None and _is_near(answers[0], answers[2])
 
 
 def _stops_exactly_at_length(asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
-    """Return whether tokens past the length leave the answer unchanged, and the last token changes it. A module that
-    reads a row's first number as a token, or reads only some tokens, fails this; a maximum over a row may fail, too."""
+    """Return whether the tokens past the length do not change the answer, and the last token does. A module fails this
+    if it reads a row's first number as a token, or reads only some tokens. A maximum over a row may also fail."""
     answers = _compute_answers_around_ends(asked, convention, batch)
     if answers is None:
         return False
@@ -679,7 +684,7 @@ def _compute_answers_around_ends(
     asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor, Tensor] | None:
     """Return the answers to rows of different lengths: as they are, with another last token, and with other tokens past
-    the end; None where the module fails."""
+    the end. None if the module fails."""
     tokens, _ = batch
     width, rows = tokens.shape[1], len(tokens)
     ends = [width, *(max(1, width - 2 - i * (width - 3) // max(1, rows - 2)) for i in range(rows - 1))]
@@ -706,7 +711,7 @@ def _compute_answers_around_ends(
 
 
 def call_and_keep_state(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> Any:
-    """Return the module's answer; the call's changes to its state are kept."""
+    """Return the module's answer; changes of its state are kept."""
     with torch.no_grad(), run_quietly_on_cpu():
         return run_user_call(function, module, tokens.clone(), lengths.clone())
 
@@ -719,7 +724,7 @@ def call_and_restore_state(module: nn.Module, function: Call, tokens: Tensor, le
 
 
 def _answer_single_text(asked: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor) -> Tensor:
-    """Return the numbers [1, n] for one text; a module that needs two texts gets a copy of it, too."""
+    """Return the numbers [1, n] for one text. A module that needs two texts gets the text and a copy of it."""
     called = CallAdapter(asked.module, replace(convention, activation=None), passing=False)
     answer: Tensor = compute_answer(called, (tokens.clone(), lengths.clone())).float().reshape(1, -1)
     return answer
@@ -728,8 +733,8 @@ def _answer_single_text(asked: ModuleFacts, convention: Convention, tokens: Tens
 def read_answer(
     asked: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor, *, twice: bool = False
 ) -> Tensor:
-    """Return a module's numbers [batch, units], or [batch, sequence * units]; with `twice`, those of the second of two
-    calls."""
+    """Return a module's numbers [batch, units], or [batch, sequence * units]. With `twice`, return those of a second
+    call."""
     with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module):
         for _ in range(1 + twice):
             answer = run_user_call(convention.function, asked.module, tokens.clone(), lengths.clone())

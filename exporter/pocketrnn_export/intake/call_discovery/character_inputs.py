@@ -17,7 +17,7 @@ _NAMES: Final = frozenset({"char", "chars", "character", "characters", "charids"
 
 
 def is_characters_name(name: str) -> bool:
-    """Return whether a name means characters, or their lengths.
+    """Return whether a name means characters, or the lengths of words in characters.
 
     Example:
         >>> is_characters_name("char_ids"), is_characters_name("words")
@@ -29,9 +29,8 @@ def is_characters_name(name: str) -> bool:
 def list_character_signatures(
     signature: Signature, characters: Characters
 ) -> Iterator[tuple[Signature, dict[int, list[str]]]]:
-    """Yield guesses which input is the text: the signature, and by index the expressions to try for the inputs that may
-    take characters, or the numbers of characters of the words.
-    """
+    """Yield guesses about which input is the text: the signature; and, by index, the expressions to try for inputs that
+    may take characters, or the number of characters of each word."""
     slots = signature.slots
     lengths = f"({CHARACTERS} != {characters.padding}).sum(2)"
     counts = [f"{lengths}.clamp(min=1)", lengths]

@@ -1,4 +1,4 @@
-"""Find the values that an object in an answer computes: properties, `__getattr__`, `__getitem__`, methods."""
+"""Find the values that an object in an answer computes: by properties, `__getattr__`, `__getitem__` or methods."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _MISSING: Final = object()
 
 
 class UncalledCode:
-    """Stands for the unknown value of code in an answer's class that is not called."""
+    """Stands for an unknown value: that of code in an answer's class that is not called."""
 
 
 def find_computed_parts(value: Any, held: set[int]) -> Iterator[tuple[str, Any]]:
-    """Yield (suffix, value) for what properties and methods of an object compute; `object` + suffix is the code to
-    reach it; `UncalledCode` where it was not called.
+    """Yield (suffix, value) for each value that properties and methods of an object compute; `object` + suffix is the
+    code that gives the value. It is `UncalledCode` if the code was not called.
 
     Example:
         >>> [written for written, _ in find_computed_parts(Scores(scores, prior), held=set())]
@@ -74,7 +74,7 @@ def find_computed_parts(value: Any, held: set[int]) -> Iterator[tuple[str, Any]]
 
 
 def read_attribute(value: Any, name: str) -> Any:
-    """Return the attribute of an object by its name; a marker object where there is none."""
+    """Return the attribute of an object by its name; a marker object if there is none."""
     return _read_value_or_missing(lambda: getattr(value, name))
 
 
@@ -88,7 +88,8 @@ def _read_value_or_missing(ask: Any) -> Any:
 def _find_parts_by_name(
     value: Any, functions: Sequence[Any], held: set[int], written: str, read: Any
 ) -> Iterator[tuple[str, Any]]:
-    """Yield the values that code computes for a name: for usual names, and names in the code or the object's dicts."""
+    """Yield the values that code computes for a name; the names are usual ones, and those in the code or in the
+    object's dicts."""
     if not functions:
         return
     names: dict[str, None] = dict.fromkeys(_NAMES)
@@ -123,7 +124,7 @@ def _list_words_in_code(code: types.CodeType | None) -> Iterator[str]:
 
 
 def _is_computed(member: Any) -> bool:
-    """Return whether a class computes an attribute, by a property or another descriptor, and does not store it."""
+    """Return whether a class computes an attribute by a property or another descriptor, and does not store it."""
     if isinstance(member, property | functools.cached_property):
         return True
     fields = (types.MemberDescriptorType, types.GetSetDescriptorType, staticmethod, classmethod, type)

@@ -16,7 +16,8 @@ _OPEN = ("other",)
 
 
 def list_feature_assignments(signature: Signature, features: Features) -> Iterator[dict[int, list[str]]]:
-    """Yield which inputs are features, the likely ones first: for the index of each, the code of values to try.
+    """Yield assignments of features to inputs, the likely ones first: for the index of each input, the code of the
+    values to try.
 
     Every feature is passed once. Numbers that match no input by name share one input, or get one each; so do
     categories. Or one input gets all of them as a dict.
@@ -34,7 +35,7 @@ def list_feature_assignments(signature: Signature, features: Features) -> Iterat
 def _list_values_beside(
     signature: Signature, features: Features, named: Mapping[int, str]
 ) -> Iterator[dict[int, list[str]]]:
-    """Yield the values for inputs where features have these inputs by their names."""
+    """Yield the values for inputs, if features have the names of these inputs."""
     given = {i: _list_codes_for_feature(name, features) for i, name in named.items()}
     left = tuple((name, feature) for name, feature in features if name not in named.values())
     if not left:
@@ -56,7 +57,7 @@ def _list_values_beside(
 
 
 def find_named_features(slots: Sequence[Slot], features: Features) -> dict[int, str]:
-    """Find the inputs whose names are those of features: `price`, `user_id` for `user`, `prices` for `price`.
+    """Find the inputs with the names of features: `price`, `user_id` for `user`, `prices` for `price`.
 
     Example:
         >>> find_named_features([Slot("x"), Slot("user_ids")], make_features(["user"]))
@@ -75,7 +76,7 @@ def find_named_features(slots: Sequence[Slot], features: Features) -> dict[int, 
 
 
 def list_features_in_code(value: str | None, features: Features) -> Features:
-    """List the features that an input is given by the code of its value.
+    """List the features that the code of an input's value uses.
 
     Example:
         >>> [name for name, _ in list_features_in_code("torch.stack([a, b], 1)", make_features(["a", "b", "c"]))]
@@ -105,7 +106,7 @@ def _list_groups(left: Features) -> Iterator[tuple[tuple[str, ...], ...]]:
 
 
 def _list_codes_for_feature(name: str, features: Features) -> list[str]:
-    """Return the code of the values that an input of one feature may be given, the likely ones first."""
+    """Return the code of the possible values for an input of one feature, the likely ones first."""
     feature = dict(features)[name]
     if isinstance(feature, Category):
         ids = feature.ids[-1] + 1
@@ -114,7 +115,7 @@ def _list_codes_for_feature(name: str, features: Features) -> list[str]:
 
 
 def _list_codes_for_group(group: tuple[str, ...], features: Features) -> list[str]:
-    """Return the code of the values of an input of several features, which are all numbers or all categories."""
+    """Return the code of the values for an input of several features, which are all numbers or all categories."""
     if len(group) == 1:
         return _list_codes_for_feature(group[0], features)
     kinds: Mapping[str, object] = dict(features)
@@ -126,7 +127,7 @@ def _list_codes_for_group(group: tuple[str, ...], features: Features) -> list[st
 
 
 def _list_codes_for_dict(left: Features) -> list[str]:
-    """Return the code of the values of an input that finds features in a dict by their names."""
+    """Return the code of the values for an input that looks up features by name in a dict."""
     ends = ("",) if all(isinstance(feature, Category) for _, feature in left) else ("", "[:, None]")
     return [
         "{"

@@ -115,7 +115,7 @@ def _make_slot(parameter: inspect.Parameter) -> Slot:
 
 
 def _name_unread_inputs(rest: str, given: int, keys: bool, reads: ReadInputs) -> tuple[str, ...]:
-    """Name the *args and **kwargs of which forward may read more than it is given."""
+    """Name the *args and **kwargs from which forward may read more than it gets."""
     found = []
     if rest and (reads.rest or reads.places > given):
         found.append(f"{'more of ' * bool(given)}*{rest}")
@@ -137,7 +137,8 @@ def _write_arguments(slots: Sequence[Slot], positional: int, values: Sequence[st
 
 
 def _assign_roles(slots: Sequence[Slot], write: Callable[[Sequence[str | None]], str]) -> Iterator[Signature]:
-    """Yield signatures with one slot as the text and roles for the others. Without names, the first or second is it."""
+    """Yield signatures in which one slot is the text and the others have roles. If no name shows the text, it is the
+    first or second slot."""
     required = [slot for slot in slots if slot.required]
     if required and not any(slot.named for slot in required):
         for at in range(min(2, len(required))):
@@ -164,7 +165,7 @@ def _set_role(slot: Slot, role: Role) -> Slot:
 
 
 def _find_tokens_slot(slots: Sequence[Slot]) -> int:
-    """Return the index of the text: the first input named so; else the first without another role."""
+    """Return the index of the text: the first input whose name means a text; else the first without another role."""
     open_ = [i for i, slot in enumerate(slots) if find_role(slot.name, required=slot.required) == "other"]
     wanted = [i for i in open_ if slots[i].required] or open_
     said = [i for i in wanted if is_text_name(slots[i].name)]
@@ -175,7 +176,7 @@ def _find_tokens_slot(slots: Sequence[Slot]) -> int:
 
 
 def _add_targets(signature: Signature, targets: Sequence[Slot]) -> Signature:
-    """Add targets after the one argument that holds the other inputs."""
+    """Add targets after the one argument that contains the other inputs."""
     if not targets:
         return signature
 
@@ -241,7 +242,7 @@ def _list_tuple_signatures() -> Iterator[Signature]:
 
 
 class _RecordingDict(dict[str, Any]):
-    """A dict that records which keys forward reads, which of them it needs, and whether it also iterates over the
+    """A dict that records which keys forward reads, which of them it needs, and whether forward also iterates over the
     dict.
 
     Args:
@@ -298,7 +299,7 @@ class _RecordingDict(dict[str, Any]):
 
 
 class _RecordingFields:
-    """An object that records which attributes forward reads: `batch.text`, as of a torchtext batch."""
+    """An object that records which attributes forward reads, such as `batch.text` of a torchtext batch."""
 
     def __init__(self, give: Callable[[str], Any]) -> None:
         self._give = give
@@ -314,7 +315,7 @@ class _RecordingFields:
 
 
 def _record_names(module: nn.Module, targets: Sequence[Slot], *, keys: bool) -> tuple[dict[str, bool], tuple[str, ...]]:
-    """Return the keys or fields that forward reads from its one argument until it fails, each with whether it needs it;
+    """Return the keys or fields that forward reads from its one argument until it fails, with whether each is required;
     and what else it may read."""
     names: dict[str, bool] = {}
     more = False
@@ -355,7 +356,7 @@ def _make_dummy(name: str, text: Any, other: Any) -> Any:
 
 
 def _find_required_keywords(module: nn.Module, own: Sequence[inspect.Parameter]) -> list[str]:
-    """Return the names that forward requires in **kwargs: its KeyError names each missing one."""
+    """Return the names that forward requires in **kwargs; its KeyError names each missing one."""
     names: list[str] = []
     for text, other in _list_dummy_values(pairs=False):
         for _ in range(8):
@@ -379,8 +380,8 @@ def _find_required_keywords(module: nn.Module, own: Sequence[inspect.Parameter])
 def _find_optional_keywords(
     module: nn.Module, own: Sequence[inspect.Parameter], keys: Sequence[str], reads: ReadInputs
 ) -> list[str]:
-    """Return the optional names that forward takes from **kwargs: those that its code looks up; and those of functions
-    to which it may pass them, if it runs with them."""
+    """Return the optional names that forward takes from **kwargs: those that its code looks up, and those of functions
+    to which it may pass **kwargs, if it runs with them."""
     taken = {*keys, *(p.name for p in own)}
     names = [name for name in reads.names if name not in taken]
     if not reads.keywords:
@@ -391,7 +392,7 @@ def _find_optional_keywords(
 
 
 def _can_run_with_name(module: nn.Module, required: Sequence[str], name: str) -> bool:
-    """Return whether a module runs with None for one more name."""
+    """Return whether a module runs with None for one additional name."""
     for text, other in _list_dummy_values(pairs=False):
         with (
             contextlib.suppress(Exception, SystemExit),

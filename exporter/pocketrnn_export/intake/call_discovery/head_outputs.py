@@ -1,4 +1,4 @@
-"""Find the output of each head in a module's answer, and the code that joins them to one tensor.
+"""Find the output of each head in a module's answer, and the code that joins these outputs into one tensor.
 
 Names decide, where forward gives a dict, a named tuple or an object; else the numbers of labels; else, for heads with
 as many labels as each other, the order in which forward gives them.
@@ -36,11 +36,11 @@ class JoinedHeads:
     """The code that joins the outputs of all heads, and how many numbers each has.
 
     Attributes:
-        around: an expression with the call in the place of its {}; empty where the answer is joined already.
+        around: an expression with the call in the place of its {}; empty if the answer is joined already.
         units: how many numbers each head gives a text: one a label, or one for two labels.
         parts: the code after a call that selects the numbers of each head.
-        suffixes: the code that reaches the output of each head in the answer; empty where one output holds all.
-        note: what was assumed of their order; empty where nothing was.
+        suffixes: the code that reaches the output of each head in the answer; empty if one output holds all.
+        note: what was assumed of their order; empty if nothing was.
     """
 
     around: str
@@ -50,7 +50,7 @@ class JoinedHeads:
     note: str = ""
 
     def write_call(self, line: str) -> str:
-        """Write the line of a call with the heads joined behind it.
+        """Write the line of a call, with the code that joins the heads at its end.
 
         Example:
             >>> heads = JoinedHeads("out = {}; torch.cat([out[0], out[1]], 1)", (3, 2), ("[0]", "[1]"))
@@ -63,25 +63,26 @@ class JoinedHeads:
 
 @dataclass(frozen=True)
 class _Output:
-    """An output of a module: the code that reaches it, its name where it has one, and its numbers for each text."""
+    """An output of a module: the code that gives it, its name if it has one, and its numbers for each text."""
 
     suffix: str
     name: str
     numbers: int
 
     def fits_head(self, head: LabelOutput) -> bool:
-        """Return whether it may be the output of a head: a number for each label, or one for two labels."""
+        """Return whether this may be the output of a head: it has a number for each label, or one number for two
+        labels."""
         count = len(head.labels)
         return self.numbers == count or (self.numbers, count, head.activation) == (1, 2, "softmax")
 
 
 def find_head_outputs(asked: ModuleFacts, known: Sequence[Known], alone: Any | None) -> JoinedHeads | tuple[str, str]:
-    """Find the output of each head; or return the problem and the advice where they cannot be told apart.
+    """Find the output of each head; if the outputs cannot be told apart, return the problem and the advice.
 
     Args:
         asked: the module, and its heads.
         known: batches of tokens with equal rows, each with the module's answer.
-        alone: its answer to a single text; None where it fails on one.
+        alone: its answer to a single text; None if it fails on one.
 
     Example:
         >>> find_head_outputs(asked, [(tokens, {"topic": topic, "mood": mood})], None).suffixes
@@ -122,7 +123,7 @@ def find_head_outputs(asked: ModuleFacts, known: Sequence[Known], alone: Any | N
 
 
 def _list_outputs(asked: ModuleFacts, known: Sequence[Known]) -> Iterator[_Output]:
-    """Yield the outputs that have the same number of numbers for every text, each tensor once."""
+    """Yield the outputs that have the same count of numbers for every text, each tensor once."""
     answer, fixed, seen = known[0][1], count_numbers_per_output(asked, known).fixed, set[int]()
     for suffix, leaf in find_float_tensors(answer):
         if leaf.dim() > 0 and suffix in fixed and id(leaf) not in seen:
@@ -140,7 +141,7 @@ def _name_output(answer: Any, suffix: str) -> str:
 
 
 def _choose_by_name(asked: ModuleFacts, outputs: Sequence[_Output]) -> dict[str, _Output] | tuple[str, str] | None:
-    """Choose the output with each head's name; None where none has the name of a head."""
+    """Choose the output with each head's name; None if no output has such a name."""
     named: dict[str, list[_Output]] = {name: _find_outputs_by_name(name, outputs) for name in asked.heads}
     if not any(named.values()):
         return None
@@ -184,8 +185,8 @@ def _split_output_name(name: str) -> tuple[str, ...]:
 
 
 def _choose_by_count(asked: ModuleFacts, outputs: Sequence[_Output], answer: Any) -> tuple[Any, str]:
-    """Choose outputs by their numbers, and by their order where these are equal; return them with a note on the order.
-    If they cannot be chosen, return the problem and the advice in place of the outputs."""
+    """Choose outputs by their counts of numbers, and outputs with equal counts by their order; return them with a note
+    on the order. If this is impossible, return the problem and the advice."""
     chosen: dict[str, _Output] = {}
     ordered: list[str] = []
     for count in dict.fromkeys(asked.head_sizes):
@@ -210,7 +211,7 @@ def _choose_by_count(asked: ModuleFacts, outputs: Sequence[_Output], answer: Any
 
 
 def _explain_token_outputs(asked: ModuleFacts, names: Sequence[str], answer: Any) -> tuple[str, str] | None:
-    """Return the problem and the advice if an output labels each token, and a head the whole text; else None."""
+    """Return the problem and the advice if an output labels each token, but a head labels the whole text; else None."""
     count = len(asked.heads[names[0]].labels)
     for suffix, leaf in find_float_tensors(answer):
         if leaf.dim() == 3 and leaf.shape[-1] == count:

@@ -1,4 +1,4 @@
-"""Find the initial states that callers give a recurrent module, and the statements that prepare it for a call."""
+"""Find the initial states that callers pass to a recurrent module, and the statements that prepare it for a call."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MAKES_STATE: Final = re.compile(r"(init|zero|reset|get|make|create).*(hid|state
 
 
 def list_initial_states(module: nn.Module) -> list[str]:
-    """Return the code of initial states: made by a method of the module; else None, or zeros."""
+    """Return the code of initial states: made by a method of the module, or else None or zeros."""
     made = [f"module.{name}({arguments})" for name, arguments in find_state_methods(module)]
     zeros = []
     for layer in module.modules():
@@ -103,7 +103,7 @@ def list_setup_statements(module: nn.Module) -> list[str]:
 def advise_on_fixed_batch(
     module: nn.Module, error: BaseException, line: str, runs: Callable[[str], bool]
 ) -> str | None:
-    """Return advice where a module fails because it holds a fixed batch size, or states of that size; None for other
+    """Return advice if a module fails because it holds a fixed batch size or states of that size; None for other
     failures.
 
     All states of that batch size are named at once, and a line is proposed only if the module runs with it.
@@ -151,7 +151,7 @@ def advise_on_fixed_batch(
 
 @dataclass(frozen=True)
 class _HeldState:
-    """A state that a module holds for a number of texts, such as `module.h0`.
+    """A state for a number of texts that a module holds, such as `module.h0`.
 
     Attributes:
         target: its name in Python code.
@@ -174,7 +174,7 @@ def _join_names(states: Sequence[_HeldState]) -> str:
 
 
 def _list_named_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the layers but nn.RNN, nn.LSTM, nn.GRU and TorchScript modules, each with its name in Python code."""
+    """Yield the layers except nn.RNN, nn.LSTM, nn.GRU and TorchScript modules, each with its name in Python code."""
     for path, layer in module.named_modules():
         if not isinstance(layer, nn.RNNBase | torch.jit.ScriptModule):
             yield "module" + "".join(f"[{p}]" if p.isdigit() else f".{p}" for p in path.split(".") if p), layer
@@ -191,8 +191,8 @@ def _find_held_numbers(module: nn.Module) -> Iterator[tuple[str, int]]:
 
 
 def _find_held_states(module: nn.Module) -> Iterator[_HeldState]:
-    """Yield the tensors, and tuples, lists and dicts of tensors, that may be states: as wide as a recurrent layer's, or
-    named so."""
+    """Yield the tensors, and tuples, lists and dicts of tensors, that may be states: their width is a recurrent
+    layer's, or their name means a state."""
     sizes = {size for layer in module.modules() if isinstance(layer, nn.RNNBase | nn.RNNCellBase)
              for size in (layer.hidden_size, getattr(layer, "proj_size", 0))}  # fmt: skip
     for target, layer in _list_named_layers(module):
@@ -214,7 +214,7 @@ def _find_held_states(module: nn.Module) -> Iterator[_HeldState]:
 
 
 def _find_batch_axis_of_state(state: Tensor) -> int:
-    """Return the axis of the texts in [layers, texts, hidden] or [texts, hidden]; -1 where it is not a state."""
+    """Return the axis of the texts in [layers, texts, hidden] or [texts, hidden]; -1 if the tensor is not a state."""
     return state.dim() - 2 if state.dim() in (2, 3) else -1
 
 
@@ -223,7 +223,7 @@ def _write_zeros(shape: Sequence[int], at: int) -> str:
 
 
 def _write_container(value: object, zeros: Sequence[str]) -> str:
-    """Return the code of zeros in the same container as the tensors: alone, or in a dict, a list or a tuple."""
+    """Return the code of zeros in the container that holds the tensors: a dict, a list, a tuple or none."""
     if isinstance(value, dict):
         return f"{{{', '.join(f'{key!r}: {made}' for key, made in zip(value, zeros, strict=True))}}}"
     if isinstance(value, list):
@@ -239,7 +239,8 @@ def _find_kept_states(layer: nn.Module) -> list[str]:
 
 
 def _find_kept_zeros(layer: nn.Module) -> Iterator[tuple[str, str]]:
-    """Yield the attributes that hold zeros [layers, batch, hidden] for one batch size, each with code for any size."""
+    """Yield the attributes that hold zeros [layers, batch, hidden] for one batch size, each with the code for every
+    size."""
     for name, value in vars(layer).items():
         states = value if isinstance(value, tuple) else (value,)
         if all(isinstance(v, Tensor) and v.dim() == 3 and not bool(v.any()) for v in states):

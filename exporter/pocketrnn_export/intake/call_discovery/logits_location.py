@@ -56,7 +56,7 @@ Known = tuple[Tensor, Any]
 
 @dataclass(frozen=True)
 class OutputCounts:
-    """How many numbers each output of a module holds for a text; an output is named by the code that reaches it.
+    """How many numbers each output of a module holds for a text; the name of an output is the code that gives it.
 
     Attributes:
         fixed: the counts of those outputs that have the same count at every length.
@@ -69,7 +69,7 @@ class OutputCounts:
     one_length: int | None
 
     def may_count_tokens(self, suffix: str) -> bool:
-        """Return whether an output may hold one number for each token."""
+        """Return whether an output may contain one number for each token."""
         return suffix in self.following or self.fixed.get(suffix) == self.one_length
 
 
@@ -109,7 +109,7 @@ class AnswerPlace:
 
 
 def find_logits_places(asked: ModuleFacts, known: Sequence[Known], *, suffixes: bool) -> list[AnswerPlace]:
-    """Return the places of tensors [rows, units] in an answer, or [rows, sequence, units] in any order of the axes."""
+    """Return the places in an answer of tensors [rows, units], or [rows, sequence, units] in any order of the axes."""
     leaves, rows = [dict(find_float_tensors(answer)) for _, answer in known], len(known[0][0])
     if asked.heads:
         # The outputs of all heads, joined.
@@ -152,8 +152,8 @@ def find_logits_places(asked: ModuleFacts, known: Sequence[Known], *, suffixes: 
 
 
 def _list_axis_arrangements(rows: int, units: int, widths: Sequence[int]) -> dict[str, list[set[tuple[int, ...]]]]:
-    """Return the code that reorders token logits to [rows, sequence, units] (one text: [sequence, units]), with the
-    shapes that it accepts for each width."""
+    """Return the ways to reorder the axes of token logits to [rows, sequence, units], or [sequence, units] for one
+    text: the code of each, and the shapes that it accepts for each width."""
     flat, across = f".reshape(tokens.size(0), -1, {units})", f".reshape(tokens.size(1), -1, {units}).transpose(0, 1)"
     made: dict[str, list[set[tuple[int, ...]]]] = {
         "": [{(rows, n, units)} | ({(n, units), (n, 1, units)} if rows == 1 else set()) for n in widths],
@@ -168,7 +168,7 @@ def _list_axis_arrangements(rows: int, units: int, widths: Sequence[int]) -> dic
 
 
 def find_float_tensors(answer: Any) -> Iterator[tuple[str, Tensor]]:
-    """Yield the floating-point tensors in an answer, each with the code behind the call that reaches it.
+    """Yield the floating-point tensors in an answer, each with the code after the call that gives it.
 
     Example:
         >>> [suffix for suffix, _ in find_float_tensors({"heads": [logits, SimpleNamespace(mood=mood)]})]
@@ -180,8 +180,8 @@ def find_float_tensors(answer: Any) -> Iterator[tuple[str, Tensor]]:
 
 
 def find_unsearched_values(answer: Any) -> Iterator[tuple[str, str]]:
-    """Yield the parts of an answer that are not searched, each with the code that reaches it and its kind: parts that
-    lie too deep, generators, sets, NumPy arrays, functions.
+    """Yield the parts of an answer that are not searched, with the code and the kind of each: parts that lie too deep,
+    generators, sets, NumPy arrays, functions.
 
     Example:
         >>> list(find_unsearched_values((logits, (head(state) for head in heads))))
@@ -195,7 +195,7 @@ def find_unsearched_values(answer: Any) -> Iterator[tuple[str, str]]:
 
 
 def _walk_parts(value: Any, suffix: str, depth: int, seen: set[int]) -> Iterator[tuple[str, Any]]:
-    """Yield the tensors in a value, and the parts that are not searched; each container once."""
+    """Yield the tensors in a value, and the parts that are not searched. Each container is visited once."""
     if isinstance(value, _PLAIN) or id(value) in seen:
         return
     if isinstance(value, Set) and all(isinstance(part, _PLAIN) for part in value):
@@ -214,8 +214,8 @@ def _walk_parts(value: Any, suffix: str, depth: int, seen: set[int]) -> Iterator
 
 
 def _list_items(value: Any) -> list[tuple[str, Any]] | None:
-    """Return the items of a value, each with the code that reaches it: by keys, by indexes, then by attributes. None
-    where it is not searched."""
+    """Return the items of a value, each with its code: keys, indexes, then attributes. None if the value is not
+    searched."""
     if isinstance(value, Mapping):
         items = [(f"[{key!r}]", part) for key, part in value.items()]
     elif isinstance(value, Sequence):
@@ -230,8 +230,8 @@ def _list_items(value: Any) -> list[tuple[str, Any]] | None:
 
 
 def _read_stored_attributes(value: Any) -> dict[str, Any] | None:
-    """Return the stored attributes of an object, without calling its code and without those hidden by a property; None
-    where it cannot store any, or is itself code."""
+    """Return the stored attributes of an object, without calling its code, and without those that a property hides.
+    None if the object cannot store attributes, or is itself code."""
     if isinstance(value, _CODE):
         return None
     slots = {
@@ -255,7 +255,7 @@ def _read_stored_attributes(value: Any) -> dict[str, Any] | None:
 
 
 def count_numbers_per_text(leaf: Tensor, rows: int, *, values: bool) -> int | None:
-    """Return how many numbers a tensor holds for each of `rows` texts; None where its shape does not fit.
+    """Return how many numbers a tensor contains for each of `rows` texts; None if its shape does not fit.
 
     Example:
         >>> count_numbers_per_text(torch.zeros(1, 3, 4), 3, values=False)
@@ -319,9 +319,8 @@ def explain_missing_logits(known: Sequence[Known], asked: ModuleFacts, line: str
 
 
 def find_missing_logits_reason(known: Known, asked: ModuleFacts) -> Reason:
-    """Return the kind of reason why an answer lacks the wanted logits. If token labels are wanted, it may hold a text's
-    logits, or other numbers for each token.
-    """
+    """Return the kind of reason why an answer does not contain the wanted logits. If token labels are wanted, the
+    answer may contain a text's logits, or other numbers for each token."""
     tokens, answer = known
     leaves, (rows, width) = dict(find_float_tensors(answer)), tokens.shape
     if not asked.of_tokens or rows == 1:
@@ -340,7 +339,7 @@ def _has_number_per_label(leaves: Mapping[str, Tensor], rows: int, asked: Module
 def _explain_missing_token_logits(
     gives: str, leaves: Mapping[str, Tensor], rows: int, asked: ModuleFacts
 ) -> tuple[str, str]:
-    """Return the problem and the advice where no tensor is [batch, sequence, labels] in any order of the axes."""
+    """Return the problem and the advice if no tensor is [batch, sequence, labels] in any order of the axes."""
     if _has_number_per_label(leaves, rows, asked):
         return (
             f"{gives}: one answer for a text, and not one for each of its tokens.",
@@ -356,8 +355,8 @@ def _explain_missing_token_logits(
 
 
 def _explain_other_counts(counts: OutputCounts, asked: ModuleFacts) -> tuple[str, str] | None:
-    """Return the problem and the advice where outputs hold another count of numbers than there are labels; None where
-    there are none."""
+    """Return the problem and the advice if outputs have another count of numbers than there are labels; None if no
+    output has."""
     fixed = {suffix: n for suffix, n in counts.fixed.items() if not counts.may_count_tokens(suffix)}
     following = [f"answer{suffix}" for suffix in (*counts.fixed, *counts.following) if suffix not in fixed]
     one_answer = "A bundle gives one answer for a text: return it from forward, or say where it is: --call, or call=."
@@ -402,8 +401,8 @@ def _explain_other_counts(counts: OutputCounts, asked: ModuleFacts) -> tuple[str
 
 
 def _write_last_step(leaves: Mapping[str, Tensor], rows: int, width: int, asked: ModuleFacts) -> str | None:
-    """Return the code behind a call that takes the last step of an answer for each token; empty where the axis of the
-    steps is not the first or second, and None where no output holds such answers."""
+    """Return the code behind a call that takes the last step of an answer for each token; empty if the axis of the
+    steps is not the first or second, and None if no output holds such answers."""
     # A step may have one number for two labels: the logit of the second.
     units = (asked.classes, 1) if asked.classes == 2 and not asked.values else (asked.classes,)
     for suffix, leaf in leaves.items():
@@ -415,7 +414,7 @@ def _write_last_step(leaves: Mapping[str, Tensor], rows: int, width: int, asked:
 
 
 def _has_number_per_token(leaf: Tensor, rows: int, width: int, classes: int) -> bool:
-    """Return whether a tensor holds logits for each token, in any order of the axes."""
+    """Return whether a tensor contains logits for each token, in any order of the axes."""
     shape = tuple(leaf.shape)
     return sorted(shape) == sorted((rows, width, classes)) or shape in {
         (rows * width, classes),

@@ -1,4 +1,4 @@
-"""The facts about a module before it is called, and the batches that it is tried on."""
+"""Facts about a module before it is called, and the batches on which it is tried."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.text.features import Features
 from pocketrnn_export.comparing.proof_inputs import Widths
 from pocketrnn_export.intake.calling_convention import Call, compile_call
-from pocketrnn_export.vocabularies.word_spellings import Spellings
+from pocketrnn_export.vocabularies.spelling_ids import Spellings
 
 __all__ = ["ModuleFacts", "list_forward_parameters"]
 
@@ -27,7 +27,7 @@ _LENGTHS: Final = (2, 3, 4, 5, 7, 29, 31)
 
 @dataclass(frozen=True)
 class ModuleFacts:
-    """The facts about a module before it is called.
+    """The facts about a module that are known before it is called.
 
     Attributes:
         module: in eval mode, on the CPU; its state is the same afterwards.
@@ -79,14 +79,15 @@ class ModuleFacts:
 
     @property
     def trial_widths(self) -> list[tuple[int, ...]]:
-        """The widths of the batches that a module is tried on."""
+        """The widths of the batches on which a module is tried."""
         if self.widths.least == 1 and self.widths.most is None:
             return list(_WIDTHS)
         more = self.widths.least - 1
         return list(dict.fromkeys(tuple(sorted({self.widths.clip(n + more) for n in pair})) for pair in _WIDTHS))
 
     def list_further_lengths(self, tried: Collection[int], *, within: bool) -> list[int]:
-        """Return more lengths at which to measure the output sizes of a working call, also lengths that no text has.
+        """Return additional lengths at which to measure the output sizes of a working call, including lengths that no
+        text has.
 
         Args:
             tried: the lengths at which the size is known.
@@ -114,7 +115,7 @@ class ModuleFacts:
         return tokens, torch.full((rows,), width)
 
     def batches(self, rows: int, widths: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
-        """Return batches of these widths; where the rules pad, also one with padded rows and their real lengths."""
+        """Return batches of these widths; if the rules pad, also one with padded rows and their real lengths."""
         full = [self.draw_batch(rows, width) for width in widths]
         if self.widths.least == 1 or not self.widths.filled:
             return full
@@ -129,7 +130,7 @@ class ModuleFacts:
         return [*full, (tokens, lengths)]
 
     def replace_highest_id(self, tokens: Tensor) -> Tensor | None:
-        """Replace the highest id, which a module may treat as padding, by another id; None where there is no other."""
+        """Replace the highest id, which a module may treat as padding, by another id; None if there is no other."""
         highest = self.ids - 1
         other = next((i for i in range(highest - 1, -1, -1) if i != self.padding_id), None)
         if other is None or highest == self.padding_id:
@@ -138,15 +139,15 @@ class ModuleFacts:
 
     @property
     def activation(self) -> str | tuple[tuple[str, int], ...]:
-        """How its logits become probabilities: `softmax` or `sigmoid`; or that of each head, with its number of
-        labels."""
+        """How the logits become probabilities: `softmax` or `sigmoid`; with several heads, that of each head, with its
+        number of labels."""
         if self.heads:
             return tuple((head.activation, len(head.labels)) for head in self.heads.values())
         return "sigmoid" if self.multi_label else "softmax"
 
     @property
     def head_sizes(self) -> tuple[int, ...]:
-        """How many labels each of several heads has."""
+        """The number of labels of each of several heads."""
         return tuple(len(head.labels) for head in self.heads.values())
 
     @property
@@ -156,7 +157,8 @@ class ModuleFacts:
 
     @property
     def rows(self) -> int:
-        """The number of texts in a batch, chosen to differ from the number of labels, and from that of heads."""
+        """The number of texts in a batch; it differs from the number of labels, and from the numbers of labels of the
+        heads."""
         taken = {self.classes, len(self.heads), *self.head_sizes}
         return next(rows for rows in itertools.count(3) if rows not in taken)
 

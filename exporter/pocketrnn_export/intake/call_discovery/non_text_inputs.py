@@ -1,5 +1,5 @@
-"""Give inputs other than the text a constant if its value does not change the answer; else refuse the module,
-with their names."""
+"""Find constants for the inputs other than the text. Refuse the module, with the names of these inputs, if their values
+change the answer."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def _find_constants_in_code(code: types.CodeType) -> Iterator[str | int | float]
 def find_constants(
     asked: ModuleFacts, way: CallCandidate, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> CallCandidate | None:
-    """Return the way with the first constants with which the module runs; None where it runs with none."""
+    """Return the call with the first constants with which the module runs; None if it does not run with any."""
     wanted = way.find_inputs_of_kind("constant")
     if not wanted:
         return way
@@ -186,7 +186,7 @@ def find_constants(
 def find_changing_inputs(
     asked: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> FailedCall | None:
-    """Return the failure of a way whose constants change its answer, or may do so; None where they do not."""
+    """Return the failure of a call if its constants change its answer, or may do so; else None."""
     changing = [
         (i, _find_changing_kind(asked, way, i, suffix, batches[0])) for i in way.find_inputs_of_kind("constant")
     ]
@@ -231,9 +231,8 @@ def find_changing_inputs(
 def _find_changing_kind(
     asked: ModuleFacts, way: CallCandidate, i: int, suffix: str, batch: tuple[Tensor, Tensor]
 ) -> str | None:
-    """Return the kind of value that changes the answer, or a phrase if fewer than two values run; None if no value
-    changes it.
-    """
+    """Return the kind of value that changes the answer; a phrase if the module runs with fewer than two values; None if
+    no value changes the answer."""
     own = trace_answer(asked, way, suffix, batch)
     if own is None:
         return "no value that was tried runs twice"
@@ -259,22 +258,24 @@ def _find_changing_kind(
 
 @dataclass(frozen=True)
 class _TracedAnswer:
-    """The numbers of an answer, the operators that compute them from the text, and whether numbers of another input
-    flow into them."""
+    """The numbers of an answer, the operators that compute them from the text, and whether the answer depends on
+    numbers of another input."""
 
     numbers: Tensor
     program: Program
     reads_beside: bool
 
     def is_like(self, other: _TracedAnswer) -> bool:
-        """Return whether both have the same numbers and the same program, so that they agree on other texts, too."""
+        """Return whether both answers have the same numbers and the same program, so that they agree on other texts,
+        too."""
         return is_same_answer(self.numbers, other.numbers) and is_same_program(self.program, other.program)
 
 
 def trace_answer(
     asked: ModuleFacts, way: CallCandidate, suffix: str, batch: tuple[Tensor, Tensor], *, neutral: bool = False
 ) -> _TracedAnswer | None:
-    """Return an answer of the module, and how it is computed from the text; None if it fails or lacks that answer."""
+    """Return an answer of the module, and how it is computed from the text; None if the module fails or does not give
+    that answer."""
     operations = OperatorRecorder(neutral=neutral)
     answer = (_compute_answer_tensors(asked, way, batch, operations=operations) or {}).get(suffix)
     if answer is None:
@@ -290,7 +291,8 @@ def _compute_answer_tensors(
     errors: list[str] | None = None,
     operations: OperatorRecorder | None = None,
 ) -> dict[str, Tensor] | None:
-    """Return the tensors of the module's answer by their places; None if it fails, and `errors` gets the reason."""
+    """Return the tensors of the module's answer by their places. If the module fails, add the reason to `errors` and
+    return None."""
     tokens, lengths = (value.clone() for value in batch)
     if operations is not None:
         operations.label_tensors("text", tokens, lengths)
@@ -326,7 +328,7 @@ def is_same_answer(one: Tensor | None, other: Tensor) -> bool:
 def describe_defaults(
     asked: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> tuple[str, ...]:
-    """Return notes on the inputs that keep their defaults, and on initial states that the module does not make."""
+    """Return notes on the inputs that keep their defaults, and on initial states that callers would have to pass."""
     notes, telling, lines = [], [], list[str]()
     own = None if way.signature is None else trace_answer(asked, way, suffix, batches[0])
     if own is None:
@@ -366,8 +368,8 @@ def describe_defaults(
 def _find_masked_call(
     asked: ModuleFacts, way: CallCandidate, i: int, suffix: str, batch: tuple[Tensor, Tensor]
 ) -> tuple[str, ...]:
-    """Return the call that gives an input the first usual mask with which the module runs, as a line; empty if none
-    does."""
+    """Return the line of a call that gives an input the first usual mask with which the module runs; empty if it runs
+    with none."""
     masked = (way.replace_value(i, mask) for mask in list_mask_expressions(asked))
     return next(((one.line + suffix,) for one in masked if trace_answer(asked, one, suffix, batch) is not None), ())
 
@@ -399,8 +401,8 @@ def _may_mask_change_answer(
 def find_call_with_other_mask(
     asked: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> str | None:
-    """Return the call with the opposite mask, if it gives the tried texts the same answers by another program; None
-    where only one kind of mask fits."""
+    """Return the call with the opposite mask, if its answers to the tried texts are the same but another program
+    computes them. None if only one kind of mask fits."""
     for i in way.find_inputs_of_kind("mask"):
         own, masks = trace_answer(asked, way, suffix, batches[0]), list_mask_expressions(asked)
         kinds = [value for value in masks if _is_padding_mask(value) != _is_padding_mask(way.options[i].value)]
@@ -442,7 +444,7 @@ def find_unknown_inputs(
 
 
 def find_number_input(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> FailedCall | None:
-    """Return the failure of a module that takes numbers in place of ids; None where it does not."""
+    """Return the failure of a module that takes numbers instead of ids; None if it takes ids."""
     if any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in asked.module.modules()):
         return None
     batch = asked.draw_batch(asked.rows, asked.widths.clip(29))

@@ -1,4 +1,4 @@
-"""Find out whether a module counts the tokens itself if forward is called without its optional lengths."""
+"""Find out whether a module counts the tokens itself if its optional lengths are not passed."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _MOST: Final = 24_000
 def find_call_without_lengths(
     asked: ModuleFacts, way: CallCandidate, suffix: str, batch: tuple[Tensor, Tensor]
 ) -> str | None:
-    """Return the call without the optional lengths, for a forward that then counts the tokens itself; None if all texts
-    get the same answers without them.
+    """Return the call without the optional lengths, if forward then counts the tokens itself; None if all texts get the
+    same answers without them.
 
     Even if the tried texts get the same answers, a text with the padding id or a step of zeros inside may not. So every
     id is tried, and where the numbers are equal the operators are compared.
@@ -59,7 +59,8 @@ def _count_operators(program: Program) -> Counter[str]:
 
 
 def find_deciding_id(asked: ModuleFacts, lines: tuple[str, str], *, one_text: bool) -> int | None:
-    """Find the id without which two calls give the same answers to all texts that were tried; None if there is none.
+    """Find the id that explains a difference: two calls give the same answers to all tried texts without this id. None
+    if there is no such id.
 
     Args:
         asked: the module, and what is known of it.
@@ -81,7 +82,7 @@ def find_deciding_id(asked: ModuleFacts, lines: tuple[str, str], *, one_text: bo
 def _make_batches_of_every_id(
     asked: ModuleFacts, *, rows: int, without: int | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield texts that together hold every id, or every id but one, and their lengths."""
+    """Yield texts that together contain every id, or every id but one, and their lengths."""
     width = asked.widths.clip(_WIDTH)
     ids = torch.arange(min(asked.ids, _MOST))
     usual = asked.ids - 1 - (asked.padding_id == asked.ids - 1)
@@ -99,8 +100,8 @@ def _make_batches_of_every_id(
 def _agrees_for_every_id(
     asked: ModuleFacts, way: CallCandidate, left_out: CallCandidate, suffix: str, *, rows: int
 ) -> bool:
-    """Return whether texts that together hold every id, the padding id too, get the same answers with and without
-    lengths."""
+    """Return whether texts get the same answers with and without lengths; together they contain every id, including the
+    padding id."""
     for batch in _make_batches_of_every_id(asked, rows=rows):
         one, other = (trace_answer(asked, each, suffix, batch) for each in (way, left_out))
         if one is not None and other is not None and not is_same_answer(one.numbers, other.numbers):

@@ -1,4 +1,4 @@
-"""List the lines of code that may call a module which takes two texts.
+"""List the lines of code that may call a module of two texts.
 
 The two inputs whose names allow it are the texts, in the order of forward. Inputs named as lengths are those of the two
 texts in this order; there must be two of them, or none. Masks are not tried: a module runs with both kinds, true at
@@ -30,7 +30,7 @@ def list_pair_lines(module: nn.Module, *, lengths: bool | None) -> Iterator[str]
 
     Args:
         module: its signature is read; forward is called only where that needs it.
-        lengths: whether forward is given lengths; None where that is not known.
+        lengths: whether forward is given lengths; None if that is not known.
 
     Example:
         >>> next(list_pair_lines(nn.Bilinear(2, 2, 1), lengths=None))
@@ -43,7 +43,7 @@ def list_pair_lines(module: nn.Module, *, lengths: bool | None) -> Iterator[str]
 
 
 def find_pair_names(module: nn.Module, line: str) -> tuple[str, str] | None:
-    """Return the names of the two inputs to which a line gives the first and second text; None where they lack names.
+    """Return the names of the two inputs that get the first and the second text in a line; None if they have no names.
 
     Example:
         >>> find_pair_names(nn.Bilinear(2, 2, 1), "module(first, second)")
@@ -73,7 +73,7 @@ def _list_signature_lines(signature: Signature) -> Iterator[str]:
 
 
 def _may_be_text(slot: Slot) -> bool:
-    """Return whether an input may be a text: it is required, and its name does not say otherwise."""
+    """Return whether an input may be a text: it is required, and its name does not contradict that."""
     if not slot.required or is_lengths_name(slot.name) or {"mask", "masks", "msk"} & set(split_name(slot.name)):
         return False
     return not slot.named or find_role(slot.name) in {"tokens", "other"}

@@ -64,8 +64,7 @@ def is_lengths_name(name: str) -> bool:
 
 
 def find_role(name: str, *, text: str = "", required: bool = True) -> Role:
-    """Return the role of a parameter by its name; `other` where the name does not tell, or belongs to something
-    else.
+    """Return the role of a parameter by its name; `other` if the name shows no role, or means something else.
 
     Args:
         name: the name of the parameter.

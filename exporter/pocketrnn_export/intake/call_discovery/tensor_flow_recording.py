@@ -1,4 +1,4 @@
-"""Record for one call which tensors a module computes from which other tensors, to find whether one output is computed
+"""Record the tensors of one call, and from which others each is computed. This shows whether one output is computed
 from another by weights.
 
 Each result of a torch function is recorded with its inputs. Code whose calls are not seen, such as TorchScript, leaves
@@ -36,8 +36,8 @@ _SHAPES: Final = frozenset({
 
 @dataclass(frozen=True)
 class _ComputedTensor:
-    """How a tensor was computed: the function, its input tensors, the sizes of its weights, and all outputs of that
-    call."""
+    """How a tensor was computed: the function, its input tensors, the sizes of its weights, and all outputs of this
+    function call."""
 
     function: str
     of: tuple[int, ...]
@@ -105,7 +105,7 @@ class FlowRecorder(FunctionMode):
                 self._weights.add(i)
 
     def _list_views(self, tensor: Tensor) -> list[Tensor]:
-        """Return a tensor that is changed in place, and those that it may be a view of."""
+        """Return a tensor that is changed in place, and the tensors that it may be a view of."""
         found = [tensor]
         for one in found:
             made = self._made.get(id(one))
@@ -135,7 +135,7 @@ class FlowRecorder(FunctionMode):
         return False
 
     def has_weights(self, tensor: Tensor) -> bool:
-        """Return whether a tensor is computed with weights; True also where its computation was not seen."""
+        """Return whether a tensor is computed with weights; also True if its computation was not recorded."""
         return not self.was_recorded(tensor) or bool(self._find_last_weighted_tensors(tensor))
 
     def was_recorded(self, tensor: Tensor) -> bool:
@@ -144,23 +144,24 @@ class FlowRecorder(FunctionMode):
 
     def is_state(self, tensor: Tensor) -> bool:
         """Return whether a tensor is the output of recurrent layers or tables, possibly selected, pooled or joined: the
-        last weights before it are theirs."""
+        last weights before it belong to them."""
         last = {made.function for made in self._find_last_weighted_tensors(tensor).values()}
         return bool(last) and last <= _STATES
 
     def shares_last_weights(self, one: Tensor, other: Tensor) -> bool:
-        """Return whether the output of the last weights before one tensor also flows into the other, as for a mean of
-        attention weights."""
+        """Return whether the output of the last weights before one tensor is also used for the other tensor, as in a
+        mean of attention weights."""
         given = {i for made in self._find_last_weighted_tensors(one).values() for i in made.beside}
         return not given.isdisjoint(self._find_ancestors(id(other)))
 
     def is_layer_output(self, tensor: Tensor, numbers: int) -> bool:
-        """Return whether the last weights before a tensor belong to a layer of `numbers` outputs, as far as is seen."""
+        """Return whether the last weights before a tensor belong to a layer with `numbers` outputs, as far as was
+        recorded."""
         last = self._find_last_weighted_tensors(tensor)
         return not last or any(numbers in made.sizes for made in last.values())
 
     def _find_last_weighted_tensors(self, tensor: Tensor) -> dict[int, _ComputedTensor]:
-        """Return the nearest tensors backwards that are computed with weights."""
+        """Return the nearest earlier tensors that are computed with weights."""
         above = self._find_ancestors(id(tensor), lambda _, made: made.has_weights_as_input)
         return {i: made for i in above if (made := self._made.get(i)) is not None and made.has_weights_as_input}
 
@@ -177,7 +178,7 @@ class FlowRecorder(FunctionMode):
     def _find_ancestors(
         self, i: int, stop: Callable[[int, _ComputedTensor], bool] = lambda _i, _made: False
     ) -> set[int]:
-        """Return a tensor and all that it is computed from, back to those where `stop` is true."""
+        """Return a tensor and all tensors that it is computed from, back to those for which `stop` is true."""
         seen: set[int] = set()
         left = [i]
         while left:
@@ -190,7 +191,7 @@ class FlowRecorder(FunctionMode):
 
 
 def record_flow(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> FlowRecorder:
-    """Call a module, and record how its answer is computed; empty where it fails while it is watched."""
+    """Call a module and record how its answer is computed; empty if the module fails during the recording."""
     given = (tokens.clone(), lengths.clone())
     seen = FlowRecorder(given)
     with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(module):

@@ -1,5 +1,5 @@
-"""Find in the code of forward which keys of *args and **kwargs it reads. They are not parameters, and forward does not
-fail without a key that it looks up by `get` or `in`."""
+"""Find in the code of forward which keys it reads from *args and **kwargs. These are not parameters, and forward does
+not fail without a key that it looks up by `get` or `in`."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def find_read_inputs(module: nn.Module) -> ReadInputs:
 
 
 def list_optional_names(module: nn.Module) -> list[str]:
-    """Return the optional parameters of all functions to which forward may pass its **kwargs: its class's methods, the
-    forwards of its layers, and the functions that these name."""
+    """Return the optional parameters of all functions to which forward may pass its **kwargs: the methods of its class,
+    the forwards of its layers, and the functions that these mention."""
     found: list[Any] = [layer.forward for layer in module.modules() if not _is_torch_class(type(layer))]
     for kind in [kind for kind in type(module).__mro__ if not _is_torch_class(kind)]:
         found += [method for name, method in vars(kind).items() if not name.startswith("__")]
@@ -80,7 +80,7 @@ def _is_torch_class(kind: type) -> bool:
 
 
 def _unwrap_functions(called: Any) -> list[FunctionType]:
-    """Return a Python function, or that of a method, and the functions that it wraps."""
+    """Return a function, or the function of a method, and the functions that it wraps."""
     found = []
     while isinstance(called, FunctionType | MethodType):
         function = called.__func__ if isinstance(called, MethodType) else called
@@ -108,7 +108,7 @@ def _find_inputs_read_by(code: CodeType) -> ReadInputs:
 
 
 def _find_looked_up_keys(code: CodeType, name: str) -> Iterator[str | int | None]:
-    """Yield for each use of a local name the constant key that is looked up in it; None for any other use."""
+    """Yield the constant key for each use of a local name that looks up a key in it; None for any other use."""
     instructions = [one for one in dis.get_instructions(code) if one.opname not in _SILENT]
     for at, one in enumerate(instructions):
         # For a name that an inner function shares, LOAD_FAST passes on the cell and does not read it.

@@ -41,7 +41,7 @@ def add_onnx_weights(module: nn.Module) -> None:
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """One layer's weights in the form that `pocketrnn::recurrence` takes, and its projection, if it has one.
+    """One layer's weights in the form that `pocketrnn::recurrence` takes, and its projection if it has one.
 
     `projection` is float [directions, hidden, projected]; `unprojection` is its pseudo-inverse in float32, and
     `unprojection_rest` the rounding error of that: constant initial states are multiplied while a graph is made, and
@@ -57,7 +57,7 @@ class LayerWeights:
 
 
 def read_layer_weights(layer: nn.RNNBase, index: int) -> LayerWeights:
-    """Read the weights of one layer of a recurrent module: from the buffers, or computed in the trace."""
+    """Read the weights of one layer of a recurrent module: from its buffers, or from the trace, which computes them."""
     if not hasattr(layer, f"onnx_w_{index}"):
         return _make_onnx_weights(layer, index)
     return LayerWeights(**{field.name: getattr(layer, f"onnx_{field.name}_{index}") for field in fields(LayerWeights)})

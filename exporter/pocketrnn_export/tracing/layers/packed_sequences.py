@@ -1,5 +1,5 @@
-"""Packing in a trace: a PackedSequence holds the padded, time-major tensor as its `data` and the lengths as its
-`batch_sizes` (see `recurrence.py`)."""
+"""Packing in a trace: the `data` of a PackedSequence is the padded, time-major tensor, and its `batch_sizes` are the
+lengths (see `recurrence.py`)."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _shipped: dict[str, Callable[..., Any]] = {}
 
 @contextlib.contextmanager
 def trace_packing() -> Iterator[None]:
-    """Make `pack_padded_sequence` run `_pack_sequence` while the block runs."""
+    """While the block runs, make `pack_padded_sequence` run `_pack_sequence`."""
     with replace_function_code(torch_rnn.pack_padded_sequence, _pack_padded_sequence) as _shipped["pack"]:
         yield
 
 
 @contextlib.contextmanager
 def trace_unpacking() -> Iterator[None]:
-    """Make `pad_packed_sequence` run `_unpack_sequence` while the block runs."""
+    """While the block runs, make `pad_packed_sequence` run `_unpack_sequence`."""
     with replace_function_code(torch_rnn.pad_packed_sequence, _pad_packed_sequence) as _shipped["pad"]:
         yield
 
@@ -71,7 +71,8 @@ def _pack_sequence(padded: Tensor, lengths: Tensor | list[int], batch_first: boo
 
 
 def _convert_lengths_to_tensor(lengths: Any, rows: Any) -> Any:
-    """Return a list of traced lengths as a tensor, such as the one length of a single text; other lists unchanged."""
+    """Return a list of traced lengths as a tensor, such as the only length of a single text; return other lists
+    unchanged."""
     if not lengths or not all(isinstance(n, Tensor | torch.SymInt) for n in lengths):
         return lengths
     if isinstance(rows, torch.SymInt) and all(
@@ -114,7 +115,8 @@ def _unpack_sequence(
 
 
 def cut_to_longest(x: Tensor, lengths: Tensor) -> Tensor:
-    """Cut x [sequence, batch, ...] in a trace to the longest of the lengths that a module packs by, as PyTorch does.
+    """In a trace, cut x [sequence, batch, ...] to the largest of the lengths by which a module packs it, as PyTorch
+    does.
 
     The longest of the lengths that a module is given is the whole width, so nothing is cut. Lengths that it counts from
     the tokens, or clamps, may all be shorter.
@@ -127,6 +129,6 @@ def cut_to_longest(x: Tensor, lengths: Tensor) -> Tensor:
 
 
 def find_current_export_session() -> TraceSession | None:
-    """This thread's session for torch.export, or None; in a trace for TorchScript, PyTorch's own layers run."""
+    """Return this thread's session for torch.export, or None. A trace for TorchScript runs PyTorch's own layers."""
     session = find_current_session()
     return None if session is None or session.scripted else session

@@ -30,8 +30,8 @@ from torch.nn.utils import rnn as torch_rnn
 from pocketrnn.errors import ExportError
 from pocketrnn_export.torch_internals import replace_methods
 from pocketrnn_export.tracing.layers.layer_weights import LayerWeights, count_directions, read_layer_weights
+from pocketrnn_export.tracing.layers.memoryless_layers import is_memoryless
 from pocketrnn_export.tracing.layers.packed_sequences import find_current_export_session, trace_packing, trace_unpacking
-from pocketrnn_export.tracing.layers.stateless_layers import is_stateless
 from pocketrnn_export.tracing.session import TraceSession, find_current_session
 
 __all__ = ["OPERATOR", "check_initial_states", "compute_step", "trace_recurrence"]
@@ -48,14 +48,14 @@ def _run_recurrent_layer(
     c0: Tensor | None,
     mode: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run one recurrent layer in both its directions, as ONNX's RNN, LSTM and GRU compute it.
+    """Run one recurrent layer in both its directions, as ONNX's RNN, LSTM and GRU do.
 
     Args:
         x: float [sequence, batch, features].
         w: input weights, float [directions, gates * hidden, features], gates in ONNX's order.
         r: recurrent weights, float [directions, gates * hidden, hidden].
         b: input biases, then recurrent biases, float [directions, 2 * gates * hidden]; or None.
-        lengths: int64 [batch]; None where every row has the full length.
+        lengths: int64 [batch]; None if every row has the full length.
         h0, c0: initial states, float [directions, batch, hidden]; None for zeros.
         mode: RNN_TANH, RNN_RELU, LSTM or GRU, as in `nn.RNNBase.mode`; or RNN_SIGMOID, RNN_LINEAR, GRU_RESET_BEFORE
             (the reset gate comes before the product with the state) or GRU_LINEAR (no reset gate, and a proposed state
@@ -65,7 +65,7 @@ def _run_recurrent_layer(
         outputs [sequence, batch, directions * hidden], zeros past a row's length; the final hidden state
         [directions, batch, hidden]; the final cell state likewise (zeros for a cell that has none).
     """
-    if is_stateless():
+    if is_memoryless():
         return _run_recurrent_layer_without_memory(x, w, r, b, lengths, h0, c0, mode)
     if lengths is None and mode in _WHOLE_LAYERS and len(x) > _FEW_STEPS and x.shape[1]:
         return _run_whole_layer(x, w, r, b, h0, c0, mode)
@@ -94,7 +94,8 @@ def _run_recurrent_layer(
 def _run_whole_layer(
     x: Tensor, w: Tensor, r: Tensor, b: Tensor | None, h0: Tensor | None, c0: Tensor | None, mode: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run a recurrent layer of full rows by torch's own function: 400 steps of a GRU take 4 ms in place of 10."""
+    """Run a recurrent layer whose rows are all full by torch's own function: 400 steps of a GRU take 4 ms instead of
+    10."""
     call, gates = _WHOLE_LAYERS[mode]
     state = (len(r), x.shape[1], r.shape[2])
     h, c = (x.new_zeros(state) if given is None else given.expand(state).contiguous() for given in (h0, c0))
@@ -117,7 +118,7 @@ def _run_recurrent_layer_without_memory(
     c0: Tensor | None,
     mode: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run `_run_recurrent_layer` with each step starting from the initial states; see `stateless`."""
+    """Run `_run_recurrent_layer`, but start each step from the initial states; see `memoryless_layers.py`."""
     (sequence, batch, _), hidden = x.shape, r.shape[2]
     # torch multiplies steps one by one if they are not contiguous, which takes four times as long for a small layer.
     x, rows = x.contiguous(), torch.arange(batch)
@@ -137,7 +138,7 @@ def _run_recurrent_layer_without_memory(
 
 
 @_run_recurrent_layer.register_fake
-def _(x: Tensor, w: Tensor, r: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _infer_shape_of_run_recurrent_layer(x: Tensor, w: Tensor, r: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
     del w
     sequence, batch, _features = x.shape
     directions, _gates, hidden = r.shape
@@ -152,8 +153,9 @@ def compute_step(
     x: Tensor, h: Tensor, c: Tensor, w: Tensor, r: Tensor, b: Tensor | None, mode: str
 ) -> tuple[Tensor, Tensor]:
     """Compute one step of one direction of `pocketrnn::recurrence` from x [batch, features] and the states [batch,
-    hidden] before it; return the states after it. The cell of a layer without one is returned unchanged. With x [steps,
-    batch, features], each step is computed by itself."""
+    hidden] before it. Return the states after it; if the layer has no cell state, the given one is returned unchanged.
+    With x [steps, batch, features], each step is computed separately.
+    """
     given, kept = (None, None) if b is None else b.chunk(2)
     inputs = nn.functional.linear(x, w, given)
     if mode.startswith("GRU"):
@@ -198,7 +200,7 @@ _FEW_STEPS: Final = 3
 
 @contextlib.contextmanager
 def trace_recurrence(_: TraceSession) -> Iterator[None]:
-    """Run recurrent layers and packing as `pocketrnn::recurrence` in the tracing thread while the block runs.
+    """While the block runs, run recurrent layers and packing as `pocketrnn::recurrence` in the tracing thread.
 
     Other threads still run PyTorch's own code.
     """
@@ -207,7 +209,7 @@ def trace_recurrence(_: TraceSession) -> Iterator[None]:
 
 
 def check_initial_states(_: TraceSession) -> contextlib.AbstractContextManager[None]:
-    """Make recurrent layers in the tracing thread refuse an initial state of another batch size than their input's.
+    """Make recurrent layers in the tracing thread refuse an initial state whose batch size differs from their input's.
 
     PyTorch checks this in Python, so TorchScript's trace does not hold the check. A state with the example's sizes then
     reads foreign memory: `weight.new(2, x.size(0), 10)` ended the process by SIGSEGV, SIGBUS or SIGABRT. An `expand` to
@@ -219,8 +221,8 @@ def check_initial_states(_: TraceSession) -> contextlib.AbstractContextManager[N
 
 @contextlib.contextmanager
 def _patch_layers_and_packing(forward_of: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[None]:
-    """Replace the forward of recurrent layers by the one that `forward_of` makes of it, and trace packing, while the
-    block runs."""
+    """While the block runs, replace the forward of recurrent layers by the one that `forward_of` makes from it, and
+    trace packing."""
     forwards = {(layer, "forward"): forward_of(layer.forward) for layer in (nn.RNN, nn.LSTM, nn.GRU)}
     with replace_methods(forwards), trace_packing():
         yield
@@ -255,7 +257,7 @@ def _make_tracing_forward(shipped: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _run_forward_in_trace(layer: nn.RNNBase, given: Tensor | torch_rnn.PackedSequence, hx: Any) -> tuple[Any, Any]:
-    """`nn.RNN.forward`, `nn.LSTM.forward` and `nn.GRU.forward` in a trace; dropout is off, as in eval mode."""
+    """The traced form of `nn.RNN.forward`, `nn.LSTM.forward` and `nn.GRU.forward`; dropout is off, as in eval mode."""
     if isinstance(given, torch_rnn.PackedSequence):
         x, lengths = given.data, given.batch_sizes
     elif given.dim() == 2:

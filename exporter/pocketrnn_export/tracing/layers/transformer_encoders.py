@@ -25,7 +25,7 @@ _BEFORE_CAUSAL: Final = 7
 
 
 def trace_encoders(_: TraceSession) -> contextlib.AbstractContextManager[None]:
-    """Make encoders in the tracing thread answer as the fast path does while the block runs."""
+    """While the block runs, make encoders in the tracing thread answer as the fast path does."""
     forwards: dict[tuple[type[nn.Module], str], Callable[..., Any]] = {
         (nn.TransformerEncoder, "forward"): _make_encoder_forward(nn.TransformerEncoder.forward),
         (nn.TransformerDecoder, "forward"): _make_decoder_forward(nn.TransformerDecoder.forward),
@@ -73,8 +73,8 @@ def _make_decoder_forward(shipped: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _find_causality(is_causal: bool | None) -> bool | None:
-    """Return the value of `is_causal` in a trace: False if it is None. PyTorch would compare the mask with a causal one
-    and run another kernel if they are equal; the mask itself gives the same result."""
+    """Return the value of `is_causal` in a trace: False if it is None. PyTorch would compare the mask with a causal
+    one, and run another kernel if they are equal. The mask itself gives the same result."""
     return False if find_current_session() is not None and is_causal is None else is_causal
 
 

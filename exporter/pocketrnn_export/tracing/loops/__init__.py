@@ -1,1 +1,2 @@
-"""Loops over the steps of a text: matched in a trace of a few iterations, recognised, and put back for any number."""
+"""Loops over the steps of a text: match the iterations of a short trace, recognize what they compute, and rebuild the
+loop for any number of iterations."""

@@ -56,8 +56,8 @@ Change = Callable[[Tensor], Tensor]
 
 
 class NotALayer(Exception):  # noqa: N818 - it is a finding, which becomes an ExportError with a line
-    """The reason why a loop is not a recurrent layer, as the end of a sentence that begins with "the loop"; and the
-    loop's number."""
+    """The reason why a loop is not a recurrent layer, and the loop's number. The reason is the end of a sentence that
+    begins with "the loop"."""
 
     def __init__(self, why: str, loop: int | None = None) -> None:
         super().__init__(why)
@@ -106,8 +106,8 @@ class RecurrentLayer:
 
 @dataclass(frozen=True)
 class _Affine:
-    """`features @ weight + bias`: float64 [features, hidden] and [hidden]; the features are those of the sources, then
-    those of h."""
+    """`features @ weight + bias`: float64 [features, hidden] and [hidden]. The features are those of the sources,
+    followed by those of h."""
 
     weight: Tensor
     bias: Tensor
@@ -118,7 +118,8 @@ class _Affine:
 
 @dataclass(frozen=True)
 class _Gate:
-    """A sigmoid or tanh with as many numbers as a state: a part of a node's value; 1 minus it if `flipped`."""
+    """A sigmoid or tanh with as many numbers as a state. It is a part of a node's value, or, if `flipped`, 1 minus that
+    part."""
 
     node: Node
     part: int
@@ -132,7 +133,7 @@ def read_operator_names(node: Node) -> tuple[str, str]:
 
 
 def recognize_layer(cycle: StateCycle) -> RecurrentLayer:
-    """Recognize the recurrent layer that a cycle of states computes.
+    """Recognize the recurrent layer that a state cycle computes.
 
     Raises:
         NotALayer: it is not a recurrent layer.
@@ -160,7 +161,7 @@ def _check_at_all_scales(cycle: StateCycle, layer: RecurrentLayer) -> None:
 
 
 def _agrees_with_layer(cycle: StateCycle, layer: RecurrentLayer, scale: float) -> bool:
-    """Return whether an iteration gives the states of a layer, for random numbers of some scale."""
+    """Return whether an iteration gives the states that a layer gives, for random numbers of some scale."""
     generator = torch.Generator().manual_seed(13)
 
     def draw_feature_numbers(node: Node) -> Tensor:
@@ -178,7 +179,7 @@ def _agrees_with_layer(cycle: StateCycle, layer: RecurrentLayer, scale: float) -
 
 
 class _Iteration:
-    """A cycle's iteration as numbers: at random states and inputs, and at unit vectors."""
+    """The iteration of a state cycle as numbers: at random states and inputs, and at unit vectors."""
 
     def __init__(self, cycle: StateCycle, states: tuple[tuple[Node, Node], ...]) -> None:
         self.cycle, self.states = cycle, states
@@ -200,8 +201,8 @@ class _Iteration:
         return self.cycle.run(nodes, given, changes or {})
 
     def _is_among(self, node: Node, entering: Sequence[Tensor]) -> bool:
-        """Return whether each part of a node is a function of one of these values, or of its negative. The values of
-        two sigmoids do not show that they are one: both may be 1 for all random numbers."""
+        """Return whether each part of a node is a function of one of these values, or of its negative. Equal values do
+        not show that two sigmoids are the same: both may be 1 for all random numbers."""
         if len(node.all_input_nodes) != 1:
             return False
         value = self._find_input_of(node)
@@ -233,7 +234,7 @@ class _Iteration:
     def compute_affine_value_at(
         self, source: Node, gate: _Gate, changes: Mapping[Node, Change] | None = None
     ) -> _Affine | None:
-        """Return the value of a node at a gate's part of it, if it is affine."""
+        """Return the value of a node at the gate's part of it, if the value is affine."""
         count = sum(self.widths)
         probes = torch.cat([torch.zeros(1, count, dtype=torch.float64), torch.eye(count, dtype=torch.float64)])
         values = self.slice_gate_part(self.compute_nodes_at(probes, [source], changes)[source], gate)
@@ -253,7 +254,8 @@ class _Iteration:
     def make_layer(
         self, mode: str, gates: Sequence[_Affine], entering: Sequence[Tensor], recurrent_bias: Tensor | None = None
     ) -> RecurrentLayer:
-        """Make a layer of gates in ONNX's order. By default, the recurrent bias is the bias's float32 rounding error.
+        """Make a layer of gates in ONNX's order. By default, the recurrent bias is the float32 rounding error of the
+        bias.
 
         Args:
             mode: as for `RecurrentLayer`.
@@ -338,7 +340,7 @@ def _find_gru(iteration: _Iteration) -> RecurrentLayer | None:
 
 def _find_linear_gru(iteration: _Iteration) -> RecurrentLayer | None:
     """Find a GRU whose proposed state is affine in the input alone, as in SRU (Lei et al., 2018) and minGRU (Feng et
-    al., 2024). No node needs to hold the proposed state: it is the new state without the kept part of the old one."""
+    al., 2024). No node has to contain the proposed state: it is the new state minus the kept part of the old one."""
     after, inputs = iteration.states[0][1], sum(iteration.widths) - iteration.hidden
 
     def compute_proposed_state(features: Tensor, update: _Gate) -> Tensor:
@@ -364,7 +366,7 @@ def _find_linear_gru(iteration: _Iteration) -> RecurrentLayer | None:
 def _complete_gru(
     iteration: _Iteration, z: _Affine, r: _Affine, reset: _Gate, proposed: _Gate, entering: Sequence[Tensor]
 ) -> RecurrentLayer | None:
-    """Complete a GRU whose proposed state is not known yet, in one of two forms: with the reset gate after the product
+    """Complete a GRU whose proposed state is still unknown, in one of two forms: with the reset gate after the product
     with the state, as in PyTorch, or before it, as in the paper (Cho et al., 2014)."""
 
     def replace_reset_gate(number: float) -> Mapping[Node, Change]:

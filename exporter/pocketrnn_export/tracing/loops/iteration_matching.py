@@ -14,7 +14,12 @@ from torch import Tensor, nn
 from torch.export.graph_signature import OutputKind
 from torch.fx import Node
 
-from pocketrnn_export.torch_internals import cache_known_operators, flatten_tree, overload_name, read_size_expression
+from pocketrnn_export.torch_internals import (
+    cache_known_operators,
+    flatten_tree,
+    read_overload_name,
+    read_size_expression,
+)
 from pocketrnn_export.tracing.layers.recurrence import OPERATOR, compute_step
 from pocketrnn_export.tracing.loops.cell_recognition import GATES, NotALayer
 from pocketrnn_export.tracing.python_semantics.few_iteration_loops import ITERATION, ITERATIONS
@@ -64,8 +69,8 @@ def _rnn_cell(activation: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
 
 
 def _run_one_step_layer(x: Tensor, w: Tensor, r: Tensor, b: Any, lengths: Any, h0: Any, c0: Any, mode: str) -> Any:
-    """`pocketrnn::recurrence` over a single step, for a module that calls its layer step by step; `NotImplemented` for
-    others."""
+    """Run `pocketrnn::recurrence` over a single step, for a module that calls its layer step by step; return
+    `NotImplemented` for other calls."""
     single = isinstance(x.shape[0], int) and x.shape[0] == 1
     if not single or lengths is not None or len(r) != 1 or h0 is None or (mode == "LSTM" and c0 is None):
         return NotImplemented
@@ -126,11 +131,11 @@ class TracedGraph:
         return axes[0] if len(axes) == 1 else None
 
     def shape(self, node: Node, batch: int) -> list[int]:
-        """Return the shape of a node's value for a given batch size, and 5 tokens."""
+        """Return the shape of a node's value for a given batch size and 5 tokens."""
         return [self.size(size, batch) for size in node.meta["val"].shape]
 
     def size(self, size: Any, batch: int) -> int:
-        """Return a size for a given batch size, and 5 tokens."""
+        """Return a size for a given batch size and 5 tokens."""
         if not isinstance(size, torch.SymInt):
             return int(size)
         expression = read_size_expression(size)
@@ -147,8 +152,9 @@ _VIEWS: Final = frozenset(
 
 def _join_equal_views(graph: torch.fx.Graph) -> None:
     """Merge nodes that are the same view of the same tensor: a layer that runs one step has an output and a state as
-    two views, and only the state goes into the next iteration. A step that an iteration reads twice becomes one
-    node."""
+    two views, and only the state goes into the next iteration. If an iteration reads a step twice, both reads become
+    one node.
+    """
     known: dict[tuple[Any, str, str], Node] = {}
     for node in list(graph.nodes):
         if node.op == "call_function" and (node.target in _VIEWS or node.target is STEP) and not node.kwargs:
@@ -171,8 +177,8 @@ def _read_parts_of_stacks(graph: torch.fx.Graph) -> None:
 
 
 def _join_equal_constants(values: Mapping[Node, Tensor], constants: Sequence[Node]) -> None:
-    """Let one constant stand for all that are equal, and for their copies: an iteration that writes
-    `torch.tensor([1.0, 2.0])` makes its own each time. Nothing writes into a tensor of a functional graph."""
+    """Replace equal constants, and their copies, by one of them: an iteration that writes `torch.tensor([1.0, 2.0])`
+    makes its own each time. Nothing writes into a tensor of a functional graph."""
     known: dict[tuple[Any, ...], Node] = {}
     for node in constants:
         value = values[node]
@@ -203,8 +209,8 @@ def _move_step_selection_before_functions(graph: torch.fx.Graph) -> None:
 
 @dataclass(eq=False)
 class LoopState:
-    """A state that an iteration passes to the next: in the typical iteration, the node before it and, once known, the
-    node after it."""
+    """A state that an iteration passes to the next. In the typical iteration, it is the node before it and, once known,
+    the node after it."""
 
     before: Node
     first: Node
@@ -212,7 +218,7 @@ class LoopState:
 
 
 class MatchedLoop:
-    """One loop: its typical iteration, which represents all, and the states that it passes on."""
+    """One loop: its typical iteration, which represents all of them, and the states that iterations pass on."""
 
     def __init__(self, traced: TracedGraph, number: int, loop: Loop) -> None:
         self.traced, self.number, self.loop = traced, number, loop
@@ -228,15 +234,15 @@ class MatchedLoop:
                 self._marked[iteration].append(node)
 
     def find_iteration(self, node: Node) -> int | None:
-        """Return the iteration that a node belongs to; for a node after the loop, the last iteration that it depends
-        on; None before the loop."""
+        """Return the iteration to which a node belongs. For a node after the loop, return the last iteration on which
+        it depends; None for a node before the loop."""
         if node not in self._iteration:
             iterations = [self.find_iteration(source) for source in node.all_input_nodes]
             self._iteration[node] = max((n for n in iterations if n is not None), default=None)
         return self._iteration[node]
 
     def find_called_iteration(self, node: Node) -> int | None:
-        """Return the iteration that a node was called in; None outside of the loop."""
+        """Return the iteration in which a node was called; None outside the loop."""
         mark = (node.meta.get("custom") or {}).get(ITERATION)
         return mark[1] if mark is not None and mark[0] == self.number else None
 
@@ -262,13 +268,14 @@ class MatchedLoop:
         raise failed or self.make_refusal("its iterations differ")
 
     def _find_matching_nodes(self, node: Node, iteration: int) -> tuple[int, list[list[Node]]]:
-        """Return the nodes of each iteration with the operator of a node, and the node's position among those of its
-        own."""
+        """Return the nodes in each iteration that have a node's operator, and the node's index among those in its own
+        iteration."""
         alike = [[n for n in nodes if _find_node_kind(n) == _find_node_kind(node)] for nodes in self._marked]
         return alike[iteration].index(node), alike
 
     def match_nodes(self, nodes: tuple[Node | None, ...]) -> None:
-        """Match nodes, one of each iteration, and all that they are computed from; `partners` stores the matches.
+        """Match nodes, one from each iteration, and all nodes that they are computed from; `partners` stores the
+        matches.
 
         Raises:
             NotALayer: they do not match.
@@ -307,7 +314,7 @@ class MatchedLoop:
                     yield found
 
     def _record_counted_operation(self, nodes: Sequence[Node], leaves: Sequence[Any]) -> None:
-        """Record an operation with the number of the step, such as `lengths > t`."""
+        """Record an operation on the number of the step, such as `lengths > t`."""
         typical = nodes[TYPICAL]
         plain = find_tensor_overload(typical) is not None and all(type(leaf) is int for leaf in leaves)
         if not plain or tuple(leaves) != tuple(n.args[1] for n in nodes):
@@ -341,18 +348,18 @@ class MatchedLoop:
             state.after = found[TYPICAL]
 
     def moves_by_step(self, node: Node) -> bool:
-        """Return whether a node reads another step of a tensor in every iteration."""
+        """Return whether a node reads another step of a tensor in each iteration."""
         return node.target is STEP and node in self.partners and self.find_direction(node) != 0
 
     def find_direction(self, node: Node) -> int:
-        """Return how far the position of a node that reads or writes a step moves in each iteration: 1, -1, or 0."""
+        """Return by how much the position of a node that reads or writes a step changes in each iteration: 1, -1, or
+        0."""
         return find_position_direction(
             [read_number_or_expression(read_step_index(n)) for n in self.partners[node] if n is not None], self
         )
 
     def differs_between_texts(self, node: Node) -> bool:
-        """Return whether a value differs between texts: it depends on the numbers of the ids or a state, not only on
-        sizes."""
+        """Return whether a value differs between texts: it depends on the ids or on a state, not only on sizes."""
 
         def has_numbers(n: Node) -> bool:
             return isinstance(n.meta.get("val"), (Tensor, tuple, list))
@@ -361,8 +368,8 @@ class MatchedLoop:
         return any(source in given for source in list_upstream_nodes([node], has_numbers) if has_numbers(source))
 
     def depends_on(self, node: Node, other: Node) -> bool:
-        """Return whether a node of an iteration depends on another within the iteration, but not through a state's new
-        value."""
+        """Return whether a node of an iteration depends on another one in the same iteration, except through the new
+        value of a state."""
         afters = {state.after for state in self.states.values()}
         return any(
             source is other for source in list_upstream_nodes([node], lambda n: n in self.partners and n not in afters)
@@ -370,7 +377,7 @@ class MatchedLoop:
 
 
 def list_upstream_nodes(nodes: Iterable[Node], entered: Callable[[Node], bool]) -> Iterator[Node]:
-    """Yield nodes, the inputs of those for which `entered` is true, and so on, each once."""
+    """Yield nodes, then the inputs of those for which `entered` is true, and so on, each once."""
     todo, seen = list(nodes), set()
     while todo:
         node = todo.pop()
@@ -387,15 +394,15 @@ def _find_node_kind(node: Node) -> Any:
 
 
 def read_step_index(node: Node) -> Any:
-    """Return the position at which a node reads or writes a step, a number or a node; None for other nodes."""
+    """Return the position, a number or a node, at which a node reads or writes a step; None for other nodes."""
     position = _INDEX.get(node.target)
     return None if position is None else node.args[position]
 
 
 def find_tensor_overload(node: Node) -> Any:
-    """Return the tensor overload of a node's operator on a tensor and a number; None if there is none."""
+    """Return the tensor overload of a node's operator on a tensor and a number; None if the operator has none."""
     packet = getattr(node.target, "overloadpacket", None)
-    if overload_name(node.target) not in ("Scalar", "Tensor") or packet is None:
+    if read_overload_name(node.target) not in ("Scalar", "Tensor") or packet is None:
         return None
     return packet.Tensor if "Tensor" in packet.overloads() and not node.kwargs and len(node.args) == 2 else None
 
@@ -407,7 +414,7 @@ def read_number_or_expression(value: Any) -> Any:
 
 
 def find_position_direction(numbers: Sequence[Any], loop: MatchedLoop) -> int:
-    """Return how far a position moves in each iteration: 1, -1, or 0."""
+    """Return by how much a position changes in each iteration: 1, -1, or 0."""
     steps = {later - earlier for earlier, later in itertools.pairwise(numbers)}
     if len(steps) != 1 or (step := steps.pop()) not in (-1, 0, 1):
         raise loop.make_refusal("does not read each step of the text, forwards or backwards")
@@ -415,12 +422,12 @@ def find_position_direction(numbers: Sequence[Any], loop: MatchedLoop) -> int:
 
 
 def convert_floats_to_float64(value: Any) -> Any:
-    """Return a tensor of floats in double precision; other values unchanged."""
+    """Return a tensor of floats in double precision; return other values unchanged."""
     return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
 def compute_node_value(node: Node, value: Callable[[Node], Any], *, doubles: bool = False) -> Any:
-    """Compute a node's value from those of its arguments."""
+    """Compute a node's value from the values of its arguments."""
     mapped: Any = torch.fx.node.map_arg((node.args, dict(node.kwargs)), value)
     args, kwargs = mapped[0], dict(mapped[1])
     if doubles and kwargs.get("dtype") == torch.float32:

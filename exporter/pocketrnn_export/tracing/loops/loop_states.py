@@ -1,5 +1,5 @@
 """Find the states that a loop carries, their cycles, and the kind of each: a layer, a running sum or maximum, or a
-tensor that is filled."""
+tensor that the loop fills."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _find_states_reached(loop: MatchedLoop, node: Node | None) -> set[Node]:
 
 
 def _plan_cycle(loop: MatchedLoop, cycle: Sequence[LoopState], plan: StatePlan, taken: set[str]) -> None:
-    """Add a cycle of states to the plan; `taken` are the names of all layers, of other loops too.
+    """Add a state cycle to the plan; `taken` are the names of all layers, including those of other loops.
 
     Raises:
         NotALayer: the cycle is of no known kind.
@@ -151,9 +151,8 @@ _OF_LAYERS: Final = _MOVES | _SUMS | _PRODUCTS | _CONSTANTS | {"max.other", "max
 def _refuse_other_operators(
     loop: MatchedLoop, sources: Sequence[Node], dependent: Sequence[Node], mask: Node | None
 ) -> None:
-    """Refuse an iteration with an operator between its inputs and its states that layers do not have; operators that
-    only the mask decides are allowed.
-    """
+    """Refuse an iteration if an operator between its inputs and its states cannot belong to a layer. Operators that
+    only the mask affects are allowed."""
     given = {*sources, *([] if mask is None else [mask])}
     for node in _find_computing_nodes(loop, dependent, given):
         if not loop.differs_between_texts(node):
@@ -169,7 +168,7 @@ def _refuse_other_operators(
 
 
 def _is_rounding(node: Node) -> bool:
-    """Return whether a node makes integers or bools of floats: nearly every drawn float is True."""
+    """Return whether a node converts floats to integers or bools: nearly every drawn float is True."""
     value = node.meta.get("val")
     return (
         isinstance(value, Tensor)
@@ -208,8 +207,8 @@ def _add_layer(
 
 
 def _list_possible_masks(loop: MatchedLoop, near: Sequence[Node], dependent: Sequence[Node]) -> list[Node]:
-    """Return the nodes that may be the mask of the rows that an iteration changes, one number a row: bools first, and
-    the last of them before those that it is computed from (`(v != 0) & (n < 400)`)."""
+    """Return the nodes that may be the mask of the rows that an iteration changes, one number for each row. Bools come
+    first, the last of them before those from which it is computed (`(v != 0) & (n < 400)`)."""
 
     def has_one_number_per_row(node: Node) -> bool:
         return (
@@ -232,7 +231,8 @@ def _mask_keeps_states(
     dependent: Sequence[Node],
     mask: Node,
 ) -> bool:
-    """Return whether an iteration keeps all states where the mask is 0, and does the same for all other numbers."""
+    """Return whether an iteration keeps all states where the mask is 0, and treats all other numbers in the mask
+    alike."""
     off = _make_state_cycle(loop, cycle, sources, dependent, mask, value=0.0)
     generator = torch.Generator().manual_seed(3)
     leaves = [*sources, *(before for before, _ in off.states)]
@@ -281,14 +281,14 @@ def _find_dependent_nodes(loop: MatchedLoop, befores: set[Node], afters: Sequenc
 
 
 def _find_direct_sources(loop: MatchedLoop, dependent: Sequence[Node], befores: set[Node]) -> list[Node]:
-    """Return the nodes that a cycle reads directly, without its states."""
+    """Return the nodes that a state cycle reads directly, without its states."""
     near = [n for node in dependent for n in node.all_input_nodes if n not in dependent and n not in befores]
     return list(dict.fromkeys(n for n in near if loop.differs_between_texts(n)))
 
 
 def _list_source_choices(loop: MatchedLoop, near: Sequence[Node]) -> Iterator[tuple[Node, ...]]:
     """Yield four choices of the nodes that a cycle reads besides its states: the values before the products and the
-    gates; those before the products; the nodes that it reads directly; or the text's own values.
+    gates; the values before the products; the nodes that it reads directly; the text's own values.
 
     A difference or quotient stays outside of the layer where it can: folded into weights, `(x - 392000) / 50` loses the
     digits of x that the module keeps.
@@ -314,7 +314,8 @@ def _list_source_choices(loop: MatchedLoop, near: Sequence[Node]) -> Iterator[tu
 
 
 def _is_sum_before_product(loop: MatchedLoop, node: Node) -> bool:
-    """True for a node that is not a sum, for a sum of two values of the text, and for a product plus its bias."""
+    """Return True for a node that is not a sum, for a sum of two values of the text, and for a product plus its
+    bias."""
     if node.target is not torch.ops.aten.add.Tensor:
         return True
     of_text = [n for n in node.all_input_nodes if loop.differs_between_texts(n)]
@@ -351,7 +352,7 @@ def _make_numbered_name(base: str, number: int) -> str:
 def _add_running_reduction(
     loop: MatchedLoop, cycle: Sequence[LoopState], near: Sequence[Node], dependent: Sequence[Node], plan: StatePlan
 ) -> bool:
-    """Add a cycle of one state to the plan if it is a running sum or maximum, of whatever it reads."""
+    """Add a cycle of one state to the plan if it is a running sum or maximum, whatever it reads."""
     if not all(isinstance(node.meta["val"], Tensor) for node in near):
         return False
     numbers = _make_state_cycle(loop, cycle, near, dependent)
@@ -369,7 +370,7 @@ def _add_running_reduction(
 
 
 def _is_linear_in_state(loop: MatchedLoop, node: Node, of_state: Collection[Node]) -> bool:
-    """Return whether a node's value is linear in the state for all inputs: the state is not multiplied by an input."""
+    """Return whether a node's value is linear in the state for all inputs: no input multiplies the state."""
     name = read_operator_names(node)[1]
     if _is_rounding(node):
         return False
@@ -385,7 +386,7 @@ def _is_linear_in_state(loop: MatchedLoop, node: Node, of_state: Collection[Node
 
 
 def _takes_maximum(node: Node, of_state: Collection[Node]) -> bool:
-    """Return whether a node takes the larger of two values, only moves numbers, or chooses between values by an
+    """Return whether a node takes the larger of two values, only moves numbers, or selects between values by an
     input."""
     whole, name = read_operator_names(node)
     if name == "where":
@@ -394,8 +395,8 @@ def _takes_maximum(node: Node, of_state: Collection[Node]) -> bool:
 
 
 def _find_running_kind(cycle: StateCycle, before: Node, after: Node, scale: float) -> str:
-    """Return "sum" if an iteration adds to its state, "maximum" if it takes the larger one, for random numbers of some
-    scale; else an empty string."""
+    """Return "sum" if an iteration adds to its state, "maximum" if it takes the larger number, for random numbers of
+    some scale; else an empty string."""
     generator = torch.Generator().manual_seed(5)
 
     def draw_feature_numbers(node: Node) -> Tensor:
@@ -425,7 +426,7 @@ def _make_state_cycle(
     *,
     value: float = 1.0,
 ) -> StateCycle:
-    """Make a cycle that can be run on numbers, with a value for its mask."""
+    """Return a state cycle that can run on numbers, with a value for its mask."""
     states = tuple((state.before, state.after) for state in cycle if state.after is not None)
     leaves = [*sources, *(before for before, _ in states)]
     sizes = {n: int(torch.Size(loop.traced.shape(n, 1)).numel()) for n in leaves}
@@ -453,7 +454,7 @@ def _find_nonlinear_inputs(
     loop: MatchedLoop, sources: Sequence[Node], dependent: Sequence[Node], mask: Node | None
 ) -> list[Node]:
     """Return the nonlinear operators of an iteration that do not depend on a state, such as the gates of a
-    quasi-recurrent cell; without those that only the mask decides."""
+    quasi-recurrent cell; without those that only the mask affects."""
     given = (*sources, *([] if mask is None else [mask]))
     found = {n for n in _find_computing_nodes(loop, dependent, given) if n.target in BENT and n not in dependent}
     return [
@@ -464,7 +465,8 @@ def _find_nonlinear_inputs(
 
 
 def _find_computing_nodes(loop: MatchedLoop, nodes: Sequence[Node], given: Collection[Node]) -> Iterator[Node]:
-    """Return the nodes of an iteration that compute some nodes from given ones; with the computed nodes themselves."""
+    """Return the nodes of an iteration that are needed to compute some nodes from given ones, including the computed
+    nodes."""
     read = list_upstream_nodes(nodes, lambda n: n in loop.partners and n not in given)
     return (n for n in read if n in loop.partners and n not in given)
 

@@ -1,4 +1,4 @@
-"""Turn a traced module whose loops ran a few iterations into one for any number of iterations.
+"""Turn a traced module whose loops ran a few iterations into a module for any number of iterations.
 
 A bundle's graph has no Loop or Scan. So a loop is taken apart: its iterations are matched with each other
 (`iteration_matching`): one iteration and the states that it passes to the next; a cycle of states is a recurrent
@@ -35,7 +35,7 @@ __all__ = ["reroll_loops"]
 
 
 def reroll_loops(program: torch.export.ExportedProgram, loops: Sequence[Loop]) -> nn.Module:
-    """Make a module that computes the same as a traced one, without its loops.
+    """Make a module without loops that computes the same as a traced one.
 
     Raises:
         NotALayer: a loop is not a recurrent layer, or is not understood.
@@ -45,7 +45,7 @@ def reroll_loops(program: torch.export.ExportedProgram, loops: Sequence[Loop]) -
 
 
 class _RerolledModule(nn.Module):
-    """A traced module for any number of iterations: forward walks its graph, and computes the results of its loops."""
+    """A traced module for any number of iterations: forward runs its graph, and computes the results of its loops."""
 
     def __init__(self, traced: TracedGraph, loops: Sequence[MatchedLoop]) -> None:
         super().__init__()
@@ -62,8 +62,8 @@ class _RerolledModule(nn.Module):
                 for kind, value in (("w", layer.w), ("r", layer.r), ("b", layer.b.reshape(1, -1))):
                     _add_buffer(self, f"{name}.onnx_{kind}_0", value.to(_find_float_dtype(self)))
 
-    def find_loop_of(self, node: Node) -> MatchedLoop | None:
-        """Return the loop that a node was called in."""
+    def find_loop_of_node(self, node: Node) -> MatchedLoop | None:
+        """Return the loop in which a node was called."""
         return next((loop for loop in self.loops if loop.find_called_iteration(node) is not None), None)
 
     # The arguments have names, since torch.export treats `*inputs` as one tuple.
@@ -84,7 +84,7 @@ def _add_buffer(module: nn.Module, name: str, value: Tensor) -> None:
 
 
 def _list_needed_nodes(module: _RerolledModule) -> list[Node]:
-    """Return the nodes outside of loops to compute, in the order of the graph. The iterations are matched on the way.
+    """Return the nodes outside loops to compute, in the order of the graph. This also matches the iterations.
 
     Raises:
         NotALayer: the iterations of a loop differ.
@@ -96,7 +96,7 @@ def _list_needed_nodes(module: _RerolledModule) -> list[Node]:
             node = todo.pop()
             if node in needed or node in module.finals:
                 continue
-            loop = module.find_loop_of(node)
+            loop = module.find_loop_of_node(node)
             iteration = None if loop is None else loop.find_called_iteration(node)
             if loop is not None and iteration == ITERATIONS - 1:
                 module.finals[node] = (loop, loop.find_typical_node(node))
@@ -147,7 +147,7 @@ class _RerolledRun:
         return found[0] if len(found) == 1 else tuple(found)
 
     def compute_value(self, node: Node) -> Any:
-        """Return the value of a node; for a node of a loop's last iteration, the value after the loop."""
+        """Return the value of a node. For a node of a loop's last iteration, this is the value after the loop."""
         if node not in self.values:
             if node in self.module.traced.state:
                 found = self.module.get_buffer(self.module.traced.state[node])
@@ -166,7 +166,7 @@ class _RerolledRun:
         return self.values[node]
 
     def compute_final_value(self, loop: MatchedLoop, node: Node) -> Any:
-        """Return the value of a typical iteration's node in the last iteration."""
+        """Return the value that a node of the typical iteration has in the last iteration."""
         if node not in self.last:
             plan = self.module.plans[loop.number]
             if node in loop.states:
@@ -196,7 +196,7 @@ class _RerolledRun:
         return self.compute_value(loop.states[before].first)
 
     def compute_all_iterations(self, loop: MatchedLoop, node: Node) -> Tensor:
-        """The values of an iteration's node in all iterations, [iterations, ...]."""
+        """Return the values of a node in all iterations, [iterations, ...]."""
         if node not in self.sequences:
             plan = self.module.plans[loop.number]
             if node in loop.states:
@@ -224,8 +224,8 @@ class _RerolledRun:
     def _compute_sequence_without_state(
         self, loop: MatchedLoop, node: Node, before: Node | None, *, zero: bool = False
     ) -> Tensor:
-        """Return the values of a node in all iterations, [iterations, ...], with zero in place of one state, or with
-        what that state is before the first iteration."""
+        """Return the values of a node in all iterations, [iterations, ...], with one state replaced by zero, or by its
+        value before the first iteration."""
         return _AllIterations(self, loop, before, zero=zero).compute_all_iterations(node)
 
     def count_iterations(self, loop: MatchedLoop) -> Any:
@@ -307,7 +307,7 @@ class _RerolledRun:
         return moved if moved.dim() == 3 else moved.flatten(2) if moved.dim() > 3 else moved.unsqueeze(2)
 
     def _reshape_state_to_rows(self, loop: MatchedLoop, like: Node, value: Tensor, rows: Any) -> Tensor:
-        """Return a state as [batch, hidden]."""
+        """Return a state in the shape [batch, hidden]."""
         axis = self.module.traced.find_batch_axis(like)
         if axis is None:
             return value.reshape(1, -1)
@@ -316,7 +316,8 @@ class _RerolledRun:
         return moved if moved.dim() == 2 else moved.flatten(1) if moved.dim() > 2 else moved.unsqueeze(1)
 
     def _reshape_state(self, loop: MatchedLoop, node: Node, value: Tensor, *, leading: bool) -> Tensor:
-        """Reshape [batch, hidden] to the shape of a node's value; with `leading`, the first axis is the iterations."""
+        """Reshape [batch, hidden] to the shape of a node's value; with `leading`, the first axis is over the
+        iterations."""
         axis = self.module.traced.find_batch_axis(node)
         shape = _compute_shape_with_rows(loop, node, None)
         before = list(value.shape[: int(leading)])
@@ -330,8 +331,8 @@ class _RerolledRun:
 def _run_masked_layer(
     acts: Tensor, x: Tensor, weights: tuple[Tensor, Tensor, Tensor], h0: Tensor | None, c0: Tensor | None, mode: str
 ) -> tuple[Tensor, list[Tensor]]:
-    """Run a layer in which a row keeps its state in every step where `acts`, bool [iterations, batch], is False. Such
-    steps may be in the middle of a text, for instance if a mask is computed from the ids.
+    """Run a layer in which a row keeps its state in every step for which `acts`, bool [iterations, batch], is False.
+    Such steps may be in the middle of a text, for instance if a mask is computed from the ids.
 
     The other steps of a row are moved together, so that they form a row with a length.
     """
@@ -353,7 +354,7 @@ def _run_masked_layer(
 
 
 def _compute_shape_with_rows(loop: MatchedLoop, node: Node, rows: Any) -> list[Any]:
-    """Return the shape of a node's value with `rows` as its batch size. Sizes of the first trace mean nothing in the
+    """Return the shape of a node's value with `rows` as its batch size. Sizes of the first trace have no meaning in the
     second."""
     axis = loop.traced.find_batch_axis(node)
     shape = [rows if i == axis else size for i, size in enumerate(node.meta["val"].shape)]
@@ -363,8 +364,8 @@ def _compute_shape_with_rows(loop: MatchedLoop, node: Node, rows: Any) -> list[A
 
 
 class _AllIterations:
-    """Computes values that do not depend on a state, for all iterations at once: iterations and rows of the batch are
-    merged into one axis."""
+    """Computes values that do not depend on a state, for all iterations at once: iterations and rows of the batch
+    become one axis."""
 
     def __init__(self, run: _RerolledRun, loop: MatchedLoop, before: Node | None, *, zero: bool) -> None:
         self.run, self.loop, self.before, self.zero = run, loop, before, zero
@@ -373,7 +374,7 @@ class _AllIterations:
         self.values: dict[Node, Any] = {}
 
     def compute_all_iterations(self, node: Node) -> Tensor:
-        """The values of an iteration's node in all iterations, [iterations, ...]."""
+        """Return the values of a node in all iterations, [iterations, ...]."""
         axis = self.loop.traced.find_batch_axis(node)
         value: Tensor = self._compute_own_value(node)
         if axis is None:

@@ -1,1 +1,1 @@
-"""Make names, numbers, arrays, caches and errors look to the user's code in a trace as they do without one."""
+"""Make names, numbers, arrays, caches and errors behave in a trace as the user's code expects them to."""

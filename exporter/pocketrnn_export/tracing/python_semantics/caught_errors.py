@@ -27,7 +27,7 @@ __all__ = ["find_catching_files", "record_errors"]
 
 @contextlib.contextmanager
 def record_errors(session: TraceSession) -> Iterator[None]:
-    """Record in the session's log the lines of the user's code that an error passes through while the block runs.
+    """While the block runs, record in the session's log the lines of the user's code that an error passes through.
 
     Only files with functions that catch errors are traced: most files have none, and the trace function is called for
     every function call.
@@ -66,8 +66,8 @@ def find_catching_files(module: nn.Module) -> set[str]:
 
 @functools.lru_cache(maxsize=256)
 def _may_catch_errors(file: str) -> bool:
-    """Return whether functions of a file may catch errors: a `with` may, by the return value of `__exit__`, and a
-    `finally` by a `return` or a `break` in it."""
+    """Return whether functions of a file may catch errors. Besides `except`, a `with` may do so by the return value of
+    `__exit__`, and a `finally` by a `return` or a `break` in it."""
     tree = parse_file(file)
     functions = [] if tree is None else [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     return any(isinstance(node, ast.Try | ast.With) for function in functions for node in ast.walk(function))

@@ -1,4 +1,4 @@
-"""Trace loops over the steps of a text as a few iterations of each.
+"""Trace only a few iterations of each loop over the steps of a text.
 
 `for t in range(x.size(1))` makes torch.export freeze the example's length. So while a module is traced, a loop whose
 length is a size of the input runs `ITERATIONS` iterations, whatever that length is:
@@ -58,7 +58,8 @@ def trace_range(*args: Any) -> Positions:
 
 
 class Positions(TracedArray):
-    """A range whose length is a size of the input: a loop over it runs a few iterations; as a tensor it holds all."""
+    """A range whose length is a size of the input. A loop over it runs a few iterations; as a tensor it contains all
+    positions."""
 
     def __init__(self, start: Any, step: int, count: Any) -> None:
         self.start, self.step, self.count = start, step, count
@@ -139,7 +140,8 @@ def _find_loop_number(session: TraceSession, where: str, count: Any) -> int:
 
 
 def find_stacked_loop(session: TraceSession, tensors: Any) -> tuple[int, bool] | None:
-    """Find the loop whose iterations made the tensors, one each in order, and whether the order is reversed."""
+    """Find the loop whose iterations made the tensors, one in each iteration and in order; and whether the order is
+    reversed."""
     if not isinstance(tensors, (list, tuple)) or len(tensors) != ITERATIONS:
         return None
     made = [session.facts.of(tensor).iteration for tensor in tensors]

@@ -1,4 +1,4 @@
-"""Hide the trace from the user's code: functions that tell whether a trace is active return False to it.
+"""Hide the trace from the user's code: for this code, functions that tell whether a trace is active return False.
 
 A forward that checks for a trace may do something else in one, and then the wrong code would be exported. So these
 functions answer the module's own code as they do outside of a trace, and PyTorch's code truthfully.
@@ -35,7 +35,7 @@ HIDDEN: Final = tuple(
 
 
 def hide_trace(_: object) -> contextlib.AbstractContextManager[None]:
-    """Hide the trace from the user's code while the block runs.
+    """While the block runs, hide the trace from the user's code.
 
     Example:
         >>> with hide_trace(None):

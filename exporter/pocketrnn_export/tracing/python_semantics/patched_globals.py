@@ -52,7 +52,7 @@ _DTYPES: Final = {
 
 @contextlib.contextmanager
 def patch_globals(session: TraceSession) -> Iterator[None]:
-    """Put stand-ins into the files of the session's module while the block runs; all is restored after."""
+    """While the block runs, put stand-ins into the files of the session's module; everything is restored afterwards."""
     changed = [
         (names, name, value)
         for names in find_users_globals(session.module)
@@ -90,8 +90,8 @@ def _len_in_trace(value: Any) -> Any:
 
 
 def _find_loop_that_filled(session: TraceSession, values: Any) -> int | None:
-    """Find the ended loop whose iterations each put their results into a list. While the loop still runs, the list is
-    not complete."""
+    """Find the loop whose iterations each put their results into a list. While a loop still runs, its list is not
+    complete, and the loop is not returned."""
     found = find_stacked_loop(session, values)
     return None if found is None or found[0] in {number for number, _ in session.running} else found[0]
 
@@ -127,7 +127,7 @@ def _list_in_trace(*args: Any) -> Any:
 
 
 def _is_array(value: Any) -> bool:
-    """Return whether a tensor holds a number for each row: integers along one axis whose size is not fixed."""
+    """Return whether a tensor has one number for each row: integers along one axis whose size is not fixed."""
     return (
         isinstance(value, Tensor)
         and value.dim() == 1
@@ -137,7 +137,7 @@ def _is_array(value: Any) -> bool:
 
 
 def _make_reduction_stand_in(shipped: Callable[..., Any], method: str) -> Callable[..., Any]:
-    """Return a stand-in for `max(lengths)` and its like, which calls the method of a tensor or an array."""
+    """Return a stand-in for `max(lengths)` or a similar function, which calls the method of a tensor or an array."""
 
     @functools.wraps(shipped)
     def reduce_values(*args: Any, **kwargs: Any) -> Any:
@@ -161,7 +161,7 @@ def _sorted_in_trace(values: Any, **kwargs: Any) -> Any:
 
 
 class _RangeInTrace(TracedArray):
-    """`range(len(x))` as an index tensor; a loop over it runs over the usual range."""
+    """Replaces `range` so that `range(len(x))` can be an index tensor; a loop over it runs over the usual range."""
 
     def __init__(self, *ends: Any) -> None:
         super().__init__(torch.arange(*ends))
@@ -179,7 +179,7 @@ def _range_in_trace(*args: Any) -> Any:
 
 
 def _isinstance_in_trace(value: Any, kinds: Any) -> bool:
-    """`isinstance` in which a size counts as a plain number: `isinstance(n, numbers.Integral)`."""
+    """Replaces `isinstance` so that a size counts as a plain number: `isinstance(n, numbers.Integral)`."""
     if find_current_session() is not None and type(value) in PLAIN:
         return isinstance(value, kinds) or isinstance(PLAIN[type(value)](), kinds)
     return isinstance(value, kinds)
@@ -188,7 +188,7 @@ def _isinstance_in_trace(value: Any, kinds: Any) -> bool:
 def _make_dispatch_stand_in(
     shipped: Callable[..., Any], chosen: Callable[[type], Callable[..., Any]]
 ) -> Callable[..., Any]:
-    """Return a stand-in for a function of `functools.singledispatch`, which depends on the class of its first argument:
+    """Return a stand-in for a function of `functools.singledispatch`, which depends on the class of its first argument;
     `chosen` gives the function for a class."""
 
     @functools.wraps(shipped)
@@ -201,7 +201,7 @@ def _make_dispatch_stand_in(
 
 
 def _make_dispatch_method_stand_in(shipped: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the same for a method of `functools.singledispatchmethod`."""
+    """Return a stand-in for a method of `functools.singledispatchmethod`, like `_make_dispatch_stand_in`."""
 
     def dispatch_method(self: Any, instance: Any, kind: Any = None) -> Callable[..., Any]:
         method = shipped(self, instance, kind)
@@ -212,7 +212,7 @@ def _make_dispatch_method_stand_in(shipped: Callable[..., Any]) -> Callable[...,
 
 @functools.wraps(print)
 def _print_in_trace(*args: Any, **kwargs: Any) -> None:
-    """`print` without output, unless forward may read it back."""
+    """Replaces `print`; it prints nothing, unless forward may read the output."""
     if is_output_read() or kwargs.get("file") not in (None, sys.stdout, sys.stderr):
         builtins.print(*args, **kwargs)  # noqa: T201 - it is forward that prints
 
@@ -260,7 +260,7 @@ _SHIPPED: Final[dict[int, tuple[Any, Any]]] = {}
 
 
 def unwrap_types(value: Any) -> Any:
-    """Replace stand-ins for types in an argument by the types: `dtype=int`, `.type(torch.LongTensor)`."""
+    """Replace stand-ins for types in an argument by the types themselves: `dtype=int`, `.type(torch.LongTensor)`."""
     if isinstance(value, type) and id(value) in _SHIPPED:
         return _SHIPPED[id(value)][1]
     if type(value) in (list, tuple):
@@ -283,7 +283,8 @@ def make_filled_tensor(dtype: torch.dtype, args: tuple[Any, ...]) -> Any:
 
 
 def _type_in_trace(*args: Any, **kwargs: Any) -> Any:
-    """`type(n)`: for a stand-in of an int, a list or a tensor, the name that a user's file has for its type."""
+    """Replaces `type`: `type(n)` of a stand-in for an int, a list or a tensor gives the type under the name in the
+    user's file."""
     if len(args) != 1 or kwargs:
         return type(*args, **kwargs)
     kind = type(args[0])
@@ -332,7 +333,7 @@ def _make_array_function(name: str) -> Callable[..., Any]:
 
 
 def _arange_in_trace(*args: Any, **kwargs: Any) -> Any:
-    """`np.arange(len(x))`."""
+    """Replaces `np.arange`, as in `np.arange(len(x))`."""
     if (
         find_current_session() is not None
         and any(isinstance(n, torch.SymInt | Tensor) for n in unwrap_arrays(args))
@@ -343,7 +344,8 @@ def _arange_in_trace(*args: Any, **kwargs: Any) -> Any:
 
 
 def _set_default_tensor_type(kind: Any) -> None:
-    """`torch.set_default_tensor_type(torch.FloatTensor)` in forward: torch does not accept a stand-in for the type."""
+    """Replaces `torch.set_default_tensor_type(torch.FloatTensor)` in forward, since torch does not accept a stand-in
+    for the type."""
     torch.set_default_tensor_type(unwrap_types(kind))
 
 

@@ -50,13 +50,13 @@ _OF_NUMBER: Final = (
 
 @torch.library.custom_op("pocketrnn::of_number", mutates_args=())
 def _apply_to_number(number: torch.types.Number, function: str) -> Tensor:
-    """`math.log(number)` or another function of `math`, or the number itself, float64 []."""
+    """Return `math.log(number)`, or another function of `math`, or the number itself, float64 []."""
     value = float(number)
     return torch.tensor(value if function == "itself" else getattr(math, function)(value), dtype=torch.float64)
 
 
 @_apply_to_number.register_fake
-def _(number: Any, function: str) -> Tensor:
+def _infer_shape_of_apply_to_number(number: Any, function: str) -> Tensor:
     del number, function
     return torch.empty((), dtype=torch.float64)
 
@@ -80,14 +80,15 @@ def _is_traced_size(value: Any) -> bool:
 
 
 class TracedNumber(TracedArray):
-    """The result of `math.log` of a size: a float64 tensor of one number, which computes with unrounded Python numbers.
+    """The result of a function such as `math.log` of a size: a float64 tensor of one number, which computes like an
+    unrounded Python number.
 
     The exporter rounds a Python number that meets a tensor to float32.
     """
 
 
 def _convert_to_exact_tensor(value: Any) -> Any:
-    """Return a number as a float64 tensor; a tensor of the module itself unchanged."""
+    """Return a number as a float64 tensor; return a tensor of the module itself unchanged."""
     if is_size(value):
         value = sym_float(value)
     return OF_NUMBER(value, "itself") if isinstance(value, float | int | torch.SymFloat) else unwrap_arrays(value)
@@ -122,7 +123,7 @@ for _name in ("neg", "abs"):
 
 
 def _make_math_stand_in(name: str) -> Callable[..., Any]:
-    """`math.log(n)`, as a number in the trace."""
+    """Return a stand-in for a function such as `math.log(n)`, whose result is a number in the trace."""
     shipped = getattr(math, name)
 
     @functools.wraps(shipped)
@@ -146,7 +147,7 @@ def _make_math_stand_in(name: str) -> Callable[..., Any]:
 def _make_stand_in_for_sizes(
     shipped: Callable[..., Any], of_size: Callable[[Any], Any], *, numbers: bool = True
 ) -> Callable[..., Any]:
-    """Return a stand-in for a function of one number that calls `of_size` for a size, and, with `numbers`, for a number
+    """Return a stand-in for a function of one number. It calls `of_size` for a size and, with `numbers`, for a number
     that is computed from sizes."""
 
     @functools.wraps(shipped)
@@ -174,7 +175,7 @@ def _compute_sqrt_in_trace(number: Any) -> Any:
 
 
 def _make_float_function(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Make a function return floats, as numpy's rounding does."""
+    """Make a function return floats, as numpy's rounding functions do."""
     return lambda number: sym_float(function(number))
 
 
@@ -196,7 +197,8 @@ def _divmod_in_trace(first: Any, second: Any) -> Any:
 
 
 def _make_extreme_stand_in(shipped: Callable[..., Any], symbolic: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a stand-in for `max(1, n // 3)` of numbers and sizes, which does not test the sizes."""
+    """Return a stand-in for `max` or `min` of numbers and sizes, as in `max(1, n // 3)`, which does not test the
+    sizes."""
 
     def compute_extreme(*args: Any, **kwargs: Any) -> Any:
         values = list(args[0]) if len(args) == 1 and isinstance(args[0], list | tuple) else list(args)
@@ -240,7 +242,7 @@ BUILTINS: Final[dict[str, Callable[..., Any]]] = {
 
 
 def refuse_other_rounding(program: torch.export.ExportedProgram) -> None:
-    """Refuse numbers that a graph rounds otherwise than Python: `round(n / 7, 1)`, `int(n ** 0.7)`.
+    """Refuse numbers that a graph and Python round differently: `round(n / 7, 1)`, `int(n ** 0.7)`.
 
     A graph's numbers equal Python's to the last bit after `+ - * /`, square roots, and `int`, `ceil`, `floor` and
     `round` to an integer. After another power the last bit may differ, and so may the integer after rounding.
@@ -264,5 +266,5 @@ def refuse_other_rounding(program: torch.export.ExportedProgram) -> None:
 def _make_rounding_error(where: str) -> ExportError:
     return ExportError(
         f"A graph rounds a number that is computed from a size differently from Python{', ' * bool(where)}{where}.",
-        "Use int(), math.ceil, math.floor, round() without digits and math.sqrt, which are the same in both.",
+        "Use int(), math.ceil, math.floor, round() without digits and math.sqrt, which give the same numbers in both.",
     )

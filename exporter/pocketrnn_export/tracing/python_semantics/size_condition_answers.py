@@ -1,4 +1,4 @@
-"""Answer a module's conditions on its input's sizes in a trace, and record them with their lines.
+"""Answer a module's conditions on the sizes of its input in a trace, and record them with their lines.
 
 A condition is the truth of a relation (`if x.size(1) > 512`), a size that Python uses as a plain number, or a
 restriction by an operation of PyTorch. On a `Branch`, the conditions in the module's own code are answered for the
@@ -58,7 +58,7 @@ _IN_TEXTS: Final = frozenset({"__repr__", "__str__", "__format__", "__index__", 
 
 @contextlib.contextmanager
 def watch_sizes(session: TraceSession) -> Iterator[None]:
-    """Answer and record conditions on sizes while the block runs; at its end, record the restrictions of the trace."""
+    """While the block runs, answer and record conditions on sizes; at its end, record the restrictions of the trace."""
 
     with answer_size_conditions(functools.partial(_answer_truth, session)):
         try:
@@ -71,7 +71,8 @@ def watch_sizes(session: TraceSession) -> Iterator[None]:
 
 
 def _answer_truth(session: TraceSession, asked: Any, shipped: Callable[[Any], bool]) -> bool:
-    """Answer `bool(size > 512)` in a trace with the value to assume; record it if the module's own code asked."""
+    """Answer `bool(size > 512)` in a trace with the assumed value; record the condition if the module's own code tested
+    it."""
     log, frame = session.log, find_size_reading_frame(sys._getframe(2))
     if find_current_session() is not session or session.names is None or frame is None or not is_user_frame(frame):
         return shipped(asked)
@@ -96,8 +97,8 @@ def _answer_truth(session: TraceSession, asked: Any, shipped: Callable[[Any], bo
 
 
 def _answer_plain_number(session: TraceSession, size: Any, frame: FrameType, method: str) -> Any:
-    """Return the plain number for a size: its value on the branch. It is recorded as a condition: is the size this
-    number?"""
+    """Return the plain number for a size: its value on the branch. Record this as the condition that the size equals
+    the number."""
     log, caller = session.log, find_size_reading_frame(frame)
     if find_current_session() is None and caller is not None and is_user_frame(caller):
         raise log.record_refusal(_make_other_thread_error(caller))
@@ -147,7 +148,7 @@ def _make_unknown_number_error(frame: FrameType) -> ExportError:
 
 
 def record_guard(session: TraceSession, guard: Any, asked_at: tuple[str, int, str] | None = None) -> None:
-    """Record a restriction of `torch.export`, unless it holds for all sizes that a graph is run with."""
+    """Record a restriction of `torch.export`, unless it holds for all sizes with which a graph is run."""
     condition = session.condition(read_guard_relation(guard))
     if condition is None or str(read_guard_relation(guard)) in session.log.answered:
         return
@@ -159,7 +160,8 @@ def record_guard(session: TraceSession, guard: Any, asked_at: tuple[str, int, st
 
 
 def record_program_restrictions(session: TraceSession, program: torch.export.ExportedProgram) -> None:
-    """Record further restrictions of a traced program: guards that come from no recorded operation, and clamps."""
+    """Record further restrictions of a traced program: guards that do not come from a recorded operation, and
+    clamps."""
     _record_position_tables(session.log, program)
     environment = None
     for node in program.graph.nodes:
@@ -183,7 +185,8 @@ def _record_step_access(session: TraceSession, x: Tensor) -> None:
 
 
 def _record_position_tables(log: TraceLog, program: torch.export.ExportedProgram) -> None:
-    """Record the end of each table that positions index: PyTorch fails beyond it, but makes no guard."""
+    """Record the length of each table that is indexed by positions: PyTorch fails beyond its end, but makes no
+    guard."""
     counted: set[Any] = set()
     for node in program.graph.nodes:
         name = str(node.target)
@@ -198,8 +201,8 @@ def _record_position_tables(log: TraceLog, program: torch.export.ExportedProgram
 
 
 def _record_clamps(session: TraceSession, expression: Any) -> None:
-    """Record the sizes at which the arguments of a Min or Max are equal, and divisors: they restrict nothing, but a
-    graph may be wrong on either side, or at some remainder."""
+    """Record divisors, and the sizes at which the arguments of a Min or Max are equal. They restrict nothing, but a
+    graph may be wrong on one side of such a size, or at some remainder."""
     renamed = rename_sizes(expression, session.names or {})
     if renamed is None:
         return

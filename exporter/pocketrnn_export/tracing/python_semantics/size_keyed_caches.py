@@ -1,4 +1,4 @@
-"""Bypass caches in forward that are keyed by a size: a trace fills new ones, with symbolic sizes as keys.
+"""Bypass forward's caches with sizes as keys: a trace fills new ones, whose keys are symbolic sizes.
 
 `if n not in self.masks: self.masks[n] = ...` needs a plain number as a key, which would be a condition for each number;
 and `functools.lru_cache` would keep a trace's tensors for later runs. So while a module is traced, its empty dicts take
@@ -34,7 +34,7 @@ def unwrap_cached_function(value: Any) -> Any:
 
 @contextlib.contextmanager
 def bypass_caches(session: TraceSession) -> Iterator[None]:
-    """Bypass the caches of the session's module while the block runs: its empty dicts take sizes as keys, and cached
+    """While the block runs, bypass the caches of the session's module: its empty dicts accept sizes as keys, and cached
     methods of its classes run without their cache."""
     kinds = {kind for layer in session.module.modules() for kind in type(layer).__mro__}
     methods = {

@@ -1,4 +1,5 @@
-"""Stand-ins for lengths as numpy arrays, lists and numbers in a trace: they hold tensors.
+"""Stand-ins for lengths that forward uses as numpy arrays, lists or numbers: in a trace, each of them contains a
+tensor.
 
 `lengths.cpu().numpy()`, `lengths.tolist()` and `lengths.max().item()` take values out of a graph, which would freeze
 those of the example. In a trace, the first two give a `TracedArray`, which holds a tensor. The third is known without
@@ -131,13 +132,13 @@ class TracedArray:
         return TracedArray(self.tensor.float() if "float" in name else self.tensor.long())
 
     def copy(self, *_: Any, **__: Any) -> TracedArray:
-        """The same numbers."""
+        """Return an array with the same numbers."""
         return TracedArray(self.tensor)
 
     ascontiguousarray = copy
 
     def tolist(self) -> TracedArray:
-        """The same numbers."""
+        """Return the same numbers, still as a `TracedArray`."""
         return self
 
     def item(self) -> Any:
@@ -184,15 +185,15 @@ def unwrap_arrays(value: Any) -> Any:
 
 
 def find_known_number(value: Any) -> Any:
-    """`value.item()` in a trace: the width if the tensor is known to equal it, else the tensor itself, which computes
-    like a number. Other values are returned unchanged."""
+    """Return `value.item()` in a trace: the width if the tensor is known to equal it, else the tensor itself, which
+    computes like a number. Other values are returned unchanged."""
     session = find_current_session()
     fact = None if session is None else session.facts.of(value)
     return value if fact is None or fact.width is None or fact.lengths != "longest" else fact.width
 
 
 def refuse_number_hashes(_: object) -> contextlib.AbstractContextManager[None]:
-    """Refuse that the user's code looks a number of the trace up in a dict while the block runs: `d[x[0, 0].item()]`.
+    """While the block runs, refuse that the user's code looks up a number of the trace in a dict: `d[x[0, 0].item()]`.
 
     In a run, the key is a number; in a trace it is a tensor, which the dict does not hold.
     """

@@ -1,4 +1,4 @@
-"""Find the globals of the files with a module's own code."""
+"""Find the globals of the files that contain a module's own code."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ _NOT_USERS: Final = frozenset(sys.stdlib_module_names - {"__main__"}) | {
 
 
 def find_users_globals(module: nn.Module) -> list[dict[str, Any]]:
-    """Find the globals of the files with a module's classes, and of the user's files that these import from."""
+    """Return the globals of the files that define a module's classes, and of the user's files that these import
+    from."""
     found: dict[int, dict[str, Any]] = {}
     roots: set[str] = set()
     waiting: list[dict[str, Any]] = []
@@ -58,7 +59,8 @@ def find_users_globals(module: nn.Module) -> list[dict[str, Any]]:
 
 
 def find_users_files(module: nn.Module) -> set[str]:
-    """Find the user's files with a module's code: those of its classes, and those that these import from."""
+    """Return the user's files with a module's code: the files that define its classes, and the files that these import
+    from."""
     files = {str(names.get("__file__") or "") for names in find_users_globals(module)}
     for layer in module.modules():
         for kind in type(layer).__mro__:
@@ -138,7 +140,7 @@ def _read_globals_of_function(value: Any) -> dict[str, Any] | None:
 
 
 def _find_imported_globals(values: Iterable[Any], roots: set[str]) -> list[dict[str, Any]]:
-    """Return the globals of the files that the functions, classes and modules in a user's file come from."""
+    """Return the globals of the files that define the functions, classes and modules in a user's file."""
     found = []
     for value in list(values):
         value = unwrap_cached_function(value) or unwrap_scripted_function(value) or value

@@ -1,4 +1,4 @@
-"""Rules for asserts about values: they are true in a trace, since a graph cannot fail by one."""
+"""Rules for assertions about values: a trace treats them as true, since a graph cannot fail because of one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TRUTHS: Final = ("__bool__", "equal", "allclose", "is_nonzero")
 
 @rule(*TRUTHS, when=exporting)
 def accept_assert(session: TraceSession, *_: Any, **__: Any) -> Any:
-    """`bool(tensor)`, `torch.equal(x, y)`: True in an assert."""
+    """`bool(tensor)`, `torch.equal(x, y)`: True inside an assertion."""
     frame = find_outside_frame(sys._getframe(1))
     if not is_in_assert(frame):
         return declined("it is not in an assert")
@@ -36,7 +36,7 @@ def accept_assert(session: TraceSession, *_: Any, **__: Any) -> Any:
 
 @rule("equal", "allclose", when=exporting)
 def refuse_equality_test(_session: TraceSession, *given: Any, **named: Any) -> Any:
-    """Refuse `if torch.equal(x, y)` outside of an assert, with its line."""
+    """Refuse `if torch.equal(x, y)` outside an assertion, with its line."""
     if not any(isinstance(value, TRACED_TENSORS) for value in (*given, *named.values())):
         return declined("no argument is a tensor of the trace")
     raise UntraceableError(
@@ -48,7 +48,7 @@ def refuse_equality_test(_session: TraceSession, *given: Any, **named: Any) -> A
 
 
 def is_in_assert(frame: FrameType) -> bool:
-    """Return whether the current instruction of a frame decides between going on and an AssertionError."""
+    """Return whether the current instruction of a frame decides whether an AssertionError is raised."""
     instructions = list(dis.get_instructions(frame.f_code))
     at = next((i for i, one in enumerate(instructions) if one.offset > frame.f_lasti), len(instructions))
     current = instructions[at - 1 : at]

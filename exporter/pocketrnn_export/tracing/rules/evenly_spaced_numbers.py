@@ -21,12 +21,12 @@ _arange: Callable[..., Tensor] = torch.arange
 
 
 def _are_plain_numbers(values: Sequence[Any]) -> bool:
-    """Return whether no value is a tensor or a size: all are plain Python numbers, or options such as `dtype`."""
+    """Return whether all values are plain Python numbers, or options such as `dtype`: none is a tensor or a size."""
     return not any(isinstance(value, Tensor | torch.SymInt | torch.SymFloat) for value in values)
 
 
 def _make_constant(function: Callable[..., Tensor], *args: Any, **options: Any) -> Any:
-    """Compute a torch function of plain numbers now, as a constant: a graph would round it differently."""
+    """Compute a torch function of plain numbers immediately, as a constant: a graph would round it differently."""
     with without_dispatch_modes():
         made = function(*args, **options)
     if made.numel() > _MOST_NUMBERS or made.requires_grad:
@@ -37,7 +37,7 @@ def _make_constant(function: Callable[..., Tensor], *args: Any, **options: Any) 
 @rule("arange", when=exporting)
 def arange(_session: TraceSession, *ends: Any, step: Any = 1, **options: Any) -> Any:
     """`torch.arange(n - 1, -1, -1)`, computed from numbers from 0 on: onnxruntime turns a lookup at a range into a
-    slice of the table, and would count an end below 0 from the table's end."""
+    slice of the table, and would count an end below 0 from the end of the table."""
     numbers = [*ends, step, *options.values()]
     if float in map(type, numbers) and _are_plain_numbers(numbers):
         return _make_constant(_arange, *ends, **options, **({"step": step} if len(ends) == 2 else {}))

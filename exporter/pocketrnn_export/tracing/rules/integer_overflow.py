@@ -27,7 +27,7 @@ _CAST: Final = "aten._to_copy.default"
 
 @rule("sum", when=exporting)
 def sum_to_narrow_integers(_session: TraceSession, x: Any, *args: Any, dtype: Any = None, **more: Any) -> Any:
-    """`x.sum(1, dtype=torch.int32)`: onnxruntime stops at the largest number, where PyTorch overflows."""
+    """`x.sum(1, dtype=torch.int32)`: onnxruntime stops at the largest number; PyTorch overflows."""
     if dtype not in _NARROW or not isinstance(x, Tensor) or x.is_floating_point():
         return declined("the result is not of integers with fewer than 64 bits")
     return torch.sum(x, *args, **more).to(dtype)
@@ -57,7 +57,7 @@ def refuse_integer_products(program: torch.export.ExportedProgram) -> None:
 
 
 def _is_mask(node: Node) -> bool:
-    """Return whether a node's value holds only 0 and 1: it is a bool, or converted from one."""
+    """Return whether a node's value contains only 0 and 1: it is a bool, or converted from one."""
     made_of = (node, *(node.all_input_nodes if str(node.target) == _CAST else ()))
     return any(one.meta["val"].dtype == torch.bool for one in made_of)
 

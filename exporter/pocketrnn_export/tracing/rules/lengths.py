@@ -1,4 +1,5 @@
-"""Rules that keep lengths tensors when they become numpy arrays, lists and numbers, and that pass on the facts on them.
+"""Rules that keep lengths as tensors when they become numpy arrays, lists and numbers, and that pass on the facts about
+them.
 
 `lengths.max()` is the width, since the longest of the given lengths equals it: so it can be used as a size, an index
 and a plain number if a trace knows the width. Packing needs to know that the longest is among the lengths
@@ -42,7 +43,7 @@ _KEEP_LONGEST: Final = frozenset(
 
 
 def run_unwrapped_call(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
-    """Run a call with PyTorch's tensors and types in place of the stand-ins in a user's file."""
+    """Run a call with PyTorch's tensors and types instead of the stand-ins in a user's file."""
     args = tuple(unwrap_types(unwrap_arrays(value)) for value in call.args)
     kwargs = {name: unwrap_types(unwrap_arrays(value)) for name, value in call.kwargs.items()}
     if call.name in {"tensor", "as_tensor"} and args and isinstance(args[0], list | tuple):
@@ -59,7 +60,7 @@ def run_unwrapped_call(_: TraceSession, call: Call, proceed: Callable[[Call], An
 
 
 def _convert_to_sizes(value: Any) -> Any:
-    """Replace the longest of the lengths in an argument, a tensor, by the width, a number."""
+    """In an argument, replace tensors that are the longest of the lengths by the width, which is a number."""
     if isinstance(value, slice):
         return slice(*(_convert_to_sizes(n) for n in (value.start, value.stop, value.step)))
     if type(value) in (list, tuple):
@@ -68,7 +69,7 @@ def _convert_to_sizes(value: Any) -> Any:
 
 
 def _stack_index_lists(index: Any) -> Any:
-    """Stack lists of tensors or sizes in an index, such as `[n - 1 for n in lengths]`, into tensors."""
+    """In an index, stack lists of tensors or sizes, such as `[n - 1 for n in lengths]`, into tensors."""
     if type(index) is tuple:
         return tuple(_stack_index_lists(part) for part in index)
     traced = type(index) is list and any(_is_number(part) or is_size(part) for part in index)
@@ -80,7 +81,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _stack_numbers(numbers: Any, dtype: torch.dtype | None = None) -> Tensor:
-    """Stack numbers, or lists of them, of which some are tensors or sizes, into a tensor."""
+    """Stack numbers, or lists of numbers, into a tensor, if some of them are tensors or sizes."""
     dtype = _find_common_dtype(list(_flatten_numbers(numbers))) if dtype is None else dtype
     lists = [isinstance(part, list | tuple) for part in numbers]
     return torch.stack(
@@ -123,7 +124,7 @@ def _convert_to_tensor(number: Any, dtype: torch.dtype | None) -> Tensor:
 
 
 def record_lengths(session: TraceSession, call: Call, result: Any) -> None:
-    """Note how a result follows from the given lengths."""
+    """Record how a result depends on the given lengths."""
     name, args, kwargs = call.name, call.args, call.kwargs
     if session.scripted or not args:
         return
@@ -174,13 +175,13 @@ _LONGEST_AT: Final = frozenset({("falling", 0), ("rising", -1)})
 
 
 def _is_width(session: TraceSession, value: Any) -> bool:
-    """Return whether a value is the width itself, from which forward makes lengths if it is given none."""
+    """Return whether a value is the width itself: forward makes lengths from it if it gets none."""
     return isinstance(value, torch.SymInt) and any(statically_known_true(value == width) for width in session.widths)
 
 
 def record_full_width(session: TraceSession, call: Call, result: Any) -> None:
-    """Record that the longest entry of a result is the whole width, if this is true of the lengths that it is computed
-    from."""
+    """Record that the longest entry of a result is the whole width, if this is true of the lengths from which it is
+    computed."""
     name, args, kwargs = call.name, call.args, call.kwargs
     if not args or not session.facts.of(args[0]).whole:
         return
@@ -192,13 +193,13 @@ def record_full_width(session: TraceSession, call: Call, result: Any) -> None:
 
 @rule("numpy", "__array__")
 def numpy(session: TraceSession, x: Any, *_: Any, **__: Any) -> Any:
-    """`lengths.numpy()`: an array that holds a tensor."""
+    """`lengths.numpy()`: an array that contains a tensor."""
     return declined("no lengths") if session.scripted and not _holds_lengths(x) else TracedArray(x)
 
 
 @rule("tolist")
 def tolist(session: TraceSession, x: Any) -> Any:
-    """`lengths.tolist()`: a list that holds a tensor."""
+    """`lengths.tolist()`: a list that contains a tensor."""
     if session.scripted and not _holds_lengths(x):
         return declined("no lengths")
     return TracedArray(x) if x.dim() else find_known_number(x)
@@ -224,7 +225,7 @@ def _holds_lengths(x: Tensor) -> bool:
 
 @rule("tensor", "as_tensor")
 def tensor(_session: TraceSession, data: Any, *_: Any, dtype: Any = None, **__: Any) -> Any:
-    """`torch.tensor(lengths)` if the lengths are still a tensor, or a list with tensors or sizes."""
+    """`torch.tensor(lengths)`, if the lengths are still a tensor, or if a list contains tensors or sizes."""
     if isinstance(data, Tensor):
         return data.to(dtype) if dtype is not None else data.detach()
     if is_size(data):

@@ -1,4 +1,5 @@
-"""Rules for an iteration of a loop over a size: it reads a step of a tensor, writes one, and collects its results."""
+"""Rules for an iteration of a loop over a size: it reads a step of a tensor, writes a step, and collects its
+results."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ __all__ = ["LOOPS"]
 
 
 def _record_iteration(session: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
-    """Note the loop and iteration that compute a result; outside of a loop, the iteration whose results it uses."""
+    """Record the loop and iteration that compute a result; outside a loop, record the iteration whose results it
+    uses."""
     if session.running:
         running = session.running[-1]
         with annotate_operators({ITERATION: running}):
@@ -60,8 +62,9 @@ def _is_size(value: Any) -> bool:
 
 
 def _find_indexed_steps(x: Any, index: Any) -> tuple[list[Any], list[tuple[int, int, Any]]]:
-    """Return the parts of an index; and (part, axis, number) for each number at an axis of x whose length is a size of
-    the input. There are no such numbers if the index holds more than numbers, slices, new axes and an ellipsis."""
+    """Return the parts of an index, and (part, axis, number) for each number at an axis of x whose length is a size of
+    the input. No such numbers are returned if the index contains more than numbers, slices, new axes and an ellipsis.
+    """
     parts = list(index) if isinstance(index, tuple) else [index]
     if not isinstance(x, Tensor) or not all(
         part is Ellipsis
@@ -85,7 +88,7 @@ def _find_indexed_steps(x: Any, index: Any) -> tuple[list[Any], list[tuple[int, 
 
 
 def _read_single_position(part: slice) -> Any:
-    """Return the position that a slice such as `t : t + 1` takes; None for other slices."""
+    """Return the position that a slice such as `t : t + 1` selects; None for other slices."""
     if part.step in (None, 1) and part.start is not None and part.stop is not None:
         length = part.stop - part.start
         if (read_size_expression(length) if _is_size(length) else length) == 1:
@@ -190,8 +193,10 @@ def cat(session: TraceSession, tensors: Any, dim: int = 0, **kwargs: Any) -> Any
 
 
 def _make_stack_rule(shaped: Callable[[Tensor], Tensor], axis: int) -> Callable[..., Any]:
-    """Return a rule for `torch.hstack` and its like: `torch.cat` of reshaped tensors along an axis, or along the last
-    axis if there are fewer. torch's exporter would write sequences, which a bundle's graph does not support."""
+    """Return a rule for `torch.hstack` or a similar function: reshape the tensors, and join them by `torch.cat` along
+    an axis, or along the last axis if there are fewer. torch's exporter would write sequences, which a bundle's graph
+    does not support.
+    """
 
     def stack_tensors(session: TraceSession, tensors: Any, **more: Any) -> Any:
         if more or not isinstance(tensors, (list, tuple)):
@@ -230,7 +235,7 @@ _BESIDE: Final = (
 
 @rule("__radd__", "add", when=in_a_loop)
 def add(_: TraceSession, x: Any, number: Any, **kwargs: Any) -> Any:
-    """`0 + x`, for a sum that starts with a plain 0: as a sum of two tensors, as in later iterations."""
+    """`0 + x`, for a sum that starts with a plain 0: computed as a sum of two tensors, as in later iterations."""
     if not isinstance(x, Tensor) or type(number) not in (int, float) or number != 0 or kwargs:
         return declined("its operands are not a plain 0 and a tensor")
     return torch.zeros(x.shape, dtype=torch.result_type(x, number)) + x

@@ -1,5 +1,5 @@
-"""Rules for numbers selected by order (`median`, `kthvalue`, `quantile`) or position, and refusals of functions that
-ONNX lacks, such as running maxima."""
+"""Rules for numbers selected by order (`median`, `kthvalue`, `quantile`) or position; and refusals of functions that
+ONNX does not have, such as running maxima."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _WITHOUT: Final = {
 
 
 def _select_sorted(x: Tensor, at: Any, dim: int, *, keepdim: bool, nan_first: bool = False) -> Any:
-    """Return the values at an index of the sorted axis, and their original indices; with `nan_first` the first NaN, if
-    any."""
+    """Return the values at an index of the sorted axis, and their original indices; with `nan_first`, the first NaN if
+    there is one."""
     if not x.dim():
         return x, torch.zeros_like(x, dtype=torch.int64)
     values, places = x.sort(dim=dim)
@@ -47,7 +47,7 @@ def _select_sorted(x: Tensor, at: Any, dim: int, *, keepdim: bool, nan_first: bo
 
 @rule("median", when=exporting)
 def median(_session: TraceSession, x: Any, dim: Any = None, keepdim: bool = False, **more: Any) -> Any:
-    """`x.median(1)`: the lower one of the two in the middle."""
+    """`x.median(1)`: the lower of the two middle numbers."""
     if dim is None or more:
         return declined("of all numbers")
     size = x.shape[dim] if x.dim() else 1
@@ -86,8 +86,8 @@ def quantile(_session: TraceSession, x: Any, q: Any, dim: Any = None, keepdim: b
 
 @rule("take_along_dim", when=exporting)
 def take_along_dim(_session: TraceSession, input: Any, indices: Any, dim: Any = None, **more: Any) -> Any:  # noqa: A002
-    """`torch.take_along_dim(x, places, 1)`, with an axis of size 1 expanded to the other's: torch.export would freeze
-    its size."""
+    """`torch.take_along_dim(x, places, 1)`; an axis of size 1 is expanded to the other's size, which torch.export would
+    freeze."""
     if not isinstance(dim, int) or more or input.dim() != indices.dim():
         return declined("of all numbers")
 
@@ -99,8 +99,8 @@ def take_along_dim(_session: TraceSession, input: Any, indices: Any, dim: Any = 
 
 
 def _make_bool_rule(function: Callable[..., Any], truths: int = 1) -> Callable[..., Any]:
-    """Return a rule for the maximum, minimum or order of bools, computed from 0 and 1, since ONNX supports only
-    numbers. The first `truths` results are bools, the others indices."""
+    """Return a rule for the maximum, minimum or order of bools. It computes with 0 and 1, since ONNX supports only
+    numbers. The first `truths` results are bools, and the others are indices."""
 
     def compute_from_integers(_session: TraceSession, x: Any, *args: Any, **more: Any) -> Any:
         if not isinstance(x, Tensor) or x.dtype != torch.bool or more.get("out") is not None:
@@ -126,7 +126,7 @@ def searchsorted(
     side: str | None = None,
     sorter: Any = None,
 ) -> Any:
-    """`torch.searchsorted(edges, x)`: the number of edges before a number; NaN comes after all edges."""
+    """`torch.searchsorted(edges, x)`: the number of edges before each number; NaN comes after all edges."""
     if sorter is not None or not isinstance(sorted_sequence, Tensor) or not isinstance(input, Tensor):
         return declined("an argument is a number, or a sorter is given")
     edges = sorted_sequence.unsqueeze(-2) if sorted_sequence.dim() > 1 else sorted_sequence
@@ -146,7 +146,8 @@ def _make_refusal_rule(name: str) -> Rule:
 
 @rule("isin", when=exporting)
 def isin(_session: TraceSession, elements: Any, test_elements: Any, **more: Any) -> Any:
-    """`torch.isin(x, stop_words)` by comparisons: for many numbers torch sorts and searches, which a graph cannot."""
+    """`isin` by comparisons, as in `torch.isin(x, stop_words)`: for many numbers torch sorts and searches, which a
+    graph cannot do."""
     if not isinstance(elements, Tensor) or not isinstance(test_elements, Tensor):
         return declined("an argument is a number")
     found = (elements.unsqueeze(-1) == test_elements.reshape(-1)).any(-1)

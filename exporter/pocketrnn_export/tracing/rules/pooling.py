@@ -1,4 +1,4 @@
-"""Rules for pooling over a size and for embedding bags, as reductions."""
+"""Rules for pooling over a size and for embedding bags; they use reductions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def embedding_bag(
     include_last_offset: Any = False,
     padding_idx: Any = None,
 ) -> Any:
-    """`F.embedding_bag`: the sum, mean or maximum of each bag of rows. A bag of padding only is zeros."""
+    """`F.embedding_bag`: the sum, mean or maximum of each bag of rows. A bag with only padding gives zeros."""
     del norm_type, scale_grad_by_freq, sparse
     if max_norm is not None or mode not in {"sum", "mean", "max"} or not isinstance(weight, Tensor):
         return declined("the table has a norm, or the mode is unknown")
@@ -61,7 +61,7 @@ def embedding_bag(
 
 @dataclass(frozen=True)
 class _Windows:
-    """The windows of a pooling along one axis, by plain numbers or sizes of the trace."""
+    """The windows of a pooling along one axis, in plain numbers or in sizes of the trace."""
 
     axis: int
     size: Any
@@ -71,17 +71,17 @@ class _Windows:
 
     @property
     def plain(self) -> bool:
-        """Whether all its numbers are plain, not sizes of the trace."""
+        """Whether all numbers of the windows are plain numbers, not sizes of the trace."""
         return all(type(value) is int for value in (self.size, self.step, self.pad, self.apart))
 
     @property
     def is_identity(self) -> bool:
-        """Whether each window is one step, so that the pooling changes nothing."""
+        """Whether each window is a single step, so that the pooling changes nothing."""
         return bool(self.plain and (self.size, self.step, self.pad) == (1, 1, 0))
 
     def count_windows(self, length: Any, *, ceil: bool) -> Any:
-        """Return the number of windows for an axis of a length. With `ceil`, a window may end past the axis, but not
-        start there.
+        """Return the number of windows for an axis of this length. With `ceil`, a window may end after the axis, but
+        not start there.
 
         Source: `pooling_output_shape` of PyTorch's ATen/native/Pool.h.
         """
@@ -92,8 +92,10 @@ class _Windows:
         return sym_min(upwards, (length + self.pad + self.step - 1) // self.step)
 
     def split_into_windows(self, x: Tensor, *, ceil: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the windows [..., count, size] of x [..., length, ...], with the axis last; which positions [count,
-        size] of them are inside x; and how many positions of each, [count], are inside x or its padding."""
+        """Return the windows [..., count, size] of x [..., length, ...], with the pooled axis last; which of their
+        positions [count, size] are inside x; and how many positions of each window, [count], are inside x or its
+        padding.
+        """
         length = x.shape[self.axis]
         count = self.count_windows(length, ceil=ceil)
         restrict_sizes(count >= 1, "the text is too short for the window of a pool")
@@ -129,14 +131,14 @@ def _make_windows_per_axis(axes: int, size: Any, step: Any, pad: Any, apart: Any
 
 
 def _split_windows(session: TraceSession, x: Tensor, windows: Sequence[_Windows]) -> tuple[list[int], list[_Windows]]:
-    """Return the axes that a single window spans, and the windows of the other axes that are not the identity."""
+    """Return the axes that a single window covers, and the windows of the other axes that change something."""
     whole = [w.axis for w in windows if w.pad == 0 and w.apart == 1 and _spans_axis(session, w.size, x, w.axis)]
     return whole, [w for w in windows if w.axis not in whole and not w.is_identity]
 
 
 def _make_max_pool_rule(axes: int) -> Callable[..., Any]:
-    """Return a rule for max pooling. Over a whole axis it is a reduction; else PyTorch's own is used, if it is the same
-    in ONNX."""
+    """Return a rule for max pooling. Over a whole axis, it is a reduction; else the rule uses PyTorch's pooling, if
+    ONNX's is the same."""
 
     def compute_max_pool(
         session: TraceSession,
@@ -171,8 +173,8 @@ def _make_max_pool_rule(axes: int) -> Callable[..., Any]:
 
 
 def _compute_max_pool_as_2d(x: Tensor, w: _Windows, *, ceil: bool) -> Any:
-    """Max pooling over one axis, computed over two, one of size 1: over one axis, PyTorch needs its size as a plain
-    number."""
+    """Compute max pooling over one axis as pooling over two, one of them of size 1: over one axis, PyTorch needs the
+    size as a plain number."""
     if isinstance(x.shape[-1], int):
         return declined("the axis has a fixed size")
     planes = x.unsqueeze(-2)
@@ -180,8 +182,8 @@ def _compute_max_pool_as_2d(x: Tensor, w: _Windows, *, ceil: bool) -> Any:
 
 
 def _make_avg_pool_rule(axes: int) -> Callable[..., Any]:
-    """Return a rule for average pooling. Over a whole axis it is a reduction; else PyTorch's own is used, if it is the
-    same in ONNX, whose windows differ past the end of an axis."""
+    """Return a rule for average pooling. Over a whole axis, it is a reduction; else the rule uses PyTorch's pooling, if
+    ONNX's is the same: its windows differ after the end of an axis."""
 
     def compute_avg_pool(
         session: TraceSession,
@@ -229,7 +231,7 @@ def _make_lp_pool_rule(axes: int) -> Callable[..., Any]:
 
 
 def _spans_axis(session: TraceSession, size: Any, x: Tensor, axis: int) -> bool:
-    """Return whether a kernel is always as long as an axis; a plain number is equal only by chance."""
+    """Return whether a kernel is always as long as an axis; a plain number could only equal it by chance."""
     if session.scripted:
         return isinstance(size, Tensor) and int(size) == int(x.shape[axis])
     return isinstance(size, torch.SymInt) and statically_known_true(size == x.shape[axis])

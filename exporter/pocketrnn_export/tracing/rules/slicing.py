@@ -1,4 +1,4 @@
-"""Rules for slices, splits and pads by a size, as operators that are right for every size; and notes of restrictions.
+"""Rules for slices, splits and pads by a size. Their operators are right for every size, or they record a restriction.
 
 torch.export clamps the ends of a slice for its example, which restricts the sizes; `pocketrnn::cut` clamps them for
 every size.
@@ -37,7 +37,7 @@ __all__ = ["SLICING"]
 
 
 def _record_guards(session: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
-    """Note the restrictions of an operation, and the line if it raises an error."""
+    """Record the restrictions of an operation; if it raises an error, name the line."""
     args = call.args
     environment = find_environment(args[0] if args and isinstance(args[0], (list, tuple)) else args[:1])
     before = len(list_guards(environment))
@@ -59,7 +59,7 @@ def _record_guards(session: TraceSession, call: Call, proceed: Callable[[Call], 
 
 @rule("__getitem__", when=is_on_branch)
 def index_by_cuts(_: TraceSession, x: Any, index: Any) -> Any:
-    """`x[:, 2:n]` with its slices as cuts, and the rest of the index unchanged."""
+    """`x[:, 2:n]` with its slices as cut operators, and the rest of the index unchanged."""
     parts = index if isinstance(index, tuple) else (index,)
     if not isinstance(x, Tensor) or not any(isinstance(part, slice) for part in parts):
         return declined("the index has no slice")
@@ -89,8 +89,8 @@ def index_by_cuts(_: TraceSession, x: Any, index: Any) -> Any:
 
 
 def _find_index_axes(parts: tuple[Any, ...], dimensions: int) -> list[int | None] | None:
-    """Return the first axis that each part of an index applies to; None for parts without an axis, and for an
-    ellipsis."""
+    """Return the first axis to which each part of an index applies; None for an ellipsis and for parts without an
+    axis."""
     if any(isinstance(part, bool) for part in parts):
         return None
     axisless = [part is None or part is Ellipsis for part in parts]
@@ -101,7 +101,7 @@ def _find_index_axes(parts: tuple[Any, ...], dimensions: int) -> list[int | None
 
 
 def _count_axes_taken(part: Any) -> int:
-    """Return the number of axes that a part of an index applies to: for a mask, the number of its own axes."""
+    """Return the number of axes to which a part of an index applies; for a mask, the number of its own axes."""
     return part.dim() if isinstance(part, Tensor) and part.dtype == torch.bool else 1
 
 
@@ -120,7 +120,7 @@ def narrow(_: TraceSession, x: Tensor, dim: int, start: Any, length: Any) -> Any
 
 @rule("split", when=is_on_branch)
 def split(_: TraceSession, x: Tensor, split_size: Any = None, dim: int = 0, **kwargs: Any) -> Any:
-    """Return a split whose number of chunks depends on a size, as a single chunk of everything.
+    """Return one chunk with everything for a split whose number of chunks depends on a size.
 
     This is right if the chunks are processed alike and joined again; the comparison with the module checks it.
     """
@@ -132,7 +132,7 @@ def split(_: TraceSession, x: Tensor, split_size: Any = None, dim: int = 0, **kw
 
 @rule("chunk", when=is_on_branch)
 def chunk(session: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
-    """Chunks as cuts of equal width. Their number is that for the sizes of the branch, which is noted as a
+    """Return chunks as cuts of equal width. Their number is the one for the sizes of the branch, which is recorded as a
     condition."""
     size = x.shape[dim]
     expression = session.rename_size(size)
@@ -152,7 +152,7 @@ def chunk(session: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
 
 @rule("pad", when=is_on_branch)
 def pad_from_zero(session: TraceSession, x: Tensor, pad: Any, *rest: Any, **kwargs: Any) -> Any:
-    """`F.pad(x, (0, n - x.size(1)))`, with amounts below 0 as 0, on a branch with `pads_from_zero`."""
+    """`F.pad(x, (0, n - x.size(1)))`, with 0 for amounts below 0, on a branch with `pads_from_zero`."""
     if not any(isinstance(amount, torch.SymInt) for amount in pad):
         return declined("the amounts are fixed")
     session.log.pads += 1
@@ -192,7 +192,7 @@ shaped: Final = tuple(Rule((name,), _make_shape_rule(function), is_on_branch) fo
 
 @rule("roll")
 def roll(_: TraceSession, x: Tensor, shifts: Any, dims: Any = None) -> Any:
-    """`torch.roll(x, x.size(1) // 2, 1)`: torch.export would freeze the shift of its example."""
+    """`torch.roll(x, x.size(1) // 2, 1)`, whose shift torch.export would freeze at that of its example."""
     shifts, dims = (list(n) if isinstance(n, list | tuple) else [n] for n in (shifts, dims))
     if not any(isinstance(n, torch.SymInt) for n in shifts) or None in dims or len(shifts) != len(dims):
         return declined("no shift is a size, or no axis is given")

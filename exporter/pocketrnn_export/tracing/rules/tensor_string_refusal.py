@@ -1,4 +1,4 @@
-"""Refuse the string of a tensor: `str(x)`, `repr(x)`, f"{x[0, 0]}". A graph has no strings, and a traced tensor no
+"""Refuse the string of a tensor: `str(x)`, `repr(x)`, f"{x[0, 0]}". A graph has no strings, and a traced tensor has no
 numbers.
 
 The proof needs this rule: forward may compare the string with that of a row that no case has.
@@ -21,8 +21,8 @@ __all__ = ["TEXTS"]
 
 @rule("__repr__", "__str__", "__format__", when=exporting)
 def refuse_tensor_text(session: TraceSession, *_: Any, **__: Any) -> Any:
-    """Refuse the text of a tensor, with its line, if the module's code makes it and does not only print, log or raise
-    it."""
+    """Refuse the text of a tensor, with its line, if the module's code makes it and uses it for more than printing,
+    logging or raising."""
     frame: FrameType | None = find_outside_frame(sys._getframe(1))
     while frame is not None and frame.f_code.co_filename in TEXT_FILES:
         frame = frame.f_back

@@ -1,4 +1,4 @@
-"""Rules for operations on numbers of several types: `x.clamp(0.01, 1)`, `0.3 - ids`, `(x > 0) + (x > 1)`.
+"""Rules for operations on numbers of several dtypes: `x.clamp(0.01, 1)`, `0.3 - ids`, `(x > 0) + (x > 1)`.
 
 PyTorch converts them to one type before it computes, and ONNX takes only one type. torch's exporter does the same for
 most operations; these are the ones where it fails, or for whose type onnxruntime has no kernel.
@@ -83,7 +83,7 @@ def _make_inplace_clamp_rule(function: Callable[..., Any]) -> Callable[..., Any]
 
 
 def _make_float_operation_rule(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a rule for `0.3 - ids`, `ids // 2.5`: an operation on integers and a float."""
+    """Return a rule for an operation on integers and a float, such as `0.3 - ids` or `ids // 2.5`."""
 
     def compute_in_floats(_session: TraceSession, x: Any, other: Any, **more: Any) -> Any:
         if not (_is_whole(x) and _is_float(other)):
@@ -95,7 +95,7 @@ def _make_float_operation_rule(function: Callable[..., Any]) -> Callable[..., An
 
 @rule("add", "__add__", when=exporting)
 def add_bools(_session: TraceSession, x: Any, other: Any, **more: Any) -> Any:
-    """`(x > 0) + (x > 1)`, which is true where at least one of them is."""
+    """`(x > 0) + (x > 1)`, which is true if at least one of them is."""
     if isinstance(other, bool):
         other = torch.full((), other)
     if more or not all(isinstance(one, Tensor) and one.dtype == torch.bool for one in (x, other)):
@@ -105,7 +105,7 @@ def add_bools(_session: TraceSession, x: Any, other: Any, **more: Any) -> Any:
 
 @rule("pow", "__pow__", when=exporting)
 def raise_integers_to_floats(_session: TraceSession, base: Any, exponent: Any) -> Any:
-    """`ids ** weights`: an integer to the power of a float, which ONNX would compute in the type of the base."""
+    """`ids ** weights`: an integer to the power of a float, which ONNX would compute in the dtype of the base."""
     if not (_is_whole(base) and isinstance(exponent, Tensor) and exponent.is_floating_point()):
         return declined("it is not a power of integers with float exponents")
     return torch.pow(base.to(torch.result_type(base, exponent)), exponent)
@@ -113,13 +113,13 @@ def raise_integers_to_floats(_session: TraceSession, base: Any, exponent: Any) -
 
 @rule("nansum", when=exporting)
 def nansum(_session: TraceSession, x: Any, *given: Any, **named: Any) -> Any:
-    """`ids.nansum(1)` of integers, which are never NaN."""
+    """`nansum` of integers, as in `ids.nansum(1)`: integers are never NaN, so this is the sum."""
     return torch.sum(x, *given, **named) if _is_whole(x) else declined("it sums floats")
 
 
 @rule("stack", when=exporting)
 def stack_several_dtypes(_session: TraceSession, tensors: Any, dim: int = 0, **more: Any) -> Any:
-    """`torch.stack([counts, shares], 1)`: integers beside floats."""
+    """`torch.stack([counts, shares], 1)` of integers and floats."""
     if more or not isinstance(tensors, (list, tuple)) or len({one.dtype for one in tensors}) < 2:
         return declined("of one type")
     kind = functools.reduce(torch.promote_types, (one.dtype for one in tensors))

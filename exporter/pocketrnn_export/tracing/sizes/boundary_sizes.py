@@ -1,4 +1,4 @@
-"""The sizes at which programs are compared with the module: on both sides of every condition on a size."""
+"""The sizes at which programs are compared with the module: those just below and above every condition on a size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pocketrnn_export.tracing.sizes.condition_log import Question
 from pocketrnn_export.tracing.sizes.size_conditions import LARGEST, Sizes
 from pocketrnn_export.tracing.sizes.size_regions import Regions
 
-__all__ = ["boundary_sizes", "find_changes"]
+__all__ = ["find_changes", "list_boundary_sizes"]
 
 # At most `_LARGE_CASES` inputs above `_SMALL` tokens are tried: a module with many bounds would take minutes.
 _SMALL: Final = 5_000
@@ -27,9 +27,9 @@ _OFTEN: Final = 2_000
 _PERIOD: Final = 64
 
 
-def boundary_sizes(questions: Sequence[Question], regions: Regions, periods: Collection[int] = ()) -> list[Sizes]:
-    """Sizes on both sides of every condition: the last before its change, the first after, one more, and twice as many;
-    and some sizes of every region, and each remainder of a division.
+def list_boundary_sizes(questions: Sequence[Question], regions: Regions, periods: Collection[int] = ()) -> list[Sizes]:
+    """Return sizes around every condition: the last before its result changes, the first after, one more, and twice as
+    many; and some sizes of every region, and each remainder of a division.
 
     In addition: one row, several rows and 200 rows, and 600 and 2,000 tokens. They are ordered by cost.
     """
@@ -64,7 +64,7 @@ def _list_ordinary_sizes() -> list[Sizes]:
 
 
 def find_changes(holds: npt.NDArray[np.bool_]) -> list[int]:
-    """Find the numbers from 1 on after which a condition changes; only some of them if there are many."""
+    """Return the numbers after which a condition's result changes, from 1 on; only some of them if there are many."""
     edges = [int(edge) for edge in np.flatnonzero(holds[1:] != holds[:-1]) + 1]
     if len(edges) <= _CHANGES:
         return edges

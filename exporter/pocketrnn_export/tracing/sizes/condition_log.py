@@ -1,4 +1,4 @@
-"""The questions about sizes in a trace, the branch that answers them, and the log that records them; see
+"""The questions about sizes in a trace, the branch that decides their answers, and the log that records them; see
 `python_semantics/size_condition_answers.py`.
 
 `torch.export` follows one branch: each question about a size (`if x.size(1) > 512`, the end of a slice, the number of
@@ -25,11 +25,11 @@ __all__ = ["Branch", "Question", "TraceLog", "UntraceableError", "make_too_many_
 
 
 class UntraceableError(ExportError):
-    """A module has no program for batches of any size; there may be one for a single text."""
+    """A module has no program for batches of every size; it may have one for a single text."""
 
 
 def make_too_many_questions_error(place: str) -> ExportError:
-    """Return the error for a line that asks about more sizes than can be tried."""
+    """Return the error for a line that asks about more sizes than pocketrnn tries."""
     return ExportError(
         f"The module asks more about sizes than can be tried, {place}.",
         "Use few comparisons, as in 700 <= n < 800; loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU; "
@@ -39,7 +39,7 @@ def make_too_many_questions_error(place: str) -> ExportError:
 
 @dataclass(frozen=True)
 class Question:
-    """A condition on sizes that a module, or a PyTorch operation in it, tested in a trace.
+    """A condition on sizes that a module, or one of its PyTorch operations, tested in a trace.
 
     Attributes:
         condition: the condition.
@@ -61,7 +61,7 @@ class Question:
 
     @property
     def where(self) -> str:
-        """The line of the module's code, as an error shows it."""
+        """The line of the module's code, formatted for errors."""
         return f"{self.file}:{self.line}: `{self.source}`" if self.line else "a line that is not known"
 
 
@@ -83,7 +83,7 @@ class Branch:
     most: int | None = None
 
     def fit_inputs(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Return the inputs, padded to `least` tokens or cut to `most`; unchanged for sizes that take this branch."""
+        """Return the inputs, padded to `least` tokens or cut to `most`; they are unchanged for sizes of this branch."""
         tokens, *second = inputs
         if self.most is not None:
             tokens = CUT(tokens, 1, 0, self.most, 1)
@@ -95,7 +95,7 @@ class Branch:
 
 @dataclass
 class TraceLog:
-    """The findings of a trace so far.
+    """The findings of a trace until now.
 
     Attributes:
         questions: the questions, each once.
@@ -122,7 +122,7 @@ class TraceLog:
     until: float = float("inf")
 
     def record_question(self, question: Question) -> bool:
-        """Record a question whose answer varies among the sizes that a graph is run with; return whether it varies.
+        """Record a question if its answer varies among the sizes with which a graph is run; return whether it varies.
 
         An operation's question that cannot be solved counts as one that does not vary.
 
@@ -146,17 +146,17 @@ class TraceLog:
         return varies
 
     def record_refusal(self, error: ExportError) -> ExportError:
-        """Record an error to be raised: it counts even if the module catches it."""
+        """Record an error to raise later, even if the module catches it."""
         self.refused.append(error)
         return error
 
     def check_time(self, where: Callable[[], str]) -> None:
-        """Refuse a forward that takes too long to follow, at a line of it."""
+        """Refuse a forward that takes too long to trace, and name one of its lines."""
         if time.process_time() > self.until:
             raise self.record_refusal(make_too_many_questions_error(where()))
 
     def check_answered(self) -> None:
-        """Refuse a trace that reached its end although a question could not be answered.
+        """Refuse a trace that ended although a question could not be answered.
 
         Raises:
             ExportError: a question could not be answered, and the module caught the error.

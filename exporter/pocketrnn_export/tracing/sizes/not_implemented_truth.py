@@ -1,4 +1,4 @@
-"""Refuse `(77).__ne__(n)` with a size n: Python's numbers do not know symbolic sizes, and return `NotImplemented`.
+"""Refuse `(77).__ne__(n)` with a size n: numbers of Python do not know symbolic sizes, and return `NotImplemented`.
 
 Its truth is True for every size, and Python warns of it (in 3.14 it is an error). `77 != n` compares with the size.
 No other check finds such a number beyond the sizes at which the proof compares a module with its program.
@@ -20,7 +20,7 @@ __all__ = ["refuse_not_implemented_truth"]
 
 @contextlib.contextmanager
 def refuse_not_implemented_truth(log: TraceLog) -> Iterator[None]:
-    """Make the truth of `NotImplemented` an error that names the line while the block runs.
+    """While the block runs, raise an error that names the line if the truth of `NotImplemented` is tested.
 
     Raises:
         ExportError: the block used that truth.

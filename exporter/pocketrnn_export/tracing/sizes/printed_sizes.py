@@ -1,4 +1,4 @@
-"""Find out whether the text that a line of a module's code makes from a size is only printed, logged or raised.
+"""Find out whether a text that a line of a module's code makes from a size is only printed, logged or raised.
 
 `print(f"{x.shape}")` never changes an answer. `if str(n) == "77"` does, and so may code after `print(text := f"{n}")`
 or `print(self.remember(f"{n}"))`: a text that is used for anything but output is a condition. Whether forward reads its
@@ -30,8 +30,8 @@ _SAYS: Final = frozenset({"debug", "info", "warning", "warn", "error", "critical
 
 
 def find_output_use(frame: FrameType) -> str:
-    """Find the use of the value that a frame computes now: `printed` if it is only printed or logged, `raised` if it is
-    only in the message of a raised error, and empty for other uses, or without source.
+    """Return the use of the value that a frame is computing: `printed` if it is only printed or logged, `raised` if it
+    is only in the message of a raised error, and empty for other uses or without source.
 
     Example:
         >>> find_output_use(frame)  # of a frame that is at `print(n)`
@@ -61,8 +61,7 @@ def find_output_use(frame: FrameType) -> str:
 
 
 def _find_users_frame(frame: FrameType) -> FrameType:
-    """Go from a frame in the standard library or a library, such as logging, to the frame of the code that called
-    it."""
+    """Go from a frame in a library, such as logging, to the frame of the code that called the library."""
     caller = frame
     while caller.f_back is not None and is_installed_file(caller.f_code.co_filename):
         caller = caller.f_back
@@ -75,7 +74,8 @@ def _find_use_of_name(function: ast.AST, node: ast.Name) -> str:
 
 
 def _find_statement_and_path(tree: ast.AST, where: tuple[int, int, int, int]) -> tuple[ast.stmt | None, list[ast.AST]]:
-    """Return the statement that contains a piece of the source, and the path of nodes from there down to the piece."""
+    """Return the statement that contains a piece of the source, and the path of nodes from the statement down to the
+    piece."""
     path = list(_list_path_to(tree, where))
     for i, node in reversed([*enumerate(path)]):
         if isinstance(node, ast.stmt):
@@ -84,7 +84,7 @@ def _find_statement_and_path(tree: ast.AST, where: tuple[int, int, int, int]) ->
 
 
 def _find_use_in_statement(statement: ast.stmt, path: Sequence[ast.AST], *, by_library: bool = False) -> str:
-    """Return the use, in a statement, of the last expression of a path."""
+    """Return how a statement uses the last expression of a path."""
     if isinstance(statement, ast.Raise):
         return "raised"
     if isinstance(statement, ast.Assert):
@@ -97,15 +97,14 @@ def _find_use_in_statement(statement: ast.stmt, path: Sequence[ast.AST], *, by_l
 
 
 def is_output_read() -> bool:
-    """Return whether the user's code receives the process's output: the proof drops the output of a module that it
-    runs."""
+    """Return whether the user's code receives the output of the process: the proof drops the output of the module."""
     writes = (getattr(type(getattr(stream, "shipped", stream)), "write", None) for stream in (sys.stdout, sys.stderr))
     codes = [code for write in writes if (code := getattr(write, "__code__", None)) is not None]
     return any(is_user_file(code.co_filename) and not is_installed_file(code.co_filename) for code in codes)
 
 
 def _only_makes_text(path: Sequence[ast.AST]) -> bool:
-    """Return whether each expression of a path only makes a text from the next one."""
+    """Return whether each expression of a path only makes a text from the next expression."""
     return all(isinstance(node, _TEXT) or (isinstance(node, ast.Call) and _makes_text(node.func)) for node in path)
 
 
@@ -128,7 +127,7 @@ def _is_output_call(call: ast.Call) -> bool:
 
 
 def _find_current_position(frame: FrameType) -> tuple[int, int, int, int] | None:
-    """Return the line and column where the code that a frame runs now begins, and where it ends."""
+    """Return the line and column at which the code that a frame is running begins, and at which it ends."""
     for i, (line, end_line, column, end_column) in enumerate(frame.f_code.co_positions()):
         if 2 * i == frame.f_lasti:
             if line is None or column is None or end_line is None or end_column is None:

@@ -1,4 +1,5 @@
-"""Compare programs with the module's own answers at some sizes; and find the sizes that the module takes, as limits."""
+"""Compare programs with the module's own answers at some sizes; and find the limits of the sizes that the module
+accepts."""
 
 from __future__ import annotations
 
@@ -16,7 +17,14 @@ from pocketrnn_export.tracing.sizes.condition_log import TraceLog
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
 
-__all__ = ["AnswerJudge", "Logits", "ProgramAttempt", "describe_sizes", "is_within_limits", "largest_difference"]
+__all__ = [
+    "AnswerJudge",
+    "Logits",
+    "ProgramAttempt",
+    "compute_largest_difference",
+    "describe_sizes",
+    "is_within_limits",
+]
 
 Logits = npt.NDArray[np.float32]
 Traced = TypeVar("Traced")
@@ -82,8 +90,8 @@ class AnswerJudge:
         return self.verdicts[id(attempt), case]
 
     def contradicts(self, attempt: ProgramAttempt[Any], case: Sizes) -> bool:
-        """Return whether a program gives another answer than the module, both with weights that forget nothing; False
-        if one of them cannot be run so."""
+        """Return whether a program's answer differs from the module's, both with weights that forget nothing. False if
+        one of them does not run with these weights."""
         if attempt.run_lasting is None or not self.answers_sizes(case):
             return False
         if (id(attempt), case) not in self.verdicts:
@@ -104,19 +112,19 @@ class AnswerJudge:
         expected = self.compute_answer_for(case)
         if isinstance(expected, Exception) or given.shape != expected.shape:
             return False
-        apart = largest_difference(given, expected)
+        apart = compute_largest_difference(given, expected)
         return apart <= _NEAR or apart <= min(_ROUNDINGS * self._measure_rounding(case, expected), 1e-3)
 
     def _measure_rounding(self, case: Sizes, expected: Logits) -> float:
         """Return how far the module is from its own answer in double precision; 0 if it has none."""
         try:
-            return largest_difference(self.in_doubles(case), expected)
+            return compute_largest_difference(self.in_doubles(case), expected)
         # For instance, forward makes float32 zeros.
         except Exception:
             return 0.0
 
     def find_limits(self, cases: Sequence[Sizes]) -> Limits:
-        """Find the sizes that the module takes, as a limit for each size by itself.
+        """Find the sizes that the module accepts, as a separate limit for each size.
 
         Raises:
             ExportError: it fails on sizes that such limits cannot describe.
@@ -141,15 +149,15 @@ class AnswerJudge:
         return limits
 
     def _find_limit(self, good: int, bad: int, sizes: Callable[[int], Sizes]) -> int:
-        """Return the last number that the module takes on the way from a good number to a bad one."""
+        """Return the last number that the module accepts, between one that it accepts and one that it does not."""
         while abs(good - bad) > 1:
             middle = (good + bad) // 2
             good, bad = (middle, bad) if self.answers_sizes(sizes(middle)) else (good, middle)
         return good
 
     def _find_upper_limit(self, asked: Collection[int], highest: int, sizes: Callable[[int], Sizes]) -> int | None:
-        """Return the largest number that the module takes; `highest` is the largest one that was tried; None if it
-        takes all."""
+        """Return the largest number that the module accepts, up to the tried number `highest`; None if it accepts
+        all."""
         above = [n for n in asked if n > highest]
         return self._find_limit(highest, min(above), sizes) if above else None
 
@@ -164,10 +172,11 @@ class AnswerJudge:
         )
 
 
-def largest_difference(given: Logits, expected: Logits) -> float:
-    """Return the largest difference of two answers of the same shape; NaN equals NaN, and an infinity the same
-    infinity. Answers above 1 are compared relative to the largest: a sum over 2,000 steps has fewer digits after the
-    point."""
+def compute_largest_difference(given: Logits, expected: Logits) -> float:
+    """Return the largest difference of two answers of the same shape. NaN equals NaN, and an infinity equals the same
+    infinity. Differences of answers above 1 are divided by the largest answer: a sum over 2,000 steps has fewer digits
+    after the point.
+    """
     with np.errstate(invalid="ignore"):
         apart = np.abs(given - expected) / np.abs(expected).max(where=np.isfinite(expected), initial=1.0)
     alike = (given == expected) | (np.isnan(given) & np.isnan(expected))

@@ -1,4 +1,4 @@
-"""Find out which traced program is right for which sizes: no restriction of a trace is dropped.
+"""Find out which traced program is right for which sizes. No restriction of a trace is ignored.
 
 The questions about sizes in a trace (see `tracing/python_semantics/size_condition_answers.py`) divide all sizes into
 regions. Within a region the module does the same; in another it may do something else. So the module itself is run on
@@ -21,7 +21,7 @@ import numpy as np
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
-from pocketrnn_export.tracing.sizes.boundary_sizes import boundary_sizes
+from pocketrnn_export.tracing.sizes.boundary_sizes import list_boundary_sizes
 from pocketrnn_export.tracing.sizes.condition_log import Question
 from pocketrnn_export.tracing.sizes.program_judging import AnswerJudge, Logits, ProgramAttempt, describe_sizes
 from pocketrnn_export.tracing.sizes.size_conditions import (
@@ -56,7 +56,8 @@ _ATTEMPTS: Final = 8
 
 @dataclass(frozen=True)
 class ProgramWithLimits(Generic[Traced]):
-    """The program to export, the limits of the module, and the sizes for the proof, on both sides of every bound."""
+    """The program to export, the limits of the module, and the sizes for the proof, just below and above every
+    bound."""
 
     traced: Traced
     limits: Limits
@@ -76,7 +77,7 @@ def find_program_for_all_sizes(
     choices: Callable[[Sizes], frozenset[Choice]] = lambda _: frozenset(),
     computes_values: Callable[[Traced, Sizes, Sizes], bool] = lambda *_: True,
 ) -> ProgramWithLimits[Traced]:
-    """Find a program that gives the module's answers on both sides of every question, and in every region of sizes.
+    """Find a program that gives the module's answers for both answers to every question, and in every region of sizes.
 
     Args:
         plain: the program of an ordinary trace, or the error of the trace.
@@ -139,7 +140,7 @@ class _Search(Generic[Traced]):
         return [case for case in self.cases if self.judge.answers_sizes(case)]
 
     def search_program(self) -> ProgramAttempt[Traced] | None:
-        """Search the program; None if there is none."""
+        """Search for the program; return None if there is none."""
         self._update_cases()
         self._refuse_choices_by_batch()
         for attempt in self.attempts:
@@ -157,8 +158,8 @@ class _Search(Generic[Traced]):
         return tried if tried is not None and self._is_right_for_cases(tried, self.answered_cases) else None
 
     def _choose_next_plan(self) -> TracePlan | None:
-        """Return the plan for a part of the sizes that has no right program yet; None if there is no such part, or
-        after enough attempts or time."""
+        """Return the plan for a part of the sizes that has no right program yet. None if there is no such part, or
+        after enough attempts or enough time."""
         if len(self._gone) >= _ATTEMPTS or time.process_time() - self.started > _SECONDS:
             return None
         parts = self._divide_cases_by_region()
@@ -170,8 +171,10 @@ class _Search(Generic[Traced]):
         return None
 
     def _divide_cases_by_region(self) -> dict[Part, list[Sizes]]:
-        """Return the cases that the module answers, by region and by the answers to questions of operations: first the
-        part of the longest text, whose program is most often right for others, and then that of an ordinary text."""
+        """Divide the cases that the module answers by region and by the answers to questions of operations. First comes
+        the part of the longest text, whose program is most often right for others, and then the part of an ordinary
+        text.
+        """
         answered = self.answered_cases
         longest = max(answered, key=lambda case: (case.batch >= 2, case.tokens), default=None)
         first = [longest, Sizes(self.regions.batch or USUAL.batch, USUAL.tokens)]
@@ -187,7 +190,8 @@ class _Search(Generic[Traced]):
         return self._part[case]
 
     def _choose_typical_sizes(self, part: Part, cases: list[Sizes]) -> Sizes:
-        """Sizes of a part to trace with: those typical of its region, if they are in the part, else its middle case."""
+        """Return the sizes with which to trace a part: the sizes typical of its region if they are in the part, else
+        its middle case."""
         typical = self.regions.choose_typical_sizes(part[0])
         several = [case for case in cases if case.batch > 1 and case.tokens > 1] or cases
         return typical if self._find_part_of_case(typical) == part else several[len(several) // 2]
@@ -215,34 +219,36 @@ class _Search(Generic[Traced]):
                 self._part.clear()
 
     def _update_cases(self) -> None:
-        self.cases = boundary_sizes(self.known, self.regions, self.periods)
+        self.cases = list_boundary_sizes(self.known, self.regions, self.periods)
 
     def _is_right_for_cases(self, attempt: ProgramAttempt[Traced], cases: Iterable[Sizes]) -> bool:
         return all(
             self._makes_same_choices(attempt, case)
             and self.judge.agrees(attempt, case)
-            and self._agrees_with_lasting_states(attempt, case)
+            and self._agrees_without_forgetting(attempt, case)
             and self._computes_same_values(attempt, case)
             for case in cases
         )
 
     def _makes_same_choices(self, attempt: ProgramAttempt[Traced], case: Sizes) -> bool:
-        """Return whether forward chooses by the same operators in the region of a case as in that of a program's
-        example. Else their answers may be equal for nearly all texts: only a rare word, or a large number, makes them
-        differ."""
+        """Return whether forward makes choices by the same operators in a case's region as in the region of a program's
+        example. If not, their answers may still be equal for nearly all texts, and differ only for a rare word or a
+        large number.
+        """
         if attempt.plan is not None and attempt.plan.others:
             return True
         traced = self._find_planned_sizes(attempt)
         return self._have_same_choices(self.regions.find_region(traced), self.regions.find_region(case))
 
     def _find_planned_sizes(self, attempt: ProgramAttempt[Traced]) -> Sizes:
-        """The sizes that a program was traced for; not those of its trace, which has no axis of size 1."""
+        """Return the sizes for which a program was traced. These are not the sizes of its trace, which has no axis of
+        size 1."""
         usual = Sizes(self.regions.batch or USUAL.batch, USUAL.tokens)
         return usual if attempt.plan is None else attempt.plan.sizes
 
     def _computes_same_values(self, attempt: ProgramAttempt[Traced], case: Sizes) -> bool:
-        """Whether a program computes each value of forward for a case of another region. Else a gate may hide from
-        nearly all texts that it is another one."""
+        """Return whether a program computes each value of forward for a case of another region. If not, a gate may hide
+        the difference from nearly all texts."""
         if (attempt.plan is not None and attempt.plan.others) or case.batch * case.tokens > _MOST_COMPARED:
             return True
         traced = self._find_planned_sizes(attempt)
@@ -253,8 +259,8 @@ class _Search(Generic[Traced]):
         return self._computed[id(attempt), case]
 
     def _have_same_choices(self, one: int, other: int) -> bool:
-        """Return whether forward chooses by the same operators in two regions. A number near a size that all texts of a
-        region have may be that size."""
+        """Return whether forward makes choices by the same operators in two regions. If all texts of a region have a
+        size near a number, the number may be that size."""
         if one == other:
             return True
         lists = [self._list_choices(region) for region in (one, other)]
@@ -267,7 +273,7 @@ class _Search(Generic[Traced]):
         return all(number in fixed for _, number in apart)
 
     def _refuse_choices_by_batch(self) -> None:
-        """Refuse a forward that chooses by other operators for another number of texts.
+        """Refuse a forward that makes choices by other operators if the number of texts changes.
 
         Raises:
             ExportError: it does.
@@ -283,8 +289,8 @@ class _Search(Generic[Traced]):
                 )
 
     def _list_choices(self, region: int) -> frozenset[Choice] | None:
-        """Return the operators by which forward chooses for all sizes of a region: a number that depends on the size is
-        left out. None where the module answers none of those that are tried."""
+        """Return the operators by which forward makes choices for all sizes of a region, without numbers that depend on
+        the size. None if the module answers none of the tried sizes."""
         if region not in self._choices:
             some = [
                 self.choices(sizes) for sizes in self.regions.list_members(region) if self.judge.answers_sizes(sizes)
@@ -292,13 +298,14 @@ class _Search(Generic[Traced]):
             self._choices[region] = frozenset.intersection(*some) if some else None
         return self._choices[region]
 
-    def _agrees_with_lasting_states(self, attempt: ProgramAttempt[Traced], case: Sizes) -> bool:
-        """Return whether the program also agrees with weights that forget nothing: a recurrent layer hides an error
-        that is a few dozen steps back."""
+    def _agrees_without_forgetting(self, attempt: ProgramAttempt[Traced], case: Sizes) -> bool:
+        """Return whether the program agrees with the module also with weights that forget nothing: a recurrent layer
+        hides an error that lies a few dozen steps back."""
         return self.lasting is None or not self.lasting.contradicts(attempt, case)
 
     def _plan_several_programs(self) -> TracePlan | None:
-        """Return a plan of several programs, each right for some of the sizes; None if they do not cover all sizes."""
+        """Return a plan with several programs, each right for some of the sizes; None if together they do not cover all
+        sizes."""
         parts = self._divide_cases_by_region()
         right = [{part for part, cases in parts.items() if self._is_right_for_cases(attempt, cases)}
                  for _, attempt in self._list_planned_attempts()]  # fmt: skip
@@ -316,7 +323,7 @@ class _Search(Generic[Traced]):
         return replace(first, others=tuple(zip(choices, others, strict=True)))
 
     def _make_condition(self, wanted: set[Part], allowed: set[Part], parts: Mapping[Part, list[Sizes]]) -> Condition:
-        """Return a condition that holds in the wanted parts, and in no part where the program is wrong: a single
+        """Return a condition that holds in the wanted parts, and in no part for which the program is wrong: a single
         question, if one is enough."""
         which, wrong = self.regions.which, set(parts) - allowed
         here, there = {part[0] for part in wanted}, {part[0] for part in wrong}
@@ -337,7 +344,7 @@ class _Search(Generic[Traced]):
         return join_by_and([self.regions.conditions[region], *conditions])
 
     def _limit_plan_to_condition(self, plan: TracePlan, condition: Condition) -> TracePlan:
-        """Return a plan with the range of tokens for which it is taken."""
+        """Return a plan with the range of tokens for which it is used."""
         if condition.size_names != {"tokens"}:
             return plan
         every = make_all_sizes(self.regions.batch)

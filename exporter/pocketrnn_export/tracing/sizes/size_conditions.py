@@ -1,4 +1,5 @@
-"""Evaluate conditions on the sizes of an input: sympy relations, solved by trying all sizes or computed in a graph.
+"""Evaluate conditions on the sizes of an input: sympy relations, which are solved by trying all sizes, or computed in a
+graph.
 
 A condition such as `n % 7 == 3` reaches this package as the relation that PyTorch makes from it in a trace. One visitor
 computes such a relation, on numpy arrays as well as on tensors: on `make_all_sizes` it gives the sizes for which the
@@ -55,12 +56,12 @@ Whole = npt.NDArray[np.int64]
 
 
 class UnsolvableError(ArithmeticError):
-    """A relation holds something that is not supported here, or exceeds 64 bits."""
+    """A relation contains something that is not supported here, or exceeds 64 bits."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """The sizes of an input: the number of rows, and of tokens a row."""
+    """The sizes of an input: the number of rows, and the number of tokens in each row."""
 
     batch: int
     tokens: int
@@ -72,7 +73,7 @@ USUAL: Final = Sizes(EXAMPLE_ROWS, EXAMPLE_STEPS)
 
 @dataclass(frozen=True)
 class AllSizes:
-    """All sizes of at most `LARGEST` tokens, the cheapest first, as two arrays int64 [sizes]."""
+    """All sizes of at most `LARGEST` tokens, in order of cost, as two arrays int64 [sizes]."""
 
     batch: Whole
     tokens: Whole
@@ -87,7 +88,7 @@ class AllSizes:
 
 @functools.cache
 def make_all_sizes(batch: int | None = None) -> AllSizes:
-    """Return all sizes that are evaluated: with one batch size, or with any.
+    """Return all sizes on which conditions are evaluated: with one batch size, or with every batch size.
 
     Example:
         >>> len(make_all_sizes(1))
@@ -112,7 +113,7 @@ class Condition:
     relation: Any
 
     def holds(self, sizes: Sizes) -> bool:
-        """Return whether it holds for these sizes.
+        """Return whether the condition holds for these sizes.
 
         Example:
             >>> Condition(sympy.Gt(TOKENS, 512)).holds(Sizes(batch=1, tokens=600))
@@ -121,7 +122,7 @@ class Condition:
         return bool(compute_value_at(self.relation, sizes))
 
     def holds_for_both(self, batch: int, tokens: int, second: int) -> bool:
-        """Return whether it holds for a batch of two texts of these numbers of tokens.
+        """Return whether the condition holds for a batch of two texts with these numbers of tokens.
 
         Example:
             >>> Condition(sympy.Gt(TOKENS, SECOND)).holds_for_both(batch=1, tokens=7, second=5)
@@ -133,11 +134,11 @@ class Condition:
 
     @property
     def numbers(self) -> list[Any]:
-        """The integers in it."""
+        """The integers in the condition."""
         return sorted(self.relation.atoms(sympy.Integer))
 
     def evaluate_on_sizes(self, batch: Any, tokens: Any) -> Any:
-        """Return whether it holds for each of many sizes: from arrays int64 [sizes] to bool [sizes]; or the same for
+        """Return for each of many sizes whether the condition holds: from arrays int64 [sizes] to bool [sizes]; or from
         tensors, in a graph.
 
         Raises:
@@ -148,23 +149,23 @@ class Condition:
         return np.broadcast_to(found, batch.shape) if kind is _ARRAYS else found
 
     def evaluate_on_all_sizes(self, batch: int | None = None) -> npt.NDArray[np.bool_]:
-        """Return whether it holds for each of `make_all_sizes`, bool [sizes]."""
+        """Return for each of `make_all_sizes` whether the condition holds, bool [sizes]."""
         return _evaluate_over_all(self, batch)
 
     @property
     def varies(self) -> bool:
-        """Whether it holds for some sizes and not for others."""
+        """Whether the condition holds for some sizes and not for others."""
         holds = _evaluate_over_pairs(self) if "second" in self.size_names else self.evaluate_on_all_sizes()
         return bool(holds.any() and not holds.all())
 
     @property
     def negated(self) -> Condition:
-        """The condition that holds exactly where this one does not."""
+        """The condition that holds exactly for those sizes for which this one does not."""
         return Condition(sympy.Not(self.relation))
 
     @property
     def size_names(self) -> frozenset[str]:
-        """The names of the sizes in it: `batch`, `tokens`, `second`."""
+        """The names of the sizes in the condition: `batch`, `tokens`, `second`."""
         return frozenset(str(symbol) for symbol in self.relation.free_symbols)
 
     def __str__(self) -> str:
@@ -184,8 +185,8 @@ def _evaluate_over_all(condition: Condition, batch: int | None) -> npt.NDArray[n
 
 
 def _evaluate_over_pairs(condition: Condition) -> npt.NDArray[np.bool_]:
-    """Return whether a condition holds for each of some sizes of batches of two texts, bool [sizes]; for each of all
-    sizes, if it is only on the second text."""
+    """Return for each size of batches of two texts whether a condition holds, bool [sizes]; if it concerns only the
+    second text, for each of all sizes."""
     if condition.size_names == {"second"}:
         return Condition(condition.relation.xreplace({SECOND: TOKENS})).evaluate_on_all_sizes()
     along = np.array(_OF_TWO, np.int64)
@@ -195,13 +196,13 @@ def _evaluate_over_pairs(condition: Condition) -> npt.NDArray[np.bool_]:
 
 
 def join_by_and(conditions: Iterable[Condition]) -> Condition:
-    """Return the condition that holds where all of them hold."""
+    """Return the condition that holds if all of them hold."""
     # In one call: sympy compares all parts each time that it makes an `And`.
     return Condition(sympy.And(*(condition.relation for condition in conditions)))
 
 
 def join_by_or(conditions: list[Condition]) -> Condition:
-    """Return the condition that holds where at least one of them holds."""
+    """Return the condition that holds if at least one of them holds."""
     return Condition(sympy.Or(*(condition.relation for condition in conditions)))
 
 
@@ -231,7 +232,7 @@ def compute_value_at(expression: Any, sizes: Sizes) -> Any:
 
 
 def compute_values_over_all(expression: Any, batch: int | None = None) -> npt.NDArray[Any]:
-    """Return the values of an expression for all of `make_all_sizes`: [sizes].
+    """Return the values of an expression for each of `make_all_sizes`: [sizes].
 
     Raises:
         UnsolvableError: it cannot be computed.
@@ -271,7 +272,7 @@ _TENSORS: Final = _NumberLibrary(
 
 
 def _evaluate_expression(expression: Any, sizes: Mapping[Any, Any], kind: _NumberLibrary) -> Any:
-    """Evaluate an expression, from the leaves up."""
+    """Evaluate an expression, starting with its leaves."""
     if expression in sizes:
         return sizes[expression]
     if isinstance(expression, BooleanTrue | BooleanFalse):
@@ -301,7 +302,7 @@ def _evaluate_piecewise(expression: Any, sizes: Mapping[Any, Any], kind: _Number
 
 
 def _fold_arguments(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
-    """Make a function of two arguments one of any number of arguments."""
+    """Turn a function of two arguments into a function of any number of arguments."""
     return lambda _, *values: functools.reduce(function, values)
 
 
@@ -341,7 +342,8 @@ def _make_checked_division(function: Callable[[Any, Any], Any]) -> Callable[...,
 
 
 def _bitwise_and(kind: _NumberLibrary, value: Any, mask: Any) -> Any:
-    """`value & mask` by division, since not every engine has bit operators. Only the low bits of sizes are used."""
+    """Compute `value & mask` by division, since not every engine has bit operators. Only the low bits of sizes are
+    used."""
     if kind is _ARRAYS:
         if bool((abs(value) >> _MASKED).any()) or bool((mask >> _MASKED).any()):
             raise UnsolvableError("bits of large numbers")

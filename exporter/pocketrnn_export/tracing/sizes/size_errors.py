@@ -28,7 +28,7 @@ def make_size_refusal_error(
     judge: AnswerJudge,
     batch: int | None,
 ) -> ExportError:
-    """Return the error that names the question whose other side is wrong in every program."""
+    """Return the error that names the question for whose other answer every program is wrong."""
     usual = Sizes(batch or USUAL.batch, USUAL.tokens)
     asked = {tuple(q.holds(case) for q in known if q.branch) for case in cases}
     # A program that agrees everywhere may choose by other operators than forward, or differ with weights that forget
@@ -96,7 +96,7 @@ def _make_question_error(question: Question, region: str, ways: int = 0) -> Expo
 
 
 def _describe_region(question: Question, case: Sizes, usual: Sizes) -> str:
-    """Describe the sizes on the case's side of a question."""
+    """Describe the sizes that answer a question as the case does."""
     for name, noun in (("tokens", "texts of {} tokens"), ("batch", "batches of {} texts")):
         if question.condition.size_names == {name}:
             numbers, at = np.arange(1, LARGEST + 1), getattr(case, name)

@@ -1,4 +1,4 @@
-"""Divide all sizes into regions by the questions of forward: in each region it asks the same and gets the same answers.
+"""Divide all sizes into regions: in each region, forward asks the same questions and gets the same answers.
 
 Forward is followed for some sizes, and its questions on the way are recorded. All sizes with the same answers take the
 same way. Then forward is followed for sizes that have not taken a known way, until every size of at most `LARGEST`
@@ -67,12 +67,13 @@ class Regions:
         return len(self.conditions)
 
     def find_region(self, sizes: Sizes) -> int:
-        """Return the region of some sizes, of at most `LARGEST` tokens."""
+        """Return the region of sizes with at most `LARGEST` tokens."""
         every = make_all_sizes(self.batch)
         return int(self.which[np.argmax((every.batch == sizes.batch) & (every.tokens == sizes.tokens))])
 
     def list_members(self, region: int) -> list[Sizes]:
-        """List some sizes of a region: the three cheapest, some of several rows and steps, and one in its middle."""
+        """Return some sizes of a region: the three cheapest, some with several rows and steps, and one in its
+        middle."""
         every, inside = make_all_sizes(self.batch), np.flatnonzero(self.which == region)
         several = inside[(every.batch[inside] > 1) & (every.tokens[inside] > 1)]
         one_row = inside[every.batch[inside] == 1]
@@ -82,7 +83,8 @@ class Regions:
         return [every.at(int(index)) for index in dict.fromkeys(chosen)]
 
     def choose_typical_sizes(self, region: int) -> Sizes:
-        """Return the sizes of a region to trace with: several rows and steps if possible, and not at its edge."""
+        """Return the sizes of a region with which to trace: with several rows and steps if possible, and not at its
+        edge."""
         every, inside = make_all_sizes(self.batch), np.flatnonzero(self.which == region)
         usual = inside[(every.batch[inside] == USUAL.batch) & (every.tokens[inside] == USUAL.tokens)]
         if len(usual):
@@ -97,7 +99,7 @@ class Regions:
 
 @dataclass(frozen=True)
 class FollowedRun:
-    """The result of following forward for some sizes.
+    """The result of running forward for some sizes and recording its questions.
 
     Attributes:
         log: the log of its questions.
@@ -109,7 +111,7 @@ class FollowedRun:
 
 
 def explore_regions(follow: Callable[[Sizes], FollowedRun], batch: int | None) -> Regions:
-    """Follow forward for some sizes at a time, until every size belongs to a region.
+    """Run forward for some sizes at a time and record its questions, until every size belongs to a region.
 
     Args:
         follow: follows it for some sizes.
@@ -161,9 +163,8 @@ def _evaluate_conditions(log: TraceLog, sizes: Sizes, batch: int | None) -> dict
 
 
 def _refuse_many_numbers(log: TraceLog, answers: Mapping[Condition, bool], batch: int | None) -> None:
-    """Refuse a size that Python uses as a plain number, without trying more, if there are too many such numbers: each
-    number would need its own path through forward.
-    """
+    """Refuse a size that Python uses as a plain number if there are too many such numbers, without trying more: each
+    number would need its own path through forward."""
     way = np.ones(len(make_all_sizes(batch)), np.bool_)
     for condition, answer in answers.items():
         question = next((q for q in log.questions if q.condition == condition and q.number), None)
@@ -175,15 +176,15 @@ def _refuse_many_numbers(log: TraceLog, answers: Mapping[Condition, bool], batch
 
 
 def _find_matching_sizes(answers: Mapping[Condition, bool], batch: int | None) -> npt.NDArray[np.bool_]:
-    """Return whether each of `make_all_sizes` has these answers, bool [sizes]."""
+    """Return for each of `make_all_sizes` whether it gives these answers, bool [sizes]."""
     return functools.reduce(
         np.logical_and, (one.evaluate_on_all_sizes(batch) == answer for one, answer in answers.items())
     )
 
 
 def _choose_next_index(every: AllSizes, left: npt.NDArray[np.bool_]) -> int:
-    """Return the index of the next sizes to follow: the usual example's, then the cheapest of several rows and steps,
-    then the cheapest of all."""
+    """Return the index of the sizes to run next: those of the usual example, then the cheapest with several rows and
+    steps, then the cheapest of all."""
     several = left & (every.batch > 1) & (every.tokens > 1)
     usual = several & (every.batch == USUAL.batch) & (every.tokens == USUAL.tokens)
     return int(np.argmax(next(some for some in (usual, several, left) if some.any())))
@@ -194,7 +195,7 @@ def _join_answers(answers: Mapping[Condition, bool]) -> Condition:
 
 
 def _make_too_many_error(questions: Sequence[Question]) -> ExportError:
-    """Return the error that names the line with the most questions."""
+    """Return the error that names the line that asks the most questions."""
     lines = Counter(question.where for question in questions if question.branch)
     where = lines.most_common(1)[0][0]
     if any(question.number and question.where == where for question in questions):

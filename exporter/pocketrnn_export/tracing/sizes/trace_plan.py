@@ -12,7 +12,7 @@ __all__ = ["TracePlan"]
 
 @dataclass(frozen=True)
 class TracePlan(Branch):
-    """The plan of a general trace: a branch, and further branches that are computed too.
+    """The plan of a general trace: a branch, and further branches that it computes.
 
     Attributes:
         others: further plans, each with the condition under which its answer is taken; all are computed.
@@ -22,12 +22,12 @@ class TracePlan(Branch):
 
     @property
     def branches(self) -> tuple[list[Branch], list[Condition]]:
-        """The branches to trace, and the condition of each but the first."""
+        """The branches to trace, and the condition of each except the first."""
         return [self, *(other for _, other in self.others)], [condition for condition, _ in self.others]
 
     @property
     def example(self) -> Sizes:
-        """The sizes to trace with: torch.export takes a size below 2 as a constant."""
+        """The sizes with which to trace: torch.export treats a size below 2 as a constant."""
         # Take the longest of all: restrictions by PyTorch's operations then hold from there on.
         longest = max(self.branches[0], key=lambda branch: branch.sizes.tokens * branch.sizes.batch).sizes
         return Sizes(

@@ -1,4 +1,4 @@
-"""The values that a module computes on its way through forward, beside those of a program of another way.
+"""Compare the values that a module computes in forward with those of a program that was traced for other sizes.
 
 Where forward asks about a size, a program of one way may give the module's answers on another one to all texts that are
 tried, since a gate hides what only a few texts read: `torch.where(has_phrase, x[:, :9].mean(1) if n > 9 else
@@ -24,7 +24,7 @@ from pocketrnn_export.proof.runnable_program import NodeValues
 from pocketrnn_export.torch_internals import DispatchMode
 from pocketrnn_export.tracing.module_trace import TracedProgram
 
-__all__ = ["WayValues"]
+__all__ = ["ForwardValues"]
 
 # A line of forward, an operator that it runs, and whether what that reads is meant, or what it makes.
 _Place = tuple[str, int, str, bool]
@@ -39,7 +39,7 @@ _LARGEST: Final = 1 << 20
 _Inputs = tuple[Tensor, ...]
 
 
-class WayValues:
+class ForwardValues:
     """Compares the values of a module with those of its programs.
 
     Args:
@@ -51,8 +51,9 @@ class WayValues:
         self._own: dict[int, tuple[TracedProgram, dict[_Place, bool]]] = {}
 
     def are_computed(self, traced: TracedProgram, own: _Inputs, inputs: _Inputs) -> bool:
-        """Whether a program computes each value that the module computes for some inputs, and has its operators of
-        several values, such as `torch.where`, with the same values; True where one of them fails.
+        """Return whether a program computes each value that the module computes for some inputs, and applies its
+        operators of several values, such as `torch.where`, to the same values. Also True if the module or the program
+        fails.
 
         A place in forward whose values the program has not for inputs of its own sizes either, since a rule has
         rewritten it, tells nothing.
@@ -63,7 +64,7 @@ class WayValues:
             inputs: inputs of other sizes.
 
         Example:
-            >>> WayValues(module).are_computed(traced, *map(asked.draw_inputs, (Sizes(3, 7), Sizes(3, 1))))
+            >>> ForwardValues(module).are_computed(traced, *map(asked.draw_inputs, (Sizes(3, 7), Sizes(3, 1))))
             True
         """
         # A user's module may raise anything.
@@ -84,8 +85,8 @@ class WayValues:
 
 
 def _list_unmatched_places(module: nn.Module, traced: TracedProgram, inputs: _Inputs) -> dict[_Place, bool]:
-    """For each place in forward, whether it computes a value that a program does not; and for an operator of several
-    values, whether the program has not one of the same values."""
+    """Return for each place in forward whether it computes a value that the program does not; and, for an operator of
+    several values, whether the program applies no such operator to the same values."""
     values = NodeValues(traced.program)(inputs)
     made = _digest_values([*values.values()])
     known, operands = _group([(one[0], one) for one in made]), _group(_list_operands_of_nodes(values))
@@ -105,7 +106,7 @@ def _list_unmatched_places(module: nn.Module, traced: TracedProgram, inputs: _In
 
 
 def _list_operands_of_nodes(values: Mapping[torch.fx.Node, Any]) -> list[tuple[Any, list[_Digest]]]:
-    """The digests of what each node of a program reads, with its operator's name and their sizes."""
+    """Return digests of the inputs of each node of a program, with its operator's name and the sizes."""
     made = []
     for node in values:
         given = _digest_values([values[one] for one in node.all_input_nodes if one in values])
@@ -126,7 +127,7 @@ def _name_operator(operator: Any) -> str:
 
 
 class _ValueRecorder(DispatchMode):  # type: ignore[no-untyped-call]
-    """A mode that records for each operator its line in forward, itself, its values and what it reads."""
+    """A mode that records for each operator its line in forward, the operator, its values and its inputs."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -154,7 +155,7 @@ def _find_memory(value: Tensor) -> int:
 
 
 def _digest_values(values: Any) -> list[_Digest]:
-    """The digests of the tensors among some values: of their numbers in their order, whatever the shape."""
+    """Return the digests of the tensors among some values: digests of their numbers in order, whatever the shape."""
     made = []
     for value in list_tensors_in(values):
         if value.is_complex() or not 0 < value.numel() <= _LARGEST:
@@ -166,7 +167,7 @@ def _digest_values(values: Any) -> list[_Digest]:
 
 @functools.cache
 def _draw_numbers() -> Tensor:
-    """Fixed random numbers of a standard normal distribution."""
+    """Draw fixed random numbers from a standard normal distribution."""
     return torch.randn(_LARGEST, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
 
 

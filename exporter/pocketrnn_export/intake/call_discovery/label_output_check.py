@@ -1,4 +1,4 @@
-"""Check that an output with as many numbers as there are labels is the logits of these labels.
+"""Check that an output is the logits of the labels, if it has one number for each label.
 
 A module with several outputs may be exported with the labels of another output. Another output with numbers for each
 text is left out with a warning, unless the program shows that it is not an answer of its own: the answer is computed
@@ -27,7 +27,8 @@ __all__ = ["RefusedOutput", "describe_omitted_outputs", "explain_unsuitable_outp
 
 @dataclass(frozen=True)
 class RefusedOutput:
-    """Why an output is not the answer to the labels, and which one is; `other` is empty where it is not known."""
+    """The reason why an output is not the answer for the labels, and the output that is; `other` is empty if that is
+    unknown."""
 
     fails: FailedCall
     other: str = ""
@@ -36,7 +37,8 @@ class RefusedOutput:
 def explain_unsuitable_output(
     asked: ModuleFacts, flow: FlowRecorder, known: Sequence[Known], line: str, suffix: str
 ) -> RefusedOutput | None:
-    """Return why an output is not the answer to the labels, although it has as many numbers; None where it may be."""
+    """Return the reason why an output is not the answer for the labels, although it has as many numbers; None if it may
+    be the answer."""
     theirs = f'say so: --call "{line}{suffix}", or call=.'
     if asked.classes in flow.table_rows | {asked.ids} and not asked.samples:
         problem = (
@@ -65,8 +67,8 @@ def explain_unsuitable_output(
 
 
 def describe_omitted_outputs(asked: ModuleFacts, flow: FlowRecorder, known: Sequence[Known], *suffixes: str) -> str:
-    """Describe the other outputs that may be answers, too, and the parts of the answer that were not searched; empty
-    where there are none. There is one suffix for each head."""
+    """Describe the other outputs that may also be answers, and the parts of the answer that were not searched; empty if
+    there are none. Each head has a suffix."""
     own = [flow.leaves[suffix] for suffix in suffixes if suffix in flow.leaves]
     found = [
         f"answer{other.suffix}, {other.describe_shape(known[0][0])}"
@@ -91,7 +93,8 @@ def describe_omitted_outputs(asked: ModuleFacts, flow: FlowRecorder, known: Sequ
 
 @dataclass(frozen=True)
 class _OtherOutput:
-    """Another output: its place, its tensor, and its numbers for each text; None where it has a number a token."""
+    """Another output: its place, its tensor, and its count of numbers for each text; None if it has one number for each
+    token."""
 
     suffix: str
     leaf: Tensor
@@ -115,7 +118,8 @@ def _list_other_outputs(flow: FlowRecorder, counts: OutputCounts, *suffixes: str
 
 
 def _explain_other_answer(flow: FlowRecorder, own: Tensor, units: int | None, other: _OtherOutput) -> str | None:
-    """Say why another output is the answer, and not this one of `units`; None where this one may be."""
+    """Return the reason why another output is the answer, and not this one of `units`; None if this one may be the
+    answer."""
     leaf, numbers = other.leaf, other.numbers
     if flow.is_only_source(own, leaf):
         return "is what {} is made of" if flow.has_weights_between(own, leaf) else None
@@ -134,8 +138,9 @@ def _explain_other_answer(flow: FlowRecorder, own: Tensor, units: int | None, ot
 
 def _is_intermediate_result(flow: FlowRecorder, own: Tensor, other: _OtherOutput) -> bool:
     """Return whether another output is not an answer of its own: a state, a tensor computed only from the answer or its
-    only source, or a tensor computed without weights, such as lengths. An output that no layer of that size gives may
-    also be an input of the answer, as attention weights are."""
+    only source, or a tensor computed without weights, such as lengths. An output that no layer of its size gives is
+    also intermediate if its last weights are used for the answer, too, as with attention weights.
+    """
     leaf, numbers = other.leaf, other.numbers
     if numbers is None and not flow.was_recorded(leaf):
         return True

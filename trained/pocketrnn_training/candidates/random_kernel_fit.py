@@ -24,7 +24,7 @@ from pocketrnn_training.classifiers.random_kernels import (
 )
 from pocketrnn_training.measures.calibration import fit_temperature
 from pocketrnn_training.preparation.prepared_data import Task
-from pocketrnn_training.rows.batches import EncodedRows
+from pocketrnn_training.rows.encoded_rows import EncodedRows
 
 __all__ = ["KernelFit", "Ridge", "fit_kernels", "fit_ridge"]
 

@@ -23,8 +23,8 @@ __all__ = [
     "EncodedTexts",
     "draw_epoch_row_numbers",
     "join_rows",
+    "make_random_batches",
     "make_similar_length_batches",
-    "random_batches",
 ]
 
 # Rows are sorted by length among this many batches at a time, and the batches shuffled.
@@ -194,6 +194,6 @@ def make_similar_length_batches(
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def random_batches(rows: npt.NDArray[np.int64], batch_size: int) -> list[npt.NDArray[np.int64]]:
+def make_random_batches(rows: npt.NDArray[np.int64], batch_size: int) -> list[npt.NDArray[np.int64]]:
     """Cut the rows into batches in the given order; the last one may have fewer."""
     return [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]

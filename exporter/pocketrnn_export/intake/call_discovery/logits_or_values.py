@@ -1,5 +1,5 @@
-"""Find out whether a module's numbers are logits of labels, or values such as a rating. A linear layer can give both.
-The range of a single number, or the loss in the module's file, shows which of them it gives."""
+"""Find out whether a module's numbers are logits of labels, or values such as a rating: a linear layer can give both.
+The range of a single number, or the loss in the module's file, shows which it gives."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SURE: Final = 1.0
 
 
 def refuse_regression_values(module: nn.Module, convention: Convention, numbers: Tensor, *, found: bool) -> None:
-    """Refuse numbers of texts that may be values and not logits.
+    """Refuse numbers for texts if they may be values instead of logits.
 
     Args:
         module: the owner's module.
@@ -59,7 +59,8 @@ def refuse_regression_values(module: nn.Module, convention: Convention, numbers:
 
 
 def _find_loss_of_values(module: nn.Module) -> str | None:
-    """Return the loss of values that the file of a module's class names; None where it also names a loss of labels."""
+    """Return the loss for values that the file of a module's class names; None if the file also names a loss for
+    labels."""
     file, text = getattr(sys.modules.get(type(module).__module__), "__file__", None), ""
     if isinstance(file, str) and file.endswith((".py", ".ipynb")):
         with contextlib.suppress(OSError):

@@ -18,32 +18,33 @@ from torch.nn.functional import linear
 
 from pocketrnn_export.torch_internals import FunctionMode
 
-__all__ = ["is_stateless", "use_stateless_layers"]
+__all__ = ["is_memoryless", "use_memoryless_layers"]
 
 _stateless: ContextVar[bool] = ContextVar("stateless", default=False)
 # (gates of the input [n, gates * hidden], recurrent gates likewise, states before [n, hidden] each) -> states after.
 _Cell = Callable[[Tensor, Tensor, list[Tensor]], list[Tensor]]
 
 
-def is_stateless() -> bool:
+def is_memoryless() -> bool:
     """Return whether the layers of programs run without memory now."""
     return _stateless.get()
 
 
 @contextlib.contextmanager
-def use_stateless_layers() -> Iterator[None]:
-    """Make `nn.RNN`, `nn.LSTM` and `nn.GRU` in modules and `pocketrnn::recurrence` in programs start each step from the
-    initial state while the block runs. Code that calls a layer in another way, such as TorchScript, keeps its memory.
+def use_memoryless_layers() -> Iterator[None]:
+    """While the block runs, make each step start from the initial state in `nn.RNN`, `nn.LSTM` and `nn.GRU` of modules
+    and in `pocketrnn::recurrence` of programs. Code that calls a layer in another way, such as TorchScript, keeps its
+    memory.
 
     Example:
-        >>> with use_stateless_layers():
+        >>> with use_memoryless_layers():
         ...     outputs, state = nn.GRU(3, 4)(torch.zeros(7, 2, 3))
         >>> bool((outputs == state).all())
         True
     """
     before = _stateless.set(True)
     try:
-        with _StatelessLayers():
+        with _MemorylessLayers():
             yield
     finally:
         _stateless.reset(before)
@@ -71,7 +72,7 @@ _CELLS: Final[dict[Any, _Cell]] = {
 }
 
 
-class _StatelessLayers(FunctionMode):
+class _MemorylessLayers(FunctionMode):
     """A mode that runs the functions of PyTorch's recurrent layers without memory, and other functions unchanged."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -81,7 +82,7 @@ class _StatelessLayers(FunctionMode):
 
 
 def _run_layer(cell: _Cell, args: tuple[Any, ...]) -> tuple[Tensor, ...] | None:
-    """Return a layer's outputs and final states from the arguments of `torch.gru` and its like; None for other
+    """Return a layer's outputs and final states from the arguments of `torch.gru` or a similar function; None for other
     arguments."""
     if len(args) != 9:
         return None

@@ -1,4 +1,4 @@
-"""Find out whether a module gives logits or probabilities: from its numbers, not from the names of its functions.
+"""Find out whether a module gives logits or probabilities, by its numbers and not by the names of its functions.
 
 Numbers of both signs are logits. For numbers of one sign the owner must say what they are, with two exceptions: without
 one activation the module gives the logits of these probabilities; or with other weights it gives both signs.
@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.call_discovery.call_trial import read_answer
+from pocketrnn_export.intake.call_discovery.logits_or_values import refuse_regression_values
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.call_discovery.regression_detection import refuse_regression_values
 from pocketrnn_export.intake.calling_convention import Convention, undo_assignments
 from pocketrnn_export.intake.last_activation_removal import (
     ActivationCall,
@@ -56,7 +56,7 @@ _SAY: Final = "Say which: --gives logits or --gives probabilities, in Python giv
 
 @dataclass(frozen=True)
 class _ProbedAnswers:
-    """Batches of texts and a module's answers [batch, units], or [tokens, units] where it labels tokens."""
+    """Batches of texts and a module's answers: [batch, units], or [tokens, units] if it labels tokens."""
 
     batches: tuple[tuple[Tensor, Tensor], ...]
     answers: tuple[Tensor, ...]
@@ -78,7 +78,7 @@ class _ProbedAnswers:
         return 1 if bool((self.all >= 0).all()) else -1 if bool((self.all <= 0).all()) else 0
 
     def find_common_sum(self, rows: Tensor) -> float | None:
-        """Return the common sum of the rows of [texts, units]; None for one unit, or where the sums differ."""
+        """Return the common sum of the rows of [texts, units]; None for one unit, or if the sums differ."""
         if rows.shape[1] == 1:
             return None
         sums = rows.sum(1)
@@ -86,7 +86,7 @@ class _ProbedAnswers:
         return mean if bool(((sums - mean).abs() <= _ROUNDING * max(1.0, abs(mean))).all()) else None
 
     def exp_sums_to_one(self, factor: float) -> bool:
-        """Return whether the rows are logarithms of numbers that sum to 1, divided by a factor."""
+        """Return whether the rows are logarithms of numbers with a sum of 1, divided by a factor."""
         total = self.find_common_sum(torch.exp(self.all.clamp(-700, 700) * factor))
         return total is not None and math.isclose(total, 1, abs_tol=1e-4)
 
@@ -152,9 +152,8 @@ def _add_activations(asked: ModuleFacts, convention: Convention, *, found: bool)
 
 
 def _take_logarithm_for_dependent_heads(asked: ModuleFacts, one: Convention, heads: Sequence[Convention]) -> Convention:
-    """Return the convention of a head. If another head is computed from its probabilities, their logarithm is taken:
-    removing the activation would change the other head.
-    """
+    """Return the convention of a head. If another head is computed from its probabilities, take their logarithm instead
+    of removing the activation, since that would change the other head."""
     if one.activation is None:
         return one
     batch = asked.draw_batch(1 if one.one_text else asked.rows, asked.trial_widths[0][0])
@@ -194,8 +193,8 @@ def _probe_answers(asked: ModuleFacts, convention: Convention) -> _ProbedAnswers
 def _find_removable_activation(
     asked: ModuleFacts, convention: Convention, probed: _ProbedAnswers
 ) -> ActivationCall | None:
-    """Return the call of an activation without which the module gives the logits of its probabilities; None if there is
-    none.
+    """Return the activation call to remove: without it, the module gives the logits of its probabilities. None if there
+    is none.
 
     Raises:
         ExportError: the activation's output is changed afterwards; or it is a sigmoid for each label, where a text has
@@ -231,7 +230,8 @@ def _find_removable_activation(
 
 
 def _find_last_activations(asked: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> list[ActivationCall]:
-    """Return the activations whose output reaches the answer through no other activation, the last one first."""
+    """Return the activations whose output reaches the answer without another activation in between, the last one
+    first."""
     operations = OperatorRecorder()
     seen = ActivationRecorder(lambda number, result: operations.label_tensors(f"call {number}", result))
     with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module), operations, seen:
@@ -243,8 +243,8 @@ def _find_last_activations(asked: ModuleFacts, convention: Convention, probed: _
 def _is_last_operation(
     asked: ModuleFacts, convention: Convention, call: ActivationCall, probed: _ProbedAnswers
 ) -> bool:
-    """Return whether later operations only reshape or move an activation's output, for every text. A product with a
-    number that is 1 for most texts, a mask or a division changes the probabilities of some texts. So does indexing by
+    """Return whether, for every text, later operations only reshape or move an activation's output. A division, a mask,
+    or a product with a number that is 1 for most texts changes the probabilities of some texts. So does indexing by
     words on the axis that sums to 1.
 
     For this check the activation returns the index of each place on that axis, so that the axis can be followed
@@ -273,7 +273,7 @@ def _is_last_operation(
 
 
 def _make_sum_axis_indices(shares: Tensor) -> Tensor:
-    """Return for each number its index on the axis along which they sum to 1; zeros where there is none."""
+    """Return for each number its index on the axis along which the numbers sum to 1; zeros if there is no such axis."""
     places = torch.zeros_like(shares)
     for axis, size in enumerate(shares.shape):
         if torch.allclose(shares.sum(axis), torch.ones(()).to(shares), atol=1e-4):
@@ -292,7 +292,7 @@ def _matches_answers(kind: str, logits: Sequence[Tensor], answers: Sequence[Tens
 
 
 def _make_convention_of_probabilities(asked: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> Convention:
-    """Return the convention of a module that gives probabilities, as its owner says."""
+    """Return the convention of a module that gives probabilities according to its owner."""
     if not probed.are_between_zero_and_one:
         raise ExportError("The module gives numbers that are not probabilities.", "Export it with --gives logits.")
     total = probed.find_common_sum(probed.all)
@@ -310,8 +310,8 @@ def _make_convention_of_probabilities(asked: ModuleFacts, convention: Convention
 
 
 def _describe_sums_over_tokens(probed: _ProbedAnswers) -> str:
-    """Say whether a label's numbers, or exp of them, sum to 1 over the tokens of each text; empty where neither
-    does."""
+    """Report whether a label's numbers, or exp of them, sum to 1 over the tokens of each text; return an empty string
+    if not."""
     for what, of in (("the numbers", torch.Tensor.double), ("exp of the numbers", torch.Tensor.exp)):
         sums = [of(a).reshape(*t.shape, -1).sum(1) for (t, _), a in zip(probed.batches, probed.answers, strict=True)]
         if all(torch.allclose(one, torch.ones(()).to(one), atol=1e-4) for one in sums):
@@ -320,7 +320,7 @@ def _describe_sums_over_tokens(probed: _ProbedAnswers) -> str:
 
 
 def _refuse_common_sums(convention: Convention, probed: _ProbedAnswers) -> None:
-    """Refuse answers whose numbers, or exp of them, have the same sum for every text."""
+    """Refuse answers if their numbers, or exp of them, have the same sum for every text."""
     total = probed.find_common_sum(probed.all)
     to_one = total is not None and math.isclose(total, 1, abs_tol=1e-4)
     if to_one and probed.are_between_zero_and_one:
@@ -352,7 +352,7 @@ def _refuse_common_sums(convention: Convention, probed: _ProbedAnswers) -> None:
 
 
 def _make_ambiguous_numbers_error(convention: Convention, probed: _ProbedAnswers) -> ExportError:
-    """Return the error for numbers that keep one sign with all weights that are tried."""
+    """Return the error for numbers that keep their sign with all weights that are tried."""
     if probed.sign == -1:
         line = _wrap_last_expression(convention, "torch.logit(torch.exp(%s))")
         logarithms = f'for logarithms of probabilities, --call "{line}".'
@@ -379,14 +379,14 @@ def _make_ambiguous_numbers_error(convention: Convention, probed: _ProbedAnswers
 
 
 def _wrap_last_expression(convention: Convention, wrapped: str) -> str:
-    """Return the line of a call with its last expression put into another."""
+    """Return the line of a call with its last expression inserted into another expression."""
     *setup, last = convention.line.split("; ")
     return "; ".join([*setup, wrapped % last])
 
 
 def _find_range_with_other_weights(asked: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> str | None:
-    """Return where answers lie with other weights: beyond 0, or above 1 for several units; None where they stay. A
-    matrix of one sign keeps its sign.
+    """Return the range of the answers with other weights: below 0, or above 1 for several units. None if they stay in
+    the range of probabilities. A matrix of one sign keeps its sign.
 
     A linear layer gives both signs. A sigmoid gives one sign for every input; so does a sigmoid times positive weights,
     so matrices of one sign are only scaled, one at a time. A matrix with both signs is drawn anew: before a maximum
