@@ -760,13 +760,17 @@ def _prepare_module_and_forms(
     """Return the prepared module and its forms. If it has no form for batches, prepare it for one text at a time."""
     _log.info("Finding out how forward is called")
     prepared = ask(one_text=one_text)
-    framed = {*description.text.rules.first_ids, *description.text.rules.last_ids} - {prepared.padding_id}
+    rules, padding = description.text.rules, prepared.padding_id
+    framed = {*rules.first_ids, *rules.last_ids} - {padding}
     if prepared.needs_real_token and not framed:
         _log.warning(
-            "The bundle refuses texts of padding only (the id %d), which a text without a known word may become: the "
-            "module fails on them %s. To have such texts answered, count at least one token in forward, as in "
-            "lengths.clamp(min=1), and mask with a large negative number in place of minus infinity",
-            prepared.padding_id,
+            "The bundle refuses texts of padding only (the id %d), which %s: the module fails on them %s. To have such "
+            "texts answered, count at least one token in forward, as in lengths.clamp(min=1), and mask with a large "
+            "negative number in place of minus infinity",
+            padding,
+            "a text without a known word may become"
+            if rules.unknown_id in (None, padding)
+            else f"{'the empty text and ' * (rules.empty_id == padding)}a text of the padding's own word only becomes",
             prepared.padding_fault,
         )
     if prepared.least > 1:

@@ -266,3 +266,60 @@ def test_an_object_of_an_imported_class_is_refused_with_the_file_of_the_class(fo
     with pytest.raises(InputError, match=r"nets/small\.py:Small"):
         load("main.py:model", "small.pt")
     assert load("nets/small.py:Small", "small.pt").embedding.num_embeddings == 20
+
+
+VOCABULARY = """
+from torch import nn
+class Words:
+    def __init__(self, stoi): self.stoi = stoi
+class Net(nn.Module):
+    def __init__(self, table{annotation}, hidden):
+        super().__init__()
+        self.embedding = nn.Embedding(len({length}), hidden)
+"""
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(("annotation", "length"), [(": Words", "table"), ("", "table.stoi")])
+def test_for_an_argument_that_is_an_object_a_file_that_makes_the_module_is_advised(
+    annotation: str, length: str
+) -> None:
+    Path("vocab.py").write_text(VOCABULARY.format(annotation=annotation, length=length))
+    torch.save({"embedding.weight": torch.zeros(7, 3)}, "vocab.pt")
+    with pytest.raises(MissingArgumentsError) as caught:
+        load("vocab.py:Net", "vocab.pt")
+    assert caught.value.source == "made.py:make"
+    assert "returns Net(table=..., hidden=3)" in caught.value.known
+    for call in ("vocab.py:Net(open(3), 3)", "vocab.py:Net(Words(4 + 5), 3)"):
+        with pytest.raises(InputError, match=r"made\.py:make"):
+            load(call, "vocab.pt")
+
+
+TRAINED = """
+import data
+TEXT = data.Field(lower=True)
+pad = TEXT.vocab.stoi["<pad>"]
+class Old(nn.Module):
+    def __init__(self, words, dim, pad, first=False):
+        super().__init__()
+        self.embedding = nn.Embedding(words, dim, padding_idx=pad)
+model = Old(len(TEXT.vocab), 4, pad, True)
+"""
+
+
+@pytest.mark.usefixtures("folder")
+def test_for_arguments_that_need_code_that_is_not_run_the_whole_call_is_proposed() -> None:
+    cells = ["from torch import nn", TRAINED]
+    notebook = {"cells": [{"cell_type": "code", "source": source} for source in cells]}
+    Path("n.ipynb").write_text(json.dumps(notebook))
+    torch.save({"embedding.weight": torch.zeros(31, 4)}, "old.pt")
+    call = "n.ipynb:Old(words=31, dim=4, pad=None, first=True)"
+    for name in ("n.ipynb:Old(len(TEXT.vocab), 4, pad, True)", "n.ipynb:model"):
+        with pytest.raises(InputError) as caught:
+            load(name, "old.pt")
+        assert f"'{call}'" in str(caught.value)
+    named = parse_module_name("n.ipynb:Old(len(TEXT.vocab), 4, 1, first=True)")
+    assert named is not None
+    with pytest.raises(InputError, match=r"TEXT; .*--weights"):
+        load_module(named)
+    assert load(call, "old.pt").embedding.num_embeddings == 31

@@ -158,6 +158,19 @@ def test_a_module_that_counts_its_lengths_is_exported_with_the_limit(
     check_refusals(classifier)
 
 
+@pytest.mark.parametrize(
+    ("empty_id", "told"), [("<unk>", "which a text of the"), ("<pad>", "which the empty text and a")]
+)
+def test_where_unknown_words_have_an_id_the_note_says_that_only_padding_is_refused(
+    empty_id: str, told: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    vocabulary = ["<unk>", *PAD_LAST] if "<unk>" not in PAD_LAST else PAD_LAST
+    rules = rules_of(vocabulary, unknown_id=vocabulary.index("<unk>"), empty_id=vocabulary.index(empty_id))
+    exported(Counts, tmp_path / "b", vocabulary=vocabulary, rules=rules, torchscript=False)
+    assert f"{told} " in caplog.text
+    assert "known word may" not in caplog.text
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize(("least", "most"), [(12, None), (12, 12)])

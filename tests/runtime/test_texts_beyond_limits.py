@@ -367,6 +367,15 @@ def test_a_golden_example_of_padding_only_is_refused(tmp_path: Path) -> None:
         make_counting(tmp_path / "bundle", texts=("the oil", "unheard"))
 
 
+def test_where_unknown_words_have_an_id_the_limit_is_the_padding_alone(tmp_path: Path) -> None:
+    rules = TextRules(tokenizer="whitespace", unknown_id=0, empty_id=0, padding_id=1)
+    bundle = make_counting(tmp_path / "bundle", rules=rules)
+    assert Classifier.load(bundle).classify("unheard").label
+    said = run("inspect", bundle).stdout
+    assert "a text with a word other than the padding's" in said
+    assert "a known word" not in said
+
+
 def test_the_command_line_says_which_text_holds_no_known_word(
     counting: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

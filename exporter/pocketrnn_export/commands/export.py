@@ -313,7 +313,7 @@ def _describe_limits_of_texts(manifest: Manifest) -> str:
         limits = replace(limits, min_tokens=None)
     if most is not None and (limits.max_tokens or most) >= most:
         limits = replace(limits, max_tokens=None)
-    return describe_limits(limits)
+    return describe_limits(limits, manifest.text.rules)
 
 
 def _check_text_options(

@@ -1,23 +1,29 @@
-"""The arguments of a class that were not given: those that its weights show are taken, and all others are asked for."""
+"""The arguments of a class that were not given: those that its weights show, or the calls in its own file, are taken,
+and all others are asked for."""
 
 from __future__ import annotations
 
 import ast
 import contextlib
 import inspect
+import itertools
 import json
 import logging
 import shlex
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import torch
+
 from pocketrnn.errors import InputError, first_line
+from pocketrnn_export.intake.calls_in_file import GivenByCalls, find_given_values
 from pocketrnn_export.intake.layers_in_weights import describe_layers
 from pocketrnn_export.intake.module_name import ModuleName
 from pocketrnn_export.intake.sizes_from_weights import find_class, find_parameter_values, find_values_without_effect
 from pocketrnn_export.intake.weights_file import SavedWeights
-from pocketrnn_export.source_code.notebook import read_notebook, read_python_file
+from pocketrnn_export.source_code.notebook import Cell, read_notebook, read_python_file
 
 __all__ = ["MissingArgumentsError", "complete_arguments"]
 
@@ -43,7 +49,9 @@ class MissingArgumentsError(InputError):
 def complete_arguments(
     found: Any, args: Sequence[Any], kwargs: Mapping[str, Any], named: ModuleName, weights: SavedWeights | None
 ) -> dict[str, Any]:
-    """Return the arguments of a class that were not given and that its weights show; they are logged.
+    """Return the arguments of a class that were not given and that its weights, or the calls in its file, show.
+
+    They are logged, and so are the defaults that are taken where the calls in the file have other values.
 
     Args:
         found: the class, or a function.
@@ -63,20 +71,10 @@ def complete_arguments(
         signature = inspect.signature(found)
     except (ValueError, TypeError):
         return {}
-    try:
-        given = signature.bind_partial(*args, **kwargs).arguments
-    except TypeError as error:
-        raise InputError(
-            f"{named.name}{str(signature)[:300]} in {named.path}: {first_line(error)}.",
-            "Give the arguments that it takes.",
-        ) from None
-    takes = {
-        name: parameter
-        for name, parameter in signature.parameters.items()
-        if name not in given and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-    }
+    takes = _list_other_parameters(signature, args, kwargs, named)
     required = [name for name, parameter in takes.items() if parameter.default is parameter.empty]
-    definition = None if weights is None or not inspect.isclass(found) else _find_definition(found, named)
+    cells = _read_cells(named)
+    definition = None if weights is None or not inspect.isclass(found) else _find_definition(found, cells)
     shown: dict[str, Any] = {}
     if definition is not None and weights is not None:
         shown = find_parameter_values(definition, weights.tensors)
@@ -86,13 +84,77 @@ def complete_arguments(
     # Shapes are facts; a name in a checkpoint is its owner's word.
     said = {name: stated[name] for name in required if name in stated and name not in taken}
     idle = {name: unused[name] for name in required if name in unused and name not in taken | said}
-    found_values = {**taken, **said, **idle}
+    calls = find_given_values(cells, named.name, signature)
+    others = {name: parameter for name, parameter in takes.items() if name not in shown | unused | said}
+    called = _take_from_calls(calls, others, stated)
+    found_values = {**taken, **said, **idle, **called}
     if missing := [name for name in required if name not in found_values]:
         values = {name: found_values.get(name, ...) for name in takes if name in found_values or name in missing}
-        _refuse_missing_arguments(named, signature, missing, values, weights)
+        code = _find_definition(found, cells) if inspect.isclass(found) else None
+        objects = [name for name in missing if _is_object(signature.parameters[name], code)]
+        _refuse_missing_arguments(named, signature, missing, values, weights, objects)
+    for name in _find_contradicted(found, args, {**kwargs, **found_values}, called.keys() - required, weights):
+        del called[name], found_values[name]
+    left = {n: other.default for n, other in others.items() if n not in found_values and n not in stated}
+    _log_taken_values(named, weights, [taken, said, idle, called], left, calls)
     if weights is not None:
-        _log_taken_values(named, weights, takes, taken, said, idle, stated)
+        made_with = {name: found_values.get(name, parameter.default) for name, parameter in takes.items()}
+        _log_other_values(named, weights, {k: v for k, v in stated.items() if k not in taken}, made_with)
     return found_values
+
+
+def _list_other_parameters(
+    signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any], named: ModuleName
+) -> dict[str, inspect.Parameter]:
+    """Return the parameters that have no argument yet; refuse arguments that do not fit."""
+    try:
+        given = signature.bind_partial(*args, **kwargs).arguments
+    except TypeError as error:
+        raise InputError(
+            f"{named.name}{str(signature)[:300]} in {named.path}: {first_line(error)}.",
+            "Give the arguments that it takes.",
+        ) from None
+    return {
+        name: parameter
+        for name, parameter in signature.parameters.items()
+        if name not in given and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    }
+
+
+def _take_from_calls(
+    calls: Mapping[str, GivenByCalls], others: Mapping[str, inspect.Parameter], stated: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the literals, other than the defaults, that all calls of a file give, but for what a checkpoint says."""
+    literals = {name: calls[name].values[0] for name in others if name in calls and calls[name].is_one_literal}
+    return {
+        name: value
+        for name, value in literals.items()
+        # The checkpoint is of these weights, and the file may have changed since.
+        if not calls[name].confirms(others[name].default) and (name not in stated or stated[name] == value)
+    }
+
+
+def _find_contradicted(
+    found: Any, args: Sequence[Any], kwargs: Mapping[str, Any], names: Iterable[str], weights: SavedWeights | None
+) -> list[str]:
+    """Return those of some arguments without which the shapes of a class's weights are those of the file."""
+    names = sorted(names)
+    if weights is None or not names:
+        return []
+    held = Counter(tuple(tensor.shape) for tensor in weights.tensors.values())
+
+    def fits(without: Iterable[str]) -> bool:
+        try:
+            with torch.random.fork_rng(devices=[]):
+                made = found(*args, **{name: value for name, value in kwargs.items() if name not in without})
+            return Counter(tuple(tensor.shape) for tensor in made.state_dict().values()) == held
+        # A user's code may raise any exception, and call sys.exit.
+        except (Exception, SystemExit):
+            return False
+
+    if fits([]) or not fits(names):
+        return []
+    return [name for name in names if not fits([other for other in names if other != name])]
 
 
 def _has_own_code_only(found: type) -> bool:
@@ -102,25 +164,35 @@ def _has_own_code_only(found: type) -> bool:
 
 def _log_taken_values(
     named: ModuleName,
-    weights: SavedWeights,
-    takes: Mapping[str, inspect.Parameter],
-    taken: Mapping[str, Any],
-    said: Mapping[str, Any],
-    idle: Mapping[str, Any],
-    stated: Mapping[str, Any],
+    weights: SavedWeights | None,
+    values: Sequence[Mapping[str, Any]],
+    left: Mapping[str, Any],
+    calls: Mapping[str, GivenByCalls],
 ) -> None:
-    how = [
-        (taken, f"by the shapes in {weights.path}"),
-        (said, f"as {weights.path} says"),
-        (idle, "without effect on its answers"),
-    ]
-    if told := "; ".join(f"{_write_values(values)}, {why}" for values, why in how if values):
-        _log.warning("%s is made with %s", named.name, told)
-    if other := {
-        name: value
-        for name, value in stated.items()
-        if name not in taken and name not in said and takes[name].default is not None and takes[name].default != value
-    }:
+    """Log the values that were taken, by what shows them, and the defaults that the weights do not show."""
+    path = "" if weights is None else weights.path
+    where = f"as {next(iter(calls.values())).where_and_verb} it" if calls else ""
+    how = (f"by the shapes in {path}", f"as {path} says", "without effect on its answers", where)
+    told = [f"{_write_values(one)}, {why}" for one, why in zip(values, how, strict=True) if one]
+    kept: dict[str, dict[str, Any]] = {}
+    for name, default in left.items():
+        call = calls.get(name)
+        if call is None and told and isinstance(default, bool | str):
+            kept.setdefault("", {})[name] = default
+        elif call is not None and not call.confirms(default):
+            kept.setdefault(f" ({call.where_and_verb} it with {call.what})", {})[name] = default
+    if kept:
+        whose = "its default" if len([*itertools.chain(*kept.values())]) == 1 else "their defaults"
+        told.append(f"left at {whose}: {', '.join(f'{_write_values(some)}{why}' for why, some in kept.items())}")
+    if told:
+        _log.warning("%s is made with %s", named.name, "; ".join(told))
+
+
+def _log_other_values(
+    named: ModuleName, weights: SavedWeights, stated: Mapping[str, Any], made_with: Mapping[str, Any]
+) -> None:
+    """Log what a checkpoint says where the module is made with other values than that."""
+    if other := {n: value for n, value in stated.items() if made_with[n] is not None and made_with[n] != value}:
         _log.warning(
             "%s says %s, and %s has other defaults, which are taken. If the weights were trained with that, give it: "
             "%s:%s(%s)",
@@ -140,6 +212,7 @@ def _refuse_missing_arguments(
     missing: Sequence[str],
     values: Mapping[str, Any],
     weights: SavedWeights | None,
+    objects: Sequence[str],
 ) -> None:
     known = []
     if weights is None:
@@ -154,7 +227,16 @@ def _refuse_missing_arguments(
     # Positional arguments that were given stand before these.
     given = [*map(ast.unparse, named.args), *(f"{k}={ast.unparse(v)}" for k, v in (named.kwargs or {}).items())]
     call = ", ".join([*given, _write_values(values)])
-    said, source = " ".join(known), f"{named.path}:{named.name}({call})"
+    source = f"{named.path}:{named.name}({call})"
+    if objects:
+        first = f"copy {named.name} to a file made.py, with" if named.is_notebook else "write a file made.py with"
+        known.append(
+            f"{_join(objects)} {'is an object' if len(objects) == 1 else 'are objects'}: {first} a function make() "
+            f"that makes {'it' if len(objects) == 1 else 'them'} and returns {named.name}({call}), as in "
+            "docs/your-files.md."
+        )
+        source = "made.py:make"
+    said = " ".join(known)
     raise MissingArgumentsError(
         f"{named.name}{str(signature)[:300]} in {named.path} needs {_join(missing)}, which "
         f"{'is' if len(missing) == 1 else 'are'} not given.",
@@ -162,6 +244,15 @@ def _refuse_missing_arguments(
         said,
         source,
     )
+
+
+def _is_object(parameter: inspect.Parameter, definition: ast.ClassDef | None) -> bool:
+    """Return whether a parameter has an annotation that is a class of somebody's, or code asks for its parts."""
+    kind = parameter.annotation
+    if isinstance(kind, type) and kind.__module__ != "builtins" and kind is not parameter.empty:
+        return True
+    parts = (n for n in ast.walk(definition) if isinstance(n, ast.Attribute)) if definition is not None else ()
+    return any(isinstance(part.value, ast.Name) and part.value.id == parameter.name for part in parts)
 
 
 def _write_values(values: Mapping[str, Any]) -> str:
@@ -179,13 +270,16 @@ def _join(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _find_definition(found: type, named: ModuleName) -> ast.ClassDef | None:
+def _read_cells(named: ModuleName) -> list[Cell]:
+    with contextlib.suppress(InputError):
+        return read_notebook(named.path)[0] if named.is_notebook else [read_python_file(named.path)]
+    return []
+
+
+def _find_definition(found: type, cells: Iterable[Cell]) -> ast.ClassDef | None:
     """Return the code of the class whose `__init__` makes the module: in the file, or where it imports the class."""
     owner = next((kind for kind in found.__mro__ if "__init__" in vars(kind)), found)
-    statements: Iterable[ast.stmt] = ()
-    with contextlib.suppress(InputError):
-        cells = read_notebook(named.path)[0] if named.is_notebook else [read_python_file(named.path)]
-        statements = [node for cell in cells for node in cell.statements]
+    statements = [node for cell in cells for node in cell.statements]
     if (inside := find_class(statements, owner.__name__)) is not None:
         return inside[0]
     # The source may be missing, or be another one than was run.

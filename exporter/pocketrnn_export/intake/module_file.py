@@ -12,7 +12,7 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType, ModuleType, SimpleNamespace
@@ -218,6 +218,13 @@ def _run_needed_statements(
         )
     except InputError as error:
         instead = _suggest_class(named, cells, weights)
+        if in_arguments and _can_be_run(named, cells, _list_wanted_names(named), values.keys()):
+            # It is a name in the arguments that needs more.
+            raise InputError(
+                error.problem,
+                f"Write plain values in place of {', '.join(sorted(in_arguments & {*known}))}"
+                f"{instead or ('.' if weights else '; with --weights FILE, the sizes that it shows are proposed.')}",
+            ) from None
         raise InputError(error.problem, f"{error.remedy}{instead}") from None
     needed = found.statements
     by_cell: dict[str, list[str]] = {}
@@ -255,24 +262,35 @@ def _evaluate_values(named: ModuleName) -> dict[str, Any]:
     return values
 
 
+def _can_be_run(named: ModuleName, cells: Sequence[Cell], names: Sequence[str], given: Set[str]) -> bool:
+    try:
+        find_needed_statements(cells, names, str(named.path), given)
+    except InputError:
+        return False
+    return True
+
+
 def _suggest_class(named: ModuleName, cells: Sequence[Cell], weights: SavedWeights | None) -> str:
-    """Return the advice to name the class, if the object needs code that is not run and its class does not; else an
-    empty string."""
+    """Return the advice to name the class with plain values, if an object or an argument needs code that is not run and
+    the class does not; else an empty string."""
     statements = [node for cell in cells for node in cell.statements]
     found = find_class(statements, named.name)
+    keywords = [ast.keyword(name, value) for name, value in (named.kwargs or {}).items()]
+    is_class = found is not None and found[1] is None and bool(named.args or keywords)
+    if found is not None and is_class:
+        found = found[0], ast.Call(ast.Name(named.name), [*named.args], keywords)
     if weights is None or found is None or found[1] is None:
         imported = find_imported_class(statements, named.name, named.path.parent)
         return "" if imported is None else f" Or name its class: {shlex.quote(':'.join(map(str, imported)))}."
     definition = found[0]
-    try:
-        find_needed_statements(cells, [definition.name], str(named.path), frozenset())
-    except InputError:
+    if not _can_be_run(named, cells, [definition.name], frozenset()):
         return ""
     given = write_arguments(definition, found[1], weights.tensors)
     if given is None:
         return ""
     sizes = " The sizes are those of the weights." * bool(find_parameter_values(definition, weights.tensors))
-    return f" Or name its class: {shlex.quote(f'{named.path}:{definition.name}({given})')}.{sizes}"
+    before = ":" if is_class else " Or name its class:"
+    return f"{before} {shlex.quote(f'{named.path}:{definition.name}({given})')}.{sizes}"
 
 
 def _warn_of_code_not_run(notes: Sequence[str], unreadable: Sequence[str]) -> None:

@@ -17,7 +17,9 @@ __all__ = ["NO_VALUES", "ModuleName", "check_file_exists", "parse_module_name"]
 
 # The advice where arguments are not plain values.
 NO_VALUES: Final = (
-    "Write numbers, strings, True, False, None, lists of these, and names of the file: model.py:Model(8000, dim=64)."
+    "Write numbers, strings, True, False, None, lists of these, and names of the file: model.py:Model(8000, dim=64). "
+    "For any other argument, write a file made.py with a function make() that makes it and returns the module, and "
+    "name made.py:make (docs/your-files.md)."
 )
 
 

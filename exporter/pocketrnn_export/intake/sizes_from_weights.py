@@ -315,8 +315,8 @@ def find_class(statements: Iterable[ast.stmt], name: str) -> tuple[ast.ClassDef,
 
 
 def write_arguments(definition: ast.ClassDef, call: ast.Call, tensors: Mapping[str, Tensor]) -> str | None:
-    """Write the arguments of a class's call as plain values: literals as they are, other values from the weights, or
-    else `...`.
+    """Write the arguments of a class's call as plain values: literals as they are, others from the weights or any value
+    if it is without effect, or else `...`.
 
     None if the call unpacks a list or a dictionary, or gives more than the class has names for.
 
@@ -331,7 +331,10 @@ def write_arguments(definition: ast.ClassDef, call: ast.Call, tensors: Mapping[s
     if unpacks or len(call.args) > len(names):
         return None
     given = dict(zip(names, call.args, strict=False)) | {str(k.arg): k.value for k in call.keywords}
-    sizes = find_parameter_values(definition, tensors)
+    sizes: dict[str, float | None] = {**find_parameter_values(definition, tensors)}
+    # An inherited method may read an argument, too.
+    if {ast.unparse(base) for base in definition.bases} <= {"nn.Module", "torch.nn.Module"}:
+        sizes = find_values_without_effect(definition) | sizes
     plain = {
         name: ast.unparse(value) if _is_literal(value) else str(sizes.get(name, "...")) for name, value in given.items()
     }

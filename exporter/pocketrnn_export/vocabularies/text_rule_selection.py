@@ -62,7 +62,8 @@ def make_named_rules(vocabulary: Vocabulary, tokenizer: str | None) -> TextRules
         unknown, padding = rules.unknown_id, rules.padding_id
         _log.warning(
             "No tokenizer is named, so basic_english is taken: lower case, split at spaces and punctuation. Unknown "
-            "words %s; rows are padded with %s.",
+            "words %s; rows are padded with %s. If your pipeline differs, give --rules; --pairs compares "
+            "them.",
             "are dropped" if unknown is None else f"become {_describe_token(unknown, vocabulary.tokens)}",
             _describe_token(padding, vocabulary.tokens),
         )

@@ -94,7 +94,11 @@ def _describe_as_lines(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator
         *(() if manifest.stream is None else [("streams", f"yes; a state of {manifest.stream.state_size:,} numbers")]),
         ("batches", _describe_batches(graph, "text" if of_texts else "sequence")),
         *([("padding", f"none is given; {told}")] if (told := describe_padding_effect(manifest.provenance)) else []),
-        *([("limits", describe_limits(graph.limits))] if of_texts and graph.limits is not None else []),
+        *(
+            [("limits", describe_limits(graph.limits, given.rules))]
+            if isinstance(given, TextInput) and graph.limits is not None
+            else []
+        ),
         *([("not compared", str(left))] if (left := manifest.provenance.get("not_compared")) else []),
         *((name, f"{size:,} bytes") for name, size in sizes.items()),
         ("golden examples", f"{len(manifest.examples)}"),
@@ -266,12 +270,18 @@ def _describe_batches(graph: Graph, row: str) -> str:
     return f"{shared}; a text that holds the id {ids.replace(', ', ' or ')} alone, since others would change its answer"
 
 
-def describe_limits(limits: Limits) -> str:
+def describe_limits(limits: Limits, rules: AnyTextRules | None = None) -> str:
     """Describe the texts that a graph takes.
+
+    Args:
+        limits: the limits of the graph.
+        rules: the text rules, which may give unknown words another id than the padding's.
 
     Example:
         >>> describe_limits(Limits(max_tokens=300))
         'a text of at most 300 tokens'
+        >>> describe_limits(Limits(real_token=True), TextRules(unknown_id=0, empty_id=0, padding_id=1))
+        "a text with a word other than the padding's"
     """
     stated = (
         ("a text of at least", limits.min_tokens, "tokens"),
@@ -279,4 +289,6 @@ def describe_limits(limits: Limits) -> str:
         ("a run of at most", limits.max_batch, "texts"),
     )
     sizes = [f"{what} {number:,} {unit}" for what, number, unit in stated if number is not None]
-    return "; ".join([*sizes, *(["a text with a known word"] if limits.real_token else [])])
+    has_id = rules is not None and rules.unknown_id not in (None, rules.padding_id)
+    word = "a text with a word other than the padding's" if has_id else "a text with a known word"
+    return "; ".join([*sizes, *([word] if limits.real_token else [])])

@@ -1,0 +1,108 @@
+"""The calls of a class in its own file, and what they give to its parameters."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any, Final
+
+from pocketrnn_export.source_code.notebook import Cell
+
+__all__ = ["GivenByCalls", "find_given_values"]
+
+# The longest expression that a note has whole.
+_LONGEST: Final = 40
+
+
+@dataclass(frozen=True)
+class GivenByCalls:
+    """The arguments for one parameter in the calls of a class in its own file.
+
+    Attributes:
+        values: the literal of each call; empty if a call has another expression, or leaves the parameter out.
+        written: the expression of each call, as in the file; `nothing` if it leaves the parameter out.
+        places: the cell or the line of each call.
+    """
+
+    values: tuple[Any, ...]
+    written: tuple[str, ...]
+    places: tuple[str, ...]
+
+    @property
+    def is_one_literal(self) -> bool:
+        """Whether all calls give the same literal."""
+        return bool(self.values) and len({(type(value), repr(value)) for value in self.values}) == 1
+
+    def confirms(self, default: Any) -> bool:
+        """Whether all calls leave the parameter at its default, which may be any object, or all give that value."""
+        if self.is_one_literal:
+            return (type(self.values[0]), repr(self.values[0])) == (type(default), repr(default))
+        return set(self.written) == {"nothing"}
+
+    @property
+    def where_and_verb(self) -> str:
+        """The places of the calls with a verb, as in `cell 7 calls` or `lines 3, 9 call`."""
+        places = list(dict.fromkeys(self.places))
+        if len(places) == 1:
+            return f"{places[0]} calls"
+        kind = places[0].split()[0]
+        return f"{kind}s {', '.join(place.removeprefix(f'{kind} ') for place in places)} call"
+
+    @property
+    def what(self) -> str:
+        """The different things that the calls have for it, each once."""
+        return ", ".join(one if len(one) <= _LONGEST else f"{one[:_LONGEST]}..." for one in dict.fromkeys(self.written))
+
+
+def find_given_values(cells: Sequence[Cell], name: str, signature: inspect.Signature) -> dict[str, GivenByCalls]:
+    """Find the calls `name(...)` in a file, and return what they give to each parameter; empty without a call.
+
+    If the file defines the name more than once, only the calls after the last definition count. A call that does not
+    fit the signature is left out.
+
+    Args:
+        cells: the code of the file.
+        name: the name of the class or function.
+        signature: its signature.
+
+    Example:
+        >>> find_given_values(cells, "Net", inspect.signature(Net))["batch_first"].values
+        (True,)
+    """
+    bound: list[tuple[str, Mapping[str, ast.expr], bool]] = []
+    times = 0
+    for cell in cells:
+        for statement in cell.statements:
+            if isinstance(statement, ast.ClassDef | ast.FunctionDef) and statement.name == name:
+                times += 1
+                if times > 1:
+                    bound.clear()
+            for call in ast.walk(statement):
+                if isinstance(call, ast.Call) and getattr(call.func, "id", "") == name:
+                    args = list(takewhile(lambda a: not isinstance(a, ast.Starred), call.args))
+                    unpacks = len(args) < len(call.args) or any(k.arg is None for k in call.keywords)
+                    try:
+                        given = signature.bind_partial(*args, **{k.arg: k.value for k in call.keywords if k.arg})
+                    except TypeError:
+                        continue
+                    bound.append((cell.name or f"line {call.lineno}", given.arguments, unpacks))
+    return {parameter: _read_values(parameter, bound) for parameter in signature.parameters} if bound else {}
+
+
+def _read_values(parameter: str, bound: Sequence[tuple[str, Mapping[str, ast.expr], bool]]) -> GivenByCalls:
+    values, written = [], []
+    for _, given, unpacks in bound:
+        expression = given.get(parameter)
+        if isinstance(expression, ast.expr):
+            written.append(ast.unparse(expression))
+            try:
+                values.append(ast.literal_eval(expression))
+            except (ValueError, TypeError):
+                continue
+        else:
+            written.append("an unpacked argument" if unpacks else "nothing")
+    places = tuple(place for place, _, _ in bound)
+    return GivenByCalls(tuple(values) if len(values) == len(bound) else (), tuple(written), places)
