@@ -141,6 +141,11 @@ def test_every_way_to_give_the_proof_its_texts(
         ({"rules": TextRules("external", last_id=4), "example_ids": PAIRS}, "the id 4"),
         ({"tokenizer": "external", "example_ids": [OwnersText("w1-w2", [5], ["w1", "w2"])]}, "--max-tokens 1"),
         ({"tokenizer": "external", "example_ids": [OwnersText("w1-w2", [6, 5], ["w1", "w2"])]}, "its tokens"),
+        ({"tokenizer": "external", "example_ids": [OwnersText("w1-w2", [2, 5, 6], ["w1", "w2"])]}, '"first_id": 2}'),
+        (
+            {"tokenizer": "external", "example_ids": [OwnersText("w1", [2, 5, 3], ["w1"])]},
+            '"first_id": 2, "last_id": 3',
+        ),
         ({"tokenizer": "whitespace", "example_ids": [("w1 w2", ["w1", "w2"])]}, "whitespace .*itself"),
         ({"tokenizer": "external", "example_ids": [("w1 w2", None, "yes")]}, "tokenizer .*external"),
         ({"rules": TextRules("external", max_tokens=2), "example_ids": PAIRS}, "every text to 2"),

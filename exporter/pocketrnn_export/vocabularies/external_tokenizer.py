@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from pocketrnn.errors import InputError, TextError, short_repr
-from pocketrnn.text import AnyTextRules, TextEncoder
+from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder
 from pocketrnn.text.pretokenized import Text, TextRowEncoder, Tokenizer
 from pocketrnn_export.vocabularies.owner_text_file import OwnersText
 from pocketrnn_export.vocabularies.signs_of_another_pipeline import refuse_doubtful_ids
@@ -135,13 +136,28 @@ def _read_pair_ids(ready: TextRowEncoder, rules: AnyTextRules, one: OwnersText, 
                 f"If your pipeline cuts texts there, give --max-tokens {most} (max_tokens={most} in the rules).",
             )
         whose = "its tokens" if one.ids and one.tokens else "your tokenizer"
+        around = _find_ids_around(given, ours) if rules.first_ids == rules.last_ids == () else {}
+        written = json.dumps({"tokenizer": EXTERNAL, **around})
         raise InputError(
             f"{which} has {given[at : at + 1]} at index {at} among its ids, and {whose} with the rules gives "
             f"{ours[at : at + 1]}.",
-            "Give the vocabulary that your pipeline has, and the rules that it applies after its tokenizer: "
+            f"Your pipeline puts ids around those of the tokens: give --rules '{written}', or add them to the rules."
+            if around
+            else "Give the vocabulary that your pipeline has, and the rules that it applies after its tokenizer: "
             "unknown_id, first_id, last_id, max_tokens, min_width, ...",
         )
     return given
+
+
+def _find_ids_around(given: Sequence[int], ours: Sequence[int]) -> dict[str, int]:
+    """Return the id that the owner's pipeline puts before those of the rules, and the one behind them, by the names of
+    the rules; empty if it does otherwise."""
+    for before in (0, 1):
+        behind = len(given) - len(ours) - before
+        if behind in (0, 1) and list(given[before : before + len(ours)]) == list(ours):
+            found = (("first_id", given[0], before), ("last_id", given[-1], behind))
+            return {name: id_ for name, id_, is_there in found if is_there}
+    return {}
 
 
 def _read_example_ids(ready: TextRowEncoder, given: Text) -> list[int]:
