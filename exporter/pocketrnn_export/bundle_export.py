@@ -590,22 +590,18 @@ def _refuse_unchecked_tokens(rules: AnyTextRules, pairs: Sequence[OwnersText]) -
 def _select_answered_texts(
     description: Description, answers: Sequence[tuple[OwnersText, Answer]]
 ) -> list[AnsweredText]:
-    """Return the texts on which the written bundle is compared with the owner's classifier. Texts without ids are left
-    out: the classifier has no answer to them."""
+    """Return the texts on which the written bundle is compared with the owner's classifier: those with an answer. A
+    text without ids counts, too: the owner's code may answer it by itself."""
     external = description.text.rules.tokenizer == EXTERNAL
     found = {}
     for one, answer in answers:
-        if one.ids != [] or one.tokens:
-            read = (one.tokens or one.ids or description.known[one.text]) if external else one.text
-            names = isinstance(one.answer, Mapping) or not isinstance(answer, Mapping)
-            label = (
-                () if one.label is None else tuple(one.label if isinstance(one.label, list | tuple) else [one.label])
-            )
-            answered = AnsweredText(
-                one.text, read, answer, one.ids is not None, names, one.head, tuple(map(str, label))
-            )
-            # A text that is given twice is compared once, as it counts once among the texts whose ids are compared.
-            found[repr((one.text, read, answer, one.head))] = answered
+        given = one.tokens or one.ids or ([] if one.ids is not None else description.known[one.text])
+        read = given if external else one.text
+        names = isinstance(one.answer, Mapping) or not isinstance(answer, Mapping)
+        label = () if one.label is None else tuple(one.label if isinstance(one.label, list | tuple) else [one.label])
+        answered = AnsweredText(one.text, read, answer, one.ids is not None, names, one.head, tuple(map(str, label)))
+        # A text that is given twice is compared once, as it counts once among the texts whose ids are compared.
+        found[repr((one.text, read, answer, one.head))] = answered
     return [*found.values()]
 
 

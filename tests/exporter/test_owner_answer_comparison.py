@@ -201,6 +201,17 @@ def test_a_difference_is_refused_with_the_likely_cause(
         exported(tmp_path / "b", tokenizer=None, rules=rules, example_ids=pairs)
 
 
+def test_an_answer_to_a_text_without_ids_is_compared_and_the_id_that_agrees_is_named(tmp_path: Path) -> None:
+    pairs = [(text, ids_of(own), label(ids_of(own))) for text, own in zip(UNFRAMED[:6], TEXTS, strict=False)]
+    other = next(id_ for id_ in (1, *range(len(WORDS))) if label([id_]) != label([0]))
+    pairs.append(("", [], label([other])))
+    rules = TextRules("whitespace", padding_id=1)
+    with pytest.raises(ParityError, match=rf"1 of 7 .*''.*empty_id.*With {other}\b"):
+        exported(tmp_path / "b", tokenizer=None, rules=rules, example_ids=pairs)
+    made = exported(tmp_path / "b", tokenizer=None, rules=replace(rules, empty_id=other), example_ids=pairs)
+    assert read_text_verdict(made).answers is not None
+
+
 @pytest.mark.slow
 def test_labels_alone_tell_another_order(tmp_path: Path) -> None:
     pairs = [(text, ids_of(text), label(ids_of(text))) for text in drawn(200, 5, 6)]
@@ -230,7 +241,7 @@ def test_labels_are_those_that_users_are_given(more: dict[str, Any], given: Any,
     manifest = SimpleNamespace(output=output, text=TextInput(TextRules(max_width=9), ()))
     classifier: Any = SimpleNamespace(
         labels=tuple(LABELS), thresholds=more.get("thresholds"), manifest=manifest, predict_proba=lambda _: answers,
-        heads=(), _answers=Answers("news", tuple(LABELS), output.activation),
+        heads=(), encode=lambda _: [1, 2], _answers=Answers("news", tuple(LABELS), output.activation),
     )  # fmt: skip
 
     def ask(answer: Any) -> Any:

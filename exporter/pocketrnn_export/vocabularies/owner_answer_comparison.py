@@ -21,6 +21,7 @@ from pocketrnn.errors import LimitError, ParityError, PocketRNNError, short_repr
 from pocketrnn.text import AnyTextRules, TextRules
 from pocketrnn.text.padding_truncation import add_frame, cut_items
 from pocketrnn.text.pretokenized import Text
+from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import AnswerComparison
 from pocketrnn_export.vocabularies.nearest_text_rules import write_rules_option
 from pocketrnn_export.vocabularies.owner_text_file import Answer
@@ -234,6 +235,8 @@ def _explain_difference(classifier: Classifier, rows: Sequence[Row], wrong: Sequ
     """Return the likely cause of the difference, and the advice."""
     if (order := _find_other_order(classifier, rows, tolerance)) is not None:
         return order
+    if (empty := _find_other_empty_id(classifier, [rows[i][0] for i in wrong], tolerance)) is not None:
+        return empty
     first = [i for i in wrong if i < _TEXTS]
     if (way := _find_other_size(classifier, rows[:_TEXTS], first, tolerance)) is not None:
         return way
@@ -281,6 +284,31 @@ def _find_other_order(classifier: Classifier, rows: Sequence[Row], tolerance: fl
     return (
         f"All {len(rows):,} texts agree if the labels are in another order: {order}{more}{unsure}. Give them so, in "
         "the order of your classifier's logits."
+    )
+
+
+def _find_other_empty_id(classifier: Classifier, wrong: Sequence[AnsweredText], tolerance: float) -> str | None:
+    """Describe the id of an empty text with which all these answers agree, and what else helps; None if one of the
+    texts has a token."""
+    text = classifier.manifest.text
+    rules, rows = text.rules, len(text.vocabulary)
+    if type(text) is not TextInput or rules.min_width is not None:
+        return None
+    if any(list(classifier.encode(one.read)) != [rules.empty_id] for one in wrong):
+        return None
+    agreeing = []
+    for id_ in dict.fromkeys([rules.padding_id, *range(min(rows, _TEXTS))]):
+        with contextlib.suppress(PocketRNNError):
+            apart = (_measure_distance_to_answer_for_ids(classifier, one.answer, [id_]) for one in wrong)
+            if all(difference <= tolerance for difference in apart):
+                agreeing.append(id_)
+        if len(agreeing) == _ENOUGH:
+            break
+    agrees = f"With {' or '.join(map(str, agreeing))} the answers agree. " if agreeing else ""
+    return (
+        f"These texts have no token, and the bundle reads the id {rules.empty_id} in their place: --rules "
+        f"'{{\"empty_id\": ...}}' says another. {agrees}If your code answers such texts without the module, do that "
+        "before you ask the bundle, and leave them out of these texts."
     )
 
 
