@@ -783,6 +783,10 @@ def _copy_without_conversions(graph: torch.fx.Graph) -> torch.fx.Graph:
     `x.to(dtype)` is the operator that it is decomposed to, or nothing if x has this type. An answer stays, since the
     program's signature has its name."""
     aten, copied = torch.ops.aten, copy.deepcopy(graph)
+    # A copy renames what is called as one of Python's functions, such as an argument `input`, and the program's
+    # signature does not.
+    for node, original in zip(copied.nodes, graph.nodes, strict=True):
+        node.name, node.target = original.name, original.target
     converts = {getattr(aten.to, name) for name in ("dtype", "dtype_layout", "device", "other")}
     drops = {aten.dropout.default, aten.feature_dropout.default}
     answers = {node for last in copied.nodes if last.op == "output" for node in last.all_input_nodes}

@@ -64,6 +64,19 @@ def test_the_graph_is_that_of_the_decomposed_program(kind: type[nn.Module], monk
     assert found == describe_graph(convert_program(*trace(kind)[:1], {}, names).content)
 
 
+class TakesInput(user_modules.CellState):
+    """A copy of a graph renames an argument that is called as one of Python's functions."""
+
+    def forward(self, input: Any, max: Any) -> Any:  # noqa: A002 - as owners write it
+        return super().forward(input, max)
+
+
+def test_an_argument_may_be_called_as_one_of_pythons_functions() -> None:
+    traced, names = trace(TakesInput)
+    program = convert_program(traced, {}, names)
+    assert [one.name for one in onnx.load_from_string(program.content).graph.input] == list(names.inputs)
+
+
 class CutsInTwo(user_modules.CellState):
     """`chunk` has another form after a decomposition."""
 
