@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import numpy_helper
+from row_files import write_rows
 
 from pocketrnn import Category, Classifier, FeatureInput, Number, verify
 from pocketrnn.bundle.hub import parse_address
@@ -339,29 +340,16 @@ def test_a_classifier_of_texts_takes_no_feature(tmp_path: Path) -> None:
     assert "small" in run("classify", "-b", str(one), "--feature", "price=3", "oil", exit_code=2).stderr
 
 
-def written(folder: Path, kind: str, rows: list[dict[str, Any]]) -> Path:
-    path = folder / f"rows.{kind}"
-    if kind == "jsonl":
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    elif kind == "csv":
-        lines = [",".join(rows[0]), *(",".join(f'"{value}"' for value in row.values()) for row in rows)]
-        path.write_text("\n".join(lines) + "\n")
-    else:
-        arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-        parquet.write_table(arrow.Table.from_pylist(rows), path)
-    return path
-
-
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
 def test_a_column_of_its_name_holds_each_feature(
     tmp_path: Path, bundle: Path, classifier: Classifier, kind: str
 ) -> None:
     rows = [{"text": text, **values, "price": float(values["price"])} for text, values in TEXTS]
-    file, out = written(tmp_path, kind, rows), tmp_path / "out.jsonl"
+    file, out = write_rows(tmp_path / f"rows.{kind}", rows), tmp_path / "out.jsonl"
     run("classify", "-b", str(bundle), "--input", str(file), "-o", str(out))
     answered = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["label"] for row in answered] == classifier.predict(TEXTS)
-    without = written(tmp_path, kind, [{"text": "oil", "price": 1.0, "kind": "film"}])
+    without = write_rows(tmp_path / f"rows.{kind}", [{"text": "oil", "price": 1.0, "kind": "film"}])
     assert "user" in run("classify", "-b", str(bundle), "--input", str(without), exit_code=2).stderr
 
 
@@ -369,7 +357,7 @@ def test_a_column_of_its_name_holds_each_feature(
 def test_a_row_with_a_wrong_feature_is_refused_or_passed_over(
     tmp_path: Path, bundle: Path, wrong: dict[str, Any]
 ) -> None:
-    file = written(tmp_path, "jsonl", [{"text": "oil", **ROW}, {"text": "oil", **ROW, **wrong}])
+    file = write_rows(tmp_path / "rows.jsonl", [{"text": "oil", **ROW}, {"text": "oil", **ROW, **wrong}])
     said = run("classify", "-b", str(bundle), "--input", str(file), exit_code=2).stderr
     assert "Row 2" in said
     assert next(iter(wrong)) in said

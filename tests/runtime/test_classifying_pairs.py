@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import bundle_maker
 import numpy as np
@@ -14,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
+from row_files import write_rows
 
 from pocketrnn import Classifier, verify
 from pocketrnn.bundle.hub import parse_address
@@ -174,23 +174,10 @@ def test_the_command_line_refuses_what_is_not_a_pair(bundle: Path, arguments: li
     assert said in run("classify", "-b", str(bundle), *arguments, exit_code=2).stderr
 
 
-def written(folder: Path, kind: str, rows: list[dict[str, Any]]) -> Path:
-    path = folder / f"pairs.{kind}"
-    if kind == "jsonl":
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    elif kind == "csv":
-        lines = [",".join(rows[0]), *(",".join(f'"{value or ""}"' for value in row.values()) for row in rows)]
-        path.write_text("\n".join(lines) + "\n")
-    else:
-        arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-        parquet.write_table(arrow.Table.from_pylist(rows), path)
-    return path
-
-
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
 def test_two_columns_of_a_file_are_pairs(tmp_path: Path, bundle: Path, classifier: Classifier, kind: str) -> None:
     rows = [{"premise": first, "hypothesis": second} for first, second in PAIRS]
-    file, out = written(tmp_path, kind, rows), tmp_path / "out.jsonl"
+    file, out = write_rows(tmp_path / f"pairs.{kind}", rows), tmp_path / "out.jsonl"
     columns = ("--text-column", "premise", "--second-text-column", "hypothesis")
     run("classify", "-b", str(bundle), "--input", str(file), "-o", str(out), *columns)
     answered = [json.loads(line) for line in out.read_text().splitlines()]
@@ -205,11 +192,15 @@ def test_two_columns_of_a_file_are_pairs(tmp_path: Path, bundle: Path, classifie
 
 
 def test_a_row_without_a_second_text_is_refused_or_passed_over(tmp_path: Path, bundle: Path) -> None:
-    file = written(tmp_path, "jsonl", [{"text": "oil", "second_text": "war"}, {"text": "oil", "second_text": None}])
+    file = write_rows(
+        tmp_path / "pairs.jsonl", [{"text": "oil", "second_text": "war"}, {"text": "oil", "second_text": None}]
+    )
     assert "Row 2" in run("classify", "-b", str(bundle), "--input", str(file), exit_code=2).stderr
     done = run("classify", "-b", str(bundle), "--input", str(file), "--on-error", "skip")
     assert [bool(json.loads(line)["label"]) for line in done.stdout.splitlines()] == [True, False]
-    file = written(tmp_path, "jsonl", [{"text": None, "second_text": None}, {"text": "oil", "second_text": "war"}])
+    file = write_rows(
+        tmp_path / "pairs.jsonl", [{"text": None, "second_text": None}, {"text": "oil", "second_text": "war"}]
+    )
     said = run("classify", "-b", str(bundle), "--input", str(file), "--on-error", "skip").stderr
     assert "1 of 2 rows passed over: 1 without a text," in said
 
@@ -226,7 +217,7 @@ def test_inspect_verify_and_the_page_know_pairs(tmp_path: Path, bundle: Path) ->
 
 def test_a_column_of_second_texts_is_for_two_texts(tmp_path: Path) -> None:
     one = bundle_maker.make(tmp_path / "one", torchscript=False)
-    file = written(tmp_path, "csv", [{"text": "oil", "other": "war"}])
+    file = write_rows(tmp_path / "pairs.csv", [{"text": "oil", "other": "war"}])
     said = run("classify", "-b", str(one), "--input", str(file), "--second-text-column", "other", exit_code=2).stderr
     assert "--second-text-column" in said
 

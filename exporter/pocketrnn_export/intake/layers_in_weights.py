@@ -7,10 +7,11 @@ from typing import Final
 
 from torch import Tensor
 
-__all__ = ["count_gates", "count_layers", "describe_layers", "reads_both_directions"]
+__all__ = ["GATES", "count_gates", "count_layers", "describe_layers", "reads_both_directions"]
 
-# The kind of a recurrent layer by the number of gates, whose weights are stacked in one matrix.
-_KINDS: Final = {1: "RNN", 3: "GRU", 4: "LSTM"}
+# The number of gates of a recurrent layer, whose weights are stacked in one matrix.
+GATES: Final = {"RNN": 1, "GRU": 3, "LSTM": 4}
+_KINDS: Final = {count: kind for kind, count in GATES.items()}
 _MOST: Final = 8
 
 

@@ -74,12 +74,14 @@ def complete_arguments(
     takes = _list_other_parameters(signature, args, kwargs, named)
     required = [name for name, parameter in takes.items() if parameter.default is parameter.empty]
     cells = _read_cells(named)
-    definition = None if weights is None or not inspect.isclass(found) else _find_definition(found, cells)
+    definition = _find_definition(found, cells) if inspect.isclass(found) else None
     shown: dict[str, Any] = {}
     if definition is not None and weights is not None:
         shown = find_parameter_values(definition, weights.tensors)
     stated = {} if weights is None else {name: weights.arguments[name] for name in takes if name in weights.arguments}
-    unused = find_values_without_effect(definition) if definition is not None and _has_own_code_only(found) else {}
+    unused: dict[str, Any] = {}
+    if definition is not None and weights is not None and _has_own_code_only(found):
+        unused = find_values_without_effect(definition)
     taken = {name: shown[name] for name, parameter in takes.items() if name in shown and _differs(parameter, shown)}
     # Shapes are facts; a name in a checkpoint is its owner's word.
     said = {name: stated[name] for name in required if name in stated and name not in taken}
@@ -90,8 +92,7 @@ def complete_arguments(
     found_values = {**taken, **said, **idle, **called}
     if missing := [name for name in required if name not in found_values]:
         values = {name: found_values.get(name, ...) for name in takes if name in found_values or name in missing}
-        code = _find_definition(found, cells) if inspect.isclass(found) else None
-        objects = [name for name in missing if _is_object(signature.parameters[name], code)]
+        objects = [name for name in missing if _is_object(signature.parameters[name], definition)]
         _refuse_missing_arguments(named, signature, missing, values, weights, objects)
     for name in _find_contradicted(found, args, {**kwargs, **found_values}, called.keys() - required, weights):
         del called[name], found_values[name]

@@ -12,7 +12,7 @@ from typing import Final
 
 from torch import Tensor
 
-from pocketrnn_export.intake.layers_in_weights import count_gates, count_layers, reads_both_directions
+from pocketrnn_export.intake.layers_in_weights import GATES, count_gates, count_layers, reads_both_directions
 
 __all__ = [
     "find_class",
@@ -35,8 +35,6 @@ _LAYERS: Final[Mapping[str, tuple[tuple[str, str, int], ...]]] = {
         for kind, layer in (("", "_l0"), ("Cell", ""))
     },
 }
-# The number of gates, whose weights are stacked in one matrix.
-_GATES: Final = {"RNN": 1, "LSTM": 4, "GRU": 3}
 # The arguments of a recurrent layer that the names of its weights show, with their positions.
 _BY_NAMES: Final = (("num_layers", 2, count_layers), ("bidirectional", 6, reads_both_directions))
 
@@ -56,7 +54,7 @@ _KINDS_OF_DROPOUT: Final = ("", "1d", "2d", "3d")
 _WITHOUT_EFFECT: Final = {
     _spell_names(_NN, [f"Dropout{kind}" for kind in _KINDS_OF_DROPOUT]): (0, "p", "dropout"),
     _spell_names(("F", "nn.functional"), [f"dropout{kind}" for kind in _KINDS_OF_DROPOUT]): (1, "p", "dropout"),
-    _spell_names(_NN, _GATES): (5, "dropout", "dropout"),
+    _spell_names(_NN, GATES): (5, "dropout", "dropout"),
     _spell_names(_NN, ["Embedding"]): (2, "padding_idx", "padding"),
 }
 
@@ -83,7 +81,7 @@ def find_layer_sizes(definition: ast.ClassDef, tensors: Mapping[str, Tensor]) ->
     times = Counter(name for name, _ in layers)
     for name, layer in layers:
         # With `if both: self.out = ... else: self.out = ...`, the weights may be those of either.
-        gates, shown = _GATES.get(_read_called_name(layer).removesuffix("Cell")), count_gates(tensors, name)
+        gates, shown = GATES.get(_read_called_name(layer).removesuffix("Cell")), count_gates(tensors, name)
         if (gates is not None and shown not in (gates, None)) or (times[name] > 1 and gates is None):
             continue
         for argument, value in _list_shown_arguments(layer, name, tensors):
@@ -102,9 +100,9 @@ def _list_shown_arguments(layer: ast.Call, name: str, tensors: Mapping[str, Tens
         held = [tensor for key, tensor in tensors.items() if f".{key}".endswith(f".{name}.{weight}")]
         found = given.get(place, given.get(argument))
         if len(held) == 1 and held[0].dim() == 2 and found is not None:
-            parts = _GATES[kind.removesuffix("Cell")] if argument == "hidden_size" else 1
+            parts = GATES[kind.removesuffix("Cell")] if argument == "hidden_size" else 1
             yield found, held[0].shape[axis] // parts
-    if kind in _GATES and count_layers(tensors, name):
+    if kind in GATES and count_layers(tensors, name):
         for argument, place, read in _BY_NAMES:
             if (found := given.get(place, given.get(argument))) is not None:
                 yield found, read(tensors, name)

@@ -128,7 +128,7 @@ def _read_labels(value: Any) -> list[Any] | dict[Any, Any] | None:
     if isinstance(value, np.ndarray):
         value = value.tolist() if value.ndim == 1 else None
     if isinstance(value, list | tuple):
-        items = [item.item() if isinstance(item, np.generic) else item for item in value]
+        items = [_convert(item) for item in value]
         different = 1 < len(items) <= _MOST_LABELS and len({str(item) for item in items}) == len(items)
         return items if different and {type(item) for item in items} <= {str, int} else None
     if isinstance(value, dict) and 1 < len(value) <= _MOST_LABELS:
