@@ -129,8 +129,7 @@ def _combines_rows(node: Node, batch: set[Any], words: Mapping[Node, WordContent
 
 
 def _is_length(sources: Sequence[Node], words: Mapping[Node, WordContent], *, counted: bool = False) -> bool:
-    """Return whether the values are one integer for each text, independent of the words; with `counted`, tried ids may
-    change it."""
+    """Return whether values are one integer a text, independent of the words or, `counted`, of most ids."""
     least, most = (WordContent.FLAGS, WordContent.COUNTS) if counted else (WordContent.NOTHING, WordContent.NOTHING)
     whole = all(n.meta["val"].dim() == 1 and not n.meta["val"].is_floating_point() for n in sources)
     return whole and all(least <= words[n] <= most for n in sources)
@@ -150,7 +149,7 @@ def _is_used_as_size(node: Node) -> bool:
 def _moves_rows_by_words(node: Node, batch: set[Any], words: Mapping[Node, WordContent]) -> bool:
     """Return whether a node moves texts to other rows by the words in them, or joins each text with all others.
 
-    An order by lengths passes here: `row_perturbation.py` checks its use by changing words.
+    An order by lengths passes here: `row_owner_tracking.py` checks its use.
     """
     name, first = read_operator_name(node), node.all_input_nodes[0] if node.all_input_nodes else None
     value = node.meta.get("val")
