@@ -118,12 +118,7 @@ def add_crf(
 def _find_crf_by_calls(
     module: nn.Module, convention: Convention, description: Description, output: TagOutput
 ) -> tuple[Description, OwnersLabels] | None:
-    """Find the CRF whose labels for the module's emissions are those that another call of the module gives. Without a
-    CRF, these are the likeliest labels. None if no call of the module gives labels.
-
-    Raises:
-        ExportError: no CRF with the module's weights gives these labels.
-    """
+    """Find the CRF that gives the labels of another call of the module; refuse if no CRF of its weights does."""
     padding_id = description.text.rules.padding_id
     asked = ModuleFacts(
         module,
@@ -263,8 +258,7 @@ def _convert_ids_to_rows(tokens: Ids, rows: Ids | None) -> Ids:
 
 
 def _draw_long_rows(classifier: Classifier, padding_id: int) -> Iterator[Ids]:
-    """Draw rows with more tokens than the texts: forward may cut the sequence that it decodes, or decode it in
-    windows."""
+    """Draw rows with more tokens than the texts: forward may cut the sequence that it decodes."""
     graph, generator = classifier.manifest.graph, np.random.default_rng(0)
     most = None if graph.limits is None else graph.limits.max_tokens
     for length in _LONG:
@@ -274,11 +268,7 @@ def _draw_long_rows(classifier: Classifier, padding_id: int) -> Iterator[Ids]:
 
 
 def _measure_score_gap(crf: Crf, emissions: Any, own: Any, labels: Any, case: Case) -> float:
-    """Return the difference of the CRF scores of two label sequences, per token.
-
-    Raises:
-        ParityError: it is more than rounding.
-    """
+    """Return the difference of the CRF scores of two label sequences, per token; refuse more than rounding."""
     if labels.shape == own.shape:
         gap = abs(crf.score(emissions, own) - crf.score(emissions, labels)) / len(own)
         if (own == labels).all() or gap <= _TIE:

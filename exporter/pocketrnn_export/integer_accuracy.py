@@ -159,8 +159,7 @@ def _collect_answers(
 def _find_distinct_rows(
     data: LabelledTexts | LabelledSequences | None,
 ) -> tuple[list[Any] | None, Flags | None, Flags | None]:
-    """Return the distinct rows of the data, with their labels and whether these are known. If rows are equal, one with
-    a known label is kept."""
+    """Return the distinct rows, their labels and whether these are known; a known label wins."""
     if data is None:
         return None, None, None
     rows: Any = data.sequences if hasattr(data, "sequences") else data.texts
@@ -175,8 +174,7 @@ def _find_distinct_rows(
 
 
 def _compute_row_logits(classifier: Classifier, rows: list[Any] | None) -> NDArray[np.float32]:
-    """Return the logits of the rows; a row that the classifier refuses gets NaN. Without rows, return the logits of the
-    golden examples."""
+    """Return the logits of the rows, NaN for a refused one; without rows those of the golden examples."""
     if rows is not None:
         return classifier.logits(rows, on_error="skip")
     if not isinstance(classifier.manifest.input, NumberInput):

@@ -362,8 +362,7 @@ def _count_elements(shape: Any) -> int:
 
 
 def _make_array(items: Any, shape: Any, dtype: Any, order: Any) -> Any:
-    """Make an array from bytes, or from a list of objects. numpy's own reader does not check the number of these
-    objects."""
+    """Make an array from bytes, or from a list of objects, whose number numpy does not check."""
     count, kind = _count_elements(shape), dtype.dtype if isinstance(dtype, _Dtype) else None
     items = items.array if isinstance(items, _EncodedBytes) else items
     if kind is None or order not in ("C", "F"):

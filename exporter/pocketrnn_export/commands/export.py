@@ -348,11 +348,7 @@ def _check_measured_options(options: dict[str, Any]) -> None:
 
 
 def _split_pairs(lines: Sequence[str], file: Path) -> list[tuple[str, str]]:
-    """Split the lines of a file at the tab into pairs of texts.
-
-    Raises:
-        InputError: a line has no tab, or several.
-    """
+    """Split the lines of a file at the tab into pairs of texts."""
     pairs = []
     for number, line in enumerate(lines, 1):
         parts = line.split("\t")
@@ -425,8 +421,7 @@ def _export_in_stages(module: Any, output: Path, description: dict[str, Any], op
 
 
 def _check_output(output: Path, *, packed: bool, force: bool) -> None:
-    """Refuse an output that cannot be written. Also refuse a packed file if the engine for its proof is not
-    installed."""
+    """Refuse an output that cannot be written, or a packed file without the engine for its proof."""
     if packed:
         from pocketrnn.engines.native import import_native_module
 
@@ -456,8 +451,7 @@ def _check_source(path: Path) -> None:
 
 
 def _read_text_arguments(source: str, named: ModuleName | None, options: dict[str, Any]) -> dict[str, Any] | None:
-    """Read the arguments that turn texts into ids, and refuse rules that give other ids than the owner's code; None for
-    a checkpoint. This does not need PyTorch, so it can refuse before PyTorch is loaded."""
+    """Read the arguments for texts to ids before PyTorch is loaded; None for a checkpoint."""
     of_a_module = (
         "vocabulary",
         "labels",
@@ -504,8 +498,7 @@ def _read_text_arguments(source: str, named: ModuleName | None, options: dict[st
 def _read_arguments(
     source: str, named: ModuleName | None, options: dict[str, Any], text: dict[str, Any] | None
 ) -> tuple[Any, dict[str, Any]]:
-    """Load the module that SOURCE names, and read the other arguments of `export`; `text` holds those of
-    `_read_text_arguments`."""
+    """Load the module of SOURCE, and read the other arguments; `text` has those for texts."""
     if text is None:
         return read_checkpoint_arguments(Path(source))
     module, call = load_module_and_call(source, named, options)
@@ -528,11 +521,7 @@ def _read_arguments(
 
 
 def _read_agreeing_pairs(path: Path | None, tokens: Sequence[str], rules: AnyTextRules | Subwords) -> list[OwnersText]:
-    """Read the pairs, and refuse rules that give other ids.
-
-    Raises:
-        InputError: the file cannot be read, or a text has other ids.
-    """
+    """Read the pairs, and refuse rules that give other ids."""
     from pocketrnn.text import SubwordRules, TextRules
     from pocketrnn_export.vocabularies.owner_text_file import list_pairs, read_pairs
     from pocketrnn_export.vocabularies.text_rule_selection import refuse_other_ids
@@ -547,11 +536,7 @@ def _read_agreeing_pairs(path: Path | None, tokens: Sequence[str], rules: AnyTex
 
 
 def _read_characters(path: Path | None, width: int | None) -> Characters | None:
-    """Read the vocabulary of characters, if there is one.
-
-    Raises:
-        click.UsageError: there is a width and no vocabulary.
-    """
+    """Read the vocabulary of characters, if there is one; a width needs one."""
     from pocketrnn_export.character_arguments import read_characters
 
     if path is None:
@@ -563,11 +548,7 @@ def _read_characters(path: Path | None, width: int | None) -> Characters | None:
 
 
 def _read_heads(given: Sequence[str]) -> dict[str, list[str]]:
-    """Read the labels of each head from NAME=LABELS.
-
-    Raises:
-        InputError: one is not of this form, or two have one name.
-    """
+    """Read the labels of each head from NAME=LABELS."""
     from pocketrnn_export.vocabularies.labels import read_labels
 
     heads: dict[str, list[str]] = {}
@@ -656,8 +637,7 @@ def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRul
 
 
 def _load_named_module(named: ModuleName, options: dict[str, Any]) -> tuple[Any, Any]:
-    """Load the module that a file defines, with its trained weights, or with random ones if --random-weights is given;
-    and the function in it that --call names."""
+    """Load the module that a file defines, with its weights, and the function that --call names."""
     from pocketrnn_export.intake.missing_arguments import MissingArgumentsError
     from pocketrnn_export.intake.module_file import load_module_and_function
     from pocketrnn_export.intake.repeated_construction import refuse_random_construction

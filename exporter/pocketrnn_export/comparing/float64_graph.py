@@ -177,8 +177,7 @@ def convert_model_to_float64(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _name_unused_outputs(graph: GraphProto, place: int) -> None:
-    """Give each output a name: the evaluator would store a nameless output under the empty name, and read it as an
-    omitted input."""
+    """Give each output a name: the evaluator reads a nameless one as an omitted input."""
     for i, node in enumerate(graph.node):
         for k, name in enumerate(node.output):
             node.output[k] = name or f"pocketrnn.unused.{place}.{i}.{k}"
@@ -208,8 +207,7 @@ def _round_products_of_int8(graph: GraphProto) -> None:
 
 
 def _round_marked_values_to_float32(graph: GraphProto) -> None:
-    """Round values whose name ends with SINGLE: Python computes them from sizes in float64, and PyTorch rounds them to
-    float32 when an operation combines them with a tensor."""
+    """Round values whose name ends with SINGLE: PyTorch makes float32 of Python's numbers beside a tensor."""
     nodes: list[NodeProto] = []
     for node in graph.node:
         nodes.append(onnx.NodeProto.FromString(node.SerializeToString()))

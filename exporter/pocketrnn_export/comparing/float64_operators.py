@@ -86,13 +86,11 @@ class _Recurrent(OpRun):
     default_activations: tuple[str, ...]
 
     def _make_step(self, r: Doubles, b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> CellFunction:
-        """Make the step of one direction from its recurrent weights [gates * hidden, hidden] and its recurrent biases;
-        without the biases that `_count_biases_added_early` counts."""
+        """Make the step of one direction, without the biases that `_count_biases_added_early` counts."""
         raise NotImplementedError
 
     def _count_biases_added_early(self, hidden: int) -> int:
-        """Count the recurrent biases [gates * hidden] that are added to the input's gates for all steps together: the
-        biases of gates that sum both products."""
+        """Count the recurrent biases that are added to the input's gates for all steps together."""
         return self.gates * hidden
 
     def _run(self, x: Doubles, w: Doubles, r: Doubles, *more: Any, **attributes: Any) -> tuple[Doubles, ...]:

@@ -573,8 +573,7 @@ def choose_pairs_for_proof(
 
 
 def _convert_piece_to_text(piece: str) -> str:
-    """Return a subword piece as it is written in a text, without its marker: BERT's ##, or the space mark of
-    sentencepiece or GPT-2."""
+    """Return a subword piece without its marker: BERT's ##, or the mark of a space."""
     marks = str.maketrans({"\u2581": " ", "\u0120": " "})
     return piece.removeprefix("##") if piece.startswith("##") else " " + str(piece).translate(marks).lstrip()
 

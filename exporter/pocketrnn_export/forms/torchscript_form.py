@@ -106,8 +106,7 @@ def _refuse_frozen_sizes(prepared: ExportableModule, script: torch.jit.ScriptMod
 
 
 def _list_other_sizes(forms: Sequence[Form]) -> Iterator[Sizes]:
-    """Yield the sizes of further traces: some far apart, and sizes just below and above those that forward asks
-    about."""
+    """Yield the sizes of further traces: some far apart, and those around what forward asks about."""
     graphs = [form.entry for form in forms if isinstance(form.entry, Graph)]
     limits = (graphs[0].limits if graphs else None) or Limits()
     least, most = limits.min_tokens or 1, limits.max_tokens or _MOST_TOKENS
@@ -120,8 +119,7 @@ def _list_other_sizes(forms: Sequence[Form]) -> Iterator[Sizes]:
 
 
 def _read_operations(block: Any, numbers: dict[int, int] | None = None) -> Iterator[tuple[Any, ...]]:
-    """Yield the operations of a TorchScript graph or block, each with its inputs and constants, but without the
-    recorded shapes."""
+    """Yield the operations of a TorchScript graph with their inputs and constants, without shapes."""
     numbers = {} if numbers is None else numbers
     for value in block.inputs():
         numbers[value.unique()] = len(numbers)

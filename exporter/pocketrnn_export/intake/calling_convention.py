@@ -397,8 +397,7 @@ def find_global_batch_sizes(layer: nn.Module) -> list[tuple[str, dict[str, Any]]
 
 @functools.cache
 def _find_batch_sizes_in_code(code: CodeType) -> tuple[str, ...]:
-    """Return the names of batch sizes among the globals that code reads. The result is cached, since `dis` is slow and
-    every call asks."""
+    """Return the names of batch sizes among the globals that code reads; cached, since `dis` is slow."""
     read = {one.argval for one in dis.get_instructions(code) if one.opname == "LOAD_GLOBAL"}
     return tuple(name for name in sorted(read) if BATCH_SIZE.search(name))
 

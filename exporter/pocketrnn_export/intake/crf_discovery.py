@@ -220,8 +220,7 @@ def _guess_crfs(layer: nn.Module, labels: int) -> Iterator[Crf]:
 
 
 def _guess_crfs_with_ends(layer: nn.Module, matrix: NDArray[np.float64]) -> Iterator[Crf]:
-    """Yield CRFs with a matrix [from, to] and scores for the first and the last token: vectors of the layer, zeros, or
-    rows and columns of begin and end labels."""
+    """Yield CRFs with scores for first and last tokens: vectors, zeros, or rows and columns of end labels."""
     labels = len(matrix)
     for start, end in itertools.permutations(_list_label_vectors(layer, labels), 2):
         yield _make_crf(start, end, matrix)

@@ -140,11 +140,7 @@ def _find_failure_on_ids(
 
 
 def _refuse_failing_numbers(asked: ModuleFacts, convention: Convention, *, is_finite: bool) -> None:
-    """Run the module on numbers of each feature.
-
-    Raises:
-        ExportError: it fails on one; the error has a line that keeps the feature in a range.
-    """
+    """Run the module on numbers of each feature, and refuse one on which it fails."""
     for column, (name, feature) in enumerate(asked.features):
         if isinstance(feature, Category):
             continue

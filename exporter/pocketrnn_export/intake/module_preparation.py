@@ -390,11 +390,7 @@ def add_ids_that_need_own_batch(prepared: ExportableModule, candidates: Collecti
 
 
 def _find_padding_and_alone_ids(prepared: ExportableModule, candidates: Sequence[int]) -> ExportableModule:
-    """Find which texts, or pairs, may share a batch, and whether they may be padded.
-
-    Raises:
-        ExportError: the module mixes the texts of a batch.
-    """
+    """Find which texts, or pairs, may share a batch, and whether they may be padded."""
     ids, padding_id = prepared.ids, prepared.padding_id
     full, uneven = make_shape_grid(ids, 0, ragged=False), make_shape_grid(ids, padding_id, ragged=True)
     prepared = add_ids_that_need_own_batch(prepared, candidates)
@@ -432,8 +428,7 @@ def _describe_call(convention: Convention) -> str:
 
 
 def _log_convention(convention: Convention) -> None:
-    """Log how a module is called, whether its answers are logits, and why. The part on logits is a warning, which is
-    also shown in Python, unless the numbers alone prove that part."""
+    """Log how a module is called, whether it gives logits, and why; a warning unless the numbers prove it."""
     _log.info("%s", _describe_call(convention))
     said = f"The module's answers are taken for {convention.gives}"
     if convention.units == 1 and not convention.values:
@@ -453,8 +448,7 @@ def _log_convention(convention: Convention) -> None:
 
 
 def _compare_probabilities(run: Run, called: CallAdapter, activation: Activation) -> Run:
-    """Return a run that also compares its logits with the probabilities of the user's module, on every case. If a head
-    gives logits, their probabilities are compared."""
+    """Return a run that also compares its logits with the probabilities of the user's module."""
     convention = called.convention
     module = CallAdapter(called.module, convention, passing=False)
     own = make_module_run(module, takes_lengths=called.convention.takes_lengths)
@@ -477,8 +471,7 @@ def _compare_probabilities(run: Run, called: CallAdapter, activation: Activation
 def _split_heads(
     convention: Convention, kinds: Sequence[tuple[str, int]], logits: Logits, given: Logits, numbers: Logits
 ) -> Iterator[tuple[Convention, Logits, Logits, Logits]]:
-    """Yield for each head its convention, its logits and probabilities [rows, labels], and the module's own numbers
-    [rows, units]."""
+    """Yield for each head its convention, logits and probabilities [rows, labels], and the module's numbers."""
     at = of = 0
     for part, (_, labels) in zip(convention.answer_conventions, kinds, strict=True):
         columns = slice(at, at + labels)
@@ -487,8 +480,7 @@ def _split_heads(
 
 
 def _are_probabilities(part: Convention, logits: Logits, given: Logits, numbers: Logits) -> bool:
-    """Return whether a module's numbers are the probabilities that follow from these logits, or, if the module gives
-    logits, the same logits."""
+    """Return whether a module's numbers are the probabilities of these logits, or the same logits."""
     ours = given if part.activation is not None or part.undone is not None else logits
     # A single number is that of the second label.
     ours = ours[:, 1:] if part.units == 1 and ours.shape[1] == 2 else ours

@@ -155,8 +155,7 @@ def _make_rows(plain: Ids, rows: int, width: int) -> Ids:
 
 
 def _make_rows_with_id(token: int, plain: Ids, width: int) -> Ids:
-    """Return six rows with an id in different places: inside; inside and at the end; at the start; nearly everywhere;
-    everywhere; at the end."""
+    """Return six rows with an id inside, at the start, at the end, nearly everywhere and everywhere."""
     rows, some = _make_rows(plain[::-1], 6, width), max(1, width // 3)
     rows[0, width // 2] = token
     rows[1, [some, *range(width - some, width)]] = token
@@ -333,8 +332,7 @@ class _PaddedRun:
         self._one_text, self._activation = one_text, activation
 
     def measure_changes(self, rows: Sequence[list[int]], width: int, side: str) -> list[tuple[float, int]]:
-        """Return for each text the change of a probability and the number of padding ids. Texts on which the module
-        fails, alone or padded, are left out."""
+        """Return for each text that the module answers the change of a probability and its padding ids."""
         if self._one_text and len(rows) > 1:
             return [found for row in rows for found in self.measure_changes([row], width, side)]
         try:
@@ -356,8 +354,7 @@ class _PaddedRun:
         return found
 
     def _pad_rows_beside_text(self, rows: Sequence[list[int]], width: int, side: str) -> tuple[Ids, Ids]:
-        """Return the tokens and lengths of padded texts, and a row that repeats the first text up to the width of the
-        batch."""
+        """Return padded texts with their lengths, and a row that repeats the first text up to the width."""
         padded = []
         for row in rows:
             padding = [self._padding_id] * (width - len(row))

@@ -213,8 +213,7 @@ def _may_be_read_again(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> boo
 
 
 def _find_kind_of_use(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> str:
-    """Return `dropout` or `padding` if a value is only the rate of a dropout, or only the padding of an nn.Embedding;
-    else an empty string."""
+    """Return `dropout` or `padding` if a value is only the rate of one or the padding id; else empty."""
     argument, parent = node, parents[node]
     # In `p if layers > 1 else 0.0` it is a rate, too, but not in the condition.
     while isinstance(parent, ast.IfExp) and argument is not parent.test:
@@ -362,8 +361,7 @@ def _list_init_names(definition: ast.ClassDef) -> dict[str, bool]:
 
 
 def _find_assigned_layers(definition: ast.ClassDef) -> Iterator[tuple[str, ast.Call]]:
-    """Yield the name and the call of each `self.NAME = nn.Layer(...)` of the class; those in an nn.Sequential have
-    their place in it as name."""
+    """Yield the name and call of each `self.NAME = nn.Layer(...)`, also in an nn.Sequential."""
     for method in _find_init_methods(definition):
         for node in ast.walk(method):
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):

@@ -147,8 +147,7 @@ class _TimeBudget:
         self._a_step = 0.0
 
     def decide_recording(self, batch: Batch) -> Iterator[bool]:
-        """Yield for each batch whether to record its operators, which takes longer: for short batches always, for
-        others while there is time. Stop when the time is over."""
+        """Yield for each batch whether to record its operators: short ones always, others while there is time."""
         steps, now = batch[0].shape[1], time.process_time()
         spent = now - self._started
         if spent < 3 * _SECONDS:

@@ -212,8 +212,7 @@ def _make_layer(node: Any, script: torch.jit.ScriptModule) -> nn.RNNBase:
 
 
 def _read_stored_value(value: Any, script: torch.jit.ScriptModule) -> Any:
-    """Return a value that is known before the graph runs: a constant, or an attribute that freezing keeps. Else return
-    None."""
+    """Return a value that is known before the graph runs: a constant, or a frozen attribute; else None."""
     node = value.node()
     if node.kind() == "prim::ListConstruct":
         return [_read_stored_value(item, script) for item in node.inputs()]

@@ -199,8 +199,7 @@ def _read_torch_save(path: Path) -> Any:
 
 
 def _find_other_classes(path: Path) -> list[str]:
-    """Return the names of classes and functions in a file that torch does not load by default. None of them is
-    imported."""
+    """Return the names of classes and functions in a file that torch does not load by default."""
     try:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     # A file of the older form, or a damaged one: reading it shows which.

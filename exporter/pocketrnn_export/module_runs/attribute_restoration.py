@@ -112,8 +112,7 @@ def _list_attribute_dicts(module: nn.Module) -> list[dict[Any, Any]]:
 
 
 def _are_attribute_tables_different(table: dict[Any, Any], entries: dict[Any, Any]) -> bool:
-    """Return whether two tables hold different objects, or the same objects under other names. Objects are compared by
-    identity, and in C, since most calls compare dozens of tables."""
+    """Return whether two tables hold different objects, by identity, or the same under other names."""
     if not entries:
         return bool(table)
     return not (

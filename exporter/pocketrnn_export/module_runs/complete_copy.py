@@ -265,8 +265,7 @@ def _copy_or_share(value: Any, memory: dict[int, Any]) -> Any:
 
 @functools.cache
 def _make_attribute_copied_class(kind: type) -> type:
-    """Return a class with the same name whose objects are copied by their attributes; return the class itself if it has
-    no copy hook."""
+    """Return a class without copy hooks whose objects are copied by attributes; itself if it has none."""
     if not _has_copy_hook(kind):
         return kind
 

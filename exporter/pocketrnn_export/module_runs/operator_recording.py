@@ -313,8 +313,7 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
     def _find_unchanged_operand_steps(
         self, name: str, given: Sequence[Any], step: _Step, result: Any
     ) -> frozenset[int] | None:
-        """Return the steps of the operand that an operator leaves unchanged because its other operands are constants;
-        None if it may change."""
+        """Return the steps of the operand that an operator with constants leaves unchanged; else None."""
         values = [one for one in zip(given, step.arguments, strict=True) if isinstance(one[1], _Argument)]
         constants = [one.constant for _, one in values if one.constant is not None]
         if name == "where" and values[0][1].constant is not None:
@@ -327,8 +326,7 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         return left[1].steps if left is not None and left[0].shape == result.shape else None
 
     def _gathers_unequal_numbers(self, name: str, args: tuple[Any, ...]) -> bool:
-        """Return whether an operator gathers different numbers by labelled positions: `numbers.gather(1,
-        positions)`."""
+        """Return whether an operator gathers different numbers by labelled positions."""
         if name == "index":
             along = [axis for axes, index in _find_indexed_axes(args[1]) if self.find_labels(index) for axis in axes]
         elif name in ("gather", "index_select"):
@@ -447,8 +445,7 @@ def _read_slice_arguments(given: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def _simplify_argument(one: Any) -> Any:
-    """Return an argument in the form for comparisons: steps, numbers, constants; None for a type, a device or an
-    omitted argument."""
+    """Return an argument as steps, numbers or constants; None for a type, a device or an omitted one."""
     if isinstance(one, _Constant) and one.values.numel() == 1:
         return float(one.values[0])
     if isinstance(one, bool | int | float):

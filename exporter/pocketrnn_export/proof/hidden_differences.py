@@ -191,8 +191,7 @@ class HiddenDifferences:
     def _has_differing_results(
         self, node: Node, changing: Mapping[int, tuple[Any, ...]], differing: Mapping[int, tuple[Any, ...]]
     ) -> bool:
-        """Return whether a node's results differ after its operands are changed in the same way in both runs: equal
-        operands get other numbers, and different operands are moved by the same number."""
+        """Return whether a node's results differ after its operands are changed alike in both runs."""
         narrow, wide = self._narrow.ran[node], self._wide.ran[node]
         own, beside = list(narrow.given), list(wide.given)
         for i in range(len(own)) if writes_in_place(node.target) else (*changing, *differing):

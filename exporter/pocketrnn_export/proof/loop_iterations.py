@@ -233,8 +233,7 @@ def _subtract_counts(more: _Calls, fewer: _Calls) -> dict[Hashable, int]:
 
 
 def _adds_same_calls(first: _Calls, added: Mapping[Hashable, int], tokens: int, found: _Calls | None) -> bool:
-    """Return whether each additional token adds the same calls, or, if the text is cut, none from some token on. Also
-    True if the module fails."""
+    """Return whether each further token adds the same calls, or none after a cut; True if it fails."""
     if found is None:
         return True
     more = _subtract_counts(found, first)
@@ -464,8 +463,7 @@ def _classify_argument(argument: Any, call: int, often: dict[int, int], numbers:
 
 
 def _find_used_calls(arguments: Any, *, of_all: bool = False) -> Iterable[int]:
-    """Yield the calls whose results are arguments of others. The list of the results of all iterations is left out,
-    since it uses each result once, at the end."""
+    """Yield the calls whose results others take; the list of all iterations' results does not count."""
     for argument in arguments:
         if isinstance(argument, _CallIndex):
             yield argument

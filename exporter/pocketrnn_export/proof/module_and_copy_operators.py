@@ -139,8 +139,7 @@ def _record_program(given: OwnersModule, module: nn.Module, inputs: Sequence[Ten
 def _find_functions(
     module: nn.Module, function_of: Callable[[Any], Any]
 ) -> tuple[list[Place], dict[tuple[type, str], Any]]:
-    """Find the functions in the owner's files and classes that another function has replaced, each with the
-    replacement."""
+    """Find the functions in the owner's files and classes that another one has replaced, with that one."""
     entries = [
         (names, name, function)
         for names in find_users_globals(module)

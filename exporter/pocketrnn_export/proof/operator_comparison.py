@@ -239,8 +239,7 @@ def _number_equal_operators(nodes: Iterable[Node]) -> dict[Node, int]:
 def _find_operator_group(
     node: Node, values: Mapping[Node, Any], known: frozenset[str], taken: frozenset[str], order: Mapping[Node, int]
 ) -> _OperatorGroup | None:
-    """Find the operators that end with a node whose value is in the graph, back to the nearest earlier values that are
-    in the graph."""
+    """Find the operators that end with a node, back to the nearest earlier values in the graph."""
     if node.op != "call_function" or node.name not in known or not _can_compare(values.get(node)):
         return None
     nodes, given, left = [node], list[Node](), [node]
@@ -320,8 +319,7 @@ def _compute_pytorch_result(
 def _compute_sizes_of_terms(
     part: _OperatorGroup, values: Mapping[Node, Any], given: Mapping[Node, Tensor], run: NodeValues
 ) -> np.ndarray[Any, Any] | None:
-    """Compute the sum of the absolute terms of each number in double precision; None for operators that do not add up
-    products."""
+    """Compute the sum of each number's absolute terms; None for operators that add no products."""
     names = {str(node.target).partition(".")[2].partition(".")[0].strip("_") for node in part.nodes}
     if not names <= _SUMS:
         return None

@@ -140,8 +140,7 @@ class ReferenceAnswers:
 
 
 def _is_answered(rows: Logits) -> bool:
-    """Return whether a text, or each of its tokens, has a finite answer. The last tokens may have none, since a module
-    that counts tokens itself may leave them out."""
+    """Return whether a text, or one of its tokens, has a finite answer."""
     finite = np.isfinite(rows.max(1))
     return bool(finite[0] and (finite[:-1] >= finite[1:]).all())
 

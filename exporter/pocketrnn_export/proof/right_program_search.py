@@ -110,11 +110,7 @@ def find_right_program(
 def _find_program(
     asked: FreshCopyModule, judged: Callable[[TracedProgram], RunnableProgram], *, one_text: bool
 ) -> TracedProgram:
-    """Find a program for a module that is right for all sizes.
-
-    Raises:
-        ExportError: there is none.
-    """
+    """Find a program for a module that is right for all sizes, or refuse the module."""
     made, log = functools.cache(judged), TraceLog()
 
     def trace_with_log(plan: TracePlan | None, log: TraceLog, *, cut_counted: bool = True) -> TracedProgram:
@@ -205,11 +201,7 @@ class _NonForgettingModule:
     def refuse_lost_code(
         self, program: TracedProgram, judged: Callable[[TracedProgram], RunnableProgram], bounds: Iterable[Sizes]
     ) -> None:
-        """Refuse a form that lost a part of its program, at the sizes just below and above each condition in forward.
-
-        Raises:
-            ExportError: its answers differ.
-        """
+        """Refuse a form that lost a part of its program, by answers around each condition in forward."""
         if (run := self.run(program)) is None:
             return
         form = judged(replace(program, program=replace_program_weights(program.program, self.weights))).run
@@ -234,12 +226,7 @@ class _NonForgettingModule:
 
 
 def _refuse_pair_questions(plain: TracedProgram | ExportError, log: TraceLog) -> None:
-    """Refuse a module of two texts that has a condition on the size of one of them: traces for chosen sizes support one
-    text only.
-
-    Raises:
-        ExportError: there is such a condition, or no ordinary trace.
-    """
+    """Refuse two texts with a condition on the size of one: a trace for chosen sizes takes one text."""
     if log.questions:
         # A condition in the module's own code tells more than one inside PyTorch.
         question = max(log.questions, key=lambda one: (one.branch, one.line > 0))
@@ -268,8 +255,7 @@ def _check_plain_trace(asked: FreshCopyModule, plain: TracedProgram, graph: Answ
 def _make_follow_function(
     asked: FreshCopyModule, trace: Callable[[TracePlan], ProgramAttempt[TracedProgram]]
 ) -> Callable[[Sizes], FollowedRun]:
-    """Return the function that runs forward for some sizes and records its conditions; if possible, it makes no
-    program."""
+    """Return the function that runs forward for some sizes and records its conditions."""
 
     def follow_sizes(sizes: Sizes) -> FollowedRun:
         log = TraceLog(until=time.process_time() + _SECONDS_A_WAY)
@@ -287,11 +273,7 @@ def _make_follow_function(
 
 
 def _make_plain_trace(traced: Callable[..., TracedProgram], log: TraceLog) -> TracedProgram | ExportError:
-    """Make the ordinary trace, or return its error. It is right for all sizes if forward has no condition on them.
-
-    Raises:
-        ExportError: there is no such trace, and the reason is not a size.
-    """
+    """Make the ordinary trace, or return its error: a trace without conditions is right for all sizes."""
     try:
         return traced(None, log)
     except ExportError as error:
@@ -313,6 +295,5 @@ def _is_raised_by_user(error: BaseException) -> bool:
 
 
 def _count_ids(module: nn.Module) -> int:
-    """Return the number of ids to run a module with, if its form does not state it: the rows of the smallest
-    embedding."""
+    """Return the number of ids to run a module with: the form's, or the rows of the smallest embedding."""
     return min((layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)), default=1)

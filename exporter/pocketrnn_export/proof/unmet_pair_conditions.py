@@ -65,8 +65,7 @@ def find_blocking_questions(
 
 
 def _list_sizes_near_question(question: Question) -> list[tuple[int, int, int]]:
-    """Return the sizes (texts, tokens of the first, tokens of the second) to try for a condition; sizes near a number
-    in the condition come first."""
+    """Return the sizes to try for a condition, those near its numbers first."""
     named = [abs(int(number)) for number in question.condition.numbers]
     near = sorted({n + more for n in named for more in range(-_BEYOND, _BEYOND + 1) if n + more > 0 and n < 5_000})
     beside = (1, 4, 9)

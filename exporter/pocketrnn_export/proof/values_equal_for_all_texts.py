@@ -160,8 +160,7 @@ class _RangeRecorder(NodeValues):
 
 
 def _count_checked_places(node: Node, value: Tensor) -> int:
-    """Return how many places of a value are checked one by one: the size of its last axis if this is small and fixed
-    and the value is bools or integers; else 1."""
+    """Return how many places of a value are checked one by one: a small last axis of integers; else 1."""
     size = node.meta["val"].shape[-1] if value.dim() > 1 and not value.is_floating_point() else 1
     return size if isinstance(size, int) and size <= _PLACES else 1
 

@@ -132,8 +132,7 @@ def _read_text(path: Path) -> str:
 
 
 def _list_code_cells(document: Any) -> Iterator[tuple[str, int | None]]:
-    """Yield the source and execution count of each code cell. Format 4 has `cells`; formats 2 and 3 have `worksheets`
-    of cells."""
+    """Yield source and execution count of each code cell: of `cells` in format 4, `worksheets` in 2 and 3."""
     sheets = [document]
     if isinstance(document, dict) and isinstance(document.get("worksheets"), list):
         sheets = document["worksheets"]

@@ -312,8 +312,7 @@ _CELLS: Final = {nn.RNNCell: "nn.RNN", nn.LSTMCell: "nn.LSTM", nn.GRUCell: "nn.G
 
 
 def _find_stepped_cell(module: nn.Module) -> tuple[str, str] | None:
-    """Return a description of the first cell in a module, and the advice on a layer to use instead; None if there is no
-    cell."""
+    """Return a description of the first cell in a module, and the advice on a layer; None if there is none."""
     for path, layer in module.named_modules():
         for cell, whole in _CELLS.items():
             if isinstance(layer, cell):

@@ -387,8 +387,7 @@ class TraceSession:
             self.facts.note(value, whole=True, lengths="given" if value.dim() == 1 else "", width=width)
 
     def _keep_iterations(self, answer: Any) -> Any:
-        """Return forward's answer. All results of loop iterations stay in the graph, so that all iterations have the
-        same form."""
+        """Return forward's answer; results of all iterations stay, so that these have the same form."""
         made = self.facts.loop_tensors if self.loops else []
         if not made:
             return answer

@@ -131,8 +131,7 @@ def _is_integer_divisor(divisor: ir.Value | None) -> bool:
 
 
 def _hides_small_values(node: ir.Node) -> bool:
-    """Return whether a node hides the size of small inputs: adding a bias does, and so does a layer with usual
-    weights."""
+    """Return whether a node hides the size of small inputs, as adding a bias does."""
     if node.op_type in _LAYERS:
         weights = _read_constant_array(node.inputs[1])
         return weights is not None and bool(np.abs(weights).max() <= _LARGE)

@@ -91,8 +91,7 @@ def _is_float32_cast(node: onnx.NodeProto) -> bool:
 
 
 def _convert_tables_to_float32(model: onnx.ModelProto) -> bytes:
-    """Convert embedding tables to float32 if they are stored in fewer bytes, and cast or scaled after the lookup. The
-    program stores them in as few bytes again."""
+    """Convert embedding tables of fewer bytes to float32, and drop the cast or scaling after the lookup."""
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     made = {name: node for node in model.graph.node for name in node.output}
 

@@ -102,8 +102,7 @@ def _convert_layer(program: Program, op: Op) -> Op | None:
 
 
 def _is_bounded_state(program: Program, state: int) -> bool:
-    """Return whether a layer's first state is always between -1 and 1: zeros, other such constants, or the last state
-    of a stream."""
+    """Return whether a layer's first state is always between -1 and 1, as zeros or the last state are."""
     if state == NONE:
         return True
     numbers: Array | None = program.values[state].constant

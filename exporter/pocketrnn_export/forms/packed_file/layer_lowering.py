@@ -316,11 +316,7 @@ def _lower_batch_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 def _find_plane_sizes(sizes: Sequence[Size]) -> tuple[int, Size, Size]:
-    """Return the channels, height and width of [1, channels, width] or [1, channels, height, width].
-
-    Raises:
-        ExportError: the sizes are neither.
-    """
+    """Return the channels, height and width of [1, channels, width] or [1, channels, height, width]."""
     if len(sizes) not in (3, 4) or sizes[0] != (0, 1) or sizes[1][0]:
         raise ExportError("Its input is not [1, channels, (height,) width].", "")
     return sizes[1][1], *([(0, 1)] if len(sizes) == 3 else []), *sizes[2:]  # type: ignore[return-value]

@@ -298,8 +298,7 @@ def _limit_numbers(lowering: Lowering, part: _OperatorWithExpands, name: str, to
 
 
 def _find_index_limit(lowering: Lowering, part: _OperatorWithExpands, name: str, tokens: int) -> Any:
-    """Return the number of elements that an operator selects from by these indices; None if it does not select by
-    them."""
+    """Return the number of elements that an operator selects from by these indices; None if it does not."""
     node = part.last
     if node.op_type not in _PICKS:
         return None

@@ -318,8 +318,7 @@ class SizeValues:
         return True
 
     def _is_exact(self, name: str) -> bool:
-        """Return whether a value's dtype holds its numbers exactly, for all numbers of tokens. In float32, an odd
-        number of tokens plus 16,777,216 becomes an even number."""
+        """Return whether a value's dtype holds its numbers exactly, for all numbers of tokens."""
         known, most = self.known.get(name), HOLDS.get(self._values[name][0].dtype.name)
         if known is None or known.constant is not None or most is None:
             return True
@@ -369,8 +368,7 @@ class SizeValues:
         return None
 
     def _find_irregularity(self, node: onnx.NodeProto) -> str | None:
-        """Return the reason why an operator's output sizes are not a * tokens + b for every number of tokens; None if
-        they are."""
+        """Return why an operator's output sizes are not a * tokens + b for every number of tokens; None if they are."""
         kind = node.op_type
         for name in node.input:
             if name in self.irregular:
@@ -390,8 +388,7 @@ class SizeValues:
         return self.known.get(node.input[index]) if index < len(node.input) else None
 
     def _has_affine_output(self, node: onnx.NodeProto) -> bool:
-        """Return whether the numbers of an operator's output are a * tokens + b for every number of tokens, if its
-        inputs' numbers are."""
+        """Return whether an operator's numbers are a * tokens + b, if its inputs' numbers are."""
         if node.op_type in ("Shape", "Size"):
             return True
         if any(name and name not in self.known for name in node.input):
@@ -496,8 +493,7 @@ def _is_product_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_quotient_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether a quotient or remainder is of integers, and the divisor divides all factors of tokens and
-    indices."""
+    """Return whether a quotient is of integers, and the divisor divides all factors of tokens and indices."""
     left, right = values.number(node, 0), values.number(node, 1)
     if left is None or right is None or right.constant is None or not _is_sum_affine(values, node):
         return False
@@ -602,8 +598,7 @@ def _is_reduction_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_cast_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether a cast is exact: from integers to wide integers or to floats; or back from floats, if no text is
-    too long for an exact float. Narrower integers wrap around for longer texts."""
+    """Return whether a cast is exact for every number of tokens; narrow integers wrap around."""
     known = values.number(node, 0)
     before, after = (values._values[name][0].dtype for name in (node.input[0], node.output[0]))
     if known is None or after.kind not in "iuf" or after.itemsize < 4:

@@ -171,8 +171,7 @@ def find_size_values(model: onnx.ModelProto, most: int | None) -> SizeValues:
 
 
 def _choose_observed_lengths(least: int, most: int | None) -> tuple[int, ...]:
-    """Return the lengths at which to observe a graph that accepts `least` to `most` steps; all lengths if they are
-    few."""
+    """Return the lengths at which to observe a graph of `least` to `most` steps; all if they are few."""
     if most is not None and most - least < _FEW:
         return tuple(range(least, most + 1))
     return tuple(sorted({min(least + length - 1, most or least + length) for length in _LENGTHS}))

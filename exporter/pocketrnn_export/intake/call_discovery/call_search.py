@@ -195,11 +195,7 @@ def _search_methods(asked: ModuleFacts) -> Convention | None:
 
 
 def _search_candidates(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> Convention | list[FailedCall]:
-    """Return the convention of the candidate that works; or the failures, if the search can go on.
-
-    Raises:
-        ExportError: two hold, with different answers; or a failure explains why none of these can.
-    """
+    """Return the convention of the candidate that works; or the failures, if the search can go on."""
     failures: list[FailedCall] = []
     setups = [""] if isinstance(asked.module, torch.jit.ScriptModule) else ["", *list_setup_statements(asked.module)]
     # Where forward decodes labels, first look for the emissions that go into the decoder.
@@ -253,8 +249,7 @@ def _explain_short_texts_only(asked: ModuleFacts, ways: Sequence[CallCandidate])
 
 
 def _is_given_numbers_beside(held: WorkingCall) -> bool:
-    """Return whether a call that holds gives constants to inputs beside the text, which may fit short texts by
-    chance."""
+    """Return whether a call that holds gives constants to other inputs, which may fit short texts by chance."""
     return held.way is not None and any(
         option.given == "constant" and option.value not in (None, "None") for option in held.way.options
     )
@@ -308,8 +303,7 @@ def _find_working_calls(
 
 
 def _decodes_one_text(asked: ModuleFacts, way: CallCandidate) -> bool:
-    """Return whether the call that gives the emissions also runs to its end on one text: the decoder may need a mask of
-    another dtype."""
+    """Return whether the call that gives the emissions also decodes one text: a mask may need another dtype."""
     # Whatever a user's module raises.
     with contextlib.suppress(Exception, SystemExit):
         call_and_restore_state(
@@ -320,8 +314,7 @@ def _decodes_one_text(asked: ModuleFacts, way: CallCandidate) -> bool:
 
 
 def _needs_no_comparison(way: CallCandidate) -> bool:
-    """Return whether a working call needs no comparison with others: forward takes only tokens, or also lengths by
-    name, and all other inputs keep their defaults."""
+    """Return whether forward takes only tokens, or also lengths by name, so that no other call is compared."""
     return way.signature is not None and all(
         slot.role == "tokens" or (slot.role == "lengths" and slot.required) or (option.given == "default" and
         slot.role == "other")

@@ -390,8 +390,7 @@ def _check_call(
 def _answer_with_same_features(
     asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> list[Tensor]:
-    """Return the answers to batches in which all texts have the same features, so that they differ only in their
-    tokens."""
+    """Return the answers to batches whose texts all have the same features."""
     own = draw_features(asked.features, batches[0][0][:1])
     return [
         read_answer(asked, convention, *add_feature_marks(tokens, lengths, own.expand(len(tokens), -1)))
@@ -562,8 +561,7 @@ def _is_set_in_line(kept: ChangedAttribute, line: str) -> bool:
 
 
 def _write_state_reset(kept: ChangedAttribute) -> str:
-    """Return the code that resets a state to its value before the call. Return an empty string if there is no such
-    code, as for an array, an object, or a list that was not empty."""
+    """Return the code that resets a state to its value before the call; empty if there is none."""
     name = f"module.{kept.name}"
     if isinstance(kept.after, list | deque) and kept.after is kept.before:
         return "" if kept.after else f"{name}.clear()"
@@ -575,8 +573,7 @@ def _write_state_reset(kept: ChangedAttribute) -> str:
 
 
 def _check_answer_shapes(asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]) -> tuple[bool, bool]:
-    """Return whether the answers have the shape of the graph's answers, also for one text; and whether the call fails
-    on one text."""
+    """Return whether the answers have the graph's shapes, also for one text; and whether that call fails."""
     tokens, lengths = batch
     exact, fails_alone = True, False
     for rows in dict.fromkeys((len(tokens), 1)):
@@ -600,8 +597,7 @@ def _are_rows_near(a: Tensor, b: Tensor) -> bool:
 
 
 def _depends_on_lengths(asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]) -> bool:
-    """Return whether the answer depends on the lengths. If the line of the call mentions them, call the module with an
-    object that raises an error on every use."""
+    """Return whether the answer depends on the lengths, by an object that raises on every use of them."""
     line = convention.line
     if line.startswith(("module", "_")) and not line.endswith("(module, tokens, lengths)") and not uses_lengths(line):
         return False
@@ -683,8 +679,7 @@ def _stops_exactly_at_length(asked: ModuleFacts, convention: Convention, batch: 
 def _compute_answers_around_ends(
     asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Return the answers to rows of different lengths: as they are, with another last token, and with other tokens past
-    the end. None if the module fails."""
+    """Return the answers to rows: unchanged, with another last token, with other tokens past the end."""
     tokens, _ = batch
     width, rows = tokens.shape[1], len(tokens)
     ends = [width, *(max(1, width - 2 - i * (width - 3) // max(1, rows - 2)) for i in range(rows - 1))]

@@ -88,8 +88,7 @@ def _read_value_or_missing(ask: Any) -> Any:
 def _find_parts_by_name(
     value: Any, functions: Sequence[Any], held: set[int], written: str, read: Any
 ) -> Iterator[tuple[str, Any]]:
-    """Yield the values that code computes for a name; the names are usual ones, and those in the code or in the
-    object's dicts."""
+    """Yield the values that code computes for a name: usual names, and those in the code or the dicts."""
     if not functions:
         return
     names: dict[str, None] = dict.fromkeys(_NAMES)

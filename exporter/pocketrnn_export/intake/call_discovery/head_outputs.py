@@ -70,8 +70,7 @@ class _Output:
     numbers: int
 
     def fits_head(self, head: LabelOutput) -> bool:
-        """Return whether this may be the output of a head: it has a number for each label, or one number for two
-        labels."""
+        """Return whether this may be a head's output: a number for each label, or one number for two labels."""
         count = len(head.labels)
         return self.numbers == count or (self.numbers, count, head.activation) == (1, 2, "softmax")
 

@@ -59,8 +59,7 @@ def refuse_regression_values(module: nn.Module, convention: Convention, numbers:
 
 
 def _find_loss_of_values(module: nn.Module) -> str | None:
-    """Return the loss for values that the file of a module's class names; None if the file also names a loss for
-    labels."""
+    """Return the loss for values that a class's file names; None if it names one for labels, too."""
     file, text = getattr(sys.modules.get(type(module).__module__), "__file__", None), ""
     if isinstance(file, str) and file.endswith((".py", ".ipynb")):
         with contextlib.suppress(OSError):

@@ -100,8 +100,7 @@ def _make_batches_of_every_id(
 def _agrees_for_every_id(
     asked: ModuleFacts, way: CallCandidate, left_out: CallCandidate, suffix: str, *, rows: int
 ) -> bool:
-    """Return whether texts get the same answers with and without lengths; together they contain every id, including the
-    padding id."""
+    """Return whether texts that hold every id get the same answers with and without lengths."""
     for batch in _make_batches_of_every_id(asked, rows=rows):
         one, other = (trace_answer(asked, each, suffix, batch) for each in (way, left_out))
         if one is not None and other is not None and not is_same_answer(one.numbers, other.numbers):

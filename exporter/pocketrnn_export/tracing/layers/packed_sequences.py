@@ -71,8 +71,7 @@ def _pack_sequence(padded: Tensor, lengths: Tensor | list[int], batch_first: boo
 
 
 def _convert_lengths_to_tensor(lengths: Any, rows: Any) -> Any:
-    """Return a list of traced lengths as a tensor, such as the only length of a single text; return other lists
-    unchanged."""
+    """Return a list of traced lengths as a tensor; other lists unchanged."""
     if not lengths or not all(isinstance(n, Tensor | torch.SymInt) for n in lengths):
         return lengths
     if isinstance(rows, torch.SymInt) and all(

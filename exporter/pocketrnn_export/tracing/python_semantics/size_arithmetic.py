@@ -147,8 +147,7 @@ def _make_math_stand_in(name: str) -> Callable[..., Any]:
 def _make_stand_in_for_sizes(
     shipped: Callable[..., Any], of_size: Callable[[Any], Any], *, numbers: bool = True
 ) -> Callable[..., Any]:
-    """Return a stand-in for a function of one number. It calls `of_size` for a size and, with `numbers`, for a number
-    that is computed from sizes."""
+    """Return a stand-in that calls `of_size` for a size and, with `numbers`, for numbers made of sizes."""
 
     @functools.wraps(shipped)
     def call_with_size(*args: Any, **kwargs: Any) -> Any:
@@ -197,8 +196,7 @@ def _divmod_in_trace(first: Any, second: Any) -> Any:
 
 
 def _make_extreme_stand_in(shipped: Callable[..., Any], symbolic: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a stand-in for `max` or `min` of numbers and sizes, as in `max(1, n // 3)`, which does not test the
-    sizes."""
+    """Return a stand-in for `max` or `min` with sizes, as in `max(1, n // 3)`, that does not test them."""
 
     def compute_extreme(*args: Any, **kwargs: Any) -> Any:
         values = list(args[0]) if len(args) == 1 and isinstance(args[0], list | tuple) else list(args)

@@ -28,8 +28,7 @@ __all__ = ["LOOPS"]
 
 
 def _record_iteration(session: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
-    """Record the loop and iteration that compute a result; outside a loop, record the iteration whose results it
-    uses."""
+    """Record the loop and iteration that compute a result, or whose results it uses."""
     if session.running:
         running = session.running[-1]
         with annotate_operators({ITERATION: running}):

@@ -89,8 +89,7 @@ def index_by_cuts(_: TraceSession, x: Any, index: Any) -> Any:
 
 
 def _find_index_axes(parts: tuple[Any, ...], dimensions: int) -> list[int | None] | None:
-    """Return the first axis to which each part of an index applies; None for an ellipsis and for parts without an
-    axis."""
+    """Return the first axis of each part of an index; None for an ellipsis and parts without an axis."""
     if any(isinstance(part, bool) for part in parts):
         return None
     axisless = [part is None or part is Ellipsis for part in parts]
@@ -162,8 +161,7 @@ def pad_from_zero(session: TraceSession, x: Tensor, pad: Any, *rest: Any, **kwar
 
 
 def _make_shape_rule(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a rule for a function that makes a tensor of a size. A negative size becomes 0, since PyTorch fails for it
-    anyway."""
+    """Return a rule for a function that makes a tensor of a size; a negative size becomes 0."""
 
     def make_tensor_of_size(_: TraceSession, /, *args: Any, **kwargs: Any) -> Any:
         shape = [*args, *(part for arg in args if isinstance(arg, (tuple, list)) for part in arg)]

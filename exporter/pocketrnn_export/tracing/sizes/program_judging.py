@@ -156,8 +156,7 @@ class AnswerJudge:
         return good
 
     def _find_upper_limit(self, asked: Collection[int], highest: int, sizes: Callable[[int], Sizes]) -> int | None:
-        """Return the largest number that the module accepts, up to the tried number `highest`; None if it accepts
-        all."""
+        """Return the largest number that the module accepts, up to `highest`; None if it accepts all."""
         above = [n for n in asked if n > highest]
         return self._find_limit(highest, min(above), sizes) if above else None
 
