@@ -18,16 +18,6 @@ from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.vocabularies.external_tokenizer import KnownTexts
 from pocketrnn_export.vocabularies.spelling_ids import SpelledEncoder, Spellings
 
-__all__ = [
-    "Description",
-    "LabelsOf",
-    "make_label_output",
-    "make_text_output",
-    "validate_labels",
-    "validate_name",
-    "validate_thresholds",
-]
-
 LabelsOf = Literal["texts", "tokens"]
 
 

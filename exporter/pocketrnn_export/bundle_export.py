@@ -112,8 +112,6 @@ from pocketrnn_export.vocabularies.tokenizer_json import Subwords
 from pocketrnn_export.vocabularies.tokenizer_library_comparison import compare_with_library
 from pocketrnn_export.vocabularies.vocabulary import VocabularySource
 
-__all__ = ["export"]
-
 _log = logging.getLogger(__name__)
 # The number of tokens of a text that repeats one id, to test whether the module takes that id for padding.
 _FILLED: Final = 12

@@ -37,20 +37,6 @@ from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.vocabularies.owner_answer_comparison import AnsweredText
 from pocketrnn_export.vocabularies.spelling_ids import Spellings
 
-__all__ = [
-    "FormsDifferError",
-    "ProofPlan",
-    "compare_form_on_cases",
-    "compare_in_float64",
-    "judge_forms",
-    "judge_proof",
-    "make_module_proof_cases",
-    "refuse_batch_dependent_answers",
-    "reword_proof_for_numbers",
-    "select_provable_forms",
-    "select_texts_within_limits",
-]
-
 _log = logging.getLogger(__name__)
 # (texts, tokens) of the inputs on which the operators of the owner's module and of its copy are compared.
 _SIZES: Final = ((3, 7), (1, 1), (2, 40))

@@ -52,8 +52,6 @@ from pocketrnn_export.vocabularies.external_tokenizer import replace_high_ids
 if TYPE_CHECKING:
     from pocketrnn_training.rows.labelled_texts import LabelledTexts
 
-__all__ = ["CompressedBundle", "StageMeasurement", "check_kept_word_count", "compress", "format_steps_table"]
-
 # With fewer texts, one text makes more than one point of accuracy.
 _FEW_TEXTS: Final = 100
 # How many texts are timed for p50.

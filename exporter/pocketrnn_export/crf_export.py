@@ -41,8 +41,6 @@ from pocketrnn_export.intake.crf_discovery import (
 from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
-__all__ = ["OwnersLabels", "add_crf", "compare_decoded_labels"]
-
 _log = logging.getLogger(__name__)
 # Two label sequences are equally good if their scores for each token differ by less than this: that is float32's
 # rounding.

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from pocketrnn_training.rows.labelled_sequences import LabelledSequences
     from pocketrnn_training.rows.labelled_texts import LabelledTexts
 
-__all__ = ["MOST_CHANGED", "MOST_LOST", "AllowedChange", "compute_accuracy_change_interval", "measure_integer_change"]
-
 # Percent of the labels, and points of accuracy.
 MOST_CHANGED: Final = 0.2
 MOST_LOST: Final = 0.1

@@ -112,8 +112,6 @@ if TYPE_CHECKING:
     from pocketrnn_training.rows.labelled_sequences import LabelledSequences
     from pocketrnn_training.rows.labelled_texts import LabelledTexts
 
-__all__ = ["Arithmetic", "check_packable_rules", "make_bundle_program", "pack", "read_packable_manifest"]
-
 # The number format of products.
 Arithmetic = Literal["float32", "int8"]
 

@@ -19,16 +19,6 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-__all__ = [
-    "TORCH_MAGIC",
-    "PickleReader",
-    "PickledObject",
-    "UnsupportedPickleError",
-    "read_checkpoint",
-    "read_pickle",
-    "require_type",
-]
-
 # How deep arrays are searched in dicts and objects.
 _DEEPEST: Final = 5
 # The first object in a file of `torch.save`'s older form.

@@ -58,8 +58,6 @@ if TYPE_CHECKING:
     from pocketrnn_export.vocabularies.tokenizer_json import Subwords
     from pocketrnn_export.vocabularies.vocabulary import Vocabulary
 
-__all__ = ["export", "load_module_and_call", "parse_source"]
-
 _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 
 

@@ -25,8 +25,6 @@ from pocketrnn_export.commands.verdict_lines import print_verdicts
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest
 
-__all__ = ["pack"]
-
 
 @click.command(
     cls=Command,

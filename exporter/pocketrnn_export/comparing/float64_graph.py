@@ -21,19 +21,6 @@ from pocketrnn.text.pairs import make_pair_inputs
 from pocketrnn_export.comparing.float64_operators import OPERATORS
 from pocketrnn_export.comparing.proof_inputs import select_answer_rows
 
-__all__ = [
-    "SINGLE",
-    "Doubles",
-    "Ids",
-    "Run64",
-    "build_evaluator",
-    "convert_model_to_float64",
-    "list_graph_inputs",
-    "list_perturbable_weights",
-    "make_float64_model_run",
-    "make_float64_onnx_run",
-]
-
 Ids = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
 # (tokens int64 [batch, sequence], lengths int64 [batch]) -> logits float64 [batch, classes]

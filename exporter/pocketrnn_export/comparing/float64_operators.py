@@ -19,8 +19,6 @@ import torch
 from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_max_pool import MaxPool as EvaluatorsMaxPool
 
-__all__ = ["OPERATORS", "restore_threads", "use_one_thread"]
-
 Doubles = npt.NDArray[np.float64]
 # (gates of the input [rows, gates * hidden], state) -> new state; a state is (hidden,) or (hidden, cell).
 CellFunction = Callable[[Doubles, tuple[Doubles, ...]], tuple[Doubles, ...]]

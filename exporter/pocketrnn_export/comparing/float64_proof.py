@@ -22,19 +22,6 @@ from pocketrnn_export.comparing.rounded_graph_equality import find_difference_be
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer
 from pocketrnn_export.progress import log_item_progress
 
-__all__ = [
-    "DOUBLE_TOLERANCE",
-    "SPREADS",
-    "DistanceToExactAnswer",
-    "Float64Agreement",
-    "compute_rounding_tolerance",
-    "measure_agreement",
-    "measure_distance_to_exact_answer",
-    "measure_distances_to_exact_answers",
-    "prove_graph",
-    "prove_module_graph",
-]
-
 # A right graph agrees with its module to 1e-13 in double precision; the nearest wrong one of 200 is 1.3e-9 from it
 # (docs/proof.md).
 DOUBLE_TOLERANCE: Final = 1e-10

@@ -16,8 +16,6 @@ import numpy.typing as npt
 import onnx
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
-__all__ = ["find_difference_beyond_rounding"]
-
 # A number computed in float32, such as one that an exporter folded, may be this many ulps from the number computed
 # in float64 and then rounded. In 31 user modules all differ by 0 or 1. The ulps are those of the largest number of the
 # tensor: the last of `1 - torch.arange(1, 10) / 10` is 3 of its own ulps from 0.1, and the middle of

@@ -37,8 +37,6 @@ from pocketrnn_export.forms.onnx.onnx_form import (
 )
 from pocketrnn_export.intake.module_preparation import ExportableModule
 
-__all__ = ["EDGE", "make_tract_run", "trace_edge_graph", "wrap_edge_graph_as_form"]
-
 # Before 7, recurrent layers and broadcasting were defined differently.
 _OLDEST: Final = 7
 _CONTROL_FLOW: Final = frozenset({"If", "Loop", "Scan"})

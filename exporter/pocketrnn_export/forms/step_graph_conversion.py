@@ -19,8 +19,6 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.forms.packed_file.size_dependent_values import Affine, SizeValues, read_attributes
 from pocketrnn_export.forms.packed_file.token_dependent_values import find_needed_nodes, find_size_values
 
-__all__ = ["convert_to_step_graph", "make_bidirectional_error"]
-
 _GATES: Final = frozenset({"RNN", "LSTM", "GRU"})
 # The operators that compute each token by itself, if their other inputs are the same for every token.
 _OF_EACH: Final = frozenset(

@@ -22,8 +22,6 @@ from pocketrnn_export.proof.compared_module import resize_example
 from pocketrnn_export.tracing.module_trace import make_script_session
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 
-__all__ = ["TORCHSCRIPT", "TORCHSCRIPT_FILE", "trace_torchscript"]
-
 TORCHSCRIPT_FILE: Final = "model.torchscript.pt"
 # The sizes of two further traces, beside 3 texts of 7 tokens.
 _OTHER_SIZES: Final = (Sizes(2, 11), Sizes(2, 701))

@@ -29,21 +29,6 @@ from pocketrnn_export.module_runs.operator_recording import label_other_input
 from pocketrnn_export.torch_internals import call_forward_directly
 from pocketrnn_export.vocabularies.spelling_ids import Spellings
 
-__all__ = [
-    "BATCH_SIZE",
-    "Call",
-    "CallAdapter",
-    "Convention",
-    "FeatureModule",
-    "PackedFeatureModule",
-    "TwoTextModule",
-    "compile_call",
-    "find_global_batch_sizes",
-    "given_to",
-    "list_names_in_line",
-    "uses_lengths",
-]
-
 # A call of a module: (module, tokens int64 [batch, sequence], lengths int64 [batch]) -> its answer.
 Call = Callable[[nn.Module, Tensor, Tensor], Any]
 

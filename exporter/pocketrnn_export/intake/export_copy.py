@@ -30,15 +30,6 @@ from pocketrnn_export.torch_internals import (
     update_flat_weights,
 )
 
-__all__ = [
-    "copy_for_export",
-    "copy_module",
-    "find_layer_tensors",
-    "has_torchscript",
-    "make_parts_traceable",
-    "unwrap_module",
-]
-
 
 def copy_for_export(module: nn.Module) -> nn.Module:
     """Return a copy in float32 and eval mode, on the CPU. The module itself is not changed.

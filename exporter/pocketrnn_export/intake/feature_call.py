@@ -17,15 +17,6 @@ from torch import Tensor, nn
 
 from pocketrnn.text.features import Category, Features, Number, make_feature_marks, split_features
 
-__all__ = [
-    "FeatureCall",
-    "NumberInRange",
-    "add_feature_marks",
-    "draw_feature_numbers",
-    "draw_features",
-    "list_feature_variables",
-]
-
 # Drawn numbers are whole multiples of 1 / _STEPS, from -2 to 2.
 _STEPS: Final = 1000
 

@@ -22,8 +22,6 @@ from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.calling_convention import Call, Convention, list_names_in_line
 from pocketrnn_export.intake.feature_call import NumberInRange, add_feature_marks, draw_feature_numbers
 
-__all__ = ["find_convention_with_features"]
-
 # How many ids of a category are tried in one call, and the numbers that a feature is changed to.
 _IDS_AT_A_TIME = 1024
 _NUMBERS = (0.0, 1.0, -1.0, 7.5, 1000.0)

@@ -39,8 +39,6 @@ from pocketrnn_export.source_code.needed_code import find_name_checks, find_need
 from pocketrnn_export.source_code.notebook import Cell, read_notebook, read_python_file
 from pocketrnn_export.source_code.statements import Statement, list_statements
 
-__all__ = ["load_module", "load_module_and_function", "run_all_cells"]
-
 _log = logging.getLogger(__name__)
 
 # The most notes and places that are shown; the others are counted.

@@ -77,8 +77,6 @@ from pocketrnn_export.intake.state_between_calls import (
 from pocketrnn_export.intake.text_length_limits import find_least_tokens, find_padding_fault, keep_answered_lengths
 from pocketrnn_export.vocabularies.spelling_ids import Spellings
 
-__all__ = ["ExportableModule", "add_ids_that_need_own_batch", "prepare_module"]
-
 _log = logging.getLogger(__name__)
 # The rounding of long texts may differ this much between batches; a module that mixes texts differs by more.
 _NEIGHBOURS: Final = 1e-3

@@ -22,14 +22,6 @@ from pocketrnn_export.comparing.logit_comparison import Reference, are_texts_ind
 from pocketrnn_export.comparing.proof_inputs import Case, Ids, Logits, Run, Widths, split_by_text
 from pocketrnn_export.intake.last_activation_removal import Activation, apply_activation
 
-__all__ = [
-    "PaddingEffect",
-    "find_batch_dependent_ids",
-    "find_candidate_ids",
-    "keep_answered_ids",
-    "measure_padding_effect",
-]
-
 # The padding ids that are added to each of the first texts, as in a batch of similar lengths; and to the longest of
 # all texts in one batch, as beside a much longer text.
 _EACH: Final = (1, 3, 10, 30)

@@ -14,16 +14,6 @@ from torch import Tensor
 
 from pocketrnn_export.intake.layers_in_weights import GATES, count_gates, count_layers, reads_both_directions
 
-__all__ = [
-    "find_class",
-    "find_global_values",
-    "find_imported_class",
-    "find_layer_sizes",
-    "find_parameter_values",
-    "find_values_without_effect",
-    "write_arguments",
-]
-
 # A layer's arguments in order, each with the weight and the axis whose size it is.
 _LAYERS: Final[Mapping[str, tuple[tuple[str, str, int], ...]]] = {
     "Embedding": (("num_embeddings", "weight", 0), ("embedding_dim", "weight", 1)),

@@ -35,8 +35,6 @@ from pocketrnn_export.module_runs.operator_recording import OperatorRecorder, Pr
 from pocketrnn_export.module_runs.quiet_cpu_run import list_tensors_in, run_quietly_on_cpu
 from pocketrnn_export.module_runs.state_restoration import restore_module
 
-__all__ = ["is_changed_by_calls", "refuse_dependence_on_calls", "refuse_dependence_on_sizes"]
-
 # The rounding of an answer where a cache has grown.
 _SAME: Final = 1e-5
 # The numbers of calls after which a counter is tried.

@@ -20,8 +20,6 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.torch_internals import list_weight_names, parse_operator_schema
 
-__all__ = ["make_traceable_module"]
-
 _LAYERS: Final[dict[str, tuple[type[nn.RNNBase], dict[str, str]]]] = {
     "aten::lstm": (nn.LSTM, {}),
     "aten::gru": (nn.GRU, {}),

@@ -19,8 +19,6 @@ from pocketrnn.errors import InputError, first_line
 from pocketrnn_export.intake.pytorch_file_check import check_pickles
 from pocketrnn_export.intake.torchscript_file import is_torchscript
 
-__all__ = ["SavedWeights", "load_weights", "read_weights"]
-
 _log = logging.getLogger(__name__)
 
 # The prefixes that nn.DataParallel and torch.compile add to every name of a state_dict.

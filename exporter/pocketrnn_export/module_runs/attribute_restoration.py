@@ -14,8 +14,6 @@ from torch import Tensor, nn
 
 from pocketrnn_export.torch_internals import MODULE_TABLES, count_writes, read_memory_address
 
-__all__ = ["ChangedAttribute", "assigns_attributes", "find_attributes_changed_by_run", "restore_attributes"]
-
 # A longer list, such as a vocabulary, is compared only by its length.
 _FEW: Final = 256
 

@@ -23,8 +23,6 @@ from torch import Tensor
 
 from pocketrnn_export.torch_internals import MODULE_TABLES
 
-__all__ = ["copy_complete_copy", "find_copy_difference", "has_attributes", "make_complete_copy"]
-
 _T = TypeVar("_T")
 # The hooks by which a class defines how it is copied.
 _HOOKS: Final = ("__deepcopy__", "__getstate__", "__setstate__", "__reduce__", "__reduce_ex__", "__getnewargs__",

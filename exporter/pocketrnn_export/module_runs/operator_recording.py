@@ -25,19 +25,6 @@ from pocketrnn_export.torch_internals import (
     without_dispatch_modes,
 )
 
-__all__ = [
-    "BESIDE",
-    "GIVES_NO_NUMBERS",
-    "PROBABILITIES",
-    "SHAPES",
-    "OperatorRecorder",
-    "Program",
-    "find_first_difference",
-    "is_same_program",
-    "label_other_input",
-    "normalize_program",
-]
-
 # The operators that return sizes or new memory, not numbers.
 GIVES_NO_NUMBERS: Final = ("size", "new_", "empty", "zeros", "ones", "full", "arange", "scalar_tensor",
                            "sym_", "_assert")  # fmt: skip

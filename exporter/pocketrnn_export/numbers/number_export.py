@@ -58,15 +58,6 @@ from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_pro
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.proof.values_equal_for_all_texts import describe_constant_values
 
-__all__ = [
-    "NumberExport",
-    "drop_unstable_cases",
-    "export_number_module",
-    "make_id_rules",
-    "reword_for_numbers",
-    "reword_messages_for_numbers",
-]
-
 _log = logging.getLogger(__name__)
 # Padding is the first row of the table.
 _PADDING: Final = 0

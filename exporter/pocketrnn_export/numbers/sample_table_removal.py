@@ -12,8 +12,6 @@ from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.float64_graph import list_nested_graphs
 
-__all__ = ["replace_ids_by_samples"]
-
 SAMPLES: Final = "samples"
 _SUFFIX: Final = ".samples"
 # The operators that may move or cut ids before the look-up. On samples they work with one more axis, the last one, for

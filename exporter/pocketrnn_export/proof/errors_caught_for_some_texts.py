@@ -31,8 +31,6 @@ from pocketrnn_export.proof.loop_iterations import use_unscripted_functions
 from pocketrnn_export.torch_internals import FunctionMode, flatten_tree
 from pocketrnn_export.tracing.rules.asserts import TRUTHS, is_in_assert
 
-__all__ = ["refuse_rare_errors"]
-
 _TEXT: Final = "text"
 # Functions that fail by integer indices: parts of their names, or whole names. `x[i]` fails by `i` and not by `x`.
 _INDEXED: Final = ("__getitem__", "__setitem__", "gather", "scatter", "index_", "index.", "take_along", "put_",

@@ -27,17 +27,6 @@ from pocketrnn_export.tracing.python_semantics.user_file_globals import compares
 from pocketrnn_export.tracing.sizes.program_judging import is_within_limits
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Sizes
 
-__all__ = [
-    "APART",
-    "MOST_TEXTS",
-    "MOST_TOKENS",
-    "Answers",
-    "AnswersDifferError",
-    "check_batches_of_mixed_lengths",
-    "check_every_size",
-    "compute_answer_or_none",
-]
-
 MOST_TOKENS: Final = 512
 MOST_TEXTS: Final = 64
 # The most texts for a module that may test the identity of a number: up to this number, Python keeps one object for

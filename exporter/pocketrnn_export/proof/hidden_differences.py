@@ -23,8 +23,6 @@ from pocketrnn_export.proof.runnable_program import NodeValues
 from pocketrnn_export.proof.token_dependence import WordContent, find_word_content, read_operator_name
 from pocketrnn_export.torch_internals import flatten_tree, read_size_expression, unflatten_tree, writes_in_place
 
-__all__ = ["MOVES", "TEXT", "HiddenDifferences", "RecordedRun"]
-
 # The row of the text that is compared, of the two in a batch.
 TEXT: Final = 1
 _DRAWS: Final = 12

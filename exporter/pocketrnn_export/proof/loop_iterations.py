@@ -34,8 +34,6 @@ from pocketrnn_export.tracing.python_semantics.user_file_globals import find_use
 from pocketrnn_export.tracing.sizes.program_judging import is_within_limits
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 
-__all__ = ["MOST_STEPS", "check_every_step", "use_unscripted_functions"]
-
 # As long as the longest text of the proof. A GRUCell(64) and five other calls a step take 0.4 s.
 MOST_STEPS: Final = 3000
 # The lengths of texts that show how many calls each further token adds; they are longer than the special first steps of

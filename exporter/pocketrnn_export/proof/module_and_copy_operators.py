@@ -34,8 +34,6 @@ from pocketrnn_export.torch_internals import replace_methods, unwrap_scripted_fu
 from pocketrnn_export.tracing.python_semantics.size_keyed_caches import unwrap_cached_function
 from pocketrnn_export.tracing.python_semantics.user_file_globals import find_users_globals
 
-__all__ = ["refuse_other_operators"]
-
 _TEXT: Final = "text"
 
 

@@ -26,8 +26,6 @@ from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.proof.every_size_comparison import AnswersDifferError
 from pocketrnn_export.proof.runnable_program import NodeValues
 
-__all__ = ["draw_extreme_numbers", "find_first_wrong_number", "refuse_differing_operators"]
-
 # The limit of processor time; the operators of an ordinary module take a fifth of it.
 _SECONDS: Final = 4.0
 # The most operators that run together.

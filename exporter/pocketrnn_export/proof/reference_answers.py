@@ -16,8 +16,6 @@ from pocketrnn_export.comparing.proof_inputs import Case, Logits, make_one_row_c
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer
 from pocketrnn_export.progress import log_item_progress
 
-__all__ = ["ReferenceAnswers"]
-
 _log = logging.getLogger(__name__)
 # The kind of inputs that a module may refuse, since its owner never gives them: a text that begins with padding.
 _MAY_FAIL: Final = "hazards"

@@ -62,8 +62,6 @@ from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Sizes
 from pocketrnn_export.tracing.sizes.size_regions import FollowedRun
 from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
 
-__all__ = ["find_right_program"]
-
 # The time for following one path through forward. A function that calls itself for halves of a long text may not end.
 _SECONDS_A_WAY: Final = 15
 # The most tokens of a run that looks for caught errors if no file of the user seems to catch any.

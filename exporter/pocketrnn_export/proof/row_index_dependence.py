@@ -21,8 +21,6 @@ from pocketrnn_export.proof.batch_reductions import BY_POSITION, find_batch_axes
 from pocketrnn_export.proof.token_dependence import read_operator_name
 from pocketrnn_export.torch_internals import read_size_expression
 
-__all__ = ["find_row_numbers"]
-
 _ROWS: Final = 4
 _STEPS: Final = 6
 # Some processors round the rows of one matrix product differently.

@@ -34,8 +34,6 @@ from pocketrnn_export.torch_internals import (
     writes_in_place,
 )
 
-__all__ = ["find_rows_with_other_owners"]
-
 # The rows of the two batches; more than most kernels and dilations reach.
 _ROWS: Final = (16, 32)
 # How many more steps than rows a text has; the second is tried if the program refuses the first.

@@ -39,18 +39,6 @@ from pocketrnn_export.tracing.sizes.condition_log import TraceLog, UntraceableEr
 from pocketrnn_export.tracing.sizes.program_judging import compute_largest_difference, is_within_limits
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Sizes
 
-__all__ = [
-    "find_padding_effects",
-    "refuse_caught_errors",
-    "refuse_changed_answers",
-    "refuse_counted_lengths",
-    "refuse_mixed_rows",
-    "refuse_other_sizes",
-    "refuse_size_loops",
-    "refuse_tie_dependence",
-    "refuse_unequal_iterations",
-]
-
 # The ids below this, and the last id, may be padding to forward.
 _COUNTED: Final = 4
 _MOST_IDS: Final = 12

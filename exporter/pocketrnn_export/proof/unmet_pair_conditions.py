@@ -20,8 +20,6 @@ from pocketrnn_export.tracing.module_trace import TracedProgram
 from pocketrnn_export.tracing.sizes.condition_log import Question
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL
 
-__all__ = ["find_blocking_questions"]
-
 # The sizes of each text, combined with each size of the other: sizes near each other, and some far apart.
 _SIZES: Final = (*range(1, 10), 17, 40)
 _BATCHES: Final = (1, 2, 5)

@@ -23,8 +23,6 @@ from pocketrnn_export.proof.batch_reductions import find_needed_nodes
 from pocketrnn_export.proof.runnable_program import NodeValues
 from pocketrnn_export.proof.token_dependence import read_operator_name
 
-__all__ = ["describe_constant_values", "find_constant_values"]
-
 # Numbers that differ by less, relative to the largest, count as equal.
 _APART: Final = 1e-6
 _LARGE: Final = 1e30

@@ -39,8 +39,6 @@ from pocketrnn_export.source_code.known_functions import (
 from pocketrnn_export.source_code.name_references import Mentions
 from pocketrnn_export.source_code.statements import Statement
 
-__all__ = ["ANY", "ChangeFinder", "FileFacts", "PossibleChanges"]
-
 # Kinds of names, by the statements that bind them.
 _PLAIN, _FLAT, _OBJECT, _CODE, _OF_FILE, _ALIVE = "plain", "flat", "object", "code", "of a file beside", "alive"
 # Stands for any package.

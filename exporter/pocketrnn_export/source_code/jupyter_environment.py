@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Final
 
-__all__ = ["checks_for_jupyter", "depends_on_name", "pretend_jupyter", "replace_name_by_main"]
-
 _DOC: Final = "Automatically created module for IPython interactive environment"
 # Names and packages by which code checks whether it runs in Jupyter, and by whom; and names with other uses, too.
 _OF_JUPYTER: Final = frozenset(

@@ -37,8 +37,6 @@ from pocketrnn_export.source_code.known_functions import (
     WRITING,
 )
 
-__all__ = ["Mentions", "collect_mentions"]
-
 _Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 _JUPYTERS = frozenset({"_", "__", "In", "Out", "get_ipython"})
 

@@ -36,8 +36,6 @@ from pocketrnn_export.source_code.statements import (
     make_symbol_table,
 )
 
-__all__ = ["NeededCode", "find_name_checks", "find_needed_statements", "list_defined_names"]
-
 _BUILTINS: Final = frozenset(dir(builtins)) | {"__name__", "__file__", "__doc__"}
 # The beginnings of the names of methods that other code than the class's own may call.
 _CALLED_FROM_OUTSIDE: Final = ("__", "forward", "init")

@@ -16,8 +16,6 @@ from pocketrnn.errors import InputError
 from pocketrnn_export.json_file import parse_json
 from pocketrnn_export.source_code.known_functions import FOREIGN_CELLS, HARMLESS_MAGICS
 
-__all__ = ["Cell", "parse_statements", "read_notebook", "read_python_file"]
-
 # A notebook contains the outputs of its cells, also pictures: some have 50 MB.
 _LARGEST_FILE: Final = 256 * 2**20
 _GIVE: Final = "Give a notebook that Jupyter saved, or the code as a Python file."

@@ -20,15 +20,6 @@ from pocketrnn_export.source_code.code_facts import (
 from pocketrnn_export.source_code.name_references import Mentions, collect_mentions
 from pocketrnn_export.source_code.notebook import Cell
 
-__all__ = [
-    "Statement",
-    "find_bound_names",
-    "is_last_deleted",
-    "list_statements",
-    "make_symbol_table",
-    "walk_code_run_now",
-]
-
 
 @dataclass(frozen=True, eq=False)
 class Statement:

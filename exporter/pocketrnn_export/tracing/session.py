@@ -45,27 +45,6 @@ from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Condition, Siz
 from pocketrnn_export.tracing.tensor_facts import Facts
 from pocketrnn_export.tracing.trace_operators import KEEP, SIZE
 
-__all__ = [
-    "Call",
-    "DeclinedRule",
-    "Loop",
-    "Rule",
-    "Topic",
-    "TraceSession",
-    "always",
-    "declined",
-    "exporting",
-    "find_current_session",
-    "find_environment",
-    "in_a_loop",
-    "is_on_branch",
-    "is_torchscript_trace",
-    "mark_full_width",
-    "rule",
-    "takes_lengths",
-    "takes_two_texts",
-]
-
 _log = logging.getLogger(__name__)
 
 

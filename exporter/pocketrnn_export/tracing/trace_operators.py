@@ -16,8 +16,6 @@ from torch import Tensor
 
 from pocketrnn_export.torch_internals import statically_known_true, sym_ite, sym_max, sym_min
 
-__all__ = ["CUT", "CUT_TO_LONGEST", "END", "KEEP", "PUT", "SIZE", "STACKED", "STEP"]
-
 # The number that ONNX's Slice takes for "to the end".
 END: Final = 2**62
 

@@ -37,8 +37,6 @@ from onnxscript.function_libs.torch_lib.ops.nn import aten_scaled_dot_product_at
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.user_frames import find_stack_line
 
-__all__ = ["FUNCTION_TRANSLATIONS", "compute_integer_power", "find_float32_numbers", "refuse_rounded_doubles"]
-
 # Any: the types in its stubs do not fit the values here.
 op: Final[Any] = opset18
 _FLOATS: Final = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE})

@@ -19,8 +19,6 @@ from pocketrnn_export.forms.form import Form, OtherFile, sha256
 from pocketrnn_export.intake.character_call import CHARACTERS
 from pocketrnn_export.vocabularies.spelling_ids import Spellings
 
-__all__ = ["replace_ids_by_characters"]
-
 _WORDS = "tokens"
 
 

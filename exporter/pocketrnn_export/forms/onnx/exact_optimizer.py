@@ -22,8 +22,6 @@ from pocketrnn_export.forms.onnx.nan_propagation import make_graph_propagate_nan
 from pocketrnn_export.forms.onnx.small_sigmoid_values import rewrite_sigmoids_with_small_values
 from pocketrnn_export.torch_internals import list_default_rewrite_rules, list_unsound_rewrite_rules
 
-__all__ = ["REWRITE_RULES", "optimize"]
-
 # As often as onnxscript goes over a graph.
 _ROUNDS: Final = 2
 

@@ -20,8 +20,6 @@ from onnx_ir.tape import Tape
 
 from pocketrnn_export.forms.onnx.value_ranges import ANYTHING, NumberRange, compute_ranges, list_subgraphs
 
-__all__ = ["LAYERS", "add_nan_guards", "make_graph_propagate_nans", "remove_nan_guards"]
-
 # The prefix of a guard's name. The name ends with the guarded operator and the index of the input that the guard
 # replaces.
 _GUARD: Final = "nan_of_"

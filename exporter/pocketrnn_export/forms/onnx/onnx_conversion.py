@@ -32,17 +32,6 @@ from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
 
-__all__ = [
-    "OPSET",
-    "PAIRS",
-    "WHOLE_TEXTS",
-    "GraphNames",
-    "OnnxGraph",
-    "convert_program",
-    "find_token_lookups",
-    "name_graph_inputs",
-]
-
 # The opset that torch's exporter writes without converting; onnxruntime reads it since 1.14.
 OPSET: Final = 18
 # ONNX shifts the bits of unsigned numbers only.

@@ -24,8 +24,6 @@ from pocketrnn_export.forms.onnx.accurate_operator_translations import compute_i
 from pocketrnn_export.torch_internals import sym_sqrt
 from pocketrnn_export.tracing.python_semantics.size_arithmetic import OF_NUMBER
 
-__all__ = ["NUMBER_TRANSLATIONS", "round_size_numbers_to_float32"]
-
 _DOUBLE: Final = ir.DataType.DOUBLE
 _INT64: Final = int(ir.DataType.INT64)
 # Marks a node that computes a number from sizes.

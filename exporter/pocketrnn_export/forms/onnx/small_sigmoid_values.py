@@ -19,8 +19,6 @@ from onnx_ir.tape import Tape
 
 from pocketrnn_export.forms.onnx.value_ranges import ANYTHING, NumberRange, compute_ranges, list_subgraphs
 
-__all__ = ["rewrite_sigmoids_with_small_values"]
-
 # Operators whose results do not depend on how small an input is: shares of a sum, sums with a large number.
 _HIDES: Final = frozenset(
     {"Constant", "ConstantOfShape", "Exp", "HardSigmoid", "LogSoftmax", "Shape", "Sigmoid", "Size", "Softmax"}

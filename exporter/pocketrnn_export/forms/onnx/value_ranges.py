@@ -16,8 +16,6 @@ from typing import Any, Final
 import numpy as np
 import onnx_ir as ir
 
-__all__ = ["ANYTHING", "SAMPLES", "NumberRange", "compute_ranges", "list_subgraphs"]
-
 # The name of the layer whose weights are rows of samples; a user's samples may be of any size.
 SAMPLES: Final = "pocketrnn_samples"
 # The assumed largest sample: the product of two such samples overflows, and their sums do not.

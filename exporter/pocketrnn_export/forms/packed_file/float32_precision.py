@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from pocketrnn_export.forms.packed_file.token_dependent_values import ObservedGraph
 
-__all__ = ["IN_FLOAT32", "MOST_WHOLE", "Precision", "makes_integers_from_integers"]
-
 IN_FLOAT32: Final = "Compute it in float32, or in whole numbers; or use the bundle with onnxruntime."
 # Up to these, float32 and float16 hold every integer exactly.
 MOST_WHOLE: Final = HOLDS["float32"]

@@ -19,8 +19,6 @@ from pocketrnn_export.forms.packed_file.operator_lowering import Lowering
 from pocketrnn_export.forms.packed_file.packed_program import Program
 from pocketrnn_export.forms.packed_file.token_dependent_values import list_token_dependent_names, observe_graph
 
-__all__ = ["lower_graph", "make_program"]
-
 # These modules register handlers for operators when they are imported.
 _OPERATORS: Final = (composed_operator_lowering, layer_lowering)
 

@@ -14,8 +14,6 @@ import numpy as np
 from pocketrnn.bundle.packed_enums import Layer
 from pocketrnn_export.forms.packed_file.packed_program import NONE, Array, Op, Program, round_columns, round_rows
 
-__all__ = ["MOST_ROWS", "IntegerForm", "convert_to_integers"]
-
 # The sum of this many products of -128 to 127 by -127 to 127 is below 2^31.
 MOST_ROWS: Final = 1 << 17
 # A product that is computed once for a text takes a thousandth of the text's time, and its input would be rounded once

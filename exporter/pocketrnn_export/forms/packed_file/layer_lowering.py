@@ -16,8 +16,6 @@ from pocketrnn_export.forms.packed_file.operator_lowering import Lowering, lower
 from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, convert_float_to_bits
 from pocketrnn_export.forms.packed_file.size_dependent_values import Size, multiply_sizes, read_attributes
 
-__all__ = ["pad_columns"]
-
 Array = npt.NDArray[Any]
 # The engine's vectors have 8 numbers.
 _VECTOR: Final = 8

@@ -15,8 +15,6 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-__all__ = ["rewrite_layers_with_lengths"]
-
 _LAYERS: Final = frozenset({"GRU", "LSTM", "RNN"})
 # The inputs of a layer.
 _X, _W, _R, _B, _LENGTHS, _H, _C, _PEEPHOLES = range(8)

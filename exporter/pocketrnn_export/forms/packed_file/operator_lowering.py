@@ -39,8 +39,6 @@ from pocketrnn_export.forms.packed_file.size_dependent_values import (
 )
 from pocketrnn_export.forms.packed_file.token_dependent_values import ObservedGraph, evaluate_node, find_needed_nodes
 
-__all__ = ["HANDLERS", "Handler", "Lowering", "lowers", "make_packing_error", "multiply_or_refuse", "split_sizes"]
-
 Array = npt.NDArray[Any]
 _ONE: Final = (0, 1)
 # A program that takes fewer tokens, since its integers have 32 bits, is refused.

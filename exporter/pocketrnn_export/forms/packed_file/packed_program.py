@@ -17,20 +17,6 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.forms.packed_file.pair_sizes import split_factors
 from pocketrnn_export.forms.packed_file.size_dependent_values import Size
 
-__all__ = [
-    "BOOL",
-    "FLOAT",
-    "INT",
-    "NONE",
-    "Array",
-    "Op",
-    "Program",
-    "convert_float_to_bits",
-    "group_rows_by_four",
-    "round_columns",
-    "round_rows",
-]
-
 FLOAT: Final = NumberType.FLOAT
 INT: Final = NumberType.INT
 BOOL: Final = NumberType.BOOL

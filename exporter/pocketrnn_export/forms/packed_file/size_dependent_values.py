@@ -21,19 +21,6 @@ import onnx
 
 from pocketrnn_export.forms.packed_file.pair_sizes import Lengths, compute_size, fit_two_factors, is_divisible
 
-__all__ = [
-    "HOLDS",
-    "Affine",
-    "AffineRange",
-    "Numbers",
-    "Size",
-    "SizeValues",
-    "Span",
-    "fit_affine",
-    "multiply_sizes",
-    "read_attributes",
-]
-
 # a * tokens + b
 Size = tuple[int, int]
 # The same, where b may be a float, or a bool with a = 0.

@@ -25,15 +25,6 @@ from pocketrnn_export.forms.packed_file.pair_sizes import OF_SECOND, Lengths
 from pocketrnn_export.forms.packed_file.size_dependent_values import Size, SizeValues, Span
 from pocketrnn_export.intake.feature_call import draw_feature_numbers
 
-__all__ = [
-    "ObservedGraph",
-    "evaluate_node",
-    "find_needed_nodes",
-    "find_size_values",
-    "list_token_dependent_names",
-    "observe_graph",
-]
-
 Array = npt.NDArray[Any]
 
 # 1 and 2 tokens are the usual special cases; the others are not multiples of one another.

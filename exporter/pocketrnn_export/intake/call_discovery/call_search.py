@@ -68,8 +68,6 @@ from pocketrnn_export.intake.feature_call import FeatureCall
 from pocketrnn_export.intake.last_activation_removal import apply_activation
 from pocketrnn_export.intake.pair_call import PAIR_NAMES, PairCall
 
-__all__ = ["find_convention"]
-
 # The most calls with two texts that are tried, where it is not known that the module takes two.
 _MOST_PAIRS: Final = 8
 # The most ways that are tried with constants for the same inputs, where the module runs with none of them.

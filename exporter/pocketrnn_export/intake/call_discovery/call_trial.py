@@ -55,19 +55,6 @@ from pocketrnn_export.module_runs.attribute_restoration import ChangedAttribute,
 from pocketrnn_export.module_runs.operator_recording import PROBABILITIES, SHAPES, OperatorRecorder, is_same_program
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, run_quietly_on_cpu
 
-__all__ = [
-    "WorkingCall",
-    "advise_on_kept_state",
-    "call_and_keep_state",
-    "call_and_restore_state",
-    "can_run_line",
-    "describe_inputs_unlike_lengths",
-    "have_same_program",
-    "read_answer",
-    "try_call_line",
-    "try_candidate",
-]
-
 # float32 sums a batch in another order than one text; a module that mixes its texts differs by more.
 _SAME: Final = 1e-4
 # Some processors round the rows of one matrix product differently, by up to 16 times float32's precision.

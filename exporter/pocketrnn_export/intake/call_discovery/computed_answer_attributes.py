@@ -13,8 +13,6 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-__all__ = ["UncalledCode", "find_computed_parts", "read_attribute"]
-
 # Classes of these libraries compute no value that they do not also store.
 _LIBRARIES: Final = frozenset({"abc", "builtins", "collections", "enum", "numpy", "torch", "types", "typing"})
 # The names that are tried with `__getattr__` and `__getitem__`.

@@ -21,8 +21,6 @@ from pocketrnn_export.intake.call_discovery.variadic_inputs import ReadInputs, f
 from pocketrnn_export.intake.calling_convention import undo_assignments
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
-__all__ = ["Signature", "Slot", "list_signatures"]
-
 # The most inputs that are tried for a forward of *args or a tuple.
 _NAMELESS: Final = 3
 # The most names that are tried for functions to which forward passes its **kwargs, and the most masks or lengths that

@@ -17,8 +17,6 @@ from pocketrnn_export.intake.calling_convention import (
 )
 from pocketrnn_export.torch_internals import read_own_buffers, read_own_parameters
 
-__all__ = ["advise_on_fixed_batch", "find_state_methods", "list_initial_states", "list_setup_statements"]
-
 # The names of attributes that hold states, and of attributes that hold tables.
 _STATE: Final = re.compile(
     r"^(?:(?:init(?:ial)?_?)?(?:h|c|hx|cx|hc|hidden|cell|states?|memory)(?:_?(?:\d|[a-z]+))?)$", re.I

@@ -22,8 +22,6 @@ from pocketrnn_export.intake.call_discovery.logits_location import (
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.tensor_flow_recording import FlowRecorder
 
-__all__ = ["RefusedOutput", "describe_omitted_outputs", "explain_unsuitable_output"]
-
 
 @dataclass(frozen=True)
 class RefusedOutput:

@@ -19,18 +19,6 @@ from pocketrnn_export.intake.call_discovery.call_failures import Reason
 from pocketrnn_export.intake.call_discovery.computed_answer_attributes import UncalledCode, find_computed_parts
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 
-__all__ = [
-    "AnswerPlace",
-    "Known",
-    "OutputCounts",
-    "count_numbers_per_output",
-    "count_numbers_per_text",
-    "explain_missing_logits",
-    "find_float_tensors",
-    "find_logits_places",
-    "find_unsearched_values",
-]
-
 # How deep lists, dicts and objects in an answer are searched.
 _DEEPEST: Final = 8
 # The types that cannot hold an output.

@@ -32,8 +32,6 @@ from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.operator_recording import SHAPES, OperatorRecorder
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
-__all__ = ["BOTH_SIGNS", "add_activation"]
-
 # The conclusion for numbers of both signs.
 BOTH_SIGNS: Final = "logits: numbers below 0 and above 0"
 

@@ -14,8 +14,6 @@ from torch import Tensor, nn
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.calling_convention import Convention
 
-__all__ = ["refuse_regression_values"]
-
 _LOSS_OF_VALUES: Final = re.compile(r"\b((?:MSE|L1|SmoothL1|Huber)Loss|(?:mse|l1|smooth_l1|huber)_loss)\b")
 _LOSS_OF_LABELS: Final = re.compile(
     r"BCE|CrossEntropy|cross_?entropy|NLL|nll_loss|[mM]argin_?[lL]oss|[fF]ocal|logsigmoid|log_?softmax", re.IGNORECASE

@@ -26,17 +26,6 @@ from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.operator_recording import BESIDE, OperatorRecorder, Program, is_same_program
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
-__all__ = [
-    "describe_defaults",
-    "find_call_with_other_mask",
-    "find_changing_inputs",
-    "find_constants",
-    "find_number_input",
-    "find_unknown_inputs",
-    "is_same_answer",
-    "trace_answer",
-]
-
 # Answers that differ by more are different.
 _NEAR: Final = 1e-6
 # The name of an input for the position of each token, and its value.

@@ -17,8 +17,6 @@ from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.non_text_inputs import is_same_answer, trace_answer
 from pocketrnn_export.module_runs.operator_recording import Program
 
-__all__ = ["find_call_without_lengths", "find_deciding_id"]
-
 # The operators with which a module counts the tokens or steps of a text.
 _COUNTS: Final = frozenset({
     "all", "any", "bool", "clamp", "clamp_max", "count_nonzero", "eq", "ge", "gt", "isnan", "le", "logical_not", "lt",

@@ -18,8 +18,6 @@ from torch.nn.functional import linear
 
 from pocketrnn_export.torch_internals import FunctionMode
 
-__all__ = ["is_memoryless", "use_memoryless_layers"]
-
 _stateless: ContextVar[bool] = ContextVar("stateless", default=False)
 # (gates of the input [n, gates * hidden], recurrent gates likewise, states before [n, hidden] each) -> states after.
 _Cell = Callable[[Tensor, Tensor, list[Tensor]], list[Tensor]]

@@ -17,8 +17,6 @@ from pocketrnn_export.tracing.python_semantics.traced_arrays import find_known_n
 from pocketrnn_export.tracing.session import TraceSession, find_current_session, mark_full_width
 from pocketrnn_export.tracing.trace_operators import CUT_TO_LONGEST
 
-__all__ = ["find_current_export_session", "trace_packing", "trace_unpacking"]
-
 # PyTorch's own functions, while their code is replaced.
 _shipped: dict[str, Callable[..., Any]] = {}
 

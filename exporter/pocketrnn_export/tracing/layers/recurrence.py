@@ -34,8 +34,6 @@ from pocketrnn_export.tracing.layers.memoryless_layers import is_memoryless
 from pocketrnn_export.tracing.layers.packed_sequences import find_current_export_session, trace_packing, trace_unpacking
 from pocketrnn_export.tracing.session import TraceSession, find_current_session
 
-__all__ = ["OPERATOR", "check_initial_states", "compute_step", "trace_recurrence"]
-
 
 @torch.library.custom_op("pocketrnn::recurrence", mutates_args=())
 def _run_recurrent_layer(

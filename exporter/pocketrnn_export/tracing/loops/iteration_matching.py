@@ -26,20 +26,6 @@ from pocketrnn_export.tracing.python_semantics.few_iteration_loops import ITERAT
 from pocketrnn_export.tracing.session import Loop
 from pocketrnn_export.tracing.trace_operators import PUT, STEP
 
-__all__ = [
-    "TYPICAL",
-    "LoopState",
-    "MatchedLoop",
-    "TracedGraph",
-    "compute_node_value",
-    "convert_floats_to_float64",
-    "find_position_direction",
-    "find_tensor_overload",
-    "list_upstream_nodes",
-    "read_number_or_expression",
-    "read_step_index",
-]
-
 # The iteration that represents all of them. It is not the first, whose state is the initial one, and not the last,
 # whose states are not passed on.
 TYPICAL: Final = ITERATIONS - 2

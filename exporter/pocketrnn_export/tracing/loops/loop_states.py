@@ -31,8 +31,6 @@ from pocketrnn_export.tracing.loops.iteration_matching import (
 )
 from pocketrnn_export.tracing.trace_operators import PUT
 
-__all__ = ["StatePlan", "plan_states"]
-
 
 @dataclass(eq=False)
 class StatePlan:

@@ -31,8 +31,6 @@ from pocketrnn_export.tracing.python_semantics.few_iteration_loops import ITERAT
 from pocketrnn_export.tracing.session import Loop
 from pocketrnn_export.tracing.trace_operators import KEEP, STACKED
 
-__all__ = ["reroll_loops"]
-
 
 def reroll_loops(program: torch.export.ExportedProgram, loops: Sequence[Loop]) -> nn.Module:
     """Make a module without loops that computes the same as a traced one.

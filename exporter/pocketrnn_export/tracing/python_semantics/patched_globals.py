@@ -33,8 +33,6 @@ from pocketrnn_export.tracing.python_semantics.user_file_globals import find_use
 from pocketrnn_export.tracing.session import TraceSession, find_current_session, is_torchscript_trace
 from pocketrnn_export.tracing.sizes.printed_sizes import is_output_read
 
-__all__ = ["make_filled_tensor", "patch_globals", "unwrap_types"]
-
 # A question about a size from this file counts as its caller's: see `intake/user_frames.py`.
 ASKS_FOR_ITS_CALLER: Final = True
 _DTYPES: Final = {

@@ -37,8 +37,6 @@ from pocketrnn_export.torch_internals import (
 from pocketrnn_export.tracing.python_semantics.traced_arrays import TracedArray, unwrap_arrays
 from pocketrnn_export.tracing.session import find_current_session, is_torchscript_trace
 
-__all__ = ["BUILTINS", "MATH", "NUMPY", "OF_NUMBER", "is_size", "refuse_other_rounding"]
-
 # A question about a size from this file counts as its caller's: see `intake/user_frames.py`.
 ASKS_FOR_ITS_CALLER: Final = True
 

@@ -50,8 +50,6 @@ from pocketrnn_export.tracing.sizes.size_conditions import (
     rename_sizes,
 )
 
-__all__ = ["make_equality_relation", "record_guard", "record_program_restrictions", "watch_sizes"]
-
 # The methods by which a size becomes part of a text: `"%d" % n` calls `__index__`.
 _IN_TEXTS: Final = frozenset({"__repr__", "__str__", "__format__", "__index__", "__int__", "__float__"})
 

@@ -24,8 +24,6 @@ from pocketrnn_export.tracing.session import (
 )
 from pocketrnn_export.tracing.trace_operators import PUT, STACKED, STEP
 
-__all__ = ["LOOPS"]
-
 
 def _record_iteration(session: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
     """Record the loop and iteration that compute a result, or whose results it uses."""

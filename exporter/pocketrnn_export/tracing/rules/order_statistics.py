@@ -14,8 +14,6 @@ from pocketrnn_export.intake.user_frames import describe_user_line
 from pocketrnn_export.tracing.session import Rule, TraceSession, declined, exporting, rule
 from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
 
-__all__ = ["ORDER_STATISTICS"]
-
 # The functions without an ONNX operator, with advice on what to write instead.
 _WITHOUT: Final = {
     "cumprod": "For a mask of 0 and 1, (mask == 0).cumsum(1) == 0 is the same; for positive numbers, "

@@ -14,8 +14,6 @@ from pocketrnn_export.torch_internals import restrict_sizes, statically_known_tr
 from pocketrnn_export.tracing.python_semantics.traced_arrays import find_known_number
 from pocketrnn_export.tracing.session import DeclinedRule, Rule, TraceSession, always, declined, rule
 
-__all__ = ["POOLING"]
-
 
 @rule("embedding_bag")
 def embedding_bag(

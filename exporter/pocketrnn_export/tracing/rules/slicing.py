@@ -33,8 +33,6 @@ from pocketrnn_export.tracing.sizes.condition_log import Question
 from pocketrnn_export.tracing.sizes.size_conditions import BATCH, Condition, compute_value_at
 from pocketrnn_export.tracing.trace_operators import CUT, END
 
-__all__ = ["SLICING"]
-
 
 def _record_guards(session: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
     """Record the restrictions of an operation; if it raises an error, name the line."""

@@ -16,8 +16,6 @@ from typing import Any, Final
 
 from pocketrnn_export.intake.user_frames import is_installed_file, is_user_file, parse_file
 
-__all__ = ["find_output_use", "is_output_read"]
-
 # The expressions that make a text from others.
 _TEXT: Final = (
     ast.JoinedStr, ast.FormattedValue, ast.BinOp, ast.Tuple, ast.List, ast.Name, ast.Starred, ast.keyword, ast.IfExp,

@@ -37,8 +37,6 @@ from pocketrnn_export.tracing.sizes.size_errors import TOGETHER, make_size_refus
 from pocketrnn_export.tracing.sizes.size_regions import FollowedRun, Regions, explore_regions
 from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
 
-__all__ = ["ProgramWithLimits", "find_program_for_all_sizes"]
-
 Traced = TypeVar("Traced")
 # A part of the sizes with the same way through forward: its region, and the answers to questions of operations.
 Part = tuple[int, tuple[bool, ...]]

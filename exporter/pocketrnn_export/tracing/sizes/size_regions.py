@@ -32,8 +32,6 @@ from pocketrnn_export.tracing.sizes.size_conditions import (
     make_all_sizes,
 )
 
-__all__ = ["FollowedRun", "Regions", "explore_regions"]
-
 # The most ways that are followed. A module with ten questions about one size has eleven.
 _MOST: Final = 80
 # The processor time after which no further way is followed.
