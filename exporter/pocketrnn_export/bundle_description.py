@@ -189,7 +189,7 @@ def make_text_output(
 
     Example:
         >>> make_text_output(["O", "B-PER"], "tokens", None, multi_label=False)
-        TagOutput(labels=('O', 'B-PER'))
+        TagOutput(labels=('O', 'B-PER'), crf=None)
     """
     if labels_of not in ("texts", "tokens"):
         raise InputError(f"labels_of is {short_repr(labels_of)}.", "Use 'texts' or 'tokens'.")

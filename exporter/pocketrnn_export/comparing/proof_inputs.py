@@ -447,7 +447,7 @@ def choose_split_position(length: int) -> int:
 
     Example:
         >>> [choose_split_position(length) for length in (2, 5, 7, 29, 31)]
-        [1, 3, 4, 11, 15]
+        [1, 2, 5, 4, 10]
     """
     return 1 if length < 4 else 2 + (length * 2_654_435_761 >> 7) % (length - 3)
 

@@ -252,25 +252,14 @@ def prepare_module(
 
     Args:
         module: the user's module, which is not changed.
-        lengths: whether forward is given lengths; None to find out.
-        ids: how many token ids there are.
-        padding_id: the id that pads a row after its length.
         classes: how many labels there are. A module of two labels may give a single logit: it becomes the second
             label's logit beside a zero. Softmax of the two gives the probabilities that sigmoid gives of the one.
         multi_label: whether each label has a probability of its own. Then no logit is added.
         call: how the module is called, as a line of Python or a function of (module, tokens, lengths); None to find
             out.
         gives: `logits` or `probabilities`, which the module gives; None to find out.
-        one_text: whether to run the module on one text at a time, even if it takes a batch.
-        widths: how many tokens a text can have; by default any number.
-        values: whether the module's numbers are values, `classes` of them, and not logits of labels.
-        samples: whether ids stand for rows of samples.
-        of_tokens: whether the module gives the numbers of the labels for each token.
-        two_texts: whether the module takes two texts.
-        heads: the labels of each of several heads, where it has some; `classes` counts those of all.
-        features: the features that the module takes beside a text.
-        spellings: what ids stand for, where the module takes the characters of words, too.
         shortest: how many tokens a module may need at least; one that needs more has a fault.
+        others: the facts about it, as in `ModuleFacts`.
 
     Raises:
         ExportError: the module cannot be copied or called, is not reproducible, does not give

@@ -46,7 +46,7 @@ def find_candidate_ids(module: nn.Module, *, ids: int, special: Iterable[int]) -
 
     Example:
         >>> find_candidate_ids(nn.Embedding(40, 8, padding_idx=11), ids=40, special=[1])
-        [1, 0, 2, 3, 4, 5, 6, 7, 39, 11]
+        [1, 0, 2, 3, 4, 5, 6, 7, 39, 11, 8]
     """
     found = [*special, *range(_FIRST), ids - 1]
     for layer in module.modules():

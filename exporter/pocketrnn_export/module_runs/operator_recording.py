@@ -395,8 +395,8 @@ def normalize_program(program: Program) -> tuple[Program, list[int]]:
     name for all overloads of an operator. Also return each operator's position in the original program.
 
     Example:
-        >>> normalize_program([("view.default", ()), ("mul.Scalar", ((0,), 2))])[0]
-        [('mul', ((), 2.0))]
+        >>> normalize_program([("relu", ()), ("view.default", ((0,), 3)), ("mul.Scalar", ((1,), 2))])[0]
+        [('relu', ()), ('mul', ((0,), 2.0))]
     """
     plain: list[tuple[str, tuple[Any, ...]]] = []
     places: list[int] = []
