@@ -504,9 +504,10 @@ def _export_text_module(
     every = {**cases, "texts": encode_text_cases(texts, description.encoder())}
     closed = describe_constant_values(program, every, inputs, one_row=graph.batch == 1)
     description = description.add_provenance(log_uncompared_parts(forms, closed))
-    plan = ProofPlan.of(prepared, cases, texts=texts, private=private, tolerance=wanted.tolerance, report=wanted.report)
-    plan = replace(plan, answered=_select_answered_texts(description, answers), labels=labels_of_owner)
-    plan = replace(plan, spellings=description.spellings)
+    plan = ProofPlan.of(
+        prepared, cases, texts, private=private, tolerance=wanted.tolerance, report=wanted.report,
+        answered=_select_answered_texts(description, answers), labels=labels_of_owner, spellings=description.spellings,
+    )  # fmt: skip
     seconds = estimate_proof_seconds(plan.reference, every, sum(len(form.runs) for form in forms))
     _log.info("Proving all forms, and the runtime on texts, equal to PyTorch%s", describe_seconds(seconds))
     return write_bundle(path, description, forms, plan, force=force)

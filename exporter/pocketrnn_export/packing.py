@@ -296,13 +296,8 @@ def make_bundle_program(manifest: Manifest, content: bytes, step: bytes | None) 
     Raises:
         ExportError: the engine has no operation for an operator of one of them.
     """
-    whole, of_step = _make_programs(manifest, content, step)
-    return whole.encode_sections(of_step)
-
-
-def _make_programs(manifest: Manifest, content: bytes, step: bytes | None) -> Programs:
     whole, of_step = _lower_graphs(manifest, content, step)
-    return whole.program, None if of_step is None else of_step.program
+    return whole.program.encode_sections(None if of_step is None else of_step.program)
 
 
 def _lower_graphs(manifest: Manifest, content: bytes, step: bytes | None) -> tuple[Lowering, Lowering | None]:
