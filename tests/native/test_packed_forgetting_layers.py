@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.bundle.packed_enums import Layer, Storage
 from pocketrnn_export.forms.packed_file.graph_to_program import make_program
-from pocketrnn_export.forms.packed_file.integer_program import convert_to_integers
+from pocketrnn_export.forms.packed_file.integer_product_conversion import convert_to_integers
 from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, Op, Program
 from pocketrnn_export.forms.packed_file.previous_step_folding import fold_step_pairs
 from pocketrnn_export.forms.packed_file.size_dependent_values import Size

@@ -116,7 +116,10 @@ def run_all_cells(named: ModuleName, weights: SavedWeights | None = None) -> nn.
                 vars(file).update(values)
         made = _make_module(named, file, weights)
     if not isinstance(made, nn.Module):
-        raise ExportError(f"{named.name} in {named.path} gives no torch.nn.Module.", "Name a module, or its class.")
+        raise ExportError(
+            f"{named.name} in {named.path} makes an object of the type {type(made).__name__}, not a torch.nn.Module.",
+            "Name a module, its class, or a function that returns a module.",
+        )
     return made
 
 

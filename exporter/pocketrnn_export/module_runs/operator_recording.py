@@ -447,8 +447,8 @@ def _read_slice_arguments(given: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def _simplify_argument(one: Any) -> Any:
-    """Return an argument in the form for comparisons: steps, numbers, constants; None for a type, a device or an
-    omitted argument."""
+    """Simplify an argument of a recorded operator for comparisons: a number becomes a float; references to other
+    operators and constant tensors stay; anything else, such as a dtype or a device, becomes None."""
     if isinstance(one, _Constant) and one.values.numel() == 1:
         return float(one.values[0])
     if isinstance(one, bool | int | float):

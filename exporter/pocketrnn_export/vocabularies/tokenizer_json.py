@@ -117,7 +117,7 @@ def read_tokenizer_json(text: str, source: str, *, number: Callable[[str], float
         raise InputError(f"{source} holds no tokenizer.", _NOT_ONE)
     if document.get("version", "1.0") != "1.0":
         raise InputError(
-            f"{source} is of the version {brief_text(document['version'])}, and 1.0 is known.", EXTERNAL_WAY
+            f"{source} is of the version {brief_text(document['version'])}, but only 1.0 is supported.", EXTERNAL_WAY
         )
     try:
         rules, tokens = _make_rules(document, _JsonReader(source))
@@ -528,7 +528,7 @@ class _JsonReader:
                     f"Save the tokenizer anew with the library. {EXTERNAL_WAY}",
                 )
             if self._read_flag(part, "single_word"):
-                raise self.make_refusal_error(f"the added token {short_repr(text, 40)} with single_word")
+                raise self.make_refusal_error(f"single_word, which the added token {short_repr(text, 40)} has")
             if (other := of_id.setdefault(number, text)) != text:
                 # The library numbers by the count of pieces, even if their ids have gaps.
                 raise InputError(

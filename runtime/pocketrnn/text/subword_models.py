@@ -542,7 +542,8 @@ def _round_to_single(number: float) -> float:
 def _make_best_path_function(
     model: Unigram, pieces: Mapping[str, int], unknown: int
 ) -> Callable[..., list[tuple[int, int, int]]]:
-    """Make a function that finds a word's best path: the start, end and id of each piece; in a tie, the first path.
+    """Make a function that finds a word's best path: the start, end and id of each piece; in a tie, the path with the
+    longest last piece.
 
     The function takes the word, and the sum of the scores before it.
     """

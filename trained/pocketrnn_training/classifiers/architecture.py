@@ -137,7 +137,7 @@ class Architecture:
         return self.embedding_dim
 
     @property
-    def padding(self) -> int:
+    def padding_value(self) -> int:
         """The value that fills the rows of a batch."""
         return self.padding_id
 
@@ -190,7 +190,7 @@ class SequenceArchitecture:
     """
 
     # The value that pads the rows of a batch; and whether each row is read by its length.
-    padding: ClassVar[float] = 0.0
+    padding_value: ClassVar[float] = 0.0
     packed: ClassVar[bool] = True
 
     channels: int

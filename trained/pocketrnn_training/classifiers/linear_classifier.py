@@ -77,7 +77,7 @@ class LinearArchitecture:
             )
 
     @property
-    def padding(self) -> int:
+    def padding_value(self) -> int:
         """The value that fills the rows of a batch."""
         return self.padding_id
 

@@ -30,7 +30,7 @@ from pocketrnn_training.loop.training_loop import (
 from pocketrnn_training.loop.training_step import Learner
 from pocketrnn_training.measures.calibration import apply_temperature
 from pocketrnn_training.preparation.prepared_data import Task
-from pocketrnn_training.texts.recurrent_linear_weights import RecurrentLinearWeights
+from pocketrnn_training.texts.recurrent_linear_mixing import RecurrentLinearWeights
 
 __all__ = ["FinalFit", "LoopFit", "OnlyFit"]
 

@@ -44,7 +44,7 @@ from pocketrnn_training.rows.encoded_rows import (
     make_similar_length_batches,
 )
 from pocketrnn_training.settings.base_settings import FEW_VALIDATION_ROWS, Settings
-from pocketrnn_training.texts.recurrent_linear_weights import (
+from pocketrnn_training.texts.recurrent_linear_mixing import (
     ALONE,
     BY_DEFAULT,
     RecurrentLinearWeights,

@@ -26,7 +26,7 @@ from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers
 from pocketrnn_training.texts import piece_learning, word_vectors
 from pocketrnn_training.texts.linear_part import LinearPart
-from pocketrnn_training.texts.recurrent_linear_weights import RecurrentLinearWeights
+from pocketrnn_training.texts.recurrent_linear_mixing import RecurrentLinearWeights
 from pocketrnn_training.texts.spelling_embedding import Spelling
 
 __all__ = ["IGNORED", "OtherSources", "Task", "align_step_targets", "describe_rows"]

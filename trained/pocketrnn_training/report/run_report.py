@@ -142,7 +142,7 @@ def write_report(
         *_format_classes(result, counts, checkpoint.thresholds),
         *_format_lengths(bins, validation.STEPS),
         *mistakes,
-        *_format_data(checkpoint, other_results.notices),
+        *_format_data_and_settings(checkpoint, other_results.notices),
     ]
     # Half a surrogate pair, which a text may hold, has no UTF-8 form.
     (folder / REPORT).write_text("\n".join(lines) + "\n", encoding="utf-8", errors="backslashreplace")
@@ -368,7 +368,7 @@ def _format_label_mistakes(
         yield f"| {named[0]} | {named[1]} | {_escape(validation.format_row(row))} |"
 
 
-def _format_data(checkpoint: Checkpoint, notices: Sequence[Notice]) -> Iterator[str]:
+def _format_data_and_settings(checkpoint: Checkpoint, notices: Sequence[Notice]) -> Iterator[str]:
     data = checkpoint.data
     yield from ("", "## Data", "")
     if checkpoint.measured_by_folds:

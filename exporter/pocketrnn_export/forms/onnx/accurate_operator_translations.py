@@ -447,13 +447,13 @@ def _translate_rrelu(x: Any, noise: Any, lower: float = 1 / 8, upper: float = 1 
 
 
 def _translate_logit(x: Any, eps: float | None = None) -> Any:
-    """`torch.logit(x, eps)`, also for NaN."""
+    """`torch.logit(x, eps)`; NaN for NaN."""
     inside = x if eps is None else op.Min(op.Max(x, _make_constant_like(eps, x)), _make_constant_like(1 - eps, x))
     return op.Log(op.Div(inside, op.Sub(_make_constant_like(1.0, x), inside)))
 
 
 def _translate_heaviside(x: Any, values: Any) -> Any:
-    """`torch.heaviside(x, values)`: 0 for NaN."""
+    """`torch.heaviside(x, values)`; 0 for NaN."""
     zero, one = _make_constant_like(0.0, x), _make_constant_like(1.0, x)
     return op.Where(op.Equal(x, zero), values, op.Where(op.Greater(x, zero), one, zero))
 

@@ -1,4 +1,5 @@
-"""Lower an ONNX graph to the program of a packed classifier: recurrent layers, products, sums, convolutions."""
+"""Lower the operators of an ONNX graph that compute with whole rows or matrices: recurrent layers, products, sums,
+softmax, normalization, convolutions. `operator_lowering.py` lowers the others."""
 
 from __future__ import annotations
 

@@ -717,7 +717,7 @@ def _find_gather_elements_axis(lowering: Lowering, node: onnx.NodeProto) -> tupl
     others = [i for i in range(len(spread)) if i != axis]
     same = own[axis] == spread[axis] and all(own[i] == _ONE for i in others)
     if not same or any(spread[i] != lowering.find_sizes(source)[i] for i in others):
-        raise ExportError("Its indices differ along several axes, and depend on the tokens.", "")
+        raise ExportError("Its indices depend on the tokens, and differ along more than one axis.", "")
     return axis, lowering.add_whole_value(given)
 
 

@@ -136,7 +136,7 @@ class _Search(Generic[Traced]):
 
     @property
     def answered_cases(self) -> list[Sizes]:
-        """The cases that the module answers."""
+        """The sizes at which the module runs without an error."""
         return [case for case in self.cases if self.judge.answers_sizes(case)]
 
     def search_program(self) -> ProgramAttempt[Traced] | None:

@@ -1,4 +1,5 @@
-"""Convert the products of a program to integer products, for the weights that have an integer form.
+"""Convert the matrix products of a packed program to products of 8-bit integers, for the weights that have an integer
+form.
 
 docs/packed-format.md describes such a product. The rest of the program stays as it is, in float32.
 """
