@@ -740,12 +740,12 @@ def _check_tagger_arguments(rules: AnyTextRules, pairs: Sequence[OwnersText], *,
         )
     if isinstance(rules, TextRules) and rules.ngrams > 1:
         raise InputError(
-            f"The labels are of tokens, and the rules make n-grams (ngrams is {rules.ngrams}), which are not tokens.",
+            f"The labels are of tokens, but the rules make n-grams (ngrams is {rules.ngrams}), which are not tokens.",
             "Leave ngrams out of the rules.",
         )
     if any(one.answer is not None for one in pairs):
         raise InputError(
-            "The labels are of tokens, and example_ids has the answer to a text.",
+            "The labels are of tokens, but example_ids has the answer to a text.",
             "Give the texts with their ids, or tokens: [(text, ids), ...].",
         )
 
@@ -871,7 +871,7 @@ def _warn_of_extra_embedding_rows(graph: Graph, description: Description, *, com
     words, rows = len(description.text.vocabulary), graph.embedding_rows
     if rows > words and not compared:
         _log.warning(
-            "The embedding has %d rows, and the vocabulary %d words: the first word has the id 0. If your ids begin "
+            "The embedding has %d rows, but the vocabulary %d words: the first word has the id 0. If your ids begin "
             "elsewhere, each word gets another word's id; give a map from word to id, or texts with ids (--pairs, "
             "example_ids=) to compare with.",
             rows, words,

@@ -176,7 +176,7 @@ def _find_labelling_calls(asked: ModuleFacts, texts: Sequence[Ids]) -> Iterator[
 def _refuse_padded_texts(description: Description, where: str) -> None:
     if description.text.rules.min_width is not None:
         raise InputError(
-            f"The module decodes its labels by a CRF ({where}), and the rules pad every text.",
+            f"The module decodes its labels by a CRF ({where}), but the rules pad every text.",
             "Leave min_width out of the rules.",
         )
 

@@ -166,7 +166,7 @@ export class Classifier extends TextClassifier {
 
   #checkWhole() {
     if (this.manifest.labels_of === "tokens")
-      throw new InputError(`${this.name} gives a label for each token, and none for a text.`, "Use tag() or predictTags().");
+      throw new InputError(`${this.name} gives a label for each token, not for a text.`, "Use tag() or predictTags().");
   }
 
   /**

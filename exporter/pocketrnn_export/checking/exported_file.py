@@ -173,7 +173,7 @@ def _open_onnx(path: Path) -> CheckedFile:
     if declared > max(1 << 20, _DENSEST * size):
         raise InputError(f"Its weights are declared with {declared:,} bytes, but it holds {size:,}.", _MAKE_AGAIN)
     if size > _LARGEST:
-        raise InputError(f"Its weights have {size:,} bytes, and the limit is 2 GB.", _MAKE_AGAIN)
+        raise InputError(f"Its weights have {size:,} bytes, but the limit is 2 GB.", _MAKE_AGAIN)
     load_external_data_for_model(model, str(path.parent))
     session = open_session(model.SerializeToString())
     weights = {tensor.name for tensor in model.graph.initializer}

@@ -138,7 +138,7 @@ def _take_from_calls(
 def _find_contradicted(
     found: Any, args: Sequence[Any], kwargs: Mapping[str, Any], names: Iterable[str], weights: SavedWeights | None
 ) -> list[str]:
-    """Return those of some arguments without which the shapes of a class's weights are those of the file."""
+    """Return those of the given arguments without which the shapes of a class's weights are those of the file."""
     names = sorted(names)
     if weights is None or not names:
         return []
@@ -195,7 +195,7 @@ def _log_other_values(
     """Log what a checkpoint says where the module is made with other values than that."""
     if other := {n: value for n, value in stated.items() if made_with[n] is not None and made_with[n] != value}:
         _log.warning(
-            "%s says %s, and %s has other defaults, which are taken. If the weights were trained with that, give it: "
+            "%s says %s, but %s has other defaults, which are taken. If the weights were trained with that, give it: "
             "%s:%s(%s)",
             weights.path, _write_values(other), named.name, named.path, named.name, _write_values(other),
         )  # fmt: skip

@@ -206,7 +206,7 @@ class ExportableModule:
         return replace_ids(real, self.alone, self.ids) if self.alone else real
 
     def check_neighbours(self, cases: Iterable[Case]) -> None:
-        """Refuse a module whose answer to a text differs between a batch of some size and the text alone.
+        """Refuse a module that answers a text differently in the batch of one of these cases than alone.
 
         Args:
             cases: sizes at which its answers may change, such as those around a branch; rows of full length.

@@ -342,8 +342,8 @@ def _convert_to_float64(value: Tensor) -> Tensor:
 def draw_extreme_numbers(
     values: Sequence[Tensor], more: Sequence[tuple[Sequence[float], Sequence[int]]] = (), draws: int = _MOST_DRAWS
 ) -> Iterator[list[Tensor]]:
-    """Yield numbers that are difficult for operators, with the types and sizes of some values; the same numbers in each
-    run.
+    """Yield numbers that are difficult for operators, with the types and sizes of the given values; the same numbers in
+    each run.
 
     Args:
         values: the values with these types and sizes.

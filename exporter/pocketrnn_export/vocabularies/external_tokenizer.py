@@ -20,7 +20,7 @@ _UNKNOWN = "\N{REPLACEMENT CHARACTER}" * 3
 
 
 class KnownTexts(TextEncoder):
-    """An encoder that knows the ids of some texts, and cannot encode others.
+    """An encoder that knows the ids of given texts, and cannot encode others.
 
     Args:
         rules: the text rules.
@@ -132,14 +132,14 @@ def _read_pair_ids(ready: TextRowEncoder, rules: AnyTextRules, one: OwnersText, 
         if at == len(given) and rules.sizes[1] is None:
             most = at - len(rules.first_ids) - len(rules.last_ids)
             raise InputError(
-                f"{which} has {at:,} ids, and the rules give it {len(ours):,}, which begin with these.",
+                f"{which} has {at:,} ids, but the rules give it {len(ours):,}, which begin with these.",
                 f"If your pipeline cuts texts there, give --max-tokens {most} (max_tokens={most} in the rules).",
             )
         whose = "its tokens" if one.ids and one.tokens else "your tokenizer"
         around = _find_ids_around(given, ours) if rules.first_ids == rules.last_ids == () else {}
         written = json.dumps({"tokenizer": EXTERNAL, **around})
         raise InputError(
-            f"{which} has {given[at : at + 1]} at index {at} among its ids, and {whose} with the rules gives "
+            f"{which} has {given[at : at + 1]} at index {at} among its ids, but {whose} with the rules gives "
             f"{ours[at : at + 1]}.",
             f"Your pipeline puts ids around those of the tokens: give --rules '{written}', or add them to the rules."
             if around

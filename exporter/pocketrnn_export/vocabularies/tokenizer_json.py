@@ -522,7 +522,7 @@ class _JsonReader:
                 number, following = following, following + 1
             if self._read_id(part.get("id"), f"the added token {short_repr(text, 40)}") != number:
                 raise InputError(
-                    f"{self._source} gives the added token {short_repr(text, 40)} the id {part.get('id')}, and its "
+                    f"{self._source} gives the added token {short_repr(text, 40)} the id {part.get('id')}, but its "
                     "library "
                     f"the id {number}.",
                     f"Save the tokenizer anew with the library. {EXTERNAL_WAY}",
@@ -566,7 +566,7 @@ class _JsonReader:
         """Return the tokens in the order of their ids; an id without a token gets a token that no text contains."""
         highest = max(ids.values())
         if highest >= max(2 * len(ids), len(ids) + 1000):
-            raise self.make_damaged_error(f"the highest id is {highest:,}, and there are {len(ids):,} tokens")
+            raise self.make_damaged_error(f"the highest id is {highest:,}, but there are {len(ids):,} tokens")
         of_id = {number: token for token, number in ids.items()}
         return tuple(of_id.get(i, f"{PLACEHOLDER}{i}>") for i in range(highest + 1))
 

@@ -107,7 +107,7 @@ const char *prnn_error(int status)
     case PRNN_ID: return "A token id is out of range.";
     case PRNN_NOT_FINITE: return "A number is NaN or infinite.";
     case PRNN_ARGUMENT: return "A number is out of range.";
-    case PRNN_NO_WORD: return "The text holds no known word, and the classifier needs one.";
+    case PRNN_NO_WORD: return "The text holds no known word, but the classifier needs one.";
     case PRNN_NO_STREAM: return "This classifier cannot answer while a text arrives.";
     case PRNN_UNDECIDED: return "A capital sigma is followed by more than 4,096 characters that do not decide its form.";
     case PRNN_SAVED: return "This is not a saved stream of this classifier, or it was changed after it was saved.";

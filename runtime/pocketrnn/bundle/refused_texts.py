@@ -141,7 +141,7 @@ def make_limit_error(name: str, limits: Limits, tokens: int) -> LimitError:
     becomes = f"The text becomes {'1 token id' if tokens == 1 else f'{tokens} token ids'}, but {name} takes"
     if limits.allows_length(tokens):
         return LimitError(
-            f"The text holds no known word, and {name} needs one.", "Give one with a word of its vocabulary."
+            f"The text holds no known word, but {name} needs one.", "Give one with a word of its vocabulary."
         )
     if tokens < (limits.min_tokens or 1):
         return LimitError(f"{becomes} at least {limits.min_tokens}.", "Give a longer one.")

@@ -106,19 +106,19 @@ class Architecture:
         check_table_sizes(self.pairs, self.joints)
         if self.two_texts and (self.pairs or not self.packed or labels_tokens(self)):
             raise InputError(
-                "The classifier takes two texts, and is padded, labels tokens or has a linear part.",
+                "A classifier of two texts cannot be padded, label tokens or have a linear part.",
                 "Use a packed one without a linear part, with a pooling.",
             )
         if labels_tokens(self) and (self.pairs or not self.packed):
             raise InputError(
-                "The classifier labels tokens, and is padded or has a linear part.",
+                "A classifier that labels tokens cannot be padded or have a linear part.",
                 "Use a packed one without a linear part.",
             )
         if self.crf and not labels_tokens(self):
-            raise InputError("A CRF decodes labels of tokens, and the classifier labels texts.", "Leave crf out.")
+            raise InputError("A CRF decodes labels of tokens, but the classifier labels texts.", "Leave crf out.")
         if self.pairs and not self.packed:
             raise InputError(
-                "A linear part reads a text by its length, and the classifier is not packed.", "Use one of the two."
+                "A linear part reads a text by its length, but the classifier is not packed.", "Use one of the two."
             )
         if not 0 <= self.padding_id < self.vocabulary_size:
             raise InputError(

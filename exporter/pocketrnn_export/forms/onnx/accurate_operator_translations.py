@@ -302,7 +302,7 @@ def _make_xlogy_translation(log: Callable[[Any], Any]) -> Callable[[Any, Any], A
 
 
 def _translate_atan2(y: Any, x: Any) -> Any:
-    """`torch.atan2(y, x)`, also for NaN, infinities and both zeros."""
+    """`torch.atan2(y, x)`; right for NaN, infinities and both zeros, too."""
     zero, one = _make_constant_like(0.0, x), _make_constant_like(1.0, x)
     high, wide = op.Abs(y), op.Abs(x)
     less, more = op.Min(high, wide), op.Max(high, wide)
@@ -727,7 +727,7 @@ def refuse_rounded_doubles(graph: ir.Graph, held: Collection[float]) -> None:
         if (rounded := next((n for n in numbers if n in held and _was_rounded(n)), None)) is not None:
             line = find_stack_line(node.metadata_props.get("pkg.torch.onnx.stack_trace", ""))
             raise ExportError(
-                f"ONNX rounds the number {rounded:.7g} to single precision, and the module computes with it in double "
+                f"ONNX rounds the number {rounded:.7g} to single precision, but the module computes with it in double "
                 f"precision{line and ', '}{line}.",
                 "Compute there by sums, products and quotients, such as x * 0.57; or in single precision.",
             )

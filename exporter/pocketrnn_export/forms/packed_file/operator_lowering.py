@@ -480,7 +480,7 @@ BINARY: Final = {
 
 
 def lowers(*names: str) -> Callable[[Handler], Handler]:
-    """Register the decorated function as the handler of some operators."""
+    """Register the decorated function as the handler of the operators with these names."""
 
     def register_handler(handler: Handler) -> Handler:
         HANDLERS.update(dict.fromkeys(names, handler))

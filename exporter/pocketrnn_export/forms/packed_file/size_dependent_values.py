@@ -296,7 +296,11 @@ class SizeValues:
     def _track_node(self, node: onnx.NodeProto, of_tokens: frozenset[str]) -> None:
         outputs = [name for name in node.output if name]
         drawn = node.op_type.startswith(_RANDOM)
-        if not drawn and not any(name in of_tokens for name in outputs) and (self._all_seen or self._is_constant(node)):
+        if (
+            not drawn
+            and not any(name in of_tokens for name in outputs)
+            and (self._all_seen or self._has_constant_inputs(node))
+        ):
             for name in outputs:
                 self._record_affine_numbers(name)
             return
@@ -309,7 +313,7 @@ class SizeValues:
                 if not self._is_exact(name):
                     del self.known[name]
 
-    def _is_constant(self, node: onnx.NodeProto) -> bool:
+    def _has_constant_inputs(self, node: onnx.NodeProto) -> bool:
         """Return whether all inputs of an operator are the same for all texts."""
         for name in filter(None, node.input):
             known, sizes = self.known.get(name), self.sizes(name)

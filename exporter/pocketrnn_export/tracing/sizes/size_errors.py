@@ -74,7 +74,7 @@ def _make_untraceable_error(error: Exception) -> ExportError:
 def _make_question_error(question: Question, region: str, ways: int = 0) -> ExportError:
     if question.branch and ways > TOGETHER:
         return ExportError(
-            f"Forward takes one of {ways} ways by the size of its input, and a graph holds at most {TOGETHER} of "
+            f"Forward takes one of {ways} ways by the size of its input, but a graph holds at most {TOGETHER} of "
             f"them: {question.where}.",
             "Compute what differs: the next width as -(-n // 16) * 16, the bucket of a length as "
             "(torch.tensor(widths) < n).sum(). Or let the text rules pad and cut (min_width, max_width), outside of "

@@ -99,7 +99,7 @@ class Regions:
 
 @dataclass(frozen=True)
 class FollowedRun:
-    """The result of running forward for some sizes and recording its questions.
+    """The result of running forward for one pair of sizes and recording its questions.
 
     Attributes:
         log: the log of its questions.
@@ -111,7 +111,7 @@ class FollowedRun:
 
 
 def explore_regions(follow: Callable[[Sizes], FollowedRun], batch: int | None) -> Regions:
-    """Run forward for some sizes at a time and record its questions, until every size belongs to a region.
+    """Run forward for one pair of sizes after the other and record its questions, until every size belongs to a region.
 
     Args:
         follow: follows it for some sizes.
@@ -200,7 +200,7 @@ def _make_too_many_error(questions: Sequence[Question]) -> ExportError:
     where = lines.most_common(1)[0][0]
     if any(question.number and question.where == where for question in questions):
         return ExportError(
-            f"The module takes a size of its input for a plain number, and there are more than can be tried: {where}.",
+            f"The module uses a size of its input as a plain number, and more sizes matter than can be tried: {where}.",
             "Compute and compare with sizes, and do not give them to str(), bit_length(), a dict or functions of math.",
         )
     return make_too_many_questions_error(where)
