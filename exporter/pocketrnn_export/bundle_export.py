@@ -606,7 +606,7 @@ def _select_answered_texts(
 
 
 def _warn_of_labels_without_answer(description: Description, answered: Sequence[AnsweredText]) -> None:
-    """Warn before the long work of labels whose order the answers cannot show."""
+    """Warn of labels whose order the answers cannot show, before the long work begins."""
     output = description.output
     heads = output.heads if isinstance(output, HeadsOutput) else {"": output}
     for head, of_head in heads.items():
@@ -798,8 +798,8 @@ def _prepare_module_and_forms(
 def _prepare_again(
     ask: Callable[..., ExportableModule], prepared: ExportableModule, *, one_text: bool
 ) -> ExportableModule:
-    """Prepare a module once more, for one text at a time; where several calls then hold, by the one that holds for
-    batches: on one text, [batch, sequence] and [sequence, batch] may both run."""
+    """Prepare a module once more, for one text at a time. On one text, [batch, sequence] and [sequence, batch] may both
+    run: if several calls work, take the one that works for batches."""
     try:
         return ask(one_text=one_text)
     except AmbiguousCallError as error:

@@ -118,8 +118,8 @@ def add_crf(
 def _find_crf_by_calls(
     module: nn.Module, convention: Convention, description: Description, output: TagOutput
 ) -> tuple[Description, OwnersLabels] | None:
-    """Find the CRF whose labels for the module's emissions are those that another call of the module gives. Without a
-    CRF, these are the likeliest labels. None if no call of the module gives labels.
+    """Find the CRF whose labels for the module's emissions are those that another call of the module gives. If that
+    call gives the likeliest labels, there is no CRF. None if no call of the module gives labels.
 
     Raises:
         ExportError: no CRF with the module's weights gives these labels.

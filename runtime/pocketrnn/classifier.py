@@ -608,7 +608,7 @@ class Classifier(TrainedEstimator):
 
     def _make_tag_intake(self) -> TagIntake:
         if not self.manifest.output.of_tokens:
-            what = "values" if self._gives_values else "a label for a text, and none for its tokens"
+            what = "values" if self._gives_values else "a label for a text, not for its tokens"
             raise InputError(f"{self.name} gives {what}.", "Use classify() or predict().")
         return cast("TagIntake", self._intake)
 

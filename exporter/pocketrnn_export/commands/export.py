@@ -305,7 +305,8 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
 
 
 def _describe_limits_of_texts(manifest: Manifest) -> str:
-    """Describe the texts that the bundle refuses; empty if there are none, as where the rules cut and pad all."""
+    """Describe the texts that the bundle refuses; empty if there are none, for example because the rules cut and pad
+    all texts."""
     limits, (least, most) = manifest.graph.limits, manifest.text.rules.sizes
     if limits is None:
         return ""

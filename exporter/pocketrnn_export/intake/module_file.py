@@ -353,7 +353,8 @@ def _run_statement(
 
 
 def _suggest_values(statement: Statement, likely: Mapping[str, str]) -> str:
-    """Suggest a value for what an import that fails would bind, where the weights show it; else empty."""
+    """Suggest values, as options, for the names that a failing import would bind, if the weights show them; else
+    empty."""
     options = [
         f"--set {shlex.quote(f'{name}={likely[name]}')}" for name in likely if name.split(".")[0] in statement.binds
     ]

@@ -229,8 +229,8 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
     def find_steps_before_operators(
         self, names: Collection[str], tensor: Tensor, label: str
     ) -> tuple[frozenset[int], list[tuple[str, list[Any]]]]:
-        """Go back from a tensor over its last operators with these names, and over operators that move numbers. Return
-        the steps before these, and the moving operators."""
+        """Go back from a tensor, as long as its numbers were made by operators with these names or by operators that
+        only move numbers. Return the steps at which this ends, and the moving operators."""
         steps, moved = self.find_steps_that_made(tensor), []
         while len(steps) == 1:
             step = self._steps[next(iter(steps))]

@@ -150,8 +150,8 @@ def _read_pair_ids(ready: TextRowEncoder, rules: AnyTextRules, one: OwnersText, 
 
 
 def _find_ids_around(given: Sequence[int], ours: Sequence[int]) -> dict[str, int]:
-    """Return the id that the owner's pipeline puts before those of the rules, and the one behind them, by the names of
-    the rules; empty if it does otherwise."""
+    """Return the id that the owner's pipeline puts before those of the rules, and the one that it puts behind them, by
+    the names `first_id` and `last_id`; empty if the ids differ in another way."""
     for before in (0, 1):
         behind = len(given) - len(ours) - before
         if behind in (0, 1) and list(given[before : before + len(ours)]) == list(ours):

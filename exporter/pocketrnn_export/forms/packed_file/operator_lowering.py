@@ -366,8 +366,8 @@ class Lowering:
         target_offset: Size,
         target_strides: Sequence[Size],
     ) -> None:
-        """Copy numbers of a value, at offset + sum of strides * indices, to such places of another value. Axes of size
-        1 need no strides.
+        """Copy numbers from one value into another. In each of them, the number with some indices is at offset + sum of
+        strides * indices. Axes of size 1 need no strides.
 
         Raises:
             ExportError: it has too many axes.
@@ -895,8 +895,8 @@ def _lower_clip(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @lowers("Mod")
 def _lower_mod(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Lower a Mod of integers: x - x / divisor * divisor has the sign of x. The same for this remainder plus the
-    divisor gives a result of at least 0."""
+    """Lower a Mod of integers. x - x / divisor * divisor has the sign of x; adding the divisor and taking the remainder
+    again gives a result of at least 0."""
     left, right, out = node.input[0], node.input[1], node.output[0]
     if (
         lowering.find_type(left) != INT

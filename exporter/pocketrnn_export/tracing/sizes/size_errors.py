@@ -28,7 +28,8 @@ def make_size_refusal_error(
     judge: AnswerJudge,
     batch: int | None,
 ) -> ExportError:
-    """Return the error that names the question for whose other answer every program is wrong."""
+    """Return the error for a module without a right program. It names a question in forward whose answer, at sizes at
+    which the programs are wrong, differs from that at usual sizes."""
     usual = Sizes(batch or USUAL.batch, USUAL.tokens)
     asked = {tuple(q.holds(case) for q in known if q.branch) for case in cases}
     # A program that agrees everywhere may choose by other operators than forward, or differ with weights that forget
