@@ -61,7 +61,7 @@ def read_ts(path: Path) -> Iterator[Recording]:
         found_steps, found_channels = recording.samples.shape
         if channels is not None and found_channels != channels:
             raise DataError(
-                f"Line {number} of {path} has {found_channels} channels, but the header or earlier lines {channels}.",
+                f"Line {number} of {path} has {found_channels} channels, but earlier lines or the header {channels}.",
                 "Give every sequence the same channels, with a colon between two.",
             )
         if steps is not None and found_steps != steps:
