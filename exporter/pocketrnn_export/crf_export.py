@@ -238,7 +238,9 @@ def compare_decoded_labels(
         own = crf.decode_labels(
             compute_logits_of_steps(classifier, [_convert_ids_to_rows(case.tokens[0], rows)])[answered]
         )
-        found = [] if owners.decoder is None else [np.array(owners.decoder.labels(emissions[answered]), np.int64)]
+        found = (
+            [] if owners.decoder is None else [np.array(owners.decoder.decode_labels(emissions[answered]), np.int64)]
+        )
         words = case.tokens if rows is None else rows[case.tokens][..., 0]
         if owners.whole is not None and padding_id not in words:
             # A forward that masks the padding id also leaves it out in the middle of a text.

@@ -135,7 +135,7 @@ def _round_tables(program: Program, exact: set[int]) -> int:
             continue
         if not np.isfinite(numbers).all():
             continue
-        rounded = program.constant(round_rows(numbers), is_table=True)
+        rounded = program.add_constant(round_rows(numbers), is_table=True)
         program.ops[number] = Op(op.name, (rounded, *op.operands[1:]), op.words)
         tables.add(rounded)
     return len(tables)

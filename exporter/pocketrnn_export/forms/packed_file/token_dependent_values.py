@@ -80,13 +80,13 @@ class ObservedGraph:
         """Return the values of runs at other lengths, in the form of `values`."""
         return _run_all_values(self.model, [self.feed(length) for length in lengths])
 
-    def sizes(self, name: str) -> list[Size]:
+    def find_sizes(self, name: str) -> list[Size]:
         """Return the sizes of a value's axes.
 
         Raises:
             ExportError: they are not a * tokens + b.
         """
-        sizes = self.size_values.sizes(name)
+        sizes = self.size_values.find_sizes(name)
         if sizes is None:
             raise _make_not_affine_error(name, self.size_values.irregular.get(name))
         return sizes

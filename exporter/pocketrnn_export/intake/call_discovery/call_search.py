@@ -335,7 +335,7 @@ def _add_assumption_notes(asked: ModuleFacts, working: WorkingCall, widths: Sequ
         return working.convention
     if asked.two_texts:
         return replace(working.convention, pair=find_pair_names(asked.module, working.way.plain))
-    batches = asked.batches(1 if working.convention.one_text else asked.rows, widths)
+    batches = asked.make_batches(1 if working.convention.one_text else asked.rows, widths)
     if (other := find_call_with_other_mask(asked, working.way, working.suffix, batches)) is not None:
         raise _make_error_of_two(asked, working, other)
     if (other := find_call_without_lengths(asked, working.way, working.suffix, batches[0])) is not None:

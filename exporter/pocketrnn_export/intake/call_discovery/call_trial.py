@@ -95,7 +95,7 @@ def try_call_line(
     asked: ModuleFacts, line: str, function: Call, widths: Sequence[int], *, one_text: bool
 ) -> Iterable[WorkingCall | FailedCall]:
     """Try a call that an owner wrote."""
-    batches = asked.batches(1 if one_text else asked.rows, widths)
+    batches = asked.make_batches(1 if one_text else asked.rows, widths)
     return (_try_head_outputs if asked.heads else _try_call)(asked, line, function, batches, None, one_text=one_text)
 
 
@@ -115,7 +115,7 @@ def try_candidate(
     if one_text and "lengths.tolist()" in line and not asked.two_texts:
         # `[tokens.size(1)]` is tried in its place.
         return
-    batches = asked.batches(1 if one_text else asked.rows, widths)
+    batches = asked.make_batches(1 if one_text else asked.rows, widths)
     with_constants = find_constants(asked, way, batches)
     way = way if with_constants is None else with_constants
     tried = _try_head_outputs if asked.heads else _try_call
