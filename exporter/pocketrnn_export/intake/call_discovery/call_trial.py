@@ -167,10 +167,8 @@ def _try_call(
             _read_answer_part(answer, written, *batch).float().reshape(rows, -1)
             for batch, answer in zip(batches, answers, strict=True)
         ]
-        alike = [working for working in working_calls if not working.leaks and _gives_same_answers(working, given)]
-        of_this = [
-            (suffix, working.suffix) for working in alike if working.way is not None and working.way.line == line
-        ]
+        alike = [other for other in working_calls if not other.leaks and _gives_same_answers(other, given)]
+        of_this = [(suffix, other.suffix) for other in alike if other.way is not None and other.way.line == line]
         # Two outputs of one call are the same only if the same program computes them: their numbers may differ on rare
         # texts.
         if (alike and not of_this) or any(have_same_program(asked, function, batches[0], two) for two in of_this):
