@@ -60,8 +60,8 @@ def test_pairs_that_agree_are_taken() -> None:
         ("oil", [], "at index 0 your pipeline gives nothing more, but the rules give the id 2 ('oil')"),
         ("oil", [2, 1, 1], "your pipeline pads it to 3 ids at the end, but the rules do not"),
         ("oil", [1, 2], "your pipeline pads it to 2 ids at the beginning, but the rules do not"),
-        ("oil", [99], "gives the id 99 (no token), and"),
-        ("oil", [10**30], "gives the id an enormous number (no token), and"),
+        ("oil", [99], "gives the id 99 (no token), but"),
+        ("oil", [10**30], "gives the id an enormous number (no token), but"),
         ("", [2], "gives the id 2 ('oil'), but the rules give the id 0 ('<unk>')"),
     ],
 )
