@@ -385,7 +385,8 @@ def _takes_maximum(node: Node, of_state: Collection[Node]) -> bool:
 
 
 def _find_running_kind(cycle: StateCycle, before: Node, after: Node, scale: float) -> str:
-    """Return "sum" or "maximum" if that is what an iteration does to its state; else an empty string."""
+    """Return "sum" if an iteration adds to its state, "maximum" if it takes the larger number, for random numbers of
+    this scale; else an empty string."""
     generator = torch.Generator().manual_seed(5)
 
     def draw_feature_numbers(node: Node) -> Tensor:
