@@ -79,6 +79,7 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
         "Other kinds of classifiers": (
             "head",
             "multi_label",
+            "thresholds",
             "labels_of",
             "no_crf",
             "two_texts",
@@ -152,6 +153,9 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
     "that its file does not say; see docs/text-rules.md.",
 )
 @click.option("--multi-label", is_flag=True, help="Each label of a module file is right or wrong by itself (sigmoid).")
+@click.option("--thresholds", type=Text(), metavar="NUMBERS",
+              help="The probability from which a label is given: a number for all labels, or a,b,c for each; with "
+              "--multi-label.  [default: 0.5]")  # fmt: skip
 @click.option("--labels-of", type=click.Choice(["texts", "tokens"]),
               help="tokens: a module file gives the numbers of the labels for each token, as a tagger does.  "
               "[default: texts]")  # fmt: skip
@@ -467,6 +471,7 @@ def _read_text_arguments(source: str, named: ModuleName | None, options: dict[st
         "rules",
         "weights",
         "multi_label",
+        "thresholds",
         "random_weights",
         "run_notebook",
         "set",
@@ -512,9 +517,14 @@ def _read_arguments(
     from pocketrnn_export.feature_arguments import read_features
     from pocketrnn_export.vocabularies.labels import read_labels
 
+    named_labels: dict[str, Any] = (
+        {"heads": _read_heads(options["head"])} if options["head"] else {"labels": read_labels(options["labels"])}
+    )
+    if options["thresholds"] is not None:
+        named_labels["thresholds"] = _read_thresholds(options["thresholds"], len(named_labels.get("labels", ())))
     return module, {
         **text,
-        **({"heads": _read_heads(options["head"])} if options["head"] else {"labels": read_labels(options["labels"])}),
+        **named_labels,
         "labels_of": options["labels_of"] or "texts",
         "two_texts": options["two_texts"],
         "features": None if options["features"] is None else read_features(options["features"]),
@@ -560,6 +570,21 @@ def _read_characters(path: Path | None, width: int | None) -> Characters | None:
         return None
     found = read_characters(path)
     return found if width is None else replace(found, width=width)
+
+
+def _read_thresholds(given: str, labels: int) -> list[float]:
+    """Read the thresholds of the labels: one for all, or one for each.
+
+    Raises:
+        click.UsageError: they are not numbers from 0 to 1.
+    """
+    try:
+        numbers = [float(one) for one in given.split(",")]
+    except ValueError:
+        numbers = [-1.0]
+    if not all(0 <= number <= 1 for number in numbers):
+        raise click.UsageError(f"--thresholds is {given}: write numbers from 0 to 1, as in 0.4 or 0.4,0.5,0.3.")
+    return numbers * labels if len(numbers) == 1 else numbers
 
 
 def _read_heads(given: Sequence[str]) -> dict[str, list[str]]:
