@@ -18,6 +18,7 @@ from pocketrnn.text import AnyTextRules, TextEncoder, TextRules
 from pocketrnn.text.cleaning_shorthand import cleaning
 from pocketrnn.text.pretokenized import Tokenizer
 from pocketrnn_export.json_file import brief_text
+from pocketrnn_export.refused_options import RefusedOptionsError
 from pocketrnn_export.vocabularies.external_advice import advise_external, write_external_argument
 from pocketrnn_export.vocabularies.made_texts_for_comparison import is_ordinary, make_texts_for_comparison
 from pocketrnn_export.vocabularies.nearest_text_rules import describe_rules, write_rules_option
@@ -25,7 +26,7 @@ from pocketrnn_export.vocabularies.rules_from_code import RulesInCode, read_rule
 from pocketrnn_export.vocabularies.rules_from_ids import agrees_with_ids, find_rules_from_ids
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, Vocabulary, make_implied_rules
 
-__all__ = ["find_rules_of_function"]
+__all__ = ["count_compared_texts", "find_rules_of_function"]
 
 _log = logging.getLogger(__name__)
 
@@ -95,13 +96,17 @@ def find_rules_of_function(
         best, _ = find_rules_from_ids(implied, vocabulary.tokens, pairs, first=tried, framed=gives_ids)
     encoder = TextEncoder(best, vocabulary.tokens)
     wrong = [one for one in usual if not agrees_with_ids(encoder, one.text, one.ids)]
+    if wrong and rules is not None and rules != best:
+        encoder = TextEncoder(rules, vocabulary.tokens)
+        wrong = [one for one in usual if not agrees_with_ids(encoder, one.text, one.ids)]
     if wrong:
         raise _make_refusal(encoder, vocabulary, wrong[0], (len(usual) - len(wrong), len(usual)), code)
     written = write_rules_option(best, implied, () if code is None else code.steps)
-    found = f": --rules {shlex.quote(written)}" if rules is None and len(written) <= _MOST_WRITTEN else ""
-    _log.warning(
-        "%s cuts all %d texts as your tokenizer does, and %d that were made of words of the vocabulary%s",
-        describe_rules(best), len(owners), len(usual) - len(owners), found,
+    found = f": --rules {shlex.quote(written)}" if len(written) <= _MOST_WRITTEN else ""
+    _log.log(
+        logging.INFO if rules is not None else logging.WARNING,
+        "%s cuts all %d texts as your tokenizer does, %d of them made of words of the vocabulary%s",
+        describe_rules(encoder.rules), len(usual), len(usual) - len(owners), found if rules is None else "",
     )  # fmt: skip
     rare = [one for one in made if one not in usual and not agrees_with_ids(encoder, one.text, one.ids)]
     if rare:
@@ -110,6 +115,20 @@ def find_rules_of_function(
             len(rare), _describe_first_difference(encoder, min(rare, key=lambda one: len(one.text))),
         )  # fmt: skip
     return best if rules is None else rules
+
+
+def count_compared_texts(function: Tokenizer, vocabulary: Vocabulary, texts: Sequence[str]) -> int:
+    """Count the texts on which `find_rules_of_function` compares a function and refuses a difference.
+
+    Args:
+        function, vocabulary, texts: as given to it.
+
+    Example:
+        >>> count_compared_texts(str.split, read_vocabulary(["<unk>", "oil"]), ["Oil!"]) > 200
+        True
+    """
+    made = _run_on_made_texts(function, list, vocabulary)
+    return len({*texts, *(one.text for one in made if is_ordinary(one.text))})
 
 
 def _make_rules_of_code(code: RulesInCode, implied: TextRules) -> list[TextRules]:
@@ -185,14 +204,17 @@ def _make_refusal(
         f"{_describe_first_difference(encoder, wrong)} These rules agree on {agreed} of {compared} texts, "
         "most of them made of words of the vocabulary."
     )
-    said = []
+    said, option = [], ""
     if code is not None and code.unsaid:
         more = ", ..." * (len(code.unsaid) > _NAMED_PLACES)
         said.append(f"No rule says what your tokenizer does in {'; '.join(code.unsaid[:_NAMED_PLACES])}{more}.")
     if isinstance(rules, TextRules):
         option = write_rules_option(rules, make_implied_rules(vocabulary), () if code is None else code.steps)
-        said.append(f"The nearest rules are --rules {shlex.quote(option)}; docs/text-rules.md says what rules can do.")
-    return InputError(problem, f"{' '.join(said)} {advise_external(vocabulary, rules)}")
+        if len(option) <= _MOST_WRITTEN:
+            said.append(f"The nearest rules are --rules {shlex.quote(option)}.")
+            option = ""
+    said.append("docs/text-rules.md says what rules can do.")
+    return RefusedOptionsError(problem, f"{' '.join(said)} {advise_external(vocabulary, rules)}", nearest=option)
 
 
 def _describe_first_difference(encoder: TextEncoder, one: _Compared) -> str:

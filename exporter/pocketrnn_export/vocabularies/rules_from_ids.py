@@ -30,6 +30,8 @@ _BEST: Final = 12
 _ROUNDS: Final = 4
 # How many ids are tried for one member: the most frequent ones.
 _IDS: Final = 2
+# Words are left out if all texts agree then, or so many more.
+_TEXTS_TO_DROP_BY: Final = 20
 # An id from 1 on is that of unknown words if this many texts show it: in one or two it is a word that code changed.
 _TEXTS_TO_TELL_BY: Final = 3
 
@@ -129,8 +131,10 @@ def _complete_rules(
             break
         encoder = TextEncoder(best, tokens)
         missed = [pair for pair in pairs if not agrees_with_ids(encoder, *pair)]
-        changes = [*_list_changes(encoder, best, missed, longest), *_drop_words(encoder, best, pairs)]
-        changed = [(count(one), one) for one in changes]
+        changed = [(count(one), one) for one in _list_changes(encoder, best, missed, longest)]
+        # A list of words can be made to fit any few texts.
+        dropped = [(count(one), one) for one in _drop_words(encoder, best, pairs)]
+        changed += [one for one in dropped if one[0] == len(pairs) or one[0] >= agreed + _TEXTS_TO_DROP_BY]
         more, found = max(changed, key=lambda one: one[0], default=(agreed, best))
         if more <= agreed:
             break

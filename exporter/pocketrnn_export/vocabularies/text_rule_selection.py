@@ -14,11 +14,12 @@ from dataclasses import replace
 from itertools import zip_longest
 from typing import Any, Final
 
-from pocketrnn.errors import InputError, short_repr
+from pocketrnn.errors import short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, SubwordRules, TextEncoder, TextRules
 from pocketrnn.text.cleaning_steps import Replace
 from pocketrnn.text.pretokenized import Text, Tokenizer
 from pocketrnn_export.json_file import brief_text
+from pocketrnn_export.refused_options import RefusedOptionsError
 from pocketrnn_export.vocabularies.external_advice import (
     advise_external,
     list_widths,
@@ -29,6 +30,7 @@ from pocketrnn_export.vocabularies.nearest_text_rules import (
     add_first_and_last_ids,
     describe_rules,
     write_nearest_rules,
+    write_rules_option,
 )
 from pocketrnn_export.vocabularies.owner_function_comparison import find_rules_of_function
 from pocketrnn_export.vocabularies.owner_text_file import Pair
@@ -41,6 +43,9 @@ __all__ = ["choose_rules", "make_named_rules", "refuse_other_ids"]
 _log = logging.getLogger(__name__)
 
 _NAMED_WORDS: Final = 5
+_GIVE_FUNCTION: Final = (
+    "Give your function that splits texts, --tokenizer file.py:name (tokenizer=function): its code shows the rules."
+)
 _NAMED_TEXTS: Final = 3
 _WORDS_TO_TELL_BY: Final = 4
 # The marks of regular expressions that texts seldom have: \\S, [^, .*, )?, (?:
@@ -138,9 +143,11 @@ def refuse_other_ids(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequenc
     for number, (text, ids) in enumerate(pairs, 1):
         if difference := _describe_difference(encoder, text, ids, vocabulary.tokens):
             cut = ", ".join(map(repr, encoder.tokens(text)[:12]))
-            raise InputError(
+            advice, changes = _advise_on_rules(vocabulary, rules, pairs)
+            raise RefusedOptionsError(
                 f"Text {number} of your pipeline, {short_repr(text)}: {difference}.",
-                f"The rules cut it into {cut or 'nothing'}. {_advise_on_rules(vocabulary, rules, pairs)}",
+                f"The rules cut it into {cut or 'nothing'}. {advice}",
+                changes,
             )
 
 
@@ -169,23 +176,48 @@ def _describe_token(number: int | None, tokens: Sequence[str]) -> str:
     return f"the id {brief_text(number)} ({brief_text(tokens[number]) if number < len(tokens) else 'no token'})"
 
 
-def _advise_on_rules(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair]) -> str:
-    """Return advice with the rules that agree with the most texts of the owner, written as an option."""
-    external = advise_external(vocabulary)
+def _advise_on_rules(
+    vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair]
+) -> tuple[str, dict[str, str | None]]:
+    """Return advice with the rules that agree with the most texts of the owner, written as an option; and the options
+    to change, if they agree with all."""
     if isinstance(rules, SubwordRules):
         if widths := write_agreeing_widths(rules, vocabulary.tokens, pairs):
-            return f"All {len(pairs)} texts agree with --rules '{widths}' (rules= in Python) beside the tokenizer."
+            said = f"All {len(pairs)} texts agree with --rules '{widths}' (rules= in Python) beside the tokenizer."
+            return said, {"rules": widths}
+        return _advise_on_other_rules(vocabulary, rules, pairs), {}
+    best, agreed = find_rules_from_ids(rules, vocabulary.tokens, pairs)
+    if agreed == len(pairs):
+        option = write_nearest_rules(best, rules, make_implied_rules(vocabulary))
+        whole = write_rules_option(best, make_implied_rules(vocabulary))
+        changes: dict[str, str | None] = {"rules": whole, "tokenizer": None, "max_tokens": None}
+        return f"{describe_rules(best)} agrees on all {agreed} texts: give {option}.", changes
+    return _advise_on_other_rules(vocabulary, rules, pairs, best, agreed), {}
+
+
+def _advise_on_other_rules(
+    vocabulary: Vocabulary,
+    rules: AnyTextRules,
+    pairs: Sequence[Pair],
+    best: TextRules | None = None,
+    agreed: int = 0,
+) -> str:
+    """Return advice where no rules agree with all texts.
+
+    Args:
+        vocabulary, rules, pairs: as in `refuse_other_ids`.
+        best: the nearest rules; None for a tokenizer of subwords.
+        agreed: on how many texts they agree.
+    """
+    external = advise_external(vocabulary)
+    if isinstance(rules, SubwordRules) or best is None:
         return (
             "Give the tokenizer of your pipeline. If your code cuts or pads the ids itself, say so: --rules "
             f'\'{{"min_width": 200, "max_width": 200}}\', say. {external}'
         )
-
-    best, agreed = find_rules_from_ids(rules, vocabulary.tokens, pairs)
     before = TextEncoder(rules, vocabulary.tokens)
     given = sum(agrees_with_ids(before, *pair) for pair in pairs)
     option = write_nearest_rules(best, rules, make_implied_rules(vocabulary))
-    if agreed == len(pairs):
-        return f"{describe_rules(best)} agrees on all {agreed} texts: give {option}."
     if given and given >= agreed:
         said = f"These rules, {describe_rules(rules)}, agree on {given} of {len(pairs)} texts, and no others that were"
         said = f"{said} tried agree on more. {_describe_missed(before, pairs, vocabulary, 1)}"
@@ -198,11 +230,11 @@ def _advise_on_rules(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequenc
         said += _describe_missed(TextEncoder(best, vocabulary.tokens), pairs, vocabulary)
     if 2 * max(given, agreed) >= len(pairs):
         near = best if agreed > given else rules
-        return f"{said}docs/text-rules.md says what rules can do. {advise_external(vocabulary, near)}"
+        return f"{said}{_GIVE_FUNCTION} {advise_external(vocabulary, near)}"
     frame = _find_frame(best, add_first_and_last_ids(rules, [ids for _, ids in pairs]))
     return (
-        f"{said}Write rules that do what your code does (docs/text-rules.md); steps can replace by a pattern, as "
-        f"re.sub does. Where no rules can, as for stems, leave the text to your code: {write_external_options(frame)} "
+        f"{said}{_GIVE_FUNCTION} Or write them (docs/text-rules.md); steps can replace by a pattern, as re.sub does. "
+        f"Where no rules can, as for stems, leave the text to your code: {write_external_options(frame)} "
         f"({write_external_argument(vocabulary, frame)} in Python). The bundle then takes tokens or ids, and "
         "Classifier.load(..., tokenizer=function); it cannot be packed."
     )
