@@ -171,3 +171,19 @@ def test_rules_that_are_too_long_for_a_message_are_written_to_a_file(folder: Pat
     assert result.exit_code == 2
     assert re.search(r"rstrip.*\(2\) Net.*pooling.*out-rules\.json", result.stderr)
     assert len(json.loads(Path("out-rules.json").read_text())["stop_words"]) == 200
+
+
+def test_stop_words_of_nltk_are_read_for_a_function_of_a_notebook(folder: Path) -> None:
+    Path("nltk").mkdir()
+    Path("nltk/__init__.py").write_text("")
+    Path("nltk/corpus.py").write_text("class stopwords:\n    words = staticmethod(lambda language: ['the', 'of'])\n")
+    cells = [
+        "from nltk.corpus import stopwords\nstop_words = set(stopwords.words('english'))",
+        "def words(text):\n    return [w for w in text.lower().split() if w not in stop_words]",
+        "for epoch in range(3):\n    raise SystemExit",
+    ]
+    document = {"cells": [{"cell_type": "code", "source": cell} for cell in cells], "nbformat": 4}
+    Path("clean.ipynb").write_text(json.dumps(document))
+    result = export('net.py:Net(pooling="mean")', "--weights", "whole.pt", "--tokenizer", "clean.ipynb:words")
+    assert result.exit_code == 0, result.output
+    assert set(read_manifest(Path("out")).text.rules.stop_words) == {"the", "of"}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
 
-from pocketrnn.bundle.atomic_writing import check_file_free, write_whole_file
+from pocketrnn.bundle.atomic_writing import write_whole_file
 from pocketrnn.commands.grouped_options import write_command_again
 from pocketrnn.errors import InputError, OutputError, PocketRNNError
 from pocketrnn_export.refused_options import RefusedOptionsError
@@ -85,7 +85,6 @@ class CollectedRefusals:
         for number in range(1, _MOST_FILES):
             path = self._output.with_name(f"{self._output.name}-rules{number if number > 1 else ''}.json")
             try:
-                check_file_free(path, force=False)
                 with write_whole_file(path, force=False) as file:
                     file.write(rules.encode() + b"\n")
             except OutputError:

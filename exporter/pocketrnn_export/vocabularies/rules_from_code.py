@@ -438,7 +438,9 @@ class _Reader:
         if len(results) == 1:
             kept = find_ranges(lambda one: one not in changed, _CODE_POINTS)
             return text.step(Keep(tuple(kept), results.pop()))
-        if len(changed) <= _MOST_ITERATIONS and not any(one in other for one in changed for other in results - {one}):
+        if len(changed) <= _MOST_ITERATIONS and not any(
+            one in by for one in changed for what, by in changed.items() if what != one
+        ):
             return text.step(*(Replace(one, other) for one, other in changed.items()))
         found: _Text = self.leave(node, text)
         return found
