@@ -121,7 +121,7 @@ def test_rules_are_read_out_of_the_source_of_a_function(
         tokens = made.split() if isinstance(made, str) else made
         theirs = tokens if function is ids else encoder.look_up(tokens)
         assert encoder.encode(text) == (theirs or [rules.empty_id])
-    assert "as your tokenizer does" in caplog.text
+    assert "as by your tokenizer" in caplog.text
 
 
 def test_the_rules_are_written_as_they_are_typed(caplog: pytest.LogCaptureFixture) -> None:
@@ -183,3 +183,38 @@ def test_pairs_show_the_words_that_are_left_out(keeps: Callable[[str], bool], wr
     with pytest.raises(InputError, match=f"all {len(texts)} texts") as caught:
         choose_rules(KNOWN, TextRules("whitespace", unknown_id=1), None, [(text, encode(text)) for text in texts], [])
     assert written in str(caught.value)
+
+
+LENGTHS = ("the film is good", "so bad", "oil", "a great movie of oil in a cafe so bad")
+
+
+def test_a_function_of_tokens_and_padded_ids_give_the_rules_together(caplog: pytest.LogCaptureFixture) -> None:
+    def encode(text: str) -> list[int]:
+        known = [WORDS.index(word) if word in WORDS else 1 for word in stop_words_and_lengths(text)]
+        return ([0] * (6 - len(known)) + known)[:6]
+
+    pairs = [
+        (text, encode(text)) for text in ("the film is good", "so bad", "oil", "a great movie of oil in a cafe so bad")
+    ]
+    rules = choose_rules(KNOWN, None, stop_words_and_lengths, pairs, [])
+    assert isinstance(rules, TextRules)
+    assert (rules.min_width, rules.max_width, rules.pad_side) == (6, 6, "left")
+    assert "The ids of your 4 texts" in caplog.text
+    # The same rules, once stated, are compared with both.
+    assert choose_rules(KNOWN, rules, stop_words_and_lengths, pairs, []) == rules
+
+
+def test_ids_of_many_texts_give_the_rules_that_nobody_has_stated(caplog: pytest.LogCaptureFixture) -> None:
+    texts = [f"Oil, {word}! film{i}" for i, word in enumerate(WORDS[2:12] * 3)]
+
+    def encode(text: str) -> list[int]:
+        return [WORDS.index(word) if word in WORDS else 1 for word in re.findall(r"[\w']+", text.lower())]
+
+    pairs = [(text, encode(text)) for text in texts]
+    rules = choose_rules(KNOWN, None, None, pairs, [])
+    assert TextEncoder(rules, KNOWN.tokens).encode("GOOD,film") == [4, 3]
+    assert "The ids of your 30 texts" in caplog.text
+    with pytest.raises(InputError, match="30 texts"):
+        choose_rules(KNOWN, TextRules(unknown_id=1), None, pairs, [])
+    with pytest.raises(InputError, match="5 texts"):
+        choose_rules(KNOWN, None, None, pairs[:5], [])

@@ -512,6 +512,8 @@ def _read_text_arguments(source: str, named: ModuleName | None, options: dict[st
     subwords = subwords and not _names_function(options["tokenizer"])
     if options["labels"] is not None and options["head"]:
         raise click.UsageError("--labels and --head exclude each other: give the labels of each head.")
+    from pocketrnn_export.vocabularies.owner_text_file import read_pairs
+
     needed = ["labels"] if not options["head"] else []
     needed += [] if subwords else ["vocabulary"]
     needed.sort(reverse=True)
@@ -527,7 +529,10 @@ def _read_text_arguments(source: str, named: ModuleName | None, options: dict[st
         )
     tokens, rules = _read_tokens_and_rules(options, subwords=subwords)
     _tell_hints_of_checkpoint(options, rules)
-    pairs = _read_agreeing_pairs(options["pairs"], tokens, rules)
+    pairs = [] if options["pairs"] is None else read_pairs(options["pairs"])
+    if rules is not None and pairs:
+        stated = any(options[name] is not None for name in ("rules", "tokenizer", "max_tokens"))
+        rules = _read_agreeing_rules(tokens, rules, pairs, stated=stated)
     return {"vocabulary": tokens, "rules": rules, "example_ids": pairs}
 
 
@@ -650,25 +655,24 @@ def _read_arguments(
     }
 
 
-def _read_agreeing_pairs(path: Path | None, tokens: Any, rules: AnyTextRules | Subwords | None) -> list[OwnersText]:
-    """Read the pairs, and refuse rules that give other ids; the rules of a function are compared later.
+def _read_agreeing_rules(
+    tokens: Any, rules: AnyTextRules | Subwords, pairs: Sequence[OwnersText], *, stated: bool
+) -> AnyTextRules | Subwords:
+    """Return the rules, or, if nobody has stated them, those that the ids of the pairs show.
 
     Raises:
-        InputError: the file cannot be read, or a text has other ids.
+        InputError: a text has other ids.
     """
     from pocketrnn.text import SubwordRules, TextRules
-    from pocketrnn_export.vocabularies.owner_text_file import list_pairs, read_pairs
-    from pocketrnn_export.vocabularies.text_rule_selection import refuse_other_ids
+    from pocketrnn_export.vocabularies.owner_text_file import list_pairs
+    from pocketrnn_export.vocabularies.text_rule_selection import complete_rules_by_ids, refuse_other_ids
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
-    if path is None:
-        return []
-    pairs = read_pairs(path)
-    if rules is None:
-        return pairs
     plain = rules if isinstance(rules, TextRules | SubwordRules) else rules.rules
-    refuse_other_ids(read_vocabulary(tokens), plain, list_pairs(pairs))
-    return pairs
+    vocabulary, given = read_vocabulary(tokens), list_pairs(pairs)
+    found = plain if stated else complete_rules_by_ids(vocabulary, plain, given)
+    refuse_other_ids(vocabulary, found, given)
+    return rules if found is plain else found
 
 
 def _read_characters(path: Path | None, width: int | None) -> Characters | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any, Final
@@ -32,6 +32,7 @@ _log = logging.getLogger(__name__)
 
 _WORDS_TO_COMPARE: Final = 2_000
 _NAMED_PLACES: Final = 4
+_UNFRAMED: Final[Mapping[str, Any]] = dict.fromkeys(("first_id", "last_id", "max_width", "min_width"))
 # The longest rules that a note has; stop words make them long.
 _MOST_WRITTEN: Final = 400
 
@@ -83,8 +84,8 @@ def find_rules_of_function(
     made = _run_on_made_texts(function, look_up, vocabulary)
     gives_ids = any(one.tokens is None for one in [*owners, *made])
     if rules is not None and not gives_ids:
-        # The tokens of a function are compared before they are cut.
-        plain = replace(rules, max_tokens=None)
+        # The tokens of a function are compared before they are cut, and without the ids around theirs.
+        plain = replace(rules, max_tokens=None, **(_UNFRAMED if isinstance(rules, TextRules) else {}))
     if not owners and not made:
         _run_function(function, _list_ordinary_words(vocabulary)[0], look_up, vocabulary)
     usual = [*owners, *(one for one in made if is_ordinary(one.text))]
@@ -96,17 +97,17 @@ def find_rules_of_function(
         best, _ = find_rules_from_ids(implied, vocabulary.tokens, pairs, first=tried, framed=gives_ids)
     encoder = TextEncoder(best, vocabulary.tokens)
     wrong = [one for one in usual if not agrees_with_ids(encoder, one.text, one.ids)]
-    if wrong and rules is not None and rules != best:
-        encoder = TextEncoder(rules, vocabulary.tokens)
+    if wrong and rules is not None and rules.max_tokens is not None:
+        encoder = TextEncoder(replace(best, max_tokens=rules.max_tokens), vocabulary.tokens)
         wrong = [one for one in usual if not agrees_with_ids(encoder, one.text, one.ids)]
     if wrong:
         raise _make_refusal(encoder, vocabulary, wrong[0], (len(usual) - len(wrong), len(usual)), code)
     written = write_rules_option(best, implied, () if code is None else code.steps)
-    found = f": --rules {shlex.quote(written)}" if len(written) <= _MOST_WRITTEN else ""
+    found = f"--rules {shlex.quote(written)}" if len(written) <= _MOST_WRITTEN else describe_rules(best)
     _log.log(
         logging.INFO if rules is not None else logging.WARNING,
-        "%s cuts all %d texts as your tokenizer does, %d of them made of words of the vocabulary%s",
-        describe_rules(encoder.rules), len(usual), len(usual) - len(owners), found if rules is None else "",
+        "%s: all %d texts become the same tokens as by your tokenizer, %d of them made of words of the vocabulary",
+        found if rules is None else "The text rules", len(usual), len(usual) - len(owners),
     )  # fmt: skip
     rare = [one for one in made if one not in usual and not agrees_with_ids(encoder, one.text, one.ids)]
     if rare:

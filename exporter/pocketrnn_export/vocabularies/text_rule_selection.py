@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shlex
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -38,11 +39,14 @@ from pocketrnn_export.vocabularies.rules_from_ids import agrees_with_ids, find_r
 from pocketrnn_export.vocabularies.tokenizer_width_rules import write_agreeing_widths
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, Vocabulary, make_implied_rules
 
-__all__ = ["choose_rules", "make_named_rules", "refuse_other_ids"]
+__all__ = ["choose_rules", "complete_rules_by_ids", "make_named_rules", "refuse_other_ids"]
 
 _log = logging.getLogger(__name__)
 
 _NAMED_WORDS: Final = 5
+# Some of 60 rules agree with a few texts by chance.
+_TEXTS_TO_DECIDE_BY: Final = 20
+_LONGEST_OPTION: Final = 400
 _GIVE_FUNCTION: Final = (
     "Give your function that splits texts, --tokenizer file.py:name (tokenizer=function): its code shows the rules."
 )
@@ -113,14 +117,55 @@ def choose_rules(
     if callable(tokenizer):
         strings = [text for text in texts if isinstance(text, str)]
         chosen = find_rules_of_function(tokenizer, vocabulary, rules, [*strings, *(text for text, _ in pairs)])
+        chosen = complete_rules_by_ids(vocabulary, chosen, pairs, is_split=True) if rules is None else chosen
+    elif rules is not None:
+        chosen = rules
     else:
-        chosen = rules if rules is not None else make_named_rules(vocabulary, tokenizer)
+        chosen = make_named_rules(vocabulary, tokenizer)
+        chosen = complete_rules_by_ids(vocabulary, chosen, pairs) if tokenizer is None else chosen
     encoder = TextEncoder(chosen, vocabulary.tokens)
     _warn_of_unreachable_words(encoder, vocabulary.tokens)
     refuse_other_ids(vocabulary, chosen, pairs)
     if pairs:
         _log.info("Comparing the text rules with your pipeline: %d texts have the same ids", len(dict(pairs)))
     return chosen
+
+
+def complete_rules_by_ids(
+    vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair], *, is_split: bool = False
+) -> AnyTextRules:
+    """Return the rules that the ids of the owner's pipeline show, if they agree with all of its texts; else the rules.
+
+    Args:
+        vocabulary: the tokens.
+        rules: rules that nobody has stated.
+        pairs: texts with the ids that the owner's pipeline gives; at least 20, unless the rules split texts as its own
+            function does.
+        is_split: whether they do, so that only the ids around those of the tokens, and widths, may be added.
+
+    Example:
+        >>> known = read_vocabulary(["<unk>", "oil"])
+        >>> complete_rules_by_ids(known, TextRules("whitespace"), [("oil", [1, 0]), ("x oil", [0, 1])], is_split=True)
+        TextRules(tokenizer='whitespace', lowercase=True, ..., max_width=2, min_width=2, ...)
+    """
+    if not isinstance(rules, TextRules) or not pairs or (len(pairs) < _TEXTS_TO_DECIDE_BY and not is_split):
+        return rules
+    encoder = TextEncoder(rules, vocabulary.tokens)
+    if all(agrees_with_ids(encoder, *pair) for pair in pairs):
+        return rules
+    found, agreed = find_rules_from_ids(rules, vocabulary.tokens, pairs, first=[rules])
+    same = all(
+        getattr(found, name) == getattr(rules, name) for name in ("tokenizer", "lowercase", "steps", "stop_words")
+    )
+    if agreed < len(pairs) or (is_split and not same):
+        return rules
+    option = write_rules_option(found, rules if is_split else make_implied_rules(vocabulary))
+    _log.warning(
+        "The ids of your %d texts show %s, and all agree: %s",
+        len(pairs), "what your code does with the tokens" if is_split else "the text rules",
+        f"--rules {shlex.quote(option)}" if len(option) <= _LONGEST_OPTION else describe_rules(found),
+    )  # fmt: skip
+    return found
 
 
 def refuse_other_ids(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair]) -> None:
