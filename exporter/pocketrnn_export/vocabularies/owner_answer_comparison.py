@@ -143,6 +143,9 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
         >>> compare_answers(Classifier.load("news"), [AnsweredText("oil prices", "oil prices", ("Business",))]).labels
         1
     """
+    # A bundle of sequences of numbers has no text rules, and no answers of its owner.
+    if not answered:
+        return None
     if classifier.heads:
         return _compare_heads(classifier, answered)
     source = AnswerSource.from_bundle(classifier)

@@ -102,12 +102,14 @@ def find_rules_of_function(
         wrong = [one for one in usual if not agrees_with_ids(encoder, one.text, one.ids)]
     if wrong:
         raise _make_refusal(encoder, vocabulary, wrong[0], (len(usual) - len(wrong), len(usual)), code)
-    written = write_rules_option(best, implied, () if code is None else code.steps)
-    found = f"--rules {shlex.quote(written)}" if len(written) <= _MOST_WRITTEN else describe_rules(best)
+    found = "The text rules"
+    if rules is None and isinstance(best, TextRules):
+        written = write_rules_option(best, implied, () if code is None else code.steps)
+        found = f"--rules {shlex.quote(written)}" if len(written) <= _MOST_WRITTEN else describe_rules(best)
     _log.log(
         logging.INFO if rules is not None else logging.WARNING,
         "%s: all %d texts become the same tokens as by your tokenizer, %d of them made of words of the vocabulary",
-        found if rules is None else "The text rules", len(usual), len(usual) - len(owners),
+        found, len(usual), len(usual) - len(owners),
     )  # fmt: skip
     rare = [one for one in made if one not in usual and not agrees_with_ids(encoder, one.text, one.ids)]
     if rare:

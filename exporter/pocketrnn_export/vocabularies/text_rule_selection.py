@@ -27,9 +27,11 @@ from pocketrnn_export.vocabularies.external_advice import (
     write_external_argument,
     write_external_options,
 )
+from pocketrnn_export.vocabularies.made_texts_for_comparison import is_ordinary, make_texts_for_comparison
 from pocketrnn_export.vocabularies.nearest_text_rules import (
     add_first_and_last_ids,
     describe_rules,
+    list_candidate_rules,
     write_nearest_rules,
     write_rules_option,
 )
@@ -47,6 +49,7 @@ _NAMED_WORDS: Final = 5
 # Some of 60 rules agree with a few texts by chance.
 _TEXTS_TO_DECIDE_BY: Final = 20
 _LONGEST_OPTION: Final = 400
+_NAMED_RIVALS: Final = 2
 _GIVE_FUNCTION: Final = (
     "Give your function that splits texts, --tokenizer file.py:name (tokenizer=function): its code shows the rules."
 )
@@ -165,7 +168,28 @@ def complete_rules_by_ids(
         len(pairs), "what your code does with the tokens" if is_split else "the text rules",
         f"--rules {shlex.quote(option)}" if len(option) <= _LONGEST_OPTION else describe_rules(found),
     )  # fmt: skip
+    if not is_split and (rivals := _describe_rivals(found, vocabulary, pairs)):
+        _log.warning(
+            "Other rules agree with your texts, too: %s. Compare texts that tell them apart, or name your function: "
+            "--tokenizer file.py:name", rivals,
+        )  # fmt: skip
     return found
+
+
+def _describe_rivals(found: TextRules, vocabulary: Vocabulary, pairs: Sequence[Pair]) -> str:
+    """Describe rules that agree with all pairs and give other ids to made texts; empty if there are none."""
+    own = TextEncoder(found, vocabulary.tokens)
+    made = list(filter(is_ordinary, make_texts_for_comparison(vocabulary.tokens)))
+    said = []
+    for rival in list_candidate_rules(replace(found, steps=()), vocabulary.tokens):
+        encoder = TextEncoder(rival, vocabulary.tokens)
+        if not all(agrees_with_ids(encoder, *pair) for pair in pairs):
+            continue
+        if other := next((text for text in made if encoder.encode(text) != own.encode(text)), None):
+            said.append(f"{describe_rules(rival)} (it differs at {short_repr(other, 40)})")
+        if len(said) == _NAMED_RIVALS:
+            break
+    return "; ".join(said)
 
 
 def refuse_other_ids(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair]) -> None:
