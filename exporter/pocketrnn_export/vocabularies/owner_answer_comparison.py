@@ -294,14 +294,14 @@ def _describe_both_answers(answer: Answer, found: Probabilities, source: AnswerS
     if isinstance(answer, Mapping):
         label = max(answer, key=lambda name: abs(answer[name] - float(found[labels.index(name)])))
         ours = float(found[labels.index(label)])
-        return f"yours gives {short_repr(label, 40)} {answer[label]:.4g}, and the {source.name} {ours:.4g}"
+        return f"yours gives {short_repr(label, 40)} {answer[label]:.4g}, but the {source.name} {ours:.4g}"
     theirs = " and ".join(short_repr(label, 40) for label in answer) or "no label"
     if source.activation == "sigmoid":
         given = [label for label in labels if label in answer or found[labels.index(label)] >= 0.5]
     else:
         given = list(dict.fromkeys([labels[int(found.argmax())], *answer]))
     told = ", ".join(f"{short_repr(label, 40)} {float(found[labels.index(label)]):.4g}" for label in given[:4])
-    return f"yours gives {theirs}, and the {source.name} {told or 'no label'}"
+    return f"yours gives {theirs}, but the {source.name} {told or 'no label'}"
 
 
 def _explain_difference(source: AnswerSource, rows: Sequence[Row], wrong: Sequence[int], tolerance: float) -> str:

@@ -234,6 +234,6 @@ def _describe_first_difference(encoder: TextEncoder, one: _Compared) -> str:
         )
         theirs, own = ("nothing more" if word is None else short_repr(word) for word in (their, own_word))
     return (
-        f"{short_repr(one.text)}: at index {index} your tokenizer gives {theirs}, and {describe_rules(rules)} gives "
+        f"{short_repr(one.text)}: at index {index} your tokenizer gives {theirs}, but {describe_rules(rules)} gives "
         f"{own}."
     )
