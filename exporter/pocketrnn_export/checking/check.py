@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import math
 import re
@@ -27,7 +28,13 @@ from pocketrnn_export.checking.call_recording import (
     gives_same_answers_again,
     record_call,
 )
-from pocketrnn_export.checking.checked_cases import classify_padding, collect_cases, select_cases_within_bounds
+from pocketrnn_export.checking.checked_cases import (
+    classify_padding,
+    collect_cases,
+    draw_cases_of_held_sizes,
+    draw_regrouped_cases,
+    select_cases_within_bounds,
+)
 from pocketrnn_export.checking.correct_sizes import (
     ANY,
     Bounds,
@@ -224,6 +231,7 @@ def _compare_with_module(module: nn.Module, file: CheckedFile, told: _CallOption
         outcomes = _compare_cases(beside, collect_cases(called, file, fixed))
         if not outcomes:
             raise InputError(f"{name} answers none of the batches.", "Say how it is called: --call LINE, or call=.")
+        outcomes |= _compare_beside_failures(beside, outcomes, fixed)
         bounds = _find_bounds_of_right_sizes(beside, outcomes)
         if bounds is not None and bounds != fixed:
             # Is it right for all ids of these sizes, too?
@@ -393,6 +401,22 @@ def _compare_cases(beside: ComparedFile, cases: Mapping[str, Sequence[Case]]) ->
                 break
             found[inputs] += compare_cases(beside, [case])
     return {inputs: some for inputs, some in found.items() if some}
+
+
+def _compare_beside_failures(
+    beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], fixed: Bounds
+) -> dict[str, list[Outcome]]:
+    """If a file only fails where it is not right, look for a size that it takes, and for sizes that it takes for
+    that."""
+    every = [outcome for some in outcomes.values() for outcome in some]
+    if not all(outcome.is_same or outcome.error for outcome in every) or all(outcome.is_same for outcome in every):
+        return {}
+    found: dict[str, list[Outcome]] = {}
+    if not any(outcome.is_same for outcome in every):
+        tried = _compare_cases(beside, {"sizes that it holds": draw_cases_of_held_sizes(beside.called, beside.file)})
+        found = {inputs: taken for inputs, some in tried.items() if (taken := [one for one in some if not one.error])}
+    right = [outcome.case for outcome in itertools.chain(every, *found.values()) if outcome.is_same]
+    return found | _compare_cases(beside, {"rows of other lengths": draw_regrouped_cases(beside.called, right, fixed)})
 
 
 def _find_bounds_of_right_sizes(beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]]) -> Bounds | None:
