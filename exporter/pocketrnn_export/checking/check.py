@@ -64,6 +64,8 @@ __all__ = ["check", "check_files"]
 _log = logging.getLogger(__name__)
 # The processor time for the cases: after it, no further case is compared.
 SECONDS: Final = 120.0
+# That for the sizes that a file may take for others, where it fails at some.
+_MORE_SECONDS: Final = 20.0
 # The names of outputs with a number for each class.
 _OF_CLASSES: Final = re.compile("logit|prob|class|label|softmax", re.IGNORECASE)
 _FIX_SIZES: Final = (
@@ -391,13 +393,15 @@ def _find_declared_sizes(beside: ComparedFile, calls: Sequence[RecordedCall]) ->
     return Bounds(found.get("rows", ANY), found.get("steps", ANY))
 
 
-def _compare_cases(beside: ComparedFile, cases: Mapping[str, Sequence[Case]]) -> dict[str, list[Outcome]]:
+def _compare_cases(
+    beside: ComparedFile, cases: Mapping[str, Sequence[Case]], seconds: float = SECONDS
+) -> dict[str, list[Outcome]]:
     found: dict[str, list[Outcome]] = {}
     started = time.process_time()
     for inputs, some in cases.items():
         found[inputs] = []
         for case in log_item_progress(some, f"Comparing {beside.file.path.name} on {inputs}"):
-            if time.process_time() - started > SECONDS:
+            if time.process_time() - started > seconds:
                 break
             found[inputs] += compare_cases(beside, [case])
     return {inputs: some for inputs, some in found.items() if some}
@@ -413,10 +417,12 @@ def _compare_beside_failures(
         return {}
     found: dict[str, list[Outcome]] = {}
     if not any(outcome.is_same for outcome in every):
-        tried = _compare_cases(beside, {"sizes that it holds": draw_cases_of_held_sizes(beside.called, beside.file)})
+        held = {"sizes that it holds": draw_cases_of_held_sizes(beside.called, beside.file)}
+        tried = _compare_cases(beside, held, _MORE_SECONDS)
         found = {inputs: taken for inputs, some in tried.items() if (taken := [one for one in some if not one.error])}
     right = [outcome.case for outcome in itertools.chain(every, *found.values()) if outcome.is_same]
-    return found | _compare_cases(beside, {"rows of other lengths": draw_regrouped_cases(beside.called, right, fixed)})
+    regrouped = {"rows of other lengths": draw_regrouped_cases(beside.called, right, fixed)}
+    return found | _compare_cases(beside, regrouped, _MORE_SECONDS)
 
 
 def _find_bounds_of_right_sizes(beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]]) -> Bounds | None:
