@@ -94,6 +94,21 @@ class Marked(Steps):
         return self.out(self.rnn(x)[0][mask].view(x.size(0), -1))
 
 
+class Hiding(Marked):
+    """Its mask is true at padding, and may not hide a whole row."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Any:
+        if not torch.jit.is_tracing() and mask.all(1).any():
+            raise ValueError("A row has no steps.")
+        real = (1 - mask.float()).unsqueeze(2)
+        return self.out((self.rnn(x)[0] * real).sum(1) / real.sum(1))
+
+
+class HidingNothing(Hiding):
+    def forward(self, x: Tensor, mask: Tensor) -> Any:
+        return super().forward(x, torch.zeros_like(mask))
+
+
 class MarkedLast(Marked):
     """It reads the last step, whatever the mask says."""
 
@@ -101,14 +116,20 @@ class MarkedLast(Marked):
         return super().forward(x, torch.arange(x.size(1)).expand(mask.shape) == mask.size(1) - 1)
 
 
-@pytest.mark.parametrize("write", [written, traced])
-def test_a_mask_may_have_to_be_true_at_one_step_of_each_row(write: Any, tmp_path: Path) -> None:
-    given = NUMBERS, torch.arange(9) == torch.tensor([[8], [5]])
+@pytest.mark.parametrize(
+    ("module", "other", "write"),
+    [(Marked, MarkedLast, written), (Marked, MarkedLast, traced), (Hiding, HidingNothing, written)],
+)
+def test_a_mask_may_have_to_leave_one_step_of_each_row(
+    module: type[Marked], other: type[Marked], write: Any, tmp_path: Path
+) -> None:
+    places, last = torch.arange(9), torch.tensor([[8], [5]])
+    given = NUMBERS, places == last if module is Marked else places > last
     names: Any = {"names": ["x", "mask"]} if write is written else {}
-    found = checked(Marked(), write(Marked(), tmp_path / "1", *given, **names))
+    found = checked(module(), write(module(), tmp_path / "1", *given, **names))
     assert found.kind == "right"
     assert " and of 1 to " in found.looked_at
-    assert checked(Marked(), write(MarkedLast(), tmp_path / "2", *given, **names)).kind == "wrong"
+    assert checked(module(), write(other(), tmp_path / "2", *given, **names)).kind == "wrong"
 
 
 class Standardised(Steps):
