@@ -64,7 +64,7 @@ __all__ = ["check", "check_files"]
 _log = logging.getLogger(__name__)
 # The processor time for the cases: after it, no further case is compared.
 SECONDS: Final = 120.0
-# That for the sizes that a file may take for others, where it fails at some.
+# The same for the further cases of a file that fails on some.
 _MORE_SECONDS: Final = 20.0
 # The names of outputs with a number for each class.
 _OF_CLASSES: Final = re.compile("logit|prob|class|label|softmax", re.IGNORECASE)
@@ -410,8 +410,8 @@ def _compare_cases(
 def _compare_beside_failures(
     beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], fixed: Bounds
 ) -> dict[str, list[Outcome]]:
-    """If a file only fails where it is not right, look for a size that it takes, and for sizes that it takes for
-    that."""
+    """Look further at a file that fails on some cases, and answers the others right: for a size that it takes, if it
+    fails on all, and for batches that it takes for such a size."""
     every = [outcome for some in outcomes.values() for outcome in some]
     if not all(outcome.is_same or outcome.error for outcome in every) or all(outcome.is_same for outcome in every):
         return {}

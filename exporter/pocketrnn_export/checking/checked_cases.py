@@ -118,8 +118,8 @@ def draw_cases_of_held_sizes(called: ModuleCall, file: CheckedFile) -> list[Case
 
 
 def draw_regrouped_cases(called: ModuleCall, right: Sequence[Case], fixed: Bounds) -> list[Case]:
-    """Draw batches with as many numbers as one that a file answers right, or a multiple, in other rows: a reshape to
-    frozen sizes takes these, and mixes the rows.
+    """Draw batches with as many numbers as one that a file answers right, or a multiple, in rows of other lengths. A
+    reshape to frozen sizes takes these, and mixes the rows.
 
     Args:
         called: how the module is called.

@@ -403,7 +403,8 @@ def list_reshape_sizes(file: CheckedFile) -> list[int]:
     numbers: list[Any] = [1, *file.numbers]
     if file.model is not None:
         nodes = list(_list_graph_nodes(file.model.graph))
-        sizes = {node.input[1] for node in nodes if node.op_type in ("Reshape", "Expand")}
+        # Before opset 5 a reshape had no second input.
+        sizes = {name for node in nodes if node.op_type in ("Reshape", "Expand") for name in node.input[1:2]}
         for node in reversed(nodes):
             if node.op_type in _SAME_SIZES and sizes & set(node.output):
                 sizes |= set(node.input)
@@ -411,7 +412,7 @@ def list_reshape_sizes(file: CheckedFile) -> list[int]:
         made = [node for node in nodes if node.op_type == "Constant"]
         constants |= {node.output[0]: a.t for node in made for a in node.attribute if a.name == "value"}
         held = [onnx.numpy_helper.to_array(constants[name]).ravel() for name in sorted(sizes & constants.keys())]
-        numbers += [int(number) for array in held for number in array]
+        numbers += [number for array in held if array.dtype.kind in "iu" for number in array.tolist()]
     return sorted({int(number) for number in numbers if 0 < number <= _MOST_STEPS and number == int(number)})
 
 
