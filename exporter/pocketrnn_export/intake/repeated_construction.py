@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import inspect
 import logging
+import os
 import random
 import re
 import warnings
@@ -22,8 +23,6 @@ from pocketrnn_export.intake.new_process_run import run_in_process
 from pocketrnn_export.intake.weights_file import SavedWeights, load_weights
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu, set_eval_mode
 from pocketrnn_export.module_runs.state_restoration import find_global_names_read, restore_module
-
-__all__ = ["are_same_answers", "compute_probe_answer", "refuse_random_construction"]
 
 # How deep lists of tensors are searched.
 _DEEPEST: Final = 3
@@ -125,8 +124,10 @@ def _make_with_new_seed(named: ModuleName, weights: SavedWeights | None) -> Any:
     """Make a module with other seeds than before; return its digests and its answer, or the error."""
     # The forked process does not have the threads of its parent.
     torch.set_num_threads(1)
-    # The first time has shown them.
+    # The first time has shown them, and the lines that the user's file prints.
     logging.disable(logging.WARNING)
+    for stream in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
     warnings.simplefilter("ignore")
     seed = int(torch.initial_seed() % 2**31) + 1
     torch.manual_seed(seed)

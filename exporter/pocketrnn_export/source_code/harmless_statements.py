@@ -16,8 +16,6 @@ from pocketrnn_export.source_code.code_facts import (
 from pocketrnn_export.source_code.known_functions import CHANGING_METHODS, KNOWN_BUILTINS, MAKING, PURE_METHODS
 from pocketrnn_export.source_code.statements import Statement, is_last_deleted, walk_code_run_now
 
-__all__ = ["HarmlessStatements"]
-
 # Builtins that a top-level statement may not call: they read, ask, exit, or give a different value each time.
 _OTHER_BUILTINS: Final = frozenset({
     "__import__", "aiter", "anext", "compile", "display", "exit", "help", "id", "input", "open", "quit", "unichr",
@@ -26,8 +24,8 @@ _OTHER_BUILTINS: Final = frozenset({
 # Packages whose functions and classes a top-level assignment may call, except those that read or write.
 _PURE_PACKAGES: Final = frozenset({
     "abc", "argparse", "bisect", "collections", "copy", "dataclasses", "datetime", "easydict", "enum", "functools",
-    "heapq", "itertools", "logging", "math", "numpy", "operator", "pathlib", "random", "re", "string", "time", "torch",
-    "types", "typing", "warnings",
+    "heapq", "itertools", "logging", "math", "nltk", "numpy", "operator", "pathlib", "random", "re", "string", "time",
+    "torch", "types", "typing", "warnings",
 })  # fmt: skip
 _READING: Final = frozenset({
     "Popen", "backward", "download", "eval", "exec", "fit", "from_file", "fromfile", "genfromtxt", "get_data",
