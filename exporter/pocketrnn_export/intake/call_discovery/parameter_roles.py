@@ -34,7 +34,7 @@ _STATE_WORDS: Final = (
 )
 _OF_A_STATE: Final = _STATES | frozenset(_STATE_WORDS.split())
 _SHORT_STATE: Final = re.compile(r"^_?(h|c|hc|hx|cx|hn|cn|h_c|hidden|cell|h_?0|c_?0|h_?n|c_?n)_?$")
-_BATCH_SIZE: Final = re.compile(r"batch_?(size|len)?$|^bs$|^bsz$")
+_BATCH_SIZE: Final = re.compile(r"batch_?(size|len)$|^(n|num|cur|current|this)?_?batch$|^bs$|^bsz$")
 
 
 def split_name(name: str) -> list[str]:
