@@ -371,7 +371,7 @@ class TextRules {
     const auto padding = document.at("text").at("padding_id").get<int64_t>();
     if (graph.contains("limits") && graph["limits"].contains("real_token") &&
         std::all_of(ids.begin(), ids.end(), [padding](int64_t id) { return id == padding; }))
-      throw std::runtime_error("The text holds no known word, and the classifier needs one.");
+      throw std::runtime_error("The text holds no known word, but the classifier needs one.");
   }
 
   std::string label(size_t index) const {

@@ -606,7 +606,7 @@ def _select_answered_texts(
 
 
 def _warn_of_labels_without_answer(description: Description, answered: Sequence[AnsweredText]) -> None:
-    """Warn before the long work of labels whose order the answers cannot show."""
+    """Warn of labels whose order the answers cannot show, before the long work begins."""
     output = description.output
     heads = output.heads if isinstance(output, HeadsOutput) else {"": output}
     for head, of_head in heads.items():
@@ -740,12 +740,12 @@ def _check_tagger_arguments(rules: AnyTextRules, pairs: Sequence[OwnersText], *,
         )
     if isinstance(rules, TextRules) and rules.ngrams > 1:
         raise InputError(
-            f"The labels are of tokens, and the rules make n-grams (ngrams is {rules.ngrams}), which are not tokens.",
+            f"The labels are of tokens, but the rules make n-grams (ngrams is {rules.ngrams}), which are not tokens.",
             "Leave ngrams out of the rules.",
         )
     if any(one.answer is not None for one in pairs):
         raise InputError(
-            "The labels are of tokens, and example_ids has the answer to a text.",
+            "The labels are of tokens, but example_ids has the answer to a text.",
             "Give the texts with their ids, or tokens: [(text, ids), ...].",
         )
 
@@ -798,8 +798,8 @@ def _prepare_module_and_forms(
 def _prepare_again(
     ask: Callable[..., ExportableModule], prepared: ExportableModule, *, one_text: bool
 ) -> ExportableModule:
-    """Prepare a module once more, for one text at a time; where several calls then hold, by the one that holds for
-    batches: on one text, [batch, sequence] and [sequence, batch] may both run."""
+    """Prepare a module once more, for one text at a time. On one text, [batch, sequence] and [sequence, batch] may both
+    run: if several calls work, take the one that works for batches."""
     try:
         return ask(one_text=one_text)
     except AmbiguousCallError as error:
@@ -871,7 +871,7 @@ def _warn_of_extra_embedding_rows(graph: Graph, description: Description, *, com
     words, rows = len(description.text.vocabulary), graph.embedding_rows
     if rows > words and not compared:
         _log.warning(
-            "The embedding has %d rows, and the vocabulary %d words: the first word has the id 0. If your ids begin "
+            "The embedding has %d rows, but the vocabulary %d words: the first word has the id 0. If your ids begin "
             "elsewhere, each word gets another word's id; give a map from word to id, or texts with ids (--pairs, "
             "example_ids=) to compare with.",
             rows, words,

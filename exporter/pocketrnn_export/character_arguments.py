@@ -52,7 +52,7 @@ def check_character_arguments(*, of_tokens: bool, beside: str, **options: bool) 
     in addition to a text, and the options of `refuse_options`."""
     what = "The module takes the characters of each word"
     if not of_tokens:
-        raise InputError(f"{what}, and the labels are of texts.", "Leave characters out, or say labels_of='tokens'.")
+        raise InputError(f"{what}, but the labels are of texts.", "Leave characters out, or say labels_of='tokens'.")
     if beside:
         raise InputError(f"{what}, and {beside} is given, too.", f"Leave {beside} or characters out.")
     refuse_options(what, **options)
@@ -94,14 +94,14 @@ def compare_characters(given: TextInput, characters: Characters, owners: Sequenc
         for i, (ours, theirs) in enumerate(zip(own, rows, strict=False)):
             if _strip_character_padding(ours, characters) != _strip_character_padding(theirs, characters):
                 raise InputError(
-                    f"In {short_repr(text, 40)}, the characters of the token {i} are {ours}, and yours are "
+                    f"In {short_repr(text, 40)}, the characters of the token {i} are {ours}, but yours are "
                     f"{list(theirs)}.",
                     "Give the vocabulary, the width and the ids of padding and unknown characters as your pipeline has "
                     "them; lowercase=True where it spells words in lower case.",
                 )
         if len(own) != len(rows):
             raise InputError(
-                f"{short_repr(text, 40)} has {len(own)} tokens, and yours has the characters of {len(rows)}.",
+                f"{short_repr(text, 40)} has {len(own)} tokens, but yours has the characters of {len(rows)}.",
                 "Give a row of characters for each id.",
             )
     return f"compared: {len(owners)} text{'s' * (len(owners) > 1)}" if owners else "not compared"

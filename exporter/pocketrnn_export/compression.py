@@ -195,7 +195,7 @@ def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts |
     manifest.require_single_head("what is lost is measured with classifiers of")
     if manifest.output.of_tokens:
         raise InputError(
-            f"{manifest.name} gives a label for each token, and the loss is measured by the labels of texts.",
+            f"{manifest.name} gives a label for each token, but the loss is measured by the labels of texts.",
             "Use the bundle as it is.",
         )
     if "compression" in manifest.provenance:

@@ -118,8 +118,8 @@ def add_crf(
 def _find_crf_by_calls(
     module: nn.Module, convention: Convention, description: Description, output: TagOutput
 ) -> tuple[Description, OwnersLabels] | None:
-    """Find the CRF whose labels for the module's emissions are those that another call of the module gives. Without a
-    CRF, these are the likeliest labels. None if no call of the module gives labels.
+    """Find the CRF whose labels for the module's emissions are those that another call of the module gives. If that
+    call gives the likeliest labels, there is no CRF. None if no call of the module gives labels.
 
     Raises:
         ExportError: no CRF with the module's weights gives these labels.
@@ -176,7 +176,7 @@ def _find_labelling_calls(asked: ModuleFacts, texts: Sequence[Ids]) -> Iterator[
 def _refuse_padded_texts(description: Description, where: str) -> None:
     if description.text.rules.min_width is not None:
         raise InputError(
-            f"The module decodes its labels by a CRF ({where}), and the rules pad every text.",
+            f"The module decodes its labels by a CRF ({where}), but the rules pad every text.",
             "Leave min_width out of the rules.",
         )
 
@@ -238,7 +238,9 @@ def compare_decoded_labels(
         own = crf.decode_labels(
             compute_logits_of_steps(classifier, [_convert_ids_to_rows(case.tokens[0], rows)])[answered]
         )
-        found = [] if owners.decoder is None else [np.array(owners.decoder.labels(emissions[answered]), np.int64)]
+        found = (
+            [] if owners.decoder is None else [np.array(owners.decoder.decode_labels(emissions[answered]), np.int64)]
+        )
         words = case.tokens if rows is None else rows[case.tokens][..., 0]
         if owners.whole is not None and padding_id not in words:
             # A forward that masks the padding id also leaves it out in the middle of a text.

@@ -116,14 +116,14 @@ def refuse_options_of_plain_texts(
     """
     refuse_options(what, **options)
     if description.output.of_tokens:
-        raise InputError(f"{what}, and the labels are of tokens.", "Leave labels_of out.")
+        raise InputError(f"{what}, but the labels are of tokens.", "Leave labels_of out.")
     if description.text.rules.tokenizer == EXTERNAL:
         raise InputError(
-            f"{what}, and the tokenizer is external.",
+            f"{what}, but the tokenizer is external.",
             f"Give rules that split texts; a classifier takes tokens or ids all the same: {call}.",
         )
     if any(one.answer is not None for one in pairs):
         raise InputError(
-            f"{what}, and example_ids has the answer to a single text.",
+            f"{what}, but example_ids has the answer to a single text.",
             "Give single texts with their ids, to which the rules are the same: [(text, ids), ...].",
         )

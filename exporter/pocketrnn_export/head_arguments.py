@@ -72,12 +72,12 @@ def refuse_arguments_with_heads(
         )
     if labels_of != "texts":
         raise InputError(
-            "Heads label texts, and labels_of is tokens.",
+            "Heads label texts, but labels_of is tokens.",
             "Export the labels of tokens by themselves: labels=[...], labels_of='tokens'.",
         )
     if two_texts:
         raise InputError(
-            "The module takes two texts, and a module with heads takes one.",
+            "The module takes two texts, but a module with heads takes one.",
             "Export each head by itself: labels=[...], call=... and two_texts=True.",
         )
     if streaming:

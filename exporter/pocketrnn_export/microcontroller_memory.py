@@ -23,7 +23,7 @@ class EngineMemory:
         stream_work: working memory for one step of a stream.
 
     Example:
-        >>> EngineMemory(64, 6, 784, 3500, 0, 0).definitions("gesture").splitlines()[0]
+        >>> EngineMemory(64, 6, 784, 3500, 0, 0).write_definitions("gesture").splitlines()[0]
         '#define gesture_memory 784'
     """
 
@@ -34,8 +34,8 @@ class EngineMemory:
     stream: int
     stream_work: int
 
-    def definitions(self, name: str) -> str:
-        """Return the figures as `#define` lines in C, for an array with this name."""
+    def write_definitions(self, name: str) -> str:
+        """Return the sizes as `#define` lines in C, for an array with this name."""
         stated = {
             "memory": self.opened,
             "window": self.window,
@@ -48,7 +48,7 @@ class EngineMemory:
 
     @property
     def sentence(self) -> str:
-        """The figures as one sentence for the user."""
+        """The sizes as one sentence for the user."""
         parts = [f"{self.opened:,} bytes to open it in place"]
         if self.work:
             held = 4 * self.window * self.channels

@@ -40,7 +40,7 @@ def write_mobile_bundle(bundle: str | Path, path: str | Path, *, force: bool = F
     manifest = manifests.read_manifest(folder)
     if manifest.characters is not None:
         raise InputError(
-            f"{manifest.name} takes the characters of each word, and the profile mobile supports words only.",
+            f"{manifest.name} takes the characters of each word, but the profile mobile supports words only.",
             "Use the bundle as it is: tag().",
         )
     if not manifest.graph.file.endswith(".onnx"):

@@ -190,14 +190,14 @@ def pack(
 
 def _make_c_array(made: Manifest, content: bytes, name: str) -> bytes:
     needed = compute_required_memory(made, content) if isinstance(made.input, NumberInput) else None
-    return convert_to_c_array(content, name, "" if needed is None else needed.definitions(name)).encode("ascii")
+    return convert_to_c_array(content, name, "" if needed is None else needed.write_definitions(name)).encode("ascii")
 
 
 def _check_data_kind(manifest: Manifest, data: LabelledTexts | LabelledSequences | None) -> None:
     if isinstance(manifest.input, TextInput) and hasattr(data, "sequences"):
-        raise InputError(f"{manifest.name} takes texts, and the data holds sequences of numbers.", "Give texts.")
+        raise InputError(f"{manifest.name} takes texts, but the data holds sequences of numbers.", "Give texts.")
     if isinstance(manifest.input, NumberInput) and hasattr(data, "texts"):
-        raise InputError(f"{manifest.name} takes sequences of numbers, and the data holds texts.", "Give sequences.")
+        raise InputError(f"{manifest.name} takes sequences of numbers, but the data holds texts.", "Give sequences.")
 
 
 def _reword_for_input_kind(manifest: Manifest) -> contextlib.AbstractContextManager[None]:
@@ -225,7 +225,7 @@ def _pack_bundle(
         manifest.require_single_head("a stream is of")
         if manifest.output.of_tokens:
             raise InputError(
-                f"{manifest.name} gives a label for each token, and a stream answers for a text.",
+                f"{manifest.name} gives a label for each token, but a stream answers for a text.",
                 "Pack it without --streaming.",
             )
         limits = manifest.graph.limits
@@ -261,7 +261,7 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
         check_packable_rules(manifest.input.rules, manifest.name)
     if arithmetic == "int8" and manifest.output.of_tokens:
         raise InputError(
-            f"{manifest.name} gives a label for each token, and the effect of integers is measured by labels of texts.",
+            f"{manifest.name} gives a label for each token, but the effect of integers is measured by labels of texts.",
             "Pack it in float32.",
         )
     if arithmetic == "int8":
@@ -269,7 +269,7 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
         manifest.require_single_head("what integers change is measured by the labels of")
     if arithmetic == "int8" and manifest.output.activation == "values":
         raise InputError(
-            f"{manifest.name} gives values, and the effect of integers is measured by labels.", "Pack it in float32."
+            f"{manifest.name} gives values, but the effect of integers is measured by labels.", "Pack it in float32."
         )
     if not manifest.graph.file.endswith(".onnx"):
         raise InputError(f"The graph of {manifest.name} is not an ONNX file.", "Give the bundle that it was made from.")
@@ -287,7 +287,7 @@ def check_packable_rules(rules: AnyTextRules, name: str) -> None:
     """
     if rules.tokenizer == EXTERNAL:
         raise InputError(
-            f"{name} cannot be packed: its tokenizer is external, and the native engine takes texts only.",
+            f"{name} cannot be packed: its tokenizer is external, but the native engine takes texts only.",
             "Use a bundle in the place of a packed file: it takes tokens and ids.",
         )
 

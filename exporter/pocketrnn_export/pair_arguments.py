@@ -15,7 +15,7 @@ __all__ = ["check_pair_arguments", "flatten_pairs"]
 
 
 def flatten_pairs(pairs: Sequence[Any]) -> list[str]:
-    """Return all texts of some pairs in one list, for comparing rules.
+    """Return all texts of the pairs in one list, for comparing rules.
 
     Raises:
         InputError: one is not a pair of strings.
@@ -45,6 +45,6 @@ def check_pair_arguments(description: Description, pairs: Sequence[OwnersText], 
     refuse_options_of_plain_texts(what, description, pairs, call, **options)
     if (rules.min_width or 1) > 1:
         raise InputError(
-            f"{what}, and the rules pad each to min_width, {rules.min_width} tokens.",
+            f"{what}, but the rules pad each to min_width, {rules.min_width} tokens.",
             "Leave min_width out of the rules: each text is answered at its own length.",
         )

@@ -100,7 +100,7 @@ def check_data_labels(manifest: Manifest, data: LabelledTexts | LabelledSequence
     targets = np.asarray(data.targets)
     if targets.ndim == 2 and manifest.output.activation != "sigmoid":
         raise InputError(
-            f"The data has any number of labels for each row, and {manifest.name} gives one.",
+            f"The data has any number of labels for each row, but {manifest.name} gives one.",
             "Give targets as integers [rows], the index of each row's label.",
         )
     rows = len(data.inputs)
@@ -113,7 +113,7 @@ def check_data_labels(manifest: Manifest, data: LabelledTexts | LabelledSequence
         )
     if targets.ndim < 2 and len(odd := np.flatnonzero((targets < -1) | (targets >= len(manifest.labels)))):
         raise InputError(
-            f"The target of row {odd[0]:,} is {targets[odd[0]]}, and there are {len(manifest.labels)} labels.",
+            f"The target of row {odd[0]:,} is {targets[odd[0]]}, but there are {len(manifest.labels)} labels.",
             f"Give the index of the row's label, from 0 to {len(manifest.labels) - 1}; or -1 where it has none.",
         )
 

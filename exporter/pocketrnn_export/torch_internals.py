@@ -394,7 +394,7 @@ def list_written_arguments(operator: Any, args: Sequence[Any], kwargs: Mapping[s
 
 def writes_in_place(operator: Any) -> bool:
     """Return whether a call of a program's operator may write into its arguments; true for an operator without a
-    schema, as of a part of the graph of its own.
+    schema, such as one that runs a subgraph.
 
     Example:
         >>> writes_in_place(torch.ops.aten.add.Tensor), writes_in_place(torch.ops.aten.add_.Tensor)
@@ -740,7 +740,7 @@ def cache_onnx_registry(translated: Collection[Any] = ()) -> Iterator[None]:
 @contextlib.contextmanager
 def decompose_where_needed() -> Iterator[None]:
     """While the block runs, `torch.onnx.export` decomposes only a program with an operator that it has to decompose.
-    Most programs have none, or conversions of types only, and are copied in its place.
+    Most programs have no such operator, or only conversions of types, and are only copied.
 
     Without: each program is traced once more for it, 0.15 seconds.
     """
@@ -780,8 +780,8 @@ def decompose_where_needed() -> Iterator[None]:
 
 def _copy_without_conversions(graph: torch.fx.Graph) -> torch.fx.Graph:
     """Return a copy of a program's graph without assertions, unused operators and dropouts that drop nothing.
-    `x.to(dtype)` is the operator that it is decomposed to, or nothing if x has this type. An answer stays, since the
-    program's signature has its name."""
+    `x.to(dtype)` is the operator that it is decomposed to, or nothing if x has this type. A node whose value is an
+    output stays, since the program's signature names it."""
     aten, copied = torch.ops.aten, copy.deepcopy(graph)
     # A copy renames what is called as one of Python's functions, such as an argument `input`, and the program's
     # signature does not.

@@ -339,7 +339,10 @@ class Classifier(TrainedEstimator):
         intake.require_single_text("a stream is")
         self._answers.require_single_head("a stream is of")
         if (window, hop, top) != (None, None, None):
-            raise InputError(f"{self.name} takes texts, and a text has no windows.", "Leave out window, hop and top.")
+            raise InputError(
+                f"window, hop and top are for sequences of numbers, but {self.name} takes texts.",
+                "Leave out window, hop and top.",
+            )
         if self._tokenizer is not None:
             raise InputError(
                 "A text that arrives in fragments is split by the bundle's tokenizer, not by another one.",
@@ -598,14 +601,14 @@ class Classifier(TrainedEstimator):
             ['B-PER']
         """
         intake, skipped = self._make_tag_intake(), 0
-        for _, group in self._workers.map_in_order(intake.tags, intake.group_texts(texts, on_error)):
+        for _, group in self._workers.map_in_order(intake.tags, intake.locate_texts_in_groups(texts, on_error)):
             skipped += sum(tags is None for tags in group)
             yield from group
         self._warn_of_skipped(skipped)
 
     def _make_tag_intake(self) -> TagIntake:
         if not self.manifest.output.of_tokens:
-            what = "values" if self._gives_values else "a label for a text, and none for its tokens"
+            what = "values" if self._gives_values else "a label for a text, not for its tokens"
             raise InputError(f"{self.name} gives {what}.", "Use classify() or predict().")
         return cast("TagIntake", self._intake)
 
@@ -780,7 +783,7 @@ def _build_intake(
 ) -> _Intake:
     if isinstance(manifest.input, TextInput):
         if out_of_range is not None:
-            raise InputError("out_of_range is for sequences of numbers, and the bundle takes texts.", "Leave it out.")
+            raise InputError("out_of_range is for sequences of numbers, but the bundle takes texts.", "Leave it out.")
         if manifest.output.of_tokens:
             # Imported when needed: only labels of tokens need it.
             from pocketrnn.tag_intake import TagIntake

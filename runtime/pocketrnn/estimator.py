@@ -46,7 +46,7 @@ class TrainedEstimator:
         """
         if self.heads:
             raise InputError(
-                f"There are the heads {', '.join(self.heads)}, and scikit-learn's tools take one set of labels.",
+                f"There are the heads {', '.join(self.heads)}, but scikit-learn's tools take one set of labels.",
                 f"Give them one: head({self.heads[0]!r}).",
             )
         return np.array(self.labels)

@@ -35,7 +35,7 @@ class FeatureIntake(TextIntake):
             InputError: always.
         """
         raise InputError(
-            f"{self._name} takes features beside a text, and {what} a text alone.", "Use classify() or predict()."
+            f"{self._name} takes features beside a text, but {what} a text alone.", "Use classify() or predict()."
         )
 
     @property

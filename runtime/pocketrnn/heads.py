@@ -71,7 +71,7 @@ class HeadAnswers(Answers):
         """
         name = next(iter(self.heads))
         raise InputError(
-            f"{self.name} has the heads {', '.join(self.heads)}, and {what} one.",
+            f"{self.name} has the heads {', '.join(self.heads)}, but {what} one.",
             f"Choose it: head({name!r}), on the command line --head {name}.",
         )
 

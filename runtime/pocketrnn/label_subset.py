@@ -146,7 +146,7 @@ def _check_single_label(answers: Answers, name: str) -> None:
     answers.require_single_head(f"{name} is of")
     if answers.activation != "softmax":
         raise InputError(
-            f"{name} is for classifiers that give exactly one label, and {answers.name} does not.",
+            f"{name} is for classifiers that give exactly one label, but {answers.name} does not.",
             "Choose among the probabilities of predict_proba() yourself."
             if answers.activation == "sigmoid"
             else "Choose among the values yourself.",

@@ -69,7 +69,7 @@ class NumberIntake:
             short = len(samples) < (limits.min_tokens or 1)
             bound = f"at least {limits.min_tokens:,}" if short else f"at most {limits.max_tokens:,}"
             raise SequenceError(
-                f"The sequence has {len(samples):,} steps, and {self._name} takes {bound}.",
+                f"The sequence has {len(samples):,} steps, but {self._name} takes {bound}.",
                 "Give a longer one." if short else "Divide it; a recording in windows: stream(window=...).",
             )
         return samples

@@ -109,7 +109,7 @@ class CarriedStream:
         prepared = rules.scaled(given, self.steps, self._intake.watch)
         if not limits.allows_length(self.steps + len(prepared)):
             raise SequenceError(
-                f"The recording has {self.steps + len(prepared):,} steps, and {self._manifest.name} takes at most "
+                f"The recording has {self.steps + len(prepared):,} steps, but {self._manifest.name} takes at most "
                 f"{limits.max_tokens:,}.",
                 "Begin another stream.",
             )
@@ -173,7 +173,7 @@ class NumberStream:
             given = given.astype(np.float64)
         if len(self._held) and given.dtype.kind != self._held.dtype.kind:
             raise SequenceError(
-                f"The samples have the type {given.dtype}, and those before {self._held.dtype}.",
+                f"The samples have the type {given.dtype}, but those before them have {self._held.dtype}.",
                 "Give all of a recording as integers, or all as floats.",
             )
         # Checked here, and not in each window: refused samples do not become part of the recording.

@@ -34,7 +34,7 @@ class PairIntake(TextIntake):
         Raises:
             InputError: always.
         """
-        raise InputError(f"{self._name} takes two texts, and {what} one.", "Use classify() or predict().")
+        raise InputError(f"{self._name} takes two texts, but {what} one.", "Use classify() or predict().")
 
     @property
     def skip_reasons(self) -> list[str]:

@@ -52,7 +52,7 @@ def push(
     """
     wanted = parse_address(address)
     if wanted.revision is not None:
-        raise InputError(f"{address} names a revision, and push creates a new one.", f"Give {SCHEME}{wanted.name}.")
+        raise InputError(f"{address} names a revision, but push creates a new one.", f"Give {SCHEME}{wanted.name}.")
     library = require_hub_library()
     # Resolved once: an address may name another commit a moment later.
     folder = find_bundle_folder(bundle)

@@ -70,7 +70,7 @@ class TagIntake(TextIntake):
             InputError: the classifier takes characters.
         """
         if self._characters is not None:
-            raise InputError(f"{self._name} takes the characters of each word, and {what} words alone.", "Use tag().")
+            raise InputError(f"{self._name} takes the characters of each word, but {what} words alone.", "Use tag().")
 
     def require_text_labels(self) -> NoReturn:
         """Refuse to answer for a whole text: this classifier labels tokens.
@@ -78,9 +78,7 @@ class TagIntake(TextIntake):
         Raises:
             InputError: always.
         """
-        raise InputError(
-            f"{self._name} gives a label for each token, and none for a text.", "Use tag() or predict_tags()."
-        )
+        raise InputError(f"{self._name} gives a label for each token, not for a text.", "Use tag() or predict_tags().")
 
     def compute_item_logits(self, _text: object) -> list[float]:
         """Raise the error of `require_text_labels`."""
@@ -117,7 +115,7 @@ class TagIntake(TextIntake):
     def _make_steps(self, placed: LocatedTokens) -> Steps:
         return np.array(placed.ids, np.int64) if self._characters is None else spell_tokens(self._characters, placed)
 
-    def group_texts(self, texts: Iterable[object], on_error: OnError) -> Iterator[list[_LocatedText]]:
+    def locate_texts_in_groups(self, texts: Iterable[object], on_error: OnError) -> Iterator[list[_LocatedText]]:
         """Yield groups of some hundred texts; the texts are checked and the positions of their tokens found.
 
         Raises:
@@ -202,7 +200,7 @@ class TagIntake(TextIntake):
         return Tags(tags, text, rest)
 
     def _decide_labels(self, logits: Floats, steps: Ids) -> tuple[list[int], list[float]]:
-        """Decide the labels of some steps from the logits of all steps of a text; also give their probabilities."""
+        """Decide the labels at `steps` from the logits of all steps of a text; also give their probabilities."""
         if self._crf is None or self._crf.over_tokens:
             logits, steps = logits[steps], np.arange(len(steps))
         self._answers.check_finite(logits)

@@ -42,7 +42,7 @@ export function readDocument(packed, more) {
   const { labels_of } = document;
   const ofTokens = packed.call("labels_tokens", packed.classifier) === 1;
   if (labels_of !== undefined && !ofTokens)
-    throw new BundleError(`${document.name} gives a label for each token, and not one for a text.`, "Pack the bundle, and use tag() of native.js.");
+    throw new BundleError(`${document.name} gives a label for each token, not for a text.`, "Pack the bundle, and use tag() of native.js.");
   if (labels_of !== (ofTokens ? "tokens" : undefined)) throw makeContradictionError();
   const givesValues = packed.call("gives_values", packed.classifier) === 1;
   const read = packed.heads();
@@ -287,7 +287,7 @@ class HeadAnswers {
   #checkNone(option, what) {
     const [name] = this.names;
     if (option !== undefined)
-      throw new InputError(`${this.#document.name} has the heads ${this.names.join(", ")}, and ${what} of one.`, `Choose it: head(${JSON.stringify(name)}).`);
+      throw new InputError(`${this.#document.name} has the heads ${this.names.join(", ")}, but ${what} of one.`, `Choose it: head(${JSON.stringify(name)}).`);
     return this;
   }
 

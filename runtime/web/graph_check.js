@@ -240,7 +240,7 @@ class GraphWalk {
       }
       // NaN, too, is not within the limit.
       if (!(size <= LARGEST_ALLOCATION))
-        this.#refuse(`lets the operator ${operator} make more than 16,777,216 numbers of constants`);
+        this.#refuse(`lets the operator ${operator} make more than 16,777,216 numbers out of constants`);
     }
   }
 }

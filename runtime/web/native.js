@@ -127,7 +127,7 @@ export class Classifier extends TextClassifier {
    */
   async tag(given) {
     if (this.manifest.labels_of !== "tokens")
-      throw new InputError(`${this.name} gives a label for a text, and none for its tokens.`, "Use classify() or predict().");
+      throw new InputError(`${this.name} gives a label for a text, not for its tokens.`, "Use classify() or predict().");
     return this.#tagged(given);
   }
 
@@ -166,7 +166,7 @@ export class Classifier extends TextClassifier {
 
   #checkWhole() {
     if (this.manifest.labels_of === "tokens")
-      throw new InputError(`${this.name} gives a label for each token, and none for a text.`, "Use tag() or predictTags().");
+      throw new InputError(`${this.name} gives a label for each token, not for a text.`, "Use tag() or predictTags().");
   }
 
   /**
@@ -215,7 +215,7 @@ function encodeFeatures(packed, values, which) {
     const isRight = isCategory ? isString(value) || Number.isInteger(value) : typeof value === "number";
     const stated = `${which} has ${name}=${String(value).slice(0, 40)}`;
     if (!isRight)
-      throw new InputError(`${stated} of the type ${typeof value}, and ${name} is a ${isCategory ? "category" : "number"}.`, isCategory ? "Give a string or a whole number." : "Give a number.");
+      throw new InputError(`${stated} of the type ${typeof value}, but ${name} is a ${isCategory ? "category" : "number"}.`, isCategory ? "Give a string or a whole number." : "Give a number.");
     const { status, number } = packed.encodeFeature(i, isCategory ? String(value) : value);
     if (status === STATUS.UNKNOWN) throw new InputError(`${stated}, which ${name} does not know.`, "Give one of its values, which pocketrnn inspect lists.");
     if (status !== STATUS.OK) throw new InputError(`${stated}, which is not a finite float32.`, "Give a finite number; one that is missing is yours to fill in, as it was in training.");

@@ -123,7 +123,7 @@ async function start() {
   // Of several heads, the page shows one: `?head=mood` in the address, or else the first.
   const classifier = whole.heads?.length ? whole.head(new URLSearchParams(location.search).get("head") ?? whole.heads[0]) : whole;
   if (classifier.takesBeside)
-    throw new Error(`${classifier.name} takes ${classifier.takesBeside}, and this page gives it one text alone. Use native.js.`);
+    throw new Error(`${classifier.name} takes ${classifier.takesBeside}, but this page gives it one text alone. Use native.js.`);
   document.title = at("name").textContent = classifier.name;
   const what = classifier.givesValues ? "values" : "labels";
   const ready = `Ready: ${classifier.labels.length} ${what}; its golden examples are answered here as where it was made.`;

@@ -50,7 +50,7 @@ export function parseRecording(text, channels) {
     if (index === 0 || line === "") continue;
     const fields = splitFields(line, separator, index + 1);
     if (fields.length !== names.length)
-      throw new InputError(`Line ${index + 1} of the recording has ${fields.length} fields, and the first line ${names.length}.`, CORRECT);
+      throw new InputError(`Line ${index + 1} of the recording has ${fields.length} fields, but the first line has ${names.length}.`, CORRECT);
     for (const [i, place] of places.entries()) {
       const number = parseField(fields[place]);
       if (number === undefined)

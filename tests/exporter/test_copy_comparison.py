@@ -240,7 +240,7 @@ def compared(module: nn.Module, before: Callable[[], object] = lambda: None) -> 
     return [
         one.line
         for one in ready.given.compare_with_copy(
-            answered, lambda case: ready.make_reference().exact([case], spreads=True)[0]
+            answered, lambda case: ready.make_reference().compute_exact_answers([case], spreads=True)[0]
         )
     ]
 

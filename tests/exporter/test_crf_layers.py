@@ -111,7 +111,7 @@ def test_what_goes_into_a_crf_and_its_numbers_are_found_out(kind: type[nn.Module
     assert decoder is not None
     assert decoder.where == where
     emissions = torch.randn(40, zoo.CLASSES, generator=torch.Generator().manual_seed(1)).numpy()
-    assert decoder.crf.decode_labels(emissions).tolist() == decoder.labels(emissions)
+    assert decoder.crf.decode_labels(emissions).tolist() == decoder.decode_labels(emissions)
 
 
 @pytest.mark.slow

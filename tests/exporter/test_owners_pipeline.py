@@ -54,15 +54,15 @@ def test_pairs_that_agree_are_taken() -> None:
 @pytest.mark.parametrize(
     ("text", "ids", "said"),
     [
-        ("Oil rises", [3, 4], "at index 0 your pipeline gives the id 3 ('Oil'), and the rules give the id 2 ('oil')"),
-        ("oil rises", [2], "at index 1 your pipeline gives nothing more, and the rules give the id 4 ('rises')"),
-        ("oil", [2, 4], "at index 1 your pipeline gives the id 4 ('rises'), and the rules give nothing more"),
-        ("oil", [], "at index 0 your pipeline gives nothing more, and the rules give the id 2 ('oil')"),
-        ("oil", [2, 1, 1], "your pipeline pads it to 3 ids at the end, and the rules do not"),
-        ("oil", [1, 2], "your pipeline pads it to 2 ids at the beginning, and the rules do not"),
-        ("oil", [99], "gives the id 99 (no token), and"),
-        ("oil", [10**30], "gives the id an enormous number (no token), and"),
-        ("", [2], "gives the id 2 ('oil'), and the rules give the id 0 ('<unk>')"),
+        ("Oil rises", [3, 4], "at index 0 your pipeline gives the id 3 ('Oil'), but the rules give the id 2 ('oil')"),
+        ("oil rises", [2], "at index 1 your pipeline gives nothing more, but the rules give the id 4 ('rises')"),
+        ("oil", [2, 4], "at index 1 your pipeline gives the id 4 ('rises'), but the rules give nothing more"),
+        ("oil", [], "at index 0 your pipeline gives nothing more, but the rules give the id 2 ('oil')"),
+        ("oil", [2, 1, 1], "your pipeline pads it to 3 ids at the end, but the rules do not"),
+        ("oil", [1, 2], "your pipeline pads it to 2 ids at the beginning, but the rules do not"),
+        ("oil", [99], "gives the id 99 (no token), but"),
+        ("oil", [10**30], "gives the id an enormous number (no token), but"),
+        ("", [2], "gives the id 2 ('oil'), but the rules give the id 0 ('<unk>')"),
     ],
 )
 def test_a_mismatch_shows_the_first_difference(text: str, ids: list[int], said: str) -> None:

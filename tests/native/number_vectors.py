@@ -20,7 +20,7 @@ from pocketrnn.bundle.output_kinds import Activation, build_output
 from pocketrnn.bundle.packed_file import encode_packed_file, make_graph_entry, make_step_entry
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.forms.packed_file.graph_to_program import make_program
-from pocketrnn_export.forms.packed_file.integer_program import convert_to_integers
+from pocketrnn_export.forms.packed_file.integer_product_conversion import convert_to_integers
 from pocketrnn_export.forms.step_graph_conversion import convert_to_step_graph
 
 __all__ = ["CARRIED", "FILES", "OF_INTEGERS", "MadeOfNumbers", "made"]

@@ -67,18 +67,18 @@ class _Maker:
 
     def _looked_up(self, table: Array) -> int:
         made = self.value(FLOAT, _TOKENS, _COLUMNS)
-        self.program.add("lookup", [self.program.constant(table, is_table=True), 0, made])
+        self.program.add("lookup", [self.program.add_constant(table, is_table=True), 0, made])
         return made
 
     def value(self, kind: int, *sizes: Size) -> int:
-        return self.program.value(kind, sizes)
+        return self.program.add_value(kind, sizes)
 
     def constant(self, *shape: int) -> tuple[int, Array]:
         numbers = self.generator.normal(0, 0.8, shape).astype(np.float32)
-        return self.program.constant(numbers if len(shape) == 2 else numbers.reshape(-1)), numbers
+        return self.program.add_constant(numbers if len(shape) == 2 else numbers.reshape(-1)), numbers
 
     def number(self, text: float, like: type = np.float32) -> int:
-        return self.program.constant(np.array([text], like))
+        return self.program.add_constant(np.array([text], like))
 
     def unary(
         self, kind: int, source: int, alpha: float = 0, beta: float = 0, *, to: int = FLOAT, size: Size = _ALL
@@ -97,7 +97,7 @@ class _Maker:
         weights = np.linspace(-1, 2, columns).astype(np.float32)
         whole = (rows[0] * columns, rows[1] * columns)
         weighted, mean = self.value(FLOAT, whole), self.value(FLOAT)
-        row = self.program.constant(weights)
+        row = self.program.add_constant(weights)
         self.program.add("binary", [value, row, weighted], Binary.MUL, _ONE, _ONE, rows, (0, columns), 12, 8)
         self.program.add("reduce", [weighted, mean], Reduction.MEAN, _ONE, whole, _ONE)
         self.labels.append(label)
@@ -310,8 +310,8 @@ def _forgetting(m: _Maker, directions: int, hidden: int, *, has_window: bool, be
         drawn[1] *= has_window
         of_directions.append([array.reshape(len(array), -1).astype(np.float64) for array in drawn])
         flat = [np.pad(array, ((0, 0), (0, 0), (0, width - hidden))).reshape(len(array), -1) for array in drawn]
-        weights += [m.program.constant(flat[0]), m.program.constant(flat[1]) if has_window else NONE]
-        weights += [m.program.constant(flat[2].reshape(-1)), NONE]
+        weights += [m.program.add_constant(flat[0]), m.program.add_constant(flat[1]) if has_window else NONE]
+        weights += [m.program.add_constant(flat[2].reshape(-1)), NONE]
     weights += [NONE] * 4 if both == 1 else []
     (h0, first), (x0, before) = (m.constant(both * hidden), m.constant(WIDTH)) if begins else 2 * [(NONE, np.zeros(0))]
     made = [m.value(FLOAT, _TOKENS, (0, both * hidden)), m.value(FLOAT, (0, both * hidden)), NONE]
@@ -352,7 +352,9 @@ def _layer(m: _Maker, kind: int, directions: int, drawn: list[list[Array]], stat
             flat = wide.reshape(len(array), -1)
             # States that nothing multiplies.
             is_left_out = place == 1 and not array.any()
-            weights.append(NONE if is_left_out else m.program.constant(flat if len(array) > 1 else flat.reshape(-1)))
+            weights.append(
+                NONE if is_left_out else m.program.add_constant(flat if len(array) > 1 else flat.reshape(-1))
+            )
     weights += [NONE] * 4 if both == 1 else []
     # One direction alone begins with the first of the states of both.
     given = [states[0][0], states[1][0] if label == "lstm" else NONE]
@@ -451,7 +453,7 @@ def _moves(m: _Maker) -> None:
     m.keep(
         "count", counted, _TOKENS, WIDTH, lambda ids: np.tile(1 - 2 * len(ids) + 3 * np.arange(WIDTH), (len(ids), 1))
     )
-    indices = program.constant(np.array([2, -1, 0, 2], np.int32))
+    indices = program.add_constant(np.array([2, -1, 0, 2], np.int32))
     gathered = m.value(FLOAT, _TOKENS, (0, 4))
     program.add("gather", [m.x, indices, gathered], _TOKENS, _COLUMNS, _ONE)
     m.keep("gather", gathered, _TOKENS, 4, lambda ids: m.rows(ids)[0][:, [2, -1, 0, 2]])
@@ -468,7 +470,7 @@ def _products(m: _Maker) -> None:
     wide, bias = np.zeros((WIDTH, 8), np.float32), np.zeros(8, np.float32)
     wide[:, :5], bias[:5] = weights, np.linspace(-1, 1, 5)
     made = m.value(FLOAT, _TOKENS, (0, 5))
-    program.add("linear", [m.x, program.constant(wide), program.constant(bias), made], _TOKENS, WIDTH, 5)
+    program.add("linear", [m.x, program.add_constant(wide), program.add_constant(bias), made], _TOKENS, WIDTH, 5)
     m.keep("linear", made, _TOKENS, 5, lambda ids: m.rows(ids)[0] @ weights + bias[:5])
     right, numbers = m.constant(2 * WIDTH * 4)
     cubes = numbers.reshape(2, WIDTH, 4).astype(np.float64)
@@ -531,13 +533,15 @@ def _storage() -> Made:
     tables = {"float16": half[:WORDS, :columns], "int8": whole[:WORDS, :columns] * scales[:, None]}
     for label, table in tables.items():
         made = m.value(FLOAT, _TOKENS, (0, columns))
-        program.add("lookup", [program.constant(np.ascontiguousarray(table), is_table=True), 0, made])
+        program.add("lookup", [program.add_constant(np.ascontiguousarray(table), is_table=True), 0, made])
         m.keep(f"table of {label}", made, _TOKENS, columns, lambda ids, t=table: t[ids])  # type: ignore[misc]
     by_column = np.arange(1, outs + 1, dtype=np.float32) / np.float32(2000)
     products = {"float32": numbers[:WIDTH], "float16": half[:WIDTH], "int8": whole[:WIDTH] * by_column}
     for label, weights in products.items():
         made = m.value(FLOAT, _TOKENS, (0, outs))
-        program.add("linear", [m.x, program.constant(np.ascontiguousarray(weights)), NONE, made], _TOKENS, WIDTH, outs)
+        program.add(
+            "linear", [m.x, program.add_constant(np.ascontiguousarray(weights)), NONE, made], _TOKENS, WIDTH, outs
+        )
         m.keep(f"weights of {label}", made, _TOKENS, outs,
                lambda ids, w=weights: m.rows(ids)[0] @ w.astype(np.float64))  # type: ignore[misc]  # fmt: skip
     return m.finished("storage")
@@ -577,9 +581,9 @@ def _integers() -> Made:
     inputs, hidden = 24, 5
     table = round_rows(m.generator.normal(0, 0.8, (WORDS, inputs)).astype(np.float32))
     words = m.value(FLOAT, _TOKENS, (0, inputs))
-    m.program.add("lookup", [m.program.constant(table, is_table=True), 0, words])
+    m.program.add("lookup", [m.program.add_constant(table, is_table=True), 0, words])
     states = np.linspace([-1, 0.9], [1, -2], 2 * hidden, axis=1).astype(np.float32)
-    begun = [(m.program.constant(state), state.astype(np.float64)) for state in states]
+    begun = [(m.program.add_constant(state), state.astype(np.float64)) for state in states]
     for kind, gates in (("tanh", 1), ("lstm", 4), ("gru", 3)):
         for directions in (1, 2, 3):
             source, size = (words, inputs) if directions == 3 else (m.x, WIDTH)
@@ -606,7 +610,7 @@ def _forgetting_integers(m: _Maker, x: int, inputs: int, table: Array) -> None:
     hidden = 8
     drawn = [round_columns(m.generator.normal(0, 0.5, (inputs, 2 * hidden)).astype(np.float32)) for _ in range(2)]
     bias = m.generator.normal(0, 0.5, 2 * hidden).astype(np.float32)
-    weights = [*(m.program.add_integer_matrix(*some) for some in drawn), m.program.constant(bias), *[NONE] * 5]
+    weights = [*(m.program.add_integer_matrix(*some) for some in drawn), m.program.add_constant(bias), *[NONE] * 5]
     made = m.value(FLOAT, _TOKENS, (0, hidden))
     number = KINDS.index("forget")
     m.program.add("recurrent", [x, NONE, NONE, made, NONE, NONE], number, 1, inputs, hidden, _TOKENS, weights=weights)
@@ -644,7 +648,7 @@ def _integer_layer(
         weights += [
             m.program.add_integer_matrix(*w),
             m.program.add_integer_matrix(*r),
-            *(m.program.constant(b.reshape(-1)) for b in flat[2:]),
+            *(m.program.add_constant(b.reshape(-1)) for b in flat[2:]),
         ]
         there = (np.arange(8 * gates) % 8) < hidden
         numbers = [tuple(array[..., there] for array in one) for one in (w, r)]

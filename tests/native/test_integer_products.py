@@ -28,7 +28,7 @@ from pocketrnn.proof_page import proof_page
 from pocketrnn.verdicts import IntegerVerdict, describe_graph_proof, read_integer_verdict
 from pocketrnn_export import export
 from pocketrnn_export.forms.packed_file.graph_to_program import make_program
-from pocketrnn_export.forms.packed_file.integer_program import IntegerForm, convert_to_integers
+from pocketrnn_export.forms.packed_file.integer_product_conversion import IntegerForm, convert_to_integers
 from pocketrnn_export.forms.packed_file.packed_program import group_rows_by_four
 from pocketrnn_export.integer_accuracy import AllowedChange, compute_accuracy_change_interval
 from pocketrnn_export.packing import pack

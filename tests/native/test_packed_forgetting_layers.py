@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.bundle.packed_enums import Layer, Storage
 from pocketrnn_export.forms.packed_file.graph_to_program import make_program
-from pocketrnn_export.forms.packed_file.integer_program import convert_to_integers
+from pocketrnn_export.forms.packed_file.integer_product_conversion import convert_to_integers
 from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, Op, Program
 from pocketrnn_export.forms.packed_file.previous_step_folding import fold_step_pairs
 from pocketrnn_export.forms.packed_file.size_dependent_values import Size
@@ -132,10 +132,10 @@ def copied(program: Program, source: int, target: int, rows: Size, columns: int,
 def test_a_step_begins_its_window_with_what_the_state_holds_of_the_last_one() -> None:
     program = Program(state_size=20)
     columns, hidden, tokens = 12, 8, (1, 0)
-    x, shifted = program.value(FLOAT, [tokens, (0, columns)]), program.value(FLOAT, [(1, 1), (0, columns)])
-    both, h0 = program.value(FLOAT, [tokens, (0, 2 * columns)]), program.value(FLOAT, [(0, hidden)])
-    states = program.value(FLOAT, [tokens, (0, hidden)])
-    table = program.constant(np.ones((WORDS, columns), np.float32), is_table=True)
+    x, shifted = program.add_value(FLOAT, [tokens, (0, columns)]), program.add_value(FLOAT, [(1, 1), (0, columns)])
+    both, h0 = program.add_value(FLOAT, [tokens, (0, 2 * columns)]), program.add_value(FLOAT, [(0, hidden)])
+    states = program.add_value(FLOAT, [tokens, (0, hidden)])
+    table = program.add_constant(np.ones((WORDS, columns), np.float32), is_table=True)
     program.add("lookup", [table, 0, x])
     copied(program, 1, shifted, (0, 1), columns, 0, 0, 0, 0)
     copied(program, x, shifted, tokens, columns, 0, columns, columns, columns)
@@ -143,7 +143,7 @@ def test_a_step_begins_its_window_with_what_the_state_holds_of_the_last_one() ->
     copied(program, shifted, both, tokens, columns, 0, columns, columns, 2 * columns)
     copied(program, 1, h0, (0, 1), hidden, columns, 0, 0, 0)
     matrix = np.arange(2 * columns * 16, dtype=np.float32).reshape(2 * columns, 16)
-    weights = [program.constant(matrix), NONE, program.constant(np.ones(16, np.float32)), *[NONE] * 5]
+    weights = [program.add_constant(matrix), NONE, program.add_constant(np.ones(16, np.float32)), *[NONE] * 5]
     operands = [both, h0, NONE, states, NONE, NONE]
     program.add("recurrent", operands, Layer.FORGET, 1, 2 * columns, hidden, tokens, weights=weights)
     program.outputs.append(states)

@@ -239,7 +239,7 @@ def test_an_operator_that_may_give_any_number_of_numbers_has_no_known_size(kind:
     content = graph_of_rule([("Range", ["0", "n", "1"]), (kind, [""])] if kind != "HannWindow" else [(kind, ["n"])])
     graph = Graph("model.onnx", "0" * 64, 17, ("tokens",), embedding_rows=9, padding=False)
     found = observe_graph(content, graph).size_values
-    assert found.sizes("found") is None
+    assert found.find_sizes("found") is None
     assert kind in found.irregular["found"]
 
 
@@ -316,7 +316,7 @@ def test_what_is_known_of_drawn_graphs_holds_for_every_number_of_tokens(seed: in
     some = {name: [every[i] for i in seen] for name, every in values.items()}
     found = SizeValues(model, [i + 1 for i in seen], some, frozenset({"tokens"}), Span(1, LONGEST))
     for name, every in values.items():
-        known, sizes = found.known.get(name), found.sizes(name)
+        known, sizes = found.known.get(name), found.find_sizes(name)
         for n, value in enumerate(every, 1):
             assert sizes is None or value.shape == tuple(a * n + b for a, b in sizes), (name, n)
             if isinstance(known, Numbers):

@@ -260,7 +260,7 @@ def test_rows_of_files_are_refused_or_passed_over(
 # A graph that needs a token beside the padding's. Unknown words are dropped, and an empty text is padding.
 WORDS = ("<unk>", "<pad>", "the", "oil", "cup")
 PADDED = TextRules(tokenizer="whitespace", unknown_id=None, empty_id=1, padding_id=1)
-NO_WORD = "holds no known word, and small needs one."
+NO_WORD = "holds no known word, but small needs one."
 
 
 def make_counting(folder: Path, **options: object) -> Path:

@@ -76,7 +76,7 @@ def test_npz_files_hold_arrays_with_or_without_lengths(tmp_path: Path) -> None:
     assert (data.labels, data.rules.channels, data.rules.rate) == (("3", "4"), ("ax", "ay"), 50.0)
     np.savez(tmp_path / "b.npz", x=np.ones((2, 5), np.float32), y=np.array(["up", "down"]))
     assert read_sequences([tmp_path / "b.npz"]).sequences[0].shape == (5, 1)
-    with pytest.raises(DataError, match="has 1 channels, and sequence 0"):
+    with pytest.raises(DataError, match="has 1 channels, but sequence 0"):
         read_sequences([tmp_path / "a.npz", tmp_path / "b.npz"])
     with pytest.raises(InputError, match="3 channels are named"):
         read_sequences([tmp_path / "a.npz"], SequenceOptions(("a", "b", "c")))

@@ -531,5 +531,5 @@ def test_a_warm_teacher_is_not_taken_for_a_run_that_diverges() -> None:
 def test_answers_that_do_not_fit_are_refused_before_the_folder_is_made(folder: Path) -> None:
     result = run("train", "reviews.csv", "-o", "small", *OPTIONS, "--teacher", "answers.parquet")
     assert result.exit_code == 2
-    assert "answers.parquet has 90 rows, and the data has 60" in result.stderr
+    assert "answers.parquet has 90 rows, but the data has 60" in result.stderr
     assert not (folder / "small").exists()

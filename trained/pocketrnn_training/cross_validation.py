@@ -120,7 +120,7 @@ class CrossValidation:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The figures that a checkpoint stores.
+        """The metrics that a checkpoint stores.
 
         Example:
             >>> cross_validation.metrics["folds"]
@@ -177,7 +177,7 @@ def cross_validate_rows(
         )
         found = evaluate(made, rows)
         baseline = baseline_of(others, rows, made)
-        linear = None if baseline is None else baseline.compared_figure
+        linear = None if baseline is None else baseline.compared_score
         measured.append(Fold(len(rows), found.accuracy, found.micro_f1, found.macro_f1, linear))
         what, figure = ("micro F1", found.micro_f1) if data.several_labels else ("accuracy", found.accuracy)
         beside = "" if linear is None else f"; the linear model {linear:.1%}"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pocketrnn_training.baselines.baseline import Baseline
+from pocketrnn_training.baselines.baseline_accuracy import Baseline
 from pocketrnn_training.baselines.convolution_baseline import fit_sequence_baseline
 from pocketrnn_training.baselines.linear_baseline import fit_text_baseline
 from pocketrnn_training.baselines.tag_baseline import fit_tag_baseline

@@ -57,7 +57,7 @@ class FittedClassifier(TrainedEstimator):
     `pocketrnn_export.export_trained` makes a bundle of it, which needs no PyTorch.
 
     Attributes:
-        checkpoint: the classifier and all that is known of it; `checkpoint.metrics` has the validation figures.
+        checkpoint: the classifier and all that is known of it; `checkpoint.metrics` has the validation scores.
         given: the labels as they were given, by their names in the checkpoint: the number 1 has the name "1".
 
     Where each text had a list of labels, `predict_labels` gives the labels that reach their thresholds, and `predict`
@@ -347,7 +347,7 @@ def _find_outside_name(outside: Any, given: Mapping[str, Any]) -> str:
     name = next((name for name, label in given.items() if label == outside and type(label) is type(outside)), None)
     if name is None:
         raise InputError(
-            f"outside is {short_repr(outside, 40)}, and no text has that label; there are "
+            f"outside is {short_repr(outside, 40)}, but no text has that label; there are "
             f"{list_first_names(sorted(given))}.",
             "Give the label of the texts that are of none of the classes.",
         )

@@ -14,7 +14,7 @@ import numpy as np
 from pocketrnn.bundle.atomic_writing import make_classifier_name
 from pocketrnn.errors import InputError
 from pocketrnn_training import run_folder
-from pocketrnn_training.baselines.baseline import Baseline
+from pocketrnn_training.baselines.baseline_accuracy import Baseline
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.classifiers.checkpoint_folder import check_output
@@ -101,12 +101,12 @@ class TrainingRun:
             raise InputError("Texts without labels teach nothing by themselves.", "Name a teacher, with --teacher.")
         if self.teachers and self.source.multi_label:
             raise InputError(
-                "A teacher gives each text one label, and with --multi-label texts can have several.",
+                "A teacher gives each text one label, but with --multi-label texts can have several.",
                 "Leave out --teacher, or --multi-label.",
             )
         if self.folds is not None and self.source.of_tokens:
             raise InputError(
-                "Folds are for rows that have labels, and here the words have labels.", "Leave --folds out."
+                "Folds are for rows that have labels, but here the words have labels.", "Leave --folds out."
             )
         if self.folds is not None and (self.validation or self.teachers):
             raise InputError(
@@ -116,7 +116,7 @@ class TrainingRun:
             )
         if self.teachers and self.source.outside is not None:
             raise InputError(
-                "A teacher answers every row of the data, and rows that are outside are not learnt from.",
+                "A teacher answers every row of the data, but rows that are outside are not learnt from.",
                 "Leave --teacher out, or --outside.",
             )
         check_output(self.output, force=self.force, resume=self.resume)

@@ -42,8 +42,8 @@ from pocketrnn_training.training_events import Epoch, Notice, Progress, StageNot
 
 __all__ = ["TrainingError", "TrainingState", "train"]
 
-# The linear part has memorized the training rows, so that training figures of both parts would say nothing.
-_OF_BOTH_PARTS: Final = "A linear part is fitted already: training figures are of the recurrent part alone{}."
+# The linear part has memorized the training rows, so that training scores of both parts would say nothing.
+_OF_BOTH_PARTS: Final = "A linear part is fitted already: training scores are of the recurrent part alone{}."
 
 
 def train(
@@ -107,12 +107,12 @@ def train(
     kind = find_kind(data)
     if validation is not None and (other := find_kind(validation)) is not kind:
         raise InputError(
-            f"The training rows are {kind.settings.ROWS}, and the validation rows are {other.settings.ROWS}.",
+            f"The training rows are {kind.settings.ROWS}, but the validation rows are {other.settings.ROWS}.",
             "Give training and validation rows of the same kind.",
         )
     if type(settings) is not kind.settings:
         raise InputError(
-            f"The settings are for {settings.ROWS}, and the data holds {kind.settings.ROWS}.",
+            f"The settings are for {settings.ROWS}, but the data holds {kind.settings.ROWS}.",
             f"Give {kind.settings.__name__}.",
         )
     settings.check_beside(teacher=teacher, word_vectors=word_vectors, before=before)
@@ -146,7 +146,7 @@ def train(
         alone = fabric if settings.processes == 1 else _make_fabric(replace(settings, processes=1))
         report(StageNotice(estimate_duration(loop, alone)))
     if task.linear is not None:
-        report(StageNotice(_OF_BOTH_PARTS.format(", validation figures of both" if task.folds is None else "")))
+        report(StageNotice(_OF_BOTH_PARTS.format(", validation scores of both" if task.folds is None else "")))
     return _train_to_end(loop, report, keep)
 
 
@@ -231,7 +231,7 @@ def _train_to_end(
     assert state is not None  # noqa: S101 - it was kept after the first epoch at the latest
     if loop.task.folds is not None:
         return state.best
-    epochs = loop.epochs if loop.keeps_last_epoch else int(state.best.metrics["epoch"])
+    epochs = loop.max_epochs if loop.keeps_last_epoch else int(state.best.metrics["epoch"])
     if loop.settings.final_fit and state.fitted < epochs:
         whole = loop.replace_task(loop.task.add_validation_rows()).replace_epochs(epochs)
         as_many = (
@@ -259,7 +259,7 @@ def _make_fabric(settings: Settings) -> Fabric:
     accelerator = "cuda" if has_cuda and settings.device != "cpu" else "cpu"
     if accelerator == "cuda" and settings.processes > torch.cuda.device_count():
         raise InputError(
-            f"{settings.processes} processes need as many CUDA devices, and there are {torch.cuda.device_count()}.",
+            f"{settings.processes} processes need as many CUDA devices, but there are {torch.cuda.device_count()}.",
             "Use fewer processes, or --device cpu.",
         )
     with silence_fabric():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-__all__ = ["Epoch", "EventLines", "Notice", "Progress", "StageNotice", "format_event_line", "format_training_figures"]
+__all__ = ["Epoch", "EventLines", "Notice", "Progress", "StageNotice", "format_event_line", "format_training_metrics"]
 
 # Seconds after which the next line is shown in any case.
 _EVERY: Final = 30.0
@@ -53,10 +53,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Epoch:
-    """The figures of an epoch.
+    """The loss, accuracy and F1 of an epoch.
 
-    The training figures are measured while the weights change and with dropout, so that at first they are worse than
-    the validation figures of a good run.
+    The training scores are measured while the weights change and with dropout, so that at first they are worse than
+    the validation scores of a good run.
 
     Attributes:
         epoch: the epoch, from 1.
@@ -98,14 +98,14 @@ def format_event_line(event: Progress | Epoch | Notice) -> str:
     rows_left = (event.epochs - event.epoch + 1) * event.rows - event.row
     time_left = timedelta(seconds=round(rows_left / event.rows_per_second))
     position = f"epoch {event.epoch}/{event.epochs}  row {event.row:,}/{event.rows:,}"
-    return f"{position}  {format_training_figures(event)}  at most {time_left} left"
+    return f"{position}  {format_training_metrics(event)}  at most {time_left} left"
 
 
-def format_training_figures(event: Progress) -> str:
-    """Format the figures of the training rows since the last report.
+def format_training_metrics(event: Progress) -> str:
+    """Format the loss and accuracy of the training rows since the last report.
 
     Example:
-        >>> format_training_figures(Progress(1, 3, 216, 216, 0.8, 0.75, 4018.0))
+        >>> format_training_metrics(Progress(1, 3, 216, 216, 0.8, 0.75, 4018.0))
         'training loss 0.8000  accuracy 75.0%  4,018 rows/s'
     """
     return f"training loss {event.loss:.4f}  accuracy {event.accuracy:.1%}  {event.rows_per_second:,.0f} rows/s"
@@ -130,7 +130,7 @@ class EventLines:
 
     def show_event(self, event: Progress | Epoch | Notice) -> None:
         """Show an event if a line for it is due."""
-        # An epoch ends with its own line of validation figures, except an epoch of a final fit.
+        # An epoch ends with its own line of validation scores, except an epoch of a final fit.
         ended, self._ended = self._ended, None
         if ended is not None and not isinstance(event, Epoch):
             self._print_epoch(ended, ended.epoch)

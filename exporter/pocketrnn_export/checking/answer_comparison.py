@@ -332,7 +332,7 @@ class ComparedFile:
         if isinstance(self._float64_reference, str):
             return None
         try:
-            return self._float64_reference.exact([case], spreads=spreads)[0]
+            return self._float64_reference.compute_exact_answers([case], spreads=spreads)[0]
         except ExportError:
             return None
 

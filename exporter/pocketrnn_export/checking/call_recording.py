@@ -165,8 +165,7 @@ def can_run_on_size(called: ModuleCall, rows: int, steps: int, *, ragged: bool |
 
 
 def can_take_ids_below(called: ModuleCall, count: int, *, draws: int = 1) -> bool:
-    """Return whether a module accepts the ids just below `count`. As many of these ids are tried as the inputs and
-    their columns are given different random numbers."""
+    """Return whether a module accepts each of the `draws` largest ids below `count`, in batches of that id only."""
     shape = called.sizes[0]
     for last in range(draws):
         tokens = np.full(shape, (count - 1 - last) % count)

@@ -92,8 +92,8 @@ def select_cases_within_bounds(called: ModuleCall, bounds: Bounds) -> dict[str, 
 
 
 def _draw_padded_cases(called: ModuleCall, rows: int, steps: int) -> list[Case]:
-    """Draw three cases: rows of decreasing lengths, rows of increasing lengths, and rows that are all shorter than the
-    batch is wide."""
+    """Draw three cases: rows of decreasing lengths, rows of increasing lengths, and rows that all end with padding, so
+    that the batch is wider than its longest row."""
     drawn = draw_case(called, rows, steps, ragged=True)
     lengths = -(-drawn.lengths // 2)
     shorter = np.where(np.arange(steps) < lengths[:, None], drawn.tokens, called.padding_id)

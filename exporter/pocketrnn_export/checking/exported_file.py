@@ -173,7 +173,7 @@ def _open_onnx(path: Path) -> CheckedFile:
     if declared > max(1 << 20, _DENSEST * size):
         raise InputError(f"Its weights are declared with {declared:,} bytes, but it holds {size:,}.", _MAKE_AGAIN)
     if size > _LARGEST:
-        raise InputError(f"Its weights have {size:,} bytes, and the limit is 2 GB.", _MAKE_AGAIN)
+        raise InputError(f"Its weights have {size:,} bytes, but the limit is 2 GB.", _MAKE_AGAIN)
     load_external_data_for_model(model, str(path.parent))
     session = open_session(model.SerializeToString())
     weights = {tensor.name for tensor in model.graph.initializer}
@@ -317,8 +317,8 @@ def _open_torch_export(path: Path) -> CheckedFile:
 
 
 def _run_on_arrays(module: nn.Module, arrays: Sequence[Array], parts: Sequence[int] = ()) -> list[Array]:
-    """Run a module on arrays; `parts` says how many of them each argument takes that is a tuple, and 0 for a tensor. If
-    the module's weights are in half precision, float arrays are converted to it first."""
+    """Run a module on arrays; `parts` has the number of arrays for each argument that is a tuple, and 0 for one that is
+    a tensor. If the module's weights are in half precision, float arrays are converted to it first."""
     kinds = {parameter.dtype for parameter in module.parameters() if parameter.is_floating_point()}
     kind = next(iter(kinds)) if len(kinds) == 1 else torch.float32
     tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays]

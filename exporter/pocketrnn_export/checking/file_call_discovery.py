@@ -216,7 +216,7 @@ def _list_module_inputs_in_file(module: nn.Module, file: CheckedFile) -> list[st
 
 
 def _restrict_to_inputs(module: nn.Module, names: Sequence[str]) -> nn.Module:
-    """Return a module that takes only some of the inputs of another."""
+    """Wrap a module so that it takes only the inputs with these names."""
     wrapped = ModuleWithSignature(lambda *tensors: module(**dict(zip(names, tensors, strict=True))), names)
     # Its layers are looked at.
     wrapped.inner = module

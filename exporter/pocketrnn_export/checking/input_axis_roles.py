@@ -140,8 +140,8 @@ def find_call_by_axes(
 def _find_calls_with_only_length(
     module: nn.Module, ports: Sequence[Port], ways: Sequence[tuple[Roles, ...]], counts: Sequence[int], padding_id: int
 ) -> list[ModuleCall]:
-    """Return a call with the one number of steps on which a module runs, as one with a linear layer over all steps
-    does, if possible one with several rows, which are independent; empty if none is found."""
+    """Return a call of a module that runs on one number of steps only, such as one with a linear layer over all steps.
+    A call with several independent rows is preferred. Empty if there is no such call."""
     widths = {int(size) for weight in module.parameters() for size in weight.shape if size > 1}
     joined = {int(weight.shape[1]) for weight in module.parameters() if weight.dim() > 1}
     lengths = {all_steps // width for all_steps, width in itertools.product(joined, widths)}
@@ -238,7 +238,8 @@ def _rate_call(called: ModuleCall) -> tuple[bool, bool, int]:
 
 
 def _limit_to_declared_sizes(called: ModuleCall, others: Iterable[ModuleCall]) -> ModuleCall:
-    """Return a call with the declared sizes, which says so if the module runs on others, too."""
+    """Return a call with the declared sizes. If the module also runs on other sizes, the call notes that only these
+    were compared."""
     own = _list_input_shapes(called)
     if all(_list_input_shapes(other) <= own for other in others):
         return called
@@ -519,7 +520,7 @@ def _is_float(port: Port) -> bool:
 
 
 def is_length_name(port: Port) -> bool:
-    """Return whether an input is called as one of lengths.
+    """Return whether an input's name means lengths.
 
     Example:
         >>> is_length_name(Port("seq_len"))

@@ -125,9 +125,9 @@ def match_inputs(
 def _may_match_by_chance(
     way: Sequence[MatchedInput], sizes: Sequence[tuple[int, int]], ran: Sequence[tuple[int, int]]
 ) -> bool:
-    """Return whether transposed inputs give answers of the module's shapes at no size, or with one number of rows only:
-    a file that keeps its traced number of steps takes as many rows for these. A file that declares a fixed size says
-    itself which axis it is of."""
+    """Return whether the answers with transposed inputs may have the shapes of the module's answers only by chance:
+    they have these shapes at no size, or with only one number of rows. A file with a fixed number of steps then takes
+    that many rows. If the file declares a fixed size for a transposed input, this is no chance."""
     if not ran:
         return True
     if any(isinstance(declared, int) for fed in way for declared, _ in fed.declared_sizes if fed.order is not None):

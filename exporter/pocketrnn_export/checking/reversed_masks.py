@@ -47,7 +47,7 @@ def compare_with_reversed_masks(beside: ComparedFile, verdict: Verdict) -> Verdi
         return verdict
     of_turned = make_verdict(turned, {"masks turned": outcomes}, None)
     if not of_turned.is_right:
-        reason = f"{verdict.file} fails on masks that hide the beginning of rows, and {verdict.name} answers."
+        reason = f"{verdict.file} fails on masks that hide the beginning of rows, but {verdict.name} answers."
         return limit_verdict_to_inputs(verdict, of_turned, "masks that hide the end of rows", reason)
     lines = summarize_outcomes(verdict.name, {"masks turned": outcomes})
     return replace(verdict, comparisons=(*verdict.comparisons, *lines))

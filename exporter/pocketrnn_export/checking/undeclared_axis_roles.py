@@ -104,7 +104,8 @@ class _MeaningSearch:
         self.until = time.process_time() + _SECONDS
 
     def find_best_call(self) -> ModuleCall | None:
-        """Climb from the likeliest way, then from drawn ones, to the first that is complete; else to the best."""
+        """Search by hill climbing, first from the likeliest way, then from random ones, until a way is complete or the
+        time is over; return the call of the best way. None if its rows are not independent, or the file fails on it."""
         drawn = random.Random(0)  # noqa: S311
         best = way = tuple(choices[0] for choices in self.choices)
         while self._rate(best) != _COMPLETE and time.process_time() < self.until:
@@ -118,7 +119,8 @@ class _MeaningSearch:
         return called if runs else None
 
     def _climb(self, way: _Way) -> _Way:
-        """Return the best way that is reached by changes of which each is better than all others."""
+        """Climb from a way: make the best change as long as it is an improvement, and return the way that is
+        reached."""
         while (better := max(self._list_changes(way), key=self._rate, default=way)) != way:
             if self._rate(better) <= self._rate(way):
                 break
@@ -126,7 +128,8 @@ class _MeaningSearch:
         return way
 
     def _list_changes(self, way: _Way) -> Iterator[_Way]:
-        """Yield the ways that differ in one input, or in a size wherever it stands, until time is up."""
+        """Yield the ways with one input changed, or with one size replaced by another in all inputs, until the time is
+        over."""
         one = ({n: other} for n, choices in enumerate(self.choices) for other in choices)
         sizes, others = (
             dict.fromkeys(size for _, roles in some for size in roles if isinstance(size, int))
@@ -211,8 +214,9 @@ def _list_meanings(port: Port, widths: Sequence[int], layers: Sequence[int], *, 
 
 
 def _list_widths(module: nn.Module, file: CheckedFile) -> list[int]:
-    """Return the sizes that an axis may have: those of the module's weights, half of them where two inputs are joined,
-    and what one leaves of another; for a module without weights, those that its file's numbers name."""
+    """Return the sizes that an axis may have: the sizes of the module's weights, their halves and their differences,
+    since layers may read two joined inputs; for a module without weights, the sizes that numbers in its file
+    suggest."""
     shapes = [tuple(weight.shape) for weight in module.parameters()]
     taken = [shape[1] for shape in shapes if len(shape) > 1]
     given = [shape[0] for shape in shapes if shape]

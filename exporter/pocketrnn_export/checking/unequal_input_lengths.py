@@ -35,7 +35,7 @@ def compare_unequal_lengths(beside: ComparedFile, calls: Sequence[RecordedCall],
     for name, (asked, outcomes) in found.items():
         of_unequal = make_verdict(asked, {f"{name} shorter": outcomes}, None)
         if not of_unequal.is_right:
-            reason = f"{verdict.file} fails where {name} is shorter than another input, and {verdict.name} answers."
+            reason = f"{verdict.file} fails where {name} is shorter than another input, but {verdict.name} answers."
             return limit_verdict_to_inputs(verdict, of_unequal, "inputs of equal length", reason)
     kinds = {f"{name} shorter": outcomes for name, (_, outcomes) in found.items()}
     count = sum(map(len, kinds.values()))

@@ -136,7 +136,7 @@ def _report_single_row_limit(beside: ComparedFile, every: Sequence[Outcome], ver
     sizes = f"batch 1 only{f' and {verdict.sizes}' * bool(verdict.sizes)}"
     if verdict.kind != "right":
         return replace(verdict, sizes=sizes)
-    reason = f"{file.path} answers as {called.name} does for one row, and neither ran on more rows."
+    reason = f"{file.path} answers as {called.name} does for one row, but neither ran on more rows."
     return replace(verdict, kind="some sizes", sizes=sizes, reason=reason)
 
 
@@ -163,7 +163,7 @@ def _describe_missing_weights(beside: ComparedFile) -> tuple[list[str], bool]:
         said = "The file holds none of the module's matrices: it was made with other weights, or with rounded ones."
         return [said], False
     held = f"The file holds {len(matrices) - len(lacking)} of the module's {len(matrices)} matrices"
-    return [f"{held}, and {lacking[0]} is not among them: it may be made with other weights."], True
+    return [f"{held}, but {lacking[0]} is not among them: it may be made with other weights."], True
 
 
 def _describe_sizes(outcomes: Sequence[Outcome], unit: str) -> str:

@@ -76,7 +76,7 @@ def read_integer_arguments(
         ("--label-separator", label_separator != LABEL_SEPARATOR),
     ):
         if numbers is not None and is_given:
-            raise click.UsageError(f"{option} applies to texts, and the bundle takes sequences of numbers.")
+            raise click.UsageError(f"{option} applies to texts, but the bundle takes sequences of numbers.")
     allowed = _make_allowed_change(data, max_loss, max_changed)
     if data is None:
         return None, allowed

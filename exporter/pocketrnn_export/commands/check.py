@@ -116,7 +116,7 @@ def _check_two_files(source: str, after: Path | None, options: dict[str, Any]) -
 
     if given := [f"--{name.replace('_', '-')}" for name in _OF_MODULE if options[name] not in (None, False, ())]:
         raise click.UsageError(
-            f"{given[0]} applies to a module, and {source} is compared with a file: name that file with --onnx."
+            f"{given[0]} applies to a module, but {source} is compared with a file: name that file with --onnx."
         )
     if ":" in Path(source).name and not Path(source).exists():
         raise click.UsageError(f"{source} names a module, and {after} is compared with it: write --onnx {after}.")

@@ -112,7 +112,8 @@ def compress(
     else:
         if no_examples:
             raise click.UsageError(
-                f"{source} keeps its golden examples: to leave them out, export it again with --no-examples."
+                f"--no-examples is for what was trained here. {source} is a bundle, whose golden examples are kept: to "
+                "leave them out, export it again with --no-examples."
             )
         before = manifests.read_manifest(find_bundle_folder(source))
         rows = read_rows_to_measure(before.labels, several_labels=before.output.activation == "sigmoid", **measure)

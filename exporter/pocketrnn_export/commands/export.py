@@ -305,7 +305,8 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
 
 
 def _describe_limits_of_texts(manifest: Manifest) -> str:
-    """Describe the texts that the bundle refuses; empty if there are none, as where the rules cut and pad all."""
+    """Describe the texts that the bundle refuses; empty if there are none, for example because the rules cut and pad
+    all texts."""
     limits, (least, most) = manifest.graph.limits, manifest.text.rules.sizes
     if limits is None:
         return ""
@@ -325,7 +326,7 @@ def _check_text_options(
 
     for name in OF_CHECKPOINTS:
         if getattr(numbers, name) is not None:
-            raise click.UsageError(f"--{name.replace('_', '-')} applies to numbers, and {source} takes texts.")
+            raise click.UsageError(f"--{name.replace('_', '-')} applies to numbers, but {source} takes texts.")
     if description["two_texts"] and options["compress"]:
         raise click.UsageError("--compress is for classifiers of one text: leave it out.")
     if options["texts"] is not None and options["features"] is not None:
@@ -372,12 +373,12 @@ def _check_forms_for_tokens_or_heads(options: dict[str, Any]) -> None:
     }
     if options["labels_of"] == "tokens" and (asked := [name for name, wanted in forms.items() if wanted]):
         raise click.UsageError(
-            f"{asked[0]} applies to classifiers with labels of texts, and this module labels tokens. Leave it out."
+            f"{asked[0]} applies to classifiers with labels of texts, but this module labels tokens. Leave it out."
         )
     forms = {"--compress": options["compress"], "--arithmetic int8": options["arithmetic"] == "int8"}
     if options["head"] and (asked := [name for name, wanted in forms.items() if wanted]):
         raise click.UsageError(
-            f"{asked[0]} applies to classifiers with one head, and this module has several. Leave it out."
+            f"{asked[0]} applies to classifiers with one head, but this module has several. Leave it out."
         )
 
 

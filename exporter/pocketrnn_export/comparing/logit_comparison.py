@@ -78,7 +78,9 @@ class Reference:
     departs: Callable[[bytes, Case, Place], str] | None = None
     heads: tuple[int, ...] = ()
 
-    def exact(self, cases: Sequence[Case], *, spreads: bool, inputs: str = "cases") -> list[ExactAnswer]:
+    def compute_exact_answers(
+        self, cases: Sequence[Case], *, spreads: bool, inputs: str = "cases"
+    ) -> list[ExactAnswer]:
         """Return the exact answers to the cases.
 
         Args:

@@ -24,7 +24,7 @@ _LISTED: Final = 20
 
 
 def is_near_enough(found: Difference, tolerance: float | None) -> bool:
-    """Return whether an answer is near enough.
+    """Return whether an answer is within the tolerance, or within what rounding explains.
 
     Args:
         found: the difference from the reference, and from the exact answer.

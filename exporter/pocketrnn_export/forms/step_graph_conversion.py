@@ -230,10 +230,10 @@ class _StepBuilder:
         known, attributes = self._find_original_sizes().known.get(index), read_attributes(node)
         whole = [(0, 1), (0, 1), (0, self._find_step_width(steps))]
         if node.op_type == "GatherElements":
-            each = attributes.get("axis", 0) == 1 and self._find_original_sizes().sizes(index) == whole
+            each = attributes.get("axis", 0) == 1 and self._find_original_sizes().find_sizes(index) == whole
             return [-1] if each and self._equals_everywhere(index, _LAST) else None
         picks = known is not None and known.extreme_numbers == ((0, 0), _LAST) and not attributes.get("batch_dims", 0)
-        return -1 if picks and self._find_original_sizes().sizes(index) == [(0, 1), (0, 2)] else None
+        return -1 if picks and self._find_original_sizes().find_sizes(index) == [(0, 1), (0, 2)] else None
 
     def _is_computed_per_step(self, node: NodeProto) -> bool:
         """Return whether a node computes each step separately. A Gather must look up tokens in a table; it must not
@@ -254,7 +254,7 @@ class _StepBuilder:
 
     def _find_time_axis_from_end(self, name: str) -> int:
         """Return the time axis of a value, counted from the last axis."""
-        sizes = self._find_original_sizes().sizes(name)
+        sizes = self._find_original_sizes().find_sizes(name)
         return self.axis.get(name, 0) - len(sizes or ())
 
     def _read_weight_numbers_of(self, name: str) -> list[int]:
@@ -437,7 +437,7 @@ class _StepBuilder:
 
     def _find_step_width(self, name: str) -> int:
         """Return the number of features in a step of a value."""
-        sizes = self._find_original_sizes().sizes(name)
+        sizes = self._find_original_sizes().find_sizes(name)
         if not sizes or sizes[-1][0]:
             raise self._make_unsupported_error(f"the size of a step of {name} is not known")
         return sizes[-1][1]

@@ -53,7 +53,7 @@ class GivenByCalls:
 
     @property
     def what(self) -> str:
-        """The different things that the calls have for it, each once."""
+        """The values that the calls give, each once, as a phrase."""
         return ", ".join(one if len(one) <= _LONGEST else f"{one[:_LONGEST]}..." for one in dict.fromkeys(self.written))
 
 

@@ -53,7 +53,7 @@ def _refuse_failing_characters(asked: ModuleFacts, spellings: Spellings, convent
         except (Exception, SystemExit) as error:
             known = spellings.characters.ids
             raise ExportError(
-                f"The ids of characters are {known[0]} to {known[-1]:,}, and the module fails on some: "
+                f"The ids of characters are {known[0]} to {known[-1]:,}, but the module fails on some: "
                 f"{type(error).__name__}: {first_line(error)}.",
                 "Give the characters that it was trained with: its embedding has a row for each.",
             ) from error

@@ -161,7 +161,7 @@ class OwnersModule:
             # PyTorch lacks some operators in some precisions.
             except Exception as error:
                 _log.warning(
-                    "The module's weights are %s, and the bundle computes in float32: its answers are not compared "
+                    "The module's weights are %s, but the bundle computes in float32: its answers are not compared "
                     "with those in %s, which the module does not give here (%s)",
                     precision, precision, first_line(error),
                 )  # fmt: skip
@@ -191,7 +191,7 @@ class OwnersModule:
                 "If its answers in float32 are right, export module.float().",
             )
         _log.warning(
-            "The module's weights are %s, and the bundle computes in float32: on %d texts, a logit differs by up to "
+            "The module's weights are %s, but the bundle computes in float32: on %d texts, a logit differs by up to "
             "%.1e from the module's own, and %d labels%s. In float32 it answers as the bundle does",
             precision, rows, line.largest_difference, line.labels_differing,
             f"; to {infinite} more the module has no finite answer in {precision}" if infinite else "",

@@ -78,7 +78,7 @@ class Decoder:
     decode: Decode
     crf: Crf
 
-    def labels(self, emissions: NDArray[Any]) -> list[int]:
+    def decode_labels(self, emissions: NDArray[Any]) -> list[int]:
         """Return the labels that the layer gives to a text's tokens.
 
         Args:

@@ -149,8 +149,8 @@ def _refuse_old_weights(module: nn.Module) -> None:
             given = getattr(layer, name)
             if isinstance(used, Tensor) and not torch.allclose(used.to(given.device), given, rtol=1e-5, atol=1e-6):
                 raise ExportError(
-                    f"The module's layer {path or 'forward'} still runs with the {name} from before its "
-                    "parametrization was added or changed.",
+                    f"The module's layer {path or 'forward'} still runs with an old {name}: its "
+                    "parametrization, such as weight_norm, was added or changed later.",
                     "Call module.cpu() and check the module's answers: PyTorch then reads the weights again.",
                 )
 

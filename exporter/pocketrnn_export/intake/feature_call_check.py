@@ -117,7 +117,7 @@ def _refuse_failing_ids(asked: ModuleFacts, convention: Convention) -> None:
             error = _find_failure_on_ids(asked, convention, column, ids[: first + 1])
             value = next((repr(v) for v, i in feature.values.items() if i == ids[first]), "unknown values")
             raise ExportError(
-                f"The feature {name} has the ids {feature.ids[0]} to {feature.ids[-1]:,}, and the module fails on "
+                f"The feature {name} has the ids {feature.ids[0]} to {feature.ids[-1]:,}, but the module fails on "
                 f"{ids[first]:,}, that of {value}: {first_line(error) if error else ''}.",
                 "Give the values that it was trained with: its embedding has a row for each.",
             )

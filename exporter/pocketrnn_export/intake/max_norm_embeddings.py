@@ -48,7 +48,7 @@ def find_unapplied_norms(module: nn.Module) -> dict[str, float]:
 def refuse_direct_weight_reads(
     asked: ModuleFacts, convention: Convention, norms: Mapping[str, float], sizes: Iterable[tuple[int, int]] = ()
 ) -> None:
-    """Refuse a module that reads the weight of such an embedding other than by lookup.
+    """Refuse a module that reads the weight of an embedding in `norms` other than by lookup.
 
     Args:
         asked: the module, which is left as it was.

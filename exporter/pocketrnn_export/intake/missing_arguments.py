@@ -49,7 +49,8 @@ class MissingArgumentsError(InputError):
 def complete_arguments(
     found: Any, args: Sequence[Any], kwargs: Mapping[str, Any], named: ModuleName, weights: SavedWeights | None
 ) -> dict[str, Any]:
-    """Return the arguments of a class that were not given and that its weights, or the calls in its file, show.
+    """Return values for the arguments of a class that were not given: those that the shapes of its weights, or the
+    calls in its file, show.
 
     They are logged, and so are the defaults that are taken where the calls in the file have other values.
 
@@ -125,7 +126,8 @@ def _list_other_parameters(
 def _take_from_calls(
     calls: Mapping[str, GivenByCalls], others: Mapping[str, inspect.Parameter], stated: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the literals, other than the defaults, that all calls of a file give, but for what a checkpoint says."""
+    """Return the arguments that all calls in a file give as the same literal, if it is not the default. A literal that
+    contradicts the checkpoint is left out."""
     literals = {name: calls[name].values[0] for name in others if name in calls and calls[name].is_one_literal}
     return {
         name: value
@@ -138,7 +140,7 @@ def _take_from_calls(
 def _find_contradicted(
     found: Any, args: Sequence[Any], kwargs: Mapping[str, Any], names: Iterable[str], weights: SavedWeights | None
 ) -> list[str]:
-    """Return those of some arguments without which the shapes of a class's weights are those of the file."""
+    """Return those of the given arguments without which the shapes of a class's weights are those of the file."""
     names = sorted(names)
     if weights is None or not names:
         return []
@@ -159,7 +161,8 @@ def _find_contradicted(
 
 
 def _has_own_code_only(found: type) -> bool:
-    """Return whether all methods of a class but PyTorch's are its own: an inherited one may read an argument, too."""
+    """Return whether a class inherits only from PyTorch's classes: methods inherited from others may read an argument,
+    too."""
     return [kind for kind in found.__mro__ if kind.__module__.split(".")[0] not in ("torch", "builtins")] == [found]
 
 
@@ -170,7 +173,7 @@ def _log_taken_values(
     left: Mapping[str, Any],
     calls: Mapping[str, GivenByCalls],
 ) -> None:
-    """Log the values that were taken, by what shows them, and the defaults that the weights do not show."""
+    """Log the values that were taken, each with its source, and the defaults that no source shows."""
     path = "" if weights is None else weights.path
     where = f"as {next(iter(calls.values())).where_and_verb} it" if calls else ""
     how = (f"by the shapes in {path}", f"as {path} says", "without effect on its answers", where)
@@ -192,10 +195,10 @@ def _log_taken_values(
 def _log_other_values(
     named: ModuleName, weights: SavedWeights, stated: Mapping[str, Any], made_with: Mapping[str, Any]
 ) -> None:
-    """Log what a checkpoint says where the module is made with other values than that."""
+    """Log the values in a checkpoint that differ from those with which the module is made."""
     if other := {n: value for n, value in stated.items() if made_with[n] is not None and made_with[n] != value}:
         _log.warning(
-            "%s says %s, and %s has other defaults, which are taken. If the weights were trained with that, give it: "
+            "%s says %s, but %s has other defaults, which are taken. If the weights were trained with that, give it: "
             "%s:%s(%s)",
             weights.path, _write_values(other), named.name, named.path, named.name, _write_values(other),
         )  # fmt: skip
@@ -248,7 +251,8 @@ def _refuse_missing_arguments(
 
 
 def _is_object(parameter: inspect.Parameter, definition: ast.ClassDef | None) -> bool:
-    """Return whether a parameter has an annotation that is a class of somebody's, or code asks for its parts."""
+    """Return whether a parameter's annotation is a class other than Python's own, or the class's code reads attributes
+    of the parameter."""
     kind = parameter.annotation
     if isinstance(kind, type) and kind.__module__ != "builtins" and kind is not parameter.empty:
         return True
@@ -261,7 +265,8 @@ def _write_values(values: Mapping[str, Any]) -> str:
 
 
 def _write_value(value: Any) -> str:
-    """Return a value in Python, with quotation marks that stand inside a shell's single ones."""
+    """Return a value as Python code. A string gets double quotation marks, since the code stands between single ones in
+    a shell."""
     if value is ...:
         return "..."
     return json.dumps(value) if isinstance(value, str) and value.isprintable() and value.isascii() else repr(value)

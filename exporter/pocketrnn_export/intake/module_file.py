@@ -116,7 +116,10 @@ def run_all_cells(named: ModuleName, weights: SavedWeights | None = None) -> nn.
                 vars(file).update(values)
         made = _make_module(named, file, weights)
     if not isinstance(made, nn.Module):
-        raise ExportError(f"{named.name} in {named.path} gives no torch.nn.Module.", "Name a module, or its class.")
+        raise ExportError(
+            f"{named.name} in {named.path} makes an object of the type {type(made).__name__}, not a torch.nn.Module.",
+            "Name a module, its class, or a function that returns a module.",
+        )
     return made
 
 
@@ -350,7 +353,8 @@ def _run_statement(
 
 
 def _suggest_values(statement: Statement, likely: Mapping[str, str]) -> str:
-    """Suggest a value for what an import that fails would bind, where the weights show it; else empty."""
+    """Suggest values, as options, for the names that a failing import would bind, if the weights show them; else
+    empty."""
     options = [
         f"--set {shlex.quote(f'{name}={likely[name]}')}" for name in likely if name.split(".")[0] in statement.binds
     ]

@@ -206,7 +206,7 @@ class ExportableModule:
         return replace_ids(real, self.alone, self.ids) if self.alone else real
 
     def check_neighbours(self, cases: Iterable[Case]) -> None:
-        """Refuse a module whose answer to a text differs between a batch of some size and the text alone.
+        """Refuse a module that answers a text differently in the batch of one of these cases than alone.
 
         Args:
             cases: sizes at which its answers may change, such as those around a branch; rows of full length.
@@ -453,8 +453,8 @@ def _log_convention(convention: Convention) -> None:
 
 
 def _compare_probabilities(run: Run, called: CallAdapter, activation: Activation) -> Run:
-    """Return a run that also compares its logits with the probabilities of the user's module, on every case. If a head
-    gives logits, their probabilities are compared."""
+    """Return `run` with a check: on every case, softmax or sigmoid of its logits must be the probabilities that the
+    user's module gives. For a head for which that module gives logits, the logits are compared."""
     convention = called.convention
     module = CallAdapter(called.module, convention, passing=False)
     own = make_module_run(module, takes_lengths=called.convention.takes_lengths)

@@ -61,8 +61,8 @@ def refuse_random_construction(named: ModuleName, module: nn.Module, weights: Sa
 
 
 def compute_probe_answer(module: nn.Module) -> Any:
-    """Return the module's answer to some tokens as an array; None if it takes neither tokens, nor tokens and lengths.
-    Forward draws the same random numbers each time, and the module is not changed."""
+    """Return the module's answer to a few fixed tokens as an array; None if it takes neither tokens, nor tokens and
+    lengths. Forward draws the same random numbers each time, and the module is not changed."""
     rows = min((layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)), default=2)
     tokens = torch.randint(rows, (3, 9), generator=torch.Generator().manual_seed(0))
     for arguments in ((tokens,), (tokens, torch.tensor([9, 7, 4]))):

@@ -362,8 +362,8 @@ def _list_init_names(definition: ast.ClassDef) -> dict[str, bool]:
 
 
 def _find_assigned_layers(definition: ast.ClassDef) -> Iterator[tuple[str, ast.Call]]:
-    """Yield the name and the call of each `self.NAME = nn.Layer(...)` of the class; those in an nn.Sequential have
-    their place in it as name."""
+    """Yield the name and the call of each `self.NAME = nn.Layer(...)` of the class; the name of a layer in an
+    nn.Sequential has its index, `NAME.0`."""
     for method in _find_init_methods(definition):
         for node in ast.walk(method):
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):

@@ -229,8 +229,8 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
     def find_steps_before_operators(
         self, names: Collection[str], tensor: Tensor, label: str
     ) -> tuple[frozenset[int], list[tuple[str, list[Any]]]]:
-        """Go back from a tensor over its last operators with these names, and over operators that move numbers. Return
-        the steps before these, and the moving operators."""
+        """Go back from a tensor, as long as its numbers were made by operators with these names or by operators that
+        only move numbers. Return the steps at which this ends, and the moving operators."""
         steps, moved = self.find_steps_that_made(tensor), []
         while len(steps) == 1:
             step = self._steps[next(iter(steps))]
@@ -447,8 +447,8 @@ def _read_slice_arguments(given: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def _simplify_argument(one: Any) -> Any:
-    """Return an argument in the form for comparisons: steps, numbers, constants; None for a type, a device or an
-    omitted argument."""
+    """Simplify an argument of a recorded operator for comparisons: a number becomes a float; references to other
+    operators and constant tensors stay; anything else, such as a dtype or a device, becomes None."""
     if isinstance(one, _Constant) and one.values.numel() == 1:
         return float(one.values[0])
     if isinstance(one, bool | int | float):

@@ -294,7 +294,7 @@ def _find_layout(
         if held and not of_batches and known.wanted.one_text:
             runs = " and ".join(LAYOUTS[one.layout] for one in held)
             raise ExportError(
-                f"One sequence at a time, the module runs on {runs}, and not on {LAYOUTS[known.layouts[0]]}.",
+                f"One sequence at a time, the module runs on {runs}, but not on {LAYOUTS[known.layouts[0]]}.",
                 f"If it takes these axes, say so: layout={held[0].layout!r}, or --layout {held[0].layout}.",
             )
         if len(of_batches) > 1 and not all(np.array_equal(one.answers, of_batches[0].answers) for one in of_batches):
@@ -307,7 +307,7 @@ def _find_layout(
     assert first is not None  # noqa: S101 - no layout held
     if (taken := _find_channels(module, known)) is not None:
         raise ExportError(
-            f"The module takes {taken} channels, and channels has {len(known.rules.channels)}.",
+            f"The module takes {taken} channels, but channels has {len(known.rules.channels)}.",
             "Give the number or the names of its channels: channels=, or --channels.",
         ) from first
     raise first

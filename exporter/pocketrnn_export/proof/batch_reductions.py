@@ -129,8 +129,8 @@ def _combines_rows(node: Node, batch: set[Any], words: Mapping[Node, WordContent
 
 
 def _is_length(sources: Sequence[Node], words: Mapping[Node, WordContent], *, counted: bool = False) -> bool:
-    """Return whether the values are one integer for each text, independent of the words; with `counted`, tried ids may
-    change it."""
+    """Return whether the values are one integer for each text, independent of the words; with `counted`, it may depend
+    on the ids that are tried one by one."""
     least, most = (WordContent.FLAGS, WordContent.COUNTS) if counted else (WordContent.NOTHING, WordContent.NOTHING)
     whole = all(n.meta["val"].dim() == 1 and not n.meta["val"].is_floating_point() for n in sources)
     return whole and all(least <= words[n] <= most for n in sources)

@@ -97,7 +97,7 @@ class FreshCopyModule:
         return _compute_logits(copy_complete_copy(self.module), inputs)
 
     def compute_float64_logits(self, sizes: Sizes) -> Any:
-        """Compute the logits in double precision for inputs of some sizes; may raise whatever the module raises."""
+        """Compute the logits in double precision for inputs of these sizes; may raise whatever the module raises."""
         inputs = tuple(value.double() if value.is_floating_point() else value for value in self.draw_inputs(sizes))
         return _compute_logits(copy_complete_copy(self.module).double(), inputs)
 

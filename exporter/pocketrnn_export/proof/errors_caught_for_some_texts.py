@@ -139,7 +139,8 @@ def _may_catch(module: nn.Module, inputs: tuple[Tensor, ...]) -> bool:
 def _run_with_error(
     module: nn.Module, inputs: tuple[Tensor, ...], site: _Site | None = None, kind: type[Exception] | None = None
 ) -> _Answer:
-    """Run a module and raise an error of a kind in the first call at a place; record its operators."""
+    """Run a module and record its operators. If `site` is given, the first call there raises an error of the class
+    `kind`."""
     operations = OperatorRecorder()
     operations.label_tensors(_TEXT, inputs[0])
     tokens = operations.find_steps_that_made(inputs[0])

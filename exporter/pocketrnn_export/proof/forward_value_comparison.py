@@ -51,7 +51,7 @@ class ForwardValues:
         self._own: dict[int, tuple[TracedProgram, dict[_Place, bool]]] = {}
 
     def are_computed(self, traced: TracedProgram, own: _Inputs, inputs: _Inputs) -> bool:
-        """Return whether a program computes each value that the module computes for some inputs, and applies its
+        """Return whether a program computes each value that the module computes for these inputs, and applies its
         operators of several values, such as `torch.where`, to the same values. Also True if the module or the program
         fails.
 

@@ -243,7 +243,7 @@ def _adds_same_calls(first: _Calls, added: Mapping[Hashable, int], tokens: int, 
 
 
 def _log_calls(module: nn.Module, inputs: tuple[Tensor, ...]) -> _CallLog | None:
-    """Log the calls that a module makes for some inputs; None if it fails."""
+    """Log the calls that a module makes for these inputs; None if it fails."""
     log = _CallLog()
     mode = _OperatorLogger(log) if any(isinstance(one, torch.jit.ScriptModule) for one in module.modules()) else None
     try:

@@ -62,13 +62,13 @@ class _RecordedProgram:
         program, places = normalize_program(self.program)
         return _RecordedProgram(program, [self.lines[place] for place in places])
 
-    def name(self, place: int) -> str:
-        """Return the name of the operator at a place."""
-        return self.program[place][0].partition(".")[0] if place < len(self.program) else "no further operator"
+    def name_operator(self, index: int) -> str:
+        """Return the name of the operator with this index in the program."""
+        return self.program[index][0].partition(".")[0] if index < len(self.program) else "no further operator"
 
-    def line(self, place: int) -> str:
-        """Return the line of the operator at a place, or of the last operator."""
-        return self.lines[min(place, len(self.lines) - 1)] if self.lines else "a line that is not known"
+    def describe_line(self, index: int) -> str:
+        """Describe the line that calls the operator with this index; behind the end, that of the last operator."""
+        return self.lines[min(index, len(self.lines) - 1)] if self.lines else "a line that is not known"
 
 
 def refuse_other_operators(given: OwnersModule, cases: Iterable[Case]) -> None:
@@ -110,12 +110,12 @@ def refuse_other_operators(given: OwnersModule, cases: Iterable[Case]) -> None:
 
 
 def _compare_programs(own: _RecordedProgram, other: _RecordedProgram | None, problem: str, advice: str) -> None:
-    place = None if other is None else find_first_difference(own.program, other.program)
-    if other is None or place is None:
+    index = None if other is None else find_first_difference(own.program, other.program)
+    if other is None or index is None:
         return
-    names = own.name(place), other.name(place)
+    names = own.name_operator(index), other.name_operator(index)
     apart = f"{names[0]} is given other numbers" if len(set(names)) == 1 else f"{names[1]} in place of {names[0]}"
-    raise ExportError(f"{problem}: {apart}, {own.line(place)}.", advice)
+    raise ExportError(f"{problem}: {apart}, {own.describe_line(index)}.", advice)
 
 
 def _record_program(given: OwnersModule, module: nn.Module, inputs: Sequence[Tensor]) -> _RecordedProgram | None:

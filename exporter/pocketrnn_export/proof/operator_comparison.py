@@ -134,7 +134,7 @@ def refuse_differing_operators(
 def _compare_operator_group(
     part: _OperatorGroup, cut: _GraphCutout, values: Mapping[Node, Any], graph: _Graph, run: NodeValues
 ) -> None:
-    session = graph.session(part, cut)
+    session = graph.make_session(part, cut)
     if session is None:
         return
     for draw in draw_extreme_numbers([values[node] for node in part.given]):
@@ -342,8 +342,8 @@ def _convert_to_float64(value: Tensor) -> Tensor:
 def draw_extreme_numbers(
     values: Sequence[Tensor], more: Sequence[tuple[Sequence[float], Sequence[int]]] = (), draws: int = _MOST_DRAWS
 ) -> Iterator[list[Tensor]]:
-    """Yield numbers that are difficult for operators, with the types and sizes of some values; the same numbers in each
-    run.
+    """Yield numbers that are difficult for operators, with the types and sizes of the given values; the same numbers in
+    each run.
 
     Args:
         values: the values with these types and sizes.
@@ -423,7 +423,7 @@ class _Graph:
             [node for node in self._model.graph.node if id(node) in nodes], fed, list(weights.values()), read
         )
 
-    def session(self, part: _OperatorGroup, cut: _GraphCutout) -> Any:
+    def make_session(self, part: _OperatorGroup, cut: _GraphCutout) -> Any:
         """Return a function that runs the nodes of a part; None if onnxruntime does not support them."""
         fed = cut.fed | {self.find_value_name(node): self._known[node.name] for node in part.given}
         alone = helper.make_model(

@@ -34,7 +34,7 @@ def compare_features(file: Path, features: Features) -> Comparison:
             found, expected = _encode_in_engine(packed, index, value), _encode_in_runtime(feature, name, value)
             if found != expected:
                 raise ParityError(
-                    f"The engine makes {found} of {name}={short_repr(value, 40)}, and the runtime {expected}.",
+                    f"The engine makes {found} of {name}={short_repr(value, 40)}, but the runtime makes {expected}.",
                     "Report it with the bundle's classifier.json: this is a fault of pocketrnn.",
                 )
             count += 1

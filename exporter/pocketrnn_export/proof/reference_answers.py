@@ -101,7 +101,7 @@ class ReferenceAnswers:
                 rows = self._select_answered_cases(inputs, one_row=True)
                 return None if whole is None else _split_exact_rows(whole, rows)
             cases = self._select_answered_cases(inputs, one_row=one_row)
-            return self.reference.exact(cases, spreads=False, inputs=inputs)
+            return self.reference.compute_exact_answers(cases, spreads=False, inputs=inputs)
         except ExportError as error:
             self.not_exact = first_line(error)
             return None
@@ -110,7 +110,9 @@ class ReferenceAnswers:
         """Return the exact answer to a case, and how far rounding may move it; None if there is none."""
         if id(case) not in self._spreads:
             try:
-                (self._spreads[id(case)],) = self.reference.exact([case], spreads=True, inputs=case.name)
+                (self._spreads[id(case)],) = self.reference.compute_exact_answers(
+                    [case], spreads=True, inputs=case.name
+                )
             except ExportError as error:
                 self.not_exact = first_line(error)
                 return None
@@ -130,7 +132,9 @@ class ReferenceAnswers:
     def tolerance(self) -> float:
         """The tolerance of `verify` on the texts: at least 1e-5."""
         try:
-            return compute_rounding_tolerance(self.reference.exact(self._cases["texts"], spreads=True, inputs="texts"))
+            return compute_rounding_tolerance(
+                self.reference.compute_exact_answers(self._cases["texts"], spreads=True, inputs="texts")
+            )
         except ExportError as error:
             self.not_exact = first_line(error)
             return LEAST_TOLERANCE

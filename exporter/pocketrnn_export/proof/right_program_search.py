@@ -166,7 +166,7 @@ def _find_program(
         computes_values=_make_value_comparison(asked),
     )
     if lasting is not None:
-        lasting.refuse_lost_code(found.traced, judged, found.bounds)
+        lasting.refuse_incomplete_form(found.traced, judged, found.bounds)
     settled_program = replace(found.traced, limits=found.limits, bounds=found.bounds)
     asked = asked.add_compared_ids(settled_program.program)
     refuse_mixed_rows(asked, settled_program)
@@ -202,10 +202,11 @@ class _NonForgettingModule:
         run = make_runnable_program(program, self.weights).run
         return lambda sizes: run(self.asked.draw_inputs(sizes))
 
-    def refuse_lost_code(
+    def refuse_incomplete_form(
         self, program: TracedProgram, judged: Callable[[TracedProgram], RunnableProgram], bounds: Iterable[Sizes]
     ) -> None:
-        """Refuse a form that lost a part of its program, at the sizes just below and above each condition in forward.
+        """Refuse a form without a part of its program. The sizes just below and above each condition in forward are
+        tried.
 
         Raises:
             ExportError: its answers differ.
@@ -268,7 +269,7 @@ def _check_plain_trace(asked: FreshCopyModule, plain: TracedProgram, graph: Answ
 def _make_follow_function(
     asked: FreshCopyModule, trace: Callable[[TracePlan], ProgramAttempt[TracedProgram]]
 ) -> Callable[[Sizes], FollowedRun]:
-    """Return the function that runs forward for some sizes and records its conditions; if possible, it makes no
+    """Return the function that runs forward for given sizes and records its conditions; if possible, it makes no
     program."""
 
     def follow_sizes(sizes: Sizes) -> FollowedRun:

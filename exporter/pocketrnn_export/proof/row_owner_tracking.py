@@ -190,7 +190,8 @@ class _OwnerRun(NodeValues):
         ]
 
     def _is_length(self, node: Any) -> bool:
-        """Return whether a node's value is one integer for each text, which only tried ids may change."""
+        """Return whether a node's value is one integer for each text, which depends at most on the ids that are tried
+        one by one."""
         value: Any = node.meta.get("val") if isinstance(node, Node) else None
         whole = isinstance(value, Tensor) and value.dim() == 1 and not value.is_floating_point()
         return whole and value.dtype != torch.bool and self._words[node] <= WordContent.COUNTS

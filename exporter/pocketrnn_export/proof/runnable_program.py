@@ -61,7 +61,8 @@ class NodeValues(torch.fx.Interpreter):
         return {} if compute_answer_or_none(run_interpreter, *inputs) is None else dict(self.env)
 
     def run_node(self, n: torch.fx.Node) -> Any:
-        """Compute the value of a node, without the record for error messages that the interpreter keeps at each."""
+        """Compute the value of a node, without the record that the interpreter keeps of each node for error
+        messages."""
         args, kwargs = self.fetch_args_kwargs_from_env(n)
         return getattr(self, n.op)(n.target, args, kwargs)
 

@@ -128,7 +128,7 @@ def _find_content_of_ids(node: Node, found: dict[Node, WordContent], ids: WordCo
 
 
 def _compares_with_tried_ids(name: str, number: Any) -> bool:
-    """Return whether all ids on one side of a comparison are tried."""
+    """Return whether all ids for which a comparison is true, or all for which it is false, are tried one by one."""
     if isinstance(number, Node):
         value = number.meta.get("val")
         return name in ("eq", "ne") and isinstance(value, Tensor) and value.dim() == 0

@@ -141,7 +141,7 @@ def refuse_counted_lengths(asked: FreshCopyModule, graph: Answers) -> None:
             inputs = (*inputs[:i], torch.where(special, drawn, tokens), *inputs[i + 1 :])
         if not asked.agrees(graph, inputs):
             raise ExportError(
-                "The module packs by lengths that it counts or clamps itself, and the graph gives another answer if "
+                "The module packs by lengths that it counts or clamps itself, but the graph gives another answer if "
                 "these are shorter than the rows.",
                 "Pack by the lengths that forward is given, or give pad_packed_sequence total_length=x.size(1).",
             )

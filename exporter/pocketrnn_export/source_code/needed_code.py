@@ -80,7 +80,7 @@ def find_needed_statements(
     given: Set[str],
     likely: Mapping[str, str] | None = None,
 ) -> NeededCode:
-    """Find the statements that define some names and everything that these need, and those that change any of it.
+    """Find the statements that define the wanted names and everything that these need, and those that change any of it.
 
     If a name has several definitions, the last one before its use counts; for names that a function uses when it is
     called, the last of all, as after a run of the whole notebook. A statement that may change any of these, by any

@@ -267,7 +267,7 @@ def _make_untraceable_error(error: BaseException, module: nn.Module) -> ExportEr
 
 
 def follow_forward(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes, log: TraceLog) -> BaseException | None:
-    """Run forward for some sizes as a trace does, but make no program.
+    """Run forward for these sizes as a trace does, but make no program.
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.

@@ -417,7 +417,7 @@ def mark_full_width(lengths: Tensor) -> Tensor:
 
 
 def find_environment(values: Iterable[Any]) -> Any:
-    """Find torch's environment of sizes from some tensors; None if no tensor has a symbolic size."""
+    """Find torch's environment of sizes from tensors; None if no tensor has a symbolic size."""
     for value in values:
         if isinstance(value, Tensor):
             for size in value.shape:

@@ -104,7 +104,8 @@ def _read_root(path: Path) -> Any:
 
 
 def _list_labels(value: Any, path: str, depth: int = 0) -> Iterator[tuple[str, list[Any] | dict[Any, Any]]]:
-    """Yield the labels in a dict or an object, and in those within it, with the path of their keys."""
+    """Yield each list or map of labels in a dict or an object, with its path, such as `config.labels`. Dicts and
+    objects in it are searched, too."""
     members = vars(value) if isinstance(value, PickledObject) else value
     if not isinstance(members, dict) or depth > _DEEPEST:
         return
@@ -160,8 +161,8 @@ def _make_no_labels_error(path: Path, root: Any, several: list[str]) -> InputErr
     if several:
         return InputError(f"{path} holds other labels under {' than under '.join(several[:3])}.", _SAVE_PLAIN)
     if not isinstance(members, Mapping) or not members:
-        return InputError(f"{path} holds {brief_text(root)}, and no labels.", _SAVE_PLAIN)
+        return InputError(f"{path} holds {brief_text(root)}, but no labels.", _SAVE_PLAIN)
     keys = ", ".join(short_repr(str(key), 40) for key in [*members][:_NAMED_KEYS]) + ", ..." * (
         len(members) > _NAMED_KEYS
     )
-    return InputError(f"{path} holds the keys {keys}, and labels under none of them.", _SAVE_PLAIN)
+    return InputError(f"{path} holds the keys {keys}, but labels under none of them.", _SAVE_PLAIN)

@@ -20,7 +20,7 @@ _UNKNOWN = "\N{REPLACEMENT CHARACTER}" * 3
 
 
 class KnownTexts(TextEncoder):
-    """An encoder that knows the ids of some texts, and cannot encode others.
+    """An encoder that knows the ids of given texts, and cannot encode others.
 
     Args:
         rules: the text rules.
@@ -132,14 +132,14 @@ def _read_pair_ids(ready: TextRowEncoder, rules: AnyTextRules, one: OwnersText, 
         if at == len(given) and rules.sizes[1] is None:
             most = at - len(rules.first_ids) - len(rules.last_ids)
             raise InputError(
-                f"{which} has {at:,} ids, and the rules give it {len(ours):,}, which begin with these.",
+                f"{which} has {at:,} ids, but the rules give it {len(ours):,}, which begin with these.",
                 f"If your pipeline cuts texts there, give --max-tokens {most} (max_tokens={most} in the rules).",
             )
         whose = "its tokens" if one.ids and one.tokens else "your tokenizer"
         around = _find_ids_around(given, ours) if rules.first_ids == rules.last_ids == () else {}
         written = json.dumps({"tokenizer": EXTERNAL, **around})
         raise InputError(
-            f"{which} has {given[at : at + 1]} at index {at} among its ids, and {whose} with the rules gives "
+            f"{which} has {given[at : at + 1]} at index {at} among its ids, but {whose} with the rules gives "
             f"{ours[at : at + 1]}.",
             f"Your pipeline puts ids around those of the tokens: give --rules '{written}', or add them to the rules."
             if around
@@ -150,8 +150,8 @@ def _read_pair_ids(ready: TextRowEncoder, rules: AnyTextRules, one: OwnersText, 
 
 
 def _find_ids_around(given: Sequence[int], ours: Sequence[int]) -> dict[str, int]:
-    """Return the id that the owner's pipeline puts before those of the rules, and the one behind them, by the names of
-    the rules; empty if it does otherwise."""
+    """Return the id that the owner's pipeline puts before those of the rules, and the one that it puts behind them, by
+    the names `first_id` and `last_id`; empty if the ids differ in another way."""
     for before in (0, 1):
         behind = len(given) - len(ours) - before
         if behind in (0, 1) and list(given[before : before + len(ours)]) == list(ours):

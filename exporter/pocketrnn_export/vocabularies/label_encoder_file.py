@@ -104,7 +104,7 @@ def _read_object(path: Path, remedy: str) -> Any:
     if path.suffix.lower() in _NUMPY:
         arrays = list(read_arrays(path, remedy, most=_LARGEST).values())
         if len(arrays) != 1:
-            raise InputError(f"{path} holds {len(arrays)} arrays, and one of labels is needed.", remedy)
+            raise InputError(f"{path} holds {len(arrays)} arrays, but one of labels is needed.", remedy)
         return arrays[0]
     if content.startswith(_COMPRESSED):
         raise InputError(f"{path} is compressed.", f"Save it without compress=. {remedy}")

@@ -205,7 +205,7 @@ def _order_labels(pairs: Sequence[tuple[Any, Any]], path: Path) -> list[Any]:
     if sorted(by_index) != list(range(len(pairs))):
         missing = next(i for i in range(len(pairs)) if i not in by_index)
         raise InputError(
-            f"{path} holds {len(pairs)} labels, and none has the index {missing}.",
+            f"{path} holds {len(pairs)} labels, but none has the index {missing}.",
             "Number the labels from 0, in the order of the logits.",
         )
     return [by_index[i] for i in range(len(pairs))]

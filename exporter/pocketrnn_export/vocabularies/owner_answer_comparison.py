@@ -221,14 +221,14 @@ def _describe_both_answers(answer: Answer, found: Probabilities, classifier: Cla
     if isinstance(answer, Mapping):
         label = max(answer, key=lambda name: abs(answer[name] - float(found[labels.index(name)])))
         ours = float(found[labels.index(label)])
-        return f"yours gives {short_repr(label, 40)} {answer[label]:.4g}, and the bundle {ours:.4g}"
+        return f"yours gives {short_repr(label, 40)} {answer[label]:.4g}, but the bundle {ours:.4g}"
     theirs = " and ".join(short_repr(label, 40) for label in answer) or "no label"
     if get_chosen_answers(classifier).activation == "sigmoid":
         given = [label for label in labels if label in answer or found[labels.index(label)] >= 0.5]
     else:
         given = list(dict.fromkeys([labels[int(found.argmax())], *answer]))
     told = ", ".join(f"{short_repr(label, 40)} {float(found[labels.index(label)]):.4g}" for label in given[:4])
-    return f"yours gives {theirs}, and the bundle {told or 'no label'}"
+    return f"yours gives {theirs}, but the bundle {told or 'no label'}"
 
 
 def _explain_difference(classifier: Classifier, rows: Sequence[Row], wrong: Sequence[int], tolerance: float) -> str:

@@ -200,7 +200,7 @@ def map_head_answers(texts: Iterable[OwnersText], heads: Mapping[str, LabelOutpu
             continue
         if not isinstance(one.answer, Mapping):
             raise InputError(
-                f"The answer to {short_repr(one.text, 40)} is {brief_text(one.answer)}, and there are the heads "
+                f"The answer to {short_repr(one.text, 40)} is {brief_text(one.answer)}, but there are the heads "
                 f"{', '.join(heads)}.",
                 f"Give the answer of each by its name: {{{next(iter(heads))!r}: ...}}.",
             )
@@ -225,7 +225,7 @@ def _map_answer_with_label(one: OwnersText, labels: Sequence[str]) -> Answer:
     for label in chosen:
         if label not in answer or answer[label] < max(others, default=0.0):
             raise InputError(
-                f"The answer to {short_repr(one.text, 40)} has the label {short_repr(label, 40)}, and the highest "
+                f"The answer to {short_repr(one.text, 40)} has the label {short_repr(label, 40)}, but the highest "
                 f"probability for {short_repr(max(answer, key=answer.__getitem__), 40)}.",
                 "Leave out the label if it is the right one, and not the one that your classifier gives; else leave "
                 "out the probabilities.",
@@ -251,7 +251,7 @@ def _map_answer_to_labels(one: OwnersText, labels: Sequence[str]) -> Answer:
     if given and all(isinstance(value, int | float) and not isinstance(value, bool) for value in given):
         if len(given) != len(labels):
             raise InputError(
-                f"{where} has {len(given)} probabilities, and there are {len(labels)} labels.",
+                f"{where} has {len(given)} probabilities, but there are {len(labels)} labels.",
                 'Give one for each label, in their order, or a map from label to probability, {"label": 0.9}.',
             )
         return {label: _check_probability(value, where) for label, value in zip(labels, given, strict=True)}
@@ -263,7 +263,7 @@ def _check_labels(names: Iterable[Any], labels: Sequence[str], where: str) -> tu
     for name in found:
         if not isinstance(name, str) or name not in labels:
             raise InputError(
-                f"{where} is {brief_text(name)}, and the labels are {', '.join(map(short_repr, labels[:8]))}"
+                f"{where} is {brief_text(name)}, but the labels are {', '.join(map(short_repr, labels[:8]))}"
                 f"{', ...' if len(labels) > 8 else ''}.",
                 "Give the label that your classifier gives, by its name, or the probabilities.",
             )

@@ -74,7 +74,7 @@ def _refuse_cut_texts(rules: AnyTextRules, lengths: Sequence[int], unit: str) ->
     most = max(lengths)
     if rules.sizes[1] is not None or lengths.count(most) < 2 or most < 2:
         return
-    said = f"{lengths.count(most):,} pairs have {most:,} {unit}, the most of all, and the rules cut no text."
+    said = f"{lengths.count(most):,} pairs have {most:,} {unit}, the most of all, but the rules cut no text."
     longer = "If it cuts none, add a pair with a longer text"
     if most >= _LONG and _compute_chance_probability(most, lengths) < _CHANCE:
         here = f"If your pipeline cuts texts there, give --max-tokens {most} (max_tokens={most} in the rules)."
@@ -100,7 +100,7 @@ def _refuse_padded_texts(rules: AnyTextRules, vocabulary: Sequence[str], rows: S
         same = f'"min_width": {min(widths)}, "max_width": {min(widths)}, "pad_side": "{side}"'
         raise InputError(
             f"{len(ends):,} of {len(rows):,} pairs {'end' if side == 'right' else 'begin'} with the padding, "
-            f"{_name_id(padding, vocabulary)}, and the rules pad no text.",
+            f"{_name_id(padding, vocabulary)}, but the rules pad no text.",
             f"Say so in the rules: {same} (docs/text-rules.md). Or give the ids without padding."
             if len(widths) == 1
             else "Give the ids without padding.",
@@ -145,7 +145,7 @@ def _refuse_foreign_words(rules: AnyTextRules, vocabulary: Sequence[str], given:
     absent = sorted(word for word in words[worst] if word not in lower[worst])
     such = f": {', '.join(map(short_repr, absent[:5]))} not in {short_repr(texts[worst], 60)}" if absent else ""
     raise InputError(
-        f"Only {own:.0%} of the words that the ids name occur in their texts, and {others:.0%} occur in other texts, "
+        f"Only {own:.0%} of the words that the ids name occur in their texts, but {others:.0%} occur in other texts, "
         f"as if the ids were of another vocabulary{such}.",
         f"Give the vocabulary that made these ids. If your tokens are not part of a text, {_TOKENS}.",
     )

@@ -151,13 +151,13 @@ def _describe_difference(encoder: TextEncoder, text: str, ids: Sequence[int], to
         return ""
     more = len(ids) - len(ours)
     if more > 0 and list(ids) == [*ours, *[padding] * more]:
-        return f"your pipeline pads it to {len(ids)} ids at the end, and the rules do not"
+        return f"your pipeline pads it to {len(ids)} ids at the end, but the rules do not"
     if more > 0 and list(ids) == [*[padding] * more, *ours]:
-        return f"your pipeline pads it to {len(ids)} ids at the beginning, and the rules do not"
+        return f"your pipeline pads it to {len(ids)} ids at the beginning, but the rules do not"
     both = enumerate(zip_longest(ids, ours))
     index, (theirs, own) = next((i, pair) for i, pair in both if pair[0] != pair[1])
     return (
-        f"at index {index} your pipeline gives {_describe_token(theirs, tokens)}, and the rules give "
+        f"at index {index} your pipeline gives {_describe_token(theirs, tokens)}, but the rules give "
         f"{_describe_token(own, tokens)}"
     )
 
@@ -313,7 +313,7 @@ def _find_agreeing_rules(
     """
     if not texts:
         raise InputError(
-            "tokenizer is a function, and there is no text on which to compare it.", "Give example_texts of your own."
+            "tokenizer is a function, but there is no text on which to compare it.", "Give example_texts of your own."
         )
     owners = [(text, _run_tokenizer(tokenizer, text, vocabulary)) for text in texts]
 
@@ -358,7 +358,7 @@ def _find_agreeing_rules(
         if their is None or own is None or encoder.look_up([their]) != encoder.look_up([own])
     )
     raise InputError(
-        f"{short_repr(text)}: at index {index} your tokenizer gives {_describe_word(their)}, and "
+        f"{short_repr(text)}: at index {index} your tokenizer gives {_describe_word(their)}, but "
         f"{describe_rules(best)} gives {_describe_word(own)}. These rules agree on {agreed} of {len(owners)} texts"
         f"{', among them words of the vocabulary' * (len(owners) > len(texts))}.",
         "Give rules that cut texts as your tokenizer does; docs/text-rules.md says what rules can do. "
@@ -407,7 +407,7 @@ def _warn_of_other_unknown(rules: TextRules, vocabulary: Vocabulary) -> None:
         return
     does = "drop unknown words" if given is None else f"give unknown words {_describe_token(given, vocabulary.tokens)}"
     _log.warning(
-        "The rules %s, and the vocabulary has %s for unknown words. If your pipeline uses that, say unknown_id=%d.",
+        "The rules %s, but the vocabulary has %s for unknown words. If your pipeline uses that, say unknown_id=%d.",
         does, _describe_token(named, vocabulary.tokens), named,
     )  # fmt: skip
 

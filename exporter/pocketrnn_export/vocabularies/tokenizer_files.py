@@ -178,7 +178,7 @@ def _read_bert(path: Path, config: Mapping[str, Any]) -> Subwords:
         capital = next((p for p in pieces if p != p.lower() and p not in special.values() and p[:1] != "["), None)
         if capital is not None:
             raise InputError(
-                f"{path} holds {short_repr(capital, 40)}, and nothing says whether texts are lower-cased.",
+                f"{path} holds {short_repr(capital, 40)}, but nothing says whether texts are lower-cased.",
                 f'Put a {_CONFIG} beside it, such as {{"do_lower_case": false}}, or give a tokenizer.json.',
             )
         _log.warning("No piece of %s has a capital: texts are lower-cased, as by BertTokenizer.", path)
@@ -217,7 +217,7 @@ def _read_merges(folder: Path, config: Mapping[str, Any]) -> Subwords:
     kind = _read_tokenizer_class(config)
     if kind not in _GPT2 | _ROBERTA:
         raise InputError(
-            f"{folder} holds merges.txt, and {_CONFIG} names {brief_text(kind)}, so that the steps before the merges "
+            f"{folder} holds merges.txt, but {_CONFIG} names {brief_text(kind)}, so that the steps before the merges "
             "are not known.",
             f'If it is a tokenizer of GPT-2, put a {_CONFIG} beside it: {{"tokenizer_class": "GPT2Tokenizer"}}. Else '
             "give a tokenizer.json, which tokenizer.save('tokenizer.json') writes.",

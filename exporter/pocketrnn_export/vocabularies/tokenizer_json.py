@@ -117,7 +117,7 @@ def read_tokenizer_json(text: str, source: str, *, number: Callable[[str], float
         raise InputError(f"{source} holds no tokenizer.", _NOT_ONE)
     if document.get("version", "1.0") != "1.0":
         raise InputError(
-            f"{source} is of the version {brief_text(document['version'])}, and 1.0 is known.", EXTERNAL_WAY
+            f"{source} is of the version {brief_text(document['version'])}, but only 1.0 is supported.", EXTERNAL_WAY
         )
     try:
         rules, tokens = _make_rules(document, _JsonReader(source))
@@ -522,13 +522,13 @@ class _JsonReader:
                 number, following = following, following + 1
             if self._read_id(part.get("id"), f"the added token {short_repr(text, 40)}") != number:
                 raise InputError(
-                    f"{self._source} gives the added token {short_repr(text, 40)} the id {part.get('id')}, and its "
+                    f"{self._source} gives the added token {short_repr(text, 40)} the id {part.get('id')}, but its "
                     "library "
                     f"the id {number}.",
                     f"Save the tokenizer anew with the library. {EXTERNAL_WAY}",
                 )
             if self._read_flag(part, "single_word"):
-                raise self.make_refusal_error(f"the added token {short_repr(text, 40)} with single_word")
+                raise self.make_refusal_error(f"single_word, which the added token {short_repr(text, 40)} has")
             if (other := of_id.setdefault(number, text)) != text:
                 # The library numbers by the count of pieces, even if their ids have gaps.
                 raise InputError(
@@ -566,7 +566,7 @@ class _JsonReader:
         """Return the tokens in the order of their ids; an id without a token gets a token that no text contains."""
         highest = max(ids.values())
         if highest >= max(2 * len(ids), len(ids) + 1000):
-            raise self.make_damaged_error(f"the highest id is {highest:,}, and there are {len(ids):,} tokens")
+            raise self.make_damaged_error(f"the highest id is {highest:,}, but there are {len(ids):,} tokens")
         of_id = {number: token for token, number in ids.items()}
         return tuple(of_id.get(i, f"{PLACEHOLDER}{i}>") for i in range(highest + 1))
 

@@ -45,9 +45,8 @@ def compare_with_library(read: Subwords, texts: Iterable[str]) -> int:
         theirs, ours = encode(text) or [read.rules.empty_id], encoder.encode(text)
         if theirs != ours:
             raise InputError(
-                f"{read.library} gives {short_repr(text, 60)} {len(theirs)} ids, and the text rules that were read "
-                "from "
-                f"{read.kind} give {len(ours)}, and they differ.",
+                f"{read.library} and the text rules that were read from {read.kind} give {short_repr(text, 60)} "
+                f"different ids, {len(theirs)} and {len(ours)} of them.",
                 "That is a fault of pocketrnn, or of a release of the library that differs from other releases: "
                 "report it with the file. With --pairs (example_ids=) your pipeline's ids decide.",
             )

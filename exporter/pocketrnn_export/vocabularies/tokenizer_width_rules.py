@@ -55,14 +55,14 @@ def add_widths_to_tokenizer(read: Subwords, given: Mapping[str, Any], source: st
     for name, value in _list_stated_values(read).items():
         if widths.get(name, value) != value:
             raise InputError(
-                f"{source} says {name}={short_repr(value)}, and rules say {name}={short_repr(widths[name])}.",
+                f"{source} says {name}={short_repr(value)}, but rules say {name}={short_repr(widths[name])}.",
                 f"Leave {name} out of the rules, or change the file with enable_truncation and enable_padding.",
             )
     rules = replace(read.rules, **widths)
     if rules.min_width is not None and "padding_id" not in widths:
         if not _names_padding(read):
             raise InputError(
-                f"Texts are padded to min_width={rules.min_width}, and {source} names no token for padding.",
+                f"Texts are padded to min_width={rules.min_width}, but {source} names no token for padding.",
                 'Say which id your pipeline pads with: "padding_id": 0, say.',
             )
         if read.rules.min_width is None:

@@ -296,7 +296,7 @@ def _find_member(root: dict[Any, Any], source: str) -> SavedVocab | list[Any] | 
         wanted = next(iter(found), "vocab")
         loaded = f'torch.load("{source}")' if not source.endswith(_PICKLES) else f'pickle.load(open("{source}", "rb"))'
         raise DataError(
-            f"{source} holds a dict with the keys {keys}, and it is not clear which of them is the vocabulary.",
+            f"{source} holds a dict with the keys {keys}, but it is not clear which of them is the vocabulary.",
             f"Save it alone, and give vocab.json: json.dump({loaded}[{json.dumps(wanted)}], "
             'open("vocab.json", "w")), with the key of your map from words to ids.',
         )

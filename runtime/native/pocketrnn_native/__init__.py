@@ -245,7 +245,7 @@ class Classifier:
             return self._packed.logits(given)
         if not isinstance(given, tuple | list) or len(given) != 2:
             what = "a text with its features" if self._features else "two texts"
-            raise TypeError(f"{which} is {type(given).__name__}, and not {what}. Give a tuple of both.")
+            raise TypeError(f"{which} is {type(given).__name__}, not {what}. Give a tuple of both.")
         text, beside = given
         return self._packed.logits_beside(text, self._encode_features(beside, which) if self._features else beside)
 
@@ -264,7 +264,7 @@ class Classifier:
         kinds = (str, int) if is_category else (int, float)
         if not isinstance(value, kinds) or isinstance(value, bool):
             what = f"a {'category' if is_category else 'number'}"
-            raise ValueError(f"{which} has {name}={value!r} of the type {type(value).__name__}, and {name} is {what}.")
+            raise ValueError(f"{which} has {name}={value!r} of the type {type(value).__name__}, but {name} is {what}.")
         try:
             return self._packed.feature(index, str(value) if is_category else value)
         except OverflowError:

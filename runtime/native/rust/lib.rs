@@ -118,7 +118,7 @@ impl Classifier {
             return Err(error_of(status));
         }
         if unsafe { prnn_head(opened, 1, &mut Head::default()) } != 0 {
-            return Err("The classifier has several heads, and this package answers with one.".into());
+            return Err("The classifier has several heads, but this package answers with one.".into());
         }
         let labels = (0..unsafe { prnn_classes(opened) }).map(|index| {
             let mut bytes = 0;

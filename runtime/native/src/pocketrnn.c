@@ -107,14 +107,14 @@ const char *prnn_error(int status)
     case PRNN_ID: return "A token id is out of range.";
     case PRNN_NOT_FINITE: return "A number is NaN or infinite.";
     case PRNN_ARGUMENT: return "A number is out of range.";
-    case PRNN_NO_WORD: return "The text holds no known word, and the classifier needs one.";
+    case PRNN_NO_WORD: return "The text holds no known word, but the classifier needs one.";
     case PRNN_NO_STREAM: return "This classifier cannot answer while a text arrives.";
     case PRNN_UNDECIDED: return "A capital sigma is followed by more than 4,096 characters that do not decide its form.";
     case PRNN_SAVED: return "This is not a saved stream of this classifier, or it was changed after it was saved.";
     case PRNN_COSTLY: return "This would take more memory or time than a file of this size may ask for.";
     case PRNN_STOPPED: return "This was stopped.";
     case PRNN_INPUT: return "This classifier takes something else: sequences of numbers, a text, its tokens, or what stands beside it.";
-    case PRNN_MISSING: return "A sample is missing (NaN), and the classifier has nothing to put in its place.";
+    case PRNN_MISSING: return "A sample is missing (NaN), but the classifier has nothing to put in its place.";
     case PRNN_VALUES: return "This gives values, which have no probabilities.";
     case PRNN_FAR: return "A sample is far outside of the range of training; check the sensor's unit.";
     case PRNN_LARGE: return "This leads to a whole number that 32 bits do not hold, and the engine has no others.";
@@ -127,7 +127,7 @@ const char *prnn_error(int status)
     case PRNN_BEGIN: return "The text does not begin with the ids with which the rules begin every text.";
     case PRNN_END: return "The text does not end with the ids with which the rules end every text.";
     case PRNN_UNKNOWN: return "The category does not know this value.";
-    case PRNN_MACHINE: return "This machine is big-endian, and packed files are read on little-endian ones only.";
+    case PRNN_MACHINE: return "This machine is big-endian, but packed files are read on little-endian ones only.";
     default: return "There is no such status.";
     }
 }

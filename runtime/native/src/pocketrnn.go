@@ -58,7 +58,7 @@ func Open(path string) (*Classifier, error) {
 	var second C.struct_prnn_head
 	if C.prnn_head(c.opened, 1, &second) != 0 {
 		c.Close()
-		return nil, errors.New("the classifier has several heads, and this package answers with one")
+		return nil, errors.New("the classifier has several heads, but this package answers with one")
 	}
 	c.logits = make([]C.prnn_number, C.prnn_classes(c.opened))
 	for i := range c.logits {

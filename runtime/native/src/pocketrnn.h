@@ -52,7 +52,7 @@ enum {
     PRNN_ID,         /* a token id is out of range */
     PRNN_NOT_FINITE, /* the logits are NaN or infinite; or samples are infinite, or numbers that are to be rounded to integers */
     PRNN_ARGUMENT,   /* the caller gave a number that is out of range */
-    PRNN_NO_WORD,    /* a text holds no known word, and the classifier needs one */
+    PRNN_NO_WORD,    /* a text holds no known word, but the classifier needs one */
     PRNN_NO_STREAM,  /* the file has no program that reads on */
     PRNN_UNDECIDED,  /* more than 4,096 characters wait for what decides the form of a capital sigma */
     PRNN_SAVED,      /* this is not a stream of this classifier, or was changed after it was saved */

@@ -205,7 +205,7 @@ def parse_document(
     found = document.get("version")
     if type(found) is int and found != version:
         raise error(
-            f"{path} was made by another release: it has version {found} of the format, and this pocketrnn reads "
+            f"{path} was made by another release: it has version {found} of the format, but this pocketrnn reads "
             f"version {version}.",
             again,
         )

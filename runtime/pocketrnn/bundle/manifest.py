@@ -404,16 +404,16 @@ class Manifest:
         if self.features:
             names = ", ".join(name for name, _ in self.features)
             raise InputError(
-                f"{self.name} takes {names} beside a text, and {what} a text alone.",
+                f"{self.name} takes {names} beside a text, but {what} a text alone.",
                 "Use the bundle as it is: classify().",
             )
         if self.characters is not None:
             raise InputError(
-                f"{self.name} takes the characters of each word, and {what} words alone.",
+                f"{self.name} takes the characters of each word, but {what} words alone.",
                 "Use the bundle as it is: tag().",
             )
         if self.has_two_texts:
-            raise InputError(f"{self.name} takes two texts, and {what} one.", "Use the bundle as it is: classify().")
+            raise InputError(f"{self.name} takes two texts, but {what} one.", "Use the bundle as it is: classify().")
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -434,7 +434,7 @@ class Manifest:
         """
         if self.heads:
             raise InputError(
-                f"{self.name} has the heads {', '.join(self.heads)}, and {what} one.",
+                f"{self.name} has the heads {', '.join(self.heads)}, but {what} one.",
                 f"Use one of them in Python: Classifier.load(...).head({self.heads[0]!r}).",
             )
 
@@ -483,13 +483,13 @@ def _check_text_manifest(manifest: Manifest, given: TextInput) -> None:
         )
     if ("features" in graph.inputs) != bool(given.features):
         takes = ", ".join(graph.inputs)
-        raise BundleError(f"The graph takes {takes}, and {len(given.features)} features are stated.", MAKE_AGAIN)
+        raise BundleError(f"The graph takes {takes}, but {len(given.features)} features are stated.", MAKE_AGAIN)
     if ("characters" in graph.inputs) != (given.characters is not None):
         takes = ", ".join(graph.inputs)
         stated = "none" if given.characters is None else "characters"
-        raise BundleError(f"The graph takes {takes}, and {stated} beside each token are stated.", MAKE_AGAIN)
+        raise BundleError(f"The graph takes {takes}, but {stated} beside each token are stated.", MAKE_AGAIN)
     if given.characters is not None and not manifest.output.of_tokens:
-        raise BundleError("Characters are stated beside each token, and the labels are of texts.", MAKE_AGAIN)
+        raise BundleError("Characters are stated beside each token, but the labels are of texts.", MAKE_AGAIN)
     if ("second_tokens" in graph.inputs) != given.pairs:
         takes = ", ".join(graph.inputs)
         raise BundleError(f"The graph takes {takes}, which is not {1 + given.pairs} texts as stated.", MAKE_AGAIN)
@@ -535,7 +535,7 @@ def _check_text_examples(manifest: Manifest, given: TextInput) -> None:
 def _check_number_manifest(manifest: Manifest, given: NumberInput) -> None:
     limits = manifest.graph.limits or Limits()
     if manifest.stream is not None and (held := explain_no_step_answers(given, limits)):
-        raise BundleError(f"There is a step graph, and {held}.", MAKE_AGAIN)
+        raise BundleError(f"There is a step graph, but {held}.", MAKE_AGAIN)
     steps = given.steps or given.window
     if steps and not limits.allows_length(steps):
         raise BundleError(f"The graph takes no sequence of {steps:,} steps, which the rules give it.", MAKE_AGAIN)

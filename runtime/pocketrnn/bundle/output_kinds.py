@@ -61,7 +61,7 @@ class LabelOutput:
             count = len(self.thresholds)
             raise InputError(f"There are {count} thresholds for {len(self.labels)} labels.", "Give one for each label.")
         if self.priors and self.activation != "softmax":
-            raise InputError("Priors are for softmax, and the activation is sigmoid.", "Leave them out.")
+            raise InputError("Priors are for softmax, but the activation is sigmoid.", "Leave them out.")
         for name, prior in self.priors.items():
             if unknown := sorted(prior.keys() - set(self.labels)):
                 raise InputError(f"The prior {name!r} has the unknown label {unknown[0]!r}.", "Use the labels.")
@@ -106,7 +106,7 @@ class TagOutput:
             raise InputError("There is one label." if self.labels else "There is no label.", "Give at least 2.")
         if self.crf is not None and len(self.crf.start) != len(self.labels):
             raise InputError(
-                f"The CRF has {len(self.crf.start)} labels, and there are {len(self.labels)}.",
+                f"The CRF has {len(self.crf.start)} labels, but there are {len(self.labels)}.",
                 "Give a CRF for these labels.",
             )
 
@@ -254,12 +254,12 @@ def build_output(
     """
     if activation == "values":
         if thresholds is not None:
-            raise InputError(f"There are {len(thresholds)} thresholds, and values have none.", "Leave them out.")
+            raise InputError(f"There are {len(thresholds)} thresholds, but values have none.", "Leave them out.")
         if priors:
-            raise InputError(f"There are {len(priors)} priors, and values have none.", "Leave them out.")
+            raise InputError(f"There are {len(priors)} priors, but values have none.", "Leave them out.")
         return ValueOutput(labels, value_units)
     if value_units is not None:
-        raise InputError(f"There are {len(value_units)} units, and labels have none.", "Leave them out.")
+        raise InputError(f"There are {len(value_units)} units, but labels have none.", "Leave them out.")
     if activation not in ("softmax", "sigmoid"):
         raise InputError(f"activation is {activation!r}.", "Use 'softmax', 'sigmoid' or 'values'.")
     if labels_of == "tokens":

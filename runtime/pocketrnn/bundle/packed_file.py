@@ -208,7 +208,7 @@ def read_packed_manifest(content: mmap.mmap, tokens: Callable[[], Iterable[str]]
     header = read_header_words(content)
     if not header[_VALUES_IN_HEADER]:
         raise BundleError(
-            f"{path} holds the text rules of a bundle, and no program that answers.",
+            f"{path} holds the text rules of a bundle, but no program that answers.",
             "Give the bundle, or a file that `pocketrnn pack` wrote without --text-rules.",
         )
     document, forms, marks = read_packed_document(content, path), None, None

@@ -65,7 +65,7 @@ def find_bundle_folder(path_or_name: str | os.PathLike[str]) -> Path:
         return download_bundle(parse_address(given))
     if "://" in given:
         raise BundleError(
-            f"{given} is an address, and a bundle is read from this machine or from a model hub.",
+            f"{given} is an address, but a bundle is read from this machine or from a model hub.",
             "Download its folder or file, and give the path of that; or give hf://user/name.",
         )
     folder = Path(given)

@@ -288,13 +288,13 @@ def _check_text_options(
         click.UsageError: such an option is given.
     """
     if sequence_column is not None:
-        raise click.UsageError(f"--sequence-column is for sequences of numbers, and {classifier.name} takes texts.")
+        raise click.UsageError(f"--sequence-column is for sequences of numbers, but {classifier.name} takes texts.")
     if files.asks_for_file and as_json:
         raise click.UsageError("--json is not for files; see --output-format.")
     if files.second_text_column is None:
         return
     if not classifier.manifest.has_two_texts:
-        raise click.UsageError(f"--second-text-column is for two texts, and {classifier.name} does not take two.")
+        raise click.UsageError(f"--second-text-column is for two texts, but {classifier.name} does not take two.")
     if not files.asks_for_file:
         raise click.UsageError("--second-text-column is for files; see --input.")
 
@@ -326,7 +326,7 @@ def _parse_features(classifier: Classifier, files: FileOptions, given: Sequence[
     features = classifier.manifest.features
     if given and (files.asks_for_file or not features):
         takes = "a file has a column for each" if features else f"{classifier.name} takes none"
-        raise click.UsageError(f"--feature is for features beside a text, and {takes}.")
+        raise click.UsageError(f"--feature is for features beside a text, but {takes}.")
     if files.asks_for_file or not features:
         return None
     written: dict[str, str] = {}
@@ -362,7 +362,7 @@ def _answer_if_tagger(
     as_json, as_conll, as_tokens = how
     if not classifier.manifest.output.of_tokens:
         if as_conll:
-            raise click.UsageError(f"--conll is for labels of tokens, and {classifier.name} gives none.")
+            raise click.UsageError(f"--conll is for labels of tokens, but {classifier.name} gives none.")
         return False
     from pocketrnn.classifier import get_chosen_answers
     from pocketrnn.commands.classify_tags import classify_tags

@@ -67,7 +67,7 @@ def classify_file(
     """
     if classifier.manifest.text.rules.tokenizer == "external":
         raise InputError(
-            f"{classifier.name} does not split texts, and a file of rows holds texts: its tokenizer is external.",
+            f"{classifier.name} does not split texts, but a file of rows holds texts: its tokenizer is external.",
             "Give each text as a JSON list on a line of standard input, with --tokens; or use Python: "
             "Classifier.load(..., tokenizer=function).",
         )

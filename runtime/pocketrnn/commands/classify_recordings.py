@@ -43,9 +43,9 @@ def check_recording_options(classifier: Classifier, files: FileOptions, by: str 
         click.UsageError, InputError: such an option is given.
     """
     if classifier.manifest.output.activation == "values" and top not in (None, 1):
-        raise click.UsageError(f"--top is for labels, and {classifier.name} gives values.")
+        raise click.UsageError(f"--top is for labels, but {classifier.name} gives values.")
     if files.encoding != UTF8:
-        raise InputError("--encoding is for texts, and the bundle takes sequences of numbers.", "Leave it out.")
+        raise InputError("--encoding is for texts, but the bundle takes sequences of numbers.", "Leave it out.")
     if files.on_error == "skip":
         raise click.UsageError("--on-error skip is for rows with texts: a recording with a gap is refused as a whole.")
     if by is not None and not files.input:

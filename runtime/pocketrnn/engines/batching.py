@@ -96,8 +96,8 @@ def find_texts_with_ids(ids: Steps, lengths: NDArray[np.int64], wanted: Sequence
 
 
 def pad_rows(steps: Steps, starts: NDArray[np.int64], lengths: NDArray[np.int64], padding: float | list[int]) -> Steps:
-    """Pad the ids of some texts, or the samples of some sequences, and join them into one array; `padding` fills the
-    end of every shorter row.
+    """Pad the ids of several texts, or the samples of several sequences, and join them into one array; `padding` fills
+    the end of every shorter row.
 
     Args:
         steps: [tokens] or [time, channels], the concatenated steps of these and other texts.

@@ -509,7 +509,7 @@ def _check_signature(session: onnxruntime.InferenceSession, manifest: Manifest, 
         fixed |= {(1, given.steps), (2, len(given.channels))}
         if (channels := session.get_inputs()[0].shape[2]) != len(given.channels):
             raise BundleError(
-                f"{path} takes {channels} channels, and classifier.json names {len(given.channels)}.", _EXPORT_AGAIN
+                f"{path} takes {channels} channels, but classifier.json names {len(given.channels)}.", _EXPORT_AGAIN
             )
     for node in session.get_inputs():
         if node.name == "features" and node.shape[1] == len(manifest.features):

@@ -165,7 +165,7 @@ class GraphContents:
             # NaN, too, is not within the limit.
             if not size <= LARGEST_ALLOCATION:
                 raise self.make_refusal(
-                    f"lets the operator {node.operator} make more than {LARGEST_ALLOCATION:,} numbers of constants"
+                    f"lets the operator {node.operator} make more than {LARGEST_ALLOCATION:,} numbers out of constants"
                 )
 
 

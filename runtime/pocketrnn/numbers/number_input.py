@@ -123,7 +123,7 @@ class NumberInput:
             raise InputError("hop is given without a window.", "Give window, the number of its steps.")
         if self.steps is not None and self.window is not None and self.window > self.steps:
             raise InputError(
-                f"A window has {self.window} steps, and the module takes {self.steps}.",
+                f"A window has {self.window} steps, but the module takes {self.steps}.",
                 "Give a window of as many steps.",
             )
 
@@ -186,12 +186,12 @@ class NumberInput:
             return samples
         if steps > self.steps:
             raise SequenceError(
-                f"The sequence has {steps:,} steps, and the classifier takes {self.steps:,}.",
+                f"The sequence has {steps:,} steps, but the classifier takes {self.steps:,}.",
                 "Cut it, or give the whole recording to recording() or stream(), which answer each window.",
             )
         if self.pad_side is None:
             raise SequenceError(
-                f"The sequence has {steps:,} steps, and the classifier takes {self.steps:,}.",
+                f"The sequence has {steps:,} steps, but the classifier takes {self.steps:,}.",
                 "Give as many steps; or export it with a pad_side, if it was trained on padded sequences.",
             )
         filled = np.full((self.steps, len(self.channels)), self.pad_value, np.float32)
@@ -350,7 +350,7 @@ def convert_sequence_to_array(sequence: object, channels: Sequence[str]) -> NDAr
     if found.ndim == 1 or found.shape[1] != len(channels):
         wanted = f"{len(channels)} channel{'s' * (len(channels) != 1)} ({', '.join(channels[:6])})"
         raise SequenceError(
-            f"The sequence has the shape {list(found.shape)}, and the classifier takes {wanted}.",
+            f"The sequence has the shape {list(found.shape)}, but the classifier takes {wanted}.",
             "Give an array [time, channels].",
         )
     if not len(found):

@@ -156,7 +156,8 @@ def _read_delimited_columns(
                 continue
             if len(row) != len(names):
                 raise DataError(
-                    f"Line {number} of {path} has {len(row)} fields, and the header {len(names)}.", "Correct the file."
+                    f"Line {number} of {path} has {len(row)} fields, but the header has {len(names)}.",
+                    "Correct the file.",
                 )
             for column, place in places.items():
                 field = row[place]

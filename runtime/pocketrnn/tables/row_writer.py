@@ -276,7 +276,7 @@ def _make_arrow_array(arrow: Any, name: str, values: list[Any], kind: Any) -> An
         # With a given type, pyarrow silently cuts 1.5 to 1, and drops a member that a struct does not have.
         if _is_lossless_conversion(arrow, array.type, kind):
             return arrow.array(values, kind)
-        problem = f"it has the type {kind} in the first {BATCH_ROWS:,} rows, and {array.type} in later ones"
+        problem = f"it has the type {kind} in the first {BATCH_ROWS:,} rows, but {array.type} in later ones"
     except UnicodeEncodeError:
         problem = "it holds half of a surrogate pair, which has no UTF-8 form"
     except OverflowError:

@@ -126,7 +126,10 @@ def locate_text_tokens(encoder: TextEncoder, text: str) -> LocatedTokens:
             cleaned.append(placed.text[begin:end])
     made = _look_up_and_frame(encoder, cleaned, found)
     if made.ids != encoder.encode(text):
-        raise InputError(f"The positions of the tokens of {short_repr(text, 40)} are not known.", _SPLIT_YOURSELF)
+        raise InputError(
+            f"The tokens of {short_repr(text, 40)} cannot be located in it: those found have other ids.",
+            _SPLIT_YOURSELF,
+        )
     return made
 
 
@@ -171,7 +174,10 @@ def _frame_and_check(
     """Add the first and last ids to words with their ids, and check that the result is the ids of the text."""
     made = _frame_groups(encoder, groups)
     if text is not None and made.ids != encoder.encode(text):
-        raise InputError(f"The positions of the words of {short_repr(text, 40)} are not known.", _SPLIT_YOURSELF)
+        raise InputError(
+            f"The words of {short_repr(text, 40)} cannot be located in it: those found have other ids.",
+            _SPLIT_YOURSELF,
+        )
     return made
 
 

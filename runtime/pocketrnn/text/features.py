@@ -109,7 +109,7 @@ class Number:
         """
         if not _is_number(value):
             raise TextError(
-                f"{which} has {name}={short_repr(value, 40)} of the type {type(value).__name__}, and {name} is a "
+                f"{which} has {name}={short_repr(value, 40)} of the type {type(value).__name__}, but {name} is a "
                 "number.",
                 "Give an int or a float.",
             )
@@ -196,7 +196,7 @@ class Category:
         word = _read_category_word(value)
         if word is None:
             raise TextError(
-                f"{which} has {name}={short_repr(value, 40)} of the type {type(value).__name__}, and {name} is a "
+                f"{which} has {name}={short_repr(value, 40)} of the type {type(value).__name__}, but {name} is a "
                 "category.",
                 "Give a string or a whole number.",
             )

@@ -61,9 +61,9 @@ class FrameRules:
         """
         least, most = self.sizes
         if len(ids) < least:
-            return f"has {len(ids)} ids, and the rules fill every text up to {least}"
+            return f"has {len(ids)} ids, but the rules fill every text up to {least}"
         if most is not None and len(ids) > most:
-            return f"has {len(ids):,} ids, and the rules cut every text to {most:,}"
+            return f"has {len(ids):,} ids, but the rules cut every text to {most:,}"
         cut_on = self.cut_side if len(ids) == self.max_width else None
         start, end = self._find_bounds_without_padding(ids)
         first, last = self.first_ids, self.last_ids

@@ -143,6 +143,6 @@ def check_pair(pair: object, which: str = "The pair") -> tuple[Any, Any]:
         what = f"one text, {short_repr(given, 40)}" if isinstance(given, str) else f"of the type {kind}"
         if isinstance(given, tuple | list):
             what = f"a {kind} of {len(given)}"
-        raise TextError(f"{which} is {what}, and not two texts.", "Give a tuple of two: (first, second).")
+        raise TextError(f"{which} is {what}, not two texts.", "Give a tuple of two: (first, second).")
     first, second = given
     return first, second

@@ -143,7 +143,7 @@ class TextRowEncoder:
             ids.append(operator.index(value))
             if not 0 <= ids[-1] < self._rows:
                 raise TextError(
-                    f"{which} has the id {short_repr(ids[-1], 30)} at index {index}, and the ids of {self._name} are "
+                    f"{which} has the id {short_repr(ids[-1], 30)} at index {index}, but the ids of {self._name} are "
                     "0 to "
                     f"{self._rows - 1:,}.",
                     "Give the ids that it was trained with.",

@@ -451,8 +451,8 @@ def _is_one_group(pattern: str) -> bool:
 
 
 def _make_items_possessive(items: _Items) -> _Items:
-    """Convert items so that each takes as many code points as there are, and none ever has to give some back; the match
-    is the same.
+    """Convert the items of a pattern so that it matches the same text without backtracking: each item takes as many
+    code points as it can, and never gives one back.
 
     Raises:
         _NoEqualStepError: that cannot be.

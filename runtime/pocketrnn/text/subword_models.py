@@ -197,13 +197,13 @@ def _make_merge_table(model: Bpe, pieces: Mapping[str, int], tokens: Sequence[st
     for rank, (left, right) in enumerate(zip(model.merges[::2], model.merges[1::2], strict=True)):
         if max(left, right) >= len(tokens):
             raise InputError(
-                f"Merge {rank} names the id {max(left, right)}, and there are {len(tokens):,} tokens.",
+                f"Merge {rank} names the id {max(left, right)}, but there are {len(tokens):,} tokens.",
                 "Give ids of the vocabulary.",
             )
         made = tokens[left] + tokens[right][cut:]
         if made not in pieces or tokens[left] not in pieces or tokens[right] not in pieces:
             raise InputError(
-                f"Merge {rank} joins {short_repr(tokens[left], 30)} and {short_repr(tokens[right], 30)}, and the "
+                f"Merge {rank} joins {short_repr(tokens[left], 30)} and {short_repr(tokens[right], 30)}, but the "
                 "vocabulary lacks one of them or the joined piece.",
                 "Give all pieces that merges name and make.",
             )
@@ -362,7 +362,7 @@ def _make_unigram_function(
             f"There are {len(model.scores):,} scores for {len(tokens):,} tokens.", "Give one for each token."
         )
     if unknown is None:
-        raise InputError("This unigram model needs an unknown piece, and none is named.", "Name one.")
+        raise InputError("This unigram model needs an unknown piece, but none is named.", "Name one.")
     best = _make_best_path_function(model, pieces, unknown)
     of_token = pieces if model.exact else {token: i for i, token in enumerate(tokens)}
     by_byte = _find_byte_pieces(of_token) if model.byte_fallback else None
@@ -542,7 +542,8 @@ def _round_to_single(number: float) -> float:
 def _make_best_path_function(
     model: Unigram, pieces: Mapping[str, int], unknown: int
 ) -> Callable[..., list[tuple[int, int, int]]]:
-    """Make a function that finds a word's best path: the start, end and id of each piece; in a tie, the first path.
+    """Make a function that finds a word's best path: the start, end and id of each piece; in a tie, the path with the
+    longest last piece.
 
     The function takes the word, and the sum of the scores before it.
     """

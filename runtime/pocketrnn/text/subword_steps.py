@@ -430,8 +430,8 @@ def _replace_spaces(text: str) -> str:
 
 
 def make_character_test(points: Iterable[str]) -> Callable[[str], bool]:
-    """Make a function that tells whether a text contains one of some characters; if they are few, it searches for them
-    one by one.
+    """Make a function that tells whether a text contains one of the given characters; if they are few, it searches for
+    them one by one.
 
     Example:
         >>> make_character_test("<[")("a [MASK]")
@@ -470,7 +470,7 @@ def _make_replace_longest_function(step: Table) -> Callable[[str], str]:
 
 
 def _find_string_at(text: str, index: int, some: Iterable[str]) -> str:
-    """The first of some strings that stands at an index of the text; empty if there is none."""
+    """The first of the strings that stands at an index of the text; empty if there is none."""
     return next((string for string in some if text.startswith(string, index)), "")
 
 

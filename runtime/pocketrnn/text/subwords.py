@@ -94,7 +94,7 @@ class SubwordEncoder:
         if (outside and max(outside) >= len(vocabulary)) or rules.highest_id >= len(vocabulary):
             highest = max(rules.highest_id, *outside, 0)
             raise InputError(
-                f"The text rules use the id {highest}, and there are {len(vocabulary):,} tokens.",
+                f"The text rules use the id {highest}, but there are {len(vocabulary):,} tokens.",
                 "Give the vocabulary that the rules are for.",
             )
         pieces = {token: i for i, token in enumerate(vocabulary) if i not in outside}

@@ -146,7 +146,7 @@ class CharacterInput(TextInput):
         if not isinstance(self.rules, TextRules) or self.rules.tokenizer == EXTERNAL:
             what = "subwords" if not isinstance(self.rules, TextRules) else "an external tokenizer"
             raise InputError(
-                f"The module takes the characters of each word, and the text rules have {what}.",
+                f"The module takes the characters of each word, but the text rules have {what}.",
                 "Give rules that split texts into words: basic_english, white_space or space.",
             )
         super().__post_init__()

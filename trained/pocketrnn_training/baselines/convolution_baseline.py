@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import conv1d, pad
 
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn_training.baselines.baseline import Baseline
+from pocketrnn_training.baselines.baseline_accuracy import Baseline
 from pocketrnn_training.baselines.statistics_baseline import fit_statistics_baseline
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.loop.thread_limit import limit_threads

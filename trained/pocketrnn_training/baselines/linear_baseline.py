@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from pocketrnn_training.baselines.baseline import Baseline
+from pocketrnn_training.baselines.baseline_accuracy import Baseline
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.measures.logit_measures import compute_micro_f1
 from pocketrnn_training.rows.labelled_pairs import LabelledPairs

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pocketrnn_training.baselines.baseline import Baseline
+from pocketrnn_training.baselines.baseline_accuracy import Baseline
 
 __all__ = ["StatisticsBaseline", "compute_channel_statistics", "fit_statistics_baseline"]
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from pocketrnn_training.baselines.baseline import Baseline
+from pocketrnn_training.baselines.baseline_accuracy import Baseline
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
 

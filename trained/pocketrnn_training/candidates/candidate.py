@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pocketrnn_training.measures.fold_scores import FoldScores
 from pocketrnn_training.settings.text_settings import BPE
-from pocketrnn_training.texts.recurrent_linear_weights import RecurrentLinearWeights
+from pocketrnn_training.texts.recurrent_linear_mixing import RecurrentLinearWeights
 
 __all__ = ["Candidate", "make_candidates_document", "read_candidates"]
 

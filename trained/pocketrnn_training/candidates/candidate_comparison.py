@@ -3,7 +3,7 @@
 A tenth of the rows is too few to choose by: with 360 rows, the standard error of an accuracy is 2.4 points. Where rows
 are few, training is cheap. So each way of cutting the texts is trained on the rows of all folds but one, and classifies
 the rows of that fold, which it has not seen. The weights of both parts are fitted on these answers
-(`pocketrnn_training.texts.recurrent_linear_weights`).
+(`pocketrnn_training.texts.recurrent_linear_mixing`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from pocketrnn_training.rows.labelled_rows import assign_folds
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.base_settings import FEW_VALIDATION_ROWS, Settings
 from pocketrnn_training.settings.text_settings import BPE, WORDS, TextSettings
-from pocketrnn_training.texts.recurrent_linear_weights import RecurrentLinearWeights, fit_recurrent_linear_weights
+from pocketrnn_training.texts.recurrent_linear_mixing import RecurrentLinearWeights, fit_recurrent_linear_weights
 from pocketrnn_training.training_events import Notice, StageNotice
 
 __all__ = ["Comparison", "compare_candidates", "may_compare_candidates", "may_measure_by_folds"]
@@ -163,25 +163,26 @@ def compare_candidates(
     ways = [way for way in read if way is not None]
     if not ways:
         return None
-    ways.sort(key=lambda way: way.linear.losses.mean())
+    ways.sort(key=lambda way: way.linear_answers.losses.mean())
     best_of = {way.tokenizer: way for way in reversed(ways)}
-    rivals = [way for way in best_of.values() if not _is_clearly_lower(ways[0].linear.losses, way.linear.losses)]
+    rivals = [
+        way
+        for way in best_of.values()
+        if not _is_clearly_lower(ways[0].linear_answers.losses, way.linear_answers.losses)
+    ]
     for fold in range(_FOLDS):
         for way in rivals:
             way.train_recurrent_part(fold, run)
         if fold + 1 == _FOLDS_OF_ALL and rivals:
-            best = min(rivals, key=lambda way: way.compute_joint_answers.losses.mean())
+            best = min(rivals, key=lambda way: way.joint_answers.losses.mean())
             rivals = (
                 [best]
-                if _compute_mean_gain(
-                    best.compute_joint_answers.losses, ways[0].compute_linear_answers(fold + 1).losses
-                )[0]
-                > 0
+                if _compute_mean_gain(best.joint_answers.losses, ways[0].compute_linear_answers(fold + 1).losses)[0] > 0
                 else []
             )
     taken, is_linear = ways[0], True
     for way in rivals:
-        gain, error = _compute_mean_gain(way.compute_joint_answers.losses, ways[0].linear.losses)
+        gain, error = _compute_mean_gain(way.joint_answers.losses, ways[0].linear_answers.losses)
         if gain > error:
             taken, is_linear = way, False
     first = taken.make_candidate(recurrent=not is_linear)
@@ -196,7 +197,7 @@ def compare_candidates(
     report(Notice(f"{said}: a recurrent part does not add more than chance." if is_linear else f"{said}."))
     if not measure:
         return Comparison(candidates)
-    answered = taken.linear if is_linear else taken.compute_joint_answers
+    answered = taken.linear_answers if is_linear else taken.joint_answers
     unseen = np.empty_like(answered.logits)
     unseen[answered.rows] = answered.logits
     return Comparison(candidates, fold_of, torch.from_numpy(unseen.astype(np.float32)))
@@ -304,12 +305,12 @@ class _Variant:
         return not recurrent or self.folds[0].recurrent is not None
 
     @property
-    def compute_joint_answers(self) -> _FoldAnswers:
+    def joint_answers(self) -> _FoldAnswers:
         """The answers of both parts together, for the folds whose recurrent part was trained."""
         return self._make_fold_answers([fold for fold in self.folds if fold.recurrent is not None], recurrent=True)
 
     @cached_property
-    def linear(self) -> _FoldAnswers:
+    def linear_answers(self) -> _FoldAnswers:
         """The answers of the linear part alone."""
         return self.compute_linear_answers(len(self.folds))
 
@@ -319,7 +320,7 @@ class _Variant:
 
     def make_candidate(self, *, recurrent: bool) -> Candidate:
         """The candidate with both parts, or with the linear part alone."""
-        answered = self.compute_joint_answers if recurrent else self.linear
+        answered = self.joint_answers if recurrent else self.linear_answers
         folds = [fold for fold in self.folds if not recurrent or fold.recurrent is not None]
         weights, of_recurrent = self._fit_weights(folds, recurrent=recurrent), None
         if recurrent:

@@ -19,7 +19,7 @@ from pocketrnn_training.loop.thread_limit import limit_threads
 from pocketrnn_training.loop.training_loop import TrainingLoop, TrainingState
 from pocketrnn_training.preparation.prepared_data import Task
 from pocketrnn_training.settings.number_settings import OF_LAYERS
-from pocketrnn_training.texts.recurrent_linear_weights import ALONE
+from pocketrnn_training.texts.recurrent_linear_mixing import ALONE
 from pocketrnn_training.training_events import Epoch, Notice, Progress, StageNotice
 
 __all__ = ["fit_at_once", "is_fitted_at_once"]

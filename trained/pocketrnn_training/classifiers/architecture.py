@@ -106,19 +106,19 @@ class Architecture:
         check_table_sizes(self.pairs, self.joints)
         if self.two_texts and (self.pairs or not self.packed or labels_tokens(self)):
             raise InputError(
-                "The classifier takes two texts, and is padded, labels tokens or has a linear part.",
+                "A classifier of two texts cannot be padded, label tokens or have a linear part.",
                 "Use a packed one without a linear part, with a pooling.",
             )
         if labels_tokens(self) and (self.pairs or not self.packed):
             raise InputError(
-                "The classifier labels tokens, and is padded or has a linear part.",
+                "A classifier that labels tokens cannot be padded or have a linear part.",
                 "Use a packed one without a linear part.",
             )
         if self.crf and not labels_tokens(self):
-            raise InputError("A CRF decodes labels of tokens, and the classifier labels texts.", "Leave crf out.")
+            raise InputError("A CRF decodes labels of tokens, but the classifier labels texts.", "Leave crf out.")
         if self.pairs and not self.packed:
             raise InputError(
-                "A linear part reads a text by its length, and the classifier is not packed.", "Use one of the two."
+                "A linear part reads a text by its length, but the classifier is not packed.", "Use one of the two."
             )
         if not 0 <= self.padding_id < self.vocabulary_size:
             raise InputError(
@@ -137,7 +137,7 @@ class Architecture:
         return self.embedding_dim
 
     @property
-    def padding(self) -> int:
+    def padding_value(self) -> int:
         """The value that fills the rows of a batch."""
         return self.padding_id
 
@@ -190,7 +190,7 @@ class SequenceArchitecture:
     """
 
     # The value that pads the rows of a batch; and whether each row is read by its length.
-    padding: ClassVar[float] = 0.0
+    padding_value: ClassVar[float] = 0.0
     packed: ClassVar[bool] = True
 
     channels: int

@@ -188,7 +188,7 @@ class Checkpoint:
         _check_parts(self.architecture, self.rules, self.labels, self.vocabulary)
         if not isinstance(self.rules, NumberInput) and any(isinstance(e, str) == self.two_texts for e in self.examples):
             raise CheckpointError(
-                f"{self.name} takes {'two texts' if self.two_texts else 'one text'}, and an example is something else.",
+                f"{self.name} takes {'two texts' if self.two_texts else 'one text'}, but an example is something else.",
                 MAKE_AGAIN,
             )
 
@@ -410,7 +410,7 @@ def _find_weights_fault(state: Mapping[str, torch.Tensor], architecture: AnyArch
         if not bool(torch.isfinite(found).all()):
             return f"the tensor {name} holds a value that is not a finite number"
         if getattr(a, "cell", None) == QRNN and is_recurrent_weight(name) and bool(found.any()):
-            return f"the tensor {name} holds another number than 0, and the cell is {QRNN}"
+            return f"the tensor {name} holds another number than 0, but the cell is {QRNN}"
     if unknown := sorted(state.keys() - expected.keys()):
         return f"the tensor {unknown[0]} is not part of the architecture"
     return None

@@ -38,7 +38,7 @@ def make_batch(
     encoded: EncodedRows, rows: npt.NDArray[np.int64], architecture: AnyArchitecture, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """One batch of rows on `device`: tokens or samples (`EncodedRows.batch`), lengths int64 [batch]."""
-    inputs, lengths = encoded.batch(rows, architecture.padding)
+    inputs, lengths = encoded.batch(rows, architecture.padding_value)
     return torch.from_numpy(inputs).to(device), torch.from_numpy(lengths).to(device)
 
 

@@ -35,7 +35,7 @@ def check_table_sizes(pairs: int, joints: int) -> None:
         if not 0 <= rows <= _MOST_PAIRS or rows == 1:
             raise InputError(f"{name} is {rows}.", f"Use 0, or a number from 2 to {_MOST_PAIRS}.")
     if joints and not pairs:
-        raise InputError(f"joints is {joints}, and there are no pairs.", "Use 0, or give pairs, too.")
+        raise InputError(f"joints is {joints}, but there are no pairs.", "Use 0, or give pairs, too.")
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,12 @@ class LinearArchitecture:
             raise InputError(f"classes is {self.classes}.", "A classifier needs at least two.")
         if not 0 <= self.padding_id < self.vocabulary_size:
             raise InputError(
-                f"padding_id is {self.padding_id}, and there are {self.vocabulary_size} tokens.",
+                f"padding_id is {self.padding_id}, but there are {self.vocabulary_size} tokens.",
                 "Use the id of a token of the vocabulary.",
             )
 
     @property
-    def padding(self) -> int:
+    def padding_value(self) -> int:
         """The value that fills the rows of a batch."""
         return self.padding_id
 

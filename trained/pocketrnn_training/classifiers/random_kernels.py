@@ -62,7 +62,7 @@ class KernelArchitecture:
     """
 
     # The value that pads the rows of a batch; and whether each row is read by its length.
-    padding: ClassVar[float] = 0.0
+    padding_value: ClassVar[float] = 0.0
     packed: ClassVar[bool] = True
 
     channels: int

@@ -108,13 +108,13 @@ def evaluate(
         elif rules is not None:
             rows = source.read_numbers(tuple(map(Path, source.names)), labels, rules)
         elif source.has_number_rows:
-            raise DataError(f"{classifier} takes texts, and the rows are sequences of numbers.", "Give texts.")
+            raise DataError(f"{classifier} takes texts, but the rows are sequences of numbers.", "Give texts.")
         else:
             source = replace(source, multi_label=gives_several_labels(loaded))
             if takes_two_texts(loaded):
                 source = replace(source, second_text_column=source.second_text_column or SECOND_TEXT)
             elif source.second_text_column is not None:
-                said = f"--second-text-column is for two texts, and {loaded.name} does not take two."
+                said = f"--second-text-column is for two texts, but {loaded.name} does not take two."
                 raise click.UsageError(said)
             rows = source.read_texts("test", labels)
             if features := _find_features(loaded):
@@ -156,7 +156,7 @@ def _read_features(rows: LabelledTexts, source: DataSource, features: Features) 
             except TextError as error:
                 raise DataError(error.problem, error.remedy) from None
     if len(given) != len(rows.texts):
-        raise DataError(f"{len(given):,} rows have features, and {len(rows.texts):,} a label.", "Label every row.")
+        raise DataError(f"{len(given):,} rows have features, but {len(rows.texts):,} have a label.", "Label every row.")
     texts: Any = list(zip(rows.texts, given, strict=True))
     return replace(rows, texts=texts)
 

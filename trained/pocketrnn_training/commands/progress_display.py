@@ -15,7 +15,7 @@ from pocketrnn_training.training_events import (
     Notice,
     Progress,
     format_event_line,
-    format_training_figures,
+    format_training_metrics,
 )
 
 __all__ = ["show_progress"]
@@ -65,7 +65,7 @@ def _show_live_bar() -> Iterator[Callable[[Progress | Epoch | Notice], None]]:
                 description=f"epoch {event.epoch}/{event.epochs}",
                 total=event.epochs * event.rows,
                 completed=(event.epoch - 1) * event.rows + event.row,
-                figures=format_training_figures(event),
+                figures=format_training_metrics(event),
             )
 
         yield show

@@ -41,7 +41,7 @@ def estimate_duration(loop: TrainingLoop, fabric: Fabric) -> str:
             learner.step(batch, 0.0)
         seconds = (time.perf_counter() - start) / _TIMED_STEPS * epoch_size / len(rows) / settings.processes
     fits = f"{_count_epochs(loop)} of {epoch_size:,} rows"
-    epochs, done = loop.epochs, 0
+    epochs, done = loop.max_epochs, 0
     if task.folds is None:
         fits += f", {'the last' if loop.keeps_last_epoch else 'the best'} counts"
     if settings.final_fit and task.folds is None:
@@ -56,4 +56,4 @@ def estimate_duration(loop: TrainingLoop, fabric: Fabric) -> str:
 
 def _count_epochs(loop: TrainingLoop) -> str:
     most = "" if loop.settings.patience is None else "At most "
-    return f"{most}{loop.epochs} epoch{'' if loop.epochs == 1 else 's'}"
+    return f"{most}{loop.max_epochs} epoch{'' if loop.max_epochs == 1 else 's'}"

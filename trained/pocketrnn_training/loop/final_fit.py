@@ -30,7 +30,7 @@ from pocketrnn_training.loop.training_loop import (
 from pocketrnn_training.loop.training_step import Learner
 from pocketrnn_training.measures.calibration import apply_temperature
 from pocketrnn_training.preparation.prepared_data import Task
-from pocketrnn_training.texts.recurrent_linear_weights import RecurrentLinearWeights
+from pocketrnn_training.texts.recurrent_linear_mixing import RecurrentLinearWeights
 
 __all__ = ["FinalFit", "LoopFit", "OnlyFit"]
 
@@ -86,10 +86,10 @@ class FinalFit(LoopFit):
         validation = {name: found.tensors[name] for name in (VALIDATION_LOGITS, VALIDATION_LENGTHS)}
         with limit_threads(loop.settings.threads):
             learner = Learner(loop.task, loop.settings, fabric, found.tensors if found.fitted else None)
-            for epoch in range(found.fitted + 1, loop.epochs + 1):
+            for epoch in range(found.fitted + 1, loop.max_epochs + 1):
                 if loop.run_epoch(learner, epoch, fabric, emit, stopped, before=len(found.history)) is None:
                     return
-                best = found.best if epoch < loop.epochs else self._make_checkpoint(learner.module)
+                best = found.best if epoch < loop.max_epochs else self._make_checkpoint(learner.module)
                 emit(TrainingState(loop.digest, found.history, best, learner.tensors() | validation, fitted=epoch))
 
     @property

@@ -62,7 +62,7 @@ class RunningMetrics:
         self._answers += batch.answers
 
     def progress(self, epoch: int, epochs: int, row: int, rows: int) -> Progress:
-        """Report the figures since the last report, over all processes, and start a new report."""
+        """Report the loss and accuracy since the last report, over all processes, and start a new report."""
         if self._fabric.world_size > 1:
             self._sums = self._fabric.all_reduce(self._sums, reduce_op="sum")  # type: ignore[assignment]
         loss, correct = self._sums.tolist()

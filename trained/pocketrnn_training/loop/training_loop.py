@@ -44,7 +44,7 @@ from pocketrnn_training.rows.encoded_rows import (
     make_similar_length_batches,
 )
 from pocketrnn_training.settings.base_settings import FEW_VALIDATION_ROWS, Settings
-from pocketrnn_training.texts.recurrent_linear_weights import (
+from pocketrnn_training.texts.recurrent_linear_mixing import (
     ALONE,
     BY_DEFAULT,
     RecurrentLinearWeights,
@@ -138,7 +138,7 @@ class TrainingLoop:
             TrainingError: the loss is no longer a number.
         """
         learner = Learner(self.task, self.settings, fabric)
-        for epoch in range(1, self.epochs + 1):
+        for epoch in range(1, self.max_epochs + 1):
             if self.run_epoch(learner, epoch, fabric, emit, stopped) is None:
                 return None
         return learner
@@ -178,7 +178,7 @@ class TrainingLoop:
         epoch_size = settings.epoch_size or task.size
         batch_size = settings.batch_size_for(epoch_size)
         of_linear_part = None if task.linear is None else torch.from_numpy(task.linear.logits(task.validation_rows))
-        for epoch in range(len(history) + 1, self.epochs + 1):
+        for epoch in range(len(history) + 1, self.max_epochs + 1):
             if _is_over(history, settings):
                 break
             metrics = self.run_epoch(learner, epoch, fabric, emit, stopped)
@@ -236,7 +236,7 @@ class TrainingLoop:
         return bool(self.settings.final_fit) and self.settings.patience is None
 
     @property
-    def epochs(self) -> int:
+    def max_epochs(self) -> int:
         """The largest number of epochs."""
         return self.settings.epochs_for(self.settings.epoch_size or self.task.size, len(self.task.labels))
 
@@ -275,13 +275,15 @@ class TrainingLoop:
         learner.start_epoch(int(dropped.generate_state(fabric.global_rank + 1, np.uint64)[-1] >> 1))
         metrics = RunningMetrics(fabric, settings.report_every)
         again = settings.final_fit and not before and self.task.folds is None
-        all_epochs = before + self.epochs * (2 if again else 1)
+        all_epochs = before + self.max_epochs * (2 if again else 1)
         row = 0
         for rows in batches:
             if stopped():
                 return None
             batch = read_batch(read, rows, fabric)
-            loss, logits = learner.step(batch, self._compute_learning_rate(epoch - 1 + row / epoch_size, self.epochs))
+            loss, logits = learner.step(
+                batch, self._compute_learning_rate(epoch - 1 + row / epoch_size, self.max_epochs)
+            )
             metrics.add(loss, logits, batch)
             row += batch.rows
             if metrics.is_due or row == epoch_size:
@@ -314,8 +316,8 @@ class TrainingLoop:
         return make_random_batches(rows, batch_size)
 
     def _validate(self, logits: Tensor, epoch: int, metrics: RunningMetrics, history: Sequence[Epoch]) -> Epoch:
-        """Compute the figures of an epoch from its training metrics and the validation logits, float32 [rows,
-        classes]."""
+        """Compute the loss, accuracy and F1 of an epoch from the validation logits, float32 [rows, classes]; `metrics`
+        are those of its training."""
         targets = torch.from_numpy(self.task.validation_targets)
         loss, f1 = compute_mean_loss(logits, targets), self.task.validation_f1(logits)
         accuracy = find_right_rows(logits, targets).double().mean().item()

@@ -136,7 +136,7 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
         get_chosen_answers(classifier).require_single_head("rows have the labels of")
     if gives_tags(classifier) != isinstance(data, TaggedSentences):
         labelled, other = ("words", "rows") if gives_tags(classifier) else ("rows", "words")
-        raise DataError(f"{classifier.name} labels {labelled}, and the data labels {other}.", f"Give {labelled}.")
+        raise DataError(f"{classifier.name} labels {labelled}, but the data labels {other}.", f"Give {labelled}.")
     if isinstance(data, TaggedSentences):
         check_same_labels(data.labels, labels)
         tags = predict_tag_targets(classifier, data)
@@ -145,11 +145,11 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
     if takes_numbers != isinstance(data, LabelledSequences):
         takes, rows = ("sequences of numbers", "texts") if takes_numbers else ("texts", "sequences of numbers")
         remedy = _READ_SEQUENCES if takes_numbers else "Read texts."
-        raise DataError(f"{classifier.name} takes {takes}, and the rows are {rows}.", remedy)
+        raise DataError(f"{classifier.name} takes {takes}, but the rows are {rows}.", remedy)
     takes_two = takes_two_texts(classifier)
     if takes_two != isinstance(data, LabelledPairs):
         takes, have = ("two texts", "one") if takes_two else ("one text", "two")
-        raise DataError(f"{classifier.name} takes {takes}, and the rows have {have}.", _READ_PAIRS[takes_two])
+        raise DataError(f"{classifier.name} takes {takes}, but the rows have {have}.", _READ_PAIRS[takes_two])
     if isinstance(classifier, Classifier):
         get_chosen_answers(classifier).check_gives_labels()
     check_same_labels(data.labels, labels)
@@ -160,7 +160,7 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
         )
         remedy = f"Read them with multi_label={not data.several_labels}."
         raise DataError(
-            f"The classifier gives {given} to a {data.ROW}, and the rows have {have} each.",
+            f"The classifier gives {given} to a {data.ROW}, but the rows have {have} each.",
             "Use one that gives one label." if takes_numbers else remedy,
         )
     if data.several_labels:

@@ -42,7 +42,8 @@ class FoldScores:
 
     @classmethod
     def measure_right_rows(cls, right: npt.NDArray[np.bool_], fold_of: npt.NDArray[np.int64]) -> Self:
-        """The mean and spread from whether each row was classified correctly, bool [rows], and its fold, int64 [rows].
+        """The mean and the standard deviation of the folds' accuracy: `right`, bool [rows], says which rows were
+        classified correctly, and `fold_of`, int64 [rows], in which fold each row is.
 
         Example:
             >>> FoldScores.measure_right_rows(np.array([True, True, False, True]), np.array([0, 0, 1, 1])).mean
@@ -52,7 +53,7 @@ class FoldScores:
 
     @classmethod
     def from_metrics(cls, metrics: Mapping[str, Any], rows: int) -> Self:
-        """The scores from the figures in a checkpoint, in the form of `metrics`.
+        """The scores from the metrics of a checkpoint, as the property `metrics` writes them.
 
         Example:
             >>> FoldScores.from_metrics({"folds": 2, "folds_accuracy": 0.9, "folds_accuracy_deviation": 0.1}, 50).mean
@@ -68,7 +69,7 @@ class FoldScores:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The figures that a checkpoint stores.
+        """The metrics that a checkpoint stores.
 
         Example:
             >>> FoldScores(0.88, 0.02, 4, 150).metrics

@@ -123,7 +123,7 @@ def make_settings_from_checkpoint(checkpoint: Checkpoint, settings: _S) -> _S:
     if checkpoint.two_texts != isinstance(settings, PairSettings):
         takes, have = ("two texts", "one") if checkpoint.two_texts else ("one text", "two")
         raise InputError(
-            f"{checkpoint.name} takes {takes}, and the rows have {have}.",
+            f"{checkpoint.name} takes {takes}, but the rows have {have}.",
             "Name the column of the second texts with --second-text-column."
             if checkpoint.two_texts
             else "Go on from a classifier of two texts, or train again without --from.",
@@ -135,7 +135,7 @@ def make_settings_from_checkpoint(checkpoint: Checkpoint, settings: _S) -> _S:
         asked = getattr(settings, name)
         if asked not in (value, getattr(type(settings), name)):
             raise InputError(
-                f"{checkpoint.name} has the {name} {value!r}, and the options ask for {asked!r}.",
+                f"{checkpoint.name} has the {name} {value!r}, but the options ask for {asked!r}.",
                 "Tokenizer and shape stay as they are: leave the option out, or train again without --from.",
             )
     return replace(settings, **kept)
@@ -151,7 +151,7 @@ def add_checkpoint_labels(checkpoint: Checkpoint, data: LabelledTexts) -> Labell
     if several != data.several_labels:
         given, found = ("any number of labels", "one label")[:: 1 if several else -1]
         raise DataError(
-            f"{checkpoint.name} gives {given} to a text, and the rows have {found} each.",
+            f"{checkpoint.name} gives {given} to a text, but the rows have {found} each.",
             "Say --multi-label, as before." if several else "Leave --multi-label out, as before.",
         )
     labels = tuple(dict.fromkeys((*checkpoint.labels, *data.labels)))

@@ -108,7 +108,7 @@ class TeacherTargets:
 
 @dataclass(frozen=True)
 class TeacherSummary:
-    """The figures of a teacher, measured on its answers.
+    """How well a teacher classifies, measured on its answers.
 
     Attributes:
         figures: for the checkpoint.
@@ -131,7 +131,7 @@ def make_teacher_targets(data: LabelledTexts, weight: float, temperature: float)
         return None
     if data.several_labels:
         raise DataError(
-            "A teacher gives each text one label, and these texts can have several.",
+            "A teacher gives each text one label, but these texts can have several.",
             "Leave the teacher out, or give every text one label.",
         )
     if bare := int((~labelled & ~answers.answered).sum()):
@@ -186,7 +186,7 @@ def _compute_teacher_accuracy(data: LabelledTexts) -> float | None:
 def compute_summed_student_loss(
     logits: Tensor, targets: Tensor, lesson: TeacherBatch | None, class_weights: Tensor, smoothing: float = 0.0
 ) -> Tensor:
-    """The summed loss of some rows, float32 [].
+    """The summed loss of the rows of a batch, float32 [].
 
     Where a text can have several labels, it is the sum of the losses of each label. Otherwise, without a teacher it is
     the cross-entropy with the labels. With a teacher it is, for each row,

@@ -26,7 +26,7 @@ from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers
 from pocketrnn_training.texts import piece_learning, word_vectors
 from pocketrnn_training.texts.linear_part import LinearPart
-from pocketrnn_training.texts.recurrent_linear_weights import RecurrentLinearWeights
+from pocketrnn_training.texts.recurrent_linear_mixing import RecurrentLinearWeights
 from pocketrnn_training.texts.spelling_embedding import Spelling
 
 __all__ = ["IGNORED", "OtherSources", "Task", "align_step_targets", "describe_rows"]
@@ -135,7 +135,8 @@ class Task:
         return self.targets.ndim == 2
 
     def add_validation_rows(self) -> Task:
-        """The task with the validation rows added after the training rows; not possible for rows with a teacher."""
+        """A copy of the task in which the validation rows are training rows, too. The task must have no teacher, whose
+        answers are for the training rows only."""
         rows = join_rows(self.rows, self.validation_rows)
         targets = np.concatenate((self.targets, self.validation_targets))
         linear = None if self.linear is None else self.linear.refit(rows, targets)
@@ -155,8 +156,8 @@ class Task:
         return replace(self, rows=rows, step_targets=align_step_targets(rows, begins, self.word_targets))
 
     def select_batch_targets(self, chosen: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """The targets of some training rows. If tokens are labelled, these are int64 [rows * longest row], with -100
-        for steps without a target."""
+        """The targets of the chosen training rows. If tokens are labelled, these are int64 [rows * longest row], with
+        -100 for steps without a target."""
         if self.step_targets is None:
             return self.targets[chosen]
         return self.step_targets.batch(chosen, IGNORED)[0].ravel()

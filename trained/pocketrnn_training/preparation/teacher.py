@@ -89,7 +89,7 @@ def _run_classifier(path_or_name: str, data: LabelledTexts) -> TeacherAnswers:
         _check_one_label(checkpoint.name, checkpoint.activation)
         if checkpoint.two_texts:
             raise DataError(
-                f"The teacher {checkpoint.name} takes two texts, and a row has one.", "Name a classifier of texts."
+                f"The teacher {checkpoint.name} takes two texts, but a row has one.", "Name a classifier of texts."
             )
         name, labels = checkpoint.name, checkpoint.labels
         order = _find_label_order(name, labels, data.labels)
@@ -110,7 +110,7 @@ def _run_classifier(path_or_name: str, data: LabelledTexts) -> TeacherAnswers:
 def _check_one_label(name: str, activation: str) -> None:
     if activation == "sigmoid":
         raise DataError(
-            f"The teacher {name} gives any number of labels to a text, and a teacher must say which one is right.",
+            f"The teacher {name} gives any number of labels to a text, but a teacher must say which one is right.",
             "Use a teacher that gives one label to each text.",
         )
 
@@ -157,7 +157,7 @@ def _read_file(path: Path, data: LabelledTexts, logits: bool, text_column: str, 
             answered.write(known.tobytes())
         before += rows
     if before != len(data):
-        raise DataError(f"{path} has {before:,} rows, and the data has {len(data):,}.", _SAME_ROWS)
+        raise DataError(f"{path} has {before:,} rows, but the data has {len(data):,}.", _SAME_ROWS)
     known = answered.numbers(np.bool_)
     if not known.any():
         raise DataError(f"{path} answers no row.", "Give values for some rows at least.")
@@ -228,7 +228,7 @@ def _parse_lists(values: list[Any], classes: int, path: Path, before: int) -> li
 def _parse_numbers(
     rows: list[list[Any]], columns: Sequence[str], path: Path, before: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Parse the values of some rows, float64 [rows, classes]; also return which rows have an answer, bool [rows]."""
+    """Parse the values of the rows, float64 [rows, classes]; also return which rows have an answer, bool [rows]."""
     numbers = np.zeros((len(rows), len(rows[0]) if rows else 0))
     known = np.ones(len(rows), dtype=bool)
     for i, row in enumerate(rows):

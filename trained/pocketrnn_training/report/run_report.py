@@ -14,7 +14,7 @@ import numpy.typing as npt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pocketrnn_training.baselines.baseline import Baseline
+from pocketrnn_training.baselines.baseline_accuracy import Baseline
 from pocketrnn_training.candidates.candidate import Candidate, read_candidates
 from pocketrnn_training.classifiers.checkpoint import FITTED_ROWS, Checkpoint
 from pocketrnn_training.classifiers.inference import compute_logits, encode_rows
@@ -142,7 +142,7 @@ def write_report(
         *_format_classes(result, counts, checkpoint.thresholds),
         *_format_lengths(bins, validation.STEPS),
         *mistakes,
-        *_format_data(checkpoint, other_results.notices),
+        *_format_data_and_settings(checkpoint, other_results.notices),
     ]
     # Half a surrogate pair, which a text may hold, has no UTF-8 form.
     (folder / REPORT).write_text("\n".join(lines) + "\n", encoding="utf-8", errors="backslashreplace")
@@ -162,7 +162,7 @@ def _format_head(checkpoint: Checkpoint, result: Evaluation, what: str, answer: 
     else:
         yield from _format_accuracy(checkpoint, result, answer)
     if (fitted := checkpoint.data.get(FITTED_ROWS)) is not None:
-        yield "All figures here are of a classifier that had not read these rows. It was then fitted once more,"
+        yield "All scores here are of a classifier that had not read these rows. It was then fitted once more,"
         yield f"on all {fitted:,} rows: no row is left to measure it with."
     yield ""
     yield f"{checkpoint.architecture.summary}."
@@ -211,9 +211,9 @@ def _format_baseline(result: Evaluation, baseline: Baseline | None) -> Iterator[
         ours, how = result.micro_f1, "one for each label, has a micro F1 of **{:.2%}** on the same rows"
     yield ""
     yield f"{baseline.MODEL},"
-    yield f"{baseline.FITTED.format(baseline.rows)}, {how.format(baseline.compared_figure)}."
-    if baseline.compared_figure > ours:
-        yield f"**It is better here, by {100 * (baseline.compared_figure - ours):.2f} points.** {baseline.ADVICE}"
+    yield f"{baseline.FITTED.format(baseline.rows)}, {how.format(baseline.compared_score)}."
+    if baseline.compared_score > ours:
+        yield f"**It is better here, by {100 * (baseline.compared_score - ours):.2f} points.** {baseline.ADVICE}"
 
 
 def _format_candidates(candidates: Sequence[Candidate]) -> Iterator[str]:
@@ -256,7 +256,7 @@ def _format_folds(result: CrossValidation | None) -> Iterator[str]:
 def _format_curve(history: Sequence[Epoch], checkpoint: Checkpoint) -> Iterator[str]:
     yield from ("", "## Learning curve", "", "![learning curve](learning_curve.png)", "")
     if getattr(checkpoint.architecture, "pairs", 0):
-        yield "Training figures are of the recurrent part alone, validation figures of both parts: the linear part was"
+        yield "Training scores are of the recurrent part alone, validation scores of both parts: the linear part was"
         yield from ("fitted on the training rows before.", "")
     yield "| epoch | training loss | training accuracy | validation loss | validation accuracy | F1 | seconds | |"
     yield "|---:|---:|---:|---:|---:|---:|---:|---|"
@@ -368,7 +368,7 @@ def _format_label_mistakes(
         yield f"| {named[0]} | {named[1]} | {_escape(validation.format_row(row))} |"
 
 
-def _format_data(checkpoint: Checkpoint, notices: Sequence[Notice]) -> Iterator[str]:
+def _format_data_and_settings(checkpoint: Checkpoint, notices: Sequence[Notice]) -> Iterator[str]:
     data = checkpoint.data
     yield from ("", "## Data", "")
     if checkpoint.measured_by_folds:

@@ -135,7 +135,7 @@ def _read_array(file: IO[bytes], most: int, name: str = "") -> _Array:
     # With items of 0 bytes, or an axis of size 0, a file of a few bytes can state any number of items.
     if max(size, items, *header.shape, 0) > most:
         shape = " x ".join(map(str, header.shape))
-        raise ValueError(f"{name or 'it '}takes {size:,} bytes for {shape} items, and at most {most:,} are read")
+        raise ValueError(f"{name or 'it '}takes {size:,} bytes for {shape} items, but at most {most:,} are read")
     content = np.zeros(size, np.uint8)
     filled = 0
     some = start[header.size :]

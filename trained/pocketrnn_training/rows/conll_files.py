@@ -130,7 +130,7 @@ class _ConlluLines:
         columns = line.split("\t")
         if len(columns) != _COLUMNS_OF_CONLLU:
             raise DataError(
-                f"{self.path}:{number} has {len(columns)} columns between tabs, and CoNLL-U has {_COLUMNS_OF_CONLLU}.",
+                f"{self.path}:{number} has {len(columns)} columns between tabs, but CoNLL-U has {_COLUMNS_OF_CONLLU}.",
                 "Correct the line; if the file has a word first and its label last, name it without the ending "
                 f"{_CONLLU}.",
             )
@@ -138,7 +138,7 @@ class _ConlluLines:
             return None
         if not _NUMBER.fullmatch(columns[0]) or int(columns[0]) != before + 1:
             raise DataError(
-                f"{self.path}:{number} begins with {short_repr(columns[0], 40)}, and the word is number {before + 1} "
+                f"{self.path}:{number} begins with {short_repr(columns[0], 40)}, but the word is number {before + 1} "
                 "of its "
                 "sentence.",
                 "Number the words of each sentence from 1, and write an empty line after each.",
@@ -178,7 +178,7 @@ class _ColumnLines:
         if len(parts) != self.columns:
             between = "tabs" if self.tabs else "spaces"
             raise DataError(
-                f"{self.path}:{number} has {len(parts)} column{'' if len(parts) == 1 else 's'} between {between}, and "
+                f"{self.path}:{number} has {len(parts)} column{'' if len(parts) == 1 else 's'} between {between}, but "
                 f"line {self.first} has {self.columns}.",
                 "Write as many columns in each line, with the word first and its label last.",
             )

@@ -133,13 +133,13 @@ class DataSource:
         if any(by_ending):
             other = self.names[by_ending.index(False)]
             raise InputError(
-                f"{self.names[by_ending.index(True)]} holds sequences of numbers, and {other} may hold texts.",
+                f"{self.names[by_ending.index(True)]} holds sequences of numbers, but {other} may hold texts.",
                 "Name the columns of the channels: --channels ax,ay,az.",
             )
         if self.numbers != NOTHING_SAID:
             raise InputError(
                 "--sequence-column, --time-column, --channels-first, --missing, --integer-scale, --units, --window, "
-                "--hop and --rate are for sequences of numbers, and the data holds texts.",
+                "--hop and --rate are for sequences of numbers, but the data holds texts.",
                 "Name the columns of the channels, too: --channels ax,ay,az.",
             )
         return False
@@ -208,7 +208,7 @@ class DataSource:
         """Refuse a column of second texts if the rows are not from the user's own files of texts."""
         if AG_NEWS in self.names or self.has_number_rows:
             what = "ag_news" if AG_NEWS in self.names else "sequences of numbers"
-            raise InputError(f"A second text is named, and DATA is {what}.", "Leave --second-text-column out.")
+            raise InputError(f"A second text is named, but DATA is {what}.", "Leave --second-text-column out.")
 
     def _check_tokens(self) -> None:
         """Refuse options that do not apply to sentences with a label for each word."""
@@ -249,7 +249,7 @@ class DataSource:
         ):
             if value != default and (self.has_number_rows or AG_NEWS in self.names):
                 what = "sequences of numbers" if self.has_number_rows else "ag_news"
-                raise InputError(f"{option} is for your own files of texts, and DATA is {what}.", "Leave it out.")
+                raise InputError(f"{option} is for your own files of texts, but DATA is {what}.", "Leave it out.")
 
     def read_numbers(
         self, paths: tuple[Path, ...], labels: tuple[str, ...] | None = None, rules: NumberInput | None = None
@@ -273,7 +273,7 @@ class DataSource:
 
         if self.multi_label or self.data_dir is not None:
             said = "--multi-label" if self.multi_label else "--data-dir"
-            raise InputError(f"{said} is for texts, and the data holds sequences of numbers.", "Leave it out.")
+            raise InputError(f"{said} is for texts, but the data holds sequences of numbers.", "Leave it out.")
         options = self.numbers
         if rules is not None:
             options = options.of_classifier(rules)

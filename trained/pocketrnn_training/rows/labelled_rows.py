@@ -195,7 +195,7 @@ def assign_folds(data: LabelledRows, folds: int, rng: np.random.Generator) -> np
     order = np.argsort(first)
     first, groups = first[order], np.argsort(order)[groups]
     if len(first) < folds:
-        raise DataError(f"{len(first)} different rows cannot be divided into {folds} folds.", "Use fewer folds.")
+        raise DataError(f"There are {folds} folds, but only {len(first)} different rows.", "Use fewer folds.")
     several = data.several_labels
     sizes = np.bincount(groups)
     # A group has the label of its first row, also where its rows have different labels.

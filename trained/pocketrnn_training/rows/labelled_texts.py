@@ -152,7 +152,7 @@ class LabelledTexts(LabelledRows):
             if validation.several_labels != self.several_labels:
                 raise DataError(
                     f"The validation rows have {'any number of labels' if validation.several_labels else 'one label'} "
-                    "each, and the training rows do not.",
+                    "each, but the training rows do not.",
                     f"Read them with multi_label={self.several_labels}.",
                 )
             check_labelled(validation, "validation row", "Validate with labelled rows only.")

@@ -65,7 +65,7 @@ def read_sequences(
     for recording in recordings:
         if recording.samples.shape[1] != count:
             raise DataError(
-                f"{recording.name} has {recording.samples.shape[1]} channels, and {recordings[0].name} has {count}.",
+                f"{recording.name} has {recording.samples.shape[1]} channels, but {recordings[0].name} has {count}.",
                 "Train on files with the same channels.",
             )
     data = make_labelled_sequences(recordings, options.rules(count), labels, source)
@@ -103,7 +103,7 @@ def _move_channels_last(
     named = None if options.channels is None else len(options.channels)
     if named == steps != channels and not with_lengths:
         notes.append(
-            f"x of {path.name} is taken as [sequences, channels, time]: {named} channels are named, and "
+            f"x of {path.name} is taken as [sequences, channels, time]: {named} channels are named, but "
             f"in this order it has {channels:,} steps."
         )
         return x.transpose(0, 2, 1)
@@ -142,7 +142,7 @@ def _read_checked_arrays(
     sizes = {"y": len(y)} | ({} if lengths is None else {"lengths": len(lengths)})
     for name, size in sizes.items():
         if size != len(x):
-            raise DataError(f"x of {path} has {len(x)} sequences, and {name} has {size}.", "Save one for each.")
+            raise DataError(f"x of {path} has {len(x)} sequences, but {name} has {size}.", "Save one for each.")
     return x, y, lengths
 
 

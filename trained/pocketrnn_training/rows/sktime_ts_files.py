@@ -61,12 +61,12 @@ def read_ts(path: Path) -> Iterator[Recording]:
         found_steps, found_channels = recording.samples.shape
         if channels is not None and found_channels != channels:
             raise DataError(
-                f"Line {number} of {path} has {found_channels} channels, and those before or the header {channels}.",
+                f"Line {number} of {path} has {found_channels} channels, but earlier lines or the header {channels}.",
                 "Give every sequence the same channels, with a colon between two.",
             )
         if steps is not None and found_steps != steps:
             raise DataError(
-                f"Line {number} of {path} has {found_steps} steps, and the header says that all have {steps}.",
+                f"Line {number} of {path} has {found_steps} steps, but the header says that all have {steps}.",
                 "Correct the line, or write @equalLength false.",
             )
         channels = found_channels
@@ -109,7 +109,7 @@ def _check_header(header: _Header, path: Path) -> None:
         )
     if header.flags.get("targetlabel"):
         raise DataError(
-            f"{path} has values to learn (@targetLabel), and pocketrnn train learns labels.",
+            f"{path} has values to learn (@targetLabel), but pocketrnn train learns labels.",
             "Train a module of your own, and export it: pocketrnn export --values.",
         )
     if header.labels is None:
@@ -142,7 +142,7 @@ def _parse_number(field: str, where: str, header: _Header) -> float:
     field = field.strip()
     if field.lower() in _MISSING:
         if header.flags.get("missing") is False:
-            raise DataError(f"A sample of {where} is missing, and the header says @missing false.", "Correct one.")
+            raise DataError(f"A sample of {where} is missing, but the header says @missing false.", "Correct one.")
         return math.nan
     try:
         return float(field)

@@ -164,7 +164,7 @@ class Settings(ABC):
             if self.ALONE and value not in (None, ()):
                 said = {"before": "A checkpoint to go on from"}.get(name, name.replace("_", " ").capitalize())
                 are = "are" if said.endswith("s") else "is"
-                raise InputError(f"{said} {are} for texts, and the data holds {self.ROWS}.", "Leave it out.")
+                raise InputError(f"{said} {are} for texts, but the data holds {self.ROWS}.", "Leave it out.")
 
     def batch_size_for(self, rows: int) -> int:
         """The rows in a step, if an epoch has `rows` rows.

@@ -152,6 +152,6 @@ class NumberSettings(Settings):
         if self.kernels and (named := self.named_of_layers):
             name, value = named[0], getattr(self, named[0])
             raise InputError(
-                f"kernels is {self.kernels}, and {name} is {value}, which applies to recurrent layers.",
+                f"kernels is {self.kernels}, but {name} is {value}, which applies to recurrent layers.",
                 "Leave out one of the two options.",
             )

@@ -52,18 +52,18 @@ class PairSettings(TextSettings):
             >>> PairSettings().check_beside(teacher=None)
         """
         if given.get("teacher") not in (None, ()):
-            raise InputError(f"A teacher answers single texts, and the data holds {self.ROWS}.", "Leave it out.")
+            raise InputError(f"A teacher answers single texts, but the data holds {self.ROWS}.", "Leave it out.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.packed:
             raise InputError(
-                "Two texts are read by their lengths, and the classifier is to be padded.",
+                "Two texts are read by their lengths, but the classifier is to be padded.",
                 "Leave --padded out, in Python packed.",
             )
         for name in _OF_ONE_TEXT:
             value, default = getattr(self, name), getattr(TextSettings, name)
             if value != default and not (name in _OF_LINEAR_PART and value is False):
                 raise InputError(
-                    f"{name} is {value}, which is for single texts, and the data holds {self.ROWS}.", "Leave it out."
+                    f"{name} is {value}, which is for single texts, but the data holds {self.ROWS}.", "Leave it out."
                 )

@@ -70,7 +70,7 @@ class SequenceOptions:
         for name in ("channels", "missing", "window", "hop", "rate", "integer_scale", "units"):
             asked, known = getattr(self, name), getattr(made, name)
             if asked not in (None, known):
-                raise InputError(f"{name} is {asked!r}, and that of the classifier is {known!r}.", "Leave it out.")
+                raise InputError(f"{name} is {asked!r}, but that of the classifier is {known!r}.", "Leave it out.")
         return made
 
     def rules(self, count: int) -> NumberInput:
@@ -86,7 +86,7 @@ class SequenceOptions:
         channels = self.channels or tuple(f"channel_{number}" for number in range(1, count + 1))
         if len(channels) != count:
             raise InputError(
-                f"{len(channels)} channels are named, and the sequences have {count}.", "Name each channel once."
+                f"{len(channels)} channels are named, but the sequences have {count}.", "Name each channel once."
             )
         return NumberInput(
             channels,

@@ -59,6 +59,6 @@ def make_settings(kind: type[_S], choices: Mapping[str, Any]) -> _S:
             raise InputError(f"There is no choice {name!r}.", meant)
         if value != getattr(other, name):
             raise InputError(
-                f"{name} is {value}, which is for {other.ROWS}, and the data holds {kind.ROWS}.", "Leave it out."
+                f"{name} is {value}, which is for {other.ROWS}, but the data holds {kind.ROWS}.", "Leave it out."
             )
     return kind(**given)

@@ -248,21 +248,21 @@ class TextSettings(Settings):
         """
         if self.asks_for_pieces and self.max_vocabulary != TextSettings.max_vocabulary:
             raise InputError(
-                f"max_vocabulary is {self.max_vocabulary}, which bounds words, and there are pieces.",
+                f"max_vocabulary is {self.max_vocabulary}, which bounds words, but there are pieces.",
                 "Bound the pieces by vocabulary_size.",
             )
         if self.asks_for_pieces and self.spelling:
             raise InputError(
-                "spelling is for words, and pieces of words have their fragments already.",
+                "spelling is for words, but pieces of words have their fragments already.",
                 "Leave it out, or use another tokenizer.",
             )
         if self.linear and not self.packed:
             raise InputError(
-                "A linear part reads a text by its length, and the classifier is to be padded.", "Use one of the two."
+                "A linear part reads a text by its length, but the classifier is to be padded.", "Use one of the two."
             )
         if self.tokenizer not in (None, BPE) and self.piece_dropout not in (0, TextSettings.piece_dropout):
             raise InputError(
-                f"piece_dropout is {self.piece_dropout}, and the tokenizer {self.tokenizer} has no pieces.",
+                f"piece_dropout is {self.piece_dropout}, but the tokenizer {self.tokenizer} has no pieces.",
                 f"Use the tokenizer {BPE}, or leave it out: word_dropout is for words.",
             )
 
@@ -283,7 +283,7 @@ class TextSettings(Settings):
         if self.tokenizer not in (None, BPE):
             if self.vocabulary_size is not None:
                 raise InputError(
-                    f"vocabulary_size is {self.vocabulary_size}, and the tokenizer {self.tokenizer} has no pieces.",
+                    f"vocabulary_size is {self.vocabulary_size}, but the tokenizer {self.tokenizer} has no pieces.",
                     f"Use the tokenizer {BPE}, or bound the words by max_vocabulary.",
                 )
             return
@@ -291,7 +291,7 @@ class TextSettings(Settings):
             raise InputError(f"vocabulary_size is {self.pieces}.", f"Use a number from {_FEWEST_PIECES}.")
         if self.ngrams > 1 and self.asks_for_pieces:
             raise InputError(
-                f"ngrams is {self.ngrams}, and pieces of words have no n-grams.",
+                f"ngrams is {self.ngrams}, but pieces of words have no n-grams.",
                 "Leave it at 1, or use another tokenizer: the pieces of a word are n-grams of its characters already.",
             )
 

@@ -331,7 +331,7 @@ def encode_with_rules(
 
 
 def _compute_unknown_share(texts: Sequence[str], by_words: TokenizedTexts) -> float:
-    """The share of the words of some texts that are not in the vocabulary, from 0 to 1."""
+    """The share of the words of the texts that are not in the vocabulary, from 0 to 1."""
     encoder = TextEncoder(by_words.rules, by_words.vocabulary)
     held = [encoder.holds(word) for text in texts for word in encoder.tokens(text)]
     return held.count(False) / max(1, len(held))

@@ -302,7 +302,7 @@ def _make_xlogy_translation(log: Callable[[Any], Any]) -> Callable[[Any, Any], A
 
 
 def _translate_atan2(y: Any, x: Any) -> Any:
-    """`torch.atan2(y, x)`, also for NaN, infinities and both zeros."""
+    """`torch.atan2(y, x)`; right for NaN, infinities and both zeros, too."""
     zero, one = _make_constant_like(0.0, x), _make_constant_like(1.0, x)
     high, wide = op.Abs(y), op.Abs(x)
     less, more = op.Min(high, wide), op.Max(high, wide)
@@ -447,13 +447,13 @@ def _translate_rrelu(x: Any, noise: Any, lower: float = 1 / 8, upper: float = 1 
 
 
 def _translate_logit(x: Any, eps: float | None = None) -> Any:
-    """`torch.logit(x, eps)`, also for NaN."""
+    """`torch.logit(x, eps)`; NaN for NaN."""
     inside = x if eps is None else op.Min(op.Max(x, _make_constant_like(eps, x)), _make_constant_like(1 - eps, x))
     return op.Log(op.Div(inside, op.Sub(_make_constant_like(1.0, x), inside)))
 
 
 def _translate_heaviside(x: Any, values: Any) -> Any:
-    """`torch.heaviside(x, values)`: 0 for NaN."""
+    """`torch.heaviside(x, values)`; 0 for NaN."""
     zero, one = _make_constant_like(0.0, x), _make_constant_like(1.0, x)
     return op.Where(op.Equal(x, zero), values, op.Where(op.Greater(x, zero), one, zero))
 
@@ -727,7 +727,7 @@ def refuse_rounded_doubles(graph: ir.Graph, held: Collection[float]) -> None:
         if (rounded := next((n for n in numbers if n in held and _was_rounded(n)), None)) is not None:
             line = find_stack_line(node.metadata_props.get("pkg.torch.onnx.stack_trace", ""))
             raise ExportError(
-                f"ONNX rounds the number {rounded:.7g} to single precision, and the module computes with it in double "
+                f"ONNX rounds the number {rounded:.7g} to single precision, but the module computes with it in double "
                 f"precision{line and ', '}{line}.",
                 "Compute there by sums, products and quotients, such as x * 0.57; or in single precision.",
             )

@@ -151,8 +151,8 @@ NUMBER_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
 
 
 def round_size_numbers_to_float32(model: ir.Model) -> None:
-    """Set the dtype of the numbers computed from sizes to float64, which the exporter takes for float32; and round them
-    to float32 where other nodes use them. In place."""
+    """Make the numbers that are computed from sizes float64, in place: the exporter declares them as float32. Where
+    other nodes use them, they are rounded to float32."""
     numbers: set[ir.Value] = set()
     for node in model.graph:
         if _MARK in node.metadata_props:

@@ -30,7 +30,7 @@ def _add_elementwise_operation(
     lowering: Lowering, kind: int, pair: tuple[int, int], view: tuple[Size, ...], axes: tuple[int, int]
 ) -> int:
     """Add an elementwise operation on two values of [outer, middle, inner], or of fewer of these axes."""
-    made = lowering.program.value(FLOAT, view)
+    made = lowering.program.add_value(FLOAT, view)
     lowering.program.add("binary", [*pair, made], kind, _ONE, *view, *axes)
     return made
 
@@ -39,7 +39,7 @@ def _add_elementwise_operation(
 def _lower_hard_swish(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Lower x * hard_sigmoid(x)."""
     value, sizes = _read_float_value(lowering, node.input[0]), lowering.find_sizes(node.input[0])
-    share = lowering.program.value(FLOAT, sizes)
+    share = lowering.program.add_value(FLOAT, sizes)
     lowering.add_unary("HardSigmoid", value, share, 1 / 6, 0.5)
     _, words = lowering._make_operands_and_words([node.input[0]], node.output[0])
     lowering.program.add("binary", [value, share, lowering.add_value(node.output[0])], Binary.MUL, *words, words[-1])
@@ -49,9 +49,9 @@ def _lower_hard_swish(lowering: Lowering, node: onnx.NodeProto) -> None:
 def _lower_prelu(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Lower max(x, 0) + slope * min(x, 0)."""
     x, slope, out = node.input[0], node.input[1], node.output[0]
-    value, zero = _read_float_value(lowering, x), lowering.program.constant(np.zeros(1, np.float32))
+    value, zero = _read_float_value(lowering, x), lowering.program.add_constant(np.zeros(1, np.float32))
     (_, factor), (*sizes, of_x, of_slope) = lowering._make_operands_and_words([x, slope], out)
-    below, sloped, above = (lowering.program.value(FLOAT, lowering.find_sizes(out)) for _ in range(3))
+    below, sloped, above = (lowering.program.add_value(FLOAT, lowering.find_sizes(out)) for _ in range(3))
     lowering.program.add("binary", [value, zero, below], Binary.MIN, *sizes, of_x, 0)
     lowering.program.add("binary", [below, factor, sloped], Binary.MUL, *sizes, of_x, of_slope)
     lowering.add_unary("Relu", value, above)
@@ -70,12 +70,12 @@ def _lower_log_sum_exp(lowering: Lowering, node: onnx.NodeProto) -> None:
     view = lowering.find_view_sizes(source, axes[0] % rank, axes[0] % rank)
     left = (view[0], _ONE, view[2])
     value = _read_float_value(lowering, source)
-    largest, finite, total, logarithm = (program.value(FLOAT, left) for _ in range(4))
+    largest, finite, total, logarithm = (program.add_value(FLOAT, left) for _ in range(4))
     program.add("reduce", [value, largest], Reduction.LARGEST, *view)
     # Infinity minus infinity would be NaN.
     lowering.add_unary("Clip", largest, finite, -_LARGEST, _LARGEST)
     below = _add_elementwise_operation(lowering, Binary.SUB, (value, finite), view, (_ALL, _WITHOUT_MIDDLE))
-    raised = program.value(FLOAT, view)
+    raised = program.add_value(FLOAT, view)
     lowering.add_unary("Exp", below, raised)
     program.add("reduce", [raised, total], Reduction.SUM, *view)
     lowering.add_unary("Log", total, logarithm)
@@ -90,11 +90,11 @@ def _lower_instance_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
     value = _read_float_value(lowering, source)
     if outer != _ONE or channels[0]:
         raise ExportError("It does not normalize [1, channels, ...].", "")
-    normal = program.value(FLOAT, lowering.find_sizes(source))
+    normal = program.add_value(FLOAT, lowering.find_sizes(source))
     epsilon = convert_float_to_bits(read_attributes(node).get("epsilon", 1e-5))
     program.add("norm", [value, NONE, NONE, normal], channels, inner, epsilon)
     for kind, name in ((Binary.MUL, node.input[1]), (Binary.ADD, node.input[2])):
-        operand = program.constant(lowering.read_constant(name))
+        operand = program.add_constant(lowering.read_constant(name))
         normal = _add_elementwise_operation(
             lowering, kind, (normal, operand), (outer, channels, inner), (_ALL, _MIDDLE)
         )
@@ -113,7 +113,9 @@ def _lower_top_k(lowering: Lowering, node: onnx.NodeProto) -> None:
         # The one number, at index 0: texts are sorted by their lengths, and a program has one text.
         lowering.reuse_value(node.output[0], lowering.add_whole_value(source))
         zeros = np.zeros([b for _, b in sizes], np.int64)
-        lowering.reuse_value(node.output[1], lowering.program.constant(zeros if zeros.ndim == 2 else zeros.reshape(-1)))
+        lowering.reuse_value(
+            node.output[1], lowering.program.add_constant(zeros if zeros.ndim == 2 else zeros.reshape(-1))
+        )
         return
     view, is_least = lowering.find_view_sizes(source, axis, axis), not attributes.get("largest", 1)
     value = _read_float_value(lowering, source)

@@ -1,4 +1,5 @@
-"""Lower an ONNX graph to the program of a packed classifier: recurrent layers, products, sums, convolutions."""
+"""Lower the operators of an ONNX graph that compute with whole rows or matrices: recurrent layers, products, sums,
+softmax, normalization, convolutions. `operator_lowering.py` lowers the others."""
 
 from __future__ import annotations
 
@@ -74,7 +75,7 @@ def _lower_recurrent(lowering: Lowering, node: onnx.NodeProto) -> None:
         layers = [layer.remove_reset_gate for layer in layers]
     weights: list[int] = []
     for layer in layers:
-        weights += [NONE if some is None else lowering.program.constant(some) for some in layer]
+        weights += [NONE if some is None else lowering.program.add_constant(some) for some in layer]
     weights += [NONE] * (8 - len(weights))
     lowering.program.add(
         "recurrent", [x, *states, *made], kind, directions, sizes[2][1], hidden, steps, weights=weights
@@ -169,10 +170,10 @@ def _add_linear(lowering: Lowering, x: str, matrix: Array, bias: Array | None, o
     """Add out = x @ matrix + bias, where matrix [in, out] is the same for every text."""
     inner, outer = matrix.shape
     rows = multiply_or_refuse(lowering.find_sizes(x)[:-1])
-    weight = lowering.program.constant(np.ascontiguousarray(pad_columns(matrix)))
+    weight = lowering.program.add_constant(np.ascontiguousarray(pad_columns(matrix)))
     added = NONE
     if bias is not None and bias.any():
-        added = lowering.program.constant(pad_columns(np.broadcast_to(bias.reshape(1, -1), (1, outer))).reshape(-1))
+        added = lowering.program.add_constant(pad_columns(np.broadcast_to(bias.reshape(1, -1), (1, outer))).reshape(-1))
     read = lowering.add_whole_value(x)
     lowering.program.add("linear", [read, weight, added, lowering.add_value(out)], rows, inner, outer)
 
@@ -241,14 +242,14 @@ def _lower_reduce(lowering: Lowering, node: onnx.NodeProto) -> None:
     if node.op_type == "ReduceL1":
         if lowering.find_type(source) != FLOAT:
             raise ExportError("It reduces integers: the engine reduces only floats.", "")
-        size = program.value(FLOAT, sizes)
+        size = program.add_value(FLOAT, sizes)
         lowering.add_unary("Abs", value, size)
         value = size
     elif node.op_type not in _REDUCED:
         whole = multiply_or_refuse(sizes)
         if node.op_type == "ReduceL2" and lowering.find_type(source) != FLOAT:
             raise ExportError("It reduces integers: the engine reduces only floats.", "")
-        product = program.value(lowering.find_type(source), sizes)
+        product = program.add_value(lowering.find_type(source), sizes)
         program.add("binary", [value, value, product], Binary.MUL, *[(0, 1)] * 3, whole, 8, 8)
         value = product
     # From the last axis on, so that the indices of the axes before stay the same.
@@ -259,11 +260,11 @@ def _lower_reduce(lowering: Lowering, node: onnx.NodeProto) -> None:
             first = axes.pop()
         parts = split_sizes(sizes, first, last)
         sizes[first : last + 1] = []
-        made = program.value(lowering.find_type(out), sizes)
+        made = program.add_value(lowering.find_type(out), sizes)
         program.add("reduce", [value, made], kind, *parts)
         value = made
     if node.op_type == "ReduceL2":
-        made = program.value(FLOAT, sizes)
+        made = program.add_value(FLOAT, sizes)
         lowering.add_unary("Sqrt", value, made)
         value = made
     lowering.reuse_value(out, value)
@@ -289,7 +290,9 @@ def _lower_layer_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
     weights = []
     for index in (1, 2):
         name = lowering.find_optional_input(node, index)
-        weights.append(NONE if name is None else lowering.program.constant(lowering.read_constant(name).reshape(-1)))
+        weights.append(
+            NONE if name is None else lowering.program.add_constant(lowering.read_constant(name).reshape(-1))
+        )
     if inner != (0, 1):
         raise ExportError("It does not normalize the last axes.", "")
     read = lowering.add_whole_value(source)
@@ -301,15 +304,15 @@ def _lower_layer_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
 def _lower_batch_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Lower a batch norm with its statistics from training: one scale and one bias for each channel."""
     program = lowering.program
-    scale, bias, mean, variance = (program.constant(lowering.read_constant(name)) for name in node.input[1:5])
+    scale, bias, mean, variance = (program.add_constant(lowering.read_constant(name)) for name in node.input[1:5])
     outer, channels, inner = lowering.find_view_sizes(node.input[0], 1, 1)
-    epsilon = program.constant(np.array([read_attributes(node).get("epsilon", 1e-5)], np.float32))
-    spread, root = program.value(FLOAT, [channels]), program.value(FLOAT, [channels])
+    epsilon = program.add_constant(np.array([read_attributes(node).get("epsilon", 1e-5)], np.float32))
+    spread, root = program.add_value(FLOAT, [channels]), program.add_value(FLOAT, [channels])
     program.add("binary", [variance, epsilon, spread], Binary.ADD, *[(0, 1)] * 3, channels, 8, 0)
     lowering.add_unary("Sqrt", spread, root)
     value = lowering.add_whole_value(node.input[0])
     for kind, operand in ((Binary.SUB, mean), (Binary.DIV, root), (Binary.MUL, scale), (Binary.ADD, bias)):
-        made = program.value(FLOAT, lowering.find_sizes(node.output[0]))
+        made = program.add_value(FLOAT, lowering.find_sizes(node.output[0]))
         program.add("binary", [value, operand, made], kind, (0, 1), outer, channels, inner, 14, 4)
         value = made
     lowering.reuse_value(node.output[0], value)
@@ -346,8 +349,8 @@ def _lower_conv(lowering: Lowering, node: onnx.NodeProto) -> None:
     outs, out_height, out_width = _find_plane_sizes(lowering.find_sizes(out))
     kernel = lowering.read_constant(node.input[1])
     rank = kernel.ndim - 2
-    weight = lowering.program.constant(np.ascontiguousarray(kernel).reshape(-1))
-    bias = NONE if bias_name is None else lowering.program.constant(lowering.read_constant(bias_name).reshape(-1))
+    weight = lowering.program.add_constant(np.ascontiguousarray(kernel).reshape(-1))
+    bias = NONE if bias_name is None else lowering.program.add_constant(lowering.read_constant(bias_name).reshape(-1))
     read = lowering.add_whole_value(source)
     lowering.program.add(
         "conv", [read, weight, bias, lowering.add_value(out)], channels, height, width, outs,
@@ -398,7 +401,7 @@ def _lower_argmax(lowering: Lowering, node: onnx.NodeProto) -> None:
         if (bound := lowering.find_integer_bound(node.input[0])) is None:
             raise ExportError(f"Its input is integers that may exceed {MOST_WHOLE:,}.", IN_FLOAT32)
         lowering.limit_texts(bound, MOST_WHOLE, IN_FLOAT32)
-        whole, read = read, lowering.program.value(FLOAT, lowering.find_sizes(node.input[0]))
+        whole, read = read, lowering.program.add_value(FLOAT, lowering.find_sizes(node.input[0]))
         lowering.add_unary("Cast", whole, read)
     lowering.program.add("argmax", [read, lowering.add_value(node.output[0])], int(node.op_type == "ArgMin"), *view)
 

@@ -260,7 +260,7 @@ class Lowering:
 
     def find_sizes(self, name: str) -> list[Size]:
         """Return the sizes of a value's axes."""
-        return self.graph.sizes(name)
+        return self.graph.find_sizes(name)
 
     def find_type(self, name: str) -> int:
         """Return the program's type for a value of the graph.
@@ -275,7 +275,7 @@ class Lowering:
 
     def add_value(self, name: str) -> int:
         """Add a new value of the program for a value of the graph."""
-        self.known[name] = self.program.value(self.find_type(name), self.find_sizes(name))
+        self.known[name] = self.program.add_value(self.find_type(name), self.find_sizes(name))
         return self.known[name]
 
     def find_scalar(self, name: str) -> int | None:
@@ -290,11 +290,11 @@ class Lowering:
         if kind == INT:
             self.limit_texts(self.find_integer_bound(name))
         if len(set(firsts)) == 1:
-            return self.program.constant(np.array([firsts[0]]).astype(["<f4", "<i4", "?"][kind]))
+            return self.program.add_constant(np.array([firsts[0]]).astype(["<f4", "<i4", "?"][kind]))
         size = None if kind == BOOL else fit_affine(self.graph.lengths, firsts)
         if size is None:
             return None
-        made = self.program.value(kind, [])
+        made = self.program.add_value(kind, [])
         self.program.add("count", [made], _ONE, _ONE, _ONE, size, 0)
         return made
 
@@ -313,10 +313,10 @@ class Lowering:
             self.limit_texts(self.find_integer_bound(name))
         if all(v.shape == values[0].shape and v.tobytes() == values[0].tobytes() for v in values[1:]):
             array = values[0]
-            self.known[name] = self.program.constant(array if array.ndim == 2 else array.reshape(-1))
+            self.known[name] = self.program.add_constant(array if array.ndim == 2 else array.reshape(-1))
             return self.known[name]
         scalar = self.find_scalar(name)
-        made = self.program.value(self.find_type(name), self.find_sizes(name))
+        made = self.program.add_value(self.find_type(name), self.find_sizes(name))
         if scalar is not None:
             sizes = self._list_sizes_above_one(name)
             strides = _compute_array_strides(sizes)
@@ -366,8 +366,8 @@ class Lowering:
         target_offset: Size,
         target_strides: Sequence[Size],
     ) -> None:
-        """Copy numbers of a value, at offset + sum of strides * indices, to such places of another value. Axes of size
-        1 need no strides.
+        """Copy numbers from one value into another. In each of them, the number with some indices is at offset + sum of
+        strides * indices. Axes of size 1 need no strides.
 
         Raises:
             ExportError: it has too many axes.
@@ -480,7 +480,7 @@ BINARY: Final = {
 
 
 def lowers(*names: str) -> Callable[[Handler], Handler]:
-    """Register the decorated function as the handler of some operators."""
+    """Register the decorated function as the handler of the operators with these names."""
 
     def register_handler(handler: Handler) -> Handler:
         HANDLERS.update(dict.fromkeys(names, handler))
@@ -680,7 +680,7 @@ def _lower_gather(lowering: Lowering, node: onnx.NodeProto) -> None:
     if is_table and from_zero:
         table = lowering.read_constant(source)
         table = np.ascontiguousarray(table.reshape(len(table), -1))
-        number = lowering.program.constant(table, is_table=True)
+        number = lowering.program.add_constant(table, is_table=True)
         read = lowering.add_whole_value(indices)
         lowering.program.add("lookup", [number, read, lowering.add_value(out)])
         return
@@ -699,7 +699,7 @@ def _find_gather_nd_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int,
     count = multiply_sizes(of_indices[:-1])
     if len(axes) > 1 or any(size != _ONE for size in sizes[:first]) or count is None:
         raise ExportError("Its indices along several axes depend on the tokens.", "")
-    made = lowering.program.value(INT, [count])
+    made = lowering.program.add_value(INT, [count])
     place = (0, axes[0] - first)
     lowering.add_copy(lowering.add_whole_value(node.input[1]), made, [count], place, [(0, width)], (0, 0), [_ONE])
     return axes[0], made
@@ -717,7 +717,7 @@ def _find_gather_elements_axis(lowering: Lowering, node: onnx.NodeProto) -> tupl
     others = [i for i in range(len(spread)) if i != axis]
     same = own[axis] == spread[axis] and all(own[i] == _ONE for i in others)
     if not same or any(spread[i] != lowering.find_sizes(source)[i] for i in others):
-        raise ExportError("Its indices differ along several axes, and depend on the tokens.", "")
+        raise ExportError("Its indices depend on the tokens, and differ along more than one axis.", "")
     return axis, lowering.add_whole_value(given)
 
 
@@ -805,11 +805,11 @@ def _lower_power(lowering: Lowering, node: onnx.NodeProto) -> None:
     lowering.limit_texts(bound, MOST_WHOLE, IN_FLOAT32)
     program = lowering.program
     (base, exponent), words = lowering._make_operands_and_words([left, right], out)
-    power, constant = program.value(FLOAT, program.values[exponent].factors), program.values[exponent].constant
+    power, constant = program.add_value(FLOAT, program.values[exponent].factors), program.values[exponent].constant
     if constant is None:
         lowering.add_unary("Cast", exponent, power)
     else:
-        power = program.constant(constant.astype(np.float32))
+        power = program.add_constant(constant.astype(np.float32))
     program.add("binary", [base, power, lowering.add_value(out)], Binary.POW, *words)
 
 
@@ -853,11 +853,11 @@ def _lower_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 def _lower_integer_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Lower Neg, Abs or Relu of integers as 0 - x, the maximum of x and -x, or the maximum of x and 0."""
-    out, program, zero = node.output[0], lowering.program, lowering.program.constant(np.array([0]))
+    out, program, zero = node.output[0], lowering.program, lowering.program.add_constant(np.array([0]))
     (value,), (*sizes, axes) = lowering._make_operands_and_words([node.input[0]], out)
     other = zero
     if node.op_type != "Relu":
-        other = program.value(INT, lowering.find_sizes(out))
+        other = program.add_value(INT, lowering.find_sizes(out))
         program.add("binary", [zero, value, other], Binary.SUB, *sizes, 0, axes)
     if node.op_type == "Neg":
         lowering.reuse_value(out, other)
@@ -886,8 +886,8 @@ def _lower_clip(lowering: Lowering, node: onnx.NodeProto) -> None:
     _, words = lowering._make_operands_and_words([node.input[0]], out)
     for name, bound in zip(("Max", "Min"), bounds, strict=True):
         if np.isfinite(bound):
-            limit = lowering.program.constant(np.array([bound]).clip(-LARGEST, LARGEST).astype("<i4"))
-            made = lowering.program.value(kind, lowering.find_sizes(out))
+            limit = lowering.program.add_constant(np.array([bound]).clip(-LARGEST, LARGEST).astype("<i4"))
+            made = lowering.program.add_value(kind, lowering.find_sizes(out))
             lowering.program.add("binary", [value, limit, made], BINARY[name], *words, 0)
             value = made
     lowering.reuse_value(out, value)
@@ -895,8 +895,8 @@ def _lower_clip(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @lowers("Mod")
 def _lower_mod(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Lower a Mod of integers: x - x / divisor * divisor has the sign of x. The same for this remainder plus the
-    divisor gives a result of at least 0."""
+    """Lower a Mod of integers. x - x / divisor * divisor has the sign of x; adding the divisor and taking the remainder
+    again gives a result of at least 0."""
     left, right, out = node.input[0], node.input[1], node.output[0]
     if (
         lowering.find_type(left) != INT
@@ -916,7 +916,7 @@ def _lower_mod(lowering: Lowering, node: onnx.NodeProto) -> None:
     def add_integer_operation(
         kind: int, one: int, other: int, of_one: int | Size, of_other: int | Size, made: int | None = None
     ) -> int:
-        made = program.value(INT, lowering.find_sizes(out)) if made is None else made
+        made = program.add_value(INT, lowering.find_sizes(out)) if made is None else made
         program.add("binary", [one, other, made], kind, *sizes, of_one, of_other)
         return made
 
@@ -955,13 +955,13 @@ def _lower_one_hot(lowering: Lowering, node: onnx.NodeProto) -> None:
         raise ExportError("Its axis is not the last one, or it is too wide.", "")
     table = np.full((depth, depth), off, np.float32)
     np.fill_diagonal(table, on)
-    number = lowering.program.constant(table, is_table=True)
+    number = lowering.program.add_constant(table, is_table=True)
     read, out = lowering.add_whole_value(node.input[0]), lowering.add_value(node.output[0])
     floats = out
     if lowering.find_type(node.output[0]) != FLOAT:
         if max(abs(off), abs(on)) > MOST_WHOLE:
             raise ExportError(f"Its numbers exceed {MOST_WHOLE:,}.", IN_FLOAT32)
-        floats = lowering.program.value(FLOAT, lowering.find_sizes(node.output[0]))
+        floats = lowering.program.add_value(FLOAT, lowering.find_sizes(node.output[0]))
     lowering.program.add("lookup", [number, read, floats])
     if floats != out:
         lowering.add_unary("Cast", floats, out)

@@ -217,7 +217,7 @@ def _run_operator_alone(
     feeds = [{**drawn, **{name: values[name][place] for name in part.fixed}} for place, drawn in rows]
     expected = [_run_session(session, feed) for feed in feeds]
     for in_place in (False, True):
-        found = alone.answers([(lengths[place], drawn) for place, drawn in rows], in_place=in_place)
+        found = alone.run_rows([(lengths[place], drawn) for place, drawn in rows], in_place=in_place)
         for feed, (_, drawn), here, there in zip(feeds, rows, found, expected, strict=True):
             for output, (one, other) in enumerate(zip(here or (), there or (), strict=False)):
                 with np.errstate(over="ignore"):
@@ -352,15 +352,15 @@ class _OperatorFile:
         for name, width in zip(part.given, self._widths, strict=True):
             sizes = lowering.find_sizes(name)
             kind = lowering.find_type(name)
-            value = one.program.value(FLOAT, sizes)
+            value = one.program.add_value(FLOAT, sizes)
             _add_copy_in_order(one, 0, value, sizes, (begin, 0), (0, 0))
-            one.known[name] = value if kind == FLOAT else one.program.value(kind, sizes)
+            one.known[name] = value if kind == FLOAT else one.program.add_value(kind, sizes)
             if kind != FLOAT:
                 one.add_unary("Cast", value, one.known[name])
             begin += width
         for node in part.nodes:
             HANDLERS[node.op_type](one, node)
-        logits = one.program.value(FLOAT, [(0, self._answers)])
+        logits = one.program.add_value(FLOAT, [(0, self._answers)])
         one.program.add("fill", [logits], 0)
         for name, (offset, most, is_whole) in zip(part.made, self._made, strict=True):
             self._copy_to_logits(one, name, logits, offset, most if is_whole else 0)
@@ -375,18 +375,18 @@ class _OperatorFile:
         def add_float_copy(value: int, offset: int) -> None:
             made = value
             if kind != FLOAT:
-                made = program.value(FLOAT, sizes)
+                made = program.add_value(FLOAT, sizes)
                 one.add_unary("Cast", value, made)
             _add_copy_in_order(one, made, logits, sizes, (0, 0), (0, offset))
 
         if not halves:
             add_float_copy(value, offset)
             return
-        count = program.constant(np.array([_HALF], np.int32))
+        count = program.add_constant(np.array([_HALF], np.int32))
         axes = _merge_axes(sizes)
         words = [*[_ONE] * (4 - len(axes)), *axes]
         all_axes = sum(1 << i for i, size in enumerate(words) if size != _ONE)
-        high, part, low = (program.value(INT, sizes) for _ in range(3))
+        high, part, low = (program.add_value(INT, sizes) for _ in range(3))
         program.add("binary", [value, count, high], Binary.DIV, *words, all_axes, 0)
         program.add("binary", [high, count, part], Binary.MUL, *words, all_axes, 0)
         program.add("binary", [value, part, low], Binary.SUB, *words, all_axes, all_axes)
@@ -409,7 +409,7 @@ class _OperatorFile:
         }
         return assemble_file(head, [sections[name] for name in sorted(sections)])
 
-    def answers(self, rows: Sequence[tuple[int, Mapping[str, Array]]], *, in_place: bool) -> list[list[Array] | None]:
+    def run_rows(self, rows: Sequence[tuple[int, Mapping[str, Array]]], *, in_place: bool) -> list[list[Array] | None]:
         """Return the outputs for rows of (number of tokens, input numbers): a list of arrays, which may be longer than
         the outputs; None if the engine gives no answer.
 

@@ -147,7 +147,7 @@ class Program:
             self.values.append(_Value(INT, (self.second,)))
         self._given = len(self.values)
 
-    def value(self, kind: int, sizes: Iterable[Size]) -> int:
+    def add_value(self, kind: int, sizes: Iterable[Size]) -> int:
         """Add a value of a type; its number of elements is the product of the sizes.
 
         Raises:
@@ -162,7 +162,7 @@ class Program:
         self.values.append(_Value(kind, (*varying, (0, fixed))))
         return len(self.values) - 1
 
-    def constant(self, numbers: Array, *, is_table: bool = False) -> int:
+    def add_constant(self, numbers: Array, *, is_table: bool = False) -> int:
         """Add a constant of float32, int32 or bool, or find an equal one."""
         kind = {"f": FLOAT, "i": INT, "b": BOOL}[numbers.dtype.kind]
         numbers = numbers.astype(["<f4", "<i4", "?"][kind])
@@ -267,7 +267,7 @@ class Program:
             if not whole[part].any():
                 made.append(NONE)
                 continue
-            made.append(self.constant(np.ascontiguousarray(whole[part])))
+            made.append(self.add_constant(np.ascontiguousarray(whole[part])))
             if stored is not None:
                 self.values[made[-1]].stored = (np.ascontiguousarray(stored[0][part]), stored[1])
         return made[0], made[1]

@@ -89,7 +89,7 @@ def _fold_layer(program: Program, op: Op, window: _Window) -> list[Op]:
     operands = [window.steps, *op.operands[1:]]
     if window.before:
         value, place = divmod(window.before, _OF_VALUE)
-        operands[_CELL] = program.value(FLOAT, [(0, half)])
+        operands[_CELL] = program.add_value(FLOAT, [(0, half)])
         one, none = (0, 1), (0, 0)
         row = [one, one, one, one, (0, half)]
         words = [*row, (0, place - 1), *[none] * 4, one, none, *[none] * 4, one]

@@ -285,7 +285,7 @@ class SizeValues:
         for node in model.graph.node:
             self._track_node(node, of_tokens)
 
-    def sizes(self, name: str) -> list[Size] | None:
+    def find_sizes(self, name: str) -> list[Size] | None:
         """Return the sizes of a value's axes; None unless they are a * tokens + b for every number of tokens."""
         shapes = [value.shape for value in self._values[name]]
         if name in self.irregular or len({len(shape) for shape in shapes}) != 1:
@@ -296,7 +296,11 @@ class SizeValues:
     def _track_node(self, node: onnx.NodeProto, of_tokens: frozenset[str]) -> None:
         outputs = [name for name in node.output if name]
         drawn = node.op_type.startswith(_RANDOM)
-        if not drawn and not any(name in of_tokens for name in outputs) and (self._all_seen or self._is_constant(node)):
+        if (
+            not drawn
+            and not any(name in of_tokens for name in outputs)
+            and (self._all_seen or self._has_constant_inputs(node))
+        ):
             for name in outputs:
                 self._record_affine_numbers(name)
             return
@@ -309,10 +313,10 @@ class SizeValues:
                 if not self._is_exact(name):
                     del self.known[name]
 
-    def _is_constant(self, node: onnx.NodeProto) -> bool:
+    def _has_constant_inputs(self, node: onnx.NodeProto) -> bool:
         """Return whether all inputs of an operator are the same for all texts."""
         for name in filter(None, node.input):
-            known, sizes = self.known.get(name), self.sizes(name)
+            known, sizes = self.known.get(name), self.find_sizes(name)
             if known is None or known.constant is None or sizes is None or any(a for a, _ in sizes):
                 return False
         return True
@@ -330,7 +334,7 @@ class SizeValues:
 
     def _record_affine_numbers(self, name: str) -> None:
         """Record the numbers of a value that is known to be a * tokens + b, from the runs."""
-        values, sizes = self._values[name], self.sizes(name)
+        values, sizes = self._values[name], self.find_sizes(name)
         if sizes is None:
             return
         if not any(a for a, _ in sizes):
@@ -385,7 +389,7 @@ class SizeValues:
         rule = _CLAMPED.get(kind)
         return None if rule is None else rule(self, node)
 
-    def number(self, node: onnx.NodeProto, index: int) -> Known | None:
+    def find_number(self, node: onnx.NodeProto, index: int) -> Known | None:
         """Return the known numbers of an operator's input; None if they are unknown, or if the input is left out."""
         return self.known.get(node.input[index]) if index < len(node.input) else None
 
@@ -411,9 +415,9 @@ def _find_integer_constants(known: Known | None) -> list[int] | None:
 
 def _check_slice(values: SizeValues, node: onnx.NodeProto) -> str | None:
     """Check a Slice, which clamps its ends to the axis. Return the reason why its size is irregular, or None."""
-    span, sizes = values.span, values.sizes(node.input[0])
-    starts, ends = values.number(node, 1), values.number(node, 2)
-    axes, steps = (_find_integer_constants(values.number(node, index)) for index in (3, 4))
+    span, sizes = values.span, values.find_sizes(node.input[0])
+    starts, ends = values.find_number(node, 1), values.find_number(node, 2)
+    axes, steps = (_find_integer_constants(values.find_number(node, index)) for index in (3, 4))
     if sizes is None or starts is None or ends is None:
         return "its start and end are not known"
     axes, steps = axes or [*range(len(starts.extreme_numbers))], steps or [1] * len(starts.extreme_numbers)
@@ -438,14 +442,14 @@ def _check_slice(values: SizeValues, node: onnx.NodeProto) -> str | None:
 
 
 def _check_pad(values: SizeValues, node: onnx.NodeProto) -> str | None:
-    pads = values.number(node, 1)
+    pads = values.find_number(node, 1)
     if pads is None or any(values.span.holds("Less", pad, (0, 0)) is None for pad in pads.extreme_numbers):
         return "it pads some texts and cuts others"
     return None
 
 
 def _check_range(values: SizeValues, node: onnx.NodeProto) -> str | None:
-    found = [values.number(node, index) for index in range(3)]
+    found = [values.find_number(node, index) for index in range(3)]
     step = found[2].constant if found[2] is not None else None
     if found[0] is None or found[1] is None or step is None or not step[0]:
         return "its step depends on the tokens"
@@ -458,7 +462,7 @@ def _check_range(values: SizeValues, node: onnx.NodeProto) -> str | None:
 
 def _check_strides(values: SizeValues, node: onnx.NodeProto) -> str | None:
     """Check the strides of a window. Return the reason why its output size is irregular, or None."""
-    attributes, sizes = read_attributes(node), values.sizes(node.input[0])
+    attributes, sizes = read_attributes(node), values.find_sizes(node.input[0])
     strides = attributes.get("strides") or []
     if sizes is None:
         return "its input has no known size"
@@ -474,16 +478,18 @@ def _is_number_or_range(known: Known | None) -> bool:
 
 def _is_sum_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
     """Return whether a sum is of arrays with one size for all texts, or of single numbers and ranges."""
-    inputs = [values.number(node, index) for index in range(len(node.input))]
+    inputs = [values.find_number(node, index) for index in range(len(node.input))]
     return all(isinstance(one, Numbers) for one in inputs) or all(map(_is_number_or_range, inputs))
 
 
 def _is_move_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    known = values.number(node, 0)
-    others = [values.number(node, index) for index in range(1, len(node.input)) if node.input[index]]
+    known = values.find_number(node, 0)
+    others = [values.find_number(node, index) for index in range(1, len(node.input)) if node.input[index]]
     if node.op_type.startswith("Gather") and any(one is None or one.constant is None for one in others):
         return False
-    if isinstance(known, Numbers) and all(not a for name in node.output for a, _ in values.sizes(name) or [(1, 0)]):
+    if isinstance(known, Numbers) and all(
+        not a for name in node.output for a, _ in values.find_sizes(name) or [(1, 0)]
+    ):
         return True
     if _is_number_or_range(known) and isinstance(known, AffineRange) and known.step:
         return node.op_type in _KEEPS_A_RANGE
@@ -498,7 +504,7 @@ def _is_product_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 def _is_quotient_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
     """Return whether a quotient or remainder is of integers, and the divisor divides all factors of tokens and
     indices."""
-    left, right = values.number(node, 0), values.number(node, 1)
+    left, right = values.find_number(node, 0), values.find_number(node, 1)
     if left is None or right is None or right.constant is None or not _is_sum_affine(values, node):
         return False
     divisors = {*right.constant}
@@ -522,8 +528,8 @@ def _is_quotient_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 def _find_difference_signs(values: SizeValues, node: onnx.NodeProto) -> list[frozenset[int] | None] | None:
     """Return the possible signs of the differences of an operator's two inputs. For two arrays of a fixed size, these
     are the signs for each pair of elements; for two ranges, the signs for all pairs together. None for other inputs."""
-    left, right = values.number(node, 0), values.number(node, 1)
-    shapes = [values.sizes(name) for name in node.input]
+    left, right = values.find_number(node, 0), values.find_number(node, 1)
+    shapes = [values.find_sizes(name) for name in node.input]
     if left is None or right is None or None in shapes:
         return None
     span = values.span
@@ -568,7 +574,7 @@ def _is_comparison_decided(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_where_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    condition, *others = (values.number(node, index) for index in range(3))
+    condition, *others = (values.find_number(node, index) for index in range(3))
     if condition is None or condition.constant is None:
         return False
     if all(isinstance(one, Numbers) for one in (condition, *others)):
@@ -578,7 +584,7 @@ def _is_where_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_clip_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    known, *bounds = (values.number(node, index) for index in range(3))
+    known, *bounds = (values.find_number(node, index) for index in range(3))
     if known is None or not (isinstance(known, Numbers) or _is_number_or_range(known)):
         return False
     ends = [None if bound is None else bound.extreme_numbers[0] for bound in bounds]
@@ -589,14 +595,14 @@ def _is_clip_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 def _is_reduction_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
     """Return whether a reduction is a sum, or reduces only one number or equal numbers."""
-    known, sizes = values.number(node, 0), values.sizes(node.input[0])
+    known, sizes = values.find_number(node, 0), values.find_sizes(node.input[0])
     if not isinstance(known, Numbers) or sizes is None:
         if node.op_type == "ReduceSum":
             # A constant times how many there are, as a mask that is true for all tokens.
             return sizes is not None and multiply_sizes(sizes) is not None and bool(known and known.constant)
         same = isinstance(known, AffineRange) and not known.step
         return same and node.op_type in ("ReduceMax", "ReduceMin", "ReduceMean")
-    before, after = (np.prod([b for _, b in shape]) for shape in (sizes, values.sizes(node.output[0]) or [(0, 0)]))
+    before, after = (np.prod([b for _, b in shape]) for shape in (sizes, values.find_sizes(node.output[0]) or [(0, 0)]))
     varying = sum(1 for a, _ in known.extreme_numbers if a)
     return node.op_type == "ReduceSum" or bool(before == after) or (node.op_type == "ReduceProd" and varying <= 1)
 
@@ -604,7 +610,7 @@ def _is_reduction_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 def _is_cast_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
     """Return whether a cast is exact: from integers to wide integers or to floats; or back from floats, if no text is
     too long for an exact float. Narrower integers wrap around for longer texts."""
-    known = values.number(node, 0)
+    known = values.find_number(node, 0)
     before, after = (values._values[name][0].dtype for name in (node.input[0], node.output[0]))
     if known is None or after.kind not in "iuf" or after.itemsize < 4:
         return False
@@ -619,12 +625,12 @@ def _is_cast_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_rounding_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    known = values.number(node, 0)
+    known = values.find_number(node, 0)
     return known is not None and all(np.isfinite(b) and b == int(b) for _, b in known.extreme_numbers)
 
 
 def _is_absolute_value_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    known = values.number(node, 0)
+    known = values.find_number(node, 0)
     found = (
         {values.span.holds("GreaterOrEqual", number, (0, 0)) for number in known.extreme_numbers} if known else {None}
     )
@@ -633,7 +639,7 @@ def _is_absolute_value_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 def _is_running_sum_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
     """Return whether a running sum adds one constant number."""
-    known = values.number(node, 0)
+    known = values.find_number(node, 0)
     return _is_number_or_range(known) and known is not None and known.constant is not None
 
 
@@ -642,14 +648,14 @@ def _is_always_affine(_values: SizeValues, _node: onnx.NodeProto) -> bool:
 
 
 def _is_concat_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    inputs = [values.number(node, index) for index in range(len(node.input))]
+    inputs = [values.find_number(node, index) for index in range(len(node.input))]
     if all(isinstance(one, Numbers) for one in inputs):
         return True
     return all(map(_is_number_or_range, inputs)) and len({one.extreme_numbers for one in inputs if one}) == 1
 
 
 def _has_one_element(values: SizeValues, node: onnx.NodeProto) -> bool:
-    known = values.number(node, 0)
+    known = values.find_number(node, 0)
     return known is not None and len(known.extreme_numbers) <= 1
 
 

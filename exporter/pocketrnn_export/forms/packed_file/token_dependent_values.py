@@ -46,7 +46,7 @@ _FEW: Final = 8
 
 @dataclass(frozen=True)
 class ObservedGraph:
-    """A graph for one text, with the values that it computed in some runs.
+    """A graph for one text, with the values that it computed in several runs.
 
     Attributes:
         model: the graph, with only the nodes that the logits need.
@@ -80,13 +80,13 @@ class ObservedGraph:
         """Return the values of runs at other lengths, in the form of `values`."""
         return _run_all_values(self.model, [self.feed(length) for length in lengths])
 
-    def sizes(self, name: str) -> list[Size]:
+    def find_sizes(self, name: str) -> list[Size]:
         """Return the sizes of a value's axes.
 
         Raises:
             ExportError: they are not a * tokens + b.
         """
-        sizes = self.size_values.sizes(name)
+        sizes = self.size_values.find_sizes(name)
         if sizes is None:
             raise _make_not_affine_error(name, self.size_values.irregular.get(name))
         return sizes
@@ -102,7 +102,7 @@ def observe_graph(
     features: Features = (),
     alike: bool = False,
 ) -> ObservedGraph:
-    """Run a graph on a text or sequence of each of some lengths, and keep every value.
+    """Run a graph on one text or sequence of each of these lengths, and keep every value.
 
     Args:
         content: the ONNX file.
@@ -198,7 +198,7 @@ def _observe_lengths(
 
 
 def _run_all_values(model: onnx.ModelProto, feeds: Sequence[dict[str, Array]]) -> dict[str, list[Array]]:
-    """Return every value of a graph by name, for a run on each of some inputs."""
+    """Return every value of a graph by name, from a run on each of the inputs."""
     names = [name for node in model.graph.node for name in node.output if name]
     every = onnx.ModelProto()
     every.CopyFrom(model)

@@ -144,32 +144,32 @@ class AmbiguousCallError(ExportError):
     deciding_id: int | None = None
 
 
-def make_ambiguity_error(holding: Sequence[tuple[str, str]], deciding_id: int | None = None) -> AmbiguousCallError:
+def make_ambiguity_error(calls: Sequence[tuple[str, str]], deciding_id: int | None = None) -> AmbiguousCallError:
     """Return the error for several calls that work and give different answers. A part named as logits is proposed
     first.
 
     Args:
-        holding: the calls, each with the code behind it that reaches the answer.
+        calls: the calls, each with the code behind it that reaches the answer.
         deciding_id: the id without which a text gets the same answer by each, if that was found.
     """
-    error = _describe_ambiguity(holding, deciding_id)
-    error.calls, error.deciding_id = tuple(f"{call}{suffix}" for call, suffix in holding), deciding_id
+    error = _describe_ambiguity(calls, deciding_id)
+    error.calls, error.deciding_id = tuple(f"{call}{suffix}" for call, suffix in calls), deciding_id
     return error
 
 
-def _describe_ambiguity(holding: Sequence[tuple[str, str]], deciding_id: int | None) -> AmbiguousCallError:
-    holding = sorted(holding, key=lambda one: not _NAMED.search(one[1]))
-    said = [f'"{call}{suffix}"' for call, suffix in holding]
-    if len({call for call, _ in holding}) == 1:
-        places = ", ".join(f"answer{suffix}" for _, suffix in holding)
+def _describe_ambiguity(calls: Sequence[tuple[str, str]], deciding_id: int | None) -> AmbiguousCallError:
+    calls = sorted(calls, key=lambda one: not _NAMED.search(one[1]))
+    said = [f'"{call}{suffix}"' for call, suffix in calls]
+    if len({call for call, _ in calls}) == 1:
+        places = ", ".join(f"answer{suffix}" for _, suffix in calls)
         return AmbiguousCallError(
-            f"The module gives {len(holding)} answers that may be those of the labels ({places}), as one with several "
+            f"The module gives {len(calls)} answers that may be those of the labels ({places}), as one with several "
             "heads does.",
             f"Say which is that of these labels: --call {' or --call '.join(said[:2])}, in Python call=. Or export all "
             "heads in one bundle, with the labels of each: --head, in Python heads=.",
         )
     return AmbiguousCallError(
-        f"The module can be called in {len(holding)} ways that give other answers: {' and '.join(said[:3])}."
+        f"The module can be called in {len(calls)} ways that give other answers: {' and '.join(said[:3])}."
         + (
             f" In all that was tried, they differ only for texts that hold the id {deciding_id}."
             if deciding_id is not None

@@ -1,8 +1,8 @@
 """Find how to call a module by calling it on a few small batches, in the usual ways to write forward.
 
-A way holds (it works) if the module runs, gives finite numbers for each text, repeats them in a second call, gives
+A way works if the module runs, gives finite numbers for each text, repeats them in a second call, gives
 different texts different answers, and answers each text as it does alone. The batches have sizes that occur nowhere
-else, so that no axis can be taken for another. Where two ways hold with different answers, none is chosen.
+else, so that no axis can be taken for another. If two ways work and give different answers, none is chosen.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def find_convention(asked: ModuleFacts, call: str | Call | None = None) -> Conve
             features by their names), or of (module, tokens, lengths, characters).
 
     Raises:
-        ExportError: no way holds; or two hold with different answers.
+        ExportError: no way works; or two work and give different answers.
         InputError: the line is not Python.
 
     Example:
@@ -184,7 +184,7 @@ def _search_methods(asked: ModuleFacts) -> Convention | None:
     method that works; None if no call works.
 
     Raises:
-        ExportError: two hold, with different answers.
+        ExportError: two work, and give different answers.
     """
     for name, ways in itertools.groupby(list_method_candidates(asked), key=lambda way: way.method):
         found = _search_candidates(asked, list(ways))
@@ -198,7 +198,7 @@ def _search_candidates(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> Con
     """Return the convention of the candidate that works; or the failures, if the search can go on.
 
     Raises:
-        ExportError: two hold, with different answers; or a failure explains why none of these can.
+        ExportError: two work, and give different answers; or a failure explains why none of these can.
     """
     failures: list[FailedCall] = []
     setups = [""] if isinstance(asked.module, torch.jit.ScriptModule) else ["", *list_setup_statements(asked.module)]
@@ -210,14 +210,14 @@ def _search_candidates(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> Con
             continue
         for widths, setup, around in itertools.product(asked.trial_widths, setups, arounds):
             given = [replace(way, setup=setup, around=around) for way in ways]
-            holding, failing = _find_working_calls(asked, given, widths, one_text=one_text)
+            working_calls, failing = _find_working_calls(asked, given, widths, one_text=one_text)
             failures += failing
-            if rows_of_rows := [holds for holds in holding if _takes_documents(asked, holds)]:
+            if rows_of_rows := [working for working in working_calls if _takes_documents(asked, working)]:
                 raise make_documents_error(rows_of_rows[0].convention.line, of_samples=asked.samples)
-            if len(holding) > 1:
-                raise make_ambiguity_error([(one.call, one.convention.line[len(one.call) :]) for one in holding])
-            if holding:
-                return _add_assumption_notes(asked, holding[0], widths)
+            if len(working_calls) > 1:
+                raise make_ambiguity_error([(one.call, one.convention.line[len(one.call) :]) for one in working_calls])
+            if working_calls:
+                return _add_assumption_notes(asked, working_calls[0], widths)
             if not around and any(failed.reason == Reason.INPUT_BESIDE for failed in failing):
                 raise _make_refusal(asked, failures)
         if any(failed.reason >= Reason.OTHER_ANSWER for failed in failures):
@@ -227,19 +227,19 @@ def _search_candidates(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> Con
     return failures
 
 
-def _takes_documents(asked: ModuleFacts, holds: WorkingCall) -> bool:
+def _takes_documents(asked: ModuleFacts, working: WorkingCall) -> bool:
     """Return whether a module that takes a text as one row of rows also runs on two rows: documents of sentences, or
     pairs of texts. A module that only squeezes an axis of size 1 does not."""
-    line = re.sub(r"\btokens\.unsqueeze\(([12])\)", r"torch.stack([tokens, tokens], \1)", holds.convention.line)
-    return line != holds.convention.line and can_run_line(asked, line)
+    line = re.sub(r"\btokens\.unsqueeze\(([12])\)", r"torch.stack([tokens, tokens], \1)", working.convention.line)
+    return line != working.convention.line and can_run_line(asked, line)
 
 
 def _explain_short_texts_only(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> FailedCall | None:
     """Return why a call that works on short texts fails on longer ones; None if no call works on short texts."""
     tried = max(asked.trial_widths[0])
     for most, way in itertools.product(range(tried - 1, 1, -1), ways):
-        held = _find_first_outcome(asked, way, most)
-        if not isinstance(held, WorkingCall) or _is_given_numbers_beside(held):
+        working = _find_first_outcome(asked, way, most)
+        if not isinstance(working, WorkingCall) or _is_given_numbers_beside(working):
             continue
         if isinstance(longer := _find_first_outcome(asked, way, most + 1), FailedCall):
             return replace(
@@ -252,11 +252,11 @@ def _explain_short_texts_only(asked: ModuleFacts, ways: Sequence[CallCandidate])
     return None
 
 
-def _is_given_numbers_beside(held: WorkingCall) -> bool:
-    """Return whether a call that holds gives constants to inputs beside the text, which may fit short texts by
+def _is_given_numbers_beside(working: WorkingCall) -> bool:
+    """Return whether a call that works gives constants to inputs beside the text, which may fit short texts by
     chance."""
-    return held.way is not None and any(
-        option.given == "constant" and option.value not in (None, "None") for option in held.way.options
+    return working.way is not None and any(
+        option.given == "constant" and option.value not in (None, "None") for option in working.way.options
     )
 
 
@@ -268,7 +268,7 @@ def _find_working_calls(
     asked: ModuleFacts, ways: Sequence[CallCandidate], widths: tuple[int, ...], *, one_text: bool
 ) -> tuple[list[WorkingCall], list[FailedCall]]:
     """Return the calls that work and have different answers, and the failures."""
-    holding: list[WorkingCall] = []
+    working_calls: list[WorkingCall] = []
     failures: list[FailedCall] = []
     beside: set[frozenset[int]] = set()
     without: Counter[frozenset[int]] = Counter()
@@ -280,7 +280,7 @@ def _find_working_calls(
             constants and (constants in beside or without[constants] >= _MOST_WITHOUT)
         ):
             continue
-        for found in try_candidate(asked, way, widths, one_text=one_text, holding=holding):
+        for found in try_candidate(asked, way, widths, one_text=one_text, working_calls=working_calls):
             if isinstance(found, FailedCall):
                 failures.append(found)
                 without[constants] += found.reason == Reason.RAISES
@@ -300,11 +300,11 @@ def _find_working_calls(
                         "",
                     )
                 )
-            elif not any(_have_same_answers(found, other, asked, widths) for other in holding):
-                holding.append(found)
-        certain = certain or (bool(holding) and not way.setup and way is ways[0] and _needs_no_comparison(way))
+            elif not any(_have_same_answers(found, other, asked, widths) for other in working_calls):
+                working_calls.append(found)
+        certain = certain or (bool(working_calls) and not way.setup and way is ways[0] and _needs_no_comparison(way))
     # The right one of two opposite masks is the one with which tokens past the length change the answer less.
-    return [holds for holds in holding if not holds.leaks] or holding, failures
+    return [working for working in working_calls if not working.leaks] or working_calls, failures
 
 
 def _decodes_one_text(asked: ModuleFacts, way: CallCandidate) -> bool:
@@ -329,29 +329,29 @@ def _needs_no_comparison(way: CallCandidate) -> bool:
     )  # fmt: skip
 
 
-def _add_assumption_notes(asked: ModuleFacts, holds: WorkingCall, widths: Sequence[int]) -> Convention:
+def _add_assumption_notes(asked: ModuleFacts, working: WorkingCall, widths: Sequence[int]) -> Convention:
     """Return the convention of a working call, with notes on its assumptions."""
-    if holds.way is None:
-        return holds.convention
+    if working.way is None:
+        return working.convention
     if asked.two_texts:
-        return replace(holds.convention, pair=find_pair_names(asked.module, holds.way.plain))
-    batches = asked.batches(1 if holds.convention.one_text else asked.rows, widths)
-    if (other := find_call_with_other_mask(asked, holds.way, holds.suffix, batches)) is not None:
-        raise _make_error_of_two(asked, holds, other)
-    if (other := find_call_without_lengths(asked, holds.way, holds.suffix, batches[0])) is not None:
-        raise _make_error_of_two(asked, holds, other)
+        return replace(working.convention, pair=find_pair_names(asked.module, working.way.plain))
+    batches = asked.make_batches(1 if working.convention.one_text else asked.rows, widths)
+    if (other := find_call_with_other_mask(asked, working.way, working.suffix, batches)) is not None:
+        raise _make_error_of_two(asked, working, other)
+    if (other := find_call_without_lengths(asked, working.way, working.suffix, batches[0])) is not None:
+        raise _make_error_of_two(asked, working, other)
     notes = (
-        *holds.convention.notes,
-        *_note_feature_order(holds.way, asked.features),
-        *describe_defaults(asked, holds.way, holds.suffix, batches),
-        *describe_inputs_unlike_lengths(asked, holds.convention, holds.way, batches[-1]),
+        *working.convention.notes,
+        *_note_feature_order(working.way, asked.features),
+        *describe_defaults(asked, working.way, working.suffix, batches),
+        *describe_inputs_unlike_lengths(asked, working.convention, working.way, batches[-1]),
     )
-    return replace(holds.convention, notes=notes)
+    return replace(working.convention, notes=notes)
 
 
-def _make_error_of_two(asked: ModuleFacts, holds: WorkingCall, other: str) -> AmbiguousCallError:
-    lines = holds.convention.line, other
-    found = find_deciding_id(asked, lines, one_text=holds.convention.one_text)
+def _make_error_of_two(asked: ModuleFacts, working: WorkingCall, other: str) -> AmbiguousCallError:
+    lines = working.convention.line, other
+    found = find_deciding_id(asked, lines, one_text=working.convention.one_text)
     return make_ambiguity_error([(line, "") for line in lines], found)
 
 
@@ -373,9 +373,9 @@ def _have_same_answers(one: WorkingCall, other: WorkingCall, asked: ModuleFacts,
     """Return whether two calls give the same answer: equal numbers, or one gives the probabilities of the other's
     logits. For two outputs of one call, their programs show whether they differ on rare texts."""
 
-    def compute_probabilities(holds: WorkingCall, answer: Tensor) -> list[Tensor]:
-        kind = "sigmoid" if asked.multi_label or asked.heads or holds.convention.units == 1 else "softmax"
-        return [answer, apply_activation(kind, answer.reshape(-1, holds.convention.units)).reshape(answer.shape)]
+    def compute_probabilities(working: WorkingCall, answer: Tensor) -> list[Tensor]:
+        kind = "sigmoid" if asked.multi_label or asked.heads or working.convention.units == 1 else "softmax"
+        return [answer, apply_activation(kind, answer.reshape(-1, working.convention.units)).reshape(answer.shape)]
 
     if one.convention.units != other.convention.units or not all(
         any(

@@ -1,6 +1,6 @@
 """Try one call of a module.
 
-A way holds (it works) if the module runs, gives finite numbers for each text, repeats them in a second call, gives
+A way works if the module runs, gives finite numbers for each text, repeats them in a second call, gives
 different texts different answers, and answers each text as it does alone.
 """
 
@@ -95,7 +95,7 @@ def try_call_line(
     asked: ModuleFacts, line: str, function: Call, widths: Sequence[int], *, one_text: bool
 ) -> Iterable[WorkingCall | FailedCall]:
     """Try a call that an owner wrote."""
-    batches = asked.batches(1 if one_text else asked.rows, widths)
+    batches = asked.make_batches(1 if one_text else asked.rows, widths)
     return (_try_head_outputs if asked.heads else _try_call)(asked, line, function, batches, None, one_text=one_text)
 
 
@@ -105,21 +105,23 @@ def try_candidate(
     widths: Sequence[int],
     *,
     one_text: bool,
-    holding: Sequence[WorkingCall] = (),
+    working_calls: Sequence[WorkingCall] = (),
 ) -> Iterable[WorkingCall | FailedCall]:
-    """Try a candidate. Yield one result for each part of its answer that may be the logits, unless a call in `holding`
-    gives the same part."""
+    """Try a candidate. Yield one result for each part of its answer that may be the logits, unless one of the
+    `working_calls` gives the same part."""
     line = way.line
     if not one_text and ("tokens[0]" in line or "[tokens.size(1)]" in line):
         return
     if one_text and "lengths.tolist()" in line and not asked.two_texts:
         # `[tokens.size(1)]` is tried in its place.
         return
-    batches = asked.batches(1 if one_text else asked.rows, widths)
+    batches = asked.make_batches(1 if one_text else asked.rows, widths)
     with_constants = find_constants(asked, way, batches)
     way = way if with_constants is None else with_constants
     tried = _try_head_outputs if asked.heads else _try_call
-    yield from tried(asked, way.line, asked.compile(way.line), batches, way, one_text=one_text, holding=holding)
+    yield from tried(
+        asked, way.line, asked.compile(way.line), batches, way, one_text=one_text, working_calls=working_calls
+    )
 
 
 def _try_call(
@@ -130,7 +132,7 @@ def _try_call(
     way: CallCandidate | None,
     *,
     one_text: bool,
-    holding: Sequence[WorkingCall] = (),
+    working_calls: Sequence[WorkingCall] = (),
 ) -> Iterable[WorkingCall | FailedCall]:
     answers = _answer_trial_batches(asked, line, function, batches)
     if isinstance(answers, FailedCall):
@@ -165,8 +167,8 @@ def _try_call(
             _read_answer_part(answer, written, *batch).float().reshape(rows, -1)
             for batch, answer in zip(batches, answers, strict=True)
         ]
-        alike = [holds for holds in holding if not holds.leaks and _gives_same_answers(holds, given)]
-        of_this = [(suffix, holds.suffix) for holds in alike if holds.way is not None and holds.way.line == line]
+        alike = [other for other in working_calls if not other.leaks and _gives_same_answers(other, given)]
+        of_this = [(suffix, other.suffix) for other in alike if other.way is not None and other.way.line == line]
         # Two outputs of one call are the same only if the same program computes them: their numbers may differ on rare
         # texts.
         if (alike and not of_this) or any(have_same_program(asked, function, batches[0], two) for two in of_this):
@@ -205,7 +207,7 @@ def _try_head_outputs(
     way: CallCandidate | None,
     *,
     one_text: bool,
-    holding: Sequence[WorkingCall] = (),
+    working_calls: Sequence[WorkingCall] = (),
 ) -> Iterable[WorkingCall | FailedCall]:
     """Try a call whose answer has an output for each head: join these outputs, and try them as one answer."""
     answers = _answer_trial_batches(asked, line, function, batches)
@@ -223,7 +225,9 @@ def _try_head_outputs(
         for part, units in zip(joined.parts, joined.units, strict=True)
     )
     join, way = _wrap_head_outputs(function, joined), None if way is None else replace(way, around=joined.around)
-    for one in _try_call(asked, joined.write_call(line), join, batches, way, one_text=one_text, holding=holding):
+    for one in _try_call(
+        asked, joined.write_call(line), join, batches, way, one_text=one_text, working_calls=working_calls
+    ):
         if isinstance(one, FailedCall):
             yield one
             continue
@@ -290,9 +294,9 @@ def have_same_program(
     return one[1] == other[1] and (one[0] == other[0] or is_same_program(*programs))
 
 
-def _gives_same_answers(holds: WorkingCall, answers: Sequence[Tensor]) -> bool:
+def _gives_same_answers(working: WorkingCall, answers: Sequence[Tensor]) -> bool:
     return all(
-        a.shape == b.shape and torch.allclose(a, b, atol=1e-5) for a, b in zip(answers, holds.answers, strict=True)
+        a.shape == b.shape and torch.allclose(a, b, atol=1e-5) for a, b in zip(answers, working.answers, strict=True)
     )
 
 

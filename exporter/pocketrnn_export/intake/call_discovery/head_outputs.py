@@ -158,7 +158,7 @@ def _choose_by_name(asked: ModuleFacts, outputs: Sequence[_Output]) -> dict[str,
             )
         if not found[0].fits_head(head := asked.heads[name]):
             return (
-                f"forward gives {found[0].numbers} numbers as answer{found[0].suffix}, and the head {name!r} has "
+                f"forward gives {found[0].numbers} numbers as answer{found[0].suffix}, but the head {name!r} has "
                 f"{len(head.labels)} labels",
                 "Give as many labels as it has numbers, in their order.",
             )
@@ -199,7 +199,7 @@ def _choose_by_count(asked: ModuleFacts, outputs: Sequence[_Output], answer: Any
             return _explain_token_outputs(asked, names, answer) or _explain_counts(asked, outputs, names, fitting), ""
         if len(names) > 1 and any(one.name for one in fitting):
             said = ", ".join(one.name or f"answer{one.suffix}" for one in outputs)
-            problem = f"forward names its outputs ({said}), and the heads are called {_list_names(asked)}"
+            problem = f"forward names its outputs ({said}), but the heads are called {_list_names(asked)}"
             return (problem, f"Give the heads the names of their outputs. {_write_call_advice()}"), ""
         if len(names) > 1:
             ordered += [f"{name} is answer{one.suffix}" for name, one in of_heads.items()]
@@ -216,7 +216,7 @@ def _explain_token_outputs(asked: ModuleFacts, names: Sequence[str], answer: Any
     for suffix, leaf in find_float_tensors(answer):
         if leaf.dim() == 3 and leaf.shape[-1] == count:
             return (
-                f"forward gives {count} numbers for each token as answer{suffix}, and the labels of the head "
+                f"forward gives {count} numbers for each token as answer{suffix}, but the labels of the head "
                 f"{names[0]!r} are of a text",
                 "Export the labels of tokens as a bundle of their own: --labels and --labels-of tokens, in Python "
                 "labels=[...], labels_of='tokens'.",
@@ -231,7 +231,7 @@ def _explain_counts(
     count = len(asked.heads[names[0]].labels)
     heads = " and ".join(map(repr, names))
     return (
-        f"forward gives {gives}, of which {len(fitting) or 'none'} fit{'s' * (len(fitting) == 1)} {count} labels, and "
+        f"forward gives {gives}, of which {len(fitting) or 'none'} fit{'s' * (len(fitting) == 1)} {count} labels, but "
         f"{len(names)} head{'s have' if len(names) > 1 else ' has'} so many ({heads})",
         f"Give each head as many labels as its output has numbers. {_write_call_advice()}",
     )

@@ -43,7 +43,7 @@ def explain_unsuitable_output(
     if asked.classes in flow.table_rows | {asked.ids} and not asked.samples:
         problem = (
             f"The module gives a number for each of its {asked.classes} ids, as one that tells the next token does, "
-            f"and there are {asked.classes} labels"
+            f"but there are {asked.classes} labels"
         )
         advice = f"If each text has one of {asked.classes} labels, or the next token is its label, {theirs}"
         return RefusedOutput(FailedCall(line, Reason.OTHER_ANSWER, problem, advice))
@@ -56,7 +56,7 @@ def explain_unsuitable_output(
         if why is not None:
             place = f"answer{other.suffix}"
             problem = (
-                f"The module gives {other.describe_shape(known[0][0])}, and there are {asked.classes} "
+                f"The module gives {other.describe_shape(known[0][0])}, but there are {asked.classes} "
                 f"{asked.number_word} ({place}); answer{suffix}, which fits these, {why.format(place)}"
             )
             advice = f"Give the {asked.number_word} of {place}. If answer{suffix} is what your code takes, {theirs}"

@@ -381,7 +381,7 @@ def _explain_other_counts(counts: OutputCounts, asked: ModuleFacts) -> tuple[str
     where += [f"{one} has more for a longer text" for one in following]
     said = f" ({'; '.join(where)})" if where != ["answer"] else ""
     problem = (
-        f"The module gives {' or '.join(map(str, found))} number{'s' * (found != [1])} for each text, and there are "
+        f"The module gives {' or '.join(map(str, found))} number{'s' * (found != [1])} for each text, but there are "
         f"{asked.classes} {asked.number_word}{said}."
     )
     if found == [asked.ids] and not asked.samples:

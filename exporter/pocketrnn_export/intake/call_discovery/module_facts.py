@@ -114,7 +114,7 @@ class ModuleFacts:
                 tokens[0, 0] = tokens[-1, -1] = self.ids - 1
         return tokens, torch.full((rows,), width)
 
-    def batches(self, rows: int, widths: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+    def make_batches(self, rows: int, widths: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
         """Return batches of these widths; if the rules pad, also one with padded rows and their real lengths."""
         full = [self.draw_batch(rows, width) for width in widths]
         if self.widths.least == 1 or not self.widths.filled:

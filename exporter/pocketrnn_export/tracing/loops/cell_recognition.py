@@ -161,7 +161,7 @@ def _check_at_all_scales(cycle: StateCycle, layer: RecurrentLayer) -> None:
 
 
 def _agrees_with_layer(cycle: StateCycle, layer: RecurrentLayer, scale: float) -> bool:
-    """Return whether an iteration gives the states that a layer gives, for random numbers of some scale."""
+    """Return whether an iteration gives the states that a layer gives, for random numbers of this scale."""
     generator = torch.Generator().manual_seed(13)
 
     def draw_feature_numbers(node: Node) -> Tensor:

@@ -408,7 +408,7 @@ def find_tensor_overload(node: Node) -> Any:
 
 
 def read_number_or_expression(value: Any) -> Any:
-    """Return a number, or a size as torch's expression."""
+    """Return the number that an argument or a node stands for; for a traced size, its SymPy expression."""
     found = value.meta["val"] if isinstance(value, Node) else value
     return read_size_expression(found) if isinstance(found, torch.SymInt) else found
 

@@ -396,7 +396,7 @@ def _takes_maximum(node: Node, of_state: Collection[Node]) -> bool:
 
 def _find_running_kind(cycle: StateCycle, before: Node, after: Node, scale: float) -> str:
     """Return "sum" if an iteration adds to its state, "maximum" if it takes the larger number, for random numbers of
-    some scale; else an empty string."""
+    this scale; else an empty string."""
     generator = torch.Generator().manual_seed(5)
 
     def draw_feature_numbers(node: Node) -> Tensor:

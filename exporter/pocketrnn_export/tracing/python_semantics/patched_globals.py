@@ -283,7 +283,7 @@ def make_filled_tensor(dtype: torch.dtype, args: tuple[Any, ...]) -> Any:
 
 
 def _type_in_trace(*args: Any, **kwargs: Any) -> Any:
-    """Replaces `type`: `type(n)` of a stand-in for an int, a list or a tensor gives the type under the name in the
+    """Replaces `type`: `type(n)` of a stand-in for an int, a list or a tensor gives what the type's name means in the
     user's file."""
     if len(args) != 1 or kwargs:
         return type(*args, **kwargs)

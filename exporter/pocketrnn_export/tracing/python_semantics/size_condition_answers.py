@@ -142,7 +142,7 @@ def _make_other_thread_error(frame: FrameType) -> ExportError:
 
 def _make_unknown_number_error(frame: FrameType) -> ExportError:
     return ExportError(
-        f"The module uses a size as a plain number, and its value is not known: {describe_line(frame)}.",
+        f"The module uses a size as a plain number, but its value is not known: {describe_line(frame)}.",
         "Compute with sizes, and do not give them to str(), hash() or a dict.",
     )
 

@@ -207,9 +207,8 @@ def refuse_number_hashes(_: object) -> contextlib.AbstractContextManager[None]:
             and not is_torchscript_trace()
         ):
             raise UntraceableError(
-                f"The module looks up a value of its input in a table, {describe_user_line(frame)}, which a traced "
-                "graph would "
-                "freeze.",
+                f"The module looks up a value of its input in a dict or a set, {describe_user_line(frame)}: a traced "
+                "graph would keep what it found for one text.",
                 "Keep the table as a tensor with one number for each id, and read it by table[tokens], or by an "
                 "nn.Embedding.",
             )

@@ -40,7 +40,7 @@ def refuse_equality_test(_session: TraceSession, *given: Any, **named: Any) -> A
     if not any(isinstance(value, TRACED_TENSORS) for value in (*given, *named.values())):
         return declined("no argument is a tensor of the trace")
     raise UntraceableError(
-        f"Forward asks whether tensors are equal, {describe_user_line(sys._getframe(1))}, and a graph takes one "
+        f"Forward asks whether tensors are equal, {describe_user_line(sys._getframe(1))}, but a graph takes one "
         "branch for all "
         "texts.",
         "Do not test values of tensors in forward: torch.where takes one of two values for each text.",

@@ -102,7 +102,7 @@ def _flatten_numbers(numbers: Any) -> Iterator[Any]:
 
 
 def _find_common_dtype(numbers: Sequence[Any]) -> torch.dtype | None:
-    """Return the dtype that `torch.tensor` chooses for some numbers; None if one is not a number."""
+    """Return the dtype that `torch.tensor` chooses for these numbers; None if one is not a number."""
     types = [
         torch.get_default_dtype() if type(number) in {float, torch.SymFloat, TracedNumber}
         else torch.bool if type(number) is bool

@@ -184,7 +184,7 @@ def compute_largest_difference(given: Logits, expected: Logits) -> float:
 
 
 def describe_sizes(sizes: Sizes) -> str:
-    """Describe a batch of some sizes.
+    """Describe a batch of these sizes.
 
     Example:
         >>> describe_sizes(Sizes(batch=2, tokens=1))

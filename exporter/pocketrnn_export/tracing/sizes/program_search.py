@@ -77,7 +77,8 @@ def find_program_for_all_sizes(
     choices: Callable[[Sizes], frozenset[Choice]] = lambda _: frozenset(),
     computes_values: Callable[[Traced, Sizes, Sizes], bool] = lambda *_: True,
 ) -> ProgramWithLimits[Traced]:
-    """Find a program that gives the module's answers for both answers to every question, and in every region of sizes.
+    """Find a program that agrees with the module in every region of sizes: for sizes at which a question's answer is
+    yes, and for those at which it is no.
 
     Args:
         plain: the program of an ordinary trace, or the error of the trace.
@@ -136,7 +137,7 @@ class _Search(Generic[Traced]):
 
     @property
     def answered_cases(self) -> list[Sizes]:
-        """The cases that the module answers."""
+        """The sizes at which the module runs without an error."""
         return [case for case in self.cases if self.judge.answers_sizes(case)]
 
     def search_program(self) -> ProgramAttempt[Traced] | None:
@@ -171,10 +172,9 @@ class _Search(Generic[Traced]):
         return None
 
     def _divide_cases_by_region(self) -> dict[Part, list[Sizes]]:
-        """Divide the cases that the module answers by region and by the answers to questions of operations. First comes
-        the part of the longest text, whose program is most often right for others, and then the part of an ordinary
-        text.
-        """
+        """Divide the cases that the module answers by region and by the answers to questions of operations. The first
+        part is that of the longest text, whose program is most often right for others; the second is that of an
+        ordinary text."""
         answered = self.answered_cases
         longest = max(answered, key=lambda case: (case.batch >= 2, case.tokens), default=None)
         first = [longest, Sizes(self.regions.batch or USUAL.batch, USUAL.tokens)]

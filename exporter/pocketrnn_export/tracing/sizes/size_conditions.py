@@ -81,8 +81,8 @@ class AllSizes:
     def __len__(self) -> int:
         return len(self.batch)
 
-    def at(self, index: int) -> Sizes:
-        """Return the sizes at a position."""
+    def get_sizes(self, index: int) -> Sizes:
+        """Return the sizes with this index."""
         return Sizes(int(self.batch[index]), int(self.tokens[index]))
 
 

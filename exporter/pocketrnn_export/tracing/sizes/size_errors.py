@@ -28,7 +28,8 @@ def make_size_refusal_error(
     judge: AnswerJudge,
     batch: int | None,
 ) -> ExportError:
-    """Return the error that names the question for whose other answer every program is wrong."""
+    """Return the error for a module without a right program. It names a question in forward whose answer, at sizes at
+    which the programs are wrong, differs from that at usual sizes."""
     usual = Sizes(batch or USUAL.batch, USUAL.tokens)
     asked = {tuple(q.holds(case) for q in known if q.branch) for case in cases}
     # A program that agrees everywhere may choose by other operators than forward, or differ with weights that forget
@@ -74,7 +75,7 @@ def _make_untraceable_error(error: Exception) -> ExportError:
 def _make_question_error(question: Question, region: str, ways: int = 0) -> ExportError:
     if question.branch and ways > TOGETHER:
         return ExportError(
-            f"Forward takes one of {ways} ways by the size of its input, and a graph holds at most {TOGETHER} of "
+            f"Forward takes one of {ways} ways by the size of its input, but a graph holds at most {TOGETHER} of "
             f"them: {question.where}.",
             "Compute what differs: the next width as -(-n // 16) * 16, the bucket of a length as "
             "(torch.tensor(widths) < n).sum(). Or let the text rules pad and cut (min_width, max_width), outside of "

@@ -80,7 +80,7 @@ class Regions:
         # Each engine rounds sums over very long texts differently.
         one_row = one_row[every.tokens[one_row] <= max(_ORDINARY, every.tokens[one_row[:1]].sum())]
         chosen = [*inside[:3], *several[:2], *one_row[:3], one_row[len(one_row) // 2] if len(one_row) else inside[0]]
-        return [every.at(int(index)) for index in dict.fromkeys(chosen)]
+        return [every.get_sizes(int(index)) for index in dict.fromkeys(chosen)]
 
     def choose_typical_sizes(self, region: int) -> Sizes:
         """Return the sizes of a region with which to trace: with several rows and steps if possible, and not at its
@@ -88,18 +88,18 @@ class Regions:
         every, inside = make_all_sizes(self.batch), np.flatnonzero(self.which == region)
         usual = inside[(every.batch[inside] == USUAL.batch) & (every.tokens[inside] == USUAL.tokens)]
         if len(usual):
-            return every.at(int(usual[0]))
+            return every.get_sizes(int(usual[0]))
         for rows in (3, 2):
             column = inside[(every.batch[inside] == rows) & (every.tokens[inside] > 1)]
             if len(column):
-                return every.at(int(column[min(2, len(column) - 1)]))
+                return every.get_sizes(int(column[min(2, len(column) - 1)]))
         several = inside[every.tokens[inside] > 1]
-        return every.at(int((several if len(several) else inside)[0]))
+        return every.get_sizes(int((several if len(several) else inside)[0]))
 
 
 @dataclass(frozen=True)
 class FollowedRun:
-    """The result of running forward for some sizes and recording its questions.
+    """The result of running forward for one pair of sizes and recording its questions.
 
     Attributes:
         log: the log of its questions.
@@ -111,7 +111,7 @@ class FollowedRun:
 
 
 def explore_regions(follow: Callable[[Sizes], FollowedRun], batch: int | None) -> Regions:
-    """Run forward for some sizes at a time and record its questions, until every size belongs to a region.
+    """Run forward for one pair of sizes after the other and record its questions, until every size belongs to a region.
 
     Args:
         follow: follows it for some sizes.
@@ -133,17 +133,17 @@ def explore_regions(follow: Callable[[Sizes], FollowedRun], batch: int | None) -
         if len(conditions) >= _MOST or (any(q.branch for q in questions) and _is_too_late(started)):
             raise _make_too_many_error(questions)
         index = _choose_next_index(every, left)
-        followed = follow(every.at(index))
-        answers = _evaluate_conditions(followed.log, every.at(index), batch)
+        followed = follow(every.get_sizes(index))
+        answers = _evaluate_conditions(followed.log, every.get_sizes(index), batch)
         _refuse_many_numbers(followed.log, answers, batch)
         inside = left & _find_matching_sizes(answers, batch)
         if followed.fails:
             # Other sizes with the same answers may not fail, and show further questions.
             found = np.flatnonzero(inside)
             for other in (int(found[int(share * (len(found) - 1))]) for share in _OTHERS):
-                instead = follow(every.at(other))
+                instead = follow(every.get_sizes(other))
                 if not instead.fails:
-                    answers = _evaluate_conditions(instead.log, every.at(other), batch)
+                    answers = _evaluate_conditions(instead.log, every.get_sizes(other), batch)
                     followed, inside = instead, left & _find_matching_sizes(answers, batch)
                     break
         which[inside] = len(conditions)
@@ -200,7 +200,7 @@ def _make_too_many_error(questions: Sequence[Question]) -> ExportError:
     where = lines.most_common(1)[0][0]
     if any(question.number and question.where == where for question in questions):
         return ExportError(
-            f"The module takes a size of its input for a plain number, and there are more than can be tried: {where}.",
+            f"The module uses a size of its input as a plain number, and more sizes matter than can be tried: {where}.",
             "Compute and compare with sizes, and do not give them to str(), bit_length(), a dict or functions of math.",
         )
     return make_too_many_questions_error(where)

@@ -1,4 +1,5 @@
-"""The weights of the recurrent and the linear part of a classifier, fitted on rows that neither part was trained on."""
+"""Mix the logits of the recurrent and the linear part of a classifier: two factors, fitted on rows that neither part
+was trained on."""
 
 from __future__ import annotations
 

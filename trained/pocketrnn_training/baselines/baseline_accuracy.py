@@ -31,11 +31,11 @@ class Baseline:
     folds: int = 0
 
     @property
-    def compared_figure(self) -> float:
-        """The figure for the comparison: the accuracy, or the micro F1 if a row can have several labels.
+    def compared_score(self) -> float:
+        """The score that is compared: the accuracy, or the micro F1 if a row can have several labels.
 
         Example:
-            >>> LinearBaseline(0.5, 40, 0.75).compared_figure
+            >>> LinearBaseline(0.5, 40, 0.75).compared_score
             0.75
         """
         return self.accuracy if self.micro_f1 is None else self.micro_f1
@@ -50,4 +50,4 @@ class Baseline:
         """
         measure = "an accuracy" if self.micro_f1 is None else "a micro F1"
         rows = "rows, by the same folds" if self.folds else "validation rows"
-        return f"has {measure} of {self.compared_figure:.1%} on the same {rows}"
+        return f"has {measure} of {self.compared_score:.1%} on the same {rows}"

@@ -1,4 +1,5 @@
-"""Convert the products of a program to integer products, for the weights that have an integer form.
+"""Convert the matrix products of a packed program to products of 8-bit integers, for the weights that have an integer
+form.
 
 docs/packed-format.md describes such a product. The rest of the program stays as it is, in float32.
 """
@@ -134,7 +135,7 @@ def _round_tables(program: Program, exact: set[int]) -> int:
             continue
         if not np.isfinite(numbers).all():
             continue
-        rounded = program.constant(round_rows(numbers), is_table=True)
+        rounded = program.add_constant(round_rows(numbers), is_table=True)
         program.ops[number] = Op(op.name, (rounded, *op.operands[1:]), op.words)
         tables.add(rounded)
     return len(tables)
