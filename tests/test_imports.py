@@ -29,8 +29,27 @@ PACKAGES = {"pocketrnn": "runtime", "pocketrnn_training": "trained", "pocketrnn_
 # `bundle` those of texts, `trained` a checkpoint; `compression`, `packing` and `mobile` make something of
 # a bundle, `integer_accuracy` measures what integers change, and `c_array` makes a file of C of a packed one.
 WINGS = (
-    *("torch_internals", "progress", "module_runs", "comparing", "json_file", "safe_pickle_reader", "vocabularies"),
-    *("source_code", "bundle_description", "intake", "tracing", "proof", "crf_export", "forms", "bundle_proof"),
+    *(
+        "torch_internals",
+        "progress",
+        "module_runs",
+        "comparing",
+        "json_file",
+        "refused_options",
+        "safe_pickle_reader",
+        "vocabularies",
+    ),
+    *(
+        "source_code",
+        "bundle_description",
+        "intake",
+        "module_answers",
+        "tracing",
+        "proof",
+        "crf_export",
+        "forms",
+        "bundle_proof",
+    ),
     *(
         "bundle_writer",
         "diagnose",

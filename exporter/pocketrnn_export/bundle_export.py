@@ -80,6 +80,7 @@ from pocketrnn_export.intake.call_discovery.call_failures import AmbiguousCallEr
 from pocketrnn_export.intake.calling_convention import Call
 from pocketrnn_export.intake.module_preparation import ExportableModule, add_ids_that_need_own_batch, prepare_module
 from pocketrnn_export.intake.padding_effect import find_candidate_ids, keep_answered_ids, measure_padding_effect
+from pocketrnn_export.module_answers import compare_module_with_answers
 from pocketrnn_export.module_runs.state_restoration import restore_random_state
 from pocketrnn_export.numbers.number_arguments import (
     collect_number_arguments,
@@ -97,6 +98,7 @@ from pocketrnn_export.proof.values_equal_for_all_texts import describe_constant_
 from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
 from pocketrnn_export.vocabularies.external_tokenizer import collect_given_ids, make_random_ids
 from pocketrnn_export.vocabularies.owner_answer_comparison import AnsweredText, list_labels_without_answer
+from pocketrnn_export.vocabularies.owner_function_comparison import count_compared_texts
 from pocketrnn_export.vocabularies.owner_text_file import (
     Answer,
     OwnersText,
@@ -474,12 +476,14 @@ def _export_text_module(
         compared: whether the owner gave texts with their ids or answers.
     """
     ask = _make_prepare_function(module, description, wanted)
+    answered = _select_answered_texts(description, answers)
+    compare = functools.partial(compare_module_with_answers, description=description, answered=answered)
     try:
-        prepared, forms = _prepare_module_and_forms(ask, kinds, description, one_text=wanted.one_text)
+        prepared, forms = _prepare_module_and_forms(ask, kinds, description, compare, one_text=wanted.one_text)
     except AmbiguousCallError as error:
         call = _choose_call_by_answers(module, description, error, answers)
         ask = functools.partial(ask, call=call)
-        prepared, forms = _prepare_module_and_forms(ask, kinds, description, one_text=wanted.one_text)
+        prepared, forms = _prepare_module_and_forms(ask, kinds, description, compare, one_text=wanted.one_text)
     inputs = _find_graph_entry(forms)[0].inputs
     if description.spellings is not None:
         words = replace(description, spellings=None).token_id_count
@@ -507,7 +511,7 @@ def _export_text_module(
     closed = describe_constant_values(program, every, inputs, one_row=graph.batch == 1)
     description = description.add_provenance(log_uncompared_parts(forms, closed))
     plan = ProofPlan.of(prepared, cases, texts=texts, private=private, tolerance=wanted.tolerance, report=wanted.report)
-    plan = replace(plan, answered=_select_answered_texts(description, answers), labels=labels_of_owner)
+    plan = replace(plan, answered=answered, labels=labels_of_owner)
     plan = replace(plan, spellings=description.spellings)
     seconds = estimate_proof_seconds(plan.reference, every, sum(len(form.runs) for form in forms))
     _log.info("Proving all forms, and the runtime on texts, equal to PyTorch%s", describe_seconds(seconds))
@@ -634,7 +638,8 @@ def _judge_text_rules(
         shown_too = _may_show_unknown_words(description, text, pairs)
         return TextVerdict("compared", len(compared), "ids", unknown_words=shown_too)
     if callable(tokenizer) and not external:
-        return TextVerdict("compared", len({*map(str, texts), *(one.text for one in pairs)}), "tokens")
+        given = [*map(str, texts), *(one.text for one in pairs)]
+        return TextVerdict("compared", count_compared_texts(tokenizer, text.vocabulary, given), "tokens")
     if read is not None:
         number = compare_with_library(read, [text for text in texts if isinstance(text, str)])
         return TextVerdict("read", number, read.library, read.kind)
@@ -751,11 +756,23 @@ def _check_tagger_arguments(rules: AnyTextRules, pairs: Sequence[OwnersText], *,
 
 
 def _prepare_module_and_forms(
-    ask: Callable[..., ExportableModule], kinds: Sequence[FormKind], description: Description, *, one_text: bool
+    ask: Callable[..., ExportableModule],
+    kinds: Sequence[FormKind],
+    description: Description,
+    compare: Callable[[ExportableModule], None],
+    *,
+    one_text: bool,
 ) -> tuple[ExportableModule, list[Form]]:
-    """Return the prepared module and its forms. If it has no form for batches, prepare it for one text at a time."""
+    """Return the prepared module and its forms. If it has no form for batches, prepare it for one text at a time.
+
+    Args:
+        ask: prepares the module.
+        kinds, description, one_text: as in `_export_text_module`.
+        compare: refuses a module that gives other answers than its owner's classifier.
+    """
     _log.info("Finding out how forward is called")
     prepared = ask(one_text=one_text)
+    compare(prepared)
     rules, padding = description.text.rules, prepared.padding_id
     framed = {*rules.first_ids, *rules.last_ids} - {padding}
     if prepared.needs_real_token and not framed:

@@ -117,7 +117,7 @@ export class TextClassifier extends AnyClassifier {
     const which = nameText(place);
     if (status === STATUS.NO_WORD)
       throw new LimitError(
-        `${which} holds no known word, but ${this.name} needs one.`,
+        `${which} holds no known word besides padding, but ${this.name} needs one.`,
         "Give one with a word of its vocabulary.",
       );
     const few = status === STATUS.TOO_SHORT;

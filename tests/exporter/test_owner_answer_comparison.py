@@ -32,7 +32,12 @@ from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import AnswerComparison, TextVerdict, read_text_verdict
 from pocketrnn_export import export
 from pocketrnn_export.compression import compress
-from pocketrnn_export.vocabularies.owner_answer_comparison import AnsweredText, compare_answers
+from pocketrnn_export.vocabularies.owner_answer_comparison import (
+    AnsweredText,
+    AnswerSource,
+    compare_answers,
+    refuse_other_answers,
+)
 from pocketrnn_export.vocabularies.owner_text_file import (
     OwnersText,
     check_pairs,
@@ -499,3 +504,60 @@ def test_the_command_line_compares_answers(tmp_path: Path) -> None:
     wrong = command(tmp_path, pairs, "--force")
     assert wrong.exit_code == 3
     assert re.search(r"1 of 24 texts.*label", " ".join(wrong.stderr.split()))
+
+
+class TwoLabels(nn.Module):
+    """The second label's logit, or the logits of both."""
+
+    def __init__(self, numbers: int) -> None:
+        super().__init__()
+        self.net, self.numbers = net(), numbers
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.net(tokens)
+        return found[:, 0] if self.numbers == 1 else found[:, :2]
+
+
+@pytest.mark.parametrize("numbers", [1, 2])
+def test_another_threshold_of_two_labels_is_named_with_the_call_that_moves_it(
+    numbers: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    with torch.random.fork_rng():
+        module = TwoLabels(numbers).eval()
+    ids = [ids_of(text) for text in drawn(60, 9)]
+    logits = [module(torch.tensor([row])).detach() for row in ids]
+    found = [float(torch.sigmoid(one) if numbers == 1 else torch.softmax(one, 1)[0, 1]) for one in logits]
+    threshold = sorted(found)[int(0.75 * len(found))]
+    pairs = [
+        (" ".join(WORDS[i] for i in row), row, "yes" if p >= threshold else "no")
+        for row, p in zip(ids, found, strict=True)
+    ]
+    rules = TextRules("whitespace", padding_id=1)
+    given: Any = {"labels": ["no", "yes"], "vocabulary": WORDS, "rules": rules, "torchscript": False}
+    with pytest.raises(ParityError, match=r"60 texts.*'yes' .*0\.5") as caught:
+        export(module, tmp_path / "b", **given, example_ids=pairs)
+    # It is told before anything is traced.
+    assert "Tracing" not in caplog.text
+    line = shlex.split(caught.value.remedy)[shlex.split(caught.value.remedy).index("--call") + 1]
+    made = export(module, tmp_path / "b", **given, example_ids=pairs, call=line.rstrip(";"))
+    assert read_text_verdict(made).answers is not None
+
+
+@pytest.mark.parametrize(
+    ("needed", "said"),
+    [([0.2] * 4, r"--thresholds 0\.\d+ \("), ([0.1, 0.9, 0.3, 0.7], r"--thresholds 0\.\d+,0\.\d+,0\.\d+,0\.\d+ \(")],
+)
+def test_other_thresholds_of_several_labels_are_named(needed: list[float], said: str) -> None:
+    rng = np.random.default_rng(0)
+    answers = rng.random((80, 4))
+    source = AnswerSource("module", LABELS, "sigmoid", None, len, lambda _: answers[0], lambda i: answers[int(str(i))])
+    answered = [
+        AnsweredText(str(i), str(i), tuple(name for name, p, t in zip(LABELS, row, needed, strict=True) if p >= t))
+        for i, row in enumerate(answers)
+    ]
+    with pytest.raises(ParityError, match=f"80 texts.*{said}") as caught:
+        refuse_other_answers(source, answered)
+    numbers = re.findall(r"\d\.\d+", caught.value.remedy.split("thresholds=")[1])
+    given = replace(source, thresholds=[float(number) for number in numbers[:4]])
+    assert len(refuse_other_answers(given, answered)) == 80

@@ -181,7 +181,7 @@ def test_a_mismatch_does_not_repeat_the_owners_long_steps() -> None:
     with pytest.raises(InputError) as nearest:
         chosen(pairs=pairs, rules=replace(given, tokenizer="whitespace", lowercase=False))
     assert str(nearest.value).count("'rises'") == 3
-    assert max(len(str(error.value)) for error in (caught, agreeing, nearest)) < 750
+    assert max(len(str(error.value)) for error in (caught, agreeing, nearest)) < 800
 
 
 def test_a_step_that_looks_like_a_regular_expression_is_named(caplog: pytest.LogCaptureFixture) -> None:
@@ -277,15 +277,16 @@ def test_a_refusal_of_pairs_writes_two_steps_where_the_pipeline_does_both() -> N
     assert """'{"tokenizer": "whitespace", "steps": ["html_tags_to_space", "letters"]}'""" in str(caught.value)
 
 
-def test_a_tokenizer_that_cleans_needs_texts_enough_to_tell() -> None:
+def test_a_tokenizer_that_cleans_is_told_from_others_by_made_texts() -> None:
     def letters(text: str) -> list[str]:
         return re.sub("[^a-zA-Z]", " ", text).lower().split()
 
-    texts = ["oil,rises", "oil-is"]
-    with pytest.raises(InputError, match=r"all 2 texts .*\d example_texts"):
-        chosen(tokenizer=letters, texts=texts)
-    rules = chosen(tokenizer=letters, texts=[f"oil {a}is{b}rises" for a in "-9,:;" for b in ".'-4~"])
-    assert rules.steps == cleaning("letters")
+    # Its source, which an exec without a file does not have, is not needed for that.
+    scope: dict[str, Any] = {"re": re}
+    exec("def letters(text): return re.sub('[^a-zA-Z]', ' ', text).lower().split()", scope)  # noqa: S102 - our own text
+    for function in (letters, scope["letters"]):
+        rules = chosen(tokenizer=function, texts=["oil,rises", "oil-is"])
+        assert TextEncoder(rules, KNOWN.tokens).tokens("Oil-9 is<b>") == ["oil", "is", "b"]
 
 
 @pytest.mark.parametrize(
@@ -294,7 +295,6 @@ def test_a_tokenizer_that_cleans_needs_texts_enough_to_tell() -> None:
         (str.split, ("whitespace", False)),
         (lambda text: text.lower().split(), ("whitespace", True)),
         (list, ("characters", False)),
-        (lambda text: re.findall(r"\w+|[,.]", text.lower()), ("basic_english", True)),
     ],
 )
 def test_a_tokenizer_of_the_owners_picks_the_rules_that_agree(
@@ -303,31 +303,33 @@ def test_a_tokenizer_of_the_owners_picks_the_rules_that_agree(
     known = read_vocabulary([*KNOWN.tokens, "O", "o", "i", "l"])
     rules = choose_rules(known, None, tokenizer, [], ["Oil rises, oil", "oil is x.y"])
     assert (rules.tokenizer, rules.lowercase) == expected
-    assert "cuts all 2 texts as your tokenizer does" in caplog.text
+    assert "as by your tokenizer" in caplog.text
 
 
 def test_a_tokenizer_that_no_rules_follow_is_refused_with_the_difference() -> None:
     def contractions(text: str) -> list[str]:
         return re.findall(r"n't|is|\w+|[^\w\s]", text.lower())
 
-    with pytest.raises(InputError, match=r"\b1 .*'rises'.*whitespace.*'rises,'"):
+    with pytest.raises(InputError, match=r"index 1 .*'rises'.*whitespace.*'rises,'"):
         chosen(tokenizer=contractions, texts=["oil rises, oil", "x"], rules=TextRules("whitespace"))
-    with pytest.raises(InputError, match=r"\b1 .*':'.*basic_english"):
+    with pytest.raises(InputError, match=r"index 1 .*':'.*basic_english"):
         chosen(tokenizer=contractions, texts=["oil rises, oil", "x:"], rules=TextRules())
-    with pytest.raises(InputError, match=r"whitespace.*\b1 .*\b2\b"):
+    with pytest.raises(InputError, match=r"'oil:'.*whitespace"):
         chosen(tokenizer=contractions, texts=["oil", "oil:"], rules=TextRules("whitespace"))
 
 
 def test_a_tokenizer_is_compared_on_the_words_of_the_vocabulary_too() -> None:
     known = read_vocabulary(["<unk>", "<pad>", "oil", "don't"])
     rules = TextRules("whitespace", steps=cleaning(("sub", r"\b\w\b", "")))
-    with pytest.raises(InputError, match=r"don't.*\b3 of 4\b"):
+    with pytest.raises(InputError, match=r"don't"):
         choose_rules(known, rules, lambda text: text.lower().split(), [], ["oil", "Oil oil"])
     assert choose_rules(known, rules, lambda text: re.sub(r"\b\w\b", "", text.lower()).split(), [], ["oil"]) == rules
 
 
 def test_a_difference_between_unknown_words_is_none() -> None:
-    assert chosen(tokenizer=lambda text: text.upper().split(), texts=["abc de"]).tokenizer == "basic_english"
+    known = read_vocabulary(["<unk>", "OIL"])
+    own = TextRules("whitespace", lowercase=False, steps=cleaning(("sub", "x", "Y")))
+    assert choose_rules(known, own, lambda text: text.replace("x", "z").split(), [], ["fox"]) == own
 
 
 @pytest.mark.parametrize(
@@ -335,13 +337,13 @@ def test_a_difference_between_unknown_words_is_none() -> None:
     [
         (lambda _: 1 / 0, "ZeroDivisionError on 'oil'"),
         (lambda _: None, "tokenizer raises TypeError"),
-        (lambda _: [2, 4], "gives 2 on 'oil'"),
+        (lambda _: [2.5, 4], "gives 2.5 on 'oil'"),
     ],
 )
 def test_a_tokenizer_that_fails_is_said_so(tokenizer: Any, said: str) -> None:
     with pytest.raises(InputError, match=re.escape(said)):
         chosen(tokenizer=tokenizer, texts=["oil"])
-    with pytest.raises(InputError, match=r"no text .*example_texts"):
+    with pytest.raises(InputError, match=re.escape(said)):
         chosen(tokenizer=tokenizer)
 
 
@@ -488,7 +490,7 @@ def test_the_command_line_says_what_it_assumes_and_refuses_what_differs(tmp_path
 
 def test_export_compares_a_tokenizer_and_pairs(tmp_path: Path) -> None:
     texts = ["Oil rises , oil", "is oil"]
-    with pytest.raises(InputError, match=r"index 1 .*','.*'rises'"):
+    with pytest.raises(InputError, match=r"index 0 .*'oil'.*'Oil'"):
         rules_of_export(tmp_path / "b", tokenizer=lambda text: text.split()[::-1], example_texts=texts)
     with pytest.raises(InputError, match="at index 0"):
         rules_of_export(tmp_path / "b", tokenizer="whitespace", example_ids=[(texts[0], [3, 4, 5, 2])])

@@ -260,7 +260,7 @@ def test_rows_of_files_are_refused_or_passed_over(
 # A graph that needs a token beside the padding's. Unknown words are dropped, and an empty text is padding.
 WORDS = ("<unk>", "<pad>", "the", "oil", "cup")
 PADDED = TextRules(tokenizer="whitespace", unknown_id=None, empty_id=1, padding_id=1)
-NO_WORD = "holds no known word, but small needs one."
+NO_WORD = "holds no known word besides padding, but small needs one."
 
 
 def make_counting(folder: Path, **options: object) -> Path:
@@ -391,7 +391,7 @@ def test_the_command_line_says_which_text_holds_no_known_word(
     Path("full.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in rows if text))
     result = run("classify", "-b", counting, "--input", "full.jsonl", "-o", "out.jsonl")
     assert result.exit_code == 2
-    assert re.match(r"Error: Row 2 of full\.jsonl .*no known word, .*small ", result.stderr)
+    assert re.match(r"Error: Row 2 of full\.jsonl .*no known word .*small ", result.stderr)
     assert not Path("out.jsonl").exists()
     result = run("classify", "-b", counting, "--input", "in.jsonl", "-o", "out.jsonl", "--on-error", "skip")
     assert result.exit_code == 0

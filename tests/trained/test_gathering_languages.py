@@ -377,13 +377,18 @@ def test_a_run_of_another_shape_begins_with_the_embedding(train: dict[str, Any])
     assert other.module.fc.weight.shape[1] == 8
 
 
-def test_the_prior_of_the_web_is_written_into_a_bundle(train: dict[str, Any], tmp_path: Path) -> None:
+def test_the_priors_of_the_web_and_of_as_many_texts_are_written_into_a_bundle(
+    train: dict[str, Any], tmp_path: Path
+) -> None:
     bundle = tmp_path / "languages"
     shutil.copytree(find_bundle_folder("languages"), bundle)
     train["write_prior"](bundle)
     prior = manifests.read_manifest(bundle).output.priors["web"]
     assert prior["en"] > prior["es"] > prior["bs"] > prior["und"]
     assert Classifier.load(bundle, prior="web").classify("Hello").label == "en"
+    even = manifests.read_manifest(bundle).output.priors["even"]
+    assert even["en"] < even["es"] < even["bs"] < even["und"]
+    assert even["und"] / even["en"] == pytest.approx((500 / 0.3) ** train["EXPECTED_POWER"], rel=0.01)
 
 
 def test_a_training_goes_on_from_the_weights_of_the_bundle(train: dict[str, Any]) -> None:
@@ -460,6 +465,14 @@ def test_the_list_of_first_words_has_every_language(gather: dict[str, Any], tmp_
     assert all(gather["clean_row"](row) for row in rows)
 
 
+def test_what_is_typed_in_latin_letters_is_in_no_language(gather: dict[str, Any]) -> None:
+    written = dict(gather["read_written_words"](gather["ROMANISED_FIRST_WORDS"]))
+    assert not [language for language in written if gather["SCRIPTS"][language] == "LATIN"]
+    assert {"privet", "spasibo"} <= set(written["ru"])
+    rows = [gather["clean_row"](gather["Row"]("und", "first", 1, text)) for said in written.values() for text in said]
+    assert all(rows)
+
+
 def test_a_translation_of_what_is_said_by_itself_is_one(gather: dict[str, Any], tmp_path: Path) -> None:
     entries = """hello
 \t[b][c darkblue]~[/c][/b] [p]<interj>[/p] [i](greeting)[/i]
@@ -486,6 +499,29 @@ def test_a_first_word_of_several_languages_is_drawn_by_how_much_is_typed_in_each
     assert set(shares) == {("en", "Hi"), ("en", "Ahoy"), ("ca", "Bon dia")}
     # A word of three sources is said more often than one of a single source.
     assert shares["en", "Hi"] == 9 * shares["en", "Ahoy"]
+    languages["de"].first.update({"Hallo": 1})
+    languages["nl"].first.update({"hallo": 1})
+    shares = train["compute_first_shares"](languages)
+    assert shares["de", "Hallo"] / shares["nl", "hallo"] == pytest.approx((55 / 21) ** 0.75)
+    assert shares["de", "Hallo"] + shares["nl", "hallo"] == pytest.approx(55**0.5 + 21**0.5)
+
+
+def test_romanised_first_words_are_none_of_another_language(train: dict[str, Any]) -> None:
+    languages = {label: train["Drawn"](label, random.Random(0)) for label in ("az", "en", "sl", "und")}
+    languages["az"].first.update({"Salam!": 1})
+    languages["sl"].frequencies = {"kak": 1e-3, "dela": 1e-3, "privet": 1e-7}
+    languages["und"].first.update(["salam", "kak", "kak dela", "privet"])
+    assert train["select_romanised_first_words"](languages) == ["kak dela", "privet"]
+    shares = train["compute_first_shares"](languages)
+    assert shares["und", "kak dela"] == shares["und", "privet"] == train["ROMANISED_FIRST"] / 2
+    assert ("und", "salam") not in shares
+
+
+def test_places_stand_beside_words_of_each_language(train: dict[str, Any]) -> None:
+    draw = random.Random(0)
+    rows = {train["add_places"]("treinkaartje", draw) for _ in range(3000)}
+    assert {"treinkaartje Utrecht", "treinkaartje new york", "paris treinkaartje"} <= rows
+    assert all("treinkaartje" in row and 1 <= len(row.split()) - 1 <= 4 for row in rows)
 
 
 def test_first_words_are_drawn_as_people_type_them(train: dict[str, Any]) -> None:
@@ -519,15 +555,19 @@ def test_whole_long_texts_are_rows(train: dict[str, Any], gather: dict[str, Any]
     assert rows == [("de", long, long)]
 
 
-def test_romanised_texts_are_parts_of_few_words_that_another_language_has(train: dict[str, Any]) -> None:
-    languages = {label: train["Drawn"](label, random.Random(0)) for label in ("en", "und")}
-    languages["en"].careless = {"bank": 1.0, "hello": 1.0}
+def test_romanised_texts_are_less_likely_in_each_other_language(train: dict[str, Any]) -> None:
+    languages = {label: train["Drawn"](label, random.Random(0)) for label in ("en", "sl", "und")}
+    languages["en"].frequencies = {"bank": 0.2, "hello": 0.1}
+    languages["sl"].frequencies = {"dela": 0.01}
     languages["und"].texts["romanised"] = ["hello bank", "spasibo", "ya", "privet kak dela, drug moy dorogoy"]
     romanised = train["RomanisedTexts"](languages, random.Random(0))
     assert "romanised" not in languages["und"].texts
     rows = {romanised.row() for _ in range(400)}
     assert {"spasibo", "privet", "privet kak", "privet kak dela, drug moy dorogoy"} <= rows
     assert rows.isdisjoint({"hello bank", "hello", "bank", "ya"})
+    assert romanised.is_likely("kak dela")
+    languages["sl"].frequencies |= {"kak": 0.2, "dela": 0.2}
+    assert not romanised.is_likely("kak dela")
     assert train["RomanisedTexts"]({"und": languages["und"]}, random.Random(0)).row() == ""
 
 

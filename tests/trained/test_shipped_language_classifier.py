@@ -81,7 +81,8 @@ def test_a_long_sentence_is_not_taken_for_one_of_no_language(languages: Classifi
 
 def test_texts_in_latin_letters_of_languages_that_have_others_are_none_of_these(languages: Classifier) -> None:
     texts = ("ya tebya ochen lyublyu", "kya kar rahe ho bhai", "watashi wa gakusei desu", "wo bu zhi dao")
-    assert languages.predict(texts) == ["und"] * len(texts)
+    first = ("privet kak dela", "arigato gozaimasu", "kya haal hai", "ti kaneis", "annyeonghaseyo")
+    assert languages.predict(texts + first) == ["und"] * len(texts + first)
 
 
 @pytest.mark.parametrize("text", NO_LANGUAGE)
@@ -98,8 +99,8 @@ def test_what_people_type_first_is_known(languages: Classifier) -> None:
     rows = [line.split("\t") for line in file.read_text(encoding="utf-8").splitlines()]
     given = languages.predict([text for _, text in rows])
     right = sum(label == said for (label, _), said in zip(rows, given, strict=True))
-    # As the card says: 247 and 18.
-    assert right >= 264
+    # As the card says: 248 and 18.
+    assert right >= 265
 
 
 def test_what_readers_typed_without_care_is_known_as_the_card_says(languages: Classifier) -> None:
@@ -108,9 +109,9 @@ def test_what_readers_typed_without_care_is_known_as_the_card_says(languages: Cl
     answers = languages.predict_proba([text for _, text in rows])
     said = [languages.labels[place] for place in answers.argmax(axis=1)]
     wrong = [label != answer for (label, _), answer in zip(rows, said, strict=True)]
-    # Packed with products of integers, 18 are wrong, 7 of them with 0.6 or more.
-    assert sum(wrong) <= 19
-    assert (answers.max(axis=1)[wrong] >= 0.6).sum() <= 8
+    # Packed with products of integers, 15 are wrong, 2 of them with 0.6 or more.
+    assert sum(wrong) <= 16
+    assert (answers.max(axis=1)[wrong] >= 0.6).sum() <= 3
 
 
 def test_it_has_the_prior_of_the_web(languages: Classifier) -> None:

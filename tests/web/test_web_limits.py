@@ -61,7 +61,7 @@ def test_a_text_of_padding_only_is_refused_where_the_graph_needs_a_real_token(no
     assert answer["refusedRuns"] == 0
     for taken, alone, second in answer["said"]:
         assert not taken
-        what = "holds no known word, but real-token needs one."
+        what = "holds no known word besides padding, but real-token needs one."
         assert alone.startswith(f"LimitError: The text {what}")
         assert second.startswith(f"LimitError: The text at position 1 (counted from 0) {what}")
     # Each of two words can be left out: the other stays.

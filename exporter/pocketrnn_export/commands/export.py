@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
 import shlex
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
 from pocketrnn.bundle.atomic_writing import check_file_free, check_folder_free, suggest_near_file
-from pocketrnn.commands.grouped_options import Command, Text, write_command_again
+from pocketrnn.commands.grouped_options import Command, Text
 from pocketrnn.commands.inspect import describe_limits
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.errors import InputError, require_module, short_repr
@@ -28,6 +31,7 @@ from pocketrnn_export.commands.bundle_compression import (
     write_compressed_bundle,
 )
 from pocketrnn_export.commands.checkpoint_arguments import read_checkpoint_arguments
+from pocketrnn_export.commands.collected_refusals import CollectedRefusals
 from pocketrnn_export.commands.number_options import (
     NUMBER_OPTIONS,
     OF_CHECKPOINTS,
@@ -47,6 +51,7 @@ from pocketrnn_export.commands.verdict_lines import (
     print_verdicts,
 )
 from pocketrnn_export.intake.module_name import ModuleName, parse_module_name
+from pocketrnn_export.refused_options import RefusedOptionsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,6 +84,7 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
         "Other kinds of classifiers": (
             "head",
             "multi_label",
+            "thresholds",
             "labels_of",
             "no_crf",
             "two_texts",
@@ -131,9 +137,10 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 @click.option("--set", type=Text(), multiple=True, metavar="NAME=VALUE",
               help="The value of a name in a module file, in place of what the file says; repeatable.")  # fmt: skip
 @click.option("--tokenizer", type=Text(), metavar="NAME|FILE",
-              help="How texts become tokens: basic_english, whitespace, characters; external: your own code splits "
-              "them, and the bundle takes tokens or ids; or, without --vocabulary, subwords: a tokenizer.json, the "
-              "folder that save_pretrained wrote, sentencepiece's .model, BERT's vocab.txt.  "
+              help="How texts become tokens: basic_english, whitespace, characters; your function, file.py:name, text "
+              "-> tokens or ids, whose rules are read out of its code and compared with it; external: your own code "
+              "splits them, and the bundle takes tokens or ids; or, without --vocabulary, subwords: a tokenizer.json, "
+              "the folder that save_pretrained wrote, sentencepiece's .model, BERT's vocab.txt.  "
               "[default: basic_english]")  # fmt: skip
 @click.option("--pairs", type=click.Path(path_type=Path), metavar="FILE",
               help="Texts with the ids of your pipeline, and the label or the probabilities that your classifier "
@@ -152,6 +159,9 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
     "that its file does not say; see docs/text-rules.md.",
 )
 @click.option("--multi-label", is_flag=True, help="Each label of a module file is right or wrong by itself (sigmoid).")
+@click.option("--thresholds", type=Text(), metavar="NUMBERS",
+              help="The probability from which a label is given: a number for all labels, or a,b,c for each; with "
+              "--multi-label.  [default: 0.5]")  # fmt: skip
 @click.option("--labels-of", type=click.Choice(["texts", "tokens"]),
               help="tokens: a module file gives the numbers of the labels for each token, as a tagger does.  "
               "[default: texts]")  # fmt: skip
@@ -248,23 +258,20 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     _check_forms_for_tokens_or_heads(options)
     named = parse_source(source, options)
     _check_output(output, packed=options["profile"] == "packed" and not numbers.are_given, force=options["force"])
+    refusals = CollectedRefusals(output)
     with print_stages():
-        of_texts = None if numbers.are_given else _read_text_arguments(source, named, options)
-    with print_line_if_slow("Loading PyTorch ..."):
-        for package in ("torch", "onnx", "onnxscript", "safetensors"):
-            require_module(package, "export")
-        import torch
+        of_texts = refusals.collect(lambda: None if numbers.are_given else _read_text_arguments(source, named, options))
+    if named is None:
+        refusals.tell()
+    _load_pytorch()
+    from pocketrnn_export.bundle_export import export as export_module
 
-        from pocketrnn_export.bundle_export import export as export_module
-
-    # The code in the file of a module is small, too.
-    torch.set_num_threads(1)
     with print_stages():
         if numbers.are_given:
             module, call = _load_number_module(source, named, options)
             description = read_number_arguments(numbers, {**options, "call": call})
         else:
-            module, description = _read_arguments(source, named, options, of_texts)
+            module, description = _read_module_and_arguments(source, named, options, of_texts, refusals)
     profile = options["profile"]
     if "channels" not in description:
         _check_text_options(source, description, numbers, options)
@@ -302,6 +309,19 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
 
     text = '"a text" "another text"' if manifest.has_two_texts else write_feature_options(manifest.features) + text
     print_line(f"Next: pocketrnn classify --bundle {shlex.quote(str(output))} {text}")
+
+
+def _load_pytorch() -> None:
+    """Import PyTorch, and the exporter, which takes seconds."""
+    with print_line_if_slow("Loading PyTorch ..."):
+        for package in ("torch", "onnx", "onnxscript", "safetensors"):
+            require_module(package, "export")
+        import torch
+
+        import pocketrnn_export.bundle_export  # noqa: F401 - it imports all else
+
+    # The code in the file of a module is small, too.
+    torch.set_num_threads(1)
 
 
 def _describe_limits_of_texts(manifest: Manifest) -> str:
@@ -468,6 +488,7 @@ def _read_text_arguments(source: str, named: ModuleName | None, options: dict[st
         "rules",
         "weights",
         "multi_label",
+        "thresholds",
         "random_weights",
         "run_notebook",
         "set",
@@ -489,33 +510,140 @@ def _read_text_arguments(source: str, named: ModuleName | None, options: dict[st
             )
         return None
     subwords = options["tokenizer"] is not None and options["tokenizer"] not in _TOKENIZERS
+    subwords = subwords and not _names_function(options["tokenizer"])
     if options["labels"] is not None and options["head"]:
         raise click.UsageError("--labels and --head exclude each other: give the labels of each head.")
+    from pocketrnn_export.vocabularies.owner_text_file import read_pairs
+
     needed = ["labels"] if not options["head"] else []
     needed += [] if subwords else ["vocabulary"]
     needed.sort(reverse=True)
-    if missing := [f"--{option}" for option in needed if options[option] is None]:
-        numbers = ", or --channels if it takes sequences of numbers" if "--vocabulary" in missing else ""
-        raise click.UsageError(f"{source} needs {' and '.join(missing)}{numbers}.")
+    _take_from_checkpoint(needed, options)
+    if missing := [option for option in needed if options[option] is None]:
+        numbers = ", or --channels if it takes sequences of numbers" if "vocabulary" in missing else ""
+        said = " and ".join(f"--{option}" for option in missing)
+        held = f" {options['weights']} holds none that is told apart." if options["weights"] is not None else ""
+        raise RefusedOptionsError(
+            f"{source} needs {said}{numbers}.",
+            f"A vocabulary is a file, the labels are a,b,c in the order of the logits, or a file.{held}",
+            {option: "FILE" if option == "vocabulary" else "a,b,c" for option in missing},
+        )
     tokens, rules = _read_tokens_and_rules(options, subwords=subwords)
-    pairs = _read_agreeing_pairs(options["pairs"], tokens, rules)
+    _tell_hints_of_checkpoint(options, rules)
+    pairs = [] if options["pairs"] is None else read_pairs(options["pairs"])
+    if rules is not None and pairs:
+        stated = any(options[name] is not None for name in ("rules", "tokenizer", "max_tokens"))
+        rules = _read_agreeing_rules(tokens, rules, pairs, stated=stated)
     return {"vocabulary": tokens, "rules": rules, "example_ids": pairs}
 
 
-def _read_arguments(
-    source: str, named: ModuleName | None, options: dict[str, Any], text: dict[str, Any] | None
+def _take_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> None:
+    """Take the vocabulary and the labels that were not given from the checkpoint of the weights, if it holds them."""
+    from pocketrnn_export.progress import filter_records
+    from pocketrnn_export.vocabularies.checkpoint_labels import find_labels_in_checkpoint, is_checkpoint
+    from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
+
+    weights = options["weights"]
+    if weights is None or not weights.is_file() or not is_checkpoint(weights):
+        return
+    labels: Any = None
+    # The notes are logged where both are read once more.
+    if "labels" in needed and options["labels"] is None:
+        with contextlib.suppress(InputError), filter_records(lambda _: False):
+            labels = find_labels_in_checkpoint(weights)
+            options["labels"] = str(weights)
+    if "vocabulary" in needed and options["vocabulary"] is None:
+        with contextlib.suppress(InputError), filter_records(lambda _: False):
+            if set(read_vocabulary(weights).tokens) != set(labels or ()):
+                options["vocabulary"] = weights
+
+
+def _tell_hints_of_checkpoint(options: dict[str, Any], rules: AnyTextRules | Subwords | None) -> None:
+    """Note what the checkpoint of the weights says about texts and answers, and no option says."""
+    from pocketrnn_export.vocabularies.checkpoint_hints import list_checkpoint_hints
+
+    weights, plain = options["weights"], getattr(rules, "rules", rules)
+    if weights is None or not weights.is_file():
+        return
+    cuts = any(getattr(plain, name, None) is not None for name in ("max_tokens", "max_width", "min_width"))
+    # The rules of a function are found later.
+    unknown = rules is None
+    hints = list_checkpoint_hints(
+        weights,
+        cuts=cuts or unknown,
+        drops=unknown or bool(getattr(plain, "stop_words", ())),
+        has_thresholds=options["thresholds"] is not None,
+    )
+    for hint in hints:
+        logging.getLogger(__name__).warning("%s", hint)
+
+
+def _add_rules_of_function(options: dict[str, Any], text: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Find the text rules that do what the function of --tokenizer file.py:name does, and compare them with it."""
+    from pocketrnn_export.intake.module_file import load_function
+    from pocketrnn_export.vocabularies.labels import read_lines
+    from pocketrnn_export.vocabularies.owner_text_file import list_pairs
+    from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
+
+    named = None if options["tokenizer"] is None or text is None else parse_module_name(options["tokenizer"])
+    if named is None or text is None:
+        return None
+    # The file of the module is often the same, and prints its lines when the module is made.
+    with Path(os.devnull).open("w") as nothing, contextlib.redirect_stdout(nothing):
+        function = load_function(named)
+    texts = [] if options["texts"] is None else read_lines(options["texts"])
+    pairs = list_pairs(text["example_ids"])
+    rules = choose_rules(text["vocabulary"], text["rules"], function, pairs, texts)
+    if options["max_tokens"] is not None:
+        rules = replace(rules, max_tokens=options["max_tokens"])
+    return {**text, "rules": rules, "vocabulary": text["vocabulary"].tokens, "tokenizer": function}
+
+
+def _read_module_and_arguments(
+    source: str,
+    named: ModuleName | None,
+    options: dict[str, Any],
+    text: dict[str, Any] | None,
+    refusals: CollectedRefusals,
 ) -> tuple[Any, dict[str, Any]]:
-    """Load the module that SOURCE names, and read the other arguments of `export`; `text` holds those of
-    `_read_text_arguments`."""
-    if text is None:
+    """Read the module and the arguments of `export`, or tell all that was refused.
+
+    Args:
+        source, named, options, text: as in `_read_arguments`.
+        refusals: what was refused before.
+    """
+    text = refusals.collect(lambda: _add_rules_of_function(options, text)) or text
+    given = refusals.collect(lambda: _read_arguments(source, named, options, text, refused=bool(refusals)))
+    refusals.tell()
+    return cast("tuple[Any, dict[str, Any]]", given)
+
+
+def _read_arguments(
+    source: str, named: ModuleName | None, options: dict[str, Any], text: dict[str, Any] | None, *, refused: bool
+) -> tuple[Any, dict[str, Any]]:
+    """Load the module that SOURCE names, and read the other arguments of `export`.
+
+    Args:
+        source, named, options: as in `_read_text_arguments`.
+        text: its result; None for a checkpoint.
+        refused: whether it has refused options: the module is loaded to tell whether it is refused, too.
+    """
+    if text is None and not refused:
         return read_checkpoint_arguments(Path(source))
     module, call = load_module_and_call(source, named, options)
+    if text is None:
+        return module, {}
     from pocketrnn_export.feature_arguments import read_features
     from pocketrnn_export.vocabularies.labels import read_labels
 
+    named_labels: dict[str, Any] = (
+        {"heads": _read_heads(options["head"])} if options["head"] else {"labels": read_labels(options["labels"])}
+    )
+    if options["thresholds"] is not None:
+        named_labels["thresholds"] = _read_thresholds(options["thresholds"], len(named_labels.get("labels", ())))
     return module, {
         **text,
-        **({"heads": _read_heads(options["head"])} if options["head"] else {"labels": read_labels(options["labels"])}),
+        **named_labels,
         "labels_of": options["labels_of"] or "texts",
         "two_texts": options["two_texts"],
         "features": None if options["features"] is None else read_features(options["features"]),
@@ -528,23 +656,24 @@ def _read_arguments(
     }
 
 
-def _read_agreeing_pairs(path: Path | None, tokens: Sequence[str], rules: AnyTextRules | Subwords) -> list[OwnersText]:
-    """Read the pairs, and refuse rules that give other ids.
+def _read_agreeing_rules(
+    tokens: Any, rules: AnyTextRules | Subwords, pairs: Sequence[OwnersText], *, stated: bool
+) -> AnyTextRules | Subwords:
+    """Return the rules, or, if nobody has stated them, those that the ids of the pairs show.
 
     Raises:
-        InputError: the file cannot be read, or a text has other ids.
+        InputError: a text has other ids.
     """
     from pocketrnn.text import SubwordRules, TextRules
-    from pocketrnn_export.vocabularies.owner_text_file import list_pairs, read_pairs
-    from pocketrnn_export.vocabularies.text_rule_selection import refuse_other_ids
+    from pocketrnn_export.vocabularies.owner_text_file import list_pairs
+    from pocketrnn_export.vocabularies.text_rule_selection import complete_rules_by_ids, refuse_other_ids
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
-    if path is None:
-        return []
-    pairs = read_pairs(path)
     plain = rules if isinstance(rules, TextRules | SubwordRules) else rules.rules
-    refuse_other_ids(read_vocabulary(tokens), plain, list_pairs(pairs))
-    return pairs
+    vocabulary, given = read_vocabulary(tokens), list_pairs(pairs)
+    found = plain if stated else complete_rules_by_ids(vocabulary, plain, given)
+    refuse_other_ids(vocabulary, found, given)
+    return rules if found is plain else found
 
 
 def _read_characters(path: Path | None, width: int | None) -> Characters | None:
@@ -561,6 +690,21 @@ def _read_characters(path: Path | None, width: int | None) -> Characters | None:
         return None
     found = read_characters(path)
     return found if width is None else replace(found, width=width)
+
+
+def _read_thresholds(given: str, labels: int) -> list[float]:
+    """Read the thresholds of the labels: one for all, or one for each.
+
+    Raises:
+        click.UsageError: they are not numbers from 0 to 1.
+    """
+    try:
+        numbers = [float(one) for one in given.split(",")]
+    except ValueError:
+        numbers = [-1.0]
+    if not all(0 <= number <= 1 for number in numbers):
+        raise click.UsageError(f"--thresholds is {given}: write numbers from 0 to 1, as in 0.4 or 0.4,0.5,0.3.")
+    return numbers * labels if len(numbers) == 1 else numbers
 
 
 def _read_heads(given: Sequence[str]) -> dict[str, list[str]]:
@@ -613,8 +757,13 @@ def load_module_and_call(source: str, named: ModuleName | None, options: dict[st
     )
 
 
-def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[Sequence[str], AnyTextRules | Subwords]:
-    """Read the vocabulary and the text rules; a tokenizer of subwords contains both."""
+def _names_function(tokenizer: str | None) -> bool:
+    """Return whether --tokenizer names a function of a file."""
+    return tokenizer is not None and parse_module_name(tokenizer) is not None
+
+
+def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[Any, AnyTextRules | Subwords | None]:
+    """Read the vocabulary and the text rules; a tokenizer of subwords contains both, those of a function come later."""
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules
     from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
     from pocketrnn_export.vocabularies.tokenizer_width_rules import add_widths_to_tokenizer
@@ -622,6 +771,8 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
 
     if not subwords:
         vocabulary = read_vocabulary(options["vocabulary"])
+        if _names_function(options["tokenizer"]):
+            return vocabulary, None if options["rules"] is None else _read_text_rules(vocabulary, options)
         return vocabulary.tokens, _read_text_rules(vocabulary, options)
     given, most = options["tokenizer"], options["max_tokens"]
     if not Path(given).exists():
@@ -651,7 +802,7 @@ def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRul
 
     if options["rules"] is None:
         return replace(make_named_rules(vocabulary, options["tokenizer"]), max_tokens=options["max_tokens"])
-    if options["tokenizer"] or options["max_tokens"]:
+    if (options["tokenizer"] and not _names_function(options["tokenizer"])) or options["max_tokens"]:
         raise click.UsageError("--rules already contains the values of --tokenizer and --max-tokens.")
     return read_rules(options["rules"], vocabulary)
 
@@ -671,8 +822,7 @@ def _load_named_module(named: ModuleName, options: dict[str, Any]) -> tuple[Any,
         with print_line_if_slow(f"Running the code of {named.path} ..."):
             module, function = load_module_and_function(named, weights)
     except MissingArgumentsError as error:
-        line = write_command_again({"source": error.source})
-        raise InputError(error.problem, f"{error.known} Write: {line}") from None
+        raise RefusedOptionsError(error.problem, error.known, {"source": error.source}) from None
     if weights is not None:
         load_weights(module, weights)
     if not options["random_weights"]:

@@ -19,6 +19,7 @@ import torch
 
 from pocketrnn.errors import InputError, first_line
 from pocketrnn_export.intake.calls_in_file import GivenByCalls, find_given_values
+from pocketrnn_export.intake.compared_values import list_compared_values
 from pocketrnn_export.intake.layers_in_weights import describe_layers
 from pocketrnn_export.intake.module_name import ModuleName
 from pocketrnn_export.intake.sizes_from_weights import find_class, find_parameter_values, find_values_without_effect
@@ -94,7 +95,8 @@ def complete_arguments(
     if missing := [name for name in required if name not in found_values]:
         values = {name: found_values.get(name, ...) for name in takes if name in found_values or name in missing}
         objects = [name for name in missing if _is_object(signature.parameters[name], definition)]
-        _refuse_missing_arguments(named, signature, missing, values, weights, objects)
+        compared = {} if definition is None else {name: list_compared_values(definition, name) for name in missing}
+        _refuse_missing_arguments(named, signature, missing, values, weights, objects, compared)
     for name in _find_contradicted(found, args, {**kwargs, **found_values}, called.keys() - required, weights):
         del called[name], found_values[name]
     left = {n: other.default for n, other in others.items() if n not in found_values and n not in stated}
@@ -217,8 +219,13 @@ def _refuse_missing_arguments(
     values: Mapping[str, Any],
     weights: SavedWeights | None,
     objects: Sequence[str],
+    compared: Mapping[str, Sequence[str]],
 ) -> None:
-    known = []
+    known = [
+        f"Its code compares {name} with {', '.join(map(_write_value, some))}."
+        for name, some in compared.items()
+        if some
+    ]
     if weights is None:
         known.append("With --weights FILE, the sizes that its tensors show are taken.")
     else:

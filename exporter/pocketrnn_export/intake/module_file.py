@@ -5,6 +5,7 @@ import __future__
 
 import ast
 import contextlib
+import functools
 import importlib.util
 import inspect
 import linecache
@@ -39,13 +40,15 @@ from pocketrnn_export.source_code.needed_code import find_name_checks, find_need
 from pocketrnn_export.source_code.notebook import Cell, read_notebook, read_python_file
 from pocketrnn_export.source_code.statements import Statement, list_statements
 
-__all__ = ["load_module", "load_module_and_function", "run_all_cells"]
+__all__ = ["load_function", "load_module", "load_module_and_function", "run_all_cells"]
 
 _log = logging.getLogger(__name__)
 
 # The most notes and places that are shown; the others are counted.
 _MOST_NOTES: Final = 2
 
+
+_PLAIN: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 # The names that a value on the command line may use: `--set vectors=torch.zeros(8000,300)`.
 _FOR_VALUES: Final = SimpleNamespace(torch=torch, numpy=np, np=np)
@@ -93,6 +96,49 @@ def load_module_and_function(named: ModuleName, weights: SavedWeights | None = N
             "Write def " + named.function + "(module, tokens, lengths): return module(tokens.t())",
         )
     return made, function
+
+
+def load_function(named: ModuleName) -> Callable[..., Any]:
+    """Load a function of a text from a Python file or notebook, such as a tokenizer.
+
+    Args:
+        named: the file and the name: a function, with arguments to give to it beside the text, if it needs any; an
+            object that can be called; or a class of such objects, which is made with the arguments.
+
+    Raises:
+        InputError: there is no such name, or it cannot be called with a text alone.
+        ExportError: the file raises an error.
+    """
+    check_file_exists(named.path)
+    with _add_import_folders(named.path):
+        file = _run_file(named, None)
+        found = getattr(file, named.name, None)
+        args = [_evaluate_argument(node, str(named.path), vars(file)) for node in named.args]
+        kwargs = {
+            name: _evaluate_argument(node, str(named.path), vars(file)) for name, node in (named.kwargs or {}).items()
+        }
+        if isinstance(found, type) and not issubclass(found, str):
+            found, args, kwargs = found(*args, **kwargs), [], {}
+    where = f"{named.path}:{named.name}"
+    if not callable(found):
+        raise InputError(
+            f"{where} is not a function.", "Name a function of a text that returns its tokens, or its ids."
+        )
+    if args:
+        raise InputError(f"{where} is given arguments without names.", f"Name them: {where}(most=200).")
+    function: Callable[..., Any] = functools.partial(found, **kwargs) if kwargs else found
+    with contextlib.suppress(ValueError):
+        # A function of C may have no signature.
+        signature = inspect.signature(function)
+        needed = [one for one in signature.parameters.values() if one.default is one.empty and one.kind in _PLAIN]
+        if len(needed) != 1:
+            names = ", ".join(one.name for one in needed) or "nothing"
+            raise InputError(
+                f"{where} takes {names}, and a tokenizer is called with a text alone.",
+                f"Give the others by their names, as in {where}({needed[-1].name if needed else 'most'}=...), or "
+                "write a function of the text.",
+            )
+    return function
 
 
 def run_all_cells(named: ModuleName, weights: SavedWeights | None = None) -> nn.Module:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import inspect
 import logging
+import os
 import random
 import re
 import warnings
@@ -125,8 +126,10 @@ def _make_with_new_seed(named: ModuleName, weights: SavedWeights | None) -> Any:
     """Make a module with other seeds than before; return its digests and its answer, or the error."""
     # The forked process does not have the threads of its parent.
     torch.set_num_threads(1)
-    # The first time has shown them.
+    # The first time has shown them, and the lines that the user's file prints.
     logging.disable(logging.WARNING)
+    for stream in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
     warnings.simplefilter("ignore")
     seed = int(torch.initial_seed() % 2**31) + 1
     torch.manual_seed(seed)

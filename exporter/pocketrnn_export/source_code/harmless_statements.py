@@ -26,8 +26,8 @@ _OTHER_BUILTINS: Final = frozenset({
 # Packages whose functions and classes a top-level assignment may call, except those that read or write.
 _PURE_PACKAGES: Final = frozenset({
     "abc", "argparse", "bisect", "collections", "copy", "dataclasses", "datetime", "easydict", "enum", "functools",
-    "heapq", "itertools", "logging", "math", "numpy", "operator", "pathlib", "random", "re", "string", "time", "torch",
-    "types", "typing", "warnings",
+    "heapq", "itertools", "logging", "math", "nltk", "numpy", "operator", "pathlib", "random", "re", "string", "time",
+    "torch", "types", "typing", "warnings",
 })  # fmt: skip
 _READING: Final = frozenset({
     "Popen", "backward", "download", "eval", "exec", "fit", "from_file", "fromfile", "genfromtxt", "get_data",

@@ -15,7 +15,7 @@ from pocketrnn.errors import InputError, find_error_reason, first_line, short_re
 from pocketrnn_export.json_file import brief_text
 from pocketrnn_export.safe_pickle_reader import PickledObject, UnsupportedPickleError, read_checkpoint
 
-__all__ = ["find_labels_in_checkpoint", "is_checkpoint"]
+__all__ = ["find_labels_in_checkpoint", "is_checkpoint", "read_checkpoint_root"]
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def find_labels_in_checkpoint(path: Path, head: str = "") -> list[Any] | dict[An
         >>> find_labels_in_checkpoint(Path("model.pt"))
         ['World', 'Sports']
     """
-    root = _read_root(path)
+    root = read_checkpoint_root(path)
     if (labels := _read_labels(root)) is not None and not isinstance(root, dict):
         return labels
     found = dict(_list_labels(root, ""))
@@ -82,7 +82,16 @@ def find_labels_in_checkpoint(path: Path, head: str = "") -> list[Any] | dict[An
     return found[key]
 
 
-def _read_root(path: Path) -> Any:
+def read_checkpoint_root(path: Path) -> Any:
+    """Read the object that a file of `torch.save` or `pickle.dump` holds, with stand-ins for tensors and classes.
+
+    Raises:
+        InputError: the file cannot be read.
+
+    Example:
+        >>> read_checkpoint_root(Path("model.pt"))["classes"]
+        ['World', 'Sports']
+    """
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:

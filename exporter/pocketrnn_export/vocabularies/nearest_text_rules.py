@@ -19,10 +19,12 @@ from pocketrnn.text.code_point_ranges import complement_points, list_range_point
 from pocketrnn.text.code_point_runs import Run
 
 __all__ = [
+    "LONGEST_SHORT_WORD",
     "add_first_and_last_ids",
     "describe_rules",
     "find_most_agreeing",
     "list_candidate_rules",
+    "make_short_word_steps",
     "write_nearest_rules",
     "write_rules_option",
 ]
@@ -44,6 +46,8 @@ _PAIRS: Final = tuple(
 )
 # The spaces of re.findall(r"\\w+", text) and of words with apostrophes.
 _BETWEEN_WORDS: Final = (r"\W+", r"[^\w']+")
+# Words up to this length may be left out for it.
+LONGEST_SHORT_WORD: Final = 3
 # Words of more ranges of characters are those of a script, which regular expressions of the field seldom write.
 _MOST_RANGES: Final = 24
 _SPECIAL: Final = re.compile(r"[<\[{_].*[>\]}_]", re.DOTALL)
@@ -70,7 +74,7 @@ def list_candidate_rules(rules: TextRules, tokens: Sequence[str] = ()) -> Iterat
                     yield replace(rules, tokenizer=tokenizer, lowercase=lowercase, steps=_make_steps(steps))
     for pattern in () if rules.steps else (*_BETWEEN_WORDS, *_list_patterns_between(tokens)):
         for tokenizer, lowercase in product(("whitespace", "space"), (True, False)):
-            yield replace(rules, tokenizer=tokenizer, lowercase=lowercase, steps=_make_pattern_steps(pattern))
+            yield replace(rules, tokenizer=tokenizer, lowercase=lowercase, steps=_make_sub_steps(pattern))
 
 
 def add_first_and_last_ids(rules: TextRules, rows: Sequence[Sequence[int]]) -> list[TextRules]:
@@ -139,10 +143,11 @@ def describe_rules(rules: TextRules) -> str:
     """
     said = [] if rules.lowercase else ["lowercase=False"]
     said += [_describe_steps(rules)] if rules.steps else []
+    said += [f"{len(rules.stop_words)} stop words"] if rules.stop_words else []
     usual = TextRules()
     said += [
         f"{name}={getattr(rules, name)!r}"
-        for name in ("first_id", "last_id", "max_width", "min_width", "cut_side", "pad_side")
+        for name in ("first_id", "last_id", "max_tokens", "max_width", "min_width", "cut_side", "pad_side")
         if getattr(rules, name) != getattr(usual, name)
     ]
     return rules.tokenizer + (" with " + " and ".join(said) if said else "")
@@ -161,8 +166,13 @@ def write_nearest_rules(rules: TextRules, given: TextRules, implied: TextRules) 
     return f"your --rules with {write_rules_option(rules, given)}"
 
 
-def write_rules_option(rules: TextRules, implied: TextRules) -> str:
+def write_rules_option(rules: TextRules, implied: TextRules, written: Sequence[Any] = ()) -> str:
     """Write the argument of `--rules` for these rules: the members that differ from the implied rules.
+
+    Args:
+        rules: the rules.
+        implied: those that the vocabulary implies.
+        written: their steps as `cleaning` takes them, if they were made so.
 
     Example:
         >>> write_rules_option(TextRules("whitespace", last_id=3), TextRules())
@@ -170,11 +180,43 @@ def write_rules_option(rules: TextRules, implied: TextRules) -> str:
     """
     before = make_rules_document(implied)
     document = {name: value for name, value in make_rules_document(rules).items() if before.get(name, ...) != value}
-    if "steps" in document and (names := _find_step_names(rules)):
-        document["steps"] = list(names)
-    elif "steps" in document and (pattern := _find_pattern(rules.steps)):
-        document["steps"] = [{"sub": [pattern, " "]}]
+    short = [step for i, step in enumerate(written) if i or step != "lowercase" or not rules.lowercase]
+    if "steps" in document and rules.steps == cleaning(*short):
+        document["steps"] = [_shorten_step(step) for step in short]
+    elif "steps" in document:
+        document["steps"] = _write_steps(rules.steps)
     return json.dumps(document, ensure_ascii=False)
+
+
+def make_short_word_steps(longest: int) -> tuple[CleaningStep, ...]:
+    """Return the steps that leave out words of at most so many letters.
+
+    Example:
+        >>> cleaning_function(make_short_word_steps(1))("a bc d")
+        ' bc '
+    """
+    return _make_sub_steps(rf"\b\w{{1,{longest}}}\b", "")
+
+
+def _write_steps(steps: tuple[CleaningStep, ...]) -> list[Any]:
+    """Return steps in the form of `--rules`, by short forms where they have one."""
+    if names := _find_step_names(steps):
+        return list(names)
+    if pattern := _find_pattern(steps):
+        return [{"sub": [pattern, " "]}]
+    for longest in range(1, LONGEST_SHORT_WORD + 1):
+        short = make_short_word_steps(longest)
+        if steps and steps[-len(short) :] == short:
+            return [*_write_steps(steps[: -len(short)]), {"sub": [rf"\b\w{{1,{longest}}}\b", ""]}]
+    return make_step_documents(steps)
+
+
+def _shorten_step(step: Any) -> Any:
+    """Return a step, as `cleaning` takes it, in the form of `--rules`."""
+    if isinstance(step, CleaningStep):
+        name = next((name for name in NAMED_STEPS if _make_steps((name,)) == (step,)), "")
+        return name or make_step_documents([step])[0]
+    return step if isinstance(step, str) else {"sub": [*step[1:]]} if len(step) == 3 else [*step]
 
 
 def _strip_padding(row: Sequence[int], padding: int) -> list[int]:
@@ -198,8 +240,8 @@ def _make_steps(names: tuple[str, ...]) -> tuple[CleaningStep, ...]:
 
 
 @functools.cache
-def _make_pattern_steps(pattern: str) -> tuple[CleaningStep, ...]:
-    return cleaning(("sub", pattern, " "))
+def _make_sub_steps(pattern: str, by: str = " ") -> tuple[CleaningStep, ...]:
+    return cleaning(("sub", pattern, by))
 
 
 def _list_patterns_between(tokens: Sequence[str]) -> Iterator[str]:
@@ -233,19 +275,17 @@ def _find_pattern(steps: Sequence[CleaningStep]) -> str:
         case [ReplaceRuns(runs=[Run(ranges=ranges)], by=" ")]:
             kept = make_ranges_from_points(complement_points(list_range_points(ranges)))
             tried = (*_BETWEEN_WORDS, _write_pattern(kept)) if len(kept) <= _MOST_RANGES else _BETWEEN_WORDS
-            return next((one for one in tried if _make_pattern_steps(one) == tuple(steps)), "")
+            return next((one for one in tried if _make_sub_steps(one) == tuple(steps)), "")
         case _:
             return ""
 
 
-def _find_step_names(rules: TextRules) -> tuple[str, ...]:
-    return next((names for names in (*_STEPS, *_PAIRS) if rules.steps and rules.steps == _make_steps(names)), ())
+def _find_step_names(steps: Sequence[CleaningStep]) -> tuple[str, ...]:
+    return next((names for names in (*_STEPS, *_PAIRS) if steps and steps == _make_steps(names)), ())
 
 
 def _describe_steps(rules: TextRules) -> str:
-    if names := _find_step_names(rules):
+    if names := _find_step_names(rules.steps):
         return " and ".join(names)
-    if pattern := _find_pattern(rules.steps):
-        return f"steps={json.dumps([{'sub': [pattern, ' ']}], ensure_ascii=False)}"
-    written = json.dumps(make_step_documents(rules.steps), ensure_ascii=False)
+    written = json.dumps(_write_steps(rules.steps), ensure_ascii=False)
     return f"steps={written}" if len(written) <= _MOST_WRITTEN else f"{len(rules.steps)} steps"

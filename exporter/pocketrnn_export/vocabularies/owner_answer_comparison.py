@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
@@ -26,7 +27,7 @@ from pocketrnn.verdicts import AnswerComparison
 from pocketrnn_export.vocabularies.nearest_text_rules import write_rules_option
 from pocketrnn_export.vocabularies.owner_text_file import Answer
 
-__all__ = ["AnsweredText", "compare_answers", "list_labels_without_answer"]
+__all__ = ["AnswerSource", "AnsweredText", "compare_answers", "list_labels_without_answer", "refuse_other_answers"]
 
 # The allowed difference from the owner's probability, which may be rounded, or computed on a GPU.
 TOLERANCE: Final = 1e-3
@@ -66,6 +67,52 @@ class AnsweredText:
     label: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class AnswerSource:
+    """A bundle, or a module before its export, whose answers are compared with those of its owner's classifier.
+
+    Attributes:
+        name: `bundle` or `module`, for messages.
+        labels: the classes, in the order of the columns of its probabilities.
+        activation: `softmax`, where exactly one label is right; `sigmoid`, where each label is decided by itself.
+        text: the description of its texts.
+        encode: a text -> its ids.
+        answer_ids: ids -> the probability of each label. It may raise a PocketRNNError.
+        answer_text: a text -> the same.
+        thresholds: for each label, the probability from which it is given; None for the usual ones.
+        call: a line that calls the module and takes SHIFT from the second of two labels' logit; empty if there is none.
+    """
+
+    name: str
+    labels: Sequence[str]
+    activation: str
+    text: Any
+    encode: Callable[[Text], list[int]]
+    answer_ids: Callable[[Sequence[int]], Probabilities]
+    answer_text: Callable[[Text], Probabilities]
+    thresholds: Sequence[float] | None = None
+    call: str = ""
+
+    @classmethod
+    def from_bundle(cls, classifier: Classifier) -> AnswerSource:
+        """Build the source of a bundle.
+
+        Example:
+            >>> AnswerSource.from_bundle(Classifier.load("news")).name
+            'bundle'
+        """
+        chosen = get_chosen_answers(classifier)
+
+        def answer_ids(ids: Sequence[int]) -> Probabilities:
+            return np.asarray(chosen.probabilities(compute_logits_of_steps(classifier, [ids]))[0], np.float64)
+
+        return cls(
+            "bundle", classifier.labels, chosen.activation, classifier.manifest.text,
+            lambda text: classifier.encode(text), answer_ids,
+            lambda text: np.asarray(classifier.predict_proba([text])[0], np.float64), classifier.thresholds,
+        )  # fmt: skip
+
+
 def list_labels_without_answer(answered: Iterable[AnsweredText], labels: Sequence[str]) -> tuple[str, ...]:
     """Return the labels that no answer names, if there are several: the answers cannot show the order of these.
 
@@ -96,29 +143,57 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
         >>> compare_answers(Classifier.load("news"), [AnsweredText("oil prices", "oil prices", ("Business",))]).labels
         1
     """
+    # A bundle of sequences of numbers has no text rules, and no answers of its owner.
+    if not answered:
+        return None
     if classifier.heads:
         return _compare_heads(classifier, answered)
-    rows = [(one, found) for one in answered if (found := _predict_probabilities(classifier, one.read)) is not None]
+    source = AnswerSource.from_bundle(classifier)
+    rows = refuse_other_answers(source, answered)
     if not rows:
         return None
     tolerance = _choose_tolerance(one.answer for one, _ in rows)
-    apart = [_measure_distance(one.answer, found, classifier) for one, found in rows]
-    wrong = [i for i, difference in enumerate(apart) if difference > tolerance]
-    if wrong:
-        one, found = rows[wrong[0]]
-        raise ParityError(
-            f"The bundle gives other answers than your classifier to {len(wrong):,} of {len(rows):,} texts, first "
-            f"{short_repr(one.text, 60)}: {_describe_both_answers(one.answer, found, classifier)}.",
-            _explain_difference(classifier, rows, wrong, tolerance),
-        )
+    apart = [_measure_distance(one.answer, found, source) for one, found in rows]
     numbers = [difference for difference, (one, _) in zip(apart, rows, strict=True) if isinstance(one.answer, Mapping)]
     return AnswerComparison(
         len(rows) - len(numbers),
         len(numbers),
         float(max(numbers, default=0.0)),
         tolerance,
-        _find_unordered_labels(classifier, rows, tolerance),
+        _find_unordered_labels(source, rows, tolerance),
     )
+
+
+def refuse_other_answers(source: AnswerSource, answered: Sequence[AnsweredText]) -> list[Row]:
+    """Refuse a bundle or a module that gives other answers than its owner's classifier.
+
+    Args:
+        source: the bundle or the module.
+        answered: texts with the owner's answers.
+
+    Returns:
+        the texts that it answers, with its probabilities.
+
+    Raises:
+        ParityError: an answer differs; the message has the first such text, both answers and the likely cause.
+
+    Example:
+        >>> source = AnswerSource.from_bundle(Classifier.load("news"))
+        >>> len(refuse_other_answers(source, [AnsweredText("oil prices", "oil prices", ("Business",))]))
+        1
+    """
+    rows = [(one, found) for one in answered if (found := _predict_probabilities(source, one.read)) is not None]
+    tolerance = _choose_tolerance(one.answer for one, _ in rows)
+    apart = [_measure_distance(one.answer, found, source) for one, found in rows]
+    wrong = [i for i, difference in enumerate(apart) if difference > tolerance]
+    if wrong:
+        one, found = rows[wrong[0]]
+        raise ParityError(
+            f"The {source.name} gives other answers than your classifier to {len(wrong):,} of {len(rows):,} texts, "
+            f"first {short_repr(one.text, 60)}: {_describe_both_answers(one.answer, found, source)}.",
+            _explain_difference(source, rows, wrong, tolerance),
+        )
+    return rows
 
 
 def _compare_heads(classifier: Classifier, answered: Sequence[AnsweredText]) -> AnswerComparison | None:
@@ -142,15 +217,15 @@ def _compare_heads(classifier: Classifier, answered: Sequence[AnsweredText]) -> 
     )
 
 
-def _find_unordered_labels(classifier: Classifier, rows: Sequence[Row], tolerance: float) -> tuple[str, ...]:
+def _find_unordered_labels(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> tuple[str, ...]:
     """Return the labels that can be exchanged with others without a changed answer: the answers do not show their
     order."""
-    labels = classifier.labels
+    labels = source.labels
     naming = [row for row in rows if row[0].names]
     naming += [(replace(one, answer=one.label), found) for one, found in rows if one.label and not one.names]
     if len(labels) > _MOST_LABELS:
         return list_labels_without_answer((one for one, _ in rows), labels)
-    may = _find_possible_columns(classifier, naming, tolerance)
+    may = _find_possible_columns(source, naming, tolerance)
     reached = np.array([[column in may[label] for column in range(len(labels))] for label in labels])
     # Labels are exchanged in cycles: each moves to the column of the next.
     for _ in range(len(labels).bit_length()):
@@ -159,13 +234,13 @@ def _find_unordered_labels(classifier: Classifier, rows: Sequence[Row], toleranc
     return tuple(label for label, is_open in zip(labels, in_circles, strict=True) if is_open)
 
 
-def _find_possible_columns(classifier: Classifier, rows: Sequence[Row], tolerance: float) -> dict[str, set[int]]:
+def _find_possible_columns(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> dict[str, set[int]]:
     """Return for each label the columns of the logits that agree with the answers."""
     may = {}
-    for label in classifier.labels:
-        columns = np.ones(len(classifier.labels), bool)
+    for label in source.labels:
+        columns = np.ones(len(source.labels), bool)
         for one, found in rows:
-            columns &= _measure_distance_at(one.answer, label, slice(None), found, classifier) <= tolerance
+            columns &= _measure_distance_at(one.answer, label, slice(None), found, source) <= tolerance
             if not columns.any():
                 break
         may[label] = set(np.flatnonzero(columns).tolist())
@@ -181,31 +256,29 @@ def _choose_tolerance(answers: Iterable[Answer]) -> float:
     return _OF_TWO_DECIMALS if of_two else TOLERANCE
 
 
-def _predict_probabilities(classifier: Classifier, read: Text) -> Probabilities | None:
-    """Return the bundle's probabilities for a text; None if its limits refuse the text."""
+def _predict_probabilities(source: AnswerSource, read: Text) -> Probabilities | None:
+    """Return the probabilities for a text; None if the limits of the bundle refuse the text."""
     try:
-        return np.asarray(classifier.predict_proba([read])[0], np.float64)
+        return source.answer_text(read)
     except LimitError:
         return None
 
 
-def _measure_distance(answer: Answer, found: Probabilities, classifier: Classifier) -> float:
+def _measure_distance(answer: Answer, found: Probabilities, source: AnswerSource) -> float:
     """Return the largest difference from the owner's probabilities, or from any that give the owner's labels."""
-    return max(
-        float(_measure_distance_at(answer, label, i, found, classifier)) for i, label in enumerate(classifier.labels)
-    )
+    return max(float(_measure_distance_at(answer, label, i, found, source)) for i, label in enumerate(source.labels))
 
 
 def _measure_distance_at(
-    answer: Answer, label: str, at: int | slice, found: Probabilities, classifier: Classifier
+    answer: Answer, label: str, at: int | slice, found: Probabilities, source: AnswerSource
 ) -> Any:
     """Return the largest difference for one label if its probability is in the column `at`; for a slice, one difference
     for each column."""
     value = found[at]
     if isinstance(answer, Mapping):
         return np.abs(answer[label] - value) if label in answer else 0 * value
-    thresholds = None if classifier.thresholds is None else np.asarray(classifier.thresholds)[at]
-    if get_chosen_answers(classifier).activation == "sigmoid":
+    thresholds = None if source.thresholds is None else np.asarray(source.thresholds)[at]
+    if source.activation == "sigmoid":
         needed = 0.5 if thresholds is None else thresholds
         return np.maximum(0, needed - value if label in answer else value - needed)
     below = found.max() - value
@@ -215,30 +288,32 @@ def _measure_distance_at(
     return 1 + 0 * value if thresholds is None else np.where(below == 0, np.maximum(0, value - thresholds), 0)
 
 
-def _describe_both_answers(answer: Answer, found: Probabilities, classifier: Classifier) -> str:
+def _describe_both_answers(answer: Answer, found: Probabilities, source: AnswerSource) -> str:
     """Describe both answers, for a message."""
-    labels = classifier.labels
+    labels = source.labels
     if isinstance(answer, Mapping):
         label = max(answer, key=lambda name: abs(answer[name] - float(found[labels.index(name)])))
         ours = float(found[labels.index(label)])
-        return f"yours gives {short_repr(label, 40)} {answer[label]:.4g}, but the bundle {ours:.4g}"
+        return f"yours gives {short_repr(label, 40)} {answer[label]:.4g}, but the {source.name} {ours:.4g}"
     theirs = " and ".join(short_repr(label, 40) for label in answer) or "no label"
-    if get_chosen_answers(classifier).activation == "sigmoid":
+    if source.activation == "sigmoid":
         given = [label for label in labels if label in answer or found[labels.index(label)] >= 0.5]
     else:
         given = list(dict.fromkeys([labels[int(found.argmax())], *answer]))
     told = ", ".join(f"{short_repr(label, 40)} {float(found[labels.index(label)]):.4g}" for label in given[:4])
-    return f"yours gives {theirs}, but the bundle {told or 'no label'}"
+    return f"yours gives {theirs}, but the {source.name} {told or 'no label'}"
 
 
-def _explain_difference(classifier: Classifier, rows: Sequence[Row], wrong: Sequence[int], tolerance: float) -> str:
+def _explain_difference(source: AnswerSource, rows: Sequence[Row], wrong: Sequence[int], tolerance: float) -> str:
     """Return the likely cause of the difference, and the advice."""
-    if (order := _find_other_order(classifier, rows, tolerance)) is not None:
+    if (order := _find_other_order(source, rows, tolerance)) is not None:
         return order
-    if (empty := _find_other_empty_id(classifier, [rows[i][0] for i in wrong], tolerance)) is not None:
+    if (threshold := _find_other_threshold(source, rows)) is not None:
+        return threshold
+    if (empty := _find_other_empty_id(source, [rows[i][0] for i in wrong], tolerance)) is not None:
         return empty
     first = [i for i in wrong if i < _TEXTS]
-    if (way := _find_other_size(classifier, rows[:_TEXTS], first, tolerance)) is not None:
+    if (way := _find_other_size(source, rows[:_TEXTS], first, tolerance)) is not None:
         return way
     if rows[wrong[0]][0].ids_agree:
         return (
@@ -254,12 +329,12 @@ def _explain_difference(classifier: Classifier, rows: Sequence[Row], wrong: Sequ
     )
 
 
-def _find_other_order(classifier: Classifier, rows: Sequence[Row], tolerance: float) -> str | None:
+def _find_other_order(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> str | None:
     """Describe the order of the labels with which the answers to all texts agree; None if there is none."""
-    labels = classifier.labels
+    labels = source.labels
     if len(labels) > _MOST_LABELS:
         return None
-    columns = _find_possible_columns(classifier, rows, tolerance)
+    columns = _find_possible_columns(source, rows, tolerance)
     may = {
         label: [own, *columns[label] - {own}] if own in columns[label] else [*columns[label]]
         for own, label in enumerate(labels)
@@ -287,19 +362,71 @@ def _find_other_order(classifier: Classifier, rows: Sequence[Row], tolerance: fl
     )
 
 
-def _find_other_empty_id(classifier: Classifier, wrong: Sequence[AnsweredText], tolerance: float) -> str | None:
+def _find_other_threshold(source: AnswerSource, rows: Sequence[Row]) -> str | None:
+    """Describe the probability from which labels are given, with which the answers to all texts agree; None if there is
+    none."""
+    if any(isinstance(one.answer, Mapping) for one, _ in rows):
+        return None
+    if source.activation == "sigmoid":
+        each = [_find_threshold(rows, label, column) for column, label in enumerate(source.labels)]
+        if any(lowest >= highest for lowest, highest in each):
+            return None
+        common = max(lowest for lowest, _ in each), min(highest for _, highest in each)
+        needed = [common] if common[0] < common[1] else each
+        written = ",".join(map(_write_threshold, needed))
+        return (
+            f"All {len(rows):,} texts agree if a label is given from another probability on: --thresholds {written} "
+            f"(thresholds=[{', '.join(map(_write_threshold, needed * (len(each) // len(needed))))}]). Give those of "
+            "your code."
+        )
+    if len(source.labels) != 2 or any(len(one.answer) != 1 for one, _ in rows):
+        return None
+    lowest, highest = _find_threshold(rows, source.labels[1], 1)
+    if not max(lowest, 0) < min(highest, 1):
+        return None
+    from_ = _write_threshold((lowest, highest))
+    shift = f"np.log({from_} / (1 - {from_}))"
+    line = f'--call "{source.call.replace("SHIFT", shift)}"' if source.call else f"{shift} less, by --call"
+    return (
+        f"All {len(rows):,} texts agree if your code gives {short_repr(source.labels[1], 40)} from a probability of "
+        f"{from_} on (more than {max(lowest, 0):.4g}, at most {min(highest, 1):.4g}), and not from 0.5. A bundle gives "
+        f"the likelier label. Move the logit, with the number of your code: {line}; its probabilities are moved, too. "
+        "To keep them, give probabilities in place of labels here, and compare those of the bundle with that number."
+    )
+
+
+def _find_threshold(rows: Sequence[Row], label: str, column: int) -> tuple[float, float]:
+    """Return the highest probability of the label in answers without it, and the lowest in answers with it."""
+    with_it = [float(found[column]) for one, found in rows if label in one.answer]
+    without = [float(found[column]) for one, found in rows if label not in one.answer]
+    return max(without, default=-1.0), min(with_it, default=2.0)
+
+
+def _write_threshold(between: tuple[float, float]) -> str:
+    """Return the number of the fewest digits above the first and not above the second; 0.5 if it is one of them."""
+    lowest, highest = max(between[0], 0.0), min(between[1], 1.0)
+    if lowest < 0.5 <= highest:
+        return "0.5"
+    for digits in range(1, 9):
+        number = math.floor(lowest * 10**digits + 1) / 10**digits
+        if number <= highest:
+            return f"{number:.{digits}f}"
+    return repr(highest)
+
+
+def _find_other_empty_id(source: AnswerSource, wrong: Sequence[AnsweredText], tolerance: float) -> str | None:
     """Describe the id of an empty text with which all these answers agree, and what else helps; None if one of the
     texts has a token."""
-    text = classifier.manifest.text
+    text = source.text
     rules, rows = text.rules, len(text.vocabulary)
     if type(text) is not TextInput or rules.min_width is not None:
         return None
-    if any(list(classifier.encode(one.read)) != [rules.empty_id] for one in wrong):
+    if any(list(source.encode(one.read)) != [rules.empty_id] for one in wrong):
         return None
     agreeing = []
     for id_ in dict.fromkeys([rules.padding_id, *range(min(rows, _TEXTS))]):
         with contextlib.suppress(PocketRNNError):
-            apart = (_measure_distance_to_answer_for_ids(classifier, one.answer, [id_]) for one in wrong)
+            apart = (_measure_distance_to_answer_for_ids(source, one.answer, [id_]) for one in wrong)
             if all(difference <= tolerance for difference in apart):
                 agreeing.append(id_)
         if len(agreeing) == _ENOUGH:
@@ -312,19 +439,19 @@ def _find_other_empty_id(classifier: Classifier, wrong: Sequence[AnsweredText], 
     )
 
 
-def _find_other_size(classifier: Classifier, rows: Sequence[Row], wrong: Sequence[int], tolerance: float) -> str | None:
+def _find_other_size(source: AnswerSource, rows: Sequence[Row], wrong: Sequence[int], tolerance: float) -> str | None:
     """Describe the truncation or padding with which the answers to all texts agree; None if there is none."""
-    rules = classifier.manifest.text.rules
+    rules = source.text.rules
     if not wrong or rules.max_width is not None or rules.min_width is not None:
         return None
-    ids = [classifier.encode(one.read) for one, _ in rows]
+    ids = [source.encode(one.read) for one, _ in rows]
     first = min(wrong, key=lambda i: len(ids[i]))
     agreeing = []
     for said, changed in _list_size_changes(rules, max(map(len, ids)), len(ids[first])):
         with contextlib.suppress(PocketRNNError):
             if (
                 _measure_distance_to_answer_for_ids(
-                    classifier, rows[first][0].answer, _convert_ids_to_changed_rules(rules, changed, ids[first])
+                    source, rows[first][0].answer, _convert_ids_to_changed_rules(rules, changed, ids[first])
                 )
                 > tolerance
             ):
@@ -332,7 +459,7 @@ def _find_other_size(classifier: Classifier, rows: Sequence[Row], wrong: Sequenc
             each = zip(ids, rows, strict=True)
             if all(
                 _measure_distance_to_answer_for_ids(
-                    classifier, one.answer, _convert_ids_to_changed_rules(rules, changed, row)
+                    source, one.answer, _convert_ids_to_changed_rules(rules, changed, row)
                 )
                 <= tolerance
                 for row, (one, _) in each
@@ -347,9 +474,8 @@ def _find_other_size(classifier: Classifier, rows: Sequence[Row], wrong: Sequenc
     return f"All {len(rows):,} texts that were tried agree if {said}: {_describe_rules_option(changed)}.{more}"
 
 
-def _measure_distance_to_answer_for_ids(classifier: Classifier, answer: Answer, ids: Sequence[int]) -> float:
-    found = get_chosen_answers(classifier).probabilities(compute_logits_of_steps(classifier, [ids]))[0]
-    return _measure_distance(answer, np.asarray(found, np.float64), classifier)
+def _measure_distance_to_answer_for_ids(source: AnswerSource, answer: Answer, ids: Sequence[int]) -> float:
+    return _measure_distance(answer, source.answer_ids(ids), source)
 
 
 def _list_size_changes(rules: AnyTextRules, longest: int, shortest: int) -> Iterator[tuple[str, AnyTextRules]]:

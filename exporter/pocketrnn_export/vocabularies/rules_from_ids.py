@@ -13,7 +13,12 @@ from dataclasses import replace
 from typing import Final
 
 from pocketrnn.text import AnyTextRules, TextEncoder, TextRules
-from pocketrnn_export.vocabularies.nearest_text_rules import add_first_and_last_ids, list_candidate_rules
+from pocketrnn_export.vocabularies.nearest_text_rules import (
+    LONGEST_SHORT_WORD,
+    add_first_and_last_ids,
+    list_candidate_rules,
+    make_short_word_steps,
+)
 from pocketrnn_export.vocabularies.owner_text_file import Pair
 
 __all__ = ["agrees_with_ids", "find_rules_from_ids"]
@@ -25,17 +30,28 @@ _BEST: Final = 12
 _ROUNDS: Final = 4
 # How many ids are tried for one member: the most frequent ones.
 _IDS: Final = 2
+# Words are left out if all texts agree then, or so many more.
+_TEXTS_TO_DROP_BY: Final = 20
 # An id from 1 on is that of unknown words if this many texts show it: in one or two it is a word that code changed.
 _TEXTS_TO_TELL_BY: Final = 3
 
 
-def find_rules_from_ids(rules: TextRules, tokens: Sequence[str], pairs: Sequence[Pair]) -> tuple[TextRules, int]:
+def find_rules_from_ids(
+    rules: TextRules,
+    tokens: Sequence[str],
+    pairs: Sequence[Pair],
+    *,
+    first: Sequence[TextRules] = (),
+    framed: bool = True,
+) -> tuple[TextRules, int]:
     """Return the first rules among those that agree on the most of the owner's texts, and the number of these texts.
 
     Args:
         rules: the given ones, whose stop words, n-grams and widths are kept.
         tokens: those of the vocabulary, in the order of their ids.
         pairs: texts with the ids that the owner's pipeline gives.
+        first: rules that are tried before all others.
+        framed: whether the ids may have others around them, or be padded.
 
     Example:
         >>> pairs = [("oil Oil", [1, 3]), ("oil", [1]), ("", [2])]
@@ -43,19 +59,27 @@ def find_rules_from_ids(rules: TextRules, tokens: Sequence[str], pairs: Sequence
         >>> found.tokenizer, found.lowercase, found.empty_id, agreed
         ('whitespace', False, 2, 3)
     """
-    frames = add_first_and_last_ids(rules, [ids for _, ids in pairs])
-    tried = [one for frame in frames for one in list_candidate_rules(frame, tokens)]
-    first, longest = pairs[:_FIRST_TEXTS], max(len(ids) for _, ids in pairs)
+    rows = [ids for _, ids in pairs]
+    tried = [one for begun in first for one in (add_first_and_last_ids(begun, rows) if framed else [begun])]
+    tried += [
+        one
+        for frame in (add_first_and_last_ids(rules, rows) if framed else [rules])
+        for one in list_candidate_rules(frame, tokens)
+    ]
+    some_texts, longest = pairs[:_FIRST_TEXTS], max(len(ids) for _, ids in pairs)
 
     def score(one: TextRules) -> int:
         encoder = TextEncoder(one, tokens)
-        return -sum(agrees_with_ids(encoder, *pair) + _agrees_on_known_words(encoder, *pair, longest) for pair in first)
+        return -sum(
+            agrees_with_ids(encoder, *pair) + _agrees_on_known_words(encoder, *pair, longest) for pair in some_texts
+        )
 
     ranked = sorted(tried, key=score)[:_BEST]
     some = _choose_texts(pairs)
-    completed = [_complete_rules(one, tokens, some, longest) for one in ranked]
+    widest = longest if framed else None
+    completed = [_complete_rules(one, tokens, some, widest) for one in ranked]
     best = max(completed, key=lambda found: found[1])[0]
-    return _complete_rules(best, tokens, pairs, longest)
+    return _complete_rules(best, tokens, pairs, widest)
 
 
 def agrees_with_ids(encoder: TextEncoder, text: str, ids: Sequence[int]) -> bool:
@@ -88,9 +112,14 @@ def _choose_texts(pairs: Sequence[Pair]) -> list[Pair]:
 
 
 def _complete_rules(
-    rules: TextRules, tokens: Sequence[str], pairs: Sequence[Pair], longest: int
+    rules: TextRules, tokens: Sequence[str], pairs: Sequence[Pair], longest: int | None
 ) -> tuple[TextRules, int]:
-    """Change one member after the other while the rules agree on more texts; return the number of these texts."""
+    """Change one member after the other while the rules agree on more texts; return the number of these texts.
+
+    Args:
+        rules, tokens, pairs: as in `find_rules_from_ids`.
+        longest: the length of the longest row of ids, at which texts may be cut; None if nothing cuts them.
+    """
 
     def count(tried: TextRules) -> int:
         encoder = TextEncoder(tried, tokens)
@@ -103,6 +132,9 @@ def _complete_rules(
         encoder = TextEncoder(best, tokens)
         missed = [pair for pair in pairs if not agrees_with_ids(encoder, *pair)]
         changed = [(count(one), one) for one in _list_changes(encoder, best, missed, longest)]
+        # A list of words can be made to fit any few texts.
+        dropped = [(count(one), one) for one in _drop_words(encoder, best, pairs)]
+        changed += [one for one in dropped if one[0] == len(pairs) or one[0] >= agreed + _TEXTS_TO_DROP_BY]
         more, found = max(changed, key=lambda one: one[0], default=(agreed, best))
         if more <= agreed:
             break
@@ -110,7 +142,9 @@ def _complete_rules(
     return best, agreed
 
 
-def _list_changes(encoder: TextEncoder, rules: TextRules, missed: Sequence[Pair], longest: int) -> Iterator[TextRules]:
+def _list_changes(
+    encoder: TextEncoder, rules: TextRules, missed: Sequence[Pair], longest: int | None
+) -> Iterator[TextRules]:
     """Yield the rules with one changed member, chosen by the ids of the texts on which they disagree."""
     empty: Counter[int] = Counter()
     unknown: Counter[int] = Counter()
@@ -131,6 +165,8 @@ def _list_changes(encoder: TextEncoder, rules: TextRules, missed: Sequence[Pair]
         yield replace(rules, unknown_id=id_, empty_id=id_)
     if rules.unknown_id is not None:
         yield replace(rules, unknown_id=None)
+    if longest is None:
+        return
     if rules.max_width is None and rules.max_tokens is None and any(len(ids) == longest for _, ids in missed):
         around = (rules.first_id is not None) + (rules.last_id is not None)
         for side in ("right", "left"):
@@ -139,3 +175,41 @@ def _list_changes(encoder: TextEncoder, rules: TextRules, missed: Sequence[Pair]
                 yield replace(cut, max_width=longest)
             if around and longest > around:
                 yield replace(cut, max_tokens=longest - around)
+
+
+def _drop_words(encoder: TextEncoder, rules: TextRules, pairs: Sequence[Pair]) -> Iterator[TextRules]:
+    """Yield the rules without the words that the owner's ids never hold: as stop words, and as short words."""
+    dropped, kept = _find_dropped_words(encoder, pairs)
+    if not dropped or rules.stop_words:
+        return
+    longest = max(map(len, dropped))
+    if 0 < longest <= LONGEST_SHORT_WORD and all(len(word) > longest for word in kept):
+        yield replace(rules, steps=(*rules.steps, *make_short_word_steps(longest)))
+    yield replace(rules, stop_words=tuple(sorted(dropped)))
+
+
+def _find_dropped_words(encoder: TextEncoder, pairs: Sequence[Pair]) -> tuple[set[str], set[str]]:
+    """Return the words that the owner's ids never hold, and those that they do.
+
+    Only the number of unknown words is seen: if a text shows as many as are still possible, all of them are kept; if it
+    shows none, all are dropped. Each text that is decided so helps with the others.
+    """
+    unknown, rows = encoder.rules.unknown_id, []
+    for text, ids in pairs:
+        tokens = encoder.tokens(text)
+        rows.append((tokens, [encoder.look_up([token]) for token in tokens], Counter(ids)))
+    dropped, kept = set[str](), set[str]()
+    for _ in range(_ROUNDS):
+        before = len(dropped) + len(kept)
+        for tokens, each, theirs in rows:
+            known = {token: ids[0] for token, ids in zip(tokens, each, strict=True) if ids and ids[0] != unknown}
+            dropped.update(token for token, id_ in known.items() if not theirs[id_])
+            kept.update(token for token, id_ in known.items() if theirs[id_])
+            others = [token for token, ids in zip(tokens, each, strict=True) if ids == [unknown]]
+            unsure = [token for token in others if token not in dropped and token not in kept]
+            left = theirs[unknown] - sum(token in kept for token in others) if unknown is not None else -1
+            if left in (0, len(unsure)):
+                (dropped if left == 0 else kept).update(unsure)
+        if len(dropped) + len(kept) == before:
+            break
+    return dropped - kept, kept

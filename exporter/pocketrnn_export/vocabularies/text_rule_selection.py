@@ -6,43 +6,55 @@ can never give are counted, and the rules are compared with the output of the ow
 
 from __future__ import annotations
 
-import functools
-import json
 import logging
 import re
 import shlex
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from typing import Any, Final
 
-from pocketrnn.errors import InputError, first_line, short_repr
+from pocketrnn.errors import short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, SubwordRules, TextEncoder, TextRules
 from pocketrnn.text.cleaning_steps import Replace
 from pocketrnn.text.pretokenized import Text, Tokenizer
 from pocketrnn_export.json_file import brief_text
+from pocketrnn_export.refused_options import RefusedOptionsError
+from pocketrnn_export.vocabularies.external_advice import (
+    advise_external,
+    list_widths,
+    write_external_argument,
+    write_external_options,
+)
+from pocketrnn_export.vocabularies.made_texts_for_comparison import is_ordinary, make_texts_for_comparison
 from pocketrnn_export.vocabularies.nearest_text_rules import (
     add_first_and_last_ids,
     describe_rules,
-    find_most_agreeing,
     list_candidate_rules,
     write_nearest_rules,
+    write_rules_option,
 )
+from pocketrnn_export.vocabularies.owner_function_comparison import find_rules_of_function
 from pocketrnn_export.vocabularies.owner_text_file import Pair
 from pocketrnn_export.vocabularies.rules_from_ids import agrees_with_ids, find_rules_from_ids
 from pocketrnn_export.vocabularies.tokenizer_width_rules import write_agreeing_widths
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, Vocabulary, make_implied_rules
 
-__all__ = ["choose_rules", "make_named_rules", "refuse_other_ids"]
+__all__ = ["choose_rules", "complete_rules_by_ids", "make_named_rules", "refuse_other_ids"]
 
 _log = logging.getLogger(__name__)
 
 _NAMED_WORDS: Final = 5
+# Some of 60 rules agree with a few texts by chance.
+_TEXTS_TO_DECIDE_BY: Final = 20
+_LONGEST_OPTION: Final = 400
+_NAMED_RIVALS: Final = 2
+_GIVE_FUNCTION: Final = (
+    "Give your function that splits texts, --tokenizer file.py:name (tokenizer=function): its code shows the rules."
+)
 _NAMED_TEXTS: Final = 3
-_TEXTS_FOR_STEPS: Final = 20
 _WORDS_TO_TELL_BY: Final = 4
-_WORDS_TO_COMPARE: Final = 2_000
 # The marks of regular expressions that texts seldom have: \\S, [^, .*, )?, (?:
 _PATTERN: Final = re.compile(r"\\[sSdDwWbB.+*?()\[\]|]|\[\^|\.[*+]|[)\]][*+?]|\(\?|\[[^\]]+-[^\]]+\]")
 
@@ -107,15 +119,77 @@ def choose_rules(
     chosen: AnyTextRules
     if callable(tokenizer):
         strings = [text for text in texts if isinstance(text, str)]
-        chosen = _find_agreeing_rules(tokenizer, vocabulary, rules, [*strings, *(text for text, _ in pairs)])
+        chosen = find_rules_of_function(tokenizer, vocabulary, rules, [*strings, *(text for text, _ in pairs)])
+        chosen = complete_rules_by_ids(vocabulary, chosen, pairs, is_split=True) if rules is None else chosen
+    elif rules is not None:
+        chosen = rules
     else:
-        chosen = rules if rules is not None else make_named_rules(vocabulary, tokenizer)
+        chosen = make_named_rules(vocabulary, tokenizer)
+        chosen = complete_rules_by_ids(vocabulary, chosen, pairs) if tokenizer is None else chosen
     encoder = TextEncoder(chosen, vocabulary.tokens)
     _warn_of_unreachable_words(encoder, vocabulary.tokens)
     refuse_other_ids(vocabulary, chosen, pairs)
     if pairs:
         _log.info("Comparing the text rules with your pipeline: %d texts have the same ids", len(dict(pairs)))
     return chosen
+
+
+def complete_rules_by_ids(
+    vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair], *, is_split: bool = False
+) -> AnyTextRules:
+    """Return the rules that the ids of the owner's pipeline show, if they agree with all of its texts; else the rules.
+
+    Args:
+        vocabulary: the tokens.
+        rules: rules that nobody has stated.
+        pairs: texts with the ids that the owner's pipeline gives; at least 20, unless the rules split texts as its own
+            function does.
+        is_split: whether they do, so that only the ids around those of the tokens, and widths, may be added.
+
+    Example:
+        >>> known = read_vocabulary(["<unk>", "oil"])
+        >>> complete_rules_by_ids(known, TextRules("whitespace"), [("oil", [1, 0]), ("x oil", [0, 1])], is_split=True)
+        TextRules(tokenizer='whitespace', lowercase=True, ..., max_width=2, min_width=2, ...)
+    """
+    if not isinstance(rules, TextRules) or not pairs or (len(pairs) < _TEXTS_TO_DECIDE_BY and not is_split):
+        return rules
+    encoder = TextEncoder(rules, vocabulary.tokens)
+    if all(agrees_with_ids(encoder, *pair) for pair in pairs):
+        return rules
+    found, agreed = find_rules_from_ids(rules, vocabulary.tokens, pairs, first=[rules])
+    same = all(
+        getattr(found, name) == getattr(rules, name) for name in ("tokenizer", "lowercase", "steps", "stop_words")
+    )
+    if agreed < len(pairs) or (is_split and not same):
+        return rules
+    option = write_rules_option(found, rules if is_split else make_implied_rules(vocabulary))
+    _log.warning(
+        "The ids of your %d texts show %s, and all agree: %s",
+        len(pairs), "what your code does with the tokens" if is_split else "the text rules",
+        f"--rules {shlex.quote(option)}" if len(option) <= _LONGEST_OPTION else describe_rules(found),
+    )  # fmt: skip
+    if not is_split and (rivals := _describe_rivals(found, vocabulary, pairs)):
+        _log.warning(
+            "Other rules agree with your texts, too: %s. Compare texts that tell them apart, or name your function: "
+            "--tokenizer file.py:name", rivals,
+        )  # fmt: skip
+    return found
+
+
+def _describe_rivals(found: TextRules, vocabulary: Vocabulary, pairs: Sequence[Pair]) -> str:
+    """Describe rules that agree with all pairs and give other ids to made texts; empty if there are none."""
+    own = TextEncoder(found, vocabulary.tokens)
+    made = list(filter(is_ordinary, make_texts_for_comparison(vocabulary.tokens)))
+    said = []
+    for rival in list_candidate_rules(replace(found, steps=()), vocabulary.tokens):
+        encoder = TextEncoder(rival, vocabulary.tokens)
+        if not all(agrees_with_ids(encoder, *pair) for pair in pairs):
+            continue
+        if other := next((text for text in made if encoder.encode(text) != own.encode(text)), None):
+            said.append(f"{describe_rules(rival)} (it differs at {short_repr(other, 40)})")
+        if len(said) == _NAMED_RIVALS:
+            break
+    return "; ".join(said)
 
 
 def refuse_other_ids(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair]) -> None:
@@ -138,9 +212,11 @@ def refuse_other_ids(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequenc
     for number, (text, ids) in enumerate(pairs, 1):
         if difference := _describe_difference(encoder, text, ids, vocabulary.tokens):
             cut = ", ".join(map(repr, encoder.tokens(text)[:12]))
-            raise InputError(
+            advice, changes = _advise_on_rules(vocabulary, rules, pairs)
+            raise RefusedOptionsError(
                 f"Text {number} of your pipeline, {short_repr(text)}: {difference}.",
-                f"The rules cut it into {cut or 'nothing'}. {_advise_on_rules(vocabulary, rules, pairs)}",
+                f"The rules cut it into {cut or 'nothing'}. {advice}",
+                changes,
             )
 
 
@@ -169,49 +245,48 @@ def _describe_token(number: int | None, tokens: Sequence[str]) -> str:
     return f"the id {brief_text(number)} ({brief_text(tokens[number]) if number < len(tokens) else 'no token'})"
 
 
-def _advise_external(vocabulary: Vocabulary, nearest: AnyTextRules | None = None) -> str:
-    """Return the advice if no rules can do the same as the owner's code; with the widths of the nearest rules."""
-    frame = {} if nearest is None else _list_widths(nearest)
-    return (
-        f"If no rules can do what your code does, leave it to your code: {_write_external_options(frame)} "
-        f"({_write_external_argument(vocabulary, frame)} in Python) makes a bundle that takes tokens or ids, and "
-        "Classifier.load(..., tokenizer=function); it cannot be packed."
-    )
-
-
-def _write_external_argument(vocabulary: Vocabulary, frame: Mapping[str, Any]) -> str:
-    """Write the argument of `export` that corresponds to the options for an external tokenizer.
-
-    Args:
-        vocabulary: the tokens, with their special ids.
-        frame: the widths, and the first and last id.
-    """
-    rules = make_implied_rules(vocabulary, EXTERNAL)
-    ids = {name: getattr(rules, name) for name in ("unknown_id", "empty_id", "padding_id")}
-    return f"rules=TextRules('external', {', '.join(f'{name}={value!r}' for name, value in {**ids, **frame}.items())})"
-
-
-def _describe_word(token: str | None) -> str:
-    return "nothing more" if token is None else short_repr(token)
-
-
-def _advise_on_rules(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair]) -> str:
-    """Return advice with the rules that agree with the most texts of the owner, written as an option."""
-    external = _advise_external(vocabulary)
+def _advise_on_rules(
+    vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair]
+) -> tuple[str, dict[str, str | None]]:
+    """Return advice with the rules that agree with the most texts of the owner, written as an option; and the options
+    to change, if they agree with all."""
     if isinstance(rules, SubwordRules):
         if widths := write_agreeing_widths(rules, vocabulary.tokens, pairs):
-            return f"All {len(pairs)} texts agree with --rules '{widths}' (rules= in Python) beside the tokenizer."
+            said = f"All {len(pairs)} texts agree with --rules '{widths}' (rules= in Python) beside the tokenizer."
+            return said, {"rules": widths}
+        return _advise_on_other_rules(vocabulary, rules, pairs), {}
+    best, agreed = find_rules_from_ids(rules, vocabulary.tokens, pairs)
+    if agreed == len(pairs):
+        option = write_nearest_rules(best, rules, make_implied_rules(vocabulary))
+        whole = write_rules_option(best, make_implied_rules(vocabulary))
+        changes: dict[str, str | None] = {"rules": whole, "tokenizer": None, "max_tokens": None}
+        return f"{describe_rules(best)} agrees on all {agreed} texts: give {option}.", changes
+    return _advise_on_other_rules(vocabulary, rules, pairs, best, agreed), {}
+
+
+def _advise_on_other_rules(
+    vocabulary: Vocabulary,
+    rules: AnyTextRules,
+    pairs: Sequence[Pair],
+    best: TextRules | None = None,
+    agreed: int = 0,
+) -> str:
+    """Return advice where no rules agree with all texts.
+
+    Args:
+        vocabulary, rules, pairs: as in `refuse_other_ids`.
+        best: the nearest rules; None for a tokenizer of subwords.
+        agreed: on how many texts they agree.
+    """
+    external = advise_external(vocabulary)
+    if isinstance(rules, SubwordRules) or best is None:
         return (
             "Give the tokenizer of your pipeline. If your code cuts or pads the ids itself, say so: --rules "
             f'\'{{"min_width": 200, "max_width": 200}}\', say. {external}'
         )
-
-    best, agreed = find_rules_from_ids(rules, vocabulary.tokens, pairs)
     before = TextEncoder(rules, vocabulary.tokens)
     given = sum(agrees_with_ids(before, *pair) for pair in pairs)
     option = write_nearest_rules(best, rules, make_implied_rules(vocabulary))
-    if agreed == len(pairs):
-        return f"{describe_rules(best)} agrees on all {agreed} texts: give {option}."
     if given and given >= agreed:
         said = f"These rules, {describe_rules(rules)}, agree on {given} of {len(pairs)} texts, and no others that were"
         said = f"{said} tried agree on more. {_describe_missed(before, pairs, vocabulary, 1)}"
@@ -224,12 +299,12 @@ def _advise_on_rules(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequenc
         said += _describe_missed(TextEncoder(best, vocabulary.tokens), pairs, vocabulary)
     if 2 * max(given, agreed) >= len(pairs):
         near = best if agreed > given else rules
-        return f"{said}docs/text-rules.md says what rules can do. {_advise_external(vocabulary, near)}"
+        return f"{said}{_GIVE_FUNCTION} {advise_external(vocabulary, near)}"
     frame = _find_frame(best, add_first_and_last_ids(rules, [ids for _, ids in pairs]))
     return (
-        f"{said}Write rules that do what your code does (docs/text-rules.md); steps can replace by a pattern, as "
-        f"re.sub does. Where no rules can, as for stems, leave the text to your code: {_write_external_options(frame)} "
-        f"({_write_external_argument(vocabulary, frame)} in Python). The bundle then takes tokens or ids, and "
+        f"{said}{_GIVE_FUNCTION} Or write them (docs/text-rules.md); steps can replace by a pattern, as re.sub does. "
+        f"Where no rules can, as for stems, leave the text to your code: {write_external_options(frame)} "
+        f"({write_external_argument(vocabulary, frame)} in Python). The bundle then takes tokens or ids, and "
         "Classifier.load(..., tokenizer=function); it cannot be packed."
     )
 
@@ -244,21 +319,7 @@ def _find_frame(nearest: TextRules, frames: Sequence[TextRules]) -> dict[str, An
     shown = next((f for f in frames if (f.first_id, f.last_id) == (None, None) and f.max_width is not None), nearest)
     if nearest.max_width is None and nearest.max_tokens is None:
         nearest = replace(nearest, max_width=shown.max_width)
-    return _list_widths(nearest)
-
-
-def _list_widths(rules: AnyTextRules) -> dict[str, Any]:
-    names = ("max_tokens", "first_id", "last_id", "max_width", "min_width", "cut_side", "pad_side")
-    found = {name: value for name in names if (value := getattr(rules, name, None)) not in (None, "right")}
-    # Without padding and other ids, a width only cuts.
-    return {"max_tokens": found["max_width"]} if found.keys() == {"max_width"} else found
-
-
-def _write_external_options(frame: Mapping[str, Any]) -> str:
-    """Write how to leave texts to the owner's code, with these widths, on the command line."""
-    if frame.keys() <= {"max_tokens"}:
-        return "--tokenizer external" + "".join(f" --max-tokens {most}" for most in frame.values())
-    return f"--rules {shlex.quote(json.dumps({'tokenizer': EXTERNAL, **frame}))}"
+    return list_widths(nearest)
 
 
 def _describe_missed(encoder: TextEncoder, pairs: Sequence[Pair], vocabulary: Vocabulary, told: int = 0) -> str:
@@ -298,96 +359,6 @@ def _advise_on_vocabulary(encoder: TextEncoder, pairs: Sequence[Pair], vocabular
         "the vocabulary "
         f"that made these ids."
     )
-
-
-def _find_agreeing_rules(
-    tokenizer: Tokenizer, vocabulary: Vocabulary, rules: AnyTextRules | None, texts: Sequence[str]
-) -> AnyTextRules:
-    """Return rules that give the same ids as the owner's tokenizer: the given rules, or those with the first such
-    tokenizer of the format.
-
-    Tokens outside the vocabulary may differ: the module cannot tell them apart.
-
-    Raises:
-        InputError: none of them agrees on every text.
-    """
-    if not texts:
-        raise InputError(
-            "tokenizer is a function, but there is no text on which to compare it.", "Give example_texts of your own."
-        )
-    owners = [(text, _run_tokenizer(tokenizer, text, vocabulary)) for text in texts]
-
-    encoder_of = functools.lru_cache(maxsize=1)(
-        lambda tried: TextEncoder(replace(tried, max_tokens=None), vocabulary.tokens)
-    )
-
-    def agrees(tried: AnyTextRules, text_and_tokens: tuple[str, list[str]]) -> bool:
-        encoder = encoder_of(tried)
-        text, theirs = text_and_tokens
-        return encoder.look_up(theirs) == encoder.look_up(encoder.tokens(text))
-
-    tried: list[Any] = (
-        [rules] if rules is not None else list(list_candidate_rules(make_implied_rules(vocabulary), vocabulary.tokens))
-    )
-    best, agreed = find_most_agreeing(tried, owners, agrees)
-    # Among 60 rules, some agree on a few texts by chance.
-    if agreed == len(texts) and rules is None and best.steps and len(texts) < _TEXTS_FOR_STEPS:
-        raise InputError(
-            f"{describe_rules(best)} cuts all {len(texts)} texts as your tokenizer does, but these are too few texts "
-            "to decide by.",
-            f"Give {_TEXTS_FOR_STEPS} example_texts, or these rules. {_advise_external(vocabulary)}",
-        )
-    if agreed == len(texts):
-        # The texts may not show all that the rules do otherwise, as to the apostrophe of "don't". A word that the
-        # function itself does not give back, such as "n't", comes from another text.
-        words = _list_ordinary_words(vocabulary)
-        owners += [(word, [word]) for word in words if _run_tokenizer(tokenizer, word, vocabulary) == [word]]
-        agreed = sum(agrees(best, pair) for pair in owners)
-        if agreed == len(owners):
-            _log.warning(
-                "%s cuts all %d texts as your tokenizer does, and %d words of the vocabulary.",
-                describe_rules(best), len(texts), len(owners) - len(texts),
-            )  # fmt: skip
-            return best
-    encoder = TextEncoder(replace(best, max_tokens=None), vocabulary.tokens)
-    text, theirs = next(pair for pair in owners if not agrees(best, pair))
-    # Two unknown words are the same to the module.
-    index, (their, own) = next(
-        (i, (their, own))
-        for i, (their, own) in enumerate(zip_longest(theirs, encoder.tokens(text)))
-        if their is None or own is None or encoder.look_up([their]) != encoder.look_up([own])
-    )
-    raise InputError(
-        f"{short_repr(text)}: at index {index} your tokenizer gives {_describe_word(their)}, but "
-        f"{describe_rules(best)} gives {_describe_word(own)}. These rules agree on {agreed} of {len(owners)} texts"
-        f"{', among them words of the vocabulary' * (len(owners) > len(texts))}.",
-        "Give rules that cut texts as your tokenizer does; docs/text-rules.md says what rules can do. "
-        f"{_advise_external(vocabulary, best)}",
-    )
-
-
-def _list_ordinary_words(vocabulary: Vocabulary) -> list[str]:
-    """Return the first words of a vocabulary, without those that stand for something else, such as "<unk>"."""
-    words = [token for token in vocabulary.tokens if not token.startswith(PLACEHOLDER)]
-    return [word for word in words if any(map(str.isalnum, word)) and word[0] not in "<["][:_WORDS_TO_COMPARE]
-
-
-def _run_tokenizer(tokenizer: Tokenizer, text: str, vocabulary: Vocabulary) -> list[str]:
-    try:
-        tokens: list[Any] = list(tokenizer(text))
-    # Whatever the owner's function raises.
-    except Exception as error:
-        raise InputError(
-            f"tokenizer raises {type(error).__name__} on {short_repr(text)}: {first_line(error)}.",
-            "Give a function that takes a text and returns its tokens.",
-        ) from error
-    if wrong := [token for token in tokens if not isinstance(token, str)]:
-        raise InputError(
-            f"tokenizer gives {brief_text(wrong[0])} on {short_repr(text)}, which is not a string.",
-            "Give a function that takes a text and returns its tokens; for ids, give example_ids, or "
-            f"{_write_external_argument(vocabulary, {})}.",
-        )
-    return tokens
 
 
 def _warn_of_patterns(rules: TextRules) -> None:

@@ -136,12 +136,13 @@ def make_limit_error(name: str, limits: Limits, tokens: int) -> LimitError:
         >>> make_limit_error("news", Limits(max_tokens=300), 412).problem
         'The text becomes 412 token ids, but news takes at most 300.'
         >>> make_limit_error("news", Limits(real_token=True), 1).problem
-        'The text holds no known word, but news needs one.'
+        'The text holds no known word besides padding, but news needs one.'
     """
     becomes = f"The text becomes {'1 token id' if tokens == 1 else f'{tokens} token ids'}, but {name} takes"
     if limits.allows_length(tokens):
         return LimitError(
-            f"The text holds no known word, but {name} needs one.", "Give one with a word of its vocabulary."
+            f"The text holds no known word besides padding, but {name} needs one.",
+            "Give one with a word of its vocabulary.",
         )
     if tokens < (limits.min_tokens or 1):
         return LimitError(f"{becomes} at least {limits.min_tokens}.", "Give a longer one.")

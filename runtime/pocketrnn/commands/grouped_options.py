@@ -210,8 +210,11 @@ def translate_to_options(message: str, command: click.Command | None) -> str:
     return message
 
 
-def write_command_again(changed: Mapping[str, str]) -> str:
+def write_command_again(changed: Mapping[str, str | None]) -> str:
     """Write the command line of the command that is running, quoted for a shell, with other values for some arguments.
+
+    Args:
+        changed: the values by the names of the parameters; None for one to leave out.
 
     Example:
         >>> write_command_again({"source": "model.py:Net(dim=64)"})
@@ -221,9 +224,11 @@ def write_command_again(changed: Mapping[str, str]) -> str:
     parts = []
     for parameter in context.command.params:
         name = str(parameter.name)
-        if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+        if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE and name not in changed:
             continue
         value = changed.get(name, context.params[name])
+        if value is None:
+            continue
         values = value if parameter.multiple or parameter.nargs != 1 else [value]
         if isinstance(parameter, click.Option) and parameter.is_flag:
             parts += [(parameter.opts if value else parameter.secondary_opts)[-1]]

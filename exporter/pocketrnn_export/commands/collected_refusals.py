@@ -1,0 +1,93 @@
+"""Refusals of options that are told together, with the whole command to copy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final, TypeVar
+
+from pocketrnn.bundle.atomic_writing import write_whole_file
+from pocketrnn.commands.grouped_options import write_command_again
+from pocketrnn.errors import InputError, OutputError, PocketRNNError
+from pocketrnn_export.refused_options import RefusedOptionsError
+
+__all__ = ["CollectedRefusals"]
+
+_Made = TypeVar("_Made")
+# Longer rules, as with stop words, are written to a file: a message has at most 2,000 characters.
+_LONGEST_OPTION: Final = 600
+_MOST_FILES: Final = 20
+
+
+class CollectedRefusals:
+    """Collects the refusals of an export, so that all are told at once.
+
+    Args:
+        output: the bundle's folder, beside which rules that are too long for a message are written.
+
+    Example:
+        >>> refusals = CollectedRefusals(Path("mine"))
+        >>> refusals.collect(lambda: 3)
+        3
+        >>> refusals.tell()
+    """
+
+    def __init__(self, output: Path) -> None:
+        self._output = output
+        self._found: list[PocketRNNError] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def collect(self, make: Callable[[], _Made]) -> _Made | None:
+        """Return what a function makes; None if it refuses options and says which to give."""
+        try:
+            return make()
+        except RefusedOptionsError as error:
+            self._found.append(error)
+        except PocketRNNError as error:
+            if not self._found:
+                raise
+            self._found.append(error)
+        return None
+
+    def tell(self) -> None:
+        """Raise all refusals as one.
+
+        Raises:
+            InputError: there are some.
+        """
+        if not self._found:
+            return
+        changes: dict[str, str | None] = {}
+        line = ""
+        for error in self._found:
+            if isinstance(error, RefusedOptionsError):
+                changes |= error.changes
+                near = self._write_rules(error.nearest) if error.nearest else ""
+                line += f" The nearest rules are in {near}." if near else ""
+        line += f" Write: {write_command_again(self._shorten(changes))}" if changes else ""
+        if len(self._found) == 1:
+            (error,) = self._found
+            raise InputError(error.problem, f"{error.remedy}{line}") from None
+        said = " ".join(f"({number}) {error}" for number, error in enumerate(self._found, 1))
+        raise InputError(f"{len(self._found)} things have to be changed. {said}", line.strip()) from None
+
+    def _shorten(self, changes: Mapping[str, str | None]) -> dict[str, str | None]:
+        """Write rules that are too long for a line to a file, and name it in their place."""
+        rules = changes.get("rules")
+        if rules is None or len(rules) <= _LONGEST_OPTION:
+            return dict(changes)
+        return {**changes, "rules": self._write_rules(rules) or rules}
+
+    def _write_rules(self, rules: str) -> str:
+        """Write rules to a new file beside the output; return its path, or an empty string if that is impossible."""
+        for number in range(1, _MOST_FILES):
+            path = self._output.with_name(f"{self._output.name}-rules{number if number > 1 else ''}.json")
+            try:
+                with write_whole_file(path, force=False) as file:
+                    file.write(rules.encode() + b"\n")
+            except OutputError:
+                continue
+            return str(path)
+        return ""

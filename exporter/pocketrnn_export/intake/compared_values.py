@@ -1,0 +1,68 @@
+"""The strings that a class's code compares an argument with: the values that it can have, for a message."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+__all__ = ["list_compared_values"]
+
+_RECURRENT = ("LSTM", "GRU", "RNN")
+
+
+def list_compared_values(definition: ast.ClassDef, name: str) -> list[str]:
+    """List the strings that the code of a class compares an argument with, or looks it up among, each once.
+
+    An attribute that is given the argument counts as the argument. A name that is looked up in torch.nn is one of a
+    recurrent layer.
+
+    Args:
+        definition: the class.
+        name: the argument.
+
+    Example:
+        >>> source = "class Net:\\n    def __init__(self, pool):\\n        self.last = pool == 'last'"
+        >>> list_compared_values(ast.parse(source).body[0], "pool")
+        ['last']
+    """
+    meant = {name}
+    for node in ast.walk(definition):
+        if isinstance(node, ast.Assign) and _strip_call(node.value) == name:
+            meant.update(ast.unparse(target) for target in node.targets)
+    found = [value for node in ast.walk(definition) for value in _list_values(node, meant)]
+    return list(dict.fromkeys(found))
+
+
+def _strip_call(node: ast.expr) -> str:
+    """Return the code of an expression without a call such as `.lower()` behind it."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and not node.args:
+        node = node.func.value
+    return ast.unparse(node)
+
+
+def _list_values(node: ast.AST, meant: set[str]) -> Iterator[str]:
+    """Yield the strings that one expression or statement compares the argument with."""
+    match node:
+        case ast.Compare():
+            sides = [node.left, *node.comparators]
+            if any(_strip_call(side) in meant for side in sides):
+                yield from (part for side in sides for part in _list_strings(side))
+        case ast.Subscript(value=ast.Dict() as table, slice=key) if _strip_call(key) in meant:
+            yield from _list_strings(table)
+        case ast.Call(func=ast.Attribute(value=ast.Dict() as table, attr="get"), args=[key, *_]):
+            yield from _list_strings(table) if _strip_call(key) in meant else ()
+        case ast.Call(func=ast.Name(id="getattr"), args=[owner, key, *_]) if _strip_call(key) in meant:
+            yield from _RECURRENT if ast.unparse(owner) in ("nn", "torch.nn") else ()
+        case ast.Match(subject=subject, cases=cases) if _strip_call(subject) in meant:
+            values = (
+                inner.value for case in cases for inner in ast.walk(case.pattern) if isinstance(inner, ast.MatchValue)
+            )
+            yield from (part for value in values for part in _list_strings(value))
+
+
+def _list_strings(node: ast.expr) -> Iterator[str]:
+    match node:
+        case ast.Constant(value=str() as value):
+            yield value
+        case ast.List(elts=parts) | ast.Tuple(elts=parts) | ast.Set(elts=parts) | ast.Dict(keys=parts):
+            yield from (value for part in parts if part is not None for value in _list_strings(part))

@@ -1,0 +1,96 @@
+"""Compare a module with the answers of its owner's classifier before anything is traced.
+
+Wrong text rules, labels or weights are told in seconds so; the written bundle is compared once more.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+
+from pocketrnn.answers import Answers
+from pocketrnn.bundle.output_kinds import HeadsOutput, LabelOutput
+from pocketrnn.errors import LimitError, ParityError
+from pocketrnn_export.bundle_description import Description
+from pocketrnn_export.intake.module_preparation import ExportableModule
+from pocketrnn_export.vocabularies.owner_answer_comparison import (
+    AnsweredText,
+    AnswerSource,
+    Probabilities,
+    refuse_other_answers,
+)
+
+__all__ = ["compare_module_with_answers"]
+
+_log = logging.getLogger(__name__)
+# The texts that are answered one by one before the work: a slow module takes some 10 ms for each.
+_TEXTS = 200
+
+
+def compare_module_with_answers(
+    prepared: ExportableModule, description: Description, answered: Sequence[AnsweredText]
+) -> None:
+    """Refuse a module that gives other answers than its owner's classifier to the first texts.
+
+    Texts with features, two texts and labels of tokens are left to the comparison of the bundle.
+
+    Args:
+        prepared: the module.
+        description: the description of the bundle.
+        answered: texts with the owner's answers.
+
+    Raises:
+        ParityError: an answer differs; the message has the likely cause.
+    """
+    text, output = description.text, description.output
+    if not answered or text.pairs or text.features or description.spellings is not None or output.of_tokens:
+        return
+    _log.info("Comparing the module with your classifier's answers")
+    heads = output.heads if isinstance(output, HeadsOutput) else {"": output}
+    begin = 0
+    for name, one in heads.items():
+        if not isinstance(one, LabelOutput):
+            return
+        some = [row for row in answered if row.head == name][:_TEXTS]
+        source = _make_source(prepared, description, one, slice(begin, begin + len(one.labels)))
+        begin += len(one.labels)
+        try:
+            refuse_other_answers(source, some)
+        except ParityError as error:
+            said = f"The head {name!r}: {error.problem}" if name else error.problem
+            raise ParityError(said, error.remedy) from None
+
+
+def _make_source(
+    prepared: ExportableModule, description: Description, output: LabelOutput, columns: slice
+) -> AnswerSource:
+    """Make the source of the module's answers, from some columns of its logits."""
+    encoder, run = description.encoder(), prepared.make_reference().run
+    chosen = Answers(description.name, output.labels, output.activation, output.thresholds)
+
+    def answer_ids(ids: Sequence[int]) -> Probabilities:
+        row = np.asarray([ids], np.int64)
+        if len(ids) < prepared.least or (prepared.needs_real_token and not (row != prepared.padding_id).any()):
+            raise LimitError("The module does not take this text.", "Give another.")
+        logits = run(row, np.asarray([len(ids)], np.int64))[:, columns]
+        if not np.isfinite(logits).all():
+            raise LimitError("The module has no finite answer.", "Give another.")
+        return np.asarray(chosen.probabilities(np.asarray(logits, np.float32))[0], np.float64)
+
+    def encode(read: object) -> list[int]:
+        if isinstance(read, str):
+            return encoder.encode(read)
+        given = list(read)  # type: ignore[call-overload]
+        return given if given and not isinstance(given[0], str) else encoder.encode_tokens(given)
+
+    convention = prepared.convention
+    before, _, last = convention.line.rpartition(";")
+    both = f"{before};" * bool(before) + f"x = {last.strip()}; torch.stack([x[:, 0], x[:, 1] - SHIFT], 1)"
+    moved = {1: f"{convention.line} - SHIFT", 2: both}
+    moved = {} if convention.gives_probabilities or prepared.heads else moved
+    return AnswerSource(
+        "module", output.labels, output.activation, description.text, encode, answer_ids,
+        lambda read: answer_ids(encode(read)), output.thresholds, moved.get(convention.units, ""),
+    )  # fmt: skip

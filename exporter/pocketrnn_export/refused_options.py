@@ -1,0 +1,29 @@
+"""A refusal that knows the options with which the command would go on, so that several are told as one line to copy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pocketrnn.errors import InputError
+
+__all__ = ["RefusedOptionsError"]
+
+
+class RefusedOptionsError(InputError):
+    """Options are missing or wrong, and it is known what to give in their place.
+
+    Args:
+        problem, remedy: as for every error.
+        changes: the options of `pocketrnn export` to give, by the names of their parameters; None for one to leave out.
+        nearest: text rules that are too long for the message, as JSON: the nearest ones. Often empty.
+
+    Example:
+        >>> RefusedOptionsError("The rules differ.", "Give others.", {"rules": "{}"}).changes["rules"]
+        '{}'
+    """
+
+    def __init__(
+        self, problem: str, remedy: str, changes: Mapping[str, str | None] | None = None, nearest: str = ""
+    ) -> None:
+        super().__init__(problem, remedy)
+        self.changes, self.nearest = dict(changes or {}), nearest

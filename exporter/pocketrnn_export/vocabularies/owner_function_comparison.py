@@ -1,0 +1,239 @@
+"""Find text rules that do what an owner's function does, text -> tokens or ids, and compare them with it.
+
+Its source proposes the rules; where it does not, the format's tokenizers and usual steps do. They are compared on the
+owner's texts, on words of the vocabulary, and on texts that are made of these words.
+"""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from typing import Any, Final
+
+from pocketrnn.errors import InputError, first_line, short_repr
+from pocketrnn.text import AnyTextRules, TextEncoder, TextRules
+from pocketrnn.text.cleaning_shorthand import cleaning
+from pocketrnn.text.pretokenized import Tokenizer
+from pocketrnn_export.json_file import brief_text
+from pocketrnn_export.refused_options import RefusedOptionsError
+from pocketrnn_export.vocabularies.external_advice import advise_external, write_external_argument
+from pocketrnn_export.vocabularies.made_texts_for_comparison import is_ordinary, make_texts_for_comparison
+from pocketrnn_export.vocabularies.nearest_text_rules import describe_rules, write_rules_option
+from pocketrnn_export.vocabularies.rules_from_code import RulesInCode, read_rules_in_code
+from pocketrnn_export.vocabularies.rules_from_ids import agrees_with_ids, find_rules_from_ids
+from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, Vocabulary, make_implied_rules
+
+__all__ = ["count_compared_texts", "find_rules_of_function"]
+
+_log = logging.getLogger(__name__)
+
+_WORDS_TO_COMPARE: Final = 2_000
+_NAMED_PLACES: Final = 4
+_UNFRAMED: Final[Mapping[str, Any]] = dict.fromkeys(("first_id", "last_id", "max_width", "min_width"))
+# The longest rules that a note has; stop words make them long.
+_MOST_WRITTEN: Final = 400
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """The tokens or ids that the function gives to a text.
+
+    Attributes:
+        text: the text.
+        tokens: its tokens; None if the function gives ids.
+        ids: its ids; those of the tokens if it gives tokens.
+    """
+
+    text: str
+    tokens: list[str] | None
+    ids: list[int]
+
+
+def find_rules_of_function(
+    function: Tokenizer, vocabulary: Vocabulary, rules: AnyTextRules | None, texts: Sequence[str]
+) -> AnyTextRules:
+    """Return rules that give the same ids as the owner's function: the given rules, or those that its source shows, or
+    the first of the usual ones.
+
+    Tokens outside the vocabulary may differ: the module cannot tell them apart.
+
+    Args:
+        function: text -> tokens, or ids, or a cleaned text, which is then split at white space.
+        vocabulary: the tokens.
+        rules: rules to compare; None to find them.
+        texts: the owner's texts.
+
+    Raises:
+        InputError: no rules agree on every text; the message has the nearest ones, and the places in the function that
+            no rule says.
+
+    Example:
+        >>> find_rules_of_function(str.split, read_vocabulary(["<unk>", "oil"]), None, []).lowercase
+        False
+    """
+    code = None if rules is not None else read_rules_in_code(function)
+    implied = make_implied_rules(vocabulary)
+    if code is not None and code.drops_unknown:
+        implied = replace(implied, unknown_id=None)
+    plain = implied if rules is None else rules
+    look_up = TextEncoder(TextRules(unknown_id=plain.unknown_id), vocabulary.tokens).look_up
+    owners = [_run_function(function, text, look_up, vocabulary) for text in texts]
+    made = _run_on_made_texts(function, look_up, vocabulary)
+    gives_ids = any(one.tokens is None for one in [*owners, *made])
+    if rules is not None and not gives_ids:
+        # The tokens of a function are compared before they are cut, and without the ids around theirs.
+        plain = replace(rules, max_tokens=None, **(_UNFRAMED if isinstance(rules, TextRules) else {}))
+    if not owners and not made:
+        _run_function(function, _list_ordinary_words(vocabulary)[0], look_up, vocabulary)
+    usual = [*owners, *(one for one in made if is_ordinary(one.text))]
+    pairs = [(one.text, one.ids) for one in usual]
+    if rules is not None:
+        best = plain
+    else:
+        tried = [] if code is None else _make_rules_of_code(code, implied)
+        best, _ = find_rules_from_ids(implied, vocabulary.tokens, pairs, first=tried, framed=gives_ids)
+    encoder = TextEncoder(best, vocabulary.tokens)
+    wrong = [one for one in usual if not agrees_with_ids(encoder, one.text, one.ids)]
+    if wrong and rules is not None and rules.max_tokens is not None:
+        encoder = TextEncoder(replace(best, max_tokens=rules.max_tokens), vocabulary.tokens)
+        wrong = [one for one in usual if not agrees_with_ids(encoder, one.text, one.ids)]
+    if wrong:
+        raise _make_refusal(encoder, vocabulary, wrong[0], (len(usual) - len(wrong), len(usual)), code)
+    found = "The text rules"
+    if rules is None and isinstance(best, TextRules):
+        written = write_rules_option(best, implied, () if code is None else code.steps)
+        found = f"--rules {shlex.quote(written)}" if len(written) <= _MOST_WRITTEN else describe_rules(best)
+    _log.log(
+        logging.INFO if rules is not None else logging.WARNING,
+        "%s: all %d texts become the same tokens as by your tokenizer, %d of them made of words of the vocabulary",
+        found, len(usual), len(usual) - len(owners),
+    )  # fmt: skip
+    rare = [one for one in made if one not in usual and not agrees_with_ids(encoder, one.text, one.ids)]
+    if rare:
+        _log.warning(
+            "Your tokenizer cuts %d texts with rare characters in another way: %s",
+            len(rare), _describe_first_difference(encoder, min(rare, key=lambda one: len(one.text))),
+        )  # fmt: skip
+    return best if rules is None else rules
+
+
+def count_compared_texts(function: Tokenizer, vocabulary: Vocabulary, texts: Sequence[str]) -> int:
+    """Count the texts on which `find_rules_of_function` compares a function and refuses a difference.
+
+    Args:
+        function, vocabulary, texts: as given to it.
+
+    Example:
+        >>> count_compared_texts(str.split, read_vocabulary(["<unk>", "oil"]), ["Oil!"]) > 200
+        True
+    """
+    made = _run_on_made_texts(function, list, vocabulary)
+    return len({*texts, *(one.text for one in made if is_ordinary(one.text))})
+
+
+def _make_rules_of_code(code: RulesInCode, implied: TextRules) -> list[TextRules]:
+    """Return the rules that the source of a function shows, and the same with a cut text in place of words."""
+    lower = bool(code.steps) and code.steps[0] == "lowercase"
+    lower = lower or code.tokenizer == "basic_english"
+    steps = code.steps[1:] if code.steps and code.steps[0] == "lowercase" else code.steps
+    made: dict[str, Any] = {
+        "tokenizer": code.tokenizer or "whitespace",
+        "lowercase": lower,
+        "steps": cleaning(*steps),
+        "stop_words": code.stop_words,
+        "max_tokens": code.max_tokens,
+        "cut_side": code.cut_side if code.max_tokens else "right",
+    }
+    found = replace(implied, **made)
+    return [found, replace(found, max_tokens=None, cut_side="right")] if code.max_tokens else [found]
+
+
+def _run_on_made_texts(function: Tokenizer, look_up: Any, vocabulary: Vocabulary) -> list[_Compared]:
+    """Run the function on words of the vocabulary that it gives back, and on made texts; those that it refuses are left
+    out."""
+    words = _list_ordinary_words(vocabulary)
+    found = []
+    for text in (*make_texts_for_comparison(words), *words):
+        try:
+            one = _run_function(function, text, look_up, vocabulary)
+        except InputError:
+            continue
+        # A word that the function does not give back, such as "n't", comes from another text.
+        if text not in words or one.tokens in ([text], None):
+            found.append(one)
+    return found
+
+
+def _list_ordinary_words(vocabulary: Vocabulary) -> list[str]:
+    """Return the first words of a vocabulary, without those that stand for something else, such as "<unk>"."""
+    words = [token for token in vocabulary.tokens if not token.startswith(PLACEHOLDER)]
+    return [word for word in words if any(map(str.isalnum, word)) and word[0] not in "<["][:_WORDS_TO_COMPARE]
+
+
+def _run_function(
+    function: Tokenizer, text: str, look_up: Callable[[list[str]], list[int]], vocabulary: Vocabulary
+) -> _Compared:
+    try:
+        found: Any = function(text)
+        found = found.tolist() if hasattr(found, "tolist") else found
+        tokens: list[Any] = found.split() if isinstance(found, str) else list(found)
+        tokens = tokens[0] if len(tokens) == 1 and isinstance(tokens[0], list) else tokens
+    # Whatever the owner's function raises.
+    except Exception as error:
+        raise InputError(
+            f"tokenizer raises {type(error).__name__} on {short_repr(text)}: {first_line(error)}.",
+            "Give a function that takes a text and returns its tokens.",
+        ) from error
+    if tokens and all(type(token) is int and token >= 0 for token in tokens):
+        return _Compared(text, None, tokens)
+    if wrong := [token for token in tokens if not isinstance(token, str)]:
+        raise InputError(
+            f"tokenizer gives {brief_text(wrong[0])} on {short_repr(text)}, which is not a string.",
+            "Give a function that takes a text and returns its tokens, or its ids; or give example_ids, or "
+            f"{write_external_argument(vocabulary, {})}.",
+        )
+    return _Compared(text, tokens, look_up(tokens))
+
+
+def _make_refusal(
+    encoder: TextEncoder, vocabulary: Vocabulary, wrong: _Compared, counts: tuple[int, int], code: RulesInCode | None
+) -> InputError:
+    """Return the refusal, with the first difference, what no rule says, and the nearest rules."""
+    rules, (agreed, compared) = encoder.rules, counts
+    problem = (
+        f"{_describe_first_difference(encoder, wrong)} These rules agree on {agreed} of {compared} texts, "
+        "most of them made of words of the vocabulary."
+    )
+    said, option = [], ""
+    if code is not None and code.unsaid:
+        more = ", ..." * (len(code.unsaid) > _NAMED_PLACES)
+        said.append(f"No rule says what your tokenizer does in {'; '.join(code.unsaid[:_NAMED_PLACES])}{more}.")
+    if isinstance(rules, TextRules):
+        option = write_rules_option(rules, make_implied_rules(vocabulary), () if code is None else code.steps)
+        if len(option) <= _MOST_WRITTEN:
+            said.append(f"The nearest rules are --rules {shlex.quote(option)}.")
+            option = ""
+    said.append("docs/text-rules.md says what rules can do.")
+    return RefusedOptionsError(problem, f"{' '.join(said)} {advise_external(vocabulary, rules)}", nearest=option)
+
+
+def _describe_first_difference(encoder: TextEncoder, one: _Compared) -> str:
+    """Describe the first difference between the function and rules; two unknown words are the same to the module."""
+    rules: Any = encoder.rules
+    if one.tokens is None:
+        ours: Sequence[Any] = encoder.encode(one.text)
+        index, pair = next((i, pair) for i, pair in enumerate(zip_longest(one.ids, ours)) if pair[0] != pair[1])
+        theirs, own = ("nothing more" if i is None else f"the id {brief_text(i)}" for i in pair)
+    else:
+        rows = enumerate(zip_longest(one.tokens, encoder.tokens(one.text)))
+        index, (their, own_word) = next(
+            (i, (a, b)) for i, (a, b) in rows if a is None or b is None or encoder.look_up([a]) != encoder.look_up([b])
+        )
+        theirs, own = ("nothing more" if word is None else short_repr(word) for word in (their, own_word))
+    return (
+        f"{short_repr(one.text)}: at index {index} your tokenizer gives {theirs}, but {describe_rules(rules)} gives "
+        f"{own}."
+    )

@@ -1,0 +1,624 @@
+"""Read text rules out of the source of an owner's function, text -> tokens: its calls of `re.sub`, `lower` and `split`,
+its stop words, the lengths of words that it keeps.
+
+The function's statements are followed with a stand-in for the text; all other expressions are evaluated as they are.
+An expression that rules cannot do is left out and named. So the rules found here are a proposal: they are compared with
+the function itself later.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import itertools
+import re
+import sysconfig
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from pocketrnn.errors import InputError, short_repr
+from pocketrnn.text.cleaning_shorthand import cleaning
+from pocketrnn.text.cleaning_steps import Keep, Replace, cleaning_function
+from pocketrnn.text.code_point_ranges import find_ranges
+
+__all__ = ["RulesInCode", "read_rules_in_code"]
+
+_DEEPEST: Final = 8
+_MOST_ITERATIONS: Final = 2_000
+_LONGEST_WORD: Final = 64
+_MOST_STOP_WORDS: Final = 2_000
+_CODE_POINTS: Final = (*range(0xD800), *range(0xE000, 0x110000))
+# Conditions on a word as patterns of the words that are dropped.
+_KEPT_IF: Final = {
+    "isalpha": ((r"\S*[^\w\s]\S*", " "), (r"\S*[\d_]\S*", " ")),
+    "isalnum": ((r"\S*[^\w\s]\S*", " "), (r"\S*_\S*", " ")),
+    "isascii": ((r"\S*[^\x00-\x7f\s]\S*", " "),),
+}
+_DROPPED_IF: Final = {"isdigit": ((r"\b\d+\b", ""),), "isnumeric": ((r"\b\d+\b", ""),)}
+
+
+@dataclass(frozen=True)
+class RulesInCode:
+    """The rules of a function, as far as its source was understood.
+
+    Attributes:
+        steps: the cleaning steps, as `cleaning` takes them; those for words of some lengths come last.
+        tokenizer: the tokenizer, by its name; empty if the code does not split the text.
+        stop_words: the words that it drops.
+        max_tokens, cut_side: how many tokens it keeps, and where it cuts.
+        drops_unknown: whether it leaves out words that are not in the vocabulary.
+        unsaid: the places that no rule says, each with its line.
+    """
+
+    steps: tuple[Any, ...] = ()
+    tokenizer: str = ""
+    stop_words: tuple[str, ...] = ()
+    max_tokens: int | None = None
+    cut_side: str = "right"
+    drops_unknown: bool = False
+    unsaid: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Text:
+    """A stand-in for the text, or for its words; `part` stands for one of its characters or words."""
+
+    steps: tuple[Any, ...] = ()
+    tokenizer: str = ""
+    part: bool = False
+    stop_words: tuple[str, ...] = ()
+    lengths: tuple[int, int] = (0, _LONGEST_WORD)
+    max_tokens: int | None = None
+    cut_side: str = "right"
+    drops_unknown: bool = False
+    joined: bool = False
+
+    @property
+    def is_split(self) -> bool:
+        return bool(self.tokenizer) and not self.part and not self.joined
+
+    def step(self, *steps: Any) -> _Text:
+        return replace(self, steps=(*self.steps, *steps))
+
+
+class _NotReadError(Exception):
+    """An expression could not be evaluated."""
+
+
+def read_rules_in_code(function: Callable[..., Any]) -> RulesInCode | None:
+    """Read the text rules out of the source of a function, text -> tokens; None if its source shows none.
+
+    Args:
+        function: the owner's function, or `functools.partial` of one. Parts of its code that do not depend on the text
+            are evaluated, as a call of it does.
+
+    Example:
+        >>> def words(text):
+        ...     return [w for w in re.sub("[^a-z]", " ", text.lower()).split() if len(w) > 1]
+        >>> read_rules_in_code(words).steps
+        ('lowercase', ('sub', '[^a-z]', ' '), ('sub', '\\\\b\\\\w{1,1}\\\\b', ''))
+    """
+    reader = _Reader()
+    try:
+        found = reader.call(function, [_Text()], {})
+    # The user's code may raise any exception.
+    except Exception:
+        return None
+    if isinstance(found, tuple):
+        found = next((one for one in found if isinstance(one, _Text)), None)
+    if not isinstance(found, _Text) or found == _Text():
+        return None
+    steps, stop_words = reader.drop_steps_without_effect(found), found.stop_words
+    (least, most), shorter = found.lengths, list[str]()
+    steps = reader.keep_possible(steps)
+    if least > 1:
+        shorter = _list_short_words(steps, least - 1)
+        if not shorter:
+            steps = (*steps, ("sub", rf"\b\w{{1,{least - 1}}}\b", ""))
+    if most < _LONGEST_WORD:
+        steps = (*steps, ("sub", rf"\S{{{most + 1},}}", ""))
+    return RulesInCode(
+        steps, found.tokenizer, (*dict.fromkeys((*stop_words, *shorter)),), found.max_tokens,
+        found.cut_side, found.drops_unknown, (*dict.fromkeys(reader.unsaid),),
+    )  # fmt: skip
+
+
+def _list_short_words(steps: Sequence[Any], most: int) -> list[str]:
+    """Return all words of at most so many characters, if the steps leave ASCII characters that are not \\w: there, a
+    pattern of \\b would cut inside words. Empty if a pattern does, or if they are too many."""
+    try:
+        clean = cleaning_function(cleaning(*steps))
+    except InputError:
+        return []
+    left = sorted({changed for one in map(chr, range(0x21, 0x250)) if len(changed := clean(one).strip()) == 1})
+    if all(re.fullmatch(r"\w", one) for one in left if one.isascii()):
+        return []
+    if sum(len(left) ** n for n in range(1, most + 1)) > _MOST_STOP_WORDS:
+        return []
+    each = (itertools.product(left, repeat=length) for length in range(1, most + 1))
+    return ["".join(letters) for some in each for letters in some]
+
+
+@dataclass
+class _Scope:
+    """The names that a piece of code sees: those with a stand-in are in `values`, too."""
+
+    names: Mapping[str, Any]
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def has_text(self, node: ast.AST) -> bool:
+        """Return whether an expression depends on the text."""
+        inside = (self.values.get(n.id) for n in ast.walk(node) if isinstance(n, ast.Name))
+        return any(
+            isinstance(v, _Text) or (isinstance(v, list) and any(isinstance(o, _Text) for o in v)) for v in inside
+        )
+
+    def evaluate(self, node: ast.expr) -> Any:
+        """Evaluate an expression that does not depend on the text."""
+        code = compile(ast.fix_missing_locations(ast.Expression(node)), "<rules>", "eval")
+        try:
+            return eval(code, {**self.names, **self.values})  # noqa: S307 - the owner's own code, which a call runs, too
+        # The user's code may raise any exception.
+        except Exception as error:
+            raise _NotReadError(ast.unparse(node)) from error
+
+
+class _Reader:
+    """Follows statements with a stand-in for the text, and keeps what no rule says."""
+
+    def __init__(self) -> None:
+        self.unsaid: list[str] = []
+        self.depth = 0
+        self.first_line = 0
+
+    def leave(self, node: ast.AST, text: Any) -> Any:
+        """Name an expression that no rule says, and return the text as it was before."""
+        line = self.first_line + getattr(node, "lineno", 1) - 1
+        self.unsaid.append(f"line {line}: {short_repr(ast.unparse(node), 70)[1:-1]}")
+        return text
+
+    def call(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Follow a call of a function of the owner."""
+        if isinstance(function, functools.partial):
+            return self.call(function.func, [*function.args, *args], {**function.keywords, **kwargs})
+        if not inspect.isfunction(function) and not inspect.ismethod(function) and not isinstance(function, type):
+            function = getattr(function, "__call__", function)  # noqa: B004 - the method itself is needed
+        lines, first = inspect.getsourcelines(function)
+        node = _find_function(textwrap.dedent("".join(lines)))
+        bound = inspect.signature(function).bind(*args, **kwargs)
+        bound.apply_defaults()
+        plain = inspect.unwrap(function)
+        plain = getattr(plain, "__func__", plain)
+        closed = inspect.getclosurevars(plain).nonlocals
+        values = dict(bound.arguments)
+        if inspect.ismethod(function):
+            values = {next(iter(inspect.signature(plain).parameters)): function.__self__, **values}
+        scope = _Scope({**plain.__globals__, **closed}, values)
+        before, self.first_line = self.first_line, first
+        self.depth += 1
+        try:
+            if self.depth > _DEEPEST:
+                raise _NotReadError("a recursion")
+            if isinstance(node, ast.Lambda):
+                return self.evaluate(node.body, scope)
+            return self.run(node.body, scope)
+        finally:
+            self.depth -= 1
+            self.first_line = before
+
+    def run(self, statements: Sequence[ast.stmt], scope: _Scope) -> Any:
+        """Follow statements up to a return; None if there is none."""
+        for statement in statements:
+            found = self.run_statement(statement, scope)
+            if found is not None:
+                return found
+        return None
+
+    def run_statement(self, statement: ast.stmt, scope: _Scope) -> Any:
+        match statement:
+            case ast.Return(value=ast.expr() as value):
+                return self.evaluate(value, scope)
+            case (
+                ast.Assign(targets=[ast.Name(id=name)], value=value)
+                | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
+            ):
+                scope.values[name] = self.evaluate(value, scope)
+            case ast.AugAssign(target=ast.Name(id=name), value=value) if scope.has_text(value):
+                scope.values[name] = self.add_to(scope.values.get(name), self.evaluate(value, scope), statement)
+            case ast.If(test=test, body=body, orelse=orelse):
+                return self.run(body if self.decide(test, scope) else orelse, scope)
+            case ast.For() if scope.has_text(statement.iter):
+                self.run_loop(statement, scope)
+            case ast.For(target=target, iter=each, body=body):
+                for value in itertools.islice(scope.evaluate(each), _MOST_ITERATIONS):
+                    _bind(target, value, scope)
+                    if (found := self.run(body, scope)) is not None:
+                        return found
+            case ast.With(body=body) | ast.Try(body=body):
+                return self.run(body, scope)
+            case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="append"), args=[item])):
+                item_value = self.evaluate(item, scope)
+                if isinstance(item_value, _Text):
+                    scope.values[name] = self.add_to(scope.values.get(name), item_value, statement)
+                elif isinstance(scope.values.get(name), _Text):
+                    self.leave(statement, None)
+            case ast.Import() | ast.ImportFrom() | ast.FunctionDef():
+                made: dict[str, Any] = {}
+                module = ast.fix_missing_locations(ast.Module([statement], []))
+                exec(compile(module, "<rules>", "exec"), {**scope.names, **scope.values}, made)  # noqa: S102 - as above
+                scope.values.update(made)
+            case ast.Expr() if scope.has_text(statement):
+                self.leave(statement, None)
+            case ast.Assign() if not scope.has_text(statement):
+                for target in statement.targets:
+                    _bind(target, scope.evaluate(statement.value), scope)
+            case ast.Assign() | ast.AugAssign() | ast.While():
+                self.leave(statement, None)
+        return None
+
+    def add_to(self, before: Any, added: _Text, node: ast.AST) -> Any:
+        """Return what a list or string holds after something of the text was added to it."""
+        if isinstance(before, _Text):
+            return self.leave(node, before)
+        whole = replace(added, part=False)
+        if added.tokenizer == "characters" and isinstance(before, str):
+            return replace(whole, tokenizer="")
+        return replace(whole, joined=isinstance(before, str))
+
+    def run_loop(self, loop: ast.For, scope: _Scope) -> None:
+        """Follow a loop over words or characters that keeps some of them."""
+        each = self.evaluate(loop.iter, scope)
+        if not isinstance(each, _Text) or not isinstance(loop.target, ast.Name):
+            self.leave(loop.iter, None)
+            return
+        variable = loop.target.id
+        scope.values[variable] = _make_part(each)
+        waiting = list(loop.body)
+        while waiting:
+            statement = waiting.pop(0)
+            match statement:
+                case ast.If(test=test, body=[ast.Continue()], orelse=[]):
+                    self.keep_if(ast.UnaryOp(ast.Not(), test), variable, scope)
+                case ast.If(test=test, body=body, orelse=[]) if not waiting:
+                    self.keep_if(test, variable, scope)
+                    waiting = list(body)
+                case ast.If():
+                    self.leave(statement.test, None)
+                case _:
+                    self.run_statement(statement, scope)
+
+    def decide(self, test: ast.expr, scope: _Scope) -> bool:
+        """Decide a condition: for an ordinary text, and a long one."""
+        if not scope.has_text(test):
+            return bool(scope.evaluate(test))
+        match test:
+            case ast.Call(func=ast.Name(id="isinstance"), args=[value, kind]):
+                kinds = scope.evaluate(kind)
+                found = self.evaluate(value, scope)
+                return (list if isinstance(found, _Text) and found.is_split else str) in (
+                    kinds if isinstance(kinds, tuple) else (kinds,)
+                )
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                return not self.decide(operand, scope)
+            case ast.BoolOp(op=ast.And(), values=values):
+                return all(self.decide(value, scope) for value in values)
+            case ast.BoolOp(values=values):
+                return any(self.decide(value, scope) for value in values)
+            case ast.Compare(left=ast.Call(func=ast.Name(id="len")), ops=[ast.Gt() | ast.GtE()]):
+                return True
+            case ast.Name():
+                return True
+        return False
+
+    def evaluate(self, node: ast.expr, scope: _Scope) -> Any:
+        """Evaluate an expression, with a stand-in for all that depends on the text."""
+        if not scope.has_text(node):
+            return scope.evaluate(node)
+        match node:
+            case ast.Name(id=name):
+                return scope.values[name]
+            case ast.Call():
+                return self.evaluate_call(node, scope)
+            case ast.ListComp(elt=element, generators=[one]) | ast.GeneratorExp(elt=element, generators=[one]):
+                return self.comprehend(element, one, scope)
+            case ast.Subscript(value=value, slice=ast.Slice() as cut):
+                return self.cut(node, self.evaluate(value, scope), cut, scope)
+            case ast.Subscript(value=value, slice=index) if not scope.has_text(value):
+                # The id of a word.
+                return self.evaluate(index, scope)
+            case ast.IfExp(test=test, body=body, orelse=orelse):
+                known = isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.In)
+                return self.evaluate(body if known or self.decide(test, scope) else orelse, scope)
+            case ast.BoolOp(values=[first, *_]):
+                return self.evaluate(first, scope)
+            case ast.List(elts=[ast.Starred(value=value)]):
+                return self.evaluate(value, scope)
+            case ast.Tuple(elts=elements):
+                return tuple(self.evaluate(one, scope) for one in elements)
+        inside = (self.find_text(part, scope) for part in ast.iter_child_nodes(node))
+        return self.leave(node, next((found for found in inside if found is not None), None))
+
+    def find_text(self, node: ast.AST, scope: _Scope) -> Any:
+        """Return the stand-in in a part of an expression, if it is one."""
+        if not isinstance(node, ast.expr) or not scope.has_text(node):
+            return None
+        found = self.evaluate(node, scope)
+        return found if isinstance(found, _Text) else None
+
+    def evaluate_call(self, node: ast.Call, scope: _Scope) -> Any:
+        if isinstance(node.func, ast.Attribute) and scope.has_text(node.func.value):
+            value = self.evaluate(node.func.value, scope)
+            arguments = [self.evaluate(one, scope) for one in node.args]
+            return self.call_method(node, value, node.func.attr, arguments)
+        function = scope.evaluate(node.func)
+        if function in (filter, map) and len(node.args) == 2:
+            return self.apply_to_each(node, scope, is_filter=function is filter)
+        args = [self.evaluate(one, scope) for one in node.args]
+        kwargs = {str(one.arg): self.evaluate(one.value, scope) for one in node.keywords if one.arg}
+        given = [one for one in (*args, *kwargs.values()) if isinstance(one, _Text)]
+        if not given:
+            return self.leave(node, None)
+        text = given[0]
+        owner = getattr(function, "__self__", None)
+        name = getattr(function, "__name__", "")
+        if isinstance(owner, re.Pattern):
+            return self.use_pattern(node, name, owner, args, text)
+        if getattr(function, "__module__", "") in ("re", "regex", "regex._main", "regex.regex"):
+            flags = kwargs.pop("flags", 0)
+            args += kwargs.values()
+            pattern = args[0] if isinstance(args[0], re.Pattern) else re.compile(args[0], flags)
+            return self.use_pattern(node, name, pattern, args[1:], text)
+        if isinstance(owner, str) and name == "join":
+            return self.join(node, owner, text)
+        if isinstance(owner, Mapping) and name == "get":
+            return text
+        if function in (str, iter, list, tuple) or name in ("tensor", "LongTensor", "array"):
+            return replace(text, tokenizer="characters") if function in (list, tuple) and not text.tokenizer else text
+        if function in (str.lower, str.casefold, str.strip, str.split):
+            return self.call_method(node, text, name, args[1:])
+        return self.call_other(node, function, args, kwargs, text)
+
+    def call_other(
+        self, node: ast.Call, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], text: _Text
+    ) -> Any:
+        """Follow a call of the owner's function, or of a tokenizer that is known by its name."""
+        owner, name = getattr(function, "__self__", None), getattr(function, "__name__", "")
+        if name == "_basic_english_normalize":
+            return replace(text, tokenizer="basic_english")
+        if type(owner).__name__ == "RegexpTokenizer" and name == "tokenize":
+            kind = "split" if vars(owner).get("_gaps") else "findall"
+            return self.use_pattern(node, kind, re.compile(vars(owner)["_pattern"]), [text], text)
+        code = getattr(getattr(function, "__func__", function), "__code__", None)
+        method = None if code or isinstance(function, type) else getattr(type(function), "__call__", None)  # noqa: B004 - its code is needed
+        code = code or getattr(method, "__code__", None)
+        libraries = tuple(sysconfig.get_paths()[one] for one in ("stdlib", "purelib", "platlib"))
+        if code is None or code.co_filename.startswith(libraries):
+            return self.leave(node, text)
+        try:
+            found = self.call(function, args, kwargs)
+        except _NotReadError:
+            raise
+        # Without source, or with other arguments.
+        except Exception:
+            return self.leave(node, text)
+        return self.leave(node, text) if found is None else found
+
+    def call_method(self, node: ast.Call, value: Any, name: str, args: Sequence[Any]) -> Any:
+        """Follow a call of a method of a string or a list."""
+        if not isinstance(value, _Text):
+            return self.leave(node, None)
+        match name, [*args]:
+            case (("lower" | "casefold"), []):
+                return value.step("lowercase")
+            case "replace", [str() as what, str() as by]:
+                return value.step((what, by))
+            case "split", [] | [None]:
+                return replace(value, tokenizer=value.tokenizer if value.joined else "whitespace", joined=False)
+            case "split", [" "]:
+                return replace(value, tokenizer=value.tokenizer if value.joined else "space", joined=False)
+            case (("strip" | "lstrip" | "rstrip"), [] | [" "]):
+                return value.step(name)
+            case "translate", [table]:
+                return self.translate(node, value, lambda one: one.translate(table))
+            case "encode", ["ascii", "ignore"]:
+                return value.step(("sub", r"[^\x00-\x7f]", ""))
+            case (("decode" | "tolist" | "copy"), _):
+                return value
+        return self.leave(node, value)
+
+    def translate(self, node: ast.AST, text: _Text, change: Callable[[str], str]) -> _Text:
+        """Follow what is done to each character by itself."""
+        changed = {one: other for code in _CODE_POINTS if (other := change(one := chr(code))) != one}
+        if not changed:
+            return text
+        results = set(changed.values())
+        if len(results) == 1:
+            kept = find_ranges(lambda one: one not in changed, _CODE_POINTS)
+            return text.step(Keep(tuple(kept), results.pop()))
+        if len(changed) <= _MOST_ITERATIONS and not any(
+            one in by for one in changed for what, by in changed.items() if what != one
+        ):
+            return text.step(*(Replace(one, other) for one, other in changed.items()))
+        found: _Text = self.leave(node, text)
+        return found
+
+    def use_pattern(self, node: ast.Call, name: str, pattern: re.Pattern[str], args: Sequence[Any], text: _Text) -> Any:
+        """Follow a call of `re`, or of a method of a pattern; `args` are those behind the pattern."""
+        written = pattern.pattern
+        if pattern.flags & re.IGNORECASE and "lowercase" not in text.steps:
+            return self.leave(node, text)
+        match name:
+            case "sub" if isinstance(args[0], str):
+                return text.step(("sub", written, args[0]))
+            case "findall" if between := _find_pattern_between(written):
+                return replace(text.step(("sub", between, " ")), tokenizer="whitespace", joined=False)
+            case "split":
+                return replace(text.step(("sub", written, " ")), tokenizer="whitespace", joined=False)
+        return self.leave(node, text)
+
+    def join(self, node: ast.AST, between: str, text: _Text) -> Any:
+        if text.tokenizer == "characters":
+            return replace(text, tokenizer="") if not between else self.leave(node, replace(text, tokenizer=""))
+        return replace(text, joined=True) if between == " " else self.leave(node, replace(text, joined=True))
+
+    def apply_to_each(self, node: ast.Call, scope: _Scope, *, is_filter: bool) -> Any:
+        """Follow `filter` and `map`: as a comprehension over the same."""
+        made = ast.Name("_each", ast.Load())
+        called: ast.expr = ast.Call(node.args[0], [made], [])
+        if isinstance(node.args[0], ast.Lambda):
+            old = node.args[0].args.args[0].arg
+            called = _Renamed(old).visit(ast.parse(ast.unparse(node.args[0].body), mode="eval").body)
+        conditions = [called] if is_filter else []
+        one = ast.comprehension(ast.Name("_each", ast.Store()), node.args[1], conditions, 0)
+        return self.comprehend(made if is_filter else called, one, scope)
+
+    def comprehend(self, element: ast.expr, one: ast.comprehension, scope: _Scope) -> Any:
+        """Follow a comprehension over words or characters."""
+        each = self.evaluate(one.iter, scope)
+        if not isinstance(each, _Text) or not isinstance(one.target, ast.Name):
+            return self.leave(element, each)
+        inner, variable = _Scope(scope.names, dict(scope.values)), one.target.id
+        inner.values[variable] = _make_part(each)
+        for condition in one.ifs:
+            self.keep_if(condition, variable, inner)
+        part = inner.values[variable]
+        if part.tokenizer == "characters" and not (isinstance(element, ast.Name) and element.id == variable):
+            change = _make_function(element, variable, inner)
+            return replace(self.translate(element, part, change), part=False)
+        found = self.evaluate(element, inner) if inner.has_text(element) else self.leave(element, part)
+        return replace(found, part=False) if isinstance(found, _Text) else found
+
+    def keep_if(self, test: ast.expr, variable: str, scope: _Scope) -> None:
+        """Keep only words or characters for which a condition holds."""
+        part = scope.values[variable]
+        if part.tokenizer == "characters":
+            holds = _make_function(test, variable, scope)
+            scope.values[variable] = self.translate(test, part, lambda one: one if holds(one) else "")
+            return
+        match test:
+            case ast.BoolOp(op=ast.And(), values=values):
+                for value in values:
+                    self.keep_if(value, variable, scope)
+                return
+            case ast.UnaryOp(op=ast.Not(), operand=ast.Compare(left=left, ops=[ast.In()], comparators=[right])):
+                test = ast.Compare(left, [ast.NotIn()], [right])
+            case ast.UnaryOp(op=ast.Not(), operand=ast.BoolOp(op=ast.Or(), values=values)):
+                for value in values:
+                    self.keep_if(ast.UnaryOp(ast.Not(), value), variable, scope)
+                return
+        scope.values[variable] = self.keep_words_if(test, variable, scope, part)
+
+    def keep_words_if(self, test: ast.expr, variable: str, scope: _Scope, part: _Text) -> _Text:
+        names = [n for n in ast.walk(test) if isinstance(n, ast.Name) and n.id == variable]
+        lengths = [n for n in ast.walk(test) if isinstance(n, ast.Call) and ast.unparse(n) == f"len({variable})"]
+        if names and len(names) == len(lengths):
+            holds = _make_function(test, variable, scope)
+            allowed = [n for n in range(1, _LONGEST_WORD + 1) if holds("x" * n)]
+            least, most = part.lengths
+            return replace(part, lengths=(max(least, min(allowed)), min(most, max(allowed))))
+        match test:
+            case ast.Name() | ast.Call(func=ast.Attribute(attr="strip")):
+                return replace(part, stop_words=(*part.stop_words, ""))
+            case ast.Compare(left=left, ops=[ast.NotIn()], comparators=[right]) if not scope.has_text(right):
+                self.evaluate(left, scope)
+                words = scope.evaluate(right)
+                words = [one for one in words if isinstance(one, str)]
+                return replace(
+                    part, stop_words=(*part.stop_words, *(words if isinstance(words, list) else sorted(words)))
+                )
+            case ast.Compare(ops=[ast.NotEq()], comparators=[ast.Constant(value=str() as word)]):
+                return replace(part, stop_words=(*part.stop_words, word))
+            case ast.Compare(ops=[ast.In()]):
+                return replace(part, drops_unknown=True)
+            case ast.Call(func=ast.Attribute(value=ast.Name(), attr=kind)) if kind in _KEPT_IF:
+                return part.step(*(("sub", *one) for one in _KEPT_IF[kind]))
+            case ast.UnaryOp(operand=ast.Call(func=ast.Attribute(value=ast.Name(), attr=kind))) if kind in _DROPPED_IF:
+                return part.step(*(("sub", *one) for one in _DROPPED_IF[kind]))
+        found: _Text = self.leave(test, part)
+        return found
+
+    def cut(self, node: ast.AST, value: Any, cut: ast.Slice, scope: _Scope) -> Any:
+        """Follow `words[:n]` and `words[-n:]`."""
+        if not isinstance(value, _Text) or not value.is_split or cut.step is not None:
+            return self.leave(node, value)
+        lower, upper = (None if end is None else scope.evaluate(end) for end in (cut.lower, cut.upper))
+        if lower in (None, 0) and isinstance(upper, int) and upper > 0:
+            return replace(value, max_tokens=upper, cut_side="right")
+        if upper is None and isinstance(lower, int) and lower < 0:
+            return replace(value, max_tokens=-lower, cut_side="left")
+        return value if lower in (None, 0) and upper is None else self.leave(node, value)
+
+    def drop_steps_without_effect(self, text: _Text) -> tuple[Any, ...]:
+        """Return the steps without those that a split at white space makes needless."""
+        ends = ("strip", "lstrip", "rstrip", *(("sub", f"^{one}|{one}$", "") for one in (r"\s+", r"\s*", " +")))
+        steps = [step for step in text.steps if step not in ends]
+        if text.tokenizer not in ("space", "characters"):
+            while steps and steps[-1] in (("sub", r"\s+", " "), ("sub", " +", " "), ("sub", r"\s{2,}", " ")):
+                steps.pop()
+        return tuple(steps)
+
+    def keep_possible(self, steps: Sequence[Any]) -> tuple[Any, ...]:
+        """Return the steps that rules can do, and name the others."""
+        kept = []
+        for step in steps:
+            try:
+                cleaning(step)
+            except InputError as error:
+                self.unsaid.append(f"re.sub({step[-2]!r}, {step[-1]!r}): {error.problem}")
+                continue
+            kept.append(step)
+        return tuple(kept)
+
+
+def _find_function(source: str) -> Any:
+    """Return the definition in a source, or its lambda."""
+    for text in (source, source.strip().rstrip(","), f"({source.strip()})"):
+        try:
+            tree = ast.parse(text)
+        except SyntaxError:
+            continue
+        kinds = (ast.FunctionDef, ast.Lambda)
+        return next(node for node in ast.walk(tree) if isinstance(node, kinds))
+    raise _NotReadError(source)
+
+
+def _make_part(each: _Text) -> _Text:
+    return replace(each, part=True, tokenizer=each.tokenizer if each.is_split else "characters")
+
+
+def _make_function(node: ast.expr, variable: str, scope: _Scope) -> Callable[[str], Any]:
+    """Make a function of one character or word of an expression over it."""
+    code = compile(ast.fix_missing_locations(ast.Expression(node)), "<rules>", "eval")
+    known = {**scope.names, **scope.values}
+    return lambda one: eval(code, {**known, variable: one})  # noqa: S307 - the owner's own code
+
+
+def _bind(target: ast.expr, value: Any, scope: _Scope) -> None:
+    if isinstance(target, ast.Name):
+        scope.values[target.id] = value
+    elif isinstance(target, ast.Tuple | ast.List):
+        for one, part in zip(target.elts, value, strict=True):
+            _bind(one, part, scope)
+
+
+class _Renamed(ast.NodeTransformer):
+    """Renames the variable of a lambda."""
+
+    def __init__(self, old: str) -> None:
+        self.old = old
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        return ast.Name("_each", node.ctx) if node.id == self.old else node
+
+
+def _find_pattern_between(pattern: str) -> str:
+    """Return the pattern of what lies between the finds of `re.findall`; empty if there is none."""
+    bare = pattern.replace(r"\b", "")
+    if found := re.fullmatch(r"(\[(?!\^)(?:\\.|[^\]\\])+\]|\\[wdS])\+", bare):
+        kind = found[1]
+        inside = kind[1:-1] if kind[0] == "[" else kind
+        return {r"\w": r"\W+", r"\S": r"\s+", r"\d": r"\D+"}.get(kind, f"[^{inside}]+")
+    return ""

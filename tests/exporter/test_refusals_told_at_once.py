@@ -1,0 +1,189 @@
+"""The options that an export needs are told at once, with one line to copy; a checkpoint's own are taken or named."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from pocketrnn.bundle.manifest import read_manifest
+from pocketrnn.commands.cli import main
+from pocketrnn_export.intake.compared_values import list_compared_values
+from pocketrnn_export.vocabularies.checkpoint_hints import list_checkpoint_hints
+
+pytestmark = pytest.mark.usefixtures("scant_proofs")
+WORDS = ["<pad>", "<unk>", "oil", "film", "good", "bad", "don't", "movie"]
+FILE = """
+import re
+import torch
+from torch import nn
+
+print("the file runs")
+STOP_WORDS = {"the", "a", "of"}
+
+
+def tokenize(text, keep=True):
+    text = re.sub(r"<[^>]+>", " ", text.lower())
+    return [w for w in re.sub(r"[^a-z' ]", " ", text).split() if w not in STOP_WORDS and len(w) > 1 and keep]
+
+
+def with_vocabulary(text, vocabulary):
+    return [vocabulary[w] for w in text.split()]
+
+
+class Net(nn.Module):
+    def __init__(self, words, dim, pooling, classes=2):
+        super().__init__()
+        self.embedding = nn.Embedding(words, dim)
+        self.gru = nn.GRU(dim, dim, batch_first=True)
+        self.fc = nn.Linear(dim, classes)
+        self.pooling = pooling
+
+    def forward(self, x):
+        steps = self.gru(self.embedding(x))[0]
+        if self.pooling == "max":
+            return self.fc(steps.max(1)[0])
+        return self.fc(steps.mean(1) if self.pooling in ("mean", "average") else steps[:, -1])
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(FILE)
+    names: dict[str, Any] = {}
+    exec(FILE, names)  # noqa: S102 - above
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        made = names["Net"](len(WORDS), 6, "mean")
+    state = made.state_dict()
+    torch.save(state, "plain.pt")
+    held = {"word2idx": {word: i for i, word in enumerate(WORDS)}, "classes": ["bad", "good"], "max_len": 50}
+    torch.save({"model_state_dict": state, **held, "best_threshold": 0.43}, "whole.pt")
+    texts = ["the film", "A <b>good</b> film of oil", "don't!", "bad x movie", "oil: good"]
+    lines = [{"text": t, "ids": [WORDS.index(w) for w in names["tokenize"](t)]} for t in texts]
+    Path("pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return tmp_path
+
+
+def export(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["export", *arguments, "-o", "out", "--no-torchscript"])
+
+
+def test_missing_arguments_are_told_with_rules_that_differ_and_one_line_to_copy(folder: Path) -> None:
+    lines = [{"text": text, "ids": ids} for text, ids in [("Oil film", [1, 3]), ("oil", [2]), ("film Oil", [3, 1])]]
+    Path("pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    Path("vocab.json").write_text(json.dumps(WORDS))
+    given = ["--weights", "plain.pt", "--vocabulary", "vocab.json", "--labels", "bad,good", "--pairs", "pairs.jsonl"]
+    result = export("net.py:Net", *given, "--tokenizer", "basic_english")
+    assert result.exit_code == 2
+    error = result.stderr[result.stderr.index("Error:") :]
+    assert re.search(r"2 things .*\(1\) Text 1 .*\(2\) Net.*pooling.*\"max\", \"mean\", \"average\"", error)
+    words = shlex.split(error.split("Write: ")[1])
+    assert "--tokenizer" not in words
+    words[words.index("net.py:Net(words=8, dim=6, pooling=...)")] = 'net.py:Net(pooling="mean")'
+    again = CliRunner().invoke(main, words[1:])
+    assert again.exit_code == 0, again.output
+    assert read_manifest(Path("out")).text.rules.lowercase is False
+
+
+def test_a_function_vocabulary_and_labels_need_one_export(folder: Path) -> None:
+    result = export('net.py:Net(pooling="mean")', "--weights", "whole.pt", "--tokenizer", "net.py:tokenize",
+                    "--pairs", "pairs.jsonl")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert result.output.count("the file runs") == 1
+    manifest = read_manifest(Path("out"))
+    assert (manifest.labels, manifest.text.vocabulary) == (("bad", "good"), tuple(WORDS))
+    assert "the" in manifest.text.rules.stop_words
+    assert re.search(r"vocabulary is its 'word2idx'.*labels are its 'classes'", result.stderr, re.DOTALL)
+    assert re.search(r"best_threshold=0.43.*--thresholds", result.stderr)
+    assert "Text rules: compared with your pipeline on 5 texts" in result.stdout
+
+
+def test_what_a_checkpoint_does_not_hold_is_asked_for_with_the_arguments(folder: Path) -> None:
+    result = export("net.py:Net", "--weights", "plain.pt")
+    assert result.exit_code == 2
+    assert re.search(r"needs --vocabulary and --labels.*needs pooling.*--vocabulary FILE --labels a,b,c", result.stderr)
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "said"),
+    [
+        ("net.py:tokenise", "net.py defines no tokenise.*tokenize"),
+        ("net.py:STOP_WORDS", "not a function"),
+        ("net.py:with_vocabulary", "takes text, vocabulary"),
+        ("net.py:tokenize(3)", "without names"),
+        ("nothing.py:tokenize", "not a file"),
+    ],
+)
+def test_a_function_that_cannot_be_used_is_refused(tokenizer: str, said: str, folder: Path) -> None:
+    result = export('net.py:Net(pooling="mean")', "--weights", "whole.pt", "--tokenizer", tokenizer)
+    assert result.exit_code == 2
+    assert re.search(said, result.stderr)
+
+
+def test_a_checkpoint_says_what_options_do_not(folder: Path) -> None:
+    def hints(**given: bool) -> str:
+        usual = {"cuts": False, "drops": False, "has_thresholds": False}
+        return " ".join(list_checkpoint_hints(Path("whole.pt"), **{**usual, **given}))
+
+    assert re.search(r"max_len=50.*--max-tokens 50.*best_threshold=0\.43.*--thresholds 0\.43", hints())
+    assert "max_len" not in hints(cuts=True)
+    assert "threshold" not in hints(has_thresholds=True)
+    torch.save({"config": {"stop_words": ["the", "a"], "max_epochs": 30}}, "more.pt")
+    found = list_checkpoint_hints(Path("more.pt"), cuts=False, drops=False, has_thresholds=False)
+    assert len(found) == 1
+    assert "2 words under stop_words" in found[0]
+    assert list_checkpoint_hints(Path("net.py"), cuts=False, drops=False, has_thresholds=False) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "values"),
+    [
+        ("self.pool = pool\n  if self.pool.lower() == 'max': pass", ["max"]),
+        ("assert pool in ['last', 'mean']", ["last", "mean"]),
+        ("self.f = {'sum': 1, 'max': 2}[pool]", ["sum", "max"]),
+        ("self.f = {'sum': 1}.get(pool)", ["sum"]),
+        ("self.rnn = getattr(nn, pool)(3, 4)", ["LSTM", "GRU", "RNN"]),
+        ("match pool:\n   case 'max' | 'mean': pass", ["max", "mean"]),
+        ("other == 'max'", []),
+    ],
+)
+def test_the_values_that_an_argument_is_compared_with_are_listed(body: str, values: list[str]) -> None:
+    (definition,) = ast.parse(f"class Net:\n def __init__(self, pool):\n  {body}\n").body
+    assert isinstance(definition, ast.ClassDef)
+    assert list_compared_values(definition, "pool") == values
+
+
+def test_rules_that_are_too_long_for_a_message_are_written_to_a_file(folder: Path) -> None:
+    Path("stem.py").write_text(
+        "STOP = [f'word{i}' for i in range(200)]\n\n\n"
+        "def words(text):\n    return [w.rstrip('s') for w in text.lower().split() if w not in STOP]\n"
+    )
+    result = export("net.py:Net", "--weights", "whole.pt", "--tokenizer", "stem.py:words", "--pairs", "pairs.jsonl")
+    assert result.exit_code == 2
+    assert re.search(r"rstrip.*\(2\) Net.*pooling.*out-rules\.json", result.stderr)
+    assert len(json.loads(Path("out-rules.json").read_text())["stop_words"]) == 200
+
+
+def test_stop_words_of_nltk_are_read_for_a_function_of_a_notebook(folder: Path) -> None:
+    Path("nltk").mkdir()
+    Path("nltk/__init__.py").write_text("")
+    Path("nltk/corpus.py").write_text("class stopwords:\n    words = staticmethod(lambda language: ['the', 'of'])\n")
+    cells = [
+        "from nltk.corpus import stopwords\nstop_words = set(stopwords.words('english'))",
+        "def words(text):\n    return [w for w in text.lower().split() if w not in stop_words]",
+        "for epoch in range(3):\n    raise SystemExit",
+    ]
+    document = {"cells": [{"cell_type": "code", "source": cell} for cell in cells], "nbformat": 4}
+    Path("clean.ipynb").write_text(json.dumps(document))
+    result = export('net.py:Net(pooling="mean")', "--weights", "whole.pt", "--tokenizer", "clean.ipynb:words")
+    assert result.exit_code == 0, result.output
+    assert set(read_manifest(Path("out")).text.rules.stop_words) == {"the", "of"}

@@ -1,0 +1,222 @@
+"""Text rules that do what an owner's cleaning function does, read out of its source and compared with it."""
+
+from __future__ import annotations
+
+import functools
+import re
+import string
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pocketrnn.errors import InputError
+from pocketrnn.text import TextEncoder, TextRules, cleaning
+from pocketrnn_export.vocabularies.made_texts_for_comparison import is_ordinary, make_texts_for_comparison
+from pocketrnn_export.vocabularies.rules_from_code import read_rules_in_code
+from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
+from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
+
+STOP_WORDS = {"the", "a", "of"}
+PATTERN = re.compile(r"[^a-z0-9' ]")
+WORDS = ["<pad>", "<unk>", *re.findall(r"\S+", "oil film good bad movie great don't it's 42 running user_1 cafe so")]
+KNOWN = read_vocabulary(WORDS)
+
+
+def remove_links(text: str) -> str:
+    return re.sub(r"http\S+|www\S+", "", text, flags=re.MULTILINE)
+
+
+def stop_words_and_lengths(text: str) -> list[str]:
+    """The function of a reader's training script."""
+    text = text.lower()
+    text = re.sub(r"<[^>]+>", " ", text)
+    text = re.sub(r"https?://\S+", " ", text)
+    text = re.sub(r"[^a-z0-9' ]", " ", text)
+    text = re.sub(r"\s+", " ", text).strip()
+    return [w for w in text.split() if w not in STOP_WORDS and len(w) > 1]
+
+
+def joined_again(text: Any) -> str:
+    if not text:
+        return ""
+    text = str(text)
+    text = re.sub(r"[\n\r\t\f\v]+", " ", text).lower()
+    text = remove_links(text)
+    text = re.sub(r"\S+@\S+", "", text)
+    text = re.sub("[^a-zA-Z\\s]", "", text)
+    words = text.split()
+    return " ".join([word for word in words if word and word not in STOP_WORDS and (len(word) > 2)])
+
+
+def characters_left_out(text: str) -> list[str]:
+    text = "".join([c for c in text.lower() if c not in string.punctuation])
+    return text.split()
+
+
+def translated(text: str) -> list[str]:
+    return text.translate(str.maketrans("", "", string.punctuation)).lower().split()
+
+
+def a_loop_over_words(text: str, most: int = 5) -> list[str]:
+    kept = []
+    for word in PATTERN.sub("", text.lower()).split():
+        if word in STOP_WORDS:
+            continue
+        kept.append(word)
+    if len(kept) > most:
+        kept = kept[-most:]
+    return kept
+
+
+def found_words(text: str) -> list[str]:
+    return list(filter(lambda w: len(w) < 20 and w not in STOP_WORDS, re.findall(r"[a-z0-9']+", text.lower())))
+
+
+def a_list_of_replacements(text: str) -> list[str]:
+    for what, by in [("won't", "will not"), ("n't", " not"), ("'s", " is")]:
+        text = text.replace(what, by)
+    return re.sub(r"\W+", " ", text.lower()).split()
+
+
+class OwnTokenizer:
+    def __init__(self, pattern: str) -> None:
+        self.pattern = re.compile(pattern)
+
+    def __call__(self, text: str) -> list[str]:
+        return self.split(self.pattern.sub(" ", text))
+
+    def split(self, text: str) -> list[str]:
+        return [word.lower() for word in text.split() if not word.isdigit()]
+
+
+def ids(text: str) -> list[int]:
+    return [WORDS.index(word) if word in WORDS else 1 for word in remove_links(text.lower()).split()][:4]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        stop_words_and_lengths,
+        joined_again,
+        characters_left_out,
+        translated,
+        a_loop_over_words,
+        functools.partial(a_loop_over_words, most=2),
+        found_words,
+        a_list_of_replacements,
+        OwnTokenizer("[^a-zA-Z0-9]"),
+        ids,
+        lambda text: re.sub("[^a-zA-Z]", " ", text).lower().split(),
+    ],
+)
+def test_rules_are_read_out_of_the_source_of_a_function(
+    function: Callable[[str], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    rules = choose_rules(KNOWN, None, function, [], [])
+    assert isinstance(rules, TextRules)
+    encoder, others = TextEncoder(rules, KNOWN.tokens), make_texts_for_comparison(["good", "the", "a", "x1", "movies"])
+    for text in filter(is_ordinary, others):
+        made = function(text)
+        tokens = made.split() if isinstance(made, str) else made
+        theirs = tokens if function is ids else encoder.look_up(tokens)
+        assert encoder.encode(text) == (theirs or [rules.empty_id])
+    assert "as by your tokenizer" in caplog.text
+
+
+def test_the_rules_are_written_as_they_are_typed(caplog: pytest.LogCaptureFixture) -> None:
+    choose_rules(KNOWN, None, OwnTokenizer("[^a-zA-Z0-9]"), [], [])
+    assert (
+        '--rules \'{"tokenizer": "whitespace", "lowercase": false, "steps": [{"sub": ["[^a-zA-Z0-9]", " "]}'
+        in caplog.text
+    )
+
+
+def test_a_place_that_no_rule_says_is_named_with_the_nearest_rules() -> None:
+    def stemmed(text: str) -> list[str]:
+        return [word.rstrip("s") for word in re.sub("[^a-z ]", "", text.lower()).split() if word not in STOP_WORDS]
+
+    found = read_rules_in_code(stemmed)
+    assert found is not None
+    assert found.steps == ("lowercase", ("sub", "[^a-z ]", ""))
+    assert re.search(r"^line \d+: word.rstrip\('s'\)$", found.unsaid[0])
+    with pytest.raises(InputError, match=r"rstrip.*\"sub\": \[.*stop_words.*--tokenizer external"):
+        choose_rules(KNOWN, None, stemmed, [], ["movies"])
+
+
+def test_given_rules_are_compared_on_made_texts() -> None:
+    rules = TextRules("whitespace", steps=cleaning(("sub", "[^a-z]", " ")))
+    with pytest.raises(InputError, match=r"'1'.*nothing more"):
+        choose_rules(KNOWN, rules, lambda text: re.sub("[^a-z0-9]", " ", text.lower()).split(), [], ["oil"])
+
+
+def test_a_difference_at_rare_characters_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    rules = TextRules("whitespace", steps=cleaning("remove_punctuation"))
+    assert choose_rules(
+        KNOWN, rules, lambda text: re.sub(r"[^\w\s]", "", text.lower()).replace("_", "").split(), [], []
+    )
+    assert "rare characters" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("keeps", "written"),
+    [
+        (lambda word: word not in STOP_WORDS, '"stop_words": ["a", "of", "the"]'),
+        (lambda word: len(word) > 1, '{"sub": ["\\\\b\\\\w{1,1}\\\\b", ""]}'),
+    ],
+)
+def test_pairs_show_the_words_that_are_left_out(keeps: Callable[[str], bool], written: str) -> None:
+    def encode(text: str) -> list[int]:
+        return [WORDS.index(word) if word in WORDS else 1 for word in text.lower().split() if keeps(word)]
+
+    texts = [
+        "the film",
+        "a good film of oil",
+        "The a of",
+        "bad the bad x film",
+        "of oil",
+        "great y",
+        "so a film",
+        "oil a",
+    ]
+    texts += ["what a film", "what the film", "x of it", "so it goes", "goes x y"]
+    with pytest.raises(InputError, match=f"all {len(texts)} texts") as caught:
+        choose_rules(KNOWN, TextRules("whitespace", unknown_id=1), None, [(text, encode(text)) for text in texts], [])
+    assert written in str(caught.value)
+
+
+LENGTHS = ("the film is good", "so bad", "oil", "a great movie of oil in a cafe so bad")
+
+
+def test_a_function_of_tokens_and_padded_ids_give_the_rules_together(caplog: pytest.LogCaptureFixture) -> None:
+    def encode(text: str) -> list[int]:
+        known = [WORDS.index(word) if word in WORDS else 1 for word in stop_words_and_lengths(text)]
+        return ([0] * (6 - len(known)) + known)[:6]
+
+    pairs = [
+        (text, encode(text)) for text in ("the film is good", "so bad", "oil", "a great movie of oil in a cafe so bad")
+    ]
+    rules = choose_rules(KNOWN, None, stop_words_and_lengths, pairs, [])
+    assert isinstance(rules, TextRules)
+    assert (rules.min_width, rules.max_width, rules.pad_side) == (6, 6, "left")
+    assert "The ids of your 4 texts" in caplog.text
+    # The same rules, once stated, are compared with both.
+    assert choose_rules(KNOWN, rules, stop_words_and_lengths, pairs, []) == rules
+
+
+def test_ids_of_many_texts_give_the_rules_that_nobody_has_stated(caplog: pytest.LogCaptureFixture) -> None:
+    texts = [f"Oil, {word}! film{i}" for i, word in enumerate(WORDS[2:12] * 3)]
+
+    def encode(text: str) -> list[int]:
+        return [WORDS.index(word) if word in WORDS else 1 for word in re.findall(r"[\w']+", text.lower())]
+
+    pairs = [(text, encode(text)) for text in texts]
+    rules = choose_rules(KNOWN, None, None, pairs, [])
+    assert TextEncoder(rules, KNOWN.tokens).encode("GOOD,film") == [4, 3]
+    assert "The ids of your 30 texts" in caplog.text
+    # No text has a link, so that they do not show whether links are left out.
+    assert re.search("Other rules agree.*differs at", caplog.text)
+    with pytest.raises(InputError, match="30 texts"):
+        choose_rules(KNOWN, TextRules(unknown_id=1), None, pairs, [])
+    with pytest.raises(InputError, match="5 texts"):
+        choose_rules(KNOWN, None, None, pairs[:5], [])
