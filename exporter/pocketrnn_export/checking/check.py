@@ -52,8 +52,6 @@ from pocketrnn_export.intake.random_draw_line import find_drawing_line
 from pocketrnn_export.module_runs.state_restoration import restore_random_state
 from pocketrnn_export.progress import log_item_progress, show_progress
 
-__all__ = ["check", "check_files"]
-
 _log = logging.getLogger(__name__)
 # The processor time for the cases: after it, no further case is compared.
 SECONDS: Final = 120.0

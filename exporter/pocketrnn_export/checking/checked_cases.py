@@ -21,8 +21,6 @@ from pocketrnn_export.proof import every_size_comparison
 from pocketrnn_export.proof.case_selection import make_cases_for_rules
 from pocketrnn_export.proof.largest_embedding_ids import find_ids_of_extreme_vectors
 
-__all__ = ["classify_padding", "collect_cases", "select_cases_within_bounds"]
-
 # Every batch and every length up to these is compared; then sizes around the whole numbers in module and file.
 _EVERY_BATCH: Final = 16
 _EVERY_LENGTH: Final = 48

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["ANY", "NO_PADDING", "TO_LONGEST", "WIDER", "Bounds", "ComparedSize", "find_right_sizes"]
-
 # A size without bounds: (least, largest).
 ANY: Final = (1, None)
 # The padding of a batch: none, up to its longest row, or wider than that.

@@ -26,8 +26,6 @@ from pocketrnn_export.comparing.logit_comparison import open_session
 from pocketrnn_export.intake.torchscript_file import is_torchscript, load_torchscript
 from pocketrnn_export.module_runs.quiet_cpu_run import list_tensors_in
 
-__all__ = ["Array", "CheckedFile", "Port", "count_table_rows", "find_axis_role", "find_missing_matrices", "open_file"]
-
 Array = npt.NDArray[Any]
 # The largest model that onnxruntime and protobuf read in one piece.
 _LARGEST: Final = 2**31 - 1

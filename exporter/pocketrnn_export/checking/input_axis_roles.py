@@ -30,17 +30,6 @@ from pocketrnn_export.checking.exported_file import CheckedFile, Port, find_axis
 from pocketrnn_export.intake.call_discovery.module_facts import list_forward_parameters
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, make_sample_table
 
-__all__ = [
-    "Roles",
-    "UncallableModuleError",
-    "find_call_by_axes",
-    "has_independent_rows",
-    "is_length_name",
-    "is_mask",
-    "make_call_with_roles",
-    "try_axis_roles",
-]
-
 # The most assignments of sizes to the file's inputs that are tried, and the processor time for all of them.
 _MOST_WAYS: Final = 400
 _SECONDS: Final = 30.0

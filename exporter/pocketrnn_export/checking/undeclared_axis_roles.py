@@ -28,8 +28,6 @@ from pocketrnn_export.checking.input_output_matching import AGREEING
 from pocketrnn_export.numbers.sample_table import NEAR
 from pocketrnn_export.torch_internals import TORCH_FOLDER, FunctionMode
 
-__all__ = ["find_call_without_axes"]
-
 # The processor time for the search, and after the first way in which the two agree.
 _SECONDS: Final = 15.0
 _MORE_SECONDS: Final = 3.0

@@ -60,15 +60,6 @@ from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_pro
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.proof.values_equal_for_all_texts import describe_constant_values
 
-__all__ = [
-    "NumberExport",
-    "drop_unstable_cases",
-    "export_number_module",
-    "make_id_rules",
-    "reword_for_numbers",
-    "reword_messages_for_numbers",
-]
-
 _log = logging.getLogger(__name__)
 # Padding is the first row of the table.
 _PADDING: Final = 0
@@ -314,8 +305,7 @@ def _find_layout(
 
 
 def _find_channels(module: nn.Module, known: NumberExport) -> int | None:
-    """Return another number of channels with which the module runs, from the input sizes of its layers; None if there
-    is none."""
+    """Return another number of channels with which the module runs, by its layers' input sizes; else None."""
     rules, given = known.rules, len(known.rules.channels)
     said = {getattr(layer, name, None) for layer in module.modules() for name in _INPUT_SIZES}
     for count in sorted(size for size in said if isinstance(size, int) and 0 < size != given):
@@ -359,8 +349,7 @@ class _FoundLayout:
 
 
 def _find_usual_call_line(held: Sequence[_FoundLayout]) -> str | None:
-    """Return the call of the first layout that works, or None if it is not a usual call. Other layouts are then tried
-    with this call only: trying all other lines, which fail, took a third of an export."""
+    """Return the call of the first layout that works, if it is a usual one: others are tried with it only."""
     line = held[0].prepared.convention.line if held else ""
     return line if line.startswith(_LIKELY_CALLS) else None
 
@@ -522,8 +511,7 @@ def _has_constant_row(case: Case) -> bool:
 
 
 def _make_form(module: nn.Module, known: NumberExport, held: _FoundLayout) -> tuple[ExportableModule, Form]:
-    """Return the prepared module and its graph; the graph takes one sequence at each run if a graph for batches is
-    impossible."""
+    """Return the prepared module and its graph, for one sequence a run if batches are impossible."""
     prepared, table = held.prepared, held.table
     if prepared.needs_real_token:
         raise ExportError(

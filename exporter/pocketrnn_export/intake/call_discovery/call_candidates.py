@@ -24,15 +24,6 @@ from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, lis
 from pocketrnn_export.intake.call_discovery.pair_call_candidates import list_pair_lines
 from pocketrnn_export.intake.call_discovery.parameter_roles import Role
 
-__all__ = [
-    "LENGTH_FIRST",
-    "MOST_LINES",
-    "CallCandidate",
-    "list_forward_candidates",
-    "list_mask_expressions",
-    "list_method_candidates",
-]
-
 # A row that begins with its length. Any module runs on such numbers as tokens, so this line is tried last.
 LENGTH_FIRST: Final = "module(torch.cat([lengths[:, None], tokens], dim=1))"
 # The most ways that are tried: each takes some milliseconds.
@@ -256,8 +247,7 @@ _TABLE: Final[dict[Role, Callable[[ModuleFacts], list[_InputOption]]]] = {
 
 
 def _list_one_hot_options(module: nn.Module, ids: int) -> list[str]:
-    """Return the code of one-hot tokens, for a module without an embedding whose recurrent layer takes one-hot
-    vectors."""
+    """Return the code of one-hot tokens, for a module whose recurrent layer takes them."""
     layers = list(module.modules())
     if any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in layers):
         return []

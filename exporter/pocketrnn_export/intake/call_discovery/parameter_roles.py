@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from typing import Final, Literal
 
-__all__ = ["Role", "find_role", "is_lengths_name", "is_text_name", "split_name"]
-
 Role = Literal["tokens", "lengths", "mask", "state", "batch size", "device", "training", "targets", "other"]
 
 # The usual words for the text itself.
