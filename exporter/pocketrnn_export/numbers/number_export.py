@@ -38,9 +38,11 @@ from pocketrnn_export.export_guards import ExportOptions, run_with_single_text_f
 from pocketrnn_export.forms.form import Form, OtherFile, log_uncompared_parts, sha256
 from pocketrnn_export.forms.onnx.onnx_form import find_small_integers, make_onnx_form
 from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
-from pocketrnn_export.intake.calling_convention import compile_call, undo_assignments
+from pocketrnn_export.intake.calling_convention import compile_call
 from pocketrnn_export.intake.export_copy import unwrap_module
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
+from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu, set_eval_mode
+from pocketrnn_export.module_runs.state_restoration import restore_module
 from pocketrnn_export.numbers.number_step_graph import check_can_stream, make_step_graph
 from pocketrnn_export.numbers.sample_lookup import (
     LAYOUTS,
@@ -401,8 +403,15 @@ def _can_run_on_ids(module: nn.Module, known: NumberExport, ids: int, steps: int
         function = compile_call(call) if isinstance(call, str) else call
         calls = [lambda: function(module, tokens, lengths), lambda: function(module, tokens[:1], lengths[:1])]
     for call_once in calls:
-        # Whatever a user's module raises.
-        with contextlib.suppress(Exception, SystemExit), torch.no_grad(), undo_assignments(module):
+        # Whatever a user's module raises. It is the user's own, perhaps in training mode, where a batch norm would
+        # change its statistics.
+        with (
+            restore_module(module),
+            torch.no_grad(),
+            run_quietly_on_cpu(),
+            contextlib.suppress(Exception, SystemExit),
+        ):
+            set_eval_mode(module)
             call_once()
             return True
     return False

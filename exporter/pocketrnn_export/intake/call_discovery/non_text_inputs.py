@@ -337,8 +337,9 @@ def describe_defaults(
         ):
             telling.append(f"{slot.name} ({slot.default!r:.40})")
             lines += _find_masked_call(asked, way, i, suffix, batches[0])
-        if way.options[i].given == "state" and way.options[i].value not in made:
-            notes.append(f"forward's {slot.name} is given {way.options[i].value}: each text is assumed to begin so.")
+        value = way.options[i].value
+        if way.options[i].given == "state" and not (value and value.startswith(tuple(made))):
+            notes.append(f"forward's {slot.name} is given {value}: each text is assumed to begin so.")
     telling += [f"{name} (nothing)" for name in way.signature.more] if way.signature is not None else []
     if telling:
         notes.insert(
