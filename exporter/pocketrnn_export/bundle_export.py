@@ -599,8 +599,10 @@ def _select_answered_texts(
     external = description.text.rules.tokenizer == EXTERNAL
     found = {}
     for one, answer in answers:
-        given = one.tokens or one.ids or ([] if one.ids is not None else description.known[one.text])
-        read = given if external else one.text
+        if external:
+            read: Text = one.tokens or one.ids or ([] if one.ids is not None else description.known[one.text])
+        else:
+            read = one.text
         names = isinstance(one.answer, Mapping) or not isinstance(answer, Mapping)
         label = () if one.label is None else tuple(one.label if isinstance(one.label, list | tuple) else [one.label])
         answered = AnsweredText(one.text, read, answer, one.ids is not None, names, one.head, tuple(map(str, label)))

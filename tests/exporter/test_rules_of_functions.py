@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
+import shlex
 import string
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, TextRules, cleaning
+from pocketrnn_export.refused_options import RefusedOptionsError
 from pocketrnn_export.vocabularies.made_texts_for_comparison import is_ordinary, make_texts_for_comparison
 from pocketrnn_export.vocabularies.rules_from_code import read_rules_in_code
 from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
-from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
+from pocketrnn_export.vocabularies.text_rules_file import parse_rules
+from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vocabulary
 
 STOP_WORDS = {"the", "a", "of"}
 PATTERN = re.compile(r"[^a-z0-9' ]")
@@ -130,6 +135,50 @@ def test_the_rules_are_written_as_they_are_typed(caplog: pytest.LogCaptureFixtur
         '--rules \'{"tokenizer": "whitespace", "lowercase": false, "steps": [{"sub": ["[^a-zA-Z0-9]", " "]}'
         in caplog.text
     )
+
+
+PUNCTUATION = {chr(code) for code in range(0x20, 0x30)} - {" "}
+
+
+def kept_characters(text: str) -> list[str]:
+    return "".join(c for c in text.lower() if c.isalnum() or c.isspace() or c in "\u0301-'").split()
+
+
+def dropped_characters(text: str) -> list[str]:
+    return "".join(c for c in text if c not in PUNCTUATION).split()
+
+
+def spaces_of_other_kinds(text: str) -> list[str]:
+    return text.replace("\xa0", "\x85").replace("\u200b", "").replace("\U000e0001", "'").split()
+
+
+@pytest.mark.parametrize("stems", [False, True])
+@pytest.mark.parametrize("function", [kept_characters, dropped_characters, spaces_of_other_kinds])
+def test_rules_that_are_printed_can_be_given_back(
+    function: Callable[[str], list[str]], stems: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stemmed(text: str) -> list[str]:
+        return [word.rstrip("s") for word in function(text)]
+
+    with contextlib.suppress(InputError) if stems else contextlib.nullcontext():
+        choose_rules(KNOWN, None, stemmed if stems else function, [], ["movies"])
+    shown = escape_line(caplog.text.replace("\n", " "))
+    try:
+        choose_rules(KNOWN, None, stemmed, [], ["movies"])
+    except RefusedOptionsError as error:
+        shown += escape_line(f"{error} --rules {shlex.quote(error.nearest or '{}')}")
+    encode = functools.partial(map, lambda word: WORDS.index(word) if word in WORDS else 1)
+    texts = ["oil film", "oil, (film)", "it's great", "don't", "Oil", "\xa0good\xa0oil", "", "so bad (good) -"]
+    pairs = [(text, list(encode(function(text))) or [0]) for text in texts]
+    for rules in (make_implied_rules(KNOWN, "space"), TextRules("whitespace", steps=cleaning(("sub", r"\w", "")))):
+        try:
+            choose_rules(KNOWN, rules, None, pairs, [])
+        except RefusedOptionsError as error:
+            shown += escape_line(f"{error} --rules {shlex.quote(error.changes.get('rules') or error.nearest or '{}')}")
+    found = re.findall(r"--rules ('(?:[^']|'\"'\"')*')", shown)
+    assert len(found) >= 2
+    for one in found:
+        assert parse_rules(shlex.split(one)[0])
 
 
 def test_a_place_that_no_rule_says_is_named_with_the_nearest_rules() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import re
 import shlex
 from collections import Counter
@@ -17,6 +16,7 @@ from pocketrnn.text.cleaning_shorthand import NAMED_STEPS, cleaning
 from pocketrnn.text.cleaning_steps import CleaningStep, ReplaceRuns, make_step_documents
 from pocketrnn.text.code_point_ranges import complement_points, list_range_points, make_ranges_from_points, merge_ranges
 from pocketrnn.text.code_point_runs import Run
+from pocketrnn_export.json_file import write_json_line
 
 __all__ = [
     "LONGEST_SHORT_WORD",
@@ -163,7 +163,7 @@ def write_nearest_rules(rules: TextRules, given: TextRules, implied: TextRules) 
     option = write_rules_option(rules, implied)
     if not rules.steps or rules.steps != given.steps or len(option) <= _MOST_WRITTEN:
         return f"--rules {shlex.quote(option)}"
-    return f"your --rules with {write_rules_option(rules, given)}"
+    return f"the same rules with {write_rules_option(rules, given)}"
 
 
 def write_rules_option(rules: TextRules, implied: TextRules, written: Sequence[Any] = ()) -> str:
@@ -185,7 +185,7 @@ def write_rules_option(rules: TextRules, implied: TextRules, written: Sequence[A
         document["steps"] = [_shorten_step(step) for step in short]
     elif "steps" in document:
         document["steps"] = _write_steps(rules.steps)
-    return json.dumps(document, ensure_ascii=False)
+    return write_json_line(document)
 
 
 def make_short_word_steps(longest: int) -> tuple[CleaningStep, ...]:
@@ -287,5 +287,5 @@ def _find_step_names(steps: Sequence[CleaningStep]) -> tuple[str, ...]:
 def _describe_steps(rules: TextRules) -> str:
     if names := _find_step_names(rules.steps):
         return " and ".join(names)
-    written = json.dumps(_write_steps(rules.steps), ensure_ascii=False)
+    written = write_json_line(_write_steps(rules.steps))
     return f"steps={written}" if len(written) <= _MOST_WRITTEN else f"{len(rules.steps)} steps"
