@@ -391,7 +391,8 @@ def export(
     shown: Sequence[Any] = freeze_texts_with_features(example_texts, beside) if beside else example_texts
     each_text: Sequence[Any] = flatten_pairs(example_texts) if two_texts else shown
     each_text = [text for text, _ in shown] if beside else each_text
-    chosen = choose_rules(text.vocabulary, text.rules, text.tokenizer, list_pairs(pairs), each_text)
+    tried = [*each_text, *(one.text for one in pairs if one.ids is None)]
+    chosen = choose_rules(text.vocabulary, text.rules, text.tokenizer, list_pairs(pairs), tried)
     description = Description(
         validate_name(name),
         _make_text_input(chosen, text.vocabulary.tokens, beside, spelled, two_texts=two_texts),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import re
 import shlex
 import string
@@ -191,6 +192,74 @@ def test_a_place_that_no_rule_says_is_named_with_the_nearest_rules() -> None:
     assert re.search(r"^line \d+: word.rstrip\('s'\)$", found.unsaid[0])
     with pytest.raises(InputError, match=r"rstrip.*\"sub\": \[.*stop_words.*--tokenizer external"):
         choose_rules(KNOWN, None, stemmed, [], ["movies"])
+
+
+FULL = {"u": "good", "thx": "great"}
+
+
+def a_loop_with_conditions(text: str) -> list[str]:
+    """The function of a reader's script."""
+    text = "".join([c for c in text.lower() if c not in '"#$-[]^'])
+    kept = []
+    for word in text.split():
+        if (word[0] != "@") and ("http" not in word) and (not word.isdigit()):
+            kept.append(word)
+    return kept
+
+
+def joined_conditions(text: str) -> list[str]:
+    return [w for w in text.split() if ("http" not in w) & (w[:1] != "@") & (~w.isdigit())]
+
+
+def no_beginning(text: str) -> list[str]:
+    return [w for w in text.lower().split() if not w.startswith("@") and not (w == "rt" or "&" in w)]
+
+
+@pytest.mark.parametrize(
+    ("function", "steps", "places"),
+    [
+        (
+            a_loop_with_conditions,
+            ["lowercase", '["#$\\-\\[\\]\\^]', r"@\S*", r"http\S*", r"\b\d+\b"],
+            ["word[0] != '@'", "'http' not in word", "not word.isdigit()"],
+        ),
+        (
+            joined_conditions,
+            [r"http\S*", r"@\S*", r"\b\d+\b"],
+            ["'http' not in w", "w[:1] != '@'", "not w.isdigit()"],
+        ),
+        (no_beginning, ["lowercase", r"@\S*", r"\S*\&\S*"], ["not w.startswith('@')"]),
+        (lambda text: [FULL.get(w, w) for w in text.split()], [], ["FULL.get(w, w) (a dict of 2 words"]),
+    ],
+)
+def test_a_condition_on_words_that_no_rule_says_exactly_is_named(
+    function: Callable[[str], Any], steps: list[str], places: list[str]
+) -> None:
+    found = read_rules_in_code(function)
+    assert found is not None
+    assert [step if isinstance(step, str) else step[1] for step in found.steps] == steps
+    assert [place.partition(": ")[2][: len(said)] for place, said in zip(found.unsaid, places, strict=True)] == places
+    assert found.stop_words == (("rt",) if function is no_beginning else ())
+    with pytest.raises(InputError, match=re.escape(places[0])) as caught:
+        choose_rules(KNOWN, None, function, [], ["@oil http://x.y 10, oil@x u thx 7 7"])
+    # The nearest rules are those of the code, though others agree on as many made texts.
+    assert all(json.dumps(step)[1:-1] in str(caught.value) for step in steps[1:])
+    assert ".." not in str(caught.value).replace("...", "")
+
+
+def test_a_place_that_no_compared_text_shows_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    assert choose_rules(KNOWN, None, lambda text: [FULL.get(w, w) for w in text.split()], [], ["oil"])
+    assert re.search(r"FULL\.get\(w, w\) \(a dict of 2 .*--pairs", caplog.text)
+    caplog.clear()
+    assert choose_rules(KNOWN, None, OwnTokenizer("[^a-zA-Z0-9]"), [], [])
+    assert "isdigit" not in caplog.text
+
+
+def test_a_comparison_of_a_part_of_a_word_is_not_a_stop_word() -> None:
+    found = read_rules_in_code(lambda text: [w for w in text.split() if w[-1] not in {"s", "."} and w[1:] != "x"])
+    assert found is not None
+    assert found.stop_words == ()
+    assert len(found.unsaid) == 2
 
 
 def test_given_rules_are_compared_on_made_texts() -> None:

@@ -592,8 +592,9 @@ def _add_rules_of_function(options: dict[str, Any], text: dict[str, Any] | None)
     with Path(os.devnull).open("w") as nothing, contextlib.redirect_stdout(nothing):
         function = load_function(named)
     texts = [] if options["texts"] is None else read_lines(options["texts"])
-    pairs = list_pairs(text["example_ids"])
-    rules = choose_rules(text["vocabulary"], text["rules"], function, pairs, texts)
+    given = text["example_ids"]
+    texts += [one.text for one in given if one.ids is None]
+    rules = choose_rules(text["vocabulary"], text["rules"], function, list_pairs(given), texts)
     if options["max_tokens"] is not None:
         rules = replace(rules, max_tokens=options["max_tokens"])
     return {**text, "rules": rules, "vocabulary": text["vocabulary"].tokens, "tokenizer": function}

@@ -404,7 +404,7 @@ def _warn_of_unreachable_words(encoder: TextEncoder, tokens: Sequence[str]) -> N
         and not any(token in encoder.tokens(text) for text in _list_spellings(token))
     ]
     if never:
-        words = ", ".join(map(short_repr, never[:_NAMED_WORDS])) + (", ..." if len(never) > _NAMED_WORDS else "")
+        words = ", ".join(map(short_repr, never[:_NAMED_WORDS])) + (" and others" if len(never) > _NAMED_WORDS else "")
         one = len(never) == 1
         _log.warning(
             "%d %s of the vocabulary, as %s and in upper case, %s not come through the rules (%s): %s.",
