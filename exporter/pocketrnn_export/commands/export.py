@@ -144,7 +144,8 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
               "[default: basic_english]")  # fmt: skip
 @click.option("--pairs", type=click.Path(path_type=Path), metavar="FILE",
               help="Texts with the ids of your pipeline, and the label or the probabilities that your classifier "
-              'answers, to compare the bundle with: {"text": "...", "ids": [4, 17], "label": "Sports"} in each line. '
+              'answers, to compare the bundle with: {"text": "...", "ids": [4, 17], "label": "Sports"} in each line, '
+              "or the columns text and label of a .csv file. "
               "Up to 12 of the texts stay in the bundle.")  # fmt: skip
 @click.option(
     "--max-tokens",

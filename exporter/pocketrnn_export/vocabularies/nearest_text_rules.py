@@ -25,6 +25,7 @@ __all__ = [
     "find_most_agreeing",
     "list_candidate_rules",
     "make_short_word_steps",
+    "strip_padding",
     "write_nearest_rules",
     "write_rules_option",
 ]
@@ -104,7 +105,7 @@ def add_first_and_last_ids(rules: TextRules, rows: Sequence[Sequence[int]]) -> l
     elif max(widths) > 1 and sum(len(row) == max(widths) for row in rows) > 1:
         # Several texts have the largest length: they are cut there.
         found += [replace(rules, max_width=max(widths), cut_side=cut) for cut in ("right", "left")]
-    cores = [core for row in rows if (core := _strip_padding(row, padding))]
+    cores = [core for row in rows if (core := strip_padding(row, padding))]
     firsts, lasts = ([None, *_find_usual_ids([core[end] for core in cores])] for end in (0, -1))
     return [replace(some, first_id=f, last_id=e) for f, e in product(firsts, lasts) for some in found]
 
@@ -219,7 +220,13 @@ def _shorten_step(step: Any) -> Any:
     return step if isinstance(step, str) else {"sub": [*step[1:]]} if len(step) == 3 else [*step]
 
 
-def _strip_padding(row: Sequence[int], padding: int) -> list[int]:
+def strip_padding(row: Sequence[int], padding: int) -> list[int]:
+    """Return a row of ids without the padding at its ends.
+
+    Example:
+        >>> strip_padding([0, 4, 0, 3, 0], 0)
+        [4, 0, 3]
+    """
     core = list(row)
     while core and core[-1] == padding:
         core.pop()

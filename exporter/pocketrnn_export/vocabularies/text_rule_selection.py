@@ -56,7 +56,7 @@ _GIVE_FUNCTION: Final = (
 _NAMED_TEXTS: Final = 3
 _WORDS_TO_TELL_BY: Final = 4
 # The marks of regular expressions that texts seldom have: \\S, [^, .*, )?, (?:
-_PATTERN: Final = re.compile(r"\\[sSdDwWbB.+*?()\[\]|]|\[\^|\.[*+]|[)\]][*+?]|\(\?|\[[^\]]+-[^\]]+\]")
+_PATTERN: Final = re.compile(r"\\[sSdDwWbB.+*?()\[\]|]|\[\^|\.[*+]|[)\]][*+?]|\(\?|\[[^\]]*(?:a-z|A-Z|0-9)[^\]]*\]")
 
 
 def make_named_rules(vocabulary: Vocabulary, tokenizer: str | None) -> TextRules:
