@@ -115,6 +115,24 @@ def test_rules_of_several_lines_are_valid_in_the_line_to_copy(folder: Path) -> N
     assert json.loads(words[words.index("--rules") + 1]) == json.loads(rules)
 
 
+@pytest.mark.parametrize("vocabulary", ["words.json", "whole.pt"])
+def test_a_function_that_opens_the_vocabulary_gets_it(vocabulary: str, folder: Path) -> None:
+    Path("words.json").write_text(json.dumps({word: i for i, word in enumerate(WORDS)}))
+    Path("use.py").write_text(
+        f"import json\nwith open('{vocabulary}') as f:\n    words = json.load(f)\n"
+        "def encode(text):\n    return [[words.get(word, 1) for word in text.lower().split()]]\n"
+    )
+    given = ["--weights", "whole.pt", "--vocabulary", vocabulary, "--tokenizer", "use.py:encode"]
+    result = export('net.py:Net(pooling="mean")', *given)
+    if vocabulary == "whole.pt":
+        assert result.exit_code == 2
+        assert re.search("encode needs words.*--set words", result.stderr)
+        return
+    assert result.exit_code == 0, result.output
+    assert re.search("words of use.py .*words.json", result.stderr)
+    assert "No rule says" not in result.stderr
+
+
 @pytest.mark.parametrize(
     "options",
     [

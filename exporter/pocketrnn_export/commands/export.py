@@ -585,13 +585,17 @@ def _add_rules_of_function(options: dict[str, Any], text: dict[str, Any] | None)
     from pocketrnn_export.vocabularies.labels import read_lines
     from pocketrnn_export.vocabularies.owner_text_file import list_pairs
     from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
+    from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER
 
     named = None if options["tokenizer"] is None or text is None else parse_module_name(options["tokenizer"])
     if named is None or text is None:
         return None
     # The file of the module is often the same, and prints its lines when the module is made.
     with Path(os.devnull).open("w") as nothing, contextlib.redirect_stdout(nothing):
-        function = load_function(named)
+        words = {token: i for i, token in enumerate(text["vocabulary"].tokens) if not token.startswith(PLACEHOLDER)}
+        # A file of weights holds more than the vocabulary.
+        file = "" if options["vocabulary"] == options["weights"] else options["vocabulary"].name
+        function = load_function(named, file, words)
     texts = [] if options["texts"] is None else read_lines(options["texts"])
     given = text["example_ids"]
     texts += [one.text for one in given if one.ids is None]

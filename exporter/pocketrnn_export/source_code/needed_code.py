@@ -36,7 +36,7 @@ from pocketrnn_export.source_code.statements import (
     make_symbol_table,
 )
 
-__all__ = ["NeededCode", "find_name_checks", "find_needed_statements", "list_defined_names"]
+__all__ = ["NeededCode", "NeededNamesError", "find_name_checks", "find_needed_statements", "list_defined_names"]
 
 _BUILTINS: Final = frozenset(dir(builtins)) | {"__name__", "__file__", "__doc__"}
 # The beginnings of the names of methods that other code than the class's own may call.
@@ -136,6 +136,19 @@ def _find_other_orders(search: _NeededSearch, run: Sequence[Statement]) -> Itera
         if counts and (counts != sorted(counts) or len(counts) < len(cells)):
             said = ", ".join(f"{c.name} ({'never' if c.count is None else f'as number {c.count}'})" for c in cells)
             yield f"{name} has its value from cells that were run in another order than they are read: {said}"
+
+
+class NeededNamesError(InputError):
+    """A name needs statements that are not run.
+
+    Args:
+        problem, remedy: as for every error.
+        made_by: the names that it needs, and the code that makes each.
+    """
+
+    def __init__(self, problem: str, remedy: str, made_by: Mapping[str, str] | None = None) -> None:
+        super().__init__(problem, remedy)
+        self.made_by = dict(made_by or {})
 
 
 class _NotRunError(Exception):
@@ -389,9 +402,10 @@ class _NeededSearch:
             settings = " ".join(self._make_setting_option(error.name) for error in failed)
             fits = any(self._find_likely_name(error.name) in self._likely for error in failed)
             fit = " (which fits the weights)" if fits else ""
-            raise InputError(
+            raise NeededNamesError(
                 f"{self.path}: {whose} needs {failed[0].name}, which {failed[0].full_reason}.",
                 f"Give plain values on the command line, {settings}{fit}, or set them in the file.",
+                {error.name: ast.unparse(error.statement.node) for error in failed if error.root is error.statement},
             )
         if reason or failed:
             root, reason = (statement, reason) if reason else (failed[0].root, failed[0].reason)

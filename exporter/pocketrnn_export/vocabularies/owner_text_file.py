@@ -91,7 +91,8 @@ def read_pairs(path: Path) -> list[OwnersText]:
         [OwnersText(text='oil prices', ids=[4, 17], tokens=None, answer='Business')]
     """
     found: list[OwnersText] = []
-    for number, line in enumerate(_read_csv(path) if path.suffix.lower() == ".csv" else read_lines(path), 1):
+    lines: Sequence[Any] = _read_csv(path) if path.suffix.lower() == ".csv" else read_lines(path)
+    for number, line in enumerate(lines, 1):
         where = f"{path}, {'line' if isinstance(line, str) else 'row'} {number}"
         document = parse_json(line, where, _LINE) if isinstance(line, str) else _make_document(line, where)
         if not isinstance(document, dict):

@@ -347,7 +347,8 @@ class _Reader:
                 return self.evaluate(body if known or self.decide(test, scope) else orelse, scope)
             case ast.BoolOp(values=[first, *_]):
                 return self.evaluate(first, scope)
-            case ast.List(elts=[ast.Starred(value=value)]):
+            # A batch of one text, too.
+            case ast.List(elts=[ast.Starred(value=value) | (ast.ListComp() as value)]):
                 return self.evaluate(value, scope)
             case ast.Tuple(elts=elements):
                 return tuple(self.evaluate(one, scope) for one in elements)
@@ -521,9 +522,10 @@ class _Reader:
                 return
             case ast.BinOp(left=left, op=ast.BitAnd(), right=right):
                 for one in (left, right):
-                    inverted = isinstance(one, ast.UnaryOp) and isinstance(one.op, ast.Invert)
-                    one = ast.copy_location(ast.UnaryOp(ast.Not(), one.operand), one) if inverted else one
-                    self.keep_if(one, variable, scope)
+                    if isinstance(one, ast.UnaryOp) and isinstance(one.op, ast.Invert):
+                        self.keep_if(ast.copy_location(ast.UnaryOp(ast.Not(), one.operand), one), variable, scope)
+                    else:
+                        self.keep_if(one, variable, scope)
                 return
             case ast.UnaryOp(op=ast.Not(), operand=ast.Compare(left=left, ops=[ast.In()], comparators=[right])):
                 test = ast.copy_location(ast.Compare(left, [ast.NotIn()], [right]), test)
@@ -567,8 +569,8 @@ class _Reader:
             case ast.UnaryOp(operand=ast.Call(func=ast.Attribute(value=ast.Name(), attr=kind))) if kind in _DROPPED_IF:
                 found = part.step(*(("sub", *one) for one in _DROPPED_IF[kind]))
                 # Inside a word with other characters, such as "10,", the digits stay.
-                is_exact = (left := _list_left_characters(part.steps)) and _are_in_words(left)
-                return found if is_exact else self.leave(test, found)
+                left_over = _list_left_characters(part.steps)
+                return found if left_over and _are_in_words(left_over) else self.leave(test, found)
         if begun := _find_excluded_beginning(test, variable):
             return self.leave(test, part.step(("sub", rf"{re.escape(begun)}\S*", "")))
         return self.leave(test, part)
