@@ -12,8 +12,6 @@ from pocketrnn.commands.terminal_text import align_columns, escape_line
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest, Parity
 
-__all__ = ["format_example_note", "format_proof_summary", "format_proof_table", "print_example_note", "print_verdicts"]
-
 # The advice printed in place of `TextVerdict.remedy`, for users who have the pipeline.
 _COMPARE: Final = {
     "not compared": "Compare them: --pairs FILE, with texts, the ids that your pipeline gives and your classifier's "

@@ -12,8 +12,6 @@ from pocketrnn.errors import InputError
 from pocketrnn_export.safe_pickle_reader import PickledObject
 from pocketrnn_export.vocabularies.checkpoint_labels import is_checkpoint, read_checkpoint_root
 
-__all__ = ["list_checkpoint_hints"]
-
 _DEEPEST: Final = 3
 _THRESHOLD: Final = re.compile(r"threshold|cut_?off", re.IGNORECASE)
 _LENGTH: Final = re.compile(

@@ -18,18 +18,6 @@ from pocketrnn.text.code_point_ranges import complement_points, list_range_point
 from pocketrnn.text.code_point_runs import Run
 from pocketrnn_export.json_file import write_json_line
 
-__all__ = [
-    "LONGEST_SHORT_WORD",
-    "add_first_and_last_ids",
-    "describe_rules",
-    "find_most_agreeing",
-    "list_candidate_rules",
-    "make_short_word_steps",
-    "strip_padding",
-    "write_nearest_rules",
-    "write_rules_option",
-]
-
 # All candidates are tried on the first texts, and the best on all: 140 rules in 8 frames on 20 texts are 5 s.
 _FIRST_TEXTS: Final = 20
 _BEST: Final = 8

@@ -20,17 +20,6 @@ from pocketrnn.errors import InputError, first_line, short_repr, suggest_similar
 from pocketrnn_export.json_file import brief_text, parse_json
 from pocketrnn_export.vocabularies.labels import read_lines
 
-__all__ = [
-    "Answer",
-    "OwnersText",
-    "Pair",
-    "check_pairs",
-    "list_pairs",
-    "map_answers_to_labels",
-    "map_head_answers",
-    "read_pairs",
-]
-
 _log = logging.getLogger(__name__)
 
 # A text, and its ids from the owner's pipeline.

@@ -19,8 +19,6 @@ from pocketrnn.text import AnyTextRules
 from pocketrnn_export.vocabularies.external_advice import list_widths, write_external_options
 from pocketrnn_export.vocabularies.nearest_text_rules import strip_padding
 
-__all__ = ["refuse_doubtful_ids"]
-
 _log = logging.getLogger(__name__)
 
 # Shorter texts may have one length by chance; longer ones may if its probability is above _CHANCE.
