@@ -21,6 +21,7 @@ from pocketrnn_export.vocabularies.checkpoint_hints import list_checkpoint_hints
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 WORDS = ["<pad>", "<unk>", "oil", "film", "good", "bad", "don't", "movie"]
 FILE = """
+import os
 import re
 import torch
 from torch import nn
@@ -36,6 +37,17 @@ def tokenize(text, keep=True):
 
 def with_vocabulary(text, vocabulary):
     return [vocabulary[w] for w in text.split()]
+
+
+def with_stop_words(text, STOP_WORDS):
+    return [w for w in text.split() if w not in STOP_WORDS]
+
+
+def with_table(text, TABLE):
+    return [TABLE.get(w, w) for w in text.split()]
+
+
+TABLE = dict(line.split() for line in (open("table.txt") if os.path.exists("table.txt") else []))
 
 
 class Net(nn.Module):
@@ -177,7 +189,9 @@ def test_what_a_checkpoint_does_not_hold_is_asked_for_with_the_arguments(folder:
     [
         ("net.py:tokenise", "net.py defines no tokenise.*tokenize"),
         ("net.py:STOP_WORDS", "not a function"),
-        ("net.py:with_vocabulary", "takes text, vocabulary"),
+        ("net.py:with_vocabulary", r"takes text, vocabulary.*with_vocabulary\(vocabulary=\.\.\.\)"),
+        ("net.py:with_stop_words", r"with_stop_words\(STOP_WORDS=STOP_WORDS\)"),
+        ("net.py:with_table", r"net\.py makes TABLE .*def words.*with_table\(text, TABLE\)"),
         ("net.py:tokenize(3)", "without names"),
         ("nothing.py:tokenize", "not a file"),
     ],

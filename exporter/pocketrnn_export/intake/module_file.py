@@ -152,10 +152,23 @@ def load_function(
             names = ", ".join(one.name for one in needed) or "nothing"
             raise InputError(
                 f"{where} takes {names}, and a tokenizer is called with a text alone.",
-                f"Give the others by their names, as in {where}({needed[-1].name if needed else 'most'}=...), or "
-                "write a function of the text.",
+                _suggest_arguments(named, [one.name for one in needed[1:]] or ["most"]),
             )
     return function
+
+
+def _suggest_arguments(named: ModuleName, others: Sequence[str]) -> str:
+    """Return the advice for a function that takes more than a text: the names of its file that may be given."""
+    cells = read_notebook(named.path)[0] if named.is_notebook else [read_python_file(named.path)]
+    made = [name for name in others if name in list_defined_names(cells)]
+    if read := [name for name in made if not _can_be_run(named, cells, [name], set())]:
+        return (
+            f"{named.path} makes {', '.join(read)} by code that is not run, since it may read or train. Copy it and "
+            f"{named.name} to a Python file, with a function of the text: def words(text): return "
+            f"{named.name}({', '.join(['text', *others])})."
+        )
+    given = ", ".join(f"{name}={name if name in made else '...'}" for name in others)
+    return f"Give the others by their names, as in {named.path}:{named.name}({given}), or write a function of the text."
 
 
 def run_all_cells(named: ModuleName, weights: SavedWeights | None = None) -> nn.Module:
