@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import logging
 import re
 import shlex
 from pathlib import Path
@@ -187,3 +188,23 @@ def test_stop_words_of_nltk_are_read_for_a_function_of_a_notebook(folder: Path) 
     result = export('net.py:Net(pooling="mean")', "--weights", "whole.pt", "--tokenizer", "clean.ipynb:words")
     assert result.exit_code == 0, result.output
     assert set(read_manifest(Path("out")).text.rules.stop_words) == {"the", "of"}
+
+
+def test_a_file_that_sets_logging_up_gets_no_line_of_the_exporter(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(root, "level", root.level)
+    line = "import logging\nlogging.basicConfig(level=logging.DEBUG, filename='system.log', force=True)\n"
+    Path("net.py").write_text(line + FILE.replace('print("the file runs")', 'logging.info("the file runs")'))
+    given = ["--weights", "whole.pt", "--tokenizer", "net.py:tokenize"]
+    result = export('net.py:Net(pooling="mean")', *given)
+    for handler in root.handlers:
+        handler.close()
+    assert result.exit_code == 0, result.output
+    written = Path("system.log").read_text().splitlines()
+    assert written
+    assert set(written) == {"INFO:root:the file runs"}
+    notes = [line for line in result.stderr.splitlines() if line.startswith("Note:")]
+    assert len(notes) == len(set(notes))
