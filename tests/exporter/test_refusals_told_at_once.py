@@ -131,18 +131,19 @@ def test_a_function_that_cannot_be_used_is_refused(tokenizer: str, said: str, fo
 
 
 def test_a_checkpoint_says_what_options_do_not(folder: Path) -> None:
-    def hints(**given: bool) -> str:
-        usual = {"cuts": False, "drops": False, "has_thresholds": False}
+    def hints(**given: Any) -> str:
+        usual: dict[str, Any] = {"longest": 0, "drops": False, "has_thresholds": False}
         return " ".join(list_checkpoint_hints(Path("whole.pt"), **{**usual, **given}))
 
     assert re.search(r"max_len=50.*--max-tokens 50.*best_threshold=0\.43.*--thresholds 0\.43", hints())
-    assert "max_len" not in hints(cuts=True)
+    assert "max_len" not in hints(longest=None)
+    assert "max_len" not in hints(longest=50)
     assert "threshold" not in hints(has_thresholds=True)
     torch.save({"config": {"stop_words": ["the", "a"], "max_epochs": 30}}, "more.pt")
-    found = list_checkpoint_hints(Path("more.pt"), cuts=False, drops=False, has_thresholds=False)
+    found = list_checkpoint_hints(Path("more.pt"), longest=0, drops=False, has_thresholds=False)
     assert len(found) == 1
     assert "2 words under stop_words" in found[0]
-    assert list_checkpoint_hints(Path("net.py"), cuts=False, drops=False, has_thresholds=False) == []
+    assert list_checkpoint_hints(Path("net.py"), longest=0, drops=False, has_thresholds=False) == []
 
 
 @pytest.mark.parametrize(

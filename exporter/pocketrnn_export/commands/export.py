@@ -48,6 +48,7 @@ from pocketrnn_export.commands.verdict_lines import (
     format_proof_summary,
     format_proof_table,
     print_example_note,
+    print_uncompared_steps,
     print_verdicts,
 )
 from pocketrnn_export.intake.module_name import ModuleName, parse_module_name
@@ -65,6 +66,13 @@ if TYPE_CHECKING:
 
 __all__ = ["export", "load_module_and_call", "parse_source"]
 
+# The text rules that stand beside a function of --tokenizer, whose code shows all others.
+_BESIDE_A_FUNCTION: Final = frozenset(
+    (
+        *("unknown_id", "empty_id", "padding_id", "first_id", "last_id"),
+        *("max_tokens", "max_width", "min_width", "cut_side", "pad_side"),
+    )
+)
 _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 
 
@@ -300,6 +308,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     what = f"{what} of the heads {', '.join(manifest.heads)}" if manifest.heads else what
     print_line(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} {what}.")
     print_verdicts(manifest, format_proof_summary(manifest, "texts", str(output)))
+    print_uncompared_steps(manifest)
     limits = [f"Limits: {said}." for said in [_describe_limits_of_texts(manifest)] if said]
     table = format_proof_table(manifest.parity, "texts") if options["report"] is not None else []
     for line in [*limits, *format_integer_warning(manifest), *format_example_note(manifest), *table]:
@@ -529,7 +538,6 @@ def _read_text_arguments(source: str, named: ModuleName | None, options: dict[st
             {option: "FILE" if option == "vocabulary" else "a,b,c" for option in missing},
         )
     tokens, rules = _read_tokens_and_rules(options, subwords=subwords)
-    _tell_hints_of_checkpoint(options, rules)
     pairs = [] if options["pairs"] is None else read_pairs(options["pairs"])
     if rules is not None and pairs:
         stated = any(options[name] is not None for name in ("rules", "tokenizer", "max_tokens"))
@@ -558,24 +566,48 @@ def _take_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> Non
                 options["vocabulary"] = weights
 
 
-def _tell_hints_of_checkpoint(options: dict[str, Any], rules: AnyTextRules | Subwords | None) -> None:
-    """Note what the checkpoint of the weights says about texts and answers, and no option says."""
+def _tell_hints(named: ModuleName | None, options: dict[str, Any], text: dict[str, Any]) -> None:
+    """Note, at the end of the command, what the checkpoint and the owner's code say about texts and answers, and no
+    option and no pair shows."""
+    from pocketrnn.text import TextRules
+    from pocketrnn_export.progress import AFTER_AN_ERROR
+    from pocketrnn_export.source_code.code_hints import list_code_hints
     from pocketrnn_export.vocabularies.checkpoint_hints import list_checkpoint_hints
 
-    weights, plain = options["weights"], getattr(rules, "rules", rules)
-    if weights is None or not weights.is_file():
-        return
+    rules, pairs = text["rules"], text["example_ids"]
+    plain = getattr(rules, "rules", rules)
     cuts = any(getattr(plain, name, None) is not None for name in ("max_tokens", "max_width", "min_width"))
-    # The rules of a function are found later.
-    unknown = rules is None
-    hints = list_checkpoint_hints(
-        weights,
-        cuts=cuts or unknown,
-        drops=unknown or bool(getattr(plain, "stop_words", ())),
+    longest = None if cuts else _find_longest_compared(text)
+    answered = [one for one in pairs if one.answer is not None]
+    splits = isinstance(plain, TextRules) and not any(one.ids for one in pairs) and not answered
+    hints = [] if options["weights"] is None else list_checkpoint_hints(
+        options["weights"],
+        longest=longest,
+        drops=rules is None or bool(getattr(plain, "stop_words", ())),
         has_thresholds=options["thresholds"] is not None,
+    )  # fmt: skip
+    files = [one.path for one in (named, parse_module_name(options["tokenizer"] or "")) if one is not None]
+    hints += list_code_hints(
+        files,
+        longest=longest,
+        unknown_id=plain.unknown_id if splits else -1,
+        of_several_labels=not (options["multi_label"] or options["head"] or answered or options["labels_of"]),
     )
     for hint in hints:
-        logging.getLogger(__name__).warning("%s", hint)
+        logging.getLogger(__name__).warning("%s", hint, extra=AFTER_AN_ERROR)
+
+
+def _find_longest_compared(text: dict[str, Any]) -> int:
+    """Return the most tokens that the bundle reads of a text whose ids or answer were given; 0 without any."""
+    from pocketrnn.text import EXTERNAL, TextEncoder
+    from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
+
+    pairs = [one for one in text["example_ids"] if one.ids is not None or one.answer is not None]
+    plain = getattr(text["rules"], "rules", text["rules"])
+    if plain is None or plain.tokenizer == EXTERNAL:
+        return max((len(one.ids or one.tokens or ()) for one in pairs), default=0)
+    encoder = TextEncoder(plain, read_vocabulary(text["vocabulary"]).tokens)
+    return max((len(encoder.encode(one.text)) for one in pairs), default=0)
 
 
 def _add_rules_of_function(options: dict[str, Any], text: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -583,7 +615,8 @@ def _add_rules_of_function(options: dict[str, Any], text: dict[str, Any] | None)
     from pocketrnn_export.intake.module_file import load_function
     from pocketrnn_export.vocabularies.labels import read_lines
     from pocketrnn_export.vocabularies.owner_text_file import list_pairs
-    from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
+    from pocketrnn_export.vocabularies.text_rule_selection import choose_rules, refuse_other_ids
+    from pocketrnn_export.vocabularies.text_rules_file import parse_rules
 
     named = None if options["tokenizer"] is None or text is None else parse_module_name(options["tokenizer"])
     if named is None or text is None:
@@ -592,8 +625,14 @@ def _add_rules_of_function(options: dict[str, Any], text: dict[str, Any] | None)
     with Path(os.devnull).open("w") as nothing, contextlib.redirect_stdout(nothing):
         function = load_function(named)
     texts = [] if options["texts"] is None else read_lines(options["texts"])
-    pairs = list_pairs(text["example_ids"])
-    rules = choose_rules(text["vocabulary"], text["rules"], function, pairs, texts)
+    pairs, vocabulary = list_pairs(text["example_ids"]), text["vocabulary"]
+    members = {} if options["rules"] is None else parse_rules(options["rules"])[1]
+    if members and _BESIDE_A_FUNCTION.issuperset(members):
+        found = choose_rules(vocabulary, None, function, [], [*texts, *(one for one, _ in pairs)])
+        rules = replace(found, **{name: getattr(text["rules"], name) for name in members})
+        refuse_other_ids(vocabulary, rules, pairs)
+    else:
+        rules = choose_rules(vocabulary, text["rules"], function, pairs, texts)
     if options["max_tokens"] is not None:
         rules = replace(rules, max_tokens=options["max_tokens"])
     return {**text, "rules": rules, "vocabulary": text["vocabulary"].tokens, "tokenizer": function}
@@ -613,6 +652,8 @@ def _read_module_and_arguments(
         refusals: what was refused before.
     """
     text = refusals.collect(lambda: _add_rules_of_function(options, text)) or text
+    if text is not None:
+        _tell_hints(named, options, text)
     given = refusals.collect(lambda: _read_arguments(source, named, options, text, refused=bool(refusals)))
     refusals.tell()
     return cast("tuple[Any, dict[str, Any]]", given)
