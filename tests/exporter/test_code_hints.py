@@ -155,6 +155,7 @@ def test_widths_and_the_unknown_id_stand_beside_a_function_whose_code_gives_the_
     assert "Long texts, not compared: the first 7" in last
     assert "says max_len" not in last
     assert "seems to give" not in last
+    assert 'Classifier.load("out").predict_labels(texts, 0.5)' in result.stdout
     assert "--multi-label" not in last
     names: dict[str, object] = {}
     exec(API, names)  # noqa: S102 - above

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shlex
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -48,6 +47,7 @@ from pocketrnn_export.commands.verdict_lines import (
     format_proof_summary,
     format_proof_table,
     print_example_note,
+    print_next_step,
     print_uncompared_steps,
     print_verdicts,
 )
@@ -313,11 +313,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     table = format_proof_table(manifest.parity, "texts") if options["report"] is not None else []
     for line in [*limits, *format_integer_warning(manifest), *format_example_note(manifest), *table]:
         print_line(line)
-    text = '--tokens \'["a", "text"]\'' if manifest.text.rules.tokenizer == "external" else '"a text"'
-    from pocketrnn.text.features import write_feature_options
-
-    text = '"a text" "another text"' if manifest.has_two_texts else write_feature_options(manifest.features) + text
-    print_line(f"Next: pocketrnn classify --bundle {shlex.quote(str(output))} {text}")
+    print_next_step(manifest, output)
 
 
 def _load_pytorch() -> None:

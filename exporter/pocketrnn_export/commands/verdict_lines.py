@@ -3,6 +3,7 @@ the texts in the bundle."""
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
@@ -11,6 +12,8 @@ from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.commands.terminal_text import align_columns, escape_line
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pocketrnn.bundle.manifest import Manifest, Parity
 
 __all__ = [
@@ -163,3 +166,35 @@ def print_example_note(given: str, what: str) -> None:
         "--no-examples leaves them out.",
         err=True,
     )
+
+
+def print_next_step(manifest: Manifest, output: Path) -> None:
+    """Print how the written bundle, or packed file, is asked.
+
+    Example:
+        >>> print_next_step(manifest, Path("mine"))
+        Next: pocketrnn classify --bundle mine "a text"
+    """
+    from pocketrnn.numbers.number_input import NumberInput
+    from pocketrnn.text.features import write_feature_options
+
+    where, calls = shlex.quote(str(output)), []
+    if isinstance(manifest.input, NumberInput):
+        print_line(f"Next: pocketrnn classify --bundle {where} --input recording.csv")
+        return
+    is_external = manifest.text.rules.tokenizer == "external"
+    text = '--tokens \'["a", "text"]\'' if is_external else '"a text"'
+    given = '"a text" "another text"' if manifest.has_two_texts else write_feature_options(manifest.features) + text
+    packed = output.suffix == ".prnn"
+    load = f"Classifier.load({json.dumps(str(output), ensure_ascii=False)}"
+    if is_external and not packed and not manifest.has_two_texts:
+        calls.append(f"{load}, tokenizer=words) takes texts, which your function words(text) splits into tokens")
+    if manifest.output.activation == "sigmoid" and not manifest.heads:
+        keeps = manifest.output.thresholds is not None
+        calls.append(
+            f"{load}).predict_labels(texts{'' if keeps else ', 0.5'}) gives each text the labels that reach "
+            f"{'their thresholds' if keeps else '0.5'}; predict gives the likeliest label alone"
+        )
+    for call in calls:
+        print_line(f"In Python, {call}.")
+    print_line(f"Next: pocketrnn classify --bundle {where} {given}")
