@@ -31,6 +31,7 @@ from pocketrnn_export.commands.bundle_compression import (
 )
 from pocketrnn_export.commands.checkpoint_arguments import read_checkpoint_arguments
 from pocketrnn_export.commands.collected_refusals import CollectedRefusals
+from pocketrnn_export.commands.label_argument import read_labels
 from pocketrnn_export.commands.number_options import (
     NUMBER_OPTIONS,
     OF_CHECKPOINTS,
@@ -51,7 +52,7 @@ from pocketrnn_export.commands.verdict_lines import (
     print_uncompared_steps,
     print_verdicts,
 )
-from pocketrnn_export.intake.module_name import ModuleName, parse_module_name
+from pocketrnn_export.intake.module_name import ModuleName, check_weights_exist, parse_module_name
 from pocketrnn_export.refused_options import RefusedOptionsError
 
 if TYPE_CHECKING:
@@ -132,8 +133,8 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 @click.option("--vocabulary", type=click.Path(path_type=Path), metavar="FILE",
               help="The vocabulary of a module file: text, JSON, or a saved torchtext Vocab.")  # fmt: skip
 @click.option("--labels", metavar="LABELS",
-              help="The labels of a module file, in the order of its logits: a,b,c or a file of them, "
-              "such as label_encoder.pkl.")  # fmt: skip
+              help="The labels of a module file, in the order of its logits: a,b,c; a file of them, such as "
+              "label_encoder.pkl; or file.py:NAME, a list in your code.")  # fmt: skip
 @click.option("--head", type=Text(), multiple=True, metavar="NAME=LABELS",
               help="In place of --labels, for a module with several outputs for a text: the name of one, and its "
               "labels as --labels takes them; once for each.")  # fmt: skip
@@ -518,6 +519,7 @@ def _read_text_arguments(source: str, named: ModuleName | None, options: dict[st
     subwords = subwords and not _names_function(options["tokenizer"])
     if options["labels"] is not None and options["head"]:
         raise click.UsageError("--labels and --head exclude each other: give the labels of each head.")
+    _check_files(options)
     from pocketrnn_export.vocabularies.owner_text_file import read_pairs
 
     needed = ["labels"] if not options["head"] else []
@@ -538,7 +540,23 @@ def _read_text_arguments(source: str, named: ModuleName | None, options: dict[st
     if rules is not None and pairs:
         stated = any(options[name] is not None for name in ("rules", "tokenizer", "max_tokens"))
         rules = _read_agreeing_rules(tokens, rules, pairs, stated=stated)
-    return {"vocabulary": tokens, "rules": rules, "example_ids": pairs}
+    labels = {"heads": _read_heads(options["head"])} if options["head"] else {"labels": read_labels(options["labels"])}
+    return {"vocabulary": tokens, "rules": rules, "example_ids": pairs, **labels}
+
+
+def _check_files(options: dict[str, Any]) -> None:
+    """Refuse files that do not exist, and a tokenizer's function that needs more than a text: both are used late."""
+    from pocketrnn_export.source_code.named_in_file import check_takes_text_alone
+    from pocketrnn_export.vocabularies.labels import read_lines
+
+    if options["weights"] is not None:
+        check_weights_exist(options["weights"])
+    for name in ("texts", "characters"):
+        if options[name] is not None and not options[name].exists():
+            read_lines(options[name])
+    function = parse_module_name(options["tokenizer"] or "")
+    if function is not None and not function.args:
+        check_takes_text_alone(function.path, function.name, list(function.kwargs or ()))
 
 
 def _take_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> None:
@@ -671,16 +689,11 @@ def _read_arguments(
     if text is None:
         return module, {}
     from pocketrnn_export.feature_arguments import read_features
-    from pocketrnn_export.vocabularies.labels import read_labels
 
-    named_labels: dict[str, Any] = (
-        {"heads": _read_heads(options["head"])} if options["head"] else {"labels": read_labels(options["labels"])}
-    )
     if options["thresholds"] is not None:
-        named_labels["thresholds"] = _read_thresholds(options["thresholds"], len(named_labels.get("labels", ())))
+        text = {**text, "thresholds": _read_thresholds(options["thresholds"], len(text.get("labels", ())))}
     return module, {
         **text,
-        **named_labels,
         "labels_of": options["labels_of"] or "texts",
         "two_texts": options["two_texts"],
         "features": None if options["features"] is None else read_features(options["features"]),
@@ -750,8 +763,6 @@ def _read_heads(given: Sequence[str]) -> dict[str, list[str]]:
     Raises:
         InputError: one is not of this form, or two have one name.
     """
-    from pocketrnn_export.vocabularies.labels import read_labels
-
     heads: dict[str, list[str]] = {}
     for one in given:
         name, equals, labels = one.partition("=")
