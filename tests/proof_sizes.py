@@ -37,7 +37,6 @@ _WHOLE: Final = {
     "proof.trace_refusals": {"SECONDS": 5.0},
     "proof.operator_comparison": {"_SECONDS": 4.0},
     "proof.row_owner_tracking": {"_ROWS": (16, 32)},
-    "proof.row_perturbation": {"_STEPS": (6, 3)},
     "proof.hidden_differences": {"_DRAWS": 12},
     "proof.padding_invariance": {"_LENGTHS": (3, 40)},
     "proof.tied_value_order": {"_STEPS": (2, 9, 40)},
@@ -68,7 +67,6 @@ _SCANT: Final = {
     "proof.trace_refusals": {"SECONDS": 0.0},
     "proof.operator_comparison": {"_SECONDS": 0.0},
     "proof.row_owner_tracking": {"_ROWS": ()},
-    "proof.row_perturbation": {"_STEPS": ()},
     "proof.padding_invariance": {"_LENGTHS": ()},
     "proof.tied_value_order": {"_STEPS": ()},
 }

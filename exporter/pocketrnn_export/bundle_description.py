@@ -18,16 +18,6 @@ from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.vocabularies.external_tokenizer import KnownTexts
 from pocketrnn_export.vocabularies.spelling_ids import SpelledEncoder, Spellings
 
-__all__ = [
-    "Description",
-    "LabelsOf",
-    "make_label_output",
-    "make_text_output",
-    "validate_labels",
-    "validate_name",
-    "validate_thresholds",
-]
-
 LabelsOf = Literal["texts", "tokens"]
 
 
@@ -199,7 +189,7 @@ def make_text_output(
 
     Example:
         >>> make_text_output(["O", "B-PER"], "tokens", None, multi_label=False)
-        TagOutput(labels=('O', 'B-PER'))
+        TagOutput(labels=('O', 'B-PER'), crf=None)
     """
     if labels_of not in ("texts", "tokens"):
         raise InputError(f"labels_of is {short_repr(labels_of)}.", "Use 'texts' or 'tokens'.")

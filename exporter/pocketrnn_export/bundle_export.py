@@ -114,8 +114,6 @@ from pocketrnn_export.vocabularies.tokenizer_json import Subwords
 from pocketrnn_export.vocabularies.tokenizer_library_comparison import compare_with_library
 from pocketrnn_export.vocabularies.vocabulary import VocabularySource
 
-__all__ = ["export"]
-
 _log = logging.getLogger(__name__)
 # The number of tokens of a text that repeats one id, to test whether the module takes that id for padding.
 _FILLED: Final = 12
@@ -510,9 +508,10 @@ def _export_text_module(
     every = {**cases, "texts": encode_text_cases(texts, description.encoder())}
     closed = describe_constant_values(program, every, inputs, one_row=graph.batch == 1)
     description = description.add_provenance(log_uncompared_parts(forms, closed))
-    plan = ProofPlan.of(prepared, cases, texts=texts, private=private, tolerance=wanted.tolerance, report=wanted.report)
-    plan = replace(plan, answered=answered, labels=labels_of_owner)
-    plan = replace(plan, spellings=description.spellings)
+    plan = ProofPlan.of(
+        prepared, cases, texts, private=private, tolerance=wanted.tolerance, report=wanted.report,
+        answered=answered, labels=labels_of_owner, spellings=description.spellings,
+    )  # fmt: skip
     seconds = estimate_proof_seconds(plan.reference, every, sum(len(form.runs) for form in forms))
     _log.info("Proving all forms, and the runtime on texts, equal to PyTorch%s", describe_seconds(seconds))
     return write_bundle(path, description, forms, plan, force=force)
@@ -524,11 +523,7 @@ def _choose_call_by_answers(
     error: AmbiguousCallError,
     answers: Sequence[tuple[OwnersText, Answer]],
 ) -> str:
-    """Choose the one call that gives the owner's answers.
-
-    Raises:
-        AmbiguousCallError: there are no answers of one text with one set of labels, or not exactly one call agrees.
-    """
+    """Choose the one call that gives the owner's answers; refuse if not exactly one agrees."""
     text, output = description.text, description.output
     rows = [(one.ids, answer) for one, answer in answers if one.ids and not one.head]
     if not rows or output.of_tokens or text.pairs or text.features or description.spellings is not None:
@@ -559,8 +554,7 @@ def _choose_proof_texts(
     *,
     examples: bool,
 ) -> tuple[Description, list[Any], list[Any]]:
-    """Return the description, the given texts and all texts of the proof. The description gets the ids of texts that
-    only the owner's code can split."""
+    """Return the description with the ids of texts that only the owner splits, the given texts, and all texts."""
     rules, vocabulary = description.text.rules, description.text.vocabulary
     if description.text.pairs:
         given_pairs = [tuple(pair) for pair in example_texts]
@@ -581,8 +575,7 @@ def _choose_proof_texts(
 
 
 def _refuse_unchecked_tokens(rules: AnyTextRules, pairs: Sequence[OwnersText]) -> None:
-    """Refuse a text that is given with tokens but without ids, if the rules split texts: nothing would compare these
-    tokens."""
+    """Refuse a text with tokens but without ids, if the rules split texts: nothing would compare the tokens."""
     for one in pairs if rules.tokenizer != EXTERNAL else ():
         if one.tokens and one.ids is None and one.answer is None:
             raise InputError(
@@ -594,8 +587,7 @@ def _refuse_unchecked_tokens(rules: AnyTextRules, pairs: Sequence[OwnersText]) -
 def _select_answered_texts(
     description: Description, answers: Sequence[tuple[OwnersText, Answer]]
 ) -> list[AnsweredText]:
-    """Return the texts on which the written bundle is compared with the owner's classifier: those with an answer. A
-    text without ids counts, too: the owner's code may answer it by itself."""
+    """Return the texts with an answer of the owner; one without ids counts, since the owner may answer it itself."""
     external = description.text.rules.tokenizer == EXTERNAL
     found = {}
     for one, answer in answers:
@@ -628,8 +620,7 @@ def _warn_of_labels_without_answer(description: Description, answered: Sequence[
 def _judge_text_rules(
     description: Description, text: TextArguments, pairs: Sequence[OwnersText], texts: Sequence[Text]
 ) -> TextVerdict:
-    """Return the verdict on the text rules, after `choose_rules` has refused rules that differ. The number of answers
-    that equal the owner's is known only when the bundle is written."""
+    """Return the verdict on the text rules; the number of answers that equal the owner's is known later."""
     tokenizer, read = text.tokenizer, text.subwords
     external = description.text.rules.tokenizer == EXTERNAL
     # The module has no answer to a text without an id.
@@ -654,8 +645,7 @@ def _judge_text_rules(
 
 
 def _may_show_unknown_words(description: Description, text: TextArguments, pairs: Sequence[OwnersText]) -> bool:
-    """Return whether a text has a word that is not in the vocabulary. Always True for subwords, and if the owner's code
-    may give the ids."""
+    """Return whether a text may have a word that is not in the vocabulary."""
     rules = description.text.rules
     if not isinstance(rules, TextRules) or (rules.tokenizer == EXTERNAL and callable(text.tokenizer)):
         return True
@@ -668,8 +658,7 @@ def _may_show_unknown_words(description: Description, text: TextArguments, pairs
 
 
 def _log_verdicts(manifest: Manifest) -> None:
-    """Log the two verdicts, and whether the user's texts are in the bundle. A verdict that leaves something open is a
-    warning."""
+    """Log the two verdicts, and whether the user's texts are in the bundle; an open verdict is a warning."""
     verdict, log = read_text_verdict(manifest), logging.getLogger(LOGGER)
     how = (
         " Give example_ids=[(text, ids, answer), ...], with the ids, or the tokens, that your pipeline gives for some "
@@ -716,11 +705,7 @@ def _make_prepare_function(
 def _choose_form_kinds(
     module: nn.Module, rules: AnyTextRules, *, torchscript: bool | None, streaming: bool, edge: bool
 ) -> list[FormKind]:
-    """Return the kinds of forms that `export` is to make.
-
-    Raises:
-        InputError: they cannot be combined, or the module cannot have one of them.
-    """
+    """Return the kinds of forms to make; refuse those that exclude each other or that the module cannot have."""
     if edge and (streaming or torchscript):
         raise InputError(
             "The profile edge has neither a step graph nor a TorchScript copy.",
@@ -830,8 +815,7 @@ def _prepare_again(
 def _add_padding_effect(
     prepared: ExportableModule, graph: Graph, description: Description, texts: Sequence[Any]
 ) -> Description:
-    """Log how padding changes the module's answers, and add that to the provenance. Do nothing if padding changes no
-    answer."""
+    """Log how padding changes the module's answers, and add that to the provenance."""
     rules, encoder = description.text.rules, description.encoder()
     if prepared.alone and graph.batch != 1:
         _log.warning(
@@ -928,11 +912,7 @@ def _make_forms(kinds: Iterable[FormKind], prepared: ExportableModule, descripti
 def _select_usable_texts(
     limits: Limits | None, texts: Sequence[Any], description: Description, private: frozenset[Any]
 ) -> list[Any]:
-    """Return the texts of the proof that the module takes, with at least one that may be shown.
-
-    Raises:
-        ExportError: there are none.
-    """
+    """Return the texts of the proof that the module takes; refuse if none of them may be shown."""
     inside = select_texts_within_limits(limits, texts, description)
     beside = description.text.pairs or description.text.features
     if private.issuperset(inside) and description.text.rules.tokenizer != EXTERNAL and not beside:
@@ -951,8 +931,7 @@ def _select_usable_texts(
 
 
 def _find_graph_entry(forms: Iterable[Form]) -> tuple[Graph, tuple[tuple[int, int], ...]]:
-    """Return the graph's entry for classifier.json, and the sizes just below and above each size condition in
-    forward."""
+    """Return the graph's entry for classifier.json, and the sizes around each size condition in forward."""
     for form in forms:
         if isinstance(form.entry, Graph):
             return form.entry, form.bounds

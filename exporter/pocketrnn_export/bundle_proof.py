@@ -37,20 +37,6 @@ from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.vocabularies.owner_answer_comparison import AnsweredText
 from pocketrnn_export.vocabularies.spelling_ids import Spellings
 
-__all__ = [
-    "FormsDifferError",
-    "ProofPlan",
-    "compare_form_on_cases",
-    "compare_in_float64",
-    "judge_forms",
-    "judge_proof",
-    "make_module_proof_cases",
-    "refuse_batch_dependent_answers",
-    "reword_proof_for_numbers",
-    "select_provable_forms",
-    "select_texts_within_limits",
-]
-
 _log = logging.getLogger(__name__)
 # (texts, tokens) of the inputs on which the operators of the owner's module and of its copy are compared.
 _SIZES: Final = ((3, 7), (1, 1), (2, 40))
@@ -116,28 +102,11 @@ class ProofPlan:
 
     @classmethod
     def of(
-        cls,
-        prepared: ExportableModule,
-        cases: Mapping[str, Sequence[Case]],
-        *,
-        texts: Sequence[Any] = (),
-        private: frozenset[Any] = frozenset(),
-        tolerance: float | None = None,
-        report: str | Path | None = None,
-        rows: NDArray[np.float32] | None = None,
+        cls, prepared: ExportableModule, cases: Mapping[str, Sequence[Case]], texts: Sequence[Any] = (), **others: Any
     ) -> ProofPlan:
-        """Return the plan for the proof of the forms made from a module."""
-        return cls(
-            reference=prepared.make_reference(),
-            cases=cases,
-            texts=texts,
-            private=private,
-            rows_alone=not prepared.one_text and (prepared.padding or not prepared.takes_lengths),
-            tolerance=tolerance,
-            report=report,
-            given=prepared.given,
-            rows=rows,
-        )
+        """Return the plan for the proof of the forms made from a module; `others` are further attributes."""
+        rows_alone = not prepared.one_text and (prepared.padding or not prepared.takes_lengths)
+        return cls(prepared.make_reference(), cases, texts, rows_alone=rows_alone, given=prepared.given, **others)
 
     def make_runtime_inputs(self, description: Description) -> list[Any]:
         """Return the inputs of a Classifier for the texts, or of its graph for the sequences."""

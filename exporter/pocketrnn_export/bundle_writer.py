@@ -27,8 +27,6 @@ from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.vocabularies.owner_answer_comparison import compare_answers
 from pocketrnn_export.vocabularies.spelling_ids import Spellings
 
-__all__ = ["make_golden_examples", "read_package_versions", "write_bundle"]
-
 # The golden examples that a bundle carries: enough to show a difference, few enough to read.
 GOLDEN_EXAMPLES: Final = 12
 Examples = tuple[Example, ...] | tuple[NumberExample, ...]

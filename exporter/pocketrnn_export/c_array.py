@@ -6,8 +6,6 @@ import re
 import struct
 from pathlib import Path
 
-__all__ = ["convert_to_c_array", "extract_packed_content", "make_array_name"]
-
 _NUMBERS_A_LINE = 10
 # The reserved words of C11 and C++ that a file's stem may be.
 _KEYWORDS = {

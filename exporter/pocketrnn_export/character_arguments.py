@@ -15,14 +15,6 @@ from pocketrnn.text.token_characters import Characters, make_characters, spell_t
 from pocketrnn_export.export_arguments import refuse_options
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
-__all__ = [
-    "CharactersGiven",
-    "check_character_arguments",
-    "compare_characters",
-    "read_characters",
-    "separate_characters_from_texts",
-]
-
 # The characters as `export` takes them: `Characters`, or its vocabulary, or the path of its file.
 CharactersGiven: TypeAlias = Characters | Mapping[str, int] | Sequence[str] | Path
 

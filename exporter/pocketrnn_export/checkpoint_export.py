@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 # Forward takes each pair as one row, as training has it.
 _PAIR_CALL: Final = "module.compare(first, second, first_lengths, second_lengths)"
 
-__all__ = ["export_trained", "make_arguments_from_checkpoint"]
-
 
 def export_trained(trained: Checkpoint | FittedClassifier, path: str | Path, **arguments: Any) -> Manifest:
     """Export a trained classifier as a bundle that is proven to give the same answers.

@@ -52,8 +52,6 @@ from pocketrnn_export.vocabularies.external_tokenizer import replace_high_ids
 if TYPE_CHECKING:
     from pocketrnn_training.rows.labelled_texts import LabelledTexts
 
-__all__ = ["CompressedBundle", "StageMeasurement", "check_kept_word_count", "compress", "format_steps_table"]
-
 # With fewer texts, one text makes more than one point of accuracy.
 _FEW_TEXTS: Final = 100
 # How many texts are timed for p50.
@@ -229,11 +227,7 @@ def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts |
 
 
 def _list_compression_steps(manifest: Manifest, storage: Storage) -> Iterator[tuple[str, Storage]]:
-    """Yield the compression steps by name, each with its storage of weights. The first step only leaves out the
-    TorchScript copy.
-
-    All but the first are named "and ...": docs/compression.md measures the same steps one at a time.
-    """
+    """Yield the compression steps by name, each with its storage of weights; docs/compression.md has the names."""
     so_far, and_ = Storage("float32", "float32"), ""
     if manifest.torchscript is not None:
         yield "without TorchScript", so_far
@@ -252,11 +246,7 @@ def _list_compression_steps(manifest: Manifest, storage: Storage) -> Iterator[tu
 
 
 def _write_smaller_bundle(folder: Path, manifest: Manifest, storage: Storage, path: Path) -> list[Comparison]:
-    """Write a bundle with its weights in this storage, and prove that it equals the original with rounded weights.
-
-    Returns:
-        the effect of rounding on the same inputs: measured, and not part of the proof.
-    """
+    """Write a bundle with its weights in this storage, proven equal to the original with rounded weights."""
     kept_words = replace(manifest.text, vocabulary=manifest.text.vocabulary[: storage.rows])
     description = replace(Description.of(manifest), input=kept_words)
     if storage.rows is not None:
@@ -304,16 +294,14 @@ def _write_smaller_bundle(folder: Path, manifest: Manifest, storage: Storage, pa
 
 
 def _mark_runs_as_compressed(form: Form) -> Form:
-    """Mark the runs of a form as compressed in their names, so that the proof distinguishes this form from the graph
-    that it is made from."""
+    """Mark the runs of a form as compressed in their names."""
     return replace(form, runs={name.replace("onnx", COMPRESSED): run for name, run in form.runs.items()})
 
 
 def _compare_rounded_graph(
     manifest: Manifest, content: bytes, rounded: bytes, plan: ProofPlan, texts: Sequence[Case]
 ) -> list[Comparison]:
-    """Compare the graph with rounded weights with the original graph, to show by how much rounding changes the
-    answers."""
+    """Compare the graph with rounded weights with the original graph."""
     before = ReferenceAnswers(
         make_graph_reference("onnx", content), {**plan.cases, "texts": texts}, rows_alone=plan.rows_alone
     )
@@ -370,8 +358,7 @@ def _measure_stages(stages: Sequence[_Stage], data: LabelledTexts | None) -> tup
 
 
 def _make_example_inputs(manifest: Manifest, examples: Sequence[Example]) -> list[Text]:
-    """Return the inputs of a bundle for its own golden examples, or for the golden examples of the larger bundle that
-    it was made from."""
+    """Return the inputs for the golden examples of a bundle, or of the larger one that it was made from."""
     if manifest.text.rules.tokenizer != EXTERNAL:
         return [example.text for example in examples]
     return [replace_high_ids(example.ids, manifest.text.rules, manifest.graph.embedding_rows) for example in examples]
@@ -380,8 +367,7 @@ def _make_example_inputs(manifest: Manifest, examples: Sequence[Example]) -> lis
 def _find_informative_texts(
     classifier: Classifier, texts: Sequence[Text], logits: NDArray[np.float32]
 ) -> NDArray[np.bool_]:
-    """Return which texts can show a lost label, bool [texts]. Texts without a known word do not count, nor texts whose
-    label could change by rounding alone."""
+    """Return which texts can show a lost label, bool [texts]: with a known word, and far from rounding."""
     rules = classifier.manifest.text.rules
     nothing = {rules.unknown_id, rules.empty_id, rules.padding_id, *rules.first_ids, *rules.last_ids}
     known = [not nothing.issuperset(classifier.encode(text)) for text in texts]

@@ -41,8 +41,6 @@ from pocketrnn_export.intake.crf_discovery import (
 from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
-__all__ = ["OwnersLabels", "add_crf", "compare_decoded_labels"]
-
 _log = logging.getLogger(__name__)
 # Two label sequences are equally good if their scores for each token differ by less than this: that is float32's
 # rounding.
@@ -265,8 +263,7 @@ def _convert_ids_to_rows(tokens: Ids, rows: Ids | None) -> Ids:
 
 
 def _draw_long_rows(classifier: Classifier, padding_id: int) -> Iterator[Ids]:
-    """Draw rows with more tokens than the texts: forward may cut the sequence that it decodes, or decode it in
-    windows."""
+    """Draw rows with more tokens than the texts: forward may cut the sequence that it decodes."""
     graph, generator = classifier.manifest.graph, np.random.default_rng(0)
     most = None if graph.limits is None else graph.limits.max_tokens
     for length in _LONG:
@@ -276,11 +273,7 @@ def _draw_long_rows(classifier: Classifier, padding_id: int) -> Iterator[Ids]:
 
 
 def _measure_score_gap(crf: Crf, emissions: Any, own: Any, labels: Any, case: Case) -> float:
-    """Return the difference of the CRF scores of two label sequences, per token.
-
-    Raises:
-        ParityError: it is more than rounding.
-    """
+    """Return the difference of the CRF scores of two label sequences, per token; refuse more than rounding."""
     if labels.shape == own.shape:
         gap = abs(crf.score(emissions, own) - crf.score(emissions, labels)) / len(own)
         if (own == labels).all() or gap <= _TIE:

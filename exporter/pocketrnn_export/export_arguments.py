@@ -12,16 +12,6 @@ from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.intake.calling_convention import Call
 from pocketrnn_export.vocabularies.owner_text_file import OwnersText
 
-__all__ = [
-    "AnyNumberArguments",
-    "CommonArguments",
-    "DescribedArguments",
-    "NumberArguments",
-    "OwnersPair",
-    "refuse_options",
-    "refuse_options_of_plain_texts",
-]
-
 # A text with its ids, tokens or None; and the answer of the owner's classifier, if given.
 OwnersPair = tuple[str, object] | tuple[str, object, object]
 

@@ -23,14 +23,6 @@ from pocketrnn_export.intake.calling_convention import Call
 from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
 
-__all__ = [
-    "ExportOptions",
-    "check_export_options",
-    "convert_exceptions",
-    "lock_exports",
-    "run_with_single_text_fallback",
-]
-
 _log = logging.getLogger(__name__)
 _Made = TypeVar("_Made")
 

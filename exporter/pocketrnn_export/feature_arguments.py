@@ -15,14 +15,6 @@ from pocketrnn_export.json_file import parse_json
 from pocketrnn_export.proof.feature_cases import make_example_features
 from pocketrnn_export.vocabularies.owner_text_file import OwnersText
 
-__all__ = [
-    "FeaturesGiven",
-    "check_feature_arguments",
-    "choose_texts_with_features",
-    "freeze_texts_with_features",
-    "read_features",
-]
-
 # The features as `export` takes them: names of numbers; or for each name a number or a category, or its values.
 FeaturesGiven: TypeAlias = Sequence[str] | Mapping[str, Number | Category | Iterable[str | int] | Mapping[Any, int]]
 

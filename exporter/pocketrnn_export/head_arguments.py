@@ -9,8 +9,6 @@ from pocketrnn.bundle.output_kinds import NO_PRIORS, HeadsOutput, LabelOutput
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn_export.bundle_description import make_label_output
 
-__all__ = ["make_heads_output", "refuse_arguments_with_heads"]
-
 
 def make_heads_output(heads: Mapping[str, Sequence[str] | LabelOutput], *, multi_label: bool = False) -> HeadsOutput:
     """Return the output of a classifier with several heads.

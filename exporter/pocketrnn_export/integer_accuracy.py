@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from pocketrnn_training.rows.labelled_sequences import LabelledSequences
     from pocketrnn_training.rows.labelled_texts import LabelledTexts
 
-__all__ = ["MOST_CHANGED", "MOST_LOST", "AllowedChange", "compute_accuracy_change_interval", "measure_integer_change"]
-
 # Percent of the labels, and points of accuracy.
 MOST_CHANGED: Final = 0.2
 MOST_LOST: Final = 0.1
@@ -159,8 +157,7 @@ def _collect_answers(
 def _find_distinct_rows(
     data: LabelledTexts | LabelledSequences | None,
 ) -> tuple[list[Any] | None, Flags | None, Flags | None]:
-    """Return the distinct rows of the data, with their labels and whether these are known. If rows are equal, one with
-    a known label is kept."""
+    """Return the distinct rows, their labels and whether these are known; a known label wins."""
     if data is None:
         return None, None, None
     rows: Any = data.sequences if hasattr(data, "sequences") else data.texts
@@ -175,8 +172,7 @@ def _find_distinct_rows(
 
 
 def _compute_row_logits(classifier: Classifier, rows: list[Any] | None) -> NDArray[np.float32]:
-    """Return the logits of the rows; a row that the classifier refuses gets NaN. Without rows, return the logits of the
-    golden examples."""
+    """Return the logits of the rows, NaN for a refused one; without rows those of the golden examples."""
     if rows is not None:
         return classifier.logits(rows, on_error="skip")
     if not isinstance(classifier.manifest.input, NumberInput):

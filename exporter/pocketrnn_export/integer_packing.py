@@ -21,19 +21,6 @@ from pocketrnn_export.forms.packed_file.packed_program import Program
 from pocketrnn_export.predicted_label_comparison import compare_labels
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
-__all__ = [
-    "Programs",
-    "add_measurement",
-    "assemble_programs",
-    "compare_integer_answers",
-    "compute_integer_tolerance",
-    "compute_token_limit",
-    "find_size_order_changes",
-    "make_integer_programs",
-    "mark_proof_as_unmeasured",
-    "write_temporary_packed_file",
-]
-
 # The program of a whole text or sequence, and that of a step where there is one; not finished yet.
 Programs = tuple[Program, Program | None]
 # The line that marks a file with integer arithmetic as not measured yet.

@@ -8,8 +8,6 @@ from typing import Any, Final
 
 from pocketrnn.errors import DataError, short_repr
 
-__all__ = ["brief_text", "parse_json", "parse_serde_float"]
-
 _TENS: Final = tuple(float(f"1e{i}") for i in range(309))
 
 

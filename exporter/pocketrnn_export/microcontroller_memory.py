@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.engines.native import import_native_module
 
-__all__ = ["EngineMemory", "compute_required_memory"]
-
 
 @dataclass(frozen=True)
 class EngineMemory:

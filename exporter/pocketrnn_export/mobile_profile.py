@@ -16,8 +16,6 @@ from pocketrnn_export.comparing.logit_comparison import make_graph_reference
 from pocketrnn_export.forms.ort_format import OPERATORS_FILE, list_operators, make_ort_form, make_ort_step_form
 from pocketrnn_export.proof.case_selection import make_cases_for_graph
 
-__all__ = ["write_mobile_bundle"]
-
 
 def write_mobile_bundle(bundle: str | Path, path: str | Path, *, force: bool = False) -> Manifest:
     """Write a bundle with its graphs in onnxruntime's own format (`.ort`) and the list of operators that they need.

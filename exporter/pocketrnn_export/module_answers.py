@@ -22,8 +22,6 @@ from pocketrnn_export.vocabularies.owner_answer_comparison import (
     refuse_other_answers,
 )
 
-__all__ = ["compare_module_with_answers"]
-
 _log = logging.getLogger(__name__)
 # The texts that are answered one by one before the work: a slow module takes some 10 ms for each.
 _TEXTS = 200

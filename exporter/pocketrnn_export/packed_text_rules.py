@@ -18,8 +18,6 @@ from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.comparing.proof_inputs import choose_texts_for_proof
 from pocketrnn_export.progress import show_progress
 
-__all__ = ["pack_text_rules"]
-
 _log = logging.getLogger(__name__)
 
 

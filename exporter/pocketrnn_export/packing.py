@@ -112,8 +112,6 @@ if TYPE_CHECKING:
     from pocketrnn_training.rows.labelled_sequences import LabelledSequences
     from pocketrnn_training.rows.labelled_texts import LabelledTexts
 
-__all__ = ["Arithmetic", "check_packable_rules", "make_bundle_program", "pack", "read_packable_manifest"]
-
 # The number format of products.
 Arithmetic = Literal["float32", "int8"]
 
@@ -298,13 +296,8 @@ def make_bundle_program(manifest: Manifest, content: bytes, step: bytes | None) 
     Raises:
         ExportError: the engine has no operation for an operator of one of them.
     """
-    whole, of_step = _make_programs(manifest, content, step)
-    return whole.encode_sections(of_step)
-
-
-def _make_programs(manifest: Manifest, content: bytes, step: bytes | None) -> Programs:
     whole, of_step = _lower_graphs(manifest, content, step)
-    return whole.program, None if of_step is None else of_step.program
+    return whole.program.encode_sections(None if of_step is None else of_step.program)
 
 
 def _lower_graphs(manifest: Manifest, content: bytes, step: bytes | None) -> tuple[Lowering, Lowering | None]:
@@ -374,11 +367,7 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step: bytes | None) -> _
 
 
 def _limit_tokens(manifest: Manifest, most: int | None) -> Manifest:
-    """Return the manifest with a limit on the tokens, as many as the engine's integers allow.
-
-    Raises:
-        ExportError: there are two texts, whose numbers of tokens a manifest does not limit.
-    """
+    """Return the manifest with as many tokens as the engine's integers allow; refuse two texts."""
     if most is None or (manifest.has_two_texts and most >= _BEYOND_MEMORY):
         return manifest
     if manifest.has_two_texts:
@@ -396,8 +385,7 @@ def _limit_tokens(manifest: Manifest, most: int | None) -> Manifest:
 
 
 def _lower_for_comparison(manifest: Manifest, content: bytes, whole: Lowering) -> Lowering:
-    """Return the lowering whose operators are compared one by one; for two texts, that of two texts of the same
-    length."""
+    """Return the lowering whose operators are compared one by one; two texts have one length."""
     if not manifest.has_two_texts:
         return whole
     return lower_graph(content, manifest.graph, padding_id=manifest.text.rules.padding_id, alike=True)
@@ -475,8 +463,7 @@ def _update_example(example: Example | NumberExample, classifier: Classifier) ->
 
 
 def _make_plan(manifest: Manifest, content: bytes, turns: frozenset[int]) -> ProofPlan:
-    """Return the plan for the proof of a packed file, with cases at the sizes at which the programs take another
-    path."""
+    """Return the proof's plan, with cases at the sizes at which the programs take another path."""
     given, texts, rows = manifest.input, list[Any](), None
     cases: Mapping[str, Sequence[Case]]
     if not isinstance(given, TextInput):

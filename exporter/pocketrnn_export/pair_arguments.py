@@ -11,8 +11,6 @@ from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.export_arguments import refuse_options_of_plain_texts
 from pocketrnn_export.vocabularies.owner_text_file import OwnersText
 
-__all__ = ["check_pair_arguments", "flatten_pairs"]
-
 
 def flatten_pairs(pairs: Sequence[Any]) -> list[str]:
     """Return all texts of the pairs in one list, for comparing rules.

@@ -20,14 +20,6 @@ if TYPE_CHECKING:
     from pocketrnn_training.rows.labelled_sequences import LabelledSequences
     from pocketrnn_training.rows.labelled_texts import LabelledTexts
 
-__all__ = [
-    "check_data_labels",
-    "compare_labels",
-    "compute_label_margins",
-    "compute_predicted_labels",
-    "read_target_labels",
-]
-
 Flags = NDArray[np.bool_]
 
 

@@ -11,17 +11,6 @@ from typing import Final, TypeVar
 
 from pocketrnn.verdicts import LOGGER as VERDICTS
 
-__all__ = [
-    "AFTER_AN_ERROR",
-    "EXPORTER",
-    "PROGRESS",
-    "ProgressLines",
-    "filter_records",
-    "log_item_progress",
-    "show_log_lines",
-    "show_progress",
-]
-
 EXPORTER: Final = "pocketrnn_export"
 # The logger of progress records, with the level DEBUG: the handler chooses how often to show them.
 PROGRESS: Final = "pocketrnn_export.progress"

@@ -12,8 +12,6 @@ import pytest
 from pocketrnn_export.checking.check import check
 from pocketrnn_export.checking.verdict import Verdict
 
-__all__ = ["check_export"]
-
 
 @pytest.fixture
 def check_export() -> Callable[..., Verdict]:

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 
 from pocketrnn.errors import InputError
 
-__all__ = ["RefusedOptionsError"]
-
 
 class RefusedOptionsError(InputError):
     """Options are missing or wrong, and it is known what to give in their place.

@@ -19,16 +19,6 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-__all__ = [
-    "TORCH_MAGIC",
-    "PickleReader",
-    "PickledObject",
-    "UnsupportedPickleError",
-    "read_checkpoint",
-    "read_pickle",
-    "require_type",
-]
-
 # How deep arrays are searched in dicts and objects.
 _DEEPEST: Final = 5
 # The first object in a file of `torch.save`'s older form.
@@ -362,8 +352,7 @@ def _count_elements(shape: Any) -> int:
 
 
 def _make_array(items: Any, shape: Any, dtype: Any, order: Any) -> Any:
-    """Make an array from bytes, or from a list of objects. numpy's own reader does not check the number of these
-    objects."""
+    """Make an array from bytes, or from a list of objects, whose number numpy does not check."""
     count, kind = _count_elements(shape), dtype.dtype if isinstance(dtype, _Dtype) else None
     items = items.array if isinstance(items, _EncodedBytes) else items
     if kind is None or order not in ("C", "F"):

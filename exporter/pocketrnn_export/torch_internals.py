@@ -424,8 +424,7 @@ def _select_arguments(
 
 @functools.cache
 def _read_argument_aliases(operator: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """Return the names of an operator's arguments, and the alias information of those that share memory with its
-    results."""
+    """Return the names of an operator's arguments, and which of them share memory with its results."""
     arguments = getattr(getattr(operator, "_schema", None), "arguments", ())
     aliases = {one.name: one.alias_info for one in arguments if one.alias_info is not None}
     return tuple(one.name for one in arguments), aliases

@@ -134,6 +134,18 @@ class DictWithMask(Base):
         return self.fc(outputs.sum(1))
 
 
+class LettersInADict(nn.Module):
+    """Letters as vectors of a one and zeros, with their lengths."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.fc = nn.GRU(WORDS, 6), nn.Linear(6, 4)
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        packed = pack_padded_sequence(batch["inputs"], batch["lengths"], batch_first=True, enforce_sorted=False)
+        return self.fc(self.rnn(packed)[1][-1])
+
+
 class Fields(Base):
     """torchtext's batch, whose field holds the lengths too."""
 
@@ -216,6 +228,24 @@ class TakesState(Base):
     def forward(self, x: Tensor, hidden: Any) -> Any:
         outputs, hidden = self.rnn(self.embedding(x), hidden)
         return self.fc(outputs[:, -1]), hidden
+
+
+class TwoStates(Base):
+    """The tensors of an LSTM's state one by one."""
+
+    def forward(self, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+        outputs, (hidden, _) = self.rnn(self.embedding(x), (hidden, cell))
+        return self.fc(outputs[:, -1]), hidden
+
+
+class MadeStates(Base):
+    """The same, made by a method, and the cell's first."""
+
+    def init_hidden(self, batch_size: int) -> tuple[Tensor, Tensor]:
+        return torch.ones(1, batch_size, 6), torch.zeros(1, batch_size, 6)
+
+    def forward(self, x: Tensor, c0: Tensor, h0: Tensor) -> Tensor:
+        return self.fc(self.rnn(self.embedding(x), (h0, c0))[0][:, -1])
 
 
 class StateOrNone(Base):

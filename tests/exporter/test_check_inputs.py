@@ -87,6 +87,51 @@ def test_masks_that_hide_the_beginning_of_rows_are_looked_at(tmp_path: Path) -> 
     assert (found.kind, found.sizes) == ("wrong", "masks that hide the end of rows")
 
 
+class Marked(Steps):
+    """Its mask must be true at one step of each row."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Any:
+        return self.out(self.rnn(x)[0][mask].view(x.size(0), -1))
+
+
+class Hiding(Marked):
+    """Its mask is true at padding, and may not hide a whole row."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Any:
+        if not torch.jit.is_tracing() and mask.all(1).any():
+            raise ValueError("A row has no steps.")
+        real = (1 - mask.float()).unsqueeze(2)
+        return self.out((self.rnn(x)[0] * real).sum(1) / real.sum(1))
+
+
+class HidingNothing(Hiding):
+    def forward(self, x: Tensor, mask: Tensor) -> Any:
+        return super().forward(x, torch.zeros_like(mask))
+
+
+class MarkedLast(Marked):
+    """It reads the last step, whatever the mask says."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Any:
+        return super().forward(x, torch.arange(x.size(1)).expand(mask.shape) == mask.size(1) - 1)
+
+
+@pytest.mark.parametrize(
+    ("module", "other", "write"),
+    [(Marked, MarkedLast, written), (Marked, MarkedLast, traced), (Hiding, HidingNothing, written)],
+)
+def test_a_mask_may_have_to_leave_one_step_of_each_row(
+    module: type[Marked], other: type[Marked], write: Any, tmp_path: Path
+) -> None:
+    places, last = torch.arange(9), torch.tensor([[8], [5]])
+    given = NUMBERS, places == last if module is Marked else places > last
+    names: Any = {"names": ["x", "mask"]} if write is written else {}
+    found = checked(module(), write(module(), tmp_path / "1", *given, **names))
+    assert found.kind == "right"
+    assert " and of 1 to " in found.looked_at
+    assert checked(module(), write(other(), tmp_path / "2", *given, **names)).kind == "wrong"
+
+
 class Standardised(Steps):
     """A row of equal numbers has a deviation of nearly zero."""
 
@@ -550,3 +595,20 @@ def test_a_pt2_file_may_take_a_tuple(tmp_path: Path) -> None:
         torch.export.save(torch.export.export(TupleCell().eval(), given), tmp_path / "tuple.pt2")
     found = checked(TupleCell(), tmp_path / "tuple.pt2")
     assert (found.kind, found.sizes) == ("some sizes", "batch 3 only")
+
+
+class InThreeRows(Words):
+    """A reshape holds the traced sizes, and takes one row of as many numbers in all."""
+
+    def forward(self, text: Tensor) -> Any:
+        states, _ = self.rnn(self.embedding(text))
+        return self.out(states.reshape(3, 9, 4).mean(1)) + 0 * text[:, :1]
+
+
+@pytest.mark.parametrize("call", [None, "module(tokens[:, :int(lengths.max())])"])
+def test_rows_that_a_frozen_reshape_takes_for_others_are_looked_at(call: str | None, tmp_path: Path) -> None:
+    file = written(InThreeRows(), tmp_path / "frozen.onnx", TOKENS[:, [0, 1, 2, 3, 4, 5, 6, 0, 1]])
+    found = checked(Words(), file, call=call)
+    assert (found.kind, found.sizes) == ("wrong", "batch 3 only and rows of 9 tokens only")
+    assert found.shown is not None
+    assert len(found.shown.given) == 1

@@ -38,6 +38,7 @@ BATCH = {
     zoo.Pair: "module((tokens, lengths))",
     zoo.Dict: "module({'input_ids': tokens})['logits']",
     zoo.DictWithMask: "module({'ids': tokens, 'mask': torch.arange(tokens.size(1)) < lengths[:, None]})",
+    zoo.LettersInADict: f"module({{'inputs': F.one_hot(tokens, {zoo.WORDS}).float(), 'lengths': lengths}})",
     zoo.Fields: "module(SimpleNamespace(text=(tokens.t(), lengths)))",
     zoo.InputIds: "module(SimpleNamespace(input_ids=tokens))",
     zoo.DeviceAndLabels: "module(tokens, torch.zeros(tokens.size(0), dtype=torch.long), tokens.device, False)[1]",
@@ -48,6 +49,8 @@ BATCH = {
         "module(pack_padded_sequence(tokens, lengths, batch_first=True, enforce_sorted=False), lengths)"
     ),
     zoo.TakesState: "module(tokens, module.init_hidden(tokens.size(0)))[0]",
+    zoo.TwoStates: "module(tokens, torch.zeros(1, tokens.size(0), 6), torch.zeros(1, tokens.size(0), 6))[0]",
+    zoo.MadeStates: ("module(tokens, module.init_hidden(tokens.size(0))[1], module.init_hidden(tokens.size(0))[0])"),
     zoo.StateOrNone: "module(tokens)[0]",
     zoo.BatchSizeGiven: "module(tokens, tokens.size(0))",
     zoo.BatchSizeOfTheFile: "module.forward.__globals__['batch_size'] = tokens.size(0); module(tokens)",
@@ -66,7 +69,7 @@ BATCH = {
     zoo.EveryStepSigmoid: "module(tokens)[0]",
     zoo.LogitsAndLabels: "module(tokens)[0]",
 }
-NAMES = {"torch": torch, "SimpleNamespace": SimpleNamespace}
+NAMES = {"F": torch.nn.functional, "torch": torch, "SimpleNamespace": SimpleNamespace}
 ONE_NUMBER = {
     zoo.LogOfASigmoid,
     zoo.OneNumberBesideTwo,

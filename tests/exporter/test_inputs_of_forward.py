@@ -217,7 +217,8 @@ def test_an_input_is_what_its_owner_says() -> None:
 def test_a_name_is_believed_where_all_its_words_say_the_same() -> None:
     lengths = ["lengths", "x_len", "textLengths", "seq_lens", "lens", "input_length", "seqlens"]
     masks = ["mask", "attention_mask", "padding_mask", "src_key_padding_mask", "x_mask"]
-    states = ["hidden", "h0", "h_0", "hx", "state", "prev_hidden", "init_state", "c_0"]
+    states = ["hidden", "h0", "h_0", "hx", "state", "prev_hidden", "init_state", "c_0", "cell"]
+    sizes = ["batch_size", "batchsize", "n_batch", "bsz"]
     others = [
         "aspect_len",
         "valence",
@@ -227,10 +228,12 @@ def test_a_name_is_believed_where_all_its_words_say_the_same() -> None:
         "statement",
         "chidden",
         "us_state",
+        "chars_batch",
     ]
     assert {find_role(name) for name in lengths} == {"lengths"}
     assert {find_role(name) for name in masks} == {"mask"}
     assert {find_role(name) for name in states} == {"state"}
+    assert {find_role(name) for name in sizes} == {"batch size"}
     assert {find_role(name) for name in others} == {"other"}
     assert find_role("aspect_len", text="aspect") == "lengths"
 

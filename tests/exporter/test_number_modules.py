@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import pickle
 from collections.abc import Callable
@@ -114,6 +115,28 @@ def test_the_fewest_and_the_most_steps_are_found_and_stated(
     refused, named = (least - 1, f"{least - 1} steps.*{least}") if least else (21, "21 steps.*20")
     with pytest.raises(SequenceError, match=named):
         classifier.classify(np.zeros((refused, 3)))
+
+
+class Normalised(LastStep):
+    """A batch norm, whose statistics a run in training mode changes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self.norm(x.transpose(1, 2)).transpose(1, 2))
+
+
+def test_statistics_of_a_module_in_training_mode_stay_as_they_were(tmp_path: Path) -> None:
+    module = Normalised().train()
+    before = copy.deepcopy(module)
+    export(module, tmp_path / "b", **XYZ)
+    assert module.training
+    assert all(torch.equal(value, before.state_dict()[name]) for name, value in module.state_dict().items())
+    samples = torch.randn(5, 3)
+    expected = before.eval()(samples[None]).detach().numpy()
+    np.testing.assert_allclose(Classifier.load(tmp_path / "b").logits([samples.numpy()]), expected, atol=1e-5)
 
 
 def test_a_module_of_one_number_of_steps_is_told_how_to_say_it(tmp_path: Path) -> None:

@@ -37,8 +37,6 @@ from pocketrnn_export.comparing.proof_inputs import Case, Logits
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer, make_perturbed_module_runs
 from pocketrnn_export.intake.user_frames import find_user_place
 
-__all__ = ["ComparedFile", "Outcome", "compare_cases"]
-
 _log = logging.getLogger(__name__)
 # Two answers this near are the same where there is no answer in double precision.
 _NEAR: Final = 1e-4

@@ -18,27 +18,6 @@ from pocketrnn_export.intake.calling_convention import Call, undo_assignments
 from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
-__all__ = [
-    "SIZES",
-    "JoinedOutputModule",
-    "ModuleCall",
-    "ModuleWithSignature",
-    "RecordedCall",
-    "broadcast_scale",
-    "can_run_on_size",
-    "can_take_ids_below",
-    "draw_case",
-    "gives_same_answers_again",
-    "join_outputs",
-    "list_named_inputs",
-    "list_sizes_of_steps",
-    "perturb_number_inputs",
-    "record_call",
-    "record_inputs",
-    "select_running_sizes",
-]
-
-
 # The sizes of the first calls, (batch, tokens): two sizes that differ in both numbers, then other sizes for modules
 # that refuse these.
 SIZES: Final = ((3, 7), (2, 11), (1, 7), (2, 29), (5, 64))

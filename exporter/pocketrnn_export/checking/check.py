@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import math
 import re
@@ -27,7 +28,13 @@ from pocketrnn_export.checking.call_recording import (
     gives_same_answers_again,
     record_call,
 )
-from pocketrnn_export.checking.checked_cases import classify_padding, collect_cases, select_cases_within_bounds
+from pocketrnn_export.checking.checked_cases import (
+    classify_padding,
+    collect_cases,
+    draw_cases_of_held_sizes,
+    draw_regrouped_cases,
+    select_cases_within_bounds,
+)
 from pocketrnn_export.checking.correct_sizes import (
     ANY,
     Bounds,
@@ -52,11 +59,11 @@ from pocketrnn_export.intake.random_draw_line import find_drawing_line
 from pocketrnn_export.module_runs.state_restoration import restore_random_state
 from pocketrnn_export.progress import log_item_progress, show_progress
 
-__all__ = ["check", "check_files"]
-
 _log = logging.getLogger(__name__)
 # The processor time for the cases: after it, no further case is compared.
 SECONDS: Final = 120.0
+# The same for the further cases of a file that fails on some.
+_MORE_SECONDS: Final = 20.0
 # The names of outputs with a number for each class.
 _OF_CLASSES: Final = re.compile("logit|prob|class|label|softmax", re.IGNORECASE)
 _FIX_SIZES: Final = (
@@ -224,6 +231,7 @@ def _compare_with_module(module: nn.Module, file: CheckedFile, told: _CallOption
         outcomes = _compare_cases(beside, collect_cases(called, file, fixed))
         if not outcomes:
             raise InputError(f"{name} answers none of the batches.", "Say how it is called: --call LINE, or call=.")
+        outcomes |= _compare_beside_failures(beside, outcomes, fixed)
         bounds = _find_bounds_of_right_sizes(beside, outcomes)
         if bounds is not None and bounds != fixed:
             # Is it right for all ids of these sizes, too?
@@ -383,16 +391,36 @@ def _find_declared_sizes(beside: ComparedFile, calls: Sequence[RecordedCall]) ->
     return Bounds(found.get("rows", ANY), found.get("steps", ANY))
 
 
-def _compare_cases(beside: ComparedFile, cases: Mapping[str, Sequence[Case]]) -> dict[str, list[Outcome]]:
+def _compare_cases(
+    beside: ComparedFile, cases: Mapping[str, Sequence[Case]], seconds: float = SECONDS
+) -> dict[str, list[Outcome]]:
     found: dict[str, list[Outcome]] = {}
     started = time.process_time()
     for inputs, some in cases.items():
         found[inputs] = []
         for case in log_item_progress(some, f"Comparing {beside.file.path.name} on {inputs}"):
-            if time.process_time() - started > SECONDS:
+            if time.process_time() - started > seconds:
                 break
             found[inputs] += compare_cases(beside, [case])
     return {inputs: some for inputs, some in found.items() if some}
+
+
+def _compare_beside_failures(
+    beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], fixed: Bounds
+) -> dict[str, list[Outcome]]:
+    """Look further at a file that fails on some cases, and answers the others right: for a size that it takes, if it
+    fails on all, and for batches that it takes for such a size."""
+    every = [outcome for some in outcomes.values() for outcome in some]
+    if not all(outcome.is_same or outcome.error for outcome in every) or all(outcome.is_same for outcome in every):
+        return {}
+    found: dict[str, list[Outcome]] = {}
+    if not any(outcome.is_same for outcome in every):
+        held = {"sizes that it holds": draw_cases_of_held_sizes(beside.called, beside.file)}
+        tried = _compare_cases(beside, held, _MORE_SECONDS)
+        found = {inputs: taken for inputs, some in tried.items() if (taken := [one for one in some if not one.error])}
+    right = [outcome.case for outcome in itertools.chain(every, *found.values()) if outcome.is_same]
+    regrouped = {"rows of other lengths": draw_regrouped_cases(beside.called, right, fixed)}
+    return found | _compare_cases(beside, regrouped, _MORE_SECONDS)
 
 
 def _find_bounds_of_right_sizes(beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]]) -> Bounds | None:

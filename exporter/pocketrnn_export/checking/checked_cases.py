@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
@@ -12,16 +12,14 @@ from torch import nn
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.text import TextRules
-from pocketrnn_export.checking.call_recording import ModuleCall, draw_case
+from pocketrnn_export.checking.call_recording import ModuleCall, draw_case, record_inputs
 from pocketrnn_export.checking.correct_sizes import NO_PADDING, TO_LONGEST, WIDER, Bounds
-from pocketrnn_export.checking.exported_file import CheckedFile
+from pocketrnn_export.checking.exported_file import CheckedFile, list_reshape_sizes
 from pocketrnn_export.comparing.proof_inputs import Case, make_boundary_cases, make_one_row_cases
 from pocketrnn_export.forms.onnx.onnx_form import find_small_integers
 from pocketrnn_export.proof import every_size_comparison
 from pocketrnn_export.proof.case_selection import make_cases_for_rules
 from pocketrnn_export.proof.largest_embedding_ids import find_ids_of_extreme_vectors
-
-__all__ = ["classify_padding", "collect_cases", "select_cases_within_bounds"]
 
 # Every batch and every length up to these is compared; then sizes around the whole numbers in module and file.
 _EVERY_BATCH: Final = 16
@@ -29,6 +27,13 @@ _EVERY_LENGTH: Final = 48
 _MOST_ASKED: Final = 1_100
 _MOST_BOUNDS: Final = 60
 _ALONE: Final = 2
+# Batches of so many rows, so many times as long as those that a file answers right, and the most of these.
+_MOST_ROWS: Final = 8
+_TIMES_AS_LONG: Final = 3
+_MOST_REGROUPED: Final = 60
+# The most rows, and the most batches, of sizes that a file holds.
+_MOST_HELD_ROWS: Final = 64
+_MOST_HELD: Final = 300
 
 
 def collect_cases(called: ModuleCall, file: CheckedFile, fixed: Bounds) -> dict[str, list[Case]]:
@@ -50,7 +55,8 @@ def collect_cases(called: ModuleCall, file: CheckedFile, fixed: Bounds) -> dict[
         uneven = make_boundary_cases([(3, n) for n in (2, 5, 9, 21)], ids, padding_id, ragged=True)
         even = make_boundary_cases([(1, 4), (2, 6)], ids, padding_id, ragged=False)
         cases["uneven rows"] = uneven
-        cases["padded wider"] = [_widen_case(case, 1 + 2 * n, padding_id) for n, case in enumerate([*even, *uneven])]
+        widened = [_widen_case(case, 1 + 2 * n, padding_id) for n, case in enumerate([*even, *uneven])]
+        cases["padded wider"] = [case for case in widened if not _is_cut_to_longest_row(called, case)]
     if fixed != Bounds():
         return {**select_cases_within_bounds(called, fixed), **cases}
     proof = _make_proof_cases(called, None, _list_boundary_sizes(called.module, file))
@@ -88,7 +94,58 @@ def select_cases_within_bounds(called: ModuleCall, bounds: Bounds) -> dict[str, 
         # The proof's rows have at least as many tokens as the least width; here they are padded to that width.
         sizes = itertools.product({least_rows, most_rows or 3}, {least, most or least + 9})
         found += [case for rows, steps in sizes for case in _draw_padded_cases(called, rows, steps)]
-    return {"these sizes": [case for case in found if classify_padding(case) <= bounds.padding]}
+    inside = [case for case in found if classify_padding(case) <= bounds.padding]
+    return {"these sizes": [case for case in inside if not _is_cut_to_longest_row(called, case)]}
+
+
+def draw_cases_of_held_sizes(called: ModuleCall, file: CheckedFile) -> list[Case]:
+    """Draw a batch for each pair of the sizes that the reshapes of a file hold: the file may take a single size, that
+    of its trace."""
+    if called.one_row:
+        return []
+    numbers = list_reshape_sizes(file)
+    pairs = itertools.product([n for n in numbers if n <= _MOST_HELD_ROWS], numbers if called.unit else (1,))
+    sizes = sorted(pairs, key=lambda size: size[0] * size[1])[:_MOST_HELD]
+    return [draw_case(called, r, s, ragged=False) for r, s in sizes]
+
+
+def draw_regrouped_cases(called: ModuleCall, right: Sequence[Case], fixed: Bounds) -> list[Case]:
+    """Draw batches with as many numbers as one that a file answers right, or a multiple, in rows of other lengths. A
+    reshape to frozen sizes takes these, and mixes the rows.
+
+    Args:
+        called: how the module is called.
+        right: the cases that the file answers right.
+        fixed: the sizes that the file declares as fixed.
+    """
+    sizes = {(len(case.lengths), case.tokens.shape[1]) for case in right}
+    rows, steps = ({size[place] for size in sizes} for place in (0, 1))
+    if not called.unit or called.one_row or not sizes or len(rows) > 1 < len(steps):
+        return []
+    totals = {r * s for r, s in sizes}
+    frozen = [some.pop() for some in (steps, rows) if len(some) == 1]
+    grid = itertools.product(range(1, _MOST_ROWS + 1), range(1, _TIMES_AS_LONG * max(size[1] for size in sizes) + 1))
+    found = {
+        (r, s): (r * s not in totals, next(n for n, size in enumerate(frozen) if r * s % size == 0), r * s)
+        for r, s in grid
+        if (r, s) not in sizes and fixed.contains_size(r, s, padding=NO_PADDING)
+        if any(r * s % size == 0 for size in frozen)
+    }
+    chosen = sorted(found, key=lambda size: found[size])[:_MOST_REGROUPED]
+    return [draw_case(called, r, s, ragged=False) for r, s in chosen]
+
+
+def _is_cut_to_longest_row(called: ModuleCall, case: Case) -> bool:
+    """Return whether a case is padded wider than its longest row, and the call gives forward what it gives for the case
+    without that."""
+    if classify_padding(case) != WIDER:
+        return False
+    narrow = Case(case.name, case.tokens[:, : case.lengths.max()], case.lengths)
+    one, other = record_inputs(called, case), record_inputs(called, narrow)
+    return bool(one) and all(
+        name in other and np.array_equal(value, other[name], equal_nan=value.dtype.kind == "f")
+        for name, value in one.items()
+    )
 
 
 def _draw_padded_cases(called: ModuleCall, rows: int, steps: int) -> list[Case]:

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["ANY", "NO_PADDING", "TO_LONGEST", "WIDER", "Bounds", "ComparedSize", "find_right_sizes"]
-
 # A size without bounds: (least, largest).
 ANY: Final = (1, None)
 # The padding of a batch: none, up to its longest row, or wider than that.
@@ -79,14 +77,18 @@ def find_right_sizes(looked: Sequence[ComparedSize], asked: Callable[[int, int],
 
     Args:
         looked: the cases.
-        asked: whether the file is right for a batch of these rows and steps; it is asked to find the most steps.
+        asked: whether the file is right for a batch of these rows and steps; it is asked to find the most steps, and
+            whether it is right for one row more than the most.
     """
     right = [one for one in looked if one.right]
     if not right or len(right) == len(looked):
         return None
     for bounds in _list_candidate_bounds(right):
         if all(bounds.contains_size(one.rows, one.steps, padding=one.padding) == one.right for one in looked):
-            return _find_most_steps(bounds, looked, asked)
+            most = bounds.rows[1]
+            # A large batch may be wrong by its ids, and not by its size.
+            if most is None or not asked(most + 1, next(one.steps for one in right if one.rows == most)):
+                return _find_most_steps(bounds, looked, asked)
     return None
 
 

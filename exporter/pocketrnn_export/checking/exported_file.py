@@ -26,8 +26,6 @@ from pocketrnn_export.comparing.logit_comparison import open_session
 from pocketrnn_export.intake.torchscript_file import is_torchscript, load_torchscript
 from pocketrnn_export.module_runs.quiet_cpu_run import list_tensors_in
 
-__all__ = ["Array", "CheckedFile", "Port", "count_table_rows", "find_axis_role", "find_missing_matrices", "open_file"]
-
 Array = npt.NDArray[Any]
 # The largest model that onnxruntime and protobuf read in one piece.
 _LARGEST: Final = 2**31 - 1
@@ -38,6 +36,9 @@ _OF_HALF: Final = 2.0**13
 _MOST_OF_ERROR: Final = 300
 # Operators that leave ids unchanged between the input and a table.
 _SAME_IDS: Final = frozenset({"Cast", "Transpose", "Identity", "Unsqueeze", "Squeeze", "Reshape", "Slice", "Concat"})
+# Operators between the sizes of a reshape and the constants that they are made of.
+_SAME_SIZES: Final = frozenset({"Cast", "Concat", "Unsqueeze", "Identity"})
+_MOST_STEPS: Final = 1_100
 _NUMBER_IN_CODE: Final = re.compile(r"prim::Constant\[value=\{?(-?[\d.]+(?:e-?\d+)?)\b")
 _OF_SEQUENCE: Final = ("seq", "time", "step", "tokens", "length")
 # Sorted numbers that differ by more are other weights: large matrices of one distribution differ by little.
@@ -379,6 +380,29 @@ def count_table_rows(file: CheckedFile, port: str) -> int | None:
         if node.op_type in _SAME_IDS and node.input[0] in same:
             same |= set(node.output)
     return min(rows, default=None)
+
+
+def list_reshape_sizes(file: CheckedFile) -> list[int]:
+    """Return the whole numbers, 1 among them, that a file gives a tensor as its sizes, up to 1,100.
+
+    Example:
+        >>> list_reshape_sizes(open_file("theirs.onnx"))
+        [1, 3, 7]
+    """
+    numbers: list[Any] = [1, *file.numbers]
+    if file.model is not None:
+        nodes = list(_list_graph_nodes(file.model.graph))
+        # Before opset 5 a reshape had no second input.
+        sizes = {name for node in nodes if node.op_type in ("Reshape", "Expand") for name in node.input[1:2]}
+        for node in reversed(nodes):
+            if node.op_type in _SAME_SIZES and sizes & set(node.output):
+                sizes |= set(node.input)
+        constants = {tensor.name: tensor for tensor in file.model.graph.initializer}
+        made = [node for node in nodes if node.op_type == "Constant"]
+        constants |= {node.output[0]: a.t for node in made for a in node.attribute if a.name == "value"}
+        held = [onnx.numpy_helper.to_array(constants[name]).ravel() for name in sorted(sizes & constants.keys())]
+        numbers += [number for array in held if array.dtype.kind in "iu" for number in array.tolist()]
+    return sorted({int(number) for number in numbers if 0 < number <= _MOST_STEPS and number == int(number)})
 
 
 def _list_graph_nodes(graph: GraphProto) -> Iterator[NodeProto]:

@@ -41,8 +41,6 @@ from pocketrnn_export.intake.calling_convention import Call, compile_call
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, make_sample_table
 from pocketrnn_export.progress import filter_records
 
-__all__ = ["find_call"]
-
 _log = logging.getLogger(__name__)
 _USUAL_IDS: Final = 100
 # The most steps that a file is tried with which does not declare its sizes.

@@ -30,17 +30,6 @@ from pocketrnn_export.checking.exported_file import CheckedFile, Port, find_axis
 from pocketrnn_export.intake.call_discovery.module_facts import list_forward_parameters
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, make_sample_table
 
-__all__ = [
-    "Roles",
-    "UncallableModuleError",
-    "find_call_by_axes",
-    "has_independent_rows",
-    "is_length_name",
-    "is_mask",
-    "make_call_with_roles",
-    "try_axis_roles",
-]
-
 # The most assignments of sizes to the file's inputs that are tried, and the processor time for all of them.
 _MOST_WAYS: Final = 400
 _SECONDS: Final = 30.0
@@ -62,6 +51,10 @@ _MOST_COLUMNS: Final = 32
 _OTHER_SIZE: Final = 13
 # Numbers that may be ids in a column of their own.
 _WHOLE: Final = "whole numbers"
+# A mask is true where a row has steps, or where it has none, or at its last step alone.
+KEEPS: Final = "keeps"
+HIDES: Final = "hides"
+ONE_STEP: Final = "one step"
 # Where a module runs on none of the usual sizes, the steps up to this many are tried, with the likeliest roles.
 _MOST_STEPS: Final = 128
 _LIKELY: Final = 12
@@ -183,17 +176,20 @@ def try_axis_roles(
 ) -> ModuleCall | None:
     """Return the call with these roles if the module runs with it on all `sizes`, and gives finite answers on one of
     the `trials` of numbers and masks. Without trials, it has to run on one of the sizes for first calls."""
-    masks = (False, True) if any(is_mask(port) for port in ports) else (False,)
-    for kind, hides in itertools.product(kinds, masks):
+    usual, unusual = ((KEEPS, HIDES), (ONE_STEP,)) if any(map(is_mask, ports)) else ((KEEPS,), ())
+    failing: set[str] = set()
+    for kind, masks in itertools.chain(itertools.product(kinds, usual), itertools.product(kinds, unusual)):
+        if masks in failing:
+            continue
         make = functools.partial(
-            make_call_with_roles, module, ports, way, padding_id=padding_id, kind=kind, hides=hides
+            make_call_with_roles, module, ports, way, padding_id=padding_id, kind=kind, masks=masks
         )
         made = make({port.name: counts[:1] for port in ports})
-        if not all(can_run_on_size(made, *size) for size in sizes):
-            return None
-        if (called := select_running_sizes(made, trials or _list_trial_sizes(ports, way))) is None:
-            return None
-        if _gives_finite_answers(called):
+        runs = all(can_run_on_size(made, *size) for size in sizes)
+        called = select_running_sizes(made, trials or _list_trial_sizes(ports, way)) if runs else None
+        if called is None:
+            failing.add(masks)
+        elif _gives_finite_answers(called):
             return select_running_sizes(make(_count_ids_per_input(make, called, ports, way, counts)), called.sizes)
     return None
 
@@ -384,8 +380,9 @@ def make_call_with_roles(
     *,
     padding_id: int,
     kind: str,
-    hides: bool,
+    masks: str,
 ) -> ModuleCall:
+    """Return the call with these roles of the axes. `masks` is KEEPS, HIDES or ONE_STEP."""
     # Whole numbers may be ids of any table.
     least = min(map(min, counts.values())) if kind == _WHOLE else None
     sizes = {_compute_inner_size(roles) for port, roles in zip(ports, way, strict=True) if _is_float(port)}
@@ -408,7 +405,7 @@ def make_call_with_roles(
         places = slice(None if "b" in roles else 1), slice(None if "s" in roles else 1)
         drawn = drawn[places]
         if is_mask(port):
-            value = (real ^ hides).to(torch.int64)[..., None]
+            value = _make_mask(lengths, tokens.shape[1], masks).to(torch.int64)[..., None]
         elif _is_offset(port, roles):
             value = (lengths.cumsum(0) - lengths)[:, None, None]
         elif _is_float(port):
@@ -436,6 +433,13 @@ def make_call_with_roles(
         ragged, samples, unit=("steps" if tables else "tokens") if has_steps else "", unequal=() if ragged else unequal,
         one_row="b" not in itertools.chain(*way), numbers="" if kind == EVERYWHERE or not tables else kind,
     )  # fmt: skip
+
+
+def _make_mask(lengths: Tensor, steps: int, masks: str) -> Tensor:
+    places = torch.arange(steps)
+    if masks == ONE_STEP:
+        return places == lengths[:, None] - 1
+    return (places < lengths[:, None]) ^ (masks == HIDES)
 
 
 def _call_with_inputs(module: nn.Module, inputs: Mapping[str, Tensor]) -> Any:

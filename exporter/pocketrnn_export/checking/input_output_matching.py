@@ -15,17 +15,6 @@ from pocketrnn.errors import InputError, suggest_similar_name
 from pocketrnn_export.checking.call_recording import RecordedCall
 from pocketrnn_export.checking.exported_file import Array, CheckedFile, Port, find_axis_role
 
-__all__ = [
-    "AGREEING",
-    "MatchedInput",
-    "make_file_inputs",
-    "match_inputs",
-    "match_outputs",
-    "normalize_name",
-    "rate_answers",
-    "squeeze_shape",
-]
-
 # An array with more axes than this is not transposed.
 _MOST_AXES: Final = 4
 # The most orders of all axes that are ranked, and that are tried.

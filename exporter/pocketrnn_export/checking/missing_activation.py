@@ -10,8 +10,6 @@ import numpy as np
 
 from pocketrnn_export.checking.exported_file import Array
 
-__all__ = ["Activation", "find_activation", "gives_probabilities"]
-
 # The activation of the other's numbers is as near as a quantised file's answers are.
 _NEAR: Final = 5e-2
 _SUM: Final = 1e-2

@@ -17,8 +17,6 @@ from pocketrnn_export.checking.verdict import Verdict
 from pocketrnn_export.checking.verdict_from_outcomes import make_verdict, summarize_outcomes
 from pocketrnn_export.intake.calling_convention import Call
 
-__all__ = ["compare_with_reversed_masks"]
-
 _SIZES: Final = ((2, 5), (3, 9), (1, 4), (4, 12))
 
 

@@ -14,8 +14,6 @@ from pocketrnn_export.checking.exported_file import Array
 from pocketrnn_export.checking.verdict import Shown
 from pocketrnn_export.comparing.proof_inputs import Case, make_one_row_cases
 
-__all__ = ["find_shortest_input"]
-
 # The most shorter inputs that are tried.
 _TRIED: Final = 80
 _ROWS: Final = 8

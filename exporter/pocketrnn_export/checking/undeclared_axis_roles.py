@@ -17,6 +17,8 @@ from torch import nn
 from pocketrnn_export.checking.call_recording import SIZES, ModuleCall, draw_case, record_call
 from pocketrnn_export.checking.exported_file import CheckedFile, Port
 from pocketrnn_export.checking.input_axis_roles import (
+    KEEPS,
+    ONE_STEP,
     Roles,
     has_independent_rows,
     is_length_name,
@@ -27,8 +29,6 @@ from pocketrnn_export.checking.input_axis_roles import (
 from pocketrnn_export.checking.input_output_matching import AGREEING
 from pocketrnn_export.numbers.sample_table import NEAR
 from pocketrnn_export.torch_internals import TORCH_FOLDER, FunctionMode
-
-__all__ = ["find_call_without_axes"]
 
 # The processor time for the search, and after the first way in which the two agree.
 _SECONDS: Final = 15.0
@@ -162,10 +162,19 @@ class _MeaningSearch:
 
     def _count_places(self, way: _Way) -> tuple[int, int] | None:
         """Return at how many places forward calls torch before it fails, and how often; None if it runs."""
+        kinds = (KEEPS, ONE_STEP) if any(map(is_mask, self._split_way(way)[0])) else (KEEPS,)
+        furthest = (0, 0)
+        for masks in kinds:
+            if (places := self._count_places_with_masks(way, masks)) is None:
+                return None
+            furthest = max(furthest, places)
+        return furthest
+
+    def _count_places_with_masks(self, way: _Way, masks: str) -> tuple[int, int] | None:
         ports, roles = self._split_way(way)
         counts = {port.name: self.counts[:1] for port in ports}
         called = make_call_with_roles(
-            self.module, ports, roles, counts, padding_id=self.padding_id, kind=NEAR, hides=False
+            self.module, ports, roles, counts, padding_id=self.padding_id, kind=NEAR, masks=masks
         )
         recorder = _PlaceRecorder()
 

@@ -12,8 +12,6 @@ from pocketrnn_export.checking.call_recording import RecordedCall, draw_case, re
 from pocketrnn_export.checking.verdict import Verdict
 from pocketrnn_export.checking.verdict_from_outcomes import make_verdict, summarize_outcomes
 
-__all__ = ["compare_unequal_lengths", "limit_verdict_to_inputs"]
-
 # The batches in which one input has half the steps of another; and the steps of an ordinary one.
 _UNEQUAL_SIZES: Final = ((1, 2), (2, 3), (1, 4), (2, 9), (4, 12), (2, 33))
 _ORDINARY_STEPS: Final = 7

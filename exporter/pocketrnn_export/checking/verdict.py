@@ -10,8 +10,6 @@ from typing import Any, Final, Literal
 from pocketrnn.bundle.manifest import Comparison
 from pocketrnn.tables.row_writer import replace_nan_by_none
 
-__all__ = ["Kind", "Shown", "Verdict", "make_verdict_page"]
-
 Kind = Literal["right", "some sizes", "wrong", "changed", "not comparable"]
 
 _STATUS: Final[dict[Kind, int]] = {"right": 0, "some sizes": 3, "wrong": 3, "changed": 3, "not comparable": 2}

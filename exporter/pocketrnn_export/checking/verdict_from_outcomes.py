@@ -18,8 +18,6 @@ from pocketrnn_export.checking.verdict import Verdict
 from pocketrnn_export.comparing.logit_comparison import summarize_differences
 from pocketrnn_export.comparing.proof_inputs import Case
 
-__all__ = ["make_verdict", "report_half_precision_rounding", "summarize_outcomes"]
-
 
 def make_verdict(beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], bounds: Bounds | None) -> Verdict:
     """Make the verdict on a file from the outcomes of its cases.

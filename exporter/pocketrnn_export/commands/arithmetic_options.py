@@ -19,13 +19,6 @@ if TYPE_CHECKING:
     from pocketrnn_training.rows.labelled_sequences import LabelledSequences
     from pocketrnn_training.rows.labelled_texts import LabelledTexts
 
-__all__ = [
-    "arithmetic_options",
-    "check_measure_options",
-    "format_integer_warning",
-    "read_integer_arguments",
-]
-
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _LABEL_COLUMN: Final = "label"
 _TEXT_COLUMN: Final = "text"

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from pocketrnn_export.forms.weight_quantization import Storage
     from pocketrnn_training.rows.labelled_texts import LabelledTexts
 
-__all__ = ["COLUMNS", "check_is_bundle", "data_options", "read_rows_to_measure", "write_compressed_bundle"]
-
 # The options that say how the data is read.
 COLUMNS: Final = ("text_column", "label_column", "label_separator")
 

@@ -17,8 +17,6 @@ from pocketrnn_export.commands.progress_lines import print_stages
 if TYPE_CHECKING:
     from pocketrnn_export.checking.verdict import Verdict
 
-__all__ = ["check"]
-
 _OF_MODULE: Final = ("weights", "random_weights", "set", "call", "padding_id", "channels")
 
 

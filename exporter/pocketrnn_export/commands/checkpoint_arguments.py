@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-__all__ = ["read_checkpoint_arguments"]
-
 
 def read_checkpoint_arguments(folder: Path) -> tuple[Any, dict[str, Any]]:
     """Read the module of a checkpoint, and the other arguments of `export`.

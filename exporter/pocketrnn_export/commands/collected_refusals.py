@@ -11,8 +11,6 @@ from pocketrnn.commands.grouped_options import write_command_again
 from pocketrnn.errors import InputError, OutputError, PocketRNNError
 from pocketrnn_export.refused_options import RefusedOptionsError
 
-__all__ = ["CollectedRefusals"]
-
 _Made = TypeVar("_Made")
 # Longer rules, as with stop words, are written to a file: a message has at most 2,000 characters.
 _LONGEST_OPTION: Final = 600

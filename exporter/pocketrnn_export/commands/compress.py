@@ -22,8 +22,6 @@ from pocketrnn_export.commands.checkpoint_arguments import read_checkpoint_argum
 from pocketrnn_export.commands.progress_lines import print_stages
 from pocketrnn_export.commands.verdict_lines import format_example_note, print_next_step, print_verdicts
 
-__all__ = ["compress"]
-
 _STORAGES: Final = click.Choice(["int8", "float16", "float32"])
 
 

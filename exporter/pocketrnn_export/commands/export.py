@@ -65,8 +65,6 @@ if TYPE_CHECKING:
     from pocketrnn_export.vocabularies.tokenizer_json import Subwords
     from pocketrnn_export.vocabularies.vocabulary import Vocabulary
 
-__all__ = ["export", "load_module_and_call", "parse_source"]
-
 # The text rules that stand beside a function of --tokenizer, whose code shows all others.
 _BESIDE_A_FUNCTION: Final = frozenset(
     (
@@ -375,11 +373,7 @@ def _check_measured_options(options: dict[str, Any]) -> None:
 
 
 def _split_pairs(lines: Sequence[str], file: Path) -> list[tuple[str, str]]:
-    """Split the lines of a file at the tab into pairs of texts.
-
-    Raises:
-        InputError: a line has no tab, or several.
-    """
+    """Split the lines of a file at the tab into pairs of texts."""
     pairs = []
     for number, line in enumerate(lines, 1):
         parts = line.split("\t")
@@ -452,8 +446,7 @@ def _export_in_stages(module: Any, output: Path, description: dict[str, Any], op
 
 
 def _check_output(output: Path, *, packed: bool, force: bool) -> None:
-    """Refuse an output that cannot be written. Also refuse a packed file if the engine for its proof is not
-    installed."""
+    """Refuse an output that cannot be written, or a packed file without the engine for its proof."""
     if packed:
         from pocketrnn.engines.native import import_native_module
 
@@ -483,8 +476,7 @@ def _check_source(path: Path) -> None:
 
 
 def _read_text_arguments(source: str, named: ModuleName | None, options: dict[str, Any]) -> dict[str, Any] | None:
-    """Read the arguments that turn texts into ids, and refuse rules that give other ids than the owner's code; None for
-    a checkpoint. This does not need PyTorch, so it can refuse before PyTorch is loaded."""
+    """Read the arguments for texts to ids before PyTorch is loaded; None for a checkpoint."""
     of_a_module = (
         "vocabulary",
         "labels",
@@ -727,11 +719,7 @@ def _read_agreeing_rules(
 
 
 def _read_characters(path: Path | None, width: int | None) -> Characters | None:
-    """Read the vocabulary of characters, if there is one.
-
-    Raises:
-        click.UsageError: there is a width and no vocabulary.
-    """
+    """Read the vocabulary of characters, if there is one; a width needs one."""
     from pocketrnn_export.character_arguments import read_characters
 
     if path is None:
@@ -758,11 +746,7 @@ def _read_thresholds(given: str, labels: int) -> list[float]:
 
 
 def _read_heads(given: Sequence[str]) -> dict[str, list[str]]:
-    """Read the labels of each head from NAME=LABELS.
-
-    Raises:
-        InputError: one is not of this form, or two have one name.
-    """
+    """Read the labels of each head from NAME=LABELS."""
     heads: dict[str, list[str]] = {}
     for one in given:
         name, equals, labels = one.partition("=")
@@ -856,8 +840,7 @@ def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRul
 
 
 def _load_named_module(named: ModuleName, options: dict[str, Any]) -> tuple[Any, Any]:
-    """Load the module that a file defines, with its trained weights, or with random ones if --random-weights is given;
-    and the function in it that --call names."""
+    """Load the module that a file defines, with its weights, and the function that --call names."""
     from pocketrnn_export.intake.missing_arguments import MissingArgumentsError
     from pocketrnn_export.intake.module_file import load_module_and_function
     from pocketrnn_export.intake.repeated_construction import refuse_random_construction

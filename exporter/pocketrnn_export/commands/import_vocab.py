@@ -10,8 +10,6 @@ from pocketrnn.commands.grouped_options import Command
 from pocketrnn.commands.standard_streams import print_line
 from pocketrnn_export.commands.progress_lines import print_stages
 
-__all__ = ["import_vocab"]
-
 _FIRST = 10
 
 

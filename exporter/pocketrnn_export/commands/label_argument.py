@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pocketrnn_export.intake.module_name import parse_module_name
 
-__all__ = ["read_labels"]
-
 
 def read_labels(given: str, head: str = "") -> list[str]:
     """Read the labels that `--labels` gives: `a,b,c`, a file of them, or `file.py:NAME` for a list in code.

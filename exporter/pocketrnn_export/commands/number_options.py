@@ -20,17 +20,6 @@ from pocketrnn_export.commands.verdict_lines import format_proof_summary, format
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest
 
-__all__ = [
-    "NUMBER_OPTIONS",
-    "OF_CHECKPOINTS",
-    "NumberOptions",
-    "format_number_summary",
-    "make_checkpoint_overrides",
-    "number_options",
-    "read_number_arguments",
-    "refuse_text_options",
-]
-
 # The most bytes of a file of sequences.
 _LARGEST: Final = 1 << 32
 _Command = TypeVar("_Command", bound=Callable[..., Any])

@@ -24,8 +24,6 @@ from pocketrnn_export.commands.verdict_lines import print_next_step, print_verdi
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest
 
-__all__ = ["pack"]
-
 
 @click.command(
     cls=Command,
@@ -153,8 +151,7 @@ def _pack_text_rules(bundle: str, path: Path, *, force: bool) -> None:
 
 
 def _make_memory_sentence(path: Path, manifest: Any) -> str | None:
-    """Return a sentence with the memory that a program without files needs for a packed file, or for the array in a
-    header."""
+    """Return a sentence with the memory that a program needs for a packed file, or its array."""
     from pocketrnn_export.c_array import extract_packed_content
     from pocketrnn_export.microcontroller_memory import compute_required_memory
 

@@ -12,8 +12,6 @@ from pocketrnn.commands.standard_streams import print_line
 if TYPE_CHECKING:
     import logging
 
-__all__ = ["print_stages"]
-
 
 @contextlib.contextmanager
 def print_stages() -> Iterator[None]:

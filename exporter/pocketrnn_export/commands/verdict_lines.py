@@ -16,15 +16,6 @@ if TYPE_CHECKING:
 
     from pocketrnn.bundle.manifest import Manifest, Parity
 
-__all__ = [
-    "format_example_note",
-    "format_proof_summary",
-    "format_proof_table",
-    "print_example_note",
-    "print_uncompared_steps",
-    "print_verdicts",
-]
-
 # The advice printed in place of `TextVerdict.remedy`, for users who have the pipeline.
 _COMPARE: Final = {
     "not compared": "Compare them: --pairs FILE, with texts, the ids that your pipeline gives and your classifier's "

@@ -26,8 +26,6 @@ from pocketrnn_export.comparing.float64_operators import OPERATORS
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, list_tensors_in
 from pocketrnn_export.torch_internals import FunctionMode, count_writes
 
-__all__ = ["DifferingOperation", "Place", "find_differing_operation"]
-
 # Finds the line of the user's code that a frame was called from; empty if there is none.
 Place = Callable[[FrameType | None], str]
 

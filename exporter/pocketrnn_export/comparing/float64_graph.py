@@ -21,19 +21,6 @@ from pocketrnn.text.pairs import make_pair_inputs
 from pocketrnn_export.comparing.float64_operators import OPERATORS
 from pocketrnn_export.comparing.proof_inputs import select_answer_rows
 
-__all__ = [
-    "SINGLE",
-    "Doubles",
-    "Ids",
-    "Run64",
-    "build_evaluator",
-    "convert_model_to_float64",
-    "list_graph_inputs",
-    "list_perturbable_weights",
-    "make_float64_model_run",
-    "make_float64_onnx_run",
-]
-
 Ids = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
 # (tokens int64 [batch, sequence], lengths int64 [batch]) -> logits float64 [batch, classes]
@@ -177,8 +164,7 @@ def convert_model_to_float64(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _name_unused_outputs(graph: GraphProto, place: int) -> None:
-    """Give each output a name: the evaluator would store a nameless output under the empty name, and read it as an
-    omitted input."""
+    """Give each output a name: the evaluator reads a nameless one as an omitted input."""
     for i, node in enumerate(graph.node):
         for k, name in enumerate(node.output):
             node.output[k] = name or f"pocketrnn.unused.{place}.{i}.{k}"
@@ -208,8 +194,7 @@ def _round_products_of_int8(graph: GraphProto) -> None:
 
 
 def _round_marked_values_to_float32(graph: GraphProto) -> None:
-    """Round values whose name ends with SINGLE: Python computes them from sizes in float64, and PyTorch rounds them to
-    float32 when an operation combines them with a tensor."""
+    """Round values whose name ends with SINGLE: PyTorch makes float32 of Python's numbers beside a tensor."""
     nodes: list[NodeProto] = []
     for node in graph.node:
         nodes.append(onnx.NodeProto.FromString(node.SerializeToString()))

@@ -26,8 +26,6 @@ from pocketrnn_export.module_runs.function_caches import find_caches, use_fresh_
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
 from pocketrnn_export.torch_internals import FunctionMode, change_operator_arguments
 
-__all__ = ["Float64Mode", "make_float64_copy", "make_float64_copy_run", "make_float64_module_run"]
-
 # The largest float32. In a module that runs in float64, `torch.finfo(x.dtype).min` must still be the float32 minimum.
 _LARGEST: Final = float(np.finfo(np.float32).max)
 # The functions that make a tensor from numbers: the numbers are rounded to float32, as in the module's own run.

@@ -19,8 +19,6 @@ import torch
 from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_max_pool import MaxPool as EvaluatorsMaxPool
 
-__all__ = ["OPERATORS", "restore_threads", "use_one_thread"]
-
 Doubles = npt.NDArray[np.float64]
 # (gates of the input [rows, gates * hidden], state) -> new state; a state is (hidden,) or (hidden, cell).
 CellFunction = Callable[[Doubles, tuple[Doubles, ...]], tuple[Doubles, ...]]
@@ -86,13 +84,11 @@ class _Recurrent(OpRun):
     default_activations: tuple[str, ...]
 
     def _make_step(self, r: Doubles, b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> CellFunction:
-        """Make the step of one direction from its recurrent weights [gates * hidden, hidden] and its recurrent biases;
-        without the biases that `_count_biases_added_early` counts."""
+        """Make the step of one direction, without the biases that `_count_biases_added_early` counts."""
         raise NotImplementedError
 
     def _count_biases_added_early(self, hidden: int) -> int:
-        """Count the recurrent biases [gates * hidden] that are added to the input's gates for all steps together: the
-        biases of gates that sum both products."""
+        """Count the recurrent biases that are added to the input's gates for all steps together."""
         return self.gates * hidden
 
     def _run(self, x: Doubles, w: Doubles, r: Doubles, *more: Any, **attributes: Any) -> tuple[Doubles, ...]:

@@ -22,19 +22,6 @@ from pocketrnn_export.comparing.rounded_graph_equality import find_difference_be
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer
 from pocketrnn_export.progress import log_item_progress
 
-__all__ = [
-    "DOUBLE_TOLERANCE",
-    "SPREADS",
-    "DistanceToExactAnswer",
-    "Float64Agreement",
-    "compute_rounding_tolerance",
-    "measure_agreement",
-    "measure_distance_to_exact_answer",
-    "measure_distances_to_exact_answers",
-    "prove_graph",
-    "prove_module_graph",
-]
-
 # A right graph agrees with its module to 1e-13 in double precision; the nearest wrong one of 200 is 1.3e-9 from it
 # (docs/proof.md).
 DOUBLE_TOLERANCE: Final = 1e-10
@@ -142,8 +129,7 @@ def prove_graph(
 def _compare_retraced_module(
     content: bytes, exact: Sequence[ExactAnswer], retraced: Callable[[], bytes]
 ) -> tuple[Float64Agreement | None, str]:
-    """Trace the module in double precision. If the shipped graph is this graph with rounded numbers, return the
-    agreement; else return the reason why it is not."""
+    """Return the agreement of the module traced in double precision, or the reason why the graph is not it."""
     try:
         double = retraced()
         again = measure_agreement(make_float64_onnx_run(double, unrounded=True), exact)
@@ -234,8 +220,7 @@ def measure_agreement(run: Run64, exact: Sequence[ExactAnswer], inputs: str = "c
 
 
 def _compute_absolute_differences(exact: Numbers, given: Numbers) -> npt.NDArray[np.float64]:
-    """Absolute differences, float64 [rows, classes]; infinite if the shapes differ or only one number is finite. A row
-    that is NaN in both counts as equal."""
+    """Return absolute differences, [rows, classes]; infinite for other shapes; a row that is NaN in both is equal."""
     if exact.shape != given.shape:
         return np.full((1, 1), np.inf)
     with np.errstate(invalid="ignore"):

@@ -299,8 +299,7 @@ def _measure_distance_in_spreads(candidate: str, expected: Logits, given: Logits
 
 
 def _is_only_candidate_far(exact: ExactAnswer, expected: Logits, given: Logits) -> bool:
-    """Return whether the candidate's answer to some text is far from the exact one, though the reference's answer is
-    near."""
+    """Return whether the candidate's answer to some text is far from the exact one, and the reference's is near."""
     size = np.maximum(1.0, np.abs(exact.logits))
     with np.errstate(invalid="ignore"):
         near = (np.abs(expected - exact.logits) <= _NEAR * size).all(1)

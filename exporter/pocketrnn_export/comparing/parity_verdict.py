@@ -15,8 +15,6 @@ from pocketrnn.errors import OutputError, ParityError
 from pocketrnn_export.comparing.float64_proof import SPREADS
 from pocketrnn_export.comparing.logit_comparison import LEAST_TOLERANCE, CandidateComparison, Difference
 
-__all__ = ["format_report_as_json", "is_near_enough", "prove_parity", "write_report"]
-
 # A smaller difference above the requested tolerance may be rounding that grew over many steps.
 _ROUNDING: Final = 1e-3
 # The most failing cases that an error lists.

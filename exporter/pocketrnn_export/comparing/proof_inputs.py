@@ -15,42 +15,6 @@ from pocketrnn.errors import InputError
 from pocketrnn.text import SUBWORDS, AnyTextRules, TextEncoder
 from pocketrnn.text.pairs import make_pair_mark
 
-__all__ = [
-    "BATCHES",
-    "EXAMPLE_ROWS",
-    "EXAMPLE_STEPS",
-    "LARGEST",
-    "LONGEST",
-    "MADE_TEXTS",
-    "SEQUENCES",
-    "Case",
-    "Ids",
-    "Logits",
-    "Run",
-    "Widths",
-    "add_real_tokens",
-    "choose_non_padding_id",
-    "choose_pairs_for_proof",
-    "choose_split_position",
-    "choose_texts_for_proof",
-    "convert_to_pairs",
-    "encode_text_cases",
-    "fit_to_limits",
-    "make_boundary_cases",
-    "make_case_from_rows",
-    "make_hazard_cases",
-    "make_one_row_cases",
-    "make_pair_cases",
-    "make_random_cases",
-    "make_shape_grid",
-    "make_unrelated_texts",
-    "replace_ids",
-    "select_answer_rows",
-    "select_neighbour_cases",
-    "separate_rows_of_ids_run_alone",
-    "split_by_text",
-]
-
 Ids = npt.NDArray[np.int64]
 # float32, or float64 for a run in double precision
 Logits = npt.NDArray[np.floating[Any]]
@@ -483,7 +447,7 @@ def choose_split_position(length: int) -> int:
 
     Example:
         >>> [choose_split_position(length) for length in (2, 5, 7, 29, 31)]
-        [1, 3, 4, 11, 15]
+        [1, 2, 5, 4, 10]
     """
     return 1 if length < 4 else 2 + (length * 2_654_435_761 >> 7) % (length - 3)
 
@@ -573,8 +537,7 @@ def choose_pairs_for_proof(
 
 
 def _convert_piece_to_text(piece: str) -> str:
-    """Return a subword piece as it is written in a text, without its marker: BERT's ##, or the space mark of
-    sentencepiece or GPT-2."""
+    """Return a subword piece without its marker: BERT's ##, or the mark of a space."""
     marks = str.maketrans({"\u2581": " ", "\u0120": " "})
     return piece.removeprefix("##") if piece.startswith("##") else " " + str(piece).translate(marks).lstrip()
 

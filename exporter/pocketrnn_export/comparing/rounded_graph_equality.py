@@ -16,8 +16,6 @@ import numpy.typing as npt
 import onnx
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
-__all__ = ["find_difference_beyond_rounding"]
-
 # A number computed in float32, such as one that an exporter folded, may be this many ulps from the number computed
 # in float64 and then rounded. In 31 user modules all differ by 0 or 1. The ulps are those of the largest number of the
 # tensor: the last of `1 - torch.arange(1, 10) / 10` is 3 of its own ulps from 0.1, and the middle of
@@ -44,8 +42,7 @@ def find_difference_beyond_rounding(shipped: bytes, double: bytes) -> str | None
 
 
 def _compare_graphs(a: GraphProto, b: GraphProto, names: dict[str, str]) -> str | None:
-    """Find a difference between two graphs. `names` maps values of the first graph to those of the second; inner graphs
-    can use values of outer graphs."""
+    """Find a difference between two graphs; `names` maps values of the first to those of the second."""
     b = _remove_widening_casts(b)
     if (len(a.node), len(a.input), len(a.output)) != (len(b.node), len(b.input), len(b.output)):
         return f"{len(a.node)} and {len(b.node)} nodes"
@@ -104,8 +101,7 @@ def _compare_nodes(
 
 
 def _read_node_attributes(node: NodeProto) -> Sequence[AttributeProto]:
-    """Return the attributes of a node. For a ConstantOfShape without a value, add its default, zero in float32; the
-    graph in double precision states its own."""
+    """Return a node's attributes; a ConstantOfShape without a value gets its default, zero in float32."""
     if node.op_type == "ConstantOfShape" and not node.attribute:
         return [helper.make_attribute("value", _ZERO)]
     return [*node.attribute]

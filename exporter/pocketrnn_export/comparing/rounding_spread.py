@@ -32,8 +32,6 @@ from pocketrnn_export.comparing.float64_module import make_float64_copy, make_fl
 from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.progress import log_item_progress
 
-__all__ = ["DRAWS", "ExactAnswer", "compute_exact_answers", "make_perturbed_graph_runs", "make_perturbed_module_runs"]
-
 Doubles = npt.NDArray[np.float64]
 
 # How often all weights are moved. The largest change over these draws is the spread.

@@ -14,8 +14,6 @@ from pocketrnn_export.intake.user_frames import describe_line, is_installed_file
 from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
-__all__ = ["find_branching_line"]
-
 Inputs = tuple[Tensor, ...]
 # The steps from one instruction of a function to the next, each with the line of the first instruction.
 _Way = dict[tuple[CodeType, int, int], str]

@@ -13,8 +13,6 @@ from pocketrnn_export.progress import filter_records
 from pocketrnn_export.proof.every_size_comparison import AnswersDifferError
 from pocketrnn_export.tracing.rule_use_recording import leave_out_rule, record_uses
 
-__all__ = ["export_without_faulty_rules"]
-
 _log = logging.getLogger(__name__)
 _Made = TypeVar("_Made")
 # After this processor time, the search does not try another rule. An export of an ordinary module takes 5 s.

@@ -14,8 +14,6 @@ from pocketrnn_export.diagnose.branching_line import find_branching_line
 from pocketrnn_export.intake.user_frames import find_user_place
 from pocketrnn_export.proof.every_size_comparison import AnswersDifferError
 
-__all__ = ["name_differing_line"]
-
 
 @contextlib.contextmanager
 def name_differing_line() -> Iterator[None]:

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from pocketrnn_export.comparing.proof_inputs import Ids, Logits, Run
 
-__all__ = ["Floats", "ReadOn", "choose_chunk_counts", "make_chunked_run"]
-
 Floats = NDArray[np.float32]
 # A step: (some ids or samples, the state before) -> (the logits, the state after).
 ReadOn = Callable[[NDArray[Any], Floats], tuple[Floats, Floats]]

@@ -37,8 +37,6 @@ from pocketrnn_export.forms.onnx.onnx_form import (
 )
 from pocketrnn_export.intake.module_preparation import ExportableModule
 
-__all__ = ["EDGE", "make_tract_run", "trace_edge_graph", "wrap_edge_graph_as_form"]
-
 # Before 7, recurrent layers and broadcasting were defined differently.
 _OLDEST: Final = 7
 _CONTROL_FLOW: Final = frozenset({"If", "Loop", "Scan"})
@@ -116,12 +114,7 @@ def trace_edge_graph(module: nn.Module, metadata: Mapping[str, str], *, takes_le
 def _convert_for_small_engines(
     graph: OnnxGraph, metadata: Mapping[str, str], opset: int | None = None
 ) -> tuple[OnnxGraph, int]:
-    """Remove the lengths from the layers, and convert the graph to this opset or to the lowest possible one. Return the
-    graph and its opset.
-
-    Raises:
-        ExportError: it needs If, Loop or Scan.
-    """
+    """Return the graph without lengths, in this opset or the lowest possible one, and its opset."""
     model = ir.serde.deserialize_model(onnx.load_from_string(graph.content))
     for node in model.graph:
         if node.op_type in _CONTROL_FLOW:

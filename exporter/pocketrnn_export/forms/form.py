@@ -17,8 +17,6 @@ from pocketrnn_export.comparing.float64_graph import Run64
 from pocketrnn_export.comparing.proof_inputs import Run
 from pocketrnn_export.intake.module_preparation import ExportableModule
 
-__all__ = ["Form", "FormKind", "OtherFile", "log_uncompared_parts", "sha256"]
-
 _log = logging.getLogger(__name__)
 
 

@@ -16,8 +16,6 @@ from pocketrnn_export.comparing.logit_comparison import make_onnx_run
 from pocketrnn_export.forms.form import Form, sha256
 from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
 
-__all__ = ["OPERATORS_FILE", "list_operators", "make_ort_form", "make_ort_step_form"]
-
 ORT_FILE: Final = "model.ort"
 ORT_STEP_FILE: Final = "model.step.ort"
 # The file that onnxruntime's build takes with --include_ops_by_config.

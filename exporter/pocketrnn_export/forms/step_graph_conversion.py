@@ -19,8 +19,6 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.forms.packed_file.size_dependent_values import Affine, SizeValues, read_attributes
 from pocketrnn_export.forms.packed_file.token_dependent_values import find_needed_nodes, find_size_values
 
-__all__ = ["convert_to_step_graph", "make_bidirectional_error"]
-
 _GATES: Final = frozenset({"RNN", "LSTM", "GRU"})
 # The operators that compute each token by itself, if their other inputs are the same for every token.
 _OF_EACH: Final = frozenset(
@@ -236,8 +234,7 @@ class _StepBuilder:
         return -1 if picks and self._find_original_sizes().find_sizes(index) == [(0, 1), (0, 2)] else None
 
     def _is_computed_per_step(self, node: NodeProto) -> bool:
-        """Return whether a node computes each step separately. A Gather must look up tokens in a table; it must not
-        select some of the tokens."""
+        """Return whether a node computes each step separately; a Gather must look up tokens in a table."""
         if node.op_type == "Gather":
             return self.sources[node.input[0]] is _ValueSource.WEIGHTS
         if node.op_type == "Concat":
@@ -296,8 +293,7 @@ class _StepBuilder:
         self.before.append((before, self._find_step_width(steps)))
 
     def _equals_everywhere(self, name: str, number: Affine) -> bool:
-        """Return whether all elements of a value are the same a * tokens + b, for every number of tokens. This follows
-        from the graph, not from runs on texts."""
+        """Return whether all elements of a value are the same a * tokens + b, by the graph and not by runs."""
         known = self._find_original_sizes().known.get(name)
         return known is not None and {*known.extreme_numbers} == {number}
 
@@ -390,8 +386,7 @@ class _StepBuilder:
         self.axis[outputs[0]] = 0
 
     def _check_reduction(self, node: NodeProto) -> None:
-        """Refuse a reduction of an axis other than the sequence, axis 1, and a reduction before the first recurrent
-        layer."""
+        """Refuse a reduction of another axis than the sequence, or before the first recurrent layer."""
         if not self.hidden:
             raise self._make_unsupported_error("it pools values that no recurrent layer computed")
         attributes = read_attributes(node)

@@ -26,8 +26,6 @@ from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_training.classifiers.architecture import RecurrentClassifier
 from pocketrnn_training.classifiers.linear_classifier import LinearClassifier
 
-__all__ = ["STEP", "STEP_FILE", "wrap_step_graph_as_form"]
-
 STEP_FILE: Final = "model.step.onnx"
 
 

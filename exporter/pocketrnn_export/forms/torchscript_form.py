@@ -22,8 +22,6 @@ from pocketrnn_export.proof.compared_module import resize_example
 from pocketrnn_export.tracing.module_trace import make_script_session
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 
-__all__ = ["TORCHSCRIPT", "TORCHSCRIPT_FILE", "trace_torchscript"]
-
 TORCHSCRIPT_FILE: Final = "model.torchscript.pt"
 # The sizes of two further traces, beside 3 texts of 7 tokens.
 _OTHER_SIZES: Final = (Sizes(2, 11), Sizes(2, 701))
@@ -106,8 +104,7 @@ def _refuse_frozen_sizes(prepared: ExportableModule, script: torch.jit.ScriptMod
 
 
 def _list_other_sizes(forms: Sequence[Form]) -> Iterator[Sizes]:
-    """Yield the sizes of further traces: some far apart, and sizes just below and above those that forward asks
-    about."""
+    """Yield the sizes of further traces: some far apart, and those around what forward asks about."""
     graphs = [form.entry for form in forms if isinstance(form.entry, Graph)]
     limits = (graphs[0].limits if graphs else None) or Limits()
     least, most = limits.min_tokens or 1, limits.max_tokens or _MOST_TOKENS
@@ -120,8 +117,7 @@ def _list_other_sizes(forms: Sequence[Form]) -> Iterator[Sizes]:
 
 
 def _read_operations(block: Any, numbers: dict[int, int] | None = None) -> Iterator[tuple[Any, ...]]:
-    """Yield the operations of a TorchScript graph or block, each with its inputs and constants, but without the
-    recorded shapes."""
+    """Yield the operations of a TorchScript graph with their inputs and constants, without shapes."""
     numbers = {} if numbers is None else numbers
     for value in block.inputs():
         numbers[value.unique()] = len(numbers)

@@ -19,8 +19,6 @@ import onnx_ir as ir
 from pocketrnn.errors import InputError
 from pocketrnn_export.forms.onnx.onnx_form import find_token_lookups
 
-__all__ = ["STORAGES", "QuantizedGraphs", "Storage", "quantize_graph", "round_to_int8"]
-
 # How a weight may be stored.
 STORAGES: Final = ("float32", "float16", "int8")
 # A weight with fewer numbers is not changed: its scales and two more nodes would need the bytes that it saves.

@@ -12,8 +12,6 @@ from torch import Tensor
 
 from pocketrnn_export.torch_internals import FunctionMode
 
-__all__ = ["explain_batch_dependence"]
-
 _NARROW: Final = (torch.bfloat16, torch.float16)
 
 

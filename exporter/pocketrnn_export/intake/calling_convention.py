@@ -29,21 +29,6 @@ from pocketrnn_export.module_runs.operator_recording import label_other_input
 from pocketrnn_export.torch_internals import call_forward_directly
 from pocketrnn_export.vocabularies.spelling_ids import Spellings
 
-__all__ = [
-    "BATCH_SIZE",
-    "Call",
-    "CallAdapter",
-    "Convention",
-    "FeatureModule",
-    "PackedFeatureModule",
-    "TwoTextModule",
-    "compile_call",
-    "find_global_batch_sizes",
-    "given_to",
-    "list_names_in_line",
-    "uses_lengths",
-]
-
 # A call of a module: (module, tokens int64 [batch, sequence], lengths int64 [batch]) -> its answer.
 Call = Callable[[nn.Module, Tensor, Tensor], Any]
 
@@ -397,8 +382,7 @@ def find_global_batch_sizes(layer: nn.Module) -> list[tuple[str, dict[str, Any]]
 
 @functools.cache
 def _find_batch_sizes_in_code(code: CodeType) -> tuple[str, ...]:
-    """Return the names of batch sizes among the globals that code reads. The result is cached, since `dis` is slow and
-    every call asks."""
+    """Return the names of batch sizes among the globals that code reads; cached, since `dis` is slow."""
     read = {one.argval for one in dis.get_instructions(code) if one.opname == "LOAD_GLOBAL"}
     return tuple(name for name in sorted(read) if BATCH_SIZE.search(name))
 

@@ -11,8 +11,6 @@ from typing import Any, Final
 
 from pocketrnn_export.source_code.notebook import Cell
 
-__all__ = ["GivenByCalls", "find_given_values"]
-
 # The longest expression that a note has whole.
 _LONGEST: Final = 40
 

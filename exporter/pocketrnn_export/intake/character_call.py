@@ -12,8 +12,6 @@ from torch import Tensor, nn
 
 from pocketrnn_export.vocabularies.spelling_ids import Spellings
 
-__all__ = ["CHARACTERS", "CharacterCall"]
-
 # The name of the characters in a line that calls a module.
 CHARACTERS: Final = "characters"
 

@@ -15,8 +15,6 @@ from pocketrnn_export.intake.calling_convention import Call, Convention, list_na
 from pocketrnn_export.intake.character_call import CHARACTERS
 from pocketrnn_export.vocabularies.spelling_ids import Spellings
 
-__all__ = ["find_convention_with_characters"]
-
 # How many tokens are tried in one call.
 _TOKENS = 64
 

@@ -35,8 +35,6 @@ from pocketrnn_export.module_runs.complete_copy import find_copy_difference, mak
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu, set_eval_mode
 from pocketrnn_export.module_runs.state_restoration import restore_module
 
-__all__ = ["OwnersModule", "convert_to_float32", "read_weight_precision"]
-
 _log = logging.getLogger(__name__)
 _INPUTS: Final = "all cases"
 # Processor time for the answers while gradients are recorded, the shortest cases first.

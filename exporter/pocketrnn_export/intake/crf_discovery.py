@@ -22,16 +22,6 @@ from torch import Tensor, nn
 from pocketrnn.bundle.crf import Crf
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
-__all__ = [
-    "Decoder",
-    "find_decoder",
-    "find_matching_crf",
-    "find_transition_layer",
-    "list_emission_calls",
-    "make_neutral_crf",
-    "read_labels_in_answer",
-]
-
 _DECODES: Final = re.compile(r"viterbi|decode", re.IGNORECASE)
 # The tokens and the scales of the random emissions: where these are as small as transitions, their order matters.
 _TOKENS: Final = (1, 2, 3, 5, 9, 17, 33)
@@ -220,8 +210,7 @@ def _guess_crfs(layer: nn.Module, labels: int) -> Iterator[Crf]:
 
 
 def _guess_crfs_with_ends(layer: nn.Module, matrix: NDArray[np.float64]) -> Iterator[Crf]:
-    """Yield CRFs with a matrix [from, to] and scores for the first and the last token: vectors of the layer, zeros, or
-    rows and columns of begin and end labels."""
+    """Yield CRFs with scores for first and last tokens: vectors, zeros, or rows and columns of end labels."""
     labels = len(matrix)
     for start, end in itertools.permutations(_list_label_vectors(layer, labels), 2):
         yield _make_crf(start, end, matrix)

@@ -30,15 +30,6 @@ from pocketrnn_export.torch_internals import (
     update_flat_weights,
 )
 
-__all__ = [
-    "copy_for_export",
-    "copy_module",
-    "find_layer_tensors",
-    "has_torchscript",
-    "make_parts_traceable",
-    "unwrap_module",
-]
-
 
 def copy_for_export(module: nn.Module) -> nn.Module:
     """Return a copy in float32 and eval mode, on the CPU. The module itself is not changed.
@@ -156,8 +147,7 @@ def _refuse_old_weights(module: nn.Module) -> None:
 
 
 def _find_computed_tensors(layer: nn.Module) -> Iterator[Tensor]:
-    """Yield the tensors in a layer that autograd computed, since `deepcopy` refuses these. A state left by training is
-    often a tuple or a list of tuples."""
+    """Yield the tensors in a layer that autograd computed, which `deepcopy` refuses."""
     return (tensor for tensor in find_layer_tensors(layer) if not tensor.is_leaf)
 
 
@@ -183,8 +173,7 @@ def find_layer_tensors(layer: nn.Module) -> Iterator[Tensor]:
 
 
 def _renormalize_embedding(layer: nn.Module) -> None:
-    """Apply `max_norm` to every row of an embedding at once. PyTorch applies it in place to the rows that it looks up,
-    also in eval mode; a row within the norm does not change again."""
+    """Apply `max_norm` to every row of an embedding at once, as PyTorch does to the rows it looks up."""
     if isinstance(layer, nn.Embedding | nn.EmbeddingBag) and layer.max_norm is not None:
         rows = torch.arange(layer.num_embeddings)
         torch.embedding_renorm_(layer.weight, rows, float(layer.max_norm), float(layer.norm_type))

@@ -21,8 +21,6 @@ from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 from pocketrnn_export.module_runs.state_restoration import restore_module
 from pocketrnn_export.torch_internals import FunctionMode
 
-__all__ = ["describe_unseen_state"]
-
 _TAKE_OUT: Final = frozenset({"__array__", "__float__", "__int__", "item", "numpy", "tolist"})
 _PYTHONS: Final = (bool, int, float, str, list, tuple, dict, set, np.ndarray)
 

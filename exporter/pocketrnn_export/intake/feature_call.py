@@ -17,15 +17,6 @@ from torch import Tensor, nn
 
 from pocketrnn.text.features import Category, Features, Number, make_feature_marks, split_features
 
-__all__ = [
-    "FeatureCall",
-    "NumberInRange",
-    "add_feature_marks",
-    "draw_feature_numbers",
-    "draw_features",
-    "list_feature_variables",
-]
-
 # Drawn numbers are whole multiples of 1 / _STEPS, from -2 to 2.
 _STEPS: Final = 1000
 
@@ -85,10 +76,7 @@ def list_feature_variables(features: Features) -> tuple[str, ...]:
 
 
 def _name_feature_columns(features: Features, numbers: Tensor) -> dict[str, Tensor]:
-    """Return the features by the names that a line may use: a number float32 [batch], a category int64 [batch];
-    `features`, float32 [batch, numbers], are all numbers, and `categories`, int64 [batch, categories], are all
-    categories.
-    """
+    """Return the features by the names that a line may use: each by its own, `features`, `categories`."""
     columns = {
         name: numbers[:, i].long() if isinstance(feature, Category) else numbers[:, i]
         for i, (name, feature) in enumerate(features)

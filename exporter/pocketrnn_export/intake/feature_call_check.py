@@ -22,8 +22,6 @@ from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.calling_convention import Call, Convention, list_names_in_line
 from pocketrnn_export.intake.feature_call import NumberInRange, add_feature_marks, draw_feature_numbers
 
-__all__ = ["find_convention_with_features"]
-
 # How many ids of a category are tried in one call, and the numbers that a feature is changed to.
 _IDS_AT_A_TIME = 1024
 _NUMBERS = (0.0, 1.0, -1.0, 7.5, 1000.0)
@@ -140,11 +138,7 @@ def _find_failure_on_ids(
 
 
 def _refuse_failing_numbers(asked: ModuleFacts, convention: Convention, *, is_finite: bool) -> None:
-    """Run the module on numbers of each feature.
-
-    Raises:
-        ExportError: it fails on one; the error has a line that keeps the feature in a range.
-    """
+    """Run the module on numbers of each feature, and refuse one on which it fails."""
     for column, (name, feature) in enumerate(asked.features):
         if isinstance(feature, Category):
             continue

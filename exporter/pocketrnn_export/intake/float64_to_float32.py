@@ -15,8 +15,6 @@ from torch import Tensor, nn
 
 from pocketrnn_export.torch_internals import FunctionMode
 
-__all__ = ["replace_doubles"]
-
 _TYPES: Final[dict[Any, Any]] = {
     torch.float64: torch.float32,
     "torch.DoubleTensor": "torch.FloatTensor",

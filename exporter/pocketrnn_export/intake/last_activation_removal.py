@@ -22,8 +22,6 @@ from torch import Tensor
 from pocketrnn_export.intake.user_frames import list_call_frames
 from pocketrnn_export.torch_internals import FunctionMode
 
-__all__ = ["Activation", "ActivationCall", "ActivationRecorder", "ActivationSkipper", "apply_activation"]
-
 # How logits become probabilities: by softmax or sigmoid; or for each of several heads by one of these, with the number
 # of its labels.
 Activation = str | tuple[tuple[str, int], ...]

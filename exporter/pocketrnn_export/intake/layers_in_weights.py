@@ -7,8 +7,6 @@ from typing import Final
 
 from torch import Tensor
 
-__all__ = ["GATES", "count_gates", "count_layers", "describe_layers", "reads_both_directions"]
-
 # The number of gates of a recurrent layer, whose weights are stacked in one matrix.
 GATES: Final = {"RNN": 1, "GRU": 3, "LSTM": 4}
 _KINDS: Final = {count: kind for kind, count in GATES.items()}

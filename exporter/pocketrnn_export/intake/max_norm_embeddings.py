@@ -22,8 +22,6 @@ from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 from pocketrnn_export.module_runs.state_restoration import restore_module
 from pocketrnn_export.torch_internals import DispatchMode, flatten_tree, read_memory_address
 
-__all__ = ["find_unapplied_norms", "refuse_direct_weight_reads"]
-
 # The rounding of a row that was renormalized.
 _ROUNDING: Final = 1e-5
 _LOOK_UPS: Final = frozenset({"_embedding_bag", "_embedding_bag_forward_only", "embedding", "embedding_bag"})

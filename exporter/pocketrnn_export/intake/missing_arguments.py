@@ -28,8 +28,6 @@ from pocketrnn_export.intake.values_from_weights import find_cell_names, find_fi
 from pocketrnn_export.intake.weights_file import SavedWeights
 from pocketrnn_export.source_code.notebook import Cell, read_notebook, read_python_file
 
-__all__ = ["MissingArgumentsError", "complete_arguments"]
-
 _log = logging.getLogger(__name__)
 
 _TYPES_OF_SIZES = (int, bool, float, type(None))

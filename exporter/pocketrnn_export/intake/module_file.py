@@ -41,8 +41,6 @@ from pocketrnn_export.source_code.needed_code import find_name_checks, find_need
 from pocketrnn_export.source_code.notebook import Cell, read_notebook, read_python_file
 from pocketrnn_export.source_code.statements import Statement, list_statements
 
-__all__ = ["load_function", "load_module", "load_module_and_function", "run_all_cells"]
-
 _log = logging.getLogger(__name__)
 
 # The most notes and places that are shown; the others are counted.
@@ -174,8 +172,7 @@ class _JupyterStandIn:
 
 @contextmanager
 def _add_import_folders(path: Path) -> Iterator[None]:
-    """While the block runs, import from the file's folder and the working folder first. Hide the command line's
-    options: they are for the export, not for the file."""
+    """While the block runs, import from the file's folder first, and hide the command line's options."""
     folders = list(dict.fromkeys([str(path.absolute().parent), str(Path.cwd())]))
     sys.path[:0] = folders
     here, options = Path.cwd(), sys.argv
@@ -316,8 +313,7 @@ def _can_be_run(named: ModuleName, cells: Sequence[Cell], names: Sequence[str], 
 
 
 def _suggest_class(named: ModuleName, cells: Sequence[Cell], weights: SavedWeights | None) -> str:
-    """Return the advice to name the class with plain values, if an object or an argument needs code that is not run and
-    the class does not; else an empty string."""
+    """Return the advice to name the class, if an object needs code that is not run and the class does not."""
     statements = [node for cell in cells for node in cell.statements]
     found = find_class(statements, named.name)
     keywords = [ast.keyword(name, value) for name, value in (named.kwargs or {}).items()]

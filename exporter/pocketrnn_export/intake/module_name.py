@@ -13,8 +13,6 @@ from typing import Final
 from pocketrnn.bundle.atomic_writing import suggest_near_file
 from pocketrnn.errors import InputError, short_repr
 
-__all__ = ["NO_VALUES", "ModuleName", "check_file_exists", "check_weights_exist", "parse_module_name"]
-
 # The advice where arguments are not plain values.
 NO_VALUES: Final = (
     "Write numbers, strings, True, False, None, lists of these, and names of the file: model.py:Model(8000, dim=64). "

@@ -77,8 +77,6 @@ from pocketrnn_export.intake.state_between_calls import (
 from pocketrnn_export.intake.text_length_limits import find_least_tokens, find_padding_fault, keep_answered_lengths
 from pocketrnn_export.vocabularies.spelling_ids import Spellings
 
-__all__ = ["ExportableModule", "add_ids_that_need_own_batch", "prepare_module"]
-
 _log = logging.getLogger(__name__)
 # The rounding of long texts may differ this much between batches; a module that mixes texts differs by more.
 _NEIGHBOURS: Final = 1e-3
@@ -254,25 +252,14 @@ def prepare_module(
 
     Args:
         module: the user's module, which is not changed.
-        lengths: whether forward is given lengths; None to find out.
-        ids: how many token ids there are.
-        padding_id: the id that pads a row after its length.
         classes: how many labels there are. A module of two labels may give a single logit: it becomes the second
             label's logit beside a zero. Softmax of the two gives the probabilities that sigmoid gives of the one.
         multi_label: whether each label has a probability of its own. Then no logit is added.
         call: how the module is called, as a line of Python or a function of (module, tokens, lengths); None to find
             out.
         gives: `logits` or `probabilities`, which the module gives; None to find out.
-        one_text: whether to run the module on one text at a time, even if it takes a batch.
-        widths: how many tokens a text can have; by default any number.
-        values: whether the module's numbers are values, `classes` of them, and not logits of labels.
-        samples: whether ids stand for rows of samples.
-        of_tokens: whether the module gives the numbers of the labels for each token.
-        two_texts: whether the module takes two texts.
-        heads: the labels of each of several heads, where it has some; `classes` counts those of all.
-        features: the features that the module takes beside a text.
-        spellings: what ids stand for, where the module takes the characters of words, too.
         shortest: how many tokens a module may need at least; one that needs more has a fault.
+        others: the facts about it, as in `ModuleFacts`.
 
     Raises:
         ExportError: the module cannot be copied or called, is not reproducible, does not give
@@ -390,11 +377,7 @@ def add_ids_that_need_own_batch(prepared: ExportableModule, candidates: Collecti
 
 
 def _find_padding_and_alone_ids(prepared: ExportableModule, candidates: Sequence[int]) -> ExportableModule:
-    """Find which texts, or pairs, may share a batch, and whether they may be padded.
-
-    Raises:
-        ExportError: the module mixes the texts of a batch.
-    """
+    """Find which texts, or pairs, may share a batch, and whether they may be padded."""
     ids, padding_id = prepared.ids, prepared.padding_id
     full, uneven = make_shape_grid(ids, 0, ragged=False), make_shape_grid(ids, padding_id, ragged=True)
     prepared = add_ids_that_need_own_batch(prepared, candidates)
@@ -432,8 +415,7 @@ def _describe_call(convention: Convention) -> str:
 
 
 def _log_convention(convention: Convention) -> None:
-    """Log how a module is called, whether its answers are logits, and why. The part on logits is a warning, which is
-    also shown in Python, unless the numbers alone prove that part."""
+    """Log how a module is called, whether it gives logits, and why; a warning unless the numbers prove it."""
     _log.info("%s", _describe_call(convention))
     said = f"The module's answers are taken for {convention.gives}"
     if convention.units == 1 and not convention.values:
@@ -477,8 +459,7 @@ def _compare_probabilities(run: Run, called: CallAdapter, activation: Activation
 def _split_heads(
     convention: Convention, kinds: Sequence[tuple[str, int]], logits: Logits, given: Logits, numbers: Logits
 ) -> Iterator[tuple[Convention, Logits, Logits, Logits]]:
-    """Yield for each head its convention, its logits and probabilities [rows, labels], and the module's own numbers
-    [rows, units]."""
+    """Yield for each head its convention, logits and probabilities [rows, labels], and the module's numbers."""
     at = of = 0
     for part, (_, labels) in zip(convention.answer_conventions, kinds, strict=True):
         columns = slice(at, at + labels)
@@ -487,8 +468,7 @@ def _split_heads(
 
 
 def _are_probabilities(part: Convention, logits: Logits, given: Logits, numbers: Logits) -> bool:
-    """Return whether a module's numbers are the probabilities that follow from these logits, or, if the module gives
-    logits, the same logits."""
+    """Return whether a module's numbers are the probabilities of these logits, or the same logits."""
     ours = given if part.activation is not None or part.undone is not None else logits
     # A single number is that of the second label.
     ours = ours[:, 1:] if part.units == 1 and ours.shape[1] == 2 else ours

@@ -8,8 +8,6 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["run_in_process"]
-
 
 def run_in_process(make: Callable[..., Any], *args: Any, seconds: float | None = None) -> Any:
     """Run a function in a new process, and return its result.

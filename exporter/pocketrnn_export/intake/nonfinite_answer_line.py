@@ -14,8 +14,6 @@ from pocketrnn_export.intake.user_frames import find_user_place
 from pocketrnn_export.module_runs.quiet_cpu_run import list_tensors_in
 from pocketrnn_export.torch_internals import FunctionMode
 
-__all__ = ["find_infinity_line"]
-
 
 def find_infinity_line(run: Callable[[], object]) -> str:
     """Return the last line of the owner's code at which a run computes NaN or infinity from finite numbers. Empty if

@@ -21,8 +21,6 @@ from pocketrnn_export.intake.new_process_run import run_in_process
 from pocketrnn_export.intake.repeated_construction import are_same_answers, compute_probe_answer
 from pocketrnn_export.intake.weights_file import SavedWeights
 
-__all__ = ["check_after_all_cells"]
-
 _log = logging.getLogger(__name__)
 
 

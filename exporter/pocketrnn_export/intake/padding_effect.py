@@ -22,14 +22,6 @@ from pocketrnn_export.comparing.logit_comparison import Reference, are_texts_ind
 from pocketrnn_export.comparing.proof_inputs import Case, Ids, Logits, Run, Widths, split_by_text
 from pocketrnn_export.intake.last_activation_removal import Activation, apply_activation
 
-__all__ = [
-    "PaddingEffect",
-    "find_batch_dependent_ids",
-    "find_candidate_ids",
-    "keep_answered_ids",
-    "measure_padding_effect",
-]
-
 # The padding ids that are added to each of the first texts, as in a batch of similar lengths; and to the longest of
 # all texts in one batch, as beside a much longer text.
 _EACH: Final = (1, 3, 10, 30)
@@ -54,7 +46,7 @@ def find_candidate_ids(module: nn.Module, *, ids: int, special: Iterable[int]) -
 
     Example:
         >>> find_candidate_ids(nn.Embedding(40, 8, padding_idx=11), ids=40, special=[1])
-        [1, 0, 2, 3, 4, 5, 6, 7, 39, 11]
+        [1, 0, 2, 3, 4, 5, 6, 7, 39, 11, 8]
     """
     found = [*special, *range(_FIRST), ids - 1]
     for layer in module.modules():
@@ -155,8 +147,7 @@ def _make_rows(plain: Ids, rows: int, width: int) -> Ids:
 
 
 def _make_rows_with_id(token: int, plain: Ids, width: int) -> Ids:
-    """Return six rows with an id in different places: inside; inside and at the end; at the start; nearly everywhere;
-    everywhere; at the end."""
+    """Return six rows with an id inside, at the start, at the end, nearly everywhere and everywhere."""
     rows, some = _make_rows(plain[::-1], 6, width), max(1, width // 3)
     rows[0, width // 2] = token
     rows[1, [some, *range(width - some, width)]] = token
@@ -333,8 +324,7 @@ class _PaddedRun:
         self._one_text, self._activation = one_text, activation
 
     def measure_changes(self, rows: Sequence[list[int]], width: int, side: str) -> list[tuple[float, int]]:
-        """Return for each text the change of a probability and the number of padding ids. Texts on which the module
-        fails, alone or padded, are left out."""
+        """Return for each text that the module answers the change of a probability and its padding ids."""
         if self._one_text and len(rows) > 1:
             return [found for row in rows for found in self.measure_changes([row], width, side)]
         try:
@@ -356,8 +346,7 @@ class _PaddedRun:
         return found
 
     def _pad_rows_beside_text(self, rows: Sequence[list[int]], width: int, side: str) -> tuple[Ids, Ids]:
-        """Return the tokens and lengths of padded texts, and a row that repeats the first text up to the width of the
-        batch."""
+        """Return padded texts with their lengths, and a row that repeats the first text up to the width."""
         padded = []
         for row in rows:
             padding = [self._padding_id] * (width - len(row))

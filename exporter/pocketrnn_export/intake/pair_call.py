@@ -16,8 +16,6 @@ from torch import Tensor, nn
 
 from pocketrnn_export.comparing.proof_inputs import choose_split_position
 
-__all__ = ["PAIR_NAMES", "PairCall", "split_pairs"]
-
 # The names of the two texts in a line that calls a module, and of their lengths.
 PAIR_NAMES = ("first", "second", "first_lengths", "second_lengths")
 

@@ -15,8 +15,6 @@ from typing import Final
 
 from pocketrnn.errors import InputError, find_error_reason, first_line
 
-__all__ = ["LARGEST_PICKLE", "check_entries", "check_pickles"]
-
 # The pickle around the tensors' bytes: 10,000 tensors take some 2.5 MB. Reading a pickle of this
 # size takes up to 1.3 GB.
 LARGEST_PICKLE: Final = 1 << 24

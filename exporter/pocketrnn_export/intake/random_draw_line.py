@@ -16,8 +16,6 @@ from torch import nn
 
 from pocketrnn_export.intake.user_frames import describe_line, is_installed_file, is_user_frame, read_line, trace_frames
 
-__all__ = ["find_drawing_line", "read_generator_states"]
-
 # A generator without a seed, whose numbers differ each time.
 _MADE_ANEW: Final = re.compile(r"\b(default_rng|RandomState|Random|SystemRandom)\(\s*\)|\burandom\(|\bsecrets\.")
 

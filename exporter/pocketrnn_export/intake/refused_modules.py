@@ -10,8 +10,6 @@ from torch import nn
 from pocketrnn.errors import ExportError
 from pocketrnn_export.torch_internals import BatchNorm
 
-__all__ = ["refuse_nonfinite_weights", "refuse_unsafe_layers"]
-
 # Layers that the exporter knows by their class.
 _LAYERS: Final = ("RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell", "Embedding", "EmbeddingBag", "Linear")
 

@@ -24,8 +24,6 @@ from pocketrnn_export.intake.weights_file import SavedWeights, load_weights
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu, set_eval_mode
 from pocketrnn_export.module_runs.state_restoration import find_global_names_read, restore_module
 
-__all__ = ["are_same_answers", "compute_probe_answer", "refuse_random_construction"]
-
 # How deep lists of tensors are searched.
 _DEEPEST: Final = 3
 

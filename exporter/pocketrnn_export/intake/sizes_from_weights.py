@@ -13,16 +13,6 @@ from torch import Tensor
 
 from pocketrnn_export.intake.layers_in_weights import GATES, count_gates, count_layers, reads_both_directions
 
-__all__ = [
-    "find_class",
-    "find_global_values",
-    "find_imported_class",
-    "find_layer_sizes",
-    "find_parameter_values",
-    "find_values_without_effect",
-    "write_arguments",
-]
-
 # A layer's arguments in order, each with the weight and the axis whose size it is.
 _LAYERS: Final[Mapping[str, tuple[tuple[str, str, int], ...]]] = {
     "Embedding": (("num_embeddings", "weight", 0), ("embedding_dim", "weight", 1)),
@@ -219,8 +209,7 @@ def _may_be_read_again(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> boo
 
 
 def _find_kind_of_use(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> str:
-    """Return `dropout` or `padding` if a value is only the rate of a dropout, or only the padding of an nn.Embedding;
-    else an empty string."""
+    """Return `dropout` or `padding` if a value is only the rate of one or the padding id; else empty."""
     argument, parent = node, parents[node]
     # In `p if layers > 1 else 0.0` it is a rate, too, but not in the condition.
     while isinstance(parent, ast.IfExp) and argument is not parent.test:

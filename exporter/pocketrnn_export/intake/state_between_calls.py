@@ -35,8 +35,6 @@ from pocketrnn_export.module_runs.operator_recording import OperatorRecorder, Pr
 from pocketrnn_export.module_runs.quiet_cpu_run import list_tensors_in, run_quietly_on_cpu
 from pocketrnn_export.module_runs.state_restoration import restore_module
 
-__all__ = ["is_changed_by_calls", "refuse_dependence_on_calls", "refuse_dependence_on_sizes"]
-
 # The rounding of an answer where a cache has grown.
 _SAME: Final = 1e-5
 # The numbers of calls after which a counter is tried.
@@ -147,8 +145,7 @@ class _TimeBudget:
         self._a_step = 0.0
 
     def decide_recording(self, batch: Batch) -> Iterator[bool]:
-        """Yield for each batch whether to record its operators, which takes longer: for short batches always, for
-        others while there is time. Stop when the time is over."""
+        """Yield for each batch whether to record its operators: short ones always, others while there is time."""
         steps, now = batch[0].shape[1], time.process_time()
         spent = now - self._started
         if spent < 3 * _SECONDS:

@@ -11,8 +11,6 @@ import numpy as np
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.comparing.proof_inputs import Case, Run, Widths, choose_non_padding_id
 
-__all__ = ["find_least_tokens", "find_padding_fault", "keep_answered_lengths"]
-
 # Lengths of the texts of padding only that are tried. A convolution needs the longer ones.
 _PADDING_WIDTHS: Final = (1, 2, 7, 31)
 # Lengths that are tried where the module answers none of the cases' own lengths.

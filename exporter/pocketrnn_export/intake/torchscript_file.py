@@ -14,8 +14,6 @@ import torch
 from pocketrnn.errors import InputError, first_line
 from pocketrnn_export.intake.pytorch_file_check import check_entries
 
-__all__ = ["ignore_warnings", "is_torchscript", "load_from_bytes", "load_torchscript", "save_to_bytes"]
-
 # The most bytes of expanded tensors, which store few numbers; a copy of one stores all of them.
 _LARGEST_REPEATED: Final = 1 << 30
 

@@ -13,8 +13,6 @@ from torch import nn
 
 from pocketrnn.errors import ExportError
 
-__all__ = ["refuse_fixed_states"]
-
 # Operators with an initial state: their second input, or the third for packed rows, after the batch sizes.
 _LAYERS: Final = frozenset({"aten::lstm", "aten::gru", "aten::rnn_tanh", "aten::rnn_relu"})
 

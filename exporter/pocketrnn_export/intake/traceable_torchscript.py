@@ -20,8 +20,6 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.torch_internals import list_weight_names, parse_operator_schema
 
-__all__ = ["make_traceable_module"]
-
 _LAYERS: Final[dict[str, tuple[type[nn.RNNBase], dict[str, str]]]] = {
     "aten::lstm": (nn.LSTM, {}),
     "aten::gru": (nn.GRU, {}),
@@ -212,8 +210,7 @@ def _make_layer(node: Any, script: torch.jit.ScriptModule) -> nn.RNNBase:
 
 
 def _read_stored_value(value: Any, script: torch.jit.ScriptModule) -> Any:
-    """Return a value that is known before the graph runs: a constant, or an attribute that freezing keeps. Else return
-    None."""
+    """Return a value that is known before the graph runs: a constant, or a frozen attribute; else None."""
     node = value.node()
     if node.kind() == "prim::ListConstruct":
         return [_read_stored_value(item, script) for item in node.inputs()]

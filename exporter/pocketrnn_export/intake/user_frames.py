@@ -21,27 +21,6 @@ from torch import Tensor, nn
 from pocketrnn_export.intake import traceable_torchscript
 from pocketrnn_export.torch_internals import TORCH_FILE, TORCH_FOLDER
 
-__all__ = [
-    "describe_line",
-    "describe_user_line",
-    "find_code_line",
-    "find_node_line",
-    "find_outside_frame",
-    "find_size_reading_frame",
-    "find_stack_line",
-    "find_user_place",
-    "is_installed_file",
-    "is_library_frame",
-    "is_own_file",
-    "is_user_file",
-    "is_user_frame",
-    "list_call_frames",
-    "parse_file",
-    "read_line",
-    "run_user_call",
-    "trace_frames",
-]
-
 _OURS: Final = f"{Path(__file__).parents[1]}{os.sep}"
 _TORCH: Final = f"{TORCH_FOLDER}{os.sep}"
 _LIBRARY: Final = f"{os.sep}site-packages{os.sep}"

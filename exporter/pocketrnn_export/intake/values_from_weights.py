@@ -14,8 +14,6 @@ from torch import Tensor
 from pocketrnn_export.intake.compared_values import list_compared_values
 from pocketrnn_export.intake.layers_in_weights import GATES, count_gates
 
-__all__ = ["find_cell_names", "find_first_matrices"]
-
 # Calls that make a tensor of a matrix.
 _OF_ARRAYS: Final = ("FloatTensor", "Tensor", "tensor", "from_numpy", "as_tensor")
 _OF_TENSORS: Final = ("from_pretrained", "Parameter", "copy_")

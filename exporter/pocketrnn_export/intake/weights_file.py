@@ -19,8 +19,6 @@ from pocketrnn_export.intake.module_name import check_weights_exist
 from pocketrnn_export.intake.pytorch_file_check import check_pickles
 from pocketrnn_export.intake.torchscript_file import is_torchscript
 
-__all__ = ["SavedWeights", "load_weights", "read_weights"]
-
 _log = logging.getLogger(__name__)
 
 # The prefixes that nn.DataParallel and torch.compile add to every name of a state_dict.
@@ -197,8 +195,7 @@ def _read_torch_save(path: Path) -> Any:
 
 
 def _find_other_classes(path: Path) -> list[str]:
-    """Return the names of classes and functions in a file that torch does not load by default. None of them is
-    imported."""
+    """Return the names of classes and functions in a file that torch does not load by default."""
     try:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     # A file of the older form, or a damaged one: reading it shows which.

@@ -14,8 +14,6 @@ from torch import Tensor, nn
 
 from pocketrnn_export.torch_internals import MODULE_TABLES, count_writes, read_memory_address
 
-__all__ = ["ChangedAttribute", "assigns_attributes", "find_attributes_changed_by_run", "restore_attributes"]
-
 # A longer list, such as a vocabulary, is compared only by its length.
 _FEW: Final = 256
 
@@ -112,8 +110,7 @@ def _list_attribute_dicts(module: nn.Module) -> list[dict[Any, Any]]:
 
 
 def _are_attribute_tables_different(table: dict[Any, Any], entries: dict[Any, Any]) -> bool:
-    """Return whether two tables hold different objects, or the same objects under other names. Objects are compared by
-    identity, and in C, since most calls compare dozens of tables."""
+    """Return whether two tables hold different objects, by identity, or the same under other names."""
     if not entries:
         return bool(table)
     return not (

@@ -23,8 +23,6 @@ from torch import Tensor
 
 from pocketrnn_export.torch_internals import MODULE_TABLES
 
-__all__ = ["copy_complete_copy", "find_copy_difference", "has_attributes", "make_complete_copy"]
-
 _T = TypeVar("_T")
 # The hooks by which a class defines how it is copied.
 _HOOKS: Final = ("__deepcopy__", "__getstate__", "__setstate__", "__reduce__", "__reduce_ex__", "__getnewargs__",
@@ -265,8 +263,7 @@ def _copy_or_share(value: Any, memory: dict[int, Any]) -> Any:
 
 @functools.cache
 def _make_attribute_copied_class(kind: type) -> type:
-    """Return a class with the same name whose objects are copied by their attributes; return the class itself if it has
-    no copy hook."""
+    """Return a class without copy hooks whose objects are copied by attributes; itself if it has none."""
     if not _has_copy_hook(kind):
         return kind
 

@@ -17,8 +17,6 @@ from torch import nn
 
 from pocketrnn_export.torch_internals import replace_methods
 
-__all__ = ["CACHED", "find_caches", "replace_entries", "use_fresh_caches"]
-
 # The class of functions under functools.lru_cache and functools.cache.
 CACHED: Final[type] = type(functools.lru_cache(lambda: None))
 

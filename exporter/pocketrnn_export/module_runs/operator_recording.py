@@ -25,19 +25,6 @@ from pocketrnn_export.torch_internals import (
     without_dispatch_modes,
 )
 
-__all__ = [
-    "BESIDE",
-    "GIVES_NO_NUMBERS",
-    "PROBABILITIES",
-    "SHAPES",
-    "OperatorRecorder",
-    "Program",
-    "find_first_difference",
-    "is_same_program",
-    "label_other_input",
-    "normalize_program",
-]
-
 # The operators that return sizes or new memory, not numbers.
 GIVES_NO_NUMBERS: Final = ("size", "new_", "empty", "zeros", "ones", "full", "arange", "scalar_tensor",
                            "sym_", "_assert")  # fmt: skip
@@ -313,8 +300,7 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
     def _find_unchanged_operand_steps(
         self, name: str, given: Sequence[Any], step: _Step, result: Any
     ) -> frozenset[int] | None:
-        """Return the steps of the operand that an operator leaves unchanged because its other operands are constants;
-        None if it may change."""
+        """Return the steps of the operand that an operator with constants leaves unchanged; else None."""
         values = [one for one in zip(given, step.arguments, strict=True) if isinstance(one[1], _Argument)]
         constants = [one.constant for _, one in values if one.constant is not None]
         if name == "where" and values[0][1].constant is not None:
@@ -327,8 +313,7 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         return left[1].steps if left is not None and left[0].shape == result.shape else None
 
     def _gathers_unequal_numbers(self, name: str, args: tuple[Any, ...]) -> bool:
-        """Return whether an operator gathers different numbers by labelled positions: `numbers.gather(1,
-        positions)`."""
+        """Return whether an operator gathers different numbers by labelled positions."""
         if name == "index":
             along = [axis for axes, index in _find_indexed_axes(args[1]) if self.find_labels(index) for axis in axes]
         elif name in ("gather", "index_select"):
@@ -410,8 +395,8 @@ def normalize_program(program: Program) -> tuple[Program, list[int]]:
     name for all overloads of an operator. Also return each operator's position in the original program.
 
     Example:
-        >>> normalize_program([("view.default", ()), ("mul.Scalar", ((0,), 2))])[0]
-        [('mul', ((), 2.0))]
+        >>> normalize_program([("relu", ()), ("view.default", ((0,), 3)), ("mul.Scalar", ((1,), 2))])[0]
+        [('relu', ()), ('mul', ((0,), 2.0))]
     """
     plain: list[tuple[str, tuple[Any, ...]]] = []
     places: list[int] = []

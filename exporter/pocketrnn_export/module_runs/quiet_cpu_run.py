@@ -19,16 +19,6 @@ from torch import Tensor, nn
 
 from pocketrnn_export.torch_internals import FunctionMode
 
-__all__ = [
-    "call_on_cpu",
-    "compute_answer",
-    "list_tensors_in",
-    "replace_gpu_types",
-    "run_quietly_on_cpu",
-    "set_eval_mode",
-    "silence_output",
-]
-
 # `torch.cuda.FloatTensor(2, 3)` cannot be intercepted: without CUDA, these names are replaced by the CPU's types.
 _TYPES: Final = tuple(
     name

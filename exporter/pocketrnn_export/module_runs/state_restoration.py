@@ -20,8 +20,6 @@ from torch import Tensor, nn
 from pocketrnn_export.module_runs.complete_copy import has_attributes
 from pocketrnn_export.torch_internals import count_writes
 
-__all__ = ["find_global_names_read", "restore_module", "restore_random_state"]
-
 # The types of values that a run of a module cannot change.
 _NOT_CHANGED: Final = (str, bytes, int, float, complex, type(None), logging.Logger)
 

@@ -19,14 +19,6 @@ from pocketrnn_export.numbers.number_export import NumberExport
 from pocketrnn_export.numbers.sample_lookup import LAYOUTS
 from pocketrnn_export.numbers.scaler_file import find_mean_and_scale, read_scaler
 
-__all__ = [
-    "check_values",
-    "collect_number_arguments",
-    "make_number_rules",
-    "refuse_short_form",
-    "refuse_text_arguments",
-]
-
 # The fewest sequences that give a range of numbers.
 _ENOUGH: Final = 4
 _RULES: Final = frozenset(field.name for field in fields(NumberInput)) - {"channels"}

@@ -38,9 +38,11 @@ from pocketrnn_export.export_guards import ExportOptions, run_with_single_text_f
 from pocketrnn_export.forms.form import Form, OtherFile, log_uncompared_parts, sha256
 from pocketrnn_export.forms.onnx.onnx_form import find_small_integers, make_onnx_form
 from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
-from pocketrnn_export.intake.calling_convention import compile_call, undo_assignments
+from pocketrnn_export.intake.calling_convention import compile_call
 from pocketrnn_export.intake.export_copy import unwrap_module
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
+from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu, set_eval_mode
+from pocketrnn_export.module_runs.state_restoration import restore_module
 from pocketrnn_export.numbers.number_step_graph import check_can_stream, make_step_graph
 from pocketrnn_export.numbers.sample_lookup import (
     LAYOUTS,
@@ -57,15 +59,6 @@ from pocketrnn_export.proof.case_selection import find_text_widths, make_conditi
 from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_proof_seconds
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.proof.values_equal_for_all_texts import describe_constant_values
-
-__all__ = [
-    "NumberExport",
-    "drop_unstable_cases",
-    "export_number_module",
-    "make_id_rules",
-    "reword_for_numbers",
-    "reword_messages_for_numbers",
-]
 
 _log = logging.getLogger(__name__)
 # Padding is the first row of the table.
@@ -312,8 +305,7 @@ def _find_layout(
 
 
 def _find_channels(module: nn.Module, known: NumberExport) -> int | None:
-    """Return another number of channels with which the module runs, from the input sizes of its layers; None if there
-    is none."""
+    """Return another number of channels with which the module runs, by its layers' input sizes; else None."""
     rules, given = known.rules, len(known.rules.channels)
     said = {getattr(layer, name, None) for layer in module.modules() for name in _INPUT_SIZES}
     for count in sorted(size for size in said if isinstance(size, int) and 0 < size != given):
@@ -357,8 +349,7 @@ class _FoundLayout:
 
 
 def _find_usual_call_line(held: Sequence[_FoundLayout]) -> str | None:
-    """Return the call of the first layout that works, or None if it is not a usual call. Other layouts are then tried
-    with this call only: trying all other lines, which fail, took a third of an export."""
+    """Return the call of the first layout that works, if it is a usual one: others are tried with it only."""
     line = held[0].prepared.convention.line if held else ""
     return line if line.startswith(_LIKELY_CALLS) else None
 
@@ -412,8 +403,15 @@ def _can_run_on_ids(module: nn.Module, known: NumberExport, ids: int, steps: int
         function = compile_call(call) if isinstance(call, str) else call
         calls = [lambda: function(module, tokens, lengths), lambda: function(module, tokens[:1], lengths[:1])]
     for call_once in calls:
-        # Whatever a user's module raises.
-        with contextlib.suppress(Exception, SystemExit), torch.no_grad(), undo_assignments(module):
+        # Whatever a user's module raises. It is the user's own, perhaps in training mode, where a batch norm would
+        # change its statistics.
+        with (
+            restore_module(module),
+            torch.no_grad(),
+            run_quietly_on_cpu(),
+            contextlib.suppress(Exception, SystemExit),
+        ):
+            set_eval_mode(module)
             call_once()
             return True
     return False
@@ -513,8 +511,7 @@ def _has_constant_row(case: Case) -> bool:
 
 
 def _make_form(module: nn.Module, known: NumberExport, held: _FoundLayout) -> tuple[ExportableModule, Form]:
-    """Return the prepared module and its graph; the graph takes one sequence at each run if a graph for batches is
-    impossible."""
+    """Return the prepared module and its graph, for one sequence a run if batches are impossible."""
     prepared, table = held.prepared, held.table
     if prepared.needs_real_token:
         raise ExportError(

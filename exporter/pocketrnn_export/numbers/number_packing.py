@@ -22,8 +22,6 @@ from pocketrnn_export.numbers.number_export import drop_unstable_cases, make_id_
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, make_sample_table
 from pocketrnn_export.proof.case_selection import make_cases_for_graph
 
-__all__ = ["add_table_to_graph", "compare_number_rules", "make_number_proof"]
-
 # The proof's name for the graph that takes samples.
 _GRAPH: Final = "onnx on samples"
 _NATIVE_TYPES: Final = {"f8": "FLOAT64", "f4": "FLOAT32", "i2": "INT16", "i4": "INT32"}

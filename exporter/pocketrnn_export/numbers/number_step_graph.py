@@ -10,8 +10,6 @@ from pocketrnn_export.forms.onnx.nan_propagation import add_nan_guards, remove_n
 from pocketrnn_export.forms.step_graph_conversion import convert_to_step_graph
 from pocketrnn_export.forms.step_graph_form import STEP_FILE
 
-__all__ = ["check_can_stream", "make_step_graph"]
-
 
 def check_can_stream(rules: NumberInput, limits: Limits | None) -> None:
     """Refuse rules that prevent answering a recording step by step.

@@ -18,15 +18,6 @@ from pocketrnn_export.intake.calling_convention import Call, compile_call
 from pocketrnn_export.numbers.sample_table import Samples
 from pocketrnn_export.torch_internals import read_own_forward_pre_hooks
 
-__all__ = [
-    "LAYOUTS",
-    "LOOKUP",
-    "TABLE",
-    "Layout",
-    "make_module_take_ids",
-    "rewrite_call_for_ids",
-]
-
 # The axes of forward's input: b for the batch, t for time, c for channels. Time may come before the batch, which is
 # found out as for texts.
 Layout = Literal["btc", "bct", "bt"]

@@ -9,8 +9,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["EVERYWHERE", "NEAR", "POSITIVE", "SampleTable", "make_sample_table"]
-
 Samples = npt.NDArray[np.float32]
 
 # The kinds of drawn numbers.

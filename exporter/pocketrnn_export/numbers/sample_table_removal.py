@@ -12,8 +12,6 @@ from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.float64_graph import list_nested_graphs
 
-__all__ = ["replace_ids_by_samples"]
-
 SAMPLES: Final = "samples"
 _SUFFIX: Final = ".samples"
 # The operators that may move or cut ids before the look-up. On samples they work with one more axis, the last one, for
@@ -145,8 +143,7 @@ def _find_table_names(graph: GraphProto, table: str) -> set[str]:
 def _convert_node_to_samples(
     node: NodeProto, ids: dict[str, str], names: set[str], constants: Mapping[str, TensorProto]
 ) -> list[NodeProto]:
-    """Return the node that replaces a node when ids become samples. `ids` maps each tensor of ids to its tensor of
-    samples."""
+    """Return the node in place of a node of ids; `ids` maps each tensor of ids to its samples."""
     if node.op_type == "Gather" and node.input[0] in names:
         if node.input[1] not in ids:
             raise _NoSampleOperatorError(node.input[1])

@@ -21,8 +21,6 @@ from pocketrnn_export.json_file import brief_text
 from pocketrnn_export.safe_pickle_reader import UnsupportedPickleError, read_pickle
 from pocketrnn_training.rows.array_files import read_arrays
 
-__all__ = ["find_mean_and_scale", "read_scaler"]
-
 # A scaler of 65,536 channels takes 4 MB.
 _LARGEST: Final = 1 << 25
 _SCALERS: Final = ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler")

@@ -20,16 +20,6 @@ from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
 from pocketrnn_export.proof.token_dependence import WordContent, find_word_content, read_operator_name
 from pocketrnn_export.torch_internals import list_aliased_arguments, list_written_arguments, read_size_expression
 
-__all__ = [
-    "BY_POSITION",
-    "OF_LENGTHS",
-    "find_batch_axes",
-    "find_batch_reduction",
-    "find_batch_symbols",
-    "find_compared_numbers",
-    "find_needed_nodes",
-]
-
 # The operators that compute along an axis and keep it; the axis is the second argument.
 _ALONG: Final = frozenset({
     "cumsum", "cumprod", "cummax", "cummin", "logcumsumexp", "softmax", "_softmax", "log_softmax", "_log_softmax",
@@ -150,7 +140,7 @@ def _is_used_as_size(node: Node) -> bool:
 def _moves_rows_by_words(node: Node, batch: set[Any], words: Mapping[Node, WordContent]) -> bool:
     """Return whether a node moves texts to other rows by the words in them, or joins each text with all others.
 
-    An order by lengths passes here: `row_perturbation.py` checks its use by changing words.
+    An order by lengths passes here: `row_owner_tracking.py` checks its use.
     """
     name, first = read_operator_name(node), node.all_input_nodes[0] if node.all_input_nodes else None
     value = node.meta.get("val")

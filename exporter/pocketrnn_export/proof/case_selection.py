@@ -27,18 +27,6 @@ from pocketrnn_export.proof.every_id_cases import make_cases_with_every_id
 from pocketrnn_export.proof.feature_cases import add_features
 from pocketrnn_export.proof.id_comparison_cases import MOST_ASKED, make_cases_with_compared_ids
 
-__all__ = [
-    "ASKED_IDS",
-    "ASKED_SIZES",
-    "find_text_widths",
-    "make_cases_for_graph",
-    "make_cases_for_rules",
-    "make_compared_ids_entry",
-    "make_condition_sizes_entry",
-    "read_compared_ids",
-    "read_condition_sizes",
-]
-
 # The key in a bundle's provenance for the sizes around each condition on a size in its module: forms made
 # from the bundle are compared at these sizes, too.
 ASKED_SIZES: Final = "asked_sizes"

@@ -16,8 +16,6 @@ from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, list_tens
 from pocketrnn_export.torch_internals import DispatchMode
 from pocketrnn_export.tracing.sizes.program_search import Choice
 
-__all__ = ["record_choices"]
-
 _CHOOSE: Final = frozenset({
     "argmax", "argmin", "bucketize", "ceil", "clamp", "clamp_max", "clamp_min", "eq", "floor", "fmod", "gather",
     "ge", "gt", "hardtanh", "heaviside", "index_put", "isin", "isnan", "le", "lt",

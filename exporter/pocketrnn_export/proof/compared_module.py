@@ -20,8 +20,6 @@ from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
 from pocketrnn_export.tracing.sizes.program_judging import compute_largest_difference
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 
-__all__ = ["FreshCopyModule", "compute_second_text_size", "fill_lengths", "is_text", "resize_example"]
-
 
 @dataclass(frozen=True)
 class FreshCopyModule:

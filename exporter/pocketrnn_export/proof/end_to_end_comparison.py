@@ -22,8 +22,6 @@ from pocketrnn_export.comparing.logit_comparison import (
 from pocketrnn_export.comparing.proof_inputs import Case, Logits, make_one_row_cases
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
-__all__ = ["compare_end_to_end", "compare_hazard_rows"]
-
 _ROWS_OF_A_CASE: Final = 12
 
 

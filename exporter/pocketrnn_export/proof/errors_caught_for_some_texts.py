@@ -31,8 +31,6 @@ from pocketrnn_export.proof.loop_iterations import use_unscripted_functions
 from pocketrnn_export.torch_internals import FunctionMode, flatten_tree
 from pocketrnn_export.tracing.rules.asserts import TRUTHS, is_in_assert
 
-__all__ = ["refuse_rare_errors"]
-
 _TEXT: Final = "text"
 # Functions that fail by integer indices: parts of their names, or whole names. `x[i]` fails by `i` and not by `x`.
 _INDEXED: Final = ("__getitem__", "__setitem__", "gather", "scatter", "index_", "index.", "take_along", "put_",
@@ -155,8 +153,7 @@ def _run_with_error(
 
 @contextlib.contextmanager
 def _run_surroundings(module: nn.Module) -> Iterator[None]:
-    """While the block runs, run modules quietly on the CPU, with their compiled and scripted functions in plain Python.
-    An error ends the block without being raised."""
+    """While the block runs, run modules quietly on the CPU, without compiled or scripted functions."""
     as_written = torch.compiler.set_stance("force_eager")
     with run_quietly_on_cpu(), use_unscripted_functions(module), as_written, contextlib.suppress(Exception, SystemExit):
         yield
@@ -168,8 +165,7 @@ def _run_module(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
 
 
 def _find_text_relation(operations: OperatorRecorder, tensor: Tensor, tokens: frozenset[int]) -> str:
-    """Return how a tensor depends on a text: it is "made" from it, it is its "ids", or it is neither (an empty
-    string)."""
+    """Return "made" for a tensor computed from a text, "ids" for its ids, else an empty string."""
     try:
         if _TEXT not in operations.find_labels(tensor):
             return ""
@@ -266,8 +262,7 @@ def _list_user_frames(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def _find_catching_line(code: CodeType, at: int) -> int | None:
-    """Return the line of the `except`, `finally` or `with` that may catch an error raised by an instruction; None if
-    there is none."""
+    """Return the line of the `except`, `finally` or `with` that may catch an instruction's error, if any."""
     target = next((start for first, last, start in _list_error_handlers(code) if first <= at < last), None)
     if target is None:
         return None

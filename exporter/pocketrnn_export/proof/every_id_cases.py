@@ -8,8 +8,6 @@ import numpy as np
 
 from pocketrnn_export.comparing.proof_inputs import Case
 
-__all__ = ["make_cases_with_every_id"]
-
 # Three tokens a row: short enough that each token changes the answer, and long enough for code that reads neighbours.
 # 400,000 ids are 65 batches.
 _WIDTH: Final = 3

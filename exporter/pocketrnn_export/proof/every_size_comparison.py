@@ -27,17 +27,6 @@ from pocketrnn_export.tracing.python_semantics.user_file_globals import compares
 from pocketrnn_export.tracing.sizes.program_judging import is_within_limits
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Sizes
 
-__all__ = [
-    "APART",
-    "MOST_TEXTS",
-    "MOST_TOKENS",
-    "Answers",
-    "AnswersDifferError",
-    "check_batches_of_mixed_lengths",
-    "check_every_size",
-    "compute_answer_or_none",
-]
-
 MOST_TOKENS: Final = 512
 MOST_TEXTS: Final = 64
 # The most texts for a module that may test the identity of a number: up to this number, Python keeps one object for
@@ -216,14 +205,12 @@ def _list_sizes_on_both_sides_of_bounds(
 
 
 def _are_answered_rows_equal(together: Any, alone: Any) -> bool:
-    """Return whether the last rows of a batch equal those of the text alone; also True if one of the two has no
-    answer."""
+    """Return whether the last rows of a batch equal those of the text alone, where both have an answer."""
     return together is None or alone is None or _is_same_answer(together[-len(alone) :], alone)
 
 
 def _list_sizes_to_try(texts: int, *, one_text: bool) -> Iterator[Sizes]:
-    """Yield every length up to 128, every small batch, and then the other lengths, in an order that covers all ranges
-    even if the check is stopped early."""
+    """Yield lengths up to 128, small batches, then others in an order that soon covers all ranges."""
     lengths = range(1, MOST_TOKENS + 1)
     near = min(128, MOST_TOKENS)
     yield from (Sizes(1, length) for length in lengths[:near])
@@ -261,8 +248,7 @@ def _is_same_answer(given: Any, expected: Any) -> bool:
 
 
 def _are_sizes_different(one: Sizes, other: Sizes) -> bool:
-    """Return whether two sizes differ in the number of texts, or, if the second is one text, in the number of
-    tokens."""
+    """Return whether two sizes differ in the texts, or, if the second is one text, in the tokens."""
     return one.tokens != other.tokens if other.batch == 1 else one.batch != other.batch
 
 

@@ -12,8 +12,6 @@ from pocketrnn.text.features import Category, Features, Number, make_feature_mar
 from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.intake.feature_call import draw_feature_numbers
 
-__all__ = ["add_features", "make_example_features"]
-
 # The sizes of numbers in ordinary cases, each as often as the others; and those that each number is given by itself,
 # as the graph is given them.
 _SIZES: Final = (0.0, 1e-3, 1.0, 1.0, 1.0, 10.0, 1e3)

@@ -24,8 +24,6 @@ from pocketrnn_export.proof.runnable_program import NodeValues
 from pocketrnn_export.torch_internals import DispatchMode
 from pocketrnn_export.tracing.module_trace import TracedProgram
 
-__all__ = ["ForwardValues"]
-
 # A line of forward, an operator that it runs, and whether what that reads is meant, or what it makes.
 _Place = tuple[str, int, str, bool]
 # The size of a value, its norm, and its product with fixed random numbers.

@@ -23,8 +23,6 @@ from pocketrnn_export.proof.runnable_program import NodeValues
 from pocketrnn_export.proof.token_dependence import WordContent, find_word_content, read_operator_name
 from pocketrnn_export.torch_internals import flatten_tree, read_size_expression, unflatten_tree, writes_in_place
 
-__all__ = ["MOVES", "TEXT", "HiddenDifferences", "RecordedRun"]
-
 # The row of the text that is compared, of the two in a batch.
 TEXT: Final = 1
 _DRAWS: Final = 12
@@ -191,8 +189,7 @@ class HiddenDifferences:
     def _has_differing_results(
         self, node: Node, changing: Mapping[int, tuple[Any, ...]], differing: Mapping[int, tuple[Any, ...]]
     ) -> bool:
-        """Return whether a node's results differ after its operands are changed in the same way in both runs: equal
-        operands get other numbers, and different operands are moved by the same number."""
+        """Return whether a node's results differ after its operands are changed alike in both runs."""
         narrow, wide = self._narrow.ran[node], self._wide.ran[node]
         own, beside = list(narrow.given), list(wide.given)
         for i in range(len(own)) if writes_in_place(node.target) else (*changing, *differing):

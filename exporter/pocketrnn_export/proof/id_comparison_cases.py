@@ -15,8 +15,6 @@ from pocketrnn_export.comparing.proof_inputs import Case, Ids, make_case_from_ro
 from pocketrnn_export.proof.batch_reductions import find_needed_nodes
 from pocketrnn_export.proof.token_dependence import read_operator_name
 
-__all__ = ["MOST_ASKED", "find_compared_ids", "insert_phrases", "make_cases_with_compared_ids"]
-
 # The most ids, in the order of the program.
 MOST_ASKED: Final = 24
 _COMPARE: Final = frozenset({"eq", "ne", "lt", "le", "gt", "ge", "isin"})

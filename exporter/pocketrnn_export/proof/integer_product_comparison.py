@@ -20,16 +20,6 @@ from pocketrnn.engines.native import import_native_module
 from pocketrnn.errors import ParityError
 from pocketrnn_export.comparing.logit_comparison import CandidateComparison
 
-__all__ = [
-    "PRODUCTS",
-    "STATEMENT",
-    "IntegerWeights",
-    "compare_products",
-    "read_integer_weights",
-    "round_to_integers",
-    "sum_products",
-]
-
 # The proof's names for the engine's products of integers, and for their reference.
 PRODUCTS: Final = "products of int8"
 STATEMENT: Final = "numpy, exactly"

@@ -10,8 +10,6 @@ from __future__ import annotations
 import numpy as np
 from torch import nn
 
-__all__ = ["find_ids_of_extreme_vectors"]
-
 
 def find_ids_of_extreme_vectors(module: nn.Module, ids: int) -> list[int]:
     """For each table of a module with a row for each id, find the id with the longest vector, and the ids whose vectors

@@ -34,8 +34,6 @@ from pocketrnn_export.tracing.python_semantics.user_file_globals import find_use
 from pocketrnn_export.tracing.sizes.program_judging import is_within_limits
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 
-__all__ = ["MOST_STEPS", "check_every_step", "use_unscripted_functions"]
-
 # As long as the longest text of the proof. A GRUCell(64) and five other calls a step take 0.4 s.
 MOST_STEPS: Final = 3000
 # The lengths of texts that show how many calls each further token adds; they are longer than the special first steps of
@@ -233,8 +231,7 @@ def _subtract_counts(more: _Calls, fewer: _Calls) -> dict[Hashable, int]:
 
 
 def _adds_same_calls(first: _Calls, added: Mapping[Hashable, int], tokens: int, found: _Calls | None) -> bool:
-    """Return whether each additional token adds the same calls, or, if the text is cut, none from some token on. Also
-    True if the module fails."""
+    """Return whether each further token adds the same calls, or none after a cut; True if it fails."""
     if found is None:
         return True
     more = _subtract_counts(found, first)
@@ -464,8 +461,7 @@ def _classify_argument(argument: Any, call: int, often: dict[int, int], numbers:
 
 
 def _find_used_calls(arguments: Any, *, of_all: bool = False) -> Iterable[int]:
-    """Yield the calls whose results are arguments of others. The list of the results of all iterations is left out,
-    since it uses each result once, at the end."""
+    """Yield the calls whose results others take; the list of all iterations' results does not count."""
     for argument in arguments:
         if isinstance(argument, _CallIndex):
             yield argument

@@ -34,8 +34,6 @@ from pocketrnn_export.torch_internals import replace_methods, unwrap_scripted_fu
 from pocketrnn_export.tracing.python_semantics.size_keyed_caches import unwrap_cached_function
 from pocketrnn_export.tracing.python_semantics.user_file_globals import find_users_globals
 
-__all__ = ["refuse_other_operators"]
-
 _TEXT: Final = "text"
 
 
@@ -139,8 +137,7 @@ def _record_program(given: OwnersModule, module: nn.Module, inputs: Sequence[Ten
 def _find_functions(
     module: nn.Module, function_of: Callable[[Any], Any]
 ) -> tuple[list[Place], dict[tuple[type, str], Any]]:
-    """Find the functions in the owner's files and classes that another function has replaced, each with the
-    replacement."""
+    """Find the functions in the owner's files and classes that another one has replaced, with that one."""
     entries = [
         (names, name, function)
         for names in find_users_globals(module)

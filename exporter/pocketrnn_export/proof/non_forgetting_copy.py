@@ -15,8 +15,6 @@ from torch import Tensor, nn
 
 from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
 
-__all__ = ["copy_without_forgetting"]
-
 # Its sigmoid is 0.9995: after 2,000 steps, a third of a step's change is left.
 _KEPT: Final = 7.5
 # The bias of an LSTM's input gate, which lets one part in 150 through; the cell adds these up.

@@ -26,8 +26,6 @@ from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.proof.every_size_comparison import AnswersDifferError
 from pocketrnn_export.proof.runnable_program import NodeValues
 
-__all__ = ["draw_extreme_numbers", "find_first_wrong_number", "refuse_differing_operators"]
-
 # The limit of processor time; the operators of an ordinary module take a fifth of it.
 _SECONDS: Final = 4.0
 # The most operators that run together.
@@ -239,8 +237,7 @@ def _number_equal_operators(nodes: Iterable[Node]) -> dict[Node, int]:
 def _find_operator_group(
     node: Node, values: Mapping[Node, Any], known: frozenset[str], taken: frozenset[str], order: Mapping[Node, int]
 ) -> _OperatorGroup | None:
-    """Find the operators that end with a node whose value is in the graph, back to the nearest earlier values that are
-    in the graph."""
+    """Find the operators that end with a node, back to the nearest earlier values in the graph."""
     if node.op != "call_function" or node.name not in known or not _can_compare(values.get(node)):
         return None
     nodes, given, left = [node], list[Node](), [node]
@@ -320,8 +317,7 @@ def _compute_pytorch_result(
 def _compute_sizes_of_terms(
     part: _OperatorGroup, values: Mapping[Node, Any], given: Mapping[Node, Tensor], run: NodeValues
 ) -> np.ndarray[Any, Any] | None:
-    """Compute the sum of the absolute terms of each number in double precision; None for operators that do not add up
-    products."""
+    """Compute the sum of each number's absolute terms; None for operators that add no products."""
     names = {str(node.target).partition(".")[2].partition(".")[0].strip("_") for node in part.nodes}
     if not names <= _SUMS:
         return None

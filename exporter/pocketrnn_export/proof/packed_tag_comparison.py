@@ -11,8 +11,6 @@ from pocketrnn.classifier import Classifier
 from pocketrnn.engines.native import import_native_module
 from pocketrnn.errors import InputError, ParityError, short_repr
 
-__all__ = ["compare_tags"]
-
 # The tolerance for probabilities from float32 logits, summed in float32 and in double precision.
 _NEAR: Final = 1e-6
 _Row = tuple[int, int, int | None, float | None]

@@ -19,8 +19,6 @@ from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.proof.hidden_differences import TEXT, HiddenDifferences, RecordedRun
 from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
 
-__all__ = ["find_padded_steps"]
-
 # The numbers of tokens of a text, and how many more the longer text in the first row has: a few, and as many as a
 # condition on the amount of padding may need.
 _LENGTHS: Final = (3, 40)

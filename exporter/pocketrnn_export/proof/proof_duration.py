@@ -10,8 +10,6 @@ from pocketrnn_export.comparing.logit_comparison import Reference
 from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.comparing.rounding_spread import DRAWS
 
-__all__ = ["describe_seconds", "estimate_proof_seconds"]
-
 # A shorter proof needs no estimate.
 _SHORT: Final = 20.0
 # The module runs as it was given and as its copy, beside the forms.

@@ -16,8 +16,6 @@ from pocketrnn_export.comparing.proof_inputs import Case, Logits, make_one_row_c
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer
 from pocketrnn_export.progress import log_item_progress
 
-__all__ = ["ReferenceAnswers"]
-
 _log = logging.getLogger(__name__)
 # The kind of inputs that a module may refuse, since its owner never gives them: a text that begins with padding.
 _MAY_FAIL: Final = "hazards"
@@ -144,8 +142,7 @@ class ReferenceAnswers:
 
 
 def _is_answered(rows: Logits) -> bool:
-    """Return whether a text, or each of its tokens, has a finite answer. The last tokens may have none, since a module
-    that counts tokens itself may leave them out."""
+    """Return whether a text, or one of its tokens, has a finite answer."""
     finite = np.isfinite(rows.max(1))
     return bool(finite[0] and (finite[:-1] >= finite[1:]).all())
 

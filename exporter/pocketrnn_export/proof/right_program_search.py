@@ -62,8 +62,6 @@ from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Sizes
 from pocketrnn_export.tracing.sizes.size_regions import FollowedRun
 from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
 
-__all__ = ["find_right_program"]
-
 # The time for following one path through forward. A function that calls itself for halves of a long text may not end.
 _SECONDS_A_WAY: Final = 15
 # The most tokens of a run that looks for caught errors if no file of the user seems to catch any.
@@ -110,11 +108,7 @@ def find_right_program(
 def _find_program(
     asked: FreshCopyModule, judged: Callable[[TracedProgram], RunnableProgram], *, one_text: bool
 ) -> TracedProgram:
-    """Find a program for a module that is right for all sizes.
-
-    Raises:
-        ExportError: there is none.
-    """
+    """Find a program for a module that is right for all sizes, or refuse the module."""
     made, log = functools.cache(judged), TraceLog()
 
     def trace_with_log(plan: TracePlan | None, log: TraceLog, *, cut_counted: bool = True) -> TracedProgram:
@@ -235,12 +229,7 @@ class _NonForgettingModule:
 
 
 def _refuse_pair_questions(plain: TracedProgram | ExportError, log: TraceLog) -> None:
-    """Refuse a module of two texts that has a condition on the size of one of them: traces for chosen sizes support one
-    text only.
-
-    Raises:
-        ExportError: there is such a condition, or no ordinary trace.
-    """
+    """Refuse two texts with a condition on the size of one: a trace for chosen sizes takes one text."""
     if log.questions:
         # A condition in the module's own code tells more than one inside PyTorch.
         question = max(log.questions, key=lambda one: (one.branch, one.line > 0))
@@ -288,11 +277,7 @@ def _make_follow_function(
 
 
 def _make_plain_trace(traced: Callable[..., TracedProgram], log: TraceLog) -> TracedProgram | ExportError:
-    """Make the ordinary trace, or return its error. It is right for all sizes if forward has no condition on them.
-
-    Raises:
-        ExportError: there is no such trace, and the reason is not a size.
-    """
+    """Make the ordinary trace, or return its error: a trace without conditions is right for all sizes."""
     try:
         return traced(None, log)
     except ExportError as error:
@@ -314,6 +299,5 @@ def _is_raised_by_user(error: BaseException) -> bool:
 
 
 def _count_ids(module: nn.Module) -> int:
-    """Return the number of ids to run a module with, if its form does not state it: the rows of the smallest
-    embedding."""
+    """Return the number of ids to run a module with: the form's, or the rows of the smallest embedding."""
     return min((layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)), default=1)

@@ -21,8 +21,6 @@ from pocketrnn_export.proof.batch_reductions import BY_POSITION, find_batch_axes
 from pocketrnn_export.proof.token_dependence import read_operator_name
 from pocketrnn_export.torch_internals import read_size_expression
 
-__all__ = ["find_row_numbers"]
-
 _ROWS: Final = 4
 _STEPS: Final = 6
 # Some processors round the rows of one matrix product differently.
@@ -111,8 +109,7 @@ def _is_table_cut(node: Node, values: Mapping[Node, Any], batch: set[Any]) -> bo
 
 
 def _is_position(node: Node, user: Node, numbers: set[Node], batch: set[Any]) -> bool:
-    """Return whether a node keeps a row number as it is, or uses it as the position of the values of this row's
-    text."""
+    """Return whether a node keeps a row number, or uses it as the position of this row's values."""
     name, value = read_operator_name(user).removesuffix("_"), user.meta.get("val")
     if name.startswith(GIVES_NO_NUMBERS) or name in _ORDERS:
         return True

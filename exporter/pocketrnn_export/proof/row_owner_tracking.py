@@ -34,8 +34,6 @@ from pocketrnn_export.torch_internals import (
     writes_in_place,
 )
 
-__all__ = ["find_rows_with_other_owners"]
-
 # The rows of the two batches; more than most kernels and dilations reach.
 _ROWS: Final = (16, 32)
 # How many more steps than rows a text has; the second is tried if the program refuses the first.
@@ -253,8 +251,7 @@ def _make_initial_owners(value: Any, *, of_rows: bool = False) -> Any:
 
 
 def _find_view_owners(call: _Call, results: list[Any]) -> list[Any] | None:
-    """Return the owners of an operator's results as views of its arguments' owners; None if the results are not
-    views."""
+    """Return the owners of results that are views of arguments; None if they are not."""
     node = call.node
     shared = list_aliased_arguments(node.target, node.args, node.kwargs)
     if (
@@ -279,8 +276,7 @@ def _can_broadcast(given: Tensor, result: Tensor) -> bool:
 def _find_result_owners(
     call: _Call, results: list[Any], changing: list[int], lengths: list[int], generator: torch.Generator
 ) -> list[_ResultOwners] | None:
-    """Find the text with which each number of the results changes; None if the operator fails on all other input
-    numbers."""
+    """Find the text with which each number of the results changes; None if no other numbers run."""
     whole = [i for i in changing if not _is_float(call.given[i]) and call.given[i].dtype != torch.bool]
     # Try any integers; only integers of the argument, which may be positions; equal lengths; equal integers.
     for wide, kept in ((True, []), (False, []), (False, lengths), (False, whole)):

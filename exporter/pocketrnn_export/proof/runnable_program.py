@@ -14,8 +14,6 @@ from torch.export.graph_signature import InputKind, OutputKind
 from pocketrnn_export.proof.every_size_comparison import compute_answer_or_none
 from pocketrnn_export.tracing.module_trace import TracedProgram
 
-__all__ = ["NodeValues", "RunnableProgram", "make_runnable_program"]
-
 
 @dataclass(frozen=True)
 class RunnableProgram:

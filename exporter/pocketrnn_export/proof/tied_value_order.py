@@ -20,8 +20,6 @@ from pocketrnn_export.proof.hidden_differences import HiddenDifferences, Recorde
 from pocketrnn_export.proof.token_dependence import read_operator_name
 from pocketrnn_export.tracing.reversed_tie_sort import ORDERS, call_in_reversed_order
 
-__all__ = ["find_tied_values"]
-
 _STEPS: Final = (2, 9, 40)
 # The values at the places of equal scores may also be equal, as the vectors of one word are. Then their order does not
 # matter.

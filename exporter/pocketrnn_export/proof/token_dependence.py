@@ -18,8 +18,6 @@ from torch.fx import Node
 
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
 
-__all__ = ["WordContent", "find_word_content", "read_operator_name"]
-
 
 class WordContent(IntEnum):
     """How much a value may depend on the words.

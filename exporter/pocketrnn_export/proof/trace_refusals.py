@@ -30,7 +30,6 @@ from pocketrnn_export.proof.loop_iterations import check_every_step
 from pocketrnn_export.proof.padding_invariance import find_padded_steps
 from pocketrnn_export.proof.row_index_dependence import find_row_numbers
 from pocketrnn_export.proof.row_owner_tracking import find_rows_with_other_owners
-from pocketrnn_export.proof.row_perturbation import find_mixed_rows
 from pocketrnn_export.proof.runnable_program import NodeValues, make_runnable_program
 from pocketrnn_export.proof.tied_value_order import find_tied_values
 from pocketrnn_export.tracing.module_trace import TracedProgram, find_caught_errors
@@ -39,18 +38,6 @@ from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
 from pocketrnn_export.tracing.sizes.condition_log import TraceLog, UntraceableError
 from pocketrnn_export.tracing.sizes.program_judging import compute_largest_difference, is_within_limits
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Sizes
-
-__all__ = [
-    "find_padding_effects",
-    "refuse_caught_errors",
-    "refuse_changed_answers",
-    "refuse_counted_lengths",
-    "refuse_mixed_rows",
-    "refuse_other_sizes",
-    "refuse_size_loops",
-    "refuse_tie_dependence",
-    "refuse_unequal_iterations",
-]
 
 # The ids below this, and the last id, may be padding to forward.
 _COUNTED: Final = 4
@@ -191,14 +178,12 @@ def refuse_mixed_rows(asked: FreshCopyModule, traced: TracedProgram) -> None:
     """
     place = find_batch_reduction(traced.program)
     if not place and (batch := find_batch_symbols(traced.program)):
-        values = NodeValues(traced.program)
 
         def make_inputs(rows: int, steps: int) -> tuple[Tensor, ...]:
             return asked.draw_inputs(Sizes(rows, steps))
 
-        place = find_mixed_rows(values, make_inputs, batch) or find_rows_with_other_owners(
-            traced.program, make_inputs, batch
-        )
+        place = find_rows_with_other_owners(traced.program, make_inputs, batch)
+        values = NodeValues(traced.program)
         if not place and (number := find_row_numbers(traced.program, values, make_inputs, batch)):
             raise UntraceableError(
                 f"The module computes with the position of a text in its batch, {number}, so a text may get another "

@@ -20,8 +20,6 @@ from pocketrnn_export.tracing.module_trace import TracedProgram
 from pocketrnn_export.tracing.sizes.condition_log import Question
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL
 
-__all__ = ["find_blocking_questions"]
-
 # The sizes of each text, combined with each size of the other: sizes near each other, and some far apart.
 _SIZES: Final = (*range(1, 10), 17, 40)
 _BATCHES: Final = (1, 2, 5)
@@ -65,8 +63,7 @@ def find_blocking_questions(
 
 
 def _list_sizes_near_question(question: Question) -> list[tuple[int, int, int]]:
-    """Return the sizes (texts, tokens of the first, tokens of the second) to try for a condition; sizes near a number
-    in the condition come first."""
+    """Return the sizes to try for a condition, those near its numbers first."""
     named = [abs(int(number)) for number in question.condition.numbers]
     near = sorted({n + more for n in named for more in range(-_BEYOND, _BEYOND + 1) if n + more > 0 and n < 5_000})
     beside = (1, 4, 9)

@@ -23,8 +23,6 @@ from pocketrnn_export.proof.batch_reductions import find_needed_nodes
 from pocketrnn_export.proof.runnable_program import NodeValues
 from pocketrnn_export.proof.token_dependence import read_operator_name
 
-__all__ = ["describe_constant_values", "find_constant_values"]
-
 # Numbers that differ by less, relative to the largest, count as equal.
 _APART: Final = 1e-6
 _LARGE: Final = 1e30
@@ -160,8 +158,7 @@ class _RangeRecorder(NodeValues):
 
 
 def _count_checked_places(node: Node, value: Tensor) -> int:
-    """Return how many places of a value are checked one by one: the size of its last axis if this is small and fixed
-    and the value is bools or integers; else 1."""
+    """Return how many places of a value are checked one by one: a small last axis of integers; else 1."""
     size = node.meta["val"].shape[-1] if value.dim() > 1 and not value.is_floating_point() else 1
     return size if isinstance(size, int) and size <= _PLACES else 1
 

@@ -39,8 +39,6 @@ from pocketrnn_export.source_code.known_functions import (
 from pocketrnn_export.source_code.name_references import Mentions
 from pocketrnn_export.source_code.statements import Statement
 
-__all__ = ["ANY", "ChangeFinder", "FileFacts", "PossibleChanges"]
-
 # Kinds of names, by the statements that bind them.
 _PLAIN, _FLAT, _OBJECT, _CODE, _OF_FILE, _ALIVE = "plain", "flat", "object", "code", "of a file beside", "alive"
 # Stands for any package.
@@ -145,8 +143,7 @@ class ChangeFinder:
         return any(may_keep_state(ast.unparse(one.func if isinstance(one, ast.Call) else one)) for one in decorators)
 
     def _collect_total_mentions(self, statement: Statement) -> Mentions:
-        """Return the mentions of a statement, of the functions that it mentions, and of the functions that these
-        mention."""
+        """Return the mentions of a statement, and of the functions that it mentions, directly or not."""
         total = Mentions()
         total.add(statement.now)
         if not isinstance(statement.node, ast.ClassDef | Function) or _is_enum(statement.node):
@@ -369,8 +366,7 @@ class ChangeFinder:
         return name in found and not (part and self._kinds.get(name) in (_FLAT, _CODE))
 
     def _may_keep_argument(self, called: str, *, part: bool) -> bool:
-        """Return whether the result of a call may be, or contain, its argument; with `part`, only a part of the
-        argument is passed."""
+        """Return whether a call's result may be or contain its argument, or a `part` of it."""
         if not called or called == "()":
             return True
         top, last = _read_top_name(called), called.split(".")[-1]

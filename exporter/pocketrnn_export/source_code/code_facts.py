@@ -6,27 +6,6 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence, Set
 
-__all__ = [
-    "Definition",
-    "Function",
-    "Import",
-    "find_defaults",
-    "find_first_parameter_name",
-    "find_imported_module",
-    "find_methods",
-    "is_flat_container",
-    "is_plain_value",
-    "is_weight_access",
-    "list_annotations",
-    "list_arguments",
-    "list_head_expressions",
-    "list_imported_modules",
-    "list_imported_names",
-    "reads_own_state",
-    "strip_decorator_call",
-    "takes_class",
-]
-
 _MAKE_NEW = frozenset({"defaultdict", "deque", "dict", "float", "int", "len", "list", "set", "str", "zeros", "ones"})
 
 Import = ast.Import | ast.ImportFrom

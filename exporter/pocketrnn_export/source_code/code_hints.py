@@ -14,8 +14,6 @@ from pocketrnn.errors import InputError, short_repr
 from pocketrnn_export.source_code.notebook import Cell, read_notebook, read_python_file
 from pocketrnn_export.vocabularies.checkpoint_hints import describe_length, names_length
 
-__all__ = ["list_code_hints"]
-
 _LONGEST: Final = 10_000
 _LOSSES: Final = ("BCEWithLogitsLoss", "binary_cross_entropy_with_logits", "BCELoss", "MultiLabelSoftMarginLoss")
 _SIGMOIDS: Final = ("sigmoid", "Sigmoid", "sigmoid_", "expit")

@@ -16,8 +16,6 @@ from pocketrnn_export.source_code.code_facts import (
 from pocketrnn_export.source_code.known_functions import CHANGING_METHODS, KNOWN_BUILTINS, MAKING, PURE_METHODS
 from pocketrnn_export.source_code.statements import Statement, is_last_deleted, walk_code_run_now
 
-__all__ = ["HarmlessStatements"]
-
 # Builtins that a top-level statement may not call: they read, ask, exit, or give a different value each time.
 _OTHER_BUILTINS: Final = frozenset({
     "__import__", "aiter", "anext", "compile", "display", "exit", "help", "id", "input", "open", "quit", "unichr",

@@ -16,8 +16,6 @@ from pocketrnn_export.source_code.code_facts import Function
 from pocketrnn_export.source_code.notebook import read_python_file
 from pocketrnn_export.source_code.statements import list_statements
 
-__all__ = ["ImportableFiles"]
-
 
 class ImportableFiles:
     """The files of a folder from which a notebook imports; each is parsed when it is first needed."""

@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Final
 
-__all__ = ["checks_for_jupyter", "depends_on_name", "pretend_jupyter", "replace_name_by_main"]
-
 _DOC: Final = "Automatically created module for IPython interactive environment"
 # Names and packages by which code checks whether it runs in Jupyter, and by whom; and names with other uses, too.
 _OF_JUPYTER: Final = frozenset(
@@ -71,8 +69,7 @@ def checks_for_jupyter(statement: ast.stmt, defined: Container[str]) -> bool:
 
 
 def _looks_up_names(part: ast.AST, names: Set[str]) -> bool:
-    """Return whether a call or subscript looks up one of the names, as a string, in a namespace: `globals().get("In")`,
-    `f.__globals__["__name__"]`."""
+    """Return whether a call or subscript looks up a name as a string, as in `globals().get("In")`."""
     if not isinstance(part, ast.Call | ast.Subscript) or _is_name_variable(part):
         return False
     asked = ast.unparse(part.func if isinstance(part, ast.Call) else part.value)

@@ -8,32 +8,6 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-__all__ = [
-    "ALIVE",
-    "CHANGING_METHODS",
-    "FOREIGN_CELLS",
-    "FRESH_BUILTINS",
-    "GIVE_THEMSELVES",
-    "GIVING_METHODS",
-    "HARMLESS_MAGICS",
-    "HARMLESS_METHODS",
-    "HOLDING_BUILTINS",
-    "KNOWN_BUILTINS",
-    "LEAVE_ALONE",
-    "MAKING",
-    "PURE_METHODS",
-    "REACH_ANY",
-    "REACH_ANYTHING",
-    "READING",
-    "REFLECTIVE",
-    "RUN_BY_A_PICKLE",
-    "SETS_STATE",
-    "SWITCHES",
-    "UNPICKLE",
-    "WRITING",
-    "may_keep_state",
-]
-
 # Methods of strings, containers, tensors and modules that compute a value and change nothing.
 PURE_METHODS: Final = frozenset({
     "bool", "clone", "copy", "count", "cpu", "cuda", "decode", "detach", "device_count", "dim", "double", "encode",

@@ -37,8 +37,6 @@ from pocketrnn_export.source_code.known_functions import (
     WRITING,
 )
 
-__all__ = ["Mentions", "collect_mentions"]
-
 _Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 _JUPYTERS = frozenset({"_", "__", "In", "Out", "get_ipython"})
 
@@ -383,8 +381,7 @@ class _MentionReader:
                 self.record_object_write(node, node)
 
     def record_object_write(self, target: ast.expr, node: ast.expr) -> None:
-        """Record a write to the object of an expression; `target` is the expression, or a call of the object's
-        method."""
+        """Record a write to an expression's object; `target` is it, or a call of the object's method."""
         chain = list(_list_chain(node))
         root, depth = chain[-1], len(chain) - (target is node)
         sets = isinstance(target, ast.Call) or (isinstance(target, ast.Attribute) and _sets_attribute(target))

@@ -10,8 +10,6 @@ from pathlib import Path
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.notebook import read_notebook, read_python_file
 
-__all__ = ["check_takes_text_alone", "make_arguments_error", "read_labels_in_file"]
-
 _GIVE = "Give a,b,c in the order of the logits; or a file of labels."
 
 

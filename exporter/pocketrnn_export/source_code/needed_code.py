@@ -36,8 +36,6 @@ from pocketrnn_export.source_code.statements import (
     make_symbol_table,
 )
 
-__all__ = ["NeededCode", "find_name_checks", "find_needed_statements", "list_defined_names"]
-
 _BUILTINS: Final = frozenset(dir(builtins)) | {"__name__", "__file__", "__doc__"}
 # The beginnings of the names of methods that other code than the class's own may call.
 _CALLED_FROM_OUTSIDE: Final = ("__", "forward", "init")
@@ -126,8 +124,7 @@ def find_name_checks(cells: Iterable[Cell]) -> list[str]:
 
 
 def _find_other_orders(search: _NeededSearch, run: Sequence[Statement]) -> Iterator[str]:
-    """Yield notes on names whose cells were run in another order than they stand in: the cell that was run last gave
-    the value."""
+    """Yield notes on names whose cells ran in another order than they stand in."""
     for name in sorted({name for s in run if not s.is_import for name in search.find_all_bound_names(s)}):
         first = [s for s in search.find_binding_statements(name) if not s.is_import]
         changing = [s for s in run if search.names.may_change_directly(s, name)]
@@ -340,8 +337,7 @@ class _NeededSearch:
                     yield f"{', '.join(found)} may write {name}, which is taken as it is on the disk now"
 
     def _find_environment_checks(self, run: Sequence[Statement]) -> Iterator[str]:
-        """Yield the statements that are run and check whether they run in Jupyter; in a Python file, those that check
-        whether the file is run directly."""
+        """Yield the statements that ask whether they run in Jupyter, or whether the file is run directly."""
         looked_at = {s.index: s for s in run}
         for statement in [self._all[i] for i in self.notes]:
             used = (one for name in self._find_used_names(statement)[0] for one in self.find_binding_statements(name))
@@ -411,8 +407,7 @@ class _NeededSearch:
         return parts[0] if name not in self._likely and len(parts) == 1 else name
 
     def _find_used_names(self, statement: Statement) -> tuple[set[str], set[str]]:
-        """Return the global names that a statement uses when it runs, and those that its functions use when they are
-        called."""
+        """Return the global names that a statement uses, and those that its functions use when called."""
         now: set[str] = set()
         later: set[str] = set()
         live: list[ast.AST] = [statement.node]

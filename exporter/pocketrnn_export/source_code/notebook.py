@@ -16,8 +16,6 @@ from pocketrnn.errors import InputError
 from pocketrnn_export.json_file import parse_json
 from pocketrnn_export.source_code.known_functions import FOREIGN_CELLS, HARMLESS_MAGICS
 
-__all__ = ["Cell", "parse_statements", "read_notebook", "read_python_file"]
-
 # A notebook contains the outputs of its cells, also pictures: some have 50 MB.
 _LARGEST_FILE: Final = 256 * 2**20
 _GIVE: Final = "Give a notebook that Jupyter saved, or the code as a Python file."
@@ -132,8 +130,7 @@ def _read_text(path: Path) -> str:
 
 
 def _list_code_cells(document: Any) -> Iterator[tuple[str, int | None]]:
-    """Yield the source and execution count of each code cell. Format 4 has `cells`; formats 2 and 3 have `worksheets`
-    of cells."""
+    """Yield source and execution count of each code cell: of `cells` in format 4, `worksheets` in 2 and 3."""
     sheets = [document]
     if isinstance(document, dict) and isinstance(document.get("worksheets"), list):
         sheets = document["worksheets"]

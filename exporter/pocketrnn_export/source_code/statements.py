@@ -20,15 +20,6 @@ from pocketrnn_export.source_code.code_facts import (
 from pocketrnn_export.source_code.name_references import Mentions, collect_mentions
 from pocketrnn_export.source_code.notebook import Cell
 
-__all__ = [
-    "Statement",
-    "find_bound_names",
-    "is_last_deleted",
-    "list_statements",
-    "make_symbol_table",
-    "walk_code_run_now",
-]
-
 
 @dataclass(frozen=True, eq=False)
 class Statement:
@@ -109,10 +100,7 @@ def list_statements(cells: Iterable[Cell]) -> list[Statement]:
 
 
 def _split_statement(node: ast.stmt, cell: Cell) -> Iterator[tuple[ast.stmt, bool]]:
-    """Yield the parts of a statement, each with whether it runs only if its file is run directly.
-
-    An import of several names has one part for each.
-    """
+    """Yield a statement's parts, one for each import, with whether it runs only in a file run directly."""
     if isinstance(node, Import):
         for alias in node.names:
             part: ast.stmt = (
@@ -135,8 +123,7 @@ def _split_statement(node: ast.stmt, cell: Cell) -> Iterator[tuple[ast.stmt, boo
 
 
 def _tests_for_main(test: ast.expr) -> bool | None:
-    """Return whether a test is true only if a file is run directly, as in `__name__ == "__main__"`; False for its
-    opposite; None for other tests."""
+    """Return True for a test like `__name__ == "__main__"`, False for its opposite, None for others."""
     if not isinstance(test, ast.Compare) or len(test.ops) != 1 or not isinstance(test.ops[0], ast.Eq | ast.NotEq):
         return None
     sides = {getattr(side, "id", getattr(side, "value", None)) for side in (test.left, *test.comparators)}

@@ -63,16 +63,6 @@ from pocketrnn_export.tracing.sizes.condition_log import Branch, TraceLog, Untra
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
 
-__all__ = [
-    "TracedProgram",
-    "find_caught_errors",
-    "find_first_cause",
-    "follow_forward",
-    "hide_messages",
-    "make_script_session",
-    "trace_program",
-]
-
 
 def _call_on_cpu(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
     return call_on_cpu(call.func, call.args, call.kwargs, lambda *changed: proceed(Call(*changed)))
@@ -312,8 +302,7 @@ _CELLS: Final = {nn.RNNCell: "nn.RNN", nn.LSTMCell: "nn.LSTM", nn.GRUCell: "nn.G
 
 
 def _find_stepped_cell(module: nn.Module) -> tuple[str, str] | None:
-    """Return a description of the first cell in a module, and the advice on a layer to use instead; None if there is no
-    cell."""
+    """Return a description of the first cell in a module, and the advice on a layer; None if there is none."""
     for path, layer in module.named_modules():
         for cell, whole in _CELLS.items():
             if isinstance(layer, cell):

@@ -12,8 +12,6 @@ from torch import Tensor
 from pocketrnn_export.torch_internals import FunctionMode
 from pocketrnn_export.tracing.session import Call
 
-__all__ = ["ORDERS", "call_in_reversed_order", "find_sort_operators", "run_with_reversed_ties"]
-
 # The operators whose order of equal values is undefined, with the position of their axis argument.
 ORDERS: Final = {"sort": 1, "argsort": 1, "topk": 2}
 

@@ -8,8 +8,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Final
 
-__all__ = ["is_rule_left_out", "leave_out_rule", "record_rule_use", "record_uses"]
-
 
 @dataclass
 class _Uses:

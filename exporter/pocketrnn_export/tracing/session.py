@@ -45,27 +45,6 @@ from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Condition, Siz
 from pocketrnn_export.tracing.tensor_facts import Facts
 from pocketrnn_export.tracing.trace_operators import KEEP, SIZE
 
-__all__ = [
-    "Call",
-    "DeclinedRule",
-    "Loop",
-    "Rule",
-    "Topic",
-    "TraceSession",
-    "always",
-    "declined",
-    "exporting",
-    "find_current_session",
-    "find_environment",
-    "in_a_loop",
-    "is_on_branch",
-    "is_torchscript_trace",
-    "mark_full_width",
-    "rule",
-    "takes_lengths",
-    "takes_two_texts",
-]
-
 _log = logging.getLogger(__name__)
 
 
@@ -387,8 +366,7 @@ class TraceSession:
             self.facts.note(value, whole=True, lengths="given" if value.dim() == 1 else "", width=width)
 
     def _keep_iterations(self, answer: Any) -> Any:
-        """Return forward's answer. All results of loop iterations stay in the graph, so that all iterations have the
-        same form."""
+        """Return forward's answer; results of all iterations stay, so that these have the same form."""
         made = self.facts.loop_tensors if self.loops else []
         if not made:
             return answer

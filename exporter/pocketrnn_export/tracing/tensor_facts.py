@@ -12,8 +12,6 @@ from torch import Tensor
 
 from pocketrnn_export.torch_internals import find_base_tensor
 
-__all__ = ["Fact", "Facts"]
-
 
 @dataclass(frozen=True)
 class Fact:

@@ -16,8 +16,6 @@ from torch import Tensor
 
 from pocketrnn_export.torch_internals import statically_known_true, sym_ite, sym_max, sym_min
 
-__all__ = ["CUT", "CUT_TO_LONGEST", "END", "KEEP", "PUT", "SIZE", "STACKED", "STEP"]
-
 # The number that ONNX's Slice takes for "to the end".
 END: Final = 2**62
 
@@ -35,8 +33,7 @@ def _infer_shape_of_slice_clamped(x: Tensor, axis: int, start: Any, end: Any, st
     size = x.shape[axis]
 
     def clamp_index(index: Any) -> Any:
-        """Return `index` as a position from 0 to size; a negative index, such as a size minus a number, counts from the
-        end."""
+        """Return `index` as a position from 0 to size; a negative index counts from the end."""
         if not isinstance(index, torch.SymInt):
             return sym_min(index, size) if index >= 0 else sym_max(size + index, 0)
         if statically_known_true(index >= 0):
@@ -101,8 +98,7 @@ def _infer_shape_of_write_step(x: Tensor, value: Tensor, axis: int, index: Any) 
 
 @torch.library.custom_op("pocketrnn::stacked", mutates_args=())
 def _stack_iterations(values: Sequence[Tensor], count: int, axis: int, loop: int, flipped: bool) -> Tensor:
-    """Stack the results of all iterations of a loop; only those of the first iterations are arguments. If `flipped`,
-    the order is reversed."""
+    """Stack the results of all iterations of a loop, in reverse order if `flipped`."""
     raise NotImplementedError("pocketrnn::stacked exists to be traced, not to be run")
 
 

@@ -12,8 +12,6 @@ from pocketrnn.errors import InputError
 from pocketrnn_export.safe_pickle_reader import PickledObject
 from pocketrnn_export.vocabularies.checkpoint_labels import is_checkpoint, read_checkpoint_root
 
-__all__ = ["describe_length", "list_checkpoint_hints", "names_length"]
-
 _DEEPEST: Final = 3
 _THRESHOLD: Final = re.compile(r"threshold|cut_?off", re.IGNORECASE)
 # Names of lengths without their underscores. max_words is mostly the size of a vocabulary.

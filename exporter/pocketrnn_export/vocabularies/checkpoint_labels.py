@@ -15,8 +15,6 @@ from pocketrnn.errors import InputError, find_error_reason, first_line, short_re
 from pocketrnn_export.json_file import brief_text
 from pocketrnn_export.safe_pickle_reader import PickledObject, UnsupportedPickleError, read_checkpoint
 
-__all__ = ["find_labels_in_checkpoint", "is_checkpoint", "read_checkpoint_root"]
-
 _log = logging.getLogger(__name__)
 
 # Bytes of the pickle, without the tensors: a checkpoint holds a vocabulary of some megabytes.

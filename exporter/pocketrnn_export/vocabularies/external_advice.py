@@ -10,8 +10,6 @@ from typing import Any
 from pocketrnn.text import EXTERNAL, AnyTextRules
 from pocketrnn_export.vocabularies.vocabulary import Vocabulary, make_implied_rules
 
-__all__ = ["advise_external", "list_widths", "write_external_argument", "write_external_options"]
-
 
 def advise_external(vocabulary: Vocabulary, nearest: AnyTextRules | None = None) -> str:
     """Return the advice if no rules can do the same as the owner's code; with the widths of the nearest rules.

@@ -13,8 +13,6 @@ from pocketrnn.text.pretokenized import Text, TextRowEncoder, Tokenizer
 from pocketrnn_export.vocabularies.owner_text_file import OwnersText
 from pocketrnn_export.vocabularies.signs_of_another_pipeline import refuse_doubtful_ids
 
-__all__ = ["KnownTexts", "collect_given_ids", "make_random_ids", "replace_high_ids"]
-
 # A text without a known token, besides the empty text; every runtime will meet one.
 _UNKNOWN = "\N{REPLACEMENT CHARACTER}" * 3
 

@@ -13,8 +13,6 @@ from pocketrnn_export.json_file import brief_text
 from pocketrnn_export.safe_pickle_reader import PickledObject, UnsupportedPickleError, read_pickle
 from pocketrnn_training.rows.array_files import read_array_header, read_arrays
 
-__all__ = ["is_encoder_file", "read_encoder_labels"]
-
 # Bytes: a million labels take less.
 _LARGEST: Final = 1 << 25
 _MOST_LABELS: Final = 1 << 20

@@ -13,8 +13,6 @@ from pocketrnn_export.json_file import brief_text, parse_json
 from pocketrnn_export.vocabularies.checkpoint_labels import find_labels_in_checkpoint, is_checkpoint
 from pocketrnn_export.vocabularies.label_encoder_file import is_encoder_file, read_encoder_labels
 
-__all__ = ["read_labels", "read_lines"]
-
 # The most bytes of a text file: far more than a vocabulary, or texts for a proof.
 _LARGEST: Final = 1 << 28
 

@@ -7,8 +7,6 @@ import random
 from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["is_ordinary", "make_texts_for_comparison"]
-
 _TEXTS: Final = 300
 _WORDS: Final = 2_000
 # Public cleaning functions look for these: links, tags, mentions, numbers, short and long words, quotes.

@@ -18,17 +18,6 @@ from pocketrnn.text.cleaning_steps import CleaningStep, ReplaceRuns, make_step_d
 from pocketrnn.text.code_point_ranges import complement_points, list_range_points, make_ranges_from_points, merge_ranges
 from pocketrnn.text.code_point_runs import Run
 
-__all__ = [
-    "LONGEST_SHORT_WORD",
-    "add_first_and_last_ids",
-    "describe_rules",
-    "find_most_agreeing",
-    "list_candidate_rules",
-    "make_short_word_steps",
-    "write_nearest_rules",
-    "write_rules_option",
-]
-
 # All candidates are tried on the first texts, and the best on all: 140 rules in 8 frames on 20 texts are 5 s.
 _FIRST_TEXTS: Final = 20
 _BEST: Final = 8

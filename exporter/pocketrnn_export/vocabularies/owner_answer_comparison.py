@@ -27,8 +27,6 @@ from pocketrnn.verdicts import AnswerComparison
 from pocketrnn_export.vocabularies.nearest_text_rules import write_rules_option
 from pocketrnn_export.vocabularies.owner_text_file import Answer
 
-__all__ = ["AnswerSource", "AnsweredText", "compare_answers", "list_labels_without_answer", "refuse_other_answers"]
-
 # The allowed difference from the owner's probability, which may be rounded, or computed on a GPU.
 TOLERANCE: Final = 1e-3
 # The same where all of the owner's are rounded to two decimals.

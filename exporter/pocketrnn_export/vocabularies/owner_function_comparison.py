@@ -26,8 +26,6 @@ from pocketrnn_export.vocabularies.rules_from_code import RulesInCode, read_rule
 from pocketrnn_export.vocabularies.rules_from_ids import agrees_with_ids, find_rules_from_ids
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, Vocabulary, make_implied_rules
 
-__all__ = ["count_compared_texts", "find_rules_of_function"]
-
 _log = logging.getLogger(__name__)
 
 _WORDS_TO_COMPARE: Final = 2_000

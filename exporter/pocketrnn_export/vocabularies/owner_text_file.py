@@ -18,17 +18,6 @@ from pocketrnn.errors import InputError, short_repr, suggest_similar_name
 from pocketrnn_export.json_file import brief_text, parse_json
 from pocketrnn_export.vocabularies.labels import read_lines
 
-__all__ = [
-    "Answer",
-    "OwnersText",
-    "Pair",
-    "check_pairs",
-    "list_pairs",
-    "map_answers_to_labels",
-    "map_head_answers",
-    "read_pairs",
-]
-
 # A text, and its ids from the owner's pipeline.
 Pair = tuple[str, Sequence[int]]
 # The labels of an answer, or the probabilities of some labels.

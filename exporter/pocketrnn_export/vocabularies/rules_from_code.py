@@ -24,8 +24,6 @@ from pocketrnn.text.cleaning_shorthand import cleaning
 from pocketrnn.text.cleaning_steps import Keep, Replace, cleaning_function
 from pocketrnn.text.code_point_ranges import find_ranges
 
-__all__ = ["RulesInCode", "read_rules_in_code"]
-
 _DEEPEST: Final = 8
 _MOST_ITERATIONS: Final = 2_000
 _LONGEST_WORD: Final = 64

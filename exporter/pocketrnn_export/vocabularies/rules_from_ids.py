@@ -21,8 +21,6 @@ from pocketrnn_export.vocabularies.nearest_text_rules import (
 )
 from pocketrnn_export.vocabularies.owner_text_file import Pair
 
-__all__ = ["agrees_with_ids", "find_rules_from_ids"]
-
 # All candidates are tried on the first texts, the best are completed on some texts, and the best of these on all.
 _FIRST_TEXTS: Final = 20
 _TEXTS_TO_COMPLETE_ON: Final = 100

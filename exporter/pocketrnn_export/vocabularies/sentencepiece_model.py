@@ -22,8 +22,6 @@ from pocketrnn.text.subword_rules import AddedToken
 from pocketrnn.text.subword_steps import Fold, Prepend, Strip, SubwordStep, Table
 from pocketrnn_export.vocabularies.tokenizer_json import EXTERNAL_WAY, Subwords
 
-__all__ = ["read_charsmap", "read_sentencepiece"]
-
 _NOT_ONE: Final = "Give the .model that sentencepiece wrote."
 _KINDS: Final = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
 # SentencePiece.Type

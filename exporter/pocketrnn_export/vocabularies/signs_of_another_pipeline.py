@@ -17,8 +17,6 @@ from typing import Final
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import AnyTextRules
 
-__all__ = ["refuse_doubtful_ids"]
-
 _log = logging.getLogger(__name__)
 
 # Shorter texts may have one length by chance; longer ones may if its probability is above _CHANCE.

@@ -20,8 +20,6 @@ from pocketrnn.text.encoder import TextEncoder
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.text.token_characters import Characters, make_padding_step, spell_tokens
 
-__all__ = ["SpelledEncoder", "Spellings", "make_spellings"]
-
 # How many spellings are drawn at least.
 _DRAWN: Final = 64
 

@@ -17,8 +17,6 @@ from pocketrnn_export.vocabularies.tokenizer_json import Subwords
 from pocketrnn_export.vocabularies.tokenizer_width_rules import add_widths_to_tokenizer
 from pocketrnn_export.vocabularies.vocabulary import Vocabulary, VocabularySource, read_vocabulary
 
-__all__ = ["TextArguments", "read_text_arguments"]
-
 _FILES: Final = (".json", ".model", ".txt")
 
 

@@ -41,8 +41,6 @@ from pocketrnn_export.vocabularies.rules_from_ids import agrees_with_ids, find_r
 from pocketrnn_export.vocabularies.tokenizer_width_rules import write_agreeing_widths
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, Vocabulary, make_implied_rules
 
-__all__ = ["choose_rules", "complete_rules_by_ids", "make_named_rules", "refuse_other_ids"]
-
 _log = logging.getLogger(__name__)
 
 _NAMED_WORDS: Final = 5

@@ -15,8 +15,6 @@ from pocketrnn.text import EXTERNAL, SUBWORDS, AnyTextRules, TextRules, cleaning
 from pocketrnn.text.cleaning_steps import CleaningStep, build_steps_from_documents, make_step_documents
 from pocketrnn_export.vocabularies.vocabulary import Vocabulary, make_implied_rules
 
-__all__ = ["parse_rules", "read_rules"]
-
 _log = logging.getLogger(__name__)
 
 _LARGEST: Final = 1 << 24

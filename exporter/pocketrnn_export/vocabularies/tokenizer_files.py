@@ -20,8 +20,6 @@ from pocketrnn_export.json_file import brief_text, parse_json
 from pocketrnn_export.vocabularies.sentencepiece_model import read_sentencepiece
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords, read_tokenizer_json
 
-__all__ = ["is_library_tokenizer", "read_tokenizer"]
-
 _log = logging.getLogger(__name__)
 
 # The largest tokenizer.json in use has 33 MB (256,000 pieces, with merges).

@@ -50,8 +50,6 @@ from pocketrnn_training.texts.unicode_sets import (
     find_unicode_set,
 )
 
-__all__ = ["EXTERNAL_WAY", "PADDING_NAMES", "Subwords", "read_tokenizer_json"]
-
 _log = logging.getLogger(__name__)
 
 EXTERNAL_WAY: Final = (

@@ -11,8 +11,6 @@ from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import TextEncoder
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords
 
-__all__ = ["compare_with_library", "draw_texts"]
-
 Encode = Callable[[str], list[int]]
 
 _DRAWN: Final = 1000

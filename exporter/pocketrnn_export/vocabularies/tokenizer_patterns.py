@@ -16,8 +16,6 @@ from pocketrnn.text.code_point_runs import LONGEST_RUN, Run, RunPart
 from pocketrnn.text.subword_splits import Pattern, Split, SplitAt, SplitAtRuns
 from pocketrnn_training.texts.unicode_sets import find_unicode_set
 
-__all__ = ["parse_runs", "parse_split"]
-
 # The first and the last code point of each range, sorted and disjoint.
 _Set = list[tuple[int, int]]
 

@@ -17,8 +17,6 @@ from pocketrnn.text import SubwordRules, TextEncoder
 from pocketrnn_export.vocabularies.owner_text_file import Pair
 from pocketrnn_export.vocabularies.tokenizer_json import PADDING_NAMES, Subwords
 
-__all__ = ["add_widths_to_tokenizer", "write_agreeing_widths"]
-
 _log = logging.getLogger(__name__)
 
 _MEMBERS: Final = ("max_tokens", "max_width", "min_width", "cut_side", "pad_side", "padding_id")

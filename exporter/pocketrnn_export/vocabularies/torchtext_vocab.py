@@ -26,8 +26,6 @@ from typing import Any, Final
 from pocketrnn.errors import DataError, short_repr
 from pocketrnn_export.safe_pickle_reader import TORCH_MAGIC, PickleReader, UnsupportedPickleError, require_type
 
-__all__ = ["SAVE_PLAIN", "SavedVocab", "read_pickle", "read_zip"]
-
 _log = logging.getLogger(__name__)
 
 SAVE_PLAIN: Final = (

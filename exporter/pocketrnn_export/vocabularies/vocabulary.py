@@ -23,16 +23,6 @@ from pocketrnn.text import TextRules
 from pocketrnn_export.json_file import brief_text, parse_json
 from pocketrnn_export.vocabularies.torchtext_vocab import SAVE_PLAIN, SavedVocab, read_pickle, read_zip
 
-__all__ = [
-    "PLACEHOLDER",
-    "TorchtextVocab",
-    "Vocabulary",
-    "VocabularySource",
-    "make_implied_rules",
-    "read_vocabulary",
-    "write_vocabulary",
-]
-
 _log = logging.getLogger(__name__)
 
 UNKNOWN: Final = "<unk>"

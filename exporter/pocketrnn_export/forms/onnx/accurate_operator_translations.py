@@ -37,8 +37,6 @@ from onnxscript.function_libs.torch_lib.ops.nn import aten_scaled_dot_product_at
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.user_frames import find_stack_line
 
-__all__ = ["FUNCTION_TRANSLATIONS", "compute_integer_power", "find_float32_numbers", "refuse_rounded_doubles"]
-
 # Any: the types in its stubs do not fit the values here.
 op: Final[Any] = opset18
 _FLOATS: Final = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE})
@@ -95,8 +93,7 @@ def _translate_masked_fill(x: Any, mask: Any, value: Any) -> Any:
 def _make_add_with_factor_translation(
     translated: Callable[..., Any], combine: Callable[[Any, Any], Any]
 ) -> Callable[..., Any]:
-    """Return a translation of `x + value * (a * b)`, or of the same with a quotient, in double precision; torch's
-    translation for other dtypes."""
+    """Return a translation of `x + value * (a * b)`, or of a quotient, in double precision."""
 
     def translate_add_with_factor(x: Any, first: Any, second: Any, value: float = 1.0) -> Any:
         if x.dtype != ir.DataType.DOUBLE:
@@ -142,8 +139,7 @@ def _make_log_translation(base: int) -> Callable[[Any], Any]:
 
 
 def _make_scaling_translation(factor: float) -> Callable[[Any], Any]:
-    """Return a translation of `torch.deg2rad(x)` or `torch.rad2deg(x)`. torch's decomposition rounds their factor to
-    float32 twice."""
+    """Return a translation of `torch.deg2rad(x)` or `torch.rad2deg(x)`; torch's rounds the factor twice."""
 
     def translate_scaling(x: Any) -> Any:
         return op.Mul(x, _make_constant_like(factor, x))
@@ -171,8 +167,7 @@ def _translate_expm1(x: Any) -> Any:
 
 
 def _translate_clamp(x: Any, min: Any = None, max: Any = None) -> Any:  # noqa: A002 - torch's names
-    """`x.clamp(min=...)`: for a missing bound, onnxruntime's Clip takes the largest finite number, and cuts infinity to
-    it."""
+    """`x.clamp(min=...)`: for a missing bound, onnxruntime's Clip cuts infinity to the largest number."""
     if x.dtype in _FLOATS and (min is None) != (max is None):
         min, max = (-math.inf if min is None else min), (math.inf if max is None else max)  # noqa: A001
     low, high = (
@@ -209,8 +204,7 @@ def _translate_scatter_reduce(x: Any, dim: int, index: Any, src: Any, reduce: st
 
 
 def _translate_scatter_mean(x: Any, dim: int, index: Any, src: Any, *, include_self: bool) -> Any:
-    """Return the mean of the numbers that are scattered to each index, with or without the number of x there. An index
-    without scattered numbers keeps the number of x."""
+    """Return the mean of the numbers scattered to each index; an index without any keeps x."""
     zero, one = _make_constant_like(0.0, x), _make_constant_like(1.0, x)
     ones = op.Expand(one, op.Shape(index))
     none = op.Expand(zero, op.Shape(x))
@@ -321,8 +315,7 @@ def _is_negative(x: Any) -> Any:
 
 
 def _compute_rational_function(x: Any, over: Sequence[float], under: Sequence[float], like: Any) -> Any:
-    """Return a quotient of two polynomials with the coefficients of `_ERFC_...`. The highest power comes first; its
-    coefficient in the denominator is 1."""
+    """Return a quotient of two polynomials, the highest power first; that of the denominator has the factor 1."""
 
     def compute_polynomial(numbers: Sequence[float]) -> Any:
         found = _make_constant_like(numbers[0], like)
@@ -373,8 +366,7 @@ def _translate_power_by_number(x: Any, exponent: Any) -> Any:
 
 
 def _make_softmax_translation(operator: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a softmax, or its logarithm, computed in the given dtype: torch's translation changes only the type of the
-    result."""
+    """Return a softmax, or its logarithm, computed in the given dtype; torch casts only the result."""
 
     def translate_softmax(x: Any, dim: int, dtype: int = -1) -> Any:
         if dtype != -1 and dtype != x.dtype:
@@ -392,8 +384,7 @@ def _translate_isinf(signs: Mapping[str, int], x: Any) -> Any:
 
 
 def _translate_bit_shift(x: Any, by: Any, direction: str) -> Any:
-    """`x << by` or `x >> by`, computed in 64 bits and cast to the dtype of x. A shift by less than 0, or by at least
-    the number of bits, gives 0 to the left, and the sign to the right."""
+    """`x << by` or `x >> by` in 64 bits; a shift by too much or too little gives 0, or the sign."""
     x, by = _match_types(x, by)
     number, places = (op.Cast(one, to=int(ir.DataType.INT64)) for one in (x, by))
     number.dtype = places.dtype = ir.DataType.INT64
@@ -417,8 +408,7 @@ def _translate_power_of_tensors(x: Any, exponent: Any) -> Any:
 
 
 def _translate_vector_norm(x: Any, order: float = 2.0, dim: Any = None, keepdim: bool = False, dtype: int = -1) -> Any:
-    """`torch.linalg.vector_norm(x, 3)`. Orders 0, 1, 2 and infinity use torch's translation, which takes the root of
-    other orders in float32."""
+    """`torch.linalg.vector_norm(x, 3)`: torch takes the root of orders but 0, 1, 2 and infinity in float32."""
     if order in (0.0, 1.0, 2.0, math.inf, -math.inf):
         return aten_linalg_vector_norm(x, ord=order, dim=dim, keepdim=keepdim, dtype=dtype)
     if dtype != -1:
@@ -566,8 +556,7 @@ def _may_reduce_nothing(x: Any, dim: Any) -> bool:
 
 
 def _make_operation_with_number_translation(operator: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a translation of a sum, difference or product of a tensor and a number; the number may be computed from
-    sizes: `x * (10 / n)`."""
+    """Return a translation of `x * (10 / n)` and the like: a tensor and a number made of sizes."""
 
     def translate_operation(x: Any, other: Any, alpha: float = 1.0) -> Any:
         if alpha != 1:
@@ -582,8 +571,7 @@ def _make_operation_with_number_translation(operator: Callable[..., Any]) -> Cal
 
 
 def _may_be_empty(size: Any) -> bool:
-    """Return whether an axis may be empty, such as an axis of size `s0 - 1` or one that a mask selects. Axes of fixed
-    size or of an input's size are never empty."""
+    """Return whether an axis may be empty, such as one of size `s0 - 1`, or one that a mask selects."""
     return not isinstance(size, int) and _OF_INPUT.fullmatch(str(size)) is None
 
 

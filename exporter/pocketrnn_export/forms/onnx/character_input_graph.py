@@ -19,8 +19,6 @@ from pocketrnn_export.forms.form import Form, OtherFile, sha256
 from pocketrnn_export.intake.character_call import CHARACTERS
 from pocketrnn_export.vocabularies.spelling_ids import Spellings
 
-__all__ = ["replace_ids_by_characters"]
-
 _WORDS = "tokens"
 
 
@@ -62,11 +60,7 @@ def _make_run_on_characters(content: bytes, spellings: Spellings, *, optimized: 
 
 
 def _replace_ids(content: bytes, spellings: Spellings) -> bytes:
-    """Return an ONNX file that takes words and characters, from one that takes the single ids that stand for both.
-
-    Raises:
-        ExportError: the graph uses its ids for more than to look up both.
-    """
+    """Return an ONNX file that takes words and characters in place of the ids that stand for both."""
     model = onnx.load_model_from_string(content)
     graph, ids = model.graph, model.graph.input[0].name
     tables = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer if t.data_type == TensorProto.INT64}

@@ -22,8 +22,6 @@ from pocketrnn_export.forms.onnx.nan_propagation import make_graph_propagate_nan
 from pocketrnn_export.forms.onnx.small_sigmoid_values import rewrite_sigmoids_with_small_values
 from pocketrnn_export.torch_internals import list_default_rewrite_rules, list_unsound_rewrite_rules
 
-__all__ = ["REWRITE_RULES", "optimize"]
-
 # As often as onnxscript goes over a graph.
 _ROUNDS: Final = 2
 
@@ -63,8 +61,7 @@ def optimize(model: ir.Model) -> None:
 
 
 def _rename_duplicate_constants(graph: ir.Graph) -> None:
-    """Give each constant that a rule made a unique name, in place. The rule that joins two Clips names the new bounds
-    after the clipped value, so a second pair of Clips on the same value would replace the bounds of the first pair."""
+    """Give each constant a unique name: the rule that joins two Clips names all bounds of one value alike."""
     for node in graph:
         for value in node.inputs:
             if value is None or value.const_value is None or value.producer() is not None:

@@ -25,8 +25,6 @@ from onnx import helper, numpy_helper
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64
 
-__all__ = ["compute_rounded_constants", "set_folded_values"]
-
 # As many numbers as onnxscript folds at most.
 _MOST_NUMBERS: Final = 512 * 512
 # Operators that are not computed here: random ones, and those whose result is as large as a number among their inputs.

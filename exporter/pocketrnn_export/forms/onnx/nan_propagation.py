@@ -20,8 +20,6 @@ from onnx_ir.tape import Tape
 
 from pocketrnn_export.forms.onnx.value_ranges import ANYTHING, NumberRange, compute_ranges, list_subgraphs
 
-__all__ = ["LAYERS", "add_nan_guards", "make_graph_propagate_nans", "remove_nan_guards"]
-
 # The prefix of a guard's name. The name ends with the guarded operator and the index of the input that the guard
 # replaces.
 _GUARD: Final = "nan_of_"
@@ -129,8 +127,7 @@ class _GuardBuilder:
         return self.op("Where", self.op("Equal", x, x), self.add_float_constant(0.0), x)
 
     def rank_nans(self, nan: float) -> Any:
-        """Replace NaN in x by an infinity, so that it ranks first or last. Real infinities become the largest finite
-        number."""
+        """Replace NaN in x by an infinity, and real infinities by the largest finite number."""
         bound = self.add_float_constant(_LARGEST if nan > 0 else -_LARGEST)
         within = self.op("Min" if nan > 0 else "Max", self.x, bound)
         return self.op("Where", self.op("Equal", self.x, self.x), within, self.add_float_constant(nan))
@@ -153,8 +150,7 @@ def _guard_reduce(make: _GuardBuilder) -> tuple[Any, ...]:
 
 
 def _guard_max_pool(make: _GuardBuilder) -> tuple[Any, ...]:
-    """MaxPool: give NaN if the window contains NaN, and minus infinity if it contains only minus infinity; onnxruntime
-    gives the lowest finite number for such a window."""
+    """MaxPool: give NaN if the window contains NaN, and minus infinity if it contains only that."""
     one, zero = make.add_float_constant(1.0), make.add_float_constant(0.0)
     flags = make.op("Where", make.op("Equal", make.x, make.x), zero, one)
     found = make.copy_node_with_all_outputs(flags)[0]

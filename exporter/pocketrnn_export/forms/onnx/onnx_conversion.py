@@ -32,17 +32,6 @@ from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
 
-__all__ = [
-    "OPSET",
-    "PAIRS",
-    "WHOLE_TEXTS",
-    "GraphNames",
-    "OnnxGraph",
-    "convert_program",
-    "find_token_lookups",
-    "name_graph_inputs",
-]
-
 # The opset that torch's exporter writes without converting; onnxruntime reads it since 1.14.
 OPSET: Final = 18
 # ONNX shifts the bits of unsigned numbers only.
@@ -261,10 +250,7 @@ def _rename_dimension(dimension: int | ir.SymbolicDim, names: Mapping[str, str])
 
 
 def _name_layers(graph: ir.Graph) -> None:
-    """Name recurrent nodes and their weights by their place in the module: lstm.layer0, lstm.layer0.w.
-
-    A layer that runs more than once gives lstm.layer0, lstm.layer0.run2, and so on.
-    """
+    """Name recurrent nodes and their weights by their place in the module: lstm.layer0.w, lstm.layer0.run2."""
     runs: Counter[str] = Counter()
     for name, value in list(graph.initializers.items()):
         if found := re.fullmatch(r"(?:(.*)\.)?onnx_(w|r|b|projection|unprojection|unprojection_rest)_(\d+)", name):
@@ -279,12 +265,7 @@ def _name_layers(graph: ir.Graph) -> None:
 
 
 def _count_embedding_rows(graph: ir.Graph) -> int | None:
-    """Return the number of ids that the embedding accepts: the rows of the smallest table that `tokens` index. None if
-    there is no limit.
-
-    Raises:
-        ExportError: `tokens` neither index a table nor are compared with ids, as for one-hot vectors.
-    """
+    """Return the number of ids that the embedding accepts: the rows of the smallest table of `tokens`, if any."""
     direct, computed, compared = _find_table_lookups(graph)
     if not direct and not computed and not compared:
         raise ExportError(

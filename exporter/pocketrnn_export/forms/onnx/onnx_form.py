@@ -312,11 +312,7 @@ def _has_half_dtype(node: torch.fx.Node) -> bool:
 
 
 def _refuse_half_precision(program: torch.export.ExportedProgram) -> None:
-    """Refuse a program that computes in 16 bits: onnxruntime computes in float32 on a CPU, and rounds only at the end.
-
-    Raises:
-        ExportError: an operator does more in 16 bits than move numbers.
-    """
+    """Refuse a program that computes in 16 bits: onnxruntime computes in float32, and rounds at the end."""
     for node in program.graph.nodes:
         if node.op == "call_function" and _has_half_dtype(node) and read_operator_name(node) not in _EXACT_IN_HALVES:
             raise _make_half_precision_error([node])

@@ -24,8 +24,6 @@ from pocketrnn_export.forms.onnx.accurate_operator_translations import compute_i
 from pocketrnn_export.torch_internals import sym_sqrt
 from pocketrnn_export.tracing.python_semantics.size_arithmetic import OF_NUMBER
 
-__all__ = ["NUMBER_TRANSLATIONS", "round_size_numbers_to_float32"]
-
 _DOUBLE: Final = ir.DataType.DOUBLE
 _INT64: Final = int(ir.DataType.INT64)
 # Marks a node that computes a number from sizes.
@@ -42,8 +40,7 @@ def _mark_as_size_number(value: Any) -> Any:
 
 
 def _convert_to_float64(value: Any) -> Any:
-    """Return a number as float64 []. A value that the exporter takes for float32 was made in this file, and is
-    float64."""
+    """Return a number as float64 []; one that the exporter takes for float32 was made here, and is float64."""
     if isinstance(value, int | float):
         return op.Constant(value=ir.tensor(np.array(value, np.float64)))  # type: ignore[arg-type]
     return value if _is_float(value) else _mark_as_size_number(op.Cast(value, to=int(_DOUBLE)))

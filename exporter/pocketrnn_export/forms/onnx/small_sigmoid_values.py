@@ -19,8 +19,6 @@ from onnx_ir.tape import Tape
 
 from pocketrnn_export.forms.onnx.value_ranges import ANYTHING, NumberRange, compute_ranges, list_subgraphs
 
-__all__ = ["rewrite_sigmoids_with_small_values"]
-
 # Operators whose results do not depend on how small an input is: shares of a sum, sums with a large number.
 _HIDES: Final = frozenset(
     {"Constant", "ConstantOfShape", "Exp", "HardSigmoid", "LogSoftmax", "Shape", "Sigmoid", "Size", "Softmax"}
@@ -131,8 +129,7 @@ def _is_integer_divisor(divisor: ir.Value | None) -> bool:
 
 
 def _hides_small_values(node: ir.Node) -> bool:
-    """Return whether a node hides the size of small inputs: adding a bias does, and so does a layer with usual
-    weights."""
+    """Return whether a node hides the size of small inputs, as adding a bias does."""
     if node.op_type in _LAYERS:
         weights = _read_constant_array(node.inputs[1])
         return weights is not None and bool(np.abs(weights).max() <= _LARGE)

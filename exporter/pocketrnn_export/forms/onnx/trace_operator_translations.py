@@ -12,8 +12,6 @@ from onnxscript import opset18 as op
 from pocketrnn_export.tracing.layers.recurrence import OPERATOR
 from pocketrnn_export.tracing.trace_operators import CUT, CUT_TO_LONGEST, SIZE
 
-__all__ = ["TRANSLATIONS"]
-
 _BOOL: Final = int(ir.DataType.BOOL)
 _INT32: Final = int(ir.DataType.INT32)
 _INT64: Final = int(ir.DataType.INT64)

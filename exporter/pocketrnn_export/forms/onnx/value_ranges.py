@@ -16,8 +16,6 @@ from typing import Any, Final
 import numpy as np
 import onnx_ir as ir
 
-__all__ = ["ANYTHING", "SAMPLES", "NumberRange", "compute_ranges", "list_subgraphs"]
-
 # The name of the layer whose weights are rows of samples; a user's samples may be of any size.
 SAMPLES: Final = "pocketrnn_samples"
 # The assumed largest sample: the product of two such samples overflows, and their sums do not.
@@ -111,8 +109,7 @@ def _compute_graph_ranges(graph: ir.Graph, known: dict[ir.Value, NumberRange]) -
 def _compute_subgraph_range(
     given: _Inputs, inside: Sequence[ir.Graph], known: dict[ir.Value, NumberRange]
 ) -> NumberRange:
-    """Return the range of the outputs of an If, Loop or Scan. Any of its inputs may become any input of its subgraphs,
-    and any output of the subgraphs may come back as a state."""
+    """Return the range of the outputs of an If, Loop or Scan: any input may become any of its values."""
     taken = _join_ranges(given)
     for _ in range(_ROUNDS):
         for body in inside:
@@ -127,8 +124,7 @@ def _compute_subgraph_range(
 
 
 def _widen_loop_end(end: float) -> float:
-    """Widen the end of a loop's range to 0, the largest state or infinity. The range can then change only a few times,
-    so the iterations end."""
+    """Widen the end of a loop's range to 0, the largest state or infinity, so that the iterations end."""
     return end if math.isinf(end) or end == 0 else math.copysign(max(abs(end), _LARGEST_STATE), end)
 
 
@@ -160,8 +156,7 @@ def _find_numpy_type(value: ir.Value) -> np.dtype[Any]:
 
 
 def _convert_range_to_dtype(found: NumberRange, kind: np.dtype[Any]) -> NumberRange:
-    """Return the range after a conversion to a dtype. An integer dtype wraps around beyond its largest number, and
-    cannot hold NaN or infinity."""
+    """Return the range after a conversion; an integer dtype wraps around, and holds no NaN or infinity."""
     if kind.kind == "b":
         return _SHARE
     if kind.kind not in "iu":
@@ -265,8 +260,7 @@ def _compute_matmul_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) ->
 
 
 def _compute_largest_weight_sum(node: ir.Node, place: int, weights: np.ndarray[Any, np.dtype[np.float64]]) -> float:
-    """Return the largest sum of absolute weights in one result of a product; `place` is the index of the input with the
-    weights."""
+    """Return the largest sum of absolute weights in one result of a product; `place` is the weights' input."""
     if node.op_type == "Conv":
         weights = weights.reshape(len(weights), -1).sum(1)
     elif node.op_type != "Einsum" and weights.ndim > 1:
@@ -360,8 +354,7 @@ def _make_bounded_rule(bounds: NumberRange) -> _Rule:
 
 
 def _compute_leaky_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    """Return the range of LeakyRelu, Elu and the like: above 0, up to twice the number; below 0, the number times a
-    factor, which may be negative."""
+    """Return the range of LeakyRelu, Elu and the like."""
     x, alpha = given[0], node.attributes.get("alpha")
     times = 2.0 if alpha is None else max(2.0, abs(alpha.as_float()))
     below = min(x.low, 0.0) * times

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from pocketrnn_export.forms.packed_file.token_dependent_values import ObservedGraph
 
-__all__ = ["IN_FLOAT32", "MOST_WHOLE", "Precision", "makes_integers_from_integers"]
-
 IN_FLOAT32: Final = "Compute it in float32, or in whole numbers; or use the bundle with onnxruntime."
 # Up to these, float32 and float16 hold every integer exactly.
 MOST_WHOLE: Final = HOLDS["float32"]
@@ -191,11 +189,7 @@ class Precision:
         return np.inf if bound is None else float(sum(c * _TOKENS**power for power, c in enumerate(bound)))
 
     def _record_inexact_sizes(self, node: onnx.NodeProto) -> None:
-        """Record which floats, computed from the number of tokens, have other last digits in float32.
-
-        Raises:
-            ExportError: a step operator uses them.
-        """
+        """Record which floats made of the number of tokens differ in float32; a step operator may not use them."""
         outputs = [name for name in node.output if name in self._graph.values]
         given = self._of_sizes.intersection(node.input)
         if given and outputs and (self._read_dtype(outputs[0]).kind != "f" or node.op_type in _STEPS):
@@ -231,11 +225,7 @@ class Precision:
         return bound if bound is not None and any(bound[1:]) else (0,)
 
     def _read_precision(self, name: str) -> int:
-        """Return how exactly float32 holds a value.
-
-        Raises:
-            ExportError: it is a constant outside the range of float32.
-        """
+        """Return how exactly float32 holds a value; refuse a constant outside of its range."""
         if name in self._of_sizes:
             return _CLOSE
         if name in self._graph.of_tokens or self._read_dtype(name) != np.float64:
@@ -248,8 +238,7 @@ class Precision:
         return self._classify_digits(name)
 
     def _is_exact_in_float16(self, node: onnx.NodeProto, inputs: Sequence[str], whole: Bound) -> bool:
-        """Return whether float16 holds an operator's output exactly for every number of tokens: the operator only
-        selects numbers, or makes integers that are small enough."""
+        """Return whether float16 holds an operator's output exactly for every number of tokens."""
         end = self._graph.size_values.span.end
         if whole is not None and find_most_tokens(whole, end, _MOST_HALF) == end:
             return True
@@ -260,11 +249,7 @@ class Precision:
     def _compute_output_precision(
         self, node: onnx.NodeProto, inputs: Sequence[str], states: Sequence[int], whole: Bound
     ) -> int:
-        """Return how exactly float32 holds the floats in an operator's output.
-
-        Raises:
-            ExportError: float32 cannot replace double precision in it.
-        """
+        """Return how exactly float32 holds the floats in an operator's output; refuse what it cannot replace."""
         kind, worst = node.op_type, max(states, default=_HELD)
         if kind == "Pow" and node.input[1] not in self._graph.of_tokens:
             exponents = self._graph.values[node.input[1]]

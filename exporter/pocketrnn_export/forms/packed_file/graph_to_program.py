@@ -19,8 +19,6 @@ from pocketrnn_export.forms.packed_file.operator_lowering import Lowering
 from pocketrnn_export.forms.packed_file.packed_program import Program
 from pocketrnn_export.forms.packed_file.token_dependent_values import list_token_dependent_names, observe_graph
 
-__all__ = ["lower_graph", "make_program"]
-
 # These modules register handlers for operators when they are imported.
 _OPERATORS: Final = (composed_operator_lowering, layer_lowering)
 
@@ -91,8 +89,7 @@ def _is_float32_cast(node: onnx.NodeProto) -> bool:
 
 
 def _convert_tables_to_float32(model: onnx.ModelProto) -> bytes:
-    """Convert embedding tables to float32 if they are stored in fewer bytes, and cast or scaled after the lookup. The
-    program stores them in as few bytes again."""
+    """Convert embedding tables of fewer bytes to float32, and drop the cast or scaling after the lookup."""
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     made = {name: node for node in model.graph.node for name in node.output}
 

@@ -14,16 +14,6 @@ from typing import Final
 from pocketrnn_export.forms.packed_file.pair_sizes import bound_factor
 from pocketrnn_export.forms.packed_file.size_dependent_values import HOLDS, Affine, Size
 
-__all__ = [
-    "LARGEST",
-    "Bound",
-    "choose_larger_bound",
-    "compute_bound_between",
-    "find_most_tokens",
-    "multiply_bound",
-    "sum_bounds",
-]
-
 # The engine's largest integer.
 LARGEST: Final = HOLDS["int32"]
 # c0 + c1 * tokens + c2 * tokens ^ 2 + ...; None if nothing is known.

@@ -15,8 +15,6 @@ import numpy as np
 from pocketrnn.bundle.packed_enums import Layer
 from pocketrnn_export.forms.packed_file.packed_program import NONE, Array, Op, Program, round_columns, round_rows
 
-__all__ = ["MOST_ROWS", "IntegerForm", "convert_to_integers"]
-
 # The sum of this many products of -128 to 127 by -127 to 127 is below 2^31.
 MOST_ROWS: Final = 1 << 17
 # A product that is computed once for a text takes a thousandth of the text's time, and its input would be rounded once
@@ -103,8 +101,7 @@ def _convert_layer(program: Program, op: Op) -> Op | None:
 
 
 def _is_bounded_state(program: Program, state: int) -> bool:
-    """Return whether a layer's first state is always between -1 and 1: zeros, other such constants, or the last state
-    of a stream."""
+    """Return whether a layer's first state is always between -1 and 1, as zeros or the last state are."""
     if state == NONE:
         return True
     numbers: Array | None = program.values[state].constant

@@ -17,8 +17,6 @@ from pocketrnn_export.forms.packed_file.operator_lowering import Lowering, lower
 from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, convert_float_to_bits
 from pocketrnn_export.forms.packed_file.size_dependent_values import Size, multiply_sizes, read_attributes
 
-__all__ = ["pad_columns"]
-
 Array = npt.NDArray[Any]
 # The engine's vectors have 8 numbers.
 _VECTOR: Final = 8
@@ -319,11 +317,7 @@ def _lower_batch_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 def _find_plane_sizes(sizes: Sequence[Size]) -> tuple[int, Size, Size]:
-    """Return the channels, height and width of [1, channels, width] or [1, channels, height, width].
-
-    Raises:
-        ExportError: the sizes are neither.
-    """
+    """Return the channels, height and width of [1, channels, width] or [1, channels, height, width]."""
     if len(sizes) not in (3, 4) or sizes[0] != (0, 1) or sizes[1][0]:
         raise ExportError("Its input is not [1, channels, (height,) width].", "")
     return sizes[1][1], *([(0, 1)] if len(sizes) == 3 else []), *sizes[2:]  # type: ignore[return-value]

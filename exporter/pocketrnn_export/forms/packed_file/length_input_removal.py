@@ -15,8 +15,6 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-__all__ = ["rewrite_layers_with_lengths"]
-
 _LAYERS: Final = frozenset({"GRU", "LSTM", "RNN"})
 # The inputs of a layer.
 _X, _W, _R, _B, _LENGTHS, _H, _C, _PEEPHOLES = range(8)
@@ -97,8 +95,7 @@ class _RewrittenLayer:
         self._back = self._add_node("Max", self._add_node("Sub", self._last, places), self._add_int64_constant(0))
 
     def _add_direction(self, i: int, count: int, *, is_reverse: bool) -> tuple[str, str]:
-        """Add one direction. Return its outputs [steps, 1, 1, hidden] in the order of the steps, and the last output
-        [1, 1, 1, hidden]."""
+        """Add one direction; return its outputs [steps, 1, 1, hidden] and the last one [1, 1, 1, hidden]."""
         inputs = list(self._inputs)
         inputs[_LENGTHS] = ""
         for place in _OF_DIRECTIONS:

@@ -39,8 +39,6 @@ from pocketrnn_export.forms.packed_file.size_dependent_values import (
 )
 from pocketrnn_export.forms.packed_file.token_dependent_values import ObservedGraph, evaluate_node, find_needed_nodes
 
-__all__ = ["HANDLERS", "Handler", "Lowering", "lowers", "make_packing_error", "multiply_or_refuse", "split_sizes"]
-
 Array = npt.NDArray[Any]
 _ONE: Final = (0, 1)
 # A program that takes fewer tokens, since its integers have 32 bits, is refused.
@@ -166,8 +164,7 @@ class Lowering:
             self.program.most = min(most, self.program.most or most)
 
     def _track_precision(self, node: onnx.NodeProto) -> None:
-        """Record which floats are integers. Refuse an operator if its decision may differ in float32, in which the
-        engine computes."""
+        """Record which floats are integers, and refuse an operator whose decision may differ in float32."""
         floats = [name for name in node.input if name and self.graph.values[name][0].dtype.kind == "f"]
         outputs = [name for name in node.output if name and not self.depends_only_on_size(name)]
         is_whole = makes_integers_from_integers(node) and all(
@@ -390,8 +387,7 @@ class Lowering:
         self.program.add("binary", [*operands, made], BINARY[kind], *words)
 
     def _make_operands_and_words(self, names: Sequence[str], out: str) -> tuple[list[int], list[int | Size]]:
-        """Return the operands of an elementwise operation, and its words: four sizes and a bit mask of the axes of each
-        operand."""
+        """Return the operands of an elementwise operation, and its words: four sizes, and the axes of each."""
         sizes = self.find_sizes(out)
         operands, there = [], []
         for name in names:
@@ -592,8 +588,7 @@ def _find_source_indices(lowering: Lowering, node: onnx.NodeProto) -> list[list[
 
 
 def _fit_strides(lengths: Sequence[Lengths], maps: Sequence[Array]) -> tuple[Size, list[Size]] | None:
-    """Fit offset and strides of a move so that index = offset + sum of strides * indices at every length; None if this
-    is impossible."""
+    """Fit a move so that index = offset + sum of strides * indices at every length; None if impossible."""
     # A text may be so short that nothing is left to move.
     some = [(length, m) for length, m in zip(lengths, maps, strict=True) if m.size]
     if not some:
@@ -690,8 +685,7 @@ def _lower_gather(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 def _find_gather_nd_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
-    """Return the only axis along which GatherND picks elements, and the program's value with the indices along it. Each
-    other axis in its index tuples, such as the batch axis, has one element."""
+    """Return the only axis along which GatherND picks elements, and the value with the indices along it."""
     sizes, of_indices = lowering.find_sizes(node.input[0]), lowering.find_sizes(node.input[1])
     first, (_, width) = read_attributes(node).get("batch_dims", 0), of_indices[-1]
     named = range(first, first + width)
@@ -706,8 +700,7 @@ def _find_gather_nd_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int,
 
 
 def _find_gather_elements_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
-    """Return the axis along which GatherElements picks the same indices for all positions of the other axes, and the
-    program's value with these indices."""
+    """Return the axis along which GatherElements picks the same indices everywhere, and the value with them."""
     source, indices = node.input
     axis = read_attributes(node).get("axis", 0) % len(lowering.find_sizes(source))
     made_by = {name: one for one in lowering.graph.model.graph.node for name in one.output}.get(indices)

@@ -17,8 +17,6 @@ from pocketrnn_export.comparing.proof_inputs import Ids, Logits, Run
 from pocketrnn_export.forms.chunked_runs import choose_chunk_counts, make_chunked_run
 from pocketrnn_export.forms.form import Form
 
-__all__ = ["WAYS", "make_packed_form", "make_packed_run", "make_packed_step_form", "make_packed_step_run"]
-
 # The two ways to open a packed file, by their names in the proof; and whether weights stay in place, to save memory.
 WAYS: Final = {"packed": False, "packed, in place": True}
 Floats = NDArray[np.float32]

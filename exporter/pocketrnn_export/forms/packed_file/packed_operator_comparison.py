@@ -37,8 +37,6 @@ from pocketrnn_export.forms.packed_file.size_dependent_values import Size, multi
 from pocketrnn_export.forms.packed_file.token_dependent_values import find_needed_nodes
 from pocketrnn_export.proof.operator_comparison import draw_extreme_numbers, find_first_wrong_number
 
-__all__ = ["OperatorOutput", "refuse_differing_operations", "run_operators_alone"]
-
 Array = npt.NDArray[Any]
 # Lengths around the vector widths, which are 4 to 16 numbers.
 _LENGTHS: Final = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33)
@@ -298,8 +296,7 @@ def _limit_numbers(lowering: Lowering, part: _OperatorWithExpands, name: str, to
 
 
 def _find_index_limit(lowering: Lowering, part: _OperatorWithExpands, name: str, tokens: int) -> Any:
-    """Return the number of elements that an operator selects from by these indices; None if it does not select by
-    them."""
+    """Return the number of elements that an operator selects from by these indices; None if it does not."""
     node = part.last
     if node.op_type not in _PICKS:
         return None

@@ -17,20 +17,6 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.forms.packed_file.pair_sizes import split_factors
 from pocketrnn_export.forms.packed_file.size_dependent_values import Size
 
-__all__ = [
-    "BOOL",
-    "FLOAT",
-    "INT",
-    "NONE",
-    "Array",
-    "Op",
-    "Program",
-    "convert_float_to_bits",
-    "group_rows_by_four",
-    "round_columns",
-    "round_rows",
-]
-
 FLOAT: Final = NumberType.FLOAT
 INT: Final = NumberType.INT
 BOOL: Final = NumberType.BOOL
@@ -196,11 +182,7 @@ class Program:
         self.ops.append(Op(name, tuple(operands), (*flat, *weights), tuple(w for w in weights if w != NONE)))
 
     def _make_size_words(self, size: Size) -> Size:
-        """Return the two words of a size in the file.
-
-        Raises:
-            ExportError: of two texts, a factor has more than 16 bits.
-        """
+        """Return the two words of a size in the file; refuse a factor of more than 16 bits."""
         if self.second is None:
             return size
         first, second = split_factors(size[0])
@@ -425,8 +407,7 @@ def round_rows(numbers: Array) -> Array:
 
 
 def _choose_storage(numbers: Array, *, is_table: bool) -> tuple[int, Array, Array | None]:
-    """Choose the smallest storage that keeps a constant exactly: int8 for a constant that was rounded to int8
-    before."""
+    """Choose the smallest storage that keeps a constant exactly."""
     if numbers.dtype != np.float32 or numbers.ndim != 2 or numbers.size < _SMALLEST or not np.isfinite(numbers).all():
         return Storage.AS_IS, numbers, None
     found = _find_exact_int8(numbers, axis=1 if is_table else 0)

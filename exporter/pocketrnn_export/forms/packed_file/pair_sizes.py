@@ -8,17 +8,6 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-__all__ = [
-    "OF_SECOND",
-    "Lengths",
-    "bound_factor",
-    "compute_size",
-    "fit_two_factors",
-    "is_divisible",
-    "join_factors",
-    "split_factors",
-]
-
 # The number of tokens of a text, or of both.
 Lengths: TypeAlias = int | tuple[int, int]
 # The factor of one token of the second text. Factors of the first are far smaller.

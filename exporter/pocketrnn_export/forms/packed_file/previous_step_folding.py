@@ -10,8 +10,6 @@ import numpy.typing as npt
 from pocketrnn.bundle.packed_enums import Layer
 from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, Op, Program
 
-__all__ = ["fold_step_pairs"]
-
 Places = npt.NDArray[np.int64]
 # Sizes have the form a * tokens + b, so a result that holds for these numbers of tokens holds for all.
 _TOKENS: Final = (1, 2, 3, 5, 8)

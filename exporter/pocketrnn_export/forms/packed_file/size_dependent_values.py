@@ -21,19 +21,6 @@ import onnx
 
 from pocketrnn_export.forms.packed_file.pair_sizes import Lengths, compute_size, fit_two_factors, is_divisible
 
-__all__ = [
-    "HOLDS",
-    "Affine",
-    "AffineRange",
-    "Numbers",
-    "Size",
-    "SizeValues",
-    "Span",
-    "fit_affine",
-    "multiply_sizes",
-    "read_attributes",
-]
-
 # a * tokens + b
 Size = tuple[int, int]
 # The same, where b may be a float, or a bool with a = 0.
@@ -322,8 +309,7 @@ class SizeValues:
         return True
 
     def _is_exact(self, name: str) -> bool:
-        """Return whether a value's dtype holds its numbers exactly, for all numbers of tokens. In float32, an odd
-        number of tokens plus 16,777,216 becomes an even number."""
+        """Return whether a value's dtype holds its numbers exactly, for all numbers of tokens."""
         known, most = self.known.get(name), HOLDS.get(self._values[name][0].dtype.name)
         if known is None or known.constant is not None or most is None:
             return True
@@ -373,8 +359,7 @@ class SizeValues:
         return None
 
     def _find_irregularity(self, node: onnx.NodeProto) -> str | None:
-        """Return the reason why an operator's output sizes are not a * tokens + b for every number of tokens; None if
-        they are."""
+        """Return why an operator's output sizes are not a * tokens + b for every number of tokens; None if they are."""
         kind = node.op_type
         for name in node.input:
             if name in self.irregular:
@@ -394,8 +379,7 @@ class SizeValues:
         return self.known.get(node.input[index]) if index < len(node.input) else None
 
     def _has_affine_output(self, node: onnx.NodeProto) -> bool:
-        """Return whether the numbers of an operator's output are a * tokens + b for every number of tokens, if its
-        inputs' numbers are."""
+        """Return whether an operator's numbers are a * tokens + b, if its inputs' numbers are."""
         if node.op_type in ("Shape", "Size"):
             return True
         if any(name and name not in self.known for name in node.input):

@@ -25,15 +25,6 @@ from pocketrnn_export.forms.packed_file.pair_sizes import OF_SECOND, Lengths
 from pocketrnn_export.forms.packed_file.size_dependent_values import Size, SizeValues, Span
 from pocketrnn_export.intake.feature_call import draw_feature_numbers
 
-__all__ = [
-    "ObservedGraph",
-    "evaluate_node",
-    "find_needed_nodes",
-    "find_size_values",
-    "list_token_dependent_names",
-    "observe_graph",
-]
-
 Array = npt.NDArray[Any]
 
 # 1 and 2 tokens are the usual special cases; the others are not multiples of one another.
@@ -171,8 +162,7 @@ def find_size_values(model: onnx.ModelProto, most: int | None) -> SizeValues:
 
 
 def _choose_observed_lengths(least: int, most: int | None) -> tuple[int, ...]:
-    """Return the lengths at which to observe a graph that accepts `least` to `most` steps; all lengths if they are
-    few."""
+    """Return the lengths at which to observe a graph of `least` to `most` steps; all if they are few."""
     if most is not None and most - least < _FEW:
         return tuple(range(least, most + 1))
     return tuple(sorted({min(least + length - 1, most or least + length) for length in _LENGTHS}))

@@ -12,8 +12,6 @@ from pocketrnn_export.intake.call_discovery.call_trial import call_and_restore_s
 from pocketrnn_export.intake.calling_convention import compile_call
 from pocketrnn_export.vocabularies.owner_text_file import Answer
 
-__all__ = ["find_calls_that_agree"]
-
 # The largest difference from the owner's probabilities, which may be rounded to two decimals. The proof compares the
 # chosen call more strictly.
 _NEAR: Final = 6e-3

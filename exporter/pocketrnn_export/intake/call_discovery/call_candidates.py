@@ -24,15 +24,6 @@ from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, lis
 from pocketrnn_export.intake.call_discovery.pair_call_candidates import list_pair_lines
 from pocketrnn_export.intake.call_discovery.parameter_roles import Role
 
-__all__ = [
-    "LENGTH_FIRST",
-    "MOST_LINES",
-    "CallCandidate",
-    "list_forward_candidates",
-    "list_mask_expressions",
-    "list_method_candidates",
-]
-
 # A row that begins with its length. Any module runs on such numbers as tokens, so this line is tried last.
 LENGTH_FIRST: Final = "module(torch.cat([lengths[:, None], tokens], dim=1))"
 # The most ways that are tried: each takes some milliseconds.
@@ -194,6 +185,13 @@ def _list_input_options(asked: ModuleFacts, signature: Signature, i: int) -> lis
     slot = signature.slots[i]
     taken = any(other.role == "lengths" for other in signature.slots) or asked.lengths is False
     options = _TABLE[slot.role](asked)
+    # A state is made as (hidden, cell).
+    states = sorted(
+        (j for j, other in enumerate(signature.slots) if other.role == "state"),
+        key=lambda j: signature.slots[j].name.lstrip("_").startswith("c"),
+    )
+    if i in states and len(states) > 1:
+        options = _make_options("state", *list_initial_states(asked.module, states.index(i)))
     if not signature.plain:
         # A module that takes its text in a tuple or a dict has an embedding, and names for the other inputs.
         options = options[: {"tokens": 2, "mask": 3}.get(slot.role, len(options))]
@@ -218,8 +216,9 @@ def _make_options(given: Given, *values: str) -> list[_InputOption]:
 
 
 def _list_token_options(asked: ModuleFacts) -> list[_InputOption]:
+    # A module that takes vectors fails on ids, so that they are first where it may take some.
     plain = _make_options(
-        "tokens", "tokens", "tokens.t()", "tokens[0]", *_list_one_hot_options(asked.module, asked.ids)
+        "tokens", *_list_one_hot_options(asked.module, asked.ids), "tokens", "tokens.t()", "tokens[0]"
     )
     return [*plain, *_make_options("tokens", "tokens.unsqueeze(1)", "tokens.unsqueeze(2)")]
 
@@ -248,8 +247,7 @@ _TABLE: Final[dict[Role, Callable[[ModuleFacts], list[_InputOption]]]] = {
 
 
 def _list_one_hot_options(module: nn.Module, ids: int) -> list[str]:
-    """Return the code of one-hot tokens, for a module without an embedding whose recurrent layer takes one-hot
-    vectors."""
+    """Return the code of one-hot tokens, for a module whose recurrent layer takes them."""
     layers = list(module.modules())
     if any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in layers):
         return []

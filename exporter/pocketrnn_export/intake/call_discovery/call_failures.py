@@ -17,18 +17,6 @@ from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, lis
 from pocketrnn_export.intake.feature_call import list_feature_variables
 from pocketrnn_export.torch_internals import TORCH_FOLDER
 
-__all__ = [
-    "SAY_TWO_TEXTS",
-    "AmbiguousCallError",
-    "FailedCall",
-    "Reason",
-    "choose_refusal",
-    "explain_exception",
-    "make_ambiguity_error",
-    "make_characters_error",
-    "make_documents_error",
-]
-
 SAY_TWO_TEXTS: Final = "If it takes two texts, say so: --two-texts, in Python two_texts=True."
 
 # The names of logits in an answer.

@@ -68,8 +68,6 @@ from pocketrnn_export.intake.feature_call import FeatureCall
 from pocketrnn_export.intake.last_activation_removal import apply_activation
 from pocketrnn_export.intake.pair_call import PAIR_NAMES, PairCall
 
-__all__ = ["find_convention"]
-
 # The most calls with two texts that are tried, where it is not known that the module takes two.
 _MOST_PAIRS: Final = 8
 # The most ways that are tried with constants for the same inputs, where the module runs with none of them.
@@ -308,8 +306,7 @@ def _find_working_calls(
 
 
 def _decodes_one_text(asked: ModuleFacts, way: CallCandidate) -> bool:
-    """Return whether the call that gives the emissions also runs to its end on one text: the decoder may need a mask of
-    another dtype."""
+    """Return whether the call that gives the emissions also decodes one text: a mask may need another dtype."""
     # Whatever a user's module raises.
     with contextlib.suppress(Exception, SystemExit):
         call_and_restore_state(
@@ -320,8 +317,7 @@ def _decodes_one_text(asked: ModuleFacts, way: CallCandidate) -> bool:
 
 
 def _needs_no_comparison(way: CallCandidate) -> bool:
-    """Return whether a working call needs no comparison with others: forward takes only tokens, or also lengths by
-    name, and all other inputs keep their defaults."""
+    """Return whether forward takes only tokens, or also lengths by name, so that no other call is compared."""
     return way.signature is not None and all(
         slot.role == "tokens" or (slot.role == "lengths" and slot.required) or (option.given == "default" and
         slot.role == "other")

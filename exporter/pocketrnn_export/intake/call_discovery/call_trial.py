@@ -55,19 +55,6 @@ from pocketrnn_export.module_runs.attribute_restoration import ChangedAttribute,
 from pocketrnn_export.module_runs.operator_recording import PROBABILITIES, SHAPES, OperatorRecorder, is_same_program
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, run_quietly_on_cpu
 
-__all__ = [
-    "WorkingCall",
-    "advise_on_kept_state",
-    "call_and_keep_state",
-    "call_and_restore_state",
-    "can_run_line",
-    "describe_inputs_unlike_lengths",
-    "have_same_program",
-    "read_answer",
-    "try_call_line",
-    "try_candidate",
-]
-
 # float32 sums a batch in another order than one text; a module that mixes its texts differs by more.
 _SAME: Final = 1e-4
 # Some processors round the rows of one matrix product differently, by up to 16 times float32's precision.
@@ -394,8 +381,7 @@ def _check_call(
 def _answer_with_same_features(
     asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> list[Tensor]:
-    """Return the answers to batches in which all texts have the same features, so that they differ only in their
-    tokens."""
+    """Return the answers to batches whose texts all have the same features."""
     own = draw_features(asked.features, batches[0][0][:1])
     return [
         read_answer(asked, convention, *add_feature_marks(tokens, lengths, own.expand(len(tokens), -1)))
@@ -566,8 +552,7 @@ def _is_set_in_line(kept: ChangedAttribute, line: str) -> bool:
 
 
 def _write_state_reset(kept: ChangedAttribute) -> str:
-    """Return the code that resets a state to its value before the call. Return an empty string if there is no such
-    code, as for an array, an object, or a list that was not empty."""
+    """Return the code that resets a state to its value before the call; empty if there is none."""
     name = f"module.{kept.name}"
     if isinstance(kept.after, list | deque) and kept.after is kept.before:
         return "" if kept.after else f"{name}.clear()"
@@ -579,8 +564,7 @@ def _write_state_reset(kept: ChangedAttribute) -> str:
 
 
 def _check_answer_shapes(asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]) -> tuple[bool, bool]:
-    """Return whether the answers have the shape of the graph's answers, also for one text; and whether the call fails
-    on one text."""
+    """Return whether the answers have the graph's shapes, also for one text; and whether that call fails."""
     tokens, lengths = batch
     exact, fails_alone = True, False
     for rows in dict.fromkeys((len(tokens), 1)):
@@ -604,8 +588,7 @@ def _are_rows_near(a: Tensor, b: Tensor) -> bool:
 
 
 def _depends_on_lengths(asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]) -> bool:
-    """Return whether the answer depends on the lengths. If the line of the call mentions them, call the module with an
-    object that raises an error on every use."""
+    """Return whether the answer depends on the lengths, by an object that raises on every use of them."""
     line = convention.line
     if line.startswith(("module", "_")) and not line.endswith("(module, tokens, lengths)") and not uses_lengths(line):
         return False
@@ -687,8 +670,7 @@ def _stops_exactly_at_length(asked: ModuleFacts, convention: Convention, batch: 
 def _compute_answers_around_ends(
     asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Return the answers to rows of different lengths: as they are, with another last token, and with other tokens past
-    the end. None if the module fails."""
+    """Return the answers to rows: unchanged, with another last token, with other tokens past the end."""
     tokens, _ = batch
     width, rows = tokens.shape[1], len(tokens)
     ends = [width, *(max(1, width - 2 - i * (width - 3) // max(1, rows - 2)) for i in range(rows - 1))]

@@ -11,8 +11,6 @@ from pocketrnn_export.intake.call_discovery.forward_signature import Signature, 
 from pocketrnn_export.intake.call_discovery.parameter_roles import is_lengths_name, is_text_name, split_name
 from pocketrnn_export.intake.character_call import CHARACTERS
 
-__all__ = ["is_characters_name", "list_character_signatures"]
-
 _NAMES: Final = frozenset({"char", "chars", "character", "characters", "charids", "letters"})
 
 

@@ -13,8 +13,6 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-__all__ = ["UncalledCode", "find_computed_parts", "read_attribute"]
-
 # Classes of these libraries compute no value that they do not also store.
 _LIBRARIES: Final = frozenset({"abc", "builtins", "collections", "enum", "numpy", "torch", "types", "typing"})
 # The names that are tried with `__getattr__` and `__getitem__`.
@@ -88,8 +86,7 @@ def _read_value_or_missing(ask: Any) -> Any:
 def _find_parts_by_name(
     value: Any, functions: Sequence[Any], held: set[int], written: str, read: Any
 ) -> Iterator[tuple[str, Any]]:
-    """Yield the values that code computes for a name; the names are usual ones, and those in the code or in the
-    object's dicts."""
+    """Yield the values that code computes for a name: usual names, and those in the code or the dicts."""
     if not functions:
         return
     names: dict[str, None] = dict.fromkeys(_NAMES)

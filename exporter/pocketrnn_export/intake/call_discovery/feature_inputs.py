@@ -9,8 +9,6 @@ from pocketrnn.text.features import Category, Features
 from pocketrnn_export.intake.call_discovery.forward_signature import Signature, Slot
 from pocketrnn_export.intake.call_discovery.parameter_roles import split_name
 
-__all__ = ["find_named_features", "list_feature_assignments", "list_features_in_code"]
-
 # The roles of inputs that may be features where their names do not say so.
 _OPEN = ("other",)
 

@@ -21,8 +21,6 @@ from pocketrnn_export.intake.call_discovery.variadic_inputs import ReadInputs, f
 from pocketrnn_export.intake.calling_convention import undo_assignments
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
-__all__ = ["Signature", "Slot", "list_signatures"]
-
 # The most inputs that are tried for a forward of *args or a tuple.
 _NAMELESS: Final = 3
 # The most names that are tried for functions to which forward passes its **kwargs, and the most masks or lengths that
@@ -137,8 +135,7 @@ def _write_arguments(slots: Sequence[Slot], positional: int, values: Sequence[st
 
 
 def _assign_roles(slots: Sequence[Slot], write: Callable[[Sequence[str | None]], str]) -> Iterator[Signature]:
-    """Yield signatures in which one slot is the text and the others have roles. If no name shows the text, it is the
-    first or second slot."""
+    """Yield signatures in which one slot is the text: the slot of such a name, else the first or second."""
     required = [slot for slot in slots if slot.required]
     if required and not any(slot.named for slot in required):
         for at in range(min(2, len(required))):
@@ -315,8 +312,7 @@ class _RecordingFields:
 
 
 def _record_names(module: nn.Module, targets: Sequence[Slot], *, keys: bool) -> tuple[dict[str, bool], tuple[str, ...]]:
-    """Return the keys or fields that forward reads from its one argument until it fails, with whether each is required;
-    and what else it may read."""
+    """Return what forward reads from its one argument until it fails, what of it is required, and the rest."""
     names: dict[str, bool] = {}
     more = False
     for present, (text, other) in itertools.product((True, False), _list_dummy_values(pairs=not keys)):
@@ -380,8 +376,7 @@ def _find_required_keywords(module: nn.Module, own: Sequence[inspect.Parameter])
 def _find_optional_keywords(
     module: nn.Module, own: Sequence[inspect.Parameter], keys: Sequence[str], reads: ReadInputs
 ) -> list[str]:
-    """Return the optional names that forward takes from **kwargs: those that its code looks up, and those of functions
-    to which it may pass **kwargs, if it runs with them."""
+    """Return the optional names that forward, or a function that it passes them to, takes from **kwargs."""
     taken = {*keys, *(p.name for p in own)}
     names = [name for name in reads.names if name not in taken]
     if not reads.keywords:

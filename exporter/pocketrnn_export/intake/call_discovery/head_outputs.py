@@ -19,8 +19,6 @@ from pocketrnn.errors import suggest_similar_name
 from pocketrnn_export.intake.call_discovery.logits_location import Known, count_numbers_per_output, find_float_tensors
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 
-__all__ = ["JoinedHeads", "find_head_outputs"]
-
 # Words that the name of an output may have in addition to the name of a head.
 _BESIDE: Final = frozenset(
     {"logit", "logits", "score", "scores", "out", "output", "outputs", "head", "prob", "probs", "probabilities", "pred",
@@ -70,8 +68,7 @@ class _Output:
     numbers: int
 
     def fits_head(self, head: LabelOutput) -> bool:
-        """Return whether this may be the output of a head: it has a number for each label, or one number for two
-        labels."""
+        """Return whether this may be a head's output: a number for each label, or one number for two labels."""
         count = len(head.labels)
         return self.numbers == count or (self.numbers, count, head.activation) == (1, 2, "softmax")
 

@@ -17,8 +17,6 @@ from pocketrnn_export.intake.calling_convention import (
 )
 from pocketrnn_export.torch_internals import read_own_buffers, read_own_parameters
 
-__all__ = ["advise_on_fixed_batch", "find_state_methods", "list_initial_states", "list_setup_statements"]
-
 # The names of attributes that hold states, and of attributes that hold tables.
 _STATE: Final = re.compile(
     r"^(?:(?:init(?:ial)?_?)?(?:h|c|hx|cx|hc|hidden|cell|states?|memory)(?:_?(?:\d|[a-z]+))?)$", re.I
@@ -27,14 +25,21 @@ _TABLE: Final = re.compile(r"pos|pe$|mask|weight|table|embed", re.IGNORECASE)
 _MAKES_STATE: Final = re.compile(r"(init|zero|reset|get|make|create).*(hid|state|h0)", re.IGNORECASE)
 
 
-def list_initial_states(module: nn.Module) -> list[str]:
-    """Return the code of initial states: made by a method of the module, or else None or zeros."""
+def list_initial_states(module: nn.Module, part: int | None = None) -> list[str]:
+    """Return the code of initial states: made by a method of the module, or else None or zeros.
+
+    Args:
+        module: the module.
+        part: for a forward that takes the tensors of a state one by one, such as `h0` and `c0`, which of them.
+    """
     made = [f"module.{name}({arguments})" for name, arguments in find_state_methods(module)]
+    if part is not None:
+        made = [*(f"{state}[{part}]" for state in made), *made]
     zeros = []
     for layer in module.modules():
         if isinstance(layer, nn.RNNBase):
             state = f"torch.zeros({layer.num_layers * (1 + layer.bidirectional)}, tokens.size(0), {layer.hidden_size})"
-            zeros.append(f"({state}, {state})" if isinstance(layer, nn.LSTM) else state)
+            zeros.append(f"({state}, {state})" if isinstance(layer, nn.LSTM) and part is None else state)
             break
     size = next((v for n in ("hidden_size", "hidden_dim") if isinstance(v := getattr(module, n, None), int)), None)
     if size is not None and not zeros:
@@ -191,8 +196,7 @@ def _find_held_numbers(module: nn.Module) -> Iterator[tuple[str, int]]:
 
 
 def _find_held_states(module: nn.Module) -> Iterator[_HeldState]:
-    """Yield the tensors, and tuples, lists and dicts of tensors, that may be states: their width is a recurrent
-    layer's, or their name means a state."""
+    """Yield the tensors, also in lists and dicts, that may be states, by their width or name."""
     sizes = {size for layer in module.modules() if isinstance(layer, nn.RNNBase | nn.RNNCellBase)
              for size in (layer.hidden_size, getattr(layer, "proj_size", 0))}  # fmt: skip
     for target, layer in _list_named_layers(module):
@@ -239,8 +243,7 @@ def _find_kept_states(layer: nn.Module) -> list[str]:
 
 
 def _find_kept_zeros(layer: nn.Module) -> Iterator[tuple[str, str]]:
-    """Yield the attributes that hold zeros [layers, batch, hidden] for one batch size, each with the code for every
-    size."""
+    """Yield the attributes that hold zeros [layers, batch, hidden], each with the code for every size."""
     for name, value in vars(layer).items():
         states = value if isinstance(value, tuple) else (value,)
         if all(isinstance(v, Tensor) and v.dim() == 3 and not bool(v.any()) for v in states):

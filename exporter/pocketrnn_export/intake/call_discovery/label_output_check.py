@@ -22,8 +22,6 @@ from pocketrnn_export.intake.call_discovery.logits_location import (
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.tensor_flow_recording import FlowRecorder
 
-__all__ = ["RefusedOutput", "describe_omitted_outputs", "explain_unsuitable_output"]
-
 
 @dataclass(frozen=True)
 class RefusedOutput:
@@ -118,8 +116,7 @@ def _list_other_outputs(flow: FlowRecorder, counts: OutputCounts, *suffixes: str
 
 
 def _explain_other_answer(flow: FlowRecorder, own: Tensor, units: int | None, other: _OtherOutput) -> str | None:
-    """Return the reason why another output is the answer, and not this one of `units`; None if this one may be the
-    answer."""
+    """Return why another output is the answer, and not this one of `units`; None if this one may be."""
     leaf, numbers = other.leaf, other.numbers
     if flow.is_only_source(own, leaf):
         return "is what {} is made of" if flow.has_weights_between(own, leaf) else None

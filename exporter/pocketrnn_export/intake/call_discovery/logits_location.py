@@ -19,18 +19,6 @@ from pocketrnn_export.intake.call_discovery.call_failures import Reason
 from pocketrnn_export.intake.call_discovery.computed_answer_attributes import UncalledCode, find_computed_parts
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 
-__all__ = [
-    "AnswerPlace",
-    "Known",
-    "OutputCounts",
-    "count_numbers_per_output",
-    "count_numbers_per_text",
-    "explain_missing_logits",
-    "find_float_tensors",
-    "find_logits_places",
-    "find_unsearched_values",
-]
-
 # How deep lists, dicts and objects in an answer are searched.
 _DEEPEST: Final = 8
 # The types that cannot hold an output.
@@ -214,8 +202,7 @@ def _walk_parts(value: Any, suffix: str, depth: int, seen: set[int]) -> Iterator
 
 
 def _list_items(value: Any) -> list[tuple[str, Any]] | None:
-    """Return the items of a value, each with its code: keys, indexes, then attributes. None if the value is not
-    searched."""
+    """Return the items of a value with their code: keys, indexes, attributes; None if it is not searched."""
     if isinstance(value, Mapping):
         items = [(f"[{key!r}]", part) for key, part in value.items()]
     elif isinstance(value, Sequence):
@@ -230,8 +217,7 @@ def _list_items(value: Any) -> list[tuple[str, Any]] | None:
 
 
 def _read_stored_attributes(value: Any) -> dict[str, Any] | None:
-    """Return the stored attributes of an object, without calling its code, and without those that a property hides.
-    None if the object cannot store attributes, or is itself code."""
+    """Return the stored attributes of an object without calling its code; None for code itself."""
     if isinstance(value, _CODE):
         return None
     slots = {
@@ -355,8 +341,7 @@ def _explain_missing_token_logits(
 
 
 def _explain_other_counts(counts: OutputCounts, asked: ModuleFacts) -> tuple[str, str] | None:
-    """Return the problem and the advice if outputs have another count of numbers than there are labels; None if no
-    output has."""
+    """Return the problem and the advice if outputs have another count of numbers than there are labels."""
     fixed = {suffix: n for suffix, n in counts.fixed.items() if not counts.may_count_tokens(suffix)}
     following = [f"answer{suffix}" for suffix in (*counts.fixed, *counts.following) if suffix not in fixed]
     one_answer = "A bundle gives one answer for a text: return it from forward, or say where it is: --call, or call=."

@@ -32,8 +32,6 @@ from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.operator_recording import SHAPES, OperatorRecorder
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
-__all__ = ["BOTH_SIGNS", "add_activation"]
-
 # The conclusion for numbers of both signs.
 BOTH_SIGNS: Final = "logits: numbers below 0 and above 0"
 
@@ -131,11 +129,7 @@ def add_activation(asked: ModuleFacts, convention: Convention, *, found: bool) -
 
 
 def _add_activations(asked: ModuleFacts, convention: Convention, *, found: bool) -> Convention:
-    """Add the activation of each head, as `add_activation` does for one set of labels.
-
-    Raises:
-        ExportError: as `add_activation`; the message begins with the head.
-    """
+    """Add the activation of each head, as `add_activation` does for one set of labels."""
     heads = []
     for name, one in zip(asked.heads, convention.heads, strict=True):
         try:
@@ -230,8 +224,7 @@ def _find_removable_activation(
 
 
 def _find_last_activations(asked: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> list[ActivationCall]:
-    """Return the activations whose output reaches the answer without another activation in between, the last one
-    first."""
+    """Return the activations whose output reaches the answer without another one between, the last first."""
     operations = OperatorRecorder()
     seen = ActivationRecorder(lambda number, result: operations.label_tensors(f"call {number}", result))
     with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module), operations, seen:
@@ -310,8 +303,7 @@ def _make_convention_of_probabilities(asked: ModuleFacts, convention: Convention
 
 
 def _describe_sums_over_tokens(probed: _ProbedAnswers) -> str:
-    """Report whether a label's numbers, or exp of them, sum to 1 over the tokens of each text; return an empty string
-    if not."""
+    """Say whether a label's numbers, or exp of them, sum to 1 over the tokens of each text; else empty."""
     for what, of in (("the numbers", torch.Tensor.double), ("exp of the numbers", torch.Tensor.exp)):
         sums = [of(a).reshape(*t.shape, -1).sum(1) for (t, _), a in zip(probed.batches, probed.answers, strict=True)]
         if all(torch.allclose(one, torch.ones(()).to(one), atol=1e-4) for one in sums):

@@ -14,8 +14,6 @@ from torch import Tensor, nn
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.calling_convention import Convention
 
-__all__ = ["refuse_regression_values"]
-
 _LOSS_OF_VALUES: Final = re.compile(r"\b((?:MSE|L1|SmoothL1|Huber)Loss|(?:mse|l1|smooth_l1|huber)_loss)\b")
 _LOSS_OF_LABELS: Final = re.compile(
     r"BCE|CrossEntropy|cross_?entropy|NLL|nll_loss|[mM]argin_?[lL]oss|[fF]ocal|logsigmoid|log_?softmax", re.IGNORECASE
@@ -59,8 +57,7 @@ def refuse_regression_values(module: nn.Module, convention: Convention, numbers:
 
 
 def _find_loss_of_values(module: nn.Module) -> str | None:
-    """Return the loss for values that the file of a module's class names; None if the file also names a loss for
-    labels."""
+    """Return the loss for values that a class's file names; None if it names one for labels, too."""
     file, text = getattr(sys.modules.get(type(module).__module__), "__file__", None), ""
     if isinstance(file, str) and file.endswith((".py", ".ipynb")):
         with contextlib.suppress(OSError):

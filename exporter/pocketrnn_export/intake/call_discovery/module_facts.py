@@ -17,8 +17,6 @@ from pocketrnn_export.comparing.proof_inputs import Widths
 from pocketrnn_export.intake.calling_convention import Call, compile_call
 from pocketrnn_export.vocabularies.spelling_ids import Spellings
 
-__all__ = ["ModuleFacts", "list_forward_parameters"]
-
 # Widths of the batches that a module is tried on, in pairs. A convolution needs the longer ones.
 _WIDTHS: Final = ((5, 7), (29, 31))
 # Lengths that show whether an output grows with the tokens. At one token, squeeze() gives another shape.

@@ -26,17 +26,6 @@ from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.operator_recording import BESIDE, OperatorRecorder, Program, is_same_program
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
-__all__ = [
-    "describe_defaults",
-    "find_call_with_other_mask",
-    "find_changing_inputs",
-    "find_constants",
-    "find_number_input",
-    "find_unknown_inputs",
-    "is_same_answer",
-    "trace_answer",
-]
-
 # Answers that differ by more are different.
 _NEAR: Final = 1e-6
 # The name of an input for the position of each token, and its value.
@@ -69,8 +58,7 @@ def _collect_value_kinds(asked: ModuleFacts) -> tuple[_ValueKind, ...]:
 
 
 def _list_value_kinds(asked: ModuleFacts) -> Iterator[_ValueKind]:
-    """Yield the kinds of values that an input may have, with values of each: small and large, of both signs, for each
-    text and for a whole batch."""
+    """Yield the kinds of values that an input may have, with small and large values of each."""
     ids, top = asked.ids, max(2, asked.ids - 1)
     yield _ValueKind("no value", ("None",))
     rows = "torch.arange(tokens.size(0))"
@@ -231,8 +219,7 @@ def find_changing_inputs(
 def _find_changing_kind(
     asked: ModuleFacts, way: CallCandidate, i: int, suffix: str, batch: tuple[Tensor, Tensor]
 ) -> str | None:
-    """Return the kind of value that changes the answer; a phrase if the module runs with fewer than two values; None if
-    no value changes the answer."""
+    """Return the kind of value that changes the answer; a phrase if too few run; None if none does."""
     own = trace_answer(asked, way, suffix, batch)
     if own is None:
         return "no value that was tried runs twice"
@@ -266,8 +253,7 @@ class _TracedAnswer:
     reads_beside: bool
 
     def is_like(self, other: _TracedAnswer) -> bool:
-        """Return whether both answers have the same numbers and the same program, so that they agree on other texts,
-        too."""
+        """Return whether both answers have the same numbers and the same program."""
         return is_same_answer(self.numbers, other.numbers) and is_same_program(self.program, other.program)
 
 
@@ -291,8 +277,7 @@ def _compute_answer_tensors(
     errors: list[str] | None = None,
     operations: OperatorRecorder | None = None,
 ) -> dict[str, Tensor] | None:
-    """Return the tensors of the module's answer by their places. If the module fails, add the reason to `errors` and
-    return None."""
+    """Return the tensors of the module's answer by their places; on failure None, and the reason in `errors`."""
     tokens, lengths = (value.clone() for value in batch)
     if operations is not None:
         operations.label_tensors("text", tokens, lengths)
@@ -352,8 +337,9 @@ def describe_defaults(
         ):
             telling.append(f"{slot.name} ({slot.default!r:.40})")
             lines += _find_masked_call(asked, way, i, suffix, batches[0])
-        if way.options[i].given == "state" and way.options[i].value not in made:
-            notes.append(f"forward's {slot.name} is given {way.options[i].value}: each text is assumed to begin so.")
+        value = way.options[i].value
+        if way.options[i].given == "state" and not (value and value.startswith(tuple(made))):
+            notes.append(f"forward's {slot.name} is given {value}: each text is assumed to begin so.")
     telling += [f"{name} (nothing)" for name in way.signature.more] if way.signature is not None else []
     if telling:
         notes.insert(
@@ -368,8 +354,7 @@ def describe_defaults(
 def _find_masked_call(
     asked: ModuleFacts, way: CallCandidate, i: int, suffix: str, batch: tuple[Tensor, Tensor]
 ) -> tuple[str, ...]:
-    """Return the line of a call that gives an input the first usual mask with which the module runs; empty if it runs
-    with none."""
+    """Return the call line with the first usual mask with which the module runs; empty if there is none."""
     masked = (way.replace_value(i, mask) for mask in list_mask_expressions(asked))
     return next(((one.line + suffix,) for one in masked if trace_answer(asked, one, suffix, batch) is not None), ())
 

@@ -17,8 +17,6 @@ from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.non_text_inputs import is_same_answer, trace_answer
 from pocketrnn_export.module_runs.operator_recording import Program
 
-__all__ = ["find_call_without_lengths", "find_deciding_id"]
-
 # The operators with which a module counts the tokens or steps of a text.
 _COUNTS: Final = frozenset({
     "all", "any", "bool", "clamp", "clamp_max", "count_nonzero", "eq", "ge", "gt", "isnan", "le", "logical_not", "lt",
@@ -100,8 +98,7 @@ def _make_batches_of_every_id(
 def _agrees_for_every_id(
     asked: ModuleFacts, way: CallCandidate, left_out: CallCandidate, suffix: str, *, rows: int
 ) -> bool:
-    """Return whether texts get the same answers with and without lengths; together they contain every id, including the
-    padding id."""
+    """Return whether texts that hold every id get the same answers with and without lengths."""
     for batch in _make_batches_of_every_id(asked, rows=rows):
         one, other = (trace_answer(asked, each, suffix, batch) for each in (way, left_out))
         if one is not None and other is not None and not is_same_answer(one.numbers, other.numbers):

@@ -16,8 +16,6 @@ from torch import nn
 from pocketrnn_export.intake.call_discovery.forward_signature import Signature, Slot, list_signatures
 from pocketrnn_export.intake.call_discovery.parameter_roles import find_role, is_lengths_name, split_name
 
-__all__ = ["find_pair_names", "list_pair_lines"]
-
 # The forms of one text, and of one text's lengths.
 _TEXTS: Final = ("{0}", "{0}.t()", "({0}, {0}_lengths)", "({0}.t(), {0}_lengths)")
 _LENGTHS: Final = ("{0}_lengths", "{0}_lengths.tolist()", "{0}_lengths.numpy()")

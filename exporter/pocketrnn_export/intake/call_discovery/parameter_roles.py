@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from typing import Final, Literal
 
-__all__ = ["Role", "find_role", "is_lengths_name", "is_text_name", "split_name"]
-
 Role = Literal["tokens", "lengths", "mask", "state", "batch size", "device", "training", "targets", "other"]
 
 # The usual words for the text itself.
@@ -33,8 +31,8 @@ _STATE_WORDS: Final = (
     "init initial prev previous last first start h c n x 0 1 rnn lstm gru cell enc encoder dec decoder in old"
 )
 _OF_A_STATE: Final = _STATES | frozenset(_STATE_WORDS.split())
-_SHORT_STATE: Final = re.compile(r"^_?(h|c|hc|hx|cx|hn|cn|h_c|hidden|h_?0|c_?0|h_?n|c_?n)_?$")
-_BATCH_SIZE: Final = re.compile(r"batch_?(size|len)?$|^bs$|^bsz$")
+_SHORT_STATE: Final = re.compile(r"^_?(h|c|hc|hx|cx|hn|cn|h_c|hidden|cell|h_?0|c_?0|h_?n|c_?n)_?$")
+_BATCH_SIZE: Final = re.compile(r"batch_?(size|len)$|^(n|num|cur|current|this)?_?batch$|^bs$|^bsz$")
 
 
 def split_name(name: str) -> list[str]:

@@ -20,8 +20,6 @@ from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.quiet_cpu_run import list_tensors_in, run_quietly_on_cpu
 from pocketrnn_export.torch_internals import FunctionMode
 
-__all__ = ["FlowRecorder", "record_flow"]
-
 _TABLES: Final = frozenset({"embedding", "embedding_bag"})
 # The output of one of these layers is a state or a vector, and not the answer of a later layer.
 _STATES: Final = _TABLES | {

@@ -13,8 +13,6 @@ from typing import Any, Final
 
 from torch import nn
 
-__all__ = ["ReadInputs", "find_read_inputs", "list_optional_names"]
-
 # The methods of dict that look up one key.
 _LOOKS_UP: Final = frozenset({"get", "pop", "setdefault", "__getitem__", "__contains__"})
 # The instructions that compute nothing.

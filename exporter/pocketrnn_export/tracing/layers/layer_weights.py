@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from pocketrnn_export.torch_internals import list_weight_names, read_own_parameters
 
-__all__ = ["LayerWeights", "add_onnx_weights", "count_directions", "read_layer_weights"]
-
 # torch stacks the gates in a layer's weights in one order (see nn.LSTM and nn.GRU), ONNX in another (see its LSTM and
 # GRU operators). The numbers are torch's positions, in ONNX's order.
 _GATES: Final[dict[str, tuple[int, ...]]] = {

@@ -18,8 +18,6 @@ from torch.nn.functional import linear
 
 from pocketrnn_export.torch_internals import FunctionMode
 
-__all__ = ["is_memoryless", "use_memoryless_layers"]
-
 _stateless: ContextVar[bool] = ContextVar("stateless", default=False)
 # (gates of the input [n, gates * hidden], recurrent gates likewise, states before [n, hidden] each) -> states after.
 _Cell = Callable[[Tensor, Tensor, list[Tensor]], list[Tensor]]
@@ -82,8 +80,7 @@ class _MemorylessLayers(FunctionMode):
 
 
 def _run_layer(cell: _Cell, args: tuple[Any, ...]) -> tuple[Tensor, ...] | None:
-    """Return a layer's outputs and final states from the arguments of `torch.gru` or a similar function; None for other
-    arguments."""
+    """Return a layer's outputs and final states from the arguments of `torch.gru` and the like; else None."""
     if len(args) != 9:
         return None
     # (data, batch_sizes, hx, weights, ...) of packed steps, or (input, hx, weights, ..., batch_first).

@@ -17,8 +17,6 @@ from pocketrnn_export.tracing.python_semantics.traced_arrays import find_known_n
 from pocketrnn_export.tracing.session import TraceSession, find_current_session, mark_full_width
 from pocketrnn_export.tracing.trace_operators import CUT_TO_LONGEST
 
-__all__ = ["find_current_export_session", "trace_packing", "trace_unpacking"]
-
 # PyTorch's own functions, while their code is replaced.
 _shipped: dict[str, Callable[..., Any]] = {}
 
@@ -71,8 +69,7 @@ def _pack_sequence(padded: Tensor, lengths: Tensor | list[int], batch_first: boo
 
 
 def _convert_lengths_to_tensor(lengths: Any, rows: Any) -> Any:
-    """Return a list of traced lengths as a tensor, such as the only length of a single text; return other lists
-    unchanged."""
+    """Return a list of traced lengths as a tensor; other lists unchanged."""
     if not lengths or not all(isinstance(n, Tensor | torch.SymInt) for n in lengths):
         return lengths
     if isinstance(rows, torch.SymInt) and all(

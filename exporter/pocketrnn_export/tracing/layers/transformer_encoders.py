@@ -18,8 +18,6 @@ from torch import Tensor, nn
 from pocketrnn_export.torch_internals import replace_methods, uses_encoder_fast_path
 from pocketrnn_export.tracing.session import TraceSession, find_current_session
 
-__all__ = ["trace_encoders"]
-
 # The number of arguments of a decoder before `tgt_is_causal`, `self` included.
 _BEFORE_CAUSAL: Final = 7
 

@@ -27,17 +27,6 @@ from torch.fx import Node
 
 from pocketrnn_export.tracing.layers.recurrence import compute_step
 
-__all__ = [
-    "BENT",
-    "GATES",
-    "SCALES",
-    "NotALayer",
-    "RecurrentLayer",
-    "StateCycle",
-    "read_operator_names",
-    "recognize_layer",
-]
-
 # The scales of the numbers at which a step is checked: a state may be clamped to 3, as in ELMo, or to 40.
 SCALES: Final = (1.0, 5.0, 50.0, 1e4, 1e8)
 

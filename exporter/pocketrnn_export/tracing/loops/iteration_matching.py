@@ -26,20 +26,6 @@ from pocketrnn_export.tracing.python_semantics.few_iteration_loops import ITERAT
 from pocketrnn_export.tracing.session import Loop
 from pocketrnn_export.tracing.trace_operators import PUT, STEP
 
-__all__ = [
-    "TYPICAL",
-    "LoopState",
-    "MatchedLoop",
-    "TracedGraph",
-    "compute_node_value",
-    "convert_floats_to_float64",
-    "find_position_direction",
-    "find_tensor_overload",
-    "list_upstream_nodes",
-    "read_number_or_expression",
-    "read_step_index",
-]
-
 # The iteration that represents all of them. It is not the first, whose state is the initial one, and not the last,
 # whose states are not passed on.
 TYPICAL: Final = ITERATIONS - 2
@@ -69,8 +55,7 @@ def _rnn_cell(activation: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
 
 
 def _run_one_step_layer(x: Tensor, w: Tensor, r: Tensor, b: Any, lengths: Any, h0: Any, c0: Any, mode: str) -> Any:
-    """Run `pocketrnn::recurrence` over a single step, for a module that calls its layer step by step; return
-    `NotImplemented` for other calls."""
+    """Run `pocketrnn::recurrence` over one step; `NotImplemented` for other calls."""
     single = isinstance(x.shape[0], int) and x.shape[0] == 1
     if not single or lengths is not None or len(r) != 1 or h0 is None or (mode == "LSTM" and c0 is None):
         return NotImplemented
@@ -165,8 +150,7 @@ def _join_equal_views(graph: torch.fx.Graph) -> None:
 
 
 def _read_parts_of_stacks(graph: torch.fx.Graph) -> None:
-    """Rewrite `torch.stack([h, c])[1]` as `c`: an iteration may stack the states of several layers, of which the next
-    one reads each."""
+    """Rewrite `torch.stack([h, c])[1]` as `c`: an iteration may stack the states of several layers."""
     for node in list(graph.nodes):
         if node.target is not torch.ops.aten.select.int or node.args[0].target is not torch.ops.aten.stack.default:
             continue
@@ -193,8 +177,7 @@ def _join_equal_constants(values: Mapping[Node, Tensor], constants: Sequence[Nod
 
 
 def _move_step_selection_before_functions(graph: torch.fx.Graph) -> None:
-    """Rewrite `sigmoid(x)[:, t]` as `sigmoid(x[:, t])`, so that it belongs to the iteration: quasi-recurrent cells
-    compute their gates before the loop."""
+    """Rewrite `sigmoid(x)[:, t]` as `sigmoid(x[:, t])`: the gates of quasi-recurrent cells."""
     for node in list(graph.nodes):
         while node.target is STEP and node.args[0].op == "call_function" and node.args[0].target in GATES:
             function = node.args[0]
@@ -268,8 +251,7 @@ class MatchedLoop:
         raise failed or self.make_refusal("its iterations differ")
 
     def _find_matching_nodes(self, node: Node, iteration: int) -> tuple[int, list[list[Node]]]:
-        """Return the nodes in each iteration that have a node's operator, and the node's index among those in its own
-        iteration."""
+        """Return each iteration's nodes with a node's operator, and the node's index in its own iteration."""
         alike = [[n for n in nodes if _find_node_kind(n) == _find_node_kind(node)] for nodes in self._marked]
         return alike[iteration].index(node), alike
 

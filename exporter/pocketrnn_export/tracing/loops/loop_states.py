@@ -31,8 +31,6 @@ from pocketrnn_export.tracing.loops.iteration_matching import (
 )
 from pocketrnn_export.tracing.trace_operators import PUT
 
-__all__ = ["StatePlan", "plan_states"]
-
 
 @dataclass(eq=False)
 class StatePlan:
@@ -92,11 +90,7 @@ def _find_states_reached(loop: MatchedLoop, node: Node | None) -> set[Node]:
 
 
 def _plan_cycle(loop: MatchedLoop, cycle: Sequence[LoopState], plan: StatePlan, taken: set[str]) -> None:
-    """Add a state cycle to the plan; `taken` are the names of all layers, including those of other loops.
-
-    Raises:
-        NotALayer: the cycle is of no known kind.
-    """
+    """Add a state cycle to the plan; `taken` are the names of all layers, also of other loops."""
     befores = {state.before for state in cycle}
     if len(cycle) == 1:
         before, after = cycle[0].before, cycle[0].after
@@ -151,8 +145,7 @@ _OF_LAYERS: Final = _MOVES | _SUMS | _PRODUCTS | _CONSTANTS | {"max.other", "max
 def _refuse_other_operators(
     loop: MatchedLoop, sources: Sequence[Node], dependent: Sequence[Node], mask: Node | None
 ) -> None:
-    """Refuse an iteration if an operator between its inputs and its states cannot belong to a layer. Operators that
-    only the mask affects are allowed."""
+    """Refuse an iteration with an operator that no layer has, unless only the mask affects it."""
     given = {*sources, *([] if mask is None else [mask])}
     for node in _find_computing_nodes(loop, dependent, given):
         if not loop.differs_between_texts(node):
@@ -231,8 +224,7 @@ def _mask_keeps_states(
     dependent: Sequence[Node],
     mask: Node,
 ) -> bool:
-    """Return whether an iteration keeps all states where the mask is 0, and treats all other numbers in the mask
-    alike."""
+    """Return whether a mask of 0 keeps all states, and all other numbers in it do the same."""
     off = _make_state_cycle(loop, cycle, sources, dependent, mask, value=0.0)
     generator = torch.Generator().manual_seed(3)
     leaves = [*sources, *(before for before, _ in off.states)]
@@ -314,8 +306,7 @@ def _list_source_choices(loop: MatchedLoop, near: Sequence[Node]) -> Iterator[tu
 
 
 def _is_sum_before_product(loop: MatchedLoop, node: Node) -> bool:
-    """Return True for a node that is not a sum, for a sum of two values of the text, and for a product plus its
-    bias."""
+    """Return False for a sum that is neither of two values of the text nor a product plus bias."""
     if node.target is not torch.ops.aten.add.Tensor:
         return True
     of_text = [n for n in node.all_input_nodes if loop.differs_between_texts(n)]
@@ -386,8 +377,7 @@ def _is_linear_in_state(loop: MatchedLoop, node: Node, of_state: Collection[Node
 
 
 def _takes_maximum(node: Node, of_state: Collection[Node]) -> bool:
-    """Return whether a node takes the larger of two values, only moves numbers, or selects between values by an
-    input."""
+    """Return whether a node takes the larger value, only moves numbers, or selects by an input."""
     whole, name = read_operator_names(node)
     if name == "where":
         return node.args[0] not in of_state
@@ -453,8 +443,7 @@ def _make_state_cycle(
 def _find_nonlinear_inputs(
     loop: MatchedLoop, sources: Sequence[Node], dependent: Sequence[Node], mask: Node | None
 ) -> list[Node]:
-    """Return the nonlinear operators of an iteration that do not depend on a state, such as the gates of a
-    quasi-recurrent cell; without those that only the mask affects."""
+    """Return the nonlinear operators of an iteration that depend neither on a state nor only on the mask."""
     given = (*sources, *([] if mask is None else [mask]))
     found = {n for n in _find_computing_nodes(loop, dependent, given) if n.target in BENT and n not in dependent}
     return [
@@ -465,8 +454,7 @@ def _find_nonlinear_inputs(
 
 
 def _find_computing_nodes(loop: MatchedLoop, nodes: Sequence[Node], given: Collection[Node]) -> Iterator[Node]:
-    """Return the nodes of an iteration that are needed to compute some nodes from given ones, including the computed
-    nodes."""
+    """Return the nodes of an iteration that compute some nodes from given ones, including these nodes."""
     read = list_upstream_nodes(nodes, lambda n: n in loop.partners and n not in given)
     return (n for n in read if n in loop.partners and n not in given)
 

@@ -31,8 +31,6 @@ from pocketrnn_export.tracing.python_semantics.few_iteration_loops import ITERAT
 from pocketrnn_export.tracing.session import Loop
 from pocketrnn_export.tracing.trace_operators import KEEP, STACKED
 
-__all__ = ["reroll_loops"]
-
 
 def reroll_loops(program: torch.export.ExportedProgram, loops: Sequence[Loop]) -> nn.Module:
     """Make a module without loops that computes the same as a traced one.
@@ -84,11 +82,7 @@ def _add_buffer(module: nn.Module, name: str, value: Tensor) -> None:
 
 
 def _list_needed_nodes(module: _RerolledModule) -> list[Node]:
-    """Return the nodes outside loops to compute, in the order of the graph. This also matches the iterations.
-
-    Raises:
-        NotALayer: the iterations of a loop differ.
-    """
+    """Return the nodes outside of loops to compute, in their order; this also matches the iterations."""
     needed: set[Node] = set()
     todo = [node for node in module.traced.outputs if isinstance(node, Node)]
     while True:
@@ -224,8 +218,7 @@ class _RerolledRun:
     def _compute_sequence_without_state(
         self, loop: MatchedLoop, node: Node, before: Node | None, *, zero: bool = False
     ) -> Tensor:
-        """Return the values of a node in all iterations, [iterations, ...], with one state replaced by zero, or by its
-        value before the first iteration."""
+        """Return a node's values in all iterations, with one state zero or as before the first one."""
         return _AllIterations(self, loop, before, zero=zero).compute_all_iterations(node)
 
     def count_iterations(self, loop: MatchedLoop) -> Any:
@@ -316,8 +309,7 @@ class _RerolledRun:
         return moved if moved.dim() == 2 else moved.flatten(1) if moved.dim() > 2 else moved.unsqueeze(1)
 
     def _reshape_state(self, loop: MatchedLoop, node: Node, value: Tensor, *, leading: bool) -> Tensor:
-        """Reshape [batch, hidden] to the shape of a node's value; with `leading`, the first axis is over the
-        iterations."""
+        """Reshape [batch, hidden] as a node's value; with `leading`, the first axis is over the iterations."""
         axis = self.module.traced.find_batch_axis(node)
         shape = _compute_shape_with_rows(loop, node, None)
         before = list(value.shape[: int(leading)])
@@ -354,8 +346,7 @@ def _run_masked_layer(
 
 
 def _compute_shape_with_rows(loop: MatchedLoop, node: Node, rows: Any) -> list[Any]:
-    """Return the shape of a node's value with `rows` as its batch size. Sizes of the first trace have no meaning in the
-    second."""
+    """Return the shape of a node's value for `rows`: sizes of the first trace mean nothing in the second."""
     axis = loop.traced.find_batch_axis(node)
     shape = [rows if i == axis else size for i, size in enumerate(node.meta["val"].shape)]
     if any(isinstance(size, torch.SymInt) and i != axis for i, size in enumerate(shape)):

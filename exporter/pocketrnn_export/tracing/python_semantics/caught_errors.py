@@ -22,8 +22,6 @@ from pocketrnn_export.intake.user_frames import describe_line, is_installed_file
 from pocketrnn_export.tracing.python_semantics.user_file_globals import find_users_files
 from pocketrnn_export.tracing.session import TraceSession
 
-__all__ = ["find_catching_files", "record_errors"]
-
 
 @contextlib.contextmanager
 def record_errors(session: TraceSession) -> Iterator[None]:

@@ -29,8 +29,6 @@ from pocketrnn_export.tracing.session import Loop, TraceSession, find_current_se
 from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
 from pocketrnn_export.tracing.trace_operators import STEP
 
-__all__ = ["ITERATION", "ITERATIONS", "Positions", "Slices", "find_stacked_loop", "trace_range"]
-
 # The first iteration may differ in its initial state, and the last in results that are not used. The two between them
 # show the states that are passed from one to the next.
 ITERATIONS: Final = 4

@@ -15,8 +15,6 @@ from typing import Any, Final
 from pocketrnn_export.intake.user_frames import is_user_frame
 from pocketrnn_export.torch_internals import list_tracing_queries, replace_methods
 
-__all__ = ["HIDDEN", "hide_trace"]
-
 
 def _answer_untraced(shipped: Callable[..., Any], untraced: Any) -> Callable[..., Any]:
     @functools.wraps(shipped)

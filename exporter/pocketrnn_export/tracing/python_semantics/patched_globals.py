@@ -33,8 +33,6 @@ from pocketrnn_export.tracing.python_semantics.user_file_globals import find_use
 from pocketrnn_export.tracing.session import TraceSession, find_current_session, is_torchscript_trace
 from pocketrnn_export.tracing.sizes.printed_sizes import is_output_read
 
-__all__ = ["make_filled_tensor", "patch_globals", "unwrap_types"]
-
 # A question about a size from this file counts as its caller's: see `intake/user_frames.py`.
 ASKS_FOR_ITS_CALLER: Final = True
 _DTYPES: Final = {
@@ -90,8 +88,7 @@ def _len_in_trace(value: Any) -> Any:
 
 
 def _find_loop_that_filled(session: TraceSession, values: Any) -> int | None:
-    """Find the loop whose iterations each put their results into a list. While a loop still runs, its list is not
-    complete, and the loop is not returned."""
+    """Find the ended loop whose iterations each put their results into a list."""
     found = find_stacked_loop(session, values)
     return None if found is None or found[0] in {number for number, _ in session.running} else found[0]
 
@@ -188,8 +185,7 @@ def _isinstance_in_trace(value: Any, kinds: Any) -> bool:
 def _make_dispatch_stand_in(
     shipped: Callable[..., Any], chosen: Callable[[type], Callable[..., Any]]
 ) -> Callable[..., Any]:
-    """Return a stand-in for a function of `functools.singledispatch`, which depends on the class of its first argument;
-    `chosen` gives the function for a class."""
+    """Return a stand-in for a `functools.singledispatch`; `chosen` gives the function for a class."""
 
     @functools.wraps(shipped)
     def dispatch_call(*args: Any, **kwargs: Any) -> Any:
@@ -344,8 +340,7 @@ def _arange_in_trace(*args: Any, **kwargs: Any) -> Any:
 
 
 def _set_default_tensor_type(kind: Any) -> None:
-    """Replaces `torch.set_default_tensor_type(torch.FloatTensor)` in forward, since torch does not accept a stand-in
-    for the type."""
+    """Replaces `torch.set_default_tensor_type`, since torch does not accept a stand-in for the type."""
     torch.set_default_tensor_type(unwrap_types(kind))
 
 

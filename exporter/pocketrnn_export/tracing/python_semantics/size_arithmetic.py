@@ -37,8 +37,6 @@ from pocketrnn_export.torch_internals import (
 from pocketrnn_export.tracing.python_semantics.traced_arrays import TracedArray, unwrap_arrays
 from pocketrnn_export.tracing.session import find_current_session, is_torchscript_trace
 
-__all__ = ["BUILTINS", "MATH", "NUMPY", "OF_NUMBER", "is_size", "refuse_other_rounding"]
-
 # A question about a size from this file counts as its caller's: see `intake/user_frames.py`.
 ASKS_FOR_ITS_CALLER: Final = True
 
@@ -147,8 +145,7 @@ def _make_math_stand_in(name: str) -> Callable[..., Any]:
 def _make_stand_in_for_sizes(
     shipped: Callable[..., Any], of_size: Callable[[Any], Any], *, numbers: bool = True
 ) -> Callable[..., Any]:
-    """Return a stand-in for a function of one number. It calls `of_size` for a size and, with `numbers`, for a number
-    that is computed from sizes."""
+    """Return a stand-in that calls `of_size` for a size and, with `numbers`, for numbers made of sizes."""
 
     @functools.wraps(shipped)
     def call_with_size(*args: Any, **kwargs: Any) -> Any:
@@ -197,8 +194,7 @@ def _divmod_in_trace(first: Any, second: Any) -> Any:
 
 
 def _make_extreme_stand_in(shipped: Callable[..., Any], symbolic: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a stand-in for `max` or `min` of numbers and sizes, as in `max(1, n // 3)`, which does not test the
-    sizes."""
+    """Return a stand-in for `max` or `min` with sizes, as in `max(1, n // 3)`, that does not test them."""
 
     def compute_extreme(*args: Any, **kwargs: Any) -> Any:
         values = list(args[0]) if len(args) == 1 and isinstance(args[0], list | tuple) else list(args)

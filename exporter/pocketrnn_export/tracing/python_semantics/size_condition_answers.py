@@ -50,8 +50,6 @@ from pocketrnn_export.tracing.sizes.size_conditions import (
     rename_sizes,
 )
 
-__all__ = ["make_equality_relation", "record_guard", "record_program_restrictions", "watch_sizes"]
-
 # The methods by which a size becomes part of a text: `"%d" % n` calls `__index__`.
 _IN_TEXTS: Final = frozenset({"__repr__", "__str__", "__format__", "__index__", "__int__", "__float__"})
 
@@ -71,8 +69,7 @@ def watch_sizes(session: TraceSession) -> Iterator[None]:
 
 
 def _answer_truth(session: TraceSession, asked: Any, shipped: Callable[[Any], bool]) -> bool:
-    """Answer `bool(size > 512)` in a trace with the assumed value; record the condition if the module's own code tested
-    it."""
+    """Answer `bool(size > 512)` with the assumed value; record it if the module's own code tested it."""
     log, frame = session.log, find_size_reading_frame(sys._getframe(2))
     if find_current_session() is not session or session.names is None or frame is None or not is_user_frame(frame):
         return shipped(asked)
@@ -97,8 +94,7 @@ def _answer_truth(session: TraceSession, asked: Any, shipped: Callable[[Any], bo
 
 
 def _answer_plain_number(session: TraceSession, size: Any, frame: FrameType, method: str) -> Any:
-    """Return the plain number for a size: its value on the branch. Record this as the condition that the size equals
-    the number."""
+    """Return a size's value on the branch, and record the condition that the size equals it."""
     log, caller = session.log, find_size_reading_frame(frame)
     if find_current_session() is None and caller is not None and is_user_frame(caller):
         raise log.record_refusal(_make_other_thread_error(caller))
@@ -185,8 +181,7 @@ def _record_step_access(session: TraceSession, x: Tensor) -> None:
 
 
 def _record_position_tables(log: TraceLog, program: torch.export.ExportedProgram) -> None:
-    """Record the length of each table that is indexed by positions: PyTorch fails beyond its end, but makes no
-    guard."""
+    """Record the length of each table that is indexed by positions, since PyTorch makes no guard."""
     counted: set[Any] = set()
     for node in program.graph.nodes:
         name = str(node.target)

@@ -19,8 +19,6 @@ from pocketrnn_export.module_runs.function_caches import CACHED, replace_entries
 from pocketrnn_export.torch_internals import read_size_expression, replace_methods
 from pocketrnn_export.tracing.session import TraceSession
 
-__all__ = ["bypass_caches", "unwrap_cached_function"]
-
 
 def unwrap_cached_function(value: Any) -> Any:
     """Return the function that `functools.lru_cache` wraps; None for anything else.

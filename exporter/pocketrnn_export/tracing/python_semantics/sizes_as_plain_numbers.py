@@ -19,8 +19,6 @@ import torch
 from pocketrnn_export.torch_internals import replace_methods
 from pocketrnn_export.tracing.python_semantics.traced_arrays import TracedArray
 
-__all__ = ["PLAIN", "answer_plain_numbers"]
-
 # A question about a size from this file counts as its caller's: see `intake/user_frames.py`.
 ASKS_FOR_ITS_CALLER: Final = True
 # The methods of PyTorch's classes that return a number of the example or the name of a symbol.

@@ -24,8 +24,6 @@ from pocketrnn_export.torch_internals import HASH_OF_TENSOR, TRACED_TENSORS, rea
 from pocketrnn_export.tracing.session import find_current_session, is_torchscript_trace
 from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
 
-__all__ = ["TracedArray", "find_known_number", "refuse_number_hashes", "unwrap_arrays"]
-
 
 class TracedArray:
     """A tensor that the module uses as a numpy array or a list of numbers."""

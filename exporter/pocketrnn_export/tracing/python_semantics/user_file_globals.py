@@ -19,8 +19,6 @@ from pocketrnn_export.intake.user_frames import is_user_file, parse_file
 from pocketrnn_export.torch_internals import unwrap_scripted_function
 from pocketrnn_export.tracing.python_semantics.size_keyed_caches import unwrap_cached_function
 
-__all__ = ["compares_identity", "find_users_files", "find_users_globals"]
-
 _OWN: Final = f"{Path(__file__).parents[2]}{os.sep}"
 
 _NOT_USERS: Final = frozenset(sys.stdlib_module_names - {"__main__"}) | {

@@ -13,8 +13,6 @@ from pocketrnn_export.torch_internals import TRACED_TENSORS
 from pocketrnn_export.tracing.session import TraceSession, declined, exporting, rule
 from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
 
-__all__ = ["ASSERTS", "TRUTHS", "is_in_assert"]
-
 _log = logging.getLogger(__name__)
 
 # The torch functions by which Python gets the truth of values.

@@ -9,8 +9,6 @@ from torch import Tensor
 from pocketrnn_export.tracing.python_semantics.patched_globals import make_filled_tensor
 from pocketrnn_export.tracing.session import TraceSession, declined, rule
 
-__all__ = ["CONSTRUCTORS"]
-
 
 @rule("new")
 def new(_: TraceSession, x: Any, *args: Any, **kwargs: Any) -> Any:

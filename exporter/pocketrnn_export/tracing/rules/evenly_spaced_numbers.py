@@ -12,8 +12,6 @@ from torch import Tensor
 from pocketrnn_export.torch_internals import sym_max, without_dispatch_modes
 from pocketrnn_export.tracing.session import DeclinedRule, TraceSession, declined, exporting, rule
 
-__all__ = ["SPACED"]
-
 # The most numbers that a graph holds as a constant; more are computed when it runs.
 _MOST_NUMBERS: Final = 1 << 16
 # torch has no type annotation for it.

@@ -17,8 +17,6 @@ from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.tracing.session import TraceSession, declined, exporting, rule
 from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
 
-__all__ = ["WHOLE_NUMBERS", "refuse_integer_products"]
-
 _NARROW: Final = (torch.int8, torch.uint8, torch.int16, torch.int32)
 _PRODUCTS: Final = (torch.ops.aten.prod.default, torch.ops.aten.prod.dim_int)
 _POWERS: Final = (torch.ops.aten.pow.Tensor_Tensor, torch.ops.aten.pow.Scalar)

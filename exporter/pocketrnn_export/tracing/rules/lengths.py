@@ -22,8 +22,6 @@ from pocketrnn_export.tracing.python_semantics.size_arithmetic import TracedNumb
 from pocketrnn_export.tracing.python_semantics.traced_arrays import TracedArray, find_known_number, unwrap_arrays
 from pocketrnn_export.tracing.session import Call, TraceSession, declined, rule
 
-__all__ = ["LENGTHS", "make_array_from_tolist", "record_full_width", "record_lengths", "run_unwrapped_call"]
-
 # The functions whose arguments are sizes or positions: there, the longest of the lengths is used as a number.
 _OF_SIZES: Final = frozenset(
     {"arange", "zeros", "ones", "full", "empty", "rand", "expand", "view", "reshape", "repeat", "narrow", "new_zeros",

@@ -24,12 +24,9 @@ from pocketrnn_export.tracing.session import (
 )
 from pocketrnn_export.tracing.trace_operators import PUT, STACKED, STEP
 
-__all__ = ["LOOPS"]
-
 
 def _record_iteration(session: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
-    """Record the loop and iteration that compute a result; outside a loop, record the iteration whose results it
-    uses."""
+    """Record the loop and iteration that compute a result, or whose results it uses."""
     if session.running:
         running = session.running[-1]
         with annotate_operators({ITERATION: running}):

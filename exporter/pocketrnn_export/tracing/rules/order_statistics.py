@@ -14,8 +14,6 @@ from pocketrnn_export.intake.user_frames import describe_user_line
 from pocketrnn_export.tracing.session import Rule, TraceSession, declined, exporting, rule
 from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
 
-__all__ = ["ORDER_STATISTICS"]
-
 # The functions without an ONNX operator, with advice on what to write instead.
 _WITHOUT: Final = {
     "cumprod": "For a mask of 0 and 1, (mask == 0).cumsum(1) == 0 is the same; for positive numbers, "
@@ -29,8 +27,7 @@ _WITHOUT: Final = {
 
 
 def _select_sorted(x: Tensor, at: Any, dim: int, *, keepdim: bool, nan_first: bool = False) -> Any:
-    """Return the values at an index of the sorted axis, and their original indices; with `nan_first`, the first NaN if
-    there is one."""
+    """Return the values at an index of the sorted axis, with their indices; the first NaN for `nan_first`."""
     if not x.dim():
         return x, torch.zeros_like(x, dtype=torch.int64)
     values, places = x.sort(dim=dim)
@@ -99,8 +96,7 @@ def take_along_dim(_session: TraceSession, input: Any, indices: Any, dim: Any = 
 
 
 def _make_bool_rule(function: Callable[..., Any], truths: int = 1) -> Callable[..., Any]:
-    """Return a rule for the maximum, minimum or order of bools. It computes with 0 and 1, since ONNX supports only
-    numbers. The first `truths` results are bools, and the others are indices."""
+    """Return a rule for the order of bools by 0 and 1; the first `truths` results are bools again."""
 
     def compute_from_integers(_session: TraceSession, x: Any, *args: Any, **more: Any) -> Any:
         if not isinstance(x, Tensor) or x.dtype != torch.bool or more.get("out") is not None:

@@ -14,8 +14,6 @@ from pocketrnn_export.torch_internals import restrict_sizes, statically_known_tr
 from pocketrnn_export.tracing.python_semantics.traced_arrays import find_known_number
 from pocketrnn_export.tracing.session import DeclinedRule, Rule, TraceSession, always, declined, rule
 
-__all__ = ["POOLING"]
-
 
 @rule("embedding_bag")
 def embedding_bag(
@@ -137,8 +135,7 @@ def _split_windows(session: TraceSession, x: Tensor, windows: Sequence[_Windows]
 
 
 def _make_max_pool_rule(axes: int) -> Callable[..., Any]:
-    """Return a rule for max pooling. Over a whole axis, it is a reduction; else the rule uses PyTorch's pooling, if
-    ONNX's is the same."""
+    """Return a rule for max pooling: a reduction over a whole axis, else PyTorch's if ONNX's is the same."""
 
     def compute_max_pool(
         session: TraceSession,
@@ -173,8 +170,7 @@ def _make_max_pool_rule(axes: int) -> Callable[..., Any]:
 
 
 def _compute_max_pool_as_2d(x: Tensor, w: _Windows, *, ceil: bool) -> Any:
-    """Compute max pooling over one axis as pooling over two, one of them of size 1: over one axis, PyTorch needs the
-    size as a plain number."""
+    """Compute max pooling over one axis as over two: over one, PyTorch needs a plain number."""
     if isinstance(x.shape[-1], int):
         return declined("the axis has a fixed size")
     planes = x.unsqueeze(-2)

@@ -33,8 +33,6 @@ from pocketrnn_export.tracing.sizes.condition_log import Question
 from pocketrnn_export.tracing.sizes.size_conditions import BATCH, Condition, compute_value_at
 from pocketrnn_export.tracing.trace_operators import CUT, END
 
-__all__ = ["SLICING"]
-
 
 def _record_guards(session: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
     """Record the restrictions of an operation; if it raises an error, name the line."""
@@ -89,8 +87,7 @@ def index_by_cuts(_: TraceSession, x: Any, index: Any) -> Any:
 
 
 def _find_index_axes(parts: tuple[Any, ...], dimensions: int) -> list[int | None] | None:
-    """Return the first axis to which each part of an index applies; None for an ellipsis and for parts without an
-    axis."""
+    """Return the first axis of each part of an index; None for an ellipsis and parts without an axis."""
     if any(isinstance(part, bool) for part in parts):
         return None
     axisless = [part is None or part is Ellipsis for part in parts]
@@ -162,8 +159,7 @@ def pad_from_zero(session: TraceSession, x: Tensor, pad: Any, *rest: Any, **kwar
 
 
 def _make_shape_rule(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a rule for a function that makes a tensor of a size. A negative size becomes 0, since PyTorch fails for it
-    anyway."""
+    """Return a rule for a function that makes a tensor of a size; a negative size becomes 0."""
 
     def make_tensor_of_size(_: TraceSession, /, *args: Any, **kwargs: Any) -> Any:
         shape = [*args, *(part for arg in args if isinstance(arg, (tuple, list)) for part in arg)]

@@ -16,8 +16,6 @@ from pocketrnn_export.torch_internals import TEXT_FILES
 from pocketrnn_export.tracing.session import TraceSession, declined, exporting, rule
 from pocketrnn_export.tracing.sizes.printed_sizes import find_output_use
 
-__all__ = ["TEXTS"]
-
 
 @rule("__repr__", "__str__", "__format__", when=exporting)
 def refuse_tensor_text(session: TraceSession, *_: Any, **__: Any) -> Any:

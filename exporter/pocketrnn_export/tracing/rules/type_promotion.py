@@ -16,8 +16,6 @@ from torch import Tensor, nn
 from pocketrnn_export.torch_internals import sym_float
 from pocketrnn_export.tracing.session import Rule, TraceSession, declined, exporting, rule
 
-__all__ = ["MIXED_NUMBERS"]
-
 # The types that are not floating point.
 _WHOLE: Final = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 

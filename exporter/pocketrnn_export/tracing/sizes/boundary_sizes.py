@@ -14,8 +14,6 @@ from pocketrnn_export.tracing.sizes.condition_log import Question
 from pocketrnn_export.tracing.sizes.size_conditions import LARGEST, Sizes
 from pocketrnn_export.tracing.sizes.size_regions import Regions
 
-__all__ = ["find_changes", "list_boundary_sizes"]
-
 # At most `_LARGE_CASES` inputs above `_SMALL` tokens are tried: a module with many bounds would take minutes.
 _SMALL: Final = 5_000
 _LARGE_CASES: Final = 24

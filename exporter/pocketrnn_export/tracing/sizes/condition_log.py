@@ -21,8 +21,6 @@ from pocketrnn_export.torch_internals import sym_max
 from pocketrnn_export.tracing.sizes.size_conditions import Condition, Sizes, UnsolvableError
 from pocketrnn_export.tracing.trace_operators import CUT
 
-__all__ = ["Branch", "Question", "TraceLog", "UntraceableError", "make_too_many_questions_error"]
-
 
 class UntraceableError(ExportError):
     """A module has no program for batches of every size; it may have one for a single text."""

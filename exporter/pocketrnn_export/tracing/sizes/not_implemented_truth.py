@@ -15,8 +15,6 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.user_frames import describe_line, is_user_frame
 from pocketrnn_export.tracing.sizes.condition_log import TraceLog
 
-__all__ = ["refuse_not_implemented_truth"]
-
 
 @contextlib.contextmanager
 def refuse_not_implemented_truth(log: TraceLog) -> Iterator[None]:

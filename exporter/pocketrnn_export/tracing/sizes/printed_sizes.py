@@ -16,8 +16,6 @@ from typing import Any, Final
 
 from pocketrnn_export.intake.user_frames import is_installed_file, is_user_file, parse_file
 
-__all__ = ["find_output_use", "is_output_read"]
-
 # The expressions that make a text from others.
 _TEXT: Final = (
     ast.JoinedStr, ast.FormattedValue, ast.BinOp, ast.Tuple, ast.List, ast.Name, ast.Starred, ast.keyword, ast.IfExp,
@@ -74,8 +72,7 @@ def _find_use_of_name(function: ast.AST, node: ast.Name) -> str:
 
 
 def _find_statement_and_path(tree: ast.AST, where: tuple[int, int, int, int]) -> tuple[ast.stmt | None, list[ast.AST]]:
-    """Return the statement that contains a piece of the source, and the path of nodes from the statement down to the
-    piece."""
+    """Return the statement around a piece of the source, and the path of nodes down to the piece."""
     path = list(_list_path_to(tree, where))
     for i, node in reversed([*enumerate(path)]):
         if isinstance(node, ast.stmt):

@@ -17,15 +17,6 @@ from pocketrnn_export.tracing.sizes.condition_log import TraceLog
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
 
-__all__ = [
-    "AnswerJudge",
-    "Logits",
-    "ProgramAttempt",
-    "compute_largest_difference",
-    "describe_sizes",
-    "is_within_limits",
-]
-
 Logits = npt.NDArray[np.float32]
 Traced = TypeVar("Traced")
 # Logits that differ by less than _NEAR count as equal. A program that lost one token of 31 was wrong by only 2e-4. So a
@@ -156,8 +147,7 @@ class AnswerJudge:
         return good
 
     def _find_upper_limit(self, asked: Collection[int], highest: int, sizes: Callable[[int], Sizes]) -> int | None:
-        """Return the largest number that the module accepts, up to the tried number `highest`; None if it accepts
-        all."""
+        """Return the largest number that the module accepts, up to `highest`; None if it accepts all."""
         above = [n for n in asked if n > highest]
         return self._find_limit(highest, min(above), sizes) if above else None
 

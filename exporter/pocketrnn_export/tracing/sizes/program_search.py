@@ -37,8 +37,6 @@ from pocketrnn_export.tracing.sizes.size_errors import TOGETHER, make_size_refus
 from pocketrnn_export.tracing.sizes.size_regions import FollowedRun, Regions, explore_regions
 from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
 
-__all__ = ["ProgramWithLimits", "find_program_for_all_sizes"]
-
 Traced = TypeVar("Traced")
 # A part of the sizes with the same way through forward: its region, and the answers to questions of operations.
 Part = tuple[int, tuple[bool, ...]]
@@ -159,8 +157,7 @@ class _Search(Generic[Traced]):
         return tried if tried is not None and self._is_right_for_cases(tried, self.answered_cases) else None
 
     def _choose_next_plan(self) -> TracePlan | None:
-        """Return the plan for a part of the sizes that has no right program yet. None if there is no such part, or
-        after enough attempts or enough time."""
+        """Return the plan for a part of the sizes without a right program; None after enough time."""
         if len(self._gone) >= _ATTEMPTS or time.process_time() - self.started > _SECONDS:
             return None
         parts = self._divide_cases_by_region()
@@ -190,8 +187,7 @@ class _Search(Generic[Traced]):
         return self._part[case]
 
     def _choose_typical_sizes(self, part: Part, cases: list[Sizes]) -> Sizes:
-        """Return the sizes with which to trace a part: the sizes typical of its region if they are in the part, else
-        its middle case."""
+        """Return the sizes with which to trace a part: those of its region if inside, else its middle case."""
         typical = self.regions.choose_typical_sizes(part[0])
         several = [case for case in cases if case.batch > 1 and case.tokens > 1] or cases
         return typical if self._find_part_of_case(typical) == part else several[len(several) // 2]
@@ -241,14 +237,12 @@ class _Search(Generic[Traced]):
         return self._have_same_choices(self.regions.find_region(traced), self.regions.find_region(case))
 
     def _find_planned_sizes(self, attempt: ProgramAttempt[Traced]) -> Sizes:
-        """Return the sizes for which a program was traced. These are not the sizes of its trace, which has no axis of
-        size 1."""
+        """Return the sizes for which a program was traced; its trace has no axis of size 1."""
         usual = Sizes(self.regions.batch or USUAL.batch, USUAL.tokens)
         return usual if attempt.plan is None else attempt.plan.sizes
 
     def _computes_same_values(self, attempt: ProgramAttempt[Traced], case: Sizes) -> bool:
-        """Return whether a program computes each value of forward for a case of another region. If not, a gate may hide
-        the difference from nearly all texts."""
+        """Return whether a program computes each value of forward for a case of another region."""
         if (attempt.plan is not None and attempt.plan.others) or case.batch * case.tokens > _MOST_COMPARED:
             return True
         traced = self._find_planned_sizes(attempt)
@@ -259,8 +253,7 @@ class _Search(Generic[Traced]):
         return self._computed[id(attempt), case]
 
     def _have_same_choices(self, one: int, other: int) -> bool:
-        """Return whether forward makes choices by the same operators in two regions. If all texts of a region have a
-        size near a number, the number may be that size."""
+        """Return whether forward chooses by the same operators in two regions."""
         if one == other:
             return True
         lists = [self._list_choices(region) for region in (one, other)]
@@ -273,11 +266,7 @@ class _Search(Generic[Traced]):
         return all(number in fixed for _, number in apart)
 
     def _refuse_choices_by_batch(self) -> None:
-        """Refuse a forward that makes choices by other operators if the number of texts changes.
-
-        Raises:
-            ExportError: it does.
-        """
+        """Refuse a forward that makes choices by other operators if the number of texts changes."""
         for one, other in itertools.combinations(self.answered_cases, 2):
             if one.tokens == other.tokens and not self._have_same_choices(
                 self.regions.find_region(one), self.regions.find_region(other)
@@ -289,8 +278,7 @@ class _Search(Generic[Traced]):
                 )
 
     def _list_choices(self, region: int) -> frozenset[Choice] | None:
-        """Return the operators by which forward makes choices for all sizes of a region, without numbers that depend on
-        the size. None if the module answers none of the tried sizes."""
+        """Return the operators of forward's choices for all sizes of a region; None if no size runs."""
         if region not in self._choices:
             some = [
                 self.choices(sizes) for sizes in self.regions.list_members(region) if self.judge.answers_sizes(sizes)
@@ -304,8 +292,7 @@ class _Search(Generic[Traced]):
         return self.lasting is None or not self.lasting.contradicts(attempt, case)
 
     def _plan_several_programs(self) -> TracePlan | None:
-        """Return a plan with several programs, each right for some of the sizes; None if together they do not cover all
-        sizes."""
+        """Return a plan of programs that are right for some sizes each; None if they do not cover all."""
         parts = self._divide_cases_by_region()
         right = [{part for part, cases in parts.items() if self._is_right_for_cases(attempt, cases)}
                  for _, attempt in self._list_planned_attempts()]  # fmt: skip
@@ -323,8 +310,7 @@ class _Search(Generic[Traced]):
         return replace(first, others=tuple(zip(choices, others, strict=True)))
 
     def _make_condition(self, wanted: set[Part], allowed: set[Part], parts: Mapping[Part, list[Sizes]]) -> Condition:
-        """Return a condition that holds in the wanted parts, and in no part for which the program is wrong: a single
-        question, if one is enough."""
+        """Return a condition that holds in the wanted parts and in none of the wrong ones."""
         which, wrong = self.regions.which, set(parts) - allowed
         here, there = {part[0] for part in wanted}, {part[0] for part in wrong}
         inside, outside = np.isin(which, list(here - there)), np.isin(which, list(there - here))

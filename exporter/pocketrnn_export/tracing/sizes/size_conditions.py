@@ -185,8 +185,7 @@ def _evaluate_over_all(condition: Condition, batch: int | None) -> npt.NDArray[n
 
 
 def _evaluate_over_pairs(condition: Condition) -> npt.NDArray[np.bool_]:
-    """Return for each size of batches of two texts whether a condition holds, bool [sizes]; if it concerns only the
-    second text, for each of all sizes."""
+    """Return for each size of batches of two texts whether a condition holds, bool [sizes]."""
     if condition.size_names == {"second"}:
         return Condition(condition.relation.xreplace({SECOND: TOKENS})).evaluate_on_all_sizes()
     along = np.array(_OF_TWO, np.int64)
@@ -342,8 +341,7 @@ def _make_checked_division(function: Callable[[Any, Any], Any]) -> Callable[...,
 
 
 def _bitwise_and(kind: _NumberLibrary, value: Any, mask: Any) -> Any:
-    """Compute `value & mask` by division, since not every engine has bit operators. Only the low bits of sizes are
-    used."""
+    """Compute `value & mask` by division, since not every engine has bit operators."""
     if kind is _ARRAYS:
         if bool((abs(value) >> _MASKED).any()) or bool((mask >> _MASKED).any()):
             raise UnsolvableError("bits of large numbers")

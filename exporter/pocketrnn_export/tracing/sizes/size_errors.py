@@ -15,8 +15,6 @@ from pocketrnn_export.tracing.sizes.condition_log import Question, UntraceableEr
 from pocketrnn_export.tracing.sizes.program_judging import AnswerJudge, ProgramAttempt, describe_sizes
 from pocketrnn_export.tracing.sizes.size_conditions import LARGEST, USUAL, Sizes
 
-__all__ = ["TOGETHER", "make_size_refusal_error"]
-
 # The most programs in one graph that the sizes choose from.
 TOGETHER: Final = 4
 

@@ -32,8 +32,6 @@ from pocketrnn_export.tracing.sizes.size_conditions import (
     make_all_sizes,
 )
 
-__all__ = ["FollowedRun", "Regions", "explore_regions"]
-
 # The most ways that are followed. A module with ten questions about one size has eleven.
 _MOST: Final = 80
 # The processor time after which no further way is followed.
@@ -163,8 +161,7 @@ def _evaluate_conditions(log: TraceLog, sizes: Sizes, batch: int | None) -> dict
 
 
 def _refuse_many_numbers(log: TraceLog, answers: Mapping[Condition, bool], batch: int | None) -> None:
-    """Refuse a size that Python uses as a plain number if there are too many such numbers, without trying more: each
-    number would need its own path through forward."""
+    """Refuse a size used as a plain number with too many values: each needs its own path."""
     way = np.ones(len(make_all_sizes(batch)), np.bool_)
     for condition, answer in answers.items():
         question = next((q for q in log.questions if q.condition == condition and q.number), None)
@@ -183,8 +180,7 @@ def _find_matching_sizes(answers: Mapping[Condition, bool], batch: int | None) -
 
 
 def _choose_next_index(every: AllSizes, left: npt.NDArray[np.bool_]) -> int:
-    """Return the index of the sizes to run next: those of the usual example, then the cheapest with several rows and
-    steps, then the cheapest of all."""
+    """Return the index of the next sizes: the usual ones, then the cheapest with rows and steps."""
     several = left & (every.batch > 1) & (every.tokens > 1)
     usual = several & (every.batch == USUAL.batch) & (every.tokens == USUAL.tokens)
     return int(np.argmax(next(some for some in (usual, several, left) if some.any())))

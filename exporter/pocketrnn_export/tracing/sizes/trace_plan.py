@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pocketrnn_export.tracing.sizes.condition_log import Branch
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Condition, Sizes
 
-__all__ = ["TracePlan"]
-
 
 @dataclass(frozen=True)
 class TracePlan(Branch):
