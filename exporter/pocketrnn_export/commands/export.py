@@ -131,8 +131,8 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 @click.option("--vocabulary", type=click.Path(path_type=Path), metavar="FILE",
               help="The vocabulary of a module file: text, JSON, or a saved torchtext Vocab.")  # fmt: skip
 @click.option("--labels", metavar="LABELS",
-              help="The labels of a module file, in the order of its logits: a,b,c; a file of them, such as "
-              "label_encoder.pkl; or file.py:NAME, a list in your code.")  # fmt: skip
+              help="The labels, in the order of the module's logits: a,b,c; a file of them, such as "
+              "label_encoder.pkl; or file.py:NAME.")  # fmt: skip
 @click.option("--head", type=Text(), multiple=True, metavar="NAME=LABELS",
               help="In place of --labels, for a module with several outputs for a text: the name of one, and its "
               "labels as --labels takes them; once for each.")  # fmt: skip
