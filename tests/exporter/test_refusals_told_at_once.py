@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import logging
 import re
 import shlex
 from pathlib import Path
@@ -21,7 +22,6 @@ from pocketrnn_export.vocabularies.checkpoint_hints import list_checkpoint_hints
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 WORDS = ["<pad>", "<unk>", "oil", "film", "good", "bad", "don't", "movie"]
 FILE = """
-import os
 import re
 import torch
 from torch import nn
@@ -37,17 +37,6 @@ def tokenize(text, keep=True):
 
 def with_vocabulary(text, vocabulary):
     return [vocabulary[w] for w in text.split()]
-
-
-def with_stop_words(text, STOP_WORDS):
-    return [w for w in text.split() if w not in STOP_WORDS]
-
-
-def with_table(text, TABLE):
-    return [TABLE.get(w, w) for w in text.split()]
-
-
-TABLE = dict(line.split() for line in (open("table.txt") if os.path.exists("table.txt") else []))
 
 
 class Net(nn.Module):
@@ -190,8 +179,6 @@ def test_what_a_checkpoint_does_not_hold_is_asked_for_with_the_arguments(folder:
         ("net.py:tokenise", "net.py defines no tokenise.*tokenize"),
         ("net.py:STOP_WORDS", "not a function"),
         ("net.py:with_vocabulary", r"takes text, vocabulary.*with_vocabulary\(vocabulary=\.\.\.\)"),
-        ("net.py:with_stop_words", r"with_stop_words\(STOP_WORDS=STOP_WORDS\)"),
-        ("net.py:with_table", r"net\.py makes TABLE .*def words.*with_table\(text, TABLE\)"),
         ("net.py:tokenize(3)", "without names"),
         ("nothing.py:tokenize", "not a file"),
     ],
@@ -203,18 +190,19 @@ def test_a_function_that_cannot_be_used_is_refused(tokenizer: str, said: str, fo
 
 
 def test_a_checkpoint_says_what_options_do_not(folder: Path) -> None:
-    def hints(**given: bool) -> str:
-        usual = {"cuts": False, "drops": False, "has_thresholds": False}
+    def hints(**given: Any) -> str:
+        usual: dict[str, Any] = {"longest": 0, "drops": False, "has_thresholds": False}
         return " ".join(list_checkpoint_hints(Path("whole.pt"), **{**usual, **given}))
 
     assert re.search(r"max_len=50.*--max-tokens 50.*best_threshold=0\.43.*--thresholds 0\.43", hints())
-    assert "max_len" not in hints(cuts=True)
+    assert "max_len" not in hints(longest=None)
+    assert "max_len" not in hints(longest=50)
     assert "threshold" not in hints(has_thresholds=True)
     torch.save({"config": {"stop_words": ["the", "a"], "max_epochs": 30}}, "more.pt")
-    found = list_checkpoint_hints(Path("more.pt"), cuts=False, drops=False, has_thresholds=False)
+    found = list_checkpoint_hints(Path("more.pt"), longest=0, drops=False, has_thresholds=False)
     assert len(found) == 1
     assert "2 words under stop_words" in found[0]
-    assert list_checkpoint_hints(Path("net.py"), cuts=False, drops=False, has_thresholds=False) == []
+    assert list_checkpoint_hints(Path("net.py"), longest=0, drops=False, has_thresholds=False) == []
 
 
 @pytest.mark.parametrize(
@@ -260,3 +248,23 @@ def test_stop_words_of_nltk_are_read_for_a_function_of_a_notebook(folder: Path) 
     result = export('net.py:Net(pooling="mean")', "--weights", "whole.pt", "--tokenizer", "clean.ipynb:words")
     assert result.exit_code == 0, result.output
     assert set(read_manifest(Path("out")).text.rules.stop_words) == {"the", "of"}
+
+
+def test_a_file_that_sets_logging_up_gets_no_line_of_the_exporter(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(root, "level", root.level)
+    line = "import logging\nlogging.basicConfig(level=logging.DEBUG, filename='system.log', force=True)\n"
+    Path("net.py").write_text(line + FILE.replace('print("the file runs")', 'logging.info("the file runs")'))
+    given = ["--weights", "whole.pt", "--tokenizer", "net.py:tokenize"]
+    result = export('net.py:Net(pooling="mean")', *given)
+    for handler in root.handlers:
+        handler.close()
+    assert result.exit_code == 0, result.output
+    written = Path("system.log").read_text().splitlines()
+    assert written
+    assert set(written) == {"INFO:root:the file runs"}
+    notes = [line for line in result.stderr.splitlines() if line.startswith("Note:")]
+    assert len(notes) == len(set(notes))

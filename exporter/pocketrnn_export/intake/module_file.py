@@ -37,6 +37,7 @@ from pocketrnn_export.intake.sizes_from_weights import (
 from pocketrnn_export.intake.weights_file import SavedWeights
 from pocketrnn_export.progress import AFTER_AN_ERROR
 from pocketrnn_export.source_code.jupyter_environment import pretend_jupyter, replace_name_by_main
+from pocketrnn_export.source_code.named_in_file import make_arguments_error
 from pocketrnn_export.source_code.needed_code import (
     NeededNamesError,
     find_name_checks,
@@ -149,26 +150,8 @@ def load_function(
         signature = inspect.signature(function)
         needed = [one for one in signature.parameters.values() if one.default is one.empty and one.kind in _PLAIN]
         if len(needed) != 1:
-            names = ", ".join(one.name for one in needed) or "nothing"
-            raise InputError(
-                f"{where} takes {names}, and a tokenizer is called with a text alone.",
-                _suggest_arguments(named, [one.name for one in needed[1:]] or ["most"]),
-            )
+            raise make_arguments_error(where, [one.name for one in needed])
     return function
-
-
-def _suggest_arguments(named: ModuleName, others: Sequence[str]) -> str:
-    """Return the advice for a function that takes more than a text: the names of its file that may be given."""
-    cells = read_notebook(named.path)[0] if named.is_notebook else [read_python_file(named.path)]
-    made = [name for name in others if name in list_defined_names(cells)]
-    if read := [name for name in made if not _can_be_run(named, cells, [name], set())]:
-        return (
-            f"{named.path} makes {', '.join(read)} by code that is not run, since it may read or train. Copy it and "
-            f"{named.name} to a Python file, with a function of the text: def words(text): return "
-            f"{named.name}({', '.join(['text', *others])})."
-        )
-    given = ", ".join(f"{name}={name if name in made else '...'}" for name in others)
-    return f"Give the others by their names, as in {named.path}:{named.name}({given}), or write a function of the text."
 
 
 def run_all_cells(named: ModuleName, weights: SavedWeights | None = None) -> nn.Module:
