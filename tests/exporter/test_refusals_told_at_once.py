@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import logging
 import re
 import shlex
 from pathlib import Path
@@ -107,6 +108,65 @@ def test_a_function_vocabulary_and_labels_need_one_export(folder: Path) -> None:
     assert "Text rules: compared with your pipeline on 5 texts" in result.stdout
 
 
+def test_rules_of_several_lines_are_valid_in_the_line_to_copy(folder: Path) -> None:
+    rules = json.dumps({"tokenizer": "space", "steps": [{"sub": ["[\xa0\u2028ф]", "'"]}]}, indent=1, ensure_ascii=False)
+    result = export("net.py:Net", "--weights", "whole.pt", "--rules", rules)
+    assert result.exit_code == 2
+    words = shlex.split(result.stderr.split("Write: ")[1])
+    assert json.loads(words[words.index("--rules") + 1]) == json.loads(rules)
+
+
+@pytest.mark.parametrize("vocabulary", ["words.json", "whole.pt"])
+def test_a_function_that_opens_the_vocabulary_gets_it(vocabulary: str, folder: Path) -> None:
+    Path("words.json").write_text(json.dumps({word: i for i, word in enumerate(WORDS)}))
+    Path("use.py").write_text(
+        f"import json\nwith open('{vocabulary}') as f:\n    words = json.load(f)\n"
+        "def encode(text):\n    return [[words.get(word, 1) for word in text.lower().split()]]\n"
+    )
+    given = ["--weights", "whole.pt", "--vocabulary", vocabulary, "--tokenizer", "use.py:encode"]
+    result = export('net.py:Net(pooling="mean")', *given)
+    if vocabulary == "whole.pt":
+        assert result.exit_code == 2
+        assert re.search("encode needs words.*--set words", result.stderr)
+        return
+    assert result.exit_code == 0, result.output
+    assert re.search("words of use.py .*words.json", result.stderr)
+    assert "No rule says" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--rules", '{"tokenizer": "space"}'],
+        ["--tokenizer", "whitespace"],
+        ["--tokenizer", "net.py:tokenize"],
+        ["--tokenizer", "net.py:tokenize", "--rules", '{"tokenizer": "external"}'],
+        ["--tokenizer", "external"],
+    ],
+)
+@pytest.mark.parametrize("answer", ["label", "probabilities"])
+def test_pairs_may_have_answers_only(folder: Path, options: list[str], answer: str) -> None:
+    names: dict[str, Any] = {}
+    exec(FILE, names)  # noqa: S102 - above
+    net = names["Net"](len(WORDS), 6, "mean").eval()
+    net.load_state_dict(torch.load("plain.pt"))
+    lines = []
+    for text in ("good film", "bad movie oil", "oil", "film bad", "good film"):
+        with torch.no_grad():
+            logits = net(torch.tensor([[WORDS.index(w) for w in text.split()]]))[0]
+        given = logits.softmax(0).tolist()
+        lines.append({"text": text, answer: given if answer == "probabilities" else ["bad", "good"][logits.argmax()]})
+    Path("pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = export('net.py:Net(pooling="mean")', "--weights", "whole.pt", "--pairs", "pairs.jsonl", *options)
+    if options == ["--tokenizer", "external"]:
+        assert result.exit_code == 2
+        assert re.search(r"'good film' .*--pairs", result.stderr)
+        return
+    assert result.exit_code == 0, result.output
+    assert re.search("n 4 texts it answers", result.output)
+
+
 def test_what_a_checkpoint_does_not_hold_is_asked_for_with_the_arguments(folder: Path) -> None:
     result = export("net.py:Net", "--weights", "plain.pt")
     assert result.exit_code == 2
@@ -118,7 +178,7 @@ def test_what_a_checkpoint_does_not_hold_is_asked_for_with_the_arguments(folder:
     [
         ("net.py:tokenise", "net.py defines no tokenise.*tokenize"),
         ("net.py:STOP_WORDS", "not a function"),
-        ("net.py:with_vocabulary", "takes text, vocabulary"),
+        ("net.py:with_vocabulary", r"takes text, vocabulary.*with_vocabulary\(vocabulary=\.\.\.\)"),
         ("net.py:tokenize(3)", "without names"),
         ("nothing.py:tokenize", "not a file"),
     ],
@@ -130,18 +190,19 @@ def test_a_function_that_cannot_be_used_is_refused(tokenizer: str, said: str, fo
 
 
 def test_a_checkpoint_says_what_options_do_not(folder: Path) -> None:
-    def hints(**given: bool) -> str:
-        usual = {"cuts": False, "drops": False, "has_thresholds": False}
+    def hints(**given: Any) -> str:
+        usual: dict[str, Any] = {"longest": 0, "drops": False, "has_thresholds": False}
         return " ".join(list_checkpoint_hints(Path("whole.pt"), **{**usual, **given}))
 
     assert re.search(r"max_len=50.*--max-tokens 50.*best_threshold=0\.43.*--thresholds 0\.43", hints())
-    assert "max_len" not in hints(cuts=True)
+    assert "max_len" not in hints(longest=None)
+    assert "max_len" not in hints(longest=50)
     assert "threshold" not in hints(has_thresholds=True)
     torch.save({"config": {"stop_words": ["the", "a"], "max_epochs": 30}}, "more.pt")
-    found = list_checkpoint_hints(Path("more.pt"), cuts=False, drops=False, has_thresholds=False)
+    found = list_checkpoint_hints(Path("more.pt"), longest=0, drops=False, has_thresholds=False)
     assert len(found) == 1
     assert "2 words under stop_words" in found[0]
-    assert list_checkpoint_hints(Path("net.py"), cuts=False, drops=False, has_thresholds=False) == []
+    assert list_checkpoint_hints(Path("net.py"), longest=0, drops=False, has_thresholds=False) == []
 
 
 @pytest.mark.parametrize(
@@ -187,3 +248,23 @@ def test_stop_words_of_nltk_are_read_for_a_function_of_a_notebook(folder: Path) 
     result = export('net.py:Net(pooling="mean")', "--weights", "whole.pt", "--tokenizer", "clean.ipynb:words")
     assert result.exit_code == 0, result.output
     assert set(read_manifest(Path("out")).text.rules.stop_words) == {"the", "of"}
+
+
+def test_a_file_that_sets_logging_up_gets_no_line_of_the_exporter(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(root, "level", root.level)
+    line = "import logging\nlogging.basicConfig(level=logging.DEBUG, filename='system.log', force=True)\n"
+    Path("net.py").write_text(line + FILE.replace('print("the file runs")', 'logging.info("the file runs")'))
+    given = ["--weights", "whole.pt", "--tokenizer", "net.py:tokenize"]
+    result = export('net.py:Net(pooling="mean")', *given)
+    for handler in root.handlers:
+        handler.close()
+    assert result.exit_code == 0, result.output
+    written = Path("system.log").read_text().splitlines()
+    assert written
+    assert set(written) == {"INFO:root:the file runs"}
+    notes = [line for line in result.stderr.splitlines() if line.startswith("Note:")]
+    assert len(notes) == len(set(notes))
