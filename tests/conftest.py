@@ -8,10 +8,24 @@ import signal
 
 import pytest
 from hypothesis import settings
-from proof_sizes import fewer_sizes_are_asked, scant_proofs, short_proofs, usual_proofs, whole_proofs
+from proof_sizes import (
+    fewer_sizes_are_asked,
+    scant_proofs,
+    short_proofs,
+    short_proofs_in_one_test,
+    usual_proofs,
+    whole_proofs,
+)
 from slow_case_sampling import SLOW_TOO
 
-__all__ = ["fewer_sizes_are_asked", "scant_proofs", "short_proofs", "usual_proofs", "whole_proofs"]
+__all__ = [
+    "fewer_sizes_are_asked",
+    "scant_proofs",
+    "short_proofs",
+    "short_proofs_in_one_test",
+    "usual_proofs",
+    "whole_proofs",
+]
 
 # Small batches, and several test processes on few cores: with two threads each, tests took up to five times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

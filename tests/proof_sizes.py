@@ -13,7 +13,15 @@ from typing import Any, Final
 import pytest
 from slow_case_sampling import SLOW_TOO
 
-__all__ = ["fewer_sizes_are_asked", "scant_proofs", "short_proofs", "short_sizes", "usual_proofs", "whole_proofs"]
+__all__ = [
+    "fewer_sizes_are_asked",
+    "scant_proofs",
+    "short_proofs",
+    "short_proofs_in_one_test",
+    "short_sizes",
+    "usual_proofs",
+    "whole_proofs",
+]
 
 _Cases = Callable[..., list[Any]]
 _CHOSEN: Final = ("make_shape_grid", "make_random_cases", "make_hazard_cases")
@@ -93,6 +101,13 @@ def short_proofs() -> Iterator[None]:
     For tests of the surroundings of a proof: files, commands, options, refusals, also where slow tests run. Tests of a
     proof's findings have longer ones.
     """
+    with short_sizes():
+        yield
+
+
+@pytest.fixture
+def short_proofs_in_one_test() -> Iterator[None]:
+    """Short proofs in one test of a file: `short_proofs` holds from the first test that has it to the file's last."""
     with short_sizes():
         yield
 

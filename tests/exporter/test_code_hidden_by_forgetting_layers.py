@@ -68,7 +68,7 @@ def test_a_step_long_ago_shows_in_a_layer_that_lasts(layer: nn.RNNBase) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("short_proofs")
+@pytest.mark.usefixtures("short_proofs_in_one_test")
 def test_a_program_that_cuts_to_the_longest_length_is_made_a_graph_twice() -> None:
     torch.manual_seed(0)
     module = ClampsLengths().eval()

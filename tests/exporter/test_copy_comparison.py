@@ -181,7 +181,9 @@ def copied_by_a_table() -> Net:
 def counting(self: Net, x: Tensor) -> Tensor:
     self.held.append(x.size(1))
     self.scale = self.scale + 1
-    return Net.forward(self, x) / self.scale
+    # Without the count: an answer that is made of it is refused (test_state_between_calls.py).
+    logits: Tensor = self.out(self.encoded(x))
+    return logits
 
 
 MADE: dict[str, Callable[[], nn.Module]] = {

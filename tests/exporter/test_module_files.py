@@ -45,7 +45,7 @@ class NewsClassifier(nn.Module):
         return self.fc(hidden[-1])
 
 def small():
-    return NewsClassifier(words=4, dim=5, hidden=3)
+    return NewsClassifier(words=5, dim=5, hidden=3)
 
 ready = small()
 number = 3
@@ -74,15 +74,16 @@ def run(*arguments: str | Path) -> Result:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
+    # A word more than there are labels: a number for each id is refused as that of a next token.
     path = tmp_path / "model.py"
     path.write_text(MODEL)
-    (tmp_path / "vocab.txt").write_text("<unk>\n<pad>\noil\nwins\n")
+    (tmp_path / "vocab.txt").write_text("<unk>\n<pad>\noil\nwins\nrise\n")
     return path
 
 
 # A class with arguments is exported in the fast suite below; a function is called by those of its weights.
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["NewsClassifier(4, hidden=3)", "small", "ready", "NewsClassifier(words=4)"])
+@pytest.mark.parametrize("name", ["NewsClassifier(5, hidden=3)", "small", "ready", "NewsClassifier(words=5)"])
 def test_a_module_a_function_and_a_class_with_arguments_are_exported(model: Path, tmp_path: Path, name: str) -> None:
     result = run(
         "export", f"{model}:{name}", "--vocabulary", tmp_path / "vocab.txt",
@@ -91,7 +92,7 @@ def test_a_module_a_function_and_a_class_with_arguments_are_exported(model: Path
     assert result.exit_code == 0, result.output
     read = manifest.read_manifest(tmp_path / "b")
     assert read.labels == ("World", "Sports", "Business", "Sci/Tech")
-    assert read.text.vocabulary == ("<unk>", "<pad>", "oil", "wins")
+    assert read.text.vocabulary == ("<unk>", "<pad>", "oil", "wins", "rise")
     assert (read.text.rules.unknown_id, read.text.rules.padding_id) == (0, 1)
 
 
@@ -266,7 +267,7 @@ def test_a_function_of_the_file_says_how_the_module_is_called(
     read = manifest.read_manifest(tmp_path / "b")
     assert read.provenance["call"] == "first_of(module, tokens, lengths)"
     assert read.labels == ("World", "Sports")
-    assert read.text.vocabulary == ("<unk>", "<pad>", "oil", "wins")
+    assert read.text.vocabulary == ("<unk>", "<pad>", "oil", "wins", "rise")
     assert (read.text.rules.unknown_id, read.text.rules.padding_id) == (0, 1)
 
 

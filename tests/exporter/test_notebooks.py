@@ -73,7 +73,7 @@ def test_a_notebook_becomes_a_bundle_in_one_command(folder: Path) -> None:
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     assert "Classifier needs is run: cell 1:" in result.stderr
-    assert "the prefix model. is taken off" in result.stderr
+    assert "the prefix model. is removed" in result.stderr
     assert "basic_english is taken" in result.stderr
     with torch.no_grad():
         expected = module.eval()(torch.tensor([[2, 3, 0]])).numpy()

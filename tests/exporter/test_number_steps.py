@@ -135,7 +135,7 @@ class Gestures(nn.Module):
 
 
 @pytest.mark.slow
-def test_an_exported_state_is_carried_in_onnxruntime_and_packed(tmp_path: Path, short_proofs: None) -> None:
+def test_an_exported_state_is_carried_in_onnxruntime_and_packed(tmp_path: Path, short_proofs_in_one_test: None) -> None:
     torch.manual_seed(0)
     bundle, path = tmp_path / "gestures", tmp_path / "gestures.prnn"
     made: Any = export(

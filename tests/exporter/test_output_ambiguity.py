@@ -36,7 +36,7 @@ FOLLOWING: dict[str, tuple[Made, int, Widths, str]] = {
     "weights, up to a width": (lambda: zoo.WithWeights(4), 3, Widths(1, 3), r"gives 4 numbers .* 3 labels"),
     "weights of two": (lambda: zoo.WithWeights(5), 2, TWO, r"gives 5 numbers .* 2 labels"),
     "weights of six": (lambda: zoo.WithWeights(3), 6, SIX, r"gives 3 numbers .* 6 labels"),
-    "weights of one": (lambda: zoo.ScoresOfSteps(5), 2, Widths(1, 1), r"gives 5 numbers .* 2 labels"),
+    "weights of one": (lambda: zoo.ScoresOfSteps(5), 2, Widths(1, 1), r"answer\[0\] \[3, 5\].* 2 labels"),
     "weights first": (lambda: zoo.WeightsFirst(4), 3, THREE, r"gives 4 numbers .* 3 labels \(answer\[1\]"),
     "weights by name": (lambda: zoo.WeightsByName(4), 3, THREE, r"4 numbers .* 3 labels \(answer\['logits'\]"),
     "weights in a field": (lambda: zoo.WeightsInAField(4), 3, THREE, r"4 numbers .* 3 labels \(answer\.logits"),

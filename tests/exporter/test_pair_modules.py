@@ -79,6 +79,7 @@ FOUND = {
 NAMES = {
     zoo.Siamese: ("premise", "hypothesis"),
     zoo.InTime: ("premise", "hypothesis"),
+    zoo.InOneTuple: ("a", "b"),  # forward unpacks the tuple into them
     zoo.Packed: ("q1", "q2"),
     zoo.PackedBehind: ("a", "b"),
     zoo.OfPairs: ("s1", "s2"),

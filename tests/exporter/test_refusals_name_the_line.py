@@ -384,7 +384,7 @@ BEGINNING = [
 ]  # fmt: skip
 
 
-@pytest.mark.usefixtures("short_proofs")
+@pytest.mark.usefixtures("short_proofs_in_one_test")
 @pytest.mark.parametrize("kind", mostly_slow(BEGINNING, 15))
 def test_the_line_that_is_proposed_names_all_states_and_exports(kind: type[nn.Module], tmp_path: Path) -> None:
     torch.manual_seed(0)

@@ -6,6 +6,7 @@ import json
 import re
 import string
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -260,7 +261,7 @@ def test_a_stream_of_rules_that_it_cannot_follow_is_refused(tmp_path: Path) -> N
         classifier.stream()
     plain = export(one_way, tmp_path / "plain", labels=LABELS, vocabulary=WORDS, streaming=True, torchscript=False)
     with pytest.raises(BundleError, match="steps, min_width"):
-        type(plain)(**{**vars(plain), "text": rules})
+        replace(plain, input=replace(plain.text, rules=rules))
 
 
 MODULE = """
