@@ -355,9 +355,9 @@ KEEP_BY_SIZES = {
     OneSizeWritesAnotherReads: "last",
     OneBatchWritesAnotherReads: "last",
     OneSizeWritesTheNextTextReads: "last",
-    LongTextsFillABuffer: "left",
-    FirstTextsOfASize: "first",
 }
+# Texts of the sizes that read it also mix the rows of a batch.
+KEEP_AND_MIX_ROWS = (LongTextsFillABuffer, FirstTextsOfASize)
 
 
 # --- what is kept, and no answer is made of

@@ -374,6 +374,13 @@ def test_what_one_size_writes_and_another_reads_is_refused(
     assert rare.KEEP_BY_SIZES[kind] in refused.value.remedy
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", rare.KEEP_AND_MIX_ROWS, ids=lambda kind: kind.__name__)
+def test_a_size_that_reads_what_another_writes_is_refused_already_for_its_rows(kind: type[rare.Base]) -> None:
+    with pytest.raises(ExportError):
+        program_of(kind())
+
+
 # In the fast suite, what no text of any size reads is not refused either.
 @pytest.mark.slow
 def test_what_one_size_writes_and_none_reads_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,8 +40,8 @@ def explain_unsuitable_output(
     theirs = f'say so: --call "{line}{suffix}", or call=.'
     if asked.classes in flow.table_rows | {asked.ids} and not asked.samples:
         problem = (
-            f"The module gives a number for each of its {asked.classes} ids, as one that tells the next token does, "
-            f"but there are {asked.classes} labels"
+            f"The module gives {asked.classes} numbers, as many as it has ids, and so may tell the next token: the "
+            f"{asked.classes} labels need not be those of a text"
         )
         advice = f"If each text has one of {asked.classes} labels, or the next token is its label, {theirs}"
         return RefusedOutput(FailedCall(line, Reason.OTHER_ANSWER, problem, advice))
