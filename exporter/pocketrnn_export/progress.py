@@ -14,6 +14,8 @@ from pocketrnn.verdicts import LOGGER as VERDICTS
 EXPORTER: Final = "pocketrnn_export"
 # The logger of progress records, with the level DEBUG: the handler chooses how often to show them.
 PROGRESS: Final = "pocketrnn_export.progress"
+# The loggers of an export whose records only its own handler gets.
+_APART: Final = (EXPORTER, "pocketrnn", "onnxscript", "onnx_ir")
 # Marks a warning that the command line prints at its end, after the error if there is one.
 AFTER_AN_ERROR: Final = {"after_an_error": True}
 # The seconds without a line after which the progress of another step, or of the same one, is shown.
@@ -119,16 +121,22 @@ class ProgressLines(logging.Handler):
 
 @contextlib.contextmanager
 def show_log_lines(lines: ProgressLines) -> Iterator[None]:
-    """While the block runs, show the exporter's log records with this handler."""
+    """While the block runs, show the exporter's log records with this handler, and with no other: the file of a module
+    may set logging up, and its log is not the place for the exporter's lines."""
     logger, progress = logging.getLogger(EXPORTER), logging.getLogger(PROGRESS)
     levels = logger.level, progress.level
+    apart = [one for one in map(logging.getLogger, _APART) if one.propagate]
     logger.addHandler(lines)
+    for one in apart:
+        one.propagate = False
     logger.setLevel(logging.INFO)
     progress.setLevel(logging.DEBUG)
     try:
         yield
     finally:
         logger.removeHandler(lines)
+        for one in apart:
+            one.propagate = True
         logger.setLevel(levels[0])
         progress.setLevel(levels[1])
 

@@ -74,6 +74,17 @@ class Answers:
         """
         return cls(manifest.name, manifest.labels, manifest.output.activation, manifest.output.thresholds)
 
+    @property
+    def gives_reached_labels(self) -> bool:
+        """Whether an answer is the labels that reach their threshold: the classifier has thresholds, or each label is
+        decided by itself.
+
+        Example:
+            >>> Answers("mood", ("bad", "good"), "softmax").gives_reached_labels
+            False
+        """
+        return self.thresholds is not None or self.activation == "sigmoid"
+
     def restrict_to_labels(self, places: Sequence[int]) -> Answers:
         """The answers for some of the labels, by their indices.
 

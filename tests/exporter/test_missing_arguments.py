@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -323,3 +324,83 @@ def test_for_arguments_that_need_code_that_is_not_run_the_whole_call_is_proposed
     with pytest.raises(InputError, match=r"TEXT; .*--weights"):
         load_module(named)
     assert load(call, "old.pt").embedding.num_embeddings == 31
+
+
+SHOWN = """
+import numpy as np
+import torch
+from torch import nn
+
+
+class Pretrained(nn.Module):
+    def __init__(self, words, dim=100, hidden=9, classes=2, pretrained=None):
+        super().__init__()
+        if pretrained is not None:
+            self.embedding = nn.Embedding.from_pretrained(pretrained)
+            dim = pretrained.shape[1]
+        else:
+            self.embedding = nn.Embedding(words, dim)
+        self.lstm = nn.LSTM(dim, hidden)
+        self.fc = nn.Linear(hidden, classes)
+
+
+class Any(nn.Module):
+    def __init__(self, rnn_type, words, dim, hidden, num_layers, classes, matrix, dropout=0.3):
+        super().__init__()
+        self.embedding = nn.Embedding(words, dim)
+        self.embedding.weight = nn.Parameter(MAKE(matrix))
+        cell = {"RNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}[rnn_type]
+        self.rnn = cell(input_size=dim, hidden_size=hidden, num_layers=num_layers)
+        self.fc = nn.Linear(hidden, classes)
+
+    def forward(self, x):
+        return self.fc(self.rnn(self.embedding(x))[0][-1])
+
+
+class Named(nn.Module):
+    def __init__(self, matrix, kind="lstm"):
+        super().__init__()
+        rows, dim = matrix.shape
+        self.embedding = nn.Embedding.from_pretrained(matrix)
+        self.rnn = nn.GRU(dim, 4) if kind == "gru" else nn.LSTM(dim, 4)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "said"),
+    [
+        ("Pretrained", (31, 8, 6, 3), "words=31, dim=8, hidden=6, classes=3"),
+        (
+            "Any",
+            ("GRU", 31, 8, 6, 2, 3, np.zeros((31, 8))),
+            'words=31, dim=8, hidden=6, num_layers=2, classes=3, rnn_type="GRU", matrix=zeros(31, 8)',
+        ),
+        ("Named", (torch.zeros(31, 8), "gru"), 'kind="gru", matrix=zeros(31, 8)'),
+    ],
+)
+@pytest.mark.parametrize("made_by", ["torch.FloatTensor", "torch.from_numpy", "torch.tensor"])
+def test_kinds_of_layers_and_first_matrices_are_shown_by_weights_too(
+    name: str, given: tuple[Any, ...], said: str, made_by: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = SHOWN.replace("MAKE", made_by)
+    file, weights = tmp_path / "net.py", tmp_path / "net.pt"
+    file.write_text(source)
+    given = tuple(one.astype(np.float32) if isinstance(one, np.ndarray) else one for one in given)
+    torch.save(make(source, name, *given).state_dict(), weights)
+    named = parse_module_name(f"{file}:{name}")
+    assert named is not None
+    made = load_module(named, read_weights(weights))
+    made.load_state_dict(torch.load(weights))
+    assert f"{name} is made with {said}, by the shapes" in caplog.text
+
+
+def test_a_matrix_that_is_used_otherwise_and_a_kind_of_no_weights_are_asked_for(tmp_path: Path) -> None:
+    source = SHOWN.replace("MAKE", "torch.tensor").replace("self.fc(", "self.fc(matrix * ")
+    file, weights = tmp_path / "net.py", tmp_path / "net.pt"
+    file.write_text(source.replace('"GRU": nn.GRU', '"gated": nn.GRU'))
+    torch.save(make(source, "Any", "GRU", 31, 8, 6, 2, 3, np.zeros((31, 8), np.float32)).state_dict(), weights)
+    named = parse_module_name(f"{file}:Any")
+    assert named is not None
+    with pytest.raises(MissingArgumentsError, match=r"needs rnn_type and matrix") as refused:
+        load_module(named, read_weights(weights))
+    assert "num_layers=2" in refused.value.source

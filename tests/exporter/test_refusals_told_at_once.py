@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import logging
 import re
 import shlex
 from pathlib import Path
@@ -130,18 +131,19 @@ def test_a_function_that_cannot_be_used_is_refused(tokenizer: str, said: str, fo
 
 
 def test_a_checkpoint_says_what_options_do_not(folder: Path) -> None:
-    def hints(**given: bool) -> str:
-        usual = {"cuts": False, "drops": False, "has_thresholds": False}
+    def hints(**given: Any) -> str:
+        usual: dict[str, Any] = {"longest": 0, "drops": False, "has_thresholds": False}
         return " ".join(list_checkpoint_hints(Path("whole.pt"), **{**usual, **given}))
 
     assert re.search(r"max_len=50.*--max-tokens 50.*best_threshold=0\.43.*--thresholds 0\.43", hints())
-    assert "max_len" not in hints(cuts=True)
+    assert "max_len" not in hints(longest=None)
+    assert "max_len" not in hints(longest=50)
     assert "threshold" not in hints(has_thresholds=True)
     torch.save({"config": {"stop_words": ["the", "a"], "max_epochs": 30}}, "more.pt")
-    found = list_checkpoint_hints(Path("more.pt"), cuts=False, drops=False, has_thresholds=False)
+    found = list_checkpoint_hints(Path("more.pt"), longest=0, drops=False, has_thresholds=False)
     assert len(found) == 1
     assert "2 words under stop_words" in found[0]
-    assert list_checkpoint_hints(Path("net.py"), cuts=False, drops=False, has_thresholds=False) == []
+    assert list_checkpoint_hints(Path("net.py"), longest=0, drops=False, has_thresholds=False) == []
 
 
 @pytest.mark.parametrize(
@@ -187,3 +189,23 @@ def test_stop_words_of_nltk_are_read_for_a_function_of_a_notebook(folder: Path) 
     result = export('net.py:Net(pooling="mean")', "--weights", "whole.pt", "--tokenizer", "clean.ipynb:words")
     assert result.exit_code == 0, result.output
     assert set(read_manifest(Path("out")).text.rules.stop_words) == {"the", "of"}
+
+
+def test_a_file_that_sets_logging_up_gets_no_line_of_the_exporter(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(root, "level", root.level)
+    line = "import logging\nlogging.basicConfig(level=logging.DEBUG, filename='system.log', force=True)\n"
+    Path("net.py").write_text(line + FILE.replace('print("the file runs")', 'logging.info("the file runs")'))
+    given = ["--weights", "whole.pt", "--tokenizer", "net.py:tokenize"]
+    result = export('net.py:Net(pooling="mean")', *given)
+    for handler in root.handlers:
+        handler.close()
+    assert result.exit_code == 0, result.output
+    written = Path("system.log").read_text().splitlines()
+    assert written
+    assert set(written) == {"INFO:root:the file runs"}
+    notes = [line for line in result.stderr.splitlines() if line.startswith("Note:")]
+    assert len(notes) == len(set(notes))

@@ -119,6 +119,18 @@ def rows_of(file: Path) -> list[dict[str, Any]]:
         return list(csv.DictReader(lines, delimiter={".csv": ",", ".tsv": "\t"}[file.suffix]))
 
 
+def test_a_bundle_without_thresholds_gives_each_label_from_a_half_on_if_it_is_multi_label(tmp_path: Path) -> None:
+    bundle = made(tmp_path / "b", "sigmoid", None)
+    by_default, by_half = run("-b", bundle, *TEXTS), run("-b", bundle, "--threshold", "0.5", *TEXTS)
+    assert by_default.exit_code == 0, by_default.output
+    assert by_default.output == by_half.output
+    given = [line.split("\t")[0] for line in by_default.output.splitlines()]
+    assert [set(one.split("|")) - {""} for one in given] == [*map(set, Classifier.load(bundle).predict_labels(TEXTS))]
+    likeliest = run("-b", bundle, "--top", "1", *TEXTS).output.splitlines()
+    assert [line.split("\t")[0] for line in likeliest] == Classifier.load(bundle).predict(TEXTS)
+    assert run("-b", made(tmp_path / "s", "softmax", None), "").output.split("\t")[0]
+
+
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
 def test_files_of_rows_have_one_column_of_labels(tags: Path, tmp_path: Path, kind: str) -> None:
     source, target = tmp_path / "in.jsonl", tmp_path / f"out.{kind}"

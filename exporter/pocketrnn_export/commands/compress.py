@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import tempfile
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +20,7 @@ from pocketrnn_export.commands.bundle_compression import (
 )
 from pocketrnn_export.commands.checkpoint_arguments import read_checkpoint_arguments
 from pocketrnn_export.commands.progress_lines import print_stages
-from pocketrnn_export.commands.verdict_lines import format_example_note, print_verdicts
+from pocketrnn_export.commands.verdict_lines import format_example_note, print_next_step, print_verdicts
 
 _STORAGES: Final = click.Choice(["int8", "float16", "float32"])
 
@@ -120,4 +119,4 @@ def compress(
     for line in told:
         print_line(line)
     print_line(f"Wrote {output}.")
-    print_line(f'Next: pocketrnn classify --bundle {shlex.quote(str(output))} "a text"')
+    print_next_step(manifest, output)

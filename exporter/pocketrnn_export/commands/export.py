@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shlex
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +31,7 @@ from pocketrnn_export.commands.bundle_compression import (
 )
 from pocketrnn_export.commands.checkpoint_arguments import read_checkpoint_arguments
 from pocketrnn_export.commands.collected_refusals import CollectedRefusals
+from pocketrnn_export.commands.label_argument import read_labels
 from pocketrnn_export.commands.number_options import (
     NUMBER_OPTIONS,
     OF_CHECKPOINTS,
@@ -48,9 +48,11 @@ from pocketrnn_export.commands.verdict_lines import (
     format_proof_summary,
     format_proof_table,
     print_example_note,
+    print_next_step,
+    print_uncompared_steps,
     print_verdicts,
 )
-from pocketrnn_export.intake.module_name import ModuleName, parse_module_name
+from pocketrnn_export.intake.module_name import ModuleName, check_weights_exist, parse_module_name
 from pocketrnn_export.refused_options import RefusedOptionsError
 
 if TYPE_CHECKING:
@@ -63,6 +65,13 @@ if TYPE_CHECKING:
     from pocketrnn_export.vocabularies.tokenizer_json import Subwords
     from pocketrnn_export.vocabularies.vocabulary import Vocabulary
 
+# The text rules that stand beside a function of --tokenizer, whose code shows all others.
+_BESIDE_A_FUNCTION: Final = frozenset(
+    (
+        *("unknown_id", "empty_id", "padding_id", "first_id", "last_id"),
+        *("max_tokens", "max_width", "min_width", "cut_side", "pad_side"),
+    )
+)
 _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 
 
@@ -122,8 +131,8 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 @click.option("--vocabulary", type=click.Path(path_type=Path), metavar="FILE",
               help="The vocabulary of a module file: text, JSON, or a saved torchtext Vocab.")  # fmt: skip
 @click.option("--labels", metavar="LABELS",
-              help="The labels of a module file, in the order of its logits: a,b,c or a file of them, "
-              "such as label_encoder.pkl.")  # fmt: skip
+              help="The labels, in the order of the module's logits: a,b,c; a file of them, such as "
+              "label_encoder.pkl; or file.py:NAME.")  # fmt: skip
 @click.option("--head", type=Text(), multiple=True, metavar="NAME=LABELS",
               help="In place of --labels, for a module with several outputs for a text: the name of one, and its "
               "labels as --labels takes them; once for each.")  # fmt: skip
@@ -298,15 +307,12 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     what = f"{what} of the heads {', '.join(manifest.heads)}" if manifest.heads else what
     print_line(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} {what}.")
     print_verdicts(manifest, format_proof_summary(manifest, "texts", str(output)))
+    print_uncompared_steps(manifest)
     limits = [f"Limits: {said}." for said in [_describe_limits_of_texts(manifest)] if said]
     table = format_proof_table(manifest.parity, "texts") if options["report"] is not None else []
     for line in [*limits, *format_integer_warning(manifest), *format_example_note(manifest), *table]:
         print_line(line)
-    text = '--tokens \'["a", "text"]\'' if manifest.text.rules.tokenizer == "external" else '"a text"'
-    from pocketrnn.text.features import write_feature_options
-
-    text = '"a text" "another text"' if manifest.has_two_texts else write_feature_options(manifest.features) + text
-    print_line(f"Next: pocketrnn classify --bundle {shlex.quote(str(output))} {text}")
+    print_next_step(manifest, output)
 
 
 def _load_pytorch() -> None:
@@ -505,6 +511,7 @@ def _read_text_arguments(source: str, named: ModuleName | None, options: dict[st
     subwords = subwords and not _names_function(options["tokenizer"])
     if options["labels"] is not None and options["head"]:
         raise click.UsageError("--labels and --head exclude each other: give the labels of each head.")
+    _check_files(options)
     from pocketrnn_export.vocabularies.owner_text_file import read_pairs
 
     needed = ["labels"] if not options["head"] else []
@@ -521,12 +528,27 @@ def _read_text_arguments(source: str, named: ModuleName | None, options: dict[st
             {option: "FILE" if option == "vocabulary" else "a,b,c" for option in missing},
         )
     tokens, rules = _read_tokens_and_rules(options, subwords=subwords)
-    _tell_hints_of_checkpoint(options, rules)
     pairs = [] if options["pairs"] is None else read_pairs(options["pairs"])
     if rules is not None and pairs:
         stated = any(options[name] is not None for name in ("rules", "tokenizer", "max_tokens"))
         rules = _read_agreeing_rules(tokens, rules, pairs, stated=stated)
-    return {"vocabulary": tokens, "rules": rules, "example_ids": pairs}
+    labels = {"heads": _read_heads(options["head"])} if options["head"] else {"labels": read_labels(options["labels"])}
+    return {"vocabulary": tokens, "rules": rules, "example_ids": pairs, **labels}
+
+
+def _check_files(options: dict[str, Any]) -> None:
+    """Refuse files that do not exist, and a tokenizer's function that needs more than a text: both are used late."""
+    from pocketrnn_export.source_code.named_in_file import check_takes_text_alone
+    from pocketrnn_export.vocabularies.labels import read_lines
+
+    if options["weights"] is not None:
+        check_weights_exist(options["weights"])
+    for name in ("texts", "characters"):
+        if options[name] is not None and not options[name].exists():
+            read_lines(options[name])
+    function = parse_module_name(options["tokenizer"] or "")
+    if function is not None and not function.args:
+        check_takes_text_alone(function.path, function.name, list(function.kwargs or ()))
 
 
 def _take_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> None:
@@ -550,24 +572,48 @@ def _take_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> Non
                 options["vocabulary"] = weights
 
 
-def _tell_hints_of_checkpoint(options: dict[str, Any], rules: AnyTextRules | Subwords | None) -> None:
-    """Note what the checkpoint of the weights says about texts and answers, and no option says."""
+def _tell_hints(named: ModuleName | None, options: dict[str, Any], text: dict[str, Any]) -> None:
+    """Note, at the end of the command, what the checkpoint and the owner's code say about texts and answers, and no
+    option and no pair shows."""
+    from pocketrnn.text import TextRules
+    from pocketrnn_export.progress import AFTER_AN_ERROR
+    from pocketrnn_export.source_code.code_hints import list_code_hints
     from pocketrnn_export.vocabularies.checkpoint_hints import list_checkpoint_hints
 
-    weights, plain = options["weights"], getattr(rules, "rules", rules)
-    if weights is None or not weights.is_file():
-        return
+    rules, pairs = text["rules"], text["example_ids"]
+    plain = getattr(rules, "rules", rules)
     cuts = any(getattr(plain, name, None) is not None for name in ("max_tokens", "max_width", "min_width"))
-    # The rules of a function are found later.
-    unknown = rules is None
-    hints = list_checkpoint_hints(
-        weights,
-        cuts=cuts or unknown,
-        drops=unknown or bool(getattr(plain, "stop_words", ())),
+    longest = None if cuts else _find_longest_compared(text)
+    answered = [one for one in pairs if one.answer is not None]
+    splits = isinstance(plain, TextRules) and not any(one.ids for one in pairs) and not answered
+    hints = [] if options["weights"] is None else list_checkpoint_hints(
+        options["weights"],
+        longest=longest,
+        drops=rules is None or bool(getattr(plain, "stop_words", ())),
         has_thresholds=options["thresholds"] is not None,
+    )  # fmt: skip
+    files = [one.path for one in (named, parse_module_name(options["tokenizer"] or "")) if one is not None]
+    hints += list_code_hints(
+        files,
+        longest=longest,
+        unknown_id=plain.unknown_id if splits else -1,
+        of_several_labels=not (options["multi_label"] or options["head"] or answered or options["labels_of"]),
     )
     for hint in hints:
-        logging.getLogger(__name__).warning("%s", hint)
+        logging.getLogger(__name__).warning("%s", hint, extra=AFTER_AN_ERROR)
+
+
+def _find_longest_compared(text: dict[str, Any]) -> int:
+    """Return the most tokens that the bundle reads of a text whose ids or answer were given; 0 without any."""
+    from pocketrnn.text import EXTERNAL, TextEncoder
+    from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
+
+    pairs = [one for one in text["example_ids"] if one.ids is not None or one.answer is not None]
+    plain = getattr(text["rules"], "rules", text["rules"])
+    if plain is None or plain.tokenizer == EXTERNAL:
+        return max((len(one.ids or one.tokens or ()) for one in pairs), default=0)
+    encoder = TextEncoder(plain, read_vocabulary(text["vocabulary"]).tokens)
+    return max((len(encoder.encode(one.text)) for one in pairs), default=0)
 
 
 def _add_rules_of_function(options: dict[str, Any], text: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -575,7 +621,8 @@ def _add_rules_of_function(options: dict[str, Any], text: dict[str, Any] | None)
     from pocketrnn_export.intake.module_file import load_function
     from pocketrnn_export.vocabularies.labels import read_lines
     from pocketrnn_export.vocabularies.owner_text_file import list_pairs
-    from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
+    from pocketrnn_export.vocabularies.text_rule_selection import choose_rules, refuse_other_ids
+    from pocketrnn_export.vocabularies.text_rules_file import parse_rules
 
     named = None if options["tokenizer"] is None or text is None else parse_module_name(options["tokenizer"])
     if named is None or text is None:
@@ -584,8 +631,14 @@ def _add_rules_of_function(options: dict[str, Any], text: dict[str, Any] | None)
     with Path(os.devnull).open("w") as nothing, contextlib.redirect_stdout(nothing):
         function = load_function(named)
     texts = [] if options["texts"] is None else read_lines(options["texts"])
-    pairs = list_pairs(text["example_ids"])
-    rules = choose_rules(text["vocabulary"], text["rules"], function, pairs, texts)
+    pairs, vocabulary = list_pairs(text["example_ids"]), text["vocabulary"]
+    members = {} if options["rules"] is None else parse_rules(options["rules"])[1]
+    if members and _BESIDE_A_FUNCTION.issuperset(members):
+        found = choose_rules(vocabulary, None, function, [], [*texts, *(one for one, _ in pairs)])
+        rules = replace(found, **{name: getattr(text["rules"], name) for name in members})
+        refuse_other_ids(vocabulary, rules, pairs)
+    else:
+        rules = choose_rules(vocabulary, text["rules"], function, pairs, texts)
     if options["max_tokens"] is not None:
         rules = replace(rules, max_tokens=options["max_tokens"])
     return {**text, "rules": rules, "vocabulary": text["vocabulary"].tokens, "tokenizer": function}
@@ -605,6 +658,8 @@ def _read_module_and_arguments(
         refusals: what was refused before.
     """
     text = refusals.collect(lambda: _add_rules_of_function(options, text)) or text
+    if text is not None:
+        _tell_hints(named, options, text)
     given = refusals.collect(lambda: _read_arguments(source, named, options, text, refused=bool(refusals)))
     refusals.tell()
     return cast("tuple[Any, dict[str, Any]]", given)
@@ -626,16 +681,11 @@ def _read_arguments(
     if text is None:
         return module, {}
     from pocketrnn_export.feature_arguments import read_features
-    from pocketrnn_export.vocabularies.labels import read_labels
 
-    named_labels: dict[str, Any] = (
-        {"heads": _read_heads(options["head"])} if options["head"] else {"labels": read_labels(options["labels"])}
-    )
     if options["thresholds"] is not None:
-        named_labels["thresholds"] = _read_thresholds(options["thresholds"], len(named_labels.get("labels", ())))
+        text = {**text, "thresholds": _read_thresholds(options["thresholds"], len(text.get("labels", ())))}
     return module, {
         **text,
-        **named_labels,
         "labels_of": options["labels_of"] or "texts",
         "two_texts": options["two_texts"],
         "features": None if options["features"] is None else read_features(options["features"]),
@@ -697,8 +747,6 @@ def _read_thresholds(given: str, labels: int) -> list[float]:
 
 def _read_heads(given: Sequence[str]) -> dict[str, list[str]]:
     """Read the labels of each head from NAME=LABELS."""
-    from pocketrnn_export.vocabularies.labels import read_labels
-
     heads: dict[str, list[str]] = {}
     for one in given:
         name, equals, labels = one.partition("=")

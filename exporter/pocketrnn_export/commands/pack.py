@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from pocketrnn_export.commands.arithmetic_options import (
 )
 from pocketrnn_export.commands.bundle_compression import check_is_bundle, data_options
 from pocketrnn_export.commands.progress_lines import print_stages
-from pocketrnn_export.commands.verdict_lines import print_verdicts
+from pocketrnn_export.commands.verdict_lines import print_next_step, print_verdicts
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest
@@ -140,15 +139,7 @@ def pack(
     if of_numbers and (needed := _make_memory_sentence(path, manifest)) is not None:
         print_line(needed)
     if output is not None:
-        given = "--input recording.csv" if of_numbers else _write_text_arguments(manifest)
-        print_line(f"Next: pocketrnn classify --bundle {shlex.quote(str(output))} {given}")
-
-
-def _write_text_arguments(manifest: Manifest) -> str:
-    """Write the arguments of `classify` for one text, two, or one with its features."""
-    from pocketrnn.text.features import write_feature_options
-
-    return f'{write_feature_options(manifest.features)}"a text"' + (' "another text"' if manifest.has_two_texts else "")
+        print_next_step(manifest, output)
 
 
 def _pack_text_rules(bundle: str, path: Path, *, force: bool) -> None:

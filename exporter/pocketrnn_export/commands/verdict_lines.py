@@ -3,13 +3,17 @@ the texts in the bundle."""
 
 from __future__ import annotations
 
+import json
 import shlex
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.commands.terminal_text import align_columns, escape_line
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pocketrnn.bundle.manifest import Manifest, Parity
 
 # The advice printed in place of `TextVerdict.remedy`, for users who have the pipeline.
@@ -42,6 +46,41 @@ def print_verdicts(manifest: Manifest, summary: str = "") -> None:
         return
     remedy = _COMPARE.get(verdict.kind, f"{verdict.remedy}.")
     print_line(f"Note: Text rules: {verdict.sentence} {remedy}", err=True)
+
+
+def print_uncompared_steps(manifest: Manifest) -> None:
+    """Print what the bundle does with long texts, unknown words and padding, a line each, where nothing of the owner's
+    was compared with that.
+
+    Example:
+        >>> print_uncompared_steps(manifest)
+        Note: Long texts, not compared: all tokens are read.
+        Note: Unknown words, not compared: dropped.
+    """
+    from pocketrnn.text import TextRules
+    from pocketrnn.verdicts import read_text_verdict
+
+    verdict, rules = read_text_verdict(manifest), manifest.text.rules
+    if verdict.kind in ("trained", "read") or not isinstance(rules, TextRules):
+        return
+    is_compared = verdict.kind == "compared" and verdict.by != "tokens"
+    cut, said = rules.max_width or rules.max_tokens, []
+    if not is_compared and verdict.answers is None:
+        side = "first" if rules.cut_side == "right" else "last"
+        said.append(f"Long texts, not compared: {f'the {side} {cut} tokens' if cut else 'all tokens'} are read.")
+    if not (is_compared and verdict.unknown_words):
+        given = "dropped" if rules.unknown_id is None else f"given the id {rules.unknown_id}"
+        said.append(f"Unknown words, not compared: {given}.")
+    padding = manifest.provenance.get("padding")
+    if verdict.answers is None and isinstance(padding, Mapping) and not rules.min_width:
+        change = max(padding.get("probability_after", 0), padding.get("probability_before", 0))
+        said.append(
+            f"Padding, not compared: none is added; with it, your module's probabilities change by up to {change}. "
+            "If your code pads, say min_width, max_width and pad_side in --rules "
+            "(docs/text-rules.md)."
+        )
+    for line in said:
+        print_line(f"Note: {line}", err=True)
 
 
 def format_proof_summary(manifest: Manifest, rows_called: str, where: str) -> str:
@@ -118,3 +157,35 @@ def print_example_note(given: str, what: str) -> None:
         "--no-examples leaves them out.",
         err=True,
     )
+
+
+def print_next_step(manifest: Manifest, output: Path) -> None:
+    """Print how the written bundle, or packed file, is asked.
+
+    Example:
+        >>> print_next_step(manifest, Path("mine"))
+        Next: pocketrnn classify --bundle mine "a text"
+    """
+    from pocketrnn.numbers.number_input import NumberInput
+    from pocketrnn.text.features import write_feature_options
+
+    where, calls = shlex.quote(str(output)), []
+    if isinstance(manifest.input, NumberInput):
+        print_line(f"Next: pocketrnn classify --bundle {where} --input recording.csv")
+        return
+    is_external = manifest.text.rules.tokenizer == "external"
+    text = '--tokens \'["a", "text"]\'' if is_external else '"a text"'
+    given = '"a text" "another text"' if manifest.has_two_texts else write_feature_options(manifest.features) + text
+    packed = output.suffix == ".prnn"
+    load = f"Classifier.load({json.dumps(str(output), ensure_ascii=False)}"
+    if is_external and not packed and not manifest.has_two_texts:
+        calls.append(f"{load}, tokenizer=words) takes texts, which your function words(text) splits into tokens")
+    if manifest.output.activation == "sigmoid" and not manifest.heads:
+        keeps = manifest.output.thresholds is not None
+        calls.append(
+            f"{load}).predict_labels(texts{'' if keeps else ', 0.5'}) gives each text the labels that reach "
+            f"{'their thresholds' if keeps else '0.5'}; predict gives the likeliest label alone"
+        )
+    for call in calls:
+        print_line(f"In Python, {call}.")
+    print_line(f"Next: pocketrnn classify --bundle {where} {given}")

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from pocketrnn.errors import InputError, first_line
@@ -23,6 +24,7 @@ from pocketrnn_export.intake.compared_values import list_compared_values
 from pocketrnn_export.intake.layers_in_weights import describe_layers
 from pocketrnn_export.intake.module_name import ModuleName
 from pocketrnn_export.intake.sizes_from_weights import find_class, find_parameter_values, find_values_without_effect
+from pocketrnn_export.intake.values_from_weights import find_cell_names, find_first_matrices
 from pocketrnn_export.intake.weights_file import SavedWeights
 from pocketrnn_export.source_code.notebook import Cell, read_notebook, read_python_file
 
@@ -83,22 +85,31 @@ def complete_arguments(
     if definition is not None and weights is not None and _has_own_code_only(found):
         unused = find_values_without_effect(definition)
     taken = {name: shown[name] for name, parameter in takes.items() if name in shown and _differs(parameter, shown)}
+    matrices: dict[str, Any] = {}
+    if definition is not None and weights is not None:
+        of_cells = [name for name, one in takes.items() if one.default is one.empty or isinstance(one.default, str)]
+        cells_shown = find_cell_names(definition, of_cells, weights.tensors)
+        taken |= {name: cell for name, cell in cells_shown.items() if takes[name].default != cell}
+        matrices = find_first_matrices(definition, [name for name in required if name not in taken], weights.tensors)
     # Shapes are facts; a name in a checkpoint is its owner's word.
-    said = {name: stated[name] for name in required if name in stated and name not in taken}
+    said = {name: stated[name] for name in required if name in stated and name not in taken | matrices}
     idle = {name: unused[name] for name in required if name in unused and name not in taken | said}
     calls = find_given_values(cells, named.name, signature)
-    others = {name: parameter for name, parameter in takes.items() if name not in shown | unused | said}
+    others = {
+        name: parameter for name, parameter in takes.items() if name not in shown | unused | said | taken | matrices
+    }
     called = _take_from_calls(calls, others, stated)
-    found_values = {**taken, **said, **idle, **called}
+    found_values = {**taken, **said, **idle, **called, **matrices}
     if missing := [name for name in required if name not in found_values]:
         values = {name: found_values.get(name, ...) for name in takes if name in found_values or name in missing}
+        values = {name: value for name, value in values.items() if name not in matrices}
         objects = [name for name in missing if _is_object(signature.parameters[name], definition)]
         compared = {} if definition is None else {name: list_compared_values(definition, name) for name in missing}
         _refuse_missing_arguments(named, signature, missing, values, weights, objects, compared)
     for name in _find_contradicted(found, args, {**kwargs, **found_values}, called.keys() - required, weights):
         del called[name], found_values[name]
     left = {n: other.default for n, other in others.items() if n not in found_values and n not in stated}
-    _log_taken_values(named, weights, [taken, said, idle, called], left, calls)
+    _log_taken_values(named, weights, [taken | matrices, said, idle, called], left, calls)
     if weights is not None:
         made_with = {name: found_values.get(name, parameter.default) for name, parameter in takes.items()}
         _log_other_values(named, weights, {k: v for k, v in stated.items() if k not in taken}, made_with)
@@ -274,6 +285,8 @@ def _write_value(value: Any) -> str:
     a shell."""
     if value is ...:
         return "..."
+    if isinstance(value, torch.Tensor | np.ndarray):
+        return f"zeros({', '.join(map(str, value.shape))})"
     return json.dumps(value) if isinstance(value, str) and value.isprintable() and value.isascii() else repr(value)
 
 

@@ -36,6 +36,7 @@ from pocketrnn_export.intake.sizes_from_weights import (
 from pocketrnn_export.intake.weights_file import SavedWeights
 from pocketrnn_export.progress import AFTER_AN_ERROR
 from pocketrnn_export.source_code.jupyter_environment import pretend_jupyter, replace_name_by_main
+from pocketrnn_export.source_code.named_in_file import make_arguments_error
 from pocketrnn_export.source_code.needed_code import find_name_checks, find_needed_statements, list_defined_names
 from pocketrnn_export.source_code.notebook import Cell, read_notebook, read_python_file
 from pocketrnn_export.source_code.statements import Statement, list_statements
@@ -130,12 +131,7 @@ def load_function(named: ModuleName) -> Callable[..., Any]:
         signature = inspect.signature(function)
         needed = [one for one in signature.parameters.values() if one.default is one.empty and one.kind in _PLAIN]
         if len(needed) != 1:
-            names = ", ".join(one.name for one in needed) or "nothing"
-            raise InputError(
-                f"{where} takes {names}, and a tokenizer is called with a text alone.",
-                f"Give the others by their names, as in {where}({needed[-1].name if needed else 'most'}=...), or "
-                "write a function of the text.",
-            )
+            raise make_arguments_error(where, [one.name for one in needed])
     return function
 
 

@@ -84,13 +84,22 @@ def parse_module_name(given: str, values: Sequence[str] = ()) -> ModuleName | No
     return ModuleName(Path(path), name, tuple(parsed.args), kwargs, dict(map(_parse_assignment, values)))
 
 
-def check_file_exists(path: Path) -> None:
-    """Refuse a path that is not a file, and name the file with the most similar path."""
+def check_file_exists(
+    path: Path,
+    ends: tuple[str, ...] = (".py", ".ipynb"),
+    remedy: str = "Give the Python file or notebook that defines the module.",
+) -> None:
+    """Refuse a path that is not a file, and name the file with the most similar path, or tell the remedy."""
     with contextlib.suppress(OSError, ValueError):
         if path.is_file():
             return
-    near = suggest_near_file(path, (".py", ".ipynb"))
-    raise InputError(f"{path} is not a file.", near or "Give the Python file or notebook that defines the module.")
+    raise InputError(f"{path} is not a file.", suggest_near_file(path, ends) or remedy)
+
+
+def check_weights_exist(path: Path) -> None:
+    """Refuse a path of weights that is not a file."""
+    ends = (".pt", ".pth", ".bin", ".ckpt", ".safetensors", path.suffix.lower())
+    check_file_exists(path, ends, "Give a .safetensors file or a saved state_dict.")
 
 
 def _check_argument(node: ast.expr) -> None:

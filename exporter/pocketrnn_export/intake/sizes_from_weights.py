@@ -4,7 +4,6 @@ them."""
 from __future__ import annotations
 
 import ast
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import product
 from pathlib import Path
@@ -68,22 +67,29 @@ def find_layer_sizes(definition: ast.ClassDef, tensors: Mapping[str, Tensor]) ->
     found: dict[str, set[int]] = {}
     stored = _find_stored_parameters(definition)
     layers = list(_find_assigned_layers(definition))
-    times = Counter(name for name, _ in layers)
+    shown_by: dict[str, list[set[tuple[str, int]]]] = {}
     for name, layer in layers:
-        # With `if both: self.out = ... else: self.out = ...`, the weights may be those of either.
         gates, shown = GATES.get(_read_called_name(layer).removesuffix("Cell")), count_gates(tensors, name)
-        if (gates is not None and shown not in (gates, None)) or (times[name] > 1 and gates is None):
+        if gates is not None and shown not in (gates, None):
             continue
-        for argument, value in _list_shown_arguments(layer, name, tensors):
-            if not isinstance(argument, ast.Constant):
-                expression, size = _solve_expression(argument, value)
-                found.setdefault(stored.get(expression, expression), set()).add(size)
+        given = _list_shown_arguments(layer, name, tensors)
+        sizes = {_solve_expression(argument, n) for argument, n in given if not isinstance(argument, ast.Constant)}
+        if sizes or _read_called_name(layer) in _LAYERS:
+            # Each recurrent layer of these gates counts by itself.
+            shown_by.setdefault(f"{name} {len(shown_by)}" if gates is not None else name, []).append(sizes)
+    # With `if both: self.out = ... else: self.out = ...`, the weights may be those of either: what both say counts.
+    for either in shown_by.values():
+        for expression, size in set.intersection(*either):
+            found.setdefault(stored.get(expression, expression), set()).add(size)
     return {expression: sizes.pop() for expression, sizes in found.items() if len(sizes) == 1}
 
 
 def _list_shown_arguments(layer: ast.Call, name: str, tensors: Mapping[str, Tensor]) -> Iterator[tuple[ast.expr, int]]:
     """Yield the arguments of a layer's call whose values its weights show, with these values."""
     kind = _read_called_name(layer)
+    if kind not in _LAYERS and not kind[:1].isupper() and count_layers(tensors, name):
+        # As in {"GRU": nn.GRU, "LSTM": nn.LSTM}[kind](...).
+        kind = next((kind for kind, gates in GATES.items() if gates == count_gates(tensors, name)), kind)
     given: dict[str | int | None, ast.expr] = {keyword.arg: keyword.value for keyword in layer.keywords}
     given |= dict(enumerate(layer.args))
     for place, (argument, weight, axis) in enumerate(_LAYERS.get(kind, ())):
@@ -346,15 +352,35 @@ def _list_init_names(definition: ast.ClassDef) -> dict[str, bool]:
     for method in _find_init_methods(definition):
         arguments = method.args
         found |= {a.arg: False for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
-        found |= {n.id: True for n in ast.walk(method) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        walked = _walk_usual_code(method, _list_absent(definition))
+        found |= {n.id: True for n in walked if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     return found
+
+
+def _list_absent(definition: ast.ClassDef) -> set[str]:
+    """Return the parameters of `__init__` whose default is None."""
+    defaults = _list_defaults(definition).items()
+    return {name for name, value in defaults if isinstance(value, ast.Constant) and value.value is None}
+
+
+def _walk_usual_code(node: ast.AST, absent: Collection[str]) -> Iterator[ast.AST]:
+    """Yield the nodes of code, but for the branches that are taken only if one of the absent parameters is given."""
+    yield node
+    skipped: list[ast.stmt] = []
+    if isinstance(node, ast.If):
+        tests = {f"{name} is not None": node.body for name in absent} | dict.fromkeys(absent, node.body)
+        tests |= {f"{name} is None": node.orelse for name in absent} | {f"not {name}": node.orelse for name in absent}
+        skipped = tests.get(ast.unparse(node.test), [])
+    for child in ast.iter_child_nodes(node):
+        if child not in skipped:
+            yield from _walk_usual_code(child, absent)
 
 
 def _find_assigned_layers(definition: ast.ClassDef) -> Iterator[tuple[str, ast.Call]]:
     """Yield the name and the call of each `self.NAME = nn.Layer(...)` of the class; the name of a layer in an
     nn.Sequential has its index, `NAME.0`."""
     for method in _find_init_methods(definition):
-        for node in ast.walk(method):
+        for node in _walk_usual_code(method, _list_absent(definition)):
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
                 for target in node.targets:
                     if isinstance(target, ast.Attribute) and getattr(target.value, "id", "") == "self":

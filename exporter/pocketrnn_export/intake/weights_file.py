@@ -14,8 +14,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from pocketrnn.bundle.atomic_writing import suggest_near_file
 from pocketrnn.errors import InputError, first_line
+from pocketrnn_export.intake.module_name import check_weights_exist
 from pocketrnn_export.intake.pytorch_file_check import check_pickles
 from pocketrnn_export.intake.torchscript_file import is_torchscript
 
@@ -65,9 +65,7 @@ def read_weights(path: Path) -> SavedWeights:
     Example:
         >>> load_weights(module, read_weights(Path("weights.pt")))
     """
-    if not path.is_file():
-        near = suggest_near_file(path, (".pt", ".pth", ".bin", ".ckpt", ".safetensors", path.suffix.lower()))
-        raise InputError(f"{path} is not a file.", near or "Give a .safetensors file or a saved state_dict.")
+    check_weights_exist(path)
     if path.suffix == ".safetensors":
         state, arguments = _read_safetensors(path), {}
     else:

@@ -14,24 +14,28 @@ from pocketrnn_export.vocabularies.checkpoint_labels import is_checkpoint, read_
 
 _DEEPEST: Final = 3
 _THRESHOLD: Final = re.compile(r"threshold|cut_?off", re.IGNORECASE)
+# Names of lengths without their underscores. max_words is mostly the size of a vocabulary.
 _LENGTH: Final = re.compile(
-    r"^(max_?(seq(uence)?_?)?(len(gth)?|tokens|words)|(seq(uence)?|text|pad|fix(ed)?)_?len(gth)?)$",
+    r"(?!(len(gth)?|tokens)$)(max(imum)?)?"
+    r"(fix(ed)?|pad(ded|ding)?|seq(uence)?|text|sen(t(ence)?)?|doc(ument)?|review|comment|tweet|title|input|tokens?)?"
+    r"(len(gth)?|tokens)",
     re.IGNORECASE,
 )
 _STOP_WORDS: Final = re.compile(r"stop_?words?", re.IGNORECASE)
 
 
-def list_checkpoint_hints(path: Path, *, cuts: bool, drops: bool, has_thresholds: bool) -> list[str]:
+def list_checkpoint_hints(path: Path, *, longest: int | None, drops: bool, has_thresholds: bool) -> list[str]:
     """List what a checkpoint says about texts and answers, and no option says, a sentence each.
 
     Args:
         path: the file of weights.
-        cuts: whether the text rules cut or pad texts.
+        longest: the most tokens of a text that was compared with the owner's pipeline: a smaller length cuts nothing;
+            None if the text rules cut or pad.
         drops: whether they have stop words.
         has_thresholds: whether thresholds were given.
 
     Example:
-        >>> list_checkpoint_hints(Path("model.pt"), cuts=False, drops=False, has_thresholds=True)
+        >>> list_checkpoint_hints(Path("model.pt"), longest=0, drops=False, has_thresholds=True)
         ["model.pt says max_len=64, and the text rules neither cut nor pad: ..."]
     """
     try:
@@ -43,12 +47,8 @@ def list_checkpoint_hints(path: Path, *, cuts: bool, drops: bool, has_thresholds
         if key in told:
             continue
         number = type(value) in (int, float)
-        if _LENGTH.search(key) and type(value) is int and value > 1 and not cuts:
-            said.append(
-                f"{path} says {key}={value}, and the text rules neither cut nor pad. If your code cuts texts there, "
-                f"give --max-tokens {value}; if it pads all to that width and the module reads the padding, --rules "
-                f'\'{{"min_width": {value}, "max_width": {value}}}\'. --pairs shows which'
-            )
+        if names_length(key) and type(value) is int and longest is not None and value > max(1, longest):
+            said.append(describe_length(str(path), key, value))
         elif _THRESHOLD.search(key) and number and 0 < value < 1 and value != 0.5 and not has_thresholds:
             said.append(
                 f"{path} says {key}={value:g}. A bundle gives the likeliest label, or with --multi-label those from "
@@ -63,6 +63,30 @@ def list_checkpoint_hints(path: Path, *, cuts: bool, drops: bool, has_thresholds
             continue
         told.add(key)
     return said
+
+
+def names_length(name: str) -> bool:
+    """Return whether a name is one that code gives to the length of texts.
+
+    Example:
+        >>> names_length("MAX_SEQ_LEN"), names_length("embedding_length")
+        (True, False)
+    """
+    return _LENGTH.fullmatch(name.replace("_", "")) is not None
+
+
+def describe_length(where: str, name: str, value: int) -> str:
+    """Say that a file names a length, and how to give it to the text rules.
+
+    Example:
+        >>> describe_length("model.pt", "max_len", 64)
+        'model.pt says max_len=64, and the text rules neither cut nor pad. ...'
+    """
+    return (
+        f"{where} says {name}={value}, and the bundle reads all tokens of a text: it neither cuts nor pads. If your "
+        f"code cuts texts there, give --max-tokens {value}; if it pads all to that width and the module reads the "
+        f'padding, --rules \'{{"min_width": {value}, "max_width": {value}}}\'. --pairs shows which'
+    )
 
 
 def _list_members(value: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:

@@ -113,7 +113,7 @@ class AnswerFormat:
         own."""
         if not self.by_threshold:
             return replace(self, answers=answers)
-        has_some = self.threshold is not None or answers.thresholds is not None
+        has_some = self.threshold is not None or answers.gives_reached_labels
         return replace(self, answers=answers, by_threshold=has_some, top=len(answers.labels) if has_some else 1)
 
     def _select_given_labels(self, answer: Prediction) -> tuple[tuple[str, float], ...]:

@@ -65,7 +65,7 @@ _NOT_FOR_TAGS: Final = ("--input", "--top", "--threshold", "--explain", "--strea
     type=click.FloatRange(0, 1),
     metavar="P",
     help="Give the labels whose probability reaches P, which may be none.  [default: the thresholds that the bundle "
-    "keeps; else the likeliest label is given]",
+    "keeps; else 0.5 for a multi-label bundle, and the likeliest label for any other]",
 )
 @click.option(
     "--head", type=Text(), metavar="NAME", help="Give the answers of this head only, for a bundle with several."
@@ -148,10 +148,10 @@ def classify(
     them. --top adds a label and a probability for each further label, before the text. Control characters are shown as
     escapes.
 
-    With --threshold, or with a bundle that keeps thresholds and without --top, the labels that reach their threshold
-    are given, likeliest first: sad|long, and their probabilities likewise. A classifier with exactly one right label
-    gives at most the likeliest label. If no label reaches its threshold, the label is empty, and the probability is
-    that of the likeliest one.
+    With --threshold, or with a bundle that is multi-label or keeps thresholds and without --top, the labels that reach
+    their threshold are given, likeliest first: sad|long, and their probabilities likewise. A classifier with exactly
+    one right label gives at most the likeliest label. If no label reaches its threshold, the label is empty, and the
+    probability is that of the likeliest one.
 
     With a bundle that has several heads, such as the topic and the mood of a text, a line has the answer of each:
     topic: oil, its probability, mood: good, its probability, and the text. --head gives that of one. The columns of a
@@ -223,7 +223,7 @@ def classify(
     else:
         _check_recording_options(classifier, files, sequence_column, top, (as_stream, explains, as_tokens, threshold))
     beside = _parse_features(classifier, files, feature)
-    keeps = any(one.thresholds is not None for one in (answers, *answers.heads.values()))
+    keeps = any(one.gives_reached_labels for one in (answers, *answers.heads.values()))
     by_threshold = of_texts and (threshold is not None or (top is None and not explains and keeps))
     if of_texts and files.asks_for_file:
         from pocketrnn.commands.classify_file import classify_file

@@ -131,7 +131,7 @@ def _plan_columns(
     parts = answers.iterate_heads() if isinstance(answers, HeadAnswers) else [("", answers, slice(None))]
     for name, head, place in parts:
         names = make_answer_columns(files, min(top, len(head.labels)), name)
-        reached = by_threshold and (not name or threshold is not None or head.thresholds is not None)
+        reached = by_threshold and (not name or threshold is not None or head.gives_reached_labels)
         make: Any = partial(_make_reached_label_columns, head, names[0], threshold)
         make = make if reached else partial(_make_likeliest_label_columns, head, names)
         planned.append(_HeadColumns(names, place, make))

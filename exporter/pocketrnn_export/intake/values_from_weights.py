@@ -1,0 +1,103 @@
+"""Find the values of arguments that are not sizes, but that saved weights show: the kind of a recurrent layer, and a
+matrix that only begins an embedding, which the weights replace."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pocketrnn_export.intake.compared_values import list_compared_values
+from pocketrnn_export.intake.layers_in_weights import GATES, count_gates
+
+# Calls that make a tensor of a matrix.
+_OF_ARRAYS: Final = ("FloatTensor", "Tensor", "tensor", "from_numpy", "as_tensor")
+_OF_TENSORS: Final = ("from_pretrained", "Parameter", "copy_")
+_SIZES: Final = ("shape", "size", "dim")
+
+
+def find_cell_names(definition: ast.ClassDef, names: Collection[str], tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return the arguments that the code compares with the names of recurrent layers, with the one that all recurrent
+    layers of the weights are.
+
+    Args:
+        definition: the class.
+        names: the arguments.
+        tensors: the weights by name.
+
+    Example:
+        >>> find_cell_names(definition, ["kind"], nn.GRU(2, 3).state_dict(prefix="rnn."))
+        {'kind': 'gru'}
+    """
+    layers = {key.rpartition(".")[0] for key in tensors if key.endswith(("weight_hh_l0", "weight_hh"))}
+    counts = {count_gates(tensors, layer) for layer in layers if layer}
+    kinds = [kind for kind, gates in GATES.items() if counts == {gates}]
+    found = {}
+    for name in names:
+        fitting = [one for one in list_compared_values(definition, name) if [one.upper()] == kinds]
+        if len(fitting) == 1:
+            found[name] = fitting[0]
+    return found
+
+
+def find_first_matrices(
+    definition: ast.ClassDef, names: Collection[str], tensors: Mapping[str, Tensor]
+) -> dict[str, Any]:
+    """Return the arguments that are only the first weights of an embedding, each as zeros of the shape that the saved
+    weights have: these replace them.
+
+    Example:
+        >>> find_first_matrices(definition, ["matrix"], {"embedding.weight": torch.zeros(50, 4)})["matrix"].shape
+        torch.Size([50, 4])
+    """
+    parents = {child: node for node in ast.walk(definition) for child in ast.iter_child_nodes(node)}
+    found: dict[str, Any] = {}
+    for name in names:
+        uses = [node for node in ast.walk(definition) if isinstance(node, ast.Name) and node.id == name]
+        kinds = {use: _find_use(use, parents) for use in uses}
+        layers = {_find_layer(use, parents) for use, kind in kinds.items() if kind in ("array", "tensor")}
+        shapes = {
+            tuple(tensor.shape) for layer in layers for key, tensor in tensors.items()
+            if layer and f".{key}".endswith(f".{layer}.weight")
+        }  # fmt: skip
+        if "" not in kinds.values() and "" not in layers and len(shapes) == 1:
+            (shape,) = shapes
+            # A function of arrays takes no tensor, as from_numpy, and the reverse.
+            is_array = "array" in kinds.values()
+            found[name] = np.zeros(shape, np.float32) if is_array else torch.zeros(shape)
+    return found
+
+
+def _find_use(use: ast.Name, parents: Mapping[ast.AST, ast.AST]) -> str:
+    """Return whether a use makes a tensor of an `array`, takes a `tensor`, or reads its `size`; empty for any other."""
+    parent = parents[use]
+    if isinstance(parent, ast.Attribute):
+        return "size" if parent.attr in _SIZES else ""
+    if isinstance(parent, ast.Call) and use in parent.args:
+        called = parent.func.attr if isinstance(parent.func, ast.Attribute) else getattr(parent.func, "id", "")
+        return "array" if called in _OF_ARRAYS else "tensor" if called in _OF_TENSORS else (
+            "size" if called == "len" else ""
+        )  # fmt: skip
+    return ""
+
+
+def _find_layer(use: ast.Name, parents: Mapping[ast.AST, ast.AST]) -> str:
+    """Return NAME of `self.NAME = nn.Embedding.from_pretrained(matrix)`, `self.NAME.weight = nn.Parameter(matrix)` and
+    `self.NAME.weight.data.copy_(matrix)`; empty for other code."""
+    node: ast.AST = use
+    while not isinstance(node, ast.stmt):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "copy_":
+            return _read_layer(node.func.value)
+        node = parents[node]
+    if isinstance(node, ast.Assign) and len(node.targets) == 1:
+        return _read_layer(node.targets[0])
+    return ""
+
+
+def _read_layer(node: ast.expr) -> str:
+    parts = ast.unparse(node).removesuffix(".data").removesuffix(".weight").split(".")
+    return parts[1] if len(parts) == 2 and parts[0] == "self" else ""

@@ -1,0 +1,166 @@
+"""Find what the owner's code says about texts and answers: lengths, the id of unknown words, a sigmoid. Nothing in the
+files is executed."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pocketrnn.errors import InputError, short_repr
+from pocketrnn_export.source_code.notebook import Cell, read_notebook, read_python_file
+from pocketrnn_export.vocabularies.checkpoint_hints import describe_length, names_length
+
+_LONGEST: Final = 10_000
+_LOSSES: Final = ("BCEWithLogitsLoss", "binary_cross_entropy_with_logits", "BCELoss", "MultiLabelSoftMarginLoss")
+_SIGMOIDS: Final = ("sigmoid", "Sigmoid", "sigmoid_", "expit")
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A piece of code, and where it stands."""
+
+    where: str
+    code: str
+
+
+def list_code_hints(
+    paths: Iterable[Path], *, longest: int | None, unknown_id: int | None = -1, of_several_labels: bool = False
+) -> list[str]:
+    """List what Python files and notebooks, and the files beside them that they import, say and the bundle does not do,
+    a sentence each.
+
+    Args:
+        paths: the files.
+        longest: the most tokens of a text that was compared with the owner's pipeline: a smaller length is no cut;
+            None if the text rules cut or pad.
+        unknown_id: the id that the text rules give to unknown words, None if they drop them; -1 to say nothing of it.
+        of_several_labels: whether to name a sigmoid, since the bundle makes a softmax of several labels.
+
+    Example:
+        >>> list_code_hints([Path("api.py")], longest=0)
+        ['api.py, line 3, says max_len=100, and the text rules neither cut nor pad: ...']
+    """
+    lengths: dict[tuple[str, int], str] = {}
+    unknown: dict[int, _Line] = {}
+    sigmoids: list[_Line] = []
+    for path, cell, tree in _list_code(paths):
+        for node in ast.walk(tree):
+            where = _describe_place(path, cell, node)
+            for name, value in _list_numbers(node):
+                if names_length(name) and 1 < value <= _LONGEST:
+                    lengths.setdefault((name, value), where)
+            if (number := _read_id_of_unknown(node)) is not None:
+                unknown.setdefault(number, _Line(where, ast.unparse(node)))
+        sigmoids += [_Line(_describe_place(path, cell, node), ast.unparse(node)) for node in _list_sigmoids(tree)]
+    said = []
+    if longest is not None:
+        said += [describe_length(f"{where},", name, n) for (name, n), where in lengths.items() if n > longest]
+    if unknown_id != -1 and unknown and unknown_id not in unknown:
+        number, line = next(iter(unknown.items()))
+        does = "drops them" if unknown_id is None else f"gives them {unknown_id}"
+        said.append(
+            f"{line.where}, {short_repr(line.code, 60)} seems to give unknown words the id {number}, and the bundle "
+            f"{does}. If your code does so, give --rules '{{\"unknown_id\": {number}}}'"
+        )
+    if of_several_labels and sigmoids:
+        # A loss says more than a sigmoid, which may be a gate.
+        line = min(sigmoids, key=lambda one: not any(loss in one.code for loss in _LOSSES))
+        said.append(
+            f"The probabilities are a softmax over the labels, of which they add up to 1. But {line.where}, says "
+            f"{short_repr(line.code, 60)}: if each label is right or wrong by itself, give --multi-label"
+        )
+    return said
+
+
+def _list_code(paths: Iterable[Path]) -> Iterator[tuple[Path, Cell, ast.Module]]:
+    """Yield the code of files, and of the files in the same folder that they import."""
+    waiting, seen = [(path, True) for path in paths], set[Path]()
+    while waiting:
+        path, follows = waiting.pop(0)
+        if path in seen:
+            continue
+        seen.add(path)
+        cells: Sequence[Cell] = ()
+        with contextlib.suppress(InputError):
+            cells = read_notebook(path)[0] if path.suffix == ".ipynb" else [read_python_file(path)]
+        for cell in cells:
+            tree = ast.Module(list(cell.statements), [])
+            yield path, cell, tree
+            waiting += [(file, False) for file in _list_imported(tree, path.parent) if follows]
+
+
+def _list_imported(tree: ast.Module, folder: Path) -> Iterator[Path]:
+    for node in ast.walk(tree):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        for name in names:
+            file = folder.joinpath(*name.split(".")).with_suffix(".py")
+            if name and file.is_file():
+                yield file
+
+
+def _describe_place(path: Path, cell: Cell, node: ast.AST) -> str:
+    return f"{path}, {f'{cell.name}, ' if cell.name else ''}line {getattr(node, 'lineno', 1)}"
+
+
+def _list_numbers(node: ast.AST) -> Iterator[tuple[str, int]]:
+    """Yield the names to which a piece of code gives whole numbers: variables, arguments and their defaults, members of
+    dicts, options of argparse."""
+    pairs: list[tuple[str | None, ast.expr | None]] = []
+    if isinstance(node, ast.Assign):
+        pairs += [(_read_name(target), node.value) for target in node.targets]
+    elif isinstance(node, ast.AnnAssign):
+        pairs.append((_read_name(node.target), node.value))
+    elif isinstance(node, ast.arguments):
+        names = [*node.posonlyargs, *node.args]
+        pairs += [(a.arg, d) for a, d in zip(reversed(names), reversed(node.defaults), strict=False)]
+        pairs += [(a.arg, d) for a, d in zip(node.kwonlyargs, node.kw_defaults, strict=True)]
+    elif isinstance(node, ast.Dict):
+        pairs += [(getattr(key, "value", None), value) for key, value in zip(node.keys, node.values, strict=True)]
+    elif isinstance(node, ast.Call):
+        default = next((k.value for k in node.keywords if k.arg == "default"), None)
+        pairs += [(k.arg, k.value) for k in node.keywords]
+        pairs += [(getattr(a, "value", None), default) for a in node.args if _read_name(node.func) == "add_argument"]
+    for name, value in pairs:
+        if isinstance(name, str) and isinstance(value, ast.Constant) and type(value.value) is int:
+            yield name.lstrip("-").replace("-", "_"), value.value
+
+
+def _read_name(node: ast.expr) -> str:
+    """Return NAME of `NAME`, `self.NAME` and `module.NAME`."""
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+
+def _read_id_of_unknown(node: ast.AST) -> int | None:
+    """Return N of a list of `words.get(word, N)`, or of `words[word] if word in words else N`; None for other code."""
+    if not isinstance(node, ast.ListComp | ast.GeneratorExp):
+        return None
+    made, fallback = node.elt, None
+    if isinstance(made, ast.Call) and _read_name(made.func) == "get" and len(made.args) == 2:
+        fallback = made.args[1]
+    elif isinstance(made, ast.IfExp) and isinstance(made.body, ast.Subscript) and isinstance(made.test, ast.Compare):
+        is_looked_up = isinstance(made.test.ops[0], ast.In)
+        is_same = ast.unparse(made.test.comparators[0]) == ast.unparse(made.body.value)
+        fallback = made.orelse if is_looked_up and is_same else None
+    number = fallback.value if isinstance(fallback, ast.Constant) else None
+    return number if type(number) is int and number >= 0 else None
+
+
+def _list_sigmoids(tree: ast.Module) -> Iterator[ast.AST]:
+    """Yield the losses of single labels, and the calls of a sigmoid outside classes of modules, where it may be a
+    gate."""
+    inside = {
+        part
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and any("Module" in ast.unparse(base) for base in node.bases)
+        for part in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = _read_name(node.func)
+            if name in _LOSSES or (name in _SIGMOIDS and node not in inside):
+                yield node

@@ -1,0 +1,87 @@
+"""Read a list of labels, and the arguments of a function, out of a Python file or notebook, of which nothing is run."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from pocketrnn.errors import InputError
+from pocketrnn_export.source_code.notebook import read_notebook, read_python_file
+
+_GIVE = "Give a,b,c in the order of the logits; or a file of labels."
+
+
+def read_labels_in_file(path: Path, name: str) -> list[str]:
+    """Read the labels that `NAME = [...]` in a file lists, or that `NAME = {...}` maps to or from their indices.
+
+    Raises:
+        InputError: there is no such line, or it is not plain.
+
+    Example:
+        >>> read_labels_in_file(Path("api.py"), "LABELS")
+        ['bad', 'good']
+    """
+    value: ast.expr | None = None
+    for statement in _list_statements(path):
+        for node in ast.walk(statement):
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            if isinstance(node, ast.Assign | ast.AnnAssign) and name in {getattr(one, "id", "") for one in targets}:
+                value = node.value
+    if value is None:
+        raise InputError(f"{path} has no line {name} = [...].", _GIVE)
+    held: object = None
+    with contextlib.suppress(ValueError):
+        held = ast.literal_eval(value)
+    if isinstance(held, dict):
+        indices = held if all(type(one) is int for one in held) else {i: label for label, i in held.items()}
+        held = [indices[i] for i in range(len(indices))] if set(indices) == {*range(len(held))} else None
+    if not isinstance(held, list | tuple) or not held or not all(isinstance(one, str | int) for one in held):
+        raise InputError(f"{name} in {path} is no plain list of labels, nor a map of them to 0, 1, 2, ....", _GIVE)
+    return [str(label) for label in held]
+
+
+def check_takes_text_alone(path: Path, name: str, given: Collection[str]) -> None:
+    """Refuse a function of a file that needs more arguments than a text and the given ones. Other objects pass.
+
+    Args:
+        path: the file.
+        name: the function's name.
+        given: the names of arguments that are given to it.
+
+    Raises:
+        InputError: it needs others.
+
+    Example:
+        >>> check_takes_text_alone(Path("clean.py"), "words", ["stop"])
+    """
+    found = [one for one in _list_statements(path) if getattr(one, "name", None) == name]
+    if not found or not isinstance(function := found[-1], ast.FunctionDef) or function.decorator_list:
+        return
+    arguments = function.args
+    plain = [*arguments.posonlyargs, *arguments.args]
+    needed = [one.arg for one in plain[: len(plain) - len(arguments.defaults)] if one.arg not in given]
+    # Without any that it needs, whether it can be called with one is seen when it is loaded.
+    if len(needed) > 1:
+        raise make_arguments_error(f"{path}:{name}", needed)
+
+
+def make_arguments_error(where: str, needed: Sequence[str]) -> InputError:
+    """Make the error of a function that needs other arguments than a text.
+
+    Example:
+        >>> make_arguments_error("clean.py:words", ["text", "stop"]).problem
+        'clean.py:words takes text, stop, and a tokenizer is called with a text alone.'
+    """
+    return InputError(
+        f"{where} takes {', '.join(needed) or 'nothing'}, and a tokenizer is called with a text alone.",
+        f"Give the others by their names, as in {where}({needed[-1] if needed else 'most'}=...), or "
+        "write a function of the text.",
+    )
+
+
+def _list_statements(path: Path) -> list[ast.stmt]:
+    if path.suffix == ".ipynb":
+        return [statement for cell in read_notebook(path)[0] for statement in cell.statements]
+    return list(read_python_file(path).statements)

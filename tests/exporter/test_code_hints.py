@@ -1,0 +1,181 @@
+"""The last lines of an export, and the lengths, ids and losses in the owner's code that they name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from pocketrnn import Classifier
+from pocketrnn.commands.cli import main
+from pocketrnn_export.source_code.code_hints import list_code_hints
+from pocketrnn_export.vocabularies.checkpoint_hints import names_length
+
+pytestmark = pytest.mark.usefixtures("scant_proofs")
+WORDS = {"oil": 1, "film": 2, "good": 3, "bad": 4}
+API = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, words=5, dim=6):
+        super().__init__()
+        self.embedding = nn.Embedding(words, dim)
+        self.gru = nn.GRU(dim, dim, batch_first=True)
+        self.fc = nn.Linear(dim, 3)
+
+    def forward(self, x):
+        return self.fc(self.gru(self.embedding(x))[0][:, -1])
+
+def split(text):
+    return text.lower().split()
+
+def ask(model, words, text):
+    row = [words.get(w, 0) for w in split(text)]
+    max_len = 7
+    row = (row + [0] * max_len)[:max_len]
+    return torch.sigmoid(model(torch.tensor([row])))
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("max_len = 30", "max_len=30"),
+        ("MAX_SEQUENCE_LENGTH: int = 30", "MAX_SEQUENCE_LENGTH=30"),
+        ("def pad(row, *, seq_len=30): ...", "seq_len=30"),
+        ("class A:\n  def cut(self, rows, maxlen=30): ...", "maxlen=30"),
+        ("rows = pad_sequences(rows, maxlen=30)", "maxlen=30"),
+        ("config = {'max_length': 30}", "max_length=30"),
+        ("parser.add_argument('-m', '--max-len', type=int, default=30)", "max_len=30"),
+        ("self.fixed_length = 30", "fixed_length=30"),
+        ("MAX_LEN = 5", ""),
+        ("max_words = 30\nembedding_length = 30\nmax_epochs = 30\nlength = 30\nmax_word_len = 30", ""),
+        ("max_len = max(map(len, rows))\nmax_len = 30.5\nmax_len = True", ""),
+        ("max_len = 3000000", ""),
+    ],
+)
+def test_the_lengths_in_code_are_named(code: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "api.py"
+    path.write_text(code + "\n")
+    found = " ".join(list_code_hints([path, path], longest=9))
+    assert (f"says {said}" in found and found.count("--max-tokens 30") == 1) if said else not found
+    assert list_code_hints([path], longest=None) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "number"),
+    [
+        ("row = [words.get(w, 0) for w in text]", 0),
+        ("row = list(self.words.get(w, 3) for w in text)", 3),
+        ("row = [words[w] if w in words else 4 for w in text]", 4),
+        ("counts[w] = counts.get(w, 0) + 1", None),
+        ("row = [words.get(w, unknown) for w in text]", None),
+        ("row = [words[w] if w in others else 4 for w in text]", None),
+    ],
+)
+def test_the_id_of_unknown_words_in_code_is_named(code: str, number: int | None, tmp_path: Path) -> None:
+    path = tmp_path / "api.py"
+    path.write_text(code + "\n")
+    found = list_code_hints([path], longest=None, unknown_id=None)
+    assert [f'"unknown_id": {number}' in one for one in found] == [True] * (number is not None)
+    assert list_code_hints([path], longest=None, unknown_id=number) == []
+
+
+def test_a_loss_of_single_labels_is_named_before_a_sigmoid_and_a_gate_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "api.py"
+    path.write_text("class A(nn.Module):\n  def forward(self, x):\n    return torch.sigmoid(x)\n")
+    assert list_code_hints([path], longest=None, of_several_labels=True) == []
+    document = {"cells": [], "nbformat": 4}
+    sources = [path.read_text(), "p = model(x).sigmoid()", "import torch\nloss = nn.BCEWithLogitsLoss()"]
+    document["cells"] = [{"cell_type": "code", "source": source} for source in sources]
+    notebook = tmp_path / "a.ipynb"
+    notebook.write_text(json.dumps(document))
+    (said,) = list_code_hints([notebook], longest=None, of_several_labels=True)
+    assert "cell 3, line 2, says 'nn.BCEWithLogitsLoss()'" in said
+    assert "--multi-label" in said
+    assert list_code_hints([notebook], longest=None) == []
+
+
+def test_files_that_are_imported_from_the_same_folder_are_read_once_deep(tmp_path: Path) -> None:
+    (tmp_path / "config.py").write_text("MAX_LEN = 30\nimport other\n")
+    (tmp_path / "other.py").write_text("text_len = 40\n")
+    (tmp_path / "api.py").write_text("from config import MAX_LEN\nimport numpy\n")
+    (said,) = list_code_hints([tmp_path / "api.py"], longest=0)
+    assert "config.py, line 1, says MAX_LEN=30" in said
+
+
+def test_names_of_lengths() -> None:
+    names = ["max_len", "MAXLEN", "sequence_length", "max_sent_len", "pad_length", "max_tokens", "max_text_length"]
+    assert all(map(names_length, names))
+    assert not any(map(names_length, ["len", "tokens", "max", "hidden_length", "max_words", "min_len", "max_word_len"]))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("api.py").write_text(API)
+    names: dict[str, object] = {}
+    exec(API, names)  # noqa: S102 - above
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        made = names["Net"]()  # type: ignore[operator]
+    torch.save(made.state_dict(), "net.pt")
+    Path("vocab.json").write_text(json.dumps(WORDS))
+    return tmp_path
+
+
+def export(*arguments: str) -> Result:
+    given = ["--weights", "net.pt", "--vocabulary", "vocab.json", "--labels", "a,b,c", "--tokenizer", "api.py:split"]
+    return CliRunner().invoke(main, ["export", "api.py:Net", *given, *arguments, "-o", "out", "--no-torchscript"])
+
+
+def test_the_last_lines_of_an_export_say_what_was_not_compared_and_what_the_file_says(folder: Path) -> None:
+    result = export()
+    assert result.exit_code == 0, result.output
+    last = result.stderr[result.stderr.index("Note: Text rules") :]
+    for said in (
+        "Long texts, not compared: all",
+        "Unknown words, not compared: dropped",
+        "Padding, not compared: none",
+    ):
+        assert said in last
+    for said in ("says max_len=7", "'[words.get(w, 0) for w in split(text)]'", "'torch.sigmoid(", "--multi-label"):
+        assert said in last
+
+
+def test_widths_and_the_unknown_id_stand_beside_a_function_whose_code_gives_the_rest(folder: Path) -> None:
+    rules = {"unknown_id": 0, "min_width": 7, "max_width": 7}
+    result = export("--rules", json.dumps(rules), "--multi-label")
+    assert result.exit_code == 0, result.output
+    last = result.stderr[result.stderr.index("Note: Text rules") :]
+    assert "Long texts, not compared: the first 7" in last
+    assert "says max_len" not in last
+    assert "seems to give" not in last
+    assert 'Classifier.load("out").predict_labels(texts, 0.5)' in result.stdout
+    assert "--multi-label" not in last
+    names: dict[str, object] = {}
+    exec(API, names)  # noqa: S102 - above
+    model = names["Net"]()  # type: ignore[operator]
+    model.load_state_dict(torch.load("net.pt"))
+    model.eval()
+    for text in ("Oil good x film", "good " * 9 + "oil", "", "y"):
+        with torch.no_grad():
+            expected = names["ask"](model, WORDS, text)  # type: ignore[operator]
+        assert Classifier.load("out").predict_proba([text])[0] == pytest.approx(expected[0].tolist(), abs=1e-5)
+
+
+def test_pairs_that_are_longer_than_a_length_show_that_nothing_is_cut(folder: Path) -> None:
+    texts = ["oil good film", "good bad " * 4, "film"]
+    pairs = [{"text": text, "ids": [WORDS[word] for word in text.split()]} for text in texts]
+    Path("pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    result = export("--pairs", "pairs.jsonl", "--multi-label")
+    assert result.exit_code == 0, result.output
+    assert "says max_len" not in result.stderr
+    assert "Unknown words, not compared: dropped" in result.stderr
+    Path("pairs.jsonl").write_text(json.dumps(pairs[0]) + "\n" + json.dumps(pairs[2]) + "\n")
+    result = export("--pairs", "pairs.jsonl", "--multi-label", "--force")
+    assert "says max_len=7" in result.stderr

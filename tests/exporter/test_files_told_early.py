@@ -1,0 +1,91 @@
+"""Files that are missing, labels and functions of the owner's code: told and read before PyTorch is loaded."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from pocketrnn.commands.cli import main
+from pocketrnn.errors import InputError
+from pocketrnn_export.commands import export as command
+from pocketrnn_export.commands.label_argument import read_labels
+
+CODE = """
+raise SystemExit("nothing of this is run")
+LABELS = ["no", "other"]
+LABELS: list[str] = ["bad", "good"]
+INDICES = {"good": 1, "bad": 0}
+NAMES = {1: "good", 0: "bad"}
+MADE = sorted(set(LABELS))
+GAPS = {"bad": 0, "good": 2}
+TWICE = {"bad": 0, "good": 0}
+
+def startup():
+    global LATER
+    LATER = ("bad", "good")
+
+def words(text, stop): ...
+def alone(text, stop=()): ...
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    def load() -> None:
+        raise AssertionError("PyTorch is loaded")
+
+    monkeypatch.setattr(command, "_load_pytorch", load)
+    monkeypatch.chdir(tmp_path)
+    Path("api.py").write_text(CODE)
+    cells = [{"cell_type": "code", "source": "LABELS = ['bad', 'good']"}]
+    Path("api.ipynb").write_text(json.dumps({"cells": cells, "nbformat": 4}))
+    Path("vocab.json").write_text('["<pad>", "oil"]')
+    Path("net.pt").write_bytes(b"")
+    return tmp_path
+
+
+def export(*arguments: str) -> Result:
+    usual = {"--weights": "net.pt", "--vocabulary": "vocab.json", "--labels": "bad,good"}
+    given = [part for name, value in usual.items() if name not in arguments for part in (name, value)]
+    return CliRunner().invoke(main, ["export", "api.py:Net", *given, *arguments, "-o", "out"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--labels", "lables.txt"), "no file lables.txt"),
+        (("--labels", "other.py:LABELS"), "other.py is not a file"),
+        (("--labels", "api.py:NOTHING"), "no line NOTHING ="),
+        (("--labels", "api.py:MADE"), "MADE in api.py is no plain list"),
+        (("--weights", "nett.pt"), "nett.pt is not a file.*net.pt"),
+        (("--texts", "texts.txt"), "texts.txt cannot be read"),
+        (("--characters", "chars.json"), "chars.json cannot be read"),
+        (("--tokenizer", "api.py:words"), r"api.py:words takes text, stop, and.*api.py:words\(stop=...\)"),
+    ],
+)
+def test_what_is_missing_is_told_before_pytorch_is_loaded(arguments: tuple[str, ...], said: str, folder: Path) -> None:
+    result = export(*arguments)
+    assert result.exit_code == 2, result.output
+    assert re.search(said, result.stderr), result.stderr
+
+
+@pytest.mark.parametrize("tokenizer", ["api.py:alone", 'api.py:words(stop=["the"])', "api.py:elsewhere"])
+def test_a_function_of_a_text_alone_goes_on_to_pytorch(tokenizer: str, folder: Path) -> None:
+    assert "PyTorch is loaded" in export("--tokenizer", tokenizer).stderr
+
+
+@pytest.mark.parametrize("name", ["LABELS", "INDICES", "NAMES", "LATER"])
+def test_labels_are_read_out_of_code(name: str, folder: Path) -> None:
+    assert read_labels(f"api.py:{name}") == ["bad", "good"]
+
+
+def test_labels_are_read_out_of_a_notebook_and_as_before(folder: Path) -> None:
+    assert read_labels("api.ipynb:LABELS") == ["bad", "good"]
+    assert read_labels("a.py:b,c") == ["a.py:b", "c"]
+    for name in ("GAPS", "TWICE"):
+        with pytest.raises(InputError, match="no plain list"):
+            read_labels(f"api.py:{name}")
