@@ -46,9 +46,9 @@ def set_eval_mode(module: nn.Module) -> nn.Module:
     """Put a module into eval mode, as its own eval() does, and return it.
 
     A module or layer may define another `train` or `eval`, such as a method that trains it, so that eval() fails or
-    does nothing: then the flags of its layers are set. A layer that eval() leaves in training mode on purpose, as a dropout
-    that always draws, stays so. TorchScript that was frozen before it was saved is always in eval mode, and has no
-    eval().
+    does nothing: then the flags of its layers are set. A layer that eval() leaves in training mode on purpose, as a
+    dropout that always draws, stays so. TorchScript that was frozen before it was saved is always in eval mode, and has
+    no eval().
 
     Example:
         >>> set_eval_mode(nn.Dropout()).training

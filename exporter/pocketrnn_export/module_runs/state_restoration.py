@@ -26,7 +26,7 @@ from pocketrnn_export.torch_internals import count_writes
 _NOT_CHANGED: Final = (str, bytes, int, float, complex, type(None), logging.Logger)
 # Files whose globals no forward writes to.
 _LIBRARIES: Final = sys.stdlib_module_names | {"torch", "numpy", "pocketrnn", "pocketrnn_export"}
-# Functions that undo the changes to the modules of `keep_module_unchanged`, the innermost last. One export runs at a time.
+# The functions that undo the changes to a module, for each block of `keep_module_unchanged`, the innermost last.
 _undoing: Final[list[list[Callable[[], None]]]] = []
 
 
