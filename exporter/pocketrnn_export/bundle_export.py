@@ -389,7 +389,8 @@ def export(
     shown: Sequence[Any] = freeze_texts_with_features(example_texts, beside) if beside else example_texts
     each_text: Sequence[Any] = flatten_pairs(example_texts) if two_texts else shown
     each_text = [text for text, _ in shown] if beside else each_text
-    chosen = choose_rules(text.vocabulary, text.rules, text.tokenizer, list_pairs(pairs), each_text)
+    tried = [*each_text, *(one.text for one in pairs if one.ids is None)]
+    chosen = choose_rules(text.vocabulary, text.rules, text.tokenizer, list_pairs(pairs), tried)
     description = Description(
         validate_name(name),
         _make_text_input(chosen, text.vocabulary.tokens, beside, spelled, two_texts=two_texts),
@@ -591,8 +592,10 @@ def _select_answered_texts(
     external = description.text.rules.tokenizer == EXTERNAL
     found = {}
     for one, answer in answers:
-        given = one.tokens or one.ids or ([] if one.ids is not None else description.known[one.text])
-        read = given if external else one.text
+        if external:
+            read: Text = one.tokens or one.ids or ([] if one.ids is not None else description.known[one.text])
+        else:
+            read = one.text
         names = isinstance(one.answer, Mapping) or not isinstance(answer, Mapping)
         label = () if one.label is None else tuple(one.label if isinstance(one.label, list | tuple) else [one.label])
         answered = AnsweredText(one.text, read, answer, one.ids is not None, names, one.head, tuple(map(str, label)))

@@ -52,6 +52,17 @@ def parse_json(
         raise DataError(f"{source} is not valid JSON: {error}.", remedy) from None
 
 
+def write_json_line(document: Any) -> str:
+    """Write JSON that a terminal shows as it is: characters that cannot be printed are escaped as JSON escapes them.
+
+    Example:
+        >>> print(write_json_line({"keep": ["\x7f\xa0\u0444"]}))
+        {"keep": ["\\u007f\\u00a0\u0444"]}
+    """
+    written = json.dumps(document, ensure_ascii=False)
+    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in written)
+
+
 def parse_serde_float(text: str) -> float:
     """Parse a number as the JSON reader of Hugging Face's `tokenizers` does: serde_json (src/de.rs, `f64_from_parts`).
 

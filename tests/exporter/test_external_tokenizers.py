@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.weight_quantization import Storage
 from pocketrnn_export.packing import pack
 from pocketrnn_export.vocabularies.owner_text_file import OwnersText
+from pocketrnn_export.vocabularies.signs_of_another_pipeline import refuse_doubtful_ids
 from pocketrnn_export.vocabularies.text_rule_selection import make_named_rules
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
@@ -227,3 +229,25 @@ def test_the_command_takes_such_texts_by_the_name_of_a_tokenizer(tmp_path: Path)
     named = command(tmp_path, "--tokenizer", "external", "--pairs", str(tmp_path / "ids.jsonl"))
     assert named.exit_code == 2
     assert "has the id 99" in " ".join(named.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("rows", "frame"),
+    [
+        ([[0, 0, 4], [0, 3, 2], [0, 0, 0]], {"min_width": 3, "max_width": 3, "pad_side": "left"}),
+        # One text is cut behind its padding word.
+        ([[0, 0, 4], [0, 3, 2], [5, 4, 0]], {"min_width": 3, "max_width": 3, "pad_side": "left"}),
+        (
+            [[5, i, 6, 0] for i in (2, 3, 4, 2)],
+            {"min_width": 4, "max_width": 4, "pad_side": "right", "first_id": 5, "last_id": 6},
+        ),
+        ([[5, 2, 0], [5, 3, 0], [5, 0, 0]], {"min_width": 3, "max_width": 3, "pad_side": "right"}),
+    ],
+)
+def test_padded_ids_of_one_width_give_the_whole_rules(rows: list[list[int]], frame: dict[str, Any]) -> None:
+    given = {f"text {i}": row for i, row in enumerate(rows)}
+    with pytest.raises(InputError, match=r"--rules.*unknown_id") as caught:
+        refuse_doubtful_ids(TextRules("external", unknown_id=1), ["<pad>", "<unk>", *"abcdef"], given)
+    words = shlex.split(str(caught.value)[str(caught.value).index("--rules") :])
+    written = json.loads(words[1])
+    assert {"pad_side": "right", **written} == {"tokenizer": "external", **frame}

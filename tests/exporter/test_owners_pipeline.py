@@ -526,3 +526,44 @@ def test_an_empty_id_without_an_effect_is_noted(more: str, named: str, caplog: p
     caplog.clear()
     read_rules(f"{{{more}}}", KNOWN)
     assert not caplog.text
+
+
+def test_pairs_may_be_a_csv_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "truth.csv"
+    path.write_text('\ufefftext,label,ids,bad,good\n"oil, rises",good,"[2, 4]",0.25,0.75\n,bad,,,\noil,,,1,0\n')
+    first, second, third = read_pairs(path)
+    assert (first.text, first.ids, first.label, first.answer) == (
+        "oil, rises",
+        [2, 4],
+        "good",
+        {"bad": 0.25, "good": 0.75},
+    )
+    assert (second.text, second.ids, second.answer) == ("", None, "bad")
+    assert third.answer == {"bad": 1, "good": 0}
+    with caplog.at_level("INFO"):
+        assert check_pairs([first, second, third, third]) == [first, second, third, third]
+    assert "1 of the 4 pairs" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("sentence,label\noil,bad\n", "column text.*'sentence'.*label.*probabilities"),
+        ("text,label,bad\noil,bad,much\n", "row 1.*'much'"),
+        ("text,ids\noil,[2\n", "row 1, ids"),
+        ("text\noil\n", "row 1 has None.*ids.*label.*probabilities"),
+        ("text,label\noil,bad,3\n", "row 1"),
+    ],
+)
+def test_a_csv_file_of_pairs_that_cannot_be_used_is_refused(content: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "truth.csv").write_text(content)
+    with pytest.raises(InputError, match=said):
+        read_pairs(tmp_path / "truth.csv")
+
+
+def test_brackets_that_a_pattern_escapes_are_not_taken_for_a_pattern(caplog: pytest.LogCaptureFixture) -> None:
+    known = read_vocabulary(["<unk>", "oil"])
+    choose_rules(known, TextRules(steps=cleaning(("sub", r"\[sensitive-no\]", ""))), None, [], [])
+    assert not caplog.text
+    choose_rules(known, TextRules(steps=cleaning(("[^a-z]", ""))), None, [], [])
+    assert "[^a-z]" in caplog.text

@@ -108,6 +108,65 @@ def test_a_function_vocabulary_and_labels_need_one_export(folder: Path) -> None:
     assert "Text rules: compared with your pipeline on 5 texts" in result.stdout
 
 
+def test_rules_of_several_lines_are_valid_in_the_line_to_copy(folder: Path) -> None:
+    rules = json.dumps({"tokenizer": "space", "steps": [{"sub": ["[\xa0\u2028ф]", "'"]}]}, indent=1, ensure_ascii=False)
+    result = export("net.py:Net", "--weights", "whole.pt", "--rules", rules)
+    assert result.exit_code == 2
+    words = shlex.split(result.stderr.split("Write: ")[1])
+    assert json.loads(words[words.index("--rules") + 1]) == json.loads(rules)
+
+
+@pytest.mark.parametrize("vocabulary", ["words.json", "whole.pt"])
+def test_a_function_that_opens_the_vocabulary_gets_it(vocabulary: str, folder: Path) -> None:
+    Path("words.json").write_text(json.dumps({word: i for i, word in enumerate(WORDS)}))
+    Path("use.py").write_text(
+        f"import json\nwith open('{vocabulary}') as f:\n    words = json.load(f)\n"
+        "def encode(text):\n    return [[words.get(word, 1) for word in text.lower().split()]]\n"
+    )
+    given = ["--weights", "whole.pt", "--vocabulary", vocabulary, "--tokenizer", "use.py:encode"]
+    result = export('net.py:Net(pooling="mean")', *given)
+    if vocabulary == "whole.pt":
+        assert result.exit_code == 2
+        assert re.search("encode needs words.*--set words", result.stderr)
+        return
+    assert result.exit_code == 0, result.output
+    assert re.search("words of use.py .*words.json", result.stderr)
+    assert "No rule says" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--rules", '{"tokenizer": "space"}'],
+        ["--tokenizer", "whitespace"],
+        ["--tokenizer", "net.py:tokenize"],
+        ["--tokenizer", "net.py:tokenize", "--rules", '{"tokenizer": "external"}'],
+        ["--tokenizer", "external"],
+    ],
+)
+@pytest.mark.parametrize("answer", ["label", "probabilities"])
+def test_pairs_may_have_answers_only(folder: Path, options: list[str], answer: str) -> None:
+    names: dict[str, Any] = {}
+    exec(FILE, names)  # noqa: S102 - above
+    net = names["Net"](len(WORDS), 6, "mean").eval()
+    net.load_state_dict(torch.load("plain.pt"))
+    lines = []
+    for text in ("good film", "bad movie oil", "oil", "film bad", "good film"):
+        with torch.no_grad():
+            logits = net(torch.tensor([[WORDS.index(w) for w in text.split()]]))[0]
+        given = logits.softmax(0).tolist()
+        lines.append({"text": text, answer: given if answer == "probabilities" else ["bad", "good"][logits.argmax()]})
+    Path("pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = export('net.py:Net(pooling="mean")', "--weights", "whole.pt", "--pairs", "pairs.jsonl", *options)
+    if options == ["--tokenizer", "external"]:
+        assert result.exit_code == 2
+        assert re.search(r"'good film' .*--pairs", result.stderr)
+        return
+    assert result.exit_code == 0, result.output
+    assert re.search("n 4 texts it answers", result.output)
+
+
 def test_what_a_checkpoint_does_not_hold_is_asked_for_with_the_arguments(folder: Path) -> None:
     result = export("net.py:Net", "--weights", "plain.pt")
     assert result.exit_code == 2
@@ -119,7 +178,7 @@ def test_what_a_checkpoint_does_not_hold_is_asked_for_with_the_arguments(folder:
     [
         ("net.py:tokenise", "net.py defines no tokenise.*tokenize"),
         ("net.py:STOP_WORDS", "not a function"),
-        ("net.py:with_vocabulary", "takes text, vocabulary"),
+        ("net.py:with_vocabulary", r"takes text, vocabulary.*with_vocabulary\(vocabulary=\.\.\.\)"),
         ("net.py:tokenize(3)", "without names"),
         ("nothing.py:tokenize", "not a file"),
     ],

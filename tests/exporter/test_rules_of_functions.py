@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import json
 import re
+import shlex
 import string
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, TextRules, cleaning
+from pocketrnn_export.refused_options import RefusedOptionsError
 from pocketrnn_export.vocabularies.made_texts_for_comparison import is_ordinary, make_texts_for_comparison
 from pocketrnn_export.vocabularies.rules_from_code import read_rules_in_code
 from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
-from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
+from pocketrnn_export.vocabularies.text_rules_file import parse_rules
+from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vocabulary
 
 STOP_WORDS = {"the", "a", "of"}
 PATTERN = re.compile(r"[^a-z0-9' ]")
@@ -132,6 +138,50 @@ def test_the_rules_are_written_as_they_are_typed(caplog: pytest.LogCaptureFixtur
     )
 
 
+PUNCTUATION = {chr(code) for code in range(0x20, 0x30)} - {" "}
+
+
+def kept_characters(text: str) -> list[str]:
+    return "".join(c for c in text.lower() if c.isalnum() or c.isspace() or c in "\u0301-'").split()
+
+
+def dropped_characters(text: str) -> list[str]:
+    return "".join(c for c in text if c not in PUNCTUATION).split()
+
+
+def spaces_of_other_kinds(text: str) -> list[str]:
+    return text.replace("\xa0", "\x85").replace("\u200b", "").replace("\U000e0001", "'").split()
+
+
+@pytest.mark.parametrize("stems", [False, True])
+@pytest.mark.parametrize("function", [kept_characters, dropped_characters, spaces_of_other_kinds])
+def test_rules_that_are_printed_can_be_given_back(
+    function: Callable[[str], list[str]], stems: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stemmed(text: str) -> list[str]:
+        return [word.rstrip("s") for word in function(text)]
+
+    with contextlib.suppress(InputError) if stems else contextlib.nullcontext():
+        choose_rules(KNOWN, None, stemmed if stems else function, [], ["movies"])
+    shown = escape_line(caplog.text.replace("\n", " "))
+    try:
+        choose_rules(KNOWN, None, stemmed, [], ["movies"])
+    except RefusedOptionsError as error:
+        shown += escape_line(f"{error} --rules {shlex.quote(error.nearest or '{}')}")
+    encode = functools.partial(map, lambda word: WORDS.index(word) if word in WORDS else 1)
+    texts = ["oil film", "oil, (film)", "it's great", "don't", "Oil", "\xa0good\xa0oil", "", "so bad (good) -"]
+    pairs = [(text, list(encode(function(text))) or [0]) for text in texts]
+    for rules in (make_implied_rules(KNOWN, "space"), TextRules("whitespace", steps=cleaning(("sub", r"\w", "")))):
+        try:
+            choose_rules(KNOWN, rules, None, pairs, [])
+        except RefusedOptionsError as error:
+            shown += escape_line(f"{error} --rules {shlex.quote(error.changes.get('rules') or error.nearest or '{}')}")
+    found = re.findall(r"--rules ('(?:[^']|'\"'\"')*')", shown)
+    assert len(found) >= 2
+    for one in found:
+        assert parse_rules(shlex.split(one)[0])
+
+
 def test_a_place_that_no_rule_says_is_named_with_the_nearest_rules() -> None:
     def stemmed(text: str) -> list[str]:
         return [word.rstrip("s") for word in re.sub("[^a-z ]", "", text.lower()).split() if word not in STOP_WORDS]
@@ -142,6 +192,74 @@ def test_a_place_that_no_rule_says_is_named_with_the_nearest_rules() -> None:
     assert re.search(r"^line \d+: word.rstrip\('s'\)$", found.unsaid[0])
     with pytest.raises(InputError, match=r"rstrip.*\"sub\": \[.*stop_words.*--tokenizer external"):
         choose_rules(KNOWN, None, stemmed, [], ["movies"])
+
+
+FULL = {"u": "good", "thx": "great"}
+
+
+def a_loop_with_conditions(text: str) -> list[str]:
+    """The function of a reader's script."""
+    text = "".join([c for c in text.lower() if c not in '"#$-[]^'])
+    kept = []
+    for word in text.split():
+        if (word[0] != "@") and ("http" not in word) and (not word.isdigit()):
+            kept.append(word)
+    return kept
+
+
+def joined_conditions(text: str) -> list[str]:
+    return [w for w in text.split() if ("http" not in w) & (w[:1] != "@") & (~w.isdigit())]
+
+
+def no_beginning(text: str) -> list[str]:
+    return [w for w in text.lower().split() if not w.startswith("@") and not (w == "rt" or "&" in w)]
+
+
+@pytest.mark.parametrize(
+    ("function", "steps", "places"),
+    [
+        (
+            a_loop_with_conditions,
+            ["lowercase", '["#$\\-\\[\\]\\^]', r"@\S*", r"http\S*", r"\b\d+\b"],
+            ["word[0] != '@'", "'http' not in word", "not word.isdigit()"],
+        ),
+        (
+            joined_conditions,
+            [r"http\S*", r"@\S*", r"\b\d+\b"],
+            ["'http' not in w", "w[:1] != '@'", "not w.isdigit()"],
+        ),
+        (no_beginning, ["lowercase", r"@\S*", r"\S*\&\S*"], ["not w.startswith('@')"]),
+        (lambda text: [FULL.get(w, w) for w in text.split()], [], ["FULL.get(w, w) (a dict of 2 words"]),
+    ],
+)
+def test_a_condition_on_words_that_no_rule_says_exactly_is_named(
+    function: Callable[[str], Any], steps: list[str], places: list[str]
+) -> None:
+    found = read_rules_in_code(function)
+    assert found is not None
+    assert [step if isinstance(step, str) else step[1] for step in found.steps] == steps
+    assert [place.partition(": ")[2][: len(said)] for place, said in zip(found.unsaid, places, strict=True)] == places
+    assert found.stop_words == (("rt",) if function is no_beginning else ())
+    with pytest.raises(InputError, match=re.escape(places[0])) as caught:
+        choose_rules(KNOWN, None, function, [], ["@oil http://x.y 10, oil@x u thx 7 7"])
+    # The nearest rules are those of the code, though others agree on as many made texts.
+    assert all(json.dumps(step)[1:-1] in str(caught.value) for step in steps[1:])
+    assert ".." not in str(caught.value).replace("...", "")
+
+
+def test_a_place_that_no_compared_text_shows_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    assert choose_rules(KNOWN, None, lambda text: [FULL.get(w, w) for w in text.split()], [], ["oil"])
+    assert re.search(r"FULL\.get\(w, w\) \(a dict of 2 .*--pairs", caplog.text)
+    caplog.clear()
+    assert choose_rules(KNOWN, None, OwnTokenizer("[^a-zA-Z0-9]"), [], [])
+    assert "isdigit" not in caplog.text
+
+
+def test_a_comparison_of_a_part_of_a_word_is_not_a_stop_word() -> None:
+    found = read_rules_in_code(lambda text: [w for w in text.split() if w[-1] not in {"s", "."} and w[1:] != "x"])
+    assert found is not None
+    assert found.stop_words == ()
+    assert len(found.unsaid) == 2
 
 
 def test_given_rules_are_compared_on_made_texts() -> None:

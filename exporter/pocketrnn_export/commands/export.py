@@ -151,7 +151,8 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
               "[default: basic_english]")  # fmt: skip
 @click.option("--pairs", type=click.Path(path_type=Path), metavar="FILE",
               help="Texts with the ids of your pipeline, and the label or the probabilities that your classifier "
-              'answers, to compare the bundle with: {"text": "...", "ids": [4, 17], "label": "Sports"} in each line. '
+              'answers, to compare the bundle with: {"text": "...", "ids": [4, 17], "label": "Sports"} in each line, '
+              "or the columns text and label of a .csv file. "
               "Up to 12 of the texts stay in the bundle.")  # fmt: skip
 @click.option(
     "--max-tokens",
@@ -623,15 +624,21 @@ def _add_rules_of_function(options: dict[str, Any], text: dict[str, Any] | None)
     from pocketrnn_export.vocabularies.owner_text_file import list_pairs
     from pocketrnn_export.vocabularies.text_rule_selection import choose_rules, refuse_other_ids
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules
+    from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER
 
     named = None if options["tokenizer"] is None or text is None else parse_module_name(options["tokenizer"])
     if named is None or text is None:
         return None
     # The file of the module is often the same, and prints its lines when the module is made.
     with Path(os.devnull).open("w") as nothing, contextlib.redirect_stdout(nothing):
-        function = load_function(named)
+        words = {token: i for i, token in enumerate(text["vocabulary"].tokens) if not token.startswith(PLACEHOLDER)}
+        # A file of weights holds more than the vocabulary.
+        file = "" if options["vocabulary"] == options["weights"] else options["vocabulary"].name
+        function = load_function(named, file, words)
     texts = [] if options["texts"] is None else read_lines(options["texts"])
-    pairs, vocabulary = list_pairs(text["example_ids"]), text["vocabulary"]
+    given, vocabulary = text["example_ids"], text["vocabulary"]
+    pairs = list_pairs(given)
+    texts += [one.text for one in given if one.ids is None]
     members = {} if options["rules"] is None else parse_rules(options["rules"])[1]
     if members and _BESIDE_A_FUNCTION.issuperset(members):
         found = choose_rules(vocabulary, None, function, [], [*texts, *(one for one, _ in pairs)])

@@ -15,6 +15,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType, ModuleType, SimpleNamespace
 from typing import Any, Final
@@ -37,7 +38,12 @@ from pocketrnn_export.intake.weights_file import SavedWeights
 from pocketrnn_export.progress import AFTER_AN_ERROR
 from pocketrnn_export.source_code.jupyter_environment import pretend_jupyter, replace_name_by_main
 from pocketrnn_export.source_code.named_in_file import make_arguments_error
-from pocketrnn_export.source_code.needed_code import find_name_checks, find_needed_statements, list_defined_names
+from pocketrnn_export.source_code.needed_code import (
+    NeededNamesError,
+    find_name_checks,
+    find_needed_statements,
+    list_defined_names,
+)
 from pocketrnn_export.source_code.notebook import Cell, read_notebook, read_python_file
 from pocketrnn_export.source_code.statements import Statement, list_statements
 
@@ -97,12 +103,16 @@ def load_module_and_function(named: ModuleName, weights: SavedWeights | None = N
     return made, function
 
 
-def load_function(named: ModuleName) -> Callable[..., Any]:
+def load_function(
+    named: ModuleName, read_from: str = "", content: Mapping[str, int] | None = None
+) -> Callable[..., Any]:
     """Load a function of a text from a Python file or notebook, such as a tokenizer.
 
     Args:
         named: the file and the name: a function, with arguments to give to it beside the text, if it needs any; an
             object that can be called; or a class of such objects, which is made with the arguments.
+        read_from, content: the name of a file, and what it holds: the value of a name that the code makes by opening
+            this file, which is not run.
 
     Raises:
         InputError: there is no such name, or it cannot be called with a text alone.
@@ -110,7 +120,16 @@ def load_function(named: ModuleName) -> Callable[..., Any]:
     """
     check_file_exists(named.path)
     with _add_import_folders(named.path):
-        file = _run_file(named, None)
+        try:
+            file = _run_file(named, None)
+        except NeededNamesError as error:
+            read = [name for name, code in error.made_by.items() if read_from and read_from in code]
+            if not read:
+                raise
+            _log.warning("%s of %s is taken for a map of the words of %s to their ids", ", ".join(read), named.path,
+                         read_from)  # fmt: skip
+            made = {name: ast.parse(repr(dict(content or {})), mode="eval").body for name in read}
+            file = _run_file(replace(named, values={**(named.values or {}), **made}), None)
         found = getattr(file, named.name, None)
         args = [_evaluate_argument(node, str(named.path), vars(file)) for node in named.args]
         kwargs = {
@@ -267,7 +286,8 @@ def _run_needed_statements(
                 f"Write plain values in place of {', '.join(sorted(in_arguments & {*known}))}"
                 f"{instead or ('.' if weights else '; with --weights FILE, the sizes that it shows are proposed.')}",
             ) from None
-        raise InputError(error.problem, f"{error.remedy}{instead}") from None
+        made_by = error.made_by if isinstance(error, NeededNamesError) else {}
+        raise NeededNamesError(error.problem, f"{error.remedy}{instead}", made_by) from None
     needed = found.statements
     by_cell: dict[str, list[str]] = {}
     for statement in needed:

@@ -135,6 +135,19 @@ def _find_other_orders(search: _NeededSearch, run: Sequence[Statement]) -> Itera
             yield f"{name} has its value from cells that were run in another order than they are read: {said}"
 
 
+class NeededNamesError(InputError):
+    """A name needs statements that are not run.
+
+    Args:
+        problem, remedy: as for every error.
+        made_by: the names that it needs, and the code that makes each.
+    """
+
+    def __init__(self, problem: str, remedy: str, made_by: Mapping[str, str] | None = None) -> None:
+        super().__init__(problem, remedy)
+        self.made_by = dict(made_by or {})
+
+
 class _NotRunError(Exception):
     """A statement for a name is not run: the statement, or one that it needs (`root`), does more than define
     something."""
@@ -385,9 +398,10 @@ class _NeededSearch:
             settings = " ".join(self._make_setting_option(error.name) for error in failed)
             fits = any(self._find_likely_name(error.name) in self._likely for error in failed)
             fit = " (which fits the weights)" if fits else ""
-            raise InputError(
+            raise NeededNamesError(
                 f"{self.path}: {whose} needs {failed[0].name}, which {failed[0].full_reason}.",
                 f"Give plain values on the command line, {settings}{fit}, or set them in the file.",
+                {error.name: ast.unparse(error.statement.node) for error in failed if error.root is error.statement},
             )
         if reason or failed:
             root, reason = (statement, reason) if reason else (failed[0].root, failed[0].reason)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import re
 import shlex
 from collections import Counter
@@ -17,6 +16,7 @@ from pocketrnn.text.cleaning_shorthand import NAMED_STEPS, cleaning
 from pocketrnn.text.cleaning_steps import CleaningStep, ReplaceRuns, make_step_documents
 from pocketrnn.text.code_point_ranges import complement_points, list_range_points, make_ranges_from_points, merge_ranges
 from pocketrnn.text.code_point_runs import Run
+from pocketrnn_export.json_file import write_json_line
 
 # All candidates are tried on the first texts, and the best on all: 140 rules in 8 frames on 20 texts are 5 s.
 _FIRST_TEXTS: Final = 20
@@ -93,7 +93,7 @@ def add_first_and_last_ids(rules: TextRules, rows: Sequence[Sequence[int]]) -> l
     elif max(widths) > 1 and sum(len(row) == max(widths) for row in rows) > 1:
         # Several texts have the largest length: they are cut there.
         found += [replace(rules, max_width=max(widths), cut_side=cut) for cut in ("right", "left")]
-    cores = [core for row in rows if (core := _strip_padding(row, padding))]
+    cores = [core for row in rows if (core := strip_padding(row, padding))]
     firsts, lasts = ([None, *_find_usual_ids([core[end] for core in cores])] for end in (0, -1))
     return [replace(some, first_id=f, last_id=e) for f, e in product(firsts, lasts) for some in found]
 
@@ -152,7 +152,7 @@ def write_nearest_rules(rules: TextRules, given: TextRules, implied: TextRules) 
     option = write_rules_option(rules, implied)
     if not rules.steps or rules.steps != given.steps or len(option) <= _MOST_WRITTEN:
         return f"--rules {shlex.quote(option)}"
-    return f"your --rules with {write_rules_option(rules, given)}"
+    return f"the same rules with {write_rules_option(rules, given)}"
 
 
 def write_rules_option(rules: TextRules, implied: TextRules, written: Sequence[Any] = ()) -> str:
@@ -174,7 +174,7 @@ def write_rules_option(rules: TextRules, implied: TextRules, written: Sequence[A
         document["steps"] = [_shorten_step(step) for step in short]
     elif "steps" in document:
         document["steps"] = _write_steps(rules.steps)
-    return json.dumps(document, ensure_ascii=False)
+    return write_json_line(document)
 
 
 def make_short_word_steps(longest: int) -> tuple[CleaningStep, ...]:
@@ -208,7 +208,13 @@ def _shorten_step(step: Any) -> Any:
     return step if isinstance(step, str) else {"sub": [*step[1:]]} if len(step) == 3 else [*step]
 
 
-def _strip_padding(row: Sequence[int], padding: int) -> list[int]:
+def strip_padding(row: Sequence[int], padding: int) -> list[int]:
+    """Return a row of ids without the padding at its ends.
+
+    Example:
+        >>> strip_padding([0, 4, 0, 3, 0], 0)
+        [4, 0, 3]
+    """
     core = list(row)
     while core and core[-1] == padding:
         core.pop()
@@ -276,5 +282,5 @@ def _find_step_names(steps: Sequence[CleaningStep]) -> tuple[str, ...]:
 def _describe_steps(rules: TextRules) -> str:
     if names := _find_step_names(rules.steps):
         return " and ".join(names)
-    written = json.dumps(_write_steps(rules.steps), ensure_ascii=False)
+    written = write_json_line(_write_steps(rules.steps))
     return f"steps={written}" if len(written) <= _MOST_WRITTEN else f"{len(rules.steps)} steps"

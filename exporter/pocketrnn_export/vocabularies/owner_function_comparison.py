@@ -6,6 +6,7 @@ owner's texts, on words of the vocabulary, and on texts that are made of these w
 
 from __future__ import annotations
 
+import functools
 import logging
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +30,7 @@ from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, Vocabulary, ma
 _log = logging.getLogger(__name__)
 
 _WORDS_TO_COMPARE: Final = 2_000
-_NAMED_PLACES: Final = 4
+_NAMED_PLACES: Final = 8
 _UNFRAMED: Final[Mapping[str, Any]] = dict.fromkeys(("first_id", "last_id", "max_width", "min_width"))
 # The longest rules that a note has; stop words make them long.
 _MOST_WRITTEN: Final = 400
@@ -92,7 +93,12 @@ def find_rules_of_function(
         best = plain
     else:
         tried = [] if code is None else _make_rules_of_code(code, implied)
-        best, _ = find_rules_from_ids(implied, vocabulary.tokens, pairs, first=tried, framed=gives_ids)
+        find = functools.partial(find_rules_from_ids, implied, vocabulary.tokens, pairs, first=tried, framed=gives_ids)
+        best, agreed = find()
+        if tried and agreed < len(pairs):
+            # Other rules agree by chance: the code is what is known.
+            of_code, agreed_of_code = find(usual=False)
+            best = of_code if 2 * agreed_of_code >= agreed else best
     encoder = TextEncoder(best, vocabulary.tokens)
     wrong = [one for one in usual if not agrees_with_ids(encoder, one.text, one.ids)]
     if wrong and rules is not None and rules.max_tokens is not None:
@@ -109,6 +115,8 @@ def find_rules_of_function(
         "%s: all %d texts become the same tokens as by your tokenizer, %d of them made of words of the vocabulary",
         found, len(usual), len(usual) - len(owners),
     )  # fmt: skip
+    if rules is None and code is not None and code.unsaid:
+        _log.warning("%s No compared text shows it: compare some that do, by --texts or --pairs", _name_places(code))
     rare = [one for one in made if one not in usual and not agrees_with_ids(encoder, one.text, one.ids)]
     if rare:
         _log.warning(
@@ -207,8 +215,7 @@ def _make_refusal(
     )
     said, option = [], ""
     if code is not None and code.unsaid:
-        more = ", ..." * (len(code.unsaid) > _NAMED_PLACES)
-        said.append(f"No rule says what your tokenizer does in {'; '.join(code.unsaid[:_NAMED_PLACES])}{more}.")
+        said.append(_name_places(code))
     if isinstance(rules, TextRules):
         option = write_rules_option(rules, make_implied_rules(vocabulary), () if code is None else code.steps)
         if len(option) <= _MOST_WRITTEN:
@@ -216,6 +223,11 @@ def _make_refusal(
             option = ""
     said.append("docs/text-rules.md says what rules can do.")
     return RefusedOptionsError(problem, f"{' '.join(said)} {advise_external(vocabulary, rules)}", nearest=option)
+
+
+def _name_places(code: RulesInCode) -> str:
+    more = "; and others" * (len(code.unsaid) > _NAMED_PLACES)
+    return f"No rule says exactly what your tokenizer does in {'; '.join(code.unsaid[:_NAMED_PLACES])}{more}."
 
 
 def _describe_first_difference(encoder: TextEncoder, one: _Compared) -> str:

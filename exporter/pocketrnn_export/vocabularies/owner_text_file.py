@@ -7,6 +7,8 @@ labels. So a text may have either, or both.
 
 from __future__ import annotations
 
+import csv
+import logging
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,16 +16,22 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from pocketrnn.bundle.output_kinds import LabelOutput
-from pocketrnn.errors import InputError, short_repr, suggest_similar_name
+from pocketrnn.errors import InputError, first_line, short_repr, suggest_similar_name
 from pocketrnn_export.json_file import brief_text, parse_json
 from pocketrnn_export.vocabularies.labels import read_lines
+
+_log = logging.getLogger(__name__)
 
 # A text, and its ids from the owner's pipeline.
 Pair = tuple[str, Sequence[int]]
 # The labels of an answer, or the probabilities of some labels.
 Answer: TypeAlias = tuple[str, ...] | Mapping[str, float]
 
-_LINE: Final = 'Write {"text": "...", "ids": [4, 17]} or ["...", [4, 17]] in each line.'
+_LINE: Final = (
+    'Write {"text": "...", "ids": [4, 17], "label": "Sports"} in each line; "tokens" may take the place of the ids, '
+    '"probabilities" that of the label, and the ids may be left out beside these. Or a CSV file with the columns '
+    "text, label, and one with the probabilities of each label, named by it."
+)
 _ITEM: Final = 'Give pairs of a text and its ids: [("oil prices", [4, 17])], or ("oil prices", [4, 17], "Business").'
 _MEMBERS: Final = ("text", "ids", "tokens", "label", "probabilities")
 
@@ -61,7 +69,8 @@ def list_pairs(texts: Iterable[OwnersText]) -> list[Pair]:
 
 def read_pairs(path: Path) -> list[OwnersText]:
     """Read texts, one on each line: `{"text": "...", "ids": [...]}` or `["...", [...]]`. The first kind may also have
-    `tokens`, and `label`, `probabilities` or both; other members are ignored.
+    `tokens`, and `label`, `probabilities` or both; other members are ignored. Or the rows of a CSV file: its columns
+    are these members, the ids and tokens as JSON; all others are the probabilities of the labels that they name.
 
     Raises:
         InputError: the file cannot be read, or a line does not have this form; the message has its number.
@@ -71,9 +80,10 @@ def read_pairs(path: Path) -> list[OwnersText]:
         [OwnersText(text='oil prices', ids=[4, 17], tokens=None, answer='Business')]
     """
     found: list[OwnersText] = []
-    for number, line in enumerate(read_lines(path), 1):
-        where = f"{path}, line {number}"
-        document = parse_json(line, where, _LINE)
+    lines: Sequence[Any] = _read_csv(path) if path.suffix.lower() == ".csv" else read_lines(path)
+    for number, line in enumerate(lines, 1):
+        where = f"{path}, {'line' if isinstance(line, str) else 'row'} {number}"
+        document = parse_json(line, where, _LINE) if isinstance(line, str) else _make_document(line, where)
         if not isinstance(document, dict):
             found.append(_make_text(document, where, _LINE))
             continue
@@ -84,6 +94,33 @@ def read_pairs(path: Path) -> list[OwnersText]:
             one = replace(one, tokens=_check_tokens(tokens, where, _LINE))
         found.append(one if probabilities is None else replace(one, label=label))
     return found
+
+
+def _read_csv(path: Path) -> list[dict[str, str]]:
+    """Read the rows of a CSV file as maps from its columns to their fields."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = [{str(name): str(field or "") for name, field in row.items()} for row in csv.DictReader(file)]
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read: {first_line(error)}.", _LINE) from None
+    if rows and "text" not in rows[0]:
+        raise InputError(f"{path} has no column text: {', '.join(map(short_repr, [*rows[0]][:8]))}.", _LINE)
+    return rows
+
+
+def _make_document(row: Mapping[str, str], where: str) -> dict[str, Any]:
+    """Make of a row of a CSV file what a line of JSON has."""
+    document: dict[str, Any] = {name: row[name] for name in ("text", "label") if row.get(name) or name == "text"}
+    document |= {
+        n: parse_json(row[n], f"{where}, {n}", _LINE) for n in ("ids", "tokens", "probabilities") if row.get(n)
+    }
+    numbers = {name: field for name, field in row.items() if name not in _MEMBERS and field}
+    try:
+        return document | (
+            {"probabilities": {name: float(field) for name, field in numbers.items()}} if numbers else {}
+        )
+    except ValueError as error:
+        raise InputError(f"{where} has a probability that is not a number: {first_line(error)}.", _LINE) from None
 
 
 def check_pairs(given: Iterable[Any]) -> list[OwnersText]:
@@ -102,9 +139,12 @@ def check_pairs(given: Iterable[Any]) -> list[OwnersText]:
         [OwnersText(text='oil', ids=[4], tokens=None, answer=None)]
     """
     try:
-        return [_make_text(item, f"example_ids, item {number}", _ITEM) for number, item in enumerate(given)]
+        found = [_make_text(item, f"example_ids, item {number}", _ITEM) for number, item in enumerate(given)]
     except TypeError:
         raise InputError(f"example_ids is of type {type(given).__name__}.", _ITEM) from None
+    if twice := len(found) - len({one.text for one in found}):
+        _log.info("%d of the %d pairs have the text of another one, and count once with it", twice, len(found))
+    return found
 
 
 def _make_text(item: Any, where: str, remedy: str) -> OwnersText:

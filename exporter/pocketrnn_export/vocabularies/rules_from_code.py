@@ -127,17 +127,24 @@ def read_rules_in_code(function: Callable[..., Any]) -> RulesInCode | None:
 def _list_short_words(steps: Sequence[Any], most: int) -> list[str]:
     """Return all words of at most so many characters, if the steps leave ASCII characters that are not \\w: there, a
     pattern of \\b would cut inside words. Empty if a pattern does, or if they are too many."""
+    left = _list_left_characters(steps)
+    if _are_in_words(left) or sum(len(left) ** n for n in range(1, most + 1)) > _MOST_STOP_WORDS:
+        return []
+    each = (itertools.product(left, repeat=length) for length in range(1, most + 1))
+    return ["".join(letters) for some in each for letters in some]
+
+
+def _list_left_characters(steps: Sequence[Any]) -> list[str]:
+    """Return the characters of Latin scripts that steps leave; empty if no rules can do the steps."""
     try:
         clean = cleaning_function(cleaning(*steps))
     except InputError:
         return []
-    left = sorted({changed for one in map(chr, range(0x21, 0x250)) if len(changed := clean(one).strip()) == 1})
-    if all(re.fullmatch(r"\w", one) for one in left if one.isascii()):
-        return []
-    if sum(len(left) ** n for n in range(1, most + 1)) > _MOST_STOP_WORDS:
-        return []
-    each = (itertools.product(left, repeat=length) for length in range(1, most + 1))
-    return ["".join(letters) for some in each for letters in some]
+    return sorted({changed for one in map(chr, range(0x21, 0x250)) if len(changed := clean(one).strip()) == 1})
+
+
+def _are_in_words(characters: Sequence[str]) -> bool:
+    return all(re.fullmatch(r"\w", one) for one in characters if one.isascii())
 
 
 @dataclass
@@ -172,11 +179,17 @@ class _Reader:
         self.depth = 0
         self.first_line = 0
 
-    def leave(self, node: ast.AST, text: Any) -> Any:
-        """Name an expression that no rule says, and return the text as it was before."""
+    def leave(self, node: ast.AST, text: Any, why: str = "") -> Any:
+        """Name an expression that no rule says exactly, and return the text: as it was, or the nearest to it."""
         line = self.first_line + getattr(node, "lineno", 1) - 1
-        self.unsaid.append(f"line {line}: {short_repr(ast.unparse(node), 70)[1:-1]}")
+        self.unsaid.append(f"line {line}: {short_repr(ast.unparse(node), 70)[1:-1]}{why}")
         return text
+
+    def look_up(self, node: ast.AST, table: Mapping[Any, Any], text: Any) -> Any:
+        """Follow a look-up of words: of their ids, or of other words in their place."""
+        if not any(isinstance(value, str) for value in table.values()):
+            return text
+        return self.leave(node, text, f" (a dict of {len(table):,} words; no rule looks words up)")
 
     def call(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Follow a call of a function of the owner."""
@@ -279,7 +292,7 @@ class _Reader:
             statement = waiting.pop(0)
             match statement:
                 case ast.If(test=test, body=[ast.Continue()], orelse=[]):
-                    self.keep_if(ast.UnaryOp(ast.Not(), test), variable, scope)
+                    self.keep_if(ast.copy_location(ast.UnaryOp(ast.Not(), test), test), variable, scope)
                 case ast.If(test=test, body=body, orelse=[]) if not waiting:
                     self.keep_if(test, variable, scope)
                     waiting = list(body)
@@ -325,14 +338,15 @@ class _Reader:
             case ast.Subscript(value=value, slice=ast.Slice() as cut):
                 return self.cut(node, self.evaluate(value, scope), cut, scope)
             case ast.Subscript(value=value, slice=index) if not scope.has_text(value):
-                # The id of a word.
-                return self.evaluate(index, scope)
+                table, text = scope.evaluate(value), self.evaluate(index, scope)
+                return self.look_up(node, table, text) if isinstance(table, Mapping) else text
             case ast.IfExp(test=test, body=body, orelse=orelse):
                 known = isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.In)
                 return self.evaluate(body if known or self.decide(test, scope) else orelse, scope)
             case ast.BoolOp(values=[first, *_]):
                 return self.evaluate(first, scope)
-            case ast.List(elts=[ast.Starred(value=value)]):
+            # A batch of one text, too.
+            case ast.List(elts=[ast.Starred(value=value) | (ast.ListComp() as value)]):
                 return self.evaluate(value, scope)
             case ast.Tuple(elts=elements):
                 return tuple(self.evaluate(one, scope) for one in elements)
@@ -372,7 +386,7 @@ class _Reader:
         if isinstance(owner, str) and name == "join":
             return self.join(node, owner, text)
         if isinstance(owner, Mapping) and name == "get":
-            return text
+            return self.look_up(node, owner, text)
         if function in (str, iter, list, tuple) or name in ("tensor", "LongTensor", "array"):
             return replace(text, tokenizer="characters") if function in (list, tuple) and not text.tokenizer else text
         if function in (str.lower, str.casefold, str.strip, str.split):
@@ -433,6 +447,9 @@ class _Reader:
         if not changed:
             return text
         results = set(changed.values())
+        if len(changed) <= _LONGEST_WORD and results in ({""}, {" "}):
+            inside = "".join(f"\\{one}" if one in "\\]^-[" else one for one in changed)
+            return text.step(("sub", f"[{inside}]", results.pop()))
         if len(results) == 1:
             kept = find_ranges(lambda one: one not in changed, _CODE_POINTS)
             return text.step(Keep(tuple(kept), results.pop()))
@@ -501,15 +518,24 @@ class _Reader:
                 for value in values:
                     self.keep_if(value, variable, scope)
                 return
+            case ast.BinOp(left=left, op=ast.BitAnd(), right=right):
+                for one in (left, right):
+                    if isinstance(one, ast.UnaryOp) and isinstance(one.op, ast.Invert):
+                        self.keep_if(ast.copy_location(ast.UnaryOp(ast.Not(), one.operand), one), variable, scope)
+                    else:
+                        self.keep_if(one, variable, scope)
+                return
             case ast.UnaryOp(op=ast.Not(), operand=ast.Compare(left=left, ops=[ast.In()], comparators=[right])):
-                test = ast.Compare(left, [ast.NotIn()], [right])
+                test = ast.copy_location(ast.Compare(left, [ast.NotIn()], [right]), test)
+            case ast.UnaryOp(op=ast.Not(), operand=ast.Compare(left=left, ops=[ast.Eq()], comparators=[right])):
+                test = ast.copy_location(ast.Compare(left, [ast.NotEq()], [right]), test)
             case ast.UnaryOp(op=ast.Not(), operand=ast.BoolOp(op=ast.Or(), values=values)):
                 for value in values:
-                    self.keep_if(ast.UnaryOp(ast.Not(), value), variable, scope)
+                    self.keep_if(ast.copy_location(ast.UnaryOp(ast.Not(), value), value), variable, scope)
                 return
         scope.values[variable] = self.keep_words_if(test, variable, scope, part)
 
-    def keep_words_if(self, test: ast.expr, variable: str, scope: _Scope, part: _Text) -> _Text:
+    def keep_words_if(self, test: ast.expr, variable: str, scope: _Scope, part: _Text) -> Any:
         names = [n for n in ast.walk(test) if isinstance(n, ast.Name) and n.id == variable]
         lengths = [n for n in ast.walk(test) if isinstance(n, ast.Call) and ast.unparse(n) == f"len({variable})"]
         if names and len(names) == len(lengths):
@@ -520,23 +546,32 @@ class _Reader:
         match test:
             case ast.Name() | ast.Call(func=ast.Attribute(attr="strip")):
                 return replace(part, stop_words=(*part.stop_words, ""))
-            case ast.Compare(left=left, ops=[ast.NotIn()], comparators=[right]) if not scope.has_text(right):
-                self.evaluate(left, scope)
+            case ast.Compare(left=left, ops=[ast.NotIn()], comparators=[right]) if _is_whole_word(left, variable):
                 words = scope.evaluate(right)
                 words = [one for one in words if isinstance(one, str)]
                 return replace(
                     part, stop_words=(*part.stop_words, *(words if isinstance(words, list) else sorted(words)))
                 )
-            case ast.Compare(ops=[ast.NotEq()], comparators=[ast.Constant(value=str() as word)]):
+            case ast.Compare(left=left, ops=[ast.NotEq()], comparators=[ast.Constant(value=str() as word)]) if (
+                _is_whole_word(left, variable)
+            ):
                 return replace(part, stop_words=(*part.stop_words, word))
+            case ast.Compare(left=ast.Constant(value=str() as inside), ops=[ast.NotIn()], comparators=[ast.Name()]):
+                if len(inside) == 1 and not inside.isspace():
+                    return part.step(("sub", rf"\S*{re.escape(inside)}\S*", ""))
+                return self.leave(test, part.step(("sub", rf"{re.escape(inside)}\S*", "")))
             case ast.Compare(ops=[ast.In()]):
                 return replace(part, drops_unknown=True)
             case ast.Call(func=ast.Attribute(value=ast.Name(), attr=kind)) if kind in _KEPT_IF:
                 return part.step(*(("sub", *one) for one in _KEPT_IF[kind]))
             case ast.UnaryOp(operand=ast.Call(func=ast.Attribute(value=ast.Name(), attr=kind))) if kind in _DROPPED_IF:
-                return part.step(*(("sub", *one) for one in _DROPPED_IF[kind]))
-        found: _Text = self.leave(test, part)
-        return found
+                found = part.step(*(("sub", *one) for one in _DROPPED_IF[kind]))
+                # Inside a word with other characters, such as "10,", the digits stay.
+                left_over = _list_left_characters(part.steps)
+                return found if left_over and _are_in_words(left_over) else self.leave(test, found)
+        if begun := _find_excluded_beginning(test, variable):
+            return self.leave(test, part.step(("sub", rf"{re.escape(begun)}\S*", "")))
+        return self.leave(test, part)
 
     def cut(self, node: ast.AST, value: Any, cut: ast.Slice, scope: _Scope) -> Any:
         """Follow `words[:n]` and `words[-n:]`."""
@@ -565,7 +600,7 @@ class _Reader:
             try:
                 cleaning(step)
             except InputError as error:
-                self.unsaid.append(f"re.sub({step[-2]!r}, {step[-1]!r}): {error.problem}")
+                self.unsaid.append(f"re.sub({step[-2]!r}, {step[-1]!r}): {error.problem.rstrip('.')}")
                 continue
             kept.append(step)
         return tuple(kept)
@@ -581,6 +616,34 @@ def _find_function(source: str) -> Any:
         kinds = (ast.FunctionDef, ast.Lambda)
         return next(node for node in ast.walk(tree) if isinstance(node, kinds))
     raise _NotReadError(source)
+
+
+def _is_whole_word(node: ast.expr, variable: str) -> bool:
+    """Return whether an expression is a word itself, perhaps in lower case or without white space around it."""
+    match node:
+        case ast.Call(func=ast.Attribute(value=value, attr="lower" | "casefold" | "strip"), args=[]):
+            return _is_whole_word(value, variable)
+    return isinstance(node, ast.Name) and node.id == variable
+
+
+def _find_excluded_beginning(test: ast.expr, variable: str) -> str:
+    """Return the string with which no kept word begins: `word[0] != "@"`, `not word.startswith("@")`; else empty."""
+    match test:
+        case ast.UnaryOp(
+            op=ast.Not(),
+            operand=ast.Call(
+                func=ast.Attribute(value=ast.Name(id=name), attr="startswith"),
+                args=[ast.Constant(value=str() as begun)],
+            ),
+        ) if name == variable:
+            return begun
+        case ast.Compare(
+            left=ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=0) | ast.Slice(lower=None)),
+            ops=[ast.NotEq()],
+            comparators=[ast.Constant(value=str() as begun)],
+        ) if name == variable:
+            return begun
+    return ""
 
 
 def _make_part(each: _Text) -> _Text:

@@ -40,6 +40,7 @@ def find_rules_from_ids(
     pairs: Sequence[Pair],
     *,
     first: Sequence[TextRules] = (),
+    usual: bool = True,
     framed: bool = True,
 ) -> tuple[TextRules, int]:
     """Return the first rules among those that agree on the most of the owner's texts, and the number of these texts.
@@ -49,6 +50,7 @@ def find_rules_from_ids(
         tokens: those of the vocabulary, in the order of their ids.
         pairs: texts with the ids that the owner's pipeline gives.
         first: rules that are tried before all others.
+        usual: whether others are tried.
         framed: whether the ids may have others around them, or be padded.
 
     Example:
@@ -62,7 +64,7 @@ def find_rules_from_ids(
     tried += [
         one
         for frame in (add_first_and_last_ids(rules, rows) if framed else [rules])
-        for one in list_candidate_rules(frame, tokens)
+        for one in (list_candidate_rules(frame, tokens) if usual else ())
     ]
     some_texts, longest = pairs[:_FIRST_TEXTS], max(len(ids) for _, ids in pairs)
 
@@ -116,7 +118,8 @@ def _complete_rules(
 
     Args:
         rules, tokens, pairs: as in `find_rules_from_ids`.
-        longest: the length of the longest row of ids, at which texts may be cut; None if nothing cuts them.
+        longest: the length of the longest row of ids, at which texts may be cut; None if the ids are those of tokens,
+            which show neither widths nor the ids of other texts.
     """
 
     def count(tried: TextRules) -> int:
@@ -144,6 +147,8 @@ def _list_changes(
     encoder: TextEncoder, rules: TextRules, missed: Sequence[Pair], longest: int | None
 ) -> Iterator[TextRules]:
     """Yield the rules with one changed member, chosen by the ids of the texts on which they disagree."""
+    if longest is None:
+        return
     empty: Counter[int] = Counter()
     unknown: Counter[int] = Counter()
     for text, ids in missed:
@@ -163,8 +168,6 @@ def _list_changes(
         yield replace(rules, unknown_id=id_, empty_id=id_)
     if rules.unknown_id is not None:
         yield replace(rules, unknown_id=None)
-    if longest is None:
-        return
     if rules.max_width is None and rules.max_tokens is None and any(len(ids) == longest for _, ids in missed):
         around = (rules.first_id is not None) + (rules.last_id is not None)
         for side in ("right", "left"):

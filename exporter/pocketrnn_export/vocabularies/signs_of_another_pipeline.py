@@ -12,10 +12,12 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import AnyTextRules
+from pocketrnn_export.vocabularies.external_advice import list_widths, write_external_options
+from pocketrnn_export.vocabularies.nearest_text_rules import strip_padding
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +33,8 @@ _MOST: Final = 0.9
 _LEAST: Final = 0.3
 _LARGER: Final = 2.0
 _OTHERS: Final = 8
+# With this many texts, all of which begin or end with one id, the id may be a word.
+_FEW: Final = 3
 _TEXTS: Final = 200
 # The marks of tokenizers for the start, the middle or the end of a word.
 _MARKS: Final = ("##", "@@", "\u2581", "\u0120", "</w>")
@@ -90,19 +94,36 @@ def _refuse_padded_texts(rules: AnyTextRules, vocabulary: Sequence[str], rows: S
         return
     # Without a token named so, the padding id may be a word, which can end a text once, but not twice.
     times = 1 if "pad" in vocabulary[padding].casefold() else 2
-    for side in ("right", "left"):
-        ends = [row for row in rows if len(row) > times and set(_select_cut_end(row, times, side)) == {padding}]
-        if not ends:
-            continue
-        widths = {len(row) for row in rows}
-        same = f'"min_width": {min(widths)}, "max_width": {min(widths)}, "pad_side": "{side}"'
-        raise InputError(
-            f"{len(ends):,} of {len(rows):,} pairs {'end' if side == 'right' else 'begin'} with the padding, "
-            f"{_name_id(padding, vocabulary)}, but the rules pad no text.",
-            f"Say so in the rules: {same} (docs/text-rules.md). Or give the ids without padding."
-            if len(widths) == 1
-            else "Give the ids without padding.",
+    counts = {
+        side: sum(len(row) > times and set(_select_cut_end(row, times, side)) == {padding} for row in rows)
+        for side in ("right", "left")
+    }
+    # A row of padding only, as of an empty text, counts for both sides.
+    side = max(counts, key=counts.__getitem__)
+    if not counts[side]:
+        return
+    remedy = "Give the ids without padding."
+    if len({len(row) for row in rows}) == 1:
+        option = write_external_options({**list_widths(rules), **_find_frame_of_rows(rows, padding, side)})
+        remedy = (
+            f"Give {option} in place of --tokenizer external (the same members of TextRules in Python), with "
+            "unknown_id if unknown words have an id of their own. Or give the ids without padding."
         )
+    raise InputError(
+        f"{counts[side]:,} of {len(rows):,} pairs {'end' if side == 'right' else 'begin'} with the padding, "
+        f"{_name_id(padding, vocabulary)}, but the rules pad no text.",
+        remedy,
+    )
+
+
+def _find_frame_of_rows(rows: Sequence[Sequence[int]], padding: int, side: str) -> dict[str, Any]:
+    """Return the width of padded rows of one width, and the ids with which all of them begin and end."""
+    cores = [core for row in rows if (core := strip_padding(row, padding))]
+    found: dict[str, Any] = {}
+    for name, end in (("first_id", 0), ("last_id", -1)):
+        if len(cores) > _FEW and len({core[end] for core in cores}) == 1:
+            found[name] = cores[0][end]
+    return {**found, "max_width": len(rows[0]), "min_width": len(rows[0]), "pad_side": side}
 
 
 def _select_cut_end(row: Sequence[int], number: int, side: str) -> Sequence[int]:

@@ -54,7 +54,7 @@ _GIVE_FUNCTION: Final = (
 _NAMED_TEXTS: Final = 3
 _WORDS_TO_TELL_BY: Final = 4
 # The marks of regular expressions that texts seldom have: \\S, [^, .*, )?, (?:
-_PATTERN: Final = re.compile(r"\\[sSdDwWbB.+*?()\[\]|]|\[\^|\.[*+]|[)\]][*+?]|\(\?|\[[^\]]+-[^\]]+\]")
+_PATTERN: Final = re.compile(r"\\[sSdDwWbB.+*?()\[\]|]|\[\^|\.[*+]|[)\]][*+?]|\(\?|\[[^\]]*(?:a-z|A-Z|0-9)[^\]]*\]")
 
 
 def make_named_rules(vocabulary: Vocabulary, tokenizer: str | None) -> TextRules:
@@ -210,11 +210,12 @@ def refuse_other_ids(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequenc
     for number, (text, ids) in enumerate(pairs, 1):
         if difference := _describe_difference(encoder, text, ids, vocabulary.tokens):
             cut = ", ".join(map(repr, encoder.tokens(text)[:12]))
-            advice, changes = _advise_on_rules(vocabulary, rules, pairs)
+            advice, changes, nearest = _advise_on_rules(vocabulary, rules, pairs)
             raise RefusedOptionsError(
                 f"Text {number} of your pipeline, {short_repr(text)}: {difference}.",
                 f"The rules cut it into {cut or 'nothing'}. {advice}",
                 changes,
+                nearest,
             )
 
 
@@ -245,21 +246,26 @@ def _describe_token(number: int | None, tokens: Sequence[str]) -> str:
 
 def _advise_on_rules(
     vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair]
-) -> tuple[str, dict[str, str | None]]:
-    """Return advice with the rules that agree with the most texts of the owner, written as an option; and the options
-    to change, if they agree with all."""
+) -> tuple[str, dict[str, str | None], str]:
+    """Return advice with the rules that agree with the most texts of the owner, written as an option; the options to
+    change, if they agree with all; and rules that are too long for a message."""
     if isinstance(rules, SubwordRules):
         if widths := write_agreeing_widths(rules, vocabulary.tokens, pairs):
             said = f"All {len(pairs)} texts agree with --rules '{widths}' (rules= in Python) beside the tokenizer."
-            return said, {"rules": widths}
-        return _advise_on_other_rules(vocabulary, rules, pairs), {}
+            return said, {"rules": widths}, ""
+        return _advise_on_other_rules(vocabulary, rules, pairs), {}, ""
     best, agreed = find_rules_from_ids(rules, vocabulary.tokens, pairs)
+    whole = write_rules_option(best, make_implied_rules(vocabulary))
     if agreed == len(pairs):
         option = write_nearest_rules(best, rules, make_implied_rules(vocabulary))
-        whole = write_rules_option(best, make_implied_rules(vocabulary))
         changes: dict[str, str | None] = {"rules": whole, "tokenizer": None, "max_tokens": None}
-        return f"{describe_rules(best)} agrees on all {agreed} texts: give {option}.", changes
-    return _advise_on_other_rules(vocabulary, rules, pairs, best, agreed), {}
+        give = f": give {option}" if len(option) <= _LONGEST_OPTION else ""
+        return f"{describe_rules(best)} agrees on all {agreed} texts{give}.", changes, ""
+    return (
+        _advise_on_other_rules(vocabulary, rules, pairs, best, agreed),
+        {},
+        whole if len(whole) > _LONGEST_OPTION else "",
+    )
 
 
 def _advise_on_other_rules(
@@ -293,7 +299,8 @@ def _advise_on_other_rules(
     elif not agreed:
         said = "No rules that were tried agree on any text. "
     else:
-        said = f"The nearest rules agree on {agreed} of {len(pairs)} texts: {option}. "
+        said = f"The nearest rules agree on {agreed} of {len(pairs)} texts: "
+        said += f"{option if len(option) <= _LONGEST_OPTION else describe_rules(best)}. "
         said += _describe_missed(TextEncoder(best, vocabulary.tokens), pairs, vocabulary)
     if 2 * max(given, agreed) >= len(pairs):
         near = best if agreed > given else rules
@@ -395,7 +402,7 @@ def _warn_of_unreachable_words(encoder: TextEncoder, tokens: Sequence[str]) -> N
         and not any(token in encoder.tokens(text) for text in _list_spellings(token))
     ]
     if never:
-        words = ", ".join(map(short_repr, never[:_NAMED_WORDS])) + (", ..." if len(never) > _NAMED_WORDS else "")
+        words = ", ".join(map(short_repr, never[:_NAMED_WORDS])) + (" and others" if len(never) > _NAMED_WORDS else "")
         one = len(never) == 1
         _log.warning(
             "%d %s of the vocabulary, as %s and in upper case, %s not come through the rules (%s): %s.",

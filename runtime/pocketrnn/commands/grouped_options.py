@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import re
 import shlex
@@ -233,7 +234,17 @@ def write_command_again(changed: Mapping[str, str | None]) -> str:
         if isinstance(parameter, click.Option) and parameter.is_flag:
             parts += [(parameter.opts if value else parameter.secondary_opts)[-1]]
         elif isinstance(parameter, click.Option):
-            parts += [part for one in values for part in (parameter.opts[0], str(one))]
+            parts += [part for one in values for part in (parameter.opts[0], _make_printable(str(one)))]
         else:
             parts += map(str, values)
     return f"{context.command_path} {shlex.join(parts)}"
+
+
+def _make_printable(value: str) -> str:
+    """Return JSON of several lines, or with characters that a terminal does not show, in one line of ASCII."""
+    if value.isprintable():
+        return value
+    try:
+        return json.dumps(json.loads(value))
+    except ValueError:
+        return value

@@ -479,10 +479,13 @@ def _check_without_backtracking(item: _Item, behind: _Items) -> None:
             # At its end, a run gives back up to a boundary.
             is_end = not i and not item.branches and not any(more.is_required for more in behind[1:])
             if not is_end and not _has_one_word_class(item):
-                raise _NoEqualStepError(item.source + other.source, "it may have to give back more than once")
+                raise _NoEqualStepError(
+                    item.source + other.source, "its first part may have to give back more than once"
+                )
         elif _has_common_points(item.points, other.points):
             raise _NoEqualStepError(
-                item.source + other.source, "what the first takes may have to be given back to the second"
+                item.source + other.source,
+                "the first part also matches what the second begins with, and a step does not go back",
             )
         if other.is_required:
             break
