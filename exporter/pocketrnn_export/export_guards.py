@@ -21,6 +21,7 @@ from pocketrnn_export.comparing.parity_verdict import write_report
 from pocketrnn_export.diagnose.refusal import name_differing_line
 from pocketrnn_export.intake.calling_convention import Call
 from pocketrnn_export.intake.module_preparation import ExportableModule
+from pocketrnn_export.module_runs.state_restoration import keep_module_unchanged
 from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
 
 _log = logging.getLogger(__name__)
@@ -111,9 +112,9 @@ def run_with_single_text_fallback(
 
 @contextlib.contextmanager
 def convert_exceptions(module: nn.Module) -> Iterator[None]:
-    """Convert any other exception during an export to an `ExportError` that names it."""
+    """Keep the module unchanged, and convert any other exception during an export to an `ExportError` that names it."""
     try:
-        with name_differing_line():
+        with name_differing_line(), keep_module_unchanged(module):
             yield
     except (PocketRNNError, OSError, KeyboardInterrupt, Terminated):
         raise

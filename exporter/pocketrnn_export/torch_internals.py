@@ -298,8 +298,8 @@ def find_base_tensor(tensor: Tensor) -> Tensor:
 
 
 def count_writes(tensor: Tensor) -> int:
-    """Return the number of in-place writes to a tensor, which autograd counts."""
-    return tensor._version
+    """Return the number of in-place writes to a tensor, which autograd counts; 0 for one made in inference mode."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def read_memory_address(tensor: Tensor) -> int:

@@ -56,7 +56,7 @@ from pocketrnn_export.intake.call_discovery.module_facts import list_forward_par
 from pocketrnn_export.intake.calling_convention import Call
 from pocketrnn_export.intake.export_copy import copy_for_export
 from pocketrnn_export.intake.random_draw_line import find_drawing_line
-from pocketrnn_export.module_runs.state_restoration import restore_random_state
+from pocketrnn_export.module_runs.state_restoration import keep_module_unchanged, restore_random_state
 from pocketrnn_export.progress import log_item_progress, show_progress
 
 _log = logging.getLogger(__name__)
@@ -111,7 +111,8 @@ def check(
     told = _CallOptions(inputs or {}, call, ids, padding_id, channels)
     with lock_exports(), show_progress(progress), restore_random_state():
         try:
-            return _compare_with_module(module, open_file(file), told)
+            with keep_module_unchanged(module):
+                return _compare_with_module(module, open_file(file), told)
         except PocketRNNError as error:
             return Verdict(str(file), "not comparable", f"{error.problem} {error.remedy}")
 

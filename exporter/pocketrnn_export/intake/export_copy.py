@@ -22,6 +22,7 @@ from pocketrnn_export.intake.torchscript_fixed_states import refuse_fixed_states
 from pocketrnn_export.intake.traceable_torchscript import make_traceable_module
 from pocketrnn_export.module_runs.complete_copy import make_complete_copy
 from pocketrnn_export.module_runs.quiet_cpu_run import set_eval_mode
+from pocketrnn_export.module_runs.state_restoration import undo_changes_to_module
 from pocketrnn_export.torch_internals import (
     get_submodule_dict,
     read_flat_weights,
@@ -40,6 +41,7 @@ def copy_for_export(module: nn.Module) -> nn.Module:
     Raises:
         ExportError: the module holds a weight without a value, or cannot be copied.
     """
+    undo_changes_to_module()
     module = unwrap_module(module)
     _refuse_lazy_and_meta_tensors(module)
     refuse_fixed_states(module)

@@ -43,10 +43,12 @@ def run_quietly_on_cpu() -> Iterator[None]:
 
 
 def set_eval_mode(module: nn.Module) -> nn.Module:
-    """Put a module into eval mode and return it.
+    """Put a module into eval mode, as its own eval() does, and return it.
 
-    The module may define another `train`, such as a method that trains it, so that eval() fails: then the flag of each
-    layer is set. TorchScript that was frozen before it was saved is always in eval mode, and has no eval().
+    A module or layer may define another `train` or `eval`, such as a method that trains it, so that eval() fails or
+    does nothing: then the flags of its layers are set. A layer that eval() leaves in training mode on purpose, as a
+    dropout that always draws, stays so. TorchScript that was frozen before it was saved is always in eval mode, and has
+    no eval().
 
     Example:
         >>> set_eval_mode(nn.Dropout()).training
@@ -54,13 +56,20 @@ def set_eval_mode(module: nn.Module) -> nn.Module:
     """
     if not hasattr(module, "training"):
         return module
+    other = [module]
     # A user's module may raise anything.
     with contextlib.suppress(Exception, SystemExit):
         module.eval()
-    for layer in module.modules():
-        if getattr(layer, "training", False):
-            layer.training = False
+        other = [layer for layer in module.modules() if layer is module or _has_other_mode_methods(layer)]
+    for layer in other:
+        for inner in layer.modules() if getattr(layer, "training", False) else ():
+            if getattr(inner, "training", False):
+                inner.training = False
     return module
+
+
+def _has_other_mode_methods(layer: nn.Module) -> bool:
+    return type(layer).train is not nn.Module.train or type(layer).eval is not nn.Module.eval
 
 
 def compute_answer(module: Callable[..., Any], inputs: Sequence[Tensor]) -> Any:

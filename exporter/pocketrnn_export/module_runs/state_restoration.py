@@ -7,6 +7,7 @@ import dis
 import functools
 import logging
 import random
+import sys
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -16,12 +17,17 @@ from typing import Any, Final
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from pocketrnn_export.module_runs.complete_copy import has_attributes
 from pocketrnn_export.torch_internals import count_writes
 
 # The types of values that a run of a module cannot change.
 _NOT_CHANGED: Final = (str, bytes, int, float, complex, type(None), logging.Logger)
+# Files whose globals no forward writes to.
+_LIBRARIES: Final = sys.stdlib_module_names | {"torch", "numpy", "pocketrnn", "pocketrnn_export"}
+# The functions that undo the changes to a module, for each block of `keep_module_unchanged`, the innermost last.
+_undoing: Final[list[list[Callable[[], None]]]] = []
 
 
 @contextlib.contextmanager
@@ -37,6 +43,30 @@ def restore_module(module: nn.Module) -> Iterator[None]:
     finally:
         for undo in undoing:
             undo()
+
+
+@contextlib.contextmanager
+def keep_module_unchanged(module: nn.Module) -> Iterator[None]:
+    """Keep a user's module as it was given: undo all changes to it at the end of the block, and wherever
+    `undo_changes_to_module` is called inside it.
+
+    Every run of the module should undo its own changes. This holds where one does not: a copy that is made later is
+    still a copy of what the user gave, and the proof compares with that.
+    """
+    _undoing.append(list(_make_restorers(module)))
+    dtype = torch.get_default_dtype()
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(dtype)
+        for undo in _undoing.pop():
+            undo()
+
+
+def undo_changes_to_module() -> None:
+    """Undo all changes since the innermost block of `keep_module_unchanged` began; without a block, do nothing."""
+    for undo in _undoing[-1] if _undoing else ():
+        undo()
 
 
 @contextlib.contextmanager
@@ -74,13 +104,33 @@ def _make_restorers(module: nn.Module) -> Iterator[Callable[[], None]]:
         yield from _make_content_restorers(value)
         waiting += _list_held_values(value)
         if isinstance(value, FunctionType):
-            for name in find_global_names_read(value.__code__) & value.__globals__.keys():
-                held = value.__globals__[name]
-                if isinstance(held, FunctionType) and held.__globals__ is value.__globals__:
+            for names, name, held in _list_globals_read(value):
+                if isinstance(held, FunctionType) and held.__globals__ is names:
                     waiting.append(held)
+                elif isinstance(held, type) and held.__module__ == value.__module__ and id(held) not in met:
+                    met[id(held)] = held
+                    waiting += vars(held).values()
+                    yield _make_class_restorer(held)
                 elif not isinstance(held, type | FunctionType | ModuleType):
-                    yield functools.partial(value.__globals__.__setitem__, name, held)
+                    yield functools.partial(names.__setitem__, name, held)
                     waiting.append(held)
+
+
+def _list_globals_read(function: FunctionType) -> Iterator[tuple[dict[str, Any], str, Any]]:
+    """Yield the globals that a function reads, of its file and as attributes of other files (`config.CALLS`): each with
+    the dict that has it, and its name."""
+    for name in find_global_names_read(function.__code__) & function.__globals__.keys():
+        held = function.__globals__[name]
+        yield function.__globals__, name, held
+        if isinstance(held, ModuleType) and held.__name__.split(".")[0] not in _LIBRARIES:
+            for attribute in _list_names(function.__code__) & vars(held).keys():
+                yield vars(held), attribute, vars(held)[attribute]
+
+
+@functools.cache
+def _list_names(code: CodeType) -> set[str]:
+    """Return all names of globals and attributes in a function and its inner functions."""
+    return set(code.co_names).union(*(_list_names(part) for part in code.co_consts if isinstance(part, CodeType)))
 
 
 @functools.cache
@@ -167,6 +217,9 @@ def _restore_array(array: Any, content: Any) -> None:
 
 
 def _make_tensor_restorer(tensor: Tensor) -> Callable[[], None]:
+    if is_lazy(tensor) or tensor.is_nested or tensor.layout != torch.strided:
+        # It has no numbers in memory of its own; the export refuses it.
+        return lambda: None
     data, wanted, version = tensor.data, tensor.requires_grad, count_writes(tensor)
     gradient = tensor.grad if tensor.is_leaf else None
     content = data.clone() if data.device.type == "cpu" else None
@@ -175,7 +228,9 @@ def _make_tensor_restorer(tensor: Tensor) -> Callable[[], None]:
         if tensor.data_ptr() != data.data_ptr() or tensor.dtype != data.dtype or tensor.device != data.device:
             tensor.data = data
         if content is not None and (count_writes(tensor) != version or not torch.equal(tensor.data, content)):
-            tensor.data.copy_(content)
+            # A tensor that was made in inference mode can only be written in it.
+            with torch.inference_mode(tensor.is_inference()):
+                tensor.data.copy_(content)
         if tensor.is_leaf and tensor.requires_grad != wanted:
             tensor.requires_grad_(wanted)
         if tensor.is_leaf and tensor.grad is not gradient:

@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 from pocketrnn.errors import ExportError
 from pocketrnn_export.forms.onnx.value_ranges import SAMPLES
 from pocketrnn_export.intake.calling_convention import Call, compile_call
+from pocketrnn_export.module_runs.state_restoration import keep_module_unchanged, undo_changes_to_module
 from pocketrnn_export.numbers.sample_table import Samples
 from pocketrnn_export.torch_internals import read_own_forward_pre_hooks
 
@@ -58,6 +59,7 @@ def make_module_take_ids(module: nn.Module, rows: Samples, layout: Layout | None
     Raises:
         ExportError: the module cannot take ids.
     """
+    undo_changes_to_module()
     table = nn.Embedding(rows.shape[0], rows.shape[1], _weight=torch.from_numpy(rows.copy()), _freeze=True)
     first = next((t for t in module.parameters() if t.is_floating_point()), None)
     if first is not None:
@@ -72,7 +74,7 @@ def make_module_take_ids(module: nn.Module, rows: Samples, layout: Layout | None
     if apart:
         wrapped = _make_wrapper_class(module)(module, layout)
         wrapped.add_module(TABLE, table)
-        wrapped.train(getattr(module, "training", False))
+        wrapped.training = getattr(module, "training", False)
         yield wrapped
         return
     own = kind.forward
@@ -95,7 +97,8 @@ def make_module_take_ids(module: nn.Module, rows: Samples, layout: Layout | None
         ) from error
     try:
         module.add_module(TABLE, table)
-        yield module
+        with keep_module_unchanged(module):
+            yield module
     finally:
         delattr(module, TABLE)
         module.__class__ = kind
