@@ -14,6 +14,7 @@ import math
 import pickle
 import pickletools
 import re
+import warnings
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Final
 
@@ -100,7 +101,10 @@ class PickleReader:
                 name, kind = _RARE[code].name, _RARE[code].arg
                 if kind is not None and name not in self.values | _WITH_ARGUMENT:
                     raise UnsupportedPickleError(f"the instruction {name}")
-                self._run_rare_instruction(name, None if kind is None else kind.reader(self.file))
+                # A string with an unknown escape, as of a damaged file, gives a DeprecationWarning.
+                with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+                    argument = None if kind is None else kind.reader(self.file)
+                self._run_rare_instruction(name, argument)
                 at = self.file.tell()
             else:
                 raise UnsupportedPickleError(f"the instruction 0x{code:02x}")

@@ -831,6 +831,8 @@ SEEDS = [
     container=st.sampled_from([bytes, zipped, lambda content: zipped(content)[:-1]]),
 )
 @example(seed=SEEDS[0], edits=[], container=bytes)
+# A name with a backslash.
+@example(seed=SEEDS[0], edits=[(SEEDS[0].index(b"collections"), 0, b"\\")], container=bytes)
 @settings(deadline=None, max_examples=examples(80, 1000))
 def test_a_mutated_pickle_is_a_vocabulary_or_refused(
     seed: bytes,

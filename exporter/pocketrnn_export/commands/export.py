@@ -131,8 +131,8 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 @click.option("--vocabulary", type=click.Path(path_type=Path), metavar="FILE",
               help="The vocabulary of a module file: text, JSON, or a saved torchtext Vocab.")  # fmt: skip
 @click.option("--labels", metavar="LABELS",
-              help="The labels, in the order of the module's logits: a,b,c; a file of them, such as "
-              "label_encoder.pkl; or file.py:NAME.")  # fmt: skip
+              help="The labels, in the order of the logits: a,b,c; a file, such as label_encoder.pkl; "
+              "or file.py:NAME.")  # fmt: skip
 @click.option("--head", type=Text(), multiple=True, metavar="NAME=LABELS",
               help="In place of --labels, for a module with several outputs for a text: the name of one, and its "
               "labels as --labels takes them; once for each.")  # fmt: skip
@@ -186,7 +186,7 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 @click.option("--no-crf", is_flag=True, help="Give each token its likeliest label, though the module has a CRF.")
 @click.option("--call", type=Text(), metavar="LINE",
               help='How a module is called, if that is not found out: "module(tokens.t(), lengths)[0]", or the name of '
-              "a function (module, tokens, lengths) in the module file.")  # fmt: skip
+              "a function of its file.")  # fmt: skip
 @click.option("--gives", type=click.Choice(["logits", "probabilities"]),
               help="Whether a module gives logits or probabilities.  [default: its numbers decide]")  # fmt: skip
 @click.option("--one-text", "--one-sequence", "one_text", is_flag=True,
