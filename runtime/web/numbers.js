@@ -174,7 +174,7 @@ function checkShape(shape, channels) {
   if (shape.length === 2 && shape[1] === channels.length) return;
   const wanted = `${channels.length} channel${channels.length === 1 ? "" : "s"} (${channels.slice(0, SHOWN_CHANNELS).join(", ")})`;
   throw new SequenceError(
-    `The sequence has the shape [${shape.join(", ")}], and the classifier takes ${wanted}.`,
+    `The sequence has the shape [${shape.join(", ")}], but the classifier takes ${wanted}.`,
     "Give rows of a number for each channel, or a typed array of all of them, step after step.",
   );
 }
@@ -489,7 +489,7 @@ export class NumberClassifier extends AnyClassifier {
     const few = status === STATUS.TOO_SHORT;
     if (fixed !== undefined)
       return new SequenceError(
-        `The sequence has ${formatNumber(steps)} steps, and the classifier takes ${formatNumber(fixed)}.`,
+        `The sequence has ${formatNumber(steps)} steps, but the classifier takes ${formatNumber(fixed)}.`,
         few
           ? "Give as many steps; or export it with a pad_side, if it was trained on sequences that were filled up."
           : "Cut it, or give the whole recording to recording() or stream(), which answer each window.",

@@ -108,6 +108,13 @@ def test_files_that_are_imported_from_the_same_folder_are_read_once_deep(tmp_pat
     assert "config.py, line 1, says MAX_LEN=30" in said
 
 
+def test_a_default_of_a_function_is_named_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.py"
+    path.write_text("\n\ndef pad(\n    row,\n    max_len=30,\n): ...\n")
+    (said,) = list_code_hints([path], longest=9)
+    assert "line 4, says max_len=30" in said
+
+
 def test_names_of_lengths() -> None:
     names = ["max_len", "MAXLEN", "sequence_length", "max_sent_len", "pad_length", "max_tokens", "max_text_length"]
     assert all(map(names_length, names))

@@ -206,6 +206,17 @@ def test_a_difference_is_refused_with_the_likely_cause(
         exported(tmp_path / "b", tokenizer=None, rules=rules, example_ids=pairs)
 
 
+def test_a_width_is_found_from_answers_also_of_longer_texts_and_of_texts_without_words(tmp_path: Path) -> None:
+    rows = [*((text, ids_of(own, 20)) for text, own in zip(UNFRAMED, TEXTS, strict=True)), ("", []), ("unheard", [0])]
+    assert max(len(split(own)) for own in TEXTS) > 20
+    pairs = [(text, None, dict(zip(LABELS, answer(ids, 20), strict=True))) for text, ids in rows]
+    rules = TextRules("whitespace", padding_id=1)
+    with pytest.raises(ParityError, match=r"20 ids on the right, or cut .*\"min_width\": 20"):
+        exported(tmp_path / "b", tokenizer=None, rules=rules, example_ids=pairs)
+    made = exported(tmp_path / "b", tokenizer=None, rules=replace(rules, min_width=20, max_width=20), example_ids=pairs)
+    assert read_text_verdict(made).answers is not None
+
+
 def test_an_answer_to_a_text_without_ids_is_compared_and_the_id_that_agrees_is_named(tmp_path: Path) -> None:
     pairs = [(text, ids_of(own), label(ids_of(own))) for text, own in zip(UNFRAMED[:6], TEXTS, strict=False)]
     other = next(id_ for id_ in (1, *range(len(WORDS))) if label([id_]) != label([0]))

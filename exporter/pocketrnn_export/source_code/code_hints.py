@@ -104,7 +104,9 @@ def _list_imported(tree: ast.Module, folder: Path) -> Iterator[Path]:
 
 
 def _describe_place(path: Path, cell: Cell, node: ast.AST) -> str:
-    return f"{path}, {f'{cell.name}, ' if cell.name else ''}line {getattr(node, 'lineno', 1)}"
+    # The arguments of a function have no line; each of them has one.
+    line = next((part.lineno for part in ast.walk(node) if isinstance(part, ast.expr | ast.stmt | ast.arg)), 1)
+    return f"{path}, {f'{cell.name}, ' if cell.name else ''}line {line}"
 
 
 def _list_numbers(node: ast.AST) -> Iterator[tuple[str, int]]:

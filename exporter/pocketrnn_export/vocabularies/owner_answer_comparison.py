@@ -443,25 +443,14 @@ def _find_other_size(source: AnswerSource, rows: Sequence[Row], wrong: Sequence[
     if not wrong or rules.max_width is not None or rules.min_width is not None:
         return None
     ids = [source.encode(one.read) for one, _ in rows]
-    first = min(wrong, key=lambda i: len(ids[i]))
+    # The shortest text, if possible one that surely has a token.
+    first = min(wrong, key=lambda i: (_may_hold_no_token(rules, ids[i]), len(ids[i])))
     agreeing = []
     for said, changed in _list_size_changes(rules, max(map(len, ids)), len(ids[first])):
         with contextlib.suppress(PocketRNNError):
-            if (
-                _measure_distance_to_answer_for_ids(
-                    source, rows[first][0].answer, _convert_ids_to_changed_rules(rules, changed, ids[first])
-                )
-                > tolerance
-            ):
-                continue
-            each = zip(ids, rows, strict=True)
-            if all(
-                _measure_distance_to_answer_for_ids(
-                    source, one.answer, _convert_ids_to_changed_rules(rules, changed, row)
-                )
-                <= tolerance
-                for row, (one, _) in each
-            ):
+            # The shortest differing text first: most ways fail on it.
+            order = [first, *(i for i in range(len(rows)) if i != first)]
+            if all(_agrees_by_changed_rules(source, changed, ids[i], rows[i][0].answer, tolerance) for i in order):
                 agreeing.append((said, changed))
         if len(agreeing) == _ENOUGH:
             break
@@ -486,11 +475,27 @@ def _list_size_changes(rules: AnyTextRules, longest: int, shortest: int) -> Iter
             for side, where in (("right", "first"), ("left", "last")):
                 said = f"only the {where} {most_tokens} tokens of each are read"
                 yield said, changed(rules, max_tokens=most_tokens, cut_side=side)
-    usual = (width for width in sorted({*range(10, 520, 10), 16, 32, 64, 128, 256, 512}) if width > longest)
-    for width in (longest, *usual):
+    usual = sorted({*range(10, 520, 10), 16, 32, 64, 128, 256, 512})
+    for width in (longest, *(width for width in usual if width != longest)):
         for side in ("right", "left"):
-            said = f"each is padded to {width} ids on the {side}"
+            said = f"each is padded to {width} ids on the {side}" + ", or cut to as many" * (width < longest)
             yield said, changed(rules, min_width=width, max_width=width, pad_side=side)
+
+
+def _agrees_by_changed_rules(
+    source: AnswerSource, changed: AnyTextRules, ids: list[int], answer: Answer, tolerance: float
+) -> bool:
+    """Return whether the answer to a text agrees by changed rules; `ids` are those by the present rules."""
+    rules = source.text.rules
+    ways = [_convert_ids_to_changed_rules(rules, changed, ids)]
+    if changed.min_width is not None and _may_hold_no_token(rules, ids):
+        ways.append(add_frame([], changed))
+    return any(_measure_distance_to_answer_for_ids(source, answer, way) <= tolerance for way in ways)
+
+
+def _may_hold_no_token(rules: AnyTextRules, ids: Sequence[int]) -> bool:
+    """Return whether ids may be those of a text without tokens; those of one unknown word may be the same."""
+    return isinstance(rules, TextRules) and list(ids) == [rules.empty_id]
 
 
 def _convert_ids_to_changed_rules(rules: AnyTextRules, changed: AnyTextRules, ids: list[int]) -> list[int]:
