@@ -112,7 +112,7 @@ def test_a_default_of_a_function_is_named_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "a.py"
     path.write_text("\n\ndef pad(\n    row,\n    max_len=30,\n): ...\n")
     (said,) = list_code_hints([path], longest=9)
-    assert "line 4, says max_len=30" in said
+    assert "line 5, says max_len=30" in said
 
 
 def test_names_of_lengths() -> None:

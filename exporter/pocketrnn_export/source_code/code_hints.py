@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn_export.source_code.notebook import Cell, read_notebook, read_python_file
@@ -49,12 +49,11 @@ def list_code_hints(
     sigmoids: list[_Line] = []
     for path, cell, tree in _list_code(paths):
         for node in ast.walk(tree):
-            where = _describe_place(path, cell, node)
             for name, value in _list_numbers(node):
-                if names_length(name) and 1 < value <= _LONGEST:
-                    lengths.setdefault((name, value), where)
+                if names_length(name) and 1 < value.value <= _LONGEST:
+                    lengths.setdefault((name, value.value), _describe_place(path, cell, value))
             if (number := _read_id_of_unknown(node)) is not None:
-                unknown.setdefault(number, _Line(where, ast.unparse(node)))
+                unknown.setdefault(number, _Line(_describe_place(path, cell, node), ast.unparse(node)))
         sigmoids += [_Line(_describe_place(path, cell, node), ast.unparse(node)) for node in _list_sigmoids(tree)]
     said = []
     if longest is not None:
@@ -104,14 +103,12 @@ def _list_imported(tree: ast.Module, folder: Path) -> Iterator[Path]:
 
 
 def _describe_place(path: Path, cell: Cell, node: ast.AST) -> str:
-    # The arguments of a function have no line; each of them has one.
-    line = next((part.lineno for part in ast.walk(node) if isinstance(part, ast.expr | ast.stmt | ast.arg)), 1)
-    return f"{path}, {f'{cell.name}, ' if cell.name else ''}line {line}"
+    return f"{path}, {f'{cell.name}, ' if cell.name else ''}line {getattr(node, 'lineno', 1)}"
 
 
-def _list_numbers(node: ast.AST) -> Iterator[tuple[str, int]]:
-    """Yield the names to which a piece of code gives whole numbers: variables, arguments and their defaults, members of
-    dicts, options of argparse."""
+def _list_numbers(node: ast.AST) -> Iterator[tuple[str, Any]]:
+    """Yield the names to which a piece of code gives whole numbers, and the constants: variables, arguments and their
+    defaults, members of dicts, options of argparse."""
     pairs: list[tuple[str | None, ast.expr | None]] = []
     if isinstance(node, ast.Assign):
         pairs += [(_read_name(target), node.value) for target in node.targets]
@@ -129,7 +126,7 @@ def _list_numbers(node: ast.AST) -> Iterator[tuple[str, int]]:
         pairs += [(getattr(a, "value", None), default) for a in node.args if _read_name(node.func) == "add_argument"]
     for name, value in pairs:
         if isinstance(name, str) and isinstance(value, ast.Constant) and type(value.value) is int:
-            yield name.lstrip("-").replace("-", "_"), value.value
+            yield name.lstrip("-").replace("-", "_"), value
 
 
 def _read_name(node: ast.expr) -> str:
