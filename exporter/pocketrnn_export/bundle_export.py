@@ -98,7 +98,7 @@ from pocketrnn_export.proof.values_equal_for_all_texts import describe_constant_
 from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
 from pocketrnn_export.vocabularies.external_tokenizer import collect_given_ids, make_random_ids
 from pocketrnn_export.vocabularies.owner_answer_comparison import AnsweredText, list_labels_without_answer
-from pocketrnn_export.vocabularies.owner_function_comparison import count_compared_texts
+from pocketrnn_export.vocabularies.owner_function_comparison import list_compared_texts
 from pocketrnn_export.vocabularies.owner_text_file import (
     Answer,
     OwnersText,
@@ -429,7 +429,7 @@ def export(
         given,
         texts,
         answers,
-        compared=bool(pairs),
+        compared=bool(pairs) or getattr(text.tokenizer, "has_own_ids", False),
         force=force,
     )
     with lock_exports(), show_progress(progress), restore_random_state(), convert_exceptions(module):
@@ -632,8 +632,11 @@ def _judge_text_rules(
         shown_too = _may_show_unknown_words(description, text, pairs)
         return TextVerdict("compared", len(compared), "ids", unknown_words=shown_too)
     if callable(tokenizer) and not external:
-        given = [*map(str, texts), *(one.text for one in pairs)]
-        return TextVerdict("compared", count_compared_texts(tokenizer, text.vocabulary, given), "tokens")
+        given = list_compared_texts(tokenizer, text.vocabulary, [*map(str, texts), *(one.text for one in pairs)])
+        if not getattr(tokenizer, "gives_ids", False):
+            return TextVerdict("compared", len(given), "tokens")
+        shown_too = _may_show_unknown_words(description, text, [OwnersText(one) for one in given])
+        return TextVerdict("compared", len(given), "ids", unknown_words=shown_too)
     if read is not None:
         number = compare_with_library(read, [text for text in texts if isinstance(text, str)])
         return TextVerdict("read", number, read.library, read.kind)

@@ -35,8 +35,8 @@ def tokenize(text, keep=True):
     return [w for w in re.sub(r"[^a-z' ]", " ", text).split() if w not in STOP_WORDS and len(w) > 1 and keep]
 
 
-def with_vocabulary(text, vocabulary):
-    return [vocabulary[w] for w in text.split()]
+def with_table(text, table):
+    return [table[w] for w in text.split()]
 
 
 class Net(nn.Module):
@@ -178,7 +178,7 @@ def test_what_a_checkpoint_does_not_hold_is_asked_for_with_the_arguments(folder:
     [
         ("net.py:tokenise", "net.py defines no tokenise.*tokenize"),
         ("net.py:STOP_WORDS", "not a function"),
-        ("net.py:with_vocabulary", r"takes text, vocabulary.*with_vocabulary\(vocabulary=\.\.\.\)"),
+        ("net.py:with_table", r"takes text, table.*with_table\(table=\.\.\.\)"),
         ("net.py:tokenize(3)", "without names"),
         ("nothing.py:tokenize", "not a file"),
     ],

@@ -145,9 +145,10 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
               help="The value of a name in a module file, in place of what the file says; repeatable.")  # fmt: skip
 @click.option("--tokenizer", type=Text(), metavar="NAME|FILE",
               help="How texts become tokens: basic_english, whitespace, characters; your function, file.py:name, text "
-              "-> tokens or ids, whose rules are read out of its code and compared with it; external: your own code "
-              "splits them, and the bundle takes tokens or ids; or, without --vocabulary, subwords: a tokenizer.json, "
-              "the folder that save_pretrained wrote, sentencepiece's .model, BERT's vocab.txt.  "
+              "-> tokens or ids, or texts, vocabulary -> ids, whose rules are read out of its code and compared with "
+              "it; external: your own code splits them, and the bundle takes tokens or ids; or, without --vocabulary, "
+              "subwords: a tokenizer.json, the folder that save_pretrained wrote, sentencepiece's .model, BERT's "
+              "vocab.txt.  "
               "[default: basic_english]")  # fmt: skip
 @click.option("--pairs", type=click.Path(path_type=Path), metavar="FILE",
               help="Texts with the ids of your pipeline, and the label or the probabilities that your classifier "
@@ -584,9 +585,11 @@ def _tell_hints(named: ModuleName | None, options: dict[str, Any], text: dict[st
     rules, pairs = text["rules"], text["example_ids"]
     plain = getattr(rules, "rules", rules)
     cuts = any(getattr(plain, name, None) is not None for name in ("max_tokens", "max_width", "min_width"))
-    longest = None if cuts else _find_longest_compared(text)
+    # Ids of a function are compared on a long text and on unknown words, too.
+    by_ids = getattr(text.get("tokenizer"), "gives_ids", False)
+    longest = None if cuts or by_ids else _find_longest_compared(text)
     answered = [one for one in pairs if one.answer is not None]
-    splits = isinstance(plain, TextRules) and not any(one.ids for one in pairs) and not answered
+    splits = isinstance(plain, TextRules) and not by_ids and not any(one.ids for one in pairs) and not answered
     hints = [] if options["weights"] is None else list_checkpoint_hints(
         options["weights"],
         longest=longest,
@@ -621,6 +624,7 @@ def _add_rules_of_function(options: dict[str, Any], text: dict[str, Any] | None)
     """Find the text rules that do what the function of --tokenizer file.py:name does, and compare them with it."""
     from pocketrnn_export.intake.module_file import load_function
     from pocketrnn_export.vocabularies.labels import read_lines
+    from pocketrnn_export.vocabularies.owner_function_call import adapt_function
     from pocketrnn_export.vocabularies.owner_text_file import list_pairs
     from pocketrnn_export.vocabularies.text_rule_selection import choose_rules, refuse_other_ids
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules
@@ -635,6 +639,7 @@ def _add_rules_of_function(options: dict[str, Any], text: dict[str, Any] | None)
         # A file of weights holds more than the vocabulary.
         file = "" if options["vocabulary"] == options["weights"] else options["vocabulary"].name
         function = load_function(named, file, words)
+        function = adapt_function(function, text["vocabulary"], f"{named.path}:{named.name}")
     texts = [] if options["texts"] is None else read_lines(options["texts"])
     given, vocabulary = text["example_ids"], text["vocabulary"]
     pairs = list_pairs(given)

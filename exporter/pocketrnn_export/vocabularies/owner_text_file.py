@@ -162,6 +162,8 @@ def _make_text(item: Any, where: str, remedy: str) -> OwnersText:
         raise InputError(f"{where} has {brief_text(values)} where its ids should be.", remedy)
     if values and isinstance(values[0], str):
         return OwnersText(text, tokens=_check_tokens(values, where, remedy), answer=answer)
+    # An array that numpy made without a type holds floats.
+    values = [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]
     for value in values:
         if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < 0:
             raise InputError(f"{where} has {brief_text(value)} among its ids.", "Ids are whole numbers from 0.")
