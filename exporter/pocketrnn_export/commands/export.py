@@ -145,15 +145,14 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
               help="The value of a name in a module file, in place of what the file says; repeatable.")  # fmt: skip
 @click.option("--tokenizer", type=Text(), metavar="NAME|FILE",
               help="How texts become tokens: basic_english, whitespace, characters; your function, file.py:name, text "
-              "-> tokens or ids, or texts, vocabulary -> ids, whose rules are read out of its code and compared with "
-              "it; external: your own code splits them, and the bundle takes tokens or ids; or, without --vocabulary, "
-              "subwords: a tokenizer.json, the folder that save_pretrained wrote, sentencepiece's .model, BERT's "
-              "vocab.txt.  "
+              "-> tokens or ids, or texts, vocabulary -> ids, whose code is read and compared; external: your own "
+              "code splits them, and the bundle takes tokens or ids; or, without --vocabulary, subwords: a "
+              "tokenizer.json, the folder that save_pretrained wrote, sentencepiece's .model, BERT's vocab.txt.  "
               "[default: basic_english]")  # fmt: skip
 @click.option("--pairs", type=click.Path(path_type=Path), metavar="FILE",
               help="Texts with the ids of your pipeline, and the label or the probabilities that your classifier "
               'answers, to compare the bundle with: {"text": "...", "ids": [4, 17], "label": "Sports"} in each line, '
-              "or the columns text and label of a .csv file. "
+              "or the columns text, label and probability of a .csv file. "
               "Up to 12 of the texts stay in the bundle.")  # fmt: skip
 @click.option(
     "--max-tokens",
@@ -530,11 +529,11 @@ def _read_text_arguments(source: str, named: ModuleName | None, options: dict[st
             {option: "FILE" if option == "vocabulary" else "a,b,c" for option in missing},
         )
     tokens, rules = _read_tokens_and_rules(options, subwords=subwords)
-    pairs = [] if options["pairs"] is None else read_pairs(options["pairs"])
+    labels = {"heads": _read_heads(options["head"])} if options["head"] else {"labels": read_labels(options["labels"])}
+    pairs = [] if options["pairs"] is None else read_pairs(options["pairs"], labels.get("labels", ()))
     if rules is not None and pairs:
         stated = any(options[name] is not None for name in ("rules", "tokenizer", "max_tokens"))
         rules = _read_agreeing_rules(tokens, rules, pairs, stated=stated)
-    labels = {"heads": _read_heads(options["head"])} if options["head"] else {"labels": read_labels(options["labels"])}
     return {"vocabulary": tokens, "rules": rules, "example_ids": pairs, **labels}
 
 

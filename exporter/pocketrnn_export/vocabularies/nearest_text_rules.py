@@ -82,11 +82,15 @@ def add_first_and_last_ids(rules: TextRules, rows: Sequence[Sequence[int]]) -> l
     if len(rows) < 2 or (rules.first_id, rules.last_id, rules.max_width, rules.min_width) != (None,) * 4:
         return [rules]
     widths = {len(row) for row in rows}
-    if len(widths) == 1 and (padding := _find_padding_id(rows)) not in (None, rules.padding_id):
-        rules = replace(rules, padding_id=padding)
+    other = _find_padding_id(rows) if len(widths) == 1 else None
+    tried = [rules] if other in (None, rules.padding_id) else [rules, replace(rules, padding_id=other)]
+    return [one for some in tried for one in _frame_rules(some, rows, widths)]
+
+
+def _frame_rules(rules: TextRules, rows: Sequence[Sequence[int]], widths: set[int]) -> list[TextRules]:
     padding, found = rules.padding_id, [rules]
     if len(widths) == 1 and any(padding in (row[0], row[-1]) for row in rows):
-        width = widths.pop()
+        (width,) = widths
         # A row of padding only, as of an empty text, shows no side.
         begun, ended = (sum(row[end] == padding for row in rows) for end in (0, -1))
         side: Any = "left" if begun > ended else "right"

@@ -22,6 +22,8 @@ _VOCABULARY: Final = re.compile(
     re.IGNORECASE,
 )
 _TRIED_TEXTS: Final = 8
+# A text that code which cleans texts changes.
+_UNLIKE: Final = "An, odd <TEXT>!"
 
 
 class WordIds(dict[str, int]):
@@ -110,10 +112,13 @@ def adapt_function(function: Any, vocabulary: Vocabulary, where: str = "tokenize
         held = {token: i for i, token in enumerate(vocabulary.tokens) if not token.startswith(PLACEHOLDER)}
         arguments = {name: WordIds(held)}
     forms = [OwnersFunction(function, text, arguments, takes_list=as_list) for as_list in (False, True)]
+    if _gives_back(function):
+        del forms[1]
     scores = [_count_found_words(form, words, vocabulary, of_ids=bool(arguments)) for form in forms]
     if any(scores) or (not arguments and not words):
         return forms[scores.index(max(scores))]
-    if _count_found_words(forms[0], words, vocabulary, of_ids=False, split=True):
+    makes_ids = bool(arguments) or forms[0].gives_ids
+    if makes_ids and _count_found_words(forms[0], words, vocabulary, of_ids=True, split=True):
         raise InputError(
             f"{where} takes the words of a text, and not a text.",
             "Name the function that makes the words, --tokenizer file.py:words; or write one of the text, which calls "
@@ -185,7 +190,7 @@ def _count_found_words(
     for pair in zip(words[::2], words[1::2] or words, strict=False):
         text: Any = [*pair] if split else " ".join(pair)
         try:
-            found = form(text)
+            found = [*form(text)]
         # Whatever the owner's function raises.
         except Exception:  # noqa: S112 - the next text may show it
             continue
@@ -193,6 +198,15 @@ def _count_found_words(
         known = {vocabulary.tokens.index(word) for word in pair} | (set() if of_ids else {*pair})
         count += any(one in known for one in found if isinstance(one, int | str))
     return count
+
+
+def _gives_back(function: Any) -> bool:
+    """Return whether a function gives a list of one text back as it is, as `list` does."""
+    try:
+        return bool(function([_UNLIKE]) == [_UNLIKE])
+    # Whatever the owner's function raises.
+    except Exception:
+        return False
 
 
 def _describe_trial(form: OwnersFunction, words: Sequence[str], name: str) -> str:
@@ -214,11 +228,14 @@ def _read_row(found: Any, *, takes_list: bool = False) -> list[Any]:
     if isinstance(found, tuple) and not all(isinstance(one, str | int) for one in found):
         rows = [_read_row(one, takes_list=takes_list) for one in found if hasattr(one, "__len__")]
         return next((row for row in rows if all(isinstance(one, int) for one in row)), [*rows, []][0])
-    values: list[Any] = list(found.tolist() if hasattr(found, "tolist") else found)
+    found = found.tolist() if hasattr(found, "tolist") else found
+    if not hasattr(found, "__iter__"):
+        return found  # type: ignore[no-any-return]  # the caller refuses it
+    values: list[Any] = list(found)
     if len(values) == 1 and (takes_list or not isinstance(values[0], str | int)) and hasattr(values[0], "__len__"):
         return _read_row(values[0])
     values = [one.tolist() if hasattr(one, "tolist") else one for one in values]
-    if values and all(isinstance(one, list) and len(one) == 1 for one in values):
+    if values and all(isinstance(one, list) and len(one) == 1 and not isinstance(one[0], str) for one in values):
         values = [one[0] for one in values]
     if values and all(isinstance(one, float) and one.is_integer() for one in values):
         values = [int(one) for one in values]
