@@ -633,10 +633,11 @@ def _judge_text_rules(
         return TextVerdict("compared", len(compared), "ids", unknown_words=shown_too)
     if callable(tokenizer) and not external:
         given = list_compared_texts(tokenizer, text.vocabulary, [*map(str, texts), *(one.text for one in pairs)])
-        if not getattr(tokenizer, "gives_ids", False):
-            return TextVerdict("compared", len(given), "tokens")
-        shown_too = _may_show_unknown_words(description, text, [OwnersText(one) for one in given])
-        return TextVerdict("compared", len(given), "ids", unknown_words=shown_too)
+        if getattr(tokenizer, "gives_ids", False):
+            shown_too = _may_show_unknown_words(description, text, [OwnersText(one) for one in given])
+            return TextVerdict("compared", len(given), "ids", unknown_words=shown_too)
+        shown_too = _may_show_unknown_words(description, text, [one for one in pairs if one.answer is not None])
+        return TextVerdict("compared", len(given), "tokens", unknown_words=shown_too)
     if read is not None:
         number = compare_with_library(read, [text for text in texts if isinstance(text, str)])
         return TextVerdict("read", number, read.library, read.kind)

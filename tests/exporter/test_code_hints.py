@@ -152,6 +152,22 @@ def test_the_last_lines_of_an_export_say_what_was_not_compared_and_what_the_file
         assert said in last
     for said in ("says max_len=7", "'[words.get(w, 0) for w in split(text)]'", "'torch.sigmoid(", "--multi-label"):
         assert said in last
+    # Both at once, to copy; and beside what is given.
+    assert """--rules '{"unknown_id": 0, "min_width": 7, "max_width": 7}'""" in last
+    result = export("--rules", '{"first_id": 2}', "--force")
+    assert """--rules '{"first_id": 2, "unknown_id": 0, "min_width": 7, "max_width": 7}'""" in result.stderr
+
+
+def test_unknown_words_in_texts_with_answers_are_compared(folder: Path) -> None:
+    rules = {"unknown_id": 0, "min_width": 7, "max_width": 7}
+    assert export("--rules", json.dumps(rules), "--multi-label").exit_code == 0
+    for texts, is_named in ((["oil good film", "good x bad"], False), (["oil good film", "good bad"], True)):
+        numbers = Classifier.load("out").predict_proba(texts)
+        pairs = [{"text": text, "probabilities": row.tolist()} for text, row in zip(texts, numbers, strict=True)]
+        Path("pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+        result = export("--rules", json.dumps(rules), "--multi-label", "--pairs", "pairs.jsonl", "--force")
+        assert result.exit_code == 0, result.output
+        assert ("Unknown words, not compared" in result.stderr) == is_named
 
 
 def test_widths_and_the_unknown_id_stand_beside_a_function_whose_code_gives_the_rest(folder: Path) -> None:

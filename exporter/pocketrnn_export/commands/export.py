@@ -580,9 +580,11 @@ def _tell_hints(named: ModuleName | None, options: dict[str, Any], text: dict[st
     from pocketrnn_export.progress import AFTER_AN_ERROR
     from pocketrnn_export.source_code.code_hints import list_code_hints
     from pocketrnn_export.vocabularies.checkpoint_hints import list_checkpoint_hints
+    from pocketrnn_export.vocabularies.text_rules_file import parse_rules
 
     rules, pairs = text["rules"], text["example_ids"]
     plain = getattr(rules, "rules", rules)
+    stated = {} if options["rules"] is None else parse_rules(options["rules"])[1]
     cuts = any(getattr(plain, name, None) is not None for name in ("max_tokens", "max_width", "min_width"))
     # Ids of a function are compared on a long text and on unknown words, too.
     by_ids = getattr(text.get("tokenizer"), "gives_ids", False)
@@ -594,6 +596,7 @@ def _tell_hints(named: ModuleName | None, options: dict[str, Any], text: dict[st
         longest=longest,
         drops=rules is None or bool(getattr(plain, "stop_words", ())),
         has_thresholds=options["thresholds"] is not None,
+        rules=stated,
     )  # fmt: skip
     files = [one.path for one in (named, parse_module_name(options["tokenizer"] or "")) if one is not None]
     hints += list_code_hints(
@@ -601,6 +604,7 @@ def _tell_hints(named: ModuleName | None, options: dict[str, Any], text: dict[st
         longest=longest,
         unknown_id=plain.unknown_id if splits else -1,
         of_several_labels=not (options["multi_label"] or options["head"] or answered or options["labels_of"]),
+        rules=stated,
     )
     for hint in hints:
         logging.getLogger(__name__).warning("%s", hint, extra=AFTER_AN_ERROR)

@@ -68,7 +68,7 @@ def print_uncompared_steps(manifest: Manifest) -> None:
     if not is_compared and verdict.answers is None:
         side = "first" if rules.cut_side == "right" else "last"
         said.append(f"Long texts, not compared: {f'the {side} {cut} tokens' if cut else 'all tokens'} are read.")
-    if not (is_compared and verdict.unknown_words):
+    if not ((is_compared or verdict.answers is not None) and verdict.unknown_words):
         given = "dropped" if rules.unknown_id is None else f"given the id {rules.unknown_id}"
         said.append(f"Unknown words, not compared: {given}.")
     padding = manifest.provenance.get("padding")

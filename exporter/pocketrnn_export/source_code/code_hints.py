@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import ast
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn_export.source_code.notebook import Cell, read_notebook, read_python_file
-from pocketrnn_export.vocabularies.checkpoint_hints import describe_length, names_length
+from pocketrnn_export.vocabularies.checkpoint_hints import describe_length, names_length, write_rules_member
 
 _LONGEST: Final = 10_000
 _LOSSES: Final = ("BCEWithLogitsLoss", "binary_cross_entropy_with_logits", "BCELoss", "MultiLabelSoftMarginLoss")
@@ -28,7 +29,12 @@ class _Line:
 
 
 def list_code_hints(
-    paths: Iterable[Path], *, longest: int | None, unknown_id: int | None = -1, of_several_labels: bool = False
+    paths: Iterable[Path],
+    *,
+    longest: int | None,
+    unknown_id: int | None = -1,
+    of_several_labels: bool = False,
+    rules: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[str]:
     """List what Python files and notebooks, and the files beside them that they import, say and the bundle does not do,
     a sentence each.
@@ -39,6 +45,7 @@ def list_code_hints(
             None if the text rules cut or pad.
         unknown_id: the id that the text rules give to unknown words, None if they drop them; -1 to say nothing of it.
         of_several_labels: whether to name a sigmoid, since the bundle makes a softmax of several labels.
+        rules: the members of --rules that are given, and are written beside others.
 
     Example:
         >>> list_code_hints([Path("api.py")], longest=0)
@@ -55,16 +62,19 @@ def list_code_hints(
             if (number := _read_id_of_unknown(node)) is not None:
                 unknown.setdefault(number, _Line(_describe_place(path, cell, node), ast.unparse(node)))
         sigmoids += [_Line(_describe_place(path, cell, node), ast.unparse(node)) for node in _list_sigmoids(tree)]
-    said = []
-    if longest is not None:
-        said += [describe_length(f"{where},", name, n) for (name, n), where in lengths.items() if n > longest]
+    lengths = {key: where for key, where in lengths.items() if longest is not None and key[1] > longest}
+    said = [describe_length(f"{where},", *key, rules) for key, where in lengths.items()]
     if unknown_id != -1 and unknown and unknown_id not in unknown:
         number, line = next(iter(unknown.items()))
         does = "drops them" if unknown_id is None else f"gives them {unknown_id}"
         said.append(
             f"{line.where}, {short_repr(line.code, 60)} seems to give unknown words the id {number}, and the bundle "
-            f"{does}. If your code does so, give --rules '{{\"unknown_id\": {number}}}'"
+            f"{does}. If your code does so, give {write_rules_member(rules, unknown_id=number)}"
         )
+        if len({value for _, value in lengths}) == 1:
+            ((_, width), *_) = lengths
+            both = write_rules_member(rules, unknown_id=number, min_width=width, max_width=width)
+            said.append(f"If your code gives unknown words the id {number} and pads to {width}, give both: {both}")
     if of_several_labels and sigmoids:
         # A loss says more than a sigmoid, which may be a gate.
         line = min(sigmoids, key=lambda one: not any(loss in one.code for loss in _LOSSES))
