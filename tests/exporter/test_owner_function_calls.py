@@ -19,6 +19,8 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
+from pocketrnn_export.intake.module_file import load_function
+from pocketrnn_export.intake.module_name import ModuleName
 from pocketrnn_export.vocabularies.owner_function_call import adapt_function, find_vocabulary_argument
 from pocketrnn_export.vocabularies.rules_from_code import read_rules_in_code
 from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
@@ -140,6 +142,10 @@ def of_a_map_of_words(text: str, dictionary: Mapping[str, str]) -> str:
     return " ".join(dictionary.get(word, word) for word in text.split())
 
 
+def of_a_table_of_words(text: str, word_dict: Mapping[str, str]) -> list[str]:
+    return [word_dict.get(word, word) for word in text.split()]
+
+
 def with_a_length(text: str, vocab: Mapping[str, int], max_length: int) -> list[int]:
     return [vocab.get(word, 1) for word in text.split()][:max_length]
 
@@ -149,6 +155,8 @@ def with_a_length(text: str, vocab: Mapping[str, int], max_length: int) -> list[
     [
         (of_words, "takes the words"),
         (of_a_map_of_words, r"vocabulary as dictionary.*TypeError.*dictionary=\.\.\."),
+        (of_a_table_of_words, r"vocabulary as word_dict.*word_dict=\.\.\."),
+        (lambda text, abbrev_dict: [abbrev_dict.get(word, word) for word in text.split()], "text, abbrev_dict"),
         (with_a_length, r"text, vocab, max_length.*\(max_length=\.\.\.\)"),
         (lambda: [], "takes nothing"),
     ],
@@ -163,6 +171,23 @@ def test_the_argument_that_takes_a_vocabulary_is_known_by_its_name() -> None:
     assert [find_vocabulary_argument(["text", name]) for name in names] == names
     assert [find_vocabulary_argument([name, "texts"]) for name in names] == names
     assert find_vocabulary_argument(["text", "max_len"]) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "table = json.load(open('short.json'))",
+        "frame = pd.read_csv('short.csv')\ntable = dict(zip(frame['a'], frame['b']))",
+        "with open('short.pkl', 'rb') as file:\n    table = pickle.load(file)",
+    ],
+)
+def test_a_table_that_is_read_from_a_file_is_not_proposed_as_an_option(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "train.py"
+    function = "def words(text):\n    return [table.get(w, w) for w in text.split()]"
+    path.write_text(f"import json, pickle\nimport pandas as pd\n{line}\n{function}\nfor _ in range(3):\n    pass\n")
+    with pytest.raises(InputError, match=r"Copy words,.*table") as caught:
+        load_function(ModuleName(path, "words"))
+    assert "--set" not in str(caught.value)
 
 
 FILE = """

@@ -18,12 +18,13 @@ from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, Vocabulary
 _PLAIN: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 # The names that code gives to a map from words to ids.
 _VOCABULARY: Final = re.compile(
-    r"vocab|stoi|dict|index|idx|lookup|mapping|w(ord)?s?_?(2|to)_?(i|n)|tok(en)?s?_?(2|to)_?(i|n)|(2|_to)_?(i|ix|int|id)s?$",
+    r"vocab|stoi|w(ord)?s?_?dict|^dictionary$|index|idx|w(ord)?s?_?(2|to)_?(i|n)|tok(en)?s?_?(2|to)_?(i|n)|(2|_to)_?i(x|d|nt)?s?$",
     re.IGNORECASE,
 )
 _TRIED_TEXTS: Final = 8
 # A text that code which cleans texts changes.
 _UNLIKE: Final = "An, odd <TEXT>!"
+_UNKNOWN: Final = "qzxqzx"
 
 
 class WordIds(dict[str, int]):
@@ -189,15 +190,22 @@ def _count_found_words(
     count = 0
     for pair in zip(words[::2], words[1::2] or words, strict=False):
         text: Any = [*pair] if split else " ".join(pair)
-        try:
-            found = [*form(text)]
-        # Whatever the owner's function raises.
-        except Exception:  # noqa: S112 - the next text may show it
+        # A table of other words gives an unknown one back as it is.
+        if of_ids and not split and any(isinstance(one, str) for one in _try_text(form, f"{text} {_UNKNOWN}")):
             continue
-        form.gives_ids = all(isinstance(one, int) for one in found)
+        found = _try_text(form, text)
+        form.gives_ids = bool(found) and all(isinstance(one, int) for one in found)
         known = {vocabulary.tokens.index(word) for word in pair} | (set() if of_ids else {*pair})
         count += any(one in known for one in found if isinstance(one, int | str))
     return count
+
+
+def _try_text(form: OwnersFunction, text: Any) -> list[Any]:
+    """Return what a call gives; nothing if it raises whatever the owner's function raises."""
+    try:
+        return [*form(text)]
+    except Exception:
+        return []
 
 
 def _gives_back(function: Any) -> bool:
