@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import json
 import logging
+import os
 import re
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +116,18 @@ def test_rules_of_several_lines_are_valid_in_the_line_to_copy(folder: Path) -> N
     assert result.exit_code == 2
     words = shlex.split(result.stderr.split("Write: ")[1])
     assert json.loads(words[words.index("--rules") + 1]) == json.loads(rules)
+
+
+def test_labels_that_a_terminal_does_not_show_are_the_same_in_the_line_to_copy(folder: Path) -> None:
+    labels = "b\u200bad \\'x,go\tod\x85,\U000e0001"
+    result = export("net.py:Net", "--weights", "whole.pt", "--labels", labels)
+    assert result.exit_code == 2
+    line = result.stderr.split("Write: ")[1].splitlines()[0]
+    assert line.isprintable()
+    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+    found = subprocess.run(["bash", "-c", f"printf '%s\\0' {line}"], capture_output=True, check=True, env=environment)
+    words = found.stdout.decode().split("\0")
+    assert words[words.index("--labels") + 1] == labels
 
 
 @pytest.mark.parametrize("vocabulary", ["words.json", "whole.pt"])
