@@ -49,7 +49,6 @@ from pocketrnn_export.commands.verdict_lines import (
     format_proof_table,
     print_example_note,
     print_next_step,
-    print_uncompared_steps,
     print_verdicts,
 )
 from pocketrnn_export.intake.module_name import ModuleName, check_weights_exist, parse_module_name
@@ -272,6 +271,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     if named is None:
         refusals.tell()
     _load_pytorch()
+    from pocketrnn.verdicts import list_uncompared_steps
     from pocketrnn_export.bundle_export import export as export_module
 
     with print_stages():
@@ -308,7 +308,8 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     what = f"{what} of the heads {', '.join(manifest.heads)}" if manifest.heads else what
     print_line(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} {what}.")
     print_verdicts(manifest, format_proof_summary(manifest, "texts", str(output)))
-    print_uncompared_steps(manifest)
+    for step in list_uncompared_steps(manifest):
+        print_line(f"Note: {step}", err=True)
     limits = [f"Limits: {said}." for said in [_describe_limits_of_texts(manifest)] if said]
     table = format_proof_table(manifest.parity, "texts") if options["report"] is not None else []
     for line in [*limits, *format_integer_warning(manifest), *format_example_note(manifest), *table]:
@@ -576,21 +577,19 @@ def _take_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> Non
 def _tell_hints(named: ModuleName | None, options: dict[str, Any], text: dict[str, Any]) -> None:
     """Note, at the end of the command, what the checkpoint and the owner's code say about texts and answers, and no
     option and no pair shows."""
-    from pocketrnn.text import TextRules
     from pocketrnn_export.progress import AFTER_AN_ERROR
-    from pocketrnn_export.source_code.code_hints import list_code_hints
+    from pocketrnn_export.source_code.code_hints import find_uncompared_rules, list_code_hints
     from pocketrnn_export.vocabularies.checkpoint_hints import list_checkpoint_hints
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules
+    from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
     rules, pairs = text["rules"], text["example_ids"]
     plain = getattr(rules, "rules", rules)
     stated = {} if options["rules"] is None else parse_rules(options["rules"])[1]
-    cuts = any(getattr(plain, name, None) is not None for name in ("max_tokens", "max_width", "min_width"))
-    # Ids of a function are compared on a long text and on unknown words, too.
-    by_ids = getattr(text.get("tokenizer"), "gives_ids", False)
-    longest = None if cuts or by_ids else _find_longest_compared(text)
+    longest, unknown_id = find_uncompared_rules(
+        plain, read_vocabulary(text["vocabulary"]).tokens, pairs, text.get("tokenizer")
+    )
     answered = [one for one in pairs if one.answer is not None]
-    splits = isinstance(plain, TextRules) and not by_ids and not any(one.ids for one in pairs) and not answered
     hints = [] if options["weights"] is None else list_checkpoint_hints(
         options["weights"],
         longest=longest,
@@ -602,25 +601,12 @@ def _tell_hints(named: ModuleName | None, options: dict[str, Any], text: dict[st
     hints += list_code_hints(
         files,
         longest=longest,
-        unknown_id=plain.unknown_id if splits else -1,
+        unknown_id=unknown_id,
         of_several_labels=not (options["multi_label"] or options["head"] or answered or options["labels_of"]),
         rules=stated,
     )
     for hint in hints:
         logging.getLogger(__name__).warning("%s", hint, extra=AFTER_AN_ERROR)
-
-
-def _find_longest_compared(text: dict[str, Any]) -> int:
-    """Return the most tokens that the bundle reads of a text whose ids or answer were given; 0 without any."""
-    from pocketrnn.text import EXTERNAL, TextEncoder
-    from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
-
-    pairs = [one for one in text["example_ids"] if one.ids is not None or one.answer is not None]
-    plain = getattr(text["rules"], "rules", text["rules"])
-    if plain is None or plain.tokenizer == EXTERNAL:
-        return max((len(one.ids or one.tokens or ()) for one in pairs), default=0)
-    encoder = TextEncoder(plain, read_vocabulary(text["vocabulary"]).tokens)
-    return max((len(encoder.encode(one.text)) for one in pairs), default=0)
 
 
 def _add_rules_of_function(options: dict[str, Any], text: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -12,8 +12,10 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from pocketrnn.errors import InputError, short_repr
+from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn_export.source_code.notebook import Cell, read_notebook, read_python_file
 from pocketrnn_export.vocabularies.checkpoint_hints import describe_length, names_length, write_rules_member
+from pocketrnn_export.vocabularies.owner_text_file import OwnersText
 
 _LONGEST: Final = 10_000
 _LOSSES: Final = ("BCEWithLogitsLoss", "binary_cross_entropy_with_logits", "BCELoss", "MultiLabelSoftMarginLoss")
@@ -83,6 +85,35 @@ def list_code_hints(
             f"{short_repr(line.code, 60)}: if each label is right or wrong by itself, give --multi-label"
         )
     return said
+
+
+def find_uncompared_rules(
+    rules: AnyTextRules | None, tokens: Sequence[str], pairs: Sequence[OwnersText], tokenizer: Any
+) -> tuple[int | None, int | None]:
+    """Return what nothing of the owner's was compared with, as `list_code_hints` takes it: the most tokens of a text
+    that was compared, None if the rules cut or pad; and the id of unknown words, -1 if it was compared.
+
+    Args:
+        rules: the text rules; None if they are not known.
+        tokens: those of the vocabulary.
+        pairs: the owner's texts.
+        tokenizer: the owner's function; ids of it are compared on a long text and on unknown words, too.
+
+    Example:
+        >>> find_uncompared_rules(TextRules(), ["<unk>", "oil"], [], None)
+        (0, 0)
+    """
+    by_ids = getattr(tokenizer, "gives_ids", False)
+    told = [one for one in pairs if one.ids is not None or one.answer is not None]
+    splits = isinstance(rules, TextRules) and not by_ids and not any(one.ids or one.answer is not None for one in pairs)
+    unknown_id = rules.unknown_id if splits and isinstance(rules, TextRules) else -1
+    cuts = any(getattr(rules, name, None) is not None for name in ("max_tokens", "max_width", "min_width"))
+    if cuts or by_ids:
+        return None, unknown_id
+    if rules is None or rules.tokenizer == EXTERNAL:
+        return max((len(one.ids or one.tokens or ()) for one in told), default=0), unknown_id
+    encoder = TextEncoder(rules, tokens)
+    return max((len(encoder.encode(one.text)) for one in told), default=0), unknown_id
 
 
 def _list_code(paths: Iterable[Path]) -> Iterator[tuple[Path, Cell, ast.Module]]:
