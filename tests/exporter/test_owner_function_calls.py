@@ -88,6 +88,20 @@ def texts_to_words(sentences: Sequence[str]) -> list[list[str]]:
     return [clean(one) for _, one in enumerate(sentences)]
 
 
+def a_text_or_several(data: Any, vocab: Mapping[str, int], most: int = 50) -> list[Any]:
+    if isinstance(data, str):
+        data = [data]
+    rows = []
+    for one in data:
+        words = one if isinstance(one, list) else clean(one)
+        row = [vocab.get(word, 1) for word in words]
+        if len(row) < most:
+            rows.append([0] * (most - len(row)) + row)
+        else:
+            rows.append(row[:most])
+    return rows[0] if len(rows) == 1 else rows
+
+
 @pytest.mark.parametrize(
     ("function", "changed"),
     [
@@ -100,6 +114,7 @@ def texts_to_words(sentences: Sequence[str]) -> list[list[str]]:
         (other_padding, {"max_tokens": 600, "min_width": 600, "max_width": 600, "padding_id": 40}),
         (tokens_and_ids, {}),
         (texts_to_words, {}),
+        (a_text_or_several, {"max_tokens": 50, "min_width": 50, "max_width": 50, "pad_side": "left"}),
     ],
 )
 def test_a_function_of_texts_and_a_vocabulary_shows_the_rules(

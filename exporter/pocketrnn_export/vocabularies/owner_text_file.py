@@ -166,9 +166,8 @@ def _read_answer_members(document: Mapping[str, Any], where: str) -> dict[str, A
         if name.startswith("label") or document[names[name]] in (None, ""):
             continue
         label = document.get(names.get(f"label{name[len(name.rstrip('_0123456789')) :]}", ""))
-        several = isinstance(label, str) and LABEL_SEPARATOR in label
         each = str(document[names[name]]).split(LABEL_SEPARATOR)
-        pairs += zip(label.split(LABEL_SEPARATOR) if several else [label], each, strict=False)
+        pairs += zip(label.split(LABEL_SEPARATOR) if isinstance(label, str) else [label], each, strict=False)
     try:
         numbers = [(label, float(number)) for label, number in pairs]
     except ValueError as error:

@@ -367,6 +367,8 @@ class _Reader:
             # A batch of one text, too.
             case ast.List(elts=[ast.Starred(value=value) | (ast.ListComp() as value)]):
                 return self.evaluate(value, scope)
+            case ast.List(elts=[element]):
+                return [self.evaluate(element, scope)]
             case ast.Tuple(elts=elements):
                 return tuple(self.evaluate(one, scope) for one in elements)
         inside = (self.find_text(part, scope) for part in ast.iter_child_nodes(node))
