@@ -457,7 +457,7 @@ def _list_hints(
         return []
     paths = []
     for one in (type(module), getattr(text.tokenizer, "function", None)):
-        # What a cell or an `exec` has made has no file.
+        # A class that a cell or an `exec` has made has no file.
         with contextlib.suppress(TypeError, OSError):
             paths.append(Path(inspect.getsourcefile(inspect.unwrap(one)) or ""))  # type: ignore[arg-type]
     # The code of a package says nothing of the owner's pipeline.

@@ -141,7 +141,7 @@ def test_a_function_that_opens_the_vocabulary_gets_it(vocabulary: str, folder: P
     result = export('net.py:Net(pooling="mean")', *given)
     if vocabulary == "whole.pt":
         assert result.exit_code == 2
-        assert re.search("encode needs words.*--set words", result.stderr)
+        assert re.search("encode needs words.*Copy encode", result.stderr)
         return
     assert result.exit_code == 0, result.output
     assert re.search("words of use.py .*words.json", result.stderr)

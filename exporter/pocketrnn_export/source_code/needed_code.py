@@ -411,8 +411,8 @@ class _NeededSearch:
                 # A table of a file is longer than an option.
                 remedy = (
                     f"Copy {whose}, and the lines that make {' and '.join(error.name for error in failed)}, to a "
-                    "Python file of their own: without a loop outside of functions it is run whole, so that these "
-                    "lines read their file."
+                    "Python file of their own: without a loop or `with` outside of functions it is run whole, so that "
+                    "these lines read their file."
                 )
             raise NeededNamesError(
                 f"{self.path}: {whose} needs {failed[0].name}, which {failed[0].full_reason}.",
