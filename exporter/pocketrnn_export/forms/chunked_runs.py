@@ -20,12 +20,7 @@ _EACH: Final = 10**9
 
 def choose_chunk_counts(each: str) -> dict[str, int | None]:
     """Return the numbers of chunks into which a text or sequence is cut, by their names in the proof; None for random
-    cuts.
-
-    Example:
-        >>> list(choose_chunk_counts("token"))
-        ['3 chunks', '1 token each', 'chunks at random']
-    """
+    cuts."""
     return {"3 chunks": 3, f"1 {each} each": _EACH, "chunks at random": None}
 
 

@@ -50,9 +50,6 @@ def make_bidirectional_error(whole: str, one: str) -> ExportError:
     Args:
         whole: the name of its input: `text`, `recording`.
         one: the name of a step of it.
-
-    Example:
-        >>> raise make_bidirectional_error("text", "word")
     """
     return ExportError(
         f"A bidirectional classifier cannot answer while a {whole} arrives: it reads from both ends, and each new "
@@ -90,10 +87,6 @@ def convert_to_step_graph(content: bytes, *, most: int | None = None) -> tuple[b
     Raises:
         ExportError: the graph is bidirectional, does not read token by token, or has an operator that cannot continue
             from a state; the message names it.
-
-    Example:
-        >>> convert_to_step_graph((folder / "model.onnx").read_bytes())[1]    # a GRU of 96, and its maximum so far
-        193
     """
     return _StepBuilder(content, most).build_step_graph()
 

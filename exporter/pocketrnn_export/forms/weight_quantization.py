@@ -59,10 +59,6 @@ def quantize_graph(content: bytes, storage: Storage, metadata: Mapping[str, str]
 
     Raises:
         InputError: rows are to be cut from a table that another operator uses too, or a weight is beyond float16.
-
-    Example:
-        >>> small = quantize_graph(Path("model.onnx").read_bytes(), Storage(embedding="int8", weights="float32"), {})
-        >>> Path("small.onnx").write_bytes(small.content)
     """
     model, rounded = _read_model(content), _read_model(content)
     model.metadata_props.update(metadata)
@@ -170,10 +166,6 @@ def round_to_int8(numbers: Floats) -> Floats:
 
     Raises:
         InputError: a number is not finite.
-
-    Example:
-        >>> round_to_int8(np.array([[127.0, 0.6]], np.float32)).tolist()
-        [[127.0, 1.0]]
     """
     whole, scale = _convert_to_int8(numbers, -1, "given")
     return whole.astype(np.float32) * scale

@@ -93,12 +93,7 @@ PAIRS: Final = GraphNames(PAIR_INPUTS[1], ("logits",))
 
 
 def name_graph_inputs(inputs: Sequence[torch.Tensor]) -> GraphNames:
-    """Return the names of a graph for the inputs of a module: one text, two texts, or one text with features.
-
-    Example:
-        >>> name_graph_inputs([torch.zeros(3, 7, dtype=torch.int64), torch.zeros(3, 2)]).inputs
-        ('tokens', 'features')
-    """
+    """Return the names of a graph for the inputs of a module: one text, two texts, or one text with features."""
     if takes_two_texts(inputs):
         names = PAIRS.inputs
     else:

@@ -39,10 +39,6 @@ class NumberRange:
         low: the least; minus infinity where that may be among them.
         high: the largest.
         nan: whether NaN may be among them.
-
-    Example:
-        >>> NumberRange(0.0, 1.0) | NumberRange(-1.0, math.inf)
-        NumberRange(low=-1.0, high=inf, nan=False)
     """
 
     low: float

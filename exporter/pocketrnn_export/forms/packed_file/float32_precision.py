@@ -280,10 +280,5 @@ class Precision:
 
 
 def makes_integers_from_integers(node: onnx.NodeProto) -> bool:
-    """Return whether an operator makes integers from integers.
-
-    Example:
-        >>> makes_integers_from_integers(onnx.helper.make_node("ReduceMean", ["counts"], ["mean"]))
-        False
-    """
+    """Return whether an operator makes integers from integers."""
     return node.op_type in _KEEPS_WHOLE

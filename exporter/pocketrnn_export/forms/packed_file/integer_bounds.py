@@ -21,32 +21,17 @@ Bound = tuple[int, ...] | None
 
 
 def compute_bound_between(ends: Iterable[Affine]) -> Bound:
-    """Return the bound of numbers between these ends.
-
-    Example:
-        >>> compute_bound_between([(0, 0), (1, -1)])
-        (1, 1)
-    """
+    """Return the bound of numbers between these ends."""
     return choose_larger_bound(*((abs(int(b)), bound_factor(int(a))) for a, b in ends))
 
 
 def choose_larger_bound(*bounds: Bound) -> Bound:
-    """Return the bound of the largest of several numbers.
-
-    Example:
-        >>> choose_larger_bound((7,), (0, 1))
-        (7, 1)
-    """
+    """Return the bound of the largest of several numbers."""
     return _combine_bounds_by_power(max, bounds)
 
 
 def sum_bounds(*bounds: Bound) -> Bound:
-    """Return the bound of the sum of numbers.
-
-    Example:
-        >>> sum_bounds((7,), (0, 1), (1,))
-        (8, 1)
-    """
+    """Return the bound of the sum of numbers."""
     return _combine_bounds_by_power(lambda *terms: sum(terms), bounds)
 
 
@@ -60,12 +45,7 @@ def _combine_bounds_by_power(of_terms: Callable[..., int], bounds: tuple[Bound, 
 
 
 def multiply_bound(bound: Bound, *sizes: Size) -> Bound:
-    """Return the bound of a sum of numbers with this bound; their count is the product of the sizes.
-
-    Example:
-        >>> multiply_bound((0, 1), (1, 2))
-        (0, 2, 1)
-    """
+    """Return the bound of a sum of numbers with this bound; their count is the product of the sizes."""
     if bound is None:
         return None
     for a, b in sizes:
@@ -77,12 +57,7 @@ def multiply_bound(bound: Bound, *sizes: Size) -> Bound:
 
 def find_most_tokens(bound: Bound, most: int, largest: int = LARGEST) -> int:
     """Return the largest number of tokens, up to `most`, for which the bound does not exceed `largest`; 0 if there is
-    none.
-
-    Example:
-        >>> find_most_tokens((0, 0, 1), 1 << 31)
-        46340
-    """
+    none."""
     if bound is None:
         return 0
     least, beyond = 0, most + 1

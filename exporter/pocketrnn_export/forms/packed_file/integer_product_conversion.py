@@ -35,11 +35,6 @@ class IntegerForm:
         matrices: the number of weight matrices that it multiplies as integers.
         tables: the number of embedding tables that are rounded to int8, since only integer products read their rows.
         left: the names of the operations that still multiply in float32.
-
-    Example:
-        >>> form = convert_to_integers(program)
-        >>> form.matrices, form.left
-        (4, ('linear',))
     """
 
     program: Program

@@ -34,12 +34,7 @@ _REDUCED: Final = {
 
 
 def pad_columns(matrix: Array, gates: int = 1) -> Array:
-    """Pad a matrix [rows, gates * columns] with zeros so that every gate's columns are a multiple of 8.
-
-    Example:
-        >>> pad_columns(np.ones((2, 6), np.float32), gates=2).shape
-        (2, 16)
-    """
+    """Pad a matrix [rows, gates * columns] with zeros so that every gate's columns are a multiple of 8."""
     rows, columns = matrix.shape
     each = columns // gates
     width = -(-each // _VECTOR) * _VECTOR

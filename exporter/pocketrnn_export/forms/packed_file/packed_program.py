@@ -53,12 +53,7 @@ _LAYOUT: Final[dict[str, tuple[int, int, tuple[int, ...]]]] = {
 
 
 def convert_float_to_bits(number: float) -> int:
-    """Return the bits of a float32 as an integer.
-
-    Example:
-        >>> hex(convert_float_to_bits(1.0))
-        '0x3f800000'
-    """
+    """Return the bits of a float32 as an integer."""
     return int(struct.unpack("<I", struct.pack("<f", number))[0])
 
 
@@ -365,12 +360,7 @@ def _append_weights(weights: bytearray, array: Array) -> int:
 
 
 def group_rows_by_four(whole: Array) -> Array:
-    """Arrange integers [rows, columns] as kernels read them: [rows / 4, columns, 4], with rows of zeros at the end.
-
-    Example:
-        >>> group_rows_by_four(np.array([[1], [2]], np.int8)).tolist()
-        [[[1, 2, 0, 0]]]
-    """
+    """Arrange integers [rows, columns] as kernels read them: [rows / 4, columns, 4], with rows of zeros at the end."""
     rows, columns = whole.shape
     filled = np.zeros((-(-rows // 4) * 4, columns), np.int8)
     filled[:rows] = whole
@@ -379,12 +369,7 @@ def group_rows_by_four(whole: Array) -> Array:
 
 def round_columns(numbers: Array) -> tuple[Array, Array]:
     """Round a float32 matrix to int8 from -127 to 127, with a float32 scale for each column. This changes nothing if
-    the matrix was rounded in this way before.
-
-    Example:
-        >>> round_columns(np.array([[1.0], [0.5]], np.float32))[0].tolist()
-        [[127], [64]]
-    """
+    the matrix was rounded in this way before."""
     found = _find_exact_int8(numbers, axis=0)
     if found is not None:
         return found
@@ -396,12 +381,7 @@ def round_columns(numbers: Array) -> tuple[Array, Array]:
 
 
 def round_rows(numbers: Array) -> Array:
-    """Round a float32 table to int8 with a scale for each row, and return the rounded table as float32.
-
-    Example:
-        >>> round_rows(np.array([[127.0, 0.6]], np.float32)).tolist()
-        [[127.0, 1.0]]
-    """
+    """Round a float32 table to int8 with a scale for each row, and return the rounded table as float32."""
     whole, scales = round_columns(np.ascontiguousarray(numbers.T))
     return np.ascontiguousarray((whole.astype(np.float32) * scales).T)
 

@@ -15,33 +15,18 @@ OF_SECOND: Final = 1 << 40
 
 
 def join_factors(first: int, second: int) -> int:
-    """Return the factors of both texts as one integer.
-
-    Example:
-        >>> join_factors(3, 0), join_factors(-1, 2) == 2 * OF_SECOND - 1
-        (3, True)
-    """
+    """Return the factors of both texts as one integer."""
     return first + second * OF_SECOND
 
 
 def split_factors(factor: int) -> tuple[int, int]:
-    """Return the factors of the first and the second text.
-
-    Example:
-        >>> split_factors(join_factors(-1, 2))
-        (-1, 2)
-    """
+    """Return the factors of the first and the second text."""
     first = (factor + OF_SECOND // 2) % OF_SECOND - OF_SECOND // 2
     return first, (factor - first) // OF_SECOND
 
 
 def compute_size(size: tuple[int, Any], lengths: Lengths) -> Any:
-    """Return the size for texts of these lengths.
-
-    Example:
-        >>> compute_size((2, 1), 5), compute_size((join_factors(2, 1), 1), (5, 3))
-        (11, 14)
-    """
+    """Return the size for texts of these lengths."""
     factor, fixed = size
     if isinstance(lengths, int):
         return factor * lengths + fixed
@@ -50,32 +35,17 @@ def compute_size(size: tuple[int, Any], lengths: Lengths) -> Any:
 
 
 def is_divisible(factor: int, divisor: int) -> bool:
-    """Return whether a divisor divides the factors of both texts.
-
-    Example:
-        >>> is_divisible(4, 2), is_divisible(join_factors(4, 3), 2)
-        (True, False)
-    """
+    """Return whether a divisor divides the factors of both texts."""
     return not any(one % divisor for one in split_factors(factor))
 
 
 def bound_factor(factor: int) -> int:
-    """Return the factor of the longer text in a bound of the size.
-
-    Example:
-        >>> bound_factor(-3), bound_factor(join_factors(-1, 2))
-        (3, 3)
-    """
+    """Return the factor of the longer text in a bound of the size."""
     return sum(map(abs, split_factors(factor)))
 
 
 def fit_two_factors(lengths: Sequence[tuple[int, int]], numbers: Sequence[int]) -> tuple[int, int] | None:
-    """Find a size that equals each number at these lengths of two texts; None if this is impossible.
-
-    Example:
-        >>> fit_two_factors([(1, 1), (1, 2), (2, 1)], [4, 5, 6]) == (join_factors(2, 1), 1)
-        True
-    """
+    """Find a size that equals each number at these lengths of two texts; None if this is impossible."""
     if len({*numbers}) == 1:
         return 0, numbers[0]
     rows = np.array([(*pair, 1) for pair in lengths], np.float64)

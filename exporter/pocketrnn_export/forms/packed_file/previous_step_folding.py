@@ -40,11 +40,6 @@ def fold_step_pairs(program: Program) -> None:
 
     Args:
         program: with its outputs, not finished yet; operations that are not needed any more are dropped.
-
-    Example:
-        >>> fold_step_pairs(program)
-        >>> [op.name for op in program.ops]
-        ['lookup', 'recurrent', 'reduce', 'linear']
     """
     for number in reversed(range(len(program.ops))):
         op = program.ops[number]

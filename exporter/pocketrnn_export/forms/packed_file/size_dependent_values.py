@@ -70,22 +70,12 @@ _KEEPS_A_RANGE: Final = frozenset(
 
 
 def read_attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    """Return the attributes of an operator by name.
-
-    Example:
-        >>> read_attributes(onnx.helper.make_node("Softmax", ["x"], ["y"], axis=1))
-        {'axis': 1}
-    """
+    """Return the attributes of an operator by name."""
     return {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
 def fit_affine(lengths: Sequence[Lengths], numbers: Sequence[Any]) -> Size | None:
-    """Find a and b such that a * length + b equals each number exactly; None if this is impossible.
-
-    Example:
-        >>> fit_affine((1, 2, 5), (4, 5, 8))
-        (1, 3)
-    """
+    """Find a and b such that a * length + b equals each number exactly; None if this is impossible."""
     if any(not np.isfinite(number) or number != int(number) for number in numbers):
         return None
     whole = [int(number) for number in numbers]
@@ -103,12 +93,7 @@ def fit_affine(lengths: Sequence[Lengths], numbers: Sequence[Any]) -> Size | Non
 
 
 def multiply_sizes(sizes: Iterable[Size]) -> Size | None:
-    """Return the product of sizes if at most one of them depends on the tokens; else None.
-
-    Example:
-        >>> multiply_sizes([(1, 0), (0, 2), (0, 8)])
-        (16, 0)
-    """
+    """Return the product of sizes if at most one of them depends on the tokens; else None."""
     a, b = 0, 1
     for more_a, more_b in sizes:
         if a and more_a:
@@ -143,14 +128,7 @@ class Span:
         return [*itertools.product(ends, ends)] if self.pairs else [*ends]
 
     def find_difference_signs(self, left: Affine, right: Affine) -> frozenset[int] | None:
-        """Return the possible signs of left - right; None if left or right is not finite.
-
-        Example:
-            >>> sorted(Span(1, 700).find_difference_signs((1, 0), (0, 620)))
-            [-1, 0, 1]
-            >>> sorted(Span(1, 600).find_difference_signs((1, 0), (0, 620)))
-            [-1]
-        """
+        """Return the possible signs of left - right; None if left or right is not finite."""
         if not (np.isfinite(left[1]) and np.isfinite(right[1])):
             return None
         a, b = left[0] - right[0], left[1] - right[1]
@@ -165,21 +143,11 @@ class Span:
         return frozenset(ends | met)
 
     def holds(self, kind: str, left: Affine, right: Affine) -> bool | None:
-        """Return the result of a comparison of two numbers if it is the same for every number of tokens; else None.
-
-        Example:
-            >>> Span(1, 600).holds("Less", (1, 0), (0, 620)), Span(1, 700).holds("Less", (1, 0), (0, 620))
-            (True, None)
-        """
+        """Return the result of a comparison of two numbers if it is the same for every number of tokens; else None."""
         return _find_comparison_result(kind, self.find_difference_signs(left, right))
 
     def clamp_number(self, number: Affine, least: Affine | None = None, most: Affine | None = None) -> Affine | None:
-        """Return the clamped number if it is the same for every number of tokens; else None.
-
-        Example:
-            >>> Span(1, 600).clamp_number((0, 620), (0, 0), (1, 0)), Span(1, 700).clamp_number((0, 620), (0, 0), (1, 0))
-            ((1, 0), None)
-        """
+        """Return the clamped number if it is the same for every number of tokens; else None."""
         for bound, beyond in ((least, -1), (most, 1)):
             if bound is None:
                 continue

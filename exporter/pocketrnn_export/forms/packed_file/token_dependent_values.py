@@ -252,12 +252,7 @@ def _drop_unneeded_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
 def find_needed_nodes(
     nodes: Sequence[onnx.NodeProto], outputs: Iterable[str], *, given: Container[str] = ()
 ) -> list[onnx.NodeProto]:
-    """Return the nodes, in their order, that some outputs of a graph need.
-
-    Example:
-        >>> [node.op_type for node in find_needed_nodes(model.graph.node, ["logits"])]
-        ['Gather', 'GRU', 'Gemm']
-    """
+    """Return the nodes, in their order, that some outputs of a graph need."""
     needed, kept = {name for name in outputs if name not in given}, []
     for node in reversed(nodes):
         if needed & set(node.output):
