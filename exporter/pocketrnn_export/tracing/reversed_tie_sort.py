@@ -35,12 +35,7 @@ class _ReversedTies(FunctionMode):
 
 
 def call_in_reversed_order(func: Callable[..., Any], name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """Call a function; if its name is that of a sort, reverse the order of equal values.
-
-    Example:
-        >>> call_in_reversed_order(torch.sort, "sort", (torch.tensor([2, 2, 1]),), {}).indices
-        tensor([2, 1, 0])
-    """
+    """Call a function; if its name is that of a sort, reverse the order of equal values."""
     if name not in ORDERS or not isinstance(args[0], Tensor) or kwargs.get("stable"):
         return func(*args, **kwargs)
     position = ORDERS[name]

@@ -134,13 +134,7 @@ def is_on_branch(session: TraceSession) -> str:
 
 
 def rule(*names: str, when: Callable[[TraceSession], str] = always) -> Callable[[Callable[..., Any]], Rule]:
-    """Register a function as the rule for torch functions with these names.
-
-    Example:
-        >>> @rule("logdet", when=exporting)
-        ... def logdet(session, x):
-        ...     return torch.linalg.slogdet(x)[1] if x.dim() == 2 else declined("a batch of matrices")
-    """
+    """Register a function as the rule for torch functions with these names."""
     return lambda rewrite: Rule(names, rewrite, when)
 
 
@@ -235,10 +229,6 @@ class TraceSession:
         environment: torch's environment of all sizes in the trace.
         told: the lines of the module whose dropped asserts were already logged.
         reasons: how often a rule declined, by the name of the function and the reason.
-
-    Example:
-        >>> with TraceSession(module, topics, log=log) as session:
-        ...     program = torch.export.export(module, example, dynamic_shapes=axes, strict=False)
     """
 
     def __init__(
@@ -417,21 +407,11 @@ def _name_size_symbols(inputs: Sequence[Tensor]) -> dict[str, str]:
 
 
 def takes_lengths(inputs: Sequence[Tensor]) -> bool:
-    """Return whether the lengths of texts, int64 [batch], are among the inputs of a module.
-
-    Example:
-        >>> takes_lengths([torch.zeros(3, 7, dtype=torch.int64), torch.zeros(3, 2)])
-        False
-    """
+    """Return whether the lengths of texts, int64 [batch], are among the inputs of a module."""
     return any(value.dim() == 1 for value in inputs[1:])
 
 
 def takes_two_texts(inputs: Sequence[Tensor]) -> bool:
     """Return whether a module takes two texts: the ids of both, int64 [batch, sequence], possibly followed by their
-    lengths.
-
-    Example:
-        >>> takes_two_texts([torch.zeros(3, 7, dtype=torch.int64), torch.zeros(3, 5, dtype=torch.int64)])
-        True
-    """
+    lengths."""
     return len(inputs) > 1 and inputs[1].dim() == 2 and not inputs[1].is_floating_point()

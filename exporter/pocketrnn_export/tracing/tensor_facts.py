@@ -37,14 +37,7 @@ _NOTHING: Final = Fact()
 
 
 class Facts:
-    """The facts of one trace.
-
-    Example:
-        >>> facts = Facts()
-        >>> facts.note(lengths, lengths="given", whole=True)
-        >>> facts.of(lengths).lengths
-        'given'
-    """
+    """The facts of one trace."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[Tensor, Fact]] = {}

@@ -33,13 +33,7 @@ HIDDEN: Final = tuple(
 
 
 def hide_trace(_: object) -> contextlib.AbstractContextManager[None]:
-    """While the block runs, hide the trace from the user's code.
-
-    Example:
-        >>> with hide_trace(None):
-        ...     torch.compiler.is_compiling()
-        False
-    """
+    """While the block runs, hide the trace from the user's code."""
     return replace_methods(
         {
             (module, name): _answer_untraced(shipped, untraced)

@@ -63,12 +63,7 @@ OF_NUMBER: Final = torch.ops.pocketrnn.of_number.default
 
 
 def is_size(value: Any) -> bool:
-    """Return whether a value is a size of a trace, or a number computed from one.
-
-    Example:
-        >>> is_size(7)
-        False
-    """
+    """Return whether a value is a size of a trace, or a number computed from one."""
     return isinstance(value, torch.SymInt | torch.SymFloat)
 
 

@@ -21,12 +21,7 @@ from pocketrnn_export.tracing.session import TraceSession
 
 
 def unwrap_cached_function(value: Any) -> Any:
-    """Return the function that `functools.lru_cache` wraps; None for anything else.
-
-    Example:
-        >>> unwrap_cached_function(functools.cache(len))
-        <built-in function len>
-    """
+    """Return the function that `functools.lru_cache` wraps; None for anything else."""
     return value.__wrapped__ if isinstance(value, CACHED) else None  # type: ignore[attr-defined]
 
 

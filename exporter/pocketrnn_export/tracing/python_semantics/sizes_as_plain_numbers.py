@@ -42,11 +42,6 @@ def answer_plain_numbers(number: Callable[[Any, FrameType, str], Any]) -> contex
     Args:
         number: gives the plain number for (size, frame that called the method, name of the method); None to use the
             class's own method.
-
-    Example:
-        >>> with answer_plain_numbers(lambda size, frame, method: 7):
-        ...     [10, 20, 30, 40, 50, 60, 70, 80][size]
-        80
     """
     stand_ins = {
         (kind, name): _make_method_stand_in(name, plain, getattr(kind, name, None), number)

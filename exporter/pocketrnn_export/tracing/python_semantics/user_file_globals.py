@@ -72,10 +72,6 @@ def compares_identity(module: nn.Module) -> bool:
 
     Python keeps one object for each number up to 256, so such a comparison may be true in a run; a size of a trace is
     another object.
-
-    Example:
-        >>> compares_identity(nn.GRU(8, 8))
-        False
     """
     return any(map(_compares_identity, find_users_files(module)))
 

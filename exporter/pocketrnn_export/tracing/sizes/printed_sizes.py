@@ -29,12 +29,7 @@ _SAYS: Final = frozenset({"debug", "info", "warning", "warn", "error", "critical
 
 def find_output_use(frame: FrameType) -> str:
     """Return the use of the value that a frame is computing: `printed` if it is only printed or logged, `raised` if it
-    is only in the message of a raised error, and empty for other uses or without source.
-
-    Example:
-        >>> find_output_use(frame)  # of a frame that is at `print(n)`
-        'printed'
-    """
+    is only in the message of a raised error, and empty for other uses or without source."""
     # For `logger.info("%d tokens", n)`, code of the standard library makes the text.
     asked, frame = frame, _find_users_frame(frame)
     where, tree = _find_current_position(frame), parse_file(frame.f_code.co_filename)

@@ -27,12 +27,7 @@ _ROUNDINGS: Final = 30
 
 
 def is_within_limits(limits: Limits, sizes: Sizes) -> bool:
-    """Return whether a batch of these sizes is within the limits.
-
-    Example:
-        >>> is_within_limits(Limits(max_tokens=300), Sizes(batch=3, tokens=301))
-        False
-    """
+    """Return whether a batch of these sizes is within the limits."""
     return limits.allows_length(sizes.tokens) and sizes.batch <= (limits.max_batch or sys.maxsize)
 
 
@@ -174,11 +169,6 @@ def compute_largest_difference(given: Logits, expected: Logits) -> float:
 
 
 def describe_sizes(sizes: Sizes) -> str:
-    """Describe a batch of these sizes.
-
-    Example:
-        >>> describe_sizes(Sizes(batch=2, tokens=1))
-        '2 texts of 1 token'
-    """
+    """Describe a batch of these sizes."""
     rows = "one text" if sizes.batch == 1 else f"{sizes.batch} texts"
     return f"{rows} of {sizes.tokens} {'token' if sizes.tokens == 1 else 'tokens'}"

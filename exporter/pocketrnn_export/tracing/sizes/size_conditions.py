@@ -88,12 +88,7 @@ class AllSizes:
 
 @functools.cache
 def make_all_sizes(batch: int | None = None) -> AllSizes:
-    """Return all sizes on which conditions are evaluated: with one batch size, or with every batch size.
-
-    Example:
-        >>> len(make_all_sizes(1))
-        50000
-    """
+    """Return all sizes on which conditions are evaluated: with one batch size, or with every batch size."""
     batches = range(1, LARGEST + 1) if batch is None else (batch,)
     tokens = [np.arange(1, LARGEST // rows + 1, dtype=np.int64) for rows in batches]
     rows = np.repeat(np.array(batches, np.int64), [len(some) for some in tokens])
@@ -113,21 +108,11 @@ class Condition:
     relation: Any
 
     def holds(self, sizes: Sizes) -> bool:
-        """Return whether the condition holds for these sizes.
-
-        Example:
-            >>> Condition(sympy.Gt(TOKENS, 512)).holds(Sizes(batch=1, tokens=600))
-            True
-        """
+        """Return whether the condition holds for these sizes."""
         return bool(compute_value_at(self.relation, sizes))
 
     def holds_for_both(self, batch: int, tokens: int, second: int) -> bool:
-        """Return whether the condition holds for a batch of two texts with these numbers of tokens.
-
-        Example:
-            >>> Condition(sympy.Gt(TOKENS, SECOND)).holds_for_both(batch=1, tokens=7, second=5)
-            True
-        """
+        """Return whether the condition holds for a batch of two texts with these numbers of tokens."""
         sizes = {BATCH: batch, TOKENS: tokens, SECOND: second}
         at = {symbol: np.array([size], np.int64) for symbol, size in sizes.items()}
         return bool(np.broadcast_to(_evaluate_expression(self.relation, at, _ARRAYS), (1,))[0])
@@ -221,10 +206,6 @@ def compute_value_at(expression: Any, sizes: Sizes) -> Any:
 
     Raises:
         UnsolvableError: it cannot be computed.
-
-    Example:
-        >>> compute_value_at(BATCH * TOKENS, Sizes(batch=3, tokens=7))
-        21
     """
     at = {BATCH: np.array([sizes.batch], np.int64), TOKENS: np.array([sizes.tokens], np.int64)}
     return np.broadcast_to(_evaluate_expression(expression, at, _ARRAYS), (1,))[0].item()

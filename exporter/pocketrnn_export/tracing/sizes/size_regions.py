@@ -117,10 +117,6 @@ def explore_regions(follow: Callable[[Sizes], FollowedRun], batch: int | None) -
 
     Raises:
         ExportError: there are too many ways; the message names the line that asks.
-
-    Example:
-        >>> len(explore_regions(follow, 1))  # of a forward that asks `x.size(1) % 7 == 3 and x.size(1) > 290`
-        4
     """
     every = make_all_sizes(batch)
     which = np.full(len(every), -1, np.int64)
