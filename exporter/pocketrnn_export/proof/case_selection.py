@@ -71,10 +71,6 @@ def make_cases_for_rules(
         phrase: ids that its program compares words with; see `proof.id_comparison_cases`.
         two_texts: the rows are pairs of texts.
         features: the features of the rows.
-
-    Example:
-        >>> list(make_cases_for_rules(TextRules(), ids=8000, ragged=True))
-        ['shapes', 'drawn shapes', 'hazards', 'every id']
     """
     padding_id = rules.padding_id
     widths = find_text_widths(rules)
@@ -154,10 +150,6 @@ def read_compared_ids(provenance: Mapping[str, Any], ids: int) -> list[int]:
 
     Raises:
         BundleError: the provenance's entry of ids is not valid.
-
-    Example:
-        >>> read_compared_ids({"asked_ids": [38, 37]}, 40)
-        [38, 37]
     """
     stated = provenance.get(ASKED_IDS, [])
     plain = isinstance(stated, list) and len(stated) <= MOST_ASKED and all(type(i) is int for i in stated)
@@ -168,23 +160,13 @@ def read_compared_ids(provenance: Mapping[str, Any], ids: int) -> list[int]:
 
 def make_compared_ids_entry(asked: Sequence[int]) -> dict[str, list[int]]:
     """Return the entry in a bundle's provenance for the ids that its module compares words with; empty if there are
-    none.
-
-    Example:
-        >>> make_compared_ids_entry([38, 37])
-        {'asked_ids': [38, 37]}
-    """
+    none."""
     return {ASKED_IDS: list(asked)} if asked else {}
 
 
 def make_condition_sizes_entry(bounds: Iterable[tuple[int, int]]) -> dict[str, list[list[int]]]:
     """Return the entry in a bundle's provenance for the sizes just below and above each size condition; empty if the
-    module has none.
-
-    Example:
-        >>> make_condition_sizes_entry([(3, 512), (3, 513)])
-        {'asked_sizes': [[3, 512], [3, 513]]}
-    """
+    module has none."""
     sizes = [list(size) for size in bounds]
     return {ASKED_SIZES: sizes} if sizes else {}
 
@@ -198,10 +180,6 @@ def read_condition_sizes(provenance: Mapping[str, Any], turns: Iterable[int] = (
 
     Raises:
         BundleError: the provenance's entry of sizes is not valid.
-
-    Example:
-        >>> read_condition_sizes({"asked_sizes": [[3, 512]]}, [620])
-        [(3, 512), (1, 620)]
     """
     stated = provenance.get(ASKED_SIZES, [])
     plain = isinstance(stated, list) and len(stated) <= _MOST_SIZES

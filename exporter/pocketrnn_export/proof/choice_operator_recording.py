@@ -30,10 +30,6 @@ def record_choices(module: nn.Module, inputs: tuple[Tensor, ...]) -> frozenset[C
 
     Raises:
         Exception: whatever the module raises.
-
-    Example:
-        >>> record_choices(module, inputs)  # of torch.where(x == 37, x, 5)
-        frozenset({('eq', None), ('eq', 37), ('where', None), ('embedding.weight', None)})
     """
     copied = copy_complete_copy(module)
     recorder = _ChoiceRecorder({id(one): name for name, one in (*copied.named_parameters(), *copied.named_buffers())})

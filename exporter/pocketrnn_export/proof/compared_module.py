@@ -110,22 +110,12 @@ class FreshCopyModule:
 
 
 def is_text(value: Tensor) -> bool:
-    """Return whether an input holds the token ids of texts, int64 [batch, sequence].
-
-    Example:
-        >>> is_text(torch.zeros(3, 7))
-        False
-    """
+    """Return whether an input holds the token ids of texts, int64 [batch, sequence]."""
     return value.dim() == 2 and not value.is_floating_point()
 
 
 def fill_lengths(inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Set the lengths in a module's inputs, if there are any, to the number of tokens in the batch's rows.
-
-    Example:
-        >>> fill_lengths([torch.zeros(2, 7, dtype=torch.int64), torch.tensor([7, 3])])[1].tolist()
-        [7, 7]
-    """
+    """Set the lengths in a module's inputs, if there are any, to the number of tokens in the batch's rows."""
     texts = 2 if takes_two_texts(inputs) else 1
     return tuple(
         torch.full_like(value, inputs[i - texts].shape[1]) if value.dim() == 1 else value
@@ -134,12 +124,7 @@ def fill_lengths(inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
 
 
 def compute_second_text_size(tokens: int) -> int:
-    """Return the number of tokens of the second text for a first text of this size.
-
-    Example:
-        >>> [compute_second_text_size(tokens) for tokens in (1, 2, 7, 64)]
-        [10, 1, 16, 32]
-    """
+    """Return the number of tokens of the second text for a first text of this size."""
     return tokens + 9 if tokens % 2 else tokens // 2
 
 

@@ -21,10 +21,6 @@ def make_cases_with_every_id(ids: int, *, batch: int = _ROWS, width: int = _WIDT
         ids: the number of ids.
         batch: the most rows of a case; 1 for a graph that takes one text a run.
         width: the number of tokens in a row.
-
-    Example:
-        >>> [case.tokens.shape for case in make_cases_with_every_id(7_000)]
-        [(2048, 3), (286, 3)]
     """
     order = np.random.default_rng(2).permutation(ids)
     # The last row is filled up with ids of the first rows.

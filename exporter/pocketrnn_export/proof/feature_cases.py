@@ -62,12 +62,7 @@ def add_features(
 
 
 def make_example_features(features: Features, rows: int) -> list[dict[str, Any]]:
-    """Make feature values for `rows` texts, in the owner's units: numbers around the mean, and each category in turn.
-
-    Example:
-        >>> make_example_features(make_features({"kind": ["book", "film"]}), 2)
-        [{'kind': 'book'}, {'kind': 'film'}]
-    """
+    """Make feature values for `rows` texts, in the owner's units: numbers around the mean, and each category in turn."""
     generator = np.random.default_rng(7)
 
     def make_value(feature: Number | Category, row: int) -> Any:

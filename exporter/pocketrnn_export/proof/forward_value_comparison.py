@@ -60,10 +60,6 @@ class ForwardValues:
             traced: the program.
             own: inputs of the sizes that it was traced for.
             inputs: inputs of other sizes.
-
-        Example:
-            >>> ForwardValues(module).are_computed(traced, *map(asked.draw_inputs, (Sizes(3, 7), Sizes(3, 1))))
-            True
         """
         # A user's module may raise anything.
         try:

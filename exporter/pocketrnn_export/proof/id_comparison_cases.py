@@ -36,12 +36,7 @@ _UNEVEN: Final = (44, 200, 17, 120, 63)
 
 def find_compared_ids(program: torch.export.ExportedProgram, ids: int) -> tuple[int, ...]:
     """Find the ids that a program compares words with, each once, in the program's order; and the ids whose row in a
-    table differs from nearly all others.
-
-    Example:
-        >>> find_compared_ids(program, 40)  # of (x[:, :-1] == 38) & (x[:, 1:] == 37)
-        (38, 37)
-    """
+    table differs from nearly all others."""
     known = _compute_known_constants(program)
     found: list[int] = []
     for node in find_needed_nodes(program):
@@ -91,12 +86,7 @@ def _find_ids_of_rare_rows(table: Tensor | None, ids: int) -> list[int]:
 
 def insert_phrases(tokens: Tensor, asked: Sequence[int]) -> Tensor:
     """Insert the ids in `asked` side by side into two of every four rows of tokens [rows, steps], as often as they fit
-    and in all orders in turn. If the number of steps is even, these are the first two rows.
-
-    Example:
-        >>> insert_phrases(torch.zeros(2, 10, dtype=torch.int64), [8, 9])[1].tolist()
-        [9, 8, 0, 0, 0, 8, 9, 0, 0, 0]
-    """
+    and in all orders in turn. If the number of steps is even, these are the first two rows."""
     if not asked:
         return tokens
     tokens = tokens.clone()
@@ -125,10 +115,6 @@ def make_cases_with_compared_ids(asked: Sequence[int], ids: int, padding_id: int
         ids: the number of ids.
         padding_id: the token past a row's length.
         ragged: add rows of several lengths.
-
-    Example:
-        >>> [case.tokens.shape for case in make_cases_with_compared_ids([8, 9], 40, 0, ragged=False)][:2]
-        [(2, 2), (3, 20)]
     """
     real = [i for i in asked if i != padding_id]
     if not real:

@@ -69,10 +69,6 @@ def round_to_integers(x: Floats, *, as_states: bool) -> Integers:
 
     Returns:
         int8 [count, rows].
-
-    Example:
-        >>> round_to_integers(np.array([[0.5, -1.0]], np.float32), as_states=True).tolist()
-        [[64, -127]]
     """
     factor = np.full((len(x), 1), np.float32(127))
     if not as_states:

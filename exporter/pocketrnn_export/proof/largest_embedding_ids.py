@@ -13,12 +13,7 @@ from torch import nn
 
 def find_ids_of_extreme_vectors(module: nn.Module, ids: int) -> list[int]:
     """For each table of a module with a row for each id, find the id with the longest vector, and the ids whose vectors
-    have the largest and the smallest sum.
-
-    Example:
-        >>> find_ids_of_extreme_vectors(nn.Embedding.from_pretrained(torch.tensor([[0.0], [-3.0], [1.0]])), 3)
-        [1, 2]
-    """
+    have the largest and the smallest sum."""
     found: list[int] = []
     for tensor in (*module.parameters(), *module.buffers()):
         if tensor.dim() and len(tensor) == ids and tensor.is_floating_point() and tensor.numel():

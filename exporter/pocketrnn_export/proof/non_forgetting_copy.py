@@ -27,13 +27,7 @@ _RISEN: Final = 0.01
 
 
 def copy_without_forgetting(module: nn.Module) -> nn.Module | None:
-    """Copy a module so that its recurrent layers keep their states; None if it has no such layer.
-
-    Example:
-        >>> gru = nn.GRU(2, 3)
-        >>> torch.sigmoid(copy_without_forgetting(gru).bias_ih_l0[3:6])
-        tensor([0.9994, 0.9994, 0.9994], grad_fn=<SigmoidBackward0>)
-    """
+    """Copy a module so that its recurrent layers keep their states; None if it has no such layer."""
     copy, changed = copy_complete_copy(module), False
     with torch.no_grad():
         for layer in copy.modules():

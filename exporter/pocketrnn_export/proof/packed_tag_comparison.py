@@ -22,10 +22,6 @@ def compare_tags(file: Path, texts: Sequence[str]) -> Comparison:
 
     Raises:
         ParityError: the tags differ.
-
-    Example:
-        >>> compare_tags(Path("people.prnn"), ["Ada lives in Berlin."]).labels_differing
-        0
     """
     packed, classifier = import_native_module().Packed(file.read_bytes()), Classifier.load(file)
     largest, rows = 0.0, 0

@@ -25,10 +25,6 @@ def estimate_proof_seconds(reference: Reference, cases: Mapping[str, Sequence[Ca
         reference: the module.
         cases: the cases by kind; the rounding of the kind `texts` is measured.
         forms: how many runs of forms are compared with it.
-
-    Example:
-        >>> estimate_proof_seconds(prepared.make_reference(), cases, 3)
-        41.5
     """
     every = [case for some in cases.values() for case in some]
     cells = sum(case.tokens.size for case in every)
@@ -55,12 +51,7 @@ def _measure_seconds(run: Callable[..., Any], case: Case) -> float:
 
 
 def describe_seconds(seconds: float) -> str:
-    """Describe the length of long work, to be added to its name; empty for short work.
-
-    Example:
-        >>> describe_seconds(131.0)
-        ', which takes some 2 minutes'
-    """
+    """Describe the length of long work, to be added to its name; empty for short work."""
     if seconds < _SHORT:
         return ""
     if seconds < 90:

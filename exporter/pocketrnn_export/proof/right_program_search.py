@@ -86,10 +86,6 @@ def find_right_program(
 
     Raises:
         ExportError: there is no program with the module's answers; the message names the line of its code.
-
-    Example:
-        >>> find_right_program(module.eval(), (torch.zeros(3, 7, dtype=torch.int64),)).limits
-        Limits(min_tokens=1, max_tokens=None, max_batch=None, real_token=False)
     """
     asked = FreshCopyModule(module, example, _count_ids(module))
     usual = asked.draw_inputs(Sizes(len(example[0]), USUAL.tokens))

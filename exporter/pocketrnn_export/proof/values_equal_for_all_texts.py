@@ -44,12 +44,7 @@ def describe_constant_values(
     *,
     one_row: bool,
 ) -> tuple[str, ...]:
-    """Return a note for each line of code whose value is the same for all texts of a proof; see `find_constant_values`.
-
-    Example:
-        >>> describe_constant_values(program, cases, ["tokens"], one_row=False)
-        ('A value is False for all texts of the proof, model.py:12: `rare = phrase.any(1)`: what forward does ...',)
-    """
+    """Return a note for each line of code whose value is the same for all texts of a proof; see `find_constant_values`."""
     if program is None:
         return ()
     lines: dict[str, str] = {}
