@@ -597,7 +597,7 @@ _RULES_OF_TEXTS: Final = (
     (re.compile(r"let the text rules cut texts: max_width"), "cut sequences before the bundle is given them"),
     (re.compile(r"Call it by itself on ids, module\(torch\.randint\(\d+, \(3, 7\)\)\)"),
      "Call it by itself on samples [batch, time, channels], such as torch.randn(3, 7, channels)"),
-    (re.compile(r"let the text rules cut texts, or fill them up: max_width, min_width"),
+    (re.compile(r"let the text rules cut or pad texts: max_width, min_width"),
      "have every sequence of one number of steps: steps=, or --steps"),
     (re.compile(r"\(min_width and max_width of the rules\)"), "(steps=, or --steps)"),
     (re.compile(r"A bundle is given nothing but a text\."),
