@@ -1,4 +1,4 @@
-"""Record the rules and translations that an export uses, and switch one of them off to search for a fault."""
+"""Record which rules and translations an export uses. To search for a fault, one of them can be switched off."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Final
 
 @dataclass
 class _Uses:
-    """The names of the used rules, each once, in the order of first use; and the name of the rule that is left out."""
+    """The names of the used rules, each once, in the order of their first use; and the name of the rule that is
+    switched off."""
 
     names: dict[str, None] = field(default_factory=dict)
     left_out: str = ""
@@ -22,7 +23,8 @@ _uses: Final[ContextVar[_Uses | None]] = ContextVar("uses", default=None)
 
 @contextlib.contextmanager
 def record_uses() -> Iterator[dict[str, None]]:
-    """Record the rules and translations that the block uses; their names become keys of the yielded dict."""
+    """Record the rules and translations that are used while the block runs. The yielded dict has their names as
+    keys."""
     noted = _Uses()
     token = _uses.set(noted)
     try:
@@ -48,6 +50,6 @@ def record_rule_use(name: str) -> None:
 
 
 def is_rule_left_out(name: str) -> bool:
-    """Return whether a rule or translation is left out now."""
+    """Return whether a rule or translation is switched off at the moment."""
     noted = _uses.get()
     return noted is not None and noted.left_out == name

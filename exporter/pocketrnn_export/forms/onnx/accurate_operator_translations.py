@@ -108,8 +108,8 @@ def _compute_softplus_of_difference(first: Any, second: Any) -> Any:
 
 
 def _translate_log_add_exp(first: Any, second: Any) -> Any:
-    """`torch.logaddexp(a, b)`: the larger number plus softplus(-|a - b|). If a and b are equal, a - b is not used,
-    since both may be infinite."""
+    """Translate `torch.logaddexp(a, b)`: the larger number plus softplus(-|a - b|). If a and b are equal, a - b is not
+    used, since both may be infinite."""
     more = op.Where(
         op.Equal(first, second), _make_constant_like(math.log(2), first), _compute_softplus_of_difference(first, second)
     )
@@ -117,7 +117,7 @@ def _translate_log_add_exp(first: Any, second: Any) -> Any:
 
 
 def _translate_log_add_exp2(first: Any, second: Any) -> Any:
-    """`torch.logaddexp2(a, b)`: like `_translate_log_add_exp`, but with powers of two."""
+    """Translate `torch.logaddexp2(a, b)`: like `_translate_log_add_exp`, but with powers of two."""
     two = _make_constant_like(math.log(2), first)
     scaled = op.Div(_compute_softplus_of_difference(op.Mul(first, two), op.Mul(second, two)), two)
     more = op.Where(op.Equal(first, second), _make_constant_like(1.0, first), scaled)
@@ -147,8 +147,8 @@ def _make_scaling_translation(factor: float) -> Callable[[Any], Any]:
 
 
 def _translate_log1p(x: Any) -> Any:
-    """`torch.log1p(x)`: 1 + x is rounded, so log(1 + x) is the logarithm of the rounded number. It is multiplied by x
-    divided by what was really added to 1 (W. Kahan)."""
+    """Translate `torch.log1p(x)`: 1 + x is rounded, so log(1 + x) is the logarithm of the rounded number. It is
+    multiplied by x divided by what was really added to 1 (W. Kahan)."""
     one = _make_constant_like(1.0, x)
     total = op.Add(x, one)
     added = op.Sub(total, one)
@@ -160,13 +160,14 @@ def _translate_log1p(x: Any) -> Any:
 
 
 def _translate_expm1(x: Any) -> Any:
-    """`torch.expm1(x)` as tanh(x / 2) (exp(x) + 1), which needs no subtraction."""
+    """Translate `torch.expm1(x)` as tanh(x / 2) (exp(x) + 1), which needs no subtraction."""
     half = op.Mul(x, _make_constant_like(0.5, x))
     return op.Mul(op.Tanh(half), op.Add(op.Exp(x), _make_constant_like(1.0, x)))
 
 
 def _translate_clamp(x: Any, min: Any = None, max: Any = None) -> Any:  # noqa: A002 - torch's names
-    """`x.clamp(min=...)`: without one of the bounds, onnxruntime's Clip would change infinity to the largest float."""
+    """Translate `x.clamp(min=...)`: without one of the bounds, onnxruntime's Clip would change infinity to the largest
+    float."""
     if x.dtype in _FLOATS and (min is None) != (max is None):
         min, max = (-math.inf if min is None else min), (math.inf if max is None else max)  # noqa: A001
     low, high = (
@@ -181,16 +182,16 @@ def _translate_clamp(x: Any, min: Any = None, max: Any = None) -> Any:  # noqa: 
 
 
 def _translate_clamp_by_tensors(x: Any, min: Any = None, max: Any = None) -> Any:  # noqa: A002 - torch's names
-    """`x.clamp(min=tensor)`. For x in double precision, torch's exporter turns bounds that are numbers into tensors.
-    This translation turns them into numbers again, because the proof compares the two graphs."""
+    """Translate `x.clamp(min=tensor)`. For x in double precision, torch's exporter turns bounds that are numbers into
+    tensors. This translation turns them into numbers again, because the proof compares the two graphs."""
     if all(bound is None or bound.shape == ir.Shape([]) for bound in (min, max)):
         return _translate_clamp(x, min, max)
     return aten_clamp_tensor(x, min, max)
 
 
 def _translate_scatter_reduce(x: Any, dim: int, index: Any, src: Any, reduce: str, include_self: bool = True) -> Any:
-    """`x.scatter_reduce(dim, index, src, "amax")`: with include_self=False, torch's translation starts from the wrong
-    extreme number. For "mean", torch's translation gives the sum."""
+    """Translate `x.scatter_reduce(dim, index, src, "amax")`: with include_self=False, torch's translation starts from
+    the wrong extreme number. For "mean", torch's translation gives the sum."""
     if reduce == "mean" and x.shape and x.dtype in _FLOATS:
         return _translate_scatter_mean(x, dim, index, src, include_self=include_self)
     largest = {"amax": -math.inf, "amin": math.inf}.get(reduce)
@@ -218,7 +219,7 @@ def _translate_scatter_mean(x: Any, dim: int, index: Any, src: Any, *, include_s
 
 
 def _translate_diagonal(x: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
-    """`torch.diagonal(x, 0, 1, 2)` by indices, without an identity matrix."""
+    """Translate `torch.diagonal(x, 0, 1, 2)` by indices, without an identity matrix."""
     rank = len(x.shape)
     first, second = dim1 % rank, dim2 % rank
     others = [axis for axis in range(rank) if axis not in (first, second)]
@@ -245,8 +246,8 @@ def _translate_attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Any:
-    """`F.scaled_dot_product_attention` for any number of axes. If a query's keys are all masked, the result is 0, as in
-    PyTorch. torch's translation gives NaN there."""
+    """Translate `F.scaled_dot_product_attention` for any number of axes. If a query's keys are all masked, the result
+    is 0, as in PyTorch. torch's translation gives NaN there."""
     axes = len(query.shape)
     if is_causal or enable_gqa or axes < 3 or not len(key.shape) == len(value.shape) == axes:
         return aten_scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
@@ -265,7 +266,7 @@ def _translate_attention(
 
 
 def _translate_elu(x: Any, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Any:
-    """`F.elu(x)` by expm1. onnxruntime computes exp(x) - 1, which is 0 for negative x above -6e-8."""
+    """Translate `F.elu(x)` by expm1. onnxruntime computes exp(x) - 1, which is 0 for negative x above -6e-8."""
     below = op.Mul(_translate_expm1(_multiply_by_factor(x, input_scale)), _make_constant_like(alpha * scale, x))
     return op.Where(op.Less(x, _make_constant_like(0.0, x)), below, _multiply_by_factor(x, scale))
 
@@ -296,7 +297,7 @@ def _make_xlogy_translation(log: Callable[[Any], Any]) -> Callable[[Any, Any], A
 
 
 def _translate_atan2(y: Any, x: Any) -> Any:
-    """`torch.atan2(y, x)`, with PyTorch's results for NaN, infinities, 0 and -0."""
+    """Translate `torch.atan2(y, x)`, with PyTorch's results for NaN, infinities, 0 and -0."""
     zero, one = _make_constant_like(0.0, x), _make_constant_like(1.0, x)
     high, wide = op.Abs(y), op.Abs(x)
     less, more = op.Min(high, wide), op.Max(high, wide)
@@ -328,8 +329,9 @@ def _compute_rational_function(x: Any, over: Sequence[float], under: Sequence[fl
 
 
 def _translate_erfc(x: Any) -> Any:
-    """`torch.erfc(x)` by the rational functions of W. J. Cody (Mathematics of Computation 23, 1969; CALERF of netlib's
-    specfun), with a relative error of at most 1e-15. torch's translation, `1 - erf(x)`, is 0 for x from 4 on."""
+    """Translate `torch.erfc(x)` by the rational functions of W. J. Cody (Mathematics of Computation 23, 1969; CALERF of
+    netlib's specfun), with a relative error of at most 1e-15. torch's translation, `1 - erf(x)`, is 0 for x from 4
+    on."""
     size = op.Abs(x)
     # Within 0.46875, 1 - erf(x) is accurate enough; each branch's argument is clamped, so that none is NaN.
     middle = _compute_rational_function(
@@ -357,7 +359,7 @@ def compute_integer_power(x: Any, exponent: int) -> Any:
 
 
 def _translate_power_by_number(x: Any, exponent: Any) -> Any:
-    """`x ** number`: `x ** 0.5` becomes Sqrt, as in PyTorch. Pow would give infinity for minus infinity."""
+    """Translate `x ** number`: `x ** 0.5` becomes Sqrt, as in PyTorch. Pow would give infinity for minus infinity."""
     if _is_integer(x) and isinstance(exponent, int) and exponent > 0 and x.dtype != ir.DataType.BOOL:
         return compute_integer_power(x, exponent)
     if x.dtype not in _FLOATS or exponent not in (0.5, -0.5):
@@ -379,15 +381,16 @@ def _make_softmax_translation(operator: Callable[..., Any]) -> Callable[..., Any
 
 
 def _translate_isinf(signs: Mapping[str, int], x: Any) -> Any:
-    """`torch.isinf(x)` in the dtype of x. torch's translation calls a double infinite if it exceeds the range of
-    float32."""
+    """Translate `torch.isinf(x)` in the dtype of x. torch's translation calls a double infinite if it exceeds the range
+    of float32."""
     if x.dtype not in (ir.DataType.FLOAT, ir.DataType.DOUBLE):
         x = op.Cast(x, to=ir.DataType.FLOAT)
     return op.IsInf(x, **signs)
 
 
 def _translate_bit_shift(x: Any, by: Any, direction: str) -> Any:
-    """`x << by` or `x >> by` in 64 bits. If `by` is negative or above 63, `<<` gives 0, and `>>` gives 0 or -1."""
+    """Translate `x << by` or `x >> by` in 64 bits. If `by` is negative or above 63, `<<` gives 0, and `>>` gives 0 or
+    -1."""
     x, by = _match_types(x, by)
     number, places = (op.Cast(one, to=int(ir.DataType.INT64)) for one in (x, by))
     number.dtype = places.dtype = ir.DataType.INT64
@@ -405,15 +408,15 @@ def _translate_bit_shift(x: Any, by: Any, direction: str) -> Any:
 
 
 def _translate_power_of_tensors(x: Any, exponent: Any) -> Any:
-    """`x ** torch.arange(n)` with both operands in one dtype. Packed files support a power of tensors only in this
-    form."""
+    """Translate `x ** torch.arange(n)` with both operands in one dtype. Packed files support a power of tensors only in
+    this form."""
     differ = isinstance(x, ir.Value) and x.dtype in _FLOATS and getattr(exponent, "dtype", x.dtype) != x.dtype
     return op.Pow(x, op.CastLike(exponent, x) if differ else exponent)
 
 
 def _translate_vector_norm(x: Any, order: float = 2.0, dim: Any = None, keepdim: bool = False, dtype: int = -1) -> Any:
-    """`torch.linalg.vector_norm(x, 3)`. torch's translation takes the root in float32, except for the orders 0, 1, 2
-    and infinity."""
+    """Translate `torch.linalg.vector_norm(x, 3)`. torch's translation takes the root in float32, except for the orders
+    0, 1, 2 and infinity."""
     if order in (0.0, 1.0, 2.0, math.inf, -math.inf):
         return aten_linalg_vector_norm(x, ord=order, dim=dim, keepdim=keepdim, dtype=dtype)
     if dtype != -1:
@@ -436,19 +439,19 @@ def _translate_signbit(x: Any) -> Any:
 
 
 def _translate_rrelu(x: Any, noise: Any, lower: float = 1 / 8, upper: float = 1 / 3, **_drawing: Any) -> Any:
-    """`F.rrelu(x)` in eval mode: negative x is multiplied by the mean of the two slopes."""
+    """Translate `F.rrelu(x)` in eval mode: negative x is multiplied by the mean of the two slopes."""
     slope = _make_constant_like((lower + upper) / 2, x)
     return op.Where(op.Greater(x, _make_constant_like(0.0, x)), x, op.Mul(x, slope)), noise
 
 
 def _translate_logit(x: Any, eps: float | None = None) -> Any:
-    """`torch.logit(x, eps)`; the result for NaN is NaN."""
+    """Translate `torch.logit(x, eps)`; the result for NaN is NaN."""
     inside = x if eps is None else op.Min(op.Max(x, _make_constant_like(eps, x)), _make_constant_like(1 - eps, x))
     return op.Log(op.Div(inside, op.Sub(_make_constant_like(1.0, x), inside)))
 
 
 def _translate_heaviside(x: Any, values: Any) -> Any:
-    """`torch.heaviside(x, values)`; the result for NaN is 0."""
+    """Translate `torch.heaviside(x, values)`; the result for NaN is 0."""
     zero, one = _make_constant_like(0.0, x), _make_constant_like(1.0, x)
     return op.Where(op.Equal(x, zero), values, op.Where(op.Greater(x, zero), one, zero))
 
@@ -477,8 +480,8 @@ def _has_other_sign(rest: Any, other: Any) -> Any:
 
 
 def _translate_remainder(x: Any, other: Any) -> Any:
-    """`x % y` of floats, as PyTorch computes it: the exact `fmod`, plus the divisor if the signs differ. torch's
-    translation, `x - floor(x / y) * y`, multiplies the rounding error of the quotient by y."""
+    """Translate `x % y` of floats, as PyTorch computes it: the exact `fmod`, plus the divisor if the signs differ.
+    torch's translation, `x - floor(x / y) * y`, multiplies the rounding error of the quotient by y."""
     x, other = _match_types(x, other)
     if _is_integer(x):
         return op.Mod(x, other)
@@ -487,8 +490,8 @@ def _translate_remainder(x: Any, other: Any) -> Any:
 
 
 def _translate_floor_division(x: Any, other: Any) -> Any:
-    """`x // y` of floats, as PyTorch and Python compute it: subtract the remainder from x, then divide by y. torch's
-    translation is the floor of the rounded quotient, which may be too large by one: 0.3 // 0.1 is 2."""
+    """Translate `x // y` of floats, as PyTorch and Python compute it: subtract the remainder from x, then divide by y.
+    torch's translation is the floor of the rounded quotient, which may be too large by one: 0.3 // 0.1 is 2."""
     x, other = _match_types(x, other)
     if _is_integer(x):
         return op.Div(op.Sub(x, op.Mod(x, other)), other)
@@ -503,7 +506,7 @@ def _translate_floor_division(x: Any, other: Any) -> Any:
 
 
 def _translate_division(x: Any, other: Any, rounding_mode: str | None = None) -> Any:
-    """`torch.div` with a rounding mode. Integers are divided as integers; torch's translation divides them in
+    """Translate `torch.div` with a rounding mode. Integers are divided as integers; torch's translation divides them in
     float32."""
     if rounding_mode == "floor":
         return _translate_floor_division(x, other)
@@ -518,8 +521,8 @@ def _translate_division(x: Any, other: Any, rounding_mode: str | None = None) ->
 
 
 def _translate_mean(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False, dtype: int = -1) -> Any:
-    """`mean`, as the sum divided by the size. The mean of an empty axis is then NaN; onnxruntime's ReduceMean gives
-    0."""
+    """Translate `mean`, as the sum divided by the size. The mean of an empty axis is then NaN; onnxruntime's ReduceMean
+    gives 0."""
     shape = x.shape
     if dtype not in (-1, None):
         # A value that is computed during the translation has no shape yet.
@@ -538,7 +541,7 @@ def _translate_mean(x: Any, dim: int | Sequence[int] | None = None, keepdim: boo
 
 
 def _translate_variance(x: Any, dim: Any = None, correction: float | None = None, keepdim: bool = False) -> Any:
-    """`x.var(1)`. The variance of an empty axis is NaN."""
+    """Translate `x.var(1)`. The variance of an empty axis is NaN."""
     found = aten_var_correction(x, dim, correction, keepdim)
     return (
         op.Add(found, _make_nan_addend(_translate_mean(x, dim, keepdim), x)) if _may_reduce_nothing(x, dim) else found
@@ -548,7 +551,7 @@ def _translate_variance(x: Any, dim: Any = None, correction: float | None = None
 def _translate_variance_and_mean(
     x: Any, dim: Any = None, correction: float | None = None, keepdim: bool = False
 ) -> Any:
-    """`torch.var_mean(x, 1)`. For an empty axis, both are NaN."""
+    """Translate `torch.var_mean(x, 1)`. For an empty axis, both are NaN."""
     variance, mean = aten_var_mean_correction(x, dim, correction, keepdim)
     if _may_reduce_nothing(x, dim):
         mean = _translate_mean(x, dim, keepdim)

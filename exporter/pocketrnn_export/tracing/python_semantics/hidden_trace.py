@@ -1,4 +1,4 @@
-"""Hide the trace from the user's code: for this code, functions that tell whether a trace is active return False.
+"""Hide the trace from user code. In user code, functions that tell whether a trace is active return False.
 
 A forward that checks for a trace may do something else in one, and then the wrong code would be exported. So these
 functions answer the module's own code as they do outside of a trace, and PyTorch's code truthfully.

@@ -1,4 +1,4 @@
-"""Python's arithmetic of sizes in a trace: `math.sqrt(n)`, `np.log(n)`, `float(n)`, `max(1, n // 3)`.
+"""Python's arithmetic with sizes in a trace: `math.sqrt(n)`, `np.log(n)`, `float(n)`, `max(1, n // 3)`.
 
 `math.sqrt` converts its argument to a float, which would make the size of the example a constant. Here such functions
 take torch's symbolic sizes (`torch.SymInt`, `torch.SymFloat`), whose arithmetic stays in the trace, step by step and in
@@ -48,7 +48,8 @@ _OF_NUMBER: Final = (
 
 @torch.library.custom_op("pocketrnn::of_number", mutates_args=())
 def _apply_to_number(number: torch.types.Number, function: str) -> Tensor:
-    """Return `math.log(number)`, or another function of `math`, or the number itself, float64 []."""
+    """Return `math.log(number)`, or another function of `math`, as a float64 tensor []. The function "itself" returns
+    the number."""
     value = float(number)
     return torch.tensor(value if function == "itself" else getattr(math, function)(value), dtype=torch.float64)
 
@@ -63,7 +64,7 @@ OF_NUMBER: Final = torch.ops.pocketrnn.of_number.default
 
 
 def is_size(value: Any) -> bool:
-    """Return whether a value is a size of a trace, or a number computed from one."""
+    """Return whether a value is a size in a trace, or a number that is computed from a size."""
     return isinstance(value, torch.SymInt | torch.SymFloat)
 
 
@@ -73,15 +74,15 @@ def _is_traced_size(value: Any) -> bool:
 
 
 class TracedNumber(TracedArray):
-    """The result of a function such as `math.log` of a size: a float64 tensor of one number, which computes like an
-    unrounded Python number.
+    """The result of `math.log` or a similar function of a size. It is a float64 tensor with one number, and computes
+    like a Python float.
 
     The exporter rounds a Python number that meets a tensor to float32.
     """
 
 
 def _convert_to_exact_tensor(value: Any) -> Any:
-    """Return a number as a float64 tensor; return a tensor of the module itself unchanged."""
+    """Return a number as a float64 tensor. Return a tensor of the module unchanged."""
     if is_size(value):
         value = sym_float(value)
     return OF_NUMBER(value, "itself") if isinstance(value, float | int | torch.SymFloat) else unwrap_arrays(value)
@@ -104,7 +105,8 @@ for _name in ("add", "sub", "mul", "truediv", "pow"):
 
 
 def _refuse_rounding(*_: Any) -> Any:
-    """Refuse `int(math.log2(n))`: if n is a power of 2, the last digit decides, which differs between platforms."""
+    """Refuse `int(math.log2(n))`. If n is a power of 2, the result depends on the last digit, which differs between
+    platforms."""
     session, error = find_current_session(), _make_rounding_error(describe_user_line(sys._getframe(1)))
     raise error if session is None else session.log.record_refusal(error)
 
@@ -116,7 +118,7 @@ for _name in ("neg", "abs"):
 
 
 def _make_math_stand_in(name: str) -> Callable[..., Any]:
-    """Return a stand-in for a function such as `math.log(n)`, whose result is a number in the trace."""
+    """Return a stand-in for a function such as `math.log(n)`. Its result is a number that the trace contains."""
     shipped = getattr(math, name)
 
     @functools.wraps(shipped)
@@ -140,7 +142,8 @@ def _make_math_stand_in(name: str) -> Callable[..., Any]:
 def _make_stand_in_for_sizes(
     shipped: Callable[..., Any], of_size: Callable[[Any], Any], *, numbers: bool = True
 ) -> Callable[..., Any]:
-    """Return a stand-in that calls `of_size` for a size and, with `numbers`, for numbers made of sizes."""
+    """Return a stand-in for a function that calls `of_size` if the argument is a size. With `numbers`, it also does so
+    for numbers that are computed from sizes."""
 
     @functools.wraps(shipped)
     def call_with_size(*args: Any, **kwargs: Any) -> Any:
@@ -154,7 +157,8 @@ def _make_stand_in_for_sizes(
 
 
 def _make_math_function(name: str, of_size: Callable[[Any], Any]) -> Callable[..., Any]:
-    """Return a stand-in for a function of `math`; if sizes are tensors, it calls torch's function of that name."""
+    """Return a stand-in for a function of `math`. If sizes are tensors, it calls torch's function with the same
+    name."""
     return _make_stand_in_for_sizes(
         getattr(math, name), lambda n: getattr(torch, name)(n.double()) if _is_traced_size(n) else of_size(n)
     )
@@ -189,7 +193,8 @@ def _divmod_in_trace(first: Any, second: Any) -> Any:
 
 
 def _make_extreme_stand_in(shipped: Callable[..., Any], symbolic: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a stand-in for `max` or `min` with sizes, as in `max(1, n // 3)`, that does not test them."""
+    """Return a stand-in for `max` or `min` of sizes, as in `max(1, n // 3)`. It does not compare the sizes during the
+    trace."""
 
     def compute_extreme(*args: Any, **kwargs: Any) -> Any:
         values = list(args[0]) if len(args) == 1 and isinstance(args[0], list | tuple) else list(args)
@@ -233,7 +238,7 @@ BUILTINS: Final[dict[str, Callable[..., Any]]] = {
 
 
 def refuse_other_rounding(program: torch.export.ExportedProgram) -> None:
-    """Refuse numbers that a graph and Python round differently: `round(n / 7, 1)`, `int(n ** 0.7)`.
+    """Refuse numbers that a graph rounds differently from Python: `round(n / 7, 1)`, `int(n ** 0.7)`.
 
     A graph's numbers equal Python's to the last bit after `+ - * /`, square roots, and `int`, `ceil`, `floor` and
     `round` to an integer. After another power the last bit may differ, and so may the integer after rounding.
@@ -256,6 +261,6 @@ def refuse_other_rounding(program: torch.export.ExportedProgram) -> None:
 
 def _make_rounding_error(where: str) -> ExportError:
     return ExportError(
-        f"A graph rounds a number that is computed from a size differently from Python{', ' * bool(where)}{where}.",
-        "Use int(), math.ceil, math.floor, round() without digits and math.sqrt, which give the same numbers in both.",
+        f"Python and a graph round a number that is computed from a size differently{', ' * bool(where)}{where}.",
+        "Use int(), math.ceil, math.floor, round() without digits, or math.sqrt: these give the same number in both.",
     )
