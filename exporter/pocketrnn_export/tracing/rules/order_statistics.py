@@ -20,7 +20,7 @@ _WITHOUT: Final = {
     "torch.exp(torch.cumsum(torch.log(x), 1)) gives nearly the same.",
     "cummax": "Use x.max(1), the maximum of all steps; running maxima are not supported.",
     "cummin": "Use x.min(1), the minimum of all steps; running minima are not supported.",
-    "logcumsumexp": "With m = x.amax(1, keepdim=True), torch.log(torch.cumsum(torch.exp(x - m), 1)) + m is nearly equal.",
+    "logcumsumexp": "With m = x.amax(1, True), torch.log(torch.cumsum(torch.exp(x - m), 1)) + m is nearly equal.",
     "mode": "Count with F.one_hot(x, ids).sum(1).argmax(1), which gives the lowest of the most frequent numbers.",
     "nanmedian": "Remove NaN from the numbers, and use x.median(1).",
 }
