@@ -1,4 +1,4 @@
-"""Choose the cases of a proof, by the text rules of the bundle and the limits of its graph."""
+"""Choose the cases of a proof from the text rules of the bundle and the limits of its graph."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def make_cases_for_rules(
     two_texts: bool = False,
     features: Features = (),
 ) -> dict[str, list[Case]]:
-    """Return the inputs of a proof by kind, without the texts.
+    """Return the cases of a proof by kind, except those of the texts.
 
     Args:
         rules: the text rules; their special ids occur more often.
@@ -117,8 +117,8 @@ def make_cases_for_graph(
     ids: int | None = None,
     features: Features = (),
 ) -> dict[str, list[Case]]:
-    """Return the inputs, by kind and without the texts, for the proof of a form that is made from a graph; see
-    `make_cases_for_rules`.
+    """Return the cases by kind, except those of the texts, for the proof of a form that is made from a bundle's graph.
+    `make_cases_for_rules` describes them.
 
     Args:
         rules: the text rules of its bundle.
@@ -146,7 +146,8 @@ def make_cases_for_graph(
 
 
 def read_compared_ids(provenance: Mapping[str, Any], ids: int) -> list[int]:
-    """Read from a bundle's provenance the ids that its module compares words with: the proofs of forms include them.
+    """Read from a bundle's provenance the ids with which its module compares words. The proof of each form includes
+    these ids.
 
     Raises:
         BundleError: the provenance's entry of ids is not valid.
@@ -159,20 +160,19 @@ def read_compared_ids(provenance: Mapping[str, Any], ids: int) -> list[int]:
 
 
 def make_compared_ids_entry(asked: Sequence[int]) -> dict[str, list[int]]:
-    """Return the entry in a bundle's provenance for the ids that its module compares words with; empty if there are
-    none."""
+    """Return the provenance entry for the ids with which a module compares words, or {} if there are no such ids."""
     return {ASKED_IDS: list(asked)} if asked else {}
 
 
 def make_condition_sizes_entry(bounds: Iterable[tuple[int, int]]) -> dict[str, list[list[int]]]:
-    """Return the entry in a bundle's provenance for the sizes just below and above each size condition; empty if the
-    module has none."""
+    """Return the provenance entry for the sizes just below and above each size condition, or {} if the module does not
+    have size conditions."""
     sizes = [list(size) for size in bounds]
     return {ASKED_SIZES: sizes} if sizes else {}
 
 
 def read_condition_sizes(provenance: Mapping[str, Any], turns: Iterable[int] = ()) -> list[tuple[int, int]]:
-    """Return the additional sizes, (batch, tokens), on which a form of a bundle is compared.
+    """Return additional sizes, (batch, tokens), on which a form of a bundle is compared.
 
     Args:
         provenance: the bundle's provenance.
@@ -195,5 +195,5 @@ def read_condition_sizes(provenance: Mapping[str, Any], turns: Iterable[int] = (
 
 
 def find_text_widths(rules: AnyTextRules) -> Widths:
-    """Return the numbers of tokens that a text can have by the rules."""
+    """Return the numbers of tokens that a text can have under the text rules."""
     return Widths(rules.min_width or 1, rules.max_width, pad_left=rules.pad_side == "left")
