@@ -19,8 +19,7 @@ _EACH: Final = 10**9
 
 
 def choose_chunk_counts(each: str) -> dict[str, int | None]:
-    """Return the names of the three ways to cut a text into chunks, each with its number of chunks. None means cuts at
-    random positions."""
+    """Return three ways to cut a text into chunks: names with numbers of chunks, or None for random cuts."""
     return {"3 chunks": 3, f"1 {each} each": _EACH, "chunks at random": None}
 
 

@@ -84,8 +84,7 @@ class FormKind:
 
 
 def log_uncompared_parts(forms: Iterable[Form], more: Iterable[str] = ()) -> dict[str, str]:
-    """Log the parts of the forms that were not compared with the module. Return them as an entry for the provenance, or
-    {} if there are none."""
+    """Log the parts of the forms that were not compared with the module; return them as a provenance entry."""
     notes = dict.fromkeys([*(note for form in forms for note in form.notes), *more])
     for note in notes:
         _log.warning("%s", note.removesuffix("."))

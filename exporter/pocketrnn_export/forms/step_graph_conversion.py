@@ -213,8 +213,7 @@ class _StepBuilder:
         return bool(axis == self.axis.get(node.input[0])) and numpy_helper.to_array(index).tolist() == -1
 
     def _find_last_step_index(self, node: NodeProto) -> int | list[int] | None:
-        """Return the index that the step graph uses if a Gather selects the last step by the lengths. For other nodes,
-        return None."""
+        """Return the index of the last step, if a Gather selects it by the lengths, else None."""
         if node.op_type not in ("GatherElements", "GatherND"):
             return None
         steps, index = node.input
@@ -229,8 +228,7 @@ class _StepBuilder:
         return -1 if picks and self._find_original_sizes().find_sizes(index) == [(0, 1), (0, 2)] else None
 
     def _is_computed_per_step(self, node: NodeProto) -> bool:
-        """Return whether a node computes each step separately. A Gather does so only if it looks up tokens in a
-        table."""
+        """Return whether a node computes each step separately. A Gather must be a lookup."""
         if node.op_type == "Gather":
             return self.sources[node.input[0]] is _ValueSource.WEIGHTS
         if node.op_type == "Concat":
@@ -289,8 +287,7 @@ class _StepBuilder:
         self.before.append((before, self._find_step_width(steps)))
 
     def _equals_everywhere(self, name: str, number: Affine) -> bool:
-        """Return whether all elements of a value are the same number, a * tokens + b. The graph shows this, not its
-        runs."""
+        """Return whether the graph shows that all elements of a value are one a * tokens + b."""
         known = self._find_original_sizes().known.get(name)
         return known is not None and {*known.extreme_numbers} == {number}
 
@@ -383,8 +380,7 @@ class _StepBuilder:
         self.axis[outputs[0]] = 0
 
     def _check_reduction(self, node: NodeProto) -> None:
-        """Refuse a reduction if it is over another axis than the sequence, or comes before the first recurrent
-        layer."""
+        """Refuse a reduction over another axis than the sequence, or before the first recurrent layer."""
         if not self.hidden:
             raise self._make_unsupported_error("forward pools values that no recurrent layer computed")
         attributes = read_attributes(node)

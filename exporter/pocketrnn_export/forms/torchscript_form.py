@@ -82,13 +82,9 @@ def trace_torchscript(module: nn.Module, example: tuple[Tensor, ...]) -> tuple[b
 
 
 def _refuse_frozen_sizes(prepared: ExportableModule, script: torch.jit.ScriptModule, forms: Sequence[Form]) -> None:
-    """Refuse a trace that has frozen a size of its example, in a number or a branch. Such a trace differs from a trace
-    with another size.
+    """Refuse a trace that contains a number or a branch for its example's size: traces at other sizes differ.
 
     Cases of the proof do not see it where few texts read that number: `torch.where(has_phrase, h * math.log(n), h)`.
-
-    Raises:
-        ExportError: a trace differs.
     """
     expected = list(_read_operations(script.inlined_graph))
     started = time.process_time()

@@ -50,8 +50,7 @@ BY_POSITION: Final = frozenset({
 
 
 def find_batch_reduction(program: torch.export.ExportedProgram) -> str:
-    """Return the line at which a program combines values of different texts in a batch, or "" if there is no such
-    line."""
+    """Return the line at which a program combines values of different texts in a batch, or ""."""
     batch = find_batch_symbols(program)
     if not batch:
         return ""
@@ -65,8 +64,7 @@ def find_batch_reduction(program: torch.export.ExportedProgram) -> str:
 
 
 def find_batch_symbols(program: torch.export.ExportedProgram) -> set[Any]:
-    """Return the symbols that stand for the batch size. Each input may have its own symbol. The set is empty if the
-    batch size is fixed."""
+    """Return the symbols of the batch size, one for each input; an empty set for a fixed batch size."""
     inputs = set(program.graph_signature.user_inputs)
     values = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in inputs]
     return {read_size_expression(value.shape[0]) for value in values if isinstance(value.shape[0], torch.SymInt)}
@@ -81,8 +79,7 @@ def find_compared_numbers(program: torch.export.ExportedProgram) -> list[int]:
 
 
 def find_needed_nodes(program: torch.export.ExportedProgram) -> list[Node]:
-    """Return the nodes on which the answer depends, in their order. Nodes that write into a view of such a node are
-    included."""
+    """Return the nodes on which the answer depends, in order, including writes into views of them."""
     memory: dict[Node, Node] = {}
     writes: dict[Node, list[Node]] = {}
     for node in program.graph.nodes:
@@ -122,8 +119,7 @@ def _combines_rows(node: Node, batch: set[Any], words: Mapping[Node, WordContent
 
 
 def _is_length(sources: Sequence[Node], words: Mapping[Node, WordContent], *, counted: bool = False) -> bool:
-    """Return whether all values are one integer for each text, and do not depend on the words. With `counted`, they
-    must depend only on ids that are tried one by one."""
+    """Return whether values are one integer for each text that no word changes; with `counted`, except tried ids."""
     least, most = (WordContent.FLAGS, WordContent.COUNTS) if counted else (WordContent.NOTHING, WordContent.NOTHING)
     whole = all(n.meta["val"].dim() == 1 and not n.meta["val"].is_floating_point() for n in sources)
     return whole and all(least <= words[n] <= most for n in sources)

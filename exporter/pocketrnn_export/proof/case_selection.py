@@ -117,8 +117,7 @@ def make_cases_for_graph(
     ids: int | None = None,
     features: Features = (),
 ) -> dict[str, list[Case]]:
-    """Return the cases by kind, except those of the texts, for the proof of a form that is made from a bundle's graph.
-    `make_cases_for_rules` describes them.
+    """Return the cases by kind, as `make_cases_for_rules` does, for the proof of a form made from a bundle's graph.
 
     Args:
         rules: the text rules of its bundle.
@@ -146,8 +145,7 @@ def make_cases_for_graph(
 
 
 def read_compared_ids(provenance: Mapping[str, Any], ids: int) -> list[int]:
-    """Read from a bundle's provenance the ids with which its module compares words. The proof of each form includes
-    these ids.
+    """Read the ids with which a bundle's module compares words. The proofs of its forms include them.
 
     Raises:
         BundleError: the provenance's entry of ids is not valid.
@@ -165,8 +163,7 @@ def make_compared_ids_entry(asked: Sequence[int]) -> dict[str, list[int]]:
 
 
 def make_condition_sizes_entry(bounds: Iterable[tuple[int, int]]) -> dict[str, list[list[int]]]:
-    """Return the provenance entry for the sizes just below and above each size condition, or {} if the module does not
-    have size conditions."""
+    """Return the provenance entry for the sizes around each size condition, or {} without conditions."""
     sizes = [list(size) for size in bounds]
     return {ASKED_SIZES: sizes} if sizes else {}
 

@@ -26,8 +26,7 @@ _CHOOSE: Final = frozenset({
 
 
 def record_choices(module: nn.Module, inputs: tuple[Tensor, ...]) -> frozenset[Choice]:
-    """Run a copy of a module, and return the operators by which it makes choices, each with its plain numbers. Also
-    return the names of the weights that it reads.
+    """Return the operators by which a module makes choices, with their plain numbers, and the weights that it reads.
 
     Raises:
         Exception: whatever the module raises.

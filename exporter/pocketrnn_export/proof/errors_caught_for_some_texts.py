@@ -85,9 +85,6 @@ def refuse_rare_errors(module: nn.Module, runs: Sequence[tuple[Tensor, ...]]) ->
     Args:
         module: in eval mode, on the CPU; copies of it are run.
         runs: inputs of sizes that take all branches of forward.
-
-    Raises:
-        ExportError: there is such an error; the message names the call and the line that catches it.
     """
     done: set[tuple[_Site, type[Exception]]] = set()
     for inputs in runs:
@@ -126,8 +123,7 @@ def _make_caught_error_refusal(met: _FailingCall, error: Exception) -> ExportErr
 
 
 def _may_catch(module: nn.Module, inputs: tuple[Tensor, ...]) -> bool:
-    """Return whether some code may catch the error of a call that fails for some numbers. Few modules contain such
-    code."""
+    """Return whether code may catch the error of a call that fails for some numbers, which is rare."""
     calls = _CallRecorder(None)
     with torch.no_grad(), calls, _run_surroundings(module):
         _run_module(copy_complete_copy(module), inputs)
@@ -137,8 +133,7 @@ def _may_catch(module: nn.Module, inputs: tuple[Tensor, ...]) -> bool:
 def _run_with_error(
     module: nn.Module, inputs: tuple[Tensor, ...], site: _Site | None = None, kind: type[Exception] | None = None
 ) -> _Answer:
-    """Run a module and record its operators. If `site` is given, the first call at this position raises an error of the
-    class `kind`."""
+    """Run a module and record its operators. The first call at `site`, if given, raises a `kind`."""
     operations = OperatorRecorder()
     operations.label_tensors(_TEXT, inputs[0])
     tokens = operations.find_steps_that_made(inputs[0])
@@ -165,8 +160,7 @@ def _run_module(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
 
 
 def _find_text_relation(operations: OperatorRecorder, tensor: Tensor, tokens: frozenset[int]) -> str:
-    """Return "ids" for a tensor with the ids of a text, "made" for a tensor that is computed from a text, and "" for
-    other tensors."""
+    """Return "ids" for a text's ids, "made" for a tensor computed from a text, and "" for others."""
     try:
         if _TEXT not in operations.find_labels(tensor):
             return ""
@@ -263,8 +257,7 @@ def _list_user_frames(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def _find_catching_line(code: CodeType, at: int) -> int | None:
-    """Return the line of the `except`, `finally` or `with` that may catch an error of an instruction. Return None if
-    there is no such line."""
+    """Return the line of the `except`, `finally` or `with` that may catch an instruction's error, or None."""
     target = next((start for first, last, start in _list_error_handlers(code) if first <= at < last), None)
     if target is None:
         return None

@@ -89,9 +89,6 @@ def check_every_size(
         inputs_of: makes random inputs of some sizes, as the module takes them.
         agree: whether the module and the exported program give the same answer at some sizes, with real layers.
         one_text: whether the batch size is always 1.
-
-    Raises:
-        AnswersDifferError: an answer differs; the message names the size.
     """
     copied, started = copy_complete_copy(module), time.process_time()
     texts, keeps = _KEPT if compares_identity(module) else MOST_TEXTS, False
@@ -146,9 +143,6 @@ def check_batches_of_mixed_lengths(
         ragged: whether a batch may hold texts of several lengths.
         bounds: sizes (texts, tokens) around each condition on a size.
         numbers: the numbers that the graph may compare a length with.
-
-    Raises:
-        ExportError: an answer differs; the message names the sizes.
     """
     generator, limits = np.random.default_rng(0), limits or Limits()
     texts: dict[int, Any] = {_SHORT: generator.choice(ids, _SHORT)}
@@ -194,8 +188,7 @@ def check_batches_of_mixed_lengths(
 def _list_sizes_on_both_sides_of_bounds(
     bounds: Iterable[tuple[int, int]], numbers: Iterable[int]
 ) -> list[tuple[int, int, int]]:
-    """Return sizes (rows, longest text, text beside it) just below and above each condition on a length. The text
-    beside the longest one is short, or only a little shorter."""
+    """Return sizes (rows, longest text, text beside it) just below and above each condition on a length."""
     asked = {tokens for _, tokens in bounds if tokens > 1}
     # All shorter lengths are tried beside a short text anyway.
     asked |= {number for number in numbers if MOST_TOKENS < number <= _LONGEST}
@@ -205,14 +198,12 @@ def _list_sizes_on_both_sides_of_bounds(
 
 
 def _are_answered_rows_equal(together: Any, alone: Any) -> bool:
-    """Return whether the last rows of a batch's answer equal the answer to the text alone. If one of the answers is
-    missing, return True."""
+    """Return whether the last rows of a batch's answer equal the text's own answer, if there are both."""
     return together is None or alone is None or _is_same_answer(together[-len(alone) :], alone)
 
 
 def _list_sizes_to_try(texts: int, *, one_text: bool) -> Iterator[Sizes]:
-    """Yield sizes: texts of up to 128 tokens, then small batches, then longer texts in an order that soon covers all
-    ranges."""
+    """Yield texts of up to 128 tokens, small batches, then longer texts in an order that soon covers all ranges."""
     lengths = range(1, MOST_TOKENS + 1)
     near = min(128, MOST_TOKENS)
     yield from (Sizes(1, length) for length in lengths[:near])
@@ -250,8 +241,7 @@ def _is_same_answer(given: Any, expected: Any) -> bool:
 
 
 def _are_sizes_different(one: Sizes, other: Sizes) -> bool:
-    """Return whether two sizes have different numbers of texts. If the second size is one text, compare the numbers of
-    tokens."""
+    """Return whether two sizes differ in the number of texts, or, if `other` is one text, of tokens."""
     return one.tokens != other.tokens if other.batch == 1 else one.batch != other.batch
 
 

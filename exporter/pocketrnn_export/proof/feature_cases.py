@@ -27,8 +27,7 @@ _DRAWN: Final = 33
 def add_features(
     cases: Mapping[str, Sequence[Case]], features: Features, fitted: Callable[[Case], Case], *, most: int | None
 ) -> dict[str, list[Case]]:
-    """Add random features to the cases of a proof. Also make batches of one text whose rows differ only in their
-    features.
+    """Add random features to the cases of a proof, and batches of one text that differ in features only.
 
     Args:
         cases: the inputs without features, as the graph takes them.

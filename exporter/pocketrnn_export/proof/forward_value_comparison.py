@@ -53,8 +53,8 @@ class ForwardValues:
         values, such as `torch.where`, must also be applied to the same values. If the module or the program fails,
         return True.
 
-        A place in forward whose values the program has not for inputs of its own sizes either, since a rule has
-        rewritten it, tells nothing.
+        A line of forward is ignored if the program lacks its values even for inputs of its own sizes: then a rule has
+        rewritten the line.
 
         Args:
             traced: the program.
@@ -121,8 +121,7 @@ def _name_operator(operator: Any) -> str:
 
 
 class _ValueRecorder(DispatchMode):  # type: ignore[no-untyped-call]
-    """A torch dispatch mode that records for each operator its line in forward, its name, its results and its
-    inputs."""
+    """A torch dispatch mode that records each operator's line in forward, name, results and inputs."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -150,8 +149,7 @@ def _find_memory(value: Tensor) -> int:
 
 
 def _digest_values(values: Any) -> list[_Digest]:
-    """Return a digest of each tensor among some values. A digest depends on the numbers and their order, but not on the
-    shape."""
+    """Return a digest of each tensor: it depends on the numbers and their order, but not on the shape."""
     made = []
     for value in list_tensors_in(values):
         if value.is_complex() or not 0 < value.numel() <= _LARGEST:

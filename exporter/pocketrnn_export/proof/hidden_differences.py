@@ -85,8 +85,7 @@ def _clone_tensors(values: Sequence[Any]) -> list[Any]:
 
 
 class HiddenDifferences:
-    """Two runs of a program on batches of two texts. The runs are compared for the second text. The batch of the second
-    run may be wider."""
+    """Two runs of a program on batches of two texts, the second maybe wider, compared for the second text."""
 
     def __init__(self, program: torch.export.ExportedProgram, narrow: RecordedRun, wide: RecordedRun) -> None:
         self._narrow, self._wide, self._batch = narrow, wide, find_batch_symbols(program)
@@ -144,8 +143,7 @@ class HiddenDifferences:
         return found or None
 
     def _find_text_index(self, stated: Any, narrow: Tensor, wide: Tensor) -> tuple[Any, ...] | None:
-        """Return the index that selects the text's numbers from the values of both runs, or None if the axes are
-        unknown."""
+        """Return the index of the text's numbers in the values of both runs, or None."""
         if not isinstance(stated, Tensor) or not stated.dim() == narrow.dim() == wide.dim():
             return None
         found: list[Any] = []

@@ -53,8 +53,7 @@ def find_compared_ids(program: torch.export.ExportedProgram, ids: int) -> tuple[
 
 
 def _compute_known_constants(program: torch.export.ExportedProgram) -> dict[Node, Tensor]:
-    """Return the weights and constants of a program by node. Nodes that only copy or reshape a constant are
-    included."""
+    """Return the constants of a program by node, also for nodes that only copy or reshape them."""
     held = {**program.constants, **program.state_dict}
     specs = {spec.arg.name: str(spec.target) for spec in program.graph_signature.input_specs if spec.target}
     known: dict[Node, Tensor] = {}

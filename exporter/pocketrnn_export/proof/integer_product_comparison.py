@@ -89,8 +89,7 @@ def sum_products(whole: Integers, weights: IntegerWeights) -> Integers:
 
 
 def compare_products(file: Path, program: PackedProgram, *, in_place: bool) -> CandidateComparison:
-    """Compare the engine's products with numpy's, for each integer matrix of a packed file, on random rows and on
-    difficult rows.
+    """Compare the engine's products with numpy's, for each integer matrix, on random and difficult rows.
 
     Args:
         file: the packed file.

@@ -93,10 +93,6 @@ def check_every_step(
 
     Returns:
         a sentence on the steps that were not checked; empty if all were.
-
-    Raises:
-        ExportError: a step calls another function, or its answer differs from the program's after a step that does
-            something else; the message names the step.
     """
     looked_at: list[int] = []
     for rows in (1,) if one_text else (1, 3):
@@ -203,8 +199,7 @@ class _CallCounter:
         return int(seconds / max(self._a_token, 1e-6))
 
     def makes_same_calls(self, tokens: int) -> bool:
-        """Return whether a text makes the calls of a shorter text, and then the same further calls for each additional
-        token. If the module fails, return True."""
+        """Return whether each further token adds the same calls. If the module fails, return True."""
         first, second, found = self._first, self._second, self._count_calls_of_text(tokens)
         if first is None or second is None or found is None:
             return True
@@ -231,8 +226,7 @@ def _subtract_counts(more: _Calls, fewer: _Calls) -> dict[Hashable, int]:
 
 
 def _adds_same_calls(first: _Calls, added: Mapping[Hashable, int], tokens: int, found: _Calls | None) -> bool:
-    """Return whether each further token adds the same calls, or adds none after the text is cut. If the module fails,
-    return True."""
+    """Return whether each further token adds the same calls, or none after a cut. True if the module fails."""
     if found is None:
         return True
     more = _subtract_counts(found, first)
@@ -329,8 +323,7 @@ class _CallLog:
         self._made[id(tensor)] = place
 
     def _find_call_index(self, tensor: Tensor) -> int:
-        """Return the index of the call that made a tensor. The number is negative if the tensor existed before the
-        first call."""
+        """Return the index of the call that made a tensor, negative for tensors from before."""
         if id(tensor) in self._made:
             return self._made[id(tensor)]
         if id(tensor) not in self._given:
@@ -358,8 +351,7 @@ class _CallLog:
         return repr(value) if isinstance(value, torch.dtype | torch.device) else type(value)
 
     def select_calls_that_reach_answer(self, answer: Any) -> None:
-        """Keep only the calls whose results are used for the answer. A call that only computes a printed number is
-        dropped."""
+        """Keep only the calls whose results are used for the answer, not those for prints."""
         kept = {self._made[id(one)] for one in list_tensors_in(answer) if self._made.get(id(one), -1) >= 0}
         if kept:
             kept |= {call for call, (func, _) in enumerate(self._calls) if _writes_in_place(func)}
@@ -439,8 +431,7 @@ def _split_off_numbers(argument: Any, numbers: list[Hashable]) -> Hashable:
 
 
 def _normalize_distance(apart: int, most: int) -> Hashable:
-    """Return a distance, or "far" if it is above `most`. The distance to the start of a text grows with each iteration,
-    so it cannot be the same in each."""
+    """Return a distance, or "far": the distance to the start of a text grows with each iteration."""
     return apart if abs(apart) <= most else "far"
 
 
@@ -463,8 +454,7 @@ def _classify_argument(argument: Any, call: int, often: dict[int, int], numbers:
 
 
 def _find_used_calls(arguments: Any, *, of_all: bool = False) -> Iterable[int]:
-    """Yield the calls whose results are among some arguments. The list of the results of all iterations does not
-    count."""
+    """Yield the calls whose results are among some arguments, but not in a list of all iterations' results."""
     for argument in arguments:
         if isinstance(argument, _CallIndex):
             yield argument

@@ -65,8 +65,7 @@ class _RecordedProgram:
         return self.program[index][0].partition(".")[0] if index < len(self.program) else "no further operator"
 
     def describe_line(self, index: int) -> str:
-        """Describe the line that calls the operator at this index. For an index after the end, describe the line of the
-        last operator."""
+        """Describe the line that calls the operator at this index, or the last operator."""
         return self.lines[min(index, len(self.lines) - 1)] if self.lines else "a line that is not known"
 
 
@@ -138,8 +137,7 @@ def _record_program(given: OwnersModule, module: nn.Module, inputs: Sequence[Ten
 def _find_functions(
     module: nn.Module, function_of: Callable[[Any], Any]
 ) -> tuple[list[Place], dict[tuple[type, str], Any]]:
-    """Find the functions in the owner's files and classes that were scripted or cached, each with the original Python
-    function."""
+    """Find the scripted or cached functions in the owner's files and classes, with their Python functions."""
     entries = [
         (names, name, function)
         for names in find_users_globals(module)

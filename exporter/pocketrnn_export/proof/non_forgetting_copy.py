@@ -28,8 +28,7 @@ _RISEN: Final = 0.01
 
 
 def copy_without_forgetting(module: nn.Module) -> nn.Module | None:
-    """Copy a module so that its recurrent layers keep their states. Return None if the module does not have such
-    layers."""
+    """Copy a module so that its recurrent layers keep their states. Return None if it has none."""
     copy, changed = copy_complete_copy(module), False
     with torch.no_grad():
         for layer in copy.modules():
@@ -41,8 +40,7 @@ def copy_without_forgetting(module: nn.Module) -> nn.Module | None:
 
 
 def _set_non_forgetting_weight(name: str, weight: Tensor, size: int, *, rectified: bool) -> bool:
-    """Change a weight of a recurrent layer in place. Return whether the name is that of a weight that the layer
-    uses."""
+    """Change a weight of a recurrent layer in place. Return whether the layer uses such a weight."""
     kind = name.partition("_l")[0]
     if kind not in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
         return False

@@ -105,9 +105,6 @@ def refuse_differing_operators(
         content: the graph's ONNX file, whose values have the operators' names.
         inputs: some inputs, as the module takes them.
         names: the names of the graph's inputs.
-
-    Raises:
-        AnswersDifferError: there is such an operator; the message names its line.
     """
     run = NodeValues(program)
     values = run(inputs)
@@ -200,8 +197,7 @@ def find_first_wrong_number(
 def _find_complete_operator_group(
     node: Node, values: Mapping[Node, Any], graph: _Graph, taken: frozenset[str], order: Mapping[Node, int]
 ) -> tuple[_OperatorGroup, _GraphCutout] | None:
-    """Return a group of operators that ends with a node, and the graph's nodes for the group. Together, these nodes
-    read all values that are given to the group.
+    """Return a group of operators that ends with a node, and the graph's nodes that read all its inputs.
 
     The graph merges two operators that compute the same: numbers given for one of them also replace the other's.
     """
@@ -233,8 +229,7 @@ def _number_equal_operators(nodes: Iterable[Node]) -> dict[Node, int]:
 def _find_operator_group(
     node: Node, values: Mapping[Node, Any], known: frozenset[str], taken: frozenset[str], order: Mapping[Node, int]
 ) -> _OperatorGroup | None:
-    """Return the group of operators that ends with a node, and begins after the nearest values that the graph has
-    too."""
+    """Return the group of operators that ends with a node, back to the nearest values in the graph."""
     if node.op != "call_function" or node.name not in known or not _can_compare(values.get(node)):
         return None
     nodes, given, left = [node], list[Node](), [node]
@@ -314,8 +309,7 @@ def _compute_pytorch_result(
 def _compute_sizes_of_terms(
     part: _OperatorGroup, values: Mapping[Node, Any], given: Mapping[Node, Tensor], run: NodeValues
 ) -> np.ndarray[Any, Any] | None:
-    """Compute for each number of a result the sum of its absolute terms. Return None for operators that are not sums of
-    products."""
+    """Compute the sum of each number's absolute terms, or None if operators are not sums of products."""
     names = {str(node.target).partition(".")[2].partition(".")[0].strip("_") for node in part.nodes}
     if not names <= _SUMS:
         return None
@@ -336,8 +330,7 @@ def _convert_to_float64(value: Tensor) -> Tensor:
 def draw_extreme_numbers(
     values: Sequence[Tensor], more: Sequence[tuple[Sequence[float], Sequence[int]]] = (), draws: int = _MOST_DRAWS
 ) -> Iterator[list[Tensor]]:
-    """Draw numbers that are difficult for operators, with the dtypes and sizes of the given values. Yield several sets,
-    which are the same in each run.
+    """Yield numbers that are difficult for operators, like the given values. Each run draws the same ones.
 
     Args:
         values: the values with these types and sizes.
@@ -387,8 +380,7 @@ class _Graph:
         return self._taken.get(node.name, node.name)
 
     def cut_out_group(self, part: _OperatorGroup) -> _GraphCutout | None:
-        """Return the graph's nodes from the values given to a group to its last value. Return None if the nodes also
-        depend on other values."""
+        """Return the nodes from a group's given values to its last, or None if they need more."""
         by_name = {self.find_value_name(node) for node in part.given}
         nodes, fed, weights = dict[int, onnx.NodeProto](), dict[str, Tensor](), dict[str, onnx.TensorProto]()
         left, read = [(part.last.name, False)], set[str]()

@@ -24,7 +24,7 @@ def compare_features(file: Path, features: Features) -> Comparison:
     """Compare each number and each category that the engine computes with the runtime's, bit by bit.
 
     Raises:
-        ParityError: one differs.
+        ParityError: a number or a category differs.
     """
     packed, count = import_native_module().Packed(file.read_bytes()), 0
     for index, (name, feature) in enumerate(features):

@@ -17,8 +17,7 @@ _Row = tuple[int, int, int | None, float | None]
 
 
 def compare_tags(file: Path, texts: Sequence[str]) -> Comparison:
-    """Compare the engine's tokens, positions, labels and probabilities with those that the runtime computes from the
-    engine's logits.
+    """Compare the engine's tokens, positions, labels and probabilities with the runtime's, from the same logits.
 
     Raises:
         ParityError: the tags differ.
@@ -49,8 +48,7 @@ def _compute_engine_tags(packed: Any, text: str) -> list[_Row]:
 
 
 def _compute_runtime_tags(classifier: Classifier, text: str) -> list[_Row]:
-    """Return the rows that the runtime gives for a text, in order. The list is empty if the positions of the tokens are
-    unknown."""
+    """Return the runtime's rows for a text, in order; none, if the positions are unknown."""
     try:
         tags = classifier.tag(text)
     except InputError:

@@ -39,8 +39,7 @@ def estimate_proof_seconds(reference: Reference, cases: Mapping[str, Sequence[Ca
 
 
 def _measure_seconds(run: Callable[..., Any], case: Case) -> float:
-    """Return the seconds that the second of two runs on a case takes, since the first run may prepare something. Return
-    0 if a run fails."""
+    """Return the seconds of the second of two runs on a case, or 0 if a run fails."""
     try:
         run(case.tokens, case.lengths)
         started = time.perf_counter()

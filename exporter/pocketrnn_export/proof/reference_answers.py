@@ -66,8 +66,7 @@ class ReferenceAnswers:
         return [pair for inputs in self.kinds for pair in self.compute_answers(inputs, one_row=one_row)]
 
     def _drop_rows_without_answer(self, case: Case, inputs: str) -> list[tuple[Case, Logits]]:
-        """Return a case and its answer, without the rows whose answer is not finite. The list is empty if no row is
-        left.
+        """Return a case and its answer without rows that are not finite, if any is left.
 
         A mask of minus infinity over a whole text gives NaN. The runtime refuses such a text, too. If the module gives
         NaN for a text of padding only, the cases hold no such text.
@@ -106,8 +105,7 @@ class ReferenceAnswers:
             return None
 
     def compute_answer_with_spread(self, case: Case) -> ExactAnswer | None:
-        """Return the exact answer to a case, with its spread: how far rounding may move the answer. Return None if the
-        reference cannot compute it."""
+        """Return the exact answer to a case and how far rounding may move it, or None."""
         if id(case) not in self._spreads:
             try:
                 (self._spreads[id(case)],) = self.reference.compute_exact_answers(
@@ -119,8 +117,7 @@ class ReferenceAnswers:
         return self._spreads[id(case)]
 
     def measure_float64_error(self, inputs: str, name: str) -> float | None:
-        """Return the difference between the reference's answer to a case and its answer in double precision, or None if
-        it is not known."""
+        """Return the error of the reference's answer to a case against double precision."""
         for one_row in (False, True):
             for case, logits in self.compute_answers(inputs, one_row=one_row):
                 if case.name == name:
@@ -144,15 +141,13 @@ class ReferenceAnswers:
 
 
 def _is_answered(rows: Logits) -> bool:
-    """Return whether a text has a finite answer. For a tagger, this is whether one of its tokens has a finite
-    answer."""
+    """Return whether a text, or one of its tokens for a tagger, has a finite answer."""
     finite = np.isfinite(rows.max(1))
     return bool(finite[0] and (finite[:-1] >= finite[1:]).all())
 
 
 def _split_exact_rows(whole: Sequence[ExactAnswer], rows: Sequence[Case]) -> list[ExactAnswer]:
-    """Split the exact answers to whole cases into answers to their rows. Rows that the reference refused are
-    skipped."""
+    """Split the exact answers to whole cases into answers to rows; skip rows that the reference refused."""
     of_rows = (
         each
         for answer in whole

@@ -133,9 +133,7 @@ def _find_program(
         def run_program(sizes: Sizes) -> Any:
             # onnxruntime kills the process for a recurrent layer without a step.
             if not all(question.holds(sizes) for question in log.steps):
-                raise ExportError(
-                    "A recurrent layer runs on a sequence without steps.", "Give the layer at least one step."
-                )
+                raise ExportError("A recurrent layer gets an empty sequence.", "Give the layer at least one step.")
             return made(program).run(asked.draw_inputs(sizes))
 
         lasting_answers = None if lasting is None else lasting.run(program)
@@ -167,8 +165,7 @@ def _find_program(
 
 
 def _make_value_comparison(asked: FreshCopyModule) -> Callable[[TracedProgram, Sizes, Sizes], bool]:
-    """Return the function that decides whether a program that was traced for some sizes computes all values for other
-    sizes."""
+    """Return the function that decides whether a program computes all values for other sizes."""
     values = ForwardValues(asked.module)
     return lambda program, own, sizes: values.are_computed(program, asked.draw_inputs(own), asked.draw_inputs(sizes))
 
@@ -198,12 +195,7 @@ class _NonForgettingModule:
     def refuse_incomplete_form(
         self, program: TracedProgram, judged: Callable[[TracedProgram], RunnableProgram], bounds: Iterable[Sizes]
     ) -> None:
-        """Refuse a form that lacks a part of its program. It is tried at the sizes just below and above each condition
-        in forward.
-
-        Raises:
-            ExportError: its answers differ.
-        """
+        """Refuse a form that lacks a part of its program, at the sizes around each condition."""
         if (run := self.run(program)) is None:
             return
         form = judged(replace(program, program=replace_program_weights(program.program, self.weights))).run
@@ -227,8 +219,7 @@ class _NonForgettingModule:
 
 
 def _refuse_pair_questions(plain: TracedProgram | ExportError, log: TraceLog) -> None:
-    """Refuse a module of two texts with a condition on the size of one text. A trace for chosen sizes supports only one
-    text."""
+    """Refuse two texts with a condition on the size of one: traces for chosen sizes take one text."""
     if log.questions:
         # A condition in the module's own code tells more than one inside PyTorch.
         question = max(log.questions, key=lambda one: (one.branch, one.line > 0))
@@ -243,8 +234,7 @@ def _refuse_pair_questions(plain: TracedProgram | ExportError, log: TraceLog) ->
 
 
 def _check_plain_trace(asked: FreshCopyModule, plain: TracedProgram, graph: Answers, log: TraceLog) -> None:
-    """Refuse a module for errors that an ordinary trace shows. This does not depend on the module's conditions on
-    sizes."""
+    """Refuse a module for errors that an ordinary trace shows, whatever its conditions on sizes."""
     few = replace(asked, ids=1)
     refuse_caught_errors(asked.module, log, few.draw_inputs(Sizes(len(asked.example[0]), asked.example[0].shape[1])))
     if log.counted_lengths:
@@ -258,8 +248,7 @@ def _check_plain_trace(asked: FreshCopyModule, plain: TracedProgram, graph: Answ
 def _make_follow_function(
     asked: FreshCopyModule, trace: Callable[[TracePlan], ProgramAttempt[TracedProgram]]
 ) -> Callable[[Sizes], FollowedRun]:
-    """Return the function that runs forward for given sizes and records its conditions. It makes a program only if
-    forward cannot be followed otherwise."""
+    """Return the function that runs forward for given sizes and records its conditions."""
 
     def follow_sizes(sizes: Sizes) -> FollowedRun:
         log = TraceLog(until=time.process_time() + _SECONDS_A_WAY)
@@ -277,8 +266,7 @@ def _make_follow_function(
 
 
 def _make_plain_trace(traced: Callable[..., TracedProgram], log: TraceLog) -> TracedProgram | ExportError:
-    """Make the ordinary trace, and return the program or the error. A trace without conditions on sizes is right for
-    all sizes."""
+    """Make the ordinary trace, or return its error. Without conditions, it is right for all sizes."""
     try:
         return traced(None, log)
     except ExportError as error:
@@ -294,8 +282,7 @@ def _make_plain_trace(traced: Callable[..., TracedProgram], log: TraceLog) -> Tr
 
 
 def _is_raised_by_user(error: BaseException) -> bool:
-    """Return whether a line of forward itself raised an error. An error that was raised inside an operation does not
-    count."""
+    """Return whether a line of forward itself, and not an operation inside it, raised an error."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     return bool(frames) and is_user_frame(frames[-1])
 

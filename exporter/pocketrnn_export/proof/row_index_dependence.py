@@ -97,8 +97,7 @@ def _are_rows_different(rows: Tensor) -> bool:
 
 
 def _is_table_cut(node: Node, values: Mapping[Node, Any], batch: set[Any]) -> bool:
-    """Return whether a node cuts a table to the batch size. The table does not depend on the texts, and has different
-    rows."""
+    """Return whether a node cuts a table with different rows, independent of the texts, to the batch size."""
     stated = node.meta.get("val")
     if read_operator_name(node) not in _CUTS or not isinstance(stated, Tensor) or not find_batch_axes(node, batch):
         return False
@@ -110,8 +109,7 @@ def _is_table_cut(node: Node, values: Mapping[Node, Any], batch: set[Any]) -> bo
 
 
 def _is_position(node: Node, user: Node, numbers: set[Node], batch: set[Any]) -> bool:
-    """Return whether a node only passes on a row number, or uses it as a position at which each text finds its own
-    values."""
+    """Return whether a node only passes on a row number, or uses it as an index of the text's own values."""
     name, value = read_operator_name(user).removesuffix("_"), user.meta.get("val")
     if name.startswith(GIVES_NO_NUMBERS) or name in _ORDERS:
         return True

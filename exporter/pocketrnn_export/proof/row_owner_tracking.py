@@ -188,8 +188,7 @@ class _OwnerRun(NodeValues):
         ]
 
     def _is_length(self, node: Any) -> bool:
-        """Return whether a node's value is one integer for each text, and depends on no more than the ids that are
-        tried one by one."""
+        """Return whether a node's value is one integer for each text, and depends on tried ids only."""
         value: Any = node.meta.get("val") if isinstance(node, Node) else None
         whole = isinstance(value, Tensor) and value.dim() == 1 and not value.is_floating_point()
         return whole and value.dtype != torch.bool and self._words[node] <= WordContent.COUNTS
@@ -234,8 +233,7 @@ class _OwnerRun(NodeValues):
 
 @dataclass(frozen=True)
 class _ResultOwners:
-    """The owner of each number of a result, or none for a number that did not change; and whether some number changed
-    with several texts."""
+    """The owner of each number of a result, if it changed, and whether a number changed with several texts."""
 
     owners: Tensor
     mixed: bool
@@ -276,8 +274,7 @@ def _can_broadcast(given: Tensor, result: Tensor) -> bool:
 def _find_result_owners(
     call: _Call, results: list[Any], changing: list[int], lengths: list[int], generator: torch.Generator
 ) -> list[_ResultOwners] | None:
-    """Find the text with which each number of the results changes. Return None if the operator fails for all other
-    numbers."""
+    """Find the text with which each number of the results changes, or None if no other numbers run."""
     whole = [i for i in changing if not _is_float(call.given[i]) and call.given[i].dtype != torch.bool]
     # Try any integers; only integers of the argument, which may be positions; equal lengths; equal integers.
     for wide, kept in ((True, []), (False, []), (False, lengths), (False, whole)):

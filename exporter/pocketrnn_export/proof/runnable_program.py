@@ -29,8 +29,7 @@ class RunnableProgram:
 
 
 def make_runnable_program(traced: TracedProgram, weights: Mapping[str, Tensor] | None = None) -> RunnableProgram:
-    """Make a function that runs a program in PyTorch, operator by operator, without the program's assertions about
-    sizes."""
+    """Make a function that runs a program in PyTorch, operator by operator, without assertions about sizes."""
     program = traced.program
     kinds = [spec.kind for spec in program.graph_signature.output_specs]
     forward = functools.cache(lambda: _remove_size_assertions(program.graph_module))
@@ -44,8 +43,7 @@ def make_runnable_program(traced: TracedProgram, weights: Mapping[str, Tensor] |
 
 
 class NodeValues(torch.fx.Interpreter):
-    """Computes the value of each node of a program. Assertions about sizes are skipped, since the forms do not have
-    them."""
+    """Computes the value of each node of a program, without the assertions about sizes, which no form has."""
 
     def __init__(self, program: torch.export.ExportedProgram) -> None:
         super().__init__(program.graph_module, garbage_collect_values=False)

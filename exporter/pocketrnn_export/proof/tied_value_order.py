@@ -29,8 +29,7 @@ _TAKES: Final = (*BY_POSITION, "embedding", "index", "take")
 def find_tied_values(
     program: torch.export.ExportedProgram, inputs_of: Callable[[int, int], tuple[Tensor, ...]], *, one_text: bool
 ) -> str:
-    """Return the line of a sort, or a similar function, whose order of equal values may change an answer. Return "" if
-    there is no such line.
+    """Return the line of a sort, or a similar function, whose order of equal values may change an answer, or "".
 
     Args:
         program: from torch.export.

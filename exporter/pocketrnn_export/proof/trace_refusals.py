@@ -73,7 +73,7 @@ def refuse_changed_answers(
 def refuse_size_loops(log: TraceLog) -> None:
     """Refuse a forward that tests a size in every iteration of a loop: `while t < x.size(1)`.
 
-    Each trace of it would be unrolled, with thousands of steps for a text with so many.
+    A trace would contain each iteration of such a loop, thousands for a long text.
     """
     lines: dict[str, set[int]] = {}
     for question in log.questions:
@@ -91,12 +91,7 @@ def refuse_size_loops(log: TraceLog) -> None:
 
 
 def refuse_caught_errors(module: nn.Module, log: TraceLog, inputs: tuple[Tensor, ...]) -> None:
-    """Refuse a forward that caught an error in the trace, if the error does not occur in a normal run on inputs of the
-    same sizes.
-
-    Raises:
-        ExportError: it did; then the trace holds the code after the error, and not the usual code.
-    """
+    """Refuse a forward that caught an error in the trace, if a run on inputs of these sizes does not meet it."""
     if not log.raised:
         return
     with torch.no_grad(), run_quietly_on_cpu():
@@ -110,8 +105,7 @@ def refuse_caught_errors(module: nn.Module, log: TraceLog, inputs: tuple[Tensor,
 
 
 def refuse_counted_lengths(asked: FreshCopyModule, graph: Answers) -> None:
-    """For a module that packs by lengths that it computes itself, compare its graph with the module on rows that are
-    longer than these lengths.
+    """Compare a graph with a module that packs by its own lengths, on rows that are longer than these.
 
     Raises:
         ExportError: an answer differs.
@@ -136,8 +130,7 @@ def refuse_counted_lengths(asked: FreshCopyModule, graph: Answers) -> None:
 
 
 def refuse_unequal_iterations(asked: FreshCopyModule, graph: Answers, traced: TracedProgram) -> None:
-    """For a module whose loops were traced from their first iterations, compare its graph with the module at other
-    lengths.
+    """Compare a graph with its module at other lengths, if its loops were traced from their first iterations.
 
     Raises:
         ExportError: an answer differs.
@@ -172,11 +165,7 @@ def refuse_tie_dependence(asked: FreshCopyModule, traced: TracedProgram) -> None
 
 
 def refuse_mixed_rows(asked: FreshCopyModule, traced: TracedProgram) -> None:
-    """Refuse a program that does not compute each row of a batch from the row's own tokens.
-
-    Raises:
-        UntraceableError: it computes across the rows of a batch.
-    """
+    """Refuse a program that does not compute each row of a batch from the row's own tokens."""
     place = find_batch_reduction(traced.program)
     if not place and (batch := find_batch_symbols(traced.program)):
 
@@ -227,8 +216,7 @@ def find_padding_effects(asked: FreshCopyModule, traced: TracedProgram) -> dict[
 
 
 def _write_ties_note(asked: FreshCopyModule, found: TracedProgram) -> tuple[str, ...]:
-    """If the order of equal values may change an answer of a program, return a note about it. Otherwise return no
-    notes."""
+    """Return a note for a program in which the order of equal values may change an answer, or no note."""
     if not found.sort_operators:
         return ()
 
@@ -245,12 +233,7 @@ def _write_ties_note(asked: FreshCopyModule, found: TracedProgram) -> tuple[str,
 
 
 def refuse_other_sizes(asked: FreshCopyModule, found: TracedProgram, exported: Answers) -> tuple[str, ...]:
-    """Refuse a program whose answer differs from its module's answer for some size. Return notes on the parts that were
-    not checked.
-
-    Raises:
-        ExportError: an answer differs.
-    """
+    """Refuse a program with another answer than its module for some size. Return notes on unchecked parts."""
 
     def do_answers_agree(sizes: Sizes) -> bool:
         return asked.agrees(exported, asked.draw_inputs(sizes))

@@ -62,8 +62,7 @@ def describe_constant_values(
 def find_constant_values(
     program: torch.export.ExportedProgram, runs: Iterable[tuple[Tensor, ...]]
 ) -> Mapping[Node, str]:
-    """Find the operators of a program whose result is equal in all runs, although their inputs differ. Return each with
-    its value as a string.
+    """Find the operators whose results are equal in all runs although their inputs differ, with these values.
 
     Args:
         program: from torch.export.
@@ -153,8 +152,7 @@ class _RangeRecorder(NodeValues):
 
 
 def _count_checked_places(node: Node, value: Tensor) -> int:
-    """Return how many places of a value are checked one by one: the size of a small last axis of integers, otherwise
-    1."""
+    """Return how many places of a value are checked one by one: a small last axis of integers, or 1."""
     size = node.meta["val"].shape[-1] if value.dim() > 1 and not value.is_floating_point() else 1
     return size if isinstance(size, int) and size <= _PLACES else 1
 

@@ -302,8 +302,7 @@ _CELLS: Final = {nn.RNNCell: "nn.RNN", nn.LSTMCell: "nn.LSTM", nn.GRUCell: "nn.G
 
 
 def _find_stepped_cell(module: nn.Module) -> tuple[str, str] | None:
-    """Return a description of the first recurrent cell in a module, and the advice to use a layer. Return None if there
-    is no cell."""
+    """Return a description of the first recurrent cell in a module, and advice to use a layer, or None."""
     for path, layer in module.named_modules():
         for cell, whole in _CELLS.items():
             if isinstance(layer, cell):
@@ -361,8 +360,7 @@ class _GraphFilter(io.TextIOBase):
 
 @contextlib.contextmanager
 def hide_messages() -> Iterator[None]:
-    """While the block runs, hide the exporters' own messages: about deprecations, a missing torchvision, and constants
-    that cannot be folded."""
+    """While the block runs, hide the exporters' own messages, for instance about deprecations."""
     loggers = [logging.getLogger(name) for name in LOGGERS]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings(), contextlib.redirect_stderr(_GraphFilter(sys.stderr)):

@@ -11,8 +11,7 @@ from typing import Final
 
 @dataclass
 class _Uses:
-    """The names of the used rules, each once, in the order of their first use; and the name of the rule that is
-    switched off."""
+    """The names of the used rules, in the order of first use; and the name of the rule that is switched off."""
 
     names: dict[str, None] = field(default_factory=dict)
     left_out: str = ""
@@ -23,8 +22,7 @@ _uses: Final[ContextVar[_Uses | None]] = ContextVar("uses", default=None)
 
 @contextlib.contextmanager
 def record_uses() -> Iterator[dict[str, None]]:
-    """Record the rules and translations that are used while the block runs. The yielded dict has their names as
-    keys."""
+    """Record the rules and translations that the block uses. Their names are the keys of the yielded dict."""
     noted = _Uses()
     token = _uses.set(noted)
     try:

@@ -71,15 +71,13 @@ class Call:
 
     @property
     def name(self) -> str:
-        """The name of the function in the rules: `view` for `Tensor.view`, and `data.__get__` for the attribute
-        `x.data`."""
+        """The function's name in the rules: `view` for `Tensor.view`, and `data.__get__` for `x.data`."""
         name = getattr(self.func, "__name__", "")
         return f"{getattr(self.func.__self__, '__name__', '')}.__get__" if name == "__get__" else name
 
     @property
     def call_with_input_first(self) -> Call:
-        """The same call with its input as the first argument. The input may have been a keyword argument, as in
-        `torch.narrow(input=x, ...)`."""
+        """The same call with a keyword input as the first argument: `torch.narrow(input=x, ...)`."""
         name = next((name for name in ("input", "tensor") if name in self.kwargs), None)
         if self.args or name is None:
             return self
@@ -121,8 +119,7 @@ def always(_: TraceSession) -> str:
 
 
 def exporting(session: TraceSession) -> str:
-    """Accept a trace for `torch.export`, where a size is a `torch.SymInt`. Return the reason if the trace is for
-    TorchScript."""
+    """Accept a trace for `torch.export`, where a size is a `torch.SymInt`; else return the reason."""
     return "the trace is for TorchScript" if session.scripted else ""
 
 
@@ -281,14 +278,12 @@ class TraceSession:
         self._stack.__exit__(kind, error, trace)
 
     def condition(self, relation: Any) -> Condition | None:
-        """Return a relation of torch as a condition on batch and tokens. Return None if the relation has other symbols,
-        or no symbol."""
+        """Return a relation of torch as a condition on batch and tokens, or None if it has other symbols."""
         renamed = rename_sizes(relation, self.names or {})
         return None if renamed is None else Condition(renamed)
 
     def rename_size(self, size: Any) -> Any:
-        """Return a size as an expression of batch and tokens. Return None if the size is a plain number, or has other
-        symbols."""
+        """Return a size as an expression of batch and tokens, or None if it has other symbols."""
         return rename_sizes(read_size_expression(size), self.names or {}) if isinstance(size, torch.SymInt) else None
 
     def dispatch(self, call: Call, level: int = 0) -> Any:
@@ -359,8 +354,7 @@ class TraceSession:
             self.facts.note(value, whole=True, lengths="given" if value.dim() == 1 else "", width=width)
 
     def _keep_iterations(self, answer: Any) -> Any:
-        """Return the answer of forward, such that the results of all iterations stay in the graph. Then all iterations
-        have the same form."""
+        """Return forward's answer, such that the graph keeps the results of all iterations."""
         made = self.facts.loop_tensors if self.loops else []
         if not made:
             return answer
@@ -399,8 +393,7 @@ def find_environment(values: Iterable[Any]) -> Any:
 
 
 def _name_size_symbols(inputs: Sequence[Tensor]) -> dict[str, str]:
-    """Name the symbols of sizes. The first axis of each input is `batch`. The second axis of a text is `tokens`, or
-    `second` for the second text."""
+    """Name the symbols of sizes: `batch` for each first axis, and `tokens` and `second` for the texts."""
     names: dict[str, str] = {}
     second = inputs[1:2] if takes_two_texts(inputs) else []
     for axis, name, values in ((0, "batch", inputs), (1, "tokens", inputs[:1]), (1, "second", second)):

@@ -86,8 +86,7 @@ def _infer_shape_of_select_step(x: Tensor, axis: int, index: Any) -> Tensor:
 
 @torch.library.custom_op("pocketrnn::put", mutates_args=())
 def _write_step(x: Tensor, value: Tensor, axis: int, index: int) -> Tensor:
-    """Return x with `value` written at one position of an axis, like `torch.select_scatter`, but without restricting a
-    size."""
+    """Return x with `value` at one position of an axis, like `torch.select_scatter`, for any size."""
     return x.select_scatter(value, axis, index)
 
 
@@ -115,8 +114,7 @@ def _infer_shape_of_stack_iterations(
 
 @torch.library.custom_op("pocketrnn::keep", mutates_args=())
 def _keep_iteration_results(x: Tensor, values: Sequence[Tensor]) -> Tensor:
-    """Return x. The operator keeps other results of the iterations in the graph, so that all iterations have the same
-    form."""
+    """Return x. The operator keeps other results of the iterations in the graph."""
     raise NotImplementedError("pocketrnn::keep exists to be traced, not to be run")
 
 

@@ -108,8 +108,7 @@ def _compute_softplus_of_difference(first: Any, second: Any) -> Any:
 
 
 def _translate_log_add_exp(first: Any, second: Any) -> Any:
-    """Translate `torch.logaddexp(a, b)`: the larger number plus softplus(-|a - b|). If a and b are equal, a - b is not
-    used, since both may be infinite."""
+    """Translate `torch.logaddexp(a, b)`: the larger number plus softplus(-|a - b|), or log(2) if a equals b."""
     more = op.Where(
         op.Equal(first, second), _make_constant_like(math.log(2), first), _compute_softplus_of_difference(first, second)
     )
@@ -137,8 +136,7 @@ def _make_log_translation(base: int) -> Callable[[Any], Any]:
 
 
 def _make_scaling_translation(factor: float) -> Callable[[Any], Any]:
-    """Return a translation of `torch.deg2rad(x)` or `torch.rad2deg(x)`. torch's own translation rounds the factor
-    twice."""
+    """Return a translation of `torch.deg2rad` or `torch.rad2deg`. torch's own translation rounds the factor twice."""
 
     def translate_scaling(x: Any) -> Any:
         return op.Mul(x, _make_constant_like(factor, x))
@@ -166,8 +164,7 @@ def _translate_expm1(x: Any) -> Any:
 
 
 def _translate_clamp(x: Any, min: Any = None, max: Any = None) -> Any:  # noqa: A002 - torch's names
-    """Translate `x.clamp(min=...)`: without one of the bounds, onnxruntime's Clip would change infinity to the largest
-    float."""
+    """Translate `x.clamp(min=...)`. With one bound missing, onnxruntime's Clip would change infinity."""
     if x.dtype in _FLOATS and (min is None) != (max is None):
         min, max = (-math.inf if min is None else min), (math.inf if max is None else max)  # noqa: A001
     low, high = (
@@ -246,8 +243,7 @@ def _translate_attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Any:
-    """Translate `F.scaled_dot_product_attention` for any number of axes. If a query's keys are all masked, the result
-    is 0, as in PyTorch. torch's translation gives NaN there."""
+    """Translate `F.scaled_dot_product_attention` for any number of axes. A fully masked query gives 0."""
     axes = len(query.shape)
     if is_causal or enable_gqa or axes < 3 or not len(key.shape) == len(value.shape) == axes:
         return aten_scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
@@ -285,8 +281,7 @@ def _make_nan_addend(x: Any, like: Any = None) -> Any:
 
 
 def _make_xlogy_translation(log: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
-    """Return a translation of `torch.xlogy(x, y)` or `torch.special.xlog1py`: 0 where x is 0, but NaN where y is
-    NaN."""
+    """Return a translation of `torch.xlogy(x, y)` or `xlog1py`: 0 where x is 0, but NaN where y is NaN."""
 
     def translate_xlogy(x: Any, y: Any) -> Any:
         x, y = _match_types(x, y)
@@ -316,8 +311,7 @@ def _is_negative(x: Any) -> Any:
 
 
 def _compute_rational_function(x: Any, over: Sequence[float], under: Sequence[float], like: Any) -> Any:
-    """Return the quotient of two polynomials in x. Their coefficients begin with the highest power. `under` leaves out
-    its first coefficient, which is 1."""
+    """Return the quotient of two polynomials in x. Factors begin with the highest power; `under` omits a 1."""
 
     def compute_polynomial(numbers: Sequence[float]) -> Any:
         found = _make_constant_like(numbers[0], like)
@@ -369,8 +363,7 @@ def _translate_power_by_number(x: Any, exponent: Any) -> Any:
 
 
 def _make_softmax_translation(operator: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a translation of softmax or log_softmax that computes in `dtype`. torch's translation casts only the
-    result."""
+    """Return a translation of softmax or log_softmax that computes in `dtype`. torch's casts only the result."""
 
     def translate_softmax(x: Any, dim: int, dtype: int = -1) -> Any:
         if dtype != -1 and dtype != x.dtype:
@@ -381,16 +374,14 @@ def _make_softmax_translation(operator: Callable[..., Any]) -> Callable[..., Any
 
 
 def _translate_isinf(signs: Mapping[str, int], x: Any) -> Any:
-    """Translate `torch.isinf(x)` in the dtype of x. torch's translation calls a double infinite if it exceeds the range
-    of float32."""
+    """Translate `torch.isinf(x)` in the dtype of x. torch's translation tests doubles in float32."""
     if x.dtype not in (ir.DataType.FLOAT, ir.DataType.DOUBLE):
         x = op.Cast(x, to=ir.DataType.FLOAT)
     return op.IsInf(x, **signs)
 
 
 def _translate_bit_shift(x: Any, by: Any, direction: str) -> Any:
-    """Translate `x << by` or `x >> by` in 64 bits. If `by` is negative or above 63, `<<` gives 0, and `>>` gives 0 or
-    -1."""
+    """Translate `x << by` or `x >> by` in 64 bits. If `by` is not 0 to 63, `<<` gives 0, and `>>` gives 0 or -1."""
     x, by = _match_types(x, by)
     number, places = (op.Cast(one, to=int(ir.DataType.INT64)) for one in (x, by))
     number.dtype = places.dtype = ir.DataType.INT64
@@ -408,15 +399,13 @@ def _translate_bit_shift(x: Any, by: Any, direction: str) -> Any:
 
 
 def _translate_power_of_tensors(x: Any, exponent: Any) -> Any:
-    """Translate `x ** torch.arange(n)` with both operands in one dtype. Packed files support a power of tensors only in
-    this form."""
+    """Translate `x ** torch.arange(n)` with one dtype for both operands, as packed files require."""
     differ = isinstance(x, ir.Value) and x.dtype in _FLOATS and getattr(exponent, "dtype", x.dtype) != x.dtype
     return op.Pow(x, op.CastLike(exponent, x) if differ else exponent)
 
 
 def _translate_vector_norm(x: Any, order: float = 2.0, dim: Any = None, keepdim: bool = False, dtype: int = -1) -> Any:
-    """Translate `torch.linalg.vector_norm(x, 3)`. torch's translation takes the root in float32, except for the orders
-    0, 1, 2 and infinity."""
+    """Translate `torch.linalg.vector_norm(x, 3)`. For this order, torch's translation takes the root in float32."""
     if order in (0.0, 1.0, 2.0, math.inf, -math.inf):
         return aten_linalg_vector_norm(x, ord=order, dim=dim, keepdim=keepdim, dtype=dtype)
     if dtype != -1:
@@ -506,8 +495,7 @@ def _translate_floor_division(x: Any, other: Any) -> Any:
 
 
 def _translate_division(x: Any, other: Any, rounding_mode: str | None = None) -> Any:
-    """Translate `torch.div` with a rounding mode. Integers are divided as integers; torch's translation divides them in
-    float32."""
+    """Translate `torch.div` with a rounding mode. torch's translation divides integers in float32."""
     if rounding_mode == "floor":
         return _translate_floor_division(x, other)
     x, other = _match_types(x, other)
@@ -521,8 +509,7 @@ def _translate_division(x: Any, other: Any, rounding_mode: str | None = None) ->
 
 
 def _translate_mean(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False, dtype: int = -1) -> Any:
-    """Translate `mean`, as the sum divided by the size. The mean of an empty axis is then NaN; onnxruntime's ReduceMean
-    gives 0."""
+    """Translate `mean` as sum / size, which is NaN for an empty axis. onnxruntime's ReduceMean gives 0."""
     shape = x.shape
     if dtype not in (-1, None):
         # A value that is computed during the translation has no shape yet.
@@ -566,8 +553,7 @@ def _may_reduce_nothing(x: Any, dim: Any) -> bool:
 
 
 def _make_operation_with_number_translation(operator: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a translation of an operation on a tensor and a number that is computed from sizes, such as `x * (10 /
-    n)`."""
+    """Return a translation of `x * (10 / n)` or another operation with a number computed from sizes."""
 
     def translate_operation(x: Any, other: Any, alpha: float = 1.0) -> Any:
         if alpha != 1:
@@ -697,8 +683,7 @@ def find_float32_numbers(graph: ir.Graph) -> frozenset[float]:
 
 
 def _read_float32_constant(value: ir.Value | None) -> list[float]:
-    """Return the number in a float32 constant, or in a cast of one, as a list. For any other value, the list is
-    empty."""
+    """Return the number in a float32 constant, or in a cast of one, as a list. Other values give an empty list."""
     maker = None if value is None else value.producer()
     if maker is not None and maker.op_type == "Cast":
         maker = None if maker.inputs[0] is None else maker.inputs[0].producer()
@@ -746,8 +731,7 @@ def _read_float64_constant(value: ir.Value) -> list[float]:
 
 
 def _was_rounded(number: float) -> bool:
-    """Return whether a number looks rounded to float32: float32 holds it exactly, but prints it as another short
-    decimal."""
+    """Return whether a number looks rounded: float32 holds it exactly, but prints it as another short decimal."""
     with np.errstate(over="ignore"):
         single = np.float32(number)
     return math.isfinite(number) and float(single) == number and float(str(single)) != number

@@ -27,7 +27,7 @@ def replace_ids_by_characters(forms: Sequence[Form], spellings: Spellings, ids: 
     """Add to each form the graph that takes words and characters instead of single ids. Return all forms.
 
     Raises:
-        ExportError: the graph uses its ids for more than to look up both.
+        ExportError: the graph does not use its ids only to look up words and characters.
     """
     made: list[Form] = []
     for form in forms:
@@ -61,8 +61,7 @@ def _make_run_on_characters(content: bytes, spellings: Spellings, *, optimized: 
 
 
 def _replace_ids(content: bytes, spellings: Spellings) -> bytes:
-    """Return an ONNX file that takes words and characters. The given file takes one id for a word and its
-    characters."""
+    """Return an ONNX file that takes words and characters instead of one id for a word and its characters."""
     model = onnx.load_model_from_string(content)
     graph, ids = model.graph, model.graph.input[0].name
     tables = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer if t.data_type == TensorProto.INT64}

@@ -61,8 +61,7 @@ def optimize(model: ir.Model) -> None:
 
 
 def _rename_duplicate_constants(graph: ir.Graph) -> None:
-    """Give each constant its own name. onnxscript's rule that joins two Clips would give bounds with equal values one
-    name."""
+    """Give each constant its own name. The rule that joins two Clips would give equal bounds one name."""
     for node in graph:
         for value in node.inputs:
             if value is None or value.const_value is None or value.producer() is not None:

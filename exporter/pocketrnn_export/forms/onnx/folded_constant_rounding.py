@@ -91,8 +91,7 @@ def _is_rounded_once(value: ir.Value, curved: Collection[ir.Value]) -> bool:
 
 
 def _list_downstream_operators(value: ir.Value) -> Iterator[ir.Node]:
-    """Yield the operators that use a value directly or through other operators. The search ends at a curved function or
-    a recurrent layer."""
+    """Yield the operators that use a value, also indirectly, up to a curved function or a recurrent layer."""
     waiting, seen = [value], {value}
     while waiting:
         for node, _ in waiting.pop().uses():
@@ -107,8 +106,7 @@ def _is_step_operator(node: ir.Node) -> bool:
 
 
 def set_folded_values(model: ir.Model, exact: Mapping[str, npt.NDArray[np.float32]]) -> None:
-    """Replace values in place by the numbers from `compute_rounded_constants`. Only constants that were folded
-    meanwhile are replaced."""
+    """Replace the values of folded constants in place by those from `compute_rounded_constants`."""
     graph = model.graph
     for name, array in exact.items():
         value = graph.initializers.get(name)
@@ -127,8 +125,7 @@ def _is_known(value: ir.Value, known: dict[ir.Value, npt.NDArray[Any]]) -> bool:
 
 
 def _compute_node(node: ir.Node, known: Mapping[ir.Value, npt.NDArray[Any]], model: ir.Model) -> list[npt.NDArray[Any]]:
-    """Return the outputs of one node in double precision. The list is empty if the node fails, or if its outputs are
-    too large."""
+    """Return the outputs of one node in double precision, or an empty list if they fail or are too large."""
     if _compute_largest_output_size(node, [known[value] for value in node.inputs if value is not None]) > _MOST_NUMBERS:
         return []
     proto: Any = ir.serde.serialize_node(node)

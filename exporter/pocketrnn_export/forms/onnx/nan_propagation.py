@@ -98,8 +98,7 @@ class _GuardBuilder:
         return self.tape.op(kind, list(inputs), attributes=attributes)
 
     def add_guard(self, kind: str, *inputs: Any, of: int, output: int = 0) -> Any:
-        """Add a guard node and return its output. `remove_nan_guards` replaces this output by the guard's input number
-        `of`."""
+        """Return a guard node's output. `remove_nan_guards` replaces it by the guard's input number `of`."""
         name = f"{_GUARD}{self.node.op_type}_{of}_{self.node.outputs[output].name}"
         return self.tape.op(kind, list(inputs), name=name)
 
@@ -151,8 +150,7 @@ def _guard_reduce(make: _GuardBuilder) -> tuple[Any, ...]:
 
 
 def _guard_max_pool(make: _GuardBuilder) -> tuple[Any, ...]:
-    """MaxPool: the result is NaN if the window contains NaN. It is minus infinity if all numbers of the window are
-    minus infinity."""
+    """MaxPool: NaN if the window contains NaN, and minus infinity if all its numbers are minus infinity."""
     one, zero = make.add_float_constant(1.0), make.add_float_constant(0.0)
     flags = make.op("Where", make.op("Equal", make.x, make.x), zero, one)
     found = make.copy_node_with_all_outputs(flags)[0]

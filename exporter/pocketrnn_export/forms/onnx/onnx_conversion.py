@@ -93,8 +93,7 @@ PAIRS: Final = GraphNames(PAIR_INPUTS[1], ("logits",))
 
 
 def name_graph_inputs(inputs: Sequence[torch.Tensor]) -> GraphNames:
-    """Return the names of a graph's inputs and outputs. The inputs are one text, two texts, or one text with its
-    features."""
+    """Return the names of a graph's inputs (one text, two texts, or one text with features) and outputs."""
     if takes_two_texts(inputs):
         names = PAIRS.inputs
     else:
@@ -163,8 +162,7 @@ def _make_translation_title(operator: Any) -> str:
 
 
 def _make_unsupported_error(program: torch.export.ExportedProgram, cause: str) -> ExportError:
-    """Return the error for an operation that ONNX does not have. The error names the operation and its line in
-    forward."""
+    """Return the error for an operation that ONNX does not have. It names the operation and its line."""
     named = re.search(r"op='\w+\.(\w+)'|aten::(\w+)\(\)", cause)
     name = "" if named is None else named[1] or named[2]
     # PyTorch renames some operators when it decomposes them: special_i0e, bessel_i0e.
@@ -190,8 +188,7 @@ def _make_unsupported_error(program: torch.export.ExportedProgram, cause: str) -
 
 
 def _find_decomposed_nodes(name: str, program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
-    """Return the nodes whose operator has this name after the program is decomposed. For example, copysign decomposes
-    to signbit."""
+    """Return the nodes with this operator in the decomposed program: copysign decomposes to signbit."""
     parts = program.run_decompositions().graph.nodes if name else ()
     return [node for node in parts if f".{name}." in str(node.target)]
 
@@ -261,8 +258,7 @@ def _name_layers(graph: ir.Graph) -> None:
 
 
 def _count_embedding_rows(graph: ir.Graph) -> int | None:
-    """Return the number of ids that the embedding accepts. It is the row count of the smallest table that is indexed by
-    `tokens`, or None without such a table."""
+    """Return the number of ids that the embedding accepts: the rows of the smallest table of `tokens`, or None."""
     direct, computed, compared = _find_table_lookups(graph)
     if not direct and not computed and not compared:
         raise ExportError(

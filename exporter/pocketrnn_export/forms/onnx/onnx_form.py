@@ -78,8 +78,7 @@ ONE_TEXT: Final = (torch.zeros(1, 7, dtype=torch.int64),)
 
 
 class SingleTextModule(nn.Module):
-    """A classifier that takes one text without padding, tokens [1, sequence]. It may also take one pair of texts, or
-    one text with its features."""
+    """A classifier of one text without padding, tokens [1, sequence], or of one pair, or of a text with features."""
 
     def __init__(self, classifier: nn.Module, *, takes_lengths: bool) -> None:
         super().__init__()
@@ -148,8 +147,7 @@ def _write_replacement_advice(problem: str) -> str:
 
 
 def _is_random_operator(problem: str) -> bool:
-    """Return whether the operator in an error message draws random numbers. A bundle must not contain such an
-    operator."""
+    """Return whether the operator in an error message draws random numbers, which a bundle must not contain."""
     return any(f"'{name}" in problem for name in ("Dropout", "Random", "Bernoulli", "Multinomial"))
 
 
@@ -157,7 +155,7 @@ def make_graph_limits(made: OnnxGraph, prepared: ExportableModule) -> Limits | N
     """Return the limits of the texts that a graph takes, as classifier.json stores them.
 
     Raises:
-        ExportError: it takes two texts, but not texts of one token each: classifier.json has no such limit for pairs.
+        ExportError: two texts of one token each are not supported: classifier.json has no such limit for pairs.
     """
     if prepared.two_texts and prepared.least > 1:
         raise ExportError(
@@ -176,8 +174,7 @@ def make_graph_limits(made: OnnxGraph, prepared: ExportableModule) -> Limits | N
 
 
 def list_graph_bounds(made: OnnxGraph) -> tuple[tuple[int, int], ...]:
-    """List the sizes (batch, sequence) just below and above every size condition in forward, within the graph's
-    limits."""
+    """List the sizes (batch, sequence) around every size condition in forward, within the graph's limits."""
     return tuple((sizes.batch, sizes.tokens) for sizes in made.bounds if is_within_limits(made.limits, sizes))
 
 
@@ -360,8 +357,7 @@ def retrace_in_float64(
     *,
     one_text: bool = False,
 ) -> OnnxGraph:
-    """Trace a module in double precision, with the same sizes as `like`. onnxruntime has no recurrent layers in double
-    precision."""
+    """Trace a module in double precision, with the sizes of `like`. onnxruntime cannot run layers in float64."""
     of_plan = example if like.plan is None else resize_example(example, like.plan.example)
     names = name_graph_inputs(example)
     traced = trace_program(module, of_plan, like.plan, TraceLog(), one_text=one_text, cut_counted=like.cut_counted)

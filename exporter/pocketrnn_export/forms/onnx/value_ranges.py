@@ -36,9 +36,9 @@ class NumberRange:
     """The range of the numbers that a value may hold.
 
     Attributes:
-        low: the least; minus infinity where that may be among them.
-        high: the largest.
-        nan: whether NaN may be among them.
+        low: the smallest number, or minus infinity.
+        high: the largest number, or infinity.
+        nan: whether NaN may be among the numbers.
     """
 
     low: float
@@ -80,8 +80,7 @@ def list_subgraphs(node: ir.Node) -> list[ir.Graph]:
 
 
 def compute_ranges(graph: ir.Graph, given: NumberRange = _STATE) -> Mapping[ir.Value, NumberRange]:
-    """Return the range of every value of a graph and of its subgraphs. `given` is the range of the graph's float
-    inputs."""
+    """Return the range of every value of a graph and its subgraphs. `given` is the range of its float inputs."""
     known = {value: _convert_range_to_dtype(given, _find_numpy_type(value)) for value in graph.inputs}
     _compute_graph_ranges(graph, known)
     return known
@@ -121,8 +120,7 @@ def _compute_subgraph_range(
 
 
 def _widen_loop_end(end: float) -> float:
-    """Widen the end of a range in a loop to 0, to the largest state or to infinity. The search then ends after few
-    iterations."""
+    """Widen the end of a loop's range to 0, the largest state or infinity, so that few iterations suffice."""
     return end if math.isinf(end) or end == 0 else math.copysign(max(abs(end), _LARGEST_STATE), end)
 
 
@@ -146,8 +144,7 @@ def _find_array_range(array: Any) -> NumberRange:
 
 
 def _find_numpy_type(value: ir.Value) -> np.dtype[Any]:
-    """Return the numpy dtype of a value. It is float32 if the dtype is unknown, or if it is bfloat16, which numpy
-    lacks."""
+    """Return the numpy dtype of a value, or float32 for an unknown dtype and for bfloat16, which numpy lacks."""
     kind = value.dtype
     if kind is None or kind in (ir.DataType.BFLOAT16, ir.DataType.STRING):
         return np.dtype(np.float32)
@@ -155,8 +152,7 @@ def _find_numpy_type(value: ir.Value) -> np.dtype[Any]:
 
 
 def _convert_range_to_dtype(found: NumberRange, kind: np.dtype[Any]) -> NumberRange:
-    """Return the range after a conversion to a dtype. An integer dtype wraps around, and holds neither NaN nor
-    infinity."""
+    """Return the range after a conversion. Integers wrap around, and are neither NaN nor infinite."""
     if kind.kind == "b":
         return _SHARE
     if kind.kind not in "iu":
@@ -260,8 +256,7 @@ def _compute_matmul_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) ->
 
 
 def _compute_largest_weight_sum(node: ir.Node, place: int, weights: np.ndarray[Any, np.dtype[np.float64]]) -> float:
-    """Return the largest sum of absolute weights that one result of a product uses. `place` is the index of the input
-    with the weights."""
+    """Return the largest sum of absolute weights in a result of a product. `place` is the weights' input index."""
     if node.op_type == "Conv":
         weights = weights.reshape(len(weights), -1).sum(1)
     elif node.op_type != "Einsum" and weights.ndim > 1:

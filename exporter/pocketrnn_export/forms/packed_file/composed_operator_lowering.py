@@ -84,8 +84,7 @@ def _lower_log_sum_exp(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @lowers("InstanceNormalization")
 def _lower_instance_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate an instance norm or a group norm as a layer norm of each channel, with a scale and a bias. A group norm
-    has fewer channels."""
+    """Translate an instance norm, or a group norm, as a layer norm of each channel, a scale and a bias."""
     source, program = node.input[0], lowering.program
     outer, channels, inner = lowering.find_view_sizes(source, 1, 1)
     value = _read_float_value(lowering, source)

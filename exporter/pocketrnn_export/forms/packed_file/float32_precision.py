@@ -189,8 +189,7 @@ class Precision:
         return np.inf if bound is None else float(sum(c * _TOKENS**power for power, c in enumerate(bound)))
 
     def _record_inexact_sizes(self, node: onnx.NodeProto) -> None:
-        """Record which floats that depend on the number of tokens differ in float32. Refuse a step operator that uses
-        such a float."""
+        """Record which floats computed from sizes differ in float32. Refuse a step operator that uses them."""
         outputs = [name for name in node.output if name in self._graph.values]
         given = self._of_sizes.intersection(node.input)
         if given and outputs and (self._read_dtype(outputs[0]).kind != "f" or node.op_type in _STEPS):
@@ -252,8 +251,7 @@ class Precision:
     def _compute_output_precision(
         self, node: onnx.NodeProto, inputs: Sequence[str], states: Sequence[int], whole: Bound
     ) -> int:
-        """Return how exactly float32 holds the floats in an operator's output. Refuse an output that float32 cannot
-        replace."""
+        """Return how exactly float32 holds an operator's floats. Refuse floats that it cannot replace."""
         kind, worst = node.op_type, max(states, default=_HELD)
         if kind == "Pow" and node.input[1] not in self._graph.of_tokens:
             exponents = self._graph.values[node.input[1]]

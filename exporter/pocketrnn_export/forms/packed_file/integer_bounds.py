@@ -56,8 +56,7 @@ def multiply_bound(bound: Bound, *sizes: Size) -> Bound:
 
 
 def find_most_tokens(bound: Bound, most: int, largest: int = LARGEST) -> int:
-    """Return the largest number of tokens, up to `most`, for which the bound is at most `largest`. Return 0 if there is
-    no such number."""
+    """Return the largest number of tokens, up to `most`, with a bound of at most `largest`, or 0."""
     if bound is None:
         return 0
     least, beyond = 0, most + 1

@@ -96,8 +96,7 @@ def _convert_layer(program: Program, op: Op) -> Op | None:
 
 
 def _is_bounded_state(program: Program, state: int) -> bool:
-    """Return whether a layer's initial state is always between -1 and 1. This is so for zeros, and for a state that the
-    layer made."""
+    """Return whether a layer's initial state is always between -1 and 1: zeros, or an earlier state of the layer."""
     if state == NONE:
         return True
     numbers: Array | None = program.values[state].constant

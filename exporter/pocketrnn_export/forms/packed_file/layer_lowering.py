@@ -133,8 +133,7 @@ class _LayerWeights(NamedTuple):
 
     @property
     def is_stateless_gru(self) -> bool:
-        """Whether the gates and the candidate state of a GRU do not depend on its state. Such a GRU needs no reset
-        gate."""
+        """Whether no gate of a GRU depends on its state. Such a GRU needs no reset gate."""
         return self.state is None and self.state_bias is not None and not self.state_bias.reshape(3, -1)[2].any()
 
     @property

@@ -23,8 +23,7 @@ _STATES: Final = (_H, _C)
 
 
 def rewrite_layers_with_lengths(content: bytes, of_tokens: Callable[[onnx.ModelProto], Container[str]]) -> bytes:
-    """Rewrite a graph for one text: its recurrent layers read all steps and give the same outputs as before. Return the
-    same bytes if the layers already read all steps.
+    """Rewrite a graph for one text so that its recurrent layers read all steps, with the same outputs.
 
     A layer whose cells are used afterwards is not changed.
     """
@@ -81,8 +80,7 @@ class _RewrittenLayer:
         return self._add_constant(np.array(numbers, np.int64))
 
     def _add_step_indices(self) -> None:
-        """Add nodes that compute the index of each step, its index in reverse order, and whether the layer reads the
-        step."""
+        """Add nodes for each step's index, its index in reverse order, and whether the layer reads it."""
         size = self._add_node("Shape", self._inputs[_X])
         steps = self._add_node(
             "Squeeze", self._add_node("Gather", size, self._add_int64_constant(0)), self._add_int64_constant(0)
@@ -96,8 +94,7 @@ class _RewrittenLayer:
         self._back = self._add_node("Max", self._add_node("Sub", self._last, places), self._add_int64_constant(0))
 
     def _add_direction(self, i: int, count: int, *, is_reverse: bool) -> tuple[str, str]:
-        """Add the layer of one direction. Return its outputs [steps, 1, 1, hidden] and its last output [1, 1, 1,
-        hidden]."""
+        """Add one direction; return its outputs [steps, 1, 1, hidden] and the last [1, 1, 1, hidden]."""
         inputs = list(self._inputs)
         inputs[_LENGTHS] = ""
         for place in _OF_DIRECTIONS:

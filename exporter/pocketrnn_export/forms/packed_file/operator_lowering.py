@@ -142,8 +142,7 @@ class Lowering:
         return self.program
 
     def find_integer_bound(self, name: str) -> Bound:
-        """Return the bound of a value's integers. Return None if the bound is unknown, or if the value also contains
-        other numbers."""
+        """Return the bound of a value's integers, or None if it is unknown or not all are integers."""
         if not self.depends_only_on_size(name):
             return self.bounds.get(name)
         known = self.graph.size_values.known[name]
@@ -157,7 +156,7 @@ class Lowering:
         """Limit the number of tokens of the program's texts, so that no integer with this bound exceeds `largest`.
 
         Raises:
-            ExportError: that leaves too few texts.
+            ExportError: too few texts would be left.
         """
         span = self.graph.size_values.span
         most = span.end if bound is None else find_most_tokens(bound, span.end, largest)
@@ -189,12 +188,7 @@ class Lowering:
                 self.limit_texts(bound)
 
     def _check_operator(self, node: onnx.NodeProto) -> None:
-        """Refuse an operator that the engine's operations cannot express.
-
-        Raises:
-            ExportError: an attribute is not a number, or not a flag where it should be one; or integers wrap at 8 or
-                16 bits, which the engine's do not; or a float made of the number of tokens decides something.
-        """
+        """Refuse an operator that the engine's operations cannot express."""
         if not node.input or not node.input[0]:
             raise ExportError("The operator does not have a first input.", "")
         self._check_exact_operator(node)
@@ -218,13 +212,7 @@ class Lowering:
                 )
 
     def _check_exact_operator(self, node: onnx.NodeProto) -> None:
-        """Refuse an operator whose result in the engine may differ for some number of tokens. The proof does not
-        contain all numbers of tokens.
-
-        Raises:
-            ExportError: it makes an integer from a float, such as `int(n * 0.7)`, or compares in double precision,
-                which can differ in float32; or multiplies integers, whose product may have more than 32 bits.
-        """
+        """Refuse an operator that may compute another number in the engine for some number of tokens."""
         names = [*filter(None, node.input)]
         if self.graph.of_tokens.intersection(names):
             return
@@ -245,15 +233,14 @@ class Lowering:
             raise ExportError("The operator compares numbers of tokens in float64, which the engine does not have.", "")
 
     def depends_only_on_size(self, name: str) -> bool:
-        """Return whether a value depends only on the number of tokens, and follows one formula for all numbers of
-        tokens."""
+        """Return whether a value depends only on the number of tokens, by one formula for all."""
         return name in self.graph.size_values.known
 
     def read_constant(self, name: str) -> Array:
         """Return a value that must be the same for every text.
 
         Raises:
-            ExportError: it is not.
+            ExportError: the value differs between texts.
         """
         values = self.graph.values[name]
         if not self.depends_only_on_size(name):
@@ -287,8 +274,7 @@ class Lowering:
         return self.known[name]
 
     def find_scalar(self, name: str) -> int | None:
-        """Return the program's value for a graph value whose elements are all equal. Return None for other graph
-        values."""
+        """Return the program's value for a graph value whose elements are all equal, else None."""
         if not self.depends_only_on_size(name):
             return None
         numbers = [value.ravel() for value in self.graph.values[name]]
@@ -311,7 +297,7 @@ class Lowering:
         """Return the program's value that holds all elements of a graph value.
 
         Raises:
-            ExportError: it depends on the number of tokens in a way that the program cannot express.
+            ExportError: the program cannot compute the value from the number of tokens.
         """
         if name in self.known:
             return self.known[name]
@@ -379,7 +365,7 @@ class Lowering:
         is at offset + sum of strides * indices. Axes of size 1 need no strides.
 
         Raises:
-            ExportError: it has too many axes.
+            ExportError: there are too many axes.
         """
         axes = [axis for axis in zip(sizes, source_strides, target_strides, strict=True) if axis[0] != _ONE]
         if len(axes) > _MOST_MOVED_AXES:
@@ -399,8 +385,7 @@ class Lowering:
         self.program.add("binary", [*operands, made], BINARY[kind], *words)
 
     def _make_operands_and_words(self, names: Sequence[str], out: str) -> tuple[list[int], list[int | Size]]:
-        """Return the operands of an elementwise operation, and its words: four sizes, and for each operand which of the
-        four axes it has."""
+        """Return the operands of an elementwise operation, four sizes, and each operand's axes."""
         sizes = self.find_sizes(out)
         operands, there = [], []
         for name in names:
@@ -425,8 +410,7 @@ class Lowering:
         return operands, [*(size for size, _ in axes), *masks]
 
     def find_view_sizes(self, name: str, first: int, last: int) -> tuple[Size, Size, Size]:
-        """Return a value's sizes as three products [outer, middle, inner]. The middle product is that of the axes from
-        `first` to `last`.
+        """Return a value's sizes as three products: before, from `first` to `last`, and after these axes.
 
         Raises:
             ExportError: two axes of the text's length become one.
@@ -522,11 +506,7 @@ def _is_narrow_integer(kind: np.dtype[Any]) -> bool:
 def multiply_or_refuse(
     sizes: Iterable[Size], problem: str = "The operator merges two axes whose sizes depend on the number of tokens."
 ) -> Size:
-    """Return the product of sizes. Refuse the product if more than one size depends on the number of tokens.
-
-    Raises:
-        ExportError: more than one of them depends on the tokens.
-    """
+    """Return the product of sizes. Refuse the product if more than one size depends on the number of tokens."""
     found = multiply_sizes(sizes)
     if found is None:
         raise ExportError(problem, "")
@@ -534,8 +514,7 @@ def multiply_or_refuse(
 
 
 def split_sizes(sizes: Sequence[Size], first: int, last: int) -> tuple[Size, Size, Size]:
-    """Return the sizes of an array as three products [outer, middle, inner]. The middle product is that of the axes
-    from `first` to `last`."""
+    """Return an array's sizes as three products: before, from `first` to `last`, and after these axes."""
     outer, middle, inner = sizes[:first], sizes[first : last + 1], sizes[last + 1 :]
     return multiply_or_refuse(outer), multiply_or_refuse(middle), multiply_or_refuse(inner)
 
@@ -592,8 +571,7 @@ def _multiply_bounds(left: Bound, right: Bound) -> Bound:
 
 
 def _find_source_indices(lowering: Lowering, node: onnx.NodeProto) -> list[list[Array]]:
-    """Return, for each output and each observed length, the array of indices in the first input from which the output's
-    elements come."""
+    """Return, for each output and length, the indices of its elements in the first input."""
     graph, maps = lowering.graph, []
     integral = onnx.NodeProto()
     integral.CopyFrom(node)
@@ -606,8 +584,7 @@ def _find_source_indices(lowering: Lowering, node: onnx.NodeProto) -> list[list[
 
 
 def _fit_strides(lengths: Sequence[Lengths], maps: Sequence[Array]) -> tuple[Size, list[Size]] | None:
-    """Find an offset and strides, such that index = offset + sum of strides * indices at every length. Return None if
-    there are none."""
+    """Find an offset and strides with index = offset + sum of strides * indices at every length, or None."""
     # A text may be so short that nothing is left to move.
     some = [(length, m) for length, m in zip(lengths, maps, strict=True) if m.size]
     if not some:
@@ -670,8 +647,7 @@ def _lower_move(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 def _has_indices_of_one_sign(lowering: Lowering, name: str) -> bool:
-    """Return whether all indices are at least 0 for every number of tokens, or all are negative for every number of
-    tokens."""
+    """Return whether, for all numbers of tokens, all indices are at least 0, or all are negative."""
     values = lowering.graph.size_values
     below = {values.span.holds("Less", number, (0, 0)) for number in values.known[name].extreme_numbers}
     return len(below) == 1 and None not in below
@@ -720,8 +696,7 @@ def _find_gather_nd_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int,
 
 
 def _find_gather_elements_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
-    """Return the axis along which GatherElements selects elements, and the value with the indices. The indices must be
-    the same along all other axes."""
+    """Return the axis of GatherElements and the value with its indices, the same along all other axes."""
     source, indices = node.input
     axis = read_attributes(node).get("axis", 0) % len(lowering.find_sizes(source))
     made_by = {name: one for one in lowering.graph.model.graph.node for name in one.output}.get(indices)

@@ -40,8 +40,7 @@ def make_packed_form(path: Path, graph: Graph, rows: Floats | None = None) -> Fo
 
 
 def make_packed_step_form(path: Path, step: StepGraph, rows: Floats | None = None) -> Form:
-    """Return the form of a packed file's step graph. It reads each text or sequence in chunks. The arguments are those
-    of `make_packed_form`."""
+    """Return the form of a packed file's step graph. The arguments are those of `make_packed_form`."""
     runs = {
         f"{opened} step, {chunks}": make_packed_step_run(path, parts=parts, in_place=in_place, rows=rows)
         for opened, in_place in WAYS.items()
@@ -55,7 +54,7 @@ def make_packed_run(path: Path, *, in_place: bool = False, rows: Floats | None =
 
     Raises:
         MissingExtraError: the native engine is not installed.
-        BundleError: it does not open. The run raises an ExportError where the engine refuses a row.
+        BundleError: the file does not open. The run raises an ExportError if the engine refuses a row.
     """
     engine = NativeEngine(path, in_place=in_place)
 
@@ -89,7 +88,7 @@ def make_packed_step_run(path: Path, *, parts: int | None, in_place: bool = Fals
 
     Raises:
         MissingExtraError: the native engine is not installed.
-        BundleError: it does not open. The run raises an ExportError where the engine refuses a row.
+        BundleError: the file does not open. The run raises an ExportError if the engine refuses a row.
     """
     engine = NativeEngine(path, in_place=in_place)
 

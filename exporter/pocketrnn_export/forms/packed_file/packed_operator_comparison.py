@@ -297,8 +297,7 @@ def _limit_numbers(lowering: Lowering, part: _OperatorWithExpands, name: str, to
 
 
 def _find_index_limit(lowering: Lowering, part: _OperatorWithExpands, name: str, tokens: int) -> Any:
-    """Return the number of elements that these indices select from. Return None if the operator does not use them as
-    indices."""
+    """Return the number of elements from which an operator selects by these indices, or None."""
     node = part.last
     if node.op_type not in _PICKS:
         return None
@@ -326,7 +325,7 @@ class _OperatorFile:
         lengths: Sequence[int],
         values: Mapping[str, Sequence[Array]],
     ) -> None:
-        """Args: as for `run_operators_alone`.
+        """Make the packed file of an operator.
 
         Raises:
             ExportError: the operator cannot run alone.

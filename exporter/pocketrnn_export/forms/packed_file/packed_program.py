@@ -146,8 +146,7 @@ class Program:
         return len(self.values) - 1
 
     def add_constant(self, numbers: Array, *, is_table: bool = False) -> int:
-        """Add a constant of float32, int32 or bool, and return its index. If there is an equal constant, return that
-        constant's index."""
+        """Add a constant of float32, int32 or bool, or find an equal one. Return its index."""
         kind = {"f": FLOAT, "i": INT, "b": BOOL}[numbers.dtype.kind]
         numbers = numbers.astype(["<f4", "<i4", "?"][kind])
         made = _Value(kind, ((0, numbers.size),), numbers, is_table)
@@ -221,8 +220,7 @@ class Program:
         return bytes(code)
 
     def _reuse_known_constants(self, known: Sequence[_Value]) -> list[_Value]:
-        """Renumber the values so that new values follow the known ones. The ids, and constants that are already known,
-        keep their numbers.
+        """Renumber the values: new values follow the known ones; known constants keep their numbers.
 
         Returns:
             the program's own values, the state first.
@@ -365,8 +363,7 @@ def _append_weights(weights: bytearray, array: Array) -> int:
 
 
 def group_rows_by_four(whole: Array) -> Array:
-    """Arrange integers [rows, columns] in the kernels' order, [rows / 4, columns, 4]. Rows of zeros fill up the last
-    group."""
+    """Arrange integers [rows, columns] as [rows / 4, columns, 4] for kernels, with rows of zeros at the end."""
     rows, columns = whole.shape
     filled = np.zeros((-(-rows // 4) * 4, columns), np.int8)
     filled[:rows] = whole
@@ -374,8 +371,7 @@ def group_rows_by_four(whole: Array) -> Array:
 
 
 def round_columns(numbers: Array) -> tuple[Array, Array]:
-    """Round a float32 matrix to int8, from -127 to 127, with a float32 scale for each column. A matrix that was rounded
-    in this way before does not change."""
+    """Round a float32 matrix to int8, from -127 to 127, and a scale for each column. Rounding twice changes nothing."""
     found = _find_exact_int8(numbers, axis=0)
     if found is not None:
         return found
@@ -407,8 +403,7 @@ def _choose_storage(numbers: Array, *, is_table: bool) -> tuple[int, Array, Arra
 
 
 def _find_exact_int8(numbers: Array, *, axis: int) -> tuple[Array, Array] | None:
-    """Find int8 numbers and scales along an axis whose products equal a float32 matrix exactly. Return None if there
-    are none."""
+    """Find int8 numbers and scales along an axis whose products equal a float32 matrix, or None."""
     largest = np.abs(numbers).max(axis)
     scales = np.where(largest > 0, largest / np.float32(127), np.float32(1)).astype(np.float32)
     # The largest number is 127 * scale, rounded, so the scale that is computed from it may differ from the original one

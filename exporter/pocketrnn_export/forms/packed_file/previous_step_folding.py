@@ -53,8 +53,7 @@ def fold_step_pairs(program: Program) -> None:
 
 
 def _find_window(program: Program, op: Op, tokens: int) -> _Window | None:
-    """Return the window of two steps that a layer reads in a text with this many tokens. Return None if the layer does
-    not read two steps."""
+    """Return the window of two steps that a layer reads in a text with this many tokens, or None."""
     columns, _, by_token, fixed = op.words[2:6]
     steps = by_token * tokens + fixed
     places = _trace_number_origins(program, op.operands[_X], tokens)
@@ -78,8 +77,7 @@ def _find_window(program: Program, op: Op, tokens: int) -> _Window | None:
 
 
 def _fold_layer(program: Program, op: Op, window: _Window) -> list[Op]:
-    """Return the layer that reads the steps themselves. If necessary, a copy operation gives it the step before the
-    first step."""
+    """Return the layer that reads the steps themselves, after a copy of the step before the first, if any."""
     begin = []
     half = op.words[2] // 2
     operands = [window.steps, *op.operands[1:]]

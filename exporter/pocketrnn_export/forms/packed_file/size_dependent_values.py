@@ -76,8 +76,7 @@ def read_attributes(node: onnx.NodeProto) -> dict[str, Any]:
 
 
 def fit_affine(lengths: Sequence[Lengths], numbers: Sequence[Any]) -> Size | None:
-    """Find integers a and b, such that a * length + b equals the given number at each length. Return None if there are
-    none."""
+    """Find integers a and b with a * length + b equal to the given number at each length, or None."""
     if any(not np.isfinite(number) or number != int(number) for number in numbers):
         return None
     whole = [int(number) for number in numbers]
@@ -106,8 +105,7 @@ def multiply_sizes(sizes: Iterable[Size]) -> Size | None:
 
 @dataclass
 class Span:
-    """The range of the numbers of tokens that a graph accepts, and the numbers at which a comparison of sizes changes
-    its result.
+    """The numbers of tokens that a graph accepts, and those at which a comparison of sizes changes its result.
 
     Attributes:
         least, most: the fewest and the most tokens; None for as many as a file can number.
@@ -163,8 +161,7 @@ class Span:
 
 
 def _find_comparison_result(kind: str, signs: frozenset[int] | None) -> bool | None:
-    """Return the result of a comparison from the possible signs of the difference. Return None if the signs give
-    different results."""
+    """Return the result of a comparison from the possible signs of the difference, or None if it varies."""
     if signs is None:
         return None
     wanted = _COMPARISONS[kind]
@@ -180,8 +177,7 @@ class Numbers:
 
     @property
     def extreme_numbers(self) -> tuple[Affine, ...]:
-        """Numbers that include the smallest and the largest number of the array; NaN for an array with too many
-        numbers."""
+        """Numbers that include the smallest and the largest; NaN for an array with too many numbers."""
         return ((0, np.nan),) if self.all is None else self.all
 
     @property
@@ -247,8 +243,7 @@ class SizeValues:
             self._track_node(node, of_tokens)
 
     def find_sizes(self, name: str) -> list[Size] | None:
-        """Return the sizes of a value's axes. Return None unless each size is a * tokens + b for every number of
-        tokens."""
+        """Return the sizes of a value's axes, or None unless each is a * tokens + b for all numbers of tokens."""
         shapes = [value.shape for value in self._values[name]]
         if name in self.irregular or len({len(shape) for shape in shapes}) != 1:
             return None
@@ -334,8 +329,7 @@ class SizeValues:
         return None
 
     def _find_irregularity(self, node: onnx.NodeProto) -> str | None:
-        """Return the reason why an operator's output sizes are not a * tokens + b for every number of tokens. Return
-        None if they are."""
+        """Return the reason why an operator's output sizes are not a * tokens + b, or None."""
         kind = node.op_type
         for name in node.input:
             if name in self.irregular:
@@ -351,8 +345,7 @@ class SizeValues:
         return None if rule is None else rule(self, node)
 
     def find_number(self, node: onnx.NodeProto, index: int) -> Known | None:
-        """Return the known numbers of an operator's input. Return None if the numbers are unknown, or if the node does
-        not have this input."""
+        """Return the known numbers of an operator's input, or None if unknown or left out."""
         return self.known.get(node.input[index]) if index < len(node.input) else None
 
     def _has_affine_output(self, node: onnx.NodeProto) -> bool:
@@ -375,8 +368,7 @@ def _find_integer_constants(known: Known | None) -> list[int] | None:
 
 
 def _check_slice(values: SizeValues, node: onnx.NodeProto) -> str | None:
-    """Return the reason why the output size of a Slice is not a * tokens + b, or None. A Slice clamps its ends to the
-    axis."""
+    """Return the reason why the output size of a Slice is not a * tokens + b, or None."""
     span, sizes = values.span, values.find_sizes(node.input[0])
     starts, ends = values.find_number(node, 1), values.find_number(node, 2)
     axes, steps = (_find_integer_constants(values.find_number(node, index)) for index in (3, 4))

@@ -75,7 +75,7 @@ class ObservedGraph:
         """Return the sizes of a value's axes.
 
         Raises:
-            ExportError: they are not a * tokens + b.
+            ExportError: a size is not a * tokens + b.
         """
         sizes = self.size_values.find_sizes(name)
         if sizes is None:
@@ -105,7 +105,7 @@ def observe_graph(
         alike: two texts have the same number of tokens.
 
     Raises:
-        ExportError: onnxruntime does not run it.
+        ExportError: onnxruntime fails.
     """
     model, limits = _drop_unneeded_nodes(onnx.load_from_string(content)), graph.limits or Limits()
     steps, channels = (None, 0) if numbers is None else (numbers.steps, len(numbers.channels))
@@ -145,11 +145,10 @@ def observe_graph(
 
 
 def find_size_values(model: onnx.ModelProto, most: int | None) -> SizeValues:
-    """Return the values of a graph that depend only on the number of tokens. The graph is one for whole texts or
-    sequences.
+    """Return the values of a graph for whole texts or sequences that depend only on the number of tokens.
 
     Raises:
-        ExportError: onnxruntime does not run it on one text.
+        ExportError: onnxruntime cannot run the graph on one text.
     """
     first = model.graph.input[0]
     kind = onnx.helper.tensor_dtype_to_np_dtype(first.type.tensor_type.elem_type)
@@ -163,8 +162,7 @@ def find_size_values(model: onnx.ModelProto, most: int | None) -> SizeValues:
 
 
 def _choose_observed_lengths(least: int, most: int | None) -> tuple[int, ...]:
-    """Return the lengths at which a graph of `least` to `most` steps is observed. If there are few lengths, return
-    all."""
+    """Return the lengths at which a graph of `least` to `most` steps is observed: all, if they are few."""
     if most is not None and most - least < _FEW:
         return tuple(range(least, most + 1))
     return tuple(sorted({min(least + length - 1, most or least + length) for length in _LENGTHS}))
@@ -209,7 +207,7 @@ def evaluate_node(node: onnx.NodeProto, opset: int, feed: dict[str, Array]) -> l
     """Compute the outputs of one operator.
 
     Raises:
-        ExportError: onnxruntime does not run it.
+        ExportError: onnxruntime fails.
     """
     inputs = [
         onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)

@@ -39,8 +39,7 @@ def add_onnx_weights(module: nn.Module) -> None:
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """The weights of one recurrent layer as `pocketrnn::recurrence` takes them, with the projection if the layer has
-    one.
+    """The weights of one recurrent layer, and its projection if it has one, as `pocketrnn::recurrence` takes them.
 
     `projection` is float [directions, hidden, projected]; `unprojection` is its pseudo-inverse in float32, and
     `unprojection_rest` the rounding error of that: constant initial states are multiplied while a graph is made, and
@@ -56,8 +55,7 @@ class LayerWeights:
 
 
 def read_layer_weights(layer: nn.RNNBase, index: int) -> LayerWeights:
-    """Read the weights of one layer of a recurrent module. They come from the layer's buffers, or are computed in the
-    trace."""
+    """Read the weights of one layer of a recurrent module from its buffers, or compute them in the trace."""
     if not hasattr(layer, f"onnx_w_{index}"):
         return _make_onnx_weights(layer, index)
     return LayerWeights(**{field.name: getattr(layer, f"onnx_{field.name}_{index}") for field in fields(LayerWeights)})

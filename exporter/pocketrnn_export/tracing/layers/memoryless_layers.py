@@ -74,8 +74,7 @@ class _MemorylessLayers(FunctionMode):
 
 
 def _run_layer(cell: _Cell, args: tuple[Any, ...]) -> tuple[Tensor, ...] | None:
-    """Return the outputs and final states of a layer from the arguments of `torch.gru` or a similar function. Return
-    None for arguments that are not supported."""
+    """Return a layer's outputs and final states from the arguments of `torch.gru` or a similar function, or None."""
     if len(args) != 9:
         return None
     # (data, batch_sizes, hx, weights, ...) of packed steps, or (input, hx, weights, ..., batch_first).

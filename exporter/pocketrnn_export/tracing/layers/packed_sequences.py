@@ -51,8 +51,7 @@ def _pad_packed_sequence(
 
 
 def _pack_sequence(padded: Tensor, lengths: Tensor | list[int], batch_first: bool, enforce_sorted: bool) -> Any:
-    """Replace `pack_padded_sequence` in a trace: return a PackedSequence of the padded time-major tensor and the
-    lengths."""
+    """Replace `pack_padded_sequence` in a trace: return the padded time-major tensor and the lengths."""
     lengths = unwrap_arrays(lengths)
     if find_current_export_session() is None:
         return _shipped["pack"](padded, lengths, batch_first, enforce_sorted)
@@ -126,7 +125,6 @@ def cut_to_longest(x: Tensor, lengths: Tensor) -> Tensor:
 
 
 def find_current_export_session() -> TraceSession | None:
-    """Return the session of this thread's trace for torch.export. Return None in a trace for TorchScript, which runs
-    PyTorch's own layers, and without a trace."""
+    """Return the session of this thread's trace for torch.export, or None if there is no such trace."""
     session = find_current_session()
     return None if session is None or session.scripted else session

@@ -92,8 +92,7 @@ def _run_recurrent_layer(
 def _run_whole_layer(
     x: Tensor, w: Tensor, r: Tensor, b: Tensor | None, h0: Tensor | None, c0: Tensor | None, mode: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run a layer by torch's own function, if all rows have the full length. 400 steps of a GRU then take 4 ms instead
-    of 10."""
+    """Run a layer whose rows are full by torch's own function: 400 steps of a GRU take 4 ms instead of 10."""
     call, gates = _WHOLE_LAYERS[mode]
     state = (len(r), x.shape[1], r.shape[2])
     h, c = (x.new_zeros(state) if given is None else given.expand(state).contiguous() for given in (h0, c0))
@@ -116,8 +115,7 @@ def _run_recurrent_layer_without_memory(
     c0: Tensor | None,
     mode: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run a layer like `_run_recurrent_layer`, but start each step from the initial states; see
-    `memoryless_layers.py`."""
+    """Run `_run_recurrent_layer` with each step from the initial states; see `memoryless_layers.py`."""
     (sequence, batch, _), hidden = x.shape, r.shape[2]
     # torch multiplies steps one by one if they are not contiguous, which takes four times as long for a small layer.
     x, rows = x.contiguous(), torch.arange(batch)
@@ -207,8 +205,7 @@ def trace_recurrence(_: TraceSession) -> Iterator[None]:
 
 
 def check_initial_states(_: TraceSession) -> contextlib.AbstractContextManager[None]:
-    """Make recurrent layers in the tracing thread refuse an initial state whose batch size differs from the input's
-    batch size.
+    """Make recurrent layers in the tracing thread refuse an initial state with another batch size than the input.
 
     PyTorch checks this in Python, so TorchScript's trace does not hold the check. A state with the example's sizes then
     reads foreign memory: `weight.new(2, x.size(0), 10)` ended the process by SIGSEGV, SIGBUS or SIGABRT. An `expand` to
@@ -220,8 +217,7 @@ def check_initial_states(_: TraceSession) -> contextlib.AbstractContextManager[N
 
 @contextlib.contextmanager
 def _patch_layers_and_packing(forward_of: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[None]:
-    """While the block runs, replace the `forward` of recurrent layers by the result of `forward_of`, and replace
-    packing."""
+    """While the block runs, replace the `forward` of recurrent layers by `forward_of` it, and packing."""
     forwards = {(layer, "forward"): forward_of(layer.forward) for layer in (nn.RNN, nn.LSTM, nn.GRU)}
     with replace_methods(forwards), trace_packing():
         yield

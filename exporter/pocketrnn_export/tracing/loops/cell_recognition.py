@@ -106,8 +106,7 @@ class _Affine:
 
 @dataclass(frozen=True)
 class _Gate:
-    """A sigmoid or tanh with as many numbers as a state. It is a part of a node's value; if `flipped`, it is 1 minus
-    that part."""
+    """A sigmoid or tanh with as many numbers as a state: a part of a node's value or, if `flipped`, 1 minus it."""
 
     node: Node
     part: int
@@ -124,7 +123,7 @@ def recognize_layer(cycle: StateCycle) -> RecurrentLayer:
     """Recognize the recurrent layer that a state cycle computes.
 
     Raises:
-        NotALayer: it is not a recurrent layer.
+        NotALayer: the cycle is not a recurrent layer.
     """
     failed: list[NotALayer] = []
     if len({cycle.sizes[before] for before, _ in cycle.states}) == 1 and len(cycle.states) <= 2:
@@ -222,8 +221,7 @@ class _Iteration:
     def compute_affine_value_at(
         self, source: Node, gate: _Gate, changes: Mapping[Node, Change] | None = None
     ) -> _Affine | None:
-        """Return a part of a node's value as an affine function, or None if the value is not affine. The gate says
-        which part."""
+        """Return the gate's part of a node's value as an affine function, or None."""
         count = sum(self.widths)
         probes = torch.cat([torch.zeros(1, count, dtype=torch.float64), torch.eye(count, dtype=torch.float64)])
         values = self.slice_gate_part(self.compute_nodes_at(probes, [source], changes)[source], gate)
@@ -243,8 +241,7 @@ class _Iteration:
     def make_layer(
         self, mode: str, gates: Sequence[_Affine], entering: Sequence[Tensor], recurrent_bias: Tensor | None = None
     ) -> RecurrentLayer:
-        """Make a layer from gates in ONNX's order. By default, the recurrent bias is the error of rounding the bias to
-        float32.
+        """Make a layer from gates in ONNX's order. The default recurrent bias is the bias's float32 error.
 
         Args:
             mode: as for `RecurrentLayer`.

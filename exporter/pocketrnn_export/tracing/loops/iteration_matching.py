@@ -192,8 +192,7 @@ def _move_step_selection_before_functions(graph: torch.fx.Graph) -> None:
 
 @dataclass(eq=False)
 class LoopState:
-    """A state that an iteration passes to the next iteration: the typical iteration's node before it and, once known,
-    the node after it."""
+    """A state that an iteration passes on: the typical iteration's node before it and, once known, after it."""
 
     before: Node
     first: Node
@@ -201,8 +200,7 @@ class LoopState:
 
 
 class MatchedLoop:
-    """One loop: its typical iteration, which stands for all iterations, and the states that an iteration passes to the
-    next."""
+    """One loop: its typical iteration, which stands for all, and the states that an iteration passes on."""
 
     def __init__(self, traced: TracedGraph, number: int, loop: Loop) -> None:
         self.traced, self.number, self.loop = traced, number, loop
@@ -252,17 +250,15 @@ class MatchedLoop:
         raise failed or self.make_refusal("the iterations differ")
 
     def _find_matching_nodes(self, node: Node, iteration: int) -> tuple[int, list[list[Node]]]:
-        """Return for each iteration its nodes that have the operator of a given node. Also return the index of the
-        given node in its own iteration."""
+        """Return each iteration's nodes with a node's operator, and the node's index among them."""
         alike = [[n for n in nodes if _find_node_kind(n) == _find_node_kind(node)] for nodes in self._marked]
         return alike[iteration].index(node), alike
 
     def match_nodes(self, nodes: tuple[Node | None, ...]) -> None:
-        """Match some nodes, one from each iteration, and all nodes from which they are computed. `partners` stores the
-        matches.
+        """Match nodes, one from each iteration, and all nodes before them. `partners` stores the matches.
 
         Raises:
-            NotALayer: they do not match.
+            NotALayer: the nodes do not match.
         """
         new: dict[Node, tuple[Node | None, ...]] = {}
         todo = [nodes]
@@ -336,8 +332,7 @@ class MatchedLoop:
         return node.target is STEP and node in self.partners and self.find_direction(node) != 0
 
     def find_direction(self, node: Node) -> int:
-        """Return the change from one iteration to the next, 1, -1 or 0, of the position at which a node reads or writes
-        a step."""
+        """Return how the position of a node's step changes in each iteration: 1, -1 or 0."""
         return find_position_direction(
             [read_number_or_expression(read_step_index(n)) for n in self.partners[node] if n is not None], self
         )
@@ -352,8 +347,7 @@ class MatchedLoop:
         return any(source in given for source in list_upstream_nodes([node], has_numbers) if has_numbers(source))
 
     def depends_on(self, node: Node, other: Node) -> bool:
-        """Return whether a node depends on another node of the same iteration. A dependence through the new value of a
-        state does not count."""
+        """Return whether a node depends on another node of its iteration. A state's new value does not count."""
         afters = {state.after for state in self.states.values()}
         return any(
             source is other for source in list_upstream_nodes([node], lambda n: n in self.partners and n not in afters)
@@ -361,8 +355,7 @@ class MatchedLoop:
 
 
 def list_upstream_nodes(nodes: Iterable[Node], entered: Callable[[Node], bool]) -> Iterator[Node]:
-    """Yield some nodes and all nodes before them, each once. The inputs of a node are followed only if `entered` is
-    true for the node."""
+    """Yield nodes and all nodes before them, each once, through the nodes for which `entered` is true."""
     todo, seen = list(nodes), set()
     while todo:
         node = todo.pop()
@@ -379,15 +372,13 @@ def _find_node_kind(node: Node) -> Any:
 
 
 def read_step_index(node: Node) -> Any:
-    """Return the position at which a node reads or writes a step, as a number or a node. Return None for other
-    nodes."""
+    """Return the position at which a node reads or writes a step, a number or a node; None for other nodes."""
     position = _INDEX.get(node.target)
     return None if position is None else node.args[position]
 
 
 def find_tensor_overload(node: Node) -> Any:
-    """Return the overload for two tensors of a node's operator, which takes a tensor and a number. Return None if there
-    is no such overload."""
+    """Return the two-tensor overload of an operator that takes a tensor and a number, or None."""
     packet = getattr(node.target, "overloadpacket", None)
     if read_overload_name(node.target) not in ("Scalar", "Tensor") or packet is None:
         return None

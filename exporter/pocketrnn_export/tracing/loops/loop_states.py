@@ -145,8 +145,7 @@ _OF_LAYERS: Final = _MOVES | _SUMS | _PRODUCTS | _CONSTANTS | {"max.other", "max
 def _refuse_other_operators(
     loop: MatchedLoop, sources: Sequence[Node], dependent: Sequence[Node], mask: Node | None
 ) -> None:
-    """Refuse an iteration with an operator that recurrent layers do not have, unless only the mask depends on this
-    operator."""
+    """Refuse an iteration with an operator that recurrent layers do not have, except to compute the mask."""
     given = {*sources, *([] if mask is None else [mask])}
     for node in _find_computing_nodes(loop, dependent, given):
         if not loop.differs_between_texts(node):
@@ -162,8 +161,7 @@ def _refuse_other_operators(
 
 
 def _is_rounding(node: Node) -> bool:
-    """Return whether a node converts floats to integers or bools. Random floats do not test such a node: as bools,
-    nearly all of them are True."""
+    """Return whether a node converts floats to integers or bools, which random floats do not test."""
     value = node.meta.get("val")
     return (
         isinstance(value, Tensor)
@@ -226,8 +224,7 @@ def _mask_keeps_states(
     dependent: Sequence[Node],
     mask: Node,
 ) -> bool:
-    """Return whether the states do not change where the mask is 0, and change in the same way for all other numbers in
-    the mask."""
+    """Return whether a mask of 0 keeps all states, and all other numbers in the mask have one effect."""
     off = _make_state_cycle(loop, cycle, sources, dependent, mask, value=0.0)
     generator = torch.Generator().manual_seed(3)
     leaves = [*sources, *(before for before, _ in off.states)]
@@ -309,8 +306,7 @@ def _list_source_choices(loop: MatchedLoop, near: Sequence[Node]) -> Iterator[tu
 
 
 def _is_sum_before_product(loop: MatchedLoop, node: Node) -> bool:
-    """Return whether a sum may be part of a layer: it adds two values of the text, or a bias to a product. Return True
-    for other operators."""
+    """Return whether a sum adds two values of the text, or a bias to a product. True for other operators."""
     if node.target is not torch.ops.aten.add.Tensor:
         return True
     of_text = [n for n in node.all_input_nodes if loop.differs_between_texts(n)]
@@ -389,8 +385,7 @@ def _takes_maximum(node: Node, of_state: Collection[Node]) -> bool:
 
 
 def _find_running_kind(cycle: StateCycle, before: Node, after: Node, scale: float) -> str:
-    """Return "sum" if an iteration adds to its state, "maximum" if it takes the larger number, and otherwise an empty
-    string. This is tested with random numbers of this scale."""
+    """Return "sum" or "maximum" if an iteration does this with its state, for random numbers, else ""."""
     generator = torch.Generator().manual_seed(5)
 
     def draw_feature_numbers(node: Node) -> Tensor:
@@ -447,8 +442,7 @@ def _make_state_cycle(
 def _find_nonlinear_inputs(
     loop: MatchedLoop, sources: Sequence[Node], dependent: Sequence[Node], mask: Node | None
 ) -> list[Node]:
-    """Return the nonlinear operators of an iteration that do not depend on a state, except those that depend on the
-    mask alone."""
+    """Return the nonlinear operators of an iteration that depend neither on a state nor only on the mask."""
     given = (*sources, *([] if mask is None else [mask]))
     found = {n for n in _find_computing_nodes(loop, dependent, given) if n.target in BENT and n not in dependent}
     return [
@@ -459,8 +453,7 @@ def _find_nonlinear_inputs(
 
 
 def _find_computing_nodes(loop: MatchedLoop, nodes: Sequence[Node], given: Collection[Node]) -> Iterator[Node]:
-    """Return the nodes of an iteration that are needed to compute some nodes from given nodes, including the computed
-    nodes."""
+    """Return the nodes of an iteration that compute some nodes from given nodes, including these."""
     read = list_upstream_nodes(nodes, lambda n: n in loop.partners and n not in given)
     return (n for n in read if n in loop.partners and n not in given)
 

@@ -43,8 +43,7 @@ def reroll_loops(program: torch.export.ExportedProgram, loops: Sequence[Loop]) -
 
 
 class _RerolledModule(nn.Module):
-    """A traced module for any number of iterations. Its forward runs the traced graph, and computes the results of the
-    loops."""
+    """A traced module for any number of iterations. Its forward also computes the results of the loops."""
 
     def __init__(self, traced: TracedGraph, loops: Sequence[MatchedLoop]) -> None:
         super().__init__()
@@ -83,8 +82,7 @@ def _add_buffer(module: nn.Module, name: str, value: Tensor) -> None:
 
 
 def _list_needed_nodes(module: _RerolledModule) -> list[Node]:
-    """Match the iterations of all loops. Return the nodes outside of loops that forward must compute, in their
-    order."""
+    """Match the iterations of all loops. Return the needed nodes outside of loops, in their order."""
     needed: set[Node] = set()
     todo = [node for node in module.traced.outputs if isinstance(node, Node)]
     while True:
@@ -220,8 +218,7 @@ class _RerolledRun:
     def _compute_sequence_without_state(
         self, loop: MatchedLoop, node: Node, before: Node | None, *, zero: bool = False
     ) -> Tensor:
-        """Return a node's values in all iterations. One state is replaced by zeros, or by its value before the first
-        iteration."""
+        """Return a node's values in all iterations, with one state fixed at its first value or 0."""
         return _AllIterations(self, loop, before, zero=zero).compute_all_iterations(node)
 
     def count_iterations(self, loop: MatchedLoop) -> Any:
@@ -312,8 +309,7 @@ class _RerolledRun:
         return moved if moved.dim() == 2 else moved.flatten(1) if moved.dim() > 2 else moved.unsqueeze(1)
 
     def _reshape_state(self, loop: MatchedLoop, node: Node, value: Tensor, *, leading: bool) -> Tensor:
-        """Give numbers [batch, hidden] the shape of a node's value. With `leading`, the first axis of the numbers is
-        the iterations."""
+        """Reshape [batch, hidden] to a node's value. With `leading`, the first axis is the iterations."""
         axis = self.module.traced.find_batch_axis(node)
         shape = _compute_shape_with_rows(loop, node, None)
         before = list(value.shape[: int(leading)])
@@ -350,8 +346,7 @@ def _run_masked_layer(
 
 
 def _compute_shape_with_rows(loop: MatchedLoop, node: Node, rows: Any) -> list[Any]:
-    """Return the shape of a node's value for this number of rows. The sizes of the first trace have no meaning in the
-    second trace."""
+    """Return the shape of a node's value for `rows`. Sizes of the first trace mean nothing here."""
     axis = loop.traced.find_batch_axis(node)
     shape = [rows if i == axis else size for i, size in enumerate(node.meta["val"].shape)]
     if any(isinstance(size, torch.SymInt) and i != axis for i, size in enumerate(shape)):
@@ -360,8 +355,7 @@ def _compute_shape_with_rows(loop: MatchedLoop, node: Node, rows: Any) -> list[A
 
 
 class _AllIterations:
-    """Computes values that do not depend on a state, for all iterations at once. The iterations and the rows of the
-    batch are one axis."""
+    """Computes values that depend on no state, for all iterations at once, as rows of one large batch."""
 
     def __init__(self, run: _RerolledRun, loop: MatchedLoop, before: Node | None, *, zero: bool) -> None:
         self.run, self.loop, self.before, self.zero = run, loop, before, zero

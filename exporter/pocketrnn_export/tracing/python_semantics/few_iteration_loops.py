@@ -40,7 +40,7 @@ def trace_range(*args: Any) -> Positions:
     """Return the `range` of a trace, whose bounds contain sizes of the input.
 
     Raises:
-        UntraceableError: its step is neither 1 nor -1.
+        UntraceableError: the step is neither 1 nor -1.
     """
     start, stop, step = (0, *args, 1) if len(args) == 1 else (*args, 1)[:3]
     if step == 1:
@@ -55,8 +55,7 @@ def trace_range(*args: Any) -> Positions:
 
 
 class Positions(TracedArray):
-    """A range whose length is a size of the input. A loop over it runs a few iterations. As a tensor, it contains all
-    positions."""
+    """A range whose length is a size. A loop over it runs a few iterations; as a tensor it has all positions."""
 
     def __init__(self, start: Any, step: int, count: Any) -> None:
         self.start, self.step, self.count = start, step, count
@@ -137,8 +136,7 @@ def _find_loop_number(session: TraceSession, where: str, count: Any) -> int:
 
 
 def find_stacked_loop(session: TraceSession, tensors: Any) -> tuple[int, bool] | None:
-    """Find the loop whose iterations made some tensors, one tensor in each iteration. Also return whether the tensors
-    are in reverse order."""
+    """Find the loop whose iterations made these tensors, one each, and whether the order is reversed."""
     if not isinstance(tensors, (list, tuple)) or len(tensors) != ITERATIONS:
         return None
     made = [session.facts.of(tensor).iteration for tensor in tensors]

@@ -50,8 +50,7 @@ _DTYPES: Final = {
 
 @contextlib.contextmanager
 def patch_globals(session: TraceSession) -> Iterator[None]:
-    """While the block runs, put stand-ins into the globals of the user's files. Afterwards, all globals are
-    restored."""
+    """While the block runs, put stand-ins into the globals of the user's files. They are restored afterwards."""
     changed = [
         (names, name, value)
         for names in find_users_globals(session.module)
@@ -198,8 +197,7 @@ def _make_dispatch_stand_in(
 
 
 def _make_dispatch_method_stand_in(shipped: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a stand-in for the `__get__` of `functools.singledispatchmethod`, as `_make_dispatch_stand_in` does for a
-    function."""
+    """Return a stand-in for `functools.singledispatchmethod.__get__`, like `_make_dispatch_stand_in`."""
 
     def dispatch_method(self: Any, instance: Any, kind: Any = None) -> Callable[..., Any]:
         method = shipped(self, instance, kind)
@@ -216,8 +214,7 @@ def _print_in_trace(*args: Any, **kwargs: Any) -> None:
 
 
 def _make_class_stand_in(shipped: Any, call: Callable[..., Any]) -> Any:
-    """Make a stand-in for a class. A call of the stand-in runs `call`; `isinstance` and `issubclass` treat the stand-in
-    as the class."""
+    """Make a stand-in for a class. Calls run `call`; `isinstance` and `issubclass` see the class."""
 
     class Meta(type):
         # `case int(n)` binds this attribute of the matched object.
@@ -268,8 +265,7 @@ def unwrap_types(value: Any) -> Any:
 
 
 def make_filled_tensor(dtype: torch.dtype, args: tuple[Any, ...]) -> Any:
-    """Replace `torch.FloatTensor(...)` and `x.new(...)`, which take sizes, numbers or a tensor. From sizes, make zeros:
-    PyTorch's memory would be uninitialized."""
+    """Replace `torch.FloatTensor(...)` and `x.new(...)`. From sizes, make zeros: new memory would be undefined."""
     args = unwrap_arrays(args)
     if len(args) == 1 and isinstance(args[0], Tensor) and (args[0].dim() or not is_torchscript_trace()):
         return args[0].to(dtype)
@@ -282,8 +278,7 @@ def make_filled_tensor(dtype: torch.dtype, args: tuple[Any, ...]) -> Any:
 
 
 def _type_in_trace(*args: Any, **kwargs: Any) -> Any:
-    """Replaces `type`. For the stand-in of an int, a list or a tensor, it returns the class that the user's file knows
-    under that name."""
+    """Replaces `type`. For a stand-in, it returns the class that the user's file knows under that name."""
     if len(args) != 1 or kwargs:
         return type(*args, **kwargs)
     kind = type(args[0])

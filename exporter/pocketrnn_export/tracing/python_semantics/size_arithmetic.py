@@ -48,8 +48,7 @@ _OF_NUMBER: Final = (
 
 @torch.library.custom_op("pocketrnn::of_number", mutates_args=())
 def _apply_to_number(number: torch.types.Number, function: str) -> Tensor:
-    """Return `math.log(number)`, or another function of `math`, as a float64 tensor []. The function "itself" returns
-    the number."""
+    """Return `math.log(number)`, or another function of `math`, or "itself", as float64 []."""
     value = float(number)
     return torch.tensor(value if function == "itself" else getattr(math, function)(value), dtype=torch.float64)
 
@@ -74,8 +73,7 @@ def _is_traced_size(value: Any) -> bool:
 
 
 class TracedNumber(TracedArray):
-    """The result of `math.log` or a similar function of a size. It is a float64 tensor with one number, and computes
-    like a Python float.
+    """The result of `math.log` or the like of a size: a float64 tensor that computes like a Python float.
 
     The exporter rounds a Python number that meets a tensor to float32.
     """
@@ -105,8 +103,7 @@ for _name in ("add", "sub", "mul", "truediv", "pow"):
 
 
 def _refuse_rounding(*_: Any) -> Any:
-    """Refuse `int(math.log2(n))`. If n is a power of 2, the result depends on the last digit, which differs between
-    platforms."""
+    """Refuse `int(math.log2(n))`: the last digit decides it, and differs between platforms."""
     session, error = find_current_session(), _make_rounding_error(describe_user_line(sys._getframe(1)))
     raise error if session is None else session.log.record_refusal(error)
 
@@ -142,8 +139,7 @@ def _make_math_stand_in(name: str) -> Callable[..., Any]:
 def _make_stand_in_for_sizes(
     shipped: Callable[..., Any], of_size: Callable[[Any], Any], *, numbers: bool = True
 ) -> Callable[..., Any]:
-    """Return a stand-in for a function that calls `of_size` if the argument is a size. With `numbers`, it also does so
-    for numbers that are computed from sizes."""
+    """Return a stand-in that calls `of_size` for a size and, with `numbers`, for a number computed from sizes."""
 
     @functools.wraps(shipped)
     def call_with_size(*args: Any, **kwargs: Any) -> Any:
@@ -157,8 +153,7 @@ def _make_stand_in_for_sizes(
 
 
 def _make_math_function(name: str, of_size: Callable[[Any], Any]) -> Callable[..., Any]:
-    """Return a stand-in for a function of `math`. If sizes are tensors, it calls torch's function with the same
-    name."""
+    """Return a stand-in for a function of `math`, which calls torch's function if sizes are tensors."""
     return _make_stand_in_for_sizes(
         getattr(math, name), lambda n: getattr(torch, name)(n.double()) if _is_traced_size(n) else of_size(n)
     )
@@ -193,8 +188,7 @@ def _divmod_in_trace(first: Any, second: Any) -> Any:
 
 
 def _make_extreme_stand_in(shipped: Callable[..., Any], symbolic: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a stand-in for `max` or `min` of sizes, as in `max(1, n // 3)`. It does not compare the sizes during the
-    trace."""
+    """Return a stand-in for `max` or `min` of sizes that does not compare them in the trace."""
 
     def compute_extreme(*args: Any, **kwargs: Any) -> Any:
         values = list(args[0]) if len(args) == 1 and isinstance(args[0], list | tuple) else list(args)
@@ -242,9 +236,6 @@ def refuse_other_rounding(program: torch.export.ExportedProgram) -> None:
 
     A graph's numbers equal Python's to the last bit after `+ - * /`, square roots, and `int`, `ceil`, `floor` and
     `round` to an integer. After another power the last bit may differ, and so may the integer after rounding.
-
-    Raises:
-        ExportError: the program has such a number; the message names its line if that is known.
     """
     for node in program.graph.nodes:
         value = node.meta.get("val")

@@ -156,8 +156,7 @@ def record_guard(session: TraceSession, guard: Any, asked_at: tuple[str, int, st
 
 
 def record_program_restrictions(session: TraceSession, program: torch.export.ExportedProgram) -> None:
-    """Record further restrictions of a traced program: guards that do not come from a recorded operation, and
-    clamps."""
+    """Record further restrictions of a traced program: guards without a recorded operation, and clamps."""
     _record_position_tables(session.log, program)
     environment = None
     for node in program.graph.nodes:

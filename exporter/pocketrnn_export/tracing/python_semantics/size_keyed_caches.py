@@ -27,8 +27,7 @@ def unwrap_cached_function(value: Any) -> Any:
 
 @contextlib.contextmanager
 def bypass_caches(session: TraceSession) -> Iterator[None]:
-    """While the block runs, bypass the caches of the session's module. Its empty dicts accept sizes as keys. Cached
-    methods of its classes run without their cache."""
+    """While the block runs, let the module's empty dicts accept sizes as keys, and run cached methods uncached."""
     kinds = {kind for layer in session.module.modules() for kind in type(layer).__mro__}
     methods = {
         (kind, name): unwrap_cached_function(value)

@@ -84,8 +84,7 @@ def _make_method_stand_in(name: str, plain: type, shipped: Any, number: Callable
 
 
 def _repeat_sizes(numbers: Sequence[Any], times: Any) -> Any:
-    """Return `[n] * batch`, the lengths of texts of equal length, as a tensor. Return `NotImplemented` for other
-    lists."""
+    """Return `[n] * batch`, the lengths of equally long texts, as a tensor, or `NotImplemented`."""
     if not numbers or not all(type(n) in (int, torch.SymInt) for n in numbers):
         return NotImplemented
     return TracedArray(torch.cat([torch.full((1,), n, dtype=torch.int64) for n in numbers]).repeat(times))

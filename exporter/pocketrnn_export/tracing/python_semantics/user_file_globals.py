@@ -56,8 +56,7 @@ def find_users_globals(module: nn.Module) -> list[dict[str, Any]]:
 
 
 def find_users_files(module: nn.Module) -> set[str]:
-    """Return the files with a module's user code: those that define its classes, and the user files that these files
-    import."""
+    """Return the user's files with a module's code: those of its classes, and those that they import."""
     files = {str(names.get("__file__") or "") for names in find_users_globals(module)}
     for layer in module.modules():
         for kind in type(layer).__mro__:
@@ -111,8 +110,7 @@ def _find_modules_imported_in_functions(names: dict[str, Any]) -> list[ModuleTyp
 
 @functools.lru_cache(maxsize=256)
 def _find_imports_of_functions(file: str) -> tuple[tuple[int, str, tuple[str, ...]], ...]:
-    """Return the imports inside the functions of a file, each as the number of dots, the module, and the imported
-    names."""
+    """Return the imports inside a file's functions: the number of dots, the module, the imported names."""
     tree = parse_file(file)
     functions = [] if tree is None else [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     found: list[tuple[int, str, tuple[str, ...]]] = []
@@ -134,8 +132,7 @@ def _read_globals_of_function(value: Any) -> dict[str, Any] | None:
 
 
 def _find_imported_globals(values: Iterable[Any], roots: set[str]) -> list[dict[str, Any]]:
-    """Return the globals of the files that define the functions, classes and modules among some values of a user
-    file."""
+    """Return the globals of the files that define the functions, classes and modules in a user's file."""
     found = []
     for value in list(values):
         value = unwrap_cached_function(value) or unwrap_scripted_function(value) or value

@@ -18,8 +18,7 @@ def new(_: TraceSession, x: Any, *args: Any, **kwargs: Any) -> Any:
 
 @rule("squeeze")
 def squeeze(session: TraceSession, x: Any, dim: Any = None) -> Any:
-    """Rewrite `squeeze` so that it removes only axes whose size is always 1. An axis whose size is not fixed is longer
-    in other batches."""
+    """Rewrite `squeeze` to remove only axes whose size is always 1. Other axes are longer in other batches."""
     fixed = [_has_size_one(session, x, axis) for axis in range(x.dim())]
     wanted = (
         range(x.dim()) if dim is None else [axis % max(x.dim(), 1) for axis in ([dim] if type(dim) is int else dim)]

@@ -19,14 +19,12 @@ _arange: Callable[..., Tensor] = torch.arange
 
 
 def _are_plain_numbers(values: Sequence[Any]) -> bool:
-    """Return whether all values are plain Python numbers, or options such as `dtype`. Tensors and sizes are not
-    plain."""
+    """Return whether all values are plain Python numbers or options such as `dtype`, not tensors or sizes."""
     return not any(isinstance(value, Tensor | torch.SymInt | torch.SymFloat) for value in values)
 
 
 def _make_constant(function: Callable[..., Tensor], *args: Any, **options: Any) -> Any:
-    """Compute a torch function of plain numbers immediately, as a constant. A graph would round the numbers
-    differently."""
+    """Compute a torch function of plain numbers now, as a constant. A graph would round differently."""
     with without_dispatch_modes():
         made = function(*args, **options)
     if made.numel() > _MOST_NUMBERS or made.requires_grad:
@@ -92,8 +90,7 @@ def interpolate(
     recompute_scale_factor: Any = None,
     antialias: bool = False,
 ) -> Any:
-    """Rewrite `F.interpolate(x, size=10)` of x [batch, channels, steps] as a selection of steps. Positions have the
-    dtype of x, as in PyTorch."""
+    """Rewrite `F.interpolate(x, size=10)` of x [batch, channels, steps] as a selection of steps."""
     if not isinstance(x, Tensor) or x.dim() != 3 or mode not in {"nearest", "linear"} or antialias:
         return declined("the input does not have three axes, or the mode is neither nearest nor linear")
     size, factor = (one[0] if isinstance(one, list | tuple) else one for one in (size, scale_factor))

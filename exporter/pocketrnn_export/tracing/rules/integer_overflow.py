@@ -26,19 +26,14 @@ _CAST: Final = "aten._to_copy.default"
 
 @rule("sum", when=exporting)
 def sum_to_narrow_integers(_session: TraceSession, x: Any, *args: Any, dtype: Any = None, **more: Any) -> Any:
-    """Rewrite `x.sum(1, dtype=torch.int32)` as a sum in int64 that is cast. PyTorch's sum wraps around on overflow, but
-    onnxruntime's stops at the largest number."""
+    """Rewrite `x.sum(1, dtype=torch.int32)` as a sum in int64 and a cast, since onnxruntime does not wrap around."""
     if dtype not in _NARROW or not isinstance(x, Tensor) or x.is_floating_point():
         return declined("the result is not of integers with fewer than 64 bits")
     return torch.sum(x, *args, **more).to(dtype)
 
 
 def refuse_integer_products(program: torch.export.ExportedProgram) -> None:
-    """Refuse products and powers of integers that depend on the words of a text.
-
-    Raises:
-        UntraceableError: there is one; the message names its line.
-    """
+    """Refuse products and powers of integers that depend on the words of a text."""
     inputs = {spec.arg.name for spec in program.graph_signature.input_specs if spec.kind == InputKind.USER_INPUT}
     of_text: set[Node] = set()
     for node in program.graph.nodes:

@@ -58,8 +58,7 @@ def run_unwrapped_call(_: TraceSession, call: Call, proceed: Callable[[Call], An
 
 
 def _convert_to_sizes(value: Any) -> Any:
-    """Replace each tensor in an argument that is known to be the largest of the lengths by the width of the batch, a
-    number."""
+    """Replace tensors in an argument that are known to be the largest length by the width of the batch."""
     if isinstance(value, slice):
         return slice(*(_convert_to_sizes(n) for n in (value.start, value.stop, value.step)))
     if type(value) in (list, tuple):
@@ -164,8 +163,7 @@ def record_lengths(session: TraceSession, call: Call, result: Any) -> None:
 
 
 def _writes_in_place(name: str) -> bool:
-    """Return whether a function with this name writes into its first argument, as `clamp_`, `__setitem__` and
-    `__isub__` do."""
+    """Return whether this function writes into its first argument: `clamp_`, `__setitem__`, `__isub__`."""
     return name in _WRITES or (name.endswith("_") and not name.endswith("__"))
 
 
@@ -175,14 +173,12 @@ _LONGEST_AT: Final = frozenset({("falling", 0), ("rising", -1)})
 
 
 def _is_width(session: TraceSession, value: Any) -> bool:
-    """Return whether a value is the width of the batch. Forward makes lengths from the width if it does not get
-    lengths."""
+    """Return whether a value is the width of the batch, from which forward makes lengths if it gets none."""
     return isinstance(value, torch.SymInt) and any(statically_known_true(value == width) for width in session.widths)
 
 
 def record_full_width(session: TraceSession, call: Call, result: Any) -> None:
-    """If the largest of some lengths equals the width of the batch, record the same fact for a result that is computed
-    from these lengths."""
+    """Record that the largest length in a result is the width, if this is true of the given lengths."""
     name, args, kwargs = call.name, call.args, call.kwargs
     if not args or not session.facts.of(args[0]).whole:
         return
@@ -212,8 +208,7 @@ def tolist(session: TraceSession, x: Any) -> Any:
 
 @rule("item")
 def item(session: TraceSession, x: Any) -> Any:
-    """Rewrite `lengths.max().item()` as the width of the batch if they are known to be equal. Otherwise return the
-    tensor, which computes like a number."""
+    """Rewrite `lengths.max().item()` as the width of the batch, or as the tensor, which computes like a number."""
     if session.scripted and (x.dim() or x.is_floating_point()):
         return declined("the tensor is not a single integer")
     return find_known_number(x)
@@ -231,8 +226,7 @@ def _holds_lengths(x: Tensor) -> bool:
 
 @rule("tensor", "as_tensor")
 def tensor(_session: TraceSession, data: Any, *_: Any, dtype: Any = None, **__: Any) -> Any:
-    """Rewrite `torch.tensor(lengths)` if the lengths are a tensor in the trace, or a list that contains tensors or
-    sizes."""
+    """Rewrite `torch.tensor(lengths)` of lengths that are a tensor, or a list with tensors or sizes."""
     if isinstance(data, Tensor):
         return data.to(dtype) if dtype is not None else data.detach()
     if is_size(data):

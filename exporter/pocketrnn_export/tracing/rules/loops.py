@@ -230,8 +230,7 @@ _BESIDE: Final = (
 
 @rule("__radd__", "add", when=in_a_loop)
 def add(_: TraceSession, x: Any, number: Any, **kwargs: Any) -> Any:
-    """Rewrite `0 + x`, the start of a sum, as a sum of two tensors. Then it has the same form as in later
-    iterations."""
+    """Rewrite `0 + x`, the start of a sum, as a sum of two tensors, as in later iterations."""
     if not isinstance(x, Tensor) or type(number) not in (int, float) or number != 0 or kwargs:
         return declined("the operands are not a plain 0 and a tensor")
     return torch.zeros(x.shape, dtype=torch.result_type(x, number)) + x

@@ -27,8 +27,7 @@ _WITHOUT: Final = {
 
 
 def _select_sorted(x: Tensor, at: Any, dim: int, *, keepdim: bool, nan_first: bool = False) -> Any:
-    """Return the values at an index of the sorted axis, and their indices. With `nan_first`, return the first NaN if
-    there is a NaN."""
+    """Return the values at an index of the sorted axis, with their indices; for `nan_first`, the first NaN."""
     if not x.dim():
         return x, torch.zeros_like(x, dtype=torch.int64)
     values, places = x.sort(dim=dim)
@@ -84,8 +83,7 @@ def quantile(_session: TraceSession, x: Any, q: Any, dim: Any = None, keepdim: b
 
 @rule("take_along_dim", when=exporting)
 def take_along_dim(_session: TraceSession, input: Any, indices: Any, dim: Any = None, **more: Any) -> Any:  # noqa: A002
-    """Rewrite `torch.take_along_dim(x, places, 1)` as `gather`. An axis of size 1 is expanded to the size of the other
-    tensor, which torch.export would freeze."""
+    """Rewrite `torch.take_along_dim(x, places, 1)` as `gather`, with axes of size 1 expanded first."""
     if not isinstance(dim, int) or more or input.dim() != indices.dim():
         return declined("the axis is not given")
 
@@ -97,8 +95,7 @@ def take_along_dim(_session: TraceSession, input: Any, indices: Any, dim: Any = 
 
 
 def _make_bool_rule(function: Callable[..., Any], truths: int = 1) -> Callable[..., Any]:
-    """Return a rule for functions that order bools: compute with 0 and 1, and convert the first `truths` results back
-    to bools."""
+    """Return a rule that orders bools as 0 and 1. The first `truths` results become bools again."""
 
     def compute_from_integers(_session: TraceSession, x: Any, *args: Any, **more: Any) -> Any:
         if not isinstance(x, Tensor) or x.dtype != torch.bool or more.get("out") is not None:
@@ -144,8 +141,7 @@ def _make_refusal_rule(name: str) -> Rule:
 
 @rule("isin", when=exporting)
 def isin(_session: TraceSession, elements: Any, test_elements: Any, **more: Any) -> Any:
-    """Rewrite `torch.isin(x, stop_words)` by comparisons. For many numbers, torch sorts and searches, which a graph
-    cannot do."""
+    """Rewrite `torch.isin(x, stop_words)` by comparisons. For many numbers, torch would sort and search."""
     if not isinstance(elements, Tensor) or not isinstance(test_elements, Tensor):
         return declined("an argument is a number")
     found = (elements.unsqueeze(-1) == test_elements.reshape(-1)).any(-1)

@@ -30,8 +30,7 @@ def embedding_bag(
     include_last_offset: Any = False,
     padding_idx: Any = None,
 ) -> Any:
-    """Rewrite `F.embedding_bag` as the sum, mean or maximum of each bag of rows. A bag that contains only padding gives
-    zeros."""
+    """Rewrite `F.embedding_bag` as the sum, mean or maximum of each bag. Padding alone gives zeros."""
     del norm_type, scale_grad_by_freq, sparse
     if max_norm is not None or mode not in {"sum", "mean", "max"} or not isinstance(weight, Tensor):
         return declined("max_norm is given, or the mode is unknown")
@@ -79,8 +78,7 @@ class _Windows:
         return bool(self.plain and (self.size, self.step, self.pad) == (1, 1, 0))
 
     def count_windows(self, length: Any, *, ceil: bool) -> Any:
-        """Return the number of windows on an axis of this length. With `ceil`, a window may end after the axis, but it
-        must start on it.
+        """Return the number of windows on an axis. With `ceil`, a window may end after the axis, but starts on it.
 
         Source: `pooling_output_shape` of PyTorch's ATen/native/Pool.h.
         """
@@ -129,15 +127,13 @@ def _make_windows_per_axis(axes: int, size: Any, step: Any, pad: Any, apart: Any
 
 
 def _split_windows(session: TraceSession, x: Tensor, windows: Sequence[_Windows]) -> tuple[list[int], list[_Windows]]:
-    """Return the axes that are covered by a single window. Also return the windows of the other axes, except windows
-    that change nothing."""
+    """Return the axes that a single window covers, and the other axes' windows that change something."""
     whole = [w.axis for w in windows if w.pad == 0 and w.apart == 1 and _spans_axis(session, w.size, x, w.axis)]
     return whole, [w for w in windows if w.axis not in whole and not w.is_identity]
 
 
 def _make_max_pool_rule(axes: int) -> Callable[..., Any]:
-    """Return a rule for max pooling. A window over a whole axis becomes a reduction. Otherwise, PyTorch's pooling is
-    used if ONNX's is equal."""
+    """Return a rule for max pooling: a reduction over a whole axis, or PyTorch's if ONNX's is equal."""
 
     def compute_max_pool(
         session: TraceSession,
@@ -214,8 +210,7 @@ def _make_avg_pool_rule(axes: int) -> Callable[..., Any]:
 
 
 def _make_lp_pool_rule(axes: int) -> Callable[..., Any]:
-    """Return a rule for power-average pooling: the norm of each window, computed from the window's mean as in
-    PyTorch."""
+    """Return a rule for power-average pooling: the norm of each window from its mean, as in PyTorch."""
 
     def compute_lp_pool(
         session: TraceSession, x: Any, norm_type: Any, kernel_size: Any, stride: Any = None, ceil_mode: Any = False
@@ -237,8 +232,7 @@ def _spans_axis(session: TraceSession, size: Any, x: Tensor, axis: int) -> bool:
 
 
 def _make_adaptive_pool_rule(axes: int, *, largest: bool) -> Callable[..., Any]:
-    """Return a rule for adaptive pooling of n steps to k windows. Window j covers the steps from j * n // k up to (j +
-    1) * n / k, rounded up."""
+    """Return a rule for adaptive pooling of n steps to k windows, from j * n // k up to (j + 1) * n / k."""
 
     def compute_adaptive_pool(
         session: TraceSession, x: Any, output_size: Any = None, return_indices: Any = False

@@ -88,8 +88,7 @@ def index_by_cuts(_: TraceSession, x: Any, index: Any) -> Any:
 
 
 def _find_index_axes(parts: tuple[Any, ...], dimensions: int) -> list[int | None] | None:
-    """Return for each part of an index the first axis to which it applies. For an ellipsis, and for parts without an
-    axis, this is None."""
+    """Return for each part of an index the first axis to which it applies, or None without an axis."""
     if any(isinstance(part, bool) for part in parts):
         return None
     axisless = [part is None or part is Ellipsis for part in parts]
@@ -131,8 +130,7 @@ def split(_: TraceSession, x: Tensor, split_size: Any = None, dim: int = 0, **kw
 
 @rule("chunk", when=is_on_branch)
 def chunk(session: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
-    """Rewrite `chunk` as cuts of equal width. Their number is the number for the sizes of the branch; it is recorded as
-    a condition."""
+    """Rewrite `chunk` as cuts of equal width. Their number, by the branch's sizes, becomes a condition."""
     size = x.shape[dim]
     expression = session.rename_size(size)
     if not isinstance(chunks, int) or expression is None or session.branch is None:
@@ -190,8 +188,7 @@ shaped: Final = tuple(Rule((name,), _make_shape_rule(function), is_on_branch) fo
 
 @rule("roll")
 def roll(_: TraceSession, x: Tensor, shifts: Any, dims: Any = None) -> Any:
-    """Rewrite `torch.roll(x, x.size(1) // 2, 1)` as two cuts. torch.export would freeze the shift to that of the
-    example."""
+    """Rewrite `torch.roll(x, x.size(1) // 2, 1)` as two cuts. torch.export would freeze the shift."""
     shifts, dims = (list(n) if isinstance(n, list | tuple) else [n] for n in (shifts, dims))
     if not any(isinstance(n, torch.SymInt) for n in shifts) or None in dims or len(shifts) != len(dims):
         return declined("no shift is a size, or no axis is given")

@@ -19,8 +19,7 @@ from pocketrnn_export.tracing.sizes.printed_sizes import find_output_use
 
 @rule("__repr__", "__str__", "__format__", when=exporting)
 def refuse_tensor_text(session: TraceSession, *_: Any, **__: Any) -> Any:
-    """Refuse a string of a tensor that user code makes. The error names the line. Strings that are only printed, logged
-    or raised are allowed."""
+    """Refuse a string of a tensor in user code, unless it is only printed, logged or raised."""
     frame: FrameType | None = find_outside_frame(sys._getframe(1))
     while frame is not None and frame.f_code.co_filename in TEXT_FILES:
         frame = frame.f_back

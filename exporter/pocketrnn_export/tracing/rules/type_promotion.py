@@ -103,8 +103,7 @@ def add_bools(_session: TraceSession, x: Any, other: Any, **more: Any) -> Any:
 
 @rule("pow", "__pow__", when=exporting)
 def raise_integers_to_floats(_session: TraceSession, base: Any, exponent: Any) -> Any:
-    """Rewrite `ids ** weights`, integers to the power of floats: convert the base to floats. ONNX computes in the dtype
-    of the base."""
+    """Rewrite `ids ** weights`, integers to the power of floats, with the base converted to floats."""
     if not (_is_whole(base) and isinstance(exponent, Tensor) and exponent.is_floating_point()):
         return declined("the operands are not an integer base and float exponents")
     return torch.pow(base.to(torch.result_type(base, exponent)), exponent)

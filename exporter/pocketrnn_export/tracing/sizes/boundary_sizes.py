@@ -63,8 +63,7 @@ def _list_ordinary_sizes() -> list[Sizes]:
 
 
 def find_changes(holds: npt.NDArray[np.bool_]) -> list[int]:
-    """Return the numbers, from 1 on, after which a condition's result changes. If there are many, return only some of
-    them."""
+    """Return the numbers, from 1 on, after which a condition's result changes; some of them, if they are many."""
     edges = [int(edge) for edge in np.flatnonzero(holds[1:] != holds[:-1]) + 1]
     if len(edges) <= _CHANGES:
         return edges

@@ -81,8 +81,7 @@ class Branch:
     most: int | None = None
 
     def fit_inputs(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Return the inputs, padded to at least `least` tokens and cut to at most `most`. Inputs with sizes of this
-        branch do not change."""
+        """Return the inputs, padded to at least `least` tokens and cut to at most `most`."""
         tokens, *second = inputs
         if self.most is not None:
             tokens = CUT(tokens, 1, 0, self.most, 1)
@@ -121,8 +120,7 @@ class TraceLog:
     until: float = float("inf")
 
     def record_question(self, question: Question) -> bool:
-        """Record a question if its answer is not the same for all sizes with which a graph is run. Return whether the
-        answer varies.
+        """Record a question whose answer varies among the sizes of a graph. Return whether it varies.
 
         An operation's question that cannot be solved counts as one that does not vary.
 
@@ -157,11 +155,7 @@ class TraceLog:
             raise self.record_refusal(make_too_many_questions_error(where()))
 
     def check_answered(self) -> None:
-        """Refuse a trace that ended normally although a question could not be answered.
-
-        Raises:
-            ExportError: a question could not be answered, and the module caught the error.
-        """
+        """Refuse a trace that ended normally although a question could not be answered."""
         if self.refused:
             raise self.refused[0]
         if self.said:

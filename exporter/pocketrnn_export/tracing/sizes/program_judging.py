@@ -102,8 +102,7 @@ class AnswerJudge:
         return apart <= _NEAR or apart <= min(_ROUNDINGS * self._measure_rounding(case, expected), 1e-3)
 
     def _measure_rounding(self, case: Sizes, expected: Logits) -> float:
-        """Return the difference between the module's answer and its answer in double precision, or 0 if the module does
-        not run in double precision."""
+        """Return the difference between the module's answers in single and double precision, or 0."""
         try:
             return compute_largest_difference(self.in_doubles(case), expected)
         # For instance, forward makes float32 zeros.
@@ -111,11 +110,10 @@ class AnswerJudge:
             return 0.0
 
     def find_limits(self, cases: Sequence[Sizes]) -> Limits:
-        """Find the limits of the sizes that the module accepts: one for the number of tokens, and one for the number of
-        rows.
+        """Find the limits of the numbers of tokens and of rows that the module accepts.
 
         Raises:
-            ExportError: it fails on sizes that such limits cannot describe.
+            ExportError: the module fails on sizes that such limits cannot describe.
         """
         if all(self.answers_sizes(case) for case in cases):
             return Limits()
@@ -144,8 +142,7 @@ class AnswerJudge:
         return good
 
     def _find_upper_limit(self, asked: Collection[int], highest: int, sizes: Callable[[int], Sizes]) -> int | None:
-        """Return the largest number that the module accepts, or None if it accepts all of them. `highest` is one that
-        it accepts."""
+        """Return the largest number that the module accepts, or None if it accepts all."""
         above = [n for n in asked if n > highest]
         return self._find_limit(highest, min(above), sizes) if above else None
 

@@ -54,8 +54,7 @@ _ATTEMPTS: Final = 8
 
 @dataclass(frozen=True)
 class ProgramWithLimits(Generic[Traced]):
-    """The program to export, the limits of the sizes that the module accepts, and the sizes for the proof, just below
-    and above every bound."""
+    """The program to export, the limits of the module, and the sizes for the proof, around every bound."""
 
     traced: Traced
     limits: Limits
@@ -75,8 +74,7 @@ def find_program_for_all_sizes(
     choices: Callable[[Sizes], frozenset[Choice]] = lambda _: frozenset(),
     computes_values: Callable[[Traced, Sizes, Sizes], bool] = lambda *_: True,
 ) -> ProgramWithLimits[Traced]:
-    """Find a program that agrees with the module in every region of sizes, whatever the answers to the questions are
-    there.
+    """Find a program that agrees with the module in every region of sizes.
 
     Args:
         plain: the program of an ordinary trace, or the error of the trace.
@@ -157,8 +155,7 @@ class _Search(Generic[Traced]):
         return tried if tried is not None and self._is_right_for_cases(tried, self.answered_cases) else None
 
     def _choose_next_plan(self) -> TracePlan | None:
-        """Return a plan for sizes that do not have a right program yet. Return None after the last attempt, or after
-        too long a time."""
+        """Return a plan for sizes without a right program, or None after enough attempts or time."""
         if len(self._gone) >= _ATTEMPTS or time.process_time() - self.started > _SECONDS:
             return None
         parts = self._divide_cases_by_region()
@@ -188,8 +185,7 @@ class _Search(Generic[Traced]):
         return self._part[case]
 
     def _choose_typical_sizes(self, part: Part, cases: list[Sizes]) -> Sizes:
-        """Return the sizes with which a part is traced: the typical sizes of its region, or, if those are not in the
-        part, the sizes of its middle case."""
+        """Return the sizes with which a part is traced: typical sizes of its region, or its middle case."""
         typical = self.regions.choose_typical_sizes(part[0])
         several = [case for case in cases if case.batch > 1 and case.tokens > 1] or cases
         return typical if self._find_part_of_case(typical) == part else several[len(several) // 2]
@@ -279,8 +275,7 @@ class _Search(Generic[Traced]):
                 )
 
     def _list_choices(self, region: int) -> frozenset[Choice] | None:
-        """Return the operators by which forward makes choices for all sizes of a region. Return None if forward fails
-        for all of them."""
+        """Return the operators by which forward chooses at all sizes of a region, or None if it fails."""
         if region not in self._choices:
             some = [
                 self.choices(sizes) for sizes in self.regions.list_members(region) if self.judge.answers_sizes(sizes)
@@ -294,8 +289,7 @@ class _Search(Generic[Traced]):
         return self.lasting is None or not self.lasting.contradicts(attempt, case)
 
     def _plan_several_programs(self) -> TracePlan | None:
-        """Return a plan of several programs, each of which is right for some sizes. Return None if they do not cover
-        all sizes."""
+        """Return a plan of several programs that together are right for all sizes, or None."""
         parts = self._divide_cases_by_region()
         right = [{part for part, cases in parts.items() if self._is_right_for_cases(attempt, cases)}
                  for _, attempt in self._list_planned_attempts()]  # fmt: skip
@@ -313,8 +307,7 @@ class _Search(Generic[Traced]):
         return replace(first, others=tuple(zip(choices, others, strict=True)))
 
     def _make_condition(self, wanted: set[Part], allowed: set[Part], parts: Mapping[Part, list[Sizes]]) -> Condition:
-        """Return a condition that is true in the wanted parts, and false in the parts for which the program is
-        wrong."""
+        """Return a condition that is true in the wanted parts, and false where the program is wrong."""
         which, wrong = self.regions.which, set(parts) - allowed
         here, there = {part[0] for part in wanted}, {part[0] for part in wrong}
         inside, outside = np.isin(which, list(here - there)), np.isin(which, list(there - here))

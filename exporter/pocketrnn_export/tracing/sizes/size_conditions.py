@@ -123,11 +123,10 @@ class Condition:
         return sorted(self.relation.atoms(sympy.Integer))
 
     def evaluate_on_sizes(self, batch: Any, tokens: Any) -> Any:
-        """Evaluate the condition on many sizes: from arrays int64 [sizes] to bool [sizes]. In a graph, the sizes and
-        the result are tensors.
+        """Evaluate the condition on arrays of sizes int64 [sizes], or on tensors in a graph.
 
         Raises:
-            UnsolvableError: it cannot be computed.
+            UnsolvableError: the expression cannot be computed.
         """
         kind: _NumberLibrary = _ARRAYS if isinstance(batch, np.ndarray) else _TENSORS
         found = _evaluate_expression(self.relation, {BATCH: batch, TOKENS: tokens}, kind)
@@ -191,8 +190,7 @@ def join_by_or(conditions: list[Condition]) -> Condition:
 
 
 def rename_sizes(expression: Any, names: Mapping[str, str]) -> Any:
-    """Rename PyTorch's symbols in an expression to `BATCH`, `TOKENS` and `SECOND`. Return None if the expression has
-    other symbols, or no symbol."""
+    """Rename PyTorch's symbols to `BATCH`, `TOKENS` and `SECOND`. Return None if there are other symbols, or none."""
     free = {symbol: names.get(str(symbol)) for symbol in expression.free_symbols}
     if not free or None in free.values():
         return None
@@ -204,7 +202,7 @@ def compute_value_at(expression: Any, sizes: Sizes) -> Any:
     """Return the value that an expression has for these sizes, as a Python number.
 
     Raises:
-        UnsolvableError: it cannot be computed.
+        UnsolvableError: the expression cannot be computed.
     """
     at = {BATCH: np.array([sizes.batch], np.int64), TOKENS: np.array([sizes.tokens], np.int64)}
     return np.broadcast_to(_evaluate_expression(expression, at, _ARRAYS), (1,))[0].item()
@@ -214,7 +212,7 @@ def compute_values_over_all(expression: Any, batch: int | None = None) -> npt.ND
     """Return the values that an expression has for all of `make_all_sizes`, [sizes].
 
     Raises:
-        UnsolvableError: it cannot be computed.
+        UnsolvableError: the expression cannot be computed.
     """
     every = make_all_sizes(batch)
     found = _evaluate_expression(expression, {BATCH: every.batch, TOKENS: every.tokens}, _ARRAYS)

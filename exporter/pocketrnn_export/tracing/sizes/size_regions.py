@@ -70,8 +70,7 @@ class Regions:
         return int(self.which[np.argmax((every.batch == sizes.batch) & (every.tokens == sizes.tokens))])
 
     def list_members(self, region: int) -> list[Sizes]:
-        """Return some sizes of a region: the three cheapest, some with several rows and steps, and one from its
-        middle."""
+        """Return some sizes of a region: the cheapest, some with several rows and steps, a middle one."""
         every, inside = make_all_sizes(self.batch), np.flatnonzero(self.which == region)
         several = inside[(every.batch[inside] > 1) & (every.tokens[inside] > 1)]
         one_row = inside[every.batch[inside] == 1]
@@ -81,8 +80,7 @@ class Regions:
         return [every.get_sizes(int(index)) for index in dict.fromkeys(chosen)]
 
     def choose_typical_sizes(self, region: int) -> Sizes:
-        """Return the sizes with which a region is traced. If possible, they have several rows and steps, and are not at
-        the region's edge."""
+        """Return the sizes with which a region is traced: several rows and steps, if possible."""
         every, inside = make_all_sizes(self.batch), np.flatnonzero(self.which == region)
         usual = inside[(every.batch[inside] == USUAL.batch) & (every.tokens[inside] == USUAL.tokens)]
         if len(usual):
@@ -112,11 +110,11 @@ def explore_regions(follow: Callable[[Sizes], FollowedRun], batch: int | None) -
     """Run forward for some pairs of sizes and record its questions, until every size belongs to a region.
 
     Args:
-        follow: follows it for some sizes.
+        follow: runs forward for some sizes, and records its questions.
         batch: the batch size of every run, if it is fixed.
 
     Raises:
-        ExportError: there are too many ways; the message names the line that asks.
+        ExportError: there are too many regions; the message names the line that asks the most questions.
     """
     every = make_all_sizes(batch)
     which = np.full(len(every), -1, np.int64)
@@ -157,8 +155,7 @@ def _evaluate_conditions(log: TraceLog, sizes: Sizes, batch: int | None) -> dict
 
 
 def _refuse_many_numbers(log: TraceLog, answers: Mapping[Condition, bool], batch: int | None) -> None:
-    """Refuse a forward that uses a size as a plain number, if the size has too many values. Each value needs its own
-    path."""
+    """Refuse a size that is used as a plain number and has too many values: each needs its own path."""
     way = np.ones(len(make_all_sizes(batch)), np.bool_)
     for condition, answer in answers.items():
         question = next((q for q in log.questions if q.condition == condition and q.number), None)
@@ -177,8 +174,7 @@ def _find_matching_sizes(answers: Mapping[Condition, bool], batch: int | None) -
 
 
 def _choose_next_index(every: AllSizes, left: npt.NDArray[np.bool_]) -> int:
-    """Return the index of the sizes to run next: the usual sizes if they are left, otherwise the cheapest with several
-    rows and steps."""
+    """Return the index of the next sizes: the usual ones, then the cheapest with several rows and steps."""
     several = left & (every.batch > 1) & (every.tokens > 1)
     usual = several & (every.batch == USUAL.batch) & (every.tokens == USUAL.tokens)
     return int(np.argmax(next(some for some in (usual, several, left) if some.any())))
