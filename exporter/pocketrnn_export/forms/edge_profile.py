@@ -115,7 +115,7 @@ def trace_edge_graph(module: nn.Module, metadata: Mapping[str, str], *, takes_le
 def _convert_for_small_engines(
     graph: OnnxGraph, metadata: Mapping[str, str], opset: int | None = None
 ) -> tuple[OnnxGraph, int]:
-    """Return the graph without lengths, and its opset: `opset`, or the lowest possible one."""
+    """Return the graph without lengths, in `opset` or in the lowest possible opset, and this opset."""
     model = ir.serde.deserialize_model(onnx.load_from_string(graph.content))
     for node in model.graph:
         if node.op_type in _CONTROL_FLOW:

@@ -107,7 +107,7 @@ def _find_tables(graph: ir.Graph) -> list[ir.Value]:
 
 
 def _find_weights(graph: ir.Graph) -> list[tuple[ir.Value, int]]:
-    """Return the weight matrices, each with the axis over which the product sums: its numbers share a scale."""
+    """Return the weight matrices, each with the axis that the product sums. The numbers along it share a scale."""
     found: dict[str, tuple[ir.Value, int]] = {}
     for node in graph:
         for index in _WEIGHT_INPUTS.get(node.op_type, ()) if node.domain == "" else ():
@@ -152,7 +152,7 @@ def _set_weight_numbers(value: ir.Value, numbers: npt.NDArray[Any]) -> None:
 
 
 def _convert_to_int8(numbers: Floats, axis: int, name: str | None) -> tuple[npt.NDArray[np.int8], Floats]:
-    """Convert a matrix to int8, from -127 to 127. Return it, and the float32 scale of each row."""
+    """Convert a matrix to int8, from -127 to 127. Return the int8 matrix and each row's float32 scale."""
     if not np.isfinite(numbers).all():
         raise InputError(f"The weight {name} contains a number that is not finite.", "Store this weight as float32.")
     scale = (np.abs(numbers).max(axis, keepdims=True) / np.float32(127)).astype(np.float32)

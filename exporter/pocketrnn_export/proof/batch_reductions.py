@@ -79,7 +79,7 @@ def find_compared_numbers(program: torch.export.ExportedProgram) -> list[int]:
 
 
 def find_needed_nodes(program: torch.export.ExportedProgram) -> list[Node]:
-    """Return the nodes on which the answer depends, in order, including writes into views of them."""
+    """Return the nodes on which the answer depends, in order. Writes into views of these nodes count, too."""
     memory: dict[Node, Node] = {}
     writes: dict[Node, list[Node]] = {}
     for node in program.graph.nodes:

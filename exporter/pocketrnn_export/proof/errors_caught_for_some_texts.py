@@ -133,7 +133,7 @@ def _may_catch(module: nn.Module, inputs: tuple[Tensor, ...]) -> bool:
 def _run_with_error(
     module: nn.Module, inputs: tuple[Tensor, ...], site: _Site | None = None, kind: type[Exception] | None = None
 ) -> _Answer:
-    """Run a module and record its operators. The first call at `site`, if given, raises a `kind`."""
+    """Run a module and record its operators. The first call at `site` raises an error of the class `kind`."""
     operations = OperatorRecorder()
     operations.label_tensors(_TEXT, inputs[0])
     tokens = operations.find_steps_that_made(inputs[0])

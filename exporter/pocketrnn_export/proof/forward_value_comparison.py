@@ -83,7 +83,7 @@ def _list_unmatched_places(module: nn.Module, traced: TracedProgram, inputs: _In
     operator of several values, also return whether the program never applies such an operator to the same values."""
     values = NodeValues(traced.program)(inputs)
     made = _digest_values([*values.values()])
-    known, operands = _group([(one[0], one) for one in made]), _group(_list_operands_of_nodes(values))
+    known, operands = _group_by_key([(one[0], one) for one in made]), _group_by_key(_list_operands_of_nodes(values))
     recorder = _ValueRecorder()
     with recorder:
         compute_answer(copy_complete_copy(module), inputs)
@@ -109,7 +109,7 @@ def _list_operands_of_nodes(values: Mapping[torch.fx.Node, Any]) -> list[tuple[A
     return made
 
 
-def _group(items: Iterable[tuple[Any, Any]]) -> dict[Any, list[Any]]:
+def _group_by_key(items: Iterable[tuple[Any, Any]]) -> dict[Any, list[Any]]:
     made: dict[Any, list[Any]] = {}
     for key, item in items:
         made.setdefault(key, []).append(item)

@@ -380,7 +380,7 @@ class _Graph:
         return self._taken.get(node.name, node.name)
 
     def cut_out_group(self, part: _OperatorGroup) -> _GraphCutout | None:
-        """Return the nodes from a group's given values to its last, or None if they need more."""
+        """Return the nodes between a group's given values and its last value, or None if they need other values."""
         by_name = {self.find_value_name(node) for node in part.given}
         nodes, fed, weights = dict[int, onnx.NodeProto](), dict[str, Tensor](), dict[str, onnx.TensorProto]()
         left, read = [(part.last.name, False)], set[str]()

@@ -66,7 +66,7 @@ class ReferenceAnswers:
         return [pair for inputs in self.kinds for pair in self.compute_answers(inputs, one_row=one_row)]
 
     def _drop_rows_without_answer(self, case: Case, inputs: str) -> list[tuple[Case, Logits]]:
-        """Return a case and its answer without rows that are not finite, if any is left.
+        """Return a case and its answer, without rows whose answer is not finite.
 
         A mask of minus infinity over a whole text gives NaN. The runtime refuses such a text, too. If the module gives
         NaN for a text of padding only, the cases hold no such text.

@@ -219,7 +219,7 @@ class _NonForgettingModule:
 
 
 def _refuse_pair_questions(plain: TracedProgram | ExportError, log: TraceLog) -> None:
-    """Refuse two texts with a condition on the size of one: traces for chosen sizes take one text."""
+    """Refuse two texts with a condition on one text's size: a trace for chosen sizes takes one text."""
     if log.questions:
         # A condition in the module's own code tells more than one inside PyTorch.
         question = max(log.questions, key=lambda one: (one.branch, one.line > 0))
@@ -234,7 +234,7 @@ def _refuse_pair_questions(plain: TracedProgram | ExportError, log: TraceLog) ->
 
 
 def _check_plain_trace(asked: FreshCopyModule, plain: TracedProgram, graph: Answers, log: TraceLog) -> None:
-    """Refuse a module for errors that an ordinary trace shows, whatever its conditions on sizes."""
+    """Refuse a module for errors that an ordinary trace shows, whatever conditions on sizes the module has."""
     few = replace(asked, ids=1)
     refuse_caught_errors(asked.module, log, few.draw_inputs(Sizes(len(asked.example[0]), asked.example[0].shape[1])))
     if log.counted_lengths:
@@ -266,7 +266,7 @@ def _make_follow_function(
 
 
 def _make_plain_trace(traced: Callable[..., TracedProgram], log: TraceLog) -> TracedProgram | ExportError:
-    """Make the ordinary trace, or return its error. Without conditions, it is right for all sizes."""
+    """Make the ordinary trace, or return its error. A trace without conditions is right for all sizes."""
     try:
         return traced(None, log)
     except ExportError as error:

@@ -91,7 +91,7 @@ def refuse_size_loops(log: TraceLog) -> None:
 
 
 def refuse_caught_errors(module: nn.Module, log: TraceLog, inputs: tuple[Tensor, ...]) -> None:
-    """Refuse a forward that caught an error in the trace, if a run on inputs of these sizes does not meet it."""
+    """Refuse a forward that catches an error in the trace which does not occur in a run on inputs of these sizes."""
     if not log.raised:
         return
     with torch.no_grad(), run_quietly_on_cpu():
@@ -105,7 +105,7 @@ def refuse_caught_errors(module: nn.Module, log: TraceLog, inputs: tuple[Tensor,
 
 
 def refuse_counted_lengths(asked: FreshCopyModule, graph: Answers) -> None:
-    """Compare a graph with a module that packs by its own lengths, on rows that are longer than these.
+    """For a module that packs by lengths of its own, compare its graph on rows longer than these lengths.
 
     Raises:
         ExportError: an answer differs.

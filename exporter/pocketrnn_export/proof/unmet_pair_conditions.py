@@ -33,9 +33,8 @@ _FEW: Final = 4
 def find_blocking_questions(
     asked: FreshCopyModule, plain: TracedProgram | ExportError, questions: Sequence[Question]
 ) -> list[Question]:
-    """Return the conditions that a program does not obey. All conditions in user code belong to them. Others do if on
-    one side of the condition the module fails, or the program's answer, or a value before it, differs from the
-    module's."""
+    """Return the conditions that a program does not obey: those in user code, and those on one side of which the module
+    fails, or computes other values than the program."""
     if isinstance(plain, ExportError):
         return list(questions)
     run = make_runnable_program(plain).run

@@ -120,7 +120,7 @@ def make_script_session(module: nn.Module) -> TraceSession:
 
 
 def find_caught_errors(module: nn.Module, inputs: Sequence[Tensor]) -> list[str]:
-    """Run a module, and return the lines at which errors that its forward catches are raised."""
+    """Run a module, and return the lines that raise an error which forward catches."""
     with TraceSession(module, (SLICING,), (record_errors,)) as session:
         module(*inputs)
     return session.log.raised

@@ -145,8 +145,7 @@ def _make_scaling_translation(factor: float) -> Callable[[Any], Any]:
 
 
 def _translate_log1p(x: Any) -> Any:
-    """Translate `torch.log1p(x)`: 1 + x is rounded, so log(1 + x) is the logarithm of the rounded number. It is
-    multiplied by x divided by what was really added to 1 (W. Kahan)."""
+    """Translate `torch.log1p(x)`: log(1 + x), where 1 + x is rounded, times x / ((1 + x) - 1) (W. Kahan)."""
     one = _make_constant_like(1.0, x)
     total = op.Add(x, one)
     added = op.Sub(total, one)
@@ -462,7 +461,7 @@ def _is_integer(x: Any) -> bool:
     return x.dtype not in _FLOATS
 
 
-def _has_other_sign(rest: Any, other: Any) -> Any:
+def _have_different_signs(rest: Any, other: Any) -> Any:
     """Return whether the remainder and the divisor have different signs. A remainder of 0 has no sign."""
     zero = _make_constant_like(0.0, other)
     return op.And(op.Not(op.Equal(rest, zero)), op.Xor(op.Less(rest, zero), op.Less(other, zero)))
@@ -475,7 +474,7 @@ def _translate_remainder(x: Any, other: Any) -> Any:
     if _is_integer(x):
         return op.Mod(x, other)
     rest = op.Mod(x, other, fmod=1)
-    return op.Where(_has_other_sign(rest, other), op.Add(rest, other), rest)
+    return op.Where(_have_different_signs(rest, other), op.Add(rest, other), rest)
 
 
 def _translate_floor_division(x: Any, other: Any) -> Any:
@@ -486,7 +485,7 @@ def _translate_floor_division(x: Any, other: Any) -> Any:
         return op.Div(op.Sub(x, op.Mod(x, other)), other)
     rest = op.Mod(x, other, fmod=1)
     whole = op.Div(op.Sub(x, rest), other)
-    whole = op.Where(_has_other_sign(rest, other), op.Sub(whole, _make_constant_like(1.0, x)), whole)
+    whole = op.Where(_have_different_signs(rest, other), op.Sub(whole, _make_constant_like(1.0, x)), whole)
     below = op.Floor(whole)
     near = op.Where(
         op.Greater(op.Sub(whole, below), _make_constant_like(0.5, x)), op.Add(below, _make_constant_like(1.0, x)), below
@@ -696,7 +695,7 @@ def _read_float32_constant(value: ir.Value | None) -> list[float]:
 
 def refuse_rounded_doubles(graph: ir.Graph, held: Collection[float]) -> None:
     """Refuse a graph that computes in double precision with a number that its translation has rounded to float32, such
-    as the slope of a LeakyRelu. If forward rounds the result down, it may become another integer.
+    as the slope of a LeakyRelu. If forward rounds the result down, it may get another integer.
 
     Args:
         graph: without operations on constants.

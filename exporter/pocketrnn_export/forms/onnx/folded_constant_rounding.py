@@ -106,7 +106,7 @@ def _is_step_operator(node: ir.Node) -> bool:
 
 
 def set_folded_values(model: ir.Model, exact: Mapping[str, npt.NDArray[np.float32]]) -> None:
-    """Replace the values of folded constants in place by those from `compute_rounded_constants`."""
+    """Replace the values of folded constants in place by the values from `compute_rounded_constants`."""
     graph = model.graph
     for name, array in exact.items():
         value = graph.initializers.get(name)

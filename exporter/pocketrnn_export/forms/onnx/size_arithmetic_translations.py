@@ -159,7 +159,7 @@ def round_size_numbers_to_float32(model: ir.Model) -> None:
             numbers.update(made)
         elif any(value in numbers for value in node.inputs):
             # The operations on a tensor of one number, such as a logarithm: float64 up to a Cast.
-            whole = all(value in numbers or _is_constant(value) for value in node.inputs)
+            whole = all(value in numbers or _is_computed_from_constants(value) for value in node.inputs)
             if node.op_type == "Cast" and node.attributes["to"].as_int() == ir.DataType.FLOAT:
                 _mark_as_rounded_to_float32(node.outputs[0])
             elif whole and all(value.dtype == _DOUBLE for value in node.outputs):
@@ -185,11 +185,11 @@ def _is_used_in_float32(node: ir.Node) -> bool:
     return all(value.dtype != _DOUBLE for value in node.outputs)
 
 
-def _is_constant(value: ir.Value | None) -> bool:
+def _is_computed_from_constants(value: ir.Value | None) -> bool:
     producer = None if value is None else value.producer()
     if producer is None:
         return value is None or value.is_initializer()
-    return all(map(_is_constant, producer.inputs))
+    return all(map(_is_computed_from_constants, producer.inputs))
 
 
 def _mark_as_rounded_to_float32(value: ir.Value) -> None:

@@ -297,7 +297,7 @@ def _lower_layer_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @lowers("BatchNormalization")
 def _lower_batch_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate a batch norm into one scale and one bias for each channel. Its statistics are those from training."""
+    """Translate a batch norm into one scale and one bias for each channel. The statistics come from training."""
     program = lowering.program
     scale, bias, mean, variance = (program.add_constant(lowering.read_constant(name)) for name in node.input[1:5])
     outer, channels, inner = lowering.find_view_sizes(node.input[0], 1, 1)

@@ -142,7 +142,7 @@ class Lowering:
         return self.program
 
     def find_integer_bound(self, name: str) -> Bound:
-        """Return the bound of a value's integers, or None if it is unknown or not all are integers."""
+        """Return the bound of a value's integers, or None for an unknown bound or other numbers."""
         if not self.depends_only_on_size(name):
             return self.bounds.get(name)
         known = self.graph.size_values.known[name]
@@ -696,7 +696,7 @@ def _find_gather_nd_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int,
 
 
 def _find_gather_elements_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
-    """Return the axis of GatherElements and the value with its indices, the same along all other axes."""
+    """Return the axis of GatherElements, and the value with the indices, which are equal along other axes."""
     source, indices = node.input
     axis = read_attributes(node).get("axis", 0) % len(lowering.find_sizes(source))
     made_by = {name: one for one in lowering.graph.model.graph.node for name in one.output}.get(indices)

@@ -105,7 +105,7 @@ def multiply_sizes(sizes: Iterable[Size]) -> Size | None:
 
 @dataclass
 class Span:
-    """The numbers of tokens that a graph accepts, and those at which a comparison of sizes changes its result.
+    """The numbers of tokens that a graph accepts, and the numbers at which a comparison of sizes changes.
 
     Attributes:
         least, most: the fewest and the most tokens; None for as many as a file can number.

@@ -106,7 +106,7 @@ class _Affine:
 
 @dataclass(frozen=True)
 class _Gate:
-    """A sigmoid or tanh with as many numbers as a state: a part of a node's value or, if `flipped`, 1 minus it."""
+    """A sigmoid or tanh as wide as a state: a part of a node's value or, if `flipped`, 1 minus this part."""
 
     node: Node
     part: int

@@ -385,7 +385,7 @@ def _takes_maximum(node: Node, of_state: Collection[Node]) -> bool:
 
 
 def _find_running_kind(cycle: StateCycle, before: Node, after: Node, scale: float) -> str:
-    """Return "sum" or "maximum" if an iteration does this with its state, for random numbers, else ""."""
+    """Return "sum" or "maximum" if an iteration computes this with its state for random numbers, else ""."""
     generator = torch.Generator().manual_seed(5)
 
     def draw_feature_numbers(node: Node) -> Tensor:

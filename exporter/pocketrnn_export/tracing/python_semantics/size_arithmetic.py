@@ -73,7 +73,7 @@ def _is_traced_size(value: Any) -> bool:
 
 
 class TracedNumber(TracedArray):
-    """The result of `math.log` or the like of a size: a float64 tensor that computes like a Python float.
+    """The result of a function of a size, such as `math.log(n)`: a float64 tensor that computes like a float.
 
     The exporter rounds a Python number that meets a tensor to float32.
     """
@@ -103,7 +103,7 @@ for _name in ("add", "sub", "mul", "truediv", "pow"):
 
 
 def _refuse_rounding(*_: Any) -> Any:
-    """Refuse `int(math.log2(n))`: the last digit decides it, and differs between platforms."""
+    """Refuse `int(math.log2(n))`: the last digit, which differs between platforms, decides the result."""
     session, error = find_current_session(), _make_rounding_error(describe_user_line(sys._getframe(1)))
     raise error if session is None else session.log.record_refusal(error)
 
@@ -188,7 +188,7 @@ def _divmod_in_trace(first: Any, second: Any) -> Any:
 
 
 def _make_extreme_stand_in(shipped: Callable[..., Any], symbolic: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a stand-in for `max` or `min` of sizes that does not compare them in the trace."""
+    """Return a stand-in for `max` or `min` of sizes that does not compare the sizes in the trace."""
 
     def compute_extreme(*args: Any, **kwargs: Any) -> Any:
         values = list(args[0]) if len(args) == 1 and isinstance(args[0], list | tuple) else list(args)

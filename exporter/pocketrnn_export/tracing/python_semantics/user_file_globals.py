@@ -56,7 +56,7 @@ def find_users_globals(module: nn.Module) -> list[dict[str, Any]]:
 
 
 def find_users_files(module: nn.Module) -> set[str]:
-    """Return the user's files with a module's code: those of its classes, and those that they import."""
+    """Return the user's files with a module's code: the files of its classes, and the files that these import."""
     files = {str(names.get("__file__") or "") for names in find_users_globals(module)}
     for layer in module.modules():
         for kind in type(layer).__mro__:
@@ -95,7 +95,7 @@ def _compares_objects(node: ast.Compare) -> bool:
 
 
 def _find_modules_imported_in_functions(names: dict[str, Any]) -> list[ModuleType]:
-    """Return the Python modules that a file imports inside its functions, if they are imported already."""
+    """Return the already imported Python modules that a file imports inside its functions."""
     package = str(names.get("__package__") or "")
     found = []
     for level, module, parts in _find_imports_of_functions(str(names.get("__file__") or "")):

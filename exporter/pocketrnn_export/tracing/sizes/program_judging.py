@@ -135,14 +135,14 @@ class AnswerJudge:
         return limits
 
     def _find_limit(self, good: int, bad: int, sizes: Callable[[int], Sizes]) -> int:
-        """Return the last accepted number, between a number that the module accepts and one that it refuses."""
+        """Return the last accepted number, between a number that the module accepts and a number that it refuses."""
         while abs(good - bad) > 1:
             middle = (good + bad) // 2
             good, bad = (middle, bad) if self.answers_sizes(sizes(middle)) else (good, middle)
         return good
 
     def _find_upper_limit(self, asked: Collection[int], highest: int, sizes: Callable[[int], Sizes]) -> int | None:
-        """Return the largest number that the module accepts, or None if it accepts all."""
+        """Return the largest number that the module accepts, or None if it accepts all numbers."""
         above = [n for n in asked if n > highest]
         return self._find_limit(highest, min(above), sizes) if above else None
 

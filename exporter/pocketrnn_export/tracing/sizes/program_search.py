@@ -275,7 +275,7 @@ class _Search(Generic[Traced]):
                 )
 
     def _list_choices(self, region: int) -> frozenset[Choice] | None:
-        """Return the operators by which forward chooses at all sizes of a region, or None if it fails."""
+        """Return the operators by which forward chooses at all sizes of a region, or None if forward fails."""
         if region not in self._choices:
             some = [
                 self.choices(sizes) for sizes in self.regions.list_members(region) if self.judge.answers_sizes(sizes)
