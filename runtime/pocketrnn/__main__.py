@@ -7,11 +7,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command with which the process was started. Exit with its status, by SystemExit.
-
-    Example:
-        >>> main()  # doctest: +SKIP
-    """
+    """Run the command with which the process was started. Exit with its status, by SystemExit."""
     # Before the imports: they are the longest part of a short command, and an error in them would be a traceback.
     exit_on_signals()
     try:

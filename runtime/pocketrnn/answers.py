@@ -66,32 +66,17 @@ class Answers:
 
     @classmethod
     def from_manifest(cls, manifest: Manifest) -> Answers:
-        """Build the answers from a bundle's manifest.
-
-        Example:
-            >>> Answers.from_manifest(Classifier.load("ag_news").manifest).labels
-            ('World', 'Sports', 'Business', 'Sci/Tech')
-        """
+        """Build the answers from a bundle's manifest."""
         return cls(manifest.name, manifest.labels, manifest.output.activation, manifest.output.thresholds)
 
     @property
     def gives_reached_labels(self) -> bool:
         """Whether an answer is the labels that reach their threshold: the classifier has thresholds, or each label is
-        decided by itself.
-
-        Example:
-            >>> Answers("mood", ("bad", "good"), "softmax").gives_reached_labels
-            False
-        """
+        decided by itself."""
         return self.thresholds is not None or self.activation == "sigmoid"
 
     def restrict_to_labels(self, places: Sequence[int]) -> Answers:
-        """The answers for some of the labels, by their indices.
-
-        Example:
-            >>> Answers("mood", ("bad", "fair", "good"), "softmax").restrict_to_labels([0, 2]).labels
-            ('bad', 'good')
-        """
+        """The answers for some of the labels, by their indices."""
         thresholds = None if self.thresholds is None else tuple(self.thresholds[place] for place in places)
         return Answers(self.name, tuple(self.labels[place] for place in places), self.activation, thresholds)
 
@@ -113,10 +98,6 @@ class Answers:
 
         Returns:
             float32 [texts, labels]; each row adds up to 1, unless the classifier is multi-label.
-
-        Example:
-            >>> Answers("mood", ("bad", "good"), "softmax").probabilities(np.zeros((1, 2), np.float32)).tolist()
-            [[0.5, 0.5]]
         """
         self.check_gives_labels()
         return _softmax(logits) if self.activation == "softmax" else _sigmoid(logits)
@@ -133,10 +114,6 @@ class Answers:
         Raises:
             InputError: `top` is out of its range; or the logits are values.
             PocketRNNError: the logits are NaN or infinite.
-
-        Example:
-            >>> Answers("mood", ("bad", "good"), "softmax").prediction([0.0, 0.0]).label
-            'bad'
         """
         labels = self.labels
         largest = max(logits)
@@ -167,10 +144,6 @@ class Answers:
 
         Returns:
             bool [texts, labels].
-
-        Example:
-            >>> Answers("mood", ("bad", "good"), "sigmoid").mark_reached_labels(np.float32([[0.2, 0.9]])).tolist()
-            [[False, True]]
         """
         needed = np.array(self._list_thresholds(threshold), np.float32)
         reached: NDArray[np.bool_] = probabilities >= needed
@@ -185,21 +158,12 @@ class Answers:
 
         Args:
             probabilities, threshold: as in `reached`.
-
-        Example:
-            >>> Answers("mood", ("bad", "good"), "sigmoid").list_reached_labels(np.float32([[0.2, 0.9]]))
-            [('good',)]
         """
         rows = self.mark_reached_labels(probabilities, threshold)
         return [tuple(label for label, is_one in zip(self.labels, row, strict=True) if is_one) for row in rows]
 
     def find_likeliest_labels(self, answered: Iterable[Chunk]) -> list[str | None]:
-        """The likeliest label of each text, from logits that come chunk by chunk; None for a text that was skipped.
-
-        Example:
-            >>> Answers("mood", ("bad", "good"), "softmax").find_likeliest_labels([(np.float32([[0, 1], [0, 0]]), [1])])
-            ['good', None]
-        """
+        """The likeliest label of each text, from logits that come chunk by chunk; None for a text that was skipped."""
         labels: list[str | None] = []
         for logits, skipped in answered:
             start = len(labels)
@@ -214,10 +178,6 @@ class Answers:
         Raises:
             InputError: `top` is out of its range.
             PocketRNNError: the logits are NaN or infinite.
-
-        Example:
-            >>> Answers("mood", ("bad", "good"), "softmax").make_answers(np.float32([[0, 1]]), 1)[0].label
-            'good'
         """
         self.check_finite(logits)
         return list(logits) if self.gives_values else [self.prediction(row, top) for row in logits.tolist()]
@@ -229,11 +189,6 @@ class Answers:
         Args:
             answered: the chunks.
             top: as in `prediction`.
-
-        Example:
-            >>> chunks = (chunk for chunk in [(np.float32([[0, 1]]), [])])
-            >>> [answer.label for answer in Answers("mood", ("bad", "good"), "softmax").predictions(chunks, 1)]
-            ['good']
         """
         with contextlib.closing(answered) as chunks:
             for logits, skipped in chunks:
@@ -242,12 +197,7 @@ class Answers:
                     yield None if index in passed_over else self.prediction(row, top)
 
     def join_logits(self, answered: Iterable[Chunk]) -> Floats:
-        """Join the logits that come chunk by chunk into one array; a skipped text gets a row of NaN.
-
-        Example:
-            >>> Answers("mood", ("bad", "good"), "softmax").join_logits([(np.float32([[0, 1]]), [])]).tolist()
-            [[0.0, 1.0]]
-        """
+        """Join the logits that come chunk by chunk into one array; a skipped text gets a row of NaN."""
         parts = [np.empty((0, len(self.labels)), np.float32)]
         for logits, skipped in answered:
             logits[list(skipped)] = np.nan
@@ -265,11 +215,6 @@ class Answers:
 
         Returns:
             the labels that are given, with their probabilities, likeliest first.
-
-        Example:
-            >>> answers = Answers("mood", ("bad", "good"), "sigmoid")
-            >>> answers.list_labels_with_probabilities(Prediction("good", 0.9, (("good", 0.9), ("bad", 0.2))))
-            (('good', 0.9),)
         """
         needed = dict(zip(self.labels, self._list_thresholds(threshold), strict=True))
         some = answer.top[:1] if self.activation == "softmax" else answer.top
@@ -290,9 +235,6 @@ class Answers:
 
         Raises:
             InputError: the logits are values.
-
-        Example:
-            >>> Answers("mood", ("bad", "good"), "softmax").check_gives_labels()
         """
         if self.gives_values:
             raise InputError(f"{self.name} gives values, not labels.", "Use values() or predict().")
@@ -302,9 +244,6 @@ class Answers:
 
         Raises:
             InputError: `top` is not a whole number from 1 to the number of labels; or the logits are values.
-
-        Example:
-            >>> Answers("mood", ("bad", "good"), "softmax").check_top(2)
         """
         self.check_gives_labels()
         try:
@@ -326,9 +265,6 @@ class Answers:
 
         Raises:
             PocketRNNError: a row has no probabilities.
-
-        Example:
-            >>> Answers("mood", ("bad", "good"), "softmax").check_finite(np.zeros((3, 2), np.float32))
         """
         # All values must be finite; the largest logit of a row must be.
         if not np.isfinite(logits if self.gives_values else logits.max(1)).all():

@@ -99,13 +99,6 @@ def measure_interleaved(contestants: Mapping[str, Run], texts: int, rounds: int)
 
     Returns:
         One Speed for each contestant, in their order.
-
-    Example:
-        >>> from pocketrnn import Classifier
-        >>> classifier, texts = Classifier.load("ag_news"), ["Oil prices rise"] * 500
-        >>> loop = make_one_by_one_run(classifier.classify, texts)
-        >>> at_once = make_all_at_once_run(classifier.predict, texts)
-        >>> print(format_speed_table(measure_interleaved({"loop": loop, "list": at_once}, len(texts), rounds=5)))
     """
     seconds: dict[str, list[NDArray[np.float64]]] = {name: [] for name in contestants}
     for turn in range(rounds + 1):

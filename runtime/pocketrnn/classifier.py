@@ -826,11 +826,6 @@ def compute_logits_of_batches(
         TextError: an item of a batch is not a string; it is named by its position in all batches.
         LimitError: a text is beyond the graph's limits; likewise.
         PocketRNNError: as `Classifier.logits`.
-
-    Example:
-        >>> batches = [["Oil"], ["Cup", "Final"]]
-        >>> [logits.shape for logits in compute_logits_of_batches(Classifier.load("ag_news"), batches)]
-        [(1, 4), (2, 4)]
     """
     intake = classifier._texts("logits()")
     work = partial(intake.logits, on_error=on_error)
@@ -848,11 +843,6 @@ def encode_texts_as_steps(classifier: Classifier, texts: Iterable[Any]) -> list[
 
     Raises:
         TextError, LimitError, InputError: as `Classifier.tag`.
-
-    Example:
-        >>> classifier = Classifier.load("ag_news")
-        >>> encode_texts_as_steps(classifier, ["Oil prices"]) == [classifier.encode("Oil prices")]
-        True
     """
     if classifier.manifest.characters is None:
         return [classifier.encode(text) for text in texts]
@@ -879,11 +869,6 @@ def compute_logits_of_steps(classifier: Classifier, rows: Sequence[Sequence[int]
     Raises:
         LimitError: the native engine refuses a row that would take too much work or too large integers.
         PocketRNNError: as `Classifier.logits`.
-
-    Example:
-        >>> classifier = Classifier.load("ag_news")
-        >>> compute_logits_of_steps(classifier, [classifier.encode("Oil prices")]).shape
-        (1, 4)
     """
     kind = find_step_dtype(classifier.manifest)
     logits = compute_logits(classifier._engine, classifier.name, [np.asarray(row, kind) for row in rows])
@@ -895,12 +880,7 @@ def compute_logits_of_steps(classifier: Classifier, rows: Sequence[Sequence[int]
 
 
 def list_refusal_reasons(classifier: Classifier) -> list[str]:
-    """Describe the faults for which a text is skipped, each as the end of a sentence.
-
-    Example:
-        >>> list_refusal_reasons(Classifier.load("news.prnn"))
-        ['too costly, or of too large whole numbers, for the file']
-    """
+    """Describe the faults for which a text is skipped, each as the end of a sentence."""
     return classifier._texts("classify()").list_refusal_reasons
 
 
@@ -913,11 +893,6 @@ def compute_logits_until_refused(classifier: Classifier, texts: Sequence[Any]) -
 
     Returns:
         float32 [texts before it, labels], and the error; None if all texts are answered.
-
-    Example:
-        >>> logits, error = compute_logits_until_refused(classifier, ["oil prices", "oil " * 500])
-        >>> len(logits), error.problem
-        (1, 'The text becomes 500 token ids, but news takes at most 300.')
     """
     parts = [np.empty((0, len(classifier.labels)), np.float32)]
     for logits, skipped in classifier._compute_logits_of_chunks(texts, "skip", warns=False):
@@ -930,32 +905,17 @@ def compute_logits_until_refused(classifier: Classifier, texts: Sequence[Any]) -
 
 
 def make_refusal_error(classifier: Classifier, text: Text) -> LimitError:
-    """The error that `classify` would raise for a text that was skipped by on_error='skip'.
-
-    Example:
-        >>> make_refusal_error(classifier, "oil " * 500).problem
-        'The text becomes 500 token ids, but news takes at most 300.'
-    """
+    """The error that `classify` would raise for a text that was skipped by on_error='skip'."""
     return classifier._texts("classify()").find_refusal_error(text)
 
 
 def read_graph_metadata(classifier: Classifier) -> Mapping[str, str]:
-    """The metadata of a classifier's graph (`metadata_props` in an ONNX file).
-
-    Example:
-        >>> read_graph_metadata(Classifier.load("ag_news"))["pocketrnn.name"]
-        'ag_news'
-    """
+    """The metadata of a classifier's graph (`metadata_props` in an ONNX file)."""
     return classifier._engine.metadata
 
 
 def get_chosen_answers(classifier: Classifier) -> Answers:
-    """The `Answers` of a classifier, for the labels to which it is restricted.
-
-    Example:
-        >>> get_chosen_answers(Classifier.load("ag_news")).labels
-        ('World', 'Sports', 'Business', 'Sci/Tech')
-    """
+    """The `Answers` of a classifier, for the labels to which it is restricted."""
     return classifier._answers
 
 

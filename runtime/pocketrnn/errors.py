@@ -143,12 +143,6 @@ def first_line(error: BaseException) -> str:
     """The first line of an error's message without its full stop, for the end of a sentence.
 
     For an error without a message, it is the name of its class.
-
-    Example:
-        >>> first_line(ValueError("The file is damaged.\\nMore of it."))
-        'The file is damaged'
-        >>> first_line(KeyError())
-        'KeyError'
     """
     try:
         lines = str(error).strip().splitlines()
@@ -160,22 +154,12 @@ def first_line(error: BaseException) -> str:
 
 def find_error_reason(error: Exception) -> str:
     """The reason why a file cannot be read, for the end of a sentence: the text of a system error without its number
-    and file name.
-
-    Example:
-        >>> find_error_reason(OSError(21, "Is a directory", "news.csv"))
-        'Is a directory'
-    """
+    and file name."""
     return getattr(error, "strerror", None) or first_line(error)
 
 
 def short_repr(value: object, length: int = 60) -> str:
-    """The `repr` of a value for a message, cut to `length` characters.
-
-    Example:
-        >>> short_repr("a" * 100, 10)
-        "'aaaaaa..."
-    """
+    """The `repr` of a value for a message, cut to `length` characters."""
     text = repr(value)
     return text if len(text) <= length else f"{text[: length - 3]}..."
 
@@ -187,12 +171,6 @@ def suggest_similar_name(given: str, known: Iterable[str], *, least: float = 0.6
         given: the wrong name.
         known: the valid names.
         least: the smallest similarity, from 0 to 1 (`difflib`).
-
-    Example:
-        >>> suggest_similar_name("notebok.py", ["notebook.py", "model.py"])
-        'Did you mean notebook.py?'
-        >>> suggest_similar_name("notebok.py", ["a.py"])
-        ''
     """
     import difflib
 

@@ -49,10 +49,6 @@ class Fragment:
         log_odds: how far the label's log-odds, log(p / (1 - p)), fall when the fragment is left out. It is negative
             where they rise: the fragment speaks against the label.
         probability: how far the label's probability falls. It says little if the probability is near 1 or 0.
-
-    Example:
-        >>> Fragment("rise", 11, 15, 0.7, 0.04).text
-        'rise'
     """
 
     text: str

@@ -19,12 +19,7 @@ __all__ = ["HeadAnswers", "build_answers", "choose_head", "find_likeliest", "for
 
 
 def build_answers(manifest: Manifest) -> Answers:
-    """Build the answers from a bundle's manifest, which may have several heads.
-
-    Example:
-        >>> build_answers(Classifier.load("ag_news").manifest).labels
-        ('World', 'Sports', 'Business', 'Sci/Tech')
-    """
+    """Build the answers from a bundle's manifest, which may have several heads."""
     output = manifest.output
     if not isinstance(output, HeadsOutput):
         return Answers.from_manifest(manifest)
@@ -41,11 +36,6 @@ class HeadAnswers(Answers):
     for each head.
 
     `labels` names the logits of all heads.
-
-    Example:
-        >>> answers = build_answers(Classifier.load("reviews").manifest)
-        >>> {name: answer.label for name, answer in answers.prediction([0.0, 1.0, 1.0, 0.0]).items()}
-        {'topic': 'cup', 'mood': 'bad'}
     """
 
     def iterate_heads(self) -> Iterator[tuple[str, Answers, slice]]:
@@ -126,10 +116,6 @@ def choose_head(answers: Answers, name: str) -> ChosenLabels:
 
     Raises:
         InputError: there is no such head.
-
-    Example:
-        >>> choose_head(build_answers(Classifier.load("reviews").manifest), "mood").places
-        (2, 3)
     """
     if not isinstance(answers, HeadAnswers):
         raise InputError(f"{answers.name} has no heads: it answers with one set of labels.", "Use it as it is.")
@@ -141,12 +127,7 @@ def choose_head(answers: Answers, name: str) -> ChosenLabels:
 
 
 def find_likeliest(answers: Answers, logits: NDArray[Any]) -> NDArray[np.int64]:
-    """Find the places of the largest logits, int64 [texts, heads]; one for each text if there is one set of labels.
-
-    Example:
-        >>> find_likeliest(Answers("mood", ("bad", "good"), "softmax"), np.float32([[0, 1]])).tolist()
-        [[1]]
-    """
+    """Find the places of the largest logits, int64 [texts, heads]; one for each text if there is one set of labels."""
     if not isinstance(answers, HeadAnswers):
         found = [logits.argmax(1)]
     else:
@@ -156,10 +137,5 @@ def find_likeliest(answers: Answers, logits: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def format_likeliest(answers: Answers, logits: Sequence[float]) -> str:
-    """Name the likeliest label of one row of logits; with several heads, that of each.
-
-    Example:
-        >>> format_likeliest(Answers("mood", ("bad", "good"), "softmax"), [0.0, 1.0])
-        'good'
-    """
+    """Name the likeliest label of one row of logits; with several heads, that of each."""
     return ", ".join(answers.labels[i] for i in find_likeliest(answers, np.array([logits]))[0].tolist())

@@ -16,14 +16,7 @@ _NATIVE_FOLDER: Final = "runtime/native"
 
 
 def make_extra_install_command(extra: str) -> str:
-    """The command that installs one of this package's extras.
-
-    Example:
-        >>> make_extra_install_command("train")    # installed from an index
-        "pip install 'pocketrnn[train]'"
-        >>> make_extra_install_command("train")    # installed from a clone in /src/pocketrnn
-        "pip install '/src/pocketrnn[train]'"
-    """
+    """The command that installs one of this package's extras."""
     wanted, origin = f"pocketrnn[{extra}]", _find_install_origin()
     if origin is None:
         return f"pip install {shlex.quote(wanted)}"
@@ -33,12 +26,7 @@ def make_extra_install_command(extra: str) -> str:
 
 def make_native_install_command() -> str:
     """The command that installs the native engine, a separate package; from sources if this package was installed from
-    sources.
-
-    Example:
-        >>> make_native_install_command()    # installed from a clone in /src/pocketrnn
-        'pip install /src/pocketrnn/runtime/native'
-    """
+    sources."""
     origin = _find_install_origin()
     if origin is None:
         return f"pip install {_NATIVE}"

@@ -30,10 +30,6 @@ class ChosenLabels:
     Attributes:
         places: their indices among the labels of the engine, in order.
         weights: the number that is added to the logit of each: the logarithm of how often it is expected.
-
-    Example:
-        >>> ChosenLabels((0, 2), (0.0, 0.0)).select_from_row([0.5, 1.5, 2.5])
-        [0.5, 2.5]
     """
 
     places: tuple[int, ...]
@@ -70,10 +66,6 @@ def choose_labels(answers: Answers, among: Iterable[str]) -> ChosenLabels:
 
     Raises:
         InputError: a label is unknown, no label is left, or the classifier may give a text several labels or none.
-
-    Example:
-        >>> choose_labels(Answers("tongue", ("de", "en", "und"), "softmax"), ["en"]).places
-        (1, 2)
     """
     if isinstance(among, str):
         raise InputError(
@@ -112,10 +104,6 @@ def apply_label_prior(answers: Answers, prior: str | Mapping[str, float], named:
     Raises:
         InputError: a name or a label is unknown, a number is not finite or below 0, all are 0, or the classifier may
             give a text several labels or none.
-
-    Example:
-        >>> apply_label_prior(Answers("tongue", ("de", "en"), "softmax"), {"de": 1, "en": 1}, {}).weights
-        (0.0, 0.0)
     """
     _check_single_label(answers, "prior")
     if isinstance(prior, str):
@@ -167,12 +155,7 @@ def _make_unknown_label_error(answers: Answers, label: object) -> InputError:
 
 
 def wrap_engine_for_labels(engine: Engine, chosen: ChosenLabels) -> Engine:
-    """Wrap an engine so that it gives the logits of the chosen labels alone.
-
-    Example:
-        >>> wrap_engine_for_labels(engine, ChosenLabels((0, 2), (0.0, 0.0))).compute_item_logits(np.array([[17]]))
-        [0.5, 2.5]
-    """
+    """Wrap an engine so that it gives the logits of the chosen labels alone."""
     return (
         _ChosenLabelsTextEngine(engine, chosen)
         if isinstance(engine, TextEngine)

@@ -40,10 +40,6 @@ def choose_window_and_hop(manifest: Manifest, window: int | None, hop: int | Non
 
     Raises:
         InputError: a window is not stated, and the bundle cannot carry a state; or a number is not from 1.
-
-    Example:
-        >>> choose_window_and_hop(manifest, window=128, hop=None)
-        (128, 128)
     """
     rules = manifest.numbers
     size = window or rules.window or rules.steps

@@ -45,10 +45,6 @@ def push(
         InputError: the address has a revision, or is not an address.
         BundleError: the bundle is missing or damaged, or the hub refuses or cannot be reached.
         ParityError: an example is answered differently here.
-
-    Example:
-        >>> push("news", "someone/news")  # doctest: +SKIP
-        HubAddress(name='someone/news', revision='8c5...')
     """
     wanted = parse_address(address)
     if wanted.revision is not None:

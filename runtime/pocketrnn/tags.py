@@ -127,23 +127,13 @@ def spans_of(tags: Iterable[Tag], text: str | Sequence[str]) -> list[Span]:
 
 
 def has_span_prefixes(labels: Iterable[str]) -> bool:
-    """Whether any label has a prefix of BIO or IOBES that begins a span.
-
-    Example:
-        >>> has_span_prefixes(["O", "B-PER", "I-PER"]), has_span_prefixes(["NOUN", "VERB"])
-        (True, False)
-    """
+    """Whether any label has a prefix of BIO or IOBES that begins a span."""
     return any(label.startswith(("B", "S", "U")) and _PREFIXED.match(label) for label in labels)
 
 
 def may_follow_label(label: str, before: str | None) -> bool:
     """Whether a label may follow another one, or stand at the beginning of a text: I, M, E and L continue a span of the
-    same label that B, I or M has left open.
-
-    Example:
-        >>> may_follow_label("I-PER", "B-PER"), may_follow_label("I-PER", "O"), may_follow_label("I-PER", None)
-        (True, False, False)
-    """
+    same label that B, I or M has left open."""
     prefix, name = _split_label(label, is_plain=False)
     if prefix not in "IMEL":
         return True
@@ -160,10 +150,5 @@ def _split_label(label: str, *, is_plain: bool) -> tuple[str, str | None]:
 
 
 def select_text_between(text: str | Sequence[str], start: int, end: int) -> str:
-    """The part of the original text between two positions of tags.
-
-    Example:
-        >>> select_text_between(["in", "New", "York"], 1, 3)
-        'New York'
-    """
+    """The part of the original text between two positions of tags."""
     return text[start:end] if isinstance(text, str) else " ".join(text[start:end])

@@ -73,10 +73,6 @@ class AnswerComparison:
         tolerance: how far a probability may be from the owner's, and a label's from the likeliest.
         unordered: labels whose order the answers do not show: if some are exchanged, all answers still agree.
         is_before: whether the weights were rounded, or integer arithmetic was introduced, after the comparison.
-
-    Example:
-        >>> AnswerComparison(0, 40, 2.1e-7, 1e-3).sentence
-        'On 40 texts it answers as your classifier: probabilities within 0.001, at most 2.1e-07 apart.'
     """
 
     labels: int
@@ -135,10 +131,6 @@ class TextVerdict:
         source: the source of `read` rules, such as "a tokenizer.json".
         answers: the comparison with the owner's answers; None if they were not given.
         unknown_words: whether one of the compared texts has a word that the vocabulary lacks; True also if unknown.
-
-    Example:
-        >>> TextVerdict("compared", 40, "ids").sentence
-        'compared with your pipeline on 40 texts: the same ids.'
     """
 
     kind: Literal["compared", "trained", "external", "read", "not compared"] = "not compared"
@@ -209,12 +201,7 @@ class TextVerdict:
 
 
 def read_text_verdict(manifest: Manifest) -> TextVerdict:
-    """Read the verdict on its text rules that a bundle states; if it states none, the rules are `not compared`.
-
-    Example:
-        >>> read_text_verdict(Classifier.load("ag_news").manifest).kind
-        'trained'
-    """
+    """Read the verdict on its text rules that a bundle states; if it states none, the rules are `not compared`."""
     stated = manifest.provenance.get(TEXT_RULES)
     stated = stated if isinstance(stated, Mapping) else {}
     texts, by, answers = stated.get("texts"), stated.get("by"), _read_stated_answers(stated.get("answers"), manifest)
@@ -272,10 +259,6 @@ class IntegerVerdict:
         interval: the 95 % confidence interval of the change, as shares.
         of: the kind of inputs: `texts`, or `sequences` of numbers.
         several_labels: whether the classifier is multi-label, so that sets of labels were compared.
-
-    Example:
-        >>> IntegerVerdict(40, "golden examples", False, 0, 0.002).sentence
-        'On 40 golden examples, which says little, no label changes, and a probability by at most 0.002.'
     """
 
     texts: int
@@ -329,12 +312,7 @@ class IntegerVerdict:
 
 
 def read_integer_verdict(manifest: Manifest) -> IntegerVerdict | None:
-    """Read the effect of integer arithmetic that a packed file states; None if there is no valid statement.
-
-    Example:
-        >>> read_integer_verdict(Classifier.load("ag_news").manifest) is None
-        True
-    """
+    """Read the effect of integer arithmetic that a packed file states; None if there is no valid statement."""
     stated: Any = manifest.provenance
     for member in ("packed", "int8", "measured"):
         stated = stated.get(member) if isinstance(stated, Mapping) else None
@@ -369,10 +347,6 @@ class Link:
     Attributes:
         line: their sums, and the largest difference.
         each: the comparisons, one for each kind of inputs.
-
-    Example:
-        >>> group_chain_links(Classifier.load("ag_news").manifest.parity.comparisons)[0].line.candidate
-        'onnx, float64'
     """
 
     line: Comparison
@@ -405,22 +379,12 @@ def _sum_comparisons(lines: list[Comparison]) -> Comparison:
 
 
 def make_graph_name(manifest: Manifest) -> str:
-    """The name of a bundle's graph in its proof, for the proof of the form that is made from the graph.
-
-    Example:
-        >>> make_graph_name(Classifier.load("ag_news").manifest)
-        'compressed'
-    """
+    """The name of a bundle's graph in its proof, for the proof of the form that is made from the graph."""
     return COMPRESSED if any(line.candidate == COMPRESSED for line in manifest.parity.comparisons) else "onnx"
 
 
 def describe_graph_proof(manifest: Manifest) -> str:
-    """The result of the proof of the graph, as the end of a sentence that begins with "The graph: ".
-
-    Example:
-        >>> describe_graph_proof(Classifier.load("ag_news").manifest).startswith("proven equal to the PyTorch module")
-        True
-    """
+    """The result of the proof of the graph, as the end of a sentence that begins with "The graph: "."""
     first = manifest.parity.comparisons[0]
     module = first.reference.removesuffix(_FLOAT64)
     exact = first.candidate.endswith(_FLOAT64)
@@ -442,12 +406,7 @@ def describe_graph_proof(manifest: Manifest) -> str:
 
 
 def describe_number_scale(manifest: Manifest) -> str:
-    """The source of the scale of numbers, as the end of a sentence that begins with "Numbers: ".
-
-    Example:
-        >>> describe_number_scale(Classifier.load("steps").manifest)
-        'scaled as their owner said; that was not compared with anything.'
-    """
+    """The source of the scale of numbers, as the end of a sentence that begins with "Numbers: "."""
     if manifest.provenance.get(SCALE) == "trained":
         return "scaled as in training, by the same code."
     return "scaled as their owner said; that was not compared with anything."

@@ -42,12 +42,7 @@ _siblings: dict[Path, tuple[Path, int]] = {}
 
 
 def make_classifier_name(path: Path) -> str:
-    """Return the name of a classifier from the path to which it is written; empty for the root of a file system.
-
-    Example:
-        >>> [make_classifier_name(Path(path)) for path in ("runs/snips.ckpt", "snips.checkpoint.bundle", "v1.2")]
-        ['snips', 'snips', 'v1.2']
-    """
+    """Return the name of a classifier from the path to which it is written; empty for the root of a file system."""
     name = path.absolute().name
     while (shorter := name.removesuffix(next((end for end in _ENDS if name.endswith(end)), ""))) not in ("", name):
         name = shorter
@@ -55,12 +50,8 @@ def make_classifier_name(path: Path) -> str:
 
 
 def choose_default_bundle_folder(checkpoint: Path) -> Path:
-    """Return the default folder for the bundle of a checkpoint: next to the checkpoint, and named after the classifier.
-
-    Example:
-        >>> choose_default_bundle_folder(Path("runs/snips.ckpt")).as_posix()
-        'runs/snips.bundle'
-    """
+    """Return the default folder for the bundle of a checkpoint: next to the checkpoint, and named after the
+    classifier."""
     return checkpoint.parent / f"{make_classifier_name(checkpoint) or 'classifier'}.bundle"
 
 
@@ -74,10 +65,6 @@ def suggest_near_file(
         ends: the endings of names to suggest, such as `.py`; by default, the path's own.
         folders_with: also suggest folders that hold a file with one of these names.
         also: names to suggest wherever the path lies.
-
-    Example:
-        >>> suggest_near_file(Path("no such folder/reviews.csv"))
-        ''
     """
     ends = ends or (path.suffix.lower(),)
     try:
@@ -104,9 +91,6 @@ def check_folder_free(path: Path, *, force: bool, made_by: str) -> None:
 
     Raises:
         OutputError: the folder exists, is a file, or its parent cannot be written.
-
-    Example:
-        >>> check_folder_free(Path("bundles/news"), force=False, made_by="classifier.json")
     """
     try:
         repair_interrupted_write(path)
@@ -160,10 +144,6 @@ def write_whole_folder(path: Path, *, force: bool, made_by: str) -> Iterator[Pat
 
     Raises:
         OutputError: as for `check_folder_free`; or the disk is full or cannot be written.
-
-    Example:
-        >>> with write_whole_folder(Path("news"), force=True, made_by="classifier.json") as work:  # doctest: +SKIP
-        ...     (work / "classifier.json").write_text("{}")
     """
     check_folder_free(path, force=force, made_by=made_by)
     path = path.absolute()
@@ -197,9 +177,6 @@ def repair_interrupted_write(path: Path) -> None:
 
     Raises:
         OSError: the folder cannot be moved back.
-
-    Example:
-        >>> repair_interrupted_write(Path("bundles/news"))
     """
     path = path.absolute()
     if not path.parent.is_dir():
@@ -246,11 +223,7 @@ def _make_temporary_sibling(path: Path, suffix: str) -> Iterator[Path]:
 @atexit.register
 def remove_siblings() -> None:
     """Delete the temporary siblings that this process left because it was interrupted. If a folder was moved aside into
-    one, move it back first. Called when the process ends.
-
-    Example:
-        >>> remove_siblings()
-    """
+    one, move it back first. Called when the process ends."""
     for sibling, (path, process) in list(_siblings.items()):
         # A forked process has its parent's list, too.
         if process == os.getpid():
@@ -286,10 +259,6 @@ def write_whole_file(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
 
     Raises:
         OutputError: `path` exists without `force`, or is not a file; it cannot be written; the disk is full.
-
-    Example:
-        >>> with write_whole_file(Path("answers.csv"), force=True) as file:  # doctest: +SKIP
-        ...     file.write(b"text,label\\n")
     """
     try:
         path = Path(os.path.realpath(path))
@@ -326,9 +295,6 @@ def check_file_free(path: Path, *, force: bool) -> None:
 
     Raises:
         OutputError: the path exists without `force`, or is not a file.
-
-    Example:
-        >>> check_file_free(Path("news.prnn"), force=False)
     """
     try:
         _check_file(path, force=force)

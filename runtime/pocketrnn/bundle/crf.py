@@ -28,11 +28,6 @@ class Crf:
 
     Raises:
         InputError: the sizes do not fit each other.
-
-    Example:
-        >>> crf = Crf((0.0, 0.0), (0.0, 0.0), ((0.0, -9.0), (-9.0, 0.0)))
-        >>> crf.decode_labels(np.array([[0.0, 1.0], [2.0, 0.0]])).tolist()
-        [0, 0]
     """
 
     start: tuple[float, ...] = field(repr=False)
@@ -51,12 +46,7 @@ class Crf:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The CRF as members of classifier.json.
-
-        Example:
-            >>> Crf((0.5,), (0.0,), ((1.0,),)).document
-            {'start': (0.5,), 'end': (0.0,), 'transitions': ((1.0,),)}
-        """
+        """The CRF as members of classifier.json."""
         over = {"over": "tokens"} if self.over_tokens else {}
         return {"start": self.start, "end": self.end, "transitions": self.transitions, **over}
 
@@ -81,12 +71,7 @@ class Crf:
         return np.array(path[::-1], np.int64)
 
     def score(self, logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
-        """Return the score of a sequence of labels: its logits, transitions, start and end.
-
-        Example:
-            >>> Crf((0.5, 0.0), (0.0, 0.0), ((1.0, 0.0), (0.0, 0.0))).score(np.zeros((2, 2)), np.array([0, 0]))
-            1.5
-        """
+        """Return the score of a sequence of labels: its logits, transitions, start and end."""
         scores, moves = self._read_logits(logits)
         own = scores[np.arange(len(labels)), labels].sum() + moves[labels[:-1], labels[1:]].sum()
         return float(own + self._start[labels[0]] + self._end[labels[-1]])
@@ -99,10 +84,6 @@ class Crf:
 
         Returns:
             float64 [tokens, labels]; each row adds up to 1.
-
-        Example:
-            >>> Crf((0.0, 0.0), (0.0, 0.0), ((0.0, 0.0), (0.0, 0.0))).probabilities(np.zeros((1, 2))).tolist()
-            [[0.5, 0.5]]
         """
         scores, moves = self._read_logits(logits)
         forward, backward = np.empty_like(scores), np.empty_like(scores)

@@ -44,10 +44,6 @@ def parse_address(given: str) -> HubAddress:
 
     Raises:
         InputError: the text is not an address.
-
-    Example:
-        >>> parse_address("hf://someone/news@v1.2")
-        HubAddress(name='someone/news', revision='v1.2')
     """
     found = _ADDRESS.fullmatch(given.removeprefix(SCHEME))
     if found is None or ".." in given:
@@ -64,9 +60,6 @@ def download_bundle(address: HubAddress) -> Path:
         MissingExtraError: the hub's library is not installed.
         BundleError: the repository or revision does not exist, may not be read or does not hold a classifier; or the
             hub cannot be reached.
-
-    Example:
-        >>> download_bundle(parse_address("hf://someone/news"))  # doctest: +SKIP
     """
     library = require_hub_library()
     folder = _download_manifest(library, address)

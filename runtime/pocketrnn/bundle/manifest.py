@@ -119,10 +119,6 @@ class Limits:
 
     Raises:
         BundleError: `min_tokens` is larger than `max_tokens`.
-
-    Example:
-        >>> Limits(min_tokens=5, max_tokens=300)
-        Limits(min_tokens=5, max_tokens=300, max_batch=None)
     """
 
     min_tokens: int | None = None
@@ -137,22 +133,12 @@ class Limits:
             )
 
     def allows_length(self, tokens: int) -> bool:
-        """Whether the graph accepts a text of `tokens` token ids, or a sequence of `tokens` steps.
-
-        Example:
-            >>> Limits(max_tokens=300).allows_length(301)
-            False
-        """
+        """Whether the graph accepts a text of `tokens` token ids, or a sequence of `tokens` steps."""
         return (self.min_tokens or 1) <= tokens <= (self.max_tokens or sys.maxsize)
 
     def accepts_ids(self, ids: Sequence[int], padding_id: int) -> bool:
         """Whether the graph accepts a text, or a pair of texts, with these ids. The feature marks before the ids do not
-        count.
-
-        Example:
-            >>> Limits(real_token=True).accepts_ids([1, 1, 1], padding_id=1)
-            False
-        """
+        count."""
         ids = ids[count_feature_marks(ids) :]
         if not self.allows_length(len(ids)):
             return False
@@ -166,12 +152,7 @@ def _is_pair_mark(token_id: int) -> bool:
 
 
 def count_feature_marks(ids: Sequence[int]) -> int:
-    """The number of feature marks (`pocketrnn.text.features`) at the beginning of a row of ids.
-
-    Example:
-        >>> count_feature_marks([-1, -1065353217, 5, 6])
-        2
-    """
+    """The number of feature marks (`pocketrnn.text.features`) at the beginning of a row of ids."""
     return next((i for i, token_id in enumerate(ids) if token_id >= 0), len(ids))
 
 
@@ -232,12 +213,7 @@ class Example:
 
     @property
     def shown(self) -> str:
-        """The text, or both texts, as one string for messages.
-
-        Example:
-            >>> Example(("oil", "gas"), (1, -1, 2), (0.5, 2.0)).shown
-            'oil | gas'
-        """
+        """The text, or both texts, as one string for messages."""
         if isinstance(self.text, str):
             return self.text
         first, second = self.text
@@ -245,12 +221,7 @@ class Example:
 
     @property
     def rows(self) -> tuple[tuple[float, ...], ...]:
-        """The rows of logits: one row for the text, or one for each id.
-
-        Example:
-            >>> Example("oil", (1,), (0.5, 2.0)).rows
-            ((0.5, 2.0),)
-        """
+        """The rows of logits: one row for the text, or one for each id."""
         return self.logits if isinstance(self.logits[0], tuple) else (self.logits,)
 
 
@@ -286,33 +257,18 @@ class Comparison:
 
     @property
     def measures_rounding(self) -> bool:
-        """Whether this line measures the effect of rounding the weights, which has no limit.
-
-        Example:
-            >>> Comparison("onnx", "rounded weights", "texts", 9, 9, 2e-3, 0).measures_rounding
-            True
-        """
+        """Whether this line measures the effect of rounding the weights, which has no limit."""
         return self.candidate == ROUNDED
 
     @property
     def measures_integer_arithmetic(self) -> bool:
-        """Whether this line measures the effect of integer arithmetic, which has no limit.
-
-        Example:
-            >>> Comparison("packed", "int8 arithmetic", "texts", 9, 9, 2e-3, 0).measures_integer_arithmetic
-            True
-        """
+        """Whether this line measures the effect of integer arithmetic, which has no limit."""
         return self.candidate == INTEGERS
 
     @property
     def is_measured(self) -> bool:
         """Whether this line is a measurement and not part of the proof: of rounding, of integer arithmetic, or of a
-        module in another precision than float32.
-
-        Example:
-            >>> Comparison("pytorch", "as given in bfloat16", "all", 9, 9, 2e-3, 1).is_measured
-            True
-        """
+        module in another precision than float32."""
         return self.measures_rounding or self.measures_integer_arithmetic or self.candidate.startswith(IN_OWN_PRECISION)
 
 
@@ -397,9 +353,6 @@ class Manifest:
 
         Raises:
             InputError: the classifier takes two texts, or a text with features or characters.
-
-        Example:
-            >>> Classifier.load("ag_news").manifest.require_single_text("a packed file takes")
         """
         if self.features:
             names = ", ".join(name for name, _ in self.features)
@@ -428,9 +381,6 @@ class Manifest:
 
         Raises:
             InputError: the classifier has several heads.
-
-        Example:
-            >>> Classifier.load("ag_news").manifest.require_single_head("a packed file holds")
         """
         if self.heads:
             raise InputError(
@@ -550,12 +500,7 @@ def _check_number_manifest(manifest: Manifest, given: NumberInput) -> None:
 
 
 def explain_no_step_answers(given: NumberInput, limits: Limits) -> str:
-    """The reason why a recording cannot be answered step by step from a carried state; empty if it can.
-
-    Example:
-        >>> explain_no_step_answers(NumberInput(("x",), window=64), Limits())
-        'a recording is answered in windows of 64 steps'
-    """
+    """The reason why a recording cannot be answered step by step from a carried state; empty if it can."""
     if given.steps is not None:
         return f"every sequence has {given.steps:,} steps"
     if given.window is not None:
@@ -570,13 +515,6 @@ def describe_padding_effect(provenance: Mapping[str, Any]) -> str | None:
 
     Args:
         provenance: the bundle's provenance, which may hold anything.
-
-    Example:
-        >>> stated = {"ids": 10, "texts": 9, "probability_after": 0.071, "probability_before": 0.12}
-        >>> describe_padding_effect({"padding": stated})
-        '10 ids of padding after a text would change a probability by up to 0.071, before it by up to 0.12'
-        >>> describe_padding_effect({"padding": {"ids": 300, "probability_after": 0.69}})
-        '300 ids of padding after a text would change a probability by up to 0.69'
     """
     found = provenance.get("padding")
     if not isinstance(found, Mapping):
@@ -710,12 +648,7 @@ def compute_input_digest(labels: tuple[str, ...], given: Input) -> str:
 
 
 def make_digest_entry(labels: tuple[str, ...], given: Input) -> dict[str, str]:
-    """The digest as an entry of a graph's metadata, which identifies a graph without its bundle.
-
-    Example:
-        >>> list(make_digest_entry(("up", "down"), NumberInput(("x",))))
-        ['pocketrnn.numbers_digest']
-    """
+    """The digest as an entry of a graph's metadata, which identifies a graph without its bundle."""
     return {f"pocketrnn.{given.kind}_digest": compute_input_digest(labels, given)}
 
 
@@ -726,12 +659,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
 
 
 def encode_with_digest(document: Mapping[str, Any]) -> bytes:
-    """Encode a document as JSON with its own digest last: UTF-8, one top-level member on each line.
-
-    Example:
-        >>> encode_with_digest({"name": "har"}).splitlines()[1]
-        b' "name": "har",'
-    """
+    """Encode a document as JSON with its own digest last: UTF-8, one top-level member on each line."""
     # The vocabulary has no spaces after its commas: 13,000 words take 133 kB so, and 146 kB with them.
     between = {"vocabulary": ","}
     lines = [f"{json.dumps(name)}: {_dump_json(value, between.get(name, ', '))}" for name, value in document.items()]
@@ -783,12 +711,7 @@ def _make_example_document(example: Example | NumberExample) -> dict[str, Any]:
 
 
 def list_bundle_files(manifest: Manifest) -> tuple[str, ...]:
-    """The names of a bundle's files, classifier.json first.
-
-    Example:
-        >>> list_bundle_files(Classifier.load("ag_news").manifest)
-        ('classifier.json', 'model.onnx')
-    """
+    """The names of a bundle's files, classifier.json first."""
     further = (entry.file for entry in (manifest.graph, manifest.torchscript, manifest.stream) if entry is not None)
     return CLASSIFIER_JSON, *further
 

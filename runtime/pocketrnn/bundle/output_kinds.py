@@ -219,11 +219,6 @@ def build_heads(members: Sequence[Mapping[str, Any]]) -> HeadsOutput:
 
     Raises:
         InputError: two heads have one name, or the members of a head do not fit each other.
-
-    Example:
-        >>> heads = [{"name": n, "labels": ["no", "yes"], "activation": "softmax"} for n in ("urgent", "spam")]
-        >>> list(build_heads(heads).heads)
-        ['urgent', 'spam']
     """
     heads: dict[str, LabelOutput] = {}
     for one in members:
@@ -247,10 +242,6 @@ def build_output(
 
     Raises:
         InputError: the members do not fit each other, or the activation is unknown.
-
-    Example:
-        >>> build_output(("speed",), "values")
-        ValueOutput(names=('speed',), units=None)
     """
     if activation == "values":
         if thresholds is not None:

@@ -16,12 +16,7 @@ _NUMBER, _CATEGORY = 0, 1
 
 
 def encode_features(features: Features) -> bytes:
-    """Encode the section of the features: their names, and then each feature; empty if there are none.
-
-    Example:
-        >>> encode_features(())
-        b''
-    """
+    """Encode the section of the features: their names, and then each feature; empty if there are none."""
     if not features:
         return b""
     made = encode_strings([name for name, _ in features])
@@ -38,12 +33,7 @@ def encode_features(features: Features) -> bytes:
 
 
 def decode_features(section: bytes) -> list[dict[str, Any]]:
-    """Decode the section of the features, which the engine has checked, as the member of classifier.json.
-
-    Example:
-        >>> decode_features(encode_features(make_features(["stars"])))
-        [{'name': 'stars', 'mean': 0.0, 'scale': 1.0}]
-    """
+    """Decode the section of the features, which the engine has checked, as the member of classifier.json."""
     names, at = decode_strings(section, 0)
     made: list[dict[str, Any]] = []
     for name in names:

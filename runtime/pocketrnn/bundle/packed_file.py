@@ -104,22 +104,14 @@ def has_integer_weights(values: bytes) -> bool:
 
     Args:
         values: the section of the values; see docs/packed-format.md.
-
-    Example:
-        >>> has_integer_weights(b"")
-        False
     """
     records = struct.iter_unpack(_VALUE, values)
     return any((region, storage) == (_CONSTANT, Storage.INTEGERS_BY_COLUMN) for _, region, storage, *_ in records)
 
 
 def make_step_entry(program: PackedProgram) -> StepGraph | None:
-    """The manifest entry for a packed file's step program, which replaces classifier.json's entry for the step graph.
-
-    Example:
-        >>> make_step_entry(program)
-        StepGraph(file='step', sha256='0e68...', state_size=192)
-    """
+    """The manifest entry for a packed file's step program, which replaces classifier.json's entry for the step
+    graph."""
     if not program.step:
         return None
     digest = hashlib.sha256(program.values + program.step + program.weights).hexdigest()
@@ -127,12 +119,7 @@ def make_step_entry(program: PackedProgram) -> StepGraph | None:
 
 
 def compute_program_digest(program: PackedProgram) -> str:
-    """The sha256 of a packed file's program: of its values, operations and weights, joined.
-
-    Example:
-        >>> len(compute_program_digest(program))
-        64
-    """
+    """The sha256 of a packed file's program: of its values, operations and weights, joined."""
     return hashlib.sha256(program.values + program.ops + program.weights).hexdigest()
 
 
@@ -161,12 +148,7 @@ def make_graph_entry(graph: Graph, program: PackedProgram) -> Graph:
 
 
 def is_packed_file(path: Path) -> bool:
-    """Whether a path is that of a file that begins like a packed classifier.
-
-    Example:
-        >>> is_packed_file(Path("news.prnn"))
-        True
-    """
+    """Whether a path is that of a file that begins like a packed classifier."""
     try:
         if not path.is_file():
             return False
@@ -336,21 +318,12 @@ def encode_packed_text_rules(manifest: Manifest) -> bytes:
 
     Raises:
         BundleError: the file would be larger than 2 GiB.
-
-    Example:
-        >>> len(encode_packed_text_rules(manifests.read_manifest(Path("my-bundle"))))
-        1024
     """
     return encode_packed_file(replace(manifest, stream=None), None)
 
 
 def encode_compact_json(document: Mapping[str, Any]) -> bytes:
-    """Encode the document of a packed file as JSON in ASCII.
-
-    Example:
-        >>> encode_compact_json({"name": "har"})
-        b'{"name":"har"}'
-    """
+    """Encode the document of a packed file as JSON in ASCII."""
     return json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode()
 
 
@@ -385,12 +358,7 @@ def assemble_file(header: Sequence[int], sections: Sequence[bytes]) -> bytes:
 
 def compute_word_sums(content: bytes | bytearray) -> tuple[int, int]:
     """Compute two checksums of a packed file, modulo 2^64: the sum of its words, and the sum of each word times its
-    position from 1. The bytes of the checksums themselves count as zeros.
-
-    Example:
-        >>> compute_word_sums(bytes(4) + b"\\1" + bytes(3))
-        (1, 2)
-    """
+    position from 1. The bytes of the checksums themselves count as zeros."""
     words = np.frombuffer(content, "<u4").astype(np.uint64)
     words[4:8] = 0
     positions = np.arange(1, len(words) + 1, dtype=np.uint64)

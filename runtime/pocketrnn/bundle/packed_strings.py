@@ -69,12 +69,7 @@ def encode_strings(strings: Sequence[str], *, looked_up: bool = False) -> bytes:
 
 
 def decode_strings(content: bytes, at: int) -> tuple[list[str], int]:
-    """Decode strings that the engine has checked, and find the position of the bytes after them.
-
-    Example:
-        >>> decode_strings(encode_strings(["oil", "prices"]), 0)[0]
-        ['oil', 'prices']
-    """
+    """Decode strings that the engine has checked, and find the position of the bytes after them."""
     count, slots, _, size, small = struct.unpack_from("<5I", content, at)
     at += 20
     if small:

@@ -81,11 +81,6 @@ def encode_subwords_section(rules: SubwordRules, vocabulary: Sequence[str], form
         rules: the rules.
         vocabulary: the tokens.
         forms: encodes a normal form's tables; by default, the tables of this Python's Unicode version.
-
-    Example:
-        >>> section = encode_subwords_section(SubwordRules(WordPiece(), unknown_id=0), ["[UNK]", "un"])
-        >>> int.from_bytes(section[:4], "little")
-        4
     """
     forms = forms or _encode_normal_form
     model = rules.model
@@ -124,12 +119,8 @@ def encode_subwords_section(rules: SubwordRules, vocabulary: Sequence[str], form
 
 
 def remove_model(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Remove from a packed file's document the parts that its rules section contains: merges, ranks, scores and tables.
-
-    Example:
-        >>> remove_model({"text": {"model": {"kind": "bpe", "merges": [0, 1]}}})
-        {'text': {'model': {'kind': 'bpe'}}}
-    """
+    """Remove from a packed file's document the parts that its rules section contains: merges, ranks, scores and
+    tables."""
     text = document["text"]
     model = {name: value for name, value in text["model"].items() if name not in ("merges", "ranks", "scores")}
     made = {**text, "model": model}

@@ -30,10 +30,6 @@ def encode_tags_section(manifest: Manifest, marks: Marks | None = None) -> bytes
     Args:
         manifest: the file's manifest.
         marks: the punctuation marks of an existing file; None for those of this Python's Unicode.
-
-    Example:
-        >>> encode_tags_section(Classifier.load("ag_news").manifest)
-        b''
     """
     output = manifest.output
     if not isinstance(output, TagOutput):
@@ -49,12 +45,7 @@ def encode_tags_section(manifest: Manifest, marks: Marks | None = None) -> bytes
 
 
 def read_marks(section: bytes) -> Marks:
-    """Read the punctuation marks from a section of a file.
-
-    Example:
-        >>> read_marks(bytes(8))
-        ()
-    """
+    """Read the punctuation marks from a section of a file."""
     count = int.from_bytes(section[4:8], "little")
     return tuple(np.frombuffer(section, "<u4", 2 * count, 8).tolist())
 
@@ -66,10 +57,6 @@ def restore_crf(document: Mapping[str, Any], section: bytes, labels: int) -> dic
         document: the document.
         section: the section, which the engine has checked.
         labels: the number of labels.
-
-    Example:
-        >>> restore_crf({}, bytes(8), 3)
-        {}
     """
     if not section[0]:
         return {**document}

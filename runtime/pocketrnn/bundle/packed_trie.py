@@ -60,10 +60,6 @@ def encode_pieces_trie(pieces: Mapping[str, int]) -> bytes:
 
     Args:
         pieces: the pieces, which are not empty, and their ids, which are below 2^22.
-
-    Example:
-        >>> len(encode_pieces_trie({"un": 0, "able": 1}))
-        1032
     """
     encoded = sorted((encode_utf8(piece), number) for piece, number in pieces.items())
     # Byte 0 stands for the end of a piece.

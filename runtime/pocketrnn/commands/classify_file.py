@@ -304,10 +304,6 @@ def open_answer_output(
 
     Raises:
         OutputError: the output is the input file, exists already, or is Parquet for a terminal.
-
-    Example:
-        >>> with open_answer_output("labelled.csv", "csv", None, force=False) as stream:
-        ...     _ = stream.write(b"text,label\\n")
     """
     if destination != _STREAM:
         path = Path(destination)

@@ -43,12 +43,7 @@ _AT_THE_END: Final = "pocketrnn.lines_at_the_end"
 
 
 def print_at_end(line: str) -> bool:
-    """Write a line when the command ends, after its error if it fails. Return False if no command is running.
-
-    Example:
-        >>> print_at_end("Note: cell 3 is not run")
-        False
-    """
+    """Write a line when the command ends, after its error if it fails. Return False if no command is running."""
     context = click.get_current_context(silent=True)
     if context is not None:
         list_lines_to_print_at_end(context).append(line)
@@ -56,12 +51,7 @@ def print_at_end(line: str) -> bool:
 
 
 def list_lines_to_print_at_end(context: click.Context) -> list[str]:
-    """The lines that are written when the command ends.
-
-    Example:
-        >>> list_lines_to_print_at_end(click.Context(click.Command("export")))
-        []
-    """
+    """The lines that are written when the command ends."""
     lines: list[str] = context.meta.setdefault(_AT_THE_END, [])
     return lines
 
@@ -112,11 +102,6 @@ class Command(click.Command):
     Args:
         groups: the title of each group and the names of its options, in the order of the help. The last group also
             gets the option `help` and every option that no group names.
-
-    Example:
-        >>> command = Command("classify", params=[click.Option(["--top"])], groups={"Options": ["top"]})
-        >>> list(command.groups)
-        ['Options']
     """
 
     def __init__(self, *args: Any, groups: Mapping[str, Sequence[str]] | None = None, **kwargs: Any) -> None:
@@ -183,11 +168,6 @@ def translate_to_options(message: str, command: click.Command | None) -> str:
     Args:
         message: a message that names arguments of Python functions, perhaps beside the equal options.
         command: the command that has these options.
-
-    Example:
-        >>> command = Command("train", params=[click.Option(["--min-freq"])])
-        >>> translate_to_options("min_freq is 0. Use a number from 1.", command)
-        '--min-freq is 0. Use a number from 1.'
     """
     message = _ALSO_IN_PYTHON.sub(r"\1", message)
     for parameter in command.params if command is not None else ():
@@ -216,10 +196,6 @@ def write_command_again(changed: Mapping[str, str | None]) -> str:
 
     Args:
         changed: the values by the names of the parameters; None for one to leave out.
-
-    Example:
-        >>> write_command_again({"source": "model.py:Net(dim=64)"})
-        "pocketrnn export 'model.py:Net(dim=64)' --weights weights.pt -o mine"
     """
     context = click.get_current_context()
     parts = []

@@ -276,12 +276,6 @@ def describe_limits(limits: Limits, rules: AnyTextRules | None = None) -> str:
     Args:
         limits: the limits of the graph.
         rules: the text rules, which may give unknown words another id than the padding's.
-
-    Example:
-        >>> describe_limits(Limits(max_tokens=300))
-        'a text of at most 300 tokens'
-        >>> describe_limits(Limits(real_token=True), TextRules(unknown_id=0, empty_id=0, padding_id=1))
-        "a text with a word other than the padding's"
     """
     stated = (
         ("a text of at least", limits.min_tokens, "tokens"),

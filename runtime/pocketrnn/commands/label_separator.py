@@ -18,9 +18,6 @@ def check_labels_separable(answers: Answers, instead: str) -> None:
 
     Raises:
         InputError: a text can have several labels, and one of them holds the separator.
-
-    Example:
-        >>> check_labels_separable(Answers("tags", ("sad", "long"), "sigmoid"), "use --json")
     """
     each = (one for one in answers.heads.values() or [answers] if one.activation == "sigmoid")
     held = [label for one in each for label in one.labels if LABEL_SEPARATOR in label]

@@ -32,11 +32,7 @@ _SOON = 0.02
 
 def exit_on_signals() -> None:
     """Make each of these signals end the process immediately and silently, with the status that a shell would report.
-    This is for the start and the end of the command line: nothing is cleaned up.
-
-    Example:
-        >>> exit_on_signals()  # doctest: +SKIP
-    """
+    This is for the start and the end of the command line: nothing is cleaned up."""
     _install_handler(_exit_by_signal)
 
 
@@ -46,9 +42,6 @@ def exit_process(status: int) -> NoReturn:
 
     Raises:
         SystemExit: the status is not that of a signal.
-
-    Example:
-        >>> exit_process(0)  # doctest: +SKIP
     """
     if status in {SHELL_STATUS + number for number in _ENDING}:
         # An interrupted `finally` can leave temporary siblings. A command that wrote nothing has not imported `folder`.
@@ -73,11 +66,6 @@ def raise_on_signals() -> Iterator[None]:
     Raises:
         KeyboardInterrupt: SIGINT came.
         SystemExit: SIGTERM or SIGHUP came.
-
-    Example:
-        >>> with raise_on_signals():
-        ...     signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-        False
     """
     block = _SignalledBlock()
     before = _install_handler(block.handle_signal)

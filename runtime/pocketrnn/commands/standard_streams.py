@@ -185,12 +185,7 @@ def print_text(text: str, *, err: bool = False) -> None:
 
 @contextlib.contextmanager
 def print_line_if_slow(line: str, seconds: float = 2.0) -> Iterator[None]:
-    """Write a line to standard error if the block takes longer than `seconds`, while it is still running.
-
-    Example:
-        >>> with print_line_if_slow("Loading PyTorch ..."):
-        ...     import torch
-    """
+    """Write a line to standard error if the block takes longer than `seconds`, while it is still running."""
     timer = threading.Timer(seconds, print_line, (line,), {"err": True})
     timer.daemon = True
     timer.start()

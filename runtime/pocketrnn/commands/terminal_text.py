@@ -24,10 +24,6 @@ def align_columns(rows: Sequence[Sequence[str]], *, left: int | None = None) -> 
     Args:
         rows: the cells, the same number in every row.
         left: how many columns are left-aligned; those after them, which hold numbers, are right-aligned. None for all.
-
-    Example:
-        >>> align_columns([("class", "rows"), ("World", "9")], left=1)
-        ['class  rows', 'World     9']
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     first = len(widths) if left is None else left
@@ -41,12 +37,7 @@ def align_columns(rows: Sequence[Sequence[str]], *, left: int | None = None) -> 
 
 
 def format_outline(members: Mapping[str, Any], indent: str = "  ") -> Iterator[str]:
-    """Format the members of an object as lines, with inner objects indented.
-
-    Example:
-        >>> list(format_outline({"versions": {"torch": "2.13"}}))
-        ['  versions:', '    torch: 2.13']
-    """
+    """Format the members of an object as lines, with inner objects indented."""
     for name, value in members.items():
         if isinstance(value, Mapping) and value:
             yield f"{indent}{escape_line(name)}:"

@@ -46,15 +46,6 @@ def divide_into_runs(
 
     Yields:
         intp [texts of the run], the indices in `lengths` of one run's texts, longest first. Every index comes once.
-
-    Example:
-        >>> lengths = np.array([3, 40, 4, 38])
-        >>> [run.tolist() for run in divide_into_runs(lengths, padding=True)]
-        [[1, 3], [2, 0]]
-        >>> [run.tolist() for run in divide_into_runs(lengths, padding=False)]
-        [[1], [3], [2], [0]]
-        >>> [run.tolist() for run in divide_into_runs(lengths, padding=True, alone=lengths == 38)]
-        [[1], [2, 0], [3]]
     """
     order = np.argsort(-lengths, kind="stable")
     by_themselves = order[:0] if alone is None else order[alone[order]]
@@ -82,12 +73,6 @@ def find_texts_with_ids(ids: Steps, lengths: NDArray[np.int64], wanted: Sequence
 
     Returns:
         bool [texts]; None if no text holds one, which takes 0.3 ns a token to find out for one id.
-
-    Example:
-        >>> find_texts_with_ids(np.array([5, 1, 7]), np.array([2, 1]), [1]).tolist()
-        [True, False]
-        >>> find_texts_with_ids(np.array([5, 1, 7]), np.array([2, 1]), [3]) is None
-        True
     """
     if not wanted:
         return None
@@ -107,11 +92,6 @@ def pad_rows(steps: Steps, starts: NDArray[np.int64], lengths: NDArray[np.int64]
 
     Returns:
         [rows, lengths.max(), ...].
-
-    Example:
-        >>> ids = np.array([7, 8, 9, 5])
-        >>> pad_rows(ids, starts=np.array([0, 3]), lengths=np.array([3, 1]), padding=0).tolist()
-        [[7, 8, 9], [5, 0, 0]]
     """
     across = np.arange(int(lengths.max()))
     inside = across < lengths[:, None]

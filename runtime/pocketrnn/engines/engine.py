@@ -79,33 +79,18 @@ _OF_NUMBERS: Final = MessageWords(
 
 
 def choose_message_words(manifest: Manifest) -> MessageWords:
-    """The words for messages about a bundle.
-
-    Example:
-        >>> choose_message_words(Classifier.load("ag_news").manifest).row
-        'text'
-    """
+    """The words for messages about a bundle."""
     return _OF_TEXTS if isinstance(manifest.input, TextInput) else _OF_NUMBERS
 
 
 def find_step_dtype(manifest: Manifest) -> type[np.int64 | np.float32]:
-    """The dtype of a step for the graph: int64 for token ids, float32 for numbers.
-
-    Example:
-        >>> find_step_dtype(Classifier.load("ag_news").manifest).__name__
-        'int64'
-    """
+    """The dtype of a step for the graph: int64 for token ids, float32 for numbers."""
     return np.int64 if isinstance(manifest.input, TextInput) else np.float32
 
 
 def padding_value(manifest: Manifest) -> float | list[int]:
     """The value that fills the end of a shorter text or sequence in a run: a number; an id; or, if the module reads
-    characters, an id followed by the ids of its characters.
-
-    Example:
-        >>> padding_value(Classifier.load("ag_news").manifest)
-        1
-    """
+    characters, an id followed by the ids of its characters."""
     given = manifest.input
     if not isinstance(given, TextInput):
         return given.pad_value
@@ -118,10 +103,6 @@ def check_threads(threads: int) -> int:
 
     Raises:
         InputError: `threads` is not a whole number from 1, or is too large.
-
-    Example:
-        >>> check_threads(2)
-        2
     """
     if not isinstance(threads, int) or not 1 <= threads <= _MOST_THREADS:
         raise InputError(f"threads is {threads!r}.", f"Use a whole number from 1 to {_MOST_THREADS}.")
@@ -240,10 +221,6 @@ def compute_logits(engine: Engine, name: str, rows: Sequence[NDArray[Any]]) -> F
     Raises:
         LimitError: the native engine refuses a row that would take too much work or too large integers.
         PocketRNNError: the graph fails.
-
-    Example:
-        >>> compute_logits(engine, "news", [np.array([17, 254])]).shape
-        (1, 4)
     """
     steps: Any = np.concatenate(rows)
     logits, refused = engine.logits(steps, np.array([len(row) for row in rows], np.int64))

@@ -26,10 +26,6 @@ class Workers:
 
     Args:
         threads: the number of threads, from 1. With one, the caller's thread does the work.
-
-    Example:
-        >>> list(Workers(2).map_in_order(len, ["a", "bb"]))
-        [('a', 1), ('bb', 2)]
     """
 
     def __init__(self, threads: int) -> None:

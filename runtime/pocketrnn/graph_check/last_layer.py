@@ -67,10 +67,6 @@ def add_output(content: bytes, name: str) -> bytes:
 
     A message may be given in several parts, one after the other, which protobuf merges: its specification, "Last One
     Wins".
-
-    Example:
-        >>> add_output(b"", "h")
-        b':\\x05b\\x03\\n\\x01h'
     """
     return content + _encode_member(_GRAPH, _encode_member(_OUTPUT, _encode_member(_NAME, name.encode())))
 

@@ -297,10 +297,6 @@ def convert_steps_to_array(samples: object, channels: Sequence[str]) -> NDArray[
 
     Raises:
         SequenceError: the argument is neither.
-
-    Example:
-        >>> convert_steps_to_array([1, 2], ["x", "y"]).shape
-        (1, 2)
     """
     one = len(channels) > 1 and np.ndim(samples) == 1 and len(samples) == len(channels)  # type: ignore[arg-type]
     return convert_sequence_to_array([samples] if one else samples, channels)
@@ -315,10 +311,6 @@ def convert_sequence_to_array(sequence: object, channels: Sequence[str]) -> NDAr
 
     Raises:
         SequenceError: the argument is not such a sequence.
-
-    Example:
-        >>> convert_sequence_to_array([[1, 2], [3, 4]], ["x", "y"]).shape
-        (2, 2)
     """
     by_name = getattr(sequence, "columns", None)
     if by_name is not None and not isinstance(sequence, np.ndarray):

@@ -29,10 +29,6 @@ def find_channel_ranges(rules: NumberInput, sequences: Iterable[object]) -> tupl
 
     Raises:
         SequenceError: an item is not such a sequence.
-
-    Example:
-        >>> find_channel_ranges(NumberInput(("x",)), [[1, 3], [2, 5]])
-        ((1.0, 5.0),)
     """
     least = np.full(len(rules.channels), np.inf)
     most = -least
@@ -54,10 +50,6 @@ class RangeWatch:
 
     Raises:
         InputError: `out_of_range` is none of these.
-
-    Example:
-        >>> watch = RangeWatch("steps", NumberInput(("x",), training_range=((-2.0, 2.0),)), "refuse")
-        >>> watch(np.array([[1.0]]), 0)
     """
 
     def __init__(self, name: str, rules: NumberInput, out_of_range: str) -> None:

@@ -38,10 +38,6 @@ def check_encoding(name: str) -> str:
 
     Raises:
         InputError: the name is not that of a text encoding.
-
-    Example:
-        >>> check_encoding("UTF8"), check_encoding("windows-1252")
-        ('utf-8', 'cp1252')
     """
     try:
         found = codecs.lookup(name)
@@ -58,12 +54,7 @@ def check_encoding(name: str) -> str:
 
 
 def guess_utf16(start: bytes) -> str | None:
-    """Guess from the first bytes of a file whether it is UTF-16; return the encoding, or None.
-
-    Example:
-        >>> guess_utf16("text,label".encode("utf-16-le")), guess_utf16(b"text,label")
-        ('utf-16-le', None)
-    """
+    """Guess from the first bytes of a file whether it is UTF-16; return the encoding, or None."""
     for mark, name in _BYTE_ORDER_MARKS.items():
         if start.startswith(mark):
             return name
@@ -183,9 +174,5 @@ def recode_to_utf8(file: IO[bytes], name: str, encoding: str) -> IO[bytes]:
 
     Raises:
         DataError: while it is read: the file is not in that encoding; or it is UTF-8, which is detected at its end.
-
-    Example:
-        >>> recode_to_utf8(io.BytesIO("café".encode("cp1252")), "menu.csv", "cp1252").read().decode()
-        'café'
     """
     return file if encoding == UTF8 else io.BufferedReader(_Utf8Stream(file, name, encoding), _CHUNK)

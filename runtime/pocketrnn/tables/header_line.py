@@ -19,10 +19,6 @@ def find_delimiter(header: str, wanted: Sequence[str]) -> str:
         header: the first line of the file.
         wanted: the columns that it should have. The result is the first delimiter with which it has them all, or else
             the one that gives most columns.
-
-    Example:
-        >>> find_delimiter("id;text;label", ["text"]), find_delimiter("a;b", ["a;b"])
-        (';', ',')
     """
     columns = {mark: next(csv.reader([header], delimiter=mark), []) for mark in _MARKS}
     having = (mark for mark in _MARKS if set(wanted) <= set(columns[mark]))
@@ -30,10 +26,5 @@ def find_delimiter(header: str, wanted: Sequence[str]) -> str:
 
 
 def write_header_line_remedy(wanted: Sequence[str], delimiter: str) -> str:
-    """The remedy for a CSV or TSV file without a header line.
-
-    Example:
-        >>> write_header_line_remedy(("text", "label"), ",")
-        "If the first line is a row already, put a header line before it: 'text,label'."
-    """
+    """The remedy for a CSV or TSV file without a header line."""
     return f"If the first line is a row already, put a header line before it: {delimiter.join(wanted)!r}."

@@ -37,10 +37,6 @@ def read_columns(name: str, kind: Kind, wanted: Sequence[str]) -> dict[str, Sequ
     Raises:
         DataError: the file cannot be read, or lacks a column.
         MissingExtraError: the file is Parquet, and pyarrow is not installed.
-
-    Example:
-        >>> read_columns("walk.csv", "csv", ["ax"])["ax"][:2]
-        ['0.12', '0.15']
     """
     path = Path(name)
     try:
@@ -84,10 +80,6 @@ def stack_channels(columns: Mapping[str, Sequence[Any]], channels: Sequence[str]
 
     Raises:
         DataError: a field is not a number, or there are no rows.
-
-    Example:
-        >>> stack_channels({"ax": ["1", "2"], "ay": ["3", ""]}, ["ax", "ay"], "walk.csv").tolist()
-        [[1.0, 3.0], [2.0, nan]]
     """
     recording: NDArray[Any] = np.stack(
         [_parse_numbers(columns[channel], channel, name) for channel in channels], axis=1
@@ -98,12 +90,7 @@ def stack_channels(columns: Mapping[str, Sequence[Any]], channels: Sequence[str]
 
 
 def group_rows_by_sequence(column: Sequence[Any]) -> list[tuple[str, NDArray[np.int64]]]:
-    """The indices of each sequence's rows, by a column that names the sequences; in the order of their first rows.
-
-    Example:
-        >>> [(name, rows.tolist()) for name, rows in group_rows_by_sequence(["a", "a", "b", "a"])]
-        [('a', [0, 1, 3]), ('b', [2])]
-    """
+    """The indices of each sequence's rows, by a column that names the sequences; in the order of their first rows."""
     rows: dict[str, list[int]] = {}
     for index, value in enumerate(column):
         rows.setdefault(str(value), []).append(index)
@@ -115,10 +102,6 @@ def parse_json_constant(constant: str) -> float:
 
     Raises:
         ValueError: the constant is another one, such as Infinity.
-
-    Example:
-        >>> parse_json_constant("NaN")
-        nan
     """
     if constant == "NaN":
         return math.nan

@@ -23,12 +23,7 @@ SAVE_AS_UTF8: Final = "Name its encoding with --encoding, such as cp1252 or utf-
 
 
 def list_first_names(names: Sequence[str]) -> str:
-    """The first ten names, and how many more there are, for a message; empty for no names.
-
-    Example:
-        >>> list_first_names(["text", "label"])
-        "'text', 'label'"
-    """
+    """The first ten names, and how many more there are, for a message; empty for no names."""
     # Without a header line the names are a row's fields, which may be long.
     first = ", ".join(short_repr(name, 40) for name in names[:10])
     return first if len(names) <= 10 else f"{first} and {len(names) - 10} more"
@@ -50,9 +45,6 @@ def check_same_labels(
 
     Raises:
         DataError: the labels differ.
-
-    Example:
-        >>> check_same_labels(("no", "yes"), ("no", "yes"))
     """
     if tuple(given) != tuple(wanted):
         raise DataError(f"{what}: {list_first_names(given)}, not {list_first_names(wanted)}.", remedy)
@@ -90,13 +82,6 @@ def parse_json_object(line: str) -> dict[str, Any]:
 
     Raises:
         ValueError: the line is not one. The message is the end of a sentence whose subject is the line.
-
-    Example:
-        >>> parse_json_object('{"text": "Oil prices rise"}')
-        {'text': 'Oil prices rise'}
-        >>> parse_json_object("7")
-        Traceback (most recent call last):
-        ValueError: is not a JSON object
     """
     try:
         row = json.loads(line)

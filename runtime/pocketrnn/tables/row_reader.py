@@ -62,12 +62,6 @@ def read_batches(
     Raises:
         DataError: the file has another format or lacks the column, or a row is refused.
         MissingExtraError: the file is Parquet, and pyarrow is not installed.
-
-    Example:
-        >>> source = RowSource("news.csv", "csv")
-        >>> stream = io.BytesIO(b"text,section\\nOil prices rise,business\\n")
-        >>> [batch.texts for batch in read_batches(stream, source, "text", live=False)]
-        [['Oil prices rise']]
     """
     if source.kind == "parquet":
         return _read_parquet(stream, source, text_column, added)
@@ -87,12 +81,6 @@ def add_second_texts(batches: Iterable[RowBatch], source: RowSource, column: str
 
     Raises:
         DataError: the column is missing, or a row without a text in it is refused.
-
-    Example:
-        >>> rows = CsvRows(["text", "other"], [["Who won?", "The reds."]], ",")
-        >>> batch = RowBatch(["Who won?"], [], rows, 30)
-        >>> next(add_second_texts([batch], RowSource("qa.csv", "csv"), "other")).texts
-        [('Who won?', 'The reds.')]
     """
     for batch in batches:
         values = _list_column_values(batch.rows, column, source, source.name_columns)
@@ -121,12 +109,6 @@ def add_features(batches: Iterable[RowBatch], source: RowSource, features: Featu
 
     Raises:
         DataError: a column is missing, or a row is refused: a feature is missing or has a value that it cannot have.
-
-    Example:
-        >>> rows = CsvRows(["text", "stars"], [["Good.", "4"]], ",")
-        >>> batch = RowBatch(["Good."], [], rows, 30)
-        >>> next(add_features([batch], RowSource("r.csv", "csv"), make_features(["stars"]))).texts
-        [('Good.', {'stars': 4.0})]
     """
     names = [name for name, _ in features]
     remedy = f"A row has a column for each feature: {', '.join(names)}."

@@ -46,15 +46,6 @@ def write_rows(stream: IO[bytes], kind: Kind, answered: Answered, text_column: s
     Raises:
         OutputError: a row cannot be written in this format.
         MissingExtraError: the file is Parquet, and pyarrow is not installed.
-
-    Example:
-        >>> rows = JsonRows(['{"text": "Oil prices rise"}'], [{"text": "Oil prices rise"}])
-        >>> batch = RowBatch(["Oil prices rise"], [], rows, read=27)
-        >>> answers = [Column("label", ["Business"], is_number=False)]
-        >>> stream = io.BytesIO()
-        >>> write_rows(stream, "jsonl", iter([(batch, answers)]), "text", flush=False)
-        >>> stream.getvalue()
-        b'{"text": "Oil prices rise", "label": "Business"}\\n'
     """
     if kind == "parquet":
         _write_parquet(stream, answered, text_column)
@@ -110,12 +101,7 @@ def _convert_value_to_text(value: Any) -> Any:
 
 
 def replace_nan_by_none(value: Any) -> Any:
-    """Replace the numbers that JSON does not have, NaN and infinities, by None in a value.
-
-    Example:
-        >>> replace_nan_by_none({"difference": float("inf"), "rows": (1, 2)})
-        {'difference': None, 'rows': [1, 2]}
-    """
+    """Replace the numbers that JSON does not have, NaN and infinities, by None in a value."""
     if isinstance(value, dict):
         return {str(name): replace_nan_by_none(member) for name, member in value.items()}
     if isinstance(value, (list, tuple)):

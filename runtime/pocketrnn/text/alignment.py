@@ -38,13 +38,7 @@ class LocatedToken:
 
 @dataclass(frozen=True)
 class LocatedTokens:
-    """The ids of a text, and its tokens in order.
-
-    Example:
-        >>> encoder = TextEncoder(TextRules(), ["<unk>", "oil"])
-        >>> [(token.token, token.start, token.step) for token in locate_text_tokens(encoder, "Oil, oil").tokens]
-        [('Oil', 0, 0), (',', 3, 1), ('oil', 5, 2)]
-    """
+    """The ids of a text, and its tokens in order."""
 
     ids: list[int]
     tokens: tuple[LocatedToken, ...]
@@ -142,10 +136,6 @@ def locate_split_tokens(encoder: TextEncoder, tokens: Sequence[str]) -> LocatedT
 
     Raises:
         InputError: as for `locate_text_tokens`.
-
-    Example:
-        >>> locate_split_tokens(TextEncoder(TextRules(), ["<unk>", "oil"]), ["oil", "Oil"]).ids
-        [1, 0]
     """
     rules = encoder.rules
     if not isinstance(rules, TextRules):

@@ -33,10 +33,6 @@ class Chunk:
         texts: strings; or the ids of texts that were given as tokens or ids, or were split by another tokenizer.
         skipped: the indices in `texts` of items that were not texts, which are replaced by an empty text.
         first: the position of the chunk's first text among all, from 0.
-
-    Example:
-        >>> Chunk(["good film", ""], [1]).skipped
-        [1]
     """
 
     texts: list[str] | list[str | list[int]]
@@ -54,9 +50,6 @@ def check_on_error(on_error: object) -> None:
 
     Raises:
         InputError: it is neither.
-
-    Example:
-        >>> check_on_error("skip")
     """
     if on_error not in ("raise", "skip"):
         raise InputError(f"on_error is {short_repr(on_error)}.", "Use 'raise' or 'skip'.")
@@ -79,10 +72,6 @@ def divide_into_chunks(
     Raises:
         TextError: `texts` is not a collection of texts, or an item of it is not a text.
         InputError: `on_error` is neither of these; or the caller's tokenizer fails.
-
-    Example:
-        >>> [chunk.texts for chunk in divide_into_chunks(["a", "b"], ready, on_error="raise", threads=1)]
-        [['a', 'b']]
     """
     check_on_error(on_error)
     items = iterate_texts(texts)
@@ -99,10 +88,6 @@ def check_batches(batches: Iterable[list[str]], ready: TextRowEncoder) -> Iterat
 
     Raises:
         TextError: an item of a batch is not a text.
-
-    Example:
-        >>> [chunk.texts for chunk in check_batches([["a"], ["b"]], ready)]
-        [['a'], ['b']]
     """
     first = 0
     for batch in batches:
@@ -143,10 +128,6 @@ def iterate_texts(texts: Iterable[Any]) -> Iterator[Any]:
 
     Raises:
         TextError: the argument is not an ordered collection of texts.
-
-    Example:
-        >>> list(iterate_texts(["a", "b"]))
-        ['a', 'b']
     """
     if isinstance(texts, (str, bytes)):
         raise TextError(

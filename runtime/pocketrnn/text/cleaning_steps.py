@@ -159,12 +159,6 @@ def check_growth(steps: Sequence[CleaningStep]) -> None:
 
     Raises:
         InputError: the steps are refused.
-
-    Example:
-        >>> check_growth([Replace("a", "aa")] * 7)
-        Traceback (most recent call last):
-        ...
-        pocketrnn.errors.InputError: The steps can make a text grow more than 64 times. ...
     """
     if len(steps) > MOST_STEPS:
         raise InputError(f"There are {len(steps):,} steps.", f"Use at most {MOST_STEPS:,}.")
@@ -201,12 +195,7 @@ def check_growth(steps: Sequence[CleaningStep]) -> None:
 
 
 def make_step_documents(steps: Iterable[CleaningStep]) -> list[dict[str, Any]]:
-    """The steps as documents for classifier.json.
-
-    Example:
-        >>> make_step_documents([Replace("'", ""), Keep(("az",), " "), Lowercase()])
-        [{'replace': "'", 'by': ''}, {'keep': ['az'], 'by': ' '}, {'lowercase': True}]
-    """
+    """The steps as documents for classifier.json."""
     return list(map(_make_step_document, steps))
 
 
@@ -227,10 +216,6 @@ def build_steps_from_documents(documents: Iterable[Any]) -> tuple[CleaningStep, 
 
     Raises:
         InputError: a document is not a step.
-
-    Example:
-        >>> build_steps_from_documents([{"replace": "'", "by": ""}])
-        (Replace(what="'", by=''),)
     """
     return tuple(map(_build_step_of_document, documents))
 

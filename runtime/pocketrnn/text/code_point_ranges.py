@@ -64,10 +64,6 @@ def convert_list_to_tuple(value: Any) -> tuple[Any, ...]:
 
     Raises:
         InputError: the value is not a list.
-
-    Example:
-        >>> convert_list_to_tuple(["az", "AZ"])
-        ('az', 'AZ')
     """
     if not isinstance(value, list):
         raise InputError(f"{short_repr(value)} is not a list.", "docs/format.md says where a list is needed.")
@@ -75,12 +71,7 @@ def convert_list_to_tuple(value: Any) -> tuple[Any, ...]:
 
 
 def make_range_test(ranges: Iterable[str]) -> Callable[[int], bool]:
-    """Make a function that tells whether a code point is in one of the ranges.
-
-    Example:
-        >>> make_range_test(("az", "-"))(ord("b"))
-        True
-    """
+    """Make a function that tells whether a code point is in one of the ranges."""
     merged = merge_ranges(list_range_points(ranges))
     starts, ends = [start for start, _ in merged], [end for _, end in merged]
 
@@ -92,22 +83,12 @@ def make_range_test(ranges: Iterable[str]) -> Callable[[int], bool]:
 
 
 def list_range_points(ranges: Iterable[str]) -> list[tuple[int, int]]:
-    """The first and the last code point of each range.
-
-    Example:
-        >>> list_range_points(("ac", "x"))
-        [(97, 99), (120, 120)]
-    """
+    """The first and the last code point of each range."""
     return [(ord(some[0]), ord(some[-1])) for some in ranges]
 
 
 def merge_ranges(points: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Sort ranges, and join those that touch.
-
-    Example:
-        >>> merge_ranges([(5, 9), (1, 4)])
-        [(1, 9)]
-    """
+    """Sort ranges, and join those that touch."""
     made: list[tuple[int, int]] = []
     for start, end in sorted(points):
         if made and start <= made[-1][1] + 1:
@@ -118,24 +99,14 @@ def merge_ranges(points: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def complement_points(some: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The gaps between the given ranges, which must be sorted and must not touch.
-
-    Example:
-        >>> complement_points([(0, 9), (11, 0x10FFFF)])
-        [(10, 10)]
-    """
+    """The gaps between the given ranges, which must be sorted and must not touch."""
     ends = zip([-1, *(end for _, end in some)], [*(start for start, _ in some), sys.maxunicode + 1], strict=True)
     return [(before + 1, after - 1) for before, after in ends if before + 1 < after]
 
 
 def make_ranges_from_points(some: Iterable[tuple[int, int]]) -> tuple[str, ...]:
     """The ranges in the form of a step `Keep`, from first and last code points; no range begins or ends with a
-    surrogate.
-
-    Example:
-        >>> make_ranges_from_points([(97, 99), (0xD800, 0xE000)])
-        ('ac', '\\ue000')
-    """
+    surrogate."""
     made = []
     for start, end in some:
         first, last = 0xE000 if 0xD800 <= start <= 0xDFFF else start, 0xD7FF if 0xD800 <= end <= 0xDFFF else end
@@ -145,12 +116,7 @@ def make_ranges_from_points(some: Iterable[tuple[int, int]]) -> tuple[str, ...]:
 
 
 def find_ranges(belongs: Callable[[str], bool], codes: Iterable[int]) -> tuple[str, ...]:
-    """Find the ranges of the code points for which `belongs` is true; no range begins or ends with a surrogate.
-
-    Example:
-        >>> find_ranges(str.isdigit, range(0x80))
-        ('09',)
-    """
+    """Find the ranges of the code points for which `belongs` is true; no range begins or ends with a surrogate."""
     found: list[list[int]] = []
     for code in codes:
         if not 0xD800 <= code <= 0xDFFF and belongs(chr(code)):

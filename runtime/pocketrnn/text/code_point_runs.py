@@ -76,11 +76,6 @@ class Run:
 
     Raises:
         InputError: a range is not valid, or a number is out of its range.
-
-    Example:
-        >>> tag = Run(("<",), most=1, then=(RunPart(("az",), 1, None), RunPart((">",))))
-        >>> list(make_run_search((tag,))("a<br>b<"))
-        [(1, 5)]
     """
 
     ranges: tuple[str, ...]
@@ -195,10 +190,6 @@ def make_run_search(runs: tuple[Run, ...], word: tuple[str, ...] = ()) -> Callab
     Args:
         runs: what is found.
         word: the code points of words, for runs that ask for boundaries of words.
-
-    Example:
-        >>> list(make_run_search((Run(("09",), most=3),))("ab1234"))
-        [(2, 5), (5, 6)]
     """
     sets = list({ranges: None for ranges in (word, *(some for run in runs for some in run.sets)) if ranges})
     bits = _SetBits(sets)
@@ -284,12 +275,7 @@ def _find_set_run_end(text: str, start: int, bits: _SetBits, inside: int, most: 
 
 
 def make_run_documents(runs: Iterable[Run]) -> list[dict[str, Any]]:
-    """The runs as documents for classifier.json.
-
-    Example:
-        >>> make_run_documents([Run(("az",), least=2)])
-        [{'ranges': ['az'], 'least': 2}]
-    """
+    """The runs as documents for classifier.json."""
     return list(map(_make_run_document, runs))
 
 
@@ -341,9 +327,5 @@ def build_runs_from_documents(documents: Iterable[Any]) -> tuple[Run, ...]:
 
     Raises:
         InputError: a document is not a run.
-
-    Example:
-        >>> build_runs_from_documents([{"ranges": ["az"], "least": 2}])[0].least
-        2
     """
     return tuple(map(_build_run_of_document, documents))

@@ -233,10 +233,6 @@ def make_features(given: object) -> Features:
 
     Raises:
         InputError: a name is there twice, is not a name of Python or is taken, or a feature is something else.
-
-    Example:
-        >>> make_features({"stars": Number(), "kind": ["book", "film"]})[1][0]
-        'kind'
     """
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise InputError(
@@ -259,12 +255,7 @@ def make_features(given: object) -> Features:
 
 
 def make_features_document(features: Features) -> list[dict[str, Any]]:
-    """The features as a member of classifier.json.
-
-    Example:
-        >>> make_features_document(make_features(["stars"]))
-        [{'name': 'stars', 'mean': 0.0, 'scale': 1.0}]
-    """
+    """The features as a member of classifier.json."""
     return [{"name": name, **feature.document} for name, feature in features]
 
 
@@ -273,10 +264,6 @@ def build_features_from_document(members: Sequence[Mapping[str, Any]]) -> Featur
 
     Raises:
         InputError: as `make_features`.
-
-    Example:
-        >>> build_features_from_document([{"name": "stars", "mean": 0, "scale": 1}])
-        (('stars', Number(mean=0.0, scale=1.0)),)
     """
     names = [member["name"] for member in members]
     made = [
@@ -299,10 +286,6 @@ def check_text_with_features(item: object, which: str = "The text") -> tuple[Any
 
     Raises:
         TextError: the argument is something else, such as a text alone.
-
-    Example:
-        >>> check_text_with_features(("A good film.", {"stars": 4}))
-        ('A good film.', {'stars': 4})
     """
     if isinstance(item, tuple | list) and len(item) == 2:
         text, values = item
@@ -332,10 +315,6 @@ def encode_values(features: Features, values: Mapping[str, Any], which: str = "T
 
     Raises:
         TextError: a feature is missing, unknown, or has a value that it cannot have; the message names it.
-
-    Example:
-        >>> encode_values(make_features({"kind": ["book", "film"]}), {"kind": "film"}).tolist()
-        [1.0]
     """
     names = [name for name, _ in features]
     for name in values:
@@ -353,23 +332,13 @@ def encode_values(features: Features, values: Mapping[str, Any], which: str = "T
 
 def make_highest_values(features: Features) -> NDArray[np.float32]:
     """The largest feature values that a graph must accept, float32 [features]: the highest id of each category; 0 for
-    numbers.
-
-    Example:
-        >>> make_highest_values(make_features({"stars": Number(), "kind": ["book", "film"]})).tolist()
-        [0.0, 1.0]
-    """
+    numbers."""
     return np.array([feature.ids[-1] if isinstance(feature, Category) else 0 for _, feature in features], np.float32)
 
 
 def parse_written_values(features: Features, written: Mapping[str, Any]) -> dict[str, Any]:
     """The values of features written as strings, as in a CSV file or on a command line. A string that is not a number
-    remains a string, which `encode_values` refuses; an empty one is a missing number.
-
-    Example:
-        >>> parse_written_values(make_features(["stars"]), {"stars": "3.5"})
-        {'stars': 3.5}
-    """
+    remains a string, which `encode_values` refuses; an empty one is a missing number."""
     kinds = dict(features)
     values = dict(written)
     for name, value in written.items():
@@ -379,12 +348,7 @@ def parse_written_values(features: Features, written: Mapping[str, Any]) -> dict
 
 
 def make_usual_values(features: Features) -> dict[str, Any]:
-    """Feature values that are always possible: the means of numbers, and the first values of categories.
-
-    Example:
-        >>> make_usual_values(make_features({"kind": ["book", "film"]}))
-        {'kind': 'book'}
-    """
+    """Feature values that are always possible: the means of numbers, and the first values of categories."""
     return {
         name: next(iter(feature.values)) if isinstance(feature, Category) else feature.mean
         for name, feature in features
@@ -392,24 +356,14 @@ def make_usual_values(features: Features) -> dict[str, Any]:
 
 
 def write_feature_options(features: Features) -> str:
-    """Usual values as options of `pocketrnn classify`, each followed by a space; empty if there are no features.
-
-    Example:
-        >>> write_feature_options(make_features({"kind": ["book", "film"]}))
-        '--feature kind=book '
-    """
+    """Usual values as options of `pocketrnn classify`, each followed by a space; empty if there are no features."""
     return "".join(
         f"--feature {shlex.quote(f'{name}={value}')} " for name, value in make_usual_values(features).items()
     )
 
 
 def make_feature_marks(numbers: NDArray[np.float32]) -> Ids:
-    """The marks that carry numbers in a row of ids: they are negative, and thus not ids.
-
-    Example:
-        >>> make_feature_marks(np.array([0.0, 1.0], np.float32)).tolist()
-        [-1, -1065353217]
-    """
+    """The marks that carry numbers in a row of ids: they are negative, and thus not ids."""
     return ~np.ascontiguousarray(numbers, np.float32).view(np.uint32).astype(np.int64)
 
 
@@ -419,11 +373,6 @@ def split_features(tokens: Ids, lengths: Ids) -> SplitRows:
     Args:
         tokens: int64 [batch, features + sequence], with as many marks at the beginning of each row.
         lengths: int64 [batch], the length of each row, the marks included.
-
-    Example:
-        >>> rows = np.array([[-1, -1065353217, 5, 6], [-1, -1, 7, 0]])
-        >>> split_features(rows, np.array([4, 3])).features.tolist()
-        [[0.0, 1.0], [0.0, 0.0]]
     """
     count = int((tokens[0] < 0).sum())
     marks = np.ascontiguousarray(~tokens[:, :count]).astype(np.uint32)
@@ -437,10 +386,6 @@ class FeatureEncoder(TextEncoder):
         rules: the text rules.
         vocabulary: the tokens, in the order of their ids.
         features: the features.
-
-    Example:
-        >>> FeatureEncoder(TextRules(), ["<unk>", "oil"], make_features(["stars"])).encode(("Oil", {"stars": 0}))
-        [-1, 1]
     """
 
     def __init__(self, rules: Any, vocabulary: Sequence[str], features: Features) -> None:

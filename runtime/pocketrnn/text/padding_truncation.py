@@ -37,12 +37,7 @@ class FrameRules:
 
     @property
     def sizes(self) -> tuple[int, int | None]:
-        """The smallest and the largest number of ids that the rules give for a text; None if there is no limit.
-
-        Example:
-            >>> TextRules(max_tokens=5, last_id=3).sizes, TextRules(min_width=9, max_width=9).sizes
-            ((1, 6), (9, 9))
-        """
+        """The smallest and the largest number of ids that the rules give for a text; None if there is no limit."""
         least, most = self.min_width or 1, self.max_width
         ids = self.tokens_for_max
         if ids is not None:
@@ -54,10 +49,6 @@ class FrameRules:
 
         A user must give all ids of a text, with the frame: if some were left out, the answer would differ without a
         warning.
-
-        Example:
-            >>> TextRules(min_width=9).find_fault([4, 17])
-            'has 2 ids, and the rules fill every text up to 9'
         """
         least, most = self.sizes
         if len(ids) < least:
@@ -117,14 +108,7 @@ def check_frame(rules: Any) -> None:
 
 
 def cut_items(items: list[Any], most: int, side: Side) -> None:
-    """Cut a list to at most `most` items, in place, at the given side.
-
-    Example:
-        >>> items = [1, 2, 3]
-        >>> cut_items(items, 2, "left")
-        >>> items
-        [2, 3]
-    """
+    """Cut a list to at most `most` items, in place, at the given side."""
     if side == "right":
         del items[most:]
     else:
@@ -132,12 +116,7 @@ def cut_items(items: list[Any], most: int, side: Side) -> None:
 
 
 def add_frame(ids: list[int], rules: FrameRules) -> list[int]:
-    """Add the first and last ids to a text's ids, cut the result to `max_width` and pad it to `min_width`.
-
-    Example:
-        >>> add_frame([7], TextRules(first_id=2, min_width=3))
-        [2, 7, 0]
-    """
+    """Add the first and last ids to a text's ids, cut the result to `max_width` and pad it to `min_width`."""
     ids = [*rules.first_ids, *ids, *rules.last_ids]
     if rules.max_width is not None:
         cut_items(ids, rules.max_width, rules.cut_side)

@@ -45,12 +45,7 @@ class PairInputs(NamedTuple):
 
 
 def make_pair_mark(padding_id: int) -> int:
-    """The mark between the two texts. It is negative and thus not an id, and it encodes the padding id.
-
-    Example:
-        >>> make_pair_mark(0), make_pair_mark(1)
-        (-1, -2)
-    """
+    """The mark between the two texts. It is negative and thus not an id, and it encodes the padding id."""
     return ~padding_id
 
 
@@ -60,10 +55,6 @@ def find_pair_parts(tokens: Ids, lengths: Ids) -> PairParts:
     Args:
         tokens: int64 [pairs, sequence], rows with one mark each.
         lengths: int64 [pairs], the length of each row without padding, the mark included.
-
-    Example:
-        >>> find_pair_parts(np.array([[5, 6, -1, 7]]), np.array([4]))
-        Parts(first_lengths=array([2]), second_starts=array([3]), second_lengths=array([1]))
     """
     firsts = (tokens < 0).argmax(1)
     return PairParts(firsts, firsts + 1, lengths - firsts - 1)
@@ -74,11 +65,6 @@ def make_pair_inputs(tokens: Ids, lengths: Ids) -> PairInputs:
 
     Args:
         tokens, lengths: as for `find_pair_parts`.
-
-    Example:
-        >>> given = make_pair_inputs(np.array([[5, 6, -1, 7], [5, -1, 8, 9]]), np.array([4, 4]))
-        >>> given.tokens.tolist(), given.second_tokens.tolist(), given.lengths.tolist()
-        ([[5, 6], [5, 0]], [[7, 0], [8, 9]], [2, 1])
     """
     parts = find_pair_parts(tokens, lengths)
     padding_id = ~int(tokens[0, parts.first_lengths[0]])
@@ -103,10 +89,6 @@ class PairEncoder(TextEncoder):
     Args:
         rules: the text rules.
         vocabulary: the tokens, in the order of their ids.
-
-    Example:
-        >>> PairEncoder(TextRules(), ["<unk>", "oil", "prices"]).encode(("Oil", "prices rise"))
-        [1, -1, 2, 0]
     """
 
     def encode(self, pair: Any) -> list[int]:
@@ -132,10 +114,6 @@ def check_pair(pair: object, which: str = "The pair") -> tuple[Any, Any]:
 
     Raises:
         TextError: the argument is something else, such as one string.
-
-    Example:
-        >>> check_pair(["Who won?", "The reds."])
-        ('Who won?', 'The reds.')
     """
     given = pair.tolist() if hasattr(pair, "tolist") else pair
     if not isinstance(given, tuple | list) or len(given) != 2:

@@ -34,11 +34,6 @@ class TextRowEncoder:
 
     Raises:
         InputError: the tokenizer is not a function.
-
-    Example:
-        >>> ready = TextRowEncoder("mood", TextEncoder(TextRules(), ["<unk>", "good"]), rows=2)
-        >>> ready.ids(["good", "film"]), ready.ids([1, 0, 1])
-        ([1, 0], [1, 0, 1])
     """
 
     def __init__(self, name: str, encoder: TextEncoder, rows: int, tokenizer: Tokenizer | None = None) -> None:

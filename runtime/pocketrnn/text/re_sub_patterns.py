@@ -104,12 +104,6 @@ def convert_sub_to_steps(pattern: str, by: str) -> tuple[CleaningStep, ...]:
 
     Raises:
         InputError: the pattern is not valid, or no step can do a part of it.
-
-    Example:
-        >>> convert_sub_to_steps("[^a-z]", " ")
-        (Keep(ranges=('az',), by=' '),)
-        >>> convert_sub_to_steps(r"\\.\\.\\.", "…")
-        (Replace(what='...', by='…'),)
     """
     if not isinstance(pattern, str) or not isinstance(by, str):
         raise InputError(f"{short_repr([pattern, by])} is not a pattern and a replacement.", "Give two strings.")

@@ -26,10 +26,6 @@ def find_words_with_ids(encoder: TextEncoder, text: str) -> list[Word]:
 
     Raises:
         InputError: the ids of the words are not those of the text.
-
-    Example:
-        >>> [word[1:] for word in find_words_with_ids(encoder, "unable, able")]
-        [('unable', 0, 6), (',', 6, 7), ('able', 8, 12)]
     """
     whole = _encode_pieces(encoder, text)
     for cuts in (_cut_each_mark, _cut_mark_runs, _cut_white_space):
@@ -52,10 +48,6 @@ def encode_each_word(encoder: TextEncoder, words: Sequence[str]) -> list[list[in
 
     Raises:
         InputError: these ids are not the ids of the words joined with single spaces.
-
-    Example:
-        >>> encode_each_word(encoder, ["unable", "able"])
-        [[1, 2], [3]]
     """
     found = [_encode_pieces(encoder, f" {word}" if i else word, goes_on=i > 0) for i, word in enumerate(words)]
     if [i for ids in found for i in ids] != _encode_pieces(encoder, " ".join(words)):

@@ -172,11 +172,6 @@ def make_model_function(model: Model, pieces: Mapping[str, int], tokens: Sequenc
 
     Raises:
         InputError: the model does not fit the vocabulary.
-
-    Example:
-        >>> tokens = ["[UNK]", "un", "##able"]
-        >>> make_model_function(WordPiece(), {token: i for i, token in enumerate(tokens)}, tokens, 0)("unable")
-        [1, 2]
     """
     match model:
         case Bpe():
@@ -221,13 +216,6 @@ def make_bpe_symbols_and_merges(
     """Make a function that encodes the characters of a word as ids, and the table of merges for `apply_merges`.
 
     The arguments and the errors are those of `make_model_function`.
-
-    Example:
-        >>> tokens = ["a", "b", "ab"]
-        >>> pieces = {token: i for i, token in enumerate(tokens)}
-        >>> symbols, merges = make_bpe_symbols_and_merges(Bpe((0, 1)), pieces, tokens, None)
-        >>> encode_characters("aab"), apply_merges(encode_characters("aab"), merges)
-        ([0, 0, 1], [0, 2])
     """
     merges = _make_merge_table(model, pieces, tokens)
     by_byte = _find_byte_pieces(pieces) if model.byte_fallback else None
@@ -605,12 +593,7 @@ def _make_best_path_function(
 
 
 def make_model_document(model: Model) -> dict[str, Any]:
-    """The model as a document for classifier.json, without members that are false or empty.
-
-    Example:
-        >>> make_model_document(WordPiece())
-        {'kind': 'wordpiece', 'prefix': '##', 'most_characters': 100}
-    """
+    """The model as a document for classifier.json, without members that are false or empty."""
     match model:
         case Bpe():
             more = ("fuse_unknown", "byte_fallback", "whole_words", "prefix", "suffix")
@@ -639,10 +622,6 @@ def build_model_from_document(document: Mapping[str, Any]) -> Model:
 
     Raises:
         InputError: the document is not a model, or a value is out of its range.
-
-    Example:
-        >>> build_model_from_document({"kind": "wordpiece"})
-        WordPiece(prefix='##', most_characters=100)
     """
     kind = str(document.get("kind"))
     if kind not in _MEMBERS:

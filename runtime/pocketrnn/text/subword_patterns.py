@@ -46,10 +46,6 @@ class Pattern:
 
     Raises:
         InputError: a value has a wrong type or is out of its range.
-
-    Example:
-        >>> make_split_function(Pattern("gpt2", ("az", "AZ"), ("09",)))(["It's 5 o'clock"])
-        ['It', "'s", ' 5', ' o', "'", 'clock']
     """
 
     name: Name

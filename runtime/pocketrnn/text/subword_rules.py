@@ -154,12 +154,7 @@ def _check_unique_ids(name: str, ids: Sequence[int], most: int) -> None:
 
 
 def make_subword_rules_document(rules: SubwordRules) -> dict[str, Any]:
-    """The rules as `text` of classifier.json, without members that have their default.
-
-    Example:
-        >>> list(make_subword_rules_document(SubwordRules(WordPiece(), 0)))
-        ['tokenizer', 'max_tokens', 'unknown_id', 'empty_id', 'padding_id', 'model']
-    """
+    """The rules as `text` of classifier.json, without members that have their default."""
     document: dict[str, Any] = {
         "tokenizer": SUBWORDS,
         "max_tokens": rules.max_tokens,
@@ -193,11 +188,6 @@ def build_subword_rules_from_document(document: Mapping[str, Any]) -> SubwordRul
 
     Raises:
         InputError: a value is out of its range, or a kind is unknown.
-
-    Example:
-        >>> document = {"tokenizer": "subwords", "unknown_id": 0, "model": {"kind": "words"}}
-        >>> build_subword_rules_from_document(document).model
-        WholeWords()
     """
     # JSON Schema counts 1.0 as an integer; the checks of types here do not.
     members: dict[str, Any] = {

@@ -61,10 +61,6 @@ class SplitAt:
 
     Raises:
         InputError: a range is not valid, or `how` is unknown.
-
-    Example:
-        >>> make_split_function(SplitAt(("09",), "isolated"))(["ab12"])
-        ['ab', '1', '2']
     """
 
     ranges: tuple[str, ...]
@@ -81,10 +77,6 @@ class SplitAtText:
 
     Raises:
         InputError: `text` is not a string of 1 to 256 code points, or `how` is unknown.
-
-    Example:
-        >>> make_split_function(SplitAtText("--", "isolated"))(["a--b"])
-        ['a', '--', 'b']
     """
 
     text: str
@@ -106,12 +98,6 @@ class SplitAtRuns:
 
     Raises:
         InputError: `runs` is not a tuple of runs, or has too many; or `how` is unknown.
-
-    Example:
-        >>> make_split_function(SplitAtRuns((Run(("09",), most=3),), "isolated"))(["ab1234"])
-        ['ab', '123', '4']
-        >>> make_split_function(SplitAtRuns((Run(("az",), (" ",)),), "isolated"))(["ab cd 1"])
-        ['ab', ' cd', ' 1']
     """
 
     runs: tuple[Run, ...]
@@ -131,10 +117,6 @@ class PrependTo:
 
     Raises:
         InputError: `text` is not a string of 1 to 256 code points, or `first` is not a boolean.
-
-    Example:
-        >>> make_split_function(PrependTo("_"))(["a", "_b"])
-        ['_a', '_b']
     """
 
     text: str
@@ -290,12 +272,7 @@ def _cut_at_runs(split: SplitAtRuns) -> Cut:
 
 
 def make_split_documents(splits: Iterable[Split]) -> list[dict[str, Any]]:
-    """The splits as documents for classifier.json.
-
-    Example:
-        >>> make_split_documents([SplitAt((" ",), "removed"), PrependTo("_")])
-        [{'at': [' '], 'how': 'removed'}, {'prepend': '_'}]
-    """
+    """The splits as documents for classifier.json."""
     return [_make_split_document(split) for split in splits]
 
 
@@ -324,10 +301,6 @@ def build_splits_from_documents(documents: Iterable[Any]) -> tuple[Split, ...]:
 
     Raises:
         InputError: a document is not a split.
-
-    Example:
-        >>> build_splits_from_documents([{"at_text": "--", "how": "removed"}])
-        (SplitAtText(text='--', how='removed'),)
     """
     return tuple(map(_build_split_of_document, documents))
 

@@ -98,10 +98,6 @@ class Normalize:
 
     Raises:
         InputError: the form is unknown, or a range is not valid.
-
-    Example:
-        >>> make_subword_steps_function([Normalize("NFD")])("\\u00e9")
-        'e\\u0301'
     """
 
     form: Form
@@ -116,12 +112,7 @@ class Normalize:
 
 @dataclass(frozen=True)
 class LowercaseEach:
-    """Lower-case every code point separately, by Unicode 17.0: a sigma at the end of a word gets no special form.
-
-    Example:
-        >>> make_subword_steps_function([LowercaseEach()])("\\u039f\\u03a3"), "\\u039f\\u03a3".lower()
-        ('\\u03bf\\u03c3', '\\u03bf\\u03c2')
-    """
+    """Lower-case every code point separately, by Unicode 17.0: a sigma at the end of a word gets no special form."""
 
 
 @dataclass(frozen=True)
@@ -130,10 +121,6 @@ class Surround:
 
     Raises:
         InputError: a value has a wrong type or length.
-
-    Example:
-        >>> make_subword_steps_function([Surround(("\\u4e00\\u9fff",))])("a\\u4e00")
-        'a \\u4e00 '
     """
 
     ranges: tuple[str, ...]
@@ -150,10 +137,6 @@ class Strip:
 
     Raises:
         InputError: the sides are unknown, or `of` is not a string of at most 256 code points.
-
-    Example:
-        >>> make_subword_steps_function([Strip("left")])(" a ")
-        'a '
     """
 
     sides: Sides = "both"
@@ -171,10 +154,6 @@ class Prepend:
 
     Raises:
         InputError: `text` is not a string of 1 to 256 code points.
-
-    Example:
-        >>> make_subword_steps_function([Prepend("_")])("a")
-        '_a'
     """
 
     text: str
@@ -189,10 +168,6 @@ class Fold:
 
     Raises:
         InputError: a value has a wrong type or length.
-
-    Example:
-        >>> make_subword_steps_function([Fold((" ",), 2, " ")])("a   b c")
-        'a b c'
     """
 
     ranges: tuple[str, ...]
@@ -208,12 +183,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class Bytes:
-    """Replace every byte of the text's UTF-8 by a printable character, as in GPT-2.
-
-    Example:
-        >>> make_subword_steps_function([Bytes()])("a \\u00e9")
-        'a\\u0120\\u00c3\\u00a9'
-    """
+    """Replace every byte of the text's UTF-8 by a printable character, as in GPT-2."""
 
 
 @dataclass(frozen=True)
@@ -431,12 +401,7 @@ def _replace_spaces(text: str) -> str:
 
 def make_character_test(points: Iterable[str]) -> Callable[[str], bool]:
     """Make a function that tells whether a text contains one of the given characters; if they are few, it searches for
-    them one by one.
-
-    Example:
-        >>> make_character_test("<[")("a [MASK]")
-        True
-    """
+    them one by one."""
     some = frozenset(points)
     if len(some) > _FEW:
         return lambda text: not some.isdisjoint(text)
@@ -552,12 +517,7 @@ def _find_syllable_part(point: str) -> str:
 
 
 def make_subword_step_documents(steps: Iterable[SubwordStep]) -> list[dict[str, Any]]:
-    """The steps as documents for classifier.json.
-
-    Example:
-        >>> make_subword_step_documents([LowercaseEach(), Strip("left")])
-        [{'lowercase_each': True}, {'strip': 'left'}]
-    """
+    """The steps as documents for classifier.json."""
     return [_make_step_document(step) for step in steps]
 
 
@@ -592,10 +552,6 @@ def build_subword_steps_from_documents(documents: Iterable[Any]) -> tuple[Subwor
 
     Raises:
         InputError: a document is not a step.
-
-    Example:
-        >>> build_subword_steps_from_documents([{"normalize": "NFC"}])
-        (Normalize(form='NFC', inert=()),)
     """
     return tuple(map(_build_step_of_document, documents))
 

@@ -44,12 +44,7 @@ class _CannotCutError(Exception):
 
 
 def find_stream_obstacle(rules: SubwordRules, vocabulary: Sequence[str]) -> str:
-    """Find the part of these rules that prevents streaming, as a noun; empty if streaming is possible.
-
-    Example:
-        >>> find_stream_obstacle(SubwordRules(WordPiece(), 0, splits=(SplitAt((" ",), "removed"),)), ["[UNK]"])
-        ''
-    """
+    """Find the part of these rules that prevents streaming, as a noun; empty if streaming is possible."""
     try:
         _follow_space(rules, vocabulary)
     except _CannotCutError as error:

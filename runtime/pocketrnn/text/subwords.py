@@ -44,10 +44,6 @@ def make_words_function(rules: SubwordRules) -> Callable[[str], list[str]]:
     """Make a function that splits a text without added tokens into the words that the model encodes.
 
     For training, which learns pieces from words before there is a vocabulary.
-
-    Example:
-        >>> make_words_function(SubwordRules(WordPiece(), 0, splits=(SplitAt((" ",), "removed"),)))("unable able")
-        ['unable', 'able']
     """
     steps = make_subword_steps_function(rules.steps)
     splits = [make_split_function(split) for split in rules.splits]
@@ -81,11 +77,6 @@ class SubwordEncoder:
 
     Raises:
         InputError: the rules do not fit the vocabulary.
-
-    Example:
-        >>> rules = SubwordRules(WordPiece(), unknown_id=0, splits=(SplitAt((" ",), "removed"),))
-        >>> SubwordEncoder(rules, ["[UNK]", "un", "##able", "able"]).encode("unable able x")
-        [1, 2, 3, 0]
     """
 
     def __init__(self, rules: SubwordRules, vocabulary: Sequence[str]) -> None:

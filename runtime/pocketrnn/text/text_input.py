@@ -153,12 +153,7 @@ class CharacterInput(TextInput):
 
 
 def name_rules_against_streaming(rules: AnyTextRules, vocabulary: Sequence[str]) -> str:
-    """The names of the rules, other than n-grams, that prevent streaming; empty if none does.
-
-    Example:
-        >>> name_rules_against_streaming(TextRules(last_id=0), ["<eos>"])
-        'last_id'
-    """
+    """The names of the rules, other than n-grams, that prevent streaming; empty if none does."""
     if isinstance(rules, TextRules):
         return ", ".join(rules.beyond_plain)
     from pocketrnn.text.subword_stream_cuts import find_stream_obstacle

@@ -143,10 +143,6 @@ def make_characters(given: object) -> Characters:
 
     Raises:
         InputError: as `Characters`.
-
-    Example:
-        >>> make_characters({"<pad>": 0, "a": 1}).width
-        20
     """
     return given if isinstance(given, Characters) else Characters(given)  # type: ignore[arg-type]
 
@@ -156,21 +152,12 @@ def build_characters_from_document(document: Mapping[str, Any]) -> Characters:
 
     Raises:
         InputError: as `Characters`.
-
-    Example:
-        >>> build_characters_from_document({"vocabulary": {"a": 1}, "width": 9, "padding_id": 0}).encode("a")[:2]
-        [1, 0]
     """
     return Characters(**document)
 
 
 def make_padding_step(characters: Characters, token_id: int) -> list[int]:
-    """Make the row of an id that has no characters: the id, followed by padding.
-
-    Example:
-        >>> make_padding_step(Characters(["<pad>", "a"], width=2), 7)
-        [7, 0, 0]
-    """
+    """Make the row of an id that has no characters: the id, followed by padding."""
     return [token_id] + [characters.padding] * characters.width
 
 
@@ -180,11 +167,6 @@ def spell_tokens(characters: Characters, placed: LocatedTokens) -> Ids:
     Args:
         characters: the characters.
         placed: the text's ids, and its tokens as they are in the text.
-
-    Example:
-        >>> placed = LocatedTokens([5], (LocatedToken("ab", 0, 2, 0),))
-        >>> spell_tokens(Characters(["<pad>", "a", "b"], width=3), placed).tolist()
-        [[5, 1, 2, 0]]
     """
     steps = [make_padding_step(characters, token_id) for token_id in placed.ids]
     for token in placed.tokens:
