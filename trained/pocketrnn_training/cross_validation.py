@@ -154,11 +154,6 @@ def cross_validate_rows(
 
     Raises:
         InputError, DataError, TrainingError, ProcessError: see `train` and `assign_folds`.
-
-    Example:
-        >>> result = cross_validate_rows(read_files([Path("reviews.csv")]), TextSettings(epochs=1), 2)
-        >>> len(result.folds), 0 <= result.mean <= 1
-        (2, True)
     """
     check_labelled(data, "row", "Leave them out: a fold is measured by its labels.")
     baseline_of = find_kind(data).baseline

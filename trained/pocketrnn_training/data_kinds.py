@@ -58,10 +58,5 @@ _KINDS: Final = (
 
 
 def find_kind(data: LabelledRows) -> Kind:
-    """Find the kind of the given rows.
-
-    Example:
-        >>> find_kind(LabelledTexts(["good"], np.array([0]), ("yes",), "a row")).settings.__name__
-        'TextSettings'
-    """
+    """Find the kind of the given rows."""
     return next(kind for kind in _KINDS if isinstance(data, kind.rows))

@@ -397,11 +397,6 @@ def make_labelled_texts(
 
     Raises:
         DataError: they cannot be used; see `fit`. A label is not one of `known`.
-
-    Example:
-        >>> data, given = make_labelled_texts(["good", "bad"], [1, 0])
-        >>> data.labels, given
-        (('0', '1'), {'1': 1, '0': 0})
     """
     checked, given = _check_texts(texts), dict[str, Any]()
     if _are_pairs(checked):

@@ -81,12 +81,7 @@ class Epoch:
 
 
 def format_event_line(event: Progress | Epoch | Notice) -> str:
-    """Format one event as a line of text.
-
-    Example:
-        >>> format_event_line(StageNotice("The linear model has an accuracy of 88.6% on the same validation rows."))
-        'Note: The linear model has an accuracy of 88.6% on the same validation rows.'
-    """
+    """Format one event as a line of text."""
     if isinstance(event, Notice):
         return f"Note: {event.text}"
     if isinstance(event, Epoch):
@@ -102,12 +97,7 @@ def format_event_line(event: Progress | Epoch | Notice) -> str:
 
 
 def format_training_metrics(event: Progress) -> str:
-    """Format the loss and accuracy of the training rows since the last report.
-
-    Example:
-        >>> format_training_metrics(Progress(1, 3, 216, 216, 0.8, 0.75, 4018.0))
-        'training loss 0.8000  accuracy 75.0%  4,018 rows/s'
-    """
+    """Format the loss and accuracy of the training rows since the last report."""
     return f"training loss {event.loss:.4f}  accuracy {event.accuracy:.1%}  {event.rows_per_second:,.0f} rows/s"
 
 

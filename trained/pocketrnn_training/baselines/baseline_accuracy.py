@@ -32,22 +32,12 @@ class Baseline:
 
     @property
     def compared_score(self) -> float:
-        """The score that is compared: the accuracy, or the micro F1 if a row can have several labels.
-
-        Example:
-            >>> LinearBaseline(0.5, 40, 0.75).compared_score
-            0.75
-        """
+        """The score that is compared: the accuracy, or the micro F1 if a row can have several labels."""
         return self.accuracy if self.micro_f1 is None else self.micro_f1
 
     @property
     def summary(self) -> str:
-        """The accuracy or micro F1, as the end of a sentence.
-
-        Example:
-            >>> LinearBaseline(0.886, 4906).summary
-            'has an accuracy of 88.6% on the same validation rows'
-        """
+        """The accuracy or micro F1, as the end of a sentence."""
         measure = "an accuracy" if self.micro_f1 is None else "a micro F1"
         rows = "rows, by the same folds" if self.folds else "validation rows"
         return f"has {measure} of {self.compared_score:.1%} on the same {rows}"

@@ -67,10 +67,6 @@ def fit_convolution_baseline(
 
     Returns:
         the accuracy of the model; None if all training rows have the same class.
-
-    Example:
-        >>> fit_convolution_baseline(training, targets, validation, validation_targets)
-        ConvolutionBaseline(accuracy=0.95, rows=40)
     """
     from sklearn.linear_model import RidgeClassifierCV
     from sklearn.pipeline import make_pipeline
@@ -99,10 +95,6 @@ def fit_sequence_baseline(
 
     The baseline is `fit_convolution_baseline`. A classifier that was measured by folds of all rows is made of random
     convolutions itself: it is compared with `fit_statistics_baseline`, by the same folds.
-
-    Example:
-        >>> fit_sequence_baseline(training, validation, checkpoint)
-        ConvolutionBaseline(accuracy=0.95, rows=40)
     """
     rules = checkpoint.rules
     assert isinstance(rules, NumberInput)  # noqa: S101 - it was trained on numbers

@@ -59,10 +59,6 @@ def make_linear_model(*, characters: bool = True, several_labels: bool = False, 
         several_labels: a text can have several labels: one such model for each label.
         pairs: the model takes pairs of texts: both texts have such counts of their own, and so have the words that
             stand in both.
-
-    Example:
-        >>> make_linear_model().fit(["so good", "so bad"], [1, 0]).predict(["good"]).tolist()
-        [1]
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.pipeline import make_pipeline, make_union
@@ -113,10 +109,6 @@ def fit_linear_baseline(training: LabelledTexts, validation: LabelledTexts) -> L
     Returns:
         the accuracy of the model; None if it cannot be fitted: the training rows have only one class or no words,
         or the model would be too large.
-
-    Example:
-        >>> fit_linear_baseline(training, validation)
-        LinearBaseline(accuracy=0.886, rows=4906)
     """
     from sklearn.exceptions import ConvergenceWarning
 
@@ -153,12 +145,7 @@ def fit_linear_baseline(training: LabelledTexts, validation: LabelledTexts) -> L
 def fit_text_baseline(
     training: LabelledTexts, validation: LabelledTexts, checkpoint: Checkpoint
 ) -> LinearBaseline | None:
-    """Do the same as `fit_linear_baseline`; if the classifier was measured by folds of all rows, use the same folds.
-
-    Example:
-        >>> fit_text_baseline(training, validation, checkpoint)
-        LinearBaseline(accuracy=0.886, rows=4906)
-    """
+    """Do the same as `fit_linear_baseline`; if the classifier was measured by folds of all rows, use the same folds."""
     if not checkpoint.measured_by_folds:
         return fit_linear_baseline(training, validation)
     folds, seed = int(checkpoint.metrics["folds"]), checkpoint.training["seed"]

@@ -28,12 +28,7 @@ class StatisticsBaseline(Baseline):
 
 
 def compute_channel_statistics(sequences: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
-    """float64 [sequences, 8 * channels]: eight statistics of each channel; a missing sample counts as 0.
-
-    Example:
-        >>> compute_channel_statistics([np.array([[1.0], [3.0]])]).tolist()
-        [[2.0, 1.0, 1.0, 3.0, 2.0, 2.0, 1.0, 3.0]]
-    """
+    """float64 [sequences, 8 * channels]: eight statistics of each channel; a missing sample counts as 0."""
     found = []
     for sequence in sequences:
         steps = np.nan_to_num(np.asarray(sequence, np.float64))
@@ -57,10 +52,6 @@ def fit_statistics_baseline(
 
     Returns:
         the accuracy of the forest; None if the training rows of a fold all have the same class.
-
-    Example:
-        >>> fit_statistics_baseline(data.sequences, data.targets, np.arange(len(data)) % 5)
-        StatisticsBaseline(accuracy=0.95, rows=40, micro_f1=None, folds=5)
     """
     from sklearn.ensemble import RandomForestClassifier
 

@@ -57,12 +57,7 @@ class Candidate:
 
     @property
     def display_name(self) -> str:
-        """Its tokens, whether it has word vectors, and its parts, in words.
-
-        Example:
-            >>> Candidate("bpe", 0.0, 1.9, 150, 4, 0.714, 0.011, 0.77, vectors="en.npz").display_name
-            'pieces of words with word vectors, the linear part alone'
-        """
+        """Its tokens, whether it has word vectors, and its parts, in words."""
         tokens = "pieces of words" if self.tokenizer == BPE else "words"
         tokens += "" if self.vectors is None else " with word vectors"
         return f"{tokens}, {'the linear part alone' if self.is_linear else 'both parts'}"
@@ -74,31 +69,16 @@ class Candidate:
 
     @property
     def summary(self) -> str:
-        """The name and the accuracy, in words.
-
-        Example:
-            >>> Candidate("bpe", 0.4, 1.9, 3271, 4, 0.714, 0.011, 0.77, 0.69).summary
-            'Pieces of words, both parts: accuracy 71.4% ± 1.1% of 3,271 rows, by 4 folds; recurrent 0.40, linear 1.90'
-        """
+        """The name and the accuracy, in words."""
         weigh = "" if self.is_linear else (f"; recurrent {self.recurrent_weight:.2f}, linear {self.linear_weight:.2f}")
         return f"{self.display_name.capitalize()}: {self.scores.summary}{weigh}"
 
 
 def read_candidates(data: Mapping[str, Any]) -> tuple[Candidate, ...]:
-    """Read the candidates from the `data` of a checkpoint, the chosen one first; empty if nothing was compared.
-
-    Example:
-        >>> read_candidates({"source": "reviews.csv"})
-        ()
-    """
+    """Read the candidates from the `data` of a checkpoint, the chosen one first; empty if nothing was compared."""
     return tuple(Candidate(**one) for one in data.get(_CANDIDATES, ()))
 
 
 def make_candidates_document(candidates: Sequence[Candidate]) -> dict[str, Any]:
-    """The candidates as a part of `Checkpoint.data`.
-
-    Example:
-        >>> make_candidates_document([])
-        {}
-    """
+    """The candidates as a part of `Checkpoint.data`."""
     return {_CANDIDATES: [asdict(one) for one in candidates]} if candidates else {}

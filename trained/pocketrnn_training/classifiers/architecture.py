@@ -180,13 +180,6 @@ class SequenceArchitecture:
 
     Raises:
         InputError: a value is out of its range.
-
-    Example:
-        >>> SequenceArchitecture(
-        ...     channels=6, convolution=9, stride=2, filters=32, cell="gru", hidden_dim=64, layers=1,
-        ...     bidirectional=True, dropout=0.5, pooling="max", classes=4,
-        ... ).input_dim
-        32
     """
 
     # The value that pads the rows of a batch; and whether each row is read by its length.
@@ -261,12 +254,7 @@ def _describe_layers(a: _RecurrentArchitecture) -> str:
 
 
 def labels_tokens(architecture: AnyArchitecture) -> bool:
-    """Whether a classifier of this shape gives each token a label.
-
-    Example:
-        >>> labels_tokens(read_checkpoint(Path("reviews.checkpoint")).architecture)
-        False
-    """
+    """Whether a classifier of this shape gives each token a label."""
     return isinstance(architecture, Architecture) and architecture.pooling == NO_POOLING
 
 
@@ -413,12 +401,6 @@ class PairClassifier(RecurrentClassifier):
     learning of universal sentence representations from natural language inference data"). The embedding of a token says
     too whether the other text has the token: the accuracy on SICK's validation rows is 83.6 % with that, and 77.0 %
     without (docs/training-measurements.md).
-
-    Example:
-        >>> module = read_checkpoint(Path("pairs.checkpoint")).module
-        >>> first, second = torch.tensor([[2, 3, 4], [2, 1, 1]]), torch.tensor([[3, 4], [5, 6]])
-        >>> module.compare(first, second, torch.tensor([3, 1]), torch.tensor([2, 2])).shape
-        torch.Size([2, 2])
     """
 
     def __init__(self, architecture: Architecture) -> None:
@@ -439,10 +421,6 @@ class PairClassifier(RecurrentClassifier):
 
         Raises:
             ValueError: lengths are missing, or there is a shift.
-
-        Example:
-            >>> classifier(torch.tensor([[5, 7, -2, 4], [3, -2, 6, 1]]), torch.tensor([4, 3])).shape    # of 3 classes
-            torch.Size([2, 3])
         """
         if lengths is None or shift is not None:
             raise ValueError("a classifier of two texts takes lengths, and no shift")
@@ -459,11 +437,6 @@ class PairClassifier(RecurrentClassifier):
 
         Returns:
             float32 [batch, classes].
-
-        Example:
-            >>> ones = torch.ones(1, dtype=torch.int64)
-            >>> classifier.compare(torch.tensor([[5]]), torch.tensor([[7]]), ones, ones).shape    # of 3 classes
-            torch.Size([1, 3])
         """
         u = self._compute_pooled_states_of_side(first, first_lengths, second, second_lengths)
         v = self._compute_pooled_states_of_side(second, second_lengths, first, first_lengths)
@@ -502,11 +475,6 @@ class SequenceClassifier(_RecurrentBase):
 
     Pooling and packing are as in `RecurrentClassifier`. The convolution reads zeros before the first step of a row and
     after its last, whatever the padding holds.
-
-    Example:
-        >>> module = read_checkpoint(Path("motions.checkpoint")).module
-        >>> module(torch.zeros(2, 100, 6), torch.tensor([100, 80])).shape
-        torch.Size([2, 4])
     """
 
     def __init__(self, architecture: SequenceArchitecture) -> None:
@@ -529,10 +497,6 @@ class SequenceClassifier(_RecurrentBase):
 
         Returns:
             float32 [batch, classes].
-
-        Example:
-            >>> classifier(torch.zeros(2, 100, 6), torch.tensor([100, 80])).shape    # one of 4 classes
-            torch.Size([2, 4])
         """
         if self.convolution is None:
             return self._compute_logits(samples, lengths)
@@ -546,12 +510,7 @@ AnyClassifier = RecurrentClassifier | LinearClassifier | SequenceClassifier | Ke
 
 
 def build_classifier(architecture: AnyArchitecture) -> AnyClassifier:
-    """Build a module of this architecture, with random weights from torch's global generator.
-
-    Example:
-        >>> type(build_classifier(read_checkpoint(Path("reviews.checkpoint")).architecture)).__name__
-        'RecurrentClassifier'
-    """
+    """Build a module of this architecture, with random weights from torch's global generator."""
     if isinstance(architecture, KernelArchitecture):
         return KernelClassifier(architecture)
     if isinstance(architecture, LinearArchitecture):
@@ -562,32 +521,18 @@ def build_classifier(architecture: AnyArchitecture) -> AnyClassifier:
 
 
 def get_crf_layer(module: AnyClassifier) -> CrfLayer | None:
-    """The CRF of a module; None without one.
-
-    Example:
-        >>> get_crf_layer(read_checkpoint(Path("reviews.checkpoint")).module) is None
-        True
-    """
+    """The CRF of a module; None without one."""
     return module.crf if isinstance(module, RecurrentClassifier) else None
 
 
 def append_previous_step(steps: Tensor) -> Tensor:
-    """Append to each step the step before it, and zeros to the first: [batch, sequence, n] -> [batch, sequence, 2 * n].
-
-    Example:
-        >>> append_previous_step(torch.tensor([[[1.0], [2.0]]])).tolist()
-        [[[1.0, 0.0], [2.0, 1.0]]]
-    """
+    """Append to each step the step before it, and zeros to the first: [batch, sequence, n] -> [batch, sequence, 2 *
+    n]."""
     return torch.cat([steps, pad(steps, (0, 0, 1, 0))[:, :-1]], 2)
 
 
 def is_recurrent_weight(name: str) -> bool:
-    """Whether a weight with this name multiplies the state of the step before, or is the bias of this product.
-
-    Example:
-        >>> is_recurrent_weight("rnn.bias_hh_l0"), is_recurrent_weight("rnn.weight_ih_l0")
-        (True, False)
-    """
+    """Whether a weight with this name multiplies the state of the step before, or is the bias of this product."""
     return "_hh_" in name
 
 

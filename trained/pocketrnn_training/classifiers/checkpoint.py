@@ -287,12 +287,7 @@ def write_files(checkpoint: Checkpoint, folder: Path) -> None:
 
 
 def make_rules_member(rules: AnyTextRules | NumberInput) -> dict[str, Any]:
-    """The rules as a member of config.json.
-
-    Example:
-        >>> list(make_rules_member(NumberInput(("x",))))
-        ['numbers']
-    """
+    """The rules as a member of config.json."""
     return {"numbers": rules.document} if isinstance(rules, NumberInput) else {"text": make_rules_document(rules)}
 
 

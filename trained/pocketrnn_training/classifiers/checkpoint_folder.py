@@ -24,10 +24,6 @@ def read_member(folder: Path, name: str) -> bytes:
 
     Raises:
         CheckpointError: the file or the folder is missing or cannot be read.
-
-    Example:
-        >>> read_member(Path("reviews.checkpoint"), CONFIG_JSON)[:1]
-        b'{'
     """
     path = folder / name
     try:
@@ -67,9 +63,6 @@ def check_output(folder: Path, *, force: bool, resume: bool) -> None:
     Raises:
         OutputError: the folder is taken, or cannot be written.
         InputError: there is no run to resume in it.
-
-    Example:
-        >>> check_output(Path("reviews.new"), force=False, resume=False)
     """
     if resume:
         if not is_unfinished(folder):

@@ -24,12 +24,7 @@ _LEAST: Final = 1e-300
 
 class CrfLayer(nn.Module):
     """The scores for the order of labels. A sequence consists of the words of a sentence, each represented by its first
-    piece.
-
-    Example:
-        >>> CrfLayer(3).compute_summed_loss(torch.zeros(1, 2, 3), torch.tensor([[2, -100]])).item() > 1.09
-        True
-    """
+    piece."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -38,12 +33,7 @@ class CrfLayer(nn.Module):
 
     @property
     def crf(self) -> Crf:
-        """The same scores for the runtime.
-
-        Example:
-            >>> CrfLayer(2).crf.over_tokens
-            True
-        """
+        """The same scores for the runtime."""
         start, end, transitions = (
             scores.detach().double().cpu().tolist() for scores in (self.start, self.end, self.transitions)
         )

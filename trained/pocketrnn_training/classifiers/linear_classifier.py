@@ -51,10 +51,6 @@ class LinearArchitecture:
 
     Raises:
         InputError: a value is out of its range.
-
-    Example:
-        >>> LinearArchitecture(vocabulary_size=1000, classes=4, padding_id=1, pairs=65536).summary
-        'A linear model of 1,000 tokens, their characters and pairs, 4 classes'
     """
 
     # Whether each row is read by its length.
@@ -140,13 +136,7 @@ class LinearScores(nn.Module):
 
 
 class LinearClassifier(nn.Module):
-    """A classifier that consists of a linear part only: its scores are the logits.
-
-    Example:
-        >>> module = read_checkpoint(Path("linear.checkpoint")).module
-        >>> module(torch.tensor([[2, 3, 4], [2, 1, 1]]), torch.tensor([3, 1])).shape
-        torch.Size([2, 2])
-    """
+    """A classifier that consists of a linear part only: its scores are the logits."""
 
     def __init__(self, architecture: LinearArchitecture) -> None:
         super().__init__()
@@ -162,10 +152,6 @@ class LinearClassifier(nn.Module):
 
         Returns:
             float32 [batch, classes].
-
-        Example:
-            >>> classifier(torch.tensor([[5, 7], [3, 1]]), torch.tensor([2, 1])).shape    # one of 4 classes
-            torch.Size([2, 4])
         """
         scores: Tensor = self.linear(tokens, lengths)
         return scores

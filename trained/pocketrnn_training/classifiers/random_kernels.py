@@ -55,10 +55,6 @@ class KernelArchitecture:
 
     Raises:
         InputError: a value is out of its range.
-
-    Example:
-        >>> KernelArchitecture(channels=6, dilations=(1, 2), classes=4).kernels
-        84
     """
 
     # The value that pads the rows of a batch; and whether each row is read by its length.
@@ -94,12 +90,7 @@ class KernelArchitecture:
 
     @property
     def summary(self) -> str:
-        """The kernels, in words for a report.
-
-        Example:
-            >>> KernelArchitecture(channels=1, dilations=(1, 2), classes=2).summary
-            '84 random kernels of 9 steps, 1 to 2 apart, and a linear layer, 1 channel, 2 classes'
-        """
+        """The kernels, in words for a report."""
         plural = "" if self.channels == 1 else "s"
         scale = ", each row divided by its own deviation" if self.own_scale else ""
         return (
@@ -113,11 +104,6 @@ class KernelClassifier(nn.Module):
 
     Where there are several channels, each bank reads a sum of some of them. The weights are fitted in closed form
     (`pocketrnn_training.candidates.random_kernel_fit`), not by gradient steps.
-
-    Example:
-        >>> module = read_checkpoint(Path("motions.checkpoint")).module
-        >>> module(torch.zeros(2, 100, 6), torch.tensor([100, 80])).shape
-        torch.Size([2, 4])
     """
 
     def __init__(self, architecture: KernelArchitecture) -> None:
@@ -145,10 +131,6 @@ class KernelClassifier(nn.Module):
 
         Returns:
             float32 [batch, classes].
-
-        Example:
-            >>> classifier(torch.zeros(2, 100, 6), torch.tensor([100, 80])).shape    # one of 4 classes
-            torch.Size([2, 4])
         """
         logits: Tensor = self.fc(self.shares(samples, lengths) - self.means)
         return logits
@@ -183,11 +165,6 @@ def scale_by_deviation(read: Tensor, after: Tensor, lengths: Tensor) -> tuple[Te
     Returns:
         float32 [batch, channels, time], 0 after the end of a row; and float32 [batch, 2 * channels], the deviations,
         then the means.
-
-    Example:
-        >>> read, after = torch.tensor([[[1.0, 3.0]]]), torch.zeros(1, 1, 2, dtype=torch.bool)
-        >>> [found.round(decimals=2).tolist() for found in scale_by_deviation(read, after, torch.tensor([2]))]
-        [[[[-1.0, 1.0]]], [[1.0, 2.0]]]
     """
     count = lengths.view(-1, 1, 1)
     # Relative to the first step: a row that never changes then gives exactly 0, not the rounding error of its mean.
@@ -200,12 +177,7 @@ def scale_by_deviation(read: Tensor, after: Tensor, lengths: Tensor) -> tuple[Te
 
 
 def compute_kernel_dilations(kernels: int, steps: int) -> tuple[int, ...]:
-    """The dilation of each bank, for rows of about `steps` steps: the dilations grow from 1 by equal factors.
-
-    Example:
-        >>> compute_kernel_dilations(4 * 42, steps=65)
-        (1, 2, 3, 4)
-    """
+    """The dilation of each bank, for rows of about `steps` steps: the dilations grow from 1 by equal factors."""
     most = max(1.0, (steps - 1) / (KERNEL_STEPS - 1))
     found = sorted({int(d) for d in most ** np.linspace(0, 1, _DILATIONS)})
     return tuple(sorted(found[i % len(found)] for i in range(-(-kernels // BANK))))

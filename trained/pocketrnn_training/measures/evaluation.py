@@ -189,45 +189,26 @@ def _score_outside(classifier: Classifier | Checkpoint, data: LabelledRows) -> O
 
 
 def find_number_rules(classifier: Classifier | Checkpoint) -> NumberInput | None:
-    """The number rules of a classifier for sequences of numbers, from a bundle or a checkpoint; None if it takes texts.
-
-    Example:
-        >>> find_number_rules(Classifier.load("ag_news")) is None
-        True
-    """
+    """The number rules of a classifier for sequences of numbers, from a bundle or a checkpoint; None if it takes
+    texts."""
     rules = classifier.rules if isinstance(classifier, Checkpoint) else classifier.manifest.input
     return rules if isinstance(rules, NumberInput) else None
 
 
 def takes_two_texts(classifier: Classifier | Checkpoint) -> bool:
-    """Whether a bundle's classifier or a checkpoint takes two texts.
-
-    Example:
-        >>> takes_two_texts(Classifier.load("ag_news"))
-        False
-    """
+    """Whether a bundle's classifier or a checkpoint takes two texts."""
     return classifier.two_texts if isinstance(classifier, Checkpoint) else classifier.manifest.has_two_texts
 
 
 def gives_tags(classifier: Classifier | Checkpoint) -> bool:
-    """Whether a bundle's classifier or a checkpoint gives each token a label.
-
-    Example:
-        >>> gives_tags(Classifier.load("ag_news"))
-        False
-    """
+    """Whether a bundle's classifier or a checkpoint gives each token a label."""
     if isinstance(classifier, Checkpoint):
         return labels_tokens(classifier.architecture)
     return classifier.manifest.output.of_tokens
 
 
 def predict_tag_targets(classifier: Classifier | Checkpoint, data: TaggedSentences) -> npt.NDArray[np.int64]:
-    """int64 [words of all sentences]: the predicted label of each word; -1 for a word that a bundle's rules cut off.
-
-    Example:
-        >>> predict_tag_targets(checkpoint, data).tolist()
-        [1, 0]
-    """
+    """int64 [words of all sentences]: the predicted label of each word; -1 for a word that a bundle's rules cut off."""
     if isinstance(classifier, Checkpoint):
         encoded, steps = encode_sentences(data.sentences, classifier.text_rules, classifier.vocabulary)
         logits, crf = compute_logits(classifier.module, encoded, 1)[torch.from_numpy(steps)].numpy(), classifier.crf
@@ -243,24 +224,14 @@ def predict_tag_targets(classifier: Classifier | Checkpoint, data: TaggedSentenc
 
 
 def add_span_scores(found: Evaluation, data: TaggedSentences, given: npt.NDArray[np.int64]) -> Evaluation:
-    """Add the scores of spans to those of words if the labels mark spans; `given` is int64 [words].
-
-    Example:
-        >>> add_span_scores(score_classes(data.labels, data.targets, given), data, given).spans.f1
-        1.0
-    """
+    """Add the scores of spans to those of words if the labels mark spans; `given` is int64 [words]."""
     if not has_span_prefixes(data.labels):
         return found
     return replace(found, spans=SpanScores.from_predictions(data.labels, data.lengths, data.targets, given))
 
 
 def gives_several_labels(classifier: Classifier | Checkpoint) -> bool:
-    """Whether a bundle's classifier or a checkpoint may give a text any number of labels.
-
-    Example:
-        >>> gives_several_labels(Classifier.load("ag_news"))
-        False
-    """
+    """Whether a bundle's classifier or a checkpoint may give a text any number of labels."""
     activation = (
         classifier.activation if isinstance(classifier, Checkpoint) else get_chosen_answers(classifier).activation
     )
@@ -325,10 +296,6 @@ def score_several_labels(
         labels: their names.
         targets: bool [rows, labels], the labels that apply.
         given: bool [rows, labels].
-
-    Example:
-        >>> score_several_labels(["sad", "long"], np.eye(2) > 0, np.array([[True, True], [False, True]])).accuracy
-        0.5
     """
     precision, recall, f1, rows = precision_recall_fscore_support(targets, given, zero_division=0.0)
     return Evaluation(

@@ -32,33 +32,18 @@ class FoldScores:
 
     @classmethod
     def from_scores(cls, scores: npt.NDArray[np.float64], rows: int, *, several_labels: bool = False) -> Self:
-        """The mean and spread of the score of each fold, float64 [folds].
-
-        Example:
-            >>> FoldScores.from_scores(np.array([0.9, 0.86]), rows=50).summary
-            'accuracy 88.0% ± 2.8% of 50 rows, by 2 folds'
-        """
+        """The mean and spread of the score of each fold, float64 [folds]."""
         return cls(float(scores.mean()), float(scores.std(ddof=1)), len(scores), rows, several_labels)
 
     @classmethod
     def measure_right_rows(cls, right: npt.NDArray[np.bool_], fold_of: npt.NDArray[np.int64]) -> Self:
         """The mean and the standard deviation of the folds' accuracy: `right`, bool [rows], says which rows were
-        classified correctly, and `fold_of`, int64 [rows], in which fold each row is.
-
-        Example:
-            >>> FoldScores.measure_right_rows(np.array([True, True, False, True]), np.array([0, 0, 1, 1])).mean
-            0.75
-        """
+        classified correctly, and `fold_of`, int64 [rows], in which fold each row is."""
         return cls.from_scores(np.array([right[fold_of == fold].mean() for fold in np.unique(fold_of)]), len(right))
 
     @classmethod
     def from_metrics(cls, metrics: Mapping[str, Any], rows: int) -> Self:
-        """The scores from the metrics of a checkpoint, as the property `metrics` writes them.
-
-        Example:
-            >>> FoldScores.from_metrics({"folds": 2, "folds_accuracy": 0.9, "folds_accuracy_deviation": 0.1}, 50).mean
-            0.9
-        """
+        """The scores from the metrics of a checkpoint, as the property `metrics` writes them."""
         return cls(metrics["folds_accuracy"], metrics["folds_accuracy_deviation"], metrics["folds"], rows)
 
     @property
@@ -69,11 +54,6 @@ class FoldScores:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The metrics that a checkpoint stores.
-
-        Example:
-            >>> FoldScores(0.88, 0.02, 4, 150).metrics
-            {'folds': 4, 'folds_accuracy': 0.88, 'folds_accuracy_deviation': 0.02}
-        """
+        """The metrics that a checkpoint stores."""
         of = "micro_f1" if self.several_labels else "accuracy"
         return {"folds": self.folds, f"folds_{of}": self.mean, f"folds_{of}_deviation": self.deviation}

@@ -37,12 +37,7 @@ def compute_multi_label_loss(logits: Tensor, targets: Tensor, smoothing: float =
 
 
 def compute_log_odds_of_shares(targets: npt.NDArray[np.bool_]) -> Tensor:
-    """float32 [labels]: the log odds of each label's frequency among the rows.
-
-    Example:
-        >>> compute_log_odds_of_shares(np.array([[True], [False]])).tolist()
-        [0.0]
-    """
+    """float32 [labels]: the log odds of each label's frequency among the rows."""
     # To keep the shares between 0 and 1, half a row of each label and one row in total are added to the counts.
     shares = (targets.sum(axis=0) + 0.5) / (len(targets) + 1)
     return torch.from_numpy(np.log(shares / (1 - shares)).astype(np.float32))
@@ -56,12 +51,7 @@ def compute_mean_loss(logits: Tensor, targets: Tensor) -> float:
 
 
 def compute_guessing_loss(labels: int, *, several: bool) -> float:
-    """The loss of a classifier that gives every class the same probability, or every label 0.5.
-
-    Example:
-        >>> round(compute_guessing_loss(2, several=False), 3), round(compute_guessing_loss(2, several=True), 3)
-        (0.693, 1.386)
-    """
+    """The loss of a classifier that gives every class the same probability, or every label 0.5."""
     return labels * float(np.log(2)) if several else float(np.log(labels))
 
 
@@ -89,10 +79,6 @@ def compute_micro_f1(targets: npt.NDArray[np.bool_], given: npt.NDArray[np.bool_
     Args:
         targets: bool [rows, labels], the labels that apply.
         given: bool [rows, labels], those that are given.
-
-    Example:
-        >>> compute_micro_f1(np.array([[True, False]]), np.array([[True, True]]))
-        0.6666666666666666
     """
     hits, both = int((targets & given).sum()), int(targets.sum()) + int(given.sum())
     return 2 * hits / max(1, both)
@@ -109,10 +95,6 @@ def find_best_f1_threshold(
 
     Returns:
         the threshold, from 0 to 1, and F1; 0.5 and 0 if no answer is right.
-
-    Example:
-        >>> find_best_f1_threshold(np.array([0.9, 0.4, 0.2]), np.array([True, True, False]))
-        (0.30000000000000004, 1.0)
     """
     if not are_right.any():
         return 0.5, 0.0

@@ -41,25 +41,14 @@ class SpanScore:
 
 @dataclass(frozen=True)
 class SpanScores:
-    """The scores of all spans together, and of each label.
-
-    Example:
-        >>> words, targets = np.array([2]), np.array([1, 0])
-        >>> SpanScores.from_predictions(("O", "B-PER"), words, targets, predicted=np.array([1, 1])).all.precision
-        0.5
-    """
+    """The scores of all spans together, and of each label."""
 
     all: SpanScore
     labels: tuple[SpanScore, ...]
 
     @property
     def f1(self) -> float:
-        """The F1 of all spans together.
-
-        Example:
-            >>> round(scores.f1, 3)
-            0.667
-        """
+        """The F1 of all spans together."""
         return self.all.f1
 
     @classmethod

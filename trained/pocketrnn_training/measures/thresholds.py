@@ -37,10 +37,6 @@ def choose_thresholds(probabilities: npt.NDArray[np.float64], targets: npt.NDArr
     Args:
         probabilities: float64 [rows, labels], of rows that were not trained on.
         targets: bool [rows, labels].
-
-    Example:
-        >>> choose_thresholds(np.array([[0.9, 0.2], [0.3, 0.1]]), np.array([[True, True], [True, False]]))
-        (0.1591, 0.15)
     """
     of_all, _ = find_best_f1_threshold(probabilities.ravel(), targets.ravel())
     found = []
@@ -66,10 +62,6 @@ def find_threshold_for_share(
 
     Returns:
         the threshold; 0 if no answer is right.
-
-    Example:
-        >>> find_threshold_for_share(0.5, np.array([[0.9, 0.1], [0.3, 0.7], [0.6, 0.4]]), np.array([0, 1, 1]))
-        0.6998
     """
     right = np.sort(probabilities[probabilities.argmax(axis=1) == targets].max(axis=1, initial=0.0))
     if not len(right):
@@ -92,10 +84,6 @@ def find_separating_threshold(
         outside: float64 [rows of none of the classes, classes].
         probabilities: float64 [rows, classes], of rows that were not trained on.
         targets: int64 [rows].
-
-    Example:
-        >>> find_separating_threshold(np.array([[0.4, 0.6]]), np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 1]))
-        0.7
     """
     right = np.sort(probabilities[probabilities.argmax(axis=1) == targets].max(axis=1, initial=0.0))
     others = np.sort(outside.max(axis=1, initial=0.0))
@@ -123,11 +111,6 @@ def choose_rejection_threshold(
     Returns:
         the threshold, and the shares of right answers, of wrong ones, and of answers to rows of none of the classes
         that reach it. If these rows chose it, each half is measured with the threshold of the other half.
-
-    Example:
-        >>> answers, targets = np.array([[0.9, 0.1], [0.3, 0.7]]), np.array([0, 1])
-        >>> choose_rejection_threshold(None, answers, targets, np.array([[0.4, 0.6], [0.5, 0.5]]))[0]
-        0.65
     """
 
     def choose_threshold(rows: npt.NDArray[np.bool_], others: npt.NDArray[np.bool_]) -> float:

@@ -17,12 +17,7 @@ _SKEWED: Final = 9
 
 
 def compute_class_weights(counts: npt.NDArray[np.int64], *, balanced: bool) -> npt.NDArray[np.float32]:
-    """The weight of a row of each class, float32 [classes], from the number of rows of each class, int64 [classes].
-
-    Example:
-        >>> compute_class_weights(np.array([30, 10]), balanced=True).tolist()
-        [0.6666666865348816, 2.0]
-    """
+    """The weight of a row of each class, float32 [classes], from the number of rows of each class, int64 [classes]."""
     if not balanced or not counts.any():
         return np.ones(len(counts), dtype=np.float32)
     # As scikit-learn's class_weight="balanced" (King and Zeng 2001); the weight of a class without rows is never used.
@@ -41,10 +36,6 @@ def make_class_notices(
         trained: int64 [classes], the number of their training rows.
         validated: int64 [classes], the number of their validation rows; None if folds measure the training rows.
         skewed: say where one class has far more training rows than another.
-
-    Example:
-        >>> make_class_notices(("ham", "spam"), np.array([9, 0]), None, skewed=False)
-        ["No training row is of the class 'spam'."]
     """
     notices = _make_similar_label_notices(labels, trained if validated is None else trained + validated)
     parts = [(trained, "training")]

@@ -41,10 +41,6 @@ def render_page(lines: Sequence[str], pictures: Mapping[str, bytes]) -> str:
 
     Returns:
         a complete HTML document, ASCII only.
-
-    Example:
-        >>> render_page(["# films", "", "All **right**."], {}).count("<strong>right</strong>")
-        1
     """
     title = re.sub(r"\\(.)", r"\1", lines[0].removeprefix("# "))
     head = [

@@ -59,10 +59,6 @@ def read_array_header(start: bytes) -> ArrayHeader:
 
     Raises:
         ValueError: it is not a `.npy` file, or it is damaged.
-
-    Example:
-        >>> read_array_header(Path("classes.npy").read_bytes()).shape
-        (4,)
     """
     file = io.BytesIO(start[:_LONGEST_HEADER])
     version = np.lib.format.read_magic(file)
@@ -86,11 +82,6 @@ def read_arrays(path: Path, remedy: str, *, most: int, wanted: Container[str] | 
 
     Raises:
         DataError: the file does not exist, is damaged, holds objects, or its arrays take more memory.
-
-    Example:
-        >>> np.savez("scaler.npz", mean=[0.5], scale=[2.0])
-        >>> read_arrays(Path("scaler.npz"), "Give mean and scale.", most=1 << 20)
-        {'mean': array([0.5]), 'scale': array([2.])}
     """
     try:
         with path.open("rb") as file:

@@ -77,22 +77,12 @@ class DataSource:
 
     @property
     def of_tokens(self) -> bool:
-        """Whether each word of the rows has a label.
-
-        Example:
-            >>> DataSource(("tags.conllu",), labels_of="tokens").of_tokens
-            True
-        """
+        """Whether each word of the rows has a label."""
         return self.labels_of == "tokens"
 
     @property
     def columns(self) -> dict[str, Any]:
-        """The options for reading that are not the default, which a checkpoint stores.
-
-        Example:
-            >>> DataSource(("reviews.csv",), text_column="body").columns
-            {'text_column': 'body'}
-        """
+        """The options for reading that are not the default, which a checkpoint stores."""
         own = {name: getattr(self, name) for name in _REMEMBERED if getattr(self, name) != getattr(type(self), name)}
         return own | {name: value for name in _OF_STEPS if (value := getattr(self.numbers, name)) is not None}
 
@@ -102,10 +92,6 @@ class DataSource:
 
         Args:
             columns: the value of `columns` when the classifier was trained; other members are ignored.
-
-        Example:
-            >>> DataSource(("test.csv",)).add_remembered_options({"text_column": "body"}).text_column
-            'body'
         """
         known: dict[str, Any] = {
             name: value
@@ -122,10 +108,6 @@ class DataSource:
 
         Raises:
             InputError: only some of the files hold numbers, or there are options of numbers and the files hold texts.
-
-        Example:
-            >>> DataSource(("motions.ts",)).has_number_rows, DataSource(("reviews.csv",)).has_number_rows
-            (True, False)
         """
         by_ending = [Path(name).suffix.lower() in OF_NUMBERS for name in self.names]
         if self.numbers.channels is not None or all(by_ending):
@@ -150,10 +132,6 @@ class DataSource:
 
         Raises:
             InputError: see `has_number_rows`; second texts are named for rows that have none.
-
-        Example:
-            >>> DataSource(("motions.ts",)).settings.__name__
-            'NumberSettings'
         """
         if self.of_tokens:
             self._check_tokens()
@@ -174,9 +152,6 @@ class DataSource:
             DataError: a file is missing, of another kind or in another encoding; a column is missing.
             InputError: see `has_number_rows`; an encoding is named for rows that have none.
             MissingExtraError: pyarrow is not installed.
-
-        Example:
-            >>> DataSource(("reviews.csv",)).check_files()
         """
         require_module("pyarrow", "train")
         from pocketrnn_training.rows.column_files import COLUMN_REMEDY, open_as_utf8, read_columns
@@ -228,11 +203,6 @@ class DataSource:
         Raises:
             DataError: they cannot be read; see `pocketrnn_training.rows.conll_files.read_tagged`.
             InputError: an option is for other rows.
-
-        Example:
-            >>> source = DataSource(("people.conll",), labels_of="tokens")
-            >>> source.read_tags((Path("people.conll"),)).labels
-            ('B-LOC', 'B-PER', 'I-LOC', 'O')
         """
         from pocketrnn_training.rows.conll_files import read_tagged
 
@@ -264,10 +234,6 @@ class DataSource:
         Raises:
             DataError: they cannot be read; see `pocketrnn_training.read_sequences`.
             InputError: an option is for texts, or has no use here.
-
-        Example:
-            >>> DataSource(("BasicMotions_TRAIN.ts",)).read_numbers((Path("BasicMotions_TRAIN.ts"),)).labels
-            ('Badminton', 'Running', 'Standing', 'Walking')
         """
         from pocketrnn_training.rows.sequence_files import read_sequences
 
@@ -284,10 +250,6 @@ class DataSource:
 
         Raises:
             InputError, DataError: see `read_texts` and `read_numbers`.
-
-        Example:
-            >>> DataSource(("reviews.csv",)).read().labels
-            ('bad', 'good')
         """
         if self.of_tokens:
             return self.read_tags(tuple(map(Path, self.names)))
@@ -300,11 +262,6 @@ class DataSource:
 
         Raises:
             DataError: see `read_files` and `read_numbers`.
-
-        Example:
-            >>> source = DataSource(("reviews.csv",))
-            >>> len(source.read_more((Path("reviews.csv"),), source.read())) > 0
-            True
         """
         from pocketrnn_training.rows.labelled_sequences import LabelledSequences
 

@@ -114,12 +114,7 @@ class EncodedTexts(EncodedRows):
         return self.ids
 
     def join_pairs(self, mark: int) -> EncodedTexts:
-        """Join each two consecutive rows into one, with a mark between them, as in `pocketrnn.text.pairs`.
-
-        Example:
-            >>> EncodedTexts(np.array([5, 6, 7], np.int32), np.array([0, 2, 3])).join_pairs(-2).ids.tolist()
-            [5, 6, -2, 7]
-        """
+        """Join each two consecutive rows into one, with a mark between them, as in `pocketrnn.text.pairs`."""
         lengths = self.lengths
         return EncodedTexts.from_lengths(
             np.insert(self.ids, self.offsets[1:-1:2], np.int32(mark)), lengths[::2] + lengths[1::2] + 1

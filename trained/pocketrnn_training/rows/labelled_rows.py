@@ -79,33 +79,18 @@ class LabelledRows(ABC):
 
     @property
     def several_labels(self) -> bool:
-        """Whether a row can have any number of the labels.
-
-        Example:
-            >>> LabelledTexts(["good"], np.array([[True, False]]), ("kind", "long"), "a row").several_labels
-            True
-        """
+        """Whether a row can have any number of the labels."""
         return self.targets.ndim == 2
 
     @property
     def labelled(self) -> npt.NDArray[np.bool_]:
         """bool [rows]: whether a row is labelled; with several labels, every row is, since having no label is an
-        answer.
-
-        Example:
-            >>> LabelledTexts(["good", "bad"], np.array([1, -1]), ("no", "yes"), "two rows").labelled.tolist()
-            [True, False]
-        """
+        answer."""
         known: npt.NDArray[np.bool_] = self.targets != UNLABELLED
         return np.ones(len(self), dtype=bool) if self.several_labels else known
 
     def counts(self, rows: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
-        """int64 [labels]: how many of the rows, or of the chosen rows, have each label.
-
-        Example:
-            >>> LabelledTexts(["good", "bad"], np.array([1, -1]), ("no", "yes"), "two rows").counts().tolist()
-            [0, 1]
-        """
+        """int64 [labels]: how many of the rows, or of the chosen rows, have each label."""
         some = self.targets if rows is None else self.targets[rows]
         if self.several_labels:
             return some.sum(axis=0, dtype=np.int64)  # type: ignore[no-any-return]
@@ -113,12 +98,7 @@ class LabelledRows(ABC):
 
 
 def normalize_label(label: str) -> str:
-    """Normalize the case and the spaces of a label, since people write labels in several ways.
-
-    Example:
-        >>> normalize_label(" Network  access ") == normalize_label("network Access")
-        True
-    """
+    """Normalize the case and the spaces of a label, since people write labels in several ways."""
     return " ".join(label.split()).casefold()
 
 
@@ -132,9 +112,6 @@ def check_labelled(data: LabelledRows, what: str, remedy: str) -> None:
 
     Raises:
         DataError: a row has no label; the first is named.
-
-    Example:
-        >>> check_labelled(read_files([Path("reviews.csv")]), "row", "Leave them out.")
     """
     labelled = data.labelled
     if count := int((~labelled).sum()):
@@ -182,11 +159,6 @@ def assign_folds(data: LabelledRows, folds: int, rng: np.random.Generator) -> np
     Raises:
         InputError: there are fewer than two folds.
         DataError: there are fewer different rows than folds.
-
-    Example:
-        >>> data = LabelledTexts(["a", "b", "c", "d"], np.array([0, 1, 0, 1]), ("no", "yes"), source="four rows")
-        >>> sorted(assign_folds(data, 2, np.random.default_rng(0)).tolist())
-        [0, 0, 1, 1]
     """
     if folds < _FEWEST_FOLDS:
         raise InputError(f"folds is {folds}.", f"Use a number from {_FEWEST_FOLDS}, such as 5.")

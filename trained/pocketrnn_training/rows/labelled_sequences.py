@@ -169,11 +169,6 @@ def make_labelled_sequences(
     Raises:
         DataError: there are none; a sample is infinite, or missing and the rules have no value for it; a recording has
             several labels and there is no window; a label is not one of `labels`; without it, there is only one label.
-
-    Example:
-        >>> rules = NumberInput(("x",), window=2)
-        >>> len(make_labelled_sequences([Recording("1", np.zeros((5, 1)), "up")], rules, ("down", "up"), "one"))
-        2
     """
     sequences: list[Samples] = []
     names: list[str] = []
@@ -259,10 +254,6 @@ def compute_mean_and_scale(sequences: Sequence[Samples]) -> tuple[tuple[float, .
     """The mean and the standard deviation of each channel over all steps of the sequences, without missing samples.
 
     The scale of a channel that never changes is 1.
-
-    Example:
-        >>> compute_mean_and_scale([np.array([[1.0, 5.0], [3.0, 5.0]])])
-        ((2.0, 5.0), (1.0, 1.0))
     """
     channels = sequences[0].shape[1]
     total, count = np.zeros(channels), np.zeros(channels)

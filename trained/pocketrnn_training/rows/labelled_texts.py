@@ -204,12 +204,7 @@ class LabelledTexts(LabelledRows):
 
 
 def select_texts(texts: Sequence[str], chosen: npt.NDArray[np.int64]) -> Sequence[str]:
-    """Select the chosen texts, int64 [chosen], in the given order; texts in a file are not read.
-
-    Example:
-        >>> select_texts(["a", "b", "c"], np.array([2, 0]))
-        ['c', 'a']
-    """
+    """Select the chosen texts, int64 [chosen], in the given order; texts in a file are not read."""
     return texts.rows(chosen) if isinstance(texts, StoredTexts) else [texts[i] for i in chosen.tolist()]
 
 
@@ -222,11 +217,6 @@ def separate_outside_rows(data: _Rows, label: str) -> _Rows:
 
     Raises:
         DataError: no row has the label, only one class is left, or the rows have any number of labels.
-
-    Example:
-        >>> data = LabelledTexts(["a", "b", "c"], np.array([0, 2, 1]), ("no", "other", "yes"), source="three rows")
-        >>> separate_outside_rows(data, "other").labels, separate_outside_rows(data, "other").outside
-        (('no', 'yes'), ['c'])
     """
     if data.several_labels:
         raise DataError(_NONE_OF_SEVERAL, "Leave it out, and give these texts an empty list of labels.")
@@ -422,12 +412,7 @@ def _read_multi_label(
 
 
 def parse_labels(value: Any, separator: str = LABEL_SEPARATOR) -> list[str] | None:
-    """Parse the labels of a text, from a list or from a string with separators; None for any other value.
-
-    Example:
-        >>> parse_labels("sad | long"), parse_labels(["sad", 7]), parse_labels(""), parse_labels(None)
-        (['sad', 'long'], ['sad', '7'], [], None)
-    """
+    """Parse the labels of a text, from a list or from a string with separators; None for any other value."""
     if isinstance(value, str):
         return list(dict.fromkeys(filter(None, (part.strip() for part in value.split(separator)))))
     parts = [value] if type(value) is int else value
@@ -457,11 +442,6 @@ def make_multi_label_texts(
 
     Raises:
         DataError: a name is not one of `labels`; without `labels`, fewer than two labels occur; there are too many.
-
-    Example:
-        >>> codes, counts = np.array([0, 1]), np.array([2, 0])
-        >>> make_multi_label_texts(["so bad", "so-so"], codes, counts, ("sad", "long"), None, "rows").targets.tolist()
-        [[True, True], [False, False]]
     """
     if labels is None:
         labels = tuple(sorted(set(names)))
@@ -493,10 +473,6 @@ def read_texts(paths: Sequence[Path], labels: tuple[str, ...], *, text_column: s
     Raises:
         DataError: a file is missing, unreadable, of another kind or not UTF-8; a column or a text is missing, or there
             are no rows.
-
-    Example:
-        >>> read_texts([Path("test.csv")], ("bad", "good")).targets.max()
-        -1
     """
     nothing = LabelledTexts([], np.empty(0, np.int64), labels, "")
     data = with_unlabelled(nothing, paths, text_column=text_column)

@@ -47,10 +47,6 @@ def read_ts(path: Path) -> Iterator[Recording]:
         DataError: the file is missing, unreadable or not UTF-8; the header is wrong, or says that there are time stamps
             or no labels; a line has a wrong number of channels or of samples, a field that is not a number, or a label
             that the header does not name.
-
-    Example:
-        >>> next(read_ts(Path("BasicMotions_TRAIN.ts"))).samples.shape
-        (100, 6)
     """
     lines = read_text_lines(path)
     header = _read_header(lines, path)

@@ -175,12 +175,8 @@ def _summarize_row(row: npt.NDArray[np.float64]) -> tuple[float, float, float, f
 
 
 def average_teachers(teachers: Sequence[TeacherAnswers]) -> TeacherAnswers:
-    """Average the probabilities of several teachers for the same rows; for each row, over the teachers that answer it.
-
-    Example:
-        >>> average_teachers([TeacherAnswers.of([[1.0, 0.0]]), TeacherAnswers.of([[0.5, 0.5]])]).values.tolist()
-        [[0.75, 0.25]]
-    """
+    """Average the probabilities of several teachers for the same rows; for each row, over the teachers that answer
+    it."""
     if len(teachers) == 1:
         return teachers[0]
     count = np.sum([teacher.answered for teacher in teachers], axis=0)

@@ -50,12 +50,7 @@ _BY_DATA: Final = "by_data"
 
 
 def make_data_dependent_field() -> Any:
-    """Define a field of settings whose default is None; the data then determines its value.
-
-    Example:
-        >>> make_data_dependent_field().default is None
-        True
-    """
+    """Define a field of settings whose default is None; the data then determines its value."""
     return field(default=None, metadata={_BY_DATA: True})
 
 
@@ -220,12 +215,7 @@ A_SHARE: Final = "Use a share from 0 up to, but not including, 1."
 
 
 def is_share(value: float) -> bool:
-    """Whether a number is from 0 up to, but not including, 1.
-
-    Example:
-        >>> is_share(0.0), is_share(1.0)
-        (True, False)
-    """
+    """Whether a number is from 0 up to, but not including, 1."""
     return 0 <= value < 1
 
 
@@ -234,9 +224,6 @@ def check_settings(settings: Settings, holds: Callable[[Any], bool], remedy: str
 
     Raises:
         InputError: a value is refused.
-
-    Example:
-        >>> check_settings(TextSettings(epochs=3), lambda epochs: epochs > 1, "Use more.", "epochs")
     """
     types = {one.name: str(one.type) for one in fields(settings)}
     for name in names:

@@ -22,12 +22,7 @@ _KINDS: Final[tuple[type[Settings], ...]] = (TextSettings, NumberSettings, TagSe
 
 
 def find_default(name: str) -> Any:
-    """Find the default of a setting; if all kinds of runs have the setting, return the default for texts.
-
-    Example:
-        >>> find_default("epochs") is None, find_default("convolution")
-        (True, 9)
-    """
+    """Find the default of a setting; if all kinds of runs have the setting, return the default for texts."""
     return next(getattr(kind, name) for kind in _KINDS if hasattr(kind, name))
 
 
@@ -40,10 +35,6 @@ def make_settings(kind: type[_S], choices: Mapping[str, Any]) -> _S:
 
     Raises:
         InputError: a setting is unknown or for another kind of rows, or a value is out of its range.
-
-    Example:
-        >>> make_settings(NumberSettings, {"epochs": None, "tokenizer": None, "filters": 8}).epochs
-        10
     """
     given = {}
     for name, value in choices.items():

@@ -27,12 +27,7 @@ _MOST: Final = 0.8
 
 
 def find_installed_tables() -> Mapping[str, Path]:
-    """The installed tables of word vectors, by language; empty if `pocketrnn-words` is not installed.
-
-    Example:
-        >>> all(path.exists() for path in find_installed_tables().values())
-        True
-    """
+    """The installed tables of word vectors, by language; empty if `pocketrnn-words` is not installed."""
     if find_spec(_PACKAGE) is None:
         return {}
     folder = Path(str(files(_PACKAGE)))
@@ -41,12 +36,7 @@ def find_installed_tables() -> Mapping[str, Path]:
 
 def detect_language(texts: Sequence[str]) -> str | None:
     """Detect the language of at least 80 % of a sample of the texts, by the classifier `languages`; None if there is
-    none.
-
-    Example:
-        >>> detect_language(["Where is the station?", "the best film of the year"])
-        'en'
-    """
+    none."""
     sample = [texts[i][:_CHARACTERS] for i in np.unique(np.linspace(0, len(texts) - 1, _SAMPLE).astype(int))]
     # The prior is how frequent each language is on the web, since short texts are ambiguous.
     said = Classifier.load("languages", prior="web").predict(sample)

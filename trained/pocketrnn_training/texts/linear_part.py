@@ -55,14 +55,7 @@ _WHERE_PIECES_MEET: Final = 2
 
 
 def choose_pair_table_rows(vocabulary_size: int, classes: int) -> int:
-    """Choose the number of rows of the table of pairs; 0 if the tables would be too large for a small classifier.
-
-    Example:
-        >>> choose_pair_table_rows(3000, classes=6), choose_pair_table_rows(1400, classes=77)
-        (65536, 4096)
-        >>> choose_pair_table_rows(15_000, classes=1000)
-        0
-    """
+    """Choose the number of rows of the table of pairs; 0 if the tables would be too large for a small classifier."""
     pairs = _FEWEST_PAIRS
     while pairs < _MOST_PAIRS and 2 * pairs * classes <= _MOST_NUMBERS_OF_PAIRS:
         pairs *= 2
@@ -75,11 +68,6 @@ def compute_pair_codes(vocabulary_size: int, pairs: int) -> Codes:
 
     Two different pairs may have the same row: this is feature hashing (Weinberger et al. 2009) by a sum, which every
     engine computes exactly.
-
-    Example:
-        >>> codes = compute_pair_codes(3000, 1024)
-        >>> int((codes[:, 0].max() + codes[:, 1].max())) < 1024
-        True
     """
     mixed = np.arange(1, vocabulary_size + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     # The finish of splitmix64 (Steele, Lea and Flood 2014).
@@ -205,13 +193,6 @@ class LinearPart:
             targets: int64 [rows], the class of each; at least two classes occur.
             classes: the number of classes; those that do not occur get a low score.
             balanced: give every class the same weight.
-
-        Example:
-            >>> rows = EncodedTexts(np.array([2, 3, 2, 4], np.int32), np.array([0, 2, 4]))
-            >>> counted = FeatureCounter(("", "", " a ", " b ", " c "), pairs=8, padding_id=1, pieces=False)
-            >>> part = LinearPart.fit_to_rows(counted, rows, np.array([0, 1]), classes=2)
-            >>> part.logits(rows).argmax(axis=1).tolist()
-            [0, 1]
         """
         from scipy import sparse
         from sklearn.exceptions import ConvergenceWarning

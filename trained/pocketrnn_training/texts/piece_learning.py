@@ -61,11 +61,6 @@ def learn_pieces(
     Raises:
         MissingExtraError: the package tokenizers is not installed.
         DataError: not one text has a word, or every character is too rare.
-
-    Example:
-        >>> rules, pieces = learn_pieces(["low lower", "lowest"], 20, min_freq=2, max_tokens=None)
-        >>> pieces
-        ('<unk>', '<pad>', 'e', 'l', 'o', 'w', '▁', 'lo', '▁lo', '▁low', '▁lowe')
     """
     require_module("tokenizers", "train")
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -104,12 +99,7 @@ def learn_pieces(
 
 
 def convert_piece_to_word(piece: str) -> str | None:
-    """The word, or the beginning of a word, that a piece stands for; None for a piece inside a word.
-
-    Example:
-        >>> convert_piece_to_word("▁low"), convert_piece_to_word("est")
-        ('low', None)
-    """
+    """The word, or the beginning of a word, that a piece stands for; None for a piece inside a word."""
     return piece[len(MARK) :] if piece.startswith(MARK) and piece != MARK else None
 
 

@@ -19,11 +19,6 @@ class RecurrentLinearWeights:
     Attributes:
         recurrent: for the recurrent part.
         linear: for the linear part.
-
-    Example:
-        >>> weights = RecurrentLinearWeights(0.5, 2.0)
-        >>> weights.add_weighted_logits(np.array([[1.0, 3.0]]), np.array([[0.0, 1.0]])).tolist()
-        [[0.5, 3.5]]
     """
 
     recurrent: float
@@ -50,11 +45,6 @@ def fit_recurrent_linear_weights(
             if its weight is to be 0.
         linear: float [rows, classes], the logits of the linear part.
         targets: int64 [rows], the right classes.
-
-    Example:
-        >>> logits = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
-        >>> fit_recurrent_linear_weights(logits, -logits, np.array([0, 1, 1])).linear
-        0.0
     """
     from scipy.optimize import minimize
     from scipy.special import log_softmax

@@ -32,10 +32,6 @@ class Spelling:
         fragments: int64, the numbers of the fragments of all words, one word after the other.
         offsets: int64 [words + 1], the position where the fragments of each word begin.
         size: the number of different fragments.
-
-    Example:
-        >>> Spelling.from_vocabulary(["<unk>", "walking", "talking", "sea"], known_from=1).size
-        12
     """
 
     fragments: npt.NDArray[np.int64]
@@ -69,12 +65,6 @@ class SpelledEmbedding(nn.Embedding):
     Attributes:
         fragments: float32 [fragments, embedding_dim], the rows of the fragments; they start at 0, so that a word starts
             from its own row, such as a word vector.
-
-    Example:
-        >>> spelling = Spelling.from_vocabulary(["<unk>", "walking", "talking"], known_from=1)
-        >>> embedding = SpelledEmbedding(nn.Embedding(3, 8), spelling)
-        >>> torch.equal(embedding(torch.tensor([1, 2])), embedding.fold_embedding()[1:])
-        True
     """
 
     _of_words: Tensor

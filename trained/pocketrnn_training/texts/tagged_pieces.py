@@ -39,10 +39,5 @@ def encode_sentences(
 
 
 def join_words(sentence: Sequence[str]) -> str:
-    """Join words into one text.
-
-    Example:
-        >>> join_words(("Ada", "works", "."))
-        'Ada works .'
-    """
+    """Join words into one text."""
     return " ".join(sentence)

@@ -61,12 +61,7 @@ class TokenizedTexts:
     linear: LinearPart | None = None
 
     def join_pairs(self) -> TokenizedTexts:
-        """The same texts as pairs: each two consecutive texts are one row.
-
-        Example:
-            >>> encode_with_rules(texts, validation_texts, settings, rules, tokens, 0).join_pairs().texts.ids.min()
-            -2
-        """
+        """The same texts as pairs: each two consecutive texts are one row."""
         mark = make_pair_mark(self.rules.padding_id)
         return replace(
             self,
@@ -281,12 +276,8 @@ class TokenChoice:
 def make_feature_counter(
     tokens: Sequence[str], rules: AnyTextRules, pairs: int, start: word_vectors.Vectors | None = None
 ) -> FeatureCounter:
-    """Make the feature counter of a linear part for texts split by these rules, with the word vectors of their tokens.
-
-    Example:
-        >>> make_feature_counter(("<unk>", "<pad>", "so"), TextRules(unknown_id=0, padding_id=1), 1024).spelled
-        ('', '', ' so ')
-    """
+    """Make the feature counter of a linear part for texts split by these rules, with the word vectors of their
+    tokens."""
     are_pieces = rules.tokenizer == SUBWORDS
     known = range(len(vocabulary.SPECIALS), len(tokens))
     spelled = [tokens[i].replace(piece_learning.MARK, " ") if are_pieces else f" {tokens[i]} " for i in known]

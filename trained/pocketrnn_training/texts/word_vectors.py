@@ -45,12 +45,7 @@ class Vectors:
     added: tuple[str, ...] = ()
 
     def make_token_vectors(self, tokens: int) -> npt.NDArray[np.float32]:
-        """float32 [tokens, dimensions]: the vector of each token; zeros if it has none.
-
-        Example:
-            >>> Vectors(np.array([1]), np.array([[0.5, 2.0]], np.float32), "v.txt").make_token_vectors(2).tolist()
-            [[0.0, 0.0], [0.5, 2.0]]
-        """
+        """float32 [tokens, dimensions]: the vector of each token; zeros if it has none."""
         values = np.zeros((tokens, self.values.shape[1]), np.float32)
         values[self.ids] = self.values
         return values
@@ -117,11 +112,6 @@ def write_table(path: Path, words: Sequence[str], values: npt.NDArray[np.floatin
         path: the file, whose name ends in `.npz`.
         words: the words, without line breaks.
         values: float [words, dimensions].
-
-    Example:
-        >>> write_table(Path("en.npz"), ["the", "of"], np.array([[1.0, -2.0], [0.5, 0.25]]))
-        >>> read_vectors(Path("en.npz"), ["of"]).values.round(2).tolist()
-        [[0.5, 0.25]]
     """
     scales = np.maximum(np.abs(values).max(axis=1, keepdims=True) / 127, np.finfo(np.float32).tiny).astype(np.float32)
     numbers = np.rint(values / scales).astype(np.int8)
