@@ -61,12 +61,7 @@ class Description:
         return self.input
 
     def add_provenance(self, found: Mapping[str, Any]) -> Description:
-        """Return a copy with more entries in its provenance.
-
-        Example:
-            >>> description.add_provenance({"data": "AG News"}).provenance["data"]
-            'AG News'
-        """
+        """Return a copy with more entries in its provenance."""
         return replace(self, provenance={**self.provenance, **found})
 
     @property
@@ -122,10 +117,6 @@ def validate_labels(labels: Sequence[str]) -> tuple[str, ...]:
 
     Raises:
         InputError: there are fewer than two, or one is repeated, empty or not a string.
-
-    Example:
-        >>> validate_labels(["ham", "spam"])
-        ('ham', 'spam')
     """
     if isinstance(labels, str):
         raise InputError(
@@ -165,10 +156,6 @@ def make_label_output(
 
     Raises:
         InputError: as `validate_labels`; there is not one threshold for each label, or one is not a probability.
-
-    Example:
-        >>> make_label_output(["sad", "long"], [0.3, 0.6], multi_label=True).activation
-        'sigmoid'
     """
     activation: Literal["softmax", "sigmoid"] = "sigmoid" if multi_label else "softmax"
     return LabelOutput(validate_labels(labels), activation, validate_thresholds(thresholds, labels), priors)
@@ -186,10 +173,6 @@ def make_text_output(
 
     Raises:
         InputError: as `label_output`; `labels_of` is neither; or a token is to have several labels, or none.
-
-    Example:
-        >>> make_text_output(["O", "B-PER"], "tokens", None, multi_label=False)
-        TagOutput(labels=('O', 'B-PER'), crf=None)
     """
     if labels_of not in ("texts", "tokens"):
         raise InputError(f"labels_of is {short_repr(labels_of)}.", "Use 'texts' or 'tokens'.")
@@ -206,10 +189,6 @@ def validate_thresholds(thresholds: Sequence[float] | None, labels: Sequence[str
 
     Raises:
         InputError: there is not one for each label, or one is not a probability.
-
-    Example:
-        >>> validate_thresholds([0.3, 0.6], ["sad", "long"])
-        (0.3, 0.6)
     """
     if thresholds is None:
         return None

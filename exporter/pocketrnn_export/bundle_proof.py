@@ -179,12 +179,7 @@ def make_module_proof_cases(
 
 
 def select_texts_within_limits(limits: Limits | None, texts: Sequence[Any], description: Description) -> list[Any]:
-    """Return the texts that a graph with these limits takes.
-
-    Example:
-        >>> select_texts_within_limits(Limits(max_tokens=1), ["oil prices", "oil"], description)
-        ['oil']
-    """
+    """Return the texts that a graph with these limits takes."""
     encoder, padding_id = description.encoder(), description.text.rules.padding_id
     return [text for text in texts if limits is None or limits.accepts_ids(encoder.encode(text), padding_id)]
 
@@ -320,12 +315,7 @@ def judge_proof(plan: ProofPlan, compared: Sequence[CandidateComparison], answer
 
 def reword_proof_for_numbers(comparisons: Iterable[Comparison]) -> list[Comparison]:
     """Return the lines of a proof with the terms for sequences of numbers. All kinds of inputs of the step graph get
-    one line together, since a microcontroller keeps these lines in flash.
-
-    Example:
-        >>> reword_proof_for_numbers([Comparison("onnx", "packed", "texts", 9, 9, 0.0, 0)])[0].inputs
-        'sequences'
-    """
+    one line together, since a microcontroller keeps these lines in flash."""
     inputs = {"texts": "sequences", "every id": "every drawn row"}
     lines: dict[tuple[str, ...], Comparison] = {}
     for line in (replace(line, inputs=inputs.get(line.inputs, line.inputs)) for line in comparisons):

@@ -58,13 +58,6 @@ def write_bundle(
         OutputError: `path` is taken, or cannot be written.
         ParityError: the answers of a form or of the runtime differ from the reference's, or those of the bundle from
             its owner's classifier. Nothing was written.
-
-    Example:
-        >>> forms = [ONNX.make(prepared, description, ())]
-        >>> cases = make_cases_for_rules(description.text.rules, ids=8000, ragged=True)
-        >>> plan = ProofPlan(prepared.make_reference(), cases, ["oil prices"])
-        >>> write_bundle(Path("news"), description, forms, plan).graph.file
-        'model.onnx'
     """
     cases = dict(plan.cases)
     if plan.rows is None:

@@ -29,10 +29,6 @@ def read_characters(given: CharactersGiven) -> Characters:
     Raises:
         DataError: the file holds no vocabulary.
         InputError: as `Characters`.
-
-    Example:
-        >>> read_characters(["<pad>", "a"]).width
-        20
     """
     if isinstance(given, str | Path):
         return Characters({entry: i for i, entry in enumerate(read_vocabulary(Path(given)).tokens)})
@@ -51,12 +47,7 @@ def check_character_arguments(*, of_tokens: bool, beside: str, **options: bool) 
 
 
 def separate_characters_from_texts(given: Iterable[Any]) -> tuple[list[Any], list[tuple[str, Any]]]:
-    """Split texts with their ids and the ids of their characters into texts with ids, and texts with characters.
-
-    Example:
-        >>> separate_characters_from_texts([("oil", [4], [[7, 8, 9]]), ("gas", [5])])
-        ([('oil', [4]), ('gas', [5])], [('oil', [[7, 8, 9]])])
-    """
+    """Split texts with their ids and the ids of their characters into texts with ids, and texts with characters."""
     pairs, spelled = [], []
     for item in given:
         third = item[2] if isinstance(item, tuple | list) and len(item) == 3 else None

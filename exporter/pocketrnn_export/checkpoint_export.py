@@ -48,13 +48,7 @@ def export_trained(trained: Checkpoint | FittedClassifier, path: str | Path, **a
 
 
 def make_arguments_from_checkpoint(checkpoint: Checkpoint) -> tuple[Any, dict[str, Any]]:
-    """Return the module of a checkpoint, and the other arguments of `export`.
-
-    Example:
-        >>> module, described = make_arguments_from_checkpoint(read_checkpoint(Path("reviews.checkpoint")))
-        >>> described["labels"]
-        ('bad', 'good')
-    """
+    """Return the module of a checkpoint, and the other arguments of `export`."""
     from pocketrnn_training.classifiers.architecture import labels_tokens
     from pocketrnn_training.classifiers.checkpoint import MADE_EXAMPLES
 

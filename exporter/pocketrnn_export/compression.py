@@ -175,11 +175,7 @@ class _Stage:
 
 
 def check_kept_word_count(words: int, vocabulary_size: int) -> None:
-    """Refuse a number of words to keep that does not shorten the vocabulary.
-
-    Example:
-        >>> check_kept_word_count(5000, 15000)
-    """
+    """Refuse a number of words to keep that does not shorten the vocabulary."""
     if not 1 <= words < vocabulary_size:
         raise InputError(
             f"{words} words cannot be kept from a vocabulary of {vocabulary_size}.",

@@ -84,9 +84,6 @@ def refuse_options(what: str, **options: bool) -> None:
     Args:
         what: what the module takes, as the beginning of a sentence.
         options: the options of `export` that it excludes, each with True if the user wants it.
-
-    Example:
-        >>> refuse_options("The module takes two texts", streaming=False, edge=False)
     """
     if found := next((name for name, wanted in options.items() if wanted), None):
         raise InputError(f"{what}, and cannot be exported with {found}.", f"Leave {found} out.")

@@ -64,9 +64,6 @@ def check_export_options(wanted: ExportOptions) -> None:
 
     Raises:
         InputError: an option is unusable; its subclass OutputError, where the report cannot be written.
-
-    Example:
-        >>> check_export_options(ExportOptions(tolerance=1e-5, gives="logits"))
     """
     if wanted.tolerance is not None and not 0 <= wanted.tolerance < float("inf"):
         raise InputError(f"The tolerance is {wanted.tolerance}.", "Give a finite number from 0, such as 1e-5.")

@@ -30,10 +30,6 @@ def read_features(given: str) -> FeaturesGiven:
     Raises:
         DataError: the file cannot be read, or holds something else.
         InputError: as `Number` and `Category`.
-
-    Example:
-        >>> read_features("price, stars")
-        ['price', 'stars']
     """
     path = Path(given)
     if path.suffix != ".json":
@@ -66,10 +62,6 @@ def freeze_texts_with_features(texts: Sequence[Any], features: Features) -> list
 
     Raises:
         InputError: one is not a tuple of a string and its features, or a feature is refused.
-
-    Example:
-        >>> freeze_texts_with_features([("A good film.", {"stars": 4})], make_features(["stars"]))
-        [('A good film.', (('stars', 4),))]
     """
     found = []
     for i, item in enumerate(texts):

@@ -19,10 +19,6 @@ def make_heads_output(heads: Mapping[str, Sequence[str] | LabelOutput], *, multi
 
     Raises:
         InputError: as `label_output`, of any head; or there are fewer than two.
-
-    Example:
-        >>> make_heads_output({"topic": ["oil", "cup"], "mood": ["bad", "good"]}).heads["mood"].labels
-        ('bad', 'good')
     """
     if not isinstance(heads, Mapping):
         raise InputError(
@@ -52,13 +48,7 @@ def refuse_arguments_with_heads(
     two_texts: bool,
     streaming: bool,
 ) -> None:
-    """Refuse arguments of `export` that a classifier with several heads cannot have.
-
-    Example:
-        >>> refuse_arguments_with_heads(
-        ...     labels=None, labels_of="texts", thresholds=None, two_texts=False, streaming=False
-        ... )
-    """
+    """Refuse arguments of `export` that a classifier with several heads cannot have."""
     if labels is not None:
         raise InputError(
             "Both labels and heads are given.", "Give the labels of each head: heads={...}, or labels alone."

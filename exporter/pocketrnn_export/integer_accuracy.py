@@ -36,10 +36,6 @@ class AllowedChange:
 
     Raises:
         InputError: a number is out of range.
-
-    Example:
-        >>> AllowedChange(labels=0.5)
-        AllowedChange(labels=0.5, loss=0.1)
     """
 
     labels: float = MOST_CHANGED
@@ -114,11 +110,6 @@ def compute_accuracy_change_interval(before: NDArray[np.bool_], after: NDArray[n
 
     Source: Agresti and Min, "Simple improved confidence intervals for comparing matched proportions", 2005: a half is
     added to each of the four counts.
-
-    Example:
-        >>> right = np.ones(1000, bool)
-        >>> [round(end, 4) for end in compute_accuracy_change_interval(right, right)]
-        [-0.002, 0.002]
     """
     rows = len(before) + 2
     lost, won = float((before & ~after).sum()) + 0.5, float((after & ~before).sum()) + 0.5

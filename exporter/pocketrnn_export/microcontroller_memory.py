@@ -19,10 +19,6 @@ class EngineMemory:
         work: working memory for one window; 0 without a window.
         stream: the memory that a stream keeps; 0 if the file has no step graph.
         stream_work: working memory for one step of a stream.
-
-    Example:
-        >>> EngineMemory(64, 6, 784, 3500, 0, 0).write_definitions("gesture").splitlines()[0]
-        '#define gesture_memory 784'
     """
 
     window: int
@@ -59,12 +55,7 @@ class EngineMemory:
 
 
 def compute_required_memory(manifest: Manifest, content: bytes) -> EngineMemory | None:
-    """Return the memory that a packed file needs; None for a file without a window and without a stream.
-
-    Example:
-        >>> compute_required_memory(manifest, Path("gesture.prnn").read_bytes()).window
-        64
-    """
+    """Return the memory that a packed file needs; None for a file without a window and without a stream."""
     window = manifest.numbers.window or manifest.numbers.steps or 0
     if not (window or manifest.stream):
         return None

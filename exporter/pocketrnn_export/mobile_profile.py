@@ -28,10 +28,6 @@ def write_mobile_bundle(bundle: str | Path, path: str | Path, *, force: bool = F
     Raises:
         InputError: the bundle's graph is in that format already; its subclass OutputError, when `path` is taken.
         ParityError: the new graphs do not answer as the old ones. Nothing was written.
-
-    Example:
-        >>> write_mobile_bundle("news", "news-mobile").graph.file
-        'model.ort'
     """
     folder, path = Path(bundle), Path(path)
     check_folder_free(path, force=force, made_by=CLASSIFIER_JSON)

@@ -40,10 +40,6 @@ def pack_text_rules(bundle: str | Path, path: str | Path, *, force: bool = False
         BundleError: the bundle does not exist or is damaged, or the engine cannot hold its rules.
         MissingExtraError: the native engine is not installed.
         ParityError: the engine's ids of a text differ from the bundle's. Nothing was written.
-
-    Example:
-        >>> pack_text_rules("ag_news", "text.prnn").name
-        'ag_news'
     """
     folder = find_bundle_folder(bundle)
     if is_packed_file(folder):

@@ -244,10 +244,6 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
         BundleError: the bundle does not exist, or is damaged.
         InputError: it is packed already, its graph is not an ONNX file, or its tokenizer is external; or arithmetic is
             int8, and it gives values or labels of tokens, or has several heads.
-
-    Example:
-        >>> read_packable_manifest("ag_news")[1].name
-        'ag_news'
     """
     folder = find_bundle_folder(bundle)
     if is_packed_file(folder):
@@ -279,9 +275,6 @@ def check_packable_rules(rules: AnyTextRules, name: str) -> None:
 
     Raises:
         InputError: the tokenizer of the rules is external.
-
-    Example:
-        >>> check_packable_rules(TextRules(), "news")
     """
     if rules.tokenizer == EXTERNAL:
         raise InputError(

@@ -17,10 +17,6 @@ def flatten_pairs(pairs: Sequence[Any]) -> list[str]:
 
     Raises:
         InputError: one is not a pair of strings.
-
-    Example:
-        >>> flatten_pairs([("Who won?", "The reds.")])
-        ['Who won?', 'The reds.']
     """
     texts: list[str] = []
     for i, pair in enumerate(pairs):

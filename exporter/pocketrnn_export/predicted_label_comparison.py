@@ -33,10 +33,6 @@ def compute_predicted_labels(manifest: Manifest, logits: Logits) -> Flags:
 
     Returns:
         bool [rows, labels].
-
-    Example:
-        >>> compute_predicted_labels(Classifier.load("ag_news").manifest, np.float32([[0, 2, 1, 0]])).tolist()
-        [[False, True, False, False]]
     """
     answers = Answers.from_manifest(manifest)
     one_is_given = manifest.output.activation == "softmax" and manifest.output.thresholds is None
@@ -53,10 +49,6 @@ def compute_label_margins(manifest: Manifest, logits: Logits) -> NDArray[np.floa
 
     Returns:
         float64 [rows].
-
-    Example:
-        >>> compute_label_margins(Classifier.load("ag_news").manifest, np.float32([[0, 2, 1, 0]])).tolist()
-        [1.0]
     """
     exact = logits.astype(np.float64)
     thresholds = np.array(manifest.output.thresholds or (0.5,) * len(manifest.labels))
@@ -111,12 +103,8 @@ def check_data_labels(manifest: Manifest, data: LabelledTexts | LabelledSequence
 
 
 def read_target_labels(data: LabelledTexts | LabelledSequences) -> tuple[Flags, Flags]:
-    """Return the labels of the data's rows, bool [rows, labels], and a mask of the rows with known labels, bool [rows].
-
-    Example:
-        >>> read_target_labels(LabelledTexts(["good", "bad"], np.array([1, -1]), ("no", "yes"), "two rows"))[0].tolist()
-        [[False, True], [False, False]]
-    """
+    """Return the labels of the data's rows, bool [rows, labels], and a mask of the rows with known labels, bool
+    [rows]."""
     targets = np.asarray(data.targets)
     if targets.ndim == 2:
         return targets, np.ones(len(targets), bool)

@@ -14,10 +14,6 @@ class RefusedOptionsError(InputError):
         problem, remedy: as for every error.
         changes: the options of `pocketrnn export` to give, by the names of their parameters; None for one to leave out.
         nearest: text rules that are too long for the message, as JSON: the nearest ones. Often empty.
-
-    Example:
-        >>> RefusedOptionsError("The rules differ.", "Give others.", {"rules": "{}"}).changes["rules"]
-        '{}'
     """
 
     def __init__(

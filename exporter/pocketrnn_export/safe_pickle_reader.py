@@ -236,10 +236,6 @@ def read_pickle(content: bytes, classes: Collection[str]) -> Any:
     Raises:
         UnsupportedPickleError: it names something else.
         Exception: the bytes are damaged: ValueError, EOFError, IndexError, and others.
-
-    Example:
-        >>> read_pickle(Path("scaler.pkl").read_bytes(), ["StandardScaler"]).mean_
-        array([0.5])
     """
     return _unwrap_stand_ins(_ObjectReader(content, classes).read_next_object())
 

@@ -320,10 +320,6 @@ def find_original_method(function: Any) -> Any:
 
     torch's C code looks a method up by its name to pass it to a mode, and finds the replacement, which has run already.
     Every other function is returned as it is.
-
-    Example:
-        >>> find_original_method(torch.Tensor.squeeze) is torch.Tensor.squeeze
-        True
     """
     if type(function) in _OF_C:
         return function
@@ -394,12 +390,7 @@ def list_written_arguments(operator: Any, args: Sequence[Any], kwargs: Mapping[s
 
 def writes_in_place(operator: Any) -> bool:
     """Return whether a call of a program's operator may write into its arguments; true for an operator without a
-    schema, such as one that runs a subgraph.
-
-    Example:
-        >>> writes_in_place(torch.ops.aten.add.Tensor), writes_in_place(torch.ops.aten.add_.Tensor)
-        (False, True)
-    """
+    schema, such as one that runs a subgraph."""
     if not hasattr(operator, "_schema"):
         # Functions of sizes, and an item of a list.
         return callable(operator) and getattr(operator, "__module__", "") not in {"_operator", "math", "torch"}
@@ -586,11 +577,6 @@ def change_operator_arguments(changed: Callable[[Any], Any]) -> contextlib.Abstr
     functions.
 
     Without: a number that such a function computes, as attention does 1 / sqrt(size), differs from the graph's.
-
-    Example:
-        >>> with change_operator_arguments(lambda value: 0.5 if isinstance(value, float) else value):
-        ...     torch.tensor([1.0]) * 0.3
-        tensor([0.5000])
     """
     return _ArgumentChanger(changed)
 

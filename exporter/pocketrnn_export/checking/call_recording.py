@@ -124,12 +124,7 @@ def select_running_sizes(called: ModuleCall, sizes: Iterable[tuple[int, int]]) -
 
 
 def list_sizes_of_steps(steps: int) -> tuple[tuple[int, int], ...]:
-    """Return sizes for first calls, with this number of steps and different numbers of rows.
-
-    Example:
-        >>> list_sizes_of_steps(8)
-        ((3, 8), (2, 8), (1, 8))
-    """
+    """Return sizes for first calls, with this number of steps and different numbers of rows."""
     return tuple((rows, steps) for rows in (3, 2, 1, 4) if rows != steps)[:3]
 
 
@@ -184,12 +179,7 @@ def _record_forward(
 
 
 def list_named_inputs(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors in a module's arguments, each with the name of its parameter and its place in the argument.
-
-    Example:
-        >>> [name for name, _ in list_named_inputs(module, ((tokens, lengths),), {})]
-        ['x.0', 'x.1']
-    """
+    """Yield the tensors in a module's arguments, each with the name of its parameter and its place in the argument."""
     for name, value in inspect.signature(layer.forward).bind(*args, **kwargs).arguments.items():
         yield from _list_named_tensors(name, value)
 
@@ -300,12 +290,7 @@ def perturb_number_inputs(function: Call) -> Call:
 
 def broadcast_scale(scale: Array, shape: tuple[int, ...]) -> Array:
     """Return the scale of each column of an array. If the array has another number of columns, return the largest scale
-    for all of them.
-
-    Example:
-        >>> broadcast_scale(np.array([2.0, 5.0]), (3, 2)).tolist()
-        [2.0, 5.0]
-    """
+    for all of them."""
     return scale if shape[-1:] == scale.shape else np.asarray(scale.max())
 
 
@@ -323,12 +308,7 @@ class _SharedFunction:
 
 
 def join_outputs(outputs: list[Any], rows: int, library: Any = np) -> Any:
-    """Join arrays or tensors into one table of `rows` rows; the batch axis of each is moved to the front.
-
-    Example:
-        >>> join_outputs([np.zeros((3, 4)), np.zeros((2, 3, 5))], 3).shape
-        (3, 14)
-    """
+    """Join arrays or tensors into one table of `rows` rows; the batch axis of each is moved to the front."""
     parts = []
     for output in outputs:
         if output.ndim > 1 and output.shape[0] != rows == output.shape[1]:

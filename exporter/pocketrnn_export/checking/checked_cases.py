@@ -162,12 +162,7 @@ def _draw_padded_cases(called: ModuleCall, rows: int, steps: int) -> list[Case]:
 
 
 def classify_padding(case: Case) -> int:
-    """Return the padding of a case: NO_PADDING, TO_LONGEST or WIDER.
-
-    Example:
-        >>> classify_padding(Case("two", np.array([[4, 5], [6, 0]]), np.array([2, 1]))) == TO_LONGEST
-        True
-    """
+    """Return the padding of a case: NO_PADDING, TO_LONGEST or WIDER."""
     width, longest = case.tokens.shape[1], case.lengths.max()
     return WIDER if longest < width else TO_LONGEST if case.lengths.min() < width else NO_PADDING
 

@@ -35,10 +35,6 @@ class Bounds:
         rows: the least and the largest batch.
         steps: the fewest and the most steps of a row.
         padding: the most padding of a batch.
-
-    Example:
-        >>> Bounds(rows=(1, 1)).describe_bounds("tokens")
-        'batch 1 only'
     """
 
     rows: tuple[int, int | None] = (1, None)

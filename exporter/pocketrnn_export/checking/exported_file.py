@@ -110,12 +110,7 @@ class CheckedFile:
 
 
 def find_axis_role(axis: str) -> str | None:
-    """Return which axis a name stands for: "b" for the batch, "s" for the sequence, None for neither.
-
-    Example:
-        >>> find_axis_role("batch_size"), find_axis_role("axis 1")
-        ('b', None)
-    """
+    """Return which axis a name stands for: "b" for the batch, "s" for the sequence, None for neither."""
     name = axis.lower()
     return "b" if "batch" in name else "s" if any(word in name for word in _OF_SEQUENCE) else None
 
@@ -125,10 +120,6 @@ def open_file(path: str | Path) -> CheckedFile:
 
     Raises:
         InputError: there is no such file, or no engine can open it.
-
-    Example:
-        >>> open_file("theirs.onnx").inputs[0]
-        Port(name='tokens', kind='int64', axes=('batch', 'sequence'))
     """
     path = Path(path)
     if not path.is_file():
@@ -335,12 +326,7 @@ def _run_on_arrays(module: nn.Module, arrays: Sequence[Array], parts: Sequence[i
 
 def find_missing_matrices(file: CheckedFile, matrices: Mapping[str, Array]) -> list[str]:
     """Return the names of the module's matrices that are missing in a file. The numbers of a matrix may be in any
-    order. Return nothing if this cannot be seen.
-
-    Example:
-        >>> find_missing_matrices(open_file("theirs.onnx"), {"fc.weight": np.eye(8)})
-        ['fc.weight']
-    """
+    order. Return nothing if this cannot be seen."""
     if not file.weights:
         return []
     held: dict[int, list[Array]] = {}
@@ -361,12 +347,7 @@ def find_missing_matrices(file: CheckedFile, matrices: Mapping[str, Array]) -> l
 
 def count_table_rows(file: CheckedFile, port: str) -> int | None:
     """Return the number of rows of the smallest table in which a file looks up the ids of an input. None if the file
-    has no such table, or if it cannot be seen.
-
-    Example:
-        >>> count_table_rows(open_file("theirs.onnx"), "tokens")
-        8000
-    """
+    has no such table, or if it cannot be seen."""
     if file.model is None:
         return None
     nodes = list(_list_graph_nodes(file.model.graph))
@@ -383,12 +364,7 @@ def count_table_rows(file: CheckedFile, port: str) -> int | None:
 
 
 def list_reshape_sizes(file: CheckedFile) -> list[int]:
-    """Return the whole numbers, 1 among them, that a file gives a tensor as its sizes, up to 1,100.
-
-    Example:
-        >>> list_reshape_sizes(open_file("theirs.onnx"))
-        [1, 3, 7]
-    """
+    """Return the whole numbers, 1 among them, that a file gives a tensor as its sizes, up to 1,100."""
     numbers: list[Any] = [1, *file.numbers]
     if file.model is not None:
         nodes = list(_list_graph_nodes(file.model.graph))

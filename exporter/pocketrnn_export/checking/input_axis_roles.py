@@ -524,12 +524,7 @@ def _is_float(port: Port) -> bool:
 
 
 def is_length_name(port: Port) -> bool:
-    """Return whether an input's name means lengths.
-
-    Example:
-        >>> is_length_name(Port("seq_len"))
-        True
-    """
+    """Return whether an input's name means lengths."""
     return any(word in port.name.lower() for word in _LENGTHS)
 
 
@@ -542,12 +537,7 @@ def _is_offset(port: Port, roles: Roles) -> bool:
 
 
 def is_mask(port: Port) -> bool:
-    """Return whether an input is a mask, by its type or its name.
-
-    Example:
-        >>> is_mask(Port("attention_mask"))
-        True
-    """
+    """Return whether an input is a mask, by its type or its name."""
     return port.kind == "bool" or "mask" in port.name.lower()
 
 

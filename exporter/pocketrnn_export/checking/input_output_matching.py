@@ -191,12 +191,7 @@ def _match_by_order(port: Port, left: Sequence[str], calls: Sequence[RecordedCal
 
 
 def normalize_name(name: str) -> str:
-    """Return a name in lower case, without punctuation.
-
-    Example:
-        >>> normalize_name("Input_IDs")
-        'inputids'
-    """
+    """Return a name in lower case, without punctuation."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 

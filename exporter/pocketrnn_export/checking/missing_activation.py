@@ -45,12 +45,7 @@ _ACTIVATIONS: Final = (
 
 
 def gives_probabilities(numbers: Array) -> bool:
-    """Return whether the numbers of each row, [..., classes], are probabilities: each row sums to 1.
-
-    Example:
-        >>> gives_probabilities(np.array([[0.2, 0.8]]))
-        True
-    """
+    """Return whether the numbers of each row, [..., classes], are probabilities: each row sums to 1."""
     if numbers.dtype.kind != "f" or not numbers.ndim or numbers.shape[-1] < 2 or not numbers.size:
         return False
     return bool(numbers.min() >= 0 and np.abs(numbers.sum(-1, dtype=np.float64) - 1).max() < _SUM)
@@ -63,10 +58,6 @@ def find_activation(own: Array, given: Array) -> tuple[str, Activation] | None:
     Args:
         own: the module's output.
         given: the file's, of the same shape.
-
-    Example:
-        >>> find_activation(np.array([[0.0, 0.0]]), np.array([[0.5, 0.5]]))[0]
-        'module'
     """
     if own.shape != given.shape or own.dtype.kind != "f" or given.dtype.kind != "f" or not own.size:
         return None

@@ -72,12 +72,7 @@ def report_half_precision_rounding(
     beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], verdict: Verdict
 ) -> Verdict:
     """Report how far a file in half precision is from the module itself, if its answers are as near as half precision
-    allows.
-
-    Example:
-        >>> report_half_precision_rounding(beside, outcomes, verdict).notes[-1]
-        "The file theirs.onnx is in half precision: its answers are up to 0.002 apart from Net's, as rounding allows."
-    """
+    allows."""
     if verdict.kind not in ("right", "some sizes"):
         note = (
             "The file is in half precision: it was compared with the module with its weights rounded to half precision."

@@ -74,10 +74,6 @@ def list_graph_inputs(names: Sequence[str], tokens: Ids, lengths: Ids) -> tuple[
         names: the names of its inputs.
         tokens: int64 [batch, sequence].
         lengths: int64 [batch].
-
-    Example:
-        >>> len(list_graph_inputs(["tokens", "second_tokens"], np.array([[5, -1, 6]]), np.array([3])))
-        4
     """
     if "features" in names:
         rows = split_features(tokens, lengths)

@@ -148,13 +148,8 @@ def make_module_run(module: Callable[..., Any], *, takes_lengths: bool) -> Run:
 
 
 def make_onnx_run(content: bytes, *, optimized: bool) -> Run:
-    """Wrap an ONNX file's bytes as a function of arrays: onnxruntime on one thread, with or without graph optimization.
-
-    Example:
-        >>> run = make_onnx_run(Path("news/model.onnx").read_bytes(), optimized=True)
-        >>> run(np.array([[3, 4], [5, 1]]), np.array([2, 1])).shape
-        (2, 4)
-    """
+    """Wrap an ONNX file's bytes as a function of arrays: onnxruntime on one thread, with or without graph
+    optimization."""
     session = open_session(content, optimized=optimized)
     names = [node.name for node in session.get_inputs()]
 
@@ -191,12 +186,7 @@ def open_session(content: bytes, *, optimized: bool = True) -> onnxruntime.Infer
 
 
 def make_graph_reference(name: str, content: bytes) -> Reference:
-    """Make an ONNX graph the reference that its other forms are compared with.
-
-    Example:
-        >>> make_graph_reference("onnx", Path("news/model.onnx").read_bytes()).name
-        'onnx'
-    """
+    """Make an ONNX graph the reference that its other forms are compared with."""
     return Reference(
         name,
         make_onnx_run(content, optimized=False),
@@ -260,13 +250,7 @@ def measure_difference(
     heads: Sequence[int] = (),
 ) -> Difference:
     """Measure the differences of `given` from `expected` and from `exact`, all [rows, classes]; infinite if the shapes
-    differ. With several heads, `heads` has the number of labels of each.
-
-    Example:
-        >>> expected, given = np.array([[0.5, 2.0]], np.float32), np.array([[0.5, 1.0]], np.float32)
-        >>> measure_difference("onnx", "one", expected, given).largest
-        1.0
-    """
+    differ. With several heads, `heads` has the number of labels of each."""
     spreads = None if exact is None else _measure_distance_in_spreads(candidate, expected, given, exact)
     if expected.shape != given.shape:
         return Difference(candidate, case, float("inf"), len(expected), spreads)

@@ -29,10 +29,6 @@ def is_near_enough(found: Difference, tolerance: float | None) -> bool:
         tolerance: the largest difference from the reference that passes, with equal labels. With None, an answer passes
             if it is at most 1e-5 from the reference with the same label, or as near to the exact answer as the
             module's own rounding allows (docs/proof.md).
-
-    Example:
-        >>> is_near_enough(Difference("onnx", "one", 2e-5, 0, spreads=3.0), None)
-        True
     """
     if found.largest <= (LEAST_TOLERANCE if tolerance is None else tolerance) and not found.labels_differing:
         return True
