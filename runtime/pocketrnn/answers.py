@@ -25,7 +25,7 @@ Chunk = tuple[Floats, Collection[int]]
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One text's answer.
+    """The answer to one text.
 
     The probabilities of a multi-label classifier are each label's own, and do not add up to 1.
 
@@ -46,7 +46,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """The meaning of a classifier's logits.
+    """The meaning of a classifier's logits: labels with probabilities, or values.
 
     Attributes:
         name: the classifier's name, for messages.
@@ -71,17 +71,17 @@ class Answers:
 
     @property
     def gives_reached_labels(self) -> bool:
-        """Whether an answer is the labels that reach their threshold: the classifier has thresholds, or each label is
-        decided by itself."""
+        """Whether the classifier answers with all labels that reach their threshold. It does if it has thresholds or
+        sigmoid."""
         return self.thresholds is not None or self.activation == "sigmoid"
 
     def restrict_to_labels(self, places: Sequence[int]) -> Answers:
-        """The answers for some of the labels, by their indices."""
+        """Return the answers for some of the labels, which are given by their indices."""
         thresholds = None if self.thresholds is None else tuple(self.thresholds[place] for place in places)
         return Answers(self.name, tuple(self.labels[place] for place in places), self.activation, thresholds)
 
     def require_single_head(self, what: str) -> None:
-        """Refuse a feature that needs one set of labels if there are several heads.
+        """Refuse a feature that needs a single set of labels, if the classifier has several heads.
 
         Args:
             what: the feature as the subject and the verb of a sentence: `explain() is of`.
@@ -103,7 +103,8 @@ class Answers:
         return _softmax(logits) if self.activation == "softmax" else _sigmoid(logits)
 
     def prediction(self, logits: Sequence[float], top: int = 1) -> Prediction:
-        """Convert one row of logits to an answer; of equal probabilities, the earlier label comes first.
+        """Convert one row of logits to an answer. If two labels have equal probabilities, the earlier label comes
+        first.
 
         It is computed in Python's own floats: on one row, numpy's calls take four times as long. The two agree to 1e-7.
 
@@ -136,7 +137,7 @@ class Answers:
         return Prediction(*likeliest[0], likeliest)
 
     def mark_reached_labels(self, probabilities: Floats, threshold: float | None = None) -> NDArray[np.bool_]:
-        """Mark the labels that reach their threshold. With softmax, at most the likeliest label is marked.
+        """Mark the labels that reach their threshold. With softmax, only the likeliest label can be marked.
 
         Args:
             probabilities: float32 [texts, labels].
@@ -154,7 +155,7 @@ class Answers:
         return reached
 
     def list_reached_labels(self, probabilities: Floats, threshold: float | None = None) -> list[tuple[str, ...]]:
-        """List the labels of each text that reach their threshold, in the classifier's order; the list may be empty.
+        """List for each text the labels that reach their threshold, in the classifier's order.
 
         Args:
             probabilities, threshold: as in `reached`.
@@ -163,7 +164,7 @@ class Answers:
         return [tuple(label for label, is_one in zip(self.labels, row, strict=True) if is_one) for row in rows]
 
     def find_likeliest_labels(self, answered: Iterable[Chunk]) -> list[str | None]:
-        """The likeliest label of each text, from logits that come chunk by chunk; None for a text that was skipped."""
+        """Find the likeliest label of each text from chunks of logits; None for a skipped text."""
         labels: list[str | None] = []
         for logits, skipped in answered:
             start = len(labels)
@@ -183,8 +184,9 @@ class Answers:
         return list(logits) if self.gives_values else [self.prediction(row, top) for row in logits.tolist()]
 
     def predictions(self, answered: Generator[Chunk, None, None], top: int) -> Iterator[Prediction | None]:
-        """The answer to each text, from logits that come chunk by chunk; None for a text that was skipped. A caller
-        that stops before the end also closes the generator of the chunks.
+        """Yield the answer to each text from chunks of logits; None for a skipped text.
+
+        If the caller stops before the end, the generator of the chunks is closed, too.
 
         Args:
             answered: the chunks.
@@ -197,7 +199,7 @@ class Answers:
                     yield None if index in passed_over else self.prediction(row, top)
 
     def join_logits(self, answered: Iterable[Chunk]) -> Floats:
-        """Join the logits that come chunk by chunk into one array; a skipped text gets a row of NaN."""
+        """Join chunks of logits into one array; the row of a skipped text is NaN."""
         parts = [np.empty((0, len(self.labels)), np.float32)]
         for logits, skipped in answered:
             logits[list(skipped)] = np.nan
@@ -207,7 +209,7 @@ class Answers:
     def list_labels_with_probabilities(
         self, answer: Prediction, threshold: float | None = None
     ) -> tuple[tuple[str, float], ...]:
-        """The labels of one text that reach their threshold, with their probabilities.
+        """List the labels of one text that reach their threshold, with their probabilities.
 
         Args:
             answer: the prediction for the text, with all labels in `top`.
@@ -227,11 +229,11 @@ class Answers:
 
     @property
     def gives_values(self) -> bool:
-        """Whether the logits are values and not scores of labels."""
+        """Whether the logits are values, as for regression, and not scores of labels."""
         return self.activation == "values"
 
     def check_gives_labels(self) -> None:
-        """Refuse to give labels if the logits are values.
+        """Refuse to give labels if the classifier answers with values.
 
         Raises:
             InputError: the logits are values.
@@ -240,7 +242,7 @@ class Answers:
             raise InputError(f"{self.name} gives values, not labels.", "Use values() or predict().")
 
     def check_top(self, top: int) -> None:
-        """Check `top`, the requested number of labels.
+        """Check `top`, the number of labels that the user asked for.
 
         Raises:
             InputError: `top` is not a whole number from 1 to the number of labels; or the logits are values.
@@ -257,8 +259,9 @@ class Answers:
             )
 
     def check_finite(self, logits: Floats) -> None:
-        """Refuse logits that have no probabilities: NaN, or a largest logit that is infinite. Any other logit may be
-        minus infinity, which is a probability of 0.
+        """Refuse logits without probabilities: a logit is NaN, or the largest logit is infinite.
+
+        A smaller logit may be minus infinity, which means a probability of 0.
 
         Args:
             logits: float32 [texts, labels].

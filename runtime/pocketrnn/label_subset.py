@@ -1,5 +1,4 @@
-"""Restricts a classifier to some of its labels, or weights its labels: an engine that gives the logits of these labels
-only."""
+"""Restrict a classifier to some of its labels, or weight its labels by how often each is expected."""
 
 from __future__ import annotations
 
@@ -36,29 +35,33 @@ class ChosenLabels:
     weights: tuple[float, ...]
 
     def select_from_row(self, logits: Sequence[float]) -> list[float]:
-        """Select and weight the logits of these labels from one row of all logits."""
+        """Select the logits of these labels from one row of all logits, and weight them."""
         return [logits[place] + weight for place, weight in zip(self.places, self.weights, strict=True)]
 
     def select_from_rows(self, logits: Floats) -> Floats:
-        """Select and weight logits: float32 [texts, labels] to float32 [texts, chosen labels]."""
+        """Select the logits of these labels and weight them: float32 [texts, labels] to float32 [texts, chosen
+        labels]."""
         chosen: Floats = logits[:, list(self.places)] + np.array(self.weights, np.float32)
         return chosen
 
     def convert_to_engine_labels(self, outer: ChosenLabels | None) -> ChosenLabels:
-        """These labels, with their `places` converted from indices of the labels of `outer` to those of the engine."""
+        """Return these labels with `places` as indices of the engine's labels, not of the labels of `outer`."""
         if outer is None:
             return self
         weights = (outer.weights[place] + weight for place, weight in zip(self.places, self.weights, strict=True))
         return ChosenLabels(tuple(outer.places[place] for place in self.places), tuple(weights))
 
     def make_chosen_answers(self, all_labels: Answers) -> Answers:
-        """The `Answers` for the chosen labels, from the `Answers` for all labels."""
+        """Make the `Answers` for the chosen labels from the `Answers` for all labels."""
         return all_labels.restrict_to_labels(self.places)
 
 
 def choose_labels(answers: Answers, among: Iterable[str]) -> ChosenLabels:
-    """Choose the labels that `among` names, in the classifier's order; also `und` (undetermined), if the classifier has
-    it.
+    """Choose the labels that `among` names, in the classifier's order.
+
+    The label `und` (undetermined) is chosen, too, unless `among` has "-und".
+
+    The label `und` (undetermined) is always chosen, if the classifier has it.
 
     Args:
         answers: the classifier's answers.
@@ -91,8 +94,9 @@ def choose_labels(answers: Answers, among: Iterable[str]) -> ChosenLabels:
 
 
 def apply_label_prior(answers: Answers, prior: str | Mapping[str, float], named: Priors) -> ChosenLabels:
-    """Weight all labels by how often each is expected. The labels that `prior` does not name are together expected as
-    often as the rarest label that it names.
+    """Weight all labels by how often each is expected.
+
+    The labels that `prior` does not name are together expected as often as the rarest label that it names.
 
     If the classifier was trained on equally many texts of each label, its probabilities are then those for this prior.
 
@@ -155,7 +159,7 @@ def _make_unknown_label_error(answers: Answers, label: object) -> InputError:
 
 
 def wrap_engine_for_labels(engine: Engine, chosen: ChosenLabels) -> Engine:
-    """Wrap an engine so that it gives the logits of the chosen labels alone."""
+    """Wrap an engine so that it gives only the logits of the chosen labels."""
     return (
         _ChosenLabelsTextEngine(engine, chosen)
         if isinstance(engine, TextEngine)
@@ -164,7 +168,7 @@ def wrap_engine_for_labels(engine: Engine, chosen: ChosenLabels) -> Engine:
 
 
 class _ChosenLabelsEngine:
-    """An engine that wraps another one and gives its logits for the chosen labels; see `Engine`."""
+    """An engine that gives only another engine's logits for the chosen labels; see `Engine`."""
 
     def __init__(self, engine: Any, chosen: ChosenLabels) -> None:
         self._engine, self._chosen = engine, chosen
@@ -183,7 +187,7 @@ class _ChosenLabelsEngine:
 
 
 class _ChosenLabelsTextEngine(_ChosenLabelsEngine):
-    """A `_ChosenLabelsEngine` for an engine that takes texts; see `TextEngine`."""
+    """A `_ChosenLabelsEngine` around an engine that takes texts; see `TextEngine`."""
 
     def compute_logits_of_text(self, text: str) -> list[float] | None:
         logits = self._engine.compute_logits_of_text(text)

@@ -1,4 +1,7 @@
-"""Streams of numbers: an arriving recording is answered in windows, or from a state carried from step to step."""
+"""Streams of numbers: a recording is answered while it arrives.
+
+It is answered in windows, or from a state that is carried from step to step.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +38,9 @@ class Window:
 
 
 def choose_window_and_hop(manifest: Manifest, window: int | None, hop: int | None) -> tuple[int, int] | None:
-    """The number of steps of a window, and of steps until the next window begins. None if neither the bundle nor the
-    caller gives a window, and the bundle can carry a state.
+    """Choose the number of steps of a window, and the number of steps until the next window.
+
+    None if neither the bundle nor the caller gives a window, and the bundle can carry a state.
 
     Raises:
         InputError: a window is not stated, and the bundle cannot carry a state; or a number is not from 1.
@@ -58,7 +62,8 @@ def choose_window_and_hop(manifest: Manifest, window: int | None, hop: int | Non
 
 
 class CarriedStream:
-    """A stream of an arriving recording, which answers for all samples so far at the cost of the new ones.
+    """A stream of a recording that answers for all samples so far, at the cost of the new samples.
+
     `Classifier.stream` makes one; a stream may be used by one thread at a time.
 
     Attributes:
@@ -120,8 +125,7 @@ class CarriedStream:
         return self.push(recording)
 
     def save(self) -> bytes:
-        """Save the stream, to continue it elsewhere with `stream(saved=...)` of the same bundle: as JSON of some
-        kilobytes.
+        """Save the stream as JSON of some kilobytes. `stream(saved=...)` of the same bundle continues it elsewhere.
 
         Example:
             >>> stream = classifier.stream(saved=stream.save())
@@ -135,8 +139,9 @@ class CarriedStream:
 
 
 class NumberStream:
-    """A stream of a recording that arrives in pieces of any length, answered in windows; `Classifier.stream` makes one.
-    Not thread-safe.
+    """A stream of a recording that arrives in pieces of any length and is answered in windows.
+
+    `Classifier.stream` makes one. Not thread-safe.
 
     Attributes:
         window, hop: the length of a window, and the distance between the begins of two windows, in steps.
@@ -151,7 +156,7 @@ class NumberStream:
         self._first = self._next = 0
 
     def push(self, samples: object) -> list[Window]:
-        """Read the next samples and answer the windows that they complete, in order; none, one or several.
+        """Read the next samples, and answer the windows that they complete, in order. There may be none.
 
         Args:
             samples: the next steps, numbers [time, channels]; or one step, [channels].
@@ -188,7 +193,7 @@ class NumberStream:
         return [Window(start, start + self.window, answer) for start, answer in zip(starts, answers, strict=True)]
 
     def answer_whole_recording(self, recording: object) -> list[Window]:
-        """Answer the windows of a complete recording.
+        """Answer all windows of a complete recording.
 
         Raises:
             SequenceError: the recording has fewer steps than a window.

@@ -1,4 +1,4 @@
-"""Publishes a classifier on a model hub, with a card made from its manifest."""
+"""Publish a classifier on a model hub, with a card that describes it."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ def push(
 
 
 def make_card(manifest: Manifest, address: HubAddress, files: list[Path]) -> str:
-    """Make the card of a classifier on a hub, in Markdown: what it does, how to use it, and what is proven of it.
+    """Make the card of a classifier for a hub, in Markdown.
+
+    It says what the classifier does, how to use it, and what is proven.
 
     Args:
         manifest: the classifier's manifest.

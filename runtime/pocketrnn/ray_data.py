@@ -1,4 +1,4 @@
-"""Classifies a corpus with Ray Data: every worker has its own Classifier, loaded from the files that it receives.
+"""Classify a corpus with Ray Data. Every worker has its own Classifier.
 
 `pip install 'pocketrnn[ray]'` installs Ray, which is imported when a data set is classified. The workers need
 pocketrnn, but no shared disk.
@@ -100,7 +100,7 @@ def classify_dataset(
 
 
 def _read_bundle_files(folder: Path) -> dict[str, bytes]:
-    """Read the files of a bundle that a worker needs: their names and contents."""
+    """Read the files of a bundle that a worker needs; return their names and contents."""
     manifest = manifests.read_manifest(folder)
     if not isinstance(manifest.input, TextInput):
         raise BundleError(f"{folder} takes sequences of numbers, not texts.", manifests.TAKES_NUMBERS)

@@ -1,4 +1,4 @@
-"""The saved form of a stream: JSON with its own digest. The stream can be continued from it elsewhere."""
+"""The saved form of a stream: JSON with its own digest. A stream can be continued from it elsewhere."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def encode_stream(manifest: Manifest, at: Mapping[str, Any], state: Floats, logi
 
 
 def decode_stream(saved: object, manifest: Manifest, at: str) -> tuple[Any, Floats, Floats | None]:
-    """Decode a saved stream into its position, which is not checked yet, its state and its answer.
+    """Decode a saved stream into its position, its state and its answer. The position is not checked yet.
 
     Args:
         saved: the bytes from `encode_stream`.
@@ -66,7 +66,7 @@ def decode_stream(saved: object, manifest: Manifest, at: str) -> tuple[Any, Floa
 
 
 def _parse_document(saved: object, members: set[str]) -> dict[str, Any]:
-    """Parse a saved stream, and check its digest. It must have the format, the version and exactly these `members`."""
+    """Parse a saved stream, and check its digest, its format, its version and its `members`."""
     if not isinstance(saved, bytes):
         raise InputError(f"A saved stream is bytes, not {type(saved).__name__}.", "Give what Stream.save gave.")
     try:
@@ -87,7 +87,10 @@ def _parse_document(saved: object, members: set[str]) -> dict[str, Any]:
 
 
 def _compute_bundle_digest(manifest: Manifest) -> str:
-    """The sha256 of a bundle's step graph, labels and input, by which streams of another bundle are recognized."""
+    """Compute the sha256 of a bundle's step graph, labels and input.
+
+    It shows whether a stream was saved with another bundle.
+    """
     step = "" if manifest.stream is None else manifest.stream.sha256
     return hashlib.sha256(f"{step} {compute_input_digest(manifest.labels, manifest.input)}".encode()).hexdigest()
 
@@ -124,5 +127,5 @@ def _encode_json(document: dict[str, Any]) -> bytes:
 
 
 def make_damaged_stream_error(what: str) -> InputError:
-    """The error for a damaged saved stream; `what` describes the damage."""
+    """Make the error for a damaged saved stream; `what` describes the damage."""
     return InputError(f"The saved stream {what}.", _MAKE_AGAIN)

@@ -1,4 +1,4 @@
-"""Two verdicts on a bundle, one on its graph and one on its text rules; and the chain of comparisons of the proof.
+"""The verdicts on a bundle's graph, on its text rules and on its integers, and the chain of comparisons in its proof.
 
 A graph can be proven equal to a module while every text is split into other words than in training. So the two verdicts
 are always separate.
@@ -64,7 +64,7 @@ _FLOAT64: Final = ", float64"
 
 @dataclass(frozen=True)
 class AnswerComparison:
-    """The comparison of the owner's classifier's answers to texts with the bundle's.
+    """The bundle's answers to texts, compared with those of its owner's classifier.
 
     Attributes:
         labels: on how many texts the labels were compared.
@@ -90,7 +90,7 @@ class AnswerComparison:
 
     @property
     def sentence(self) -> str:
-        """The comparison as one or more sentences."""
+        """The comparison in one or more sentences."""
         found = []
         if self.labels:
             found.append(f"On {_count_texts(self.labels)} {self._answers}: the same labels.")
@@ -119,7 +119,7 @@ def _count_texts(number: int) -> str:
 
 @dataclass(frozen=True)
 class TextVerdict:
-    """The verdict on the text rules.
+    """The verdict on the text rules: whether they were compared with the owner's pipeline, and how.
 
     Attributes:
         kind: `compared` with the owner's pipeline on some texts; `trained`: the rules that pocketrnn trained the
@@ -153,7 +153,7 @@ class TextVerdict:
 
     @property
     def is_open(self) -> bool:
-        """Whether some step from a text to its labels was not compared; this is shown as a warning."""
+        """Whether a step from a text to its labels was not compared. This is shown as a warning."""
         if self.answers is not None and self.answers.unordered:
             return True
         if self.kind == "read":
@@ -162,8 +162,8 @@ class TextVerdict:
 
     @property
     def remedy(self) -> str:
-        """How to compare the step that was not compared, as a sentence without its full stop; empty if all were
-        compared."""
+        """How to compare the step that was not compared, as a sentence without its full stop; empty without such a
+        step."""
         if not self.is_open:
             return ""
         if self.kind == "read" and not self.texts:
@@ -201,7 +201,7 @@ class TextVerdict:
 
 
 def read_text_verdict(manifest: Manifest) -> TextVerdict:
-    """Read the verdict on its text rules that a bundle states; if it states none, the rules are `not compared`."""
+    """Read the verdict on the text rules from a bundle. If the bundle states none, it is `not compared`."""
     stated = manifest.provenance.get(TEXT_RULES)
     stated = stated if isinstance(stated, Mapping) else {}
     texts, by, answers = stated.get("texts"), stated.get("by"), _read_stated_answers(stated.get("answers"), manifest)
@@ -226,7 +226,7 @@ def read_text_verdict(manifest: Manifest) -> TextVerdict:
 
 
 def _read_stated_answers(stated: Any, manifest: Manifest) -> AnswerComparison | None:
-    """Read the comparison with the owner's answers that a bundle states; None if there is no valid one."""
+    """Read the comparison with the owner's answers from a bundle; None if it has no valid one."""
     stated = stated if isinstance(stated, Mapping) else {}
     labels, probabilities, largest, tolerance = (
         stated.get(name) for name in ("labels", "probabilities", "largest_difference", "tolerance")
@@ -246,7 +246,7 @@ def _read_stated_answers(stated: Any, manifest: Manifest) -> AnswerComparison | 
 
 @dataclass(frozen=True)
 class IntegerVerdict:
-    """The effect of integer arithmetic, as it was measured when a packed file was made.
+    """The effect of integer arithmetic on answers, as it was measured when a packed file was made.
 
     Attributes:
         texts: how many texts were answered in both arithmetics.
@@ -275,7 +275,7 @@ class IntegerVerdict:
 
     @property
     def unit(self) -> str:
-        """The unit in which changes are counted."""
+        """The unit in which changes are counted: labels, or sets of labels."""
         return "set of labels" if self.several_labels else "label"
 
     @property
@@ -288,7 +288,7 @@ class IntegerVerdict:
 
     @property
     def sentence(self) -> str:
-        """The result of the measurement, in one or two sentences."""
+        """The result of the measurement in one or two sentences."""
         where = f"On {self.texts:,} {self.of} of {self.source}," if self.is_data else (
             f"On {self.texts:,} golden examples, which says little,"
         )  # fmt: skip
@@ -312,7 +312,7 @@ class IntegerVerdict:
 
 
 def read_integer_verdict(manifest: Manifest) -> IntegerVerdict | None:
-    """Read the effect of integer arithmetic that a packed file states; None if there is no valid statement."""
+    """Read the effect of integer arithmetic from a packed file; None if it states no valid one."""
     stated: Any = manifest.provenance
     for member in ("packed", "int8", "measured"):
         stated = stated.get(member) if isinstance(stated, Mapping) else None
@@ -342,7 +342,7 @@ def read_integer_verdict(manifest: Manifest) -> IntegerVerdict | None:
 
 @dataclass(frozen=True)
 class Link:
-    """All consecutive comparisons of one form with another; they are one link in the proof's chain.
+    """All consecutive comparisons of one form with another. They are one link in the proof's chain.
 
     Attributes:
         line: their sums, and the largest difference.
@@ -354,8 +354,10 @@ class Link:
 
 
 def group_chain_links(comparisons: Iterable[Comparison]) -> list[Link]:
-    """Group a proof's comparisons into its chain from the module to the file: a link for each form and its
-    reference."""
+    """Group a proof's comparisons into a chain from the module to the file.
+
+    Each form and its reference make a link.
+    """
     chain: list[list[Comparison]] = []
     for line in comparisons:
         if chain and (chain[-1][0].reference, chain[-1][0].candidate) == (line.reference, line.candidate):
@@ -379,12 +381,15 @@ def _sum_comparisons(lines: list[Comparison]) -> Comparison:
 
 
 def make_graph_name(manifest: Manifest) -> str:
-    """The name of a bundle's graph in its proof, for the proof of the form that is made from the graph."""
+    """Return the name of a bundle's graph in its proof.
+
+    The proof of a form that is made from the graph uses it.
+    """
     return COMPRESSED if any(line.candidate == COMPRESSED for line in manifest.parity.comparisons) else "onnx"
 
 
 def describe_graph_proof(manifest: Manifest) -> str:
-    """The result of the proof of the graph, as the end of a sentence that begins with "The graph: "."""
+    """Describe the proof of the graph, as the end of a sentence that begins with "The graph: "."""
     first = manifest.parity.comparisons[0]
     module = first.reference.removesuffix(_FLOAT64)
     exact = first.candidate.endswith(_FLOAT64)
@@ -406,14 +411,14 @@ def describe_graph_proof(manifest: Manifest) -> str:
 
 
 def describe_number_scale(manifest: Manifest) -> str:
-    """The source of the scale of numbers, as the end of a sentence that begins with "Numbers: "."""
+    """Say where the scale of numbers comes from, as the end of a sentence that begins with "Numbers: "."""
     if manifest.provenance.get(SCALE) == "trained":
         return "scaled as in training, by the same code."
     return "scaled as their owner said; that was not compared with anything."
 
 
 def _describe_difference_in_own_precision(line: Comparison) -> str:
-    """The measured difference from the module's own answers, if it computes in a precision other than float32."""
+    """Describe the difference from the module's own answers, if it computes in another precision than float32."""
     if line.measures_rounding or line.measures_integer_arithmetic or not line.is_measured:
         return ""
     precision = line.candidate.removeprefix(IN_OWN_PRECISION)
@@ -422,7 +427,7 @@ def _describe_difference_in_own_precision(line: Comparison) -> str:
 
 
 def describe_integer_verdict(manifest: Manifest) -> str:
-    """The verdict for a packed file with integer arithmetic, which is not proven equal to the module."""
+    """Write the verdict on a packed file with integer arithmetic, which is not proven equal to the module."""
     verdict = read_integer_verdict(manifest)
     measured = "The file does not say what that changes." if verdict is None else verdict.sentence
     lines = [line for line in manifest.parity.comparisons if line.measures_integer_arithmetic]
@@ -438,7 +443,7 @@ def describe_integer_verdict(manifest: Manifest) -> str:
 
 
 def describe_rounding(manifest: Manifest) -> str:
-    """The measured effect of rounding the weights, which is not part of the proof; empty if none were rounded."""
+    """Describe the effect of rounding the weights, which is not part of the proof; empty if none were rounded."""
     changed = [line for line in manifest.parity.comparisons if line.measures_rounding]
     if not changed:
         return ""

@@ -1,4 +1,4 @@
-"""classifier.json: read it, check it, write it.
+"""Read, check and write classifier.json, the description of a bundle.
 
 A bundle is a folder that holds `classifier.json`, the ONNX graph it names and, unless left out, a TorchScript copy.
 `classifier.schema.json` beside this file defines the format. `read_manifest` checks a file against it, and then checks
@@ -107,9 +107,11 @@ _EXPORT_AGAIN: Final = "Export it again with this pocketrnn."
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of the graph, which are those of the PyTorch module: 300 position embeddings allow at most 300 tokens,
-    a convolution over 5 tokens needs at least 5, and a mean over the tokens that are not padding needs at least one of
-    them. None means that there is no limit.
+    """The limits of a graph: how many tokens a text may have, and whether it needs a known word.
+
+    The PyTorch module has the same limits: 300 position embeddings allow at most 300 tokens, a convolution over 5
+    tokens needs at least 5, and a mean over the tokens that are not padding needs at least one of them. None means that
+    there is no limit.
 
     Attributes:
         min_tokens: the fewest token ids of a text, or steps of a sequence of numbers; from 1 to 65,536.
@@ -133,12 +135,11 @@ class Limits:
             )
 
     def allows_length(self, tokens: int) -> bool:
-        """Whether the graph accepts a text of `tokens` token ids, or a sequence of `tokens` steps."""
+        """Return whether the graph accepts a text of `tokens` ids, or a sequence of `tokens` steps."""
         return (self.min_tokens or 1) <= tokens <= (self.max_tokens or sys.maxsize)
 
     def accepts_ids(self, ids: Sequence[int], padding_id: int) -> bool:
-        """Whether the graph accepts a text, or a pair of texts, with these ids. The feature marks before the ids do not
-        count."""
+        """Return whether the graph accepts a text, or a pair of texts, with these ids. Feature marks do not count."""
         ids = ids[count_feature_marks(ids) :]
         if not self.allows_length(len(ids)):
             return False
@@ -152,22 +153,25 @@ def _is_pair_mark(token_id: int) -> bool:
 
 
 def count_feature_marks(ids: Sequence[int]) -> int:
-    """The number of feature marks (`pocketrnn.text.features`) at the beginning of a row of ids."""
+    """Return how many feature marks (`pocketrnn.text.features`) begin a row of ids."""
     return next((i for i, token_id in enumerate(ids) if token_id >= 0), len(ids))
 
 
 @dataclass(frozen=True)
 class Graph:
-    """The ONNX file. Its inputs are `tokens` int64 [batch, sequence], or `samples` float32 [batch, time, channels]; and
-    `lengths` int64 [batch] if the model uses them. Its output is `logits` float32 [batch, labels], or [batch, sequence,
-    labels] if it labels tokens. For two texts, `second_tokens` follows `tokens`, and `second_lengths` follows
-    `lengths`. For texts with numbers or categories, the last input is `features` float32 [batch, features]; for tokens
-    with their characters, it is `characters` int64 [batch, sequence, width].
+    """The ONNX file of a bundle, and its inputs.
+
+    Its inputs are `tokens` int64 [batch, sequence], or `samples` float32 [batch, time, channels]; and `lengths` int64
+    [batch] if the model uses them. Its output is `logits` float32 [batch, labels], or [batch, sequence, labels] if it
+    labels tokens. For two texts, `second_tokens` follows `tokens`, and `second_lengths` follows `lengths`. For texts
+    with numbers or categories, the last input is `features` float32 [batch, features]; for tokens with their
+    characters, it is `characters` int64 [batch, sequence, width].
 
     `padding` says whether rows may be padded without changing an answer; `batch` is 1 where a run takes one text or
     sequence only, else None. `limits` are the limits of its texts and runs, if it has any. `embedding_rows` is the
     number of embedding rows, for texts only: every id is below it. A text that holds one of the ids `alone` gets a run
-    of its own: the module takes such an id for padding inside a text, so that its answer depends on its neighbours."""
+    of its own: the module takes such an id for padding inside a text, so that its answer depends on its neighbours.
+    """
 
     file: str
     sha256: str
@@ -190,9 +194,10 @@ class TorchScript:
 
 @dataclass(frozen=True)
 class StepGraph:
-    """The ONNX file that answers while a text or a recording arrives. Its inputs are `tokens` or `samples`, as in the
-    graph, and `state` float32 [batch, state_size]; its outputs are `logits` float32 [batch, labels] and `new_state`,
-    with the shape of `state`.
+    """The ONNX file that answers while a text or a recording arrives.
+
+    Its inputs are `tokens` or `samples`, as in the graph, and `state` float32 [batch, state_size]; its outputs are
+    `logits` float32 [batch, labels] and `new_state`, with the shape of `state`.
     """
 
     file: str
@@ -202,9 +207,11 @@ class StepGraph:
 
 @dataclass(frozen=True)
 class Example:
-    """A golden example: the answer of the PyTorch module to one text or two when the bundle was made, as one row of
-    logits or as a row for each id. A mark separates the ids of two texts (`pocketrnn.text.pairs`). A text with features
-    is a tuple of the text and their names and values; marks come before its ids (`pocketrnn.text.features`).
+    """A golden example: a text, or two, with the PyTorch module's answer when the bundle was made.
+
+    The answer is one row of logits, or a row for each id. A mark separates the ids of two texts
+    (`pocketrnn.text.pairs`). A text with features is a tuple of the text and their names and values; marks come before
+    its ids (`pocketrnn.text.features`).
     """
 
     text: str | tuple[str, Any]
@@ -227,8 +234,10 @@ class Example:
 
 @dataclass(frozen=True)
 class NumberExample:
-    """A golden example: the answer of the PyTorch module to `samples` when the bundle was made; float32 [time,
-    channels], as the graph gets them."""
+    """A golden example of numbers: a sequence with the PyTorch module's answer when the bundle was made.
+
+    `samples` are the graph's input, float32 [time, channels].
+    """
 
     samples: tuple[tuple[float, ...], ...]
     logits: tuple[float, ...]
@@ -241,9 +250,10 @@ class NumberExample:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One line of the proof: `candidate` compared with `reference` on `rows` texts or sequences, in `cases` runs.
-    `spreads` is the candidate's largest distance from the exact answer, in units of the error that rounding may cause;
-    None if it was not measured.
+    """One line of the proof: a candidate form was compared with a reference form.
+
+    There were `rows` texts or sequences, in `cases` runs. `spreads` is the candidate's largest distance from the exact
+    answer, in units of the error that rounding may cause; None if it was not measured.
     """
 
     reference: str
@@ -257,25 +267,26 @@ class Comparison:
 
     @property
     def measures_rounding(self) -> bool:
-        """Whether this line measures the effect of rounding the weights, which has no limit."""
+        """Whether this line measures the effect of rounding the weights. There is no limit for this effect."""
         return self.candidate == ROUNDED
 
     @property
     def measures_integer_arithmetic(self) -> bool:
-        """Whether this line measures the effect of integer arithmetic, which has no limit."""
+        """Whether this line measures the effect of integer arithmetic. There is no limit for this effect."""
         return self.candidate == INTEGERS
 
     @property
     def is_measured(self) -> bool:
-        """Whether this line is a measurement and not part of the proof: of rounding, of integer arithmetic, or of a
-        module in another precision than float32."""
+        """Whether this line is only a measurement, and not part of the proof.
+
+        It measures rounding, integer arithmetic, or a module in another precision than float32.
+        """
         return self.measures_rounding or self.measures_integer_arithmetic or self.candidate.startswith(IN_OWN_PRECISION)
 
 
 @dataclass(frozen=True)
 class Parity:
-    """The proof: all comparisons that were made before the bundle was written, and the largest allowed difference of
-    logits."""
+    """The proof of a bundle: all its comparisons, and the largest allowed difference of logits."""
 
     tolerance: float
     comparisons: tuple[Comparison, ...]
@@ -286,7 +297,7 @@ Input = TextInput | NumberInput
 
 @dataclass(frozen=True)
 class Manifest:
-    """All of classifier.json. `classifier.schema.json` documents each member.
+    """The content of classifier.json. `classifier.schema.json` documents each member.
 
     Attributes:
         input: the kind of input, and the rules that turn it into the graph's inputs.
@@ -315,7 +326,7 @@ class Manifest:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The classes in the order of the logits; or the names of the values."""
+        """The labels in the order of the logits; or the names of the values."""
         return self.output.labels
 
     @property
@@ -336,17 +347,16 @@ class Manifest:
 
     @property
     def features(self) -> Features:
-        """The features that the classifier takes in addition to a text; empty if it takes none."""
+        """The features that the classifier takes in addition to a text; empty without features."""
         return self.input.features if isinstance(self.input, TextInput) else ()
 
     @property
     def characters(self) -> Characters | None:
-        """The characters that the classifier takes in addition to each token; None if it takes none."""
+        """The characters that the classifier takes in addition to each token; None without characters."""
         return self.input.characters if isinstance(self.input, TextInput) else None
 
     def require_single_text(self, what: str) -> None:
-        """Refuse a feature of pocketrnn that only works for a text alone, if the classifier takes two texts, or
-        features or characters.
+        """Refuse a feature that works only for single texts, if the classifier takes two texts, features or characters.
 
         Args:
             what: the feature as the subject and the verb of a sentence: `a packed file takes`.
@@ -370,11 +380,11 @@ class Manifest:
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """The names of the heads; empty if the classifier answers with one set of labels."""
+        """The names of the heads; empty if the classifier has a single set of labels."""
         return tuple(self.output.heads) if isinstance(self.output, HeadsOutput) else ()
 
     def require_single_head(self, what: str) -> None:
-        """Refuse a feature of pocketrnn that only works for one set of labels, if the classifier has several heads.
+        """Refuse a feature that works only for a single set of labels, if the classifier has several heads.
 
         Args:
             what: the feature as the subject and the verb of a sentence: `a packed file holds`.
@@ -390,7 +400,7 @@ class Manifest:
 
     @property
     def numbers(self) -> NumberInput:
-        """The input of a classifier of sequences of numbers.
+        """The input rules of a classifier of sequences of numbers.
 
         Raises:
             BundleError: the classifier takes texts.
@@ -401,17 +411,17 @@ class Manifest:
 
     @property
     def texts(self) -> tuple[Example, ...]:
-        """The golden examples of a classifier of texts; empty for one of numbers."""
+        """The golden examples of a classifier of texts; empty for a classifier of numbers."""
         return tuple(example for example in self.examples if isinstance(example, Example))
 
     @property
     def golden_logit_rows(self) -> list[tuple[tuple[float, ...], ...]]:
-        """The rows of logits of each golden example: one row, or one for each token."""
+        """The logits of each golden example: one row, or a row for each token."""
         return [example.rows for example in self.texts] + [example.rows for example in self.sequences]
 
     @property
     def sequences(self) -> tuple[NumberExample, ...]:
-        """The golden examples of a classifier of numbers; empty for one of texts."""
+        """The golden examples of a classifier of numbers; empty for a classifier of texts."""
         return tuple(example for example in self.examples if isinstance(example, NumberExample))
 
 
@@ -449,7 +459,7 @@ def _check_text_manifest(manifest: Manifest, given: TextInput) -> None:
 
 
 def _explain_no_streaming(given: TextInput, limits: Limits) -> str:
-    """The reason why this classifier cannot stream texts, as a sentence; empty if it can."""
+    """Explain in a sentence why this classifier cannot stream texts; empty if it can."""
     rules = given.rules
     if isinstance(rules, TextRules) and rules.ngrams > 1:
         return (
@@ -500,7 +510,7 @@ def _check_number_manifest(manifest: Manifest, given: NumberInput) -> None:
 
 
 def explain_no_step_answers(given: NumberInput, limits: Limits) -> str:
-    """The reason why a recording cannot be answered step by step from a carried state; empty if it can."""
+    """Explain in a sentence why this classifier cannot answer a recording step by step; empty if it can."""
     if given.steps is not None:
         return f"every sequence has {given.steps:,} steps"
     if given.window is not None:
@@ -510,8 +520,9 @@ def explain_no_step_answers(given: NumberInput, limits: Limits) -> str:
 
 
 def describe_padding_effect(provenance: Mapping[str, Any]) -> str | None:
-    """Describe the effect of padding that the export measured, as a sentence without its full stop; None if the bundle
-    does not state one.
+    """Describe how padding changes answers, as the export measured it; None if the bundle does not say.
+
+    It is a sentence without its full stop.
 
     Args:
         provenance: the bundle's provenance, which may hold anything.
@@ -536,7 +547,7 @@ def load_manifest_schema() -> dict[str, Any]:
 
 
 def read_checked_bytes(path: Path, sha256: str, *, largest: int = LARGEST_FILE) -> bytes:
-    """Read a file once and check the sha256 of the bytes that were read.
+    """Read a file, and check the sha256 of exactly the bytes that were read.
 
     Args:
         path: the file.
@@ -583,7 +594,7 @@ def compute_file_sha256(path: Path) -> str:
 
 
 def read_file_size(path: Path) -> int:
-    """A file's size in bytes.
+    """Return the size of a file in bytes.
 
     Raises:
         BundleError: the file is missing or cannot be read.
@@ -637,7 +648,10 @@ def _translate_read_errors(path: Path) -> Iterator[None]:
 
 
 def compute_input_digest(labels: tuple[str, ...], given: Input) -> str:
-    """Compute the sha256 of the labels and of all rules that turn texts into ids, or numbers into samples."""
+    """Compute the sha256 of the labels and of all rules for the input.
+
+    The rules turn texts into ids, or numbers into samples.
+    """
     of_texts: list[Any] = [given.vocabulary] if isinstance(given, TextInput) else []
     of_texts += ["two texts"] if isinstance(given, TextInput) and given.pairs else []
     of_texts += [make_features_document(given.features)] if isinstance(given, TextInput) and given.features else []
@@ -648,18 +662,21 @@ def compute_input_digest(labels: tuple[str, ...], given: Input) -> str:
 
 
 def make_digest_entry(labels: tuple[str, ...], given: Input) -> dict[str, str]:
-    """The digest as an entry of a graph's metadata, which identifies a graph without its bundle."""
+    """Make the entry of a graph's metadata that holds the digest. It identifies a graph without its bundle."""
     return {f"pocketrnn.{given.kind}_digest": compute_input_digest(labels, given)}
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """Encode classifier.json: UTF-8, one top-level member on each line, its own digest last."""
+    """Encode classifier.json as UTF-8: one top-level member on each line, and its digest as the last member."""
     words = {"vocabulary": manifest.input.vocabulary} if isinstance(manifest.input, TextInput) else {}
     return encode_with_digest({**make_manifest_document(manifest), **words})
 
 
 def encode_with_digest(document: Mapping[str, Any]) -> bytes:
-    """Encode a document as JSON with its own digest last: UTF-8, one top-level member on each line."""
+    """Encode a document as JSON with its digest as the last member.
+
+    It is UTF-8, with one top-level member on each line.
+    """
     # The vocabulary has no spaces after its commas: 13,000 words take 133 kB so, and 146 kB with them.
     between = {"vocabulary": ","}
     lines = [f"{json.dumps(name)}: {_dump_json(value, between.get(name, ', '))}" for name, value in document.items()]
@@ -669,7 +686,7 @@ def encode_with_digest(document: Mapping[str, Any]) -> bytes:
 
 
 def make_manifest_document(manifest: Manifest) -> dict[str, Any]:
-    """The manifest as classifier.json's members, without the vocabulary and the digest."""
+    """Convert the manifest to the members of classifier.json, without the vocabulary and the digest."""
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -711,13 +728,13 @@ def _make_example_document(example: Example | NumberExample) -> dict[str, Any]:
 
 
 def list_bundle_files(manifest: Manifest) -> tuple[str, ...]:
-    """The names of a bundle's files, classifier.json first."""
+    """List the names of a bundle's files; classifier.json comes first."""
     further = (entry.file for entry in (manifest.graph, manifest.torchscript, manifest.stream) if entry is not None)
     return CLASSIFIER_JSON, *further
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read and check a bundle's classifier.json. The files that it names are checked when they are opened.
+    """Read and check classifier.json of a bundle. The other files are checked when they are opened.
 
     Raises:
         BundleError: the folder or the file is missing or unreadable; it is not JSON, or has another format or
@@ -747,7 +764,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _make_no_bundle_error(path: Path) -> BundleError:
-    """The error for a path that is not a bundle's folder. It says what the path is, if that can be found out."""
+    """Make the error for a path that is not a bundle. The error says what the path is, if this is known."""
     if path.is_dir():
         if _is_checkpoint(path):
             # Imported here, since loading a bundle needs neither.
@@ -769,7 +786,8 @@ def _make_no_bundle_error(path: Path) -> BundleError:
 
 
 def suggest_near_bundle(path: Path, shipped: Iterable[str] = ()) -> str:
-    """Suggest the bundle, packed file or checkpoint next to a missing path whose name is most similar, as a sentence.
+    """Suggest an existing bundle, packed file or checkpoint with a name similar to that of a missing one, as a
+    sentence.
 
     Args:
         path: the path that does not exist.
@@ -784,7 +802,7 @@ def suggest_near_bundle(path: Path, shipped: Iterable[str] = ()) -> str:
 
 
 def _is_checkpoint(folder: Path) -> bool:
-    """Whether the folder is a checkpoint of `pocketrnn train`: its config.json begins with the format's name."""
+    """Return whether the folder is a checkpoint of `pocketrnn train`: its config.json begins with the format's name."""
     config = folder / "config.json"
     try:
         if not config.is_file():
@@ -796,7 +814,7 @@ def _is_checkpoint(folder: Path) -> bool:
 
 
 def build_manifest_from_document(document: dict[str, Any], path: Path) -> Manifest:
-    """Build a manifest from a document that holds all members of classifier.json; its digest is not checked.
+    """Build a manifest from the members of classifier.json, without checking their digest.
 
     Args:
         document: as `make_manifest_document` returns it, with the vocabulary and any digest.
@@ -824,7 +842,7 @@ def _check_members(document: dict[str, Any], path: Path) -> None:
 
 
 def _check_digest(document: Mapping[str, Any], content: bytes, path: Path) -> None:
-    """Check the digest at the end of a document, and refuse a document that was changed after it was made."""
+    """Check the digest at the end of a document; refuse a document that was changed."""
     stated = _DIGEST.search(content)
     if stated is None or stated[1].decode() != document["digest"]:
         raise BundleError(f"{path} does not end with its digest.", MAKE_AGAIN)
@@ -916,7 +934,7 @@ def _build_limits(members: Mapping[str, Any]) -> Limits:
 
 
 def _drop_empty_members(members: Mapping[str, Any]) -> dict[str, Any]:
-    """A graph's members without those that are None, 0 or empty, and without limits that are all None."""
+    """Drop the members of a graph that are None, 0 or empty, and limits that are all None."""
     members = {
         name: _drop_empty_members(value) if isinstance(value, dict) else value for name, value in members.items()
     }
@@ -924,7 +942,7 @@ def _drop_empty_members(members: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_nested_deeper(value: Any, levels: int) -> bool:
-    """Whether lists and objects in a JSON value are nested more than `levels` deep, computed without recursion."""
+    """Return whether lists and objects in a JSON value are nested more than `levels` deep."""
     level = [value]
     for _ in range(levels + 1):
         level = [m for v in level if isinstance(v, (dict, list)) for m in (v.values() if isinstance(v, dict) else v)]

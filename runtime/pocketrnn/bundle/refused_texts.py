@@ -1,6 +1,7 @@
-"""Texts that are refused: texts beyond the bundle's limits, with too few or too many token ids or with padding only;
-and texts that the native engine does not answer, because they would need more memory or time than it allows, or
-integers larger than 32 bits.
+"""Make the errors for texts that a classifier refuses.
+
+The text is beyond the limits of the bundle: it has too few or too many token ids, or only padding. Or the native engine
+would need more memory or time than it allows, or integers larger than 32 bits.
 """
 
 from __future__ import annotations
@@ -57,13 +58,13 @@ def find_texts_beyond_limits(
 def _drop_feature_marks(
     ids: NDArray[np.int64], lengths: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Texts without the marks of their features; each text begins with the same number of marks."""
+    """Remove the feature marks at the beginning of each row of ids. All rows have equally many marks."""
     count = count_feature_marks(ids[: lengths[0]].tolist())
     return ids[ids >= 0], lengths - count
 
 
 def describe_limit_faults(limits: Limits) -> list[str]:
-    """Describe the faults of the texts that `find_texts_beyond_limits` marks, as ends of a sentence."""
+    """List the faults that `find_texts_beyond_limits` looks for, as ends of a sentence."""
     sized = limits.min_tokens is not None or limits.max_tokens is not None
     return [
         *(["with too few or too many tokens"] if sized else []),
@@ -72,8 +73,7 @@ def describe_limit_faults(limits: Limits) -> list[str]:
 
 
 def add_text_name_to_error(error: LimitError, text: str, otherwise: str = "") -> LimitError:
-    """Replace "The text" by the name of one of several texts in an error of `make_limit_error`, `make_too_costly_error`
-    or `make_too_large_error`.
+    """Replace "The text" in an error by the name of one of several texts.
 
     Args:
         error: the error.
@@ -85,7 +85,7 @@ def add_text_name_to_error(error: LimitError, text: str, otherwise: str = "") ->
 
 
 def make_too_costly_error(name: str, row: str = "text") -> LimitError:
-    """The error for a text or a sequence that would take more memory or time than the native engine allows."""
+    """Make the error for a text that would take more memory or time than the native engine allows."""
     return LimitError(
         f"The {row} would take more memory or time of {name} than a file of its size may ask for.",
         "Shorten it; if short ones are refused too, do not use the file.",
@@ -93,7 +93,7 @@ def make_too_costly_error(name: str, row: str = "text") -> LimitError:
 
 
 def make_too_large_error(name: str, row: str = "text") -> LimitError:
-    """The error for a text or a sequence for which a packed file would compute an integer beyond 32 bits."""
+    """Make the error for a text that would make a packed file compute an integer beyond 32 bits."""
     return LimitError(
         f"The {row} makes {name} compute an integer beyond 32 bits, which a packed file cannot hold.",
         "Give it to the bundle that the file was made from, or shorten it.",
@@ -101,7 +101,7 @@ def make_too_large_error(name: str, row: str = "text") -> LimitError:
 
 
 def make_limit_error(name: str, limits: Limits, tokens: int) -> LimitError:
-    """The error for a text that `find_texts_beyond_limits` marks.
+    """Make the error for a text that is beyond the limits of the graph.
 
     Args:
         name: the classifier's name.

@@ -1,4 +1,4 @@
-"""`pocketrnn bench`: measures how fast a bundle answers on this machine."""
+"""The command `pocketrnn bench`: it measures how fast a bundle answers on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A command whose help has its examples and its usual options first, then the text and the rare options in groups."""
+"""A command with a help in groups: the examples and the usual options first, then the text and the rare options."""
 
 from __future__ import annotations
 
@@ -57,8 +57,10 @@ def list_lines_to_print_at_end(context: click.Context) -> list[str]:
 
 
 class Text(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
-    """An argument that is a text and not a path. Bytes that the locale could not decode arrive as surrogates; they are
-    decoded as UTF-8 in every locale, or refused."""
+    """An argument that is a text and not a path.
+
+    Bytes that the locale could not decode arrive as surrogates; they are decoded as UTF-8 in every locale, or refused.
+    """
 
     name = "text"
 
@@ -109,7 +111,7 @@ class Command(click.Command):
         self.groups = dict(groups or {"Options": ()})
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the arguments. If click's parser raised a usage error without a context, add this command's context."""
+        """Parse the arguments. A usage error of click's parser without a context gets this command's context."""
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:
@@ -117,7 +119,7 @@ class Command(click.Command):
             raise
 
     def format_help_text(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the first paragraph and the examples; the rest follows the usual options."""
+        """Write the first paragraph and the examples of the help. The other paragraphs follow the usual options."""
         first = _make_help_without_examples(self).partition("\n\n")[0]
         with formatter.indentation():
             formatter.write_paragraph()
@@ -127,7 +129,7 @@ class Command(click.Command):
                 formatter.write_text("\b\n" + "\n".join(examples))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the usual options, which are the first group, then the text, and then the other groups."""
+        """Write the usual options first, then the text, then the other groups of options."""
         rest = _make_help_without_examples(self).partition("\n\n")[2]
         for place, (title, parameters) in enumerate(self.group_options(ctx).items()):
             records = [record for p in parameters if (record := p.get_help_record(ctx)) is not None]
@@ -148,13 +150,13 @@ class Command(click.Command):
 
 
 def list_command_examples(command: click.Command) -> list[str]:
-    """The example lines in a command's help, in the form in which a user types them."""
+    """List the examples in a command's help, as a user types them."""
     examples = _clean_help(command).partition(f"{_EXAMPLES}\n")[2]
     return [line[2:] for line in examples.splitlines()]
 
 
 def _make_help_without_examples(command: click.Command) -> str:
-    """The help without its examples."""
+    """Make the text of a command's help without its examples."""
     return _clean_help(command).partition(f"\b\n{_EXAMPLES}\n")[0].strip()
 
 
@@ -163,7 +165,7 @@ def _clean_help(command: click.Command) -> str:
 
 
 def translate_to_options(message: str, command: click.Command | None) -> str:
-    """Translate a message of the library to the command line's terms: `--min-freq` for `min_freq`.
+    """Translate a message of the library to the options of the command line: `min_freq` becomes `--min-freq`.
 
     Args:
         message: a message that names arguments of Python functions, perhaps beside the equal options.
@@ -192,7 +194,7 @@ def translate_to_options(message: str, command: click.Command | None) -> str:
 
 
 def write_command_again(changed: Mapping[str, str | None]) -> str:
-    """Write the command line of the command that is running, quoted for a shell, with other values for some arguments.
+    """Write the running command again, quoted for a shell, with other values for some arguments.
 
     Args:
         changed: the values by the names of the parameters; None for one to leave out.
@@ -217,7 +219,7 @@ def write_command_again(changed: Mapping[str, str | None]) -> str:
 
 
 def _make_printable(value: str) -> str:
-    """Return JSON of several lines, or with characters that a terminal does not show, in one line of ASCII."""
+    """Convert JSON to one line of ASCII if it has several lines or characters that a terminal does not show."""
     if value.isprintable():
         return value
     try:

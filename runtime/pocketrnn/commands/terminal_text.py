@@ -1,4 +1,4 @@
-"""Formats text so that it is safe to show on a terminal."""
+"""Format text so that a terminal can show it safely."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _escape_character(character: str) -> str:
 
 
 def align_columns(rows: Sequence[Sequence[str]], *, left: int | None = None) -> list[str]:
-    """Align rows of cells into lines; columns are equally wide in all lines, with two spaces between them.
+    """Align rows of cells as lines. Columns have equal widths in all lines, with two spaces between them.
 
     Args:
         rows: the cells, the same number in every row.
@@ -37,7 +37,7 @@ def align_columns(rows: Sequence[Sequence[str]], *, left: int | None = None) -> 
 
 
 def format_outline(members: Mapping[str, Any], indent: str = "  ") -> Iterator[str]:
-    """Format the members of an object as lines, with inner objects indented."""
+    """Format the members of an object as lines; inner objects are indented."""
     for name, value in members.items():
         if isinstance(value, Mapping) and value:
             yield f"{indent}{escape_line(name)}:"

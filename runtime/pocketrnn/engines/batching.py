@@ -1,4 +1,4 @@
-"""Batching: divides many texts into few runs of the graph.
+"""Divide many texts into few runs of the graph.
 
 A run is a rectangle of token ids as wide as its longest text. Padding takes time as tokens do, and every run has an
 overhead, so texts of similar lengths share a run. A graph whose answers depend on padding gets only texts of equal
@@ -35,7 +35,7 @@ def divide_into_runs(
     max_texts: int | None = None,
     alone: NDArray[np.bool_] | None = None,
 ) -> Iterator[NDArray[np.intp]]:
-    """Divide texts into runs of at most `max_tokens` tokens, padding included; a longer text runs alone.
+    """Divide texts into runs of at most `max_tokens` tokens, padding included. A text above this limit runs alone.
 
     Args:
         lengths: int64 [n], the number of ids of every text, each at least 1.
@@ -81,8 +81,7 @@ def find_texts_with_ids(ids: Steps, lengths: NDArray[np.int64], wanted: Sequence
 
 
 def pad_rows(steps: Steps, starts: NDArray[np.int64], lengths: NDArray[np.int64], padding: float | list[int]) -> Steps:
-    """Pad the ids of several texts, or the samples of several sequences, and join them into one array; `padding` fills
-    the end of every shorter row.
+    """Pad rows of ids or samples to the longest row, and join them into one array.
 
     Args:
         steps: [tokens] or [time, channels], the concatenated steps of these and other texts.

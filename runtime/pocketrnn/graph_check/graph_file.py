@@ -1,4 +1,4 @@
-"""Reads a graph's file, which may come from a stranger, once, and checks it before onnxruntime opens it."""
+"""Read a graph's file once, and check it before onnxruntime opens it. The file may come from a stranger."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def read_graph(path: Path, sha256: str, *, trusted: bool = False) -> bytes:
 
 
 def check_graph(content: bytes, path: Path, *, trusted: bool = False) -> None:
-    """Refuse a graph that may do more than compute a classifier's answers.
+    """Refuse a graph that may do more than compute answers.
 
     Args:
         content: the file's bytes.

@@ -1,4 +1,4 @@
-"""Warns once about numbers far outside the range that a classifier was trained on, or refuses them."""
+"""Warn once about numbers far outside the range that a classifier was trained on, or refuse them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ _log: Final = logging.getLogger(__name__)
 
 
 def find_channel_ranges(rules: NumberInput, sequences: Iterable[object]) -> tuple[tuple[float, float], ...] | None:
-    """Find the smallest and the largest number of each channel in its own unit, without missing samples; None if a
-    channel has no number.
+    """Find the smallest and the largest number of each channel, in the channel's unit.
+
+    Missing samples do not count; None if a channel has only missing samples.
 
     Args:
         rules: the rules for the sequences.
@@ -61,7 +62,7 @@ class RangeWatch:
         self._quiet = out_of_range == "ignore" or rules.training_range is None
 
     def __call__(self, numbers: NDArray[Any], first: int) -> None:
-        """Check numbers [time, channels] in the channels' own units; `first` is the index of the first step.
+        """Check numbers [time, channels] in the channels' units; `first` is the index of the first step.
 
         Raises:
             SequenceError: a number is far outside the training range, and that is refused.

@@ -1,4 +1,4 @@
-"""Files of text in other encodings than UTF-8, read as if they were UTF-8."""
+"""Read text files in other encodings as if they were UTF-8."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _BYTE_ORDER_MARKS: Final = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: 
 
 
 def check_encoding(name: str) -> str:
-    """Check the name of an encoding, and return it in the form that Python's `codecs` uses.
+    """Check the name of an encoding, and return the name that Python's `codecs` uses.
 
     Raises:
         InputError: the name is not that of a text encoding.
@@ -64,7 +64,7 @@ def guess_utf16(start: bytes) -> str | None:
 
 
 def make_not_utf8_error(name: str, line: int, byte: int) -> DataError:
-    """The error for a file that is not UTF-8, if the user did not name another encoding.
+    """Make the error for a file that is not UTF-8, if the user did not name an encoding.
 
     Args:
         name: the file.
@@ -79,7 +79,9 @@ def make_not_utf8_error(name: str, line: int, byte: int) -> DataError:
 
 
 def check_not_utf16(name: str, start: bytes) -> None:
-    """Refuse a file that begins like UTF-16. ASCII text in UTF-16 is also valid UTF-8, with a zero next to each letter.
+    """Refuse a file that begins like UTF-16.
+
+    ASCII text in UTF-16 is also valid UTF-8, with a zero next to each letter.
 
     Args:
         name: the file.
@@ -97,7 +99,7 @@ def check_not_utf16(name: str, start: bytes) -> None:
 
 
 class _Utf8Stream(io.RawIOBase):
-    """A binary stream that recodes a file from another encoding to UTF-8."""
+    """A stream of bytes that converts a file from another encoding to UTF-8."""
 
     def __init__(self, file: IO[bytes], name: str, encoding: str) -> None:
         super().__init__()
@@ -147,8 +149,11 @@ class _Utf8Stream(io.RawIOBase):
         )
 
     def _check_not_utf8(self, chunk: bytes) -> None:
-        """Refuse a file that is already UTF-8. Hardly any text in another encoding is valid UTF-8, but most encodings
-        would decode UTF-8 without an error, to wrong characters."""
+        """Refuse a file that is already UTF-8.
+
+        Hardly any text in another encoding is valid UTF-8, but most encodings would decode UTF-8 without an error, to
+        wrong characters.
+        """
         if self._as_it_stands is None:
             return
         self._beyond_ascii = self._beyond_ascii or not chunk.isascii()
@@ -165,7 +170,7 @@ class _Utf8Stream(io.RawIOBase):
 
 
 def recode_to_utf8(file: IO[bytes], name: str, encoding: str) -> IO[bytes]:
-    """Recode the bytes of a text file to UTF-8.
+    """Convert the bytes of a text file to UTF-8.
 
     Args:
         file: the bytes as they are on disk.

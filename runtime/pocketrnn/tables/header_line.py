@@ -1,4 +1,4 @@
-"""The header line of a CSV file: its delimiter, which may be a semicolon, and the remedy if the line is missing."""
+"""The header line of a CSV file: its delimiter, and the remedy if the line is missing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ _MARKS: Final = (",", ";", "\t", "|")
 
 
 def find_delimiter(header: str, wanted: Sequence[str]) -> str:
-    """Find the delimiter of a CSV file: a comma, or another that spreadsheets in many countries write.
+    """Find the delimiter of a CSV file.
+
+    It is a comma, or another character that spreadsheets in many countries write.
 
     Args:
         header: the first line of the file.
@@ -26,5 +28,5 @@ def find_delimiter(header: str, wanted: Sequence[str]) -> str:
 
 
 def write_header_line_remedy(wanted: Sequence[str], delimiter: str) -> str:
-    """The remedy for a CSV or TSV file without a header line."""
+    """Write the remedy for a CSV or TSV file without a header line."""
     return f"If the first line is a row already, put a header line before it: {delimiter.join(wanted)!r}."

@@ -1,4 +1,5 @@
-"""Reads files of recordings: CSV, TSV, JSON Lines, Parquet, with a column for each channel and a row for each step."""
+"""Read recordings from CSV, TSV, JSON Lines or Parquet. A file has a column for each channel and a row for each
+step."""
 
 from __future__ import annotations
 
@@ -71,7 +72,7 @@ def read_columns(name: str, kind: Kind, wanted: Sequence[str]) -> dict[str, Sequ
 
 
 def stack_channels(columns: Mapping[str, Sequence[Any]], channels: Sequence[str], name: str) -> NDArray[Any]:
-    """Stack the columns of the channels into numbers [time, channels]; an empty field becomes NaN.
+    """Join the columns of the channels into numbers [time, channels]; an empty field becomes NaN.
 
     Args:
         columns: the columns from `read_columns`.
@@ -90,7 +91,7 @@ def stack_channels(columns: Mapping[str, Sequence[Any]], channels: Sequence[str]
 
 
 def group_rows_by_sequence(column: Sequence[Any]) -> list[tuple[str, NDArray[np.int64]]]:
-    """The indices of each sequence's rows, by a column that names the sequences; in the order of their first rows."""
+    """Group the indices of the rows by the column that names their sequence, in the order of the first rows."""
     rows: dict[str, list[int]] = {}
     for index, value in enumerate(column):
         rows.setdefault(str(value), []).append(index)
@@ -98,7 +99,7 @@ def group_rows_by_sequence(column: Sequence[Any]) -> list[tuple[str, NDArray[np.
 
 
 def parse_json_constant(constant: str) -> float:
-    """Parse a constant that is not JSON, for `json.loads`: NaN is read as a missing sample.
+    """Parse a constant for `json.loads` that JSON does not have. NaN means a missing sample.
 
     Raises:
         ValueError: the constant is another one, such as Infinity.
@@ -109,7 +110,7 @@ def parse_json_constant(constant: str) -> float:
 
 
 def _read_parquet_columns(file: Any, wanted: Sequence[str], name: str) -> dict[str, Sequence[Any]]:
-    """Read some columns of an open Parquet file, a few rows at a time: 3 MB of it may hold 400 million rows."""
+    """Read some columns of a Parquet file, a few rows at a time: 3 MB of it may hold 400 million rows."""
     batches, size = [], 0
     for batch in file.iter_batches(batch_size=1 << 16, columns=list(wanted)):
         batches.append(batch)
@@ -150,12 +151,15 @@ def _read_delimited_columns(
 
 
 def _replace_decimal_comma(field: str) -> str:
-    """Replace the decimal comma of a number by a point; anything else is returned unchanged."""
+    """Replace the decimal comma of a number by a point; return anything else unchanged."""
     return field.replace(",", ".") if _DECIMAL_COMMA.fullmatch(field.strip()) else field
 
 
 def _parse_numbers(column: Sequence[Any], channel: str, name: str) -> NDArray[Any]:
-    """Parse a column as numbers; an empty field is a missing sample. The result is int64 if all are integers."""
+    """Parse a column as numbers; an empty field is a missing sample.
+
+    The result is int64 if all are integers.
+    """
     if isinstance(column, np.ndarray) and column.dtype.kind in "iuf":
         return column
     made = []

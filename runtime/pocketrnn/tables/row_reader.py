@@ -1,4 +1,4 @@
-"""Reads the rows of a CSV, TSV, JSON Lines or Parquet file, a batch at a time."""
+"""Read the rows of a CSV, TSV, JSON Lines or Parquet file, a batch at a time."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _LONGEST_LINE: Final = 1 << 28
 def read_batches(
     stream: IO[bytes], source: RowSource, text_column: str, *, live: bool, added: Sequence[str] = ()
 ) -> Iterator[RowBatch]:
-    """Read the rows, batch by batch; there is at least one batch, which may be empty.
+    """Yield the rows in batches. There is at least one batch, which may be empty.
 
     Args:
         stream: the file's bytes. Parquet is read from its end, so its stream must allow seeking.
@@ -72,7 +72,7 @@ def read_batches(
 
 
 def add_second_texts(batches: Iterable[RowBatch], source: RowSource, column: str) -> Iterator[RowBatch]:
-    """Turn the texts of batches into pairs, with the second text of each pair from another column.
+    """Turn the texts of batches into pairs. The second texts come from another column.
 
     Args:
         batches: the batches from `read_batches`.
@@ -100,7 +100,7 @@ def add_second_texts(batches: Iterable[RowBatch], source: RowSource, column: str
 
 
 def add_features(batches: Iterable[RowBatch], source: RowSource, features: Features) -> Iterator[RowBatch]:
-    """Turn the texts of batches into texts with features, each feature from the column with its name.
+    """Turn the texts of batches into texts with features. Each feature comes from the column of its name.
 
     Args:
         batches: the batches from `read_batches`.
@@ -131,7 +131,7 @@ def add_features(batches: Iterable[RowBatch], source: RowSource, features: Featu
 
 
 def _list_column_values(rows: CsvRows | JsonRows | ArrowRows, column: str, source: RowSource, remedy: str) -> list[Any]:
-    """The values of a column, one for each row."""
+    """List the values of a column, one for each row."""
     if isinstance(rows, JsonRows):
         return [row.get(column) for row in rows.objects()]
     names = rows.names if isinstance(rows, CsvRows) else rows.batch.schema.names
@@ -180,7 +180,7 @@ class _LineChunk:
 
 
 class _LineChunks:
-    """A UTF-8 byte stream as chunks of complete lines.
+    """Divides a UTF-8 stream of bytes into chunks of complete lines.
 
     Attributes:
         read: how many bytes were read.
@@ -199,7 +199,7 @@ class _LineChunks:
         self._in_batch = 0
 
     def is_batch_full(self, rows: int) -> bool:
-        """Whether a batch of `rows` rows is complete and can be used without waiting for more."""
+        """Return whether a batch of `rows` rows is complete, and can be used without waiting for more."""
         if rows >= BATCH_ROWS or self._in_batch >= _BATCH_CHUNKS:
             return True
         return self._live and self._lines.tell() == self._end
@@ -246,7 +246,7 @@ class _LineChunks:
 
 
 def _find_lines_not_utf8(whole: bytes, first: int) -> frozenset[int]:
-    """The numbers of the lines that are not UTF-8; the first line has the number `first`."""
+    """Find the numbers of the lines that are not UTF-8. The first line has the number `first`."""
     return frozenset(number for number, line in enumerate(io.BytesIO(whole), first) if not _is_utf8(line))
 
 
@@ -269,7 +269,10 @@ def _allow_large_fields() -> Iterator[None]:
 
 
 class _DelimitedRows:
-    """The rows of a CSV or TSV file, with the line numbers of the last row and of lines that are not UTF-8."""
+    """The rows of a CSV or TSV file.
+
+    It knows the line numbers of the last row, and of lines that are not UTF-8.
+    """
 
     def __init__(self, chunks: _LineChunks, kind: Kind, wanted: Sequence[str]) -> None:
         self._chunks = chunks
@@ -289,7 +292,10 @@ class _DelimitedRows:
             yield from chunk.lines
 
     def remove_lines_not_utf8(self) -> bool:
-        """Whether the last row has a line that is not UTF-8; the lines up to this row are removed from `not_utf8`."""
+        """Return whether a line of the last row is not UTF-8.
+
+        The lines up to this row are removed from `not_utf8`.
+        """
         ended = {number for number in self.not_utf8 if number <= self.reader.line_num}
         self.not_utf8 -= ended
         return bool(ended)
@@ -346,7 +352,7 @@ def _read_header(rows: _DelimitedRows, source: RowSource) -> list[str]:
 def _keep_or_refuse_row(
     row: list[str], kept: list[list[str]], width: int, rows: _DelimitedRows, source: RowSource
 ) -> None:
-    """Keep or refuse a row with an unexpected number of fields, or a row from a chunk in which a line is not UTF-8."""
+    """Keep a row. Refuse it if a line is not UTF-8, or if it has more or fewer fields than the header."""
     if rows.remove_lines_not_utf8():
         what = "is not UTF-8"
     elif len(row) != width:
@@ -366,13 +372,16 @@ def _refuse_csv_row(before: int, error: csv.Error, rows: _DelimitedRows, source:
 
 
 def _leave_out_row(before: int, what: str, source: RowSource) -> None:
-    """Leave out a row. In its batch, `before` rows come before it, which `source` has not counted yet."""
+    """Leave out a row.
+
+    In its batch, `before` rows come before it, which `source` has not counted yet.
+    """
     source.count_left_out(source.rows + before + 1, what)
     source.rows += 1
 
 
 def _number_lines(chunks: _LineChunks) -> Iterator[tuple[int, str, bool]]:
-    """Yield the number of each line, from 1, the line stripped of white space, and whether it is UTF-8."""
+    """Yield each line without white space around it, with its number from 1, and whether it is UTF-8."""
     number = 0
     for chunk in chunks:
         for line in chunk.lines:
@@ -415,7 +424,10 @@ def _read_json_lines(
 
 
 def _parse_object(line: str, is_utf8: bool) -> dict[str, Any] | None:
-    """Parse the object of a line; None for an empty line. Raises a ValueError whose message ends a sentence."""
+    """Parse the JSON object of a line; None for an empty line.
+
+    Raises a ValueError whose message ends a sentence.
+    """
     if not is_utf8:
         raise ValueError("is not UTF-8")
     return parse_json_object(line) if line else None

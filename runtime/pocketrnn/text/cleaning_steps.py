@@ -1,5 +1,4 @@
-"""The cleaning steps for a text before it is split: replacements, sets of kept characters, lower-casing. All steps are
-data.
+"""The cleaning steps for a text before it is split: replacements, kept characters, lower-casing. All steps are data.
 
 Readers of a bundle do not need regular expressions, so that all of them do the same; `re_sub_patterns.py` writes
 those of notebooks as steps. A step works on code points only, and its sets are in the bundle as ranges, so that a
@@ -42,7 +41,7 @@ MOST_GROWTH: Final = 64
 
 @dataclass(frozen=True)
 class Replace:
-    """Replace every occurrence of `what` by `by`, from left to right. This step does not search `by` again.
+    """Replace every occurrence of `what` by `by`, from left to right. The replacement is not searched again.
 
     Attributes:
         what: 1 to 256 code points.
@@ -93,7 +92,7 @@ class Keep:
 
 @dataclass(frozen=True)
 class ReplaceRuns:
-    """Replace every run by `by`, from left to right; at each position, the first of `runs` that matches is used.
+    """Replace every run by `by`, from left to right. At each position, the first of `runs` that matches is used.
 
     Attributes:
         runs: 1 to 16 runs.
@@ -118,13 +117,16 @@ class ReplaceRuns:
 
     @property
     def packed_kind(self) -> int:
-        """The number of this kind of step in a packed file: 4 if word boundaries matter."""
+        """The number of this kind of step in a packed file.
+
+        It is 4 if word boundaries matter.
+        """
         return 4 if self.word else 3
 
 
 @dataclass(frozen=True)
 class Lowercase:
-    """Lower-case the text at this step, instead of before all steps.
+    """Lower-case the text at this step. The rule `lowercase` does so before all steps.
 
     Example:
         >>> cleaning_function([Replace("US", "usa"), Lowercase()])("US and us")
@@ -151,7 +153,7 @@ def cleaning_function(steps: Iterable[CleaningStep]) -> Callable[[str], str]:
 
 
 def check_growth(steps: Sequence[CleaningStep]) -> None:
-    """Refuse too many steps, or steps that could make a text more than 64 times as long.
+    """Refuse too many steps, and steps that could make a text more than 64 times as long.
 
     Computed backwards from the last step: how many code points one code point can become from that step on. The code
     points of a match share the length of its replacement. `weights` has the numbers of single code points, `of_sets`
@@ -195,7 +197,7 @@ def check_growth(steps: Sequence[CleaningStep]) -> None:
 
 
 def make_step_documents(steps: Iterable[CleaningStep]) -> list[dict[str, Any]]:
-    """The steps as documents for classifier.json."""
+    """Convert the steps to documents for classifier.json."""
     return list(map(_make_step_document, steps))
 
 
@@ -259,7 +261,10 @@ def _replace_parts(text: str, parts: Iterable[tuple[int, int]], by: str) -> str:
 
 
 class _KeptCodes(dict[int, int | str]):
-    """A table for `str.translate` with the replacement of each code point. It stores nothing and is thread-safe."""
+    """A table for `str.translate` with the replacement of each code point.
+
+    It stores nothing and is thread-safe.
+    """
 
     def __init__(self, step: Keep) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Pairs of texts. A pair is one row of ids: those of the first text, a negative mark, and those of the second text."""
+"""Pairs of texts. A pair is one row of ids: the first text, a negative mark, and the second text."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ PAIR_INPUTS: Final = (("tokens", "second_tokens"), ("tokens", "second_tokens", "
 
 
 class PairParts(NamedTuple):
-    """The positions of both texts in each pair's row: starts and lengths, int64 [pairs] each; the first start is 0."""
+    """Where the two texts of each pair are in its row: starts and lengths, int64 [pairs] each.
+
+    The first start is 0.
+    """
 
     first_lengths: Ids
     second_starts: Ids
@@ -36,7 +39,8 @@ class PairParts(NamedTuple):
 
 
 class PairInputs(NamedTuple):
-    """The inputs of a graph of pairs: int64 [pairs, longest text] and int64 [pairs], of both texts."""
+    """The inputs of a graph for pairs: int64 [pairs, longest text] and int64 [pairs], for the first and the second
+    texts."""
 
     tokens: Ids
     second_tokens: Ids
@@ -45,12 +49,15 @@ class PairInputs(NamedTuple):
 
 
 def make_pair_mark(padding_id: int) -> int:
-    """The mark between the two texts. It is negative and thus not an id, and it encodes the padding id."""
+    """Make the mark between the two texts.
+
+    It is negative and thus not an id, and it encodes the padding id.
+    """
     return ~padding_id
 
 
 def find_pair_parts(tokens: Ids, lengths: Ids) -> PairParts:
-    """Find the positions of the two texts in each pair's row.
+    """Find where the two texts of each pair are in its row.
 
     Args:
         tokens: int64 [pairs, sequence], rows with one mark each.
@@ -61,7 +68,7 @@ def find_pair_parts(tokens: Ids, lengths: Ids) -> PairParts:
 
 
 def make_pair_inputs(tokens: Ids, lengths: Ids) -> PairInputs:
-    """Make the inputs of a graph for pairs; each text is padded to the longest text of its side.
+    """Make the inputs of a graph for pairs. Each text is padded to the longest text of its side.
 
     Args:
         tokens, lengths: as for `find_pair_parts`.
@@ -84,7 +91,7 @@ def _pad_part(tokens: Ids, starts: Ids, lengths: Ids, padding_id: int) -> Ids:
 
 
 class PairEncoder(TextEncoder):
-    """Encodes pairs of texts as token ids, both texts by the same rules.
+    """Encodes pairs of texts as token ids, with the same rules for both texts.
 
     Args:
         rules: the text rules.
@@ -92,7 +99,7 @@ class PairEncoder(TextEncoder):
     """
 
     def encode(self, pair: Any) -> list[int]:
-        """The ids of a pair of strings, with the mark between them.
+        """Encode a pair of strings as ids, with the mark between them.
 
         Raises:
             TextError: the argument is not a pair.
@@ -101,12 +108,12 @@ class PairEncoder(TextEncoder):
         return [*super().encode(first), make_pair_mark(self.rules.padding_id), *super().encode(second)]
 
     def encode_row(self, pair: Any) -> Ids:
-        """The ids of a pair of strings, int64 [1, ids]."""
+        """Encode a pair of strings as ids, int64 [1, ids]."""
         return np.array([self.encode(pair)], np.int64)
 
 
 def check_pair(pair: object, which: str = "The pair") -> tuple[Any, Any]:
-    """Check a pair and return its two texts.
+    """Check a pair, and return its two texts.
 
     Args:
         pair: a tuple, list or array of two texts.

@@ -73,7 +73,7 @@ class SplitAt:
 
 @dataclass(frozen=True)
 class SplitAtText:
-    """Cut a word at every occurrence of `text`, as `SplitAt` cuts at code points.
+    """Cut a word at every occurrence of `text`, in the way in which `SplitAt` cuts at code points.
 
     Raises:
         InputError: `text` is not a string of 1 to 256 code points, or `how` is unknown.
@@ -89,7 +89,7 @@ class SplitAtText:
 
 @dataclass(frozen=True)
 class SplitAtRuns:
-    """Cut a word at runs, searched from left to right; at each position, the first of `runs` that matches is used.
+    """Cut a word at runs, from left to right. At each position, the first of `runs` that matches is used.
 
     Attributes:
         runs: the runs to search.
@@ -113,7 +113,7 @@ class SplitAtRuns:
 
 @dataclass(frozen=True)
 class PrependTo:
-    """Put `text` before every word that does not begin with it; with `first`, only before the first word of the text.
+    """Put `text` before every word that does not begin with it. With `first`, only the first word of the text gets it.
 
     Raises:
         InputError: `text` is not a string of 1 to 256 code points, or `first` is not a boolean.
@@ -134,7 +134,7 @@ Cut = Callable[[list[str]], list[str]]
 
 
 def check_splits(splits: Sequence[Split]) -> None:
-    """Check splits: their types, their number, their order, and how much they can make a text grow.
+    """Check splits: their types, number and order, and how much longer they can make a text.
 
     Raises:
         InputError: the splits are refused.
@@ -159,7 +159,7 @@ def check_splits(splits: Sequence[Split]) -> None:
 
 
 def make_split_function(split: Split) -> Cut:
-    """Make a function that cuts a list of words further; words of the result are not empty."""
+    """Make a function that cuts each word of a list. Words of the result are not empty."""
     match split:
         case SplitAt(_, "runs"):
             inside = make_range_test(split.ranges)
@@ -195,7 +195,10 @@ def _cut_each(function: Callable[[str], Iterable[str]]) -> Cut:
 
 
 class _CutTable(dict[int, int | str]):
-    """A table for `str.translate` that marks where to cut; it caches the first code points that are looked up."""
+    """A table for `str.translate` that marks where to cut.
+
+    It caches the first code points that are looked up.
+    """
 
     def __init__(self, split: SplitAt) -> None:
         super().__init__()
@@ -228,7 +231,7 @@ def _find_runs(word: str, inside: Callable[[int], bool]) -> Iterator[str]:
 
 
 def _split_by_text(word: str, text: str) -> Iterator[tuple[str, bool]]:
-    """Split a word by a text; yield each part, and whether it is that text."""
+    """Split a word by a text; yield each part, and whether the part is that text."""
     for i, part in enumerate(word.split(text)):
         if i:
             yield text, True
@@ -272,7 +275,7 @@ def _cut_at_runs(split: SplitAtRuns) -> Cut:
 
 
 def make_split_documents(splits: Iterable[Split]) -> list[dict[str, Any]]:
-    """The splits as documents for classifier.json."""
+    """Convert the splits to documents for classifier.json."""
     return [_make_split_document(split) for split in splits]
 
 

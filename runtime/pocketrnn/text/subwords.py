@@ -1,4 +1,4 @@
-"""Encodes texts as ids of pieces of words, by subword rules.
+"""Encode texts as ids of pieces of words, with subword rules.
 
 A text goes through these steps, in this order; docs/format.md defines them for other languages:
 
@@ -32,7 +32,7 @@ _LONGEST_KEPT: Final = 256
 
 
 def check_vocabulary_fit(rules: SubwordRules, vocabulary: Sequence[str]) -> None:
-    """Check that rules fit a vocabulary.
+    """Check that rules and vocabulary fit each other.
 
     Raises:
         InputError: an id is beyond the vocabulary, or a merge names or makes something that is not a piece.
@@ -41,7 +41,9 @@ def check_vocabulary_fit(rules: SubwordRules, vocabulary: Sequence[str]) -> None
 
 
 def make_words_function(rules: SubwordRules) -> Callable[[str], list[str]]:
-    """Make a function that splits a text without added tokens into the words that the model encodes.
+    """Make a function that splits a text into the words that the model encodes.
+
+    The text has no added tokens.
 
     For training, which learns pieces from words before there is a vocabulary.
     """
@@ -69,7 +71,9 @@ def _replace_surrogates(text: str) -> str:
 
 
 class SubwordEncoder:
-    """Encodes texts as ids, which are not yet cut, padded, or surrounded by the first and last ids.
+    """Encodes texts as ids of pieces.
+
+    The ids are not yet cut, padded, or surrounded by the first and last ids.
 
     Args:
         rules: the rules.
@@ -119,12 +123,12 @@ class SubwordEncoder:
         self._kept: dict[str, tuple[int, ...]] = {}
 
     def apply_steps(self, text: str) -> str:
-        """Apply the steps to a text that continues another one."""
+        """Apply the steps to a text that continues another text."""
         text = _replace_surrogates(text)
         return text if self._steps_on is None else self._steps_on(text)
 
     def encode(self, text: str, *, goes_on: bool = False) -> list[int]:
-        """The ids of a text; empty if the steps remove everything.
+        """Encode a text as ids; empty if the steps remove everything.
 
         Args:
             text: any string.
@@ -174,8 +178,7 @@ class SubwordEncoder:
 
 
 def _find_cut_character(rules: SubwordRules, pieces: Iterable[str]) -> str:
-    """The character such that every word may be cut before its runs, because no piece crosses such a cut; empty if
-    there is none.
+    """Find the character before which every word may be cut, because no piece crosses such a cut; empty without one.
 
     Tokenizers in sentencepiece's style do not cut at spaces, so that a whole text would be one word. That matters for
     scores, which are summed over all of it, but not for merges, which look at neighbours only.
@@ -200,7 +203,7 @@ def _cut_before_runs(word: str, mark: str) -> Iterator[str]:
 
 
 class _AddedTokenFinder:
-    """Finds added tokens in a text, from left to right; at each position, the longest one."""
+    """Finds added tokens in a text, from left to right. At each position, the longest one is taken."""
 
     def __init__(self, tokens: Sequence[AddedToken], texts: Sequence[str]) -> None:
         self._tokens = {texts[token.id]: token for token in tokens if texts[token.id]}
@@ -211,7 +214,7 @@ class _AddedTokenFinder:
         self._may_hold = make_character_test(self._lengths)
 
     def split_at_added_tokens(self, text: str) -> Iterable[str | int]:
-        """Split a text into its parts and the ids of the added tokens between them."""
+        """Split a text into the ids of its added tokens, and the texts between them."""
         if self._may_hold(text):
             return self._split_parts(text)
         return (text,) if text else ()

@@ -91,7 +91,7 @@ class Characters:
 
     @property
     def padding(self) -> int:
-        """The id after the last character of a token."""
+        """The id that follows the last character of a token."""
         assert self.padding_id is not None  # noqa: S101 - it was set above
         return self.padding_id
 
@@ -123,7 +123,7 @@ class Characters:
         }
 
     def encode(self, token: str) -> list[int]:
-        """The ids of the characters of a token; always `width` numbers.
+        """Encode the characters of a token as ids; there are always `width` ids.
 
         Example:
             >>> Characters(["<pad>", "a", "b"], width=3).encode("abba")
@@ -136,7 +136,7 @@ class Characters:
 
 
 def make_characters(given: object) -> Characters:
-    """Make `Characters` from a user's argument.
+    """Make `Characters` from the user's argument `characters`.
 
     Args:
         given: `Characters`, or what it takes as its vocabulary.
@@ -157,12 +157,12 @@ def build_characters_from_document(document: Mapping[str, Any]) -> Characters:
 
 
 def make_padding_step(characters: Characters, token_id: int) -> list[int]:
-    """Make the row of an id that has no characters: the id, followed by padding."""
+    """Make the row of an id without characters: the id, followed by padding."""
     return [token_id] + [characters.padding] * characters.width
 
 
 def spell_tokens(characters: Characters, placed: LocatedTokens) -> Ids:
-    """The ids of a text, each followed by the ids of the characters of its token: int64 [ids, 1 + width].
+    """Return the ids of a text, each followed by the ids of its token's characters: int64 [ids, 1 + width].
 
     Args:
         characters: the characters.
@@ -176,7 +176,7 @@ def spell_tokens(characters: Characters, placed: LocatedTokens) -> Ids:
 
 
 def _read_entries(given: object) -> dict[str, int]:
-    """The entries of a vocabulary of characters with their ids.
+    """Read the characters of a vocabulary with their ids.
 
     Raises:
         InputError: as `Characters`.
