@@ -1,5 +1,7 @@
-"""The parts of a training run that depend on the kind of its rows: texts, pairs of texts, sequences of numbers, tagged
-sentences."""
+"""The parts of a training run that depend on its kind of rows.
+
+The kinds are texts, pairs of texts, sequences of numbers, and tagged sentences.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,7 @@ __all__ = ["Kind", "find_kind"]
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of rows.
+    """One kind of rows, with the functions and classes that a run needs for it.
 
     Attributes:
         rows: the class of the rows.

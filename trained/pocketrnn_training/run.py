@@ -1,4 +1,4 @@
-"""A run from the user's side: read the data, train, save every epoch in a folder, and write the report."""
+"""A training run from start to end: read the rows, train, save every epoch in a folder, and write the report."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class TrainingRun:
                 )
 
     def train(self, report: Callable[[Progress | Epoch | Notice], None] = lambda _: None) -> Checkpoint:
-        """Train to the end, and return the checkpoint, which is then in the folder together with its report.
+        """Train to the end, and return the checkpoint. The folder then has the checkpoint and its report.
 
         The folder is written after every epoch. If this raises, also by Ctrl-C, it holds the epochs until then.
 
@@ -230,7 +230,7 @@ class TrainingRun:
         return data.add_teacher_answers(read_teacher(self.teachers, data, logits=self.teacher_logits, **columns))
 
     def _add_columns(self, checkpoint: Checkpoint) -> Checkpoint:
-        """Add to the checkpoint the options with which its rows were read; `evaluate` uses them for other rows."""
+        """Add the options for reading rows to the checkpoint. `evaluate` uses them for other rows."""
         columns = self.source.columns
         return replace(checkpoint, data={**checkpoint.data, "columns": columns}) if columns else checkpoint
 
@@ -244,7 +244,7 @@ class TrainingRun:
 def _measure_baseline(
     training: LabelledRows, validation: LabelledRows, best: Checkpoint, report: Callable[[Notice], None]
 ) -> Baseline | None:
-    """Fit the baseline, a simple model, and measure it on the same rows."""
+    """Fit a simple model, the baseline, and measure its accuracy on the same rows."""
     report(StageNotice("A simple model is fitted on the same rows, to compare with."))
     baseline = find_kind(training).baseline(training, validation, best)
     if baseline is not None:

@@ -1,5 +1,4 @@
-"""Train a classifier of texts or numbers, or a tagger, on a CPU, on a GPU, or in several processes that share each
-batch."""
+"""Train a classifier of texts or numbers, or a tagger, on a CPU, on a GPU, or in several processes."""
 
 from __future__ import annotations
 
@@ -60,7 +59,7 @@ def train(
     resume: TrainingState | None = None,
     before: Checkpoint | None = None,
 ) -> Checkpoint:
-    """Train a classifier, and return the checkpoint of the final fit, or of the best epoch by validation.
+    """Train a classifier; return the checkpoint of the final fit, or of the best epoch by validation.
 
     The checkpoint's probabilities are calibrated on the validation rows (`pocketrnn_training.measures.calibration`).
     Where a text can have several labels, these rows choose the threshold of each label, too
@@ -161,8 +160,7 @@ def _check_final_fit(settings: Settings, *, may: bool) -> None:
 def _find_vector_sources(
     data: LabelledRows, settings: Settings, beside: OtherSources, report: Callable[[Notice], None]
 ) -> tuple[Path | None, ...]:
-    """Find the files of word vectors to try: the given file; else None, for a start without vectors, and the installed
-    one."""
+    """Find the files of word vectors to try: the given file; else None, for no vectors, and the installed file."""
     if beside.word_vectors is not None:
         return (beside.word_vectors,)
     if not (isinstance(data, LabelledTexts) and isinstance(settings, TextSettings)):
@@ -184,7 +182,7 @@ def _compare_by_folds(
     resume: TrainingState | None,
     report: Callable[[Progress | Epoch | Notice], None],
 ) -> Comparison | None:
-    """Compare the candidates by folds, or read the comparison of the run to resume; None if nothing is compared."""
+    """Compare the candidates by folds, or read the comparison of the run to resume; None without a comparison."""
     if not (isinstance(data, LabelledTexts) and isinstance(settings, TextSettings)):
         return None
     assert isinstance(validation, LabelledTexts | None)  # noqa: S101 - others were refused
@@ -200,8 +198,10 @@ def _compare_by_folds(
 
 
 def _make_different_run_error(state: TrainingState, settings: Settings) -> InputError:
-    """The error for a run to resume that has other settings or data; it names the first setting that differs, or else
-    the data."""
+    """Make the error for a run to resume that has other settings or data.
+
+    It names the first setting that differs, or else the data.
+    """
     other = settings.other_than(state.best.training)
     return InputError(
         f"The run to resume was made {f'with {other}' if other else 'of other data'}.",
@@ -214,7 +214,10 @@ def _train_to_end(
     report: Callable[[Progress | Epoch | Notice], None],
     keep: Callable[[TrainingState], None],
 ) -> Checkpoint:
-    """Run the loop, in this process or in several, then the final fit, and return the resulting checkpoint."""
+    """Run the training loop, then the final fit, and return the resulting checkpoint.
+
+    The loop runs in this process or in several.
+    """
     state = loop.resume
     work: Loop = loop if loop.task.folds is None else OnlyFit(loop)
 
@@ -272,8 +275,7 @@ def _make_fabric(settings: Settings) -> Fabric:
 
 
 def _compute_digest(task: Task, settings: Settings) -> str:
-    """Compute a digest of everything that determines the weights: the encoded rows, and the settings that must not
-    change."""
+    """Compute a digest of all that determines the weights: the encoded rows, and the settings that must not change."""
     digest = hashlib.sha256()
     if task.teaching is not None:
         for part in (task.teaching.answers.values, task.teaching.answers.places, task.teaching.label_share):
@@ -300,6 +302,6 @@ def _compute_digest(task: Task, settings: Settings) -> str:
 
 @contextmanager
 def _restore_generators() -> Iterator[None]:
-    """After the block, restore the state of torch's generators."""
+    """Restore the state of torch's random generators after the block."""
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else []):
         yield

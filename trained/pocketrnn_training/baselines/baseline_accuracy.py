@@ -1,4 +1,4 @@
-"""The accuracy of a simple model on the rows of a run; a classifier has to be compared with it."""
+"""The accuracy of a simple model on the same rows, to compare a trained classifier with."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Baseline"]
 
 @dataclass(frozen=True)
 class Baseline:
-    """A simple model, mostly a linear one, on the rows of a run.
+    """A simple model, usually linear, that was fitted on the rows of a run, and its accuracy.
 
     Attributes:
         accuracy: the share of the validation rows that it classifies correctly, from 0 to 1.
@@ -32,7 +32,8 @@ class Baseline:
 
     @property
     def compared_score(self) -> float:
-        """The score that is compared: the accuracy, or the micro F1 if a row can have several labels."""
+        """The score that is compared with the classifier's: the accuracy; or the micro F1 if a row can have several
+        labels."""
         return self.accuracy if self.micro_f1 is None else self.micro_f1
 
     @property

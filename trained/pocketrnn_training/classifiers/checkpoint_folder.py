@@ -1,4 +1,4 @@
-"""The files in the folder of a checkpoint, and whether a checkpoint may be written there. Does not need PyTorch."""
+"""The files of a checkpoint's folder, and whether a checkpoint may be written there. This needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def read_member(folder: Path, name: str) -> bytes:
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Whether the folder holds an interrupted run."""
+    """Return whether the folder holds an interrupted run."""
     repair_interrupted_write(folder)
     return (folder / RESUME).is_file()
 
 
 def check_output(folder: Path, *, force: bool, resume: bool) -> None:
-    """Refuse an output folder that a run cannot write, before any work is done for it.
+    """Refuse an output folder that a run cannot write, before the work starts.
 
     Args:
         folder: the folder.

@@ -1,5 +1,6 @@
-"""A classifier of sequences of numbers without recurrence. Its features are the shares of steps at which random kernels
-respond.
+"""A classifier of sequences of numbers without recurrence.
+
+Its features are the shares of steps at which random kernels respond.
 
 Dempster, Schmidt and Webb, "MiniRocket: a very fast (almost) deterministic transform for time series classification",
 2021, https://arxiv.org/abs/2012.08791: convolutions by kernels of nine steps, of which three weigh 2 and six -1; for
@@ -45,7 +46,9 @@ _DILATIONS: Final = 12
 
 @dataclass(frozen=True)
 class KernelArchitecture:
-    """The shape of the weights of a classifier of random kernels. It reads each row without its padding.
+    """The sizes of the weights of a classifier of random kernels.
+
+    It reads each row without its padding.
 
     Attributes:
         channels: how many numbers a step has.
@@ -100,7 +103,7 @@ class KernelArchitecture:
 
 
 class KernelClassifier(nn.Module):
-    """Random kernels, the share of steps at which each responds, and a linear layer.
+    """A classifier of random kernels: the share of steps at which each kernel responds, and a linear layer.
 
     Where there are several channels, each bank reads a sum of some of them. The weights are fitted in closed form
     (`pocketrnn_training.candidates.random_kernel_fit`), not by gradient steps.
@@ -123,7 +126,7 @@ class KernelClassifier(nn.Module):
         self.fc = nn.Linear(a.features, a.classes)
 
     def forward(self, samples: Tensor, lengths: Tensor) -> Tensor:
-        """The logits of a batch.
+        """Compute the logits of a batch.
 
         Args:
             samples: float32 [batch, time, channels].
@@ -136,8 +139,10 @@ class KernelClassifier(nn.Module):
         return logits
 
     def shares(self, samples: Tensor, lengths: Tensor) -> Tensor:
-        """float32 [batch, features], from 0 to 1: the share of the steps at which each kernel responds; with
-        `own_scale`, also the ramps of the row's deviations and means."""
+        """Compute the share of steps at which each kernel responds, from 0 to 1, float32 [batch, features].
+
+        With `own_scale`, the ramps of the row's deviations and means follow.
+        """
         steps = torch.arange(samples.size(1), device=samples.device)
         after = (steps >= lengths.unsqueeze(1)).unsqueeze(1)
         read = samples.transpose(1, 2).masked_fill(after, 0.0)
@@ -155,7 +160,7 @@ class KernelClassifier(nn.Module):
 
 
 def scale_by_deviation(read: Tensor, after: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Standardize each row; also return the deviations and the means.
+    """Subtract each row's mean and divide by its deviation; also return the deviations and the means.
 
     Args:
         read: float32 [batch, channels, time].
@@ -177,7 +182,10 @@ def scale_by_deviation(read: Tensor, after: Tensor, lengths: Tensor) -> tuple[Te
 
 
 def compute_kernel_dilations(kernels: int, steps: int) -> tuple[int, ...]:
-    """The dilation of each bank, for rows of about `steps` steps: the dilations grow from 1 by equal factors."""
+    """Compute the dilation of each bank for rows of about `steps` steps.
+
+    The dilations grow from 1 by equal factors.
+    """
     most = max(1.0, (steps - 1) / (KERNEL_STEPS - 1))
     found = sorted({int(d) for d in most ** np.linspace(0, 1, _DILATIONS)})
     return tuple(sorted(found[i % len(found)] for i in range(-(-kernels // BANK))))

@@ -1,4 +1,4 @@
-"""The command `train`. PyTorch is imported when it runs, not when its help is shown."""
+"""The command `train`. It imports PyTorch when it runs, not when its help is shown."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _make_setting_option_of_run(
     metavar: str | None = None,
     default: str | None = None,
 ) -> Callable[[_Command], _Command]:
-    """The click option of one setting, with its default; `default` describes what None means."""
+    """Make the click option of one setting, with its default; `default` describes what None means."""
     return click.option(
         "--" + name.replace("_", "-"),
         type=kind,
@@ -52,7 +52,7 @@ def _make_setting_option_of_run(
 
 
 def _make_limit_option(name: str, help: str) -> Callable[[_Command], _Command]:  # noqa: A002
-    """The click option of a setting that may be None, which the command line writes as 0."""
+    """Make the click option of a setting that may be None. On the command line, 0 means None."""
     return click.option(
         "--" + name.replace("_", "-"),
         type=click.IntRange(min=0),
@@ -661,7 +661,10 @@ def _check_packages(logger: str | None, tokenizer: str) -> None:
 
 
 def _train_with_progress(run: TrainingRun, logger: str | None, *, quiet: bool) -> Checkpoint:
-    """Train, and show the progress on standard error. If the run ends early, report there what was saved."""
+    """Train, and show the progress on standard error.
+
+    If the run ends early, report there what was saved.
+    """
     try:
         with ExitStack() as stack:
             every = run.settings.report_every != find_default("report_every")
@@ -712,7 +715,7 @@ def _describe_result(checkpoint: Checkpoint) -> str:
 
 
 def _find_export_command(context: click.Context) -> click.Command:
-    """Find the command `export` of this command line; the exporter adds it if it is installed."""
+    """Find the command `export`, which the exporter adds to this command line; None without the exporter."""
     for package in ("torch", "onnx", "onnxscript", "safetensors"):
         require_module(package, "export")
     group = context.find_root().command

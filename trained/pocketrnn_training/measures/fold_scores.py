@@ -1,4 +1,4 @@
-"""The accuracy of cross-validation folds: its mean, its spread, and its description."""
+"""The accuracy of a classifier on the folds of a cross-validation: its mean and its spread."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ __all__ = ["FoldScores"]
 
 @dataclass(frozen=True)
 class FoldScores:
-    """The mean and spread of the folds' accuracies, each measured by a classifier trained on the other folds.
+    """The mean and the spread of the accuracy on folds. Each fold is answered by a classifier trained on the other
+    folds.
 
     Attributes:
         mean: the mean of the folds' accuracies; where a row can have several labels, of their micro F1.
@@ -32,23 +33,26 @@ class FoldScores:
 
     @classmethod
     def from_scores(cls, scores: npt.NDArray[np.float64], rows: int, *, several_labels: bool = False) -> Self:
-        """The mean and spread of the score of each fold, float64 [folds]."""
+        """Compute the mean and the spread of the folds' scores, float64 [folds]."""
         return cls(float(scores.mean()), float(scores.std(ddof=1)), len(scores), rows, several_labels)
 
     @classmethod
     def measure_right_rows(cls, right: npt.NDArray[np.bool_], fold_of: npt.NDArray[np.int64]) -> Self:
-        """The mean and the standard deviation of the folds' accuracy: `right`, bool [rows], says which rows were
-        classified correctly, and `fold_of`, int64 [rows], in which fold each row is."""
+        """Compute the mean accuracy of the folds, and its standard deviation, from the rows that were classified
+        correctly.
+
+        `right`, bool [rows], marks these rows, and `fold_of`, int64 [rows], has the fold of each row.
+        """
         return cls.from_scores(np.array([right[fold_of == fold].mean() for fold in np.unique(fold_of)]), len(right))
 
     @classmethod
     def from_metrics(cls, metrics: Mapping[str, Any], rows: int) -> Self:
-        """The scores from the metrics of a checkpoint, as the property `metrics` writes them."""
+        """Read the scores from the metrics of a checkpoint, which the property `metrics` made."""
         return cls(metrics["folds_accuracy"], metrics["folds_accuracy_deviation"], metrics["folds"], rows)
 
     @property
     def summary(self) -> str:
-        """The measurement as a part of a sentence; ± is the standard deviation of the folds."""
+        """The mean and the spread as a part of a sentence. ± is the standard deviation of the folds."""
         what = "micro F1" if self.several_labels else "accuracy"
         return f"{what} {self.mean:.1%} ± {self.deviation:.1%} of {self.rows:,} rows, by {self.folds} folds"
 

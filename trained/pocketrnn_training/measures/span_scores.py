@@ -1,4 +1,4 @@
-"""Precision, recall and F1 of spans in BIO or IOBES labels, counted as `conlleval` does."""
+"""Compute precision, recall and F1 of spans in BIO or IOBES labels, as `conlleval` does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["SpanScore", "SpanScores"]
 
 @dataclass(frozen=True)
 class SpanScore:
-    """Precision, recall and F1 of the spans of one label, or of all labels; 0 if one is not defined.
+    """Precision, recall and F1 of the spans of one label, or of all labels. A score that is not defined is 0.
 
     Attributes:
         label: the label without its prefix; empty for all.
@@ -41,7 +41,7 @@ class SpanScore:
 
 @dataclass(frozen=True)
 class SpanScores:
-    """The scores of all spans together, and of each label."""
+    """The scores of all spans together, and of the spans of each label."""
 
     all: SpanScore
     labels: tuple[SpanScore, ...]

@@ -1,4 +1,4 @@
-"""The thresholds of a classifier: a text gets a label if the label's probability is at least its threshold.
+"""Choose the thresholds of labels: a text gets a label if the label's probability is at least its threshold.
 
 Where a text can have several labels, they are chosen on validation rows for the highest F1. With a half for all
 labels, rare ones would hardly be given: few of their probabilities reach it. Lewis, Schapire, Callan and Papka,
@@ -31,8 +31,11 @@ _DECIMALS: Final = 4
 
 
 def choose_thresholds(probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.bool_]) -> tuple[float, ...]:
-    """Choose a threshold for each label: the mean of its own best threshold and the best common one, weighted by the
-    label's number of rows.
+    """Choose a threshold for each label: between the label's own best threshold and the best common one.
+
+    The more rows a label has, the nearer its threshold is to its own best one.
+
+    The number of the label's rows is the weight.
 
     Args:
         probabilities: float64 [rows, labels], of rows that were not trained on.
@@ -50,7 +53,9 @@ def choose_thresholds(probabilities: npt.NDArray[np.float64], targets: npt.NDArr
 def find_threshold_for_share(
     share: float, probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]
 ) -> float:
-    """The highest threshold that the given share of the right answers reaches, if each text has one label.
+    """Find the highest threshold that the given share of the right answers reaches.
+
+    Each text has one label.
 
     Hendrycks and Gimpel, "A baseline for detecting misclassified and out-of-distribution examples in neural networks",
     2017: the largest probability of a text that is of none of the classes is lower, by and large.
@@ -75,7 +80,9 @@ def find_threshold_for_share(
 def find_separating_threshold(
     outside: npt.NDArray[np.float64], probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]
 ) -> float:
-    """The threshold that best separates the right answers from answers to rows that belong to none of the classes.
+    """Find the threshold that best separates right answers from answers to rows of no class.
+
+    Such rows belong to none of the classes.
 
     It maximizes the mean of two shares: of the rows that are given their right label, and of the rows of none of the
     classes that are given no label.
@@ -100,7 +107,9 @@ def choose_rejection_threshold(
     targets: npt.NDArray[np.int64],
     outside: npt.NDArray[np.float64] | None,
 ) -> tuple[float, dict[str, float]]:
-    """Choose the threshold below which a text gets no label, if each text has one label, and measure it.
+    """Choose the threshold below which a text gets no label, and measure it.
+
+    Each text has one label.
 
     Args:
         share: the share of the right answers that are to reach it; or None to separate them from `outside`.
@@ -145,7 +154,7 @@ def choose_rejection_threshold(
 def predict_cross_fitted(
     probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.bool_]:
-    """The labels that each half of the rows gets by thresholds chosen on the other half.
+    """Predict the labels of each half of the rows with thresholds that were chosen on the other half.
 
     So the thresholds are not measured on the rows that chose them.
 

@@ -1,4 +1,4 @@
-"""The classes of the training rows: their weights, and notices about classes with few rows or similar names."""
+"""Compute the weights of classes, and make notices about classes with few rows or similar names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SKEWED: Final = 9
 
 
 def compute_class_weights(counts: npt.NDArray[np.int64], *, balanced: bool) -> npt.NDArray[np.float32]:
-    """The weight of a row of each class, float32 [classes], from the number of rows of each class, int64 [classes]."""
+    """Compute the weight of the rows of each class, float32 [classes], from the class sizes, int64 [classes]."""
     if not balanced or not counts.any():
         return np.ones(len(counts), dtype=np.float32)
     # As scikit-learn's class_weight="balanced" (King and Zeng 2001); the weight of a class without rows is never used.
@@ -66,7 +66,7 @@ def make_class_notices(
 
 
 def _make_similar_label_notices(labels: tuple[str, ...], counts: npt.NDArray[np.int64]) -> list[str]:
-    """A notice about classes that differ only in case or spaces."""
+    """Make a notice about classes whose names differ only in case or spaces."""
     alike: dict[str, list[int]] = {}
     for place, label in enumerate(labels):
         alike.setdefault(normalize_label(label), []).append(place)

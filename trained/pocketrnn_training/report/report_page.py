@@ -1,4 +1,4 @@
-"""Render the report of a run as one HTML file, from its Markdown and its pictures.
+"""Make one HTML file of the report of a run, from its Markdown and its pictures.
 
 The page loads nothing and runs nothing. Only the Markdown that `pocketrnn_training.report.run_report` writes is
 supported: headings, paragraphs, lists, tables and pictures; in a line `**bold**`, `` `code` `` and characters after a

@@ -1,4 +1,7 @@
-"""The source of the labelled rows of a run: files of texts, sequences of numbers or tagged sentences; or AG News."""
+"""Where the labelled rows of a run come from.
+
+They are files of texts, sequences of numbers or tagged sentences; or AG News.
+"""
 
 from __future__ import annotations
 
@@ -82,13 +85,12 @@ class DataSource:
 
     @property
     def columns(self) -> dict[str, Any]:
-        """The options for reading that are not the default, which a checkpoint stores."""
+        """The reading options that differ from their default. A checkpoint stores them."""
         own = {name: getattr(self, name) for name in _REMEMBERED if getattr(self, name) != getattr(type(self), name)}
         return own | {name: value for name in _OF_STEPS if (value := getattr(self.numbers, name)) is not None}
 
     def add_remembered_options(self, columns: Mapping[str, Any]) -> DataSource:
-        """The same source with the options that a classifier stores about its own rows, except options that the user
-        gave.
+        """Add the reading options that a classifier stores about its own rows. The user's options take precedence.
 
         Args:
             columns: the value of `columns` when the classifier was trained; other members are ignored.
@@ -104,7 +106,7 @@ class DataSource:
 
     @property
     def has_number_rows(self) -> bool:
-        """Whether the rows are sequences of numbers, by the suffixes of the files, or because channels are named.
+        """Whether the rows are sequences of numbers. The suffixes of the files show it, or named channels.
 
         Raises:
             InputError: only some of the files hold numbers, or there are options of numbers and the files hold texts.
@@ -128,7 +130,7 @@ class DataSource:
 
     @property
     def settings(self) -> type[TextSettings] | type[NumberSettings] | type[TagSettings]:
-        """The class of the settings of a run on these rows.
+        """The class of settings for a run on these rows.
 
         Raises:
             InputError: see `has_number_rows`; second texts are named for rows that have none.
@@ -142,7 +144,7 @@ class DataSource:
         return NumberSettings if self.has_number_rows else TextSettings
 
     def check_files(self, validation: Iterable[Path] = (), unlabelled: Iterable[Path] = ()) -> None:
-        """Check the beginnings of the files: whether a file or a column is missing.
+        """Check the beginnings of the files. A file or a column may be missing.
 
         Args:
             validation: files of validation rows.
@@ -210,7 +212,7 @@ class DataSource:
         return read_tagged(paths, labels, encoding=self.encoding)
 
     def _check_text_options(self) -> None:
-        """Refuse options for the user's own files of texts, such as an encoding, if the rows have another source."""
+        """Refuse options for files of texts, such as an encoding, if the rows come from elsewhere."""
         for option, value, default in (
             ("--encoding", self.encoding, UTF8),
             ("--outside", self.outside, None),
@@ -302,7 +304,7 @@ class DataSource:
     def read_files(
         self, paths: tuple[Path, ...], labels: tuple[str, ...] | None = None, *, blank_labels: bool = False
     ) -> LabelledTexts:
-        """Read other files with the same columns, such as validation rows; with second texts, they become
+        """Read other files with the same columns, such as validation rows. With second texts, they become
         `LabelledPairs`.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Read the format `.ts` of sktime and aeon: a header of lines that begin with @, followed by a line for each sequence.
+"""Read the format `.ts` of sktime and aeon: lines that begin with @, then a line for each sequence.
 
 https://www.aeon-toolkit.org/en/stable/api_reference/file_specifications/ts.html: colons separate the channels of a
 sequence, commas the samples of a channel; the label is after the last colon; `?` is a missing sample.
@@ -27,7 +27,7 @@ _SEE: Final = "Write it as aeon's write_to_ts_file does."
 
 @dataclass
 class _Header:
-    """The contents of the header.
+    """The header of a `.ts` file: what its lines that begin with @ say.
 
     Attributes:
         flags: the values of the lines that are true or false, by name.
@@ -70,7 +70,7 @@ def read_ts(path: Path) -> Iterator[Recording]:
 
 
 def _read_header(lines: Iterator[tuple[int, str]], path: Path) -> _Header:
-    """Read the lines up to @data."""
+    """Read the header of a `.ts` file, up to the line @data."""
     header = _Header({}, None, {})
     for number, text in lines:
         if text.lstrip().startswith("#"):

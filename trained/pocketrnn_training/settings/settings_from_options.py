@@ -1,4 +1,4 @@
-"""Make the settings of a run from options by name, as on the command line and in `fit`. Does not need PyTorch."""
+"""Make the settings of a run from options by name, from the command line or from `fit`. This needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _KINDS: Final[tuple[type[Settings], ...]] = (TextSettings, NumberSettings, TagSe
 
 
 def find_default(name: str) -> Any:
-    """Find the default of a setting; if all kinds of runs have the setting, return the default for texts."""
+    """Find the default of a setting. If all kinds of runs have the setting, this is the default for texts."""
     return next(getattr(kind, name) for kind in _KINDS if hasattr(kind, name))
 
 
 def make_settings(kind: type[_S], choices: Mapping[str, Any]) -> _S:
-    """Make the settings of one kind of rows. A setting of another kind is allowed if it has its default value.
+    """Make the settings of a run. A setting that only another kind of rows has must have its default.
 
     Args:
         kind: `TextSettings`, `NumberSettings` or `TagSettings`.

@@ -1,4 +1,4 @@
-"""An embedding in which words with similar spelling share rows during training."""
+"""An embedding for training in which words with similar spelling share rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ _MOST_CHARACTERS: Final = 64
 
 @dataclass(frozen=True)
 class Spelling:
-    """The fragments of each word of a vocabulary: its character n-grams of 3 to 5, with marks at both ends.
+    """The fragments of each word of a vocabulary.
+
+    They are its character n-grams of 3 to 5, with marks at both ends.
 
     Attributes:
         fragments: int64, the numbers of the fragments of all words, one word after the other.
@@ -56,7 +58,7 @@ class Spelling:
 
 
 class SpelledEmbedding(nn.Embedding):
-    """An embedding in which the vector of a word is its own row plus the mean of the rows of its fragments.
+    """An embedding in which the vector of a word is the sum of its own row and the mean row of its fragments.
 
     Bojanowski et al., "Enriching word vectors with subword information", 2017: rare words learn from others of
     similar spelling. They use the sum, here it is the mean. Only known words have rows, so that a trained embedding
@@ -71,7 +73,7 @@ class SpelledEmbedding(nn.Embedding):
     _offsets: Tensor
 
     def __init__(self, words: nn.Embedding, spelling: Spelling) -> None:
-        """Start with the rows of `words`."""
+        """Make the embedding from the rows of `words`."""
         weight = words.weight.detach()
         super().__init__(words.num_embeddings, words.embedding_dim, sparse=words.sparse, _weight=weight)
         self.fragments = nn.Parameter(weight.new_zeros(spelling.size, words.embedding_dim))
@@ -80,14 +82,14 @@ class SpelledEmbedding(nn.Embedding):
         self.register_buffer("_offsets", torch.from_numpy(spelling.offsets), persistent=False)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
-        """The vectors of token ids: int64 [...] -> float32 [..., embedding_dim]."""
+        """Look up the vectors of token ids: int64 [...] -> float32 [..., embedding_dim]."""
         # Most tokens of a batch are the same few words.
         ids, places = torch.unique(input, return_inverse=True)
         return super().forward(input) + self._average_fragments(ids)[places]
 
     @torch.no_grad()
     def fold_embedding(self) -> Tensor:
-        """float32 [words, embedding_dim]: the rows of a plain embedding that gives the same vectors."""
+        """Compute the rows of a plain embedding with the same vectors, float32 [words, embedding_dim]."""
         return self.weight + self._average_fragments(torch.arange(self.num_embeddings, device=self.weight.device))
 
     def _average_fragments(self, ids: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The named sets of code points in Hugging Face's tokenizers, collected by `scripts/make_unicode_sets`."""
+"""The named sets of code points of Hugging Face's tokenizers. `scripts/make_unicode_sets` collected them."""
 
 from __future__ import annotations
 
@@ -31,15 +31,18 @@ def _load_sets() -> Mapping[str, tuple[str, ...]]:
 
 
 def find_unicode_set(name: str) -> tuple[str, ...]:
-    """The ranges of a set, in the form of a step `Keep`."""
+    """Find the ranges of a named set, in the form of a step `Keep`."""
     return _load_sets()[name]
 
 
 def complement_set(name: str) -> tuple[str, ...]:
-    """The ranges of the code points that are not in a set."""
+    """Return the ranges of the code points that are not in a named set."""
     return complement_ranges(_load_sets()[name])
 
 
 def complement_ranges(some: Iterable[str]) -> tuple[str, ...]:
-    """The ranges of all other code points; the given ranges must be sorted and must not touch."""
+    """Return the ranges of all other code points.
+
+    The given ranges must be sorted and must not touch.
+    """
     return make_ranges_from_points(complement_points(list_range_points(some)))

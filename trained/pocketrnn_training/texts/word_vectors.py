@@ -45,14 +45,17 @@ class Vectors:
     added: tuple[str, ...] = ()
 
     def make_token_vectors(self, tokens: int) -> npt.NDArray[np.float32]:
-        """float32 [tokens, dimensions]: the vector of each token; zeros if it has none."""
+        """Return the vector of each token, float32 [tokens, dimensions]; zeros for a token without a vector."""
         values = np.zeros((tokens, self.values.shape[1]), np.float32)
         values[self.ids] = self.values
         return values
 
     @property
     def scale(self) -> float:
-        """The root mean square of all numbers: the standard deviation of random vectors of the same length."""
+        """The root mean square of all numbers.
+
+        It is the standard deviation of random vectors of the same length.
+        """
         return float(np.sqrt(np.mean(np.square(self.values, dtype=np.float64))))
 
 
@@ -105,8 +108,9 @@ def read_vectors(
 
 
 def write_table(path: Path, words: Sequence[str], values: npt.NDArray[np.floating[Any]]) -> None:
-    """Write a table of words, the most frequent first, and their vectors, with 8 bits for each number and a scale for
-    each word.
+    """Write a table of words and their vectors, the most frequent words first.
+
+    Each number has 8 bits, and each word a scale.
 
     Args:
         path: the file, whose name ends in `.npz`.
