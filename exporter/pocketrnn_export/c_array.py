@@ -1,4 +1,4 @@
-"""A packed file as a constant array in C, which a linker puts into a microcontroller's flash."""
+"""Write a packed file as a constant array in C. A linker puts it into a microcontroller's flash."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KEYWORDS = {
 
 
 def make_array_name(path: Path) -> str:
-    """Return the name of the C array for a file with this path.
+    """Make the name of the C array for a file with this path.
 
     Returns:
         a valid name in C and C++, in ASCII.
@@ -30,7 +30,7 @@ def make_array_name(path: Path) -> str:
 
 
 def extract_packed_content(file: bytes) -> bytes:
-    """Return the bytes of a packed file that a C header holds; a packed file is returned as it is."""
+    """Read the bytes of a packed file from a C header. A packed file is returned as it is."""
     if file[:4] == b"PRNN":
         return file
     found = re.findall(rb"0x([0-9a-f]{8})\b", file)

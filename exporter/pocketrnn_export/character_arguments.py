@@ -1,5 +1,4 @@
-"""Read the `characters` argument of `export`, compare it with the owner's texts, and refuse options that do not work
-with it."""
+"""Read the argument `characters` of `export`, and compare it with the owner's texts."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ CharactersGiven: TypeAlias = Characters | Mapping[str, int] | Sequence[str] | Pa
 
 
 def read_characters(given: CharactersGiven) -> Characters:
-    """Read the characters that `export` is given.
+    """Read the argument `characters` of `export`.
 
     Args:
         given: `Characters`; a list of characters, or a map character -> id; or the path of a file that holds one, as
@@ -36,8 +35,11 @@ def read_characters(given: CharactersGiven) -> Characters:
 
 
 def check_character_arguments(*, of_tokens: bool, beside: str, **options: bool) -> None:
-    """Refuse options that a bundle with characters cannot have: labels of texts, the argument `beside` for other inputs
-    in addition to a text, and the options of `refuse_options`."""
+    """Refuse options that a bundle with characters cannot have.
+
+    They are labels of texts, other inputs in addition to a text, which `beside` names, and the options of
+    `refuse_options`.
+    """
     what = "The module takes the characters of each word"
     if not of_tokens:
         raise InputError(f"{what}, but the labels are of texts.", "Leave characters out, or say labels_of='tokens'.")
@@ -47,7 +49,10 @@ def check_character_arguments(*, of_tokens: bool, beside: str, **options: bool) 
 
 
 def separate_characters_from_texts(given: Iterable[Any]) -> tuple[list[Any], list[tuple[str, Any]]]:
-    """Split texts with their ids and the ids of their characters into texts with ids, and texts with characters."""
+    """Separate the ids of characters from texts that are given with them.
+
+    Return the texts with their ids, and the texts with their characters.
+    """
     pairs, spelled = [], []
     for item in given:
         third = item[2] if isinstance(item, tuple | list) and len(item) == 3 else None
@@ -61,7 +66,7 @@ def separate_characters_from_texts(given: Iterable[Any]) -> tuple[list[Any], lis
 
 
 def compare_characters(given: TextInput, characters: Characters, owners: Sequence[tuple[str, Any]]) -> str:
-    """Compare the characters of the owner's texts with ours, and return a phrase for the provenance.
+    """Compare the characters of the owner's texts with those of the bundle; return a phrase for the provenance.
 
     Args:
         given: the text rules and the vocabulary.

@@ -1,5 +1,4 @@
-"""The argument `heads` of `export`: the labels of several heads; and the arguments that are not allowed together with
-it."""
+"""Read the argument `heads` of `export`, and refuse arguments that cannot be given with it."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from pocketrnn_export.bundle_description import make_label_output
 
 
 def make_heads_output(heads: Mapping[str, Sequence[str] | LabelOutput], *, multi_label: bool = False) -> HeadsOutput:
-    """Return the output of a classifier with several heads.
+    """Make the output of a classifier with several heads.
 
     Args:
         heads: the labels of each head by its name, or its whole output: `LabelOutput(labels, "sigmoid", thresholds)`.

@@ -1,4 +1,4 @@
-"""Compute the memory that a microcontroller needs to open a packed file of numbers and to run it."""
+"""Compute the memory that a microcontroller needs to open and run a packed file of numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from pocketrnn.engines.native import import_native_module
 
 @dataclass(frozen=True)
 class EngineMemory:
-    """The most memory that the engine uses, in bytes, computed with the pointer size of this machine.
+    """The most memory that the engine uses, in bytes.
+
+    It is computed with the pointer size of this machine.
 
     Attributes:
         window: the number of steps of a window; 0 if the file does not say.
@@ -29,7 +31,7 @@ class EngineMemory:
     stream_work: int
 
     def write_definitions(self, name: str) -> str:
-        """Return the sizes as `#define` lines in C, for an array with this name."""
+        """Write the sizes as `#define` lines in C, for an array with this name."""
         stated = {
             "memory": self.opened,
             "window": self.window,
@@ -55,7 +57,7 @@ class EngineMemory:
 
 
 def compute_required_memory(manifest: Manifest, content: bytes) -> EngineMemory | None:
-    """Return the memory that a packed file needs; None for a file without a window and without a stream."""
+    """Compute the memory that a packed file needs; None for a file without a window and without a stream."""
     window = manifest.numbers.window or manifest.numbers.steps or 0
     if not (window or manifest.stream):
         return None

@@ -18,7 +18,9 @@ from pocketrnn_export.proof.case_selection import make_cases_for_graph
 
 
 def write_mobile_bundle(bundle: str | Path, path: str | Path, *, force: bool = False) -> Manifest:
-    """Write a bundle with its graphs in onnxruntime's own format (`.ort`) and the list of operators that they need.
+    """Write a bundle with its graphs in onnxruntime's own format (`.ort`).
+
+    The list of operators that they need is beside them.
 
     Args:
         bundle: a bundle's folder, with ONNX graphs.

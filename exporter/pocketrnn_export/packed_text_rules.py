@@ -1,5 +1,7 @@
-"""Write the text rules of a bundle as a file for programs that run the bundle's graph themselves; and compare the ids
-by this file with the bundle's."""
+"""Write the text rules of a bundle as a file for programs that run the bundle's graph themselves.
+
+The ids by this file are compared with the bundle's.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,10 @@ _log = logging.getLogger(__name__)
 
 
 def pack_text_rules(bundle: str | Path, path: str | Path, *, force: bool = False, progress: bool = True) -> Manifest:
-    """Write the text rules, the labels and the document of a bundle as one file. The native engine turns texts into ids
-    with this file; browsers and programs in C++ read it together with the bundle's graph.
+    """Write the text rules, the labels and the document of a bundle as one file.
+
+    The native engine turns texts into ids with this file; browsers and programs in C++ read it together with the
+    bundle's graph.
 
     Args:
         bundle: a bundle's folder, or a shipped classifier's name.

@@ -1,5 +1,7 @@
-"""Pack a bundle into one file for the native engine. The file is proven equal to the bundle's graph; with integers, the
-difference is measured."""
+"""Pack a bundle into one file for the native engine.
+
+The file is proven equal to the bundle's graph; with integers, the difference is measured.
+"""
 
 from __future__ import annotations
 
@@ -199,7 +201,7 @@ def _check_data_kind(manifest: Manifest, data: LabelledTexts | LabelledSequences
 
 
 def _reword_for_input_kind(manifest: Manifest) -> contextlib.AbstractContextManager[None]:
-    """While the block runs, convert log records and errors to the terms of the bundle's input, texts or numbers."""
+    """While the block runs, reword log lines and errors for the bundle's input: texts or numbers."""
     if isinstance(manifest.input, TextInput):
         return contextlib.nullcontext()
     return reword_messages_for_numbers(of_values=manifest.output.activation == "values")
@@ -238,7 +240,7 @@ def _pack_bundle(
 
 
 def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32") -> tuple[Path, Manifest]:
-    """Return the manifest of a bundle that can be packed, and its folder.
+    """Read the manifest of a bundle that can be packed; also return its folder.
 
     Raises:
         BundleError: the bundle does not exist, or is damaged.
@@ -271,7 +273,7 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
 
 
 def check_packable_rules(rules: AnyTextRules, name: str) -> None:
-    """Refuse text rules that cannot be packed, before any work is done.
+    """Refuse text rules that cannot be packed, before the work starts.
 
     Raises:
         InputError: the tokenizer of the rules is external.
@@ -284,7 +286,7 @@ def check_packable_rules(rules: AnyTextRules, name: str) -> None:
 
 
 def make_bundle_program(manifest: Manifest, content: bytes, step: bytes | None) -> PackedProgram:
-    """Make the program of a bundle's graph, and the program of its step graph if it has one.
+    """Make the program of a bundle's graph, and of its step graph if there is one.
 
     Raises:
         ExportError: the engine has no operation for an operator of one of them.
@@ -311,8 +313,10 @@ _BEYOND_MEMORY: Final = 1 << 24
 
 @dataclass(frozen=True)
 class _ProvenPackedFile:
-    """A proven packed file: its manifest, its bytes, its programs before they were assembled, and the plan of its
-    proof."""
+    """A proven packed file: its manifest, its bytes, its programs, and the plan of its proof.
+
+    The programs are those before they were assembled.
+    """
 
     manifest: Manifest
     content: bytes
@@ -360,7 +364,7 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step: bytes | None) -> _
 
 
 def _limit_tokens(manifest: Manifest, most: int | None) -> Manifest:
-    """Return the manifest with as many tokens as the engine's integers allow; refuse two texts."""
+    """Limit the tokens of the manifest to what the engine's integers allow. Refuse two texts."""
     if most is None or (manifest.has_two_texts and most >= _BEYOND_MEMORY):
         return manifest
     if manifest.has_two_texts:
@@ -378,14 +382,14 @@ def _limit_tokens(manifest: Manifest, most: int | None) -> Manifest:
 
 
 def _lower_for_comparison(manifest: Manifest, content: bytes, whole: Lowering) -> Lowering:
-    """Return the lowering whose operators are compared one by one; two texts have one length."""
+    """Lower the graph so that operators can be compared one by one. Two texts have one length."""
     if not manifest.has_two_texts:
         return whole
     return lower_graph(content, manifest.graph, padding_id=manifest.text.rules.padding_id, alike=True)
 
 
 def _narrow_limits(manifest: Manifest, least: int, most: int | None) -> Manifest:
-    """Return the manifest with limits of `least` to `most` tokens; narrower limits of the graph itself are kept."""
+    """Limit the manifest to `least` to `most` tokens. Narrower limits of the graph are kept."""
     limits = manifest.graph.limits or Limits()
     least = max(least, limits.min_tokens or 1)
     most = min(most or sys.maxsize, limits.max_tokens or sys.maxsize)
@@ -413,7 +417,9 @@ def _compare_packed_file(
 def _pack_with_integers(
     packed: _ProvenPackedFile, data: LabelledTexts | LabelledSequences | None, allowed: AllowedChange
 ) -> tuple[Manifest, bytes]:
-    """Pack the same bundle with integer products: compare each product exactly, and measure the effect of all.
+    """Pack the same bundle with integer products.
+
+    Each product is compared exactly, and the effect of all is measured.
 
     Raises:
         InputError: no weights of the program have an integer form.
@@ -456,7 +462,7 @@ def _update_example(example: Example | NumberExample, classifier: Classifier) ->
 
 
 def _make_plan(manifest: Manifest, content: bytes, turns: frozenset[int]) -> ProofPlan:
-    """Return the proof's plan, with cases at the sizes at which the programs take another path."""
+    """Make the plan of the proof, with cases at the sizes at which the programs take another path."""
     given, texts, rows = manifest.input, list[Any](), None
     cases: Mapping[str, Sequence[Case]]
     if not isinstance(given, TextInput):
@@ -475,7 +481,7 @@ def _make_plan(manifest: Manifest, content: bytes, turns: frozenset[int]) -> Pro
 
 
 def _choose_texts(manifest: Manifest, description: Description) -> list[Any]:
-    """Return the texts for the proof of a packed file: the golden examples, and texts without a known token."""
+    """Choose the texts for the proof of a packed file: the golden examples, and texts without a known token."""
     shown: list[Any] = [example.text for example in manifest.texts]
     if manifest.features:
         return choose_texts_with_features(shown, description, made_too=False)
@@ -487,7 +493,10 @@ def _choose_texts(manifest: Manifest, description: Description) -> list[Any]:
 def _compare_with_step_graph(
     file: Path, graph: Form, stream: StepGraph, plan: ProofPlan, answers: ReferenceAnswers
 ) -> list[CandidateComparison]:
-    """Compare the file's step program with the step graph, token by token or sample by sample."""
+    """Compare the file's step program with the step graph, step by step.
+
+    A step is a token or a sample.
+    """
     cases = [case for case, _ in answers.compute_answers("texts", one_row=True)]
     stepped = next(run for name, run in graph.runs.items() if name.endswith(" each"))
     expected, steps = (
@@ -507,7 +516,7 @@ def _compare_with_step_graph(
 def _compare_streams(
     file: Path, texts: Sequence[str], answers: ReferenceAnswers, *, opened: str, in_place: bool
 ) -> CandidateComparison:
-    """Compare the engine's own streams, for texts that are cut at random positions, also within characters."""
+    """Compare the streams of the engine on texts that are cut at random positions, also within characters."""
     from pocketrnn_native import PRODUCTS_MEMORY
 
     engine, generator = import_native_module(), np.random.default_rng(0)

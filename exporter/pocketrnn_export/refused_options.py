@@ -1,4 +1,4 @@
-"""A refusal that knows the options with which the command would go on, so that several are told as one line to copy."""
+"""A refusal that names the options to give. Several such refusals become one line to copy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pocketrnn.errors import InputError
 
 
 class RefusedOptionsError(InputError):
-    """Options are missing or wrong, and it is known what to give in their place.
+    """Options are missing or wrong, and the right ones are known.
 
     Args:
         problem, remedy: as for every error.

@@ -1,4 +1,4 @@
-"""Find an activation at the end of one side of a comparison that is missing at the end of the other side."""
+"""Find an activation, such as softmax, that only one of the file and the module has at its end."""
 
 from __future__ import annotations
 
@@ -52,8 +52,7 @@ def gives_probabilities(numbers: Array) -> bool:
 
 
 def find_activation(own: Array, given: Array) -> tuple[str, Activation] | None:
-    """Return the side that lacks an activation, `module` or `file`, and the activation of the other side. None if both
-    sides have the same activations.
+    """Find the side that lacks an activation, `module` or `file`, and the other side's activation; None without one.
 
     Args:
         own: the module's output.

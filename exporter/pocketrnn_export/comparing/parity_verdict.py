@@ -42,7 +42,7 @@ def prove_parity(
     allowed: float = LEAST_TOLERANCE,
     float64_error: Callable[[str, str], float | None] = lambda _inputs, _case: None,
 ) -> Parity:
-    """Return the proof, if every case of every comparison passes.
+    """Return the comparisons as the proof, if every case of every comparison passes.
 
     Args:
         compared: all comparisons.
@@ -91,7 +91,7 @@ def _make_failure_advice(
     *,
     is_module: bool,
 ) -> str:
-    """Return the advice for failing cases: either they are wrong, or they differ by rounding only."""
+    """Advise the user on failing cases: either they are wrong, or they differ by rounding only."""
     largest = max(d.largest for _, d in failing)
     if tolerance is None or largest >= _ROUNDING or any(d.labels_differing for _, d in failing):
         return "Nothing was written; " + (
@@ -109,7 +109,7 @@ def _make_failure_advice(
 
 
 def format_report_as_json(compared: Iterable[CandidateComparison], tolerance: float | None) -> str:
-    """Return the comparisons with each case as JSON."""
+    """Format the comparisons with all their cases as JSON."""
     comparisons = [{**asdict(one.line), "each": [asdict(d) for d in one.each]} for one in compared]
     return json.dumps({"tolerance": tolerance, "comparisons": comparisons}, indent=1)
 
