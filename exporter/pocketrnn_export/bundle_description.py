@@ -183,7 +183,9 @@ def make_text_output(
         return make_label_output(labels, thresholds, priors, multi_label=multi_label)
     if multi_label or thresholds is not None or priors:
         what = "multi_label" if multi_label else "priors" if priors else "thresholds"
-        raise InputError(f"A token has one label, the likeliest: {what} has no meaning.", f"Leave {what} out.")
+        raise InputError(
+            f"{what} is not for labels of tokens: each token gets its likeliest label.", f"Leave {what} out."
+        )
     return TagOutput(validate_labels(labels))
 
 

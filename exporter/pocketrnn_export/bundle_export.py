@@ -357,7 +357,9 @@ def export(
         with lock_exports(), show_progress(progress), restore_random_state(), convert_exceptions(module):
             return export_without_faulty_rules(lambda: export_number_module(module, path, known, force=force))
     if isinstance(output, ValueOutput):
-        raise InputError("A classifier of texts gives labels, not values.", "Give output=LabelOutput(...).")
+        raise InputError(
+            "The output is values, but a classifier of texts gives labels.", "Give output=LabelOutput(...)."
+        )
     several = None
     if heads is not None:
         several = make_heads_output(heads, multi_label=multi_label)
@@ -386,7 +388,7 @@ def export(
     )
     beside = () if features is None else make_features(features)
     if beside and two_texts:
-        raise InputError("One bundle has either features or two texts.", "Leave the features out.")
+        raise InputError("A bundle cannot have both features and two texts.", "Leave the features out.")
     shown: Sequence[Any] = freeze_texts_with_features(example_texts, beside) if beside else example_texts
     each_text: Sequence[Any] = flatten_pairs(example_texts) if two_texts else shown
     each_text = [text for text, _ in shown] if beside else each_text

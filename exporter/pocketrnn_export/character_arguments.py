@@ -44,7 +44,7 @@ def check_character_arguments(*, of_tokens: bool, beside: str, **options: bool) 
     if not of_tokens:
         raise InputError(f"{what}, but the labels are of texts.", "Leave characters out, or say labels_of='tokens'.")
     if beside:
-        raise InputError(f"{what}, and {beside} is given, too.", f"Leave {beside} or characters out.")
+        raise InputError(f"{what}, so it cannot take {beside}, too.", f"Leave {beside} or characters out.")
     refuse_options(what, **options)
 
 

@@ -185,8 +185,8 @@ def check_kept_word_count(words: int, vocabulary_size: int) -> None:
 
 def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts | None, max_loss: float | None) -> None:
     rules = manifest.text.rules
-    manifest.require_single_text("what is lost is measured with classifiers of")
-    manifest.require_single_head("what is lost is measured with classifiers of")
+    manifest.require_single_text("compress()")
+    manifest.require_single_head("compress()")
     if manifest.output.of_tokens:
         raise InputError(
             f"{manifest.name} gives a label for each token, but the loss is measured by the labels of texts.",
@@ -212,7 +212,9 @@ def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts |
     rows = storage.rows
     if rows is None:
         if not list(_list_compression_steps(manifest, storage)):
-            raise InputError("There is nothing to do.", "Store weights as int8 or float16, or keep fewer words.")
+            raise InputError(
+                "The options change nothing in the bundle.", "Store weights as int8 or float16, or keep fewer words."
+            )
         return
     check_kept_word_count(rows, len(manifest.text.vocabulary))
     if (highest := manifest.text.rules.highest_id) >= rows:

@@ -87,7 +87,7 @@ def refuse_options(what: str, **options: bool) -> None:
         options: the options of `export` that it excludes, each with True if the user wants it.
     """
     if found := next((name for name, wanted in options.items() if wanted), None):
-        raise InputError(f"{what}, and cannot be exported with {found}.", f"Leave {found} out.")
+        raise InputError(f"{what}, so it cannot be exported with {found}.", f"Leave {found} out.")
 
 
 def refuse_options_of_plain_texts(

@@ -51,8 +51,8 @@ def pack_text_rules(bundle: str | Path, path: str | Path, *, force: bool = False
     manifest = manifests.read_manifest(folder)
     if not isinstance(manifest.input, TextInput):
         raise InputError(f"{folder.name} takes sequences of numbers, which have no text rules.", "Pack it as a whole.")
-    manifest.require_single_text("a file of text rules is of")
-    manifest.require_single_head("a file of text rules has the labels of")
+    manifest.require_single_text("a file of text rules")
+    manifest.require_single_head("a file of text rules")
     with show_progress(progress), write_whole_file(Path(path), force=force) as work:
         content = encode_packed_text_rules(manifest)
         _log.info("Comparing the file's ids with those of the bundle's rules")

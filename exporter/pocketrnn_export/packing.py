@@ -175,7 +175,7 @@ def pack(
         raise InputError(f"arithmetic is {arithmetic!r}.", "Use 'float32' or 'int8'.")
     if arithmetic == "float32" and (data, allowed) != (None, None):
         raise InputError(
-            "Products in float32 change nothing: there is nothing to measure on data.", "Use arithmetic='int8'."
+            "data is given, but products in float32 change no answer that it could measure.", "Use arithmetic='int8'."
         )
     path = Path(path)
     with show_progress(progress), write_whole_file(path, force=force) as work:
@@ -221,8 +221,8 @@ def _pack_bundle(
     if manifest.stream is not None:
         step = read_graph(folder / manifest.stream.file, manifest.stream.sha256)
     elif streaming:
-        manifest.require_single_text("a stream is of")
-        manifest.require_single_head("a stream is of")
+        manifest.require_single_text("a stream")
+        manifest.require_single_head("a stream")
         if manifest.output.of_tokens:
             raise InputError(
                 f"{manifest.name} gives a label for each token, but a stream answers for a text.",
@@ -252,7 +252,7 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
         raise InputError(f"{folder} is packed already.", "Give the bundle that it was made from.")
     manifest = manifests.read_manifest(folder)
     if manifest.characters is not None:
-        manifest.require_single_text("a packed file takes")
+        manifest.require_single_text("a packed file")
     if isinstance(manifest.input, TextInput):
         check_packable_rules(manifest.input.rules, manifest.name)
     if arithmetic == "int8" and manifest.output.of_tokens:
@@ -261,8 +261,8 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
             "Pack it in float32.",
         )
     if arithmetic == "int8":
-        manifest.require_single_text("what integers change is measured on")
-        manifest.require_single_head("what integers change is measured by the labels of")
+        manifest.require_single_text("integer arithmetic")
+        manifest.require_single_head("integer arithmetic")
     if arithmetic == "int8" and manifest.output.activation == "values":
         raise InputError(
             f"{manifest.name} gives values, but the effect of integers is measured by labels.", "Pack it in float32."
@@ -280,8 +280,8 @@ def check_packable_rules(rules: AnyTextRules, name: str) -> None:
     """
     if rules.tokenizer == EXTERNAL:
         raise InputError(
-            f"{name} cannot be packed: its tokenizer is external, but the native engine takes texts only.",
-            "Use a bundle in the place of a packed file: it takes tokens and ids.",
+            f"{name} cannot be packed: its tokenizer is external, but a packed file splits texts itself.",
+            "Use a bundle instead of a packed file: a bundle takes tokens and ids.",
         )
 
 

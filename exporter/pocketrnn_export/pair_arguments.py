@@ -42,6 +42,6 @@ def check_pair_arguments(description: Description, pairs: Sequence[OwnersText], 
     refuse_options_of_plain_texts(what, description, pairs, call, **options)
     if (rules.min_width or 1) > 1:
         raise InputError(
-            f"{what}, but the rules pad each to min_width, {rules.min_width} tokens.",
+            f"{what}, but the rules pad each text to {rules.min_width} tokens (min_width).",
             "Leave min_width out of the rules: each text is answered at its own length.",
         )

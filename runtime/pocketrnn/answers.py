@@ -84,7 +84,7 @@ class Answers:
         """Refuse a feature that needs a single set of labels, if the classifier has several heads.
 
         Args:
-            what: the feature as the subject and the verb of a sentence: `explain() is of`.
+            what: the feature as the subject of a sentence: `explain()`.
 
         Raises:
             InputError: there are several heads.

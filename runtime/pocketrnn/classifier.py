@@ -342,8 +342,8 @@ class Classifier(TrainedEstimator):
         if not isinstance(intake, TextIntake):
             return self._make_recording_stream(saved, window, hop, 1 if top is None else top)
         intake.require_text_labels()
-        intake.require_single_text("a stream is")
-        self._answers.require_single_head("a stream is of")
+        intake.require_single_text("a stream")
+        self._answers.require_single_head("a stream")
         if (window, hop, top) != (None, None, None):
             raise InputError(
                 f"window, hop and top are for sequences of numbers, but {self.name} takes texts.",
@@ -351,7 +351,7 @@ class Classifier(TrainedEstimator):
             )
         if self._tokenizer is not None:
             raise InputError(
-                "A text that arrives in fragments is split by the bundle's tokenizer, not by another one.",
+                "Only the bundle's own tokenizer can split a text that arrives in fragments.",
                 "Load the classifier without tokenizer= for streams.",
             )
         # Most programs that classify texts never stream one: without it, importing pocketrnn takes 4 ms less.
@@ -371,7 +371,10 @@ class Classifier(TrainedEstimator):
         if wanted is None:
             return CarriedStream(self.manifest, self._engine, intake, self._answers, top, saved, self._chosen)
         if saved is not None:
-            raise InputError("A stream in windows has no saved state.", "Leave out saved, or the window.")
+            raise InputError(
+                "A saved stream is given with a window, but streams in windows are not saved.",
+                "Leave out saved, or the window.",
+            )
         return NumberStream(intake, self._answers, *wanted, top)
 
     def recording(
@@ -453,8 +456,8 @@ class Classifier(TrainedEstimator):
         # Imported only when needed, like the stream.
         from pocketrnn.explanation import Explainer
 
-        self._texts("predict_proba()").require_single_text("explain() takes")
-        self._answers.require_single_head("explain() is of")
+        self._texts("predict_proba()").require_single_text("explain()")
+        self._answers.require_single_head("explain()")
         ready = self._texts("predict_proba()").ready
         whole = text if isinstance(text, str) and ready.splits else ready.tokens(text)
         return Explainer(self.manifest, self._answers, self.encode, self._compute_logits_of_variants).explain_label(
@@ -710,7 +713,7 @@ class Classifier(TrainedEstimator):
             (2, 192)
         """
         intake = self._texts("logits()")
-        intake.require_single_text("embed() takes")
+        intake.require_single_text("embed()")
         given = intake.chunks(texts, on_error, self._workers.threads)
         work = partial(intake.embeddings, on_error=on_error)
         parts, skipped = [], 0

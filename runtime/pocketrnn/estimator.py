@@ -46,8 +46,8 @@ class TrainedEstimator:
         """
         if self.heads:
             raise InputError(
-                f"There are the heads {', '.join(self.heads)}, but scikit-learn's tools take one set of labels.",
-                f"Give them one: head({self.heads[0]!r}).",
+                f"Your classifier has the heads {', '.join(self.heads)}, but scikit-learn works only with one head.",
+                f"Choose a head: head({self.heads[0]!r}).",
             )
         return np.array(self.labels)
 
@@ -67,7 +67,7 @@ class TrainedEstimator:
             True
         """
         raise InputError(
-            "This classifier is trained already, and cannot be fitted.",
+            "This classifier is already trained, so it cannot be fitted again.",
             "Wrap it in sklearn.frozen.FrozenEstimator, or train another one with `pocketrnn train`.",
         )
 

@@ -35,7 +35,8 @@ class FeatureIntake(TextIntake):
             InputError: always.
         """
         raise InputError(
-            f"{self._name} takes features beside a text, but {what} a text alone.", "Use classify() or predict()."
+            f"{self._name} takes features beside a text, but {what} works only without them.",
+            "Use classify() or predict().",
         )
 
     @property

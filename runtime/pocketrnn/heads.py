@@ -62,8 +62,8 @@ class HeadAnswers(Answers):
         """
         name = next(iter(self.heads))
         raise InputError(
-            f"{self.name} has the heads {', '.join(self.heads)}, but {what} one.",
-            f"Choose it: head({name!r}), on the command line --head {name}.",
+            f"{self.name} has the heads {', '.join(self.heads)}, but {what} works only with one head.",
+            f"Choose a head: head({name!r}), on the command line --head {name}.",
         )
 
     def probabilities(self, logits: Floats) -> Any:

@@ -84,12 +84,14 @@ def choose_labels(answers: Answers, among: Iterable[str]) -> ChosenLabels:
         else:
             raise _make_unknown_label_error(answers, label)
     if both := named & left_out:
-        raise InputError(f"among has {min(both)} and -{min(both)}.", "Name it once, to keep it or to leave it out.")
+        raise InputError(
+            f"among has {min(both)} and -{min(both)}.", "Name the label once, to keep it or to leave it out."
+        )
     # Where `among` only leaves labels out, all others are kept.
     kept = (named | {UNDETERMINED} if named or not left_out else set(answers.labels)) - left_out
     places = tuple(place for place, label in enumerate(answers.labels) if label in kept)
     if not places or not (named or left_out):
-        raise InputError("among leaves no label.", f"Name some of: {_format_first_labels(answers)}.")
+        raise InputError("among leaves out all labels.", f"Name some of: {_format_first_labels(answers)}.")
     return ChosenLabels(places, (0.0,) * len(places))
 
 
@@ -126,7 +128,7 @@ def apply_label_prior(answers: Answers, prior: str | Mapping[str, float], named:
             raise InputError(f"The prior of {label} is {short_repr(weight, 40)}.", "Use a number from 0.")
     expected = [weight for weight in prior.values() if weight > 0]
     if not expected:
-        raise InputError("The prior expects no label.", "Give a number above 0 to one at least.")
+        raise InputError("The prior gives every label the weight 0.", "Give at least one label a weight above 0.")
     # Relative to the label that is expected most, so that no logit grows.
     weights = {label: log(w / max(expected)) if w > 0 else -float("inf") for label, w in prior.items()}
     others = max(1, len(answers.labels) - len(weights))
@@ -135,7 +137,7 @@ def apply_label_prior(answers: Answers, prior: str | Mapping[str, float], named:
 
 
 def _check_single_label(answers: Answers, name: str) -> None:
-    answers.require_single_head(f"{name} is of")
+    answers.require_single_head(name)
     if answers.activation != "softmax":
         raise InputError(
             f"{name} is for classifiers that give exactly one label, but {answers.name} does not.",

@@ -49,8 +49,8 @@ def choose_window_and_hop(manifest: Manifest, window: int | None, hop: int | Non
     size = window or rules.window or rules.steps
     if size is None and (manifest.stream is None or hop is not None):
         raise InputError(
-            f"{manifest.name} does not say how long a window of a recording is.",
-            "Say it: stream(window=128, hop=64); or export it with a window.",
+            f"{manifest.name} has no length of a window for recordings.",
+            "Give the length: stream(window=128, hop=64); or export the classifier with a window.",
         )
     after = hop or (rules.hop if window is None else None) or size
     if size is None or after is None:

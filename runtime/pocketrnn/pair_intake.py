@@ -34,7 +34,9 @@ class PairIntake(TextIntake):
         Raises:
             InputError: always.
         """
-        raise InputError(f"{self._name} takes two texts, but {what} one.", "Use classify() or predict().")
+        raise InputError(
+            f"{self._name} takes two texts, but {what} works only with one text.", "Use classify() or predict()."
+        )
 
     @property
     def skip_reasons(self) -> list[str]:

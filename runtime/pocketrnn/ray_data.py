@@ -104,8 +104,8 @@ def _read_bundle_files(folder: Path) -> dict[str, bytes]:
     manifest = manifests.read_manifest(folder)
     if not isinstance(manifest.input, TextInput):
         raise BundleError(f"{folder} takes sequences of numbers, not texts.", manifests.TAKES_NUMBERS)
-    manifest.require_single_text("a column holds")
-    manifest.require_single_head("a column holds the labels of")
+    manifest.require_single_text("classify_dataset()")
+    manifest.require_single_head("classify_dataset()")
     graph = manifests.read_checked_bytes(folder / manifest.graph.file, manifest.graph.sha256)
     return {manifests.CLASSIFIER_JSON: (folder / manifests.CLASSIFIER_JSON).read_bytes(), manifest.graph.file: graph}
 

@@ -57,7 +57,7 @@ def decode_stream(saved: object, manifest: Manifest, at: str) -> tuple[Any, Floa
     if document["bundle"] != _compute_bundle_digest(manifest):
         raise InputError(
             f"The stream was saved by another bundle than {manifest.name}.",
-            "Resume it with exactly the bundle that it began with.",
+            "Continue the stream with the bundle with which it began.",
         )
     size = 0 if manifest.stream is None else manifest.stream.state_size
     logits = document["logits"]
@@ -68,17 +68,19 @@ def decode_stream(saved: object, manifest: Manifest, at: str) -> tuple[Any, Floa
 def _parse_document(saved: object, members: set[str]) -> dict[str, Any]:
     """Parse a saved stream, and check its digest, its format, its version and its `members`."""
     if not isinstance(saved, bytes):
-        raise InputError(f"A saved stream is bytes, not {type(saved).__name__}.", "Give what Stream.save gave.")
+        raise InputError(
+            f"A saved stream is bytes, not {type(saved).__name__}.", "Give the bytes that Stream.save returned."
+        )
     try:
         document = json.loads(saved)
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict) or document.get("format") != _FORMAT:
-        raise InputError("This is not a saved stream.", "Give what Stream.save gave.")
+        raise InputError("This is not a saved stream.", "Give the bytes that Stream.save returned.")
     if document.get("version") != _VERSION:
         raise InputError(
             f"The stream was saved in version {document.get('version')!r:.40}; this pocketrnn reads {_VERSION}.",
-            "Resume it with the pocketrnn that saved it.",
+            "Continue the stream with the version of pocketrnn that saved it.",
         )
     digest = document.pop("digest", None)
     if document.keys() != members | {"format", "version"} or digest != _compute_document_digest(document):

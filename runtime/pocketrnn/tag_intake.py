@@ -73,7 +73,9 @@ class TagIntake(TextIntake):
             InputError: the classifier takes characters.
         """
         if self._characters is not None:
-            raise InputError(f"{self._name} takes the characters of each word, but {what} words alone.", "Use tag().")
+            raise InputError(
+                f"{self._name} takes the characters of each word, but {what} works only without them.", "Use tag()."
+            )
 
     def require_text_labels(self) -> NoReturn:
         """Refuse to answer for a whole text: this classifier labels tokens.

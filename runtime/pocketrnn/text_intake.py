@@ -79,7 +79,7 @@ class TextIntake:
         This class refuses nothing: it takes one.
 
         Args:
-            what: the feature as the subject and the verb of a sentence: `explain() takes`.
+            what: the feature as the subject of a sentence: `explain()`.
 
         Raises:
             InputError: the classifier takes two texts.

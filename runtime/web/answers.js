@@ -147,7 +147,7 @@ export class Answers {
     const wrong = expected.find(([label, number]) => !labels.includes(label) || !(Number.isFinite(number) && number >= 0));
     if (wrong) throw new InputError(`The prior of ${JSON.stringify(wrong[0])} is ${wrong[1]}.`, `Use numbers from 0 for labels: ${labels.join(", ")}.`);
     const above = expected.map(([, number]) => number).filter((number) => number > 0);
-    if (!above.length) throw new InputError("The prior expects no label.", "Give a number above 0 to one at least.");
+    if (!above.length) throw new InputError("The prior gives every label the weight 0.", "Give at least one label a weight above 0.");
     const weights = new Map(expected);
     const rare = Math.min(...above) / Math.max(1, labels.length - weights.size);
     const other = new Answers(this.#document, this.#engine, this.#first);

@@ -223,7 +223,7 @@ def test_the_folder_that_this_runs_in_is_refused_before_any_work(
     here.mkdir(parents=True)
     monkeypatch.chdir(here)
     for path in (Path(), here, here.parent):
-        with pytest.raises(OutputError, match="this runs in"):
+        with pytest.raises(OutputError, match="runs in the"):
             check_folder_free(path, force=True, made_by="classifier.json")
     check_folder_free(here / "inner", force=False, made_by="classifier.json")
 

@@ -98,25 +98,23 @@ class TrainingRun:
             self._start = checkpoints.read(self.before)
             self.settings = make_settings_from_checkpoint(self._start, self.settings)
         if self.unlabelled and not self.teachers:
-            raise InputError("Texts without labels teach nothing by themselves.", "Name a teacher, with --teacher.")
+            raise InputError("--unlabelled needs a teacher that labels these texts.", "Name a teacher with --teacher.")
         if self.teachers and self.source.multi_label:
             raise InputError(
                 "A teacher gives each text one label, but with --multi-label texts can have several.",
                 "Leave out --teacher, or --multi-label.",
             )
         if self.folds is not None and self.source.of_tokens:
-            raise InputError(
-                "Folds are for rows that have labels, but here the words have labels.", "Leave --folds out."
-            )
+            raise InputError("--folds is for labelled rows, but here words have labels.", "Leave --folds out.")
         if self.folds is not None and (self.validation or self.teachers):
             raise InputError(
-                "With folds, every row of DATA is measured by a classifier that has not seen it: there are no other "
-                "validation rows, and no teacher that may have seen it.",
+                "--folds measures every row of DATA with a classifier that has not seen it, so it allows neither "
+                "other validation rows nor a teacher.",
                 f"Leave {'--validation' if self.validation else '--teacher'} out, or --folds.",
             )
         if self.teachers and self.source.outside is not None:
             raise InputError(
-                "A teacher answers every row of the data, but rows that are outside are not learnt from.",
+                "A teacher answers every row of the data, but training leaves out the rows of --outside.",
                 "Leave --teacher out, or --outside.",
             )
         check_output(self.output, force=self.force, resume=self.resume)
@@ -151,7 +149,7 @@ class TrainingRun:
             # Checked before the training, which may take long: whether the rows can be divided into these folds.
             assign_folds(data, self.folds, np.random.default_rng(0))
             times = "as long" if self.folds <= _FEWEST_FOLDS else f"{self.folds - 1} times as long"
-            report(StageNotice(f"After the training, {self.folds} folds take about {times} again."))
+            report(StageNotice(f"After the training, {self.folds} folds take about {times} as the training."))
         notices: list[Notice] = []
 
         def collect_notice(event: Progress | Epoch | Notice) -> None:
@@ -250,7 +248,11 @@ def _measure_baseline(
     if baseline is not None:
         report(StageNotice(f"The {baseline.NAME} {baseline.summary}."))
     else:
-        report(StageNotice("There is no such model: the rows have one class or no word, or it would be too large."))
+        report(
+            StageNotice(
+                "A simple model cannot be fitted: the rows have one class or no word, or it would be too large."
+            )
+        )
     return baseline
 
 

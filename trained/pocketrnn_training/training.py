@@ -42,7 +42,7 @@ from pocketrnn_training.training_events import Epoch, Notice, Progress, StageNot
 __all__ = ["TrainingError", "TrainingState", "train"]
 
 # The linear part has memorized the training rows, so that training scores of both parts would say nothing.
-_OF_BOTH_PARTS: Final = "A linear part is fitted already: training scores are of the recurrent part alone{}."
+_OF_BOTH_PARTS: Final = "The linear part is already fitted: training scores are those of the recurrent part{}."
 
 
 def train(
@@ -145,14 +145,16 @@ def train(
         alone = fabric if settings.processes == 1 else _make_fabric(replace(settings, processes=1))
         report(StageNotice(estimate_duration(loop, alone)))
     if task.linear is not None:
-        report(StageNotice(_OF_BOTH_PARTS.format(", validation scores of both" if task.folds is None else "")))
+        report(
+            StageNotice(_OF_BOTH_PARTS.format(", validation scores those of both parts" if task.folds is None else ""))
+        )
     return _train_to_end(loop, report, keep)
 
 
 def _check_final_fit(settings: Settings, *, may: bool) -> None:
     if settings.final_fit and not may:
         raise InputError(
-            "The final fit reads the rows that were held out, and is not possible with validation rows or a teacher.",
+            "A final fit on all rows is not possible with validation rows or with a teacher.",
             "Leave --final-fit out.",
         )
 
@@ -240,7 +242,7 @@ def _train_to_end(
         as_many = (
             "" if loop.keeps_last_epoch else f", for {epochs} epoch{'' if epochs == 1 else 's'}, as many as were kept"
         )
-        report(StageNotice(f"It is fitted once more, on all {whole.task.size:,} rows{as_many}."))
+        report(StageNotice(f"The classifier is fitted once more, on all {whole.task.size:,} rows{as_many}."))
         _run_training(FinalFit(whole, state), loop.settings, emit)
     return state.best
 

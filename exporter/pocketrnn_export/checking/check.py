@@ -190,7 +190,7 @@ def _wrap_file(file: CheckedFile) -> ModuleWithSignature:
     """
     if any(port.axes is None for port in file.inputs):
         raise InputError(
-            f"{file.path} does not say what it takes.", "Give the module: pocketrnn check model.py:Net --onnx FILE."
+            f"{file.path} does not declare its inputs.", "Give the module: pocketrnn check model.py:Net --onnx FILE."
         )
     return ModuleWithSignature(_FileRunner(file), [port.name for port in file.inputs])
 
@@ -231,7 +231,9 @@ def _compare_with_module(module: nn.Module, file: CheckedFile, told: _CallOption
     with _use_half_precision_weights(own, file):
         outcomes = _compare_cases(beside, collect_cases(called, file, fixed))
         if not outcomes:
-            raise InputError(f"{name} answers none of the batches.", "Say how it is called: --call LINE, or call=.")
+            raise InputError(
+                f"{name} answers none of the batches.", "Say how the module is called: --call LINE, or call=."
+            )
         outcomes |= _compare_beside_failures(beside, outcomes, fixed)
         bounds = _find_bounds_of_right_sizes(beside, outcomes)
         if bounds is not None and bounds != fixed:

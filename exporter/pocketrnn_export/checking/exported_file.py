@@ -129,7 +129,9 @@ def open_file(path: str | Path) -> CheckedFile:
         if is_torchscript(path):
             return _open_torchscript(path)
         if _is_weights_file(path):
-            raise InputError("It holds weights and no graph.", "Give it as --weights, and the exported file as --onnx.")
+            raise InputError(
+                "It holds only weights, not a graph.", "Give it as --weights, and the exported file as --onnx."
+            )
         return _open_torch_export(path)
     except PocketRNNError as error:
         raise InputError(f"{path} cannot be opened: {error.problem}", error.remedy) from error
@@ -156,7 +158,7 @@ def _open_onnx(path: Path) -> CheckedFile:
     try:
         model = onnx.load(path, load_external_data=False)
     except (DecodeError, json_format.ParseError, text_format.ParseError):
-        raise InputError("It is not an ONNX file, or its end is missing.", _MAKE_AGAIN) from None
+        raise InputError("It is not an ONNX file, or it is not complete.", _MAKE_AGAIN) from None
     if not model.graph.node and not model.graph.output:
         raise InputError("It holds no graph of ONNX.", _MAKE_AGAIN)
     tensors = list(_list_graph_tensors(model.graph))

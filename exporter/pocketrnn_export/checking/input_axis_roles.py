@@ -127,7 +127,7 @@ def find_call_by_axes(
     if others:
         return max(others, key=lambda called: (runs_in_file(called), *_rate_call(called)))
     shapes = ", ".join(f"{port.name} {list(port.axes or ())}" for port in file.inputs)
-    raise UncallableModuleError(f"The module does not run on what the file takes ({shapes})")
+    raise UncallableModuleError(f"The module does not run on the inputs of the file ({shapes})")
 
 
 def _find_calls_with_only_length(

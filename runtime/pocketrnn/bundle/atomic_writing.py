@@ -108,11 +108,9 @@ def _check_folder(path: Path, *, force: bool, made_by: str) -> None:
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise OutputError(f"{path} exists and is not a folder.", "Choose another output folder.")
     if path.is_dir() and Path.cwd().is_relative_to(path.resolve()):
-        raise OutputError(
-            f"{path} is the folder that this runs in.", "Choose another output folder, such as one in it."
-        )
+        raise OutputError(f"pocketrnn runs in the folder {path}.", "Choose another output folder, such as one in it.")
     if path.is_dir() and path.is_mount():
-        raise OutputError(f"{path} is where a disk is mounted.", "Choose an output folder in it.")
+        raise OutputError(f"A disk is mounted at {path}.", "Choose an output folder in it.")
     if path.is_dir() and any(path.iterdir()):
         if not force:
             raise OutputError(
@@ -120,7 +118,7 @@ def _check_folder(path: Path, *, force: bool, made_by: str) -> None:
             )
         if not (path / made_by).is_file():
             raise OutputError(
-                f"{path} holds no {made_by}, so it is not one that pocketrnn wrote, and it is not replaced.",
+                f"{path} holds no {made_by}: pocketrnn did not write it, and does not replace it.",
                 "Choose another output folder, or delete it yourself.",
             )
     parent = path.absolute().parent
@@ -129,7 +127,9 @@ def _check_folder(path: Path, *, force: bool, made_by: str) -> None:
     if not parent.is_dir():
         raise OutputError(f"{parent} is a file, not a folder.", "Choose another output folder.")
     if not os.access(parent, os.W_OK | os.X_OK):
-        raise OutputError(f"You may not write in the folder {parent}.", "Check its rights, or choose another one.")
+        raise OutputError(
+            f"You may not write in the folder {parent}.", "Check the folder's rights, or choose another one."
+        )
     # Some names are too long, and some folders cannot be written although their permissions allow it.
     with _make_temporary_sibling(parent / path.name, ".partial") as probe:
         probe.mkdir(0o700)

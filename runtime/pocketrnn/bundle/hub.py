@@ -79,7 +79,7 @@ def download_bundle(address: HubAddress) -> Path:
             raise BundleError(f"{address} holds {held}.", "Give a repository that `pocketrnn push` wrote.")
         (found,) = packed
     if address.revision is None:
-        _log.info("%s is at a commit that %s@%s pins", address, address, folder.name)
+        _log.info("The newest commit was read. To read the same commit again, give %s@%s", address, folder.name)
     return found
 
 

@@ -359,7 +359,7 @@ class Manifest:
         """Refuse a feature that works only for single texts, if the classifier takes two texts, features or characters.
 
         Args:
-            what: the feature as the subject and the verb of a sentence: `a packed file takes`.
+            what: the feature as the subject of a sentence: `a packed file`.
 
         Raises:
             InputError: the classifier takes two texts, or a text with features or characters.
@@ -367,16 +367,19 @@ class Manifest:
         if self.features:
             names = ", ".join(name for name, _ in self.features)
             raise InputError(
-                f"{self.name} takes {names} beside a text, but {what} a text alone.",
+                f"{self.name} takes {names} beside a text, but {what} works only without them.",
                 "Use the bundle as it is: classify().",
             )
         if self.characters is not None:
             raise InputError(
-                f"{self.name} takes the characters of each word, but {what} words alone.",
+                f"{self.name} takes the characters of each word, but {what} works only without them.",
                 "Use the bundle as it is: tag().",
             )
         if self.has_two_texts:
-            raise InputError(f"{self.name} takes two texts, but {what} one.", "Use the bundle as it is: classify().")
+            raise InputError(
+                f"{self.name} takes two texts, but {what} works only with one text.",
+                "Use the bundle as it is: classify().",
+            )
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -387,14 +390,14 @@ class Manifest:
         """Refuse a feature that works only for a single set of labels, if the classifier has several heads.
 
         Args:
-            what: the feature as the subject and the verb of a sentence: `a packed file holds`.
+            what: the feature as the subject of a sentence: `a stream`.
 
         Raises:
             InputError: the classifier has several heads.
         """
         if self.heads:
             raise InputError(
-                f"{self.name} has the heads {', '.join(self.heads)}, but {what} one.",
+                f"{self.name} has the heads {', '.join(self.heads)}, but {what} works only with one head.",
                 f"Use one of them in Python: Classifier.load(...).head({self.heads[0]!r}).",
             )
 
@@ -439,20 +442,23 @@ def _check_text_manifest(manifest: Manifest, given: TextInput) -> None:
         )
     if graph.alone and max(graph.alone) >= rows:
         raise BundleError(
-            f"The graph's alone holds the token id {max(graph.alone)}, but the embedding has {rows} rows.", MAKE_AGAIN
+            f"The graph's member `alone` holds the token id {max(graph.alone)}, but the embedding has {rows} rows.",
+            MAKE_AGAIN,
         )
     if ("features" in graph.inputs) != bool(given.features):
         takes = ", ".join(graph.inputs)
-        raise BundleError(f"The graph takes {takes}, but {len(given.features)} features are stated.", MAKE_AGAIN)
+        raise BundleError(
+            f"The graph takes {takes}, but classifier.json has {len(given.features)} features.", MAKE_AGAIN
+        )
     if ("characters" in graph.inputs) != (given.characters is not None):
         takes = ", ".join(graph.inputs)
-        stated = "none" if given.characters is None else "characters"
-        raise BundleError(f"The graph takes {takes}, but {stated} beside each token are stated.", MAKE_AGAIN)
+        stated = "no characters" if given.characters is None else "characters"
+        raise BundleError(f"The graph takes {takes}, but classifier.json has {stated} for each token.", MAKE_AGAIN)
     if given.characters is not None and not manifest.output.of_tokens:
-        raise BundleError("Characters are stated beside each token, but the labels are of texts.", MAKE_AGAIN)
+        raise BundleError("classifier.json has characters for each token, but the labels are for texts.", MAKE_AGAIN)
     if ("second_tokens" in graph.inputs) != given.pairs:
         takes = ", ".join(graph.inputs)
-        raise BundleError(f"The graph takes {takes}, which is not {1 + given.pairs} texts as stated.", MAKE_AGAIN)
+        raise BundleError(f"The graph takes {takes}, but classifier.json is for {1 + given.pairs} texts.", MAKE_AGAIN)
     if manifest.stream is not None and (held := _explain_no_streaming(given, graph.limits or Limits())):
         raise BundleError(held, "Leave streaming out.")
     _check_text_examples(manifest, given)
@@ -483,9 +489,11 @@ def _check_text_examples(manifest: Manifest, given: TextInput) -> None:
             what = f"{len(given.features)} features and a text" if given.features else f"{1 + given.pairs} texts"
             raise BundleError(f"{named} is not {what}.", MAKE_AGAIN)
         if not limits.allows_length(len(example.ids) - len(given.features)):
-            raise BundleError(f"{named} has {len(example.ids)} token ids, beyond the limits of the graph.", MAKE_AGAIN)
+            raise BundleError(
+                f"{named} has {len(example.ids)} token ids, but the graph's limits exclude this number.", MAKE_AGAIN
+            )
         if not limits.accepts_ids(example.ids, given.rules.padding_id):
-            raise BundleError(f"{named} holds no known word, beyond the limits of the graph.", MAKE_AGAIN)
+            raise BundleError(f"{named} holds no known word, but the graph needs one.", MAKE_AGAIN)
         answers = len(example.ids) if manifest.output.of_tokens else 1
         fits = len(example.rows) == answers and {len(row) for row in example.rows} == {labels}
         if not fits or max(example.ids) >= rows:
@@ -498,7 +506,7 @@ def _check_number_manifest(manifest: Manifest, given: NumberInput) -> None:
         raise BundleError(f"There is a step graph, but {held}.", MAKE_AGAIN)
     steps = given.steps or given.window
     if steps and not limits.allows_length(steps):
-        raise BundleError(f"The graph takes no sequence of {steps:,} steps, which the rules give it.", MAKE_AGAIN)
+        raise BundleError(f"The rules make sequences of {steps:,} steps, but the graph does not take them.", MAKE_AGAIN)
     for number, example in enumerate(manifest.sequences, 1):
         widths = {len(row) for row in example.samples}
         if widths != {len(given.channels)} or len(example.logits) != len(manifest.labels):
@@ -506,7 +514,7 @@ def _check_number_manifest(manifest: Manifest, given: NumberInput) -> None:
         if not limits.allows_length(len(example.samples)) or len(example.samples) != (
             given.steps or len(example.samples)
         ):
-            raise BundleError(f"The golden example {number} is beyond the limits of the graph.", MAKE_AGAIN)
+            raise BundleError(f"The graph's limits exclude the length of the golden example {number}.", MAKE_AGAIN)
 
 
 def explain_no_step_answers(given: NumberInput, limits: Limits) -> str:

@@ -147,7 +147,7 @@ class ValueOutput:
             raise InputError("There is no value.", "Give the name of at least one value.")
         if self.units is not None and len(self.units) != len(self.names):
             raise InputError(
-                f"There are {len(self.units)} units of {len(self.names)} values.", "Give one for each value."
+                f"There are {len(self.units)} units for {len(self.names)} values.", "Give one for each value."
             )
 
     @property
@@ -196,7 +196,7 @@ class HeadsOutput:
         for name, head in self.heads.items():
             if not isinstance(name, str) or not name or not name.isprintable() or len(name) > 200:
                 raise InputError(
-                    f"A head is called {short_repr(name, 40)}.", "Give each a name of 1 to 200 characters."
+                    f"A head has the name {short_repr(name, 40)}.", "Give each head a name of 1 to 200 characters."
                 )
             if head.priors:
                 raise InputError(f"The head {name!r} has priors, which a head cannot have.", "Leave them out.")
@@ -257,7 +257,7 @@ def build_output(
     if labels_of == "tokens":
         if activation != "softmax" or thresholds is not None or priors:
             raise InputError(
-                "A token has one label, the likeliest.", "Leave out thresholds and priors, and use softmax."
+                "Thresholds, priors and sigmoid are not for labels of tokens.", "Leave them out, and use softmax."
             )
         return TagOutput(labels, None if crf is None else _build_crf(crf))
     return LabelOutput(labels, cast("Literal['softmax', 'sigmoid']", activation), thresholds, priors)

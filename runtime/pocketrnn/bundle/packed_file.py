@@ -233,7 +233,9 @@ def read_packed_manifest(content: mmap.mmap, tokens: Callable[[], Iterable[str]]
         or has_integer_weights(read_section(content, Section.VALUES))
         != any(line.measures_integer_arithmetic for line in manifest.parity.comparisons)
     ):
-        raise BundleError(f"{path} contradicts itself: its document is not what its engine reads.", PACK_AGAIN)
+        raise BundleError(
+            f"{path} contradicts itself: its document differs from the sections that the engine reads.", PACK_AGAIN
+        )
     return manifest
 
 

@@ -69,13 +69,13 @@ _NOT_FOR_TAGS: Final = ("--input", "--top", "--threshold", "--explain", "--strea
     "keeps; else 0.5 for a multi-label bundle, and the likeliest label for any other]",
 )
 @click.option(
-    "--head", type=Text(), metavar="NAME", help="Give the answers of this head only, for a bundle with several."
+    "--head", type=Text(), metavar="NAME", help="Give the answers of this head only, for a bundle with several heads."
 )
 @click.option(
     "--among",
     type=Text(),
     metavar="LABELS",
-    help="Choose among these labels alone: en,de,fr. The label und stays; -und leaves it out.",
+    help="Choose only among these labels: en,de,fr. The label und is kept, too; -und leaves it out.",
 )
 @click.option(
     "--prior",
@@ -109,7 +109,7 @@ _NOT_FOR_TAGS: Final = ("--input", "--top", "--threshold", "--explain", "--strea
     "--stream",
     "as_stream",
     is_flag=True,
-    help="Treat all as one text that arrives in fragments; for a bundle that was exported with --streaming.",
+    help="Treat the input as one text that arrives in fragments; for a bundle that was exported with --streaming.",
 )
 @click.option(
     "--tokens",

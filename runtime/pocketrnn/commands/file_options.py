@@ -110,7 +110,7 @@ _OPTIONS: Final = (
         "--second-text-column",
         type=Text(),
         metavar="NAME",
-        help="The column that holds the second texts, for a bundle that takes two.  [default: second_text]",
+        help="The column that holds the second texts, for a bundle that takes two texts.  [default: second_text]",
     ),
     make_column_option("label", "The column to write labels to."),
     make_column_option("probability", "The column to write probabilities to."),
@@ -119,8 +119,8 @@ _OPTIONS: Final = (
         type=click.Choice(get_args(OnError)),
         default="raise",
         show_default=True,
-        help="raise stops at a row that has no text, has a text that the classifier cannot take, or cannot be read. "
-        "skip gives a row without a text, or with such a text, no label, and leaves out a row that cannot be read.",
+        help="raise stops at the first row that cannot be read, or whose text cannot be classified. skip leaves out "
+        "rows that cannot be read, and leaves the label empty if the text is missing or cannot be classified.",
     ),
     click.option("--force", is_flag=True, help="Replace the output file if it exists."),
 )

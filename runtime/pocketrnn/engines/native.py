@@ -43,7 +43,7 @@ def import_native_module() -> ModuleType:
         from pocketrnn.install_commands import make_native_install_command
 
         raise MissingExtraError(
-            "A packed classifier needs the native engine, which is not installed.",
+            "A packed classifier needs the native engine, but the engine is not installed.",
             f"Use a bundle, or install it, with a C compiler where there is no wheel for this machine: "
             f"{make_native_install_command()}",
         ) from None
@@ -51,7 +51,7 @@ def import_native_module() -> ModuleType:
         from pocketrnn.install_commands import make_native_install_command
 
         raise MissingExtraError(
-            "The native engine that is installed has another version than pocketrnn.",
+            "The versions of pocketrnn and of the installed native engine differ.",
             f"Install the same version of both: {make_native_install_command()}",
         )
     return _engine
@@ -165,7 +165,7 @@ class NativeEngine:
         width = self._packed.embedding_size()
         if not width:
             raise InputError(
-                f"{self.manifest.name} has no last linear layer, whose input would be the embedding.",
+                f"{self.manifest.name} has no embedding: it does not end with a linear layer.",
                 "Use the logits or the probabilities.",
             )
         given = steps.astype(np.int32), np.ascontiguousarray(lengths, np.int64)
@@ -248,4 +248,6 @@ class NativeEngine:
 
 def make_out_of_memory_error(name: str) -> PocketRNNError:
     """Make the error for a classifier that needs more memory than is available."""
-    return PocketRNNError(f"{name} needs more memory than there is.", "Give shorter inputs, or use a larger machine.")
+    return PocketRNNError(
+        f"{name} needs more memory than is available.", "Give shorter inputs, or use a larger machine."
+    )

@@ -306,8 +306,8 @@ class OnnxRuntimeEngine:
                     path = self._folder / graph.file
                     if graph.file.endswith(ORT_SUFFIX):
                         raise InputError(
-                            f"{path} has onnxruntime's own format, which gives the logits only.",
-                            "Use the bundle that it was made from.",
+                            f"{path} has onnxruntime's own format, so it gives logits but not embeddings.",
+                            "Use the bundle that the file was made from.",
                         )
                     content = read_graph(path, graph.sha256, trusted=self._options.trust)
                     name = find_last_layer_input(content, path)

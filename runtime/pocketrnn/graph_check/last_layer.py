@@ -43,7 +43,7 @@ def find_last_layer_input(content: bytes, path: Path) -> str:
         (name,) = given
     what = "is joined from several" if node is not None else "is not a linear layer's"
     raise InputError(
-        f"{path} has no last linear layer, whose input would be the embedding: the value before the logits {what}.",
+        f"{path} has no embedding: it does not end with a linear layer, since the value before the logits {what}.",
         "Use the logits or the probabilities.",
     )
 

@@ -98,7 +98,7 @@ class NumberInput:
         if self.clip is not None and not (
             len(self.clip) == 2 and all(map(_is_number, self.clip)) and self.clip[0] < self.clip[1]
         ):
-            raise InputError(f"clip is {short_repr(self.clip)}.", "Give the least and the largest number.")
+            raise InputError(f"clip is {short_repr(self.clip)}.", "Give a pair: the smallest and the largest number.")
         for name in ("missing", "pad_value"):
             if (number := getattr(self, name)) is not None and not _is_finite(number):
                 raise InputError(f"{name} is {short_repr(number)}.", "Give a finite number.")
@@ -106,7 +106,7 @@ class NumberInput:
             if len(pair) != 2 or not all(map(_is_finite, pair)) or pair[0] > pair[1]:
                 raise InputError(
                     f"training_range holds {short_repr(pair)}.",
-                    "Give the least and the largest number of each channel.",
+                    "Give a pair for each channel: the smallest and the largest number.",
                 )
         self._check_steps()
 

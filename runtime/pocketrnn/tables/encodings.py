@@ -164,8 +164,8 @@ class _Utf8Stream(io.RawIOBase):
             return
         if self._ended and self._beyond_ascii:
             raise DataError(
-                f"{self._name} is UTF-8, and would be read as {self._encoding} with other characters than it has.",
-                "Leave --encoding out for this file, or save it in the encoding that is named.",
+                f"{self._name} is UTF-8, but the encoding {self._encoding} is named, which gives other characters.",
+                "Leave --encoding out for this file, or save the file in that encoding.",
             )
 
 

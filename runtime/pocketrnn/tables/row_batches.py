@@ -247,7 +247,7 @@ def find_file_kind(name: str, stated: str | None, option: str) -> Kind:
         what = f"The name {name}" if name != "-" else f"Standard {option.removeprefix('--').removesuffix('-format')}"
         by_lines = f" A file with a text on each line is read from standard input: < {name}."
         raise InputError(
-            f"{what} does not tell what kind of file it is.",
+            f"{what} does not show the kind of the file.",
             f"Use a name that ends in one of {', '.join(ENDINGS)}, or say {option} {'|'.join(KINDS)}."
             + by_lines * (name != "-" and option == "--input-format"),
         )

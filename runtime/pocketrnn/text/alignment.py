@@ -124,7 +124,7 @@ def locate_text_tokens(encoder: TextEncoder, text: str) -> LocatedTokens:
     made = _look_up_and_frame(encoder, cleaned, found)
     if made.ids != encoder.encode(text):
         raise InputError(
-            f"The tokens of {short_repr(text, 40)} cannot be located in it: those found have other ids.",
+            f"The tokens of {short_repr(text, 40)} cannot be located: the located ones have other ids.",
             _SPLIT_YOURSELF,
         )
     return made
@@ -172,7 +172,7 @@ def _frame_and_check(
     made = _frame_groups(encoder, groups)
     if text is not None and made.ids != encoder.encode(text):
         raise InputError(
-            f"The words of {short_repr(text, 40)} cannot be located in it: those found have other ids.",
+            f"The words of {short_repr(text, 40)} cannot be located: the located ones have other ids.",
             _SPLIT_YOURSELF,
         )
     return made

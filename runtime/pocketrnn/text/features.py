@@ -470,5 +470,6 @@ def _check_name(name: object) -> None:
         )
     if name in _TAKEN or name.startswith("_"):
         raise InputError(
-            f"A feature is named {name}, which means something else.", "Give it another name, such as its_" + name + "."
+            f"A feature cannot have the name {name}, which has another meaning.",
+            "Give it another name, such as its_" + name + ".",
         )

@@ -87,7 +87,7 @@ class TextRules(FrameRules):
             object.__setattr__(self, "lowercase", False)
             if self.steps:
                 raise InputError(
-                    "The tokenizer external is given tokens or ids, so that no step can be done before it.",
+                    "With the tokenizer external, users give tokens or ids, so steps cannot clean the text.",
                     "Leave the steps out, and clean texts where you split them.",
                 )
         if self.tokenizer == "basic_english" and not self.lowercase:

@@ -149,7 +149,9 @@ def check_splits(splits: Sequence[Split]) -> None:
         raise InputError("splits has more than one `Bytes`.", "Use one.")
     cutting = [not isinstance(split, PrependTo | Replace) for split in splits]
     if any(isinstance(split, PrependTo) and split.first and any(cutting[:i]) for i, split in enumerate(splits)):
-        raise InputError("Something is put before the first word after the text was cut.", "Do it before.")
+        raise InputError(
+            "A split puts text before the first word, but an earlier split cuts the text.", "Put it first."
+        )
     grown = 1
     for split in splits:
         if isinstance(split, Replace):

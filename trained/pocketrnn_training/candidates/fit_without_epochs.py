@@ -50,7 +50,9 @@ def fit_at_once(
         else:
             count, whole = int(task.folds.max()) + 1, task
             report(
-                StageNotice(f"It is measured by {count} folds of all {len(task.targets):,} rows, then fitted on all.")
+                StageNotice(
+                    f"{count} folds of all {len(task.targets):,} rows measure the classifier; then it is fitted on all."
+                )
             )
             logits = _compute_logits_by_folds(task, seed) if task.unseen is None else task.unseen
         fits_all = task.folds is not None or bool(loop.settings.final_fit)

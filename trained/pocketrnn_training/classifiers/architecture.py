@@ -118,7 +118,7 @@ class Architecture:
             raise InputError("A CRF decodes labels of tokens, but the classifier labels texts.", "Leave crf out.")
         if self.pairs and not self.packed:
             raise InputError(
-                "A linear part reads a text by its length, but the classifier is not packed.", "Use one of the two."
+                "A linear part needs a packed classifier, but the classifier is padded.", "Use a packed one."
             )
         if not 0 <= self.padding_id < self.vocabulary_size:
             raise InputError(

@@ -205,7 +205,10 @@ def _check_parts(
         )
     if isinstance(rules, NumberInput) or isinstance(architecture, SequenceArchitecture | KernelArchitecture):
         if not (isinstance(rules, NumberInput) and isinstance(architecture, SequenceArchitecture | KernelArchitecture)):
-            raise CheckpointError("Only one of rules and architecture is for numbers.", "Give both of one kind.")
+            raise CheckpointError(
+                "Either the rules or the architecture is for numbers, but not both.",
+                "Give rules and architecture of the same kind.",
+            )
         if len(rules.channels) != architecture.channels:
             raise CheckpointError(
                 f"There are {len(rules.channels)} names for {architecture.channels} channels.", "Give one for each."
@@ -317,7 +320,7 @@ def read(folder: Path) -> Checkpoint:
     if fault := find_first_fault(document, load_checkpoint_schema()):
         raise CheckpointError(f"{path} is not valid: {fault}.", MAKE_AGAIN)
     if "numbers" in document and {"text", "vocabulary"} & document.keys():
-        raise CheckpointError(f"{path} is not valid: it is for numbers, and for texts too.", MAKE_AGAIN)
+        raise CheckpointError(f"{path} is not valid: it is for numbers and also for texts.", MAKE_AGAIN)
     labels, vocabulary = tuple(document["labels"]), tuple(document.get("vocabulary", ()))
     try:
         architecture, rules = _read_architecture_and_rules(document)

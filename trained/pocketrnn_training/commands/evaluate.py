@@ -194,7 +194,7 @@ def _load_classifier(path_or_name: str, threads: int, head: str | None) -> Class
         return checkpoints.read(folder)
     loaded = Classifier.load(path_or_name, threads=threads)
     loaded = loaded if head is None else loaded.head(head)
-    get_chosen_answers(loaded).require_single_head("DATA has the labels of")
+    get_chosen_answers(loaded).require_single_head("pocketrnn evaluate")
     return loaded
 
 

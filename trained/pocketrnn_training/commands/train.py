@@ -207,7 +207,7 @@ _COUNT: Final = click.IntRange(min=1)
     type=click.Choice(LABELS_OF),
     default=LABELS_OF[0],
     show_default=True,
-    help="Whether texts have labels or their tokens: tokens for a tagger, of files with a word and its label in each "
+    help="The items that have labels. With tokens, a tagger is trained, from files with a word and its label on each "
     "line (CoNLL's columns, .conllu).",
 )
 @data_options
@@ -282,7 +282,7 @@ _COUNT: Final = click.IntRange(min=1)
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="TEACHER",
-    help="Learn from this teacher, too: a file of probabilities, a checkpoint or a bundle; of several, their mean.",
+    help="Learn from this teacher, too: a file of probabilities, a checkpoint or a bundle. Several are averaged.",
 )
 @click.option("--teacher-logits", is_flag=True, help="The files of teachers hold logits, not probabilities.")
 @_make_setting_option_of_run(
@@ -406,7 +406,7 @@ _COUNT: Final = click.IntRange(min=1)
     "--packed/--padded",
     default=find_default("packed"),
     show_default=True,
-    help="Read each text by its length, or read the padding of a batch like text (worse; to see how much).",
+    help="Read each text without padding, or read the padding of a batch like text, which is worse.",
 )
 @_make_setting_option_of_run(
     "adversarial",

@@ -136,7 +136,7 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
     """
     labels = tuple(classifier.labels)
     if isinstance(classifier, Classifier):
-        get_chosen_answers(classifier).require_single_head("rows have the labels of")
+        get_chosen_answers(classifier).require_single_head("evaluate()")
     if gives_tags(classifier) != isinstance(data, TaggedSentences):
         labelled, other = ("words", "rows") if gives_tags(classifier) else ("rows", "words")
         raise DataError(f"{classifier.name} labels {labelled}, but the data labels {other}.", f"Give {labelled}.")
@@ -182,7 +182,7 @@ def _score_outside(classifier: Classifier | Checkpoint, data: LabelledRows) -> O
         return None
     if classifier.thresholds is None:
         raise DataError(
-            f"{classifier.name} keeps no threshold: it gives every text a label.",
+            f"{classifier.name} has no threshold: it gives every text a label.",
             "Train it with --outside or --none-of-these, or evaluate it without texts of none of the classes.",
         )
     given = _find_given_labels(classifier, data.inputs)

@@ -100,8 +100,8 @@ def _run_classifier(path_or_name: str, data: LabelledTexts) -> TeacherAnswers:
         classifier = Classifier.load(path_or_name)
         if not isinstance(classifier.manifest.input, TextInput):
             raise DataError(f"The teacher {classifier.name} takes sequences of numbers.", "Name a classifier of texts.")
-        classifier.manifest.require_single_text("a row has")
-        classifier.manifest.require_single_head("a row has the label of")
+        classifier.manifest.require_single_text("a teacher")
+        classifier.manifest.require_single_head("a teacher")
         _check_one_label(classifier.name, classifier.manifest.output.activation)
         name, labels = classifier.name, classifier.labels
         order = _find_label_order(name, labels, data.labels)

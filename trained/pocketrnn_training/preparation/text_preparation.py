@@ -168,12 +168,10 @@ def _continue_from_checkpoint(
 ) -> tuple[LabelledTexts, LabelledTexts | None, TextSettings]:
     """Adapt rows and settings to the checkpoint from which the run continues."""
     if beside.word_vectors is not None:
-        raise InputError("The embedding starts from the checkpoint.", "Leave the word vectors out.")
+        raise InputError("Word vectors are given, but the embedding starts from the checkpoint.", "Leave them out.")
     settings, data = make_settings_from_checkpoint(before, settings), add_checkpoint_labels(before, data)
     if settings.spelling:
-        raise InputError(
-            "With a checkpoint to go on from, words cannot share rows of fragments.", "Leave --spelling out."
-        )
+        raise InputError("A run that starts from a checkpoint cannot add --spelling.", "Leave --spelling out.")
     return data, None if validation is None else add_checkpoint_labels(before, validation), settings
 
 
@@ -211,8 +209,8 @@ def _report_long_texts(
     if max_tokens is not None and (long := int((lengths >= max_tokens).sum())):
         report(
             Notice(
-                f"{long:,} of {len(lengths):,} training rows have {max_tokens:,} tokens or more, of which "
-                f"{max_tokens:,} are read; --max-tokens reads more."
+                f"{long:,} of {len(lengths):,} training rows have {max_tokens:,} tokens or more. Only the "
+                f"first {max_tokens:,} are read; --max-tokens reads more."
             )
         )
 
@@ -234,7 +232,9 @@ def _check_choices(data: LabelledTexts, settings: TextSettings) -> None:
     settings.check_tokens()
     if settings.linear and (data.several_labels or data.answers is not None):
         what = "texts with several labels" if data.several_labels else "a teacher's answers"
-        raise InputError(f"A linear part is fitted on one label of each text, not on {what}.", "Leave --linear out.")
+        raise InputError(
+            f"A linear part needs one label for each text, but the data has {what}.", "Leave --linear out."
+        )
     if data.several_labels and settings.class_weights != "none":
         raise InputError(
             "Class weights are for texts with one label.",
@@ -242,7 +242,7 @@ def _check_choices(data: LabelledTexts, settings: TextSettings) -> None:
         )
     if data.several_labels and settings.none_of_these is not None:
         raise InputError(
-            "Where a text can have several labels, each label has a threshold of its own, and a text may have none.",
+            "--none-of-these is for one label a text, but here each label has a threshold already.",
             "Leave --none-of-these out.",
         )
 

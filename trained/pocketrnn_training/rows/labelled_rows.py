@@ -234,7 +234,7 @@ def split_classes(
     if not second:
         found = f"Every class has 1 {what}" if (targets >= 0).any() else "No row has a label"
         raise DataError(
-            f"{found}, so that none can be held out to validate with.",
+            f"{found}, so none can be held out for validation.",
             "Give more rows of each class, with their labels, or rows to validate with: --validation.",
         )
     held_out = np.zeros(len(targets), dtype=bool)

@@ -111,7 +111,7 @@ class TaggedSentences(LabelledRows):
         different = int(groups.max(initial=-1)) + 1
         if different < 2:
             raise DataError(
-                f"{self.source} holds one sentence, of which none can be held out.",
+                f"{self.source} holds only one sentence, so none can be held out.",
                 "End each sentence with an empty line, or give sentences to validate with: --validation.",
             )
         order = np.random.default_rng(settings.seed).permutation(different)

@@ -59,8 +59,8 @@ class PairSettings(TextSettings):
         super().__post_init__()
         if not self.packed:
             raise InputError(
-                "Two texts are read by their lengths, but the classifier is to be padded.",
-                "Leave --padded out, in Python packed.",
+                "A classifier of two texts must be packed, but padding is asked for.",
+                "Leave out --padded, or in Python packed=False.",
             )
         for name in _OF_ONE_TEXT:
             value, default = getattr(self, name), getattr(TextSettings, name)

@@ -47,7 +47,7 @@ def make_settings(kind: type[_S], choices: Mapping[str, Any]) -> _S:
             known = [one.name for one in fields(kind)]
             near = get_close_matches(name, known, n=1)
             meant = f"Did you mean {near[0]}?" if near else f"Use one of: {', '.join(known)}."
-            raise InputError(f"There is no choice {name!r}.", meant)
+            raise InputError(f"There is no setting {name!r}.", meant)
         if value != getattr(other, name):
             raise InputError(
                 f"{name} is {value}, which is for {other.ROWS}, but the data holds {kind.ROWS}.", "Leave it out."

@@ -249,17 +249,17 @@ class TextSettings(Settings):
         """
         if self.asks_for_pieces and self.max_vocabulary != TextSettings.max_vocabulary:
             raise InputError(
-                f"max_vocabulary is {self.max_vocabulary}, which bounds words, but there are pieces.",
-                "Bound the pieces by vocabulary_size.",
+                f"max_vocabulary is {self.max_vocabulary}, but it limits words, and the tokens are pieces.",
+                "Limit the pieces by vocabulary_size.",
             )
         if self.asks_for_pieces and self.spelling:
             raise InputError(
-                "spelling is for words, but pieces of words have their fragments already.",
+                "spelling is for words as tokens, but the tokens are pieces of words.",
                 "Leave it out, or use another tokenizer.",
             )
         if self.linear and not self.packed:
             raise InputError(
-                "A linear part reads a text by its length, but the classifier is to be padded.", "Use one of the two."
+                "A linear part needs a packed classifier, but padding is asked for.", "Leave out one of the two."
             )
         if self.tokenizer not in (None, BPE) and self.piece_dropout not in (0, TextSettings.piece_dropout):
             raise InputError(
@@ -285,7 +285,7 @@ class TextSettings(Settings):
             if self.vocabulary_size is not None:
                 raise InputError(
                     f"vocabulary_size is {self.vocabulary_size}, but the tokenizer {self.tokenizer} has no pieces.",
-                    f"Use the tokenizer {BPE}, or bound the words by max_vocabulary.",
+                    f"Use the tokenizer {BPE}, or limit the words by max_vocabulary.",
                 )
             return
         if self.pieces < _FEWEST_PIECES:

@@ -112,7 +112,9 @@ class TokenChoice:
         """
         found = self._choose_tokens()
         if self.settings.linear and not self._pairs(found):
-            raise InputError("There can be no linear part here: its tables would be too large.", "Leave --linear out.")
+            raise InputError(
+                "A linear part is not possible here: its tables would be too large.", "Leave --linear out."
+            )
         return found
 
     def _choose_tokens(self) -> TokenizedTexts:
@@ -312,7 +314,7 @@ def encode_with_rules(
     """
     if settings.linear and not pairs:
         raise InputError(
-            "There can be no linear part here: the checkpoint to go on from has none.", "Leave --linear out."
+            "A linear part is not possible here: the checkpoint to continue has none.", "Leave --linear out."
         )
     encoder = TextEncoder(rules, tokens)
     words = None
