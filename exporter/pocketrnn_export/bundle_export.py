@@ -527,7 +527,7 @@ def _choose_call_by_answers(
     error: AmbiguousCallError,
     answers: Sequence[tuple[OwnersText, Answer]],
 ) -> str:
-    """Choose the call of the module that gives the owner's answers. Refuse if none or several do."""
+    """Choose the one call of the module that gives the owner's answers. Refuse if no call or several calls do."""
     text, output = description.text, description.output
     rows = [(one.ids, answer) for one, answer in answers if one.ids and not one.head]
     if not rows or output.of_tokens or text.pairs or text.features or description.spellings is not None:
@@ -929,7 +929,7 @@ def _make_forms(kinds: Iterable[FormKind], prepared: ExportableModule, descripti
 def _select_usable_texts(
     limits: Limits | None, texts: Sequence[Any], description: Description, private: frozenset[Any]
 ) -> list[Any]:
-    """Select the texts of the proof that the module takes. Refuse if none of them may be shown."""
+    """Select the texts of the proof that the module accepts. Refuse if no text is left that may be shown."""
     inside = select_texts_within_limits(limits, texts, description)
     beside = description.text.pairs or description.text.features
     if private.issuperset(inside) and description.text.rules.tokenizer != EXTERNAL and not beside:

@@ -43,7 +43,7 @@ _SIZES: Final = ((3, 7), (1, 1), (2, 40))
 
 
 class FormsDifferError(ParityError):
-    """The answers of a form differ from those of the reference.
+    """A form of the classifier gives other answers than the reference.
 
     Args:
         problem, remedy: as for every error.

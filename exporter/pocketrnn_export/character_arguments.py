@@ -66,7 +66,7 @@ def separate_characters_from_texts(given: Iterable[Any]) -> tuple[list[Any], lis
 
 
 def compare_characters(given: TextInput, characters: Characters, owners: Sequence[tuple[str, Any]]) -> str:
-    """Compare the characters of the owner's texts with those of the bundle; return a phrase for the provenance.
+    """Compare the characters of the owner's texts with the bundle's characters; return a phrase for the provenance.
 
     Args:
         given: the text rules and the vocabulary.

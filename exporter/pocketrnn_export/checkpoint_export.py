@@ -48,7 +48,7 @@ def export_trained(trained: Checkpoint | FittedClassifier, path: str | Path, **a
 
 
 def make_arguments_from_checkpoint(checkpoint: Checkpoint) -> tuple[Any, dict[str, Any]]:
-    """Make the module and the other arguments of `export` from a checkpoint."""
+    """Make all arguments of `export`, with the module, from a checkpoint."""
     from pocketrnn_training.classifiers.architecture import labels_tokens
     from pocketrnn_training.classifiers.checkpoint import MADE_EXAMPLES
 

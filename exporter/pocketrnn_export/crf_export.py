@@ -1,4 +1,4 @@
-"""Export a tagger's CRF: find its weights, and compare the labels that it decodes with those of the module."""
+"""Export a tagger's CRF: find its weights, and compare the labels that it decodes with the module's labels."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ def compare_decoded_labels(
     answers: ReferenceAnswers,
     rows: Ids | None = None,
 ) -> list[CandidateComparison]:
-    """Compare the labels that the runtime decodes with those of the owner's layer and of the owner's forward.
+    """Compare the labels that the runtime decodes with the labels of the owner's layer and of the owner's forward.
 
     Args:
         classifier: the bundle, as the runtime loads it.

@@ -1,4 +1,4 @@
-"""Read the argument `features` of `export`, and refuse options that such a bundle cannot have."""
+"""Read the argument `features` of `export`, and refuse options that do not work with features."""
 
 from __future__ import annotations
 

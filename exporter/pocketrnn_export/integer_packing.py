@@ -105,7 +105,7 @@ def add_measurement(
 
 
 def mark_proof_as_unmeasured(parity: Parity) -> Parity:
-    """Mark a float32 proof as that of a file with integers whose effect is not measured yet.
+    """Mark the proof of a file with integers: the effect of the integers is not measured yet.
 
     The runtime refuses a file without this line, since it must not show a file with integers as proven equal.
     """

@@ -228,7 +228,8 @@ class PickledObject:
 
 
 def read_pickle(content: bytes, classes: Collection[str]) -> Any:
-    """Read a pickle of `pickle.dump` or `joblib.dump`: plain values, arrays, and objects of these classes.
+    """Read a pickle of `pickle.dump` or `joblib.dump`. It may hold plain values, arrays, and objects of the given
+    classes.
 
     Args:
         content: the bytes of the file.

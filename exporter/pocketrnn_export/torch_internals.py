@@ -272,7 +272,7 @@ def make_unknown_size_mode() -> FakeTensorMode:
 
 
 def make_unknown_size_tensor(mode: FakeTensorMode, value: Tensor, axes: int) -> Tensor:
-    """Make a tensor like `value` for such a mode. The sizes of its first `axes` axes are unknown.
+    """Make a tensor like `value` whose first `axes` axes have unknown sizes.
 
     As in PyTorch, a size of 1 remains a number.
     """
@@ -430,7 +430,7 @@ def _select_arguments(
 
 @functools.cache
 def _read_argument_aliases(operator: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """Read the names of an operator's arguments, and which of them share memory with its results."""
+    """Read the names of an operator's arguments; also return which arguments share memory with the results."""
     arguments = getattr(getattr(operator, "_schema", None), "arguments", ())
     aliases = {one.name: one.alias_info for one in arguments if one.alias_info is not None}
     return tuple(one.name for one in arguments), aliases
@@ -648,7 +648,7 @@ def call_forward_directly() -> Iterator[None]:
 
 
 def read_own_forward_pre_hooks(layer: nn.Module) -> dict[int, Callable[..., Any]]:
-    """Return the dict of a layer's own forward pre-hooks, such as those of the old weight_norm."""
+    """Return the dict of a layer's own forward pre-hooks. The old weight_norm is such a hook."""
     return layer._forward_pre_hooks
 
 

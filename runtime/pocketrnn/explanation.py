@@ -1,6 +1,6 @@
-"""Explain which words an answer depends on: each word is left out once, and the other words are classified.
+"""Explain which words an answer depends on.
 
-This is leave-one-out, or occlusion.
+Each word is left out once, and the other words are classified (leave-one-out, or occlusion).
 
 This works with every tokenizer, n-grams included, and every engine. `runtime/web/word_contributions.js` is the same in
 JavaScript.

@@ -71,8 +71,10 @@ class HeadAnswers(Answers):
         return {name: head.probabilities(logits[:, at]) for name, head, at in self.iterate_heads()}
 
     def prediction(self, logits: Sequence[float], top: int = 1) -> Any:
-        """Convert one row of logits to an answer for each head. A head with fewer labels than `top` gives all of
-        them."""
+        """Convert one row of logits to an answer for each head.
+
+        A head with fewer labels than `top` gives all its labels.
+        """
         return {
             name: head.prediction(logits[at], min(top, len(head.labels))) for name, head, at in self.iterate_heads()
         }

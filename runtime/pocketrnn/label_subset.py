@@ -61,8 +61,6 @@ def choose_labels(answers: Answers, among: Iterable[str]) -> ChosenLabels:
 
     The label `und` (undetermined) is chosen, too, unless `among` has "-und".
 
-    The label `und` (undetermined) is always chosen, if the classifier has it.
-
     Args:
         answers: the classifier's answers.
         among: labels. A label after a minus is left out: "-und", or "-la" for all but Latin.

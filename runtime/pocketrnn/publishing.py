@@ -72,11 +72,6 @@ def make_card(manifest: Manifest, address: HubAddress, files: list[Path]) -> str
     """Make the card of a classifier for a hub, in Markdown.
 
     It says what the classifier does, how to use it, and what is proven.
-
-    Args:
-        manifest: the classifier's manifest.
-        address: its address on the hub.
-        files: its files.
     """
     return "\n".join(_format_card_lines(manifest, address, files)) + "\n"
 

@@ -225,7 +225,7 @@ class Stream:
             self._resume(saved)
 
     def push(self, fragment: str, top: int = 1) -> Prediction:
-        """Read another fragment of the text, and answer for all of it so far.
+        """Read the next fragment of the text, and answer for the whole text so far.
 
         Args:
             fragment: any string, cut anywhere.
@@ -246,7 +246,7 @@ class Stream:
         return self._answers.prediction(self.logits(fragment).tolist(), top)
 
     def logits(self, fragment: str) -> Floats:
-        """Read another fragment of the text, and return the logits for all of it so far, float32 [labels].
+        """Read the next fragment of the text, and return the logits of the whole text so far, float32 [labels].
 
         Raises:
             TextError: `fragment` is not a string.

@@ -143,7 +143,7 @@ def may_follow_label(label: str, before: str | None) -> bool:
 
 
 def _split_label(label: str, *, is_plain: bool) -> tuple[str, str | None]:
-    """Split a label into its prefix and the rest; the rest is None for a label outside all spans.
+    """Split a label such as B-PER into its prefix and its kind; the kind is None for a label outside all spans.
 
     A label without a prefix continues a span.
     """

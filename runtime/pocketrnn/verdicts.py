@@ -1,4 +1,4 @@
-"""The verdicts on a bundle's graph, on its text rules and on its integers, and the chain of comparisons in its proof.
+"""The verdicts on a bundle's graph, text rules and integers, and the chain of comparisons in its proof.
 
 A graph can be proven equal to a module while every text is split into other words than in training. So the two verdicts
 are always separate.
@@ -64,7 +64,7 @@ _FLOAT64: Final = ", float64"
 
 @dataclass(frozen=True)
 class AnswerComparison:
-    """The bundle's answers to texts, compared with those of its owner's classifier.
+    """The comparison of the bundle's answers with the answers of its owner's classifier to the same texts.
 
     Attributes:
         labels: on how many texts the labels were compared.
@@ -162,8 +162,10 @@ class TextVerdict:
 
     @property
     def remedy(self) -> str:
-        """How to compare the step that was not compared, as a sentence without its full stop; empty without such a
-        step."""
+        """How to compare the step that was not compared; empty if all steps were compared.
+
+        It is a sentence without its full stop.
+        """
         if not self.is_open:
             return ""
         if self.kind == "read" and not self.texts:
@@ -443,7 +445,10 @@ def describe_integer_verdict(manifest: Manifest) -> str:
 
 
 def describe_rounding(manifest: Manifest) -> str:
-    """Describe the effect of rounding the weights, which is not part of the proof; empty if none were rounded."""
+    """Describe the effect of rounding the weights; empty if no weight was rounded.
+
+    It is not part of the proof.
+    """
     changed = [line for line in manifest.parity.comparisons if line.measures_rounding]
     if not changed:
         return ""

@@ -1,5 +1,4 @@
-"""Cross-validation: the rows are divided into folds, and each fold is classified by a classifier trained on the
-others."""
+"""Cross-validation. Rows are divided into folds, and a classifier trained on the other folds answers each fold."""
 
 from __future__ import annotations
 

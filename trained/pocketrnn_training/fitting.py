@@ -500,7 +500,7 @@ def _read_labels_from_indicators(labels: Any) -> list[list[Any]] | None:
 
 
 def _iterate_items(values: Iterable[Any], what: str) -> Iterable[Any]:
-    """Yield the values as Python's own, also those of numpy, pandas and pyarrow."""
+    """Yield values as Python's own types; values of numpy, pandas and pyarrow are converted."""
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise DataError(f"{what} is {short_repr(values, 40)}.", f"Give {what} as a list, or as a column of a table.")
     if getattr(values, "ndim", 1) != 1:

@@ -112,7 +112,7 @@ class ComparedFile:
         return [self._apply_activation("module", name, call.outputs[name]) for _, name in self.outputs]
 
     def _select_file_outputs(self, call: RecordedCall) -> list[Array] | str:
-        """Select the outputs of the file that are compared; return an error instead of them unchanged."""
+        """Select the outputs of the file that are compared. An error of the file is returned unchanged."""
         answers = self.run_file(call)
         if isinstance(answers, str):
             return answers
@@ -415,7 +415,7 @@ class ComparedFile:
             return f"{self.file.path.name} does not run in it."
 
     def _is_nearer_to_exact(self, exact: Logits, table: Logits, call: RecordedCall, scales: Logits) -> bool:
-        """Return whether onnxruntime's answer is nearer to the exact answer than to that of onnx's reference operators.
+        """Return whether onnxruntime's answer is nearer to the exact answer than to the reference operators' answer.
 
         If so, the reference operators compute something else than onnxruntime.
         """

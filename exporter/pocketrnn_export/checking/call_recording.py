@@ -122,7 +122,7 @@ def draw_case(called: ModuleCall, rows: int, steps: int, *, ragged: bool | None 
 
 
 def select_running_sizes(called: ModuleCall, sizes: Iterable[tuple[int, int]]) -> ModuleCall | None:
-    """Return the call with only the sizes on which it runs; None without such a size."""
+    """Return the call with only the sizes on which it runs; None if it runs on no size."""
     running = tuple(size for size in sizes if can_run_on_size(called, *size))
     return replace(called, sizes=running) if running else None
 
@@ -146,8 +146,6 @@ def can_take_ids_below(called: ModuleCall, count: int, *, draws: int = 1) -> boo
     """Return whether a module accepts the largest ids below `count`.
 
     The `draws` largest are tried, in batches of one id only.
-
-    The `draws` largest ids below `count` are tried, in batches of that id only.
     """
     shape = called.sizes[0]
     for last in range(draws):

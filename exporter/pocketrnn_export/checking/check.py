@@ -254,7 +254,7 @@ def _compare_with_module(module: nn.Module, file: CheckedFile, told: _CallOption
 
 
 def _pair_outputs(beside: ComparedFile, calls: Sequence[RecordedCall]) -> ComparedFile:
-    """Pair the outputs of the file with those of the module, by a call that both answer.
+    """Pair the outputs of the file with the outputs of the module, by a call that both answer.
 
     Raises:
         InputError: the file fails on each of the calls, or no outputs match.
@@ -411,7 +411,7 @@ def _compare_cases(
 def _compare_beside_failures(
     beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], fixed: Bounds
 ) -> dict[str, list[Outcome]]:
-    """Look further at a file that fails on some cases and answers the others right.
+    """Look further at a file that fails on some cases, and that answers all other cases right.
 
     If it fails on all, look for a size that it takes; for such a size, look for batches that it takes.
     """

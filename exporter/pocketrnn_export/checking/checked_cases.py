@@ -40,7 +40,7 @@ _MOST_HELD: Final = 300
 
 
 def collect_cases(called: ModuleCall, file: CheckedFile, fixed: Bounds) -> dict[str, list[Case]]:
-    """Collect the cases by kind: those of the proof of `export`, and every small batch and length.
+    """Collect the cases by kind: the cases of `export`'s proof, and every small batch and length.
 
     Args:
         called: how the module is called.

@@ -282,7 +282,7 @@ class _TorchScriptRunner:
 
 
 def _convert_torch_weights(state: Mapping[str, torch.Tensor]) -> tuple[list[Array], float]:
-    """Convert weights to arrays; also return how much coarser their rounding is than that of float32."""
+    """Convert weights to arrays; also return how much coarser than float32 their rounding is."""
     tensors = [tensor.detach() for tensor in state.values() if tensor.layout is torch.strided]
     half = any(tensor.dtype in (torch.float16, torch.bfloat16) for tensor in tensors)
     arrays = [(tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy() for tensor in tensors]

@@ -1,4 +1,4 @@
-"""Match the inputs and outputs of a file with those of a module: by names, types and axes."""
+"""Match the inputs and outputs of a file with the inputs and outputs of a module: by names, types and axes."""
 
 from __future__ import annotations
 
@@ -164,8 +164,10 @@ def _rank_orders(
 
 
 def rate_answers(file: CheckedFile, way: Sequence[MatchedInput], call: RecordedCall) -> int:
-    """Rate the file's answers to a call: 0 if it fails, 2 if their shapes fit the module's, 3 if their numbers are
-    near, too."""
+    """Rate how well the file's answers to a call fit the module's.
+
+    0: the file fails; 2: the shapes fit; 3: the numbers are near, too.
+    """
     answers = file.compute_outputs(make_file_inputs(way, call.inputs))
     if isinstance(answers, str):
         return 0

@@ -52,7 +52,9 @@ def gives_probabilities(numbers: Array) -> bool:
 
 
 def find_activation(own: Array, given: Array) -> tuple[str, Activation] | None:
-    """Find the side that lacks an activation, `module` or `file`, and the other side's activation; None without one.
+    """Find an activation that only one side has; return the side without it, `module` or `file`, and the activation.
+
+    None if both sides have the same.
 
     Args:
         own: the module's output.

@@ -1,4 +1,7 @@
-"""Find how to call a module with the inputs of a file that does not declare their axes. TorchScript is such a file."""
+"""Find how to call a module with the inputs of a file that does not declare their axes.
+
+TorchScript files do not declare them.
+"""
 
 from __future__ import annotations
 

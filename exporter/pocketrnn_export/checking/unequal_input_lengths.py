@@ -18,7 +18,7 @@ _ORDINARY_STEPS: Final = 7
 
 
 def compare_unequal_lengths(beside: ComparedFile, calls: Sequence[RecordedCall], verdict: Verdict) -> Verdict:
-    """Compare file and module with one input half as long as the others, and return the verdict on all cases.
+    """Compare file and module on inputs of which one is half as long as the others; return the verdict on all cases.
 
     A file that gives the sequence axes of all inputs one name is not run on these cases.
     """

@@ -94,8 +94,10 @@ class Verdict:
 
     @property
     def exit_status(self) -> int:
-        """The exit status: 0 if the file is right, 3 if it is wrong or right for some sizes only, 2 without a
-        comparison."""
+        """The exit status of `check`.
+
+        0 if the file is right, 3 if it is wrong or right for some sizes only, 2 without a comparison.
+        """
         return _STATUS[self.kind]
 
     @property

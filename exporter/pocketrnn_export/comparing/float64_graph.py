@@ -248,5 +248,8 @@ def _convert_tensor(tensor: TensorProto) -> None:
 
 
 def list_perturbable_weights(model: onnx.ModelProto) -> list[TensorProto]:
-    """List the float64 weights of a model from `convert_model_to_float64`, except those of inner graphs."""
+    """List the float64 weights of a model, except the weights of inner graphs.
+
+    The model is from `convert_model_to_float64`.
+    """
     return [tensor for tensor in model.graph.initializer if tensor.data_type == _DOUBLE]

@@ -99,7 +99,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far the logits of a candidate are from those of the reference on one case.
+    """How far a candidate's logits are from the reference's logits on one case.
 
     Attributes:
         candidate: the name of the candidate.

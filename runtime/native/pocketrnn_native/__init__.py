@@ -75,8 +75,7 @@ class Tag(NamedTuple):
 
 
 class _Labels(NamedTuple):
-    """The labels of a classifier or of a head, the positions of their logits, and whether a text can have several
-    labels."""
+    """The labels of a classifier or of a head, and the positions of their logits."""
 
     labels: tuple[str, ...]
     at: slice
@@ -463,7 +462,7 @@ class Stream:
         self._stream = _engine.Stream(packed) if saved is None else _engine.Stream(packed, saved)
 
     def push(self, fragment: str | bytes, top: int = 1) -> Prediction:
-        """Read another fragment of the text, and answer for all of it so far.
+        """Read the next fragment of the text, and answer for the whole text so far.
 
         Args:
             fragment: any string, cut anywhere; or UTF-8, which may be cut inside of a character.
@@ -484,7 +483,7 @@ class Stream:
         return answer
 
     def logits(self, fragment: str | bytes) -> list[float]:
-        """Read another fragment of the text, and return the logits for all of it so far.
+        """Read the next fragment of the text, and return the logits of the whole text so far.
 
         Raises:
             EngineError: as `push`.

@@ -58,8 +58,9 @@ def choose_default_bundle_folder(checkpoint: Path) -> Path:
 def suggest_near_file(
     path: Path, ends: tuple[str, ...] = (), *, folders_with: tuple[str, ...] = (), also: Iterable[str] = ()
 ) -> str:
-    """Suggest an existing file with a name similar to that of a missing file, as a sentence; empty without a similar
-    name.
+    """Suggest, in a sentence, an existing file whose name is similar to the name of a missing file.
+
+    Empty if there is none.
 
     Args:
         path: the path of a file that does not exist.

@@ -78,7 +78,9 @@ class Crf:
         return float(own + self._start[labels[0]] + self._end[labels[-1]])
 
     def probabilities(self, logits: NDArray[Any]) -> Doubles:
-        """Return the probability of each label of each token, summed over all labels of the other tokens.
+        """Return the marginal probability of each label of each token.
+
+        It is summed over all labels of the other tokens.
 
         Args:
             logits: float [tokens, labels], of at least one token.

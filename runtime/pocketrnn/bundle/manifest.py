@@ -794,8 +794,7 @@ def _make_no_bundle_error(path: Path) -> BundleError:
 
 
 def suggest_near_bundle(path: Path, shipped: Iterable[str] = ()) -> str:
-    """Suggest an existing bundle, packed file or checkpoint with a name similar to that of a missing one, as a
-    sentence.
+    """Suggest, in a sentence, an existing bundle, packed file or checkpoint with a name similar to the missing one.
 
     Args:
         path: the path that does not exist.

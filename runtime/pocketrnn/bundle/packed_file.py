@@ -320,9 +320,6 @@ def encode_packed_text_rules(manifest: Manifest) -> bytes:
     Programs that run the bundle's graph themselves use it: the engine turns texts into ids with this file. Its document
     is that of classifier.json.
 
-    Args:
-        manifest: the bundle's manifest.
-
     Raises:
         BundleError: the file would be larger than 2 GiB.
     """

@@ -33,7 +33,7 @@ class _Block:
         self.start, self.free, self.bases = start, _ALL, _ALL
 
     def find_base(self, labels: Sequence[int]) -> int | None:
-        """Find the first base at which the units for all these labels are free; None without such a base."""
+        """Find the first base at which the units for all labels are free; None if there is no such base."""
         fitting = self.bases
         for label in labels:
             fitting &= _permute_bits(self.free, label)

@@ -24,7 +24,7 @@ _APART: Final = dict.fromkeys(
 
 
 def list_shipped_classifiers() -> dict[str, Path]:
-    """List the names of the shipped classifiers with the folders of their bundles; empty if none are installed."""
+    """List the names of the shipped classifiers and the folders of their bundles."""
     spec = importlib.util.find_spec(_ZOO)
     folders = [] if spec is None else list(spec.submodule_search_locations or ())
     found = [bundle for folder in folders for bundle in Path(folder).glob("*/bundle") if _is_bundle_folder(bundle)]
@@ -32,7 +32,9 @@ def list_shipped_classifiers() -> dict[str, Path]:
 
 
 def find_bundle_folder(path_or_name: str | os.PathLike[str]) -> Path:
-    """Find the folder of a bundle by its path, by the name of a shipped classifier, or by an address on a model hub.
+    """Find the folder of a bundle.
+
+    It is named by its path, by the name of a shipped classifier, or by an address on a model hub.
 
     A folder that holds a bundle comes before a shipped classifier of that name. The bundle's files are not read here.
     The repository at an address is downloaded unless it is cached.

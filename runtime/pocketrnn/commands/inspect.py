@@ -38,7 +38,7 @@ def inspect(bundle: str, as_json: bool) -> None:
     PATH_OR_NAME is the bundle's folder, the name of a classifier that ships with pocketrnn, or a packed file. Only a
     bundle's classifier.json is read; `pocketrnn verify` checks the other files.
 
-    \b
+    \\b
     Examples:
       pocketrnn inspect ag_news
       pocketrnn inspect --json ag_news
@@ -113,7 +113,7 @@ def _describe_as_lines(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator
 
 
 def _describe_output(manifest: Manifest) -> list[tuple[str, str]]:
-    """Describe a classifier's output in lines: labels and activation, those of each head, or values with units."""
+    """Describe a classifier's output in lines: its labels and activation, its heads, or its values with units."""
     from pocketrnn.bundle.output_kinds import HeadsOutput, ValueOutput
 
     output, count = manifest.output, len(manifest.labels)

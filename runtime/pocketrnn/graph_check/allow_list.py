@@ -63,7 +63,7 @@ Values = tuple[float, ...]
 
 @dataclass
 class Node:
-    """An operator of a graph, with those of its attributes that are integers or small tensors of numbers."""
+    """An operator of a graph. Only attributes that are integers or small tensors of numbers are kept."""
 
     domain: str = ""
     operator: str = ""

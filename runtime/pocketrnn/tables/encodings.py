@@ -83,10 +83,6 @@ def check_not_utf16(name: str, start: bytes) -> None:
 
     ASCII text in UTF-16 is also valid UTF-8, with a zero next to each letter.
 
-    Args:
-        name: the file.
-        start: its first bytes.
-
     Raises:
         DataError: the file begins like UTF-16.
     """

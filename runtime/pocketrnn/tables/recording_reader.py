@@ -110,7 +110,10 @@ def parse_json_constant(constant: str) -> float:
 
 
 def _read_parquet_columns(file: Any, wanted: Sequence[str], name: str) -> dict[str, Sequence[Any]]:
-    """Read some columns of a Parquet file, a few rows at a time: 3 MB of it may hold 400 million rows."""
+    """Read some columns of a Parquet file, a few rows at a time.
+
+    A file of 3 MB may hold 400 million rows.
+    """
     batches, size = [], 0
     for batch in file.iter_batches(batch_size=1 << 16, columns=list(wanted)):
         batches.append(batch)

@@ -97,10 +97,5 @@ DAMAGED_PARQUET: Final = (OSError, ValueError, LookupError, ArithmeticError, Mem
 
 
 def make_parquet_error(name: str, error: BaseException) -> DataError:
-    """Make the error for a file that pyarrow cannot read as Parquet.
-
-    Args:
-        name: the file.
-        error: pyarrow's error.
-    """
+    """Make the error for a file that pyarrow cannot read as Parquet."""
     return DataError(f"{name} cannot be read as Parquet: {first_line(error)}.", "Check the file.")

@@ -168,7 +168,7 @@ def _look_up_and_frame(
 def _frame_and_check(
     encoder: TextEncoder, text: str | None, groups: Sequence[tuple[list[int], str, int, int]]
 ) -> LocatedTokens:
-    """Add the first and last ids to words with their ids, and check that the result equals the ids of the text."""
+    """Add the first and last ids to words with their ids, and check the result against the text's ids."""
     made = _frame_groups(encoder, groups)
     if text is not None and made.ids != encoder.encode(text):
         raise InputError(

@@ -141,7 +141,7 @@ CleaningStep = Replace | Keep | ReplaceRuns | Lowercase
 
 
 def cleaning_function(steps: Iterable[CleaningStep]) -> Callable[[str], str]:
-    """Make a function that applies the steps to a text, one after the other."""
+    """Make a function that applies the cleaning steps to a text, in their order."""
     functions = [_make_step_function(step) for step in steps]
 
     def clean_text(text: str) -> str:

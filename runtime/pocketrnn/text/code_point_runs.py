@@ -104,7 +104,7 @@ class Run:
 
     @property
     def needs_word_boundaries(self) -> bool:
-        """Whether the run begins at a word boundary, or a part of it ends at one."""
+        """Whether the run must begin at a word boundary, or a part of the run must end at a word boundary."""
         return self.from_boundary or any(part.to_boundary for part in self.parts)
 
     @property

@@ -138,12 +138,12 @@ class TextRules(FrameRules):
 
     @property
     def first_ids(self) -> tuple[int, ...]:  # type: ignore[override]
-        """The ids that are added before those of the text."""
+        """The ids that the rules add before the ids of the text."""
         return () if self.first_id is None else (self.first_id,)
 
     @property
     def last_ids(self) -> tuple[int, ...]:  # type: ignore[override]
-        """The ids that are added after those of the text."""
+        """The ids that the rules add after the ids of the text."""
         return () if self.last_id is None else (self.last_id,)
 
     @property

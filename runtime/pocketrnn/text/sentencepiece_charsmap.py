@@ -25,7 +25,7 @@ _REMEMBERED: Final = 1 << 14
 
 
 def check_charsmap(content: bytes) -> None:
-    """Refuse bytes that are not such a table, and a table with a replacement of more than 18 code points.
+    """Refuse bytes that are not a table of sentencepiece, and replacements of more than 18 code points.
 
     Raises:
         InputError: the table is refused.

@@ -46,7 +46,7 @@ _SINGLE: Final = struct.Struct("<f")
 
 @dataclass(frozen=True)
 class Bpe:
-    """Byte-pair encoding (BPE): merges neighbouring pieces, one merge rule after the other, each from left to right.
+    """Byte-pair encoding (BPE): merges neighbouring pieces, one merge rule after another, from left to right.
 
     Attributes:
         merges: the ids of two pieces for each merge, concatenated; the first merge is applied first.
@@ -186,7 +186,7 @@ def make_model_function(model: Model, pieces: Mapping[str, int], tokens: Sequenc
 
 
 def _make_merge_table(model: Bpe, pieces: Mapping[str, int], tokens: Sequence[str]) -> Merges:
-    """Make the table of merges: a pair of ids leads to the rank of the merge, and the id of the merged piece."""
+    """Make the table of merges, from a pair of ids to the rank of the merge and the id of the merged piece."""
     table: dict[tuple[int, int], tuple[int, int]] = {}
     cut = len(model.prefix)
     for rank, (left, right) in enumerate(zip(model.merges[::2], model.merges[1::2], strict=True)):

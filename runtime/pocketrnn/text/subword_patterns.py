@@ -210,7 +210,7 @@ def _find_any_case_contraction_length(word: str, start: int) -> int:
 
 
 def _skip_points(word: str, start: int, points: str) -> int:
-    """Find the end of the run of these code points at `start`."""
+    """Find the end of the run of the given code points that begins at `start`."""
     while start < len(word) and word[start] in points:
         start += 1
     return start

@@ -263,7 +263,7 @@ def check_subword_steps(steps: Sequence[SubwordStep]) -> None:
 
 
 def make_subword_steps_function(steps: Iterable[SubwordStep]) -> Callable[[str], str]:
-    """Make a function that applies the steps to a text, one after the other."""
+    """Make a function that applies the cleaning steps to a text, in their order."""
     functions: list[Callable[[str], str]] = []
     by_character: list[SubwordStep] = []
     for step in steps:

@@ -44,7 +44,7 @@ class _CannotCutError(Exception):
 
 
 def find_stream_obstacle(rules: SubwordRules, vocabulary: Sequence[str]) -> str:
-    """Name the part of these rules that prevents streaming; empty if streaming is possible."""
+    """Name the part of the rules that prevents streaming; empty if nothing prevents it."""
     try:
         _follow_space(rules, vocabulary)
     except _CannotCutError as error:

@@ -178,7 +178,9 @@ class SubwordEncoder:
 
 
 def _find_cut_character(rules: SubwordRules, pieces: Iterable[str]) -> str:
-    """Find the character before which every word may be cut, because no piece crosses such a cut; empty without one.
+    """Find a character before which every word may be cut; empty if there is none.
+
+    No piece crosses such a cut.
 
     Tokenizers in sentencepiece's style do not cut at spaces, so that a whole text would be one word. That matters for
     scores, which are summed over all of it, but not for merges, which look at neighbours only.

@@ -146,8 +146,10 @@ def fit_linear_baseline(training: LabelledTexts, validation: LabelledTexts) -> L
 def fit_text_baseline(
     training: LabelledTexts, validation: LabelledTexts, checkpoint: Checkpoint
 ) -> LinearBaseline | None:
-    """Fit the linear baseline and measure it in the same way as the classifier: on validation rows, or by the same
-    folds."""
+    """Fit the linear baseline, and measure its accuracy in the same way as the classifier's.
+
+    It is measured on validation rows or, if the classifier was, by the same folds.
+    """
     if not checkpoint.measured_by_folds:
         return fit_linear_baseline(training, validation)
     folds, seed = int(checkpoint.metrics["folds"]), checkpoint.training["seed"]

@@ -103,7 +103,10 @@ def _draw_and_fit(
 
 
 def _set_linear_model(module: KernelClassifier, model: Ridge, task: Task) -> KernelClassifier:
-    """Put a fitted linear model into the module, and calibrate it by its scores for rows that it was not fitted on."""
+    """Put a fitted linear model into the module, and calibrate the module.
+
+    It is calibrated by the model's scores for rows that it was not fitted on.
+    """
     scores = torch.from_numpy(_AS_LOGITS * model.unseen)
     factor = _AS_LOGITS / fit_temperature(scores, torch.from_numpy(task.targets))
     with torch.no_grad():

@@ -1,4 +1,6 @@
-"""Fit a classifier on all rows: the last fit of a run, or its only fit if the run is measured by folds.
+"""Fit a classifier on all rows.
+
+This is the last fit of a run, or its only fit if the run is measured by folds.
 
 The final fit also reads the rows that were held out for validation. It takes over the results of validating the first
 fit: the accuracy, the temperature of the probabilities, the tokenizer. It has the same cycle of epochs and the same
@@ -94,7 +96,7 @@ class FinalFit(LoopFit):
 
     @property
     def _part_weights(self) -> RecurrentLinearWeights:
-        """The weights of the recurrent and the linear part; they are those of the first fit."""
+        """The weights of the recurrent and the linear part, taken from the first fit."""
         metrics, names = self.found.best.metrics, [one.name for one in fields(RecurrentLinearWeights)]
         return RecurrentLinearWeights(*(float(metrics.get(name, 1.0)) for name in names))
 

@@ -59,7 +59,7 @@ class SpanScores:
         targets: npt.NDArray[np.int64],
         predicted: npt.NDArray[np.int64],
     ) -> Self:
-        """Compare the spans of the predicted labels with those of the right labels.
+        """Compare the spans of the predicted labels with the spans of the right labels.
 
         Args:
             labels: their names.

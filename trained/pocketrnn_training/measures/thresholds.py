@@ -35,8 +35,6 @@ def choose_thresholds(probabilities: npt.NDArray[np.float64], targets: npt.NDArr
 
     The more rows a label has, the nearer its threshold is to its own best one.
 
-    The number of the label's rows is the weight.
-
     Args:
         probabilities: float64 [rows, labels], of rows that were not trained on.
         targets: bool [rows, labels].

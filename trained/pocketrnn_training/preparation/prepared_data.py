@@ -209,7 +209,7 @@ class Task:
 def align_step_targets(
     rows: EncodedTexts, begins: npt.NDArray[np.int64], word_targets: npt.NDArray[np.int64]
 ) -> EncodedTexts:
-    """Align the targets of words with steps: a word's first piece has its target, the other pieces have -100.
+    """Align the targets of words with steps. A word's first piece has its target; its other pieces have -100.
 
     Args:
         rows: the pieces.

@@ -1,4 +1,4 @@
-"""Write the report of a run: `report.md` with three pictures, and the same as one page, `report.html`."""
+"""Write the report of a run: `report.md` with three pictures, and `report.html`, the same report as one page."""
 
 from __future__ import annotations
 

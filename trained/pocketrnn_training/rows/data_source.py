@@ -146,10 +146,6 @@ class DataSource:
     def check_files(self, validation: Iterable[Path] = (), unlabelled: Iterable[Path] = ()) -> None:
         """Check the beginnings of the files. A file or a column may be missing.
 
-        Args:
-            validation: files of validation rows.
-            unlabelled: files of texts without labels.
-
         Raises:
             DataError: a file is missing, of another kind or in another encoding; a column is missing.
             InputError: see `has_number_rows`; an encoding is named for rows that have none.

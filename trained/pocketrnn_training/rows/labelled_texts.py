@@ -553,7 +553,7 @@ def _read_checked_chunks(
 
 
 def _make_missing_labels_error(path: Path, column: str, first: int, encoding: str) -> DataError:
-    """Make the error for a file with rows without a label: how many there are, and the first of them."""
+    """Make the error for rows without a label. It counts these rows, and names the first."""
     values = (value for (chunk,) in read_columns(path, (column,), encoding=encoding) for value in chunk)
     blank = sum(value is None or value == "" for value in values)
     have = f"Row {first} of {path} has" if blank == 1 else f"{blank:,} rows of {path} have"

@@ -175,7 +175,7 @@ class Settings(ABC):
         return 64 if rows < MANY_ROWS else 128
 
     def other_than(self, before: Mapping[str, Any]) -> str:
-        """Describe the first setting that differs from those of a run to resume; empty if none differs.
+        """Describe the first setting that differs from the settings of a run to resume; empty if no setting differs.
 
         Args:
             before: the settings of that run, by name. Settings that it lacks are those of other rows, which the check

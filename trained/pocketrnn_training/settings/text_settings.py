@@ -238,7 +238,8 @@ class TextSettings(Settings):
         )
 
     def check_tokens(self) -> None:
-        """Refuse settings for words if the tokens are pieces, and the other way round: they would have no effect.
+        """Refuse settings without effect: settings for words if the tokens are pieces, and settings for pieces if they
+        are words.
 
         Raises:
             InputError: `max_vocabulary` or `spelling` is given with pieces, `piece_dropout` with words, or `linear`

@@ -47,7 +47,7 @@ def detect_language(texts: Sequence[str]) -> str | None:
 
 
 def find_installed_vectors(texts: Sequence[str], report: Callable[[Notice], None]) -> Path | None:
-    """Find the installed word vectors for the language of these texts; None without them.
+    """Find the installed word vectors for the language of the texts; None if there are none.
 
     Args:
         texts: the training texts.

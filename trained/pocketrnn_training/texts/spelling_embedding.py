@@ -58,7 +58,7 @@ class Spelling:
 
 
 class SpelledEmbedding(nn.Embedding):
-    """An embedding in which the vector of a word is the sum of its own row and the mean row of its fragments.
+    """An embedding in which the vector of a word is its own row plus the mean row of its fragments.
 
     Bojanowski et al., "Enriching word vectors with subword information", 2017: rare words learn from others of
     similar spelling. They use the sum, here it is the mean. Only known words have rows, so that a trained embedding

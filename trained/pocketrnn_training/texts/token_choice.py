@@ -63,7 +63,7 @@ class TokenizedTexts:
     linear: LinearPart | None = None
 
     def join_pairs(self) -> TokenizedTexts:
-        """Return the same texts as pairs: texts 1 and 2 are one row, texts 3 and 4 the next, and so on."""
+        """Return the same texts as pairs. The first two texts become one row, the next two another, and so on."""
         mark = make_pair_mark(self.rules.padding_id)
         return replace(
             self,
