@@ -38,7 +38,7 @@ def inspect(bundle: str, as_json: bool) -> None:
     PATH_OR_NAME is the bundle's folder, the name of a classifier that ships with pocketrnn, or a packed file. Only a
     bundle's classifier.json is read; `pocketrnn verify` checks the other files.
 
-    \\b
+    \b
     Examples:
       pocketrnn inspect ag_news
       pocketrnn inspect --json ag_news
