@@ -87,8 +87,8 @@ def add_text_name_to_error(error: LimitError, text: str, otherwise: str = "") ->
 def make_too_costly_error(name: str, row: str = "text") -> LimitError:
     """Make the error for a text that would take more memory or time than the native engine allows."""
     return LimitError(
-        f"The {row} would take more memory or time of {name} than a file of its size may ask for.",
-        "Shorten it; if short ones are refused too, do not use the file.",
+        f"The {row} would need more memory or time than the engine allows for {name}.",
+        f"Shorten the {row}; if a short {row} is refused, too, do not use the file.",
     )
 
 
@@ -96,7 +96,7 @@ def make_too_large_error(name: str, row: str = "text") -> LimitError:
     """Make the error for a text that would make a packed file compute an integer beyond 32 bits."""
     return LimitError(
         f"The {row} makes {name} compute an integer beyond 32 bits, which a packed file cannot hold.",
-        "Give it to the bundle that the file was made from, or shorten it.",
+        f"Give the {row} to the bundle that the file was made from, or shorten the {row}.",
     )
 
 

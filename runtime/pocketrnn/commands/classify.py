@@ -269,15 +269,13 @@ def _check_options(
         click.UsageError: two options exclude each other.
     """
     if files.asks_for_file and (texts or as_stream or as_tokens or explains):
-        raise click.UsageError("TEXTS, --stream, --tokens and --explain are not for files; see --top.")
+        raise click.UsageError("TEXTS, --stream, --tokens and --explain are not for files: leave them or --input out.")
     if as_stream and as_tokens:
-        raise click.UsageError("--tokens does not work with --stream, whose text is cut anywhere.")
+        raise click.UsageError("--tokens does not work with --stream: a stream cuts the text anywhere.")
     if explains and (as_stream or threshold is not None or top not in (None, 1)):
         raise click.UsageError("--explain is not for --stream, --threshold and --top: it explains the likeliest label.")
     if threshold is not None and (threshold != threshold or top is not None):
-        raise click.UsageError(
-            "--threshold is not a number, or it is given with --top: these options exclude each other."
-        )
+        raise click.UsageError("--threshold and --top exclude each other, and --threshold must be a number.")
 
 
 def _check_text_options(

@@ -216,7 +216,9 @@ class NativeEngine:
         """
         if self.manifest.stream is None:
             what, remedy = self._words.without_step
-            raise InputError(f"The packed file of {self.manifest.name} cannot answer {what}: it holds no step.", remedy)
+            raise InputError(
+                f"The packed file of {self.manifest.name} cannot answer {what}: it holds no step program.", remedy
+            )
 
     def step(self, steps: Sequence[int] | Floats, state: Floats) -> tuple[Floats, Floats]:
         """Read more steps from a state on; see `Engine.step`."""
