@@ -274,8 +274,10 @@ def _check_options(
         raise click.UsageError("--tokens does not work with --stream: a stream cuts the text anywhere.")
     if explains and (as_stream or threshold is not None or top not in (None, 1)):
         raise click.UsageError("--explain is not for --stream, --threshold and --top: it explains the likeliest label.")
-    if threshold is not None and (threshold != threshold or top is not None):
-        raise click.UsageError("--threshold and --top exclude each other, and --threshold must be a number.")
+    if threshold is not None and threshold != threshold:
+        raise click.UsageError("--threshold is not a number.")
+    if threshold is not None and top is not None:
+        raise click.UsageError("--threshold and --top exclude each other.")
 
 
 def _check_text_options(
