@@ -117,9 +117,7 @@ class Architecture:
         if self.crf and not labels_tokens(self):
             raise InputError("A CRF decodes labels of tokens, but the classifier labels texts.", "Leave crf out.")
         if self.pairs and not self.packed:
-            raise InputError(
-                "A linear part needs a packed classifier, but the classifier is padded.", "Use a packed one."
-            )
+            raise InputError("A linear part needs a packed classifier, not a padded one.", "Use a packed one.")
         if not 0 <= self.padding_id < self.vocabulary_size:
             raise InputError(
                 f"padding_id is {self.padding_id}, but the embedding has {self.vocabulary_size} rows.",

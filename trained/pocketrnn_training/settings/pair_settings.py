@@ -59,7 +59,7 @@ class PairSettings(TextSettings):
         super().__post_init__()
         if not self.packed:
             raise InputError(
-                "A classifier of two texts must be packed, but padding is asked for.",
+                "A classifier of two texts must be packed, not padded.",
                 "Leave out --padded, or in Python packed=False.",
             )
         for name in _OF_ONE_TEXT:

@@ -259,9 +259,7 @@ class TextSettings(Settings):
                 "Leave it out, or use another tokenizer.",
             )
         if self.linear and not self.packed:
-            raise InputError(
-                "A linear part needs a packed classifier, but padding is asked for.", "Leave out one of the two."
-            )
+            raise InputError("A linear part needs a packed classifier, not a padded one.", "Leave out one of the two.")
         if self.tokenizer not in (None, BPE) and self.piece_dropout not in (0, TextSettings.piece_dropout):
             raise InputError(
                 f"piece_dropout is {self.piece_dropout}, but the tokenizer {self.tokenizer} has no pieces.",
