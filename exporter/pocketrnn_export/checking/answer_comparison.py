@@ -329,7 +329,7 @@ class ComparedFile:
             run = make_float64_module_run(scaled, takes_lengths=True, sorts_rows=False)
         except ExportError as error:
             _log.debug("%s", error.problem)
-            return f"{self.called.name} does not run in it."
+            return f"{self.called.name} does not run in that precision."
         moved = replace(self.called, function=perturb_number_inputs(self.called.function))
         table = JoinedOutputModule(moved, self._joined_output_module.outputs, self.scales)
         return Reference(
@@ -382,7 +382,7 @@ class ComparedFile:
             answers = self._float64_graph(dict(zip(names, self._convert_inputs_to_float64(call), strict=True)))
         except ExportError as error:
             _log.debug("%s", error.problem)
-            return f"{self.file.path.name} or {self.called.name} does not run in it."
+            return f"{self.file.path.name} or {self.called.name} does not run in that precision."
         scales = self._join_scales([call.outputs[name] for _, name in self.outputs], len(case.lengths))
         table = join_outputs([answers[number] for number, _ in self.outputs], len(case.lengths)) / scales
         left_out = _find_uncompared_numbers(expected, table)
@@ -412,7 +412,7 @@ class ComparedFile:
             return build_evaluator(convert_model_to_float64(onnx.load_from_string(self.file.model.SerializeToString())))
         except ExportError as error:
             _log.debug("%s", error.problem)
-            return f"{self.file.path.name} does not run in it."
+            return f"{self.file.path.name} does not run in that precision."
 
     def _is_nearer_to_exact(self, exact: Logits, table: Logits, call: RecordedCall, scales: Logits) -> bool:
         """Return whether onnxruntime's answer is nearer to the exact answer than to the reference operators' answer.

@@ -158,7 +158,7 @@ def check_files(
         return verdict
     parts = [f"{after} differs from {before} by up to {changed:.3g}"]
     if verdict.activation:
-        parts = [f"{verdict.activation}; after that they differ by up to {changed:.3g}"]
+        parts = [f"{verdict.activation}; with it on both sides, the answers differ by up to {changed:.3g}"]
     if verdict.numbers_changed:
         parts.append(f"numbers that may be values by up to {verdict.numbers_changed:.2%} of the largest")
     if verdict.labels_changed or not verdict.numbers_changed:

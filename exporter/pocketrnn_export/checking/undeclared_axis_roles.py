@@ -114,20 +114,20 @@ class _MeaningSearch:
         """
         drawn = random.Random(0)  # noqa: S311
         best = way = tuple(choices[0] for choices in self.choices)
-        while self._rate(best) != _COMPLETE and time.process_time() < self.until:
-            best = max(best, self._climb(way), key=self._rate)
-            if self._rate(best) >= (*_COMPLETE[:3], 0, AGREEING):
+        while self._rate_way(best) != _COMPLETE and time.process_time() < self.until:
+            best = max(best, self._climb_from(way), key=self._rate_way)
+            if self._rate_way(best) >= (*_COMPLETE[:3], 0, AGREEING):
                 # Only steps are missing, and there may be none.
                 self.until = min(self.until, time.process_time() + _MORE_SECONDS)
             way = tuple(drawn.choices(some, [1 / n for n, _ in enumerate(some, 1)])[0] for some in self.choices)
-        called = self._make_running_call(best) if self._rate(best)[0] else None
+        called = self._make_running_call(best) if self._rate_way(best)[0] else None
         runs = called is not None and has_independent_rows(called) and self.rate_in_file(called) > 0
         return called if runs else None
 
-    def _climb(self, way: _Way) -> _Way:
+    def _climb_from(self, way: _Way) -> _Way:
         """Climb from a way: make the best change as long as it is an improvement; return the last way."""
-        while (better := max(self._list_changes(way), key=self._rate, default=way)) != way:
-            if self._rate(better) <= self._rate(way):
+        while (better := max(self._list_changes(way), key=self._rate_way, default=way)) != way:
+            if self._rate_way(better) <= self._rate_way(way):
                 break
             way = better
         return way
@@ -151,7 +151,7 @@ class _MeaningSearch:
                 return
             yield tuple(change.get(n, meaning) for n, meaning in enumerate(way))
 
-    def _rate(self, way: _Way) -> tuple[int, ...]:
+    def _rate_way(self, way: _Way) -> tuple[int, ...]:
         """Rate how good a way to call the module is.
 
         The rating is whether forward runs; if not, at how many places it calls torch; if so, whether its rows are

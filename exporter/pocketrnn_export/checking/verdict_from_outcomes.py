@@ -102,7 +102,7 @@ def _report_activation(beside: ComparedFile, every: Sequence[Outcome], verdict: 
     shown = None if found is None else find_shortest_input(as_given, [found])[0]
     same = all(outcome.is_same for outcome in every)
     departs = _find_differing_operation(as_given, case) if same and side == "module" else ""
-    reason = f"{said}; {'the answers are the same after it' if same else 'they differ after it, too'}."
+    reason = f"{said}; with it on both sides, the answers {'are equal' if same else 'still differ'}."
     return replace(verdict, reason=reason, shown=shown, departs=departs, activation=said)
 
 

@@ -147,10 +147,10 @@ class _SilentFabric:
     """Silences Fabric in each new process, when that process unpickles it: Fabric logs before it calls our function."""
 
     def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
-        return _quiet, ()
+        return _silence_logging, ()
 
 
-def _quiet() -> None:
+def _silence_logging() -> None:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 

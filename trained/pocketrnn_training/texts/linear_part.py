@@ -225,7 +225,7 @@ class LinearPart:
             (_compute_feature_importance(parts[:2], rare[:2]), _compute_feature_importance(parts[2:], rare[2:]))
         )
         counts = sparse.hstack(parts).tocsr() @ sparse.diags(importance)
-        meanings = _weight_vectors(counted.vectors, rare[0], parts[0])
+        meanings = _compute_weighted_vectors(counted.vectors, rare[0], parts[0])
         if meanings is not None:
             counts = sparse.hstack((counts, sparse.csr_matrix(parts[0] @ meanings))).tocsr()
         regularisation = _REGULARISATION_OF_FEW if len(targets) < _FEW_ROWS else _REGULARISATION
@@ -288,7 +288,7 @@ def _compute_feature_importance(
     return np.concatenate(rare) / (np.sqrt(sum(squares) / parts[0].shape[0]) or 1)
 
 
-def _weight_vectors(
+def _compute_weighted_vectors(
     vectors: Floats | None, rare: npt.NDArray[np.float64], tokens: Any
 ) -> npt.NDArray[np.float64] | None:
     """Compute the weighted vector of each token, float64 [vocabulary, dimensions]; None without word vectors.
