@@ -213,7 +213,8 @@ def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts |
     if rows is None:
         if not list(_list_compression_steps(manifest, storage)):
             raise InputError(
-                "The options change nothing in the bundle.", "Store weights as int8 or float16, or keep fewer words."
+                "The options leave nothing to do in the bundle.",
+                "Store weights as int8 or float16, or keep fewer words.",
             )
         return
     check_kept_word_count(rows, len(manifest.text.vocabulary))

@@ -175,7 +175,7 @@ def pack(
         raise InputError(f"arithmetic is {arithmetic!r}.", "Use 'float32' or 'int8'.")
     if arithmetic == "float32" and (data, allowed) != (None, None):
         raise InputError(
-            "data is given, but products in float32 change no answer that it could measure.", "Use arithmetic='int8'."
+            "Products in float32 change nothing, so the data has nothing to measure.", "Use arithmetic='int8'."
         )
     path = Path(path)
     with show_progress(progress), write_whole_file(path, force=force) as work:
