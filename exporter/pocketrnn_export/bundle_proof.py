@@ -215,10 +215,7 @@ def select_provable_forms(
 
 
 def compare_form_on_cases(form: Form, answers: ReferenceAnswers) -> list[CandidateComparison]:
-    """Compare all runs of a form on all the cases that it accepts.
-
-    Return a line for each run and kind of inputs.
-    """
+    """Compare all runs of a form on all the cases that it accepts. Return a line for each run and kind of inputs."""
     compared = []
     for candidate, run in form.runs.items():
         for inputs in answers.kinds:

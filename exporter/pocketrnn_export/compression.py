@@ -226,10 +226,7 @@ def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts |
 
 
 def _list_compression_steps(manifest: Manifest, storage: Storage) -> Iterator[tuple[str, Storage]]:
-    """Yield the names of the compression steps, each with its storage of weights.
-
-    docs/compression.md has the names.
-    """
+    """Yield the names of the compression steps, each with its storage of weights. docs/compression.md has the names."""
     so_far, and_ = Storage("float32", "float32"), ""
     if manifest.torchscript is not None:
         yield "without TorchScript", so_far
@@ -248,10 +245,7 @@ def _list_compression_steps(manifest: Manifest, storage: Storage) -> Iterator[tu
 
 
 def _write_smaller_bundle(folder: Path, manifest: Manifest, storage: Storage, path: Path) -> list[Comparison]:
-    """Write a bundle with its weights in this storage.
-
-    It is proven equal to the original with rounded weights.
-    """
+    """Write a bundle with its weights in this storage. It is proven equal to the original with rounded weights."""
     kept_words = replace(manifest.text, vocabulary=manifest.text.vocabulary[: storage.rows])
     description = replace(Description.of(manifest), input=kept_words)
     if storage.rows is not None:

@@ -185,10 +185,7 @@ def _refuse_padded_texts(description: Description, where: str) -> None:
 
 
 def _is_forward_call(convention: Convention) -> bool:
-    """Return whether a line calls forward, and not another method.
-
-    True for the name of a function.
-    """
+    """Return whether a line calls forward, and not another method. True for the name of a function."""
     with contextlib.suppress(SyntaxError):
         calls = [node.func for node in ast.walk(ast.parse(convention.line)) if isinstance(node, ast.Call)]
         return any(isinstance(function, ast.Name) and function.id == "module" for function in calls)

@@ -49,10 +49,7 @@ def parse_json(
 
 
 def write_json_line(document: Any) -> str:
-    """Write JSON that a terminal shows as it is.
-
-    Characters that cannot be printed are escaped as JSON escapes them.
-    """
+    """Write JSON that a terminal shows as it is. Characters that cannot be printed are escaped as JSON escapes them."""
     written = json.dumps(document, ensure_ascii=False)
     return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in written)
 

@@ -493,10 +493,7 @@ def _choose_texts(manifest: Manifest, description: Description) -> list[Any]:
 def _compare_with_step_graph(
     file: Path, graph: Form, stream: StepGraph, plan: ProofPlan, answers: ReferenceAnswers
 ) -> list[CandidateComparison]:
-    """Compare the file's step program with the step graph, step by step.
-
-    A step is a token or a sample.
-    """
+    """Compare the file's step program with the step graph, step by step. A step is a token or a sample."""
     cases = [case for case, _ in answers.compute_answers("texts", one_row=True)]
     stepped = next(run for name, run in graph.runs.items() if name.endswith(" each"))
     expected, steps = (

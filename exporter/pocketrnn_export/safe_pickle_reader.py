@@ -332,10 +332,7 @@ class _Scalar(PickledObject):
 
 
 class _EncodedBytes(PickledObject):
-    """Bytes in a pickle of Python 2's protocol.
-
-    It makes them with a call of `_codecs.encode`.
-    """
+    """Bytes in a pickle of Python 2's protocol. It makes them with a call of `_codecs.encode`."""
 
     def __init__(self, text: Any = "", *_: Any) -> None:
         self.array = str(text).encode("latin1")
@@ -362,10 +359,7 @@ def _count_elements(shape: Any) -> int:
 
 
 def _make_array(items: Any, shape: Any, dtype: Any, order: Any) -> Any:
-    """Make an array from bytes, or from a list of objects.
-
-    numpy does not check the number of objects.
-    """
+    """Make an array from bytes, or from a list of objects. numpy does not check the number of objects."""
     count, kind = _count_elements(shape), dtype.dtype if isinstance(dtype, _Dtype) else None
     items = items.array if isinstance(items, _EncodedBytes) else items
     if kind is None or order not in ("C", "F"):

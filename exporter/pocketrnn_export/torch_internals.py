@@ -166,18 +166,12 @@ def read_size_expression(size: Any) -> Any:
 
 
 def read_size_symbol(size: Any) -> str:
-    """Read the first name of an input's size.
-
-    `read_size_expression` gives this name until the size is restricted.
-    """
+    """Read the first name of an input's size. `read_size_expression` gives this name until the size is restricted."""
     return str(size.node._expr)
 
 
 def read_size_hint(size: Any) -> int:
-    """Read the number that a size has in the traced example.
-
-    Without this number, a trace could not choose a branch.
-    """
+    """Read the number that a size has in the traced example. Without this number, a trace could not choose a branch."""
     return int(size.node.hint)
 
 
@@ -587,10 +581,7 @@ BatchNorm: Final = nn.modules.batchnorm._BatchNorm
 
 
 def read_own_parameters(layer: nn.Module) -> dict[str, nn.Parameter | None]:
-    """Read the dict of a layer's own parameters.
-
-    It includes those that are None, and shared ones under each name.
-    """
+    """Read the dict of a layer's own parameters. It includes those that are None, and shared ones under each name."""
     return layer._parameters
 
 

@@ -306,9 +306,6 @@ def _draw_dots(rows: Sequence[tuple[str, Sequence[tuple[float, str]], float | No
 
 
 def _compute_x_position(difference: Any) -> float:
-    """Compute the x coordinate of a difference.
-
-    0 is at the left end, and values beyond the axis are at its ends.
-    """
+    """Compute the x coordinate of a difference. 0 is at the left end, and values beyond the axis are at its ends."""
     power = math.log10(difference) if difference > 0 else -math.inf
     return _LEFT + _WIDTH * (min(max(power, _FIRST), _LAST) - _FIRST) / (_LAST - _FIRST)

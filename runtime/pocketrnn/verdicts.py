@@ -356,10 +356,7 @@ class Link:
 
 
 def group_chain_links(comparisons: Iterable[Comparison]) -> list[Link]:
-    """Group a proof's comparisons into a chain from the module to the file.
-
-    Each form and its reference make a link.
-    """
+    """Group a proof's comparisons into a chain from the module to the file. Each form and its reference make a link."""
     chain: list[list[Comparison]] = []
     for line in comparisons:
         if chain and (chain[-1][0].reference, chain[-1][0].candidate) == (line.reference, line.candidate):
@@ -383,10 +380,7 @@ def _sum_comparisons(lines: list[Comparison]) -> Comparison:
 
 
 def make_graph_name(manifest: Manifest) -> str:
-    """Return the name of a bundle's graph in its proof.
-
-    The proof of a form that is made from the graph uses it.
-    """
+    """Return the name of a bundle's graph in its proof. The proof of a form that is made from the graph uses it."""
     return COMPRESSED if any(line.candidate == COMPRESSED for line in manifest.parity.comparisons) else "onnx"
 
 
@@ -445,10 +439,7 @@ def describe_integer_verdict(manifest: Manifest) -> str:
 
 
 def describe_rounding(manifest: Manifest) -> str:
-    """Describe the effect of rounding the weights; empty if no weight was rounded.
-
-    It is not part of the proof.
-    """
+    """Describe the effect of rounding the weights; empty if no weight was rounded. It is not part of the proof."""
     changed = [line for line in manifest.parity.comparisons if line.measures_rounding]
     if not changed:
         return ""

@@ -373,10 +373,7 @@ def count_table_rows(file: CheckedFile, port: str) -> int | None:
 
 
 def list_reshape_sizes(file: CheckedFile) -> list[int]:
-    """List the whole numbers that a file gives a tensor as its sizes; 1 is always among them.
-
-    They go up to 1,100.
-    """
+    """List the whole numbers that a file gives a tensor as its sizes; 1 is always among them. They go up to 1,100."""
     numbers: list[Any] = [1, *file.numbers]
     if file.model is not None:
         nodes = list(_list_graph_nodes(file.model.graph))

@@ -263,10 +263,7 @@ def _list_table_row_counts(module: nn.Module, most: int | None) -> list[int]:
 
 
 def _choose_most_ids(called: ModuleCall, counts: Sequence[int]) -> ModuleCall:
-    """Return the call with the most ids on which the module runs.
-
-    The file's table may have fewer rows.
-    """
+    """Return the call with the most ids on which the module runs. The file's table may have fewer rows."""
     more = counts[:0:-1] if called.samples is None else ()
     largest = next((count for count in more if count > called.ids and can_take_ids_below(called, count)), called.ids)
     return replace(called, ids=largest)

@@ -406,10 +406,7 @@ def make_call_with_roles(
     kind: str,
     masks: str,
 ) -> ModuleCall:
-    """Make the call with these roles of the axes.
-
-    `masks` is KEEPS, HIDES or ONE_STEP.
-    """
+    """Make the call with these roles of the axes. `masks` is KEEPS, HIDES or ONE_STEP."""
     # Whole numbers may be ids of any table.
     least = min(map(min, counts.values())) if kind == _WHOLE else None
     sizes = {_compute_inner_size(roles) for port, roles in zip(ports, way, strict=True) if _is_float(port)}

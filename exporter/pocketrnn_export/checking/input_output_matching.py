@@ -254,10 +254,7 @@ def match_outputs(
 
 
 def squeeze_shape(array: Array) -> tuple[int, ...]:
-    """Return the shape of an array without axes of size 1.
-
-    For one row, squeeze() removes the batch axis.
-    """
+    """Return the shape of an array without axes of size 1. For one row, squeeze() removes the batch axis."""
     return tuple(size for size in array.shape if size != 1)
 
 

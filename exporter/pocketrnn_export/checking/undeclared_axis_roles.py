@@ -133,10 +133,7 @@ class _MeaningSearch:
         return way
 
     def _list_changes(self, way: _Way) -> Iterator[_Way]:
-        """Yield the ways with one change: in one input, or in one size of all inputs.
-
-        Stop when the time is over.
-        """
+        """Yield the ways with one change: in one input, or in one size of all inputs. Stop when the time is over."""
         one = ({n: other} for n, choices in enumerate(self.choices) for other in choices)
         sizes, others = (
             dict.fromkeys(size for _, roles in some for size in roles if isinstance(size, int))

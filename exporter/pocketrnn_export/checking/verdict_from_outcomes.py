@@ -146,10 +146,7 @@ def summarize_outcomes(name: str, outcomes: Mapping[str, Sequence[Outcome]]) -> 
 
 
 def _describe_missing_weights(beside: ComparedFile) -> tuple[list[str], bool]:
-    """Make a note if the file lacks matrices of the module.
-
-    The note says whether the file may hold some of them.
-    """
+    """Make a note if the file lacks matrices of the module. The note says whether the file may hold some of them."""
     matrices = {name: w.numpy() for name, w in beside.called.module.named_parameters() if w.dim() > 1 and w.numel() > 1}
     lacking = find_missing_matrices(beside.file, matrices)
     if not lacking:

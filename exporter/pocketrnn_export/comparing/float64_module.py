@@ -141,10 +141,7 @@ def make_float64_copy(module: nn.Module) -> nn.Module:
 
     @contextlib.contextmanager
     def compute_in_float64(run: nn.Module) -> Iterator[None]:
-        """While the block runs, compute in float64.
-
-        Caches and attributes are not shared with float32 runs.
-        """
+        """While the block runs, compute in float64. Caches and attributes are not shared with float32 runs."""
         with use_fresh_caches(caches), restore_attributes(run), Float64Mode():
             yield
 

@@ -243,10 +243,7 @@ class Erf(OpRun):
 
 
 class GatherElements(OpRun):
-    """GatherElements by `numpy.take_along_axis`.
-
-    It also counts negative indices from the end.
-    """
+    """GatherElements by `numpy.take_along_axis`. It also counts negative indices from the end."""
 
     op_domain = ""
 
@@ -373,10 +370,7 @@ def _compute_padding_sizes(
 
 
 class MaxPool(EvaluatorsMaxPool):
-    """MaxPool over all windows at once.
-
-    If indices are wanted too, the evaluator's own slower operator runs.
-    """
+    """MaxPool over all windows at once. If indices are wanted too, the evaluator's own slower operator runs."""
 
     op_domain = ""
 

@@ -273,10 +273,7 @@ def _select_first_rows(case: Case, rows: int) -> Case:
 
 
 def add_real_tokens(cases: Iterable[Case], padding_id: int) -> list[Case]:
-    """Replace the first id of each row that is only padding by another id.
-
-    In pairs, each text counts as a row.
-    """
+    """Replace the first id of each row that is only padding by another id. In pairs, each text counts as a row."""
     made = []
     for case in cases:
         # The tokens past a row's length are padding too.
@@ -478,10 +475,7 @@ def choose_pairs_for_proof(
 
 
 def _convert_piece_to_text(piece: str) -> str:
-    """Return a subword piece without its marker.
-
-    The marker is BERT's ##, or the mark of a space.
-    """
+    """Return a subword piece without its marker. The marker is BERT's ##, or the mark of a space."""
     marks = str.maketrans({"\u2581": " ", "\u0120": " "})
     return piece.removeprefix("##") if piece.startswith("##") else " " + str(piece).translate(marks).lstrip()
 

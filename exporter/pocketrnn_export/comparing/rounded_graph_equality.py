@@ -103,10 +103,7 @@ def _compare_nodes(
 
 
 def _read_node_attributes(node: NodeProto) -> Sequence[AttributeProto]:
-    """Read the attributes of a node.
-
-    A ConstantOfShape without a value gets its default, zero in float32.
-    """
+    """Read the attributes of a node. A ConstantOfShape without a value gets its default, zero in float32."""
     if node.op_type == "ConstantOfShape" and not node.attribute:
         return [helper.make_attribute("value", _ZERO)]
     return [*node.attribute]

@@ -166,10 +166,7 @@ def _encode_table_as_base64(operation: tuple[int, int, int, bytes]) -> str:
 
 
 def read_normal_forms(section: bytes, tokens: int) -> Forms:
-    """Read the normal forms of a packed file.
-
-    The tables of the running Python may be of another version of Unicode.
-    """
+    """Read the normal forms of a packed file. The tables of the running Python may be of another version of Unicode."""
     found = (
         content for kind, _, _, content in _read_step_operations(section, tokens) if kind == SubwordOperation.NORMAL
     )

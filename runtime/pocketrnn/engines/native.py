@@ -124,10 +124,7 @@ class NativeEngine:
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """The metadata of the file, from its manifest.
-
-        A file whose rules contradict its document does not open.
-        """
+        """The metadata of the file, from its manifest. A file whose rules contradict its document does not open."""
         manifest = self.manifest
         return make_digest_entry(manifest.labels, manifest.input)
 

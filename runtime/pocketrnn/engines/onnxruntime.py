@@ -498,10 +498,7 @@ def _create_session(content: bytes, path: Path, asked: Options) -> onnxruntime.I
 
 
 def _check_signature(session: onnxruntime.InferenceSession, manifest: Manifest, path: Path) -> None:
-    """Check the graph's inputs and outputs against classifier.json.
-
-    A string or None in a shape is a dynamic axis.
-    """
+    """Check the graph's inputs and outputs against classifier.json. A string or None in a shape is a dynamic axis."""
     given = manifest.input
     expected = {name: _INPUTS[name] for name in manifest.graph.inputs}
     inputs = {node.name: (node.type, len(node.shape)) for node in session.get_inputs()}

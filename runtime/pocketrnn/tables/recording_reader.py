@@ -110,10 +110,7 @@ def parse_json_constant(constant: str) -> float:
 
 
 def _read_parquet_columns(file: Any, wanted: Sequence[str], name: str) -> dict[str, Sequence[Any]]:
-    """Read some columns of a Parquet file, a few rows at a time.
-
-    A file of 3 MB may hold 400 million rows.
-    """
+    """Read some columns of a Parquet file, a few rows at a time. A file of 3 MB may hold 400 million rows."""
     batches, size = [], 0
     for batch in file.iter_batches(batch_size=1 << 16, columns=list(wanted)):
         batches.append(batch)
@@ -159,10 +156,7 @@ def _replace_decimal_comma(field: str) -> str:
 
 
 def _parse_numbers(column: Sequence[Any], channel: str, name: str) -> NDArray[Any]:
-    """Parse a column as numbers; an empty field is a missing sample.
-
-    The result is int64 if all are integers.
-    """
+    """Parse a column as numbers; an empty field is a missing sample. The result is int64 if all are integers."""
     if isinstance(column, np.ndarray) and column.dtype.kind in "iuf":
         return column
     made = []

@@ -207,18 +207,12 @@ class RowSource:
         self.without_text += 1
 
     def count_without_feature(self, row: int, what: str) -> None:
-        """Count a row without a usable feature.
-
-        Arguments and error are those of `count_without_text`.
-        """
+        """Count a row without a usable feature. Arguments and error are those of `count_without_text`."""
         self._record_fault(row, what, _FILL_OR_SKIP)
         self.without_feature += 1
 
     def count_left_out(self, row: int, what: str) -> None:
-        """Count a row that cannot be read.
-
-        Arguments and error are those of `count_without_text`.
-        """
+        """Count a row that cannot be read. Arguments and error are those of `count_without_text`."""
         self._record_fault(row, what, "Correct it, or leave such rows out with --on-error skip.")
         self.left_out += 1
 

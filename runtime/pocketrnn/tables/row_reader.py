@@ -269,10 +269,7 @@ def _allow_large_fields() -> Iterator[None]:
 
 
 class _DelimitedRows:
-    """The rows of a CSV or TSV file.
-
-    It knows the line numbers of the last row, and of lines that are not UTF-8.
-    """
+    """The rows of a CSV or TSV file. It knows the line numbers of the last row, and of lines that are not UTF-8."""
 
     def __init__(self, chunks: _LineChunks, kind: Kind, wanted: Sequence[str]) -> None:
         self._chunks = chunks
@@ -292,10 +289,7 @@ class _DelimitedRows:
             yield from chunk.lines
 
     def remove_lines_not_utf8(self) -> bool:
-        """Return whether a line of the last row is not UTF-8.
-
-        The lines up to this row are removed from `not_utf8`.
-        """
+        """Return whether a line of the last row is not UTF-8. The lines up to this row are removed from `not_utf8`."""
         ended = {number for number in self.not_utf8 if number <= self.reader.line_num}
         self.not_utf8 -= ended
         return bool(ended)
@@ -372,10 +366,7 @@ def _refuse_csv_row(before: int, error: csv.Error, rows: _DelimitedRows, source:
 
 
 def _leave_out_row(before: int, what: str, source: RowSource) -> None:
-    """Leave out a row.
-
-    In its batch, `before` rows come before it, which `source` has not counted yet.
-    """
+    """Leave out a row. In its batch, `before` rows come before it, which `source` has not counted yet."""
     source.count_left_out(source.rows + before + 1, what)
     source.rows += 1
 

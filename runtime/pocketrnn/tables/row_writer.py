@@ -176,10 +176,7 @@ def _format_csv(rows: list[list[Any]], delimiter: str) -> str:
 
 
 class _DiscardableSink(io.RawIOBase):
-    """A stream that can discard its data.
-
-    When a ParquetWriter is closed, even after an error, it writes its footer.
-    """
+    """A stream that can discard its data. When a ParquetWriter is closed, even after an error, it writes its footer."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream

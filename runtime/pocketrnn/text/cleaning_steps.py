@@ -117,10 +117,7 @@ class ReplaceRuns:
 
     @property
     def packed_kind(self) -> int:
-        """The number of this kind of step in a packed file.
-
-        It is 4 if word boundaries matter.
-        """
+        """The number of this kind of step in a packed file. It is 4 if word boundaries matter."""
         return 4 if self.word else 3
 
 
@@ -261,10 +258,7 @@ def _replace_parts(text: str, parts: Iterable[tuple[int, int]], by: str) -> str:
 
 
 class _KeptCodes(dict[int, int | str]):
-    """A table for `str.translate` with the replacement of each code point.
-
-    It stores nothing and is thread-safe.
-    """
+    """A table for `str.translate` with the replacement of each code point. It stores nothing and is thread-safe."""
 
     def __init__(self, step: Keep) -> None:
         super().__init__()

@@ -106,10 +106,7 @@ def complement_points(some: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def make_ranges_from_points(some: Iterable[tuple[int, int]]) -> tuple[str, ...]:
-    """Make ranges from their first and last code points.
-
-    No range begins or ends with a surrogate.
-    """
+    """Make ranges from their first and last code points. No range begins or ends with a surrogate."""
     made = []
     for start, end in some:
         first, last = 0xE000 if 0xD800 <= start <= 0xDFFF else start, 0xD7FF if 0xD800 <= end <= 0xDFFF else end
@@ -119,10 +116,7 @@ def make_ranges_from_points(some: Iterable[tuple[int, int]]) -> tuple[str, ...]:
 
 
 def find_ranges(belongs: Callable[[str], bool], codes: Iterable[int]) -> tuple[str, ...]:
-    """Find the ranges of the code points for which `belongs` is true.
-
-    No range begins or ends with a surrogate.
-    """
+    """Find the ranges of the code points for which `belongs` is true. No range begins or ends with a surrogate."""
     found: list[list[int]] = []
     for code in codes:
         if not 0xD800 <= code <= 0xDFFF and belongs(chr(code)):

@@ -87,10 +87,7 @@ class TextEncoder:
         return self._cut_and_add_ngrams(self._tokenize(text.lower() if self._lower_first else text))
 
     def _cut_and_add_ngrams(self, tokens: list[Any]) -> list[Any]:
-        """Cut tokens to `max_tokens`, and add their n-grams.
-
-        The given list may be changed.
-        """
+        """Cut tokens to `max_tokens`, and add their n-grams. The given list may be changed."""
         rules = self.rules
         if rules.max_tokens is not None:
             cut_items(tokens, rules.max_tokens, rules.cut_side)
@@ -140,10 +137,7 @@ class TextEncoder:
         return [i for i in ids if i is not None]
 
     def _look_up(self, tokens: Sequence[str]) -> list[int]:
-        """Look up the ids of tokens.
-
-        The marker of `_BatchEncoder` must not be among them.
-        """
+        """Look up the ids of tokens. The marker of `_BatchEncoder` must not be among them."""
         lookup = self._ids.get
         unknown = self.rules.unknown_id
         if unknown is None:
@@ -245,10 +239,7 @@ class _BatchEncoder:
         return self._split(np.concatenate(parts))
 
     def _split(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Split the ids of all texts into the ids of each text.
-
-        `END` follows each text.
-        """
+        """Split the ids of all texts into the ids of each text. `END` follows each text."""
         ends = np.flatnonzero(ids == self.END)
         starts = np.append(0, ends[:-1] + 1)
         kept = ids >= 0

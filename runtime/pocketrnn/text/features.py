@@ -373,10 +373,7 @@ def write_feature_options(features: Features) -> str:
 
 
 def make_feature_marks(numbers: NDArray[np.float32]) -> Ids:
-    """Convert numbers to the marks that carry them in a row of ids.
-
-    Marks are negative: they are not ids.
-    """
+    """Convert numbers to the marks that carry them in a row of ids. Marks are negative: they are not ids."""
     return ~np.ascontiguousarray(numbers, np.float32).view(np.uint32).astype(np.int64)
 
 

@@ -28,10 +28,7 @@ PAIR_INPUTS: Final = (("tokens", "second_tokens"), ("tokens", "second_tokens", "
 
 
 class PairParts(NamedTuple):
-    """Where the two texts of each pair are in its row: starts and lengths, int64 [pairs] each.
-
-    The first start is 0.
-    """
+    """Where the two texts of each pair are in its row: starts and lengths, int64 [pairs] each. The first start is 0."""
 
     first_lengths: Ids
     second_starts: Ids
@@ -49,10 +46,7 @@ class PairInputs(NamedTuple):
 
 
 def make_pair_mark(padding_id: int) -> int:
-    """Make the mark between the two texts.
-
-    It is negative and thus not an id, and it encodes the padding id.
-    """
+    """Make the mark between the two texts. It is negative and thus not an id, and it encodes the padding id."""
     return ~padding_id
 
 

@@ -330,10 +330,7 @@ _UNICODE: Final[dict[str, Callable[[str], bool]]] = {
 
 @functools.cache
 def _find_unicode_points(name: str) -> _Set:
-    """Find the code points of `\\w`, `\\s` or `\\d` in this Python's version of Unicode.
-
-    The first call takes 0.2 s.
-    """
+    """Find the code points of `\\w`, `\\s` or `\\d` in this Python's version of Unicode. The first call takes 0.2 s."""
     return list_range_points(find_ranges(_UNICODE[name], range(sys.maxunicode + 1)))
 
 

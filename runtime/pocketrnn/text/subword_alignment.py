@@ -69,10 +69,7 @@ def _classify_characters(text: str) -> list[str]:
 
 
 def _classify_character(point: str) -> str:
-    """Return the kind of a code point that is not white space.
-
-    As in BERT, ASCII symbols count as punctuation.
-    """
+    """Return the kind of a code point that is not white space. As in BERT, ASCII symbols count as punctuation."""
     is_mark = unicodedata.category(point).startswith("P") or (point.isascii() and not point.isalnum())
     return "." if is_mark else "a"
 

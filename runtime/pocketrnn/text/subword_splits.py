@@ -197,10 +197,7 @@ def _cut_each(function: Callable[[str], Iterable[str]]) -> Cut:
 
 
 class _CutTable(dict[int, int | str]):
-    """A table for `str.translate` that marks where to cut.
-
-    It caches the first code points that are looked up.
-    """
+    """A table for `str.translate` that marks where to cut. It caches the first code points that are looked up."""
 
     def __init__(self, split: SplitAt) -> None:
         super().__init__()

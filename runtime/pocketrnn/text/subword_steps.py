@@ -70,10 +70,7 @@ CLUSTERS: Final = (
 
 
 def _make_byte_characters() -> str:
-    """Make a printable character for each byte, as in GPT-2.
-
-    From openai/gpt-2, src/encoder.py, bytes_to_unicode.
-    """
+    """Make a printable character for each byte, as in GPT-2. From openai/gpt-2, src/encoder.py, bytes_to_unicode."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = iter(range(0x100, 0x200))
     return "".join(chr(byte if byte in printable else next(others)) for byte in range(0x100))
@@ -117,10 +114,7 @@ class Normalize:
 
 @dataclass(frozen=True)
 class LowercaseEach:
-    """Lower-case every code point separately, by Unicode 17.0.
-
-    A sigma at the end of a word gets no special form.
-    """
+    """Lower-case every code point separately, by Unicode 17.0. A sigma at the end of a word gets no special form."""
 
 
 @dataclass(frozen=True)
@@ -293,10 +287,7 @@ def _is_by_character(step: SubwordStep) -> bool:
 
 
 def _group_functions(steps: Sequence[SubwordStep]) -> list[Callable[[str], str]]:
-    """Combine steps that change each character separately into one function.
-
-    For ASCII texts, they become one table.
-    """
+    """Combine steps that change each character separately into one function. For ASCII texts, they become one table."""
     if not steps:
         return []
     functions = [_make_step_function(step) for step in steps]

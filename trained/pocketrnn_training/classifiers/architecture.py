@@ -397,10 +397,7 @@ class RecurrentClassifier(_RecurrentBase):
         return logits + scores
 
     def _drop_embedding_dimensions(self, embedded: Tensor) -> Tensor:
-        """While training, set some dimensions of the embeddings to zero.
-
-        They are the same for all steps of a text.
-        """
+        """While training, set some dimensions of the embeddings to zero. They are the same for all steps of a text."""
         if not (self.training and self.architecture.dropout):
             return embedded
         ones = embedded.new_ones(embedded.size(0), 1, embedded.size(2))

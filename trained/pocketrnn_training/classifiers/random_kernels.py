@@ -182,10 +182,7 @@ def scale_by_deviation(read: Tensor, after: Tensor, lengths: Tensor) -> tuple[Te
 
 
 def compute_kernel_dilations(kernels: int, steps: int) -> tuple[int, ...]:
-    """Compute the dilation of each bank for rows of about `steps` steps.
-
-    The dilations grow from 1 by equal factors.
-    """
+    """Compute the dilation of each bank for rows of about `steps` steps. The dilations grow from 1 by equal factors."""
     most = max(1.0, (steps - 1) / (KERNEL_STEPS - 1))
     found = sorted({int(d) for d in most ** np.linspace(0, 1, _DILATIONS)})
     return tuple(sorted(found[i % len(found)] for i in range(-(-kernels // BANK))))

@@ -661,10 +661,7 @@ def _check_packages(logger: str | None, tokenizer: str) -> None:
 
 
 def _train_with_progress(run: TrainingRun, logger: str | None, *, quiet: bool) -> Checkpoint:
-    """Train, and show the progress on standard error.
-
-    If the run ends early, report there what was saved.
-    """
+    """Train, and show the progress on standard error. If the run ends early, report there what was saved."""
     try:
         with ExitStack() as stack:
             every = run.settings.report_every != find_default("report_every")

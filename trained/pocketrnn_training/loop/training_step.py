@@ -198,10 +198,7 @@ def _set_bias_to_shares(module: RecurrentClassifier, targets: npt.NDArray[np.boo
 
 
 def _initialize_embedding(module: RecurrentClassifier, start: word_vectors.Vectors | None) -> None:
-    """Scale the random embedding, and copy the word vectors into it.
-
-    torch draws it with a standard deviation of 1.
-    """
+    """Scale the random embedding, and copy the word vectors into it. torch draws it with a standard deviation of 1."""
     weight = module.embedding.weight
     with torch.no_grad():
         if start is None:

@@ -207,10 +207,7 @@ def _transpose_columns(columns: Sequence[list[Any]]) -> list[list[Any]]:
 
 
 def _parse_lists(values: list[Any], classes: int, path: Path, before: int) -> list[list[Any]]:
-    """Parse the lists of a column, which CSV has as text: [0.9, 0.1].
-
-    An empty value becomes a list of None.
-    """
+    """Parse the lists of a column, which CSV has as text: [0.9, 0.1]. An empty value becomes a list of None."""
     lists = []
     for row, value in enumerate(values, start=before + 1):
         found = value

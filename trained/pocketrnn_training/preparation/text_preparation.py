@@ -202,10 +202,7 @@ def _complete_settings(decided: TextSettings, rules: AnyTextRules, task: Task, t
 def _report_long_texts(
     lengths: npt.NDArray[np.int64], max_tokens: int | None, report: Callable[[Notice], None]
 ) -> None:
-    """Report how many training rows may be longer than `max_tokens`.
-
-    `lengths` is int64 [rows], in tokens.
-    """
+    """Report how many training rows may be longer than `max_tokens`. `lengths` is int64 [rows], in tokens."""
     if max_tokens is not None and (long := int((lengths >= max_tokens).sum())):
         report(
             Notice(

@@ -258,10 +258,7 @@ def _read_json_rows(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, dic
 
 
 def _read_fasttext(path: Path, wanted: Sequence[str], remedy: str, encoding: str) -> Iterator[tuple[list[Any], ...]]:
-    """Read lines as fastText does: labels that begin with `__label__`, then the text.
-
-    Several labels become a list.
-    """
+    """Read lines as fastText does: labels that begin with `__label__`, then the text. Several labels become a list."""
     check_columns(_FASTTEXT, wanted, str(path), f"Lines of {_LABEL}... have these columns. {remedy}")
     columns: tuple[list[Any], ...] = tuple([] for _ in wanted)
     for number, text in read_text_lines(path, encoding):

@@ -172,10 +172,7 @@ class RowWords:
         return replace(self, rows=EncodedTexts(self.rows.ids[: offsets[-1]], offsets))
 
     def encode_rows_as_pieces(self) -> EncodedTexts:
-        """Encode the rows as ids of pieces.
-
-        The ids are those of `TextEncoder(rules, vocabulary)`.
-        """
+        """Encode the rows as ids of pieces. The ids are those of `TextEncoder(rules, vocabulary)`."""
         return self.draw_pieces(0.0, 0)[0]
 
     def draw_pieces(
