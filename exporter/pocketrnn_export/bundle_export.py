@@ -558,10 +558,7 @@ def _choose_proof_texts(
     *,
     examples: bool,
 ) -> tuple[Description, list[Any], list[Any]]:
-    """Choose the texts of the proof.
-
-    Return the description with the ids of texts that only the owner splits, the given texts, and all texts.
-    """
+    """Choose the texts of the proof."""
     rules, vocabulary = description.text.rules, description.text.vocabulary
     if description.text.pairs:
         given_pairs = [tuple(pair) for pair in example_texts]

@@ -313,10 +313,7 @@ _BEYOND_MEMORY: Final = 1 << 24
 
 @dataclass(frozen=True)
 class _ProvenPackedFile:
-    """A proven packed file: its manifest, its bytes, its programs, and the plan of its proof.
-
-    The programs are those before they were assembled.
-    """
+    """A proven packed file: its manifest, its bytes, its programs, and the plan of its proof."""
 
     manifest: Manifest
     content: bytes

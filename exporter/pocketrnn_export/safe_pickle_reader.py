@@ -453,10 +453,7 @@ class _OtherObject(PickledObject):
 
 
 def _unwrap_stand_ins(value: Any, depth: int = 0) -> Any:
-    """Replace stand-ins for arrays by numpy arrays.
-
-    They are at the top level, in an object of the file, or in a dict.
-    """
+    """Replace stand-ins for arrays by numpy arrays."""
     if isinstance(value, _Array | _JoblibArray | _EncodedBytes):
         return value.array
     if isinstance(value, PickledObject) and depth < _DEEPEST:

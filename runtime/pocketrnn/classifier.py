@@ -729,10 +729,7 @@ class Classifier(TrainedEstimator):
     def _compute_logits_of_chunks(
         self, given: Iterable[Any], on_error: OnError, *, warns: bool = True
     ) -> Generator[tuple[Floats, list[int]], None, None]:
-        """Yield for each chunk, in order, its logits and the indices of its skipped items.
-
-        The rows of skipped items hold no answer.
-        """
+        """Yield for each chunk, in order, its logits and the indices of its skipped items."""
         total, intake = 0, self._intake
         work = partial(intake.logits, on_error=on_error)
         chunks = intake.chunks(given, on_error, self._workers.threads)

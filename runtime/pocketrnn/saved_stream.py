@@ -89,10 +89,7 @@ def _parse_document(saved: object, members: set[str]) -> dict[str, Any]:
 
 
 def _compute_bundle_digest(manifest: Manifest) -> str:
-    """Compute the sha256 of a bundle's step graph, labels and input.
-
-    It shows whether a stream was saved with another bundle.
-    """
+    """Compute the sha256 of a bundle's step graph, labels and input."""
     step = "" if manifest.stream is None else manifest.stream.sha256
     return hashlib.sha256(f"{step} {compute_input_digest(manifest.labels, manifest.input)}".encode()).hexdigest()
 

@@ -570,10 +570,7 @@ def _add_given_label(label: Any, row: int, given: dict[str, Any]) -> str:
 
 
 def _make_default_report(progress: bool) -> Callable[[Progress | Epoch | Notice], None]:
-    """Make the default `report`. It shows events as log lines, or on standard error.
-
-    `pocketrnn_export.export` does the same.
-    """
+    """Make the default `report`. It shows events as log lines, or on standard error."""
     if not progress or _log.hasHandlers():
         return _log_event
     lines = EventLines(_print_to_stderr, _SHORT)

@@ -80,10 +80,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
 
 def _open_locked(path: Path) -> int:
-    """Create and lock the file at `path`, and return its descriptor.
-
-    Raise BlockingIOError if another process has the lock.
-    """
+    """Create and lock the file at `path`, and return its descriptor."""
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:

@@ -200,10 +200,7 @@ def _compare_by_folds(
 
 
 def _make_different_run_error(state: TrainingState, settings: Settings) -> InputError:
-    """Make the error for a run to resume that has other settings or data.
-
-    It names the first setting that differs, or else the data.
-    """
+    """Make the error for a run to resume that has other settings or data."""
     other = settings.other_than(state.best.training)
     return InputError(
         f"The run to resume was made {f'with {other}' if other else 'of other data'}.",
@@ -216,10 +213,7 @@ def _train_to_end(
     report: Callable[[Progress | Epoch | Notice], None],
     keep: Callable[[TrainingState], None],
 ) -> Checkpoint:
-    """Run the training loop, then the final fit, and return the resulting checkpoint.
-
-    The loop runs in this process or in several.
-    """
+    """Run the training loop, then the final fit, and return the resulting checkpoint."""
     state = loop.resume
     work: Loop = loop if loop.task.folds is None else OnlyFit(loop)
 

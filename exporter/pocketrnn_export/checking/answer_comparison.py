@@ -163,10 +163,7 @@ class ComparedFile:
         )
 
     def _count_different_labels(self, own: Sequence[Array], given: Sequence[Array], rows: int) -> int:
-        """Count the rows that get another label from the file than from the module.
-
-        A label is the index of the largest number of an output with classes, or an output that is a whole number.
-        """
+        """Count the rows that get another label from the file than from the module."""
         differing = [
             one.argmax(-1) != other.argmax(-1) if name in self.classes else one != other
             for one, other, (_, name) in zip(own, given, self.outputs, strict=True)
@@ -175,10 +172,7 @@ class ComparedFile:
         return int(join_outputs(differing, rows).any(1).sum()) if differing else 0
 
     def _measure_value_difference(self, own: Sequence[Array], given: Sequence[Array]) -> float:
-        """Measure the largest difference of the numbers that may be values.
-
-        It is divided by the largest of these numbers.
-        """
+        """Measure the largest difference of the numbers that may be values."""
         return max(
             (
                 float(np.nan_to_num(np.abs(one - other)).max(initial=0.0)) / max(self.largest.get(name, 0.0), _SMALLEST)

@@ -319,10 +319,7 @@ def _find_largest_numbers(calls: Sequence[RecordedCall]) -> dict[str, float]:
 def _find_scales(
     calls: Sequence[RecordedCall], columns: Collection[str], left_out: Collection[str]
 ) -> dict[str, Array]:
-    """Return how many times larger each output, or each column, is than the smallest one.
-
-    Numbers below 1 count as 1.
-    """
+    """Return how many times larger each output, or each column, is than the smallest one."""
     found: dict[str, Array] = {}
     for name, array in calls[0].outputs.items():
         if array.dtype.kind != "f" or name in left_out:

@@ -154,10 +154,7 @@ def _is_cut_to_longest_row(called: ModuleCall, case: Case) -> bool:
 
 
 def _draw_padded_cases(called: ModuleCall, rows: int, steps: int) -> list[Case]:
-    """Draw three cases with padding: decreasing lengths, increasing lengths, and rows that all end with padding.
-
-    The batch of the last one is wider than its longest row.
-    """
+    """Draw three cases with padding: decreasing lengths, increasing lengths, and rows that all end with padding."""
     drawn = draw_case(called, rows, steps, ragged=True)
     lengths = -(-drawn.lengths // 2)
     shorter = np.where(np.arange(steps) < lengths[:, None], drawn.tokens, called.padding_id)

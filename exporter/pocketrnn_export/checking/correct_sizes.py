@@ -105,10 +105,7 @@ def _list_possible_ranges(sizes: Sequence[int]) -> list[tuple[int, int | None]]:
 
 
 def _find_most_steps(bounds: Bounds, looked: Sequence[ComparedSize], asked: Callable[[int, int], bool]) -> Bounds:
-    """Find the exact largest number of steps by bisection, and return the bounds with it.
-
-    It is between the longest right case and the next wrong one.
-    """
+    """Find the exact largest number of steps by bisection, and return the bounds with it."""
     least, most = bounds.steps
     if most is None or least == most:
         return bounds

@@ -142,10 +142,7 @@ def open_file(path: str | Path) -> CheckedFile:
 
 
 def _is_weights_file(path: Path) -> bool:
-    """Return whether a file holds only weights, written by torch.save.
-
-    Such a file contains a pickle, and a file of torch.export contains JSON.
-    """
+    """Return whether a file holds only weights, written by torch.save."""
     with zipfile.ZipFile(path) as archive:
         return any(name.count("/") == 1 and name.endswith("/data.pkl") for name in archive.namelist())
 
@@ -391,10 +388,7 @@ def list_reshape_sizes(file: CheckedFile) -> list[int]:
 
 
 def _list_graph_nodes(graph: GraphProto) -> Iterator[NodeProto]:
-    """Yield the nodes of a graph; the nodes of an inner graph come before their outer node.
-
-    A loop reads the tensors around it.
-    """
+    """Yield the nodes of a graph; the nodes of an inner graph come before their outer node."""
     for node in graph.node:
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):

@@ -203,10 +203,7 @@ def _find_undeclared_steps(called: ModuleCall, runs_in_file: Callable[[ModuleCal
 
 
 def _list_module_inputs_in_file(module: nn.Module, file: CheckedFile) -> list[str] | None:
-    """List the module's inputs that the file takes, if some of the module's inputs have a default.
-
-    None if none has a default, or if the file takes other inputs.
-    """
+    """List the module's inputs that the file takes, if some of the module's inputs have a default."""
     parameters = list_forward_parameters(module)
     named = {normalize_name(port.name) for port in file.inputs}
     needed = [p.name for p in parameters if p.default is inspect.Parameter.empty]

@@ -133,10 +133,7 @@ def find_call_by_axes(
 def _find_calls_with_only_length(
     module: nn.Module, ports: Sequence[Port], ways: Sequence[tuple[Roles, ...]], counts: Sequence[int], padding_id: int
 ) -> list[ModuleCall]:
-    """Find a call of a module that runs on one number of steps only; empty without one.
-
-    Such a module may have a linear layer over all steps. A call with several independent rows is preferred.
-    """
+    """Find a call of a module that runs on one number of steps only; empty without one."""
     widths = {int(size) for weight in module.parameters() for size in weight.shape if size > 1}
     joined = {int(weight.shape[1]) for weight in module.parameters() if weight.dim() > 1}
     lengths = {all_steps // width for all_steps, width in itertools.product(joined, widths)}
@@ -334,10 +331,7 @@ Roles = tuple[str | int, ...]
 
 
 def _list_possible_roles(port: Port, sizes: Sequence[int]) -> Iterator[Roles]:
-    """Yield the roles that the axes of an input may have.
-
-    `sizes` are the module's layer sizes, used where the file declares no axes.
-    """
+    """Yield the roles that the axes of an input may have."""
     if port.axes is None:
         yield from (("b", "s"), ("b", "s", 1), ("b",), ("s",))
         for size in sizes if _is_float(port) else ():
@@ -467,10 +461,7 @@ def _make_mask(lengths: Tensor, steps: int, masks: str) -> Tensor:
 
 
 def _call_with_inputs(module: nn.Module, inputs: Mapping[str, Tensor]) -> Any:
-    """Call a module with the inputs of a file, in the file's order.
-
-    If inputs with a default stand between them, pass the inputs by name.
-    """
+    """Call a module with the inputs of a file, in the file's order."""
     parameters = list_forward_parameters(module)
     names = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_POSITIONAL]
     if set(inputs) <= set(names) and list(inputs) != names[: len(inputs)]:

@@ -48,10 +48,7 @@ def compare_unequal_lengths(beside: ComparedFile, calls: Sequence[RecordedCall],
 def _list_unequal_inputs(
     beside: ComparedFile, calls: Sequence[RecordedCall]
 ) -> tuple[dict[str, ComparedFile], list[str]]:
-    """List the inputs to compare at half length, with the comparison of each; and all inputs that may be shorter.
-
-    An input may be shorter if the module accepts that, or else if its sequence axis has another name in the file.
-    """
+    """List the inputs to compare at half length, with the comparison of each; and all inputs that may be shorter."""
     called = beside.called
     size = max(called.sizes, key=lambda size: -abs(size[1] - _ORDINARY_STEPS))
     full = record_call(called, draw_case(called, *size, ragged=False)).inputs

@@ -132,10 +132,7 @@ def find_differing_operation(
 def _find_differing_node(
     model: onnx.ModelProto, made: Mapping[str, _Sorted], step: _Step, steps: Sequence[_Step]
 ) -> str:
-    """Find the first node that takes a step's inputs but computes another output than every step.
-
-    Weights do not count as inputs.
-    """
+    """Find the first node that takes a step's inputs but computes another output than every step."""
     given = {id(tensor) for one in steps for tensor in one.given}
     taken = _group_by_size(_sort_numbers(tensor) for tensor in step.taken if id(tensor) in given and tensor.numel() > 1)
     forward = _group_by_size(

@@ -119,10 +119,7 @@ def build_evaluator(
 
 
 def _restore_constants(reference: Any) -> None:
-    """Set constants that the graph holds in float32 to PyTorch's float64 values.
-
-    They are in attributes, or defaults of operators.
-    """
+    """Set constants that the graph holds in float32 to PyTorch's float64 values."""
     for node in reference.rt_nodes_:
         for name in node.attributes_names_:
             value = getattr(node, name)

@@ -77,10 +77,7 @@ _ACTIVATIONS: Final[dict[str, Callable[[Doubles], Doubles]]] = {
 
 
 class _Recurrent(OpRun):
-    """The base class of RNN, LSTM and GRU: directions, lengths, initial states, layout.
-
-    A subclass adds the computation of a step.
-    """
+    """The base class of RNN, LSTM and GRU: directions, lengths, initial states, layout."""
 
     op_domain = ""
     gates: int
@@ -88,10 +85,7 @@ class _Recurrent(OpRun):
     default_activations: tuple[str, ...]
 
     def _make_step(self, r: Doubles, b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> CellFunction:
-        """Make the function of one step in one direction.
-
-        It does not add the biases that `_count_biases_added_early` counts.
-        """
+        """Make the function of one step in one direction."""
         raise NotImplementedError
 
     def _count_biases_added_early(self, hidden: int) -> int:

@@ -132,10 +132,7 @@ def prove_graph(
 def _compare_retraced_module(
     content: bytes, exact: Sequence[ExactAnswer], retraced: Callable[[], bytes]
 ) -> tuple[Float64Agreement | None, str]:
-    """Compare the graph with the module traced in double precision.
-
-    Return the agreement, or the reason why the two graphs differ.
-    """
+    """Compare the graph with the module traced in double precision."""
     try:
         double = retraced()
         again = measure_agreement(make_float64_onnx_run(double, unrounded=True), exact)

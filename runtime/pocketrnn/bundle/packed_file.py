@@ -474,10 +474,7 @@ def _make_manifest_sections(
 
 
 def _make_header_numbers(manifest: Manifest) -> tuple[list[int], list[int]]:
-    """Compute the numbers of the header that the manifest determines.
-
-    They are the words before those of the program, and those after the number of examples.
-    """
+    """Compute the numbers of the header that the manifest determines."""
     limits, given = manifest.graph.limits or Limits(), manifest.input
     steps, channels = (None, 0) if isinstance(given, TextInput) else (given.steps, len(given.channels))
     first = [

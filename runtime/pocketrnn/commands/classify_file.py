@@ -115,10 +115,7 @@ def classify_file(
 
 @dataclass(frozen=True)
 class _HeadColumns:
-    """The new columns for one head, or for the only set of labels.
-
-    It holds the names of the columns, the place of the logits, and the function that makes the columns from the logits.
-    """
+    """The new columns for one head, or for the only set of labels."""
 
     names: list[tuple[str, str]]
     place: slice

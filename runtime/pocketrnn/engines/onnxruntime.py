@@ -283,10 +283,7 @@ class OnnxRuntimeEngine:
                 yield rows, pad_rows(steps, starts[rows], lengths[rows], self._padding)
 
     def _find_texts_for_one_run(self, steps: Steps, starts: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
-        """Group the indices of texts that may share a run, whatever their lengths.
-
-        These are all texts; or, for pairs without padding, the pairs whose first texts have equal lengths.
-        """
+        """Group the indices of texts that may share a run, whatever their lengths."""
         if not self._pairs or self._manifest.graph.padding:
             yield np.arange(len(starts))
             return
@@ -295,10 +292,7 @@ class OnnxRuntimeEngine:
             yield np.flatnonzero(firsts == length)
 
     def _open_embedding_graph(self) -> tuple[onnxruntime.InferenceSession, str]:
-        """Open the graph with the embedding as an additional output; return the session and the name of that output.
-
-        The session is opened when it is first used.
-        """
+        """Open the graph with the embedding as an additional output; return the session and the name of that output."""
         if self._embedding_session is None:
             with self._lock:
                 if self._embedding_session is None:

@@ -156,10 +156,7 @@ def locate_split_tokens(encoder: TextEncoder, tokens: Sequence[str]) -> LocatedT
 def _look_up_and_frame(
     encoder: TextEncoder, tokens: Sequence[str], found: Sequence[tuple[str, int, int]]
 ) -> LocatedTokens:
-    """Look up the ids of tokens, and add the first and last ids of the rules.
-
-    `found` has the text and position of each token.
-    """
+    """Look up the ids of tokens, and add the first and last ids of the rules."""
     return _frame_groups(
         encoder, [(encoder.look_up([token]), *place) for token, place in zip(tokens, found, strict=True)]
     )
@@ -179,10 +176,7 @@ def _frame_and_check(
 
 
 def _frame_groups(encoder: TextEncoder, groups: Sequence[tuple[list[int], str, int, int]]) -> LocatedTokens:
-    """Cut words with their ids to the largest width, and add the first and last ids.
-
-    The result has the index of each word's first id.
-    """
+    """Cut words with their ids to the largest width, and add the first and last ids."""
     rules = encoder.rules
     owners = [i for i, (ids, *_) in enumerate(groups) for _ in ids]
     ids = [i for of_word, *_ in groups for i in of_word]

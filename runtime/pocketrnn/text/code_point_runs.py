@@ -149,10 +149,7 @@ def check_runs(runs: Any, word: tuple[str, ...] = ()) -> None:
 
 
 class _SetBits(dict[str, int]):
-    """A dict from each code point to the sets that contain it, as bits.
-
-    It caches the first code points that are looked up.
-    """
+    """A dict from each code point to the sets that contain it, as bits."""
 
     def __init__(self, sets: Iterable[tuple[str, ...]]) -> None:
         super().__init__()

@@ -489,10 +489,7 @@ def _check_without_backtracking(item: _Item, behind: _Items) -> None:
 
 
 def _has_one_word_class(*items: _Item) -> bool:
-    """Return whether the code points of items are all word characters, or all others.
-
-    There is then no boundary between two of them.
-    """
+    """Return whether the code points of items are all word characters, or all others."""
     word, points = _find_unicode_points("w"), merge_ranges(point for item in items for point in item.points)
     return not _subtract_points(points, word) or not _has_common_points(points, word)
 

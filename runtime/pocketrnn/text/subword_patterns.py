@@ -140,10 +140,7 @@ def _find_contraction_length(word: str, start: int) -> int:
 
 
 def _find_space_end(word: str, start: int, end: int) -> int:
-    """Find the index at which white space is cut: before its last character, which begins the next word.
-
-    White space of one character is not cut.
-    """
+    """Find the index at which white space is cut: before its last character, which begins the next word."""
     return end if end == len(word) or end == start + 1 else end - 1
 
 

@@ -336,10 +336,7 @@ def _make_step_function(step: SubwordStep) -> Callable[[str], str]:
 
 
 class _CachedReplacements(dict[int, int | str]):
-    """A table for `str.translate` with the replacement of each code point.
-
-    It caches the first ones that are looked up.
-    """
+    """A table for `str.translate` with the replacement of each code point."""
 
     def __init__(self, becomes: Callable[[int], int | str]) -> None:
         super().__init__()

@@ -144,10 +144,7 @@ def _draw_kernels(rng: np.random.Generator, channels: int, steps: int) -> Iterat
 def _compute_kernel_features(
     encoded: EncodedSequences, rows: npt.NDArray[np.int64], kernels: list[_Kernels]
 ) -> npt.NDArray[np.float32]:
-    """Compute two features of each kernel: its largest response, and the share of steps with a response above 0.
-
-    The result is float32 [rows, 2 * kernels].
-    """
+    """Compute two features of each kernel: its largest response, and the share of steps with a response above 0."""
     features = np.empty((len(rows), 2 * KERNELS), np.float32)
     order = np.argsort(encoded.lengths[rows], kind="stable")
     for start in range(0, len(rows), _BATCH):

@@ -151,10 +151,7 @@ def _draw_kernels(architecture: KernelArchitecture, rows: EncodedRows, rng: np.r
 
 
 def _set_size_ramps(module: KernelClassifier, rows: EncodedRows) -> EncodedRows:
-    """Place the ramps of deviations and means so that they divide the rows evenly.
-
-    Return the rows, each divided by its own deviation.
-    """
+    """Place the ramps of deviations and means so that they divide the rows evenly."""
     scaled, sizes = [], []
     for start, end in itertools.pairwise(rows.offsets.tolist()):
         read = torch.from_numpy(np.asarray(rows.values[start:end])).T.unsqueeze(0)

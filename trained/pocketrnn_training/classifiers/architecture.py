@@ -260,10 +260,7 @@ def labels_tokens(architecture: AnyArchitecture) -> bool:
 
 
 def _check_layers(a: _RecurrentArchitecture, *of_input: str) -> None:
-    """Check the sizes of the recurrent layers and of the last layer.
-
-    `of_input` names the sizes of the layers before them.
-    """
+    """Check the sizes of the recurrent layers and of the last layer."""
     if a.cell not in CELLS:
         raise InputError(f"The cell {a.cell!r} is unknown.", f"Use one of: {', '.join(CELLS)}.")
     if a.pooling not in (*POOLINGS, *((NO_POOLING,) if isinstance(a, Architecture) else ())):
@@ -468,10 +465,7 @@ class PairClassifier(RecurrentClassifier):
 
 
 def _split_pairs(tokens: Tensor, lengths: Tensor, padding_id: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Split rows of pairs, int64 [batch, sequence], into first and second texts with their lengths.
-
-    Each text is padded to the longest text of its side.
-    """
+    """Split rows of pairs, int64 [batch, sequence], into first and second texts with their lengths."""
     first_lengths = (tokens < 0).int().argmax(dim=1)
     second_lengths = lengths - first_lengths - 1
 

@@ -162,10 +162,7 @@ def _read_features(rows: LabelledTexts, source: DataSource, features: Features) 
 
 
 def _read_columns(path_or_name: str) -> dict[str, Any]:
-    """Read from a classifier's file the options with which its rows were read; empty without them.
-
-    Loading the classifier checks the file.
-    """
+    """Read from a classifier's file the options with which its rows were read; empty without them."""
     for file in ("config.json", "classifier.json"):
         try:
             document = json.loads((Path(path_or_name) / file).read_bytes())

@@ -203,10 +203,7 @@ class TrainingLoop:
             emit(history[-1])
 
     def _compute_validation_logits(self, module: AnyClassifier, batch_size: int, fabric: Fabric) -> Tensor:
-        """Compute the recurrent part's logits for the validation rows or words.
-
-        With a CRF, these are the answers of the CRF.
-        """
+        """Compute the recurrent part's logits for the validation rows or words."""
         task = self.task
         logits = task.select_validation_logits(compute_logits(module, task.validation_rows, batch_size, fabric))
         crf, words = get_crf_layer(module), task.validation_words
@@ -321,10 +318,7 @@ class TrainingLoop:
         return make_random_batches(rows, batch_size)
 
     def _validate(self, logits: Tensor, epoch: int, metrics: RunningMetrics, history: Sequence[Epoch]) -> Epoch:
-        """Compute the loss, accuracy and F1 of an epoch from the validation logits, float32 [rows, classes].
-
-        `metrics` are those of the epoch's training.
-        """
+        """Compute the loss, accuracy and F1 of an epoch from the validation logits, float32 [rows, classes]."""
         targets = torch.from_numpy(self.task.validation_targets)
         loss, f1 = compute_mean_loss(logits, targets), self.task.validation_f1(logits)
         accuracy = find_right_rows(logits, targets).double().mean().item()

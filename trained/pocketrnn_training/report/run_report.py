@@ -397,10 +397,7 @@ def _escape(text: str) -> str:
 def _make_length_bins(
     lengths: npt.NDArray[np.int64], right: npt.NDArray[np.bool_]
 ) -> list[tuple[int, int, int, float]]:
-    """Divide rows by length into bins of about equal size.
-
-    Return (smallest length, largest length, number of rows, accuracy) of each bin.
-    """
+    """Divide rows by length into bins of about equal size."""
     count = max(1, min(_LENGTH_BINS, len(lengths) // _ROWS_OF_A_BIN))
     edges = np.unique(np.quantile(lengths, np.linspace(0, 1, count + 1), method="lower"))
     bins = []

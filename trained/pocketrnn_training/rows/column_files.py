@@ -180,10 +180,7 @@ def _open_delimited(
     names: Sequence[str] | None = None,
     encoding: str = UTF8,
 ) -> Iterator[pyarrow.csv.CSVStreamingReader]:
-    """Open a reader for some columns of a UTF-8 file of `size` bytes; for all columns if `columns` is empty.
-
-    Columns in `strings` are read as strings.
-    """
+    """Open a reader for some columns of a UTF-8 file of `size` bytes; for all columns if `columns` is empty."""
     with (
         open_as_utf8(path, encoding) as file,
         _translate_csv_errors(path),

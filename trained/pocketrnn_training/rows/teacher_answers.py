@@ -169,10 +169,7 @@ def normalize_probabilities(
 
 
 def _summarize_row(row: npt.NDArray[np.float64]) -> tuple[float, float, float, float]:
-    """Summarize the values of an answer for an error message.
-
-    It names one that is not finite, the smallest, the largest, and the sum.
-    """
+    """Summarize the values of an answer for an error message."""
     infinite = row[~np.isfinite(row)]
     with np.errstate(over="ignore"):
         return (float(infinite[0]) if len(infinite) else 0.0), float(row.min()), float(row.max()), float(row.sum())

@@ -291,10 +291,7 @@ def _compute_feature_importance(
 def _compute_weighted_vectors(
     vectors: Floats | None, rare: npt.NDArray[np.float64], tokens: Any
 ) -> npt.NDArray[np.float64] | None:
-    """Compute the weighted vector of each token, float64 [vocabulary, dimensions]; None without word vectors.
-
-    Their sum is the vector of a text.
-    """
+    """Compute the weighted vector of each token, float64 [vocabulary, dimensions]; None without word vectors."""
     if vectors is None:
         return None
     found: npt.NDArray[np.float64] = vectors * rare[:, None]

@@ -144,10 +144,7 @@ class TokenChoice:
 
     @property
     def _may_compare_linear_parts(self) -> bool:
-        """Return whether the linear parts may decide between words and pieces.
-
-        There must be a linear part, and no option that applies to words only.
-        """
+        """Return whether the linear parts may decide between words and pieces."""
         of_words = self.settings.spelling or self._has_word_limit
         return bool(self.decided.linear) and self._may_have_linear_part and not of_words
 
