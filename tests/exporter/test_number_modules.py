@@ -734,7 +734,7 @@ def test_words_of_texts_become_those_of_numbers() -> None:
     assert "module, samples and lengths" in reword_for_numbers("that uses module, tokens and lengths")
     assert "samples[..., -1]" in reword_for_numbers("A bundle is given nothing but a text.")
     assert "--steps" in reword_for_numbers("the same number of tokens (min_width and max_width of the rules)")
-    assert "--steps" in reword_for_numbers("let the text rules cut texts, or fill them up: max_width, min_width.")
+    assert "--steps" in reword_for_numbers("let the text rules cut or pad texts: max_width, min_width.")
 
 
 @pytest.fixture(scope="module")

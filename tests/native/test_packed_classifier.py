@@ -233,7 +233,7 @@ def test_a_native_engine_of_another_version_is_named_as_that(
         monkeypatch.delattr(engine, "INTERFACE")
     else:
         monkeypatch.setattr(engine, "INTERFACE", other)
-    with pytest.raises(MissingExtraError, match="another version"):
+    with pytest.raises(MissingExtraError, match="versions of pocketrnn"):
         Classifier.load(news)
 
 

@@ -597,7 +597,7 @@ _RULES_OF_TEXTS: Final = (
     (re.compile(r"let the text rules cut texts: max_width"), "cut sequences before the bundle is given them"),
     (re.compile(r"Call it by itself on ids, module\(torch\.randint\(\d+, \(3, 7\)\)\)"),
      "Call it by itself on samples [batch, time, channels], such as torch.randn(3, 7, channels)"),
-    (re.compile(r"let the text rules cut texts, or fill them up: max_width, min_width"),
+    (re.compile(r"let the text rules cut or pad texts: max_width, min_width"),
      "have every sequence of one number of steps: steps=, or --steps"),
     (re.compile(r"\(min_width and max_width of the rules\)"), "(steps=, or --steps)"),
     (re.compile(r"A bundle is given nothing but a text\."),
@@ -605,8 +605,8 @@ _RULES_OF_TEXTS: Final = (
      'before, can be channels of it: --call "module(samples[..., :-1], samples[..., -1])", say.'),
     (re.compile(r"let the text rules pad and cut \(min_width, max_width\), outside of forward"),
      "have every sequence of one number of steps: steps=, or --steps"),
-    (re.compile(r"Give example texts for which it is another \(example_texts=, --texts\)"),
-     "Give sequences for which it is another: sequences=, or --sequences"),
+    (re.compile(r"Give example texts for which this value is different \(example_texts=, --texts\)"),
+     "Give sequences for which this value is different: sequences=, or --sequences"),
 )  # fmt: skip
 # The words for logits and labels, which become values for a module of values.
 _OF_LABELS: Final = re.compile(r"(?<![\w'\"-])(?:label for each logit|label|logit)(s)?(?![\w'\"-]| each)")
