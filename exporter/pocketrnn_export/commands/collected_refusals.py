@@ -22,12 +22,6 @@ class CollectedRefusals:
 
     Args:
         output: the bundle's folder, beside which rules that are too long for a message are written.
-
-    Example:
-        >>> refusals = CollectedRefusals(Path("mine"))
-        >>> refusals.collect(lambda: 3)
-        3
-        >>> refusals.tell()
     """
 
     def __init__(self, output: Path) -> None:

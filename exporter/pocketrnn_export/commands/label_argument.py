@@ -14,10 +14,6 @@ def read_labels(given: str, head: str = "") -> list[str]:
 
     Raises:
         InputError: they cannot be read.
-
-    Example:
-        >>> read_labels("api.py:LABELS")
-        ['bad', 'good']
     """
     from pocketrnn_export.source_code.named_in_file import read_labels_in_file
     from pocketrnn_export.vocabularies.labels import read_labels as read_plain_labels

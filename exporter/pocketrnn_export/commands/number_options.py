@@ -141,10 +141,6 @@ def read_number_arguments(numbers: NumberOptions, options: dict[str, Any]) -> di
 def make_checkpoint_overrides(numbers: NumberOptions, channels: int) -> dict[str, Any]:
     """Return the integer scale and the units that the options give, with a value for each channel, as arguments of
     `export`.
-
-    Example:
-        >>> make_checkpoint_overrides(NumberOptions(**{**nothing, "integer_scale": "0.001"}), 2)
-        {'integer_scale': [0.001, 0.001]}
     """
     found: dict[str, Any] = {}
     if (scale := _parse_numbers("integer-scale", numbers.integer_scale)) is not None:
@@ -161,9 +157,6 @@ def refuse_text_options(options: dict[str, Any], of_numbers: str) -> None:
     Args:
         options: all options of the command.
         of_numbers: the option or the source from which we know that it takes numbers.
-
-    Example:
-        >>> refuse_text_options(dict.fromkeys(("vocabulary", "texts")), "--channels")
     """
     if given := [f"--{name.replace('_', '-')}" for name in _OF_TEXTS if options.get(name) not in (None, False)
                  and (name, options[name]) != ("arithmetic", "float32")]:  # fmt: skip
@@ -177,10 +170,6 @@ def format_number_summary(manifest: Manifest, output: Path, *, whole: bool = Fal
         manifest: the bundle's.
         output: the bundle.
         whole: whether to add each comparison of the proof.
-
-    Example:
-        >>> format_number_summary(manifest, Path("har"))[-1]
-        'Next: pocketrnn classify --bundle har --input recording.csv'
     """
     from pocketrnn.verdicts import SCALE, describe_graph_proof, describe_number_scale
 

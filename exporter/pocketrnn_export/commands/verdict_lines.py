@@ -31,11 +31,6 @@ def print_verdicts(manifest: Manifest, summary: str = "") -> None:
     Args:
         manifest: the bundle's.
         summary: a sentence about the proof, which follows the verdict on the graph.
-
-    Example:
-        >>> print_verdicts(manifest)
-        Graph: proven equal to the PyTorch module.
-        Text rules: those that it was trained with.
     """
     from pocketrnn.verdicts import describe_graph_proof, read_text_verdict
 
@@ -51,11 +46,6 @@ def print_verdicts(manifest: Manifest, summary: str = "") -> None:
 def print_uncompared_steps(manifest: Manifest) -> None:
     """Print what the bundle does with long texts, unknown words and padding, a line each, where nothing of the owner's
     was compared with that.
-
-    Example:
-        >>> print_uncompared_steps(manifest)
-        Note: Long texts, not compared: all tokens are read.
-        Note: Unknown words, not compared: dropped.
     """
     from pocketrnn.text import TextRules
     from pocketrnn.verdicts import read_text_verdict
@@ -91,11 +81,6 @@ def format_proof_summary(manifest: Manifest, rows_called: str, where: str) -> st
         manifest: the bundle's.
         rows_called: the name of a row: `texts` or `sequences`.
         where: the path of the bundle.
-
-    Example:
-        >>> format_proof_summary(manifest, "texts", "mine")
-        'On 923 texts, most of them drawn, it gives the same labels, and logits within 9.5e-07. Each comparison:
-        pocketrnn inspect mine.'
     """
     from pocketrnn.verdicts import make_graph_name
 
@@ -147,10 +132,6 @@ def print_example_note(given: str, what: str) -> None:
     Args:
         given: the option that gave them.
         what: `texts` or `sequences`.
-
-    Example:
-        >>> print_example_note("--pairs", "texts")
-        Note: Up to 12 texts of --pairs become golden examples in the bundle, ...
     """
     print_line(
         f"Note: Up to 12 {what} of {given} become golden examples in the bundle, and whoever has it can read them: "
@@ -160,12 +141,7 @@ def print_example_note(given: str, what: str) -> None:
 
 
 def print_next_step(manifest: Manifest, output: Path) -> None:
-    """Print how the written bundle, or packed file, is asked.
-
-    Example:
-        >>> print_next_step(manifest, Path("mine"))
-        Next: pocketrnn classify --bundle mine "a text"
-    """
+    """Print how the written bundle, or packed file, is asked."""
     from pocketrnn.numbers.number_input import NumberInput
     from pocketrnn.text.features import write_feature_options
 

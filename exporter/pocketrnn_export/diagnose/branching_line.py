@@ -30,11 +30,6 @@ def find_branching_line(module: nn.Module, odd: Inputs, others: Sequence[Inputs]
 
     Returns:
         the line of the branch, as an error shows it; empty if all inputs take the same branches.
-
-    Example:
-        >>> odd, usual = torch.zeros(1, 77, dtype=torch.int64), torch.zeros(1, 7, dtype=torch.int64)
-        >>> find_branching_line(module, (odd,), [(usual,)])
-        'model.py:12: `if n is SPECIAL:`'
     """
     own, ways = _list_executed_steps(module, odd), [_list_executed_steps(module, other) for other in others]
     usual = {step for way in ways for step in way}

@@ -21,10 +21,6 @@ def explain_batch_dependence(ask: Callable[[], object]) -> tuple[str, str]:
     Args:
         ask: runs the module once, to see in which precision it computes: in bfloat16 a sum has an error of 1e-2, and a
             different one in a batch of another size. It may raise any exception.
-
-    Example:
-        >>> explain_batch_dependence(lambda: module(tokens))[0]
-        'The module answers a text differently beside other texts of the same length.'
     """
     with contextlib.suppress(Exception), _NarrowDtypeRecorder() as seen:
         ask()

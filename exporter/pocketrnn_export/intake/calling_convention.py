@@ -50,10 +50,6 @@ def given_to(method: Callable[..., Any], call: Callable[[], object]) -> Tensor:
 
     Raises:
         ValueError: the call does not reach the method, or gives it no numbers.
-
-    Example:
-        >>> given_to(module.crf.decode, lambda: module(tokens)).shape
-        torch.Size([3, 7, 5])
     """
     owner, function = method.__self__, method.__func__  # type: ignore[attr-defined]
     names = [name for kind in type(owner).__mro__ for name, value in vars(kind).items() if value is function]
@@ -145,12 +141,7 @@ class Convention:
         return any(part.activation is not None or part.undone is not None for part in self.answer_conventions)
 
     def shape(self, rows: int, steps: int) -> tuple[int, ...]:
-        """Return the shape of an answer that does not have to be reshaped.
-
-        Example:
-            >>> Convention("module(tokens)", call, 4, takes_lengths=False).shape(3, 7)
-            (3, 4)
-        """
+        """Return the shape of an answer that does not have to be reshaped."""
         return (rows, steps, self.units) if self.of_tokens else (rows, self.units)
 
     @property
@@ -400,10 +391,6 @@ def compile_call(line: str, features: Features = (), spellings: Spellings | None
 
     Raises:
         InputError: it is not Python, or does not end in an expression.
-
-    Example:
-        >>> compile_call("module(tokens.t(), lengths)[0]")(module, tokens, lengths).shape
-        torch.Size([3, 4])
     """
     advice = 'Write an expression, such as "module(tokens.t(), lengths)[0]".'
     try:
@@ -451,12 +438,7 @@ def uses_lengths(line: str) -> bool:
 
 
 def list_names_in_line(line: str) -> set[str]:
-    """List the names that a line reads.
-
-    Example:
-        >>> sorted(list_names_in_line("module(tokens, price[:, None])"))
-        ['module', 'price', 'tokens']
-    """
+    """List the names that a line reads."""
     nodes = ast.walk(ast.parse(line.strip()))
     return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
 

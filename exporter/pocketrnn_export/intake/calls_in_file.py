@@ -65,10 +65,6 @@ def find_given_values(cells: Sequence[Cell], name: str, signature: inspect.Signa
         cells: the code of the file.
         name: the name of the class or function.
         signature: its signature.
-
-    Example:
-        >>> find_given_values(cells, "Net", inspect.signature(Net))["batch_first"].values
-        (True,)
     """
     bound: list[tuple[str, Mapping[str, ast.expr], bool]] = []
     times = 0

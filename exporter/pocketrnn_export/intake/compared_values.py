@@ -17,11 +17,6 @@ def list_compared_values(definition: ast.ClassDef, name: str) -> list[str]:
     Args:
         definition: the class.
         name: the argument.
-
-    Example:
-        >>> source = "class Net:\\n    def __init__(self, pool):\\n        self.last = pool == 'last'"
-        >>> list_compared_values(ast.parse(source).body[0], "pool")
-        ['last']
     """
     meant = {name}
     for node in ast.walk(definition):

@@ -79,12 +79,7 @@ class Decoder:
 
 
 def list_emission_calls(module: nn.Module) -> list[str]:
-    """Return expressions for a tagger's emissions: the input of a decoding method in a call, which is inserted for {}.
-
-    Example:
-        >>> list_emission_calls(module)[0]
-        'given_to(module.crf.decode, lambda: {})'
-    """
+    """Return expressions for a tagger's emissions: the input of a decoding method in a call, which is inserted for {}."""
     return [f"given_to({target}, lambda: {{}})" for target in _find_decoding_methods(module)]
 
 
@@ -115,22 +110,13 @@ def find_decoder(module: nn.Module, labels: int) -> tuple[Decoder | None, str]:
 
 
 def make_neutral_crf(labels: int) -> Crf:
-    """Return the CRF that gives each token its likeliest label.
-
-    Example:
-        >>> make_neutral_crf(2).decode_labels(np.array([[1.0, 2.0], [3.0, 0.0]])).tolist()
-        [1, 0]
-    """
+    """Return the CRF that gives each token its likeliest label."""
     return _make_crf(np.zeros(labels), np.zeros(labels), np.zeros((labels, labels)))
 
 
 def find_transition_layer(module: nn.Module, labels: int) -> str:
     """Return the name of a layer with a square matrix over the labels, which may be transitions; empty if there is
     none.
-
-    Example:
-        >>> find_transition_layer(nn.Linear(3, 2), 2)
-        ''
     """
     layers = (path or type(layer).__name__ for path, layer in module.named_modules() if any(_guess_crfs(layer, labels)))
     return next(layers, "")
@@ -152,12 +138,7 @@ def find_matching_crf(module: nn.Module, texts: Sequence[tuple[NDArray[Any], lis
 
 
 def read_labels_in_answer(answer: Any) -> list[int] | None:
-    """Return the integers in an answer, in order, as the labels of one text; None if there are none.
-
-    Example:
-        >>> read_labels_in_answer((torch.tensor(0.5), [[1, 0, 2]]))
-        [1, 0, 2]
-    """
+    """Return the integers in an answer, in order, as the labels of one text; None if there are none."""
     found = list(_list_whole_numbers(answer))
     return found or None
 

@@ -67,10 +67,6 @@ class FeatureCall:
 def list_feature_variables(features: Features) -> tuple[str, ...]:
     """Return the names that a line of a call may use for features: one for each feature, one for all numbers and one
     for all categories.
-
-    Example:
-        >>> list_feature_variables(make_features(["stars"]))
-        ('stars', 'features', 'categories')
     """
     return (*(name for name, _ in features), "features", "categories") if features else ()
 
@@ -95,10 +91,6 @@ def draw_features(features: Features, tokens: Tensor) -> Tensor:
     Args:
         features: the features.
         tokens: int64 [batch, sequence], without marks.
-
-    Example:
-        >>> draw_features(make_features(["stars"]), torch.tensor([[5, 6], [5, 7]])).unique(dim=0).shape
-        torch.Size([1, 1])
     """
     return torch.from_numpy(draw_feature_numbers(features, tokens[:, 0].detach().cpu().numpy()))
 

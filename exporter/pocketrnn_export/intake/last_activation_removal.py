@@ -103,12 +103,7 @@ class ActivationSkipper(FunctionMode):
 
 
 def apply_activation(kind: Activation, logits: Tensor) -> Tensor:
-    """Return the probabilities that a bundle's reader computes from logits [..., classes].
-
-    Example:
-        >>> apply_activation("softmax", torch.zeros(1, 2))
-        tensor([[0.5000, 0.5000]])
-    """
+    """Return the probabilities that a bundle's reader computes from logits [..., classes]."""
     if not isinstance(kind, str):
         parts = torch.split(logits, [labels for _, labels in kind], dim=-1)
         return torch.cat([apply_activation(of_head, part) for (of_head, _), part in zip(kind, parts, strict=True)], -1)

@@ -14,24 +14,14 @@ _MOST: Final = 8
 
 
 def describe_layers(tensors: Mapping[str, Tensor]) -> str:
-    """Describe the embeddings, the recurrent and the linear layers of saved weights; empty if there are none.
-
-    Example:
-        >>> describe_layers({"embedding.weight": torch.zeros(8000, 64), "fc.weight": torch.zeros(4, 32)})
-        'embedding: 8000 rows of 64; fc: 32 to 4'
-    """
+    """Describe the embeddings, the recurrent and the linear layers of saved weights; empty if there are none."""
     found = list(_list_layers(tensors))
     more = f"; and {len(found) - _MOST} more" if len(found) > _MOST else ""
     return "; ".join(f"{name}: {said}" for name, said in found[:_MOST]) + more
 
 
 def count_layers(tensors: Mapping[str, Tensor], name: str) -> int:
-    """Count the stacked layers of the recurrent layer `name`, whose weights may have a prefix.
-
-    Example:
-        >>> count_layers({"lstm.weight_ih_l0": torch.zeros(8, 3), "lstm.weight_ih_l1": torch.zeros(8, 2)}, "lstm")
-        2
-    """
+    """Count the stacked layers of the recurrent layer `name`, whose weights may have a prefix."""
     count = 0
     while _has_weight(tensors, f"{name}.weight_ih_l{count}"):
         count += 1
@@ -41,10 +31,6 @@ def count_layers(tensors: Mapping[str, Tensor], name: str) -> int:
 def count_gates(tensors: Mapping[str, Tensor], name: str) -> int | None:
     """Count the gates of the recurrent layer or cell `name`: 1 of an RNN, 3 of a GRU, 4 of an LSTM; None if the weights
     do not show them.
-
-    Example:
-        >>> count_gates({"rnn.weight_ih_l0": torch.zeros(9, 2), "rnn.weight_hh_l0": torch.zeros(9, 3)}, "rnn")
-        3
     """
     # Where an LSTM projects its state, the shape shows something else.
     if _has_weight(tensors, f"{name}.weight_hr_l0"):
@@ -57,12 +43,7 @@ def count_gates(tensors: Mapping[str, Tensor], name: str) -> int | None:
 
 
 def reads_both_directions(tensors: Mapping[str, Tensor], name: str) -> bool:
-    """Return whether the recurrent layer `name` has weights for the other direction, too.
-
-    Example:
-        >>> reads_both_directions({"lstm.weight_ih_l0_reverse": torch.zeros(8, 3)}, "lstm")
-        True
-    """
+    """Return whether the recurrent layer `name` has weights for the other direction, too."""
     return _has_weight(tensors, f"{name}.weight_ih_l0_reverse")
 
 

@@ -28,12 +28,7 @@ _LOOK_UPS: Final = frozenset({"_embedding_bag", "_embedding_bag_forward_only", "
 
 
 def find_unapplied_norms(module: nn.Module) -> dict[str, float]:
-    """Return the `max_norm` of each embedding with rows of a larger norm, by the path of the embedding.
-
-    Example:
-        >>> find_unapplied_norms(nn.Sequential(nn.Embedding(9, 4, max_norm=0.1)))
-        {'0': 0.1}
-    """
+    """Return the `max_norm` of each embedding with rows of a larger norm, by the path of the embedding."""
     found = {}
     for path, layer in module.named_modules():
         if isinstance(layer, nn.Embedding | nn.EmbeddingBag) and layer.max_norm is not None:

@@ -64,10 +64,6 @@ def complete_arguments(
     Raises:
         MissingArgumentsError: there are others that it needs; the message has all of them.
         InputError: it does not take the given ones.
-
-    Example:
-        >>> complete_arguments(Classifier, [], {"dim": 16}, named, read_weights(Path("weights.pt")))
-        {'words': 5}
     """
     try:
         signature = inspect.signature(found)

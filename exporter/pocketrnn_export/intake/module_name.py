@@ -60,10 +60,6 @@ def parse_module_name(given: str, values: Sequence[str] = ()) -> ModuleName | No
 
     Raises:
         InputError: it has that form, but the arguments or values are not allowed, or the file does not exist.
-
-    Example:
-        >>> parse_module_name("model.py:Classifier(8000, hidden=32)").name
-        'Classifier'
     """
     found = re.fullmatch(r"(?s)(.+\.(?:py|ipynb)):([A-Za-z_]\w*)(\(.*\))?", given)
     if found is None:

@@ -264,11 +264,6 @@ def prepare_module(
     Raises:
         ExportError: the module cannot be copied or called, is not reproducible, does not give
             logits [batch, classes], or its answer to a text depends on the other texts of the batch.
-
-    Example:
-        >>> prepared = prepare_module(module, lengths=None, ids=8000, padding_id=1, classes=4, multi_label=False)
-        >>> prepared.takes_lengths
-        True
     """
     refuse_unsafe_layers(module)
     reference = copy_for_export(module)

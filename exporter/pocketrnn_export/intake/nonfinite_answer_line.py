@@ -20,10 +20,6 @@ def find_infinity_line(run: Callable[[], object]) -> str:
     there is no such line, as in TorchScript.
 
     An earlier one is seldom the cause: the softmax of an attention takes its mask of minus infinity away again.
-
-    Example:
-        >>> find_infinity_line(lambda: module(tokens))
-        'model.py:12: `return self.fc(h).masked_fill(self.never, float("-inf"))`'
     """
     watched = _NonfiniteResultMode()
     # An exception of the user's module was already reported.

@@ -43,10 +43,6 @@ _MOST_EACH: Final = 16
 def find_candidate_ids(module: nn.Module, *, ids: int, special: Iterable[int]) -> list[int]:
     """Return the ids that a module may treat as padding: the special ids, the first ids and the last, those that it
     stores as numbers (`self.pad_idx`), and those with an embedding of zeros.
-
-    Example:
-        >>> find_candidate_ids(nn.Embedding(40, 8, padding_idx=11), ids=40, special=[1])
-        [1, 0, 2, 3, 4, 5, 6, 7, 39, 11, 8]
     """
     found = [*special, *range(_FIRST), ids - 1]
     for layer in module.modules():
@@ -232,12 +228,7 @@ class PaddingEffect:
 
     @property
     def largest(self) -> float:
-        """The largest change of a probability, by padding after a text or before it.
-
-        Example:
-            >>> PaddingEffect(9, after=0.69, ids_after=300, before=0.12, ids_before=10).largest
-            0.69
-        """
+        """The largest change of a probability, by padding after a text or before it."""
         return max(self.after, self.before or 0.0)
 
     @property

@@ -42,11 +42,6 @@ def split_pairs(tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor
 
     Returns:
         int64 [pairs, longest first], int64 [pairs, longest second], and int64 [pairs] of each.
-
-    Example:
-        >>> first, second, *_ = split_pairs(torch.tensor([[5, 6, -1, 7], [5, -1, 8, 9]]), torch.tensor([4, 4]))
-        >>> first.tolist(), second.tolist()
-        ([[5, 6], [5, 0]], [[7, 0], [8, 9]])
     """
     rows, whole = tokens.detach().cpu().tolist(), lengths.tolist()
     marks = [next((i for i, number in enumerate(row) if number < 0), None) for row in rows]

@@ -29,10 +29,6 @@ def check_entries(path: Path) -> list[zipfile.ZipInfo]:
 
     Raises:
         InputError: the archive is damaged, or its entries take more memory than a file of this size should.
-
-    Example:
-        >>> [entry.filename for entry in check_entries(Path("weights.pt"))][0]
-        'weights/data.pkl'
     """
     try:
         if not zipfile.is_zipfile(path):
@@ -56,9 +52,6 @@ def check_pickles(path: Path) -> None:
 
     Raises:
         InputError: `check_entries` refuses the archive; a pickle is too large, or makes an object from a size alone.
-
-    Example:
-        >>> check_pickles(Path("weights.pt"))
     """
     # PyTorch ignores upper and lower case in the names of entries.
     entries = [entry for entry in check_entries(path) if entry.filename.lower().endswith(".pkl")]

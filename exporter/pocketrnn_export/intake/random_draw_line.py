@@ -21,12 +21,7 @@ _MADE_ANEW: Final = re.compile(r"\b(default_rng|RandomState|Random|SystemRandom)
 
 
 def read_generator_states() -> dict[str, bytes]:
-    """Return the states of the global random generators, by their names.
-
-    Example:
-        >>> list(read_generator_states())
-        ["Python's random", "numpy's", "torch's"]
-    """
+    """Return the states of the global random generators, by their names."""
     numbers: Any = np.random.get_state()
     return {
         "Python's random": repr(random.getstate()).encode(),
@@ -41,10 +36,6 @@ def find_drawing_line(module: nn.Module, run: Callable[[], object]) -> str:
     TorchScript.
 
     Every line is traced, which is slow: use it only for the message where a module is refused.
-
-    Example:
-        >>> find_drawing_line(module, lambda: module(tokens))
-        'model.py:12: `x = F.dropout(x, 0.5)`'
     """
     own = list(_find_held_generators(module))
     found, at = "", sys._getframe()

@@ -59,10 +59,6 @@ def find_layer_sizes(definition: ast.ClassDef, tensors: Mapping[str, Tensor]) ->
     Args:
         definition: the class.
         tensors: the weights by name, where `NAME.weight` may have a prefix.
-
-    Example:
-        >>> find_layer_sizes(ast.parse(source).body[0], {"embedding.weight": torch.zeros(3347, 16)})
-        {'len(table)': 3347, 'dim': 16}
     """
     found: dict[str, set[int]] = {}
     stored = _find_stored_parameters(definition)
@@ -144,10 +140,6 @@ def find_parameter_values(definition: ast.ClassDef, tensors: Mapping[str, Tensor
     """Return the parameters of a class whose values follow from the shapes of its weights.
 
     A parameter that `__init__` assigns again is left out.
-
-    Example:
-        >>> find_parameter_values(ast.parse(source).body[0], {"embedding.weight": torch.zeros(3347, 16)})
-        {'words': 3347}
     """
     sizes = find_layer_sizes(definition, tensors)
     return {name: sizes[name] for name, stored in _list_init_names(definition).items() if name in sizes and not stored}
@@ -159,10 +151,6 @@ def find_values_without_effect(definition: ast.ClassDef) -> dict[str, float | No
     They are rates of dropout, and the id that an nn.Embedding leaves out in training. Every use of such a parameter is
     an argument of such a layer, or stores it under an attribute of which that is true; and the layer is only called, so
     that no code reads it again, as in `tokens != self.embedding.padding_idx`.
-
-    Example:
-        >>> find_values_without_effect(ast.parse("class Net:\\n def __init__(self, p): self.d = nn.Dropout(p)").body[0])
-        {'p': 0.0}
     """
     parents = {child: node for node in ast.walk(definition) for child in ast.iter_child_nodes(node)}
     stored = _find_stored_parameters(definition)
@@ -231,10 +219,6 @@ def find_global_values(definitions: Iterable[ast.ClassDef], tensors: Mapping[str
 
     A name that is a size gets that number. Where only the length of a name's value is used, such as a table of words,
     any value of that length fits; so it does for a part of a value, as in `len(TEXT.vocab)`.
-
-    Example:
-        >>> find_global_values(classes, {"embedding.weight": torch.zeros(3347, 16)})
-        {'VOCAB_SIZE': '3347', 'table': 'torch.zeros(3347)'}
     """
     values: dict[str, str] = {}
     definitions = list(definitions)
@@ -269,10 +253,6 @@ def _list_defaults(definition: ast.ClassDef) -> dict[str, ast.expr]:
 def find_imported_class(statements: Iterable[ast.stmt], name: str, folder: Path) -> tuple[Path, str] | None:
     """Find the file in `folder` with the class of the object that `name = Class(...)` makes, and the class; None if the
     class is not imported from such a file.
-
-    Example:
-        >>> find_imported_class(ast.parse("from nets import Net\\nmodel = Net()").body, "model", Path())
-        (PosixPath('nets.py'), 'Net')
     """
     imported: dict[str, tuple[Path, str]] = {}
     made: dict[str, str] = {}
@@ -288,12 +268,7 @@ def find_imported_class(statements: Iterable[ast.stmt], name: str, folder: Path)
 
 
 def find_class(statements: Iterable[ast.stmt], name: str) -> tuple[ast.ClassDef, ast.Call | None] | None:
-    """Find the last class with a name; or the class of the object that `name = Class(...)` makes, with that call.
-
-    Example:
-        >>> find_class(ast.parse("class Net: ...\\nmodel = Net().to(device)").body, "model")[0].name
-        'Net'
-    """
+    """Find the last class with a name; or the class of the object that `name = Class(...)` makes, with that call."""
     statements = list(statements)
     classes = {node.name: node for node in statements if isinstance(node, ast.ClassDef)}
     if name in classes:
@@ -312,10 +287,6 @@ def write_arguments(definition: ast.ClassDef, call: ast.Call, tensors: Mapping[s
     if it is without effect, or else `...`.
 
     None if the call unpacks a list or a dictionary, or gives more than the class has names for.
-
-    Example:
-        >>> write_arguments(definition, ast.parse("Net(len(table), pool='max')", mode="eval").body, tensors)
-        "words=3347, pool='max'"
     """
     names = [a.arg for method in _find_init_methods(definition) for a in (*method.args.posonlyargs, *method.args.args)][
         1:

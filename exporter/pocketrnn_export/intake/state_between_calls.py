@@ -171,10 +171,6 @@ def _compare_batches_in_order(
 def _order_with_all_neighbour_pairs(number: int) -> list[int]:
     """Return the numbers below `number` in an order in which every pair of numbers is adjacent, also each number with
     itself.
-
-    Example:
-        >>> _order_with_all_neighbour_pairs(3)
-        [0, 0, 1, 0, 1, 1, 2, 0, 2, 1, 2, 2]
     """
     return [one for last in range(number) for other in range(last + 1) for one in (last, other)]
 

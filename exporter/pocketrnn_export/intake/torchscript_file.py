@@ -42,10 +42,6 @@ def is_torchscript(path: Path) -> bool:
 
     Raises:
         InputError: it is a damaged archive.
-
-    Example:
-        >>> is_torchscript(Path("model.torchscript.pt"))
-        True
     """
     return path.is_file() and any("/code/" in entry.filename for entry in check_entries(path))
 
@@ -55,9 +51,6 @@ def load_torchscript(path: Path) -> torch.jit.ScriptModule:
 
     Raises:
         InputError: torch cannot load it, or its entries or tensors claim more than the file holds.
-
-    Example:
-        >>> module = load_torchscript(Path("model.torchscript.pt"))
     """
     check_entries(path)
     try:

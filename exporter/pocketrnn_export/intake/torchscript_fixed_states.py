@@ -18,11 +18,7 @@ _LAYERS: Final = frozenset({"aten::lstm", "aten::gru", "aten::rnn_tanh", "aten::
 
 
 def refuse_fixed_states(module: nn.Module) -> None:
-    """Refuse a module if it, or a part of it, is TorchScript with an initial state that does not depend on an input.
-
-    Example:
-        >>> refuse_fixed_states(torch.jit.load("news.pt"))
-    """
+    """Refuse a module if it, or a part of it, is TorchScript with an initial state that does not depend on an input."""
     for path, layer in module.named_modules():
         if not isinstance(layer, torch.jit.ScriptModule) or not hasattr(layer, "inlined_graph"):
             continue

@@ -77,9 +77,6 @@ def make_traceable_module(script: torch.jit.ScriptModule) -> nn.Module:
 
     Raises:
         ExportError: the ScriptModule's weights or control flow are not known before it runs.
-
-    Example:
-        >>> module = make_traceable_module(torch.jit.load("model.torchscript.pt"))
     """
     try:
         return _InterpretedModule(script)

@@ -28,12 +28,7 @@ _PYTHON: Final = tuple(f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdli
 
 
 def is_user_frame(frame: FrameType) -> bool:
-    """Return whether a frame runs the user's code, and not torch's or this package's.
-
-    Example:
-        >>> is_user_frame(sys._getframe())
-        True
-    """
+    """Return whether a frame runs the user's code, and not torch's or this package's."""
     return is_user_file(frame.f_code.co_filename)
 
 
@@ -57,10 +52,6 @@ def run_user_call(
 def list_call_frames(frame: FrameType | None) -> Iterator[FrameType]:
     """Yield the frames from a frame up to `run_user_call`, the innermost first; without frames of torch and of this
     package.
-
-    Example:
-        >>> [frame.f_code.co_name for frame in list_call_frames(sys._getframe())]
-        ['attention', 'forward', 'call']
     """
     while frame is not None and frame.f_code is not run_user_call.__code__:
         if not frame.f_code.co_filename.startswith(_TORCH) and not is_own_file(frame.f_code.co_filename):
@@ -139,12 +130,7 @@ def find_user_place(frame: FrameType | None) -> str:
 
 
 def describe_line(frame: FrameType, number: int | None = None) -> str:
-    """Describe the current line of a frame, or another line in its file, for messages.
-
-    Example:
-        >>> describe_line(sys._getframe())
-        'model.py:12: `x = x.view(32, -1)`'
-    """
+    """Describe the current line of a frame, or another line in its file, for messages."""
     file, line, source = read_line(frame, number)
     return f"{file}:{line}: `{source}`"
 

@@ -28,10 +28,6 @@ def find_cell_names(definition: ast.ClassDef, names: Collection[str], tensors: M
         definition: the class.
         names: the arguments.
         tensors: the weights by name.
-
-    Example:
-        >>> find_cell_names(definition, ["kind"], nn.GRU(2, 3).state_dict(prefix="rnn."))
-        {'kind': 'gru'}
     """
     layers = {key.rpartition(".")[0] for key in tensors if key.endswith(("weight_hh_l0", "weight_hh"))}
     counts = {count_gates(tensors, layer) for layer in layers if layer}
@@ -49,10 +45,6 @@ def find_first_matrices(
 ) -> dict[str, Any]:
     """Return the arguments that are only the first weights of an embedding, each as zeros of the shape that the saved
     weights have: these replace them.
-
-    Example:
-        >>> find_first_matrices(definition, ["matrix"], {"embedding.weight": torch.zeros(50, 4)})["matrix"].shape
-        torch.Size([50, 4])
     """
     parents = {child: node for node in ast.walk(definition) for child in ast.iter_child_nodes(node)}
     found: dict[str, Any] = {}

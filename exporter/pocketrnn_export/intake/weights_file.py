@@ -61,9 +61,6 @@ def read_weights(path: Path) -> SavedWeights:
 
     Raises:
         InputError: the file is missing, is of another kind, or holds a whole pickled module.
-
-    Example:
-        >>> load_weights(module, read_weights(Path("weights.pt")))
     """
     check_weights_exist(path)
     if path.suffix == ".safetensors":

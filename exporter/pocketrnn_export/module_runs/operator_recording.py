@@ -129,14 +129,6 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
             along an axis on which they differ.
         neutral: skip an operator whose constants leave its operand unchanged: a product with ones, a mask that hides
             nothing.
-
-    Example:
-        >>> operations = OperatorRecorder()
-        >>> operations.label_tensors("text", tokens)
-        >>> with torch.no_grad(), operations:
-        ...     answer = module(tokens)
-        >>> operations.find_labels(answer)
-        frozenset({'text'})
     """
 
     def __init__(self, fixed: str | None = None, *, neutral: bool = False) -> None:
@@ -365,12 +357,7 @@ class _WholeLayers(FunctionMode):
 
 
 def label_other_input(value: Any) -> Any:
-    """In each entered recorder, label the tensors in an input other than the text; return the input unchanged.
-
-    Example:
-        >>> label_other_input(torch.tensor(3))
-        tensor(3)
-    """
+    """In each entered recorder, label the tensors in an input other than the text; return the input unchanged."""
     for operations in _entered:
         operations.label_tensors(BESIDE, *(one for one in flatten_tree(value)[0] if isinstance(one, Tensor)))
     return value
@@ -393,10 +380,6 @@ def find_first_difference(one: Program, other: Program) -> int | None:
 def normalize_program(program: Program) -> tuple[Program, list[int]]:
     """Convert a program to a form that is the same for Python and TorchScript: without changes of shape, and with one
     name for all overloads of an operator. Also return each operator's position in the original program.
-
-    Example:
-        >>> normalize_program([("relu", ()), ("view.default", ((0,), 3)), ("mul.Scalar", ((1,), 2))])[0]
-        [('relu', ()), ('mul', ((0,), 2.0))]
     """
     plain: list[tuple[str, tuple[Any, ...]]] = []
     places: list[int] = []

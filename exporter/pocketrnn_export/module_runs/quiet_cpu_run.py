@@ -49,10 +49,6 @@ def set_eval_mode(module: nn.Module) -> nn.Module:
     does nothing: then the flags of its layers are set. A layer that eval() leaves in training mode on purpose, as a
     dropout that always draws, stays so. TorchScript that was frozen before it was saved is always in eval mode, and has
     no eval().
-
-    Example:
-        >>> set_eval_mode(nn.Dropout()).training
-        False
     """
     if not hasattr(module, "training"):
         return module
@@ -267,12 +263,7 @@ def silence_output() -> Iterator[None]:
 
 
 def list_tensors_in(value: Any) -> Iterator[Tensor]:
-    """Yield the tensors among the arguments or results of a torch function, including those in lists, tuples and dicts.
-
-    Example:
-        >>> len(list(list_tensors_in((torch.zeros(2), [torch.ones(3)], "sum"))))
-        2
-    """
+    """Yield the tensors among the arguments or results of a torch function, including those in lists, tuples and dicts."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, list | tuple | dict):

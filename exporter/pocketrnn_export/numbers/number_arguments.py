@@ -99,10 +99,6 @@ def make_number_rules(channels: Sequence[str] | int | None, scaler: object, rule
 
     Raises:
         InputError: an argument is unusable.
-
-    Example:
-        >>> make_number_rules(2, None, {"rate": 50.0}).channels
-        ('channel_1', 'channel_2')
     """
     if isinstance(channels, int) and not isinstance(channels, bool) and channels > 0:
         names: Any = tuple(f"channel_{number}" for number in range(1, min(channels, 1 << 20) + 1))
@@ -148,10 +144,6 @@ def check_values(values: Sequence[str]) -> tuple[str, ...]:
 
     Raises:
         InputError: there are none, or a name occurs twice, is empty or is not a string.
-
-    Example:
-        >>> check_values(["speed"])
-        ('speed',)
     """
     names = [] if isinstance(values, str) else list(values)
     if not names or not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
@@ -186,11 +178,7 @@ def refuse_short_form(shortly: Mapping[str, object], given: object, output: obje
 
 
 def refuse_text_arguments(given: Mapping[str, object], channels: object, of_numbers: Mapping[str, object]) -> None:
-    """Refuse text arguments in an export of a module of numbers, and the reverse.
-
-    Example:
-        >>> refuse_text_arguments({"vocabulary": None}, 3, {})
-    """
+    """Refuse text arguments in an export of a module of numbers, and the reverse."""
     if channels is None:
         name = sorted(of_numbers)[0]
         raise InputError(

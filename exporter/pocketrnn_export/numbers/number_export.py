@@ -616,12 +616,7 @@ _SAID_OF_TEXTS: Final = re.compile(
 
 
 def reword_for_numbers(said: str) -> str:
-    """Reword a sentence about a module of texts so that it is about a module of numbers.
-
-    Example:
-        >>> reword_for_numbers("The module answers a text differently beside other texts.")
-        'The module answers a sequence differently beside other sequences.'
-    """
+    """Reword a sentence about a module of texts so that it is about a module of numbers."""
 
     def choose_replacement(found: re.Match[str]) -> str:
         which = found.lastindex or 1

@@ -16,9 +16,6 @@ def check_can_stream(rules: NumberInput, limits: Limits | None) -> None:
 
     Raises:
         InputError: they contain windows or a number of steps.
-
-    Example:
-        >>> check_can_stream(NumberInput(("x",)), None)
     """
     if held := explain_no_step_answers(rules, limits or Limits()):
         raise InputError(

@@ -145,10 +145,6 @@ def rewrite_call_for_ids(call: str | Call) -> str | Call:
     Args:
         call: a line of Python on `module`, `samples` and `lengths` (and `x`, which is `samples`), or a function of
             these three. `samples` are [batch, time, channels].
-
-    Example:
-        >>> rewrite_call_for_ids("module(samples)[0]")
-        'samples = x = module.pocketrnn_samples(tokens); module(samples)[0]'
     """
     if isinstance(call, str):
         compile_call(call)

@@ -64,11 +64,6 @@ def make_sample_table(
         least: how many steps a sequence has at least.
         kind: the kind of random numbers.
         clip: the least and the largest number that the rules let through to the module.
-
-    Example:
-        >>> table = make_sample_table(3)
-        >>> table.rows.shape[1], table.rows[0].tolist()
-        (3, [0.0, 0.0, 0.0])
     """
     generator = np.random.default_rng(0)
     drawn = _draw_rows(generator, channels, kind, given)

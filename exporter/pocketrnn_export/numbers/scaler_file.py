@@ -42,10 +42,6 @@ def read_scaler(path: Path) -> Pair:
 
     Raises:
         InputError: the file cannot be read, is damaged, or holds something else.
-
-    Example:
-        >>> read_scaler(Path("scaler.json"))
-        ((0.1, 9.8), (0.5, 1.2))
     """
     try:
         if path.stat().st_size > _LARGEST:
@@ -80,10 +76,6 @@ def find_mean_and_scale(scaler: object, name: str = "The scaler") -> Pair:
 
     Raises:
         InputError: it holds other numbers, clips, or does more than scale.
-
-    Example:
-        >>> find_mean_and_scale({"mean": [1, 2], "std": [3, 4]})
-        ((1.0, 2.0), (3.0, 4.0))
     """
     values = scaler if isinstance(scaler, Mapping) else vars(scaler) if hasattr(scaler, "__dict__") else {}
     kind = type(scaler).__name__

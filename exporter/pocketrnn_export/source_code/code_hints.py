@@ -39,10 +39,6 @@ def list_code_hints(
             None if the text rules cut or pad.
         unknown_id: the id that the text rules give to unknown words, None if they drop them; -1 to say nothing of it.
         of_several_labels: whether to name a sigmoid, since the bundle makes a softmax of several labels.
-
-    Example:
-        >>> list_code_hints([Path("api.py")], longest=0)
-        ['api.py, line 3, says max_len=100, and the text rules neither cut nor pad: ...']
     """
     lengths: dict[tuple[str, int], str] = {}
     unknown: dict[int, _Line] = {}

@@ -25,12 +25,7 @@ class ImportableFiles:
         self._files: dict[str, FileFacts | None] = {}
 
     def merge_facts(self, modules: Iterable[str]) -> FileFacts:
-        """Return the merged facts about those modules that are files of the folder.
-
-        Example:
-            >>> ImportableFiles(Path("project")).merge_facts({"settings", "torch"}).imports
-            {'settings', 'os'}
-        """
+        """Return the merged facts about those modules that are files of the folder."""
         found = FileFacts()
         for module in modules:
             parts = module.split(".")

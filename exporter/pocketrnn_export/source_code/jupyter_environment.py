@@ -40,12 +40,7 @@ def pretend_jupyter(file: ModuleType) -> Iterator[None]:
 
 
 def checks_for_jupyter(statement: ast.stmt, defined: Container[str]) -> bool:
-    """Return whether a statement checks if, or where, it runs in Jupyter, by names that the notebook does not define.
-
-    Example:
-        >>> checks_for_jupyter(ast.parse("x = 'get_ipython' in globals()").body[0], {"x"})
-        True
-    """
+    """Return whether a statement checks if, or where, it runs in Jupyter, by names that the notebook does not define."""
     also = {name for name in _ALSO if name not in defined}
     for part in ast.walk(statement):
         if isinstance(part, ast.Constant) and isinstance(part.value, str) and part.value in _OF_JUPYTER:
@@ -90,22 +85,12 @@ def _is_name_variable(node: ast.AST) -> bool:
 
 
 def replace_name_by_main(statement: ast.stmt) -> ast.stmt:
-    """Replace `__name__` in a statement by its value in Jupyter, unless the file uses it to look up itself.
-
-    Example:
-        >>> ast.unparse(replace_name_by_main(ast.parse("x = __name__ == '__main__'").body[0]))
-        "x = '__main__' == '__main__'"
-    """
+    """Replace `__name__` in a statement by its value in Jupyter, unless the file uses it to look up itself."""
     return _NameReplacer().visit(copy.deepcopy(statement))  # type: ignore[no-any-return]
 
 
 def depends_on_name(statement: ast.stmt) -> bool:
-    """Return whether a statement may depend on `__name__`, which is `__main__` when its file is run directly.
-
-    Example:
-        >>> depends_on_name(ast.parse("x = __name__ == '__main__'").body[0])
-        True
-    """
+    """Return whether a statement may depend on `__name__`, which is `__main__` when its file is run directly."""
     return ast.dump(replace_name_by_main(statement)) != ast.dump(statement)
 
 

@@ -142,10 +142,5 @@ _KEEP_NOTHING: Final = frozenset({
 
 
 def may_keep_state(decorator: str) -> bool:
-    """Return whether a decorator with this name may let a function keep state between calls.
-
-    Example:
-        >>> may_keep_state("functools.lru_cache"), may_keep_state("torch.no_grad")
-        (True, False)
-    """
+    """Return whether a decorator with this name may let a function keep state between calls."""
     return decorator.split(".")[-1] not in _KEEP_NOTHING

@@ -93,13 +93,7 @@ class Mentions:
 
 
 def collect_mentions(node: ast.stmt, packages: Set[str]) -> tuple[Mentions, Mentions]:
-    """Return the mentions of a top-level statement when it is run, and of its functions when they are called.
-
-    Example:
-        >>> now, later = collect_mentions(ast.parse("def f(c=config):\\n    c.clear(); names.append(3)").body[0], set())
-        >>> now.hands, later.writes, later.writes_given
-        ({('config', '', False)}, {'names'}, True)
-    """
+    """Return the mentions of a top-level statement when it is run, and of its functions when they are called."""
     reader = _MentionReader(packages)
     reader.read_statement(node)
     return reader.now, reader.later

@@ -18,10 +18,6 @@ def read_labels_in_file(path: Path, name: str) -> list[str]:
 
     Raises:
         InputError: there is no such line, or it is not plain.
-
-    Example:
-        >>> read_labels_in_file(Path("api.py"), "LABELS")
-        ['bad', 'good']
     """
     value: ast.expr | None = None
     for statement in _list_statements(path):
@@ -52,9 +48,6 @@ def check_takes_text_alone(path: Path, name: str, given: Collection[str]) -> Non
 
     Raises:
         InputError: it needs others.
-
-    Example:
-        >>> check_takes_text_alone(Path("clean.py"), "words", ["stop"])
     """
     found = [one for one in _list_statements(path) if getattr(one, "name", None) == name]
     if not found or not isinstance(function := found[-1], ast.FunctionDef) or function.decorator_list:
@@ -68,12 +61,7 @@ def check_takes_text_alone(path: Path, name: str, given: Collection[str]) -> Non
 
 
 def make_arguments_error(where: str, needed: Sequence[str]) -> InputError:
-    """Make the error of a function that needs other arguments than a text.
-
-    Example:
-        >>> make_arguments_error("clean.py:words", ["text", "stop"]).problem
-        'clean.py:words takes text, stop, and a tokenizer is called with a text alone.'
-    """
+    """Make the error of a function that needs other arguments than a text."""
     return InputError(
         f"{where} takes {', '.join(needed) or 'nothing'}, and a tokenizer is called with a text alone.",
         f"Give the others by their names, as in {where}({needed[-1] if needed else 'most'}=...), or "

@@ -43,12 +43,7 @@ _Compound = ast.If | ast.For | ast.AsyncFor | ast.While | ast.With | ast.AsyncWi
 
 
 def list_defined_names(cells: Iterable[Cell]) -> list[str]:
-    """Return the names that cells define, each once: first classes, then functions, then variables.
-
-    Example:
-        >>> list_defined_names(cells)
-        ['RNN', 'train', 'model']
-    """
+    """Return the names that cells define, each once: first classes, then functions, then variables."""
     statements = [s for s in list_statements(cells) if not s.is_import]
     statements.sort(key=lambda s: 0 if isinstance(s.node, ast.ClassDef) else 1 if isinstance(s.node, Function) else 2)
     return list(dict.fromkeys(name for statement in statements for name in sorted(statement.binds)))
@@ -93,11 +88,6 @@ def find_needed_statements(
 
     Raises:
         InputError: a statement that is needed would train, read a file, download or loop; the message names it.
-
-    Example:
-        >>> needed = find_needed_statements(cells, ["RNN"], "notebook.ipynb", frozenset())
-        >>> [statement.title for statement in needed.statements]
-        ['import torch', 'class RNN']
     """
     try:
         search = _NeededSearch(cells, path, given, likely or {})

@@ -75,11 +75,6 @@ def read_notebook(path: Path) -> tuple[list[Cell], list[str]]:
 
     Raises:
         InputError: the file cannot be read, is not a notebook, or is one of another language.
-
-    Example:
-        >>> cells, unreadable = read_notebook(Path("notebook.ipynb"))
-        >>> cells[0].name
-        'cell 1'
     """
     document = parse_json(_read_text(path), str(path), _GIVE, strict=False)
     sources = list(_list_code_cells(document))
@@ -104,10 +99,6 @@ def read_python_file(path: Path) -> Cell:
 
     Raises:
         InputError: it is not Python 3.
-
-    Example:
-        >>> read_python_file(Path("model.py")).file
-        'model.py'
     """
     source = _read_text(path)
     statements = parse_statements(source)
@@ -193,12 +184,7 @@ def _is_expression(source: str) -> bool:
 
 
 def parse_statements(source: str) -> list[ast.stmt] | None:
-    """Parse Python code into statements; None if it is not Python 3.
-
-    Example:
-        >>> len(parse_statements("x = 1; y = 2"))
-        2
-    """
+    """Parse Python code into statements; None if it is not Python 3."""
     try:
         with warnings.catch_warnings():
             # Such as an invalid escape in a string: the owner's code may warn.

@@ -33,10 +33,6 @@ def list_checkpoint_hints(path: Path, *, longest: int | None, drops: bool, has_t
             None if the text rules cut or pad.
         drops: whether they have stop words.
         has_thresholds: whether thresholds were given.
-
-    Example:
-        >>> list_checkpoint_hints(Path("model.pt"), longest=0, drops=False, has_thresholds=True)
-        ["model.pt says max_len=64, and the text rules neither cut nor pad: ..."]
     """
     try:
         root = read_checkpoint_root(path) if is_checkpoint(path) else None
@@ -66,22 +62,12 @@ def list_checkpoint_hints(path: Path, *, longest: int | None, drops: bool, has_t
 
 
 def names_length(name: str) -> bool:
-    """Return whether a name is one that code gives to the length of texts.
-
-    Example:
-        >>> names_length("MAX_SEQ_LEN"), names_length("embedding_length")
-        (True, False)
-    """
+    """Return whether a name is one that code gives to the length of texts."""
     return _LENGTH.fullmatch(name.replace("_", "")) is not None
 
 
 def describe_length(where: str, name: str, value: int) -> str:
-    """Say that a file names a length, and how to give it to the text rules.
-
-    Example:
-        >>> describe_length("model.pt", "max_len", 64)
-        'model.pt says max_len=64, and the text rules neither cut nor pad. ...'
-    """
+    """Say that a file names a length, and how to give it to the text rules."""
     return (
         f"{where} says {name}={value}, and the bundle reads all tokens of a text: it neither cuts nor pads. If your "
         f"code cuts texts there, give --max-tokens {value}; if it pads all to that width and the module reads the "

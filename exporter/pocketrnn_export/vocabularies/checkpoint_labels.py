@@ -33,12 +33,7 @@ _SAVE_PLAIN: Final = (
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Return whether a file begins as one of `torch.save` or `pickle.dump`.
-
-    Example:
-        >>> is_checkpoint(Path("model.pt"))
-        True
-    """
+    """Return whether a file begins as one of `torch.save` or `pickle.dump`."""
     with path.open("rb") as file:
         beginning = file.read(4)
     return beginning.startswith(b"\x80") or beginning == b"PK\x03\x04"
@@ -56,10 +51,6 @@ def find_labels_in_checkpoint(path: Path, head: str = "") -> list[Any] | dict[An
 
     Raises:
         InputError: the file cannot be read, or it holds no labels or several; the message has its keys.
-
-    Example:
-        >>> find_labels_in_checkpoint(Path("model.pt"))
-        ['World', 'Sports']
     """
     root = read_checkpoint_root(path)
     if (labels := _read_labels(root)) is not None and not isinstance(root, dict):
@@ -85,10 +76,6 @@ def read_checkpoint_root(path: Path) -> Any:
 
     Raises:
         InputError: the file cannot be read.
-
-    Example:
-        >>> read_checkpoint_root(Path("model.pt"))["classes"]
-        ['World', 'Sports']
     """
     try:
         if zipfile.is_zipfile(path):

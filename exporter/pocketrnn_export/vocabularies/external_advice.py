@@ -12,12 +12,7 @@ from pocketrnn_export.vocabularies.vocabulary import Vocabulary, make_implied_ru
 
 
 def advise_external(vocabulary: Vocabulary, nearest: AnyTextRules | None = None) -> str:
-    """Return the advice if no rules can do the same as the owner's code; with the widths of the nearest rules.
-
-    Example:
-        >>> advise_external(read_vocabulary(["<unk>", "oil"])).split(" (")[0][-20:]
-        '--tokenizer external'
-    """
+    """Return the advice if no rules can do the same as the owner's code; with the widths of the nearest rules."""
     frame = {} if nearest is None else list_widths(nearest)
     return (
         f"If no rules can do what your code does, leave it to your code: {write_external_options(frame)} "
@@ -32,10 +27,6 @@ def write_external_argument(vocabulary: Vocabulary, frame: Mapping[str, Any]) ->
     Args:
         vocabulary: the tokens, with their special ids.
         frame: the widths, and the first and last id.
-
-    Example:
-        >>> write_external_argument(read_vocabulary(["<unk>", "oil"]), {"last_id": 1})
-        "rules=TextRules('external', unknown_id=0, empty_id=0, padding_id=0, last_id=1)"
     """
     rules = make_implied_rules(vocabulary, EXTERNAL)
     ids = {name: getattr(rules, name) for name in ("unknown_id", "empty_id", "padding_id")}
@@ -43,12 +34,7 @@ def write_external_argument(vocabulary: Vocabulary, frame: Mapping[str, Any]) ->
 
 
 def list_widths(rules: AnyTextRules) -> dict[str, Any]:
-    """Return the widths, and the first and last id, that rules have beside the defaults.
-
-    Example:
-        >>> list_widths(TextRules(min_width=9, last_id=3))
-        {'last_id': 3, 'min_width': 9}
-    """
+    """Return the widths, and the first and last id, that rules have beside the defaults."""
     names = ("max_tokens", "first_id", "last_id", "max_width", "min_width", "cut_side", "pad_side")
     found = {name: value for name in names if (value := getattr(rules, name, None)) not in (None, "right")}
     # Without padding and other ids, a width only cuts.
@@ -56,12 +42,7 @@ def list_widths(rules: AnyTextRules) -> dict[str, Any]:
 
 
 def write_external_options(frame: Mapping[str, Any]) -> str:
-    """Write how to leave texts to the owner's code, with these widths, on the command line.
-
-    Example:
-        >>> write_external_options({"max_tokens": 9})
-        '--tokenizer external --max-tokens 9'
-    """
+    """Write how to leave texts to the owner's code, with these widths, on the command line."""
     if frame.keys() <= {"max_tokens"}:
         return "--tokenizer external" + "".join(f" --max-tokens {most}" for most in frame.values())
     return f"--rules {shlex.quote(json.dumps({'tokenizer': EXTERNAL, **frame}))}"

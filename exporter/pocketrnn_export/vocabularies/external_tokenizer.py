@@ -24,10 +24,6 @@ class KnownTexts(TextEncoder):
         rules: the text rules.
         vocabulary: the tokens.
         known: the ids of the texts.
-
-    Example:
-        >>> KnownTexts(TextRules("external"), ["<unk>", "oil"], {"Oil!": [1]}).encode("Oil!")
-        [1]
     """
 
     def __init__(self, rules: AnyTextRules, vocabulary: Sequence[str], known: Mapping[str, Sequence[int]]) -> None:
@@ -62,11 +58,6 @@ def collect_given_ids(
         InputError: an id is out of range, the rules cannot give such ids, the tokenizer fails, it or a pair's tokens
             give other ids than the pair, or a text is a string without a tokenizer. Or the ids or tokens suggest that
             the owner cuts or pads texts and the rules do not, or the ids suggest another vocabulary.
-
-    Example:
-        >>> one = OwnersText("Oil!", [1])
-        >>> collect_given_ids(TextRules("external"), ["<unk>", "oil"], rows=2, tokenizer=None, pairs=[one], texts=[])
-        {'Oil!': [1]}
     """
     ready = TextRowEncoder("the classifier", TextEncoder(rules, vocabulary), rows, tokenizer)
     known: dict[str, list[int]] = {}
@@ -92,12 +83,7 @@ def collect_given_ids(
 
 
 def make_random_ids(rules: AnyTextRules, vocabulary: Sequence[str], sizes: Iterable[int]) -> dict[str, list[int]]:
-    """Make ids for texts of `sizes` random words of the vocabulary, and for two texts without a known token.
-
-    Example:
-        >>> make_random_ids(TextRules("external"), ["<unk>", "oil"], [])[""]
-        [0]
-    """
+    """Make ids for texts of `sizes` random words of the vocabulary, and for two texts without a known token."""
     encoder, generator = TextEncoder(rules, vocabulary), np.random.default_rng(0)
     drawn = [generator.choice(vocabulary, size).tolist() for size in sizes]
     made = {" ".join(tokens): encoder.encode_tokens(tokens) for tokens in drawn}
@@ -105,12 +91,7 @@ def make_random_ids(rules: AnyTextRules, vocabulary: Sequence[str], sizes: Itera
 
 
 def replace_high_ids(ids: Sequence[int], rules: AnyTextRules, rows: int) -> list[int]:
-    """Replace the ids in a text that are not below `rows`.
-
-    Example:
-        >>> replace_high_ids([4, 17], TextRules("external", unknown_id=0), 10)
-        [4, 0]
-    """
+    """Replace the ids in a text that are not below `rows`."""
     replaced = (i if i < rows else rules.unknown_id for i in ids)
     return [i for i in replaced if i is not None] or [rules.empty_id]
 

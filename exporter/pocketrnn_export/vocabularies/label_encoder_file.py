@@ -31,12 +31,7 @@ _SAVE_ARRAY: Final = (
 
 
 def is_encoder_file(path: Path) -> bool:
-    """Return whether a file has the suffix of a numpy array or a pickle.
-
-    Example:
-        >>> is_encoder_file(Path("label_encoder.pkl"))
-        True
-    """
+    """Return whether a file has the suffix of a numpy array or a pickle."""
     return path.suffix.lower() in (*_NUMPY, *_PICKLES)
 
 
@@ -48,10 +43,6 @@ def read_encoder_labels(path: Path) -> list[Any] | dict[Any, Any]:
 
     Raises:
         InputError: the file cannot be read, or holds something else.
-
-    Example:
-        >>> read_encoder_labels(Path("classes.npy"))
-        ['Sports', 'World']
     """
     remedy = _SAVE_ARRAY if path.suffix.lower() in _NUMPY else _SAVE_PLAIN
     try:

@@ -40,10 +40,6 @@ def read_labels(given: str, head: str = "") -> list[str]:
 
     Raises:
         InputError: the file cannot be read, or does not give one label for each index from 0.
-
-    Example:
-        >>> read_labels("World, Sports")
-        ['World', 'Sports']
     """
     try:
         is_file = Path(given).is_file()
@@ -91,10 +87,6 @@ def read_lines(path: Path) -> list[str]:
 
     Raises:
         InputError: the file cannot be read, is not UTF-8, or is empty.
-
-    Example:
-        >>> read_lines(Path("labels.txt"))
-        ['World', 'Sports']
     """
     try:
         with path.open("rb") as file:

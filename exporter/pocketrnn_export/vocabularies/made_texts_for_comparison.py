@@ -28,10 +28,6 @@ def make_texts_for_comparison(words: Sequence[str]) -> list[str]:
 
     Args:
         words: words of the vocabulary.
-
-    Example:
-        >>> len(make_texts_for_comparison(["oil"]))
-        300
     """
     draw = random.Random(7)  # noqa: S311 - texts, not secrets
     known = [*words[:_WORDS]] or ["word"]
@@ -47,12 +43,7 @@ def make_texts_for_comparison(words: Sequence[str]) -> list[str]:
 
 
 def is_ordinary(text: str) -> bool:
-    """Return whether a text has only ASCII and letters of Latin that have one lower case.
-
-    Example:
-        >>> is_ordinary("naïve!"), is_ordinary("so…")
-        (True, False)
-    """
+    """Return whether a text has only ASCII and letters of Latin that have one lower case."""
     return all(one.isascii() or (one < "\u0180" and one.isalpha() and len(one.lower()) == 1) for one in text)
 
 

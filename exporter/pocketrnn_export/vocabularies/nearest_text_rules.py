@@ -49,10 +49,6 @@ def list_candidate_rules(rules: TextRules, tokens: Sequence[str] = ()) -> Iterat
     Args:
         rules: where they have steps, no others are tried.
         tokens: those of the vocabulary, whose characters are tried as those of words.
-
-    Example:
-        >>> [found.tokenizer for found in list_candidate_rules(TextRules())][:3]
-        ['basic_english', 'whitespace', 'whitespace']
     """
     for steps in ((), *_STEPS, *_PAIRS):
         for tokenizer in _TOKENIZERS if len(steps) < 2 else ("whitespace",):
@@ -72,11 +68,6 @@ def add_first_and_last_ids(rules: TextRules, rows: Sequence[Sequence[int]]) -> l
     Args:
         rules: rules that have a width or a first or last id are kept.
         rows: the ids that the owner's pipeline gives for some texts.
-
-    Example:
-        >>> found = add_first_and_last_ids(TextRules(padding_id=1), [[2, 7, 9, 3, 1, 1], [2, 8, 3, 1, 1, 1]])
-        >>> found[-1].first_id, found[-1].last_id, found[-1].min_width, found[-1].pad_side
-        (2, 3, 6, 'right')
     """
     rows = [row for row in rows if row]
     if len(rows) < 2 or (rules.first_id, rules.last_id, rules.max_width, rules.min_width) != (None,) * 4:
@@ -107,11 +98,6 @@ def find_most_agreeing(
         tried: the rules, the usual ones first.
         texts: the texts that are given to `agrees`.
         agrees: whether rules give the same for a text as the owner's pipeline.
-
-    Example:
-        >>> rules = list_candidate_rules(TextRules())
-        >>> find_most_agreeing(rules, ["a b"], lambda tried, text: tried.tokenizer == "space")[1]
-        1
     """
 
     def count_agreeing_texts(rules: TextRules, some: Sequence[Any]) -> int:
@@ -124,12 +110,7 @@ def find_most_agreeing(
 
 
 def describe_rules(rules: TextRules) -> str:
-    """Describe rules in a few words.
-
-    Example:
-        >>> describe_rules(TextRules("whitespace", lowercase=False, steps=cleaning("remove_punctuation"), last_id=3))
-        'whitespace with lowercase=False and remove_punctuation and last_id=3'
-    """
+    """Describe rules in a few words."""
     said = [] if rules.lowercase else ["lowercase=False"]
     said += [_describe_steps(rules)] if rules.steps else []
     said += [f"{len(rules.stop_words)} stop words"] if rules.stop_words else []
@@ -143,12 +124,7 @@ def describe_rules(rules: TextRules) -> str:
 
 
 def write_nearest_rules(rules: TextRules, given: TextRules, implied: TextRules) -> str:
-    """Describe how to give these rules: as `--rules`, or, if the given rules have long steps, by the members to change.
-
-    Example:
-        >>> write_nearest_rules(TextRules("space"), TextRules(), TextRules())
-        '--rules \'{"tokenizer": "space"}\''
-    """
+    """Describe how to give these rules: as `--rules`, or, if the given rules have long steps, by the members to change."""
     option = write_rules_option(rules, implied)
     if not rules.steps or rules.steps != given.steps or len(option) <= _MOST_WRITTEN:
         return f"--rules {shlex.quote(option)}"
@@ -162,10 +138,6 @@ def write_rules_option(rules: TextRules, implied: TextRules, written: Sequence[A
         rules: the rules.
         implied: those that the vocabulary implies.
         written: their steps as `cleaning` takes them, if they were made so.
-
-    Example:
-        >>> write_rules_option(TextRules("whitespace", last_id=3), TextRules())
-        '{"tokenizer": "whitespace", "last_id": 3}'
     """
     before = make_rules_document(implied)
     document = {name: value for name, value in make_rules_document(rules).items() if before.get(name, ...) != value}
@@ -178,12 +150,7 @@ def write_rules_option(rules: TextRules, implied: TextRules, written: Sequence[A
 
 
 def make_short_word_steps(longest: int) -> tuple[CleaningStep, ...]:
-    """Return the steps that leave out words of at most so many letters.
-
-    Example:
-        >>> cleaning_function(make_short_word_steps(1))("a bc d")
-        ' bc '
-    """
+    """Return the steps that leave out words of at most so many letters."""
     return _make_sub_steps(rf"\b\w{{1,{longest}}}\b", "")
 
 
@@ -209,12 +176,7 @@ def _shorten_step(step: Any) -> Any:
 
 
 def strip_padding(row: Sequence[int], padding: int) -> list[int]:
-    """Return a row of ids without the padding at its ends.
-
-    Example:
-        >>> strip_padding([0, 4, 0, 3, 0], 0)
-        [4, 0, 3]
-    """
+    """Return a row of ids without the padding at its ends."""
     core = list(row)
     while core and core[-1] == padding:
         core.pop()

@@ -93,12 +93,7 @@ class AnswerSource:
 
     @classmethod
     def from_bundle(cls, classifier: Classifier) -> AnswerSource:
-        """Build the source of a bundle.
-
-        Example:
-            >>> AnswerSource.from_bundle(Classifier.load("news")).name
-            'bundle'
-        """
+        """Build the source of a bundle."""
         chosen = get_chosen_answers(classifier)
 
         def answer_ids(ids: Sequence[int]) -> Probabilities:
@@ -112,13 +107,7 @@ class AnswerSource:
 
 
 def list_labels_without_answer(answered: Iterable[AnsweredText], labels: Sequence[str]) -> tuple[str, ...]:
-    """Return the labels that no answer names, if there are several: the answers cannot show the order of these.
-
-    Example:
-        >>> answered = AnsweredText("oil", "oil", {"bad": 0.2, "good": 0.8}, names=False)
-        >>> list_labels_without_answer([answered], ["bad", "good"])
-        ('bad', 'good')
-    """
+    """Return the labels that no answer names, if there are several: the answers cannot show the order of these."""
     named = {label for one in answered for label in (one.answer if one.names else one.label)}
     untold = tuple(label for label in labels if label not in named)
     return untold if len(untold) > 1 else ()
@@ -136,10 +125,6 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
 
     Raises:
         ParityError: an answer differs; the message has the first such text, both answers and the likely cause.
-
-    Example:
-        >>> compare_answers(Classifier.load("news"), [AnsweredText("oil prices", "oil prices", ("Business",))]).labels
-        1
     """
     # A bundle of sequences of numbers has no text rules, and no answers of its owner.
     if not answered:
@@ -174,11 +159,6 @@ def refuse_other_answers(source: AnswerSource, answered: Sequence[AnsweredText])
 
     Raises:
         ParityError: an answer differs; the message has the first such text, both answers and the likely cause.
-
-    Example:
-        >>> source = AnswerSource.from_bundle(Classifier.load("news"))
-        >>> len(refuse_other_answers(source, [AnsweredText("oil prices", "oil prices", ("Business",))]))
-        1
     """
     rows = [(one, found) for one in answered if (found := _predict_probabilities(source, one.read)) is not None]
     tolerance = _choose_tolerance(one.answer for one, _ in rows)

@@ -68,10 +68,6 @@ def find_rules_of_function(
     Raises:
         InputError: no rules agree on every text; the message has the nearest ones, and the places in the function that
             no rule says.
-
-    Example:
-        >>> find_rules_of_function(str.split, read_vocabulary(["<unk>", "oil"]), None, []).lowercase
-        False
     """
     code = None if rules is not None else read_rules_in_code(function)
     implied = make_implied_rules(vocabulary)
@@ -131,10 +127,6 @@ def count_compared_texts(function: Tokenizer, vocabulary: Vocabulary, texts: Seq
 
     Args:
         function, vocabulary, texts: as given to it.
-
-    Example:
-        >>> count_compared_texts(str.split, read_vocabulary(["<unk>", "oil"]), ["Oil!"]) > 200
-        True
     """
     made = _run_on_made_texts(function, list, vocabulary)
     return len({*texts, *(one.text for one in made if is_ordinary(one.text))})

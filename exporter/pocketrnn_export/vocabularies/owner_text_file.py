@@ -58,12 +58,7 @@ class OwnersText:
 
 
 def list_pairs(texts: Iterable[OwnersText]) -> list[Pair]:
-    """Return the texts that have ids, with their ids.
-
-    Example:
-        >>> list_pairs([OwnersText("oil", [4]), OwnersText("war", answer="World")])
-        [('oil', [4])]
-    """
+    """Return the texts that have ids, with their ids."""
     return [(one.text, one.ids) for one in texts if one.ids is not None]
 
 
@@ -74,10 +69,6 @@ def read_pairs(path: Path) -> list[OwnersText]:
 
     Raises:
         InputError: the file cannot be read, or a line does not have this form; the message has its number.
-
-    Example:
-        >>> read_pairs(Path("pairs.jsonl"))
-        [OwnersText(text='oil prices', ids=[4, 17], tokens=None, answer='Business')]
     """
     found: list[OwnersText] = []
     lines: Sequence[Any] = _read_csv(path) if path.suffix.lower() == ".csv" else read_lines(path)
@@ -133,10 +124,6 @@ def check_pairs(given: Iterable[Any]) -> list[OwnersText]:
 
     Raises:
         InputError: an item is not such a tuple.
-
-    Example:
-        >>> check_pairs([("oil", numpy.array([4]))])
-        [OwnersText(text='oil', ids=[4], tokens=None, answer=None)]
     """
     try:
         found = [_make_text(item, f"example_ids, item {number}", _ITEM) for number, item in enumerate(given)]
@@ -197,10 +184,6 @@ def map_answers_to_labels(texts: Iterable[OwnersText], labels: Sequence[str]) ->
     Raises:
         InputError: an answer has an unknown label, a number that is not a probability, or not one for each label; or
             its label is not the likeliest by its probabilities.
-
-    Example:
-        >>> map_answers_to_labels([OwnersText("oil", answer=[0.25, 0.75])], ["World", "Business"])[0][1]
-        {'World': 0.25, 'Business': 0.75}
     """
     found = []
     for one in texts:
@@ -218,10 +201,6 @@ def map_head_answers(texts: Iterable[OwnersText], heads: Mapping[str, LabelOutpu
 
     Raises:
         InputError: an answer is not a map of heads, or as `map_answers_to_labels`.
-
-    Example:
-        >>> map_head_answers([OwnersText("oil", answer={"mood": "bad"})], {"mood": LabelOutput(("bad", "good"))})[0][1]
-        ('bad',)
     """
     found = []
     for one in texts:

@@ -92,12 +92,6 @@ def read_rules_in_code(function: Callable[..., Any]) -> RulesInCode | None:
     Args:
         function: the owner's function, or `functools.partial` of one. Parts of its code that do not depend on the text
             are evaluated, as a call of it does.
-
-    Example:
-        >>> def words(text):
-        ...     return [w for w in re.sub("[^a-z]", " ", text.lower()).split() if len(w) > 1]
-        >>> read_rules_in_code(words).steps
-        ('lowercase', ('sub', '[^a-z]', ' '), ('sub', '\\\\b\\\\w{1,1}\\\\b', ''))
     """
     reader = _Reader()
     try:

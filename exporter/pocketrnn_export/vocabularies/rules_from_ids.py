@@ -52,12 +52,6 @@ def find_rules_from_ids(
         first: rules that are tried before all others.
         usual: whether others are tried.
         framed: whether the ids may have others around them, or be padded.
-
-    Example:
-        >>> pairs = [("oil Oil", [1, 3]), ("oil", [1]), ("", [2])]
-        >>> found, agreed = find_rules_from_ids(TextRules(), ["<unk>", "oil", "<eos>", "Oil"], pairs)
-        >>> found.tokenizer, found.lowercase, found.empty_id, agreed
-        ('whitespace', False, 2, 3)
     """
     rows = [ids for _, ids in pairs]
     tried = [one for begun in first for one in (add_first_and_last_ids(begun, rows) if framed else [begun])]
@@ -85,10 +79,6 @@ def find_rules_from_ids(
 def agrees_with_ids(encoder: TextEncoder, text: str, ids: Sequence[int]) -> bool:
     """Return whether rules give the owner's ids to a text. If both give none, they agree: the owner's module cannot
     take such a text, so its answer is unknown.
-
-    Example:
-        >>> agrees_with_ids(TextEncoder(TextRules(), ["<unk>", "oil"]), "Oil", [1])
-        True
     """
     return encoder.encode(text) == list(ids) or not (ids or encoder.look_up(encoder.tokens(text)))
 

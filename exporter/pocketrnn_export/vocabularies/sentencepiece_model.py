@@ -62,10 +62,6 @@ def read_sentencepiece(content: bytes, source: str) -> Subwords:
 
     Raises:
         InputError: it is damaged, or has a part that the rules cannot express; the message names it.
-
-    Example:
-        >>> read_sentencepiece(Path("spiece.model").read_bytes(), "spiece.model").rules.model.exact
-        False
     """
     try:
         pieces, spec = _read_model(content)
@@ -85,12 +81,7 @@ def read_sentencepiece(content: bytes, source: str) -> Subwords:
 
 
 def read_charsmap(content: bytes) -> bytes:
-    """Return the table of character replacements in a `.model`.
-
-    Example:
-        >>> len(read_charsmap(Path("spiece.model").read_bytes()))
-        242838
-    """
+    """Return the table of character replacements in a `.model`."""
     return _read_model(content)[1].charsmap
 
 

@@ -76,11 +76,6 @@ def make_spellings(given: TextInput, characters: Characters, texts: Sequence[str
         given: the text rules and the vocabulary.
         characters: the characters.
         texts: the texts of the proof.
-
-    Example:
-        >>> given = TextInput(TextRules(), ("<unk>", "oil"))
-        >>> make_spellings(given, Characters(["<pad>", "o", "i"], width=2), []).rows[:2].tolist()
-        [[0, 0, 0], [1, 1, 2]]
     """
     rules, vocabulary = given.rules, given.vocabulary
     framed = {rules.padding_id, *rules.first_ids, *rules.last_ids}

@@ -47,10 +47,6 @@ def read_text_arguments(
     Raises:
         InputError: there is no vocabulary; or a subword tokenizer already holds what another argument gives; or an
             argument has a wrong type, or is a file that cannot be read.
-
-    Example:
-        >>> read_text_arguments(["<unk>", "oil"], "whitespace", None).vocabulary.tokens
-        ('<unk>', 'oil')
     """
     if isinstance(tokenizer, os.PathLike) or _is_subword_tokenizer(tokenizer):
         if vocabulary is not None:

@@ -62,10 +62,6 @@ def make_named_rules(vocabulary: Vocabulary, tokenizer: str | None) -> TextRules
 
     Raises:
         InputError: the tokenizer is unknown, or the vocabulary's default index is negative.
-
-    Example:
-        >>> make_named_rules(read_vocabulary(["<unk>", "oil"]), None).tokenizer
-        'basic_english'
     """
     rules = make_implied_rules(vocabulary, tokenizer or "basic_english")
     if tokenizer is None:
@@ -100,11 +96,6 @@ def choose_rules(
     Raises:
         InputError: the rules give other ids; the message shows the first difference. With an external tokenizer,
             texts are not compared here.
-
-    Example:
-        >>> known = read_vocabulary(["<unk>", "oil"])
-        >>> choose_rules(known, None, str.split, [], ["Oil oil"]).lowercase
-        False
     """
     if isinstance(rules, TextRules):
         _warn_of_patterns(rules)
@@ -143,11 +134,6 @@ def complete_rules_by_ids(
         pairs: texts with the ids that the owner's pipeline gives; at least 20, unless the rules split texts as its own
             function does.
         is_split: whether they do, so that only the ids around those of the tokens, and widths, may be added.
-
-    Example:
-        >>> known = read_vocabulary(["<unk>", "oil"])
-        >>> complete_rules_by_ids(known, TextRules("whitespace"), [("oil", [1, 0]), ("x oil", [0, 1])], is_split=True)
-        TextRules(tokenizer='whitespace', lowercase=True, ..., max_width=2, min_width=2, ...)
     """
     if not isinstance(rules, TextRules) or not pairs or (len(pairs) < _TEXTS_TO_DECIDE_BY and not is_split):
         return rules
@@ -200,9 +186,6 @@ def refuse_other_ids(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequenc
 
     Raises:
         InputError: a text has other ids; the message shows the first difference.
-
-    Example:
-        >>> refuse_other_ids(read_vocabulary(["<unk>", "oil"]), TextRules(), [("Oil", [1])])
     """
     if not pairs or rules.tokenizer == EXTERNAL:
         return

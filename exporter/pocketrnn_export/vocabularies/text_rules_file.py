@@ -38,10 +38,6 @@ def read_rules(given: str, vocabulary: Vocabulary) -> TextRules:
     Raises:
         InputError: the file does not exist, is not JSON, or holds something that is not a rule, or a token outside the
             vocabulary.
-
-    Example:
-        >>> read_rules('{"last_id": "<eos>", "steps": ["letters"]}', Vocabulary(("<unk>", "<eos>"), 0)).last_id
-        1
     """
     name, document = parse_rules(given)
     if isinstance(steps := document.get("steps"), list):
@@ -84,10 +80,6 @@ def parse_rules(given: str) -> tuple[str, dict[str, Any]]:
 
     Raises:
         InputError: the file does not exist, or it is not a JSON object.
-
-    Example:
-        >>> parse_rules('{"min_width": 200}')[1]
-        {'min_width': 200}
     """
     name = "The JSON of the text rules" if given.lstrip().startswith("{") else given
     try:

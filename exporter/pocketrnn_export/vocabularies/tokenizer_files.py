@@ -71,12 +71,7 @@ def read_tokenizer(source: Any) -> Subwords:
 
 
 def is_library_tokenizer(source: Any) -> bool:
-    """Return whether an object is a `tokenizers.Tokenizer`, or a fast tokenizer of transformers, which contains one.
-
-    Example:
-        >>> is_library_tokenizer(str.split)
-        False
-    """
+    """Return whether an object is a `tokenizers.Tokenizer`, or a fast tokenizer of transformers, which contains one."""
     return callable(getattr(_unwrap_tokenizer(source), "to_str", None))
 
 

@@ -105,10 +105,6 @@ def read_tokenizer_json(text: str, source: str, *, number: Callable[[str], float
 
     Raises:
         InputError: it is damaged, or has a part that the rules cannot express; the message names it.
-
-    Example:
-        >>> read_tokenizer_json(tokenizer.to_str(), "tokenizer.json").rules.tokenizer
-        'subwords'
     """
     document = parse_json(text, source, _NOT_ONE, number=number)
     if not isinstance(document, dict) or not isinstance(document.get("model"), dict):

@@ -84,12 +84,7 @@ def _load_tokenizer(load: Callable[[Any], Any], content: str | bytes, library: s
 
 
 def draw_texts(tokens: Sequence[str], number: int) -> Iterator[str]:
-    """Draw texts from a vocabulary's pieces and unusual characters; they are the same each time.
-
-    Example:
-        >>> len(list(draw_texts(["un", "##able"], 3)))
-        3
-    """
+    """Draw texts from a vocabulary's pieces and unusual characters; they are the same each time."""
     rng = np.random.default_rng(0)
     # Without the marks for the start or middle of a word, as in texts.
     words = [token.replace("\u2581", " ").replace("\u0120", " ").removeprefix("##") for token in tokens]

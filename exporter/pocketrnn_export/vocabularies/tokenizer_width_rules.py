@@ -35,11 +35,6 @@ def add_widths_to_tokenizer(read: Subwords, given: Mapping[str, Any], source: st
     Raises:
         InputError: there is another member, a value is out of its range, the file says another value, or texts are
             padded and nothing says which id pads them.
-
-    Example:
-        >>> widths = {"min_width": 200, "max_width": 200, "padding_id": 0}
-        >>> add_widths_to_tokenizer(read_tokenizer("tokenizer.json"), widths, "tokenizer.json").rules.sizes
-        (200, 200)
     """
     if others := [str(name) for name in given if name not in _MEMBERS]:
         raise InputError(
@@ -79,11 +74,6 @@ def write_agreeing_widths(rules: SubwordRules, tokens: Sequence[str], pairs: Seq
         rules: the tokenizer's rules.
         tokens: its tokens.
         pairs: texts with the ids that the owner's pipeline gives.
-
-    Example:
-        >>> rules = SubwordRules(WholeWords(), unknown_id=0)
-        >>> write_agreeing_widths(rules, ["[UNK]", "oil"], [("oil", [1, 0, 0]), ("gas", [0, 0, 0])])
-        '{"max_width": 3, "min_width": 3, "padding_id": 0}'
     """
     rows = [ids for _, ids in pairs if len(ids)]
     if not rows or rules.max_width is not None or rules.min_width is not None:

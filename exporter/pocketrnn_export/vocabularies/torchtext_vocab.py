@@ -116,10 +116,6 @@ def read_pickle(content: bytes, source: str) -> SavedVocab | list[Any] | dict[st
 
     Raises:
         DataError: the pickle names something that a Vocab does not need, is damaged, too large, or not a vocabulary.
-
-    Example:
-        >>> read_pickle(pickle.dumps(["<unk>", "oil"]), "vocab.pkl")
-        ['<unk>', 'oil']
     """
     reader = _VocabReader(content, source)
     root = reader.read_next_object()

@@ -130,10 +130,6 @@ def read_vocabulary(source: VocabularySource) -> Vocabulary:
 
     Raises:
         DataError: it holds no vocabulary, or one in which an id does not stand for exactly one token.
-
-    Example:
-        >>> read_vocabulary(["<unk>", "<pad>", "oil"]).default_index
-        0
     """
     if isinstance(source, Vocabulary):
         return source
@@ -164,10 +160,6 @@ def make_implied_rules(vocabulary: Vocabulary, tokenizer: str = "basic_english")
 
     Raises:
         InputError: the tokenizer is unknown, or the default index is negative, which no embedding can look up.
-
-    Example:
-        >>> make_implied_rules(read_vocabulary(["<unk>", "<pad>", "oil"])).padding_id
-        1
     """
     if vocabulary.default_index is not None and vocabulary.default_index < 0:
         raise InputError(
@@ -197,9 +189,6 @@ def write_vocabulary(vocabulary: Vocabulary, path: str | os.PathLike[str], *, fo
 
     Raises:
         OutputError: there is a file already, or the file cannot be written.
-
-    Example:
-        >>> write_vocabulary(Vocabulary(("<unk>", "oil"), 0), "vocab.json")
     """
     path = Path(path)
     content = json.dumps({"default_index": vocabulary.default_index, "tokens": vocabulary.tokens}, indent=1,

@@ -88,10 +88,6 @@ def find_convention(asked: ModuleFacts, call: str | Call | None = None) -> Conve
     Raises:
         ExportError: no way works; or two work and give different answers.
         InputError: the line is not Python.
-
-    Example:
-        >>> find_convention(ModuleFacts(module, ids=8000, padding_id=1, classes=4)).line
-        'module(tokens.t(), lengths)[0]'
     """
     if call is None:
         convention = _search_convention(asked)

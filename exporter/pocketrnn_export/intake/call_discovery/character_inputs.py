@@ -15,12 +15,7 @@ _NAMES: Final = frozenset({"char", "chars", "character", "characters", "charids"
 
 
 def is_characters_name(name: str) -> bool:
-    """Return whether a name means characters, or the lengths of words in characters.
-
-    Example:
-        >>> is_characters_name("char_ids"), is_characters_name("words")
-        (True, False)
-    """
+    """Return whether a name means characters, or the lengths of words in characters."""
     return bool(_NAMES & set(split_name(name)))
 
 

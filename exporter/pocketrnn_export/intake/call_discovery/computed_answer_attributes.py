@@ -39,10 +39,6 @@ class UncalledCode:
 def find_computed_parts(value: Any, held: set[int]) -> Iterator[tuple[str, Any]]:
     """Yield (suffix, value) for each value that properties and methods of an object compute; `object` + suffix is the
     code that gives the value. It is `UncalledCode` if the code was not called.
-
-    Example:
-        >>> [written for written, _ in find_computed_parts(Scores(scores, prior), held=set())]
-        ['.logits']
     """
     kinds = [kind for kind in type(value).__mro__ if kind.__module__.partition(".")[0] not in _LIBRARIES]
     members = {name: member for kind in reversed(kinds) for name, member in vars(kind).items()}

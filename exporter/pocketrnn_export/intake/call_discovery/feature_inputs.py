@@ -55,12 +55,7 @@ def _list_values_beside(
 
 
 def find_named_features(slots: Sequence[Slot], features: Features) -> dict[int, str]:
-    """Find the inputs with the names of features: `price`, `user_id` for `user`, `prices` for `price`.
-
-    Example:
-        >>> find_named_features([Slot("x"), Slot("user_ids")], make_features(["user"]))
-        {1: 'user'}
-    """
+    """Find the inputs with the names of features: `price`, `user_id` for `user`, `prices` for `price`."""
     names = [name for name, _ in features]
     found = {i: slot.name for i, slot in enumerate(slots) if slot.role != "tokens" and slot.name in names}
     for i, slot in enumerate(slots):
@@ -74,12 +69,7 @@ def find_named_features(slots: Sequence[Slot], features: Features) -> dict[int, 
 
 
 def list_features_in_code(value: str | None, features: Features) -> Features:
-    """List the features that the code of an input's value uses.
-
-    Example:
-        >>> [name for name, _ in list_features_in_code("torch.stack([a, b], 1)", make_features(["a", "b", "c"]))]
-        ['a', 'b']
-    """
+    """List the features that the code of an input's value uses."""
     if value in ("features", "categories"):
         return tuple(one for one in features if isinstance(one[1], Category) == (value == "categories"))
     return tuple(one for one in features if re.search(rf"\b{one[0]}\b", value or ""))

@@ -48,13 +48,7 @@ class JoinedHeads:
     note: str = ""
 
     def write_call(self, line: str) -> str:
-        """Write the line of a call, with the code that joins the heads at its end.
-
-        Example:
-            >>> heads = JoinedHeads("out = {}; torch.cat([out[0], out[1]], 1)", (3, 2), ("[0]", "[1]"))
-            >>> heads.write_call("module(tokens)")
-            'out = module(tokens); torch.cat([out[0], out[1]], 1)'
-        """
+        """Write the line of a call, with the code that joins the heads at its end."""
         *setup, last = line.split("; ")
         return "; ".join([*setup, self.around.replace("{}", last)]) if self.around else line
 
@@ -80,10 +74,6 @@ def find_head_outputs(asked: ModuleFacts, known: Sequence[Known], alone: Any | N
         asked: the module, and its heads.
         known: batches of tokens with equal rows, each with the module's answer.
         alone: its answer to a single text; None if it fails on one.
-
-    Example:
-        >>> find_head_outputs(asked, [(tokens, {"topic": topic, "mood": mood})], None).suffixes
-        ("['topic']", "['mood']")
     """
     answer, rows = known[0][1], len(known[0][0])
     units, total = asked.head_sizes, asked.classes

@@ -118,10 +118,6 @@ def advise_on_fixed_batch(
         error: the error that it raised.
         line: how it was called.
         runs: whether the module runs with a line.
-
-    Example:
-        >>> advise_on_fixed_batch(module, error, "module(tokens)", runs)
-        'Its module.h0 and module.c0 are states for 64 texts. If each text begins with zeros, say so: ...'
     """
     if isinstance(module, torch.jit.ScriptModule):
         return None

@@ -156,12 +156,7 @@ def _list_axis_arrangements(rows: int, units: int, widths: Sequence[int]) -> dic
 
 
 def find_float_tensors(answer: Any) -> Iterator[tuple[str, Tensor]]:
-    """Yield the floating-point tensors in an answer, each with the code after the call that gives it.
-
-    Example:
-        >>> [suffix for suffix, _ in find_float_tensors({"heads": [logits, SimpleNamespace(mood=mood)]})]
-        ["['heads'][0]", "['heads'][1].mood"]
-    """
+    """Yield the floating-point tensors in an answer, each with the code after the call that gives it."""
     for suffix, part in _walk_parts(answer, "", _DEEPEST, set()):
         if isinstance(part, Tensor) and part.is_floating_point():
             yield suffix, part
@@ -170,10 +165,6 @@ def find_float_tensors(answer: Any) -> Iterator[tuple[str, Tensor]]:
 def find_unsearched_values(answer: Any) -> Iterator[tuple[str, str]]:
     """Yield the parts of an answer that are not searched, with the code and the kind of each: parts that lie too deep,
     generators, sets, NumPy arrays, functions.
-
-    Example:
-        >>> list(find_unsearched_values((logits, (head(state) for head in heads))))
-        [('[1]', 'generator')]
     """
     for suffix, part in _walk_parts(answer, "", _DEEPEST, set()):
         if isinstance(part, UncalledCode):
@@ -241,12 +232,7 @@ def _read_stored_attributes(value: Any) -> dict[str, Any] | None:
 
 
 def count_numbers_per_text(leaf: Tensor, rows: int, *, values: bool) -> int | None:
-    """Return how many numbers a tensor contains for each of `rows` texts; None if its shape does not fit.
-
-    Example:
-        >>> count_numbers_per_text(torch.zeros(1, 3, 4), 3, values=False)
-        4
-    """
+    """Return how many numbers a tensor contains for each of `rows` texts; None if its shape does not fit."""
     shape, n = tuple(leaf.shape), leaf.numel() // rows
     if shape in {(rows, n), (1, rows, n), (rows, 1, n), (rows, n, 1), (1, rows, n, 1)}:
         return n

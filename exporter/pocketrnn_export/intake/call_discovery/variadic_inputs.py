@@ -37,12 +37,7 @@ class ReadInputs:
 
 
 def find_read_inputs(module: nn.Module) -> ReadInputs:
-    """Return the inputs that a module's forward reads from its *args and **kwargs.
-
-    Example:
-        >>> find_read_inputs(module)  # its forward has `mask = options.get("mask")`
-        ReadInputs(names=('mask',), keywords='', places=0, rest='')
-    """
+    """Return the inputs that a module's forward reads from its *args and **kwargs."""
     functions = _unwrap_functions(module.forward)
     if not functions:
         # Without Python code it is not known what it reads.
