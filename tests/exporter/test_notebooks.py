@@ -85,7 +85,7 @@ def test_a_notebook_becomes_a_bundle_in_one_command(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("model", ("model needs LAYERS, which cell 3 makes by `LAYERS = len(train_data)`", "cell 3, and that statement calls pd",
+        ("model", ("model needs LAYERS, which cell 3 makes by `LAYERS = len(train_data)`", "that statement calls pd",
                    "--set LAYERS=VALUE")),
         ("train_data", ("train_data is the object that cell 3 makes by", "calls pd.read_csv",
                         "Name a class with its arguments")),
