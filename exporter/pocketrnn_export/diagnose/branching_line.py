@@ -1,4 +1,4 @@
-"""Find the line of a module's code where some inputs take another branch than the others."""
+"""Find the line of a module's code at which some inputs take another branch than other inputs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BEGIN: Final = -1
 
 
 def find_branching_line(module: nn.Module, odd: Inputs, others: Sequence[Inputs]) -> str:
-    """Find the line after which forward takes a branch for some inputs that it never takes for the other inputs.
+    """Find the line at which forward takes another branch for the inputs `odd` than for the inputs `others`.
 
     Args:
         module: in eval mode, on the CPU; copies of it are run.
@@ -39,7 +39,7 @@ def find_branching_line(module: nn.Module, odd: Inputs, others: Sequence[Inputs]
 
 
 def _list_executed_steps(module: nn.Module, inputs: Inputs) -> _Way:
-    """Return the steps that the user's code takes, in the order of their first occurrence."""
+    """Return the steps of the user's code that a call runs, in the order in which each step first runs."""
     found: _Way = {}
     copied = copy_complete_copy(module)
     # A user's module may raise anything: its steps end there.
