@@ -74,7 +74,7 @@ def test_a_notebook_becomes_a_bundle_in_one_command(folder: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "Classifier needs is run: cell 1:" in result.stderr
     assert "the prefix model. is removed" in result.stderr
-    assert "basic_english is taken" in result.stderr
+    assert "basic_english is used" in result.stderr
     with torch.no_grad():
         expected = module.eval()(torch.tensor([[2, 3, 0]])).numpy()
     bundle = Classifier.load(folder / "b")

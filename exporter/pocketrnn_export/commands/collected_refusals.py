@@ -63,7 +63,7 @@ class CollectedRefusals:
             (error,) = self._found
             raise InputError(error.problem, f"{error.remedy}{line}") from None
         said = " ".join(f"({number}) {error}" for number, error in enumerate(self._found, 1))
-        raise InputError(f"{len(self._found)} arguments have to be changed. {said}", line.strip()) from None
+        raise InputError(f"There are {len(self._found)} problems. {said}", line.strip()) from None
 
     def _shorten(self, changes: Mapping[str, str | None]) -> dict[str, str | None]:
         """Replace long text rules in the options by the name of a file, and write the rules to that file."""
