@@ -16,7 +16,7 @@ def advise_external(vocabulary: Vocabulary, nearest: AnyTextRules | None = None)
     widths of the nearest rules."""
     frame = {} if nearest is None else list_widths(nearest)
     return (
-        f"If no rules can do the same, let your code split texts: {write_external_options(frame)} "
+        f"If no rules can do this, let your code split texts: {write_external_options(frame)} "
         f"({write_external_argument(vocabulary, frame)} in Python). The bundle then takes tokens or ids, and texts by "
         "Classifier.load(..., tokenizer=function). It cannot be packed."
     )

@@ -299,9 +299,9 @@ def _advise_on_other_rules(
     frame = _find_frame(best, add_first_and_last_ids(rules, [ids for _, ids in pairs]))
     return (
         f"{said}{_GIVE_FUNCTION} Or write the rules (docs/text-rules.md): steps can replace by a pattern, as re.sub "
-        "does. If no rules can do the same, as for stems, let your code split the texts: "
-        f"{write_external_options(frame)} ({write_external_argument(vocabulary, frame)} in Python). The bundle then "
-        "takes tokens or ids, or texts with Classifier.load(..., tokenizer=function). It cannot be packed."
+        f"does. If no rules can, as for stems, let your code split texts: {write_external_options(frame)} "
+        f"({write_external_argument(vocabulary, frame)} in Python). The bundle then takes tokens or ids, and texts by "
+        "Classifier.load(..., tokenizer=function). It cannot be packed."
     )
 
 
@@ -329,7 +329,7 @@ def _describe_missed(encoder: TextEncoder, pairs: Sequence[Pair], vocabulary: Vo
     """
     found = [(text, _describe_difference(encoder, text, ids, vocabulary.tokens)) for text, ids in pairs]
     missed = sorted([one for one in found if one[1]][told:], key=lambda one: len(one[0]))[:_NAMED_TEXTS]
-    return f"They differ for {'; '.join(f'{short_repr(text)}: {said}' for text, said in missed)}. " if missed else ""
+    return f"They fail on {'; '.join(f'{short_repr(text)}: {said}' for text, said in missed)}. " if missed else ""
 
 
 def _advise_on_vocabulary(encoder: TextEncoder, pairs: Sequence[Pair], vocabulary: Vocabulary) -> str:
