@@ -60,7 +60,8 @@ _FOR_VALUES: Final = SimpleNamespace(torch=torch, numpy=np, np=np)
 
 
 def load_module(named: ModuleName, weights: SavedWeights | None = None) -> nn.Module:
-    """Load a module that a Python file or notebook defines, or that a class or function in it returns.
+    """Load a module from a Python file or notebook. The file defines the module, or a class or function that makes
+    it.
 
     In a notebook only the statements that define the name and what it needs are run, and they are logged. A Python
     file is run whole, unless it is a script (a loop or `with` at its top level) or fails, for example on a package that
@@ -78,7 +79,7 @@ def load_module(named: ModuleName, weights: SavedWeights | None = None) -> nn.Mo
 
 
 def load_module_and_function(named: ModuleName, weights: SavedWeights | None = None) -> tuple[nn.Module, Any]:
-    """Load the module, and the function of the file that says how to call it; None if no function is named.
+    """Load the module, and the function in its file that calls the module; None without the name of a function.
 
     Raises:
         InputError, ExportError: as `load_module` does; or there is no such function.
@@ -106,7 +107,7 @@ def load_module_and_function(named: ModuleName, weights: SavedWeights | None = N
 def load_function(
     named: ModuleName, read_from: str = "", content: Mapping[str, int] | None = None
 ) -> Callable[..., Any]:
-    """Load a function of a text from a Python file or notebook, such as a tokenizer.
+    """Load a function that takes a text, such as a tokenizer, from a Python file or notebook.
 
     Args:
         named: the file and the name: a function, with arguments to give to it beside the text, if it needs any; an
@@ -155,7 +156,7 @@ def load_function(
 
 
 def run_all_cells(named: ModuleName, weights: SavedWeights | None = None) -> nn.Module:
-    """Run all cells of a notebook in order, including its training, and return the module.
+    """Run all cells of a notebook in order, with its training, and return the module.
 
     Jupyter and shell commands are left out.
 
@@ -183,7 +184,7 @@ def run_all_cells(named: ModuleName, weights: SavedWeights | None = None) -> nn.
 
 
 class _JupyterStandIn:
-    """Replaces Jupyter's commands if they are left out: each command returns an empty list."""
+    """A stand-in for Jupyter if its commands are left out. Each command returns an empty list."""
 
     def __getattr__(self, command: str) -> Callable[..., list[str]]:
         return lambda *_, **__: []
@@ -191,7 +192,8 @@ class _JupyterStandIn:
 
 @contextmanager
 def _add_import_folders(path: Path) -> Iterator[None]:
-    """While the block runs, import from the file's folder first, and hide the command line's options."""
+    """While the block runs, import from the file's folder first, and hide the options of the command line from the
+    file."""
     folders = list(dict.fromkeys([str(path.absolute().parent), str(Path.cwd())]))
     sys.path[:0] = folders
     here, options = Path.cwd(), sys.argv
@@ -208,7 +210,7 @@ def _add_import_folders(path: Path) -> Iterator[None]:
 
 
 def _run_file(named: ModuleName, weights: SavedWeights | None) -> ModuleType:
-    """Run the file, whole or only the needed part, and return its namespace as a module."""
+    """Run the whole file, or only its needed statements, and return the names that it defines as a module."""
     path = named.path
     if named.is_notebook:
         cells, unreadable = read_notebook(path)
@@ -261,7 +263,7 @@ def _list_wanted_names(named: ModuleName) -> list[str]:
 def _run_needed_statements(
     named: ModuleName, cells: list[Cell], unreadable: list[str], weights: SavedWeights | None
 ) -> ModuleType:
-    """Run the statements that define a name and everything that it needs, and return their namespace."""
+    """Run the statements that a name needs, and return the names that they define."""
     path = named.path
     values = _evaluate_values(named)
     known = list_defined_names(cells)
@@ -307,7 +309,8 @@ def _run_needed_statements(
 
 
 def _evaluate_values(named: ModuleName) -> dict[str, Any]:
-    """Evaluate the values that replace statements of the file; `table.vocab` becomes a part of an object `table`."""
+    """Evaluate the values that the user gives for names of the file. `config.vocab` is a part of the object
+    `config`."""
     values: dict[str, Any] = {}
     for name, node in (named.values or {}).items():
         first, *parts = name.split(".")
@@ -333,7 +336,7 @@ def _can_be_run(named: ModuleName, cells: Sequence[Cell], names: Sequence[str], 
 
 
 def _suggest_class(named: ModuleName, cells: Sequence[Cell], weights: SavedWeights | None) -> str:
-    """Return the advice to name the class, if an object needs code that is not run and the class does not."""
+    """Return advice to name the class instead of the object, if only the object needs code that is not run."""
     statements = [node for cell in cells for node in cell.statements]
     found = find_class(statements, named.name)
     keywords = [ast.keyword(name, value) for name, value in (named.kwargs or {}).items()]
@@ -379,7 +382,7 @@ def _run_statement(
     named: ModuleName,
     likely: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Run a statement of the file; `likely` has values for names that fit the weights, for the message."""
+    """Run a statement of the file. For a message, `likely` has values of names that fit the weights."""
     cell, path, name = statement.cell, named.path, named.name
     # Lets tracebacks and messages show the line. An entry without a time is never checked against the disk.
     linecache.cache[cell.file] = (len(cell.source), None, cell.source.splitlines(keepends=True), cell.file)
@@ -411,8 +414,8 @@ def _run_statement(
 
 
 def _suggest_values(statement: Statement, likely: Mapping[str, str]) -> str:
-    """Suggest values, as options, for the names that a failing import would bind, if the weights show them; else
-    empty."""
+    """Return options with values for the names that a failing import would define, if the weights show them. Else
+    return an empty string."""
     options = [
         f"--set {shlex.quote(f'{name}={likely[name]}')}" for name in likely if name.split(".")[0] in statement.binds
     ]
@@ -430,7 +433,7 @@ def _make_empty_module(path: Path) -> ModuleType:
 
 
 def _make_module(named: ModuleName, file: ModuleType, weights: SavedWeights | None) -> Any:
-    """Return the object with that name if it is a module; else call it with the arguments and return the result."""
+    """Return the object with a name if it is a module. Else call it with the arguments, and return the result."""
     found = getattr(file, named.name, None)
     if isinstance(found, nn.Module):
         if named.args or named.kwargs:
@@ -454,7 +457,7 @@ def _make_module(named: ModuleName, file: ModuleType, weights: SavedWeights | No
 
 
 def _evaluate_argument(node: ast.expr, path: str, names: Mapping[str, Any]) -> Any:
-    """Evaluate an argument, which may use names, attributes and calls of the file."""
+    """Evaluate an argument that may use names, attributes and calls of the file."""
 
     def evaluate_part(part: ast.expr) -> Any:
         if isinstance(part, ast.Name):
@@ -490,7 +493,7 @@ def _evaluate_argument(node: ast.expr, path: str, names: Mapping[str, Any]) -> A
 
 
 def _is_module_or_maker(value: Any, file: ModuleType) -> bool:
-    """Return whether a value is a module, a class of modules, or a function that this file defines."""
+    """Return whether a value is a module, a class of modules, or a function that the file defines."""
     if isinstance(value, nn.Module):
         return True
     if isinstance(value, type):

@@ -1,4 +1,4 @@
-"""Run a function in a new process, so that this one stays unchanged."""
+"""Run a function in a new process, so that the present process stays unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Check a PyTorch file before PyTorch reads it: a small file must not request much memory.
+"""Check a PyTorch file before PyTorch reads it, so that a small file cannot request much memory.
 
 `torch.load(weights_only=True)` and `torch.jit.load` check what they read against the storages in the file. Three things
 they allow: a compressed entry of an archive (1 MB of them gave 1 GB), `bytearray(n)` (38 bytes gave 2 GB), and a tensor
@@ -25,7 +25,7 @@ _SAVE_AGAIN: Final = "Save it again."
 
 
 def check_entries(path: Path) -> list[zipfile.ZipInfo]:
-    """Check and return the entries of an archive; empty for other files.
+    """Check and return the entries of an archive. Other files have no entries.
 
     Raises:
         InputError: the archive is damaged, or its entries take more memory than a file of this size should.
@@ -48,7 +48,7 @@ def check_entries(path: Path) -> list[zipfile.ZipInfo]:
 
 
 def check_pickles(path: Path) -> None:
-    """Check the pickles of a file that `torch.save` wrote, before they are read.
+    """Check the pickles of a file of `torch.save` before they are read.
 
     Raises:
         InputError: `check_entries` refuses the archive; a pickle is too large, or makes an object from a size alone.

@@ -31,9 +31,8 @@ def read_generator_states() -> dict[str, bytes]:
 
 
 def find_drawing_line(module: nn.Module, run: Callable[[], object]) -> str:
-    """Return the first line of the owner's code at which a run draws a random number. The generator may be a global
-    one, one that the module or its file holds, or one that the line creates. Empty if there is no such line, as in
-    TorchScript.
+    """Return the first line of the owner's code that draws a random number. The generator may be global, in the
+    module, in the module's file, or new. Return an empty string if no line is found, as in TorchScript.
 
     Every line is traced, which is slow: use it only for the message where a module is refused.
     """

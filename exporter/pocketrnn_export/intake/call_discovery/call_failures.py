@@ -1,4 +1,4 @@
-"""The reasons why a call of a module fails, and the error if every call fails."""
+"""Describe why a call of a module fails, and make the error for a module with which every call fails."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _PLAIN: Final = ("module(tokens)", "module(tokens.t())", "module(tokens, lengths
 
 
 class Reason(enum.IntEnum):
-    """The kind of reason for which a call failed. A later kind says more about the module, and is reported rather than
-    an earlier one."""
+    """The kind of reason for which a call failed. A later kind says more about the module. So the error reports the
+    latest kind."""
 
     RAISES = enum.auto()
     RAISES_ON_OTHER_SIZES = enum.auto()
@@ -50,7 +50,7 @@ class Reason(enum.IntEnum):
 
 @dataclass(frozen=True)
 class FailedCall:
-    """A call of a module that failed, with the reason and possible advice."""
+    """A call that failed, with the reason and advice."""
 
     line: str
     reason: Reason
@@ -62,7 +62,7 @@ class FailedCall:
 def explain_exception(
     error: BaseException, asked: ModuleFacts, line: str, runs: Callable[[str], bool]
 ) -> tuple[str, str]:
-    """Describe an exception that a module raised, with the owner's line; also return advice."""
+    """Return a description of an exception that a module raised, with the owner's line, and return advice."""
     what = f"{type(error).__name__}: {first_line(error).rstrip('.')}"
     place = _find_line_in_user_file(error)
     names = _join_parameter_names(asked)
@@ -111,7 +111,8 @@ def explain_exception(
 
 
 def _find_line_in_user_file(error: BaseException) -> str:
-    """Return the user's file and line that raised an error, or an empty string."""
+    """Return the file and line of the user's code that raised an error. Return an empty string if the line is
+    unknown."""
     ours = str(Path(__file__).parents[2])
     # The traceback of an error that is raised again grows with each call: source lines are not read.
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
@@ -121,7 +122,7 @@ def _find_line_in_user_file(error: BaseException) -> str:
 
 
 class AmbiguousCallError(ExportError):
-    """Several calls work, and give different answers.
+    """Several calls of the module work, but they give different answers.
 
     Attributes:
         calls: these calls.
@@ -133,8 +134,8 @@ class AmbiguousCallError(ExportError):
 
 
 def make_ambiguity_error(calls: Sequence[tuple[str, str]], deciding_id: int | None = None) -> AmbiguousCallError:
-    """Return the error for several calls that work and give different answers. A part named as logits is proposed
-    first.
+    """Return the error for several calls that work but give different answers. It proposes a part with "logits" in
+    its name first.
 
     Args:
         calls: the calls, each with the code behind it that reaches the answer.
@@ -169,8 +170,8 @@ def _describe_ambiguity(calls: Sequence[tuple[str, str]], deciding_id: int | Non
 
 
 def make_characters_error(asked: ModuleFacts) -> ExportError | None:
-    """Return the error for a module that also takes the characters of each word, if these are unknown. None if no input
-    has such a name."""
+    """Return the error for a module that also takes the characters of words, if no characters are given. Return None
+    if no input has the name of characters."""
     named = [p.name for p in list_forward_parameters(asked.module) if is_characters_name(p.name)]
     if not named or len(list_forward_parameters(asked.module)) == 1 or asked.spellings is not None:
         return None
@@ -184,8 +185,8 @@ def make_characters_error(asked: ModuleFacts) -> ExportError | None:
 
 
 def make_documents_error(line: str, *, of_samples: bool = False) -> ExportError:
-    """Return the error for a module that takes rows of rows of ids or samples; `line` gives the module each text as one
-    row."""
+    """Return the error for a module that takes several rows of ids or samples for each text. `line` gives the module
+    each text as one row."""
     single = f'If each of your texts is a single row, say so: --call "{line}", or call=. '
     if of_samples:
         return ExportError(
@@ -207,7 +208,7 @@ def _join_parameter_names(asked: ModuleFacts) -> str:
 
 
 def choose_refusal(asked: ModuleFacts, failures: Sequence[FailedCall]) -> ExportError:
-    """Return the failure with the most specific reason as an error."""
+    """Return the failure with the latest kind of reason, as an error."""
     if asked.two_texts and not failures:
         beside = len(list_forward_parameters(asked.module)) > 3
         line = "module(first, first_lengths, second, second_lengths)" if beside else "module(first, second)"

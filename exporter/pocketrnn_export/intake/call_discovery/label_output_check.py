@@ -1,4 +1,4 @@
-"""Check that an output is the logits of the labels, if it has one number for each label.
+"""Check whether an output with one number for each label holds the logits of the labels.
 
 A module with several outputs may be exported with the labels of another output. Another output with numbers for each
 text is left out with a warning, unless the program shows that it is not an answer of its own: the answer is computed
@@ -25,8 +25,8 @@ from pocketrnn_export.intake.call_discovery.tensor_flow_recording import FlowRec
 
 @dataclass(frozen=True)
 class RefusedOutput:
-    """The reason why an output is not the answer for the labels, and the output that is; `other` is empty if that is
-    unknown."""
+    """The reason why an output is not the answer, and the output that is the answer. `other` is empty if that output
+    is unknown."""
 
     fails: FailedCall
     other: str = ""
@@ -35,8 +35,8 @@ class RefusedOutput:
 def explain_unsuitable_output(
     asked: ModuleFacts, flow: FlowRecorder, known: Sequence[Known], line: str, suffix: str
 ) -> RefusedOutput | None:
-    """Return the reason why an output is not the answer for the labels, although it has as many numbers; None if it may
-    be the answer."""
+    """Return the reason why an output is not the answer, although it has one number for each label. Return None if
+    it may be the answer."""
     theirs = f'say so: --call "{line}{suffix}", or call=.'
     if asked.classes in flow.table_rows | {asked.ids} and not asked.samples:
         problem = (
@@ -65,8 +65,8 @@ def explain_unsuitable_output(
 
 
 def describe_omitted_outputs(asked: ModuleFacts, flow: FlowRecorder, known: Sequence[Known], *suffixes: str) -> str:
-    """Describe the other outputs that may also be answers, and the parts of the answer that were not searched; empty if
-    there are none. Each head has a suffix."""
+    """Describe the other outputs that may be answers, and the parts of the answer that were not searched. Return an
+    empty string if there are none."""
     own = [flow.leaves[suffix] for suffix in suffixes if suffix in flow.leaves]
     found = [
         f"answer{other.suffix}, {other.describe_shape(known[0][0])}"
@@ -91,8 +91,8 @@ def describe_omitted_outputs(asked: ModuleFacts, flow: FlowRecorder, known: Sequ
 
 @dataclass(frozen=True)
 class _OtherOutput:
-    """Another output: its place, its tensor, and its count of numbers for each text; None if it has one number for each
-    token."""
+    """Another output of the module: its place, its tensor, and its count of numbers for each text. The count is None
+    for one number for each token."""
 
     suffix: str
     leaf: Tensor
@@ -106,7 +106,7 @@ class _OtherOutput:
 
 
 def _list_other_outputs(flow: FlowRecorder, counts: OutputCounts, *suffixes: str) -> Iterator[_OtherOutput]:
-    """Yield the outputs with other counts of numbers, except single numbers such as a loss."""
+    """Yield the outputs with another count of numbers. Single numbers, such as a loss, are left out."""
     # An output of as many numbers may be the answer itself; beside several heads it is another output.
     own = counts.fixed.get(suffixes[0]) if len(suffixes) == 1 else None
     for other, leaf in flow.leaves.items():
@@ -116,7 +116,8 @@ def _list_other_outputs(flow: FlowRecorder, counts: OutputCounts, *suffixes: str
 
 
 def _explain_other_answer(flow: FlowRecorder, own: Tensor, units: int | None, other: _OtherOutput) -> str | None:
-    """Return why another output is the answer, and not this one of `units`; None if this one may be."""
+    """Return why another output is the answer instead of this output with `units` numbers; None if this output may
+    be it."""
     leaf, numbers = other.leaf, other.numbers
     if flow.is_only_source(own, leaf):
         return "is what {} is made of" if flow.has_weights_between(own, leaf) else None
@@ -134,10 +135,8 @@ def _explain_other_answer(flow: FlowRecorder, own: Tensor, units: int | None, ot
 
 
 def _is_intermediate_result(flow: FlowRecorder, own: Tensor, other: _OtherOutput) -> bool:
-    """Return whether another output is not an answer of its own: a state, a tensor computed only from the answer or its
-    only source, or a tensor computed without weights, such as lengths. An output that no layer of its size gives is
-    also intermediate if its last weights are used for the answer, too, as with attention weights.
-    """
+    """Return whether another output is only an intermediate result: a state, a part of the answer's computation, or
+    a tensor made without weights, such as lengths. Attention weights are intermediate results, too."""
     leaf, numbers = other.leaf, other.numbers
     if numbers is None and not flow.was_recorded(leaf):
         return True

@@ -1,4 +1,4 @@
-"""Find the place of the logits in an answer."""
+"""Find the place of the logits in a module's answer."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ Known = tuple[Tensor, Any]
 
 @dataclass(frozen=True)
 class OutputCounts:
-    """How many numbers each output of a module holds for a text; the name of an output is the code that gives it.
+    """The count of numbers that each output of a module holds for a text. The name of an output is the code that
+    reads it.
 
     Attributes:
         fixed: the counts of those outputs that have the same count at every length.
@@ -57,7 +58,7 @@ class OutputCounts:
     one_length: int | None
 
     def may_count_tokens(self, suffix: str) -> bool:
-        """Return whether an output may contain one number for each token."""
+        """Return whether an output may hold one number for each token."""
         return suffix in self.following or self.fixed.get(suffix) == self.one_length
 
 
@@ -83,7 +84,7 @@ def count_numbers_per_output(asked: ModuleFacts, known: Sequence[Known]) -> Outp
 
 @dataclass(frozen=True)
 class AnswerPlace:
-    """The place of the logits in an answer.
+    """The place of the logits in a module's answer.
 
     Attributes:
         suffix: the code after the call that selects the tensor.
@@ -97,7 +98,8 @@ class AnswerPlace:
 
 
 def find_logits_places(asked: ModuleFacts, known: Sequence[Known], *, suffixes: bool) -> list[AnswerPlace]:
-    """Return the places in an answer of tensors [rows, units], or [rows, sequence, units] in any order of the axes."""
+    """Return the places of tensors [rows, units] in an answer. Tensors [rows, sequence, units] count, too, in any
+    order of axes."""
     leaves, rows = [dict(find_float_tensors(answer)) for _, answer in known], len(known[0][0])
     if asked.heads:
         # The outputs of all heads, joined.
@@ -140,8 +142,8 @@ def find_logits_places(asked: ModuleFacts, known: Sequence[Known], *, suffixes: 
 
 
 def _list_axis_arrangements(rows: int, units: int, widths: Sequence[int]) -> dict[str, list[set[tuple[int, ...]]]]:
-    """Return the ways to reorder the axes of token logits to [rows, sequence, units], or [sequence, units] for one
-    text: the code of each, and the shapes that it accepts for each width."""
+    """Return the ways to reorder the axes of token logits to [rows, sequence, units]. Each way has its code, and the
+    shape that it accepts for each width."""
     flat, across = f".reshape(tokens.size(0), -1, {units})", f".reshape(tokens.size(1), -1, {units}).transpose(0, 1)"
     made: dict[str, list[set[tuple[int, ...]]]] = {
         "": [{(rows, n, units)} | ({(n, units), (n, 1, units)} if rows == 1 else set()) for n in widths],
@@ -156,16 +158,15 @@ def _list_axis_arrangements(rows: int, units: int, widths: Sequence[int]) -> dic
 
 
 def find_float_tensors(answer: Any) -> Iterator[tuple[str, Tensor]]:
-    """Yield the floating-point tensors in an answer, each with the code after the call that gives it."""
+    """Yield each floating-point tensor in an answer, with the code that reads the tensor from the answer."""
     for suffix, part in _walk_parts(answer, "", _DEEPEST, set()):
         if isinstance(part, Tensor) and part.is_floating_point():
             yield suffix, part
 
 
 def find_unsearched_values(answer: Any) -> Iterator[tuple[str, str]]:
-    """Yield the parts of an answer that are not searched, with the code and the kind of each: parts that lie too deep,
-    generators, sets, NumPy arrays, functions.
-    """
+    """Yield each part of an answer that is not searched, with its code and kind: parts at great depth, generators,
+    sets, NumPy arrays, functions."""
     for suffix, part in _walk_parts(answer, "", _DEEPEST, set()):
         if isinstance(part, UncalledCode):
             yield suffix, "computed when it is asked"
@@ -193,7 +194,7 @@ def _walk_parts(value: Any, suffix: str, depth: int, seen: set[int]) -> Iterator
 
 
 def _list_items(value: Any) -> list[tuple[str, Any]] | None:
-    """Return the items of a value with their code: keys, indexes, attributes; None if it is not searched."""
+    """Return the items of a value, each with the code that reads it; None if the value is not searched."""
     if isinstance(value, Mapping):
         items = [(f"[{key!r}]", part) for key, part in value.items()]
     elif isinstance(value, Sequence):
@@ -208,7 +209,8 @@ def _list_items(value: Any) -> list[tuple[str, Any]] | None:
 
 
 def _read_stored_attributes(value: Any) -> dict[str, Any] | None:
-    """Return the stored attributes of an object without calling its code; None for code itself."""
+    """Return the stored attributes of an object, without a call of the object's code. Return None for functions and
+    classes."""
     if isinstance(value, _CODE):
         return None
     slots = {
@@ -232,7 +234,7 @@ def _read_stored_attributes(value: Any) -> dict[str, Any] | None:
 
 
 def count_numbers_per_text(leaf: Tensor, rows: int, *, values: bool) -> int | None:
-    """Return how many numbers a tensor contains for each of `rows` texts; None if its shape does not fit."""
+    """Return how many numbers a tensor has for each of `rows` texts; None if the tensor's shape does not fit."""
     shape, n = tuple(leaf.shape), leaf.numel() // rows
     if shape in {(rows, n), (1, rows, n), (rows, 1, n), (rows, n, 1), (1, rows, n, 1)}:
         return n
@@ -243,7 +245,7 @@ def count_numbers_per_text(leaf: Tensor, rows: int, *, values: bool) -> int | No
 
 
 def explain_missing_logits(known: Sequence[Known], asked: ModuleFacts, line: str) -> tuple[str, str]:
-    """Return the problem and the advice where no tensor of the answer of a call is [batch, classes]."""
+    """Return the problem and advice for an answer without a tensor [batch, classes]."""
     tokens, answer = known[0]
     leaves = dict(find_float_tensors(answer))
     rows, width = tokens.shape
@@ -291,8 +293,8 @@ def explain_missing_logits(known: Sequence[Known], asked: ModuleFacts, line: str
 
 
 def find_missing_logits_reason(known: Known, asked: ModuleFacts) -> Reason:
-    """Return the kind of reason why an answer does not contain the wanted logits. If token labels are wanted, the
-    answer may contain a text's logits, or other numbers for each token."""
+    """Return the kind of reason why an answer lacks the wanted logits. It may hold logits of texts where logits of
+    tokens are wanted, for example."""
     tokens, answer = known
     leaves, (rows, width) = dict(find_float_tensors(answer)), tokens.shape
     if not asked.of_tokens or rows == 1:
@@ -311,7 +313,7 @@ def _has_number_per_label(leaves: Mapping[str, Tensor], rows: int, asked: Module
 def _explain_missing_token_logits(
     gives: str, leaves: Mapping[str, Tensor], rows: int, asked: ModuleFacts
 ) -> tuple[str, str]:
-    """Return the problem and the advice if no tensor is [batch, sequence, labels] in any order of the axes."""
+    """Return the problem and advice for an answer without a tensor [batch, sequence, labels] in any order of axes."""
     if _has_number_per_label(leaves, rows, asked):
         return (
             f"{gives}: one answer for a text, and not one for each of its tokens.",
@@ -327,7 +329,7 @@ def _explain_missing_token_logits(
 
 
 def _explain_other_counts(counts: OutputCounts, asked: ModuleFacts) -> tuple[str, str] | None:
-    """Return the problem and the advice if outputs have another count of numbers than there are labels."""
+    """Return the problem and advice for outputs whose count of numbers differs from the number of labels."""
     fixed = {suffix: n for suffix, n in counts.fixed.items() if not counts.may_count_tokens(suffix)}
     following = [f"answer{suffix}" for suffix in (*counts.fixed, *counts.following) if suffix not in fixed]
     one_answer = "A bundle gives one answer for a text: return it from forward, or say where it is: --call, or call=."
@@ -372,8 +374,8 @@ def _explain_other_counts(counts: OutputCounts, asked: ModuleFacts) -> tuple[str
 
 
 def _write_last_step(leaves: Mapping[str, Tensor], rows: int, width: int, asked: ModuleFacts) -> str | None:
-    """Return the code behind a call that takes the last step of an answer for each token; empty if the axis of the
-    steps is not the first or second, and None if no output holds such answers."""
+    """Return the code that takes the last step of an answer with one row for each token. Return an empty string for
+    an unknown axis, and None if no output has such rows."""
     # A step may have one number for two labels: the logit of the second.
     units = (asked.classes, 1) if asked.classes == 2 and not asked.values else (asked.classes,)
     for suffix, leaf in leaves.items():
@@ -385,7 +387,7 @@ def _write_last_step(leaves: Mapping[str, Tensor], rows: int, width: int, asked:
 
 
 def _has_number_per_token(leaf: Tensor, rows: int, width: int, classes: int) -> bool:
-    """Return whether a tensor contains logits for each token, in any order of the axes."""
+    """Return whether a tensor holds logits of each token, in any order of axes."""
     shape = tuple(leaf.shape)
     return sorted(shape) == sorted((rows, width, classes)) or shape in {
         (rows * width, classes),

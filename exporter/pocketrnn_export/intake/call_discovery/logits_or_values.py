@@ -1,5 +1,5 @@
-"""Find out whether a module's numbers are logits of labels, or values such as a rating: a linear layer can give both.
-The range of a single number, or the loss in the module's file, shows which it gives."""
+"""Find out whether a module's numbers are logits of labels, or values such as a rating. A linear layer can give
+both. The range of the numbers, or the loss in the module's file, shows which."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SURE: Final = 1.0
 
 
 def refuse_regression_values(module: nn.Module, convention: Convention, numbers: Tensor, *, found: bool) -> None:
-    """Refuse numbers for texts if they may be values instead of logits.
+    """Refuse a module whose numbers for texts may be values instead of logits.
 
     Args:
         module: the owner's module.
@@ -57,7 +57,7 @@ def refuse_regression_values(module: nn.Module, convention: Convention, numbers:
 
 
 def _find_loss_of_values(module: nn.Module) -> str | None:
-    """Return the loss for values that a class's file names; None if it names one for labels, too."""
+    """Return the loss for values that a class's file names. Return None if the file also names a loss for labels."""
     file, text = getattr(sys.modules.get(type(module).__module__), "__file__", None), ""
     if isinstance(file, str) and file.endswith((".py", ".ipynb")):
         with contextlib.suppress(OSError):

@@ -41,18 +41,18 @@ def split_name(name: str) -> list[str]:
 
 
 def is_text_name(name: str) -> bool:
-    """Return whether a name means the text itself, such as `input_ids`."""
+    """Return whether a name means the text, such as `input_ids`."""
     words = [word for word in split_name(name) if not word.isdigit()]
     return bool(words) and all(word in _TEXT for word in words)
 
 
 def is_lengths_name(name: str) -> bool:
-    """Return whether a name means lengths of anything."""
+    """Return whether a name means lengths."""
     return any(_LENGTHS.search(word) for word in split_name(name) if not word.isdigit())
 
 
 def find_role(name: str, *, text: str = "", required: bool = True) -> Role:
-    """Return the role of a parameter by its name; `other` if the name shows no role, or means something else.
+    """Return the role of a parameter by its name. The role is `other` if the name shows no known role.
 
     Args:
         name: the name of the parameter.
