@@ -411,7 +411,7 @@ def compile_call(line: str, features: Features = (), spellings: Spellings | None
     tree = ast.fix_missing_locations(ast.Module([function], []))
     namespace = dict(_NAMES)
     if any(isinstance(part, ast.Yield | ast.YieldFrom | ast.Await) for part in ast.walk(tree)):
-        raise InputError(f"The call {short_repr(line)} gives no tensor, but a generator or a coroutine.", advice)
+        raise InputError(f"The call {short_repr(line)} gives a generator or a coroutine, not a tensor.", advice)
     try:
         code = compile(tree, "<call>", "exec")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:

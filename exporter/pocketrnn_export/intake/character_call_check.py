@@ -53,7 +53,7 @@ def _refuse_failing_characters(asked: ModuleFacts, spellings: Spellings, convent
             raise ExportError(
                 f"The ids of characters are {known[0]} to {known[-1]:,}, but the module fails on some: "
                 f"{type(error).__name__}: {first_line(error)}.",
-                "Give the characters that it was trained with: its embedding has a row for each.",
+                "Give the characters with which the module was trained: its embedding has one row for each.",
             ) from error
 
 
@@ -68,5 +68,5 @@ def _refuse_unused_characters(asked: ModuleFacts, spellings: Spellings, conventi
     ):
         raise InputError(
             f"The characters change no answer of the module, called as {convention.line}.",
-            "Leave characters out, or say how it is called: --call, or call=.",
+            "Leave characters out, or give the right call: --call, or call=.",
         )

@@ -117,8 +117,8 @@ class OwnersModule:
             raise ParityError(
                 f"The copy of the module that is exported differs from the module itself by {worst.largest:.1e}, "
                 f"on {worst.case}" + (f": {lost} differs in the copy." if lost else "."),
-                "copy.deepcopy(module) must copy all that forward reads: no __deepcopy__ or __getstate__ that leaves "
-                "something out, and nothing that is looked up by the module's identity.",
+                "copy.deepcopy(module) must copy everything that forward reads: __deepcopy__ and __getstate__ must "
+                "not leave anything out, and forward must not look anything up by the module's identity.",
             )
         return [*lines, CandidateComparison(found.line, ())]
 

@@ -123,8 +123,8 @@ def _refuse_lazy_and_meta_tensors(module: nn.Module) -> None:
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         if is_lazy(tensor):
             raise ExportError(
-                f"The module's {name} has no shape yet: its layer takes it from the first input.",
-                "Run the module once, or load its weights, and export it then.",
+                f"The module's {name} has no shape yet: its layer takes the shape from the first input.",
+                "Run the module once, or load its weights. Then export it.",
             )
         if tensor.is_meta:
             raise ExportError(
@@ -142,9 +142,9 @@ def _refuse_old_weights(module: nn.Module) -> None:
             given = getattr(layer, name)
             if isinstance(used, Tensor) and not torch.allclose(used.to(given.device), given, rtol=1e-5, atol=1e-6):
                 raise ExportError(
-                    f"The module's layer {path or 'forward'} still runs with an old {name}: its "
-                    "parametrization, such as weight_norm, was added or changed later.",
-                    "Call module.cpu() and check the module's answers: PyTorch then reads the weights again.",
+                    f"The module's layer {path or 'forward'} still computes with an outdated {name}, from before "
+                    "its parametrization, such as weight_norm, was added or changed.",
+                    "Call module.cpu(), so that PyTorch reads the weights again, and check the module's answers.",
                 )
 
 

@@ -43,8 +43,8 @@ def describe_unseen_state(asked: ModuleFacts, convention: Convention) -> tuple[s
         if taken.floats or (taken.lines and (_holds_numpy_arrays(asked.module) or any(map(_is_python_state, changed)))):
             return (
                 f"forward takes numbers out of tensors ({', '.join(taken.lines)}): if it keeps them from one text to "
-                "the next, the proof finds that only if it changes the answer to one of its texts, and not if only a "
-                "rare text causes a change.",
+                "the next, the proof notices that only if it changes the answer to a text of the proof. A change "
+                "that only a rare text causes is missed.",
             )
     return ()
 

@@ -118,7 +118,7 @@ def _refuse_failing_ids(asked: ModuleFacts, convention: Convention) -> None:
             raise ExportError(
                 f"The feature {name} has the ids {feature.ids[0]} to {feature.ids[-1]:,}, but the module fails on "
                 f"{ids[first]:,}, that of {value}: {first_line(error) if error else ''}.",
-                "Give the values that it was trained with: its embedding has a row for each.",
+                "Give the values with which the module was trained: its embedding has one row for each.",
             )
 
 
@@ -165,8 +165,8 @@ def _refuse_failing_numbers(asked: ModuleFacts, convention: Convention, *, is_fi
         line = line if line != convention.line else re.sub(rf"\b{name}\b", kept[name], line)
         raise ExportError(
             f"The module fails if it is given {bad:g} for {name}: {describe_failure(bad)}.",
-            "Keep the number in the range that it had in training, in the line of the call, so that one outside is "
-            f'answered as the nearest inside: --call "{line}", in Python call=.',
+            "In the call, limit the number to its range in training, so that a number outside gets the answer of the "
+            f'nearest number inside: --call "{line}", in Python call=.',
         )
 
 

@@ -63,9 +63,9 @@ def refuse_direct_weight_reads(
         for path in reads.found:
             name = f"{path}.weight".lstrip(".")
             raise ExportError(
-                f"forward reads {name} beside the look-up of its embedding, whose max_norm changes a row in place when "
-                "a text first holds its word: the answer depends on the texts before.",
-                f"Bring all rows to the norm before the export: torch.embedding_renorm_(module.{name}.data, "
+                f"forward reads {name} directly. The max_norm of this embedding changes a row in place when a text "
+                "first holds its word, so the answer depends on earlier texts.",
+                f"Limit all rows to the norm before the export: torch.embedding_renorm_(module.{name}.data, "
                 f"torch.arange(len(module.{name})), {norms[path]!r}, {layers[path].norm_type!r}).",
             )
 

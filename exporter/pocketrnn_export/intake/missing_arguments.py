@@ -206,8 +206,8 @@ def _log_other_values(
     """Log the values in a checkpoint that differ from the arguments with which the module is made."""
     if other := {n: value for n, value in stated.items() if made_with[n] is not None and made_with[n] != value}:
         _log.warning(
-            "%s says %s, but %s has other defaults, which are taken. If the weights were trained with that, give it: "
-            "%s:%s(%s)",
+            "%s says %s, but %s has other defaults, which are used. If the weights were trained with these values, "
+            "give them: %s:%s(%s)",
             weights.path, _write_values(other), named.name, named.path, named.name, _write_values(other),
         )  # fmt: skip
 
@@ -234,7 +234,7 @@ def _refuse_missing_arguments(
         if some
     ]
     if weights is None:
-        known.append("With --weights FILE, the sizes that its tensors show are taken.")
+        known.append("With --weights FILE, the sizes that its tensors show are used.")
     else:
         if shown := {name: value for name, value in values.items() if name not in missing}:
             known.append(f"{weights.path} shows {_write_values(shown)}.")

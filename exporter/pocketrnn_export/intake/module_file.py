@@ -127,7 +127,7 @@ def load_function(
             read = [name for name, code in error.made_by.items() if read_from and read_from in code]
             if not read:
                 raise
-            _log.warning("%s of %s is taken for a map of the words of %s to their ids", ", ".join(read), named.path,
+            _log.warning("%s of %s is used as a dict from the words of %s to their ids", ", ".join(read), named.path,
                          read_from)  # fmt: skip
             made = {name: ast.parse(repr(dict(content or {})), mode="eval").body for name in read}
             file = _run_file(replace(named, values={**(named.values or {}), **made}), None)
@@ -141,10 +141,12 @@ def load_function(
     where = f"{named.path}:{named.name}"
     if not callable(found):
         raise InputError(
-            f"{where} is not a function.", "Name a function of a text that returns its tokens, or its ids."
+            f"{where} is not a function.", "Name a function that takes a text and returns its tokens or ids."
         )
     if args:
-        raise InputError(f"{where} is given arguments without names.", f"Name them: {where}(most=200).")
+        raise InputError(
+            f"{where} is given arguments without names.", f"Give the arguments by name: {where}(most=200)."
+        )
     function: Callable[..., Any] = functools.partial(found, **kwargs) if kwargs else found
     with contextlib.suppress(ValueError):
         # A function of C may have no signature.
@@ -236,7 +238,7 @@ def _run_file(named: ModuleName, weights: SavedWeights | None) -> ModuleType:
     except (Exception, SystemExit) as error:
         problem = f"{path} cannot be imported; it raises {_describe_error(error)}"
         if cell is None or named.name not in list_defined_names([cell]):
-            raise ExportError(problem, "Run it with Python by itself, and correct it.") from error
+            raise ExportError(problem, "Run the file with Python, and correct the errors that Python shows.") from error
         _log.warning("%s", problem.removesuffix("."))
         return _run_needed_statements(named, [cell], [], weights)
     for name in _list_wanted_names(named):
@@ -359,15 +361,25 @@ def _suggest_class(named: ModuleName, cells: Sequence[Cell], weights: SavedWeigh
 
 def _warn_of_code_not_run(notes: Sequence[str], unreadable: Sequence[str]) -> None:
     if notes:
-        _log.warning("Not run, but may change the code that is run: %s", _join_first_notes(notes), extra=AFTER_AN_ERROR)
+        _log.warning(
+            "These statements are not run, but may change the code that is run: %s",
+            _join_first_notes(notes),
+            extra=AFTER_AN_ERROR,
+        )
     if unreadable:
-        _log.warning("Not Python 3, and so not read: %s", _join_first_notes(unreadable, 10, ", "), extra=AFTER_AN_ERROR)
+        _log.warning(
+            "These cells are not read, since they are not Python 3: %s",
+            _join_first_notes(unreadable, 10, ", "),
+            extra=AFTER_AN_ERROR,
+        )
 
 
 def _warn_of_name_checks(named: ModuleName, places: Sequence[str]) -> None:
     if places:
         where = "it runs in Jupyter or Colab" if named.is_notebook else "its file is run by itself"
-        _log.warning("A test whether %s gets the answer no: %s", where, _join_first_notes(places), extra=AFTER_AN_ERROR)
+        _log.warning(
+            "The answer to a check whether %s is no: %s", where, _join_first_notes(places), extra=AFTER_AN_ERROR
+        )
 
 
 def _join_first_notes(said: Sequence[str], most: int = _MOST_NOTES, between: str = "; ") -> str:
@@ -419,7 +431,7 @@ def _suggest_values(statement: Statement, likely: Mapping[str, str]) -> str:
     options = [
         f"--set {shlex.quote(f'{name}={likely[name]}')}" for name in likely if name.split(".")[0] in statement.binds
     ]
-    return f" Or give what is used of it: {' '.join(options)} (which fits the weights)." if options else ""
+    return f" Or give the values that are used of it: {' '.join(options)} (which fits the weights)." if options else ""
 
 
 def _make_empty_module(path: Path) -> ModuleType:
@@ -504,7 +516,7 @@ def _is_module_or_maker(value: Any, file: ModuleType) -> bool:
 def _make_no_such_name_error(path: Path, name: str, known: Sequence[str], unreadable: Sequence[str]) -> InputError:
     remedy = [suggest_similar_name(name, known)]
     remedy += [f"It defines: {', '.join(known[:20])}{', ...' if len(known) > 20 else '.'}"] if known else []
-    remedy += [f"Not Python 3, and so not read: {', '.join(unreadable[:10])}."] if unreadable else []
+    remedy += [f"Not read, since not Python 3: {', '.join(unreadable[:10])}."] if unreadable else []
     said = " ".join(filter(None, remedy)) or "Give the name of a class or a module in it."
     return InputError(f"{path} defines no {name}.", said)
 

@@ -333,7 +333,7 @@ def _check_number_of_texts(convention: Convention, *, two_texts: bool) -> None:
             + ("which names no second text." if two_texts else "which names two texts."),
             'Call it by first and second: --call "module(first, second)".'
             if two_texts
-            else "Say that it takes two: --two-texts, in Python two_texts=True.",
+            else "Give --two-texts, in Python two_texts=True.",
         )
 
 

@@ -39,7 +39,7 @@ def check_after_all_cells(named: ModuleName, module: nn.Module, weights: SavedWe
     except TimeoutError:
         raise InputError(
             f"The cells of {named.path} did not finish within {seconds:g} seconds.",
-            "Give more with --run-notebook SECONDS, or shorten the training: the weights are not compared.",
+            "Give more seconds with --run-notebook, or shorten the training: the weights are not compared.",
         ) from None
     except EOFError:
         raise InputError(

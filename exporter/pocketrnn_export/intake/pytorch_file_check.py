@@ -43,7 +43,7 @@ def check_entries(path: Path) -> list[zipfile.ZipInfo]:
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in others):
         raise InputError(f"{path} is a compressed archive, which PyTorch does not write.", _SAVE_AGAIN)
     if sum(entry.file_size for entry in others) > size or sum(entry.file_size for entry in code) > _LARGEST_CODE:
-        raise InputError(f"{path} is an archive of {size:,} bytes whose entries claim more.", _SAVE_AGAIN)
+        raise InputError(f"{path} is an archive of {size:,} bytes whose entries claim to be larger.", _SAVE_AGAIN)
     return entries
 
 
@@ -72,7 +72,7 @@ def check_pickles(path: Path) -> None:
         raise InputError(f"{path} is not a file of weights: the archive is cut short, or holds no pickle.", _SAVE_AGAIN)
     if found:
         raise InputError(
-            f"{path} makes tensors or bytes of a size alone, which no saved state_dict does.",
+            f"{path} makes tensors or bytes from a size only, which a saved state_dict never does.",
             "Save the weights alone: torch.save(module.state_dict(), 'weights.pt').",
         )
 

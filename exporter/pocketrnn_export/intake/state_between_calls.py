@@ -293,7 +293,7 @@ def _find_random_error(asked: ModuleFacts, convention: Convention, batch: Batch)
         return None
     return ExportError(
         f"The module draws random numbers in eval mode, at {line}: its answers to some texts differ from call to call.",
-        "Let it draw none where self.training is false, as F.dropout(x, p, self.training) and nn.Dropout do.",
+        "Draw them only if self.training is true, as F.dropout(x, p, self.training) and nn.Dropout do.",
     )
 
 

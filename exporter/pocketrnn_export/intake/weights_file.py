@@ -245,7 +245,7 @@ def _find_state_dict(saved: Any, path: Path, within: str = "") -> dict[str, Tens
     if found:
         raise InputError(
             f"{path} holds {len(found)} sets of weights: {_join_names([str(key)[:60] for key in found], 6)}.",
-            "Save the one to export alone, with torch.save(module.state_dict(), ...).",
+            "Save only the set to export, with torch.save(module.state_dict(), ...).",
         )
     raise InputError(f"{path} holds no tensors by name.", "Save the weights with torch.save(module.state_dict(), ...).")
 

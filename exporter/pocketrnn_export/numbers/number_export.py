@@ -598,11 +598,11 @@ _WORDS: Final = (
 _KEPT: Final = r"`[^`]*`|[\w.~-]*/[\w./-]+|[\w-]+\.(?:py|ipynb|json|md)\b"
 # Advice on text rules, and its replacement for numbers, whose rules never cut a longer sequence.
 _RULES_OF_TEXTS: Final = (
-    (re.compile(r'If no text is longer, have the rest cut off: "max_width": (\d+) in the rules\.'),
+    (re.compile(r'If no text is longer, let the rules cut texts: "max_width": (\d+)\.'),
      r"If every sequence has \1 steps, say so: steps=\1, or --steps \1."),
     (re.compile(r"let the text rules cut texts: max_width"), "cut sequences before the bundle is given them"),
-    (re.compile(r"Call it by itself on ids, module\(torch\.randint\(\d+, \(3, 7\)\)\)"),
-     "Call it by itself on samples [batch, time, channels], such as torch.randn(3, 7, channels)"),
+    (re.compile(r"Call the module on ids yourself, module\(torch\.randint\(\d+, \(3, 7\)\)\)"),
+     "Call the module on samples [batch, time, channels] yourself, such as torch.randn(3, 7, channels)"),
     (re.compile(r"let the text rules cut texts, or fill them up: max_width, min_width"),
      "have every sequence of one number of steps: steps=, or --steps"),
     (re.compile(r"\(min_width and max_width of the rules\)"), "(steps=, or --steps)"),

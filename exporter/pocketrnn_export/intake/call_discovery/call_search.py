@@ -240,8 +240,8 @@ def _explain_short_texts_only(asked: ModuleFacts, ways: Sequence[CallCandidate])
                 longer,
                 reason=Reason.USELESS_LOGITS,
                 problem=f"On texts of more than {most} tokens: {longer.problem}",
-                advice=f"It is tried on texts of {tried}. If a table is too short, such as one of positions, make it "
-                f'longer. If no text is longer, have the rest cut off: "max_width": {most} in the rules.',
+                advice=f"It was tried on texts of {tried}. If a table is too short, such as a table of positions, make "
+                f'it longer. If no text is longer, let the rules cut texts: "max_width": {most}.',
             )
     return None
 
@@ -358,7 +358,7 @@ def _note_feature_order(way: CallCandidate, features: Features) -> tuple[str, ..
         by_order.append(f"forward's {way.slots[i].name} is given {given}")
     if not by_order or len(features) < 2:
         return ()
-    return (f"By the order of the features, {'; '.join(by_order)}. If that is not so, say so with --call or call=.",)
+    return (f"By the order of the features, {'; '.join(by_order)}. If this is wrong, give the call: --call, or call=.",)
 
 
 def _have_same_answers(one: WorkingCall, other: WorkingCall, asked: ModuleFacts, widths: Sequence[int]) -> bool:

@@ -340,12 +340,12 @@ def _check_call(
     texts = torch.cat([answer.reshape(-1, convention.units) for answer in of_texts])
     if torch.allclose(texts[1:], texts[:-1], rtol=_ROUNDING, atol=1e-7):
         problem = "The module gives the same answer for every text."
-        return FailedCall(line, Reason.USELESS_LOGITS, problem, "Check its weights, and its call.")
+        return FailedCall(line, Reason.USELESS_LOGITS, problem, "Check the module's weights, and how it is called.")
     if asked.of_tokens and not _reads_other_tokens(asked, convention, batches[-1]):
         by_itself = "The module labels each token by itself: no other token of the text changes its numbers"
         if way is not None:
             advice = (
-                f'If your code asks it so, say so: --call "{line}", or call=. Else give a module that reads the text.'
+                f'If your code calls it so, give --call "{line}", or call=. Else give a module that reads the text.'
             )
             return FailedCall(line, Reason.USELESS_LOGITS, f"{by_itself}.", advice)
         # Its owner wrote this call.
@@ -358,7 +358,7 @@ def _check_call(
     leaks = False
     if way is not None and way.plain == LENGTH_FIRST and not _stops_exactly_at_length(asked, convention, batches[-1]):
         problem = "The module does not use a row's first number as its length: ids past that length change its answer."
-        return FailedCall(line, Reason.RAISES, problem, "Say how it is called: --call, or call=.")
+        return FailedCall(line, Reason.RAISES, problem, "Give the call: --call, or call=.")
     # Lengths that forward does not read are not checked.
     if way is not None and asked.lengths is None and convention.takes_lengths:
         for i in [*way.find_inputs_of_kind("lengths"), *way.find_inputs_of_kind("mask")]:
@@ -366,13 +366,13 @@ def _check_call(
                 slot = way.slots[i]
                 if slot.role != "mask":
                     width = way.replace_value(i, "tokens.size(1)").line
-                    of_width = f' If it is the number of tokens of the longest text: --call "{width}".'
+                    of_width = f' If it is the number of tokens of the longest text, give --call "{width}".'
                     return FailedCall(
                         line,
                         Reason.NO_LENGTHS,
-                        f"The module's forward takes {slot.name} beside the text, which is neither its lengths nor a "
+                        f"The module's forward takes {slot.name} beside the text. This is neither the lengths nor a "
                         "mask: tokens past the length change the answer.",
-                        "Say what it is given: --call, or call=. A bundle is given nothing but a text."
+                        "Give its value: --call, or call=. A bundle is given nothing but a text."
                         + of_width * can_run_line(asked, width),
                     )
                 leaks = True
@@ -505,7 +505,7 @@ def _advise_on_randomness(asked: ModuleFacts, line: str) -> str:
             ]
             made = zeros[0] if isinstance(states[0], Tensor) else f"({', '.join(zeros)})"
             return (
-                f"Its {name} draws a random state for each call. With zeros in place of it: --call "
+                f"Its {name} draws a random state for each call. To give zeros instead: --call "
                 f'"module.{name} = lambda *_: {made}; {line}", or call=.'
             )
     kept = find_changed_attributes(asked, line)
@@ -515,12 +515,12 @@ def _advise_on_randomness(asked: ModuleFacts, line: str) -> str:
         asked.module, lambda: call_and_restore_state(asked.module, asked.compile(line), *batch)
     ):
         return (
-            f"It draws random numbers in eval mode, at {drawn}: let it draw none where self.training is false, as "
+            f"It draws random numbers in eval mode, at {drawn}: draw them only if self.training is true, as "
             "F.dropout(x, p, self.training) and nn.Dropout do."
         )
     return (
-        "Take randomness such as dropout or a random initial state out of its eval mode. If it keeps a state from one "
-        "call to the next, say how that is made: --call, or call=."
+        "Remove randomness, such as dropout or a random initial state, from eval mode. If the module keeps a state "
+        "from one call to the next, make the state in the call: --call, or call=."
     )
 
 
@@ -537,10 +537,10 @@ def find_changed_attributes(asked: ModuleFacts, line: str) -> list[ChangedAttrib
 def advise_on_kept_state(changed: Sequence[ChangedAttribute], line: str) -> str:
     """Return advice for a module that keeps a state between calls. It has a line that resets the state at each call."""
     names = " and ".join(kept.name for kept in changed)
-    changes = f"Each call changes its own {names}: change nothing in eval mode that a later answer depends on."
+    changes = f"Each call changes the module's {names}: in eval mode, change nothing on which a later answer depends."
     # A weight is not a state that could be reset for each call.
     if changed and all(isinstance(kept.before, nn.Parameter) for kept in changed):
-        return f"{changes} Compute with the new value in place of writing it: F.linear(x, torch.renorm(weight, ...))."
+        return f"{changes} Compute with the new value instead of writing it: F.linear(x, torch.renorm(weight, ...))."
     states = [kept for kept in changed if not isinstance(kept.before, nn.Parameter)]
     made = [_write_state_reset(kept) for kept in states if not _is_set_in_line(kept, line)]
     if not made or not all(made):
@@ -647,7 +647,7 @@ def describe_inputs_unlike_lengths(
         if not _stops_at_lengths_of_input(asked, convention, way, i, batch):
             yield (
                 f"forward's {way.slots[i].name} is given the number of tokens, but tokens past it change the answer. "
-                "If it is not the length, say so with --call or call=."
+                "If it is not the length, give the right call: --call, or call=."
             )
 
 

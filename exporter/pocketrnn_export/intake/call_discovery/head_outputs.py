@@ -148,13 +148,13 @@ def _choose_by_name(asked: ModuleFacts, outputs: Sequence[_Output]) -> dict[str,
             return (
                 f"forward gives {found[0].numbers} numbers as answer{found[0].suffix}, but the head {name!r} has "
                 f"{len(head.labels)} labels",
-                "Give as many labels as it has numbers, in their order.",
+                "Give one label for each number, in the order of the numbers.",
             )
     chosen = {name: found[0] for name, found in named.items()}
     if len({one.suffix for one in chosen.values()}) < len(chosen):
         return (
             f"two of the heads {_list_names(asked)} have the name of one output",
-            "Name each as its output is called.",
+            "Give each head the name of its output.",
         )
     return chosen
 

@@ -40,26 +40,26 @@ def explain_unsuitable_output(
     theirs = f'say so: --call "{line}{suffix}", or call=.'
     if asked.classes in flow.table_rows | {asked.ids} and not asked.samples:
         problem = (
-            f"The module gives {asked.classes} numbers, as many as it has ids, and so may tell the next token: the "
-            f"{asked.classes} labels need not be those of a text"
+            f"The module gives {asked.classes} numbers, one for each token id, so it may predict the next token: the "
+            f"{asked.classes} labels need not be labels of a text"
         )
         advice = f"If each text has one of {asked.classes} labels, or the next token is its label, {theirs}"
         return RefusedOutput(FailedCall(line, Reason.OTHER_ANSWER, problem, advice))
     own, counts = flow.leaves.get(suffix), count_numbers_per_output(asked, known)
     for other in _list_other_outputs(flow, counts, suffix):
         if counts.may_count_tokens(suffix) and other.numbers is not None and not asked.of_tokens:
-            why: str | None = "may hold one for each token: the module answers texts of that length only"
+            why: str | None = "may hold one number for each token: the module answers only texts of that length"
         else:
             why = None if own is None else _explain_other_answer(flow, own, counts.fixed.get(suffix), other)
         if why is not None:
             place = f"answer{other.suffix}"
             problem = (
                 f"The module gives {other.describe_shape(known[0][0])}, but there are {asked.classes} "
-                f"{asked.number_word} ({place}); answer{suffix}, which fits these, {why.format(place)}"
+                f"{asked.number_word} ({place}); answer{suffix}, which has as many numbers, {why.format(place)}"
             )
-            advice = f"Give the {asked.number_word} of {place}. If answer{suffix} is what your code takes, {theirs}"
+            advice = f"Give the {asked.number_word} of {place}. If your code uses answer{suffix}, {theirs}"
             if other.numbers is None:
-                advice = f"Say which your code takes. If it is answer{suffix}, {theirs}"
+                advice = f"Say which output your code uses. If it is answer{suffix}, {theirs}"
             return RefusedOutput(FailedCall(line, Reason.OTHER_ANSWER, problem, advice), other.suffix)
     return None
 
@@ -77,14 +77,14 @@ def describe_omitted_outputs(asked: ModuleFacts, flow: FlowRecorder, known: Sequ
     if found:
         beside = " and ".join(f"answer{suffix}" for suffix in suffixes)
         said.append(
-            f"The bundle answers with {beside} of forward. Forward also gives {'; '.join(found)}, which is not needed "
-            "for it and is left out: that is usual for states and attention weights. If it is an answer with labels of "
-            "its own, export it too, by --call or call=; or all in one bundle: --head, or heads=."
+            f"The bundle uses {beside} of forward. Forward also gives {'; '.join(found)}, which is not needed for "
+            "that and is left out: this is usual for states and attention weights. If it has labels of its own, "
+            "export it, too, by --call or call=; or export all outputs in one bundle: --head, or heads=."
         )
     if unread := [f"answer{other} ({kind})" for other, kind in find_unsearched_values(flow.answer)]:
         said.append(
-            f"There is more in forward's answer, which was not looked into: {', '.join(unread)}. If that holds the "
-            f"numbers of these {asked.number_word}, say so with --call or call=."
+            f"Some parts of forward's answer were not searched: {', '.join(unread)}. If they hold the numbers of "
+            f"these {asked.number_word}, give the call: --call, or call=."
         )
     return " ".join(said)
 
@@ -120,17 +120,17 @@ def _explain_other_answer(flow: FlowRecorder, own: Tensor, units: int | None, ot
     be it."""
     leaf, numbers = other.leaf, other.numbers
     if flow.is_only_source(own, leaf):
-        return "is what {} is made of" if flow.has_weights_between(own, leaf) else None
+        return "is used to compute {}" if flow.has_weights_between(own, leaf) else None
     if flow.is_state(own) and flow.has_weights(leaf) and not flow.is_state(leaf):
         return "is a state of a layer"
     if numbers is None:
         return None
     if flow.is_only_source(leaf, own):
-        return None if flow.has_weights_between(leaf, own) else "is made of {}"
+        return None if flow.has_weights_between(leaf, own) else "is computed from {}"
     if flow.has_weights(leaf) and not flow.has_weights(own):
-        return "is made without weights"
+        return "is computed without weights"
     if units is not None and flow.is_layer_output(leaf, numbers) and not flow.is_layer_output(own, units):
-        return "is not what a layer of as many outputs gives"
+        return "is not the output of a layer of that size"
     return None
 
 

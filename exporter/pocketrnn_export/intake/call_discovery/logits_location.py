@@ -32,11 +32,10 @@ _CODE: Final = (
     nn.Module,
 )  # fmt: skip
 
-_LABELLED: Final = "To have each token labelled: --labels-of tokens, or labels_of='tokens'. "
+_LABELLED: Final = "To label each token, give --labels-of tokens, or labels_of='tokens'. "
 # The advice where a module may give labels and not their numbers.
 _DECODED: Final = (
-    " If a CRF decodes them, export what goes into it, the emissions, by the method that makes them: --call "
-    '"module.emissions(tokens)", say.'
+    ' If a CRF decodes the labels, export the emissions that the CRF takes, as in --call "module.emissions(tokens)".'
 )
 # Tokens [batch, sequence], and what the module answers to them.
 Known = tuple[Tensor, Any]
@@ -276,8 +275,8 @@ def explain_missing_logits(known: Sequence[Known], asked: ModuleFacts, line: str
         written = f'--call "{line}{step}", say' if step else "--call"
         return (
             f"{gives}: one answer for every token, as a module that labels each word does.",
-            f"{'' if asked.samples else _LABELLED}A bundle gives one answer for a text: if your code takes one step's "
-            f"answer, or the mean over the steps, write that into the call: {written}, or call=.",
+            f"{'' if asked.samples else _LABELLED}A bundle gives one answer for a text. If your code uses the answer "
+            f"of one step, or the mean over the steps, write that in the call: {written}, or call=.",
         )
     several = [leaf for leaf in leaves.values() if leaf.dim() == 3 and leaf.shape[-1] == asked.classes]
     if any(count_numbers_per_text(leaf, rows, values=asked.values) is None for leaf in several):
@@ -338,14 +337,14 @@ def _explain_other_counts(counts: OutputCounts, asked: ModuleFacts) -> tuple[str
             return None
         which = " and ".join(following)
         return (
-            f"The module gives more numbers for a longer text ({which}), which are not answers to {asked.classes} "
-            f"{asked.number_word}.",
+            f"The module gives more numbers for a longer text ({which}), so they are not the numbers of "
+            f"{asked.classes} {asked.number_word}.",
             one_answer,
         )
     # The line of the owner may end before one of several outputs.
     if fitting := [suffix for suffix, n in fixed.items() if suffix and n == asked.classes]:
         return (
-            f"The call gives several outputs, of which answer{fitting[0]} has {asked.classes} numbers for each text.",
+            f"The call gives several outputs. The output answer{fitting[0]} has {asked.classes} numbers for each text.",
             f"Add {fitting[0]} at the end of the line, if these are the {asked.number_word}.",
         )
     found = list(dict.fromkeys(fixed.values()))
@@ -368,7 +367,8 @@ def _explain_other_counts(counts: OutputCounts, asked: ModuleFacts) -> tuple[str
         return problem, f"Give {several}, in the order of the numbers.{more if len(found) > 1 else ''}"
     return (
         problem,
-        "A single number is the logit of the second of two labels: give two. If it is a value, such as a rating, "
+        "A single number is the logit of the second of two labels: give two labels. If it is a value, such as a "
+        "rating, "
         'subtract the value that separates the two labels, as in --call "module(tokens) - 3".',
     )
 

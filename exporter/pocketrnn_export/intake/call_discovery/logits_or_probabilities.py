@@ -209,16 +209,17 @@ def _find_removable_activation(
             if asked.gives == "probabilities":
                 return None
             raise ExportError(
-                f"The module changes the result of its {call.function} ({call.line}), by a product, a mask or a "
-                "division, say, which may change the answers to some texts.",
+                f"The module changes the result of its {call.function} ({call.line}), as by a product, a mask or a "
+                "division. This may change the answers to some texts.",
                 "Return the logits from forward, after every such change; or export these numbers as they are: "
                 "--gives probabilities, in Python gives=.",
             )
         if convention.units > 1 and _matches_answers("sigmoid", logits, probed.answers):
             raise ExportError(
                 f"The module gives a sigmoid of each label ({call.line}), which need not sum to 1.",
-                "If a text can have any number of labels, export it with --multi-label (multi_label=True). If softmax "
-                "of these numbers is meant, as nn.CrossEntropyLoss takes them, with --gives logits (gives='logits').",
+                "If a text can have any number of labels, export it with --multi-label (multi_label=True). If these "
+                "numbers go into a softmax, as with nn.CrossEntropyLoss, export it with --gives logits "
+                "(gives='logits').",
             )
     return None
 
@@ -293,9 +294,9 @@ def _make_convention_of_probabilities(asked: ModuleFacts, convention: Convention
     if probed.kind == "softmax" and (total is None or not math.isclose(total, 1, abs_tol=1e-4)):
         raise ExportError(
             "The module gives numbers that do not sum to 1.",
-            "If a class is cut off, leave it in and name a label for it, or divide by the sum: "
-            "--call 'p = module(tokens); p / p.sum(1, keepdim=True)'. If each label is a question of its own, export "
-            "it with --multi-label; if they are not probabilities, with --gives logits.",
+            "If your code drops a class, keep the class and give its label, or divide by the sum: "
+            "--call 'p = module(tokens); p / p.sum(1, keepdim=True)'. If a text may have several labels, give "
+            "--multi-label. If the numbers are not probabilities, give --gives logits.",
         )
     why = "probabilities, as its owner says: they are brought to logits by their logarithm"
     undone = "sigmoid" if asked.multi_label else "softmax"

@@ -186,7 +186,7 @@ def find_changing_inputs(
     text = way.slots[way.signature.tokens_index].name if way.signature is not None else "tokens"
     problem = f"The module's forward takes {at} beside the text, and its value changes the answer"
     advice = (
-        f"If {names} {'are' if ' and ' in names else 'is'} always the same, say so by values in the line: "
+        f"If {names} {'are' if ' and ' in names else 'is'} always the same, give the values in the line: "
         f'--call "{way.line}{suffix}", or call=.'
     )
     of_each = any(kind is not None and "each text" in kind for _, kind in changing)
@@ -200,8 +200,8 @@ def find_changing_inputs(
     if all(kind in (None, _ONE_VALUE) for _, kind in changing):
         values = " and ".join(f"{way.slots[i].name}={way.options[i].value}" for i, kind in changing if kind is not None)
         problem = (
-            f"The module's forward takes {names} beside the text, and runs with only one of the values that were "
-            f"tried, {values}: whether other values change the answer is not known"
+            f"The module's forward takes {names} beside the text, and runs with only one of the tried values, "
+            f"{values}: it is not known whether other values change the answer"
         )
     places = [i for i, kind in changing if kind is not None and _PLACES.search(way.slots[i].name)]
     if places:
@@ -336,13 +336,13 @@ def describe_defaults(
             lines += _find_masked_call(asked, way, i, suffix, batches[0])
         value = way.options[i].value
         if way.options[i].given == "state" and not (value and value.startswith(tuple(made))):
-            notes.append(f"forward's {slot.name} is given {value}: each text is assumed to begin so.")
+            notes.append(f"forward's {slot.name} is given {value}, on the assumption that each text begins so.")
     telling += [f"{name} (nothing)" for name in way.signature.more] if way.signature is not None else []
     if telling:
         notes.insert(
             0,
-            "These inputs of forward keep their defaults, and other values may change the answer: "
-            f"{', '.join(telling)}. If your code gives one, say so with --call or call="
+            "These inputs of forward keep their defaults, but other values may change the answer: "
+            f"{', '.join(telling)}. If your code gives other values, give them with --call or call="
             f"{f', as in {chr(34)}{lines[0]}{chr(34)}' if lines else ''}.",
         )
     return tuple(notes)
@@ -420,9 +420,8 @@ def find_unknown_inputs(
     return FailedCall(
         way.line,
         Reason.USELESS_LOGITS,
-        f"The module's forward takes {names} beside the text, and runs with no value that was tried{why}",
-        f'Say how it is called, --call "{way.line}" with a value for {names}, or call=. A bundle is given nothing but '
-        "a text.",
+        f"The module's forward takes {names} beside the text, but runs with none of the tried values{why}",
+        f'Give the call: --call "{way.line}" with a value for {names}, or call=. A bundle is given nothing but a text.',
     )
 
 
@@ -445,8 +444,8 @@ def find_number_input(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> Fail
                     return FailedCall(
                         way.line,
                         Reason.OTHER_ANSWER,
-                        f"The module's forward takes numbers, {name} [batch, sequence, {size}], and no ids of tokens: "
-                        "it has no embedding",
+                        f"The module's forward takes numbers, {name} [batch, sequence, {size}], and not ids of "
+                        "tokens: it has no embedding",
                         "Put the embedding that made these numbers into the module, or say how ids become numbers: "
                         "--call, or call=.",
                     )
