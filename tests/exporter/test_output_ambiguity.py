@@ -48,7 +48,7 @@ FOLLOWING: dict[str, tuple[Made, int, Widths, str]] = {
     "the first four of long texts": (lambda: zoo.FirstWeights(3), 4, FOUR, r"3 numbers .* 4 labels"),
     "the first six": (lambda: zoo.FirstWeightsOfMany(3), 6, ANY, r"3 numbers .* 6 labels"),
     "steps alone": (lambda: zoo.StepsAlone(4), 3, THREE, r"longer text \(answer\), .* 3 labels"),
-    "of a width": (lambda: zoo.OfAWidth(4), 3, THREE, r'4 numbers .*answer\[1\].*only texts of that length*tokens\)\[1\]"'),
+    "of a width": (lambda: zoo.OfAWidth(4), 3, THREE, r'4 numbers .*answer\[1\].*only texts of.*tokens\)\[1\]"'),
     "of one text": (lambda: zoo.OfOneText(4), 3, THREE, r"gives 4 numbers .* 3 labels"),
 }  # fmt: skip
 # Each with the number of labels, the output that is taken, and what is left out.

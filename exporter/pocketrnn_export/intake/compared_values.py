@@ -14,10 +14,6 @@ def list_compared_values(definition: ast.ClassDef, name: str) -> list[str]:
 
     An attribute that is given the argument counts as the argument. A name that is looked up in torch.nn is one of a
     recurrent layer.
-
-    Args:
-        definition: the class.
-        name: the argument.
     """
     meant = {name}
     for node in ast.walk(definition):

@@ -80,7 +80,11 @@ def complete_arguments(
     unused: dict[str, Any] = {}
     if definition is not None and weights is not None and _has_own_code_only(found):
         unused = find_values_without_effect(definition)
-    taken = {name: shown[name] for name, parameter in takes.items() if name in shown and _differs(parameter, shown)}
+    taken = {
+        name: shown[name]
+        for name, parameter in takes.items()
+        if name in shown and _differs_from_default(parameter, shown)
+    }
     matrices: dict[str, Any] = {}
     if definition is not None and weights is not None:
         of_cells = [name for name, one in takes.items() if one.default is one.empty or isinstance(one.default, str)]
@@ -212,7 +216,7 @@ def _log_other_values(
         )  # fmt: skip
 
 
-def _differs(parameter: inspect.Parameter, shown: Mapping[str, Any]) -> bool:
+def _differs_from_default(parameter: inspect.Parameter, shown: Mapping[str, Any]) -> bool:
     """Return whether a parameter has no default, or a plain default that differs from the value that the weights
     show."""
     default = parameter.default

@@ -23,11 +23,6 @@ _SIZES: Final = ("shape", "size", "dim")
 def find_cell_names(definition: ast.ClassDef, names: Collection[str], tensors: Mapping[str, Tensor]) -> dict[str, str]:
     """Return each argument that the code compares with names of recurrent layers, with the name of the layers in the
     weights.
-
-    Args:
-        definition: the class.
-        names: the arguments.
-        tensors: the weights by name.
     """
     layers = {key.rpartition(".")[0] for key in tensors if key.endswith(("weight_hh_l0", "weight_hh"))}
     counts = {count_gates(tensors, layer) for layer in layers if layer}

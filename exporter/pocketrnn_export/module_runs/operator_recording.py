@@ -322,17 +322,17 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         labels = _NONE.union(*(self._steps[step].labels for step in every))
         if any(isinstance(value, Tensor) for value in given):
             labels |= self._now
-        arguments = tuple(self._argument(value, of, labels) for value, of in zip(given, steps, strict=True))
+        arguments = tuple(self._make_argument(value, of, labels) for value, of in zip(given, steps, strict=True))
         return _Step(name, arguments, every, labels)
 
-    def _argument(self, value: Any, steps: frozenset[int], labels: Labels) -> Any:
+    def _make_argument(self, value: Any, steps: frozenset[int], labels: Labels) -> Any:
         if not isinstance(value, Tensor):
             return value if value is None or isinstance(value, bool | int | float | complex | str) else repr(value)
         # Only constants that meet labelled values are compared; new memory holds arbitrary numbers.
         is_constant = labels and not any(self._steps[s].labels or self._steps[s].name.startswith(_NEW) for s in steps)
-        return _Argument(steps, self._constant(value) if is_constant and not self._now else None)
+        return _Argument(steps, self._get_constant(value) if is_constant and not self._now else None)
 
-    def _constant(self, tensor: Tensor) -> _Constant:
+    def _get_constant(self, tensor: Tensor) -> _Constant:
         if tensor.numel() < _SAMPLED or not _has_memory(tensor):
             return _make_constant(tensor)
         place = read_memory_address(tensor)

@@ -60,11 +60,11 @@ def find_labels_in_checkpoint(path: Path, head: str = "") -> list[Any] | dict[An
         return labels
     if of_head := {key: value for key, value in found.items() if head and head.lower() in key.lower()}:
         found = of_head
-    distinct = {repr(_order(value)): key for key, value in reversed(found.items())}
+    distinct = {repr(_order_by_index(value)): key for key, value in reversed(found.items())}
     if len(distinct) != 1:
         raise _make_no_labels_error(path, root, sorted(distinct.values()))
     key = next(iter(found))
-    shown = _order(found[key])
+    shown = _order_by_index(found[key])
     more = f" and {len(shown) - _NAMED_LABELS} more" if len(shown) > _NAMED_LABELS else ""
     named = ", ".join(short_repr(str(label), 40) for label in shown[:_NAMED_LABELS])
     _log.warning("%s has several members. The labels are its %s: %s%s.", path, short_repr(key, 60), named, more)
@@ -142,7 +142,7 @@ def _convert(item: Any) -> Any:
     return item.item() if isinstance(item, np.generic) else item
 
 
-def _order(labels: list[Any] | dict[Any, Any]) -> list[Any]:
+def _order_by_index(labels: list[Any] | dict[Any, Any]) -> list[Any]:
     """Return the labels of a list or a dict in the order of their indices."""
     if isinstance(labels, list):
         return labels

@@ -122,14 +122,14 @@ def _find_keys_at_load(instructions: Sequence[dis.Instruction], at: int) -> Iter
     """Yield the keys that the instructions after a load look up in the loaded value."""
     before = instructions[0] if at else None
     after = [*instructions[at + 1 :], *[instructions[-1]] * 5]
-    if after[0].opname in ("LOAD_ATTR", "LOAD_METHOD") and after[0].argval in _LOOKS_UP and _is_constant(after[1]):
+    if after[0].opname in ("LOAD_ATTR", "LOAD_METHOD") and after[0].argval in _LOOKS_UP and _loads_constant(after[1]):
         yield after[1].argval
         # The constant is the key only if the call takes it alone or with a default; else it is a part of the key.
         if not any(one.opname.startswith("CALL") and one.arg == n for n, one in ((1, after[2]), (2, after[3]))):
             yield None
-    elif _is_constant(after[0]) and (after[1].opname == "BINARY_SUBSCR" or after[1].argrepr == "[]"):
+    elif _loads_constant(after[0]) and (after[1].opname == "BINARY_SUBSCR" or after[1].argrepr == "[]"):
         yield after[0].argval
-    elif before is not None and _is_constant(before) and after[0].opname == "CONTAINS_OP":
+    elif before is not None and _loads_constant(before) and after[0].opname == "CONTAINS_OP":
         yield before.argval
     elif after[0].opname == "UNPACK_SEQUENCE":
         yield from range(after[0].argval)
@@ -137,5 +137,5 @@ def _find_keys_at_load(instructions: Sequence[dis.Instruction], at: int) -> Iter
         yield None
 
 
-def _is_constant(one: dis.Instruction) -> bool:
+def _loads_constant(one: dis.Instruction) -> bool:
     return one.opname.startswith(("LOAD_CONST", "LOAD_SMALL_INT")) and type(one.argval) in (str, int)
