@@ -120,7 +120,7 @@ OTHER: dict[str, tuple[Made, int, str]] = {
     "the largest": (lambda: zoo.LargestWeights(4), 3, r"gives 4 numbers .*answer\[1\].* layer "),
     "of three steps": (lambda: zoo.OfThreeSteps(4), 3, r"gives 4 numbers .*answer\[1\].* layer "),
     "the lengths": (lambda: zoo.WithLengths(4), 2, r"gives 4 numbers .*answer\[1\].* without weights"),
-    "the deviation": (lambda: zoo.MeanAndDeviation(5, 3), 3, r"gives 5 numbers .*answer\[0\] is made of"),
+    "the deviation": (lambda: zoo.MeanAndDeviation(5, 3), 3, r"gives 5 numbers .*answer\[0\] is computed from"),
     "next letter of more": (zoo.NextLetterOfMore, zoo.WORDS + 10, r"each of its 50 ids"),
     "next letter": (lambda: zoo.NextLetter(zoo.WORDS), zoo.WORDS, r"each of its 40 ids.*--call \"module\(tokens\)\""),
     "next letter of all": (lambda: zoo.NextLetterOfAll(zoo.WORDS), zoo.WORDS, r"40 ids.*--call \"module\(tokens\)\[0"),

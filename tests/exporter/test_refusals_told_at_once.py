@@ -131,7 +131,7 @@ def test_a_function_that_opens_the_vocabulary_gets_it(vocabulary: str, folder: P
         return
     assert result.exit_code == 0, result.output
     assert re.search("words of use.py .*words.json", result.stderr)
-    assert "No rule says" not in result.stderr
+    assert "No text rule" not in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -368,7 +368,7 @@ def _warn_of_code_not_run(notes: Sequence[str], unreadable: Sequence[str]) -> No
         )
     if unreadable:
         _log.warning(
-            "These cells are not read, since they are not Python 3: %s",
+            "Cells that are not Python 3 are not read: %s",
             _join_first_notes(unreadable, 10, ", "),
             extra=AFTER_AN_ERROR,
         )
@@ -516,7 +516,7 @@ def _is_module_or_maker(value: Any, file: ModuleType) -> bool:
 def _make_no_such_name_error(path: Path, name: str, known: Sequence[str], unreadable: Sequence[str]) -> InputError:
     remedy = [suggest_similar_name(name, known)]
     remedy += [f"It defines: {', '.join(known[:20])}{', ...' if len(known) > 20 else '.'}"] if known else []
-    remedy += [f"Not read, since not Python 3: {', '.join(unreadable[:10])}."] if unreadable else []
+    remedy += [f"Cells that are not Python 3 are not read: {', '.join(unreadable[:10])}."] if unreadable else []
     said = " ".join(filter(None, remedy)) or "Give the name of a class or a module in it."
     return InputError(f"{path} defines no {name}.", said)
 
