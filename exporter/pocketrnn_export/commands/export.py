@@ -240,7 +240,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
 
     SOURCE is one of these: a checkpoint, which is a folder that `pocketrnn train` wrote; path/to/file.py:name;
     notebook.ipynb:name; or a TorchScript file. The name is a module, or a class or function that makes a module, with
-    its arguments if it needs any. Of a notebook, only the statements that the name needs are run. All but a checkpoint
+    its arguments if it needs any. In a notebook, only the statements that the name needs are run. All but a checkpoint
     need --vocabulary and --labels; a Python file or notebook usually needs --weights, too.
 
     Nothing is written unless PyTorch, the ONNX graph and the runtime give the same answers, in double precision to
