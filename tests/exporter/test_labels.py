@@ -258,7 +258,7 @@ def test_the_name_of_a_head_chooses_among_the_labels_of_a_checkpoint(tmp_path: P
     ("held", "named"),
     [
         (ROWS, r"'model_state_dict', 'epoch', 'vocab', 'class_weights'.*json\.dump"),
-        ({**ROWS, "labels": [0, 1, 1, 0]}, "of them has labels"),
+        ({**ROWS, "labels": [0, 1, 1, 0]}, "them has labels"),
         (STATE, r"'fc\.weight', 'fc\.bias'"),
         (3, r"holds 3.*json\.dump"),
     ],
