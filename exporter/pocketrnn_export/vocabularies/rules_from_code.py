@@ -649,9 +649,10 @@ def _make_part(each: _Text) -> _Text:
 
 def _make_function(node: ast.expr, variable: str, scope: _Scope) -> Callable[[str], Any]:
     """Make a function of one character or word that evaluates an expression."""
-    code = compile(ast.fix_missing_locations(ast.Expression(node)), "<rules>", "eval")
-    known = {**scope.names, **scope.values}
-    return lambda one: eval(code, {**known, variable: one})  # noqa: S307 - the owner's own code
+    arguments = ast.arguments([], [ast.arg(variable)], None, [], [], None, [])
+    code = compile(ast.fix_missing_locations(ast.Expression(ast.Lambda(arguments, node))), "<rules>", "eval")
+    function: Callable[[str], Any] = eval(code, {**scope.names, **scope.values})  # noqa: S307 - the owner's own code
+    return function
 
 
 def _bind(target: ast.expr, value: Any, scope: _Scope) -> None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
@@ -83,7 +84,11 @@ class Branch:
     def fit_inputs(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Return the inputs, padded to `least` tokens or cut to `most`; they are unchanged for sizes of this branch."""
         tokens, *second = inputs
-        if self.most is not None:
+        if self.most == 1:
+            # A slice to one step has a size of 1, not a symbol: `squeeze()` takes the step away as it does in PyTorch.
+            tokens, rows = tokens[:, :1], tokens.shape[:1]
+            second = [torch.ones(rows, dtype=value.dtype) if value.dim() == 1 else value for value in second]
+        elif self.most is not None:
             tokens = CUT(tokens, 1, 0, self.most, 1)
             second = [value.clamp(max=self.most) if value.dim() == 1 else value for value in second]
         if self.least is not None:

@@ -165,7 +165,8 @@ class _Search(Generic[Traced]):
             right = any(self._is_right_for_cases(attempt, cases) for _, attempt in self._list_planned_attempts())
             if part not in self._gone and not right:
                 self._gone.add(part)
-                return TracePlan(self._choose_typical_sizes(part, cases))
+                sizes = self._choose_typical_sizes(part, cases)
+                return TracePlan(sizes, most=1 if sizes.tokens == 1 else None)
         return None
 
     def _divide_cases_by_region(self) -> dict[Part, list[Sizes]]:
