@@ -140,6 +140,21 @@ class PadsASingleToken(_Embedded):
         return self.mean(x)
 
 
+class AttendsUnlessOneToken(_Embedded):
+    """A text of one token needs no attention, and `squeeze` takes its only step away."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Linear(12, 1)
+
+    def forward(self, x, lengths):
+        states = self.rnn(self.emb(x))[0]
+        if states.size(1) == 1:
+            return self.out(states.squeeze(1) / lengths.unsqueeze(1))
+        shares = torch.softmax(self.weight(torch.tanh(states)).squeeze(2), 1).unsqueeze(1)
+        return self.out(torch.matmul(shares, states).squeeze(1))
+
+
 class ClampsLengths(_Embedded):
     def forward(self, x, lengths):
         x = x[:, :30]
@@ -457,6 +472,7 @@ HONOURED = (
     PadsIfShort,
     PadsAndCuts,
     PadsASingleToken,
+    AttendsUnlessOneToken,
     ClampsLengths,
     PositionTableInACut,
     RangeOfPositionsInACut,

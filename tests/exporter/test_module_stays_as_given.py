@@ -98,7 +98,7 @@ def assert_answers_as(before: nn.Module, path: Path, *, numbers: bool) -> None:
         np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("training", mostly_slow([True, False], every=2))
 @pytest.mark.parametrize("kind", mostly_slow(KINDS, every=3))
 def test_an_export_of_texts(kind: type[Base], training: bool, tmp_path: Path) -> None:
     module = made(kind, training=training)

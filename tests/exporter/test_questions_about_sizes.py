@@ -73,6 +73,12 @@ def test_what_a_module_asks_about_sizes_is_honoured_at_every_length(kind: type[n
     assert compute_largest_difference(module, graph, [*BATCHES, *((1, n) for n in LENGTHS), (3, 31), (3, 301)]) < 1e-5
 
 
+def test_a_branch_for_texts_of_one_token_is_traced_with_one_step() -> None:
+    module = made(size_modules.AttendsUnlessOneToken)
+    sizes = [*BATCHES, (1, 1), (4, 1), (1, 2), (3, 2)]
+    assert compute_largest_difference(module, graph_of(module), sizes) < 1e-5
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("case", size_modules.LIMITED, ids=lambda case: case[0].__name__)
 def test_where_pytorch_fails_beyond_a_size_that_is_a_stated_limit(case: tuple[type[nn.Module], dict[str, int]]) -> None:
