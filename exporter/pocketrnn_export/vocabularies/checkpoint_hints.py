@@ -1,5 +1,5 @@
-"""Find what a checkpoint says about texts and answers beside its weights: lengths, stop words, a threshold. Nothing in
-the file is executed."""
+"""Find settings for texts and answers in a checkpoint, beside its weights: lengths, stop words, a threshold. No code
+in the file is run."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ def list_checkpoint_hints(
             said.append(describe_length(str(path), key, value, rules))
         elif _THRESHOLD.search(key) and number and 0 < value < 1 and value != 0.5 and not has_thresholds:
             said.append(
-                f"{path} says {key}={value:g}. A bundle gives the likeliest label, or with --multi-label those from "
-                f"0.5 on: --thresholds {value:g} says another number. For one of two labels, --pairs with the labels "
-                "that your code gives shows the --call that moves the logit"
+                f"{path} says {key}={value:g}, but a bundle gives the likeliest label. With --multi-label, it gives "
+                f"the labels from 0.5 on: to change this, give --thresholds {value:g}. With two labels, give --pairs "
+                "with the labels that your code gives: a message then shows the --call that moves the logit"
             )
         elif _STOP_WORDS.search(key) and isinstance(value, list | tuple | set | frozenset) and value and not drops:
             said.append(
-                f"{path} has {len(value)} words under {key}, and the text rules drop none: say stop_words in --rules"
+                f"{path} has {len(value)} words under {key}, but the text rules drop none: give stop_words in --rules"
             )
         else:
             continue
@@ -77,12 +77,7 @@ def list_checkpoint_hints(
 
 
 def names_length(name: str) -> bool:
-    """Return whether a name is one that code gives to the length of texts.
-
-    Example:
-        >>> names_length("MAX_SEQ_LEN"), names_length("embedding_length")
-        (True, False)
-    """
+    """Return whether code usually gives this name to the length of texts."""
     return _LENGTH.fullmatch(name.replace("_", "")) is not None
 
 
@@ -111,7 +106,7 @@ def write_rules_member(rules: Mapping[str, Any], **members: int) -> str:
 
 
 def _list_members(value: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Yield the members of a dict or an object, and of those within it."""
+    """Yield each member of a dict or an object with its name. Members of inner dicts and objects follow."""
     members = vars(value) if isinstance(value, PickledObject) else value
     if not isinstance(members, dict) or depth > _DEEPEST:
         return

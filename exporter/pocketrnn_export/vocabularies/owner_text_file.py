@@ -1,4 +1,4 @@
-"""Read texts with their ids or tokens from the owner's pipeline, and with the labels or probabilities from its
+"""Read texts with the ids or tokens of the owner's pipeline, and with the labels or probabilities of the owner's
 classifier.
 
 Ids show how a text is split, and answers show the rest: the word of each id, where texts are cut off, the order of the
@@ -44,7 +44,7 @@ _LIKELY: Final = 0.5
 
 @dataclass(frozen=True)
 class OwnersText:
-    """A text, and its ids, tokens and answer from the owner's pipeline.
+    """A text with its ids, tokens and answer from the owner's pipeline.
 
     Attributes:
         text: the text.
@@ -65,12 +65,7 @@ class OwnersText:
 
 
 def list_pairs(texts: Iterable[OwnersText]) -> list[Pair]:
-    """Return the texts that have ids, with their ids.
-
-    Example:
-        >>> list_pairs([OwnersText("oil", [4]), OwnersText("war", answer="World")])
-        [('oil', [4])]
-    """
+    """Return each text that has ids, with its ids."""
     return [(one.text, one.ids) for one in texts if one.ids is not None]
 
 
@@ -87,10 +82,6 @@ def read_pairs(path: Path, labels: Collection[str] = ()) -> list[OwnersText]:
 
     Raises:
         InputError: the file cannot be read, or a line does not have this form; the message has its number.
-
-    Example:
-        >>> read_pairs(Path("pairs.jsonl"))
-        [OwnersText(text='oil prices', ids=[4, 17], tokens=None, answer='Business')]
     """
     found: list[OwnersText] = []
     lines: Sequence[Any] = _read_csv(path, labels) if path.suffix.lower() == ".csv" else read_lines(path)
@@ -178,7 +169,7 @@ def _read_answer_members(document: Mapping[str, Any], where: str) -> dict[str, A
 
 
 def check_pairs(given: Iterable[Any]) -> list[OwnersText]:
-    """Convert tuples (text, ids) or (text, ids, answer) to plain values.
+    """Convert tuples (text, ids) or (text, ids, answer) to objects of plain Python values.
 
     Args:
         given: the tuples. Ids may be a list, an array or a tensor, a list of tokens in their place, or None if there
@@ -187,17 +178,13 @@ def check_pairs(given: Iterable[Any]) -> list[OwnersText]:
 
     Raises:
         InputError: an item is not such a tuple.
-
-    Example:
-        >>> check_pairs([("oil", numpy.array([4]))])
-        [OwnersText(text='oil', ids=[4], tokens=None, answer=None)]
     """
     try:
         found = [_make_text(item, f"example_ids, item {number}", _ITEM) for number, item in enumerate(given)]
     except TypeError:
         raise InputError(f"example_ids is of type {type(given).__name__}.", _ITEM) from None
     if twice := len(found) - len({one.text for one in found}):
-        _log.info("%d of the %d pairs have the text of another one, and count once with it", twice, len(found))
+        _log.info("%d of the %d pairs repeat the text of another pair, which counts only once", twice, len(found))
     return found
 
 
@@ -247,7 +234,7 @@ def _check_probabilities(given: Any, where: str) -> Any:
 
 
 def map_answers_to_labels(texts: Iterable[OwnersText], labels: Sequence[str]) -> list[tuple[OwnersText, Answer]]:
-    """Return the texts that have an answer, and each answer by the names of the labels.
+    """Return each text that has an answer, with the answer as labels or as a dict from labels to probabilities.
 
     Args:
         texts: the texts.
@@ -256,10 +243,6 @@ def map_answers_to_labels(texts: Iterable[OwnersText], labels: Sequence[str]) ->
     Raises:
         InputError: an answer has an unknown label, a number that is not a probability, or not one for each label; or
             its label is not the likeliest by its probabilities.
-
-    Example:
-        >>> map_answers_to_labels([OwnersText("oil", answer=[0.25, 0.75])], ["World", "Business"])[0][1]
-        {'World': 0.25, 'Business': 0.75}
     """
     texts = [one for one in texts if one.answer is not None]
     single = [one for one in texts if _read_single(one.answer) is not None and len(labels) > 1]
@@ -292,7 +275,8 @@ def _read_single(answer: Any) -> float | None:
 
 
 def map_head_answers(texts: Iterable[OwnersText], heads: Mapping[str, LabelOutput]) -> list[tuple[OwnersText, Answer]]:
-    """Return for each head the texts that have an answer of it, and each answer by the names of the head's labels.
+    """Return for each head the texts that have an answer of this head, with the answer as labels or as a dict from
+    labels to probabilities.
 
     Args:
         texts: the texts; an answer is a map from heads to what `map_answers_to_labels` takes.
@@ -300,10 +284,6 @@ def map_head_answers(texts: Iterable[OwnersText], heads: Mapping[str, LabelOutpu
 
     Raises:
         InputError: an answer is not a map of heads, or as `map_answers_to_labels`.
-
-    Example:
-        >>> map_head_answers([OwnersText("oil", answer={"mood": "bad"})], {"mood": LabelOutput(("bad", "good"))})[0][1]
-        ('bad',)
     """
     found = []
     for one in texts:
@@ -311,14 +291,16 @@ def map_head_answers(texts: Iterable[OwnersText], heads: Mapping[str, LabelOutpu
             continue
         if not isinstance(one.answer, Mapping):
             raise InputError(
-                f"The answer to {short_repr(one.text, 40)} is {brief_text(one.answer)}, but there are the heads "
+                f"The answer to {short_repr(one.text, 40)} is {brief_text(one.answer)}, but the module has the heads "
                 f"{', '.join(heads)}.",
-                f"Give the answer of each by its name: {{{next(iter(heads))!r}: ...}}.",
+                f"Give the answer of each head by the head's name: {{{next(iter(heads))!r}: ...}}.",
             )
         for name, answer in one.answer.items():
             if name not in heads:
-                near = suggest_similar_name(str(name), heads) or f"Its heads: {', '.join(heads)}."
-                raise InputError(f"The answer to {short_repr(one.text, 40)} names no head: {brief_text(name)}.", near)
+                near = suggest_similar_name(str(name), heads) or f"The heads are {', '.join(heads)}."
+                raise InputError(
+                    f"The answer to {short_repr(one.text, 40)} names {brief_text(name)}, which is not a head.", near
+                )
             label = one.label.get(name) if isinstance(one.label, Mapping) else one.label
             of_head = replace(one, answer=answer, label=label, head=name)
             found.append((of_head, _map_answer_with_label(of_head, heads[name].labels)))
@@ -326,8 +308,8 @@ def map_head_answers(texts: Iterable[OwnersText], heads: Mapping[str, LabelOutpu
 
 
 def _map_answer_with_label(one: OwnersText, labels: Sequence[str]) -> Answer:
-    """Return the answer by the names of the labels; refuse a label that does not have the highest of the given
-    probabilities."""
+    """Return the answer as a dict from labels to probabilities. Refuse a label that does not have the highest
+    probability."""
     answer = _map_answer_to_labels(one, labels)
     if one.label is None or not isinstance(answer, Mapping):
         return answer
@@ -351,7 +333,7 @@ def _map_answer_to_labels(one: OwnersText, labels: Sequence[str]) -> Answer:
     if isinstance(given, Mapping):
         if not given:
             raise InputError(
-                f"{where} is an empty map, which says nothing.",
+                f"{where} is an empty dict, which says nothing.",
                 'Give the probability of each label, {"label": 0.9}, or leave the answer out.',
             )
         _check_labels(given, labels, where)
@@ -364,7 +346,8 @@ def _map_answer_to_labels(one: OwnersText, labels: Sequence[str]) -> Answer:
         if len(given) != len(labels):
             raise InputError(
                 f"{where} has {len(given)} probabilities, but there are {len(labels)} labels.",
-                'Give one for each label, in their order, or a map from label to probability, {"label": 0.9}.',
+                "Give one for each label, in the order of the labels, or a dict from label to probability, "
+                '{"label": 0.9}.',
             )
         return {label: _check_probability(value, where) for label, value in zip(labels, given, strict=True)}
     return _check_labels(given, labels, where)
