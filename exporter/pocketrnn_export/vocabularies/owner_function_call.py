@@ -151,14 +151,14 @@ def make_arguments_error(where: str, needed: Sequence[str], problem: str = "") -
 
     Example:
         >>> make_arguments_error("clean.py:words", ["text", "stop"]).problem
-        'clean.py:words takes text, stop, and a tokenizer is called with a text alone.'
+        'clean.py:words takes text, stop, but a tokenizer is called with only the text.'
     """
     name = find_vocabulary_argument(needed)
     given = [one for one in needed[1:] if not _VOCABULARY.search(one)] if name is None else [name]
     called = where.rpartition(":")[2]
     return InputError(
-        problem or f"{where} takes {', '.join(needed) or 'nothing'}, and a tokenizer is called with a text alone.",
-        f"Give the others by their names, as in {where}({', '.join(f'{one}=...' for one in given or ['most'])}), or "
+        problem or f"{where} takes {', '.join(needed) or 'nothing'}, but a tokenizer is called with only the text.",
+        f"Give the other arguments by name, as in {where}({', '.join(f'{one}=...' for one in given or ['most'])}), or "
         f"write a function of the text, def encode(text): return {called}(text, ...), and name it.",
     )
 

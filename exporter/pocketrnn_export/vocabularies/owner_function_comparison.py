@@ -110,7 +110,8 @@ def find_rules_of_function(
         found = f"--rules {shlex.quote(written)}" if len(written) <= _MOST_WRITTEN else describe_rules(best)
     _log.log(
         logging.INFO if rules is not None else logging.WARNING,
-        "%s: all %d texts become the same %s as by your tokenizer, %d of them made of words of the vocabulary",
+        "%s: the rules and your tokenizer split all %d texts into the same %s. %d of them were made of the "
+        "vocabulary",
         found, len(usual), "ids" if gives_ids else "tokens", len(usual) - len(owners),
     )  # fmt: skip
     if rules is None and code is not None and code.unsaid:
