@@ -97,7 +97,7 @@ def explain_exception(
         )
         if asked.two_texts:
             advice = f"Texts have any length from 1 token on: pad those of fewer than {kernel[1]} tokens in forward."
-    if "dtype" in str(error) and any(kind in str(error) for kind in ("Half", "BFloat16", "Double")):
+    if "dtype" in str(error) and re.search(r"Half|BFloat16|Double|torch\.b?float(16|64)", str(error)):
         advice = (
             "A bundle computes in float32, to which the weights were converted: cast to their type in forward, "
             "x.to(self.fc.weight.dtype) in place of x.half() or x.double()."
