@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -241,9 +242,11 @@ def test_what_cannot_be_followed_is_refused(tmp_path: Path, kind: type[nn.Module
 
 
 @pytest.mark.slow
-def test_masks_are_given_by_a_line(tmp_path: Path) -> None:
-    mask = "torch.arange({0}.size(1)) < {0}_lengths[:, None]"
-    line = f"module(first, second, {mask.format('first')}, {mask.format('second')})"
+def test_masks_are_given_by_the_line_that_the_refusal_proposes(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="a_mask") as refused:
+        exported(zoo.WithMasks, tmp_path / "nli")
+    (line,) = re.findall('--call "(.*?)"', str(refused.value))
+    assert line.count("< first_lengths") == 1
     assert exported(zoo.WithMasks, tmp_path / "nli", call=line).manifest.graph.inputs[2:] == (
         "lengths", "second_lengths"
     )  # fmt: skip

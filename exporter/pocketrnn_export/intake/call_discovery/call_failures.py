@@ -14,6 +14,7 @@ from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.intake.call_discovery.character_inputs import is_characters_name
 from pocketrnn_export.intake.call_discovery.initial_states import advise_on_fixed_batch
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, list_forward_parameters
+from pocketrnn_export.intake.call_discovery.pair_call_candidates import write_line_with_masks
 from pocketrnn_export.intake.feature_call import list_feature_variables
 from pocketrnn_export.torch_internals import TORCH_FOLDER
 
@@ -211,10 +212,13 @@ def choose_refusal(asked: ModuleFacts, failures: Sequence[FailedCall]) -> Export
     if asked.two_texts and not failures:
         beside = len(list_forward_parameters(asked.module)) > 3
         line = "module(first, first_lengths, second, second_lengths)" if beside else "module(first, second)"
+        with_masks = write_line_with_masks(asked.module)
         return ExportError(
             f"It is not known which two inputs of forward({_join_parameter_names(asked)}) are the two texts.",
-            f'Say how it is called, for example --call "{line}"; first, second, first_lengths and second_lengths are '
-            "known; or call= with a function of (module, first, second, first_lengths, second_lengths).",
+            f'Say how it is called, for example --call "{with_masks or line}"; '
+            f"{'these masks are true at the tokens, and with >= at the padding; ' if with_masks else ''}"
+            "first, second, first_lengths and second_lengths are known; or call= with a function of "
+            "(module, first, second, first_lengths, second_lengths).",
         )
     if asked.features and not failures:
         return ExportError(
