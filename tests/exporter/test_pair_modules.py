@@ -252,6 +252,16 @@ def test_masks_are_given_by_the_line_that_the_refusal_proposes(tmp_path: Path) -
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("kind", [zoo.Packed, zoo.PackedBehind])
+def test_both_texts_of_a_pair_are_cut_to_the_width_of_the_rules(kind: type[nn.Module], tmp_path: Path) -> None:
+    rules = TextRules(tokenizer="whitespace", max_width=6)
+    classifier = exported(kind, tmp_path / "nli", rules=rules)
+    long, short = " ".join(VOCABULARY[2:12]), VOCABULARY[3]
+    answers = classifier.logits([(long, long), (" ".join(VOCABULARY[2:8]),) * 2, (long, short), (short, long)])
+    np.testing.assert_allclose(answers[0], answers[1], atol=1e-6)
+    assert abs(answers[2] - answers[3]).max() > 1e-3
+
+
 def test_len_of_a_text_in_a_line_is_its_size_in_a_trace() -> None:
     module = prepared(zoo.InTime, call="module(first.t() + 0 * torch.arange(len(first)), second.t())").module
     line = compile_call("module(first, len(first))")
